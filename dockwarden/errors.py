@@ -1,0 +1,37 @@
+"""The errors that cross module borders. Library errors are translated into these where the library lives.
+
+Out of bounds: anything that is a normal outcome (an object that is gone, a conflict) of a *run*; those are
+values in ``model``. Here they are exceptions of one *call*, which the caller turns into such a value.
+"""
+
+
+class DockwardenError(Exception):
+    """Base of all errors that dockwarden raises on purpose; the text is meant for people."""
+
+
+class ConfigError(DockwardenError):
+    """Settings or policy files cannot be used. Each entry of ``problems`` is one ``file:line:col key: reason``."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class EngineError(DockwardenError):
+    """The engine answered a call with something that cannot be used."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine cannot be reached, does not answer in time, or refuses us; retrying later makes sense."""
+
+
+class NotFoundError(EngineError):
+    """The engine does not know the object."""
+
+
+class ConflictError(EngineError):
+    """The engine refuses because the object is in use (HTTP 409)."""
+
+
+class LedgerError(DockwardenError):
+    """The ledger cannot be written; nothing may be removed until it can."""

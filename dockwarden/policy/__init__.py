@@ -1,0 +1,1 @@
+"""Policy files: their shape, their loading, their expressions, and judging by them."""

@@ -1,0 +1,103 @@
+"""The two borders behind which concrete classes stand: the engine and the registries.
+
+Input and output: values of ``model``. Out of bounds: knowing who implements them. Every method may raise the errors
+named here and no others; implementations translate.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+from dockwarden.model import Container, EngineInfo, Event, Image, Network, Volume
+
+
+class Engine(Protocol):
+    """One Docker Engine.
+
+    Every method raises ``EngineUnavailableError`` when the engine cannot be reached or does not answer in time, and
+    ``EngineError`` for an answer that cannot be used. Thread-safe.
+    """
+
+    def connect(self) -> EngineInfo:
+        """Negotiate the API version and ask the engine who it is. Must come first and after every loss."""
+
+    def events(self, since_ns: int, until_ns: int) -> Iterator[Event]:
+        """Events from ``since_ns`` (inclusive, replayed) until ``until_ns``, both by the engine's clock.
+
+        The generator opens the stream and yields ``None``-free events; it ends normally only at ``until_ns``.
+        """
+
+    def replayed(self, since_ns: int, until_ns: int) -> int:
+        """How many events of any kind the engine still remembers of a span of its past."""
+
+    def images(self, repository: str = "") -> Iterable[Image]:
+        """All images (one repository's, if named), without details. Dear on the containerd store."""
+
+    def image(self, reference: str) -> Image:
+        """One image with details, by ID or reference. Raises NotFoundError."""
+
+    def container_ids(self) -> Sequence[str]:
+        """The IDs of all containers, running or not."""
+
+    def container(self, identifier: str) -> Container:
+        """One container. Raises NotFoundError."""
+
+    def users_of(self, image_id: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, that the engine says use this image."""
+
+    def volumes(self) -> Iterable[Volume]:
+        """All volumes."""
+
+    def volume(self, name: str) -> Volume:
+        """One volume. Raises NotFoundError."""
+
+    def networks(self) -> Iterable[Network]:
+        """All networks of this host's engine."""
+
+    def network(self, identifier: str) -> Network:
+        """One network. Raises NotFoundError."""
+
+    def tag(self, image_id: str, reference: str) -> None:
+        """Give an image one more name. Raises NotFoundError."""
+
+    def untag(self, reference: str) -> None:
+        """Remove one name, never forced; the image goes with its last name.
+
+        Raises NotFoundError, ConflictError (in use), and ValueError for a bare image ID, by which an unforced delete
+        would take a tag that somebody set a moment ago.
+        """
+
+    def probe(self) -> None:
+        """A cheap call that tells whether the engine answers."""
+
+
+class Look(NamedTuple):
+    """A registry's answer: the digest, or the reason why there is none."""
+
+    digest: str
+    reason: str = ""
+
+
+class Registry(Protocol):
+    """Image registries, asked without pulling."""
+
+    def look_up(self, reference: str) -> "Future[Look]":
+        """The digest a tag has at its registry now; failures are a ``Look`` with a reason, never an exception."""
+
+    def remembered(self, reference: str) -> Look | None:
+        """The last answer, however old, without asking."""
+
+
+class Disk(NamedTuple):
+    """Use of the file system that holds the engine's data root."""
+
+    used_percent: float
+    free_bytes: int
+    inodes_used_percent: float
+
+
+class DiskGauge(Protocol):
+    """Measures the engine's data root, where it can be seen from here."""
+
+    def __call__(self, data_root: str) -> Disk | None:
+        """None where the path cannot be seen (remote engine, or a container without that mount)."""

@@ -1,0 +1,114 @@
+"""Image references as the engine and people write them: parsed, normalised, and taken apart. Pure.
+
+Input: strings from users, labels, events and the engine, all untrusted. Output: ``Reference`` values and
+full references such as ``docker.io/library/busybox:latest``. Out of bounds: asking anybody what a name means.
+
+The grammar is the one of the distribution project's reference package.
+"""
+
+import re
+from dataclasses import dataclass
+
+DEFAULT_REGISTRY = "docker.io"
+_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+_MAX_LENGTH = 4096
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_HOST = re.compile(
+    r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+    r"(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?",
+    re.ASCII,
+)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}", re.ASCII)
+_IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A normalised image reference.
+
+    Attributes:
+        registry: host with optional port, ``docker.io`` when none was written.
+        path: repository path below the registry, with ``library/`` written out.
+        tag: the tag, ``""`` if there is none.
+        digest: ``sha256:…``, ``""`` if there is none.
+    """
+
+    registry: str
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def repository(self) -> str:
+        """Registry and path: ``docker.io/library/busybox``."""
+        return f"{self.registry}/{self.path}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.repository}{tag}{digest}"
+
+
+def parse(text: str) -> Reference:
+    """Parse a reference as ``docker pull`` would; without tag and digest it means ``:latest``.
+
+    Raises:
+        ValueError: the text is not a reference (it may be an image ID).
+    """
+    if len(text) > _MAX_LENGTH:
+        msg = f"reference longer than {_MAX_LENGTH} characters"
+        raise ValueError(msg)
+    name, _, digest = text.partition("@")
+    if "@" in text and not _DIGEST.fullmatch(digest):
+        msg = f"bad digest in {text!r}"
+        raise ValueError(msg)
+    head, slash, rest = name.rpartition("/")
+    last, colon, tag = rest.partition(":")
+    if colon and not _TAG.fullmatch(tag):
+        msg = f"bad tag in {text!r}"
+        raise ValueError(msg)
+    registry, path = _split(head + slash + last)
+    if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry):
+        msg = f"not an image reference: {text!r}"
+        raise ValueError(msg)
+    return Reference(registry, path, tag or ("" if digest else "latest"), digest)
+
+
+def _split(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    is_host = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+    if not is_host:
+        registry, path = DEFAULT_REGISTRY, name
+    else:
+        registry, path = first, rest
+    if registry in _HUB_ALIASES:
+        registry = DEFAULT_REGISTRY
+    if registry == DEFAULT_REGISTRY and "/" not in path:
+        path = f"library/{path}"
+    return registry, path
+
+
+def full(text: str) -> str:
+    """The full form of a reference, or the text unchanged where it is none."""
+    try:
+        return str(parse(text))
+    except ValueError:
+        return text
+
+
+def familiar(text: str) -> str:
+    """The short form that people type: ``busybox:1.36`` for ``docker.io/library/busybox:1.36``."""
+    return text.removeprefix(f"{DEFAULT_REGISTRY}/library/").removeprefix(f"{DEFAULT_REGISTRY}/")
+
+
+def is_image_id(text: str) -> bool:
+    """Whether the text is an image ID with or without ``sha256:`` and not a name."""
+    return _IMAGE_ID.fullmatch(text) is not None
+
+
+def short_id(identifier: str) -> str:
+    """The first twelve characters of an ID, as the docker CLI shows it."""
+    return identifier.removeprefix("sha256:")[:12]

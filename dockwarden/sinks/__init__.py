@@ -1,0 +1,1 @@
+"""Where a report goes: log lines and the ledger."""

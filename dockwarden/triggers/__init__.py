@@ -1,0 +1,1 @@
+"""Reasons to look now: engine events and schedules, coalesced in one queue."""
