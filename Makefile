@@ -1,0 +1,46 @@
+# Every task of a developer, one short target each. Where a machine lacks something, the target says
+# what it will install and asks first (only on a terminal).
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --upgrade \
+	--generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test check bench format lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv:  ## make .venv with the locked requirements and dockwarden itself (only if they changed)
+	@PYTHON="$(PYTHON)" sh tests/lab/venv.sh
+
+run: venv  ## watch your engine in audit mode or, if there is none, a lived-in private one
+	@exec $(BIN)/python -m tests.lab.run $(ARGS)
+
+test: venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
+	@$(BIN)/python -m tests.lab.machine
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: venv  ## lint, format, types, import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: venv  ## the measurements behind the figures in the docs
+	@$(BIN)/python -m tests.lab.machine
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+format: venv  ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+lock: venv  ## pin the newest allowed versions, with hashes, in requirements*.txt
+	@$(PIP_COMPILE) --output-file=requirements.txt pyproject.toml
+	@$(PIP_COMPILE) --extra=dev --output-file=requirements-dev.txt pyproject.toml
+
+clean:  ## remove .venv, caches and build results
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes .venv: the locked development requirements, checked by hash, and dockwarden itself, editable.
+# Does nothing if it was made from the same inputs. Names what the machine lacks, asks on a terminal,
+# and installs it with apt; without root or apt it only says what to install.
+# In: PYTHON (default python3). Out: .venv/. Out of bounds: anything but .venv and the named packages.
+set -eu
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python3}
+stamp=.venv/.made-from
+
+install() {
+    command="apt-get install -y --no-install-recommends $*"
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "venv: cannot install $* here; please run as root: $command" >&2
+        exit 1
+    fi
+    echo "venv: will install the Debian package(s) $*: a Python virtual environment needs them" >&2
+    if [ -t 0 ]; then
+        printf 'venv: go ahead? [y/N] ' >&2
+        read -r answer
+        case $answer in [yY]*) ;; *) exit 1 ;; esac
+    fi
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive $command >&2
+}
+
+has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+
+has_venv || install python3 python3-venv
+has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; exit 1; }
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "venv: $python is older than 3.11; name a newer one: make venv PYTHON=python3.12" >&2
+    exit 1
+}
+
+inputs=$({ "$python" -VV; pwd; cat tests/lab/venv.sh pyproject.toml requirements-dev.txt; } | sha256sum)
+[ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ] && exit 0
+
+echo "venv: making .venv from requirements-dev.txt" >&2
+rm -rf .venv
+"$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+echo "$inputs" >"$stamp"
