@@ -1,7 +1,7 @@
 """The words of dockwarden as frozen values: what the engine has, what policies say, what a run decided and did.
 
 Input: nothing. Output: the types that stages hand to each other. Out of bounds: I/O, clocks, third-party types.
-Times end in ``_at`` and are seconds since the epoch (``None``: never), durations end in ``_seconds``, sizes in ``_bytes``.
+Times end in ``_at``, in seconds since the epoch (``None``: never), durations in ``_seconds``, sizes in ``_bytes``.
 """
 
 from collections.abc import Callable, Mapping

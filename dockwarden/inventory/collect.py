@@ -1,0 +1,157 @@
+"""Bring the inventory up to date from the engine: everything once, then only what an event made dirty.
+
+Input: ``ports.Engine`` and hints (``Dirty``) which are believed in nothing but where to look. Output: changes. Out of
+bounds: policies, triggers, deciding when to look.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+from dockwarden import reference
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.inventory.live import Inventory
+from dockwarden.model import Change, Kind, Ref
+from dockwarden.ports import Engine
+
+_T = TypeVar("_T")
+
+
+class Dirty(NamedTuple):
+    """A hint that something happened to an object: type, ID or reference, whether it was a pull."""
+
+    type: str
+    id: str
+    pulled: bool = False
+
+
+class Collector:
+    """Looks at the engine and feeds the inventory."""
+
+    def __init__(self, engine: Engine, inventory: Inventory) -> None:
+        self._engine = engine
+        self._inventory = inventory
+        self.troubles: list[str] = []
+
+    def reconcile(self) -> list[Change]:
+        """List everything and compare.
+
+        Raises:
+            EngineUnavailableError: the engine went away; the inventory keeps what it had.
+        """
+        inventory, engine = self._inventory, self._engine
+        changes: list[Change] = []
+        seen_images = set()
+        for image in engine.images():
+            seen_images.add(image.id)
+            changes += inventory.put_image(image)
+        containers = set(engine.container_ids())
+        changes += self.refresh(Dirty("container", key) for key in containers)
+        volumes = {volume.name: volume for volume in engine.volumes()}
+        networks = {network.id: network for network in engine.networks()}
+        for key in inventory.containers.keys() - containers:
+            changes += inventory.drop_container(key)
+        # An image that the list did not show may have come since it was made: look before believing it gone.
+        changes += self.refresh(Dirty("image", key) for key in inventory.images.keys() - seen_images)
+        for name in inventory.volumes.keys() - volumes.keys():
+            changes += inventory.drop_volume(name)
+        for key in inventory.networks.keys() - networks.keys():
+            changes += inventory.drop_network(key)
+        for volume in volumes.values():
+            changes += inventory.put_volume(volume)
+        for network in networks.values():
+            changes += inventory.put_network(network)
+        inventory.settle_memory()
+        inventory.complete = True
+        return changes
+
+    def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
+        """Look at the objects that events named, and at those that lost something to them."""
+        changes: list[Change] = []
+        for hint in dirty:
+            try:
+                changes += self._look(hint)
+            except EngineUnavailableError:
+                raise
+            except EngineError as error:  # one object's bad answer must not hide the others
+                self.troubles.append(f"{hint.type} {hint.id}: {error}")
+        changes += self._settle()
+        return changes
+
+    def details(self, image_id: str) -> list[Change]:
+        """Gather what only an inspect of an image tells, unless it is known."""
+        image = self._inventory.images.get(image_id)
+        return self._image(image_id) if image is not None and image.details is None else []
+
+    def _look(self, hint: Dirty) -> list[Change]:
+        match hint.type:
+            case "image":
+                return self._image_hint(hint)
+            case "container":
+                return self._container(hint.id)
+            case "volume":
+                return self._one(self._engine.volume, self._inventory.put_volume, self._inventory.drop_volume, hint.id)
+            case "network":
+                return self._one(
+                    self._engine.network, self._inventory.put_network, self._inventory.drop_network, hint.id
+                )
+            case _:
+                return []
+
+    def _image_hint(self, hint: Dirty) -> list[Change]:
+        if not hint.pulled:
+            return self._image(hint.id)
+        whole_repository = ":" not in hint.id.rpartition("/")[2] and "@" not in hint.id
+        if whole_repository:  # `docker pull --all-tags` on the graph store names no tag
+            changes: list[Change] = []
+            for image in self._engine.images(hint.id):
+                changes += self._image(image.id)
+                changes += [Change("image.pull", Ref(Kind.TAG, tag)) for tag in image.tags]
+            return changes
+        name = reference.full(hint.id)
+        changes = self._image(name)
+        owner = self._inventory.tags.get(name)
+        if owner:
+            changes.append(Change("image.pull", Ref(Kind.TAG, name)))
+        elif "@" in name:
+            changes += [
+                Change("image.pull", Ref(Kind.IMAGE, image.id))
+                for image in self._inventory.images.values()
+                if name in image.digests
+            ]
+        return changes
+
+    def _image(self, key: str) -> list[Change]:
+        try:
+            image = self._engine.image(key)
+        except NotFoundError:
+            if reference.is_image_id(key):
+                return self._inventory.drop_image(key)
+            owner = self._inventory.tags.get(key)
+            return self._image(owner) if owner else []
+        return self._inventory.put_image(image)
+
+    def _container(self, key: str) -> list[Change]:
+        try:
+            container = self._engine.container(key)
+        except NotFoundError:
+            return self._inventory.drop_container(key)
+        changes = self._inventory.put_container(container)
+        if container.image_id not in self._inventory.images:
+            # A BuildKit build on an old engine tells nobody: the first container is how we learn of its image.
+            changes += self._image(container.image_id)
+        return changes
+
+    def _one(
+        self, get: Callable[[str], _T], put: Callable[[_T], list[Change]], drop: Callable[[str], list[Change]], key: str
+    ) -> list[Change]:
+        try:
+            return put(get(key))
+        except NotFoundError:
+            return drop(key)
+
+    def _settle(self) -> list[Change]:
+        """Look again at images that lost a tag to another: they may be gone without any event."""
+        changes: list[Change] = []
+        while self._inventory.suspect:
+            changes += self._image(self._inventory.suspect.pop())
+        return changes

@@ -1,0 +1,96 @@
+"""Facts of volumes, networks and the host. Pure; see ``facts``."""
+
+from collections.abc import Callable
+
+from dockwarden.inventory.view import Read, Row, View, span, time
+from dockwarden.model import EngineInfo, FactValue, Kind, Ref, Volume
+from dockwarden.ports import Disk
+
+
+def _volume_ref(volume: Volume) -> Ref:
+    return Ref(Kind.VOLUME, volume.name)
+
+
+VOLUME: tuple[Row, ...] = (
+    ("name", "string", 0, "name", lambda o, _: o.name),
+    ("driver", "string", 0, "driver", lambda o, _: o.driver),
+    ("labels", "map(string)", 0, "labels", lambda o, _: dict(o.labels)),
+    ("anonymous", "bool", 0, "nobody named it", lambda o, _: o.anonymous),
+    ("created", "timestamp", 0, "when it was created", lambda o, _: time(o.created_at)),
+    (
+        "in_use",
+        "bool",
+        0,
+        "a container, running or not, mounts it",
+        lambda o, v: bool(v.inventory.users_of_volume(o.name)),
+    ),
+    ("container_count", "int", 0, "containers that mount it", lambda o, v: len(v.inventory.users_of_volume(o.name))),
+    (
+        "known_for",
+        "duration",
+        0,
+        "how long we have watched it exist",
+        lambda o, v: span(v.inventory.memory.known_for(_volume_ref(o))),
+    ),
+    (
+        "idle_for",
+        "duration",
+        0,
+        "how long we have watched it without a container",
+        lambda o, v: span(v.inventory.idle_for(_volume_ref(o))),
+    ),
+)
+NETWORK: tuple[Row, ...] = (
+    ("id", "string", 0, "network ID", lambda o, _: o.id),
+    ("name", "string", 0, "name", lambda o, _: o.name),
+    ("driver", "string", 0, "driver", lambda o, _: o.driver),
+    ("labels", "map(string)", 0, "labels", lambda o, _: dict(o.labels)),
+    ("created", "timestamp", 0, "when it was created", lambda o, _: time(o.created_at)),
+    ("builtin", "bool", 0, "it belongs to the engine", lambda o, _: o.builtin),
+    ("internal", "bool", 0, "it has no way out", lambda o, _: o.internal),
+    (
+        "in_use",
+        "bool",
+        0,
+        "a container, running or not, is attached",
+        lambda o, v: bool(v.inventory.users_of_network(o)),
+    ),
+)
+
+
+def _host(get: Callable[[EngineInfo], FactValue]) -> Read:
+    def read(_subject: object, view: View) -> FactValue | None:
+        return get(view.inventory.info) if view.inventory.info else None
+
+    return read
+
+
+def _disk(get: Callable[[Disk], FactValue]) -> Read:
+    def read(_subject: object, view: View) -> FactValue | None:
+        return get(view.disk) if view.disk else None
+
+    return read
+
+
+HOST: tuple[Row, ...] = (
+    ("name", "string", 0, "host name that the engine reports", _host(lambda e: e.name)),
+    ("engine_version", "string", 0, "engine version", _host(lambda e: e.version)),
+    ("api_version", "string", 0, "API version in use", _host(lambda e: e.api_version)),
+    ("image_store", "string", 0, "`graph` or `containerd`", _host(lambda e: e.image_store.value)),
+    ("swarm", "bool", 0, "part of a swarm", _host(lambda e: e.swarm)),
+    ("images", "int", 0, "images", lambda _, v: len(v.inventory.images)),
+    ("containers", "int", 0, "containers", lambda _, v: len(v.inventory.containers)),
+    ("volumes", "int", 0, "volumes", lambda _, v: len(v.inventory.volumes)),
+    ("disk_used_percent", "double", 1, "used space of the engine's data root", _disk(lambda d: d.used_percent)),
+    ("disk_free", "int", 1, "free bytes of the engine's data root", _disk(lambda d: d.free_bytes)),
+    (
+        "inodes_used_percent",
+        "double",
+        1,
+        "used inodes of the engine's data root",
+        _disk(lambda d: d.inodes_used_percent),
+    ),
+    ("live_restore", "bool", 1, "containers outlive the engine", _host(lambda e: e.live_restore)),
+    ("rootless", "bool", 1, "the engine runs without root", _host(lambda e: e.rootless)),
+    ("userns_remap", "bool", 1, "user namespaces are remapped", _host(lambda e: e.userns_remap)),
+)

@@ -1,0 +1,179 @@
+"""Facts of images and tags. Pure; see ``facts`` for how they are used."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dockwarden import reference
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.view import Read, Row, View, span, time
+from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref
+
+BASE_LABEL = "org.opencontainers.image.base.name"
+
+
+def is_dangling(image: Image, inventory: Inventory) -> bool:
+    """Nameless and superseded. A digest without a tag that we ever saw means pinned, which is not dangling."""
+    if image.tags:
+        return False
+    return not image.digests or inventory.memory.had_tag(Ref(Kind.IMAGE, image.id))
+
+
+def _origin(image: Image, view: View) -> str:
+    info = view.inventory.info
+    # The containerd store invents a digest for every name, so there a digest proves nothing.
+    proven = info is not None and info.image_store is ImageStore.GRAPH and bool(image.digests)
+    return "registry" if proven else "unknown"
+
+
+def _base(image: Image, view: View) -> str | None:
+    if BASE_LABEL in image.labels:
+        return reference.full(image.labels[BASE_LABEL])
+    return view.inventory.base_of(image) if image.details else None
+
+
+def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
+    def read(image: Image, _view: View) -> FactValue | None:
+        return get(image.details) if image.details else None
+
+    return read
+
+
+def _base_known(image: Image, view: View) -> bool | None:
+    base = _base(image, view)
+    return None if base is None else base != ""
+
+
+def _image_ref(image: Image) -> Ref:
+    return Ref(Kind.IMAGE, image.id)
+
+
+IMAGE: tuple[Row, ...] = (
+    ("id", "string", 0, "image ID", lambda i, _: i.id),
+    ("short_id", "string", 0, "first 12 characters of the ID", lambda i, _: reference.short_id(i.id)),
+    ("ref", "string", 0, "first tag, or the short ID", lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id)),
+    ("tags", "list(string)", 0, "all tags as full references", lambda i, _: list(i.tags)),
+    (
+        "repositories",
+        "list(string)",
+        0,
+        "repositories that its tags belong to",
+        lambda i, _: sorted({tag.rpartition(":")[0] for tag in i.tags}),
+    ),
+    ("digests", "list(string)", 0, "repository digests, `repository@sha256:…`", lambda i, _: list(i.digests)),
+    ("size", "int", 0, "size in bytes, shared layers included", lambda i, _: i.size_bytes),
+    ("labels", "map(string)", 0, "labels", lambda i, _: dict(i.labels)),
+    (
+        "created",
+        "timestamp",
+        0,
+        "build date in the image (1970 if none); says nothing about its arrival",
+        lambda i, _: time(i.created_at),
+    ),
+    (
+        "dangling",
+        "bool",
+        0,
+        "nameless and superseded; an image pulled by digest alone is not",
+        lambda i, v: is_dangling(i, v.inventory),
+    ),
+    (
+        "in_use",
+        "bool",
+        0,
+        "a container, running or not, was made from it",
+        lambda i, v: bool(v.inventory.users_of_image(i.id)),
+    ),
+    ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of_image(i.id))),
+    (
+        "known_for",
+        "duration",
+        0,
+        "how long we have watched it exist",
+        lambda i, v: span(v.inventory.memory.known_for(_image_ref(i))),
+    ),
+    (
+        "last_used",
+        "timestamp",
+        0,
+        "when we last saw a container use it, else since when we know it",
+        lambda i, v: time(v.now - v.inventory.idle_for(_image_ref(i))),
+    ),
+    (
+        "idle_for",
+        "duration",
+        0,
+        "how long we have watched it without a container",
+        lambda i, v: span(v.inventory.idle_for(_image_ref(i))),
+    ),
+    ("origin", "string", 0, "`registry` where a digest proves it, else `unknown`", _origin),
+    ("same_as", "list(string)", 0, "its other tags, beyond the first", lambda i, _: list(i.tags[1:])),
+    ("os", "string", 1, "operating system", _detail(lambda d: d.os)),
+    ("architecture", "string", 1, "architecture", _detail(lambda d: d.architecture)),
+    ("user", "string", 1, "user it runs as, empty for root", _detail(lambda d: d.user)),
+    ("healthcheck", "bool", 1, "it defines a health check", _detail(lambda d: d.healthcheck)),
+    ("layers", "int", 1, "number of layers", _detail(lambda d: len(d.layers))),
+    ("base", "string", 1, "base image: its label, or the local image whose layers it starts with", _base),
+    ("base_known", "bool", 1, "the base could be told", _base_known),
+    ("env", "list(string)", 1, "names of its environment variables", _detail(lambda d: list(d.env_names))),
+    ("ports", "list(string)", 1, "exposed ports", _detail(lambda d: list(d.ports))),
+    ("setuid_unknown", "bool", 1, "always true: layers are not searched for setuid files", _detail(lambda _: True)),
+)
+
+
+def _ranks(tag: str, view: View, key: Callable[[str], Any]) -> int:
+    """Position of the tag's image among the distinct images of its repository, highest key first."""
+    tags = view.inventory.tags
+    mine = key(tag)
+    if mine is None:
+        return 0
+    siblings = view.inventory.repositories.get(tag.rpartition(":")[0], ())
+    ahead = {tags[t] for t in siblings if (other := key(t)) is not None and other > mine}
+    return len(ahead - {tags[tag]})
+
+
+def _rank_by_created(tag: str, view: View) -> int:
+    def key(other: str) -> tuple[float, str]:
+        image = view.inventory.images[view.inventory.tags[other]]
+        return (image.created_at or 0.0, image.id)
+
+    return _ranks(tag, view, key)
+
+
+def _rank_by_version(tag: str, view: View) -> int:
+    mine = reference.version(tag.rpartition(":")[2])
+
+    def key(other: str) -> tuple[int, ...] | None:
+        version = reference.version(other.rpartition(":")[2])
+        same_variant = mine is not None and version is not None and version.variant == mine.variant
+        return version.numbers if version is not None and same_variant else None
+
+    return _ranks(tag, view, key)
+
+
+def _version(tag: str, _view: View) -> str:
+    version = reference.version(tag.rpartition(":")[2])
+    return ".".join(map(str, version.numbers)) if version else ""
+
+
+def _digest(tag: str, view: View) -> str:
+    repository = tag.rpartition(":")[0]
+    image = view.inventory.images[view.inventory.tags[tag]]
+    return next((d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository), "")
+
+
+def _registry_digest(tag: str, view: View) -> str | None:
+    look = view.looks.get(tag)
+    return look.digest if look is not None and not look.reason else None
+
+
+TAG: tuple[Row, ...] = (
+    ("tag.ref", "string", 0, "full reference, `docker.io/library/busybox:latest`", lambda t, _: t),
+    ("tag.registry", "string", 0, "registry host", lambda t, _: t.partition("/")[0]),
+    ("tag.repository", "string", 0, "registry and path without the tag", lambda t, _: t.rpartition(":")[0]),
+    ("tag.name", "string", 0, "the tag alone", lambda t, _: t.rpartition(":")[2]),
+    ("tag.digest", "string", 0, "digest that the engine has for it in this repository, empty if none", _digest),
+    ("tag.version", "string", 0, "the release version it names, empty if none", _version),
+    ("tag.rank_by_created", "int", 0, "0 for the newest image of its repository, by build date", _rank_by_created),
+    ("tag.rank_by_version", "int", 0, "0 for the highest version of its repository and variant", _rank_by_version),
+    ("registry.digest", "string", 3, "digest that the tag has at its registry now", _registry_digest),
+)

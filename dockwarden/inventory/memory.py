@@ -1,0 +1,99 @@
+"""Our own memory of images and volumes: since when we have watched them exist, and when a container last used them.
+
+Input: sightings by the inventory, and what the ledger kept. Output: ages in seconds of the observation clock. Out of
+bounds: build dates and the engine's dates, which say nothing about when an object arrived or was used.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from dockwarden.model import Observed, Ref
+
+
+class ObservationClock:
+    """Seconds during which objects were really watched.
+
+    It stands still while the engine is away and while dockwarden does not run, and ignores the wall clock, so that an
+    age taken from it can be too young but never too old.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._counted = 0.0
+        self._since: float | None = None
+
+    def resume(self, at_least: float = 0.0) -> None:
+        """Start counting; never below ``at_least``, the reading that the ledger remembers."""
+        self._counted = max(self.read(), at_least)
+        self._since = self._monotonic()
+
+    def hold(self) -> None:
+        """Stop counting: nobody looks."""
+        self._counted, self._since = self.read(), None
+
+    def read(self) -> float:
+        """The reading in seconds."""
+        return self._counted + (self._monotonic() - self._since if self._since is not None else 0.0)
+
+
+class Memory:
+    """When each image and volume was first seen and last used, on the observation clock.
+
+    Attributes:
+        unsaved: what changed since the ledger last wrote this memory down; the writer clears it.
+    """
+
+    def __init__(self, clock: ObservationClock) -> None:
+        self.clock = clock
+        self.unsaved: set[Ref] = set()
+        self._seen: dict[Ref, Observed] = {}
+
+    def recall(self, memory: Iterable[tuple[Ref, Observed]]) -> None:
+        """Take over what the ledger kept, before the first objects arrive. Negative use means: was in use then."""
+        now = self.clock.read()
+        for ref, seen in memory:
+            used = now if seen.used_seconds < 0 else min(seen.used_seconds, now)
+            self._seen[ref] = Observed(min(seen.first_seconds, now), used, seen.had_tag)
+
+    def of(self, ref: Ref, *, used: bool) -> Observed | None:
+        """What to write down of an object, None when it is gone. ``used``: a container uses it now."""
+        seen = self._seen.get(ref)
+        return replace(seen, used_seconds=-1.0) if seen and used else seen
+
+    def known_for(self, ref: Ref) -> float:
+        """Seconds we have watched this object exist; 0 for one we do not remember."""
+        seen = self._seen.get(ref)
+        return max(0.0, self.clock.read() - seen.first_seconds) if seen else 0.0
+
+    def idle_for(self, ref: Ref) -> float:
+        """Seconds since a container was last seen using it, or since it was first seen."""
+        seen = self._seen.get(ref)
+        return max(0.0, self.clock.read() - max(seen.used_seconds, seen.first_seconds)) if seen else 0.0
+
+    def had_tag(self, ref: Ref) -> bool:
+        """Whether we ever saw this image with a tag; without it, a digest alone means pinned, not superseded."""
+        seen = self._seen.get(ref)
+        return seen is not None and seen.had_tag
+
+    def see(self, ref: Ref, *, had_tag: bool = False, used: bool = False) -> None:
+        """The object is there now."""
+        now = self.clock.read()
+        old = self._seen.get(ref)
+        new = Observed(now, now, had_tag) if old is None else old
+        if used:
+            new = replace(new, used_seconds=now)
+        if had_tag and not new.had_tag:
+            new = replace(new, had_tag=True)
+        if new is not old:
+            self._seen[ref] = new
+            self.unsaved.add(ref)
+
+    def forget(self, ref: Ref) -> None:
+        """The object is gone: should its like come back, it is young again."""
+        if self._seen.pop(ref, None) is not None:
+            self.unsaved.add(ref)
+
+    def keep_only(self, present: Iterable[Ref]) -> None:
+        """After a full list: forget what is not there any more."""
+        for ref in self._seen.keys() - set(present):
+            self.forget(ref)

@@ -1,0 +1,40 @@
+"""What readers of facts share: the view they read from, the row of the vocabulary, and conversions. Pure.
+
+Input and output: values of ``model``. Out of bounds: knowing any particular fact.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from dockwarden.inventory.live import Inventory
+from dockwarden.model import FactValue
+from dockwarden.ports import Disk, Look
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class View(NamedTuple):
+    """What facts are read from besides the object itself. ``disk`` and ``looks`` hold what was gathered so far."""
+
+    inventory: Inventory
+    now: float
+    disk: Disk | None = None
+    looks: Mapping[str, Look] = {}
+
+
+Read = Callable[[Any, View], FactValue | None]
+"""Reads one fact of an object; None while it has not been gathered."""
+
+Row = tuple[str, str, int, str, Read]
+"""Name, CEL type, cost class, meaning, reader."""
+
+
+def time(at: float | None) -> datetime:
+    """A timestamp; "never" is 1970, because every gathered fact has a value."""
+    return datetime.fromtimestamp(at, UTC) if at is not None else _EPOCH
+
+
+def span(seconds: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=seconds)
