@@ -1,0 +1,328 @@
+"""One Docker Engine behind ``ports.Engine``: which request answers which question.
+
+Input: an endpoint. Output: values of ``model``, errors of ``errors``. Out of bounds: retrying, caching, deciding, and
+whatever removes more than one name: no prune, no force, no removal by ID. Thread-safe.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from dockwarden import reference as references
+from dockwarden.engine import translate
+from dockwarden.engine.fields import Fields
+from dockwarden.engine.transport import (
+    LIBRARY_ERRORS,
+    Client,
+    Endpoint,
+    Lines,
+    Tls,
+    locate,
+    translated,
+)
+from dockwarden.errors import (
+    ConflictError,
+    EngineError,
+    EngineUnavailableError,
+    NotFoundError,
+)
+from dockwarden.model import Container, EngineInfo, Event, Image, Network, Volume
+
+_T = TypeVar("_T")
+
+Observe = Callable[[str, str, float], None]
+"""Told of every request: operation, result (ok, not_found, conflict, unavailable, error), seconds."""
+
+_NEWEST_TESTED = (1, 51)
+_OLDEST_SPOKEN = (1, 24)  # docker-py's own limit
+_NANO = 1_000_000_000
+_GRACE_SECONDS = 3.0
+_EARLY_NS = _NANO
+
+# A whitelist, as there is no way to leave out the three exec events of every health probe.
+_EVENT_FILTERS = {
+    "scope": ["local"],
+    "type": ["container", "image", "network", "volume"],
+    "event": [
+        *("pull", "tag", "untag", "delete", "load", "import", "create"),
+        *("start", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
+        *("connect", "disconnect"),
+    ],
+}
+
+
+def _ignore(_operation: str, _result: str, _seconds: float) -> None:
+    """Observe nothing."""
+
+
+class DockerEngine:
+    """The Docker Engine at one address."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tls: Tls | None = None,
+        timeout: float = 60.0,
+        observe: Observe = _ignore,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Does no I/O.
+
+        Raises:
+            ConfigError: the address or the TLS files cannot be used.
+        """
+        self._endpoint: Endpoint = locate(base_url, tls)
+        self._tls = tls
+        self._timeout = timeout
+        self._observe = observe
+        self._local_ns = now_ns
+        self._offset_ns = 0
+        self._client = self._make_client(_OLDEST_SPOKEN)
+        self._connected = False
+
+    def _make_client(self, version: tuple[int, int]) -> Client:
+        return Client(self._endpoint, self._tls, f"{version[0]}.{version[1]}", self._timeout)
+
+    def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
+        """One request: timed, counted, its errors translated."""
+        if not self._connected:
+            raise EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
+        return self._measured(operation, lambda: request(self._client))
+
+    def _measured(self, operation: str, request: Callable[[], _T]) -> _T:
+        started = time.perf_counter()
+        result = "error"
+        try:
+            answer = request()
+            result = "ok"
+            return answer
+        except EngineError as error:
+            result = _result(error)
+            raise
+        except LIBRARY_ERRORS as error:
+            ours = translated(error, operation, self._endpoint)
+            result = _result(ours)
+            raise ours from error
+        finally:
+            self._observe(operation, result, time.perf_counter() - started)
+
+    # -- the engine itself ---------------------------------------------------------------------------
+
+    def connect(self) -> EngineInfo:
+        """Negotiate the API version and ask the engine who it is."""
+        first = self._make_client(_OLDEST_SPOKEN)
+        version = self._measured("version", lambda: first.version(api_version=False))
+        first.close()
+        client = self._make_client(_negotiate(Fields(version, "version")))
+        info = self._measured("info", client.info)
+        asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
+        engine = translate.engine(version, info, client.api_version, asked_at)
+        self._offset_ns = round(engine.clock_offset_seconds * _NANO)
+        # Requests of other threads end on the client that they began with.
+        self._client, previous, self._connected = client, self._client, True
+        previous.close()
+        return engine
+
+    def probe(self) -> None:
+        """Ask the cheapest question there is."""
+        self._call("ping", lambda client: client.ping())
+
+    def now_ns(self) -> int:
+        """The time by the engine's clock, as far as known."""
+        return self._local_ns() + self._offset_ns
+
+    # -- events --------------------------------------------------------------------------------------
+
+    def events(self, since_ns: int, until_ns: int) -> "EventStream":
+        """Events of a window; the subscription stands when this returns."""
+        filters = json.dumps(_EVENT_FILTERS)
+        lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
+        return EventStream(lines, until_ns, self.now_ns, self._endpoint)
+
+    def replayed(self, since_ns: int, until_ns: int) -> int:
+        """How many events of any kind the engine still remembers of a span of its past."""
+        return self._call(
+            "events_replay",
+            lambda client: sum(1 for line in self._window(client, since_ns, until_ns) if line.strip()),
+        )
+
+    def _window(self, client: Client, since_ns: int, until_ns: int, filters: str = "") -> Lines:
+        params = {"since": _timestamp(since_ns), "until": _timestamp(until_ns)}
+        if filters:
+            params["filters"] = filters
+        left_seconds = max(0, until_ns - self.now_ns()) / _NANO
+        return client.open_events(params, left_seconds + _GRACE_SECONDS)
+
+    # -- images --------------------------------------------------------------------------------------
+
+    def images(self, repository: str = "") -> Iterable[Image]:
+        """All images (one repository's, if named), without details."""
+        filters = {"reference": _pattern(references.familiar(repository))} if repository else None
+        rows = self._call("image_list", lambda client: client.images(filters=filters))
+        return translate.images(rows)
+
+    def image(self, reference: str) -> Image:
+        """One image with details, by ID or reference."""
+        name = _path(reference)
+        return self._call(
+            "image_inspect",
+            lambda client: translate.image(client.inspect_image(name)),  # type: ignore[no-untyped-call]
+        )
+
+    def tag(self, image_id: str, reference: str) -> None:
+        """Give an image one more name."""
+        parsed = references.parse(reference)
+        name = _path(image_id)
+        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
+
+    def untag(self, reference: str) -> None:
+        """Remove one name, never forced; the image goes with its last name."""
+        name = _removable(reference)
+        self._call("image_untag", lambda client: client.remove_image(name))
+
+    # -- containers ----------------------------------------------------------------------------------
+
+    def container_ids(self) -> Sequence[str]:
+        """The IDs of all containers, running or not."""
+        return self._call(
+            "container_list",
+            lambda client: translate.container_ids(client.containers(all=True)),
+        )
+
+    def container(self, identifier: str) -> Container:
+        """One container."""
+        name = _path(identifier)
+        return self._call("container_inspect", lambda client: translate.container(client.inspect_container(name)))
+
+    def users_of(self, image_id: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, that the engine says use this image."""
+        filters = {"ancestor": image_id}
+        rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
+        return translate.container_ids(rows, image_id)  # an ancestor is a parent, too
+
+    # -- volumes and networks ------------------------------------------------------------------------
+
+    def volumes(self) -> Iterable[Volume]:
+        """All volumes."""
+        return self._call("volume_list", lambda client: translate.volumes(client.volumes()))
+
+    def volume(self, name: str) -> Volume:
+        """One volume."""
+        path = _path(name)
+        return self._call("volume_inspect", lambda client: translate.volume(client.inspect_volume(path)))
+
+    def networks(self) -> Iterable[Network]:
+        """All networks that this engine knows, those of its swarm included."""
+        return self._call("network_list", lambda client: translate.networks(client.networks()))
+
+    def network(self, identifier: str) -> Network:
+        """One network."""
+        path = _path(identifier)
+        return self._call("network_inspect", lambda client: translate.network(client.inspect_network(path)))
+
+
+class EventStream(Iterator[Event]):
+    """Events of one window. Ends normally only when the window does."""
+
+    def __init__(self, lines: Lines, until_ns: int, now_ns: Callable[[], int], endpoint: Endpoint) -> None:
+        self._lines = lines
+        self._until_ns = until_ns
+        self._now_ns = now_ns
+        self._endpoint = endpoint
+
+    def __next__(self) -> Event:
+        try:
+            line = next(self._lines)
+            while not line.strip():
+                line = next(self._lines)
+            return translate.event(line)
+        except StopIteration:
+            if self._now_ns() < self._until_ns - _EARLY_NS:
+                raise EngineUnavailableError("event stream ended early") from None
+            raise
+        except EngineError:
+            self.close()
+            raise
+        except LIBRARY_ERRORS as error:
+            raise translated(error, "events", self._endpoint) from error
+
+    def close(self) -> None:
+        """End the subscription; only from the thread that reads."""
+        self._lines.close()
+
+
+def _result(error: EngineError) -> str:
+    match error:
+        case NotFoundError():
+            return "not_found"
+        case ConflictError():
+            return "conflict"
+        case EngineUnavailableError():
+            return "unavailable"
+        case _:
+            return "error"
+
+
+def _negotiate(version: Fields) -> tuple[int, int]:
+    """The newest API version that both sides know; ``/version`` itself has none and always answers."""
+    if any(part.text("Name", "") == "Podman Engine" for part in version.objects("Components")):
+        raise EngineError(
+            "this is Podman: its events, image names and deletions mean other things than Docker's, so dockwarden "
+            "refuses to watch it"
+        )
+    newest = _numbers(version.text("ApiVersion"))
+    oldest = _numbers(version.text("MinAPIVersion", "1.24"))
+    chosen = min(newest, _NEWEST_TESTED)
+    name = f"engine {version.text('Version', '')}"
+    if newest < _OLDEST_SPOKEN:
+        raise EngineError(f"{name} is too old: it speaks API {_dotted(newest)} at most")
+    if chosen < oldest:
+        spoken = _dotted(_NEWEST_TESTED)
+        raise EngineError(f"{name} wants API {_dotted(oldest)} or newer; this dockwarden is tested up to {spoken}")
+    return chosen
+
+
+def _numbers(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    if not (text.isascii() and major.isdigit() and minor.isdigit()) or len(text) > len("99.9999"):
+        raise EngineError("version: not an API version")
+    return int(major), int(minor)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _timestamp(ns: int) -> str:
+    """From the integer: a float of seconds is off by a hundred nanoseconds."""
+    return f"{ns // _NANO}.{ns % _NANO:09d}"
+
+
+def _pattern(text: str) -> str:
+    """The text as a pattern that matches only itself; an IPv6 registry has brackets."""
+    return text.replace("[", "\\[")
+
+
+def _path(name: str) -> str:
+    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
+    if not name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise NotFoundError(f"no object can be called {name!r}")
+    return name
+
+
+def _removable(reference: str) -> str:
+    """The name to put into a DELETE.
+
+    An image ID would take a tag with it that somebody set a moment ago, and the engine takes any bare hexadecimal
+    word for the beginning of an ID; hence only names with a tag or a digest, written out in full.
+    """
+    if references.is_image_id(reference):
+        raise ValueError(f"{reference!r} is an image ID, not a name")
+    parsed = references.parse(reference)
+    if "@" not in reference and ":" not in reference.rpartition("/")[2]:
+        raise ValueError(f"{reference!r} has neither tag nor digest")
+    if reference.startswith(f"{translate.DANGLING_NAME}@"):
+        return reference  # made up by the engine, which does not know it by its full name
+    return str(parsed)

@@ -1,0 +1,327 @@
+"""The engine's JSON, turned into values of ``model``. Pure.
+
+Input: decoded answers of the engine API, of any version from 1.41 on and of both image stores, and event lines;
+their strings come from strangers. Output: frozen values. Out of bounds: asking the engine anything, and trusting
+a shape: whatever is missing or of another type ends in an ``EngineError`` that names the field.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from dockwarden import reference
+from dockwarden.engine.fields import Fields, rows
+from dockwarden.errors import EngineError
+from dockwarden.model import (
+    Container,
+    ContainerConfig,
+    EngineInfo,
+    Event,
+    Image,
+    ImageDetails,
+    ImageStore,
+    Mount,
+    Network,
+    Volume,
+)
+
+MARKER_REPOSITORY = "dockwarden.invalid/marker"
+"""Tags below it are our own, set to remove a nameless image of the graph store safely."""
+
+DANGLING_NAME = "moby-dangling"
+"""The name that a containerd store makes up for an image without one: ``moby-dangling@sha256:…``."""
+
+_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_BUILTIN_NETWORKS = frozenset({"bridge", "host", "none", "ingress", "docker_gwbridge"})
+_CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
+_NANO = 1_000_000_000
+
+
+# -- the engine itself ---------------------------------------------------------------------------------
+
+
+def engine(version: object, info: object, api_version: str, asked_at: float | None) -> EngineInfo:
+    """Who the engine is. ``asked_at`` is our clock when it answered, ``None`` where both clocks are the same."""
+    answer, says = Fields(info, "info"), Fields(version, "version")
+    options = answer.texts("SecurityOptions")
+    root = answer.text("DockerRootDir", "")
+    system_time = answer.moment("SystemTime")
+    offset = 0.0 if asked_at is None or system_time is None else system_time - asked_at
+    return EngineInfo(
+        # An ID alone is not enough: engines that share a host's key file share the ID as well.
+        identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
+        name=answer.text("Name", ""),
+        version=says.text("Version"),
+        api_version=api_version,
+        image_store=_image_store(answer),
+        swarm=answer.nested("Swarm").text("LocalNodeState", "") not in ("", "inactive"),
+        data_root=root,
+        live_restore=answer.flag("LiveRestoreEnabled"),
+        rootless=_has_option(options, "rootless"),
+        userns_remap=_has_option(options, "userns"),
+        clock_offset_seconds=offset,
+    )
+
+
+def _image_store(info: Fields) -> ImageStore:
+    for pair in info.items("DriverStatus"):
+        if pair == ["driver-type", "io.containerd.snapshotter.v1"]:
+            return ImageStore.CONTAINERD
+    return ImageStore.GRAPH
+
+
+def _has_option(options: Iterable[str], name: str) -> bool:
+    return any(option.split(",")[0] == f"name={name}" for option in options)
+
+
+def event(line: bytes) -> Event:
+    """One line of the event stream."""
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise EngineError("event: a line is not JSON") from error
+    fields = Fields(raw, "event")
+    actor = fields.nested("Actor")
+    attributes = actor.nested("Attributes")
+    kind = fields.text("Type")
+    # "health_status: healthy", "exec_create: <a command line>": the suffix may hold secrets
+    action = fields.text("Action").partition(": ")[0]
+    about_container = kind == "network" and action in ("connect", "disconnect")
+    return Event(
+        type=kind,
+        action=action,
+        id=actor.text("ID", ""),
+        name=attributes.text("container" if about_container else "name", ""),
+        at_ns=fields.integer("timeNano"),
+    )
+
+
+# -- images --------------------------------------------------------------------------------------------
+
+
+def images(raw: object) -> Iterator[Image]:
+    """The rows of a list of images, each freed as soon as it is reduced: there may be ten thousand."""
+    left = rows(raw, "image list")
+    left.reverse()
+    while left:
+        yield _image(Fields(left.pop(), "image list"), None)
+
+
+def image(raw: object) -> Image:
+    """An inspected image."""
+    fields = Fields(raw, "image")
+    config = fields.nested("Config")
+    details = ImageDetails(
+        os=fields.text("Os", ""),
+        architecture=fields.text("Architecture", ""),
+        user=config.text("User", ""),
+        healthcheck=_has_healthcheck(config),
+        layers=fields.nested("RootFS").texts("Layers"),
+        env_names=_env_names(config),
+        ports=config.names("ExposedPorts"),
+    )
+    return _image(fields, details, config.labels("Labels"))
+
+
+def _image(fields: Fields, details: ImageDetails | None, labels: Mapping[str, str] | None = None) -> Image:
+    tags: dict[str, None] = {}
+    markers: dict[str, None] = {}
+    digests: dict[str, None] = {}
+    for name in (*fields.texts("RepoTags"), *fields.texts("RepoDigests")):
+        if name.startswith((f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@")) or "<none>" in name:
+            continue
+        if "@" in name:  # a containerd store lists a pull by digest among the tags
+            digests[reference.full(name)] = None
+        elif name.startswith(f"{MARKER_REPOSITORY}:"):
+            markers[name] = None
+        else:
+            tags[reference.full(name)] = None
+    return Image(
+        id=fields.text("Id"),
+        tags=tuple(tags),
+        digests=tuple(digests),
+        markers=tuple(markers),
+        size_bytes=fields.integer("Size"),
+        labels=fields.labels("Labels") if labels is None else labels,
+        created_at=fields.moment("Created"),
+        details=details,
+    )
+
+
+def _has_healthcheck(config: Fields) -> bool:
+    test = config.nested("Healthcheck").texts("Test")
+    return bool(test) and test[0] != "NONE"
+
+
+def _env_names(config: Fields) -> tuple[str, ...]:
+    """Names only: values are where people keep their secrets."""
+    return tuple(entry.partition("=")[0] for entry in config.texts("Env"))
+
+
+# -- containers ----------------------------------------------------------------------------------------
+
+
+def container_ids(raw: object, image_id: str = "") -> list[str]:
+    """The IDs of a list of containers; of those that run exactly this image, if one is given."""
+    listed = (Fields(each, "container list") for each in rows(raw, "container list"))
+    return [each.text("Id") for each in listed if not image_id or each.text("ImageID", "") == image_id]
+
+
+def container(raw: object) -> Container:
+    """An inspected container."""
+    fields = Fields(raw, "container")
+    config, host = fields.nested("Config"), fields.nested("HostConfig")
+    state, settings = fields.nested("State"), fields.nested("NetworkSettings")
+    networks = settings.nested("Networks")
+    names = settings.names("Networks")
+    network_ids = (networks.nested(name).text("NetworkID", "") for name in names)
+    return Container(
+        id=fields.text("Id"),
+        name=fields.text("Name").removeprefix("/"),
+        image_ref=config.text("Image", ""),
+        image_id=fields.text("Image"),
+        running=state.flag("Running"),
+        state=state.text("Status"),
+        health=state.nested("Health").text("Status", ""),
+        exit_code=state.integer("ExitCode", 0),
+        labels=config.labels("Labels"),
+        created_at=fields.moment("Created"),
+        started_at=state.moment("StartedAt"),
+        finished_at=state.moment("FinishedAt"),
+        network_mode=host.text("NetworkMode", ""),
+        networks=(*names, *(each for each in network_ids if each)),
+        mounts=tuple(_mount(each) for each in fields.objects("Mounts")),
+        ports=_ports(settings, config, host),
+        config=_container_config(fields, config, host),
+    )
+
+
+def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
+    restart = host.nested("RestartPolicy")
+    return ContainerConfig(
+        memory_limit_bytes=max(0, host.integer("Memory", 0)),
+        memory_reservation_bytes=max(0, host.integer("MemoryReservation", 0)),
+        cpu_limit=_cores(host),
+        cpu_shares=max(0, host.integer("CpuShares", 0)),
+        pids_limit=max(0, host.integer("PidsLimit", 0)),  # null, 0 and -1 all mean none
+        privileged=host.flag("Privileged"),
+        pid_mode=host.text("PidMode", ""),
+        ipc_mode=host.text("IpcMode", ""),
+        uts_mode=host.text("UTSMode", ""),
+        userns_mode=host.text("UsernsMode", ""),
+        cgroup_parent=host.text("CgroupParent", ""),
+        read_only=host.flag("ReadonlyRootfs"),
+        user=config.text("User", ""),
+        cap_add=host.texts("CapAdd"),
+        cap_drop=host.texts("CapDrop"),
+        security_opt=host.texts("SecurityOpt"),
+        devices=tuple(_device(each) for each in host.objects("Devices")),
+        ulimits=tuple(_ulimit(each) for each in host.objects("Ulimits")),
+        restart_policy=restart.text("Name", "") or "no",
+        restart_max=restart.integer("MaximumRetryCount", 0),
+        restart_count=fields.integer("RestartCount", 0),
+        log_driver=host.nested("LogConfig").text("Type", ""),
+        healthcheck=_has_healthcheck(config),
+        env_names=_env_names(config),
+        apparmor=fields.text("AppArmorProfile", ""),
+    )
+
+
+def _cores(host: Fields) -> float:
+    """--cpus and --cpu-quota are two ways to set the same limit; the engine keeps them apart."""
+    nano = host.integer("NanoCpus", 0)
+    if nano > 0:
+        return nano / _NANO
+    quota = host.integer("CpuQuota", 0)
+    return max(0, quota) / (host.integer("CpuPeriod", 0) or _CPU_PERIOD_MICROSECONDS)
+
+
+def _device(fields: Fields) -> str:
+    parts = (fields.text(key, "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
+    return ":".join(parts)
+
+
+def _ulimit(fields: Fields) -> str:
+    return f"{fields.text('Name')}={fields.integer('Soft', 0)}:{fields.integer('Hard', 0)}"
+
+
+def _mount(fields: Fields) -> Mount:
+    return Mount(
+        type=fields.text("Type", ""),
+        name=fields.text("Name", ""),
+        source=fields.text("Source", ""),
+        destination=fields.text("Destination", ""),
+        driver=fields.text("Driver", ""),
+        writable=fields.flag("RW"),
+    )
+
+
+def _ports(settings: Fields, config: Fields, host: Fields) -> tuple[str, ...]:
+    """``8080/tcp`` or ``0.0.0.0:80->8080/tcp``. A container that is not up has only what was asked for."""
+    up = settings.names("Ports")
+    ports = settings.nested("Ports") if up else host.nested("PortBindings")
+    found: list[str] = []
+    for port in up or sorted({*host.names("PortBindings"), *config.names("ExposedPorts")}):
+        bindings = [_binding(each) for each in ports.objects(port)]
+        found.extend(f"{each}->{port}" for each in bindings)
+        if not bindings:
+            found.append(port)
+    return tuple(found)
+
+
+def _binding(fields: Fields) -> str:
+    address = fields.text("HostIp", "") or "0.0.0.0"
+    return f"[{address}]:{_port(fields)}" if ":" in address else f"{address}:{_port(fields)}"
+
+
+def _port(fields: Fields) -> str:
+    return fields.text("HostPort", "") or "0"  # 0: the engine picks one at start
+
+
+# -- volumes and networks ------------------------------------------------------------------------------
+
+
+def volumes(raw: object) -> list[Volume]:
+    """The rows of a list of volumes."""
+    return [_volume(each) for each in Fields(raw, "volume list").objects("Volumes")]
+
+
+def volume(raw: object) -> Volume:
+    """An inspected volume."""
+    return _volume(Fields(raw, "volume"))
+
+
+def _volume(fields: Fields) -> Volume:
+    name, labels = fields.text("Name"), fields.labels("Labels")
+    # Engine 20.10 does not mark them: a name that only an engine would think of is the one sign.
+    anonymous = "com.docker.volume.anonymous" in labels or _HEX64.fullmatch(name) is not None
+    return Volume(
+        name=name,
+        driver=fields.text("Driver", ""),
+        labels=labels,
+        anonymous=anonymous,
+        created_at=fields.moment("CreatedAt"),
+    )
+
+
+def networks(raw: object) -> list[Network]:
+    """The rows of a list of networks."""
+    return [_network(Fields(each, "network list")) for each in rows(raw, "network list")]
+
+
+def network(raw: object) -> Network:
+    """An inspected network."""
+    return _network(Fields(raw, "network"))
+
+
+def _network(fields: Fields) -> Network:
+    name = fields.text("Name")
+    return Network(
+        id=fields.text("Id"),
+        name=name,
+        driver=fields.text("Driver", ""),
+        labels=fields.labels("Labels"),
+        created_at=fields.moment("Created"),
+        builtin=name in _BUILTIN_NETWORKS or fields.flag("Ingress"),
+        internal=fields.flag("Internal"),
+    )

@@ -1,0 +1,291 @@
+"""The wire to one Docker Engine: where it is, one keep-alive pool, streams of lines, one translation of errors.
+
+Input: an endpoint, requests of ``client``. Output: docker-py's client, lines of bytes, our errors. Out of bounds:
+what an answer means. docker-py is used for its requests only; its credentials, contexts, version negotiation and
+event stream are not (they read the user's files, follow the CLI to other hosts, and hide failures).
+"""
+
+import errno
+import grp
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+from urllib.parse import unquote
+
+import docker
+import requests
+import urllib3
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
+from docker.utils import parse_host
+
+from dockwarden.errors import (
+    ConfigError,
+    ConflictError,
+    DockwardenError,
+    EngineError,
+    EngineUnavailableError,
+    NotFoundError,
+)
+
+LIBRARY_ERRORS = (
+    DockerException,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    # What the libraries let through: sockets, undecodable bodies, error bodies without the key they expect.
+    OSError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)
+"""Everything that a call through docker-py was seen to raise."""
+
+_DEFAULT_SOCKET = "/var/run/docker.sock"
+_POOL_KEY = "http+docker://localhost"
+_POOL_SIZE = 16
+_CONNECT_SECONDS = 5.0
+_CHUNK_BYTES = 64 * 1024
+_LINE_BYTES = 10 * 1024 * 1024
+_MESSAGE_CHARACTERS = 500
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+
+
+class Endpoint(NamedTuple):
+    """Where an engine listens: the path of its socket, or a URL; one of both is empty."""
+
+    socket: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.socket}" if self.socket else self.url
+
+
+class Tls(NamedTuple):
+    """Files for a TLS endpoint; without ``verify`` the engine's certificate is not checked."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+    verify: bool
+
+
+class Connection(TypedDict):
+    """What ``DockerEngine`` needs to know to reach an engine."""
+
+    base_url: str
+    tls: Tls | None
+
+
+def from_environment(env: Mapping[str, str]) -> Connection:
+    """What ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH`` mean; never the CLI's context.
+
+    Raises:
+        ConfigError: the address is of a kind that dockwarden does not speak.
+    """
+    base_url = env.get("DOCKER_HOST", "").strip() or f"unix://{_DEFAULT_SOCKET}"
+    verify, folder = bool(env.get("DOCKER_TLS_VERIFY")), env.get("DOCKER_CERT_PATH", "")
+    if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder):
+        locate(base_url, None)
+        return Connection(base_url=base_url, tls=None)
+    certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
+    tls = Tls(str(certs / "ca.pem"), str(certs / "cert.pem"), str(certs / "key.pem"), verify)
+    locate(base_url, tls)
+    return Connection(base_url=base_url, tls=tls)
+
+
+def locate(base_url: str, tls: Tls | None) -> Endpoint:
+    """The endpoint that an address names."""
+    scheme, separator, rest = base_url.strip().partition("://")
+    if separator and scheme in ("unix", "http+unix"):
+        path = unquote(rest) if scheme == "http+unix" else rest
+        return Endpoint("/" + path.lstrip("/") if path else _DEFAULT_SOCKET, "")
+    if scheme == "ssh":
+        raise ConfigError(
+            f"DOCKER_HOST: {base_url}: ssh is not supported; forward the engine's socket instead, for example with "
+            "ssh -NL /run/remote-docker.sock:/var/run/docker.sock HOST, and use unix:///run/remote-docker.sock"
+        )
+    if not separator or scheme not in ("tcp", "http", "https"):
+        raise ConfigError(f"DOCKER_HOST: {base_url}: use unix:///path or tcp://host:port")
+    try:
+        return Endpoint("", str(parse_host(base_url, tls=tls is not None)))
+    except (DockerException, ValueError) as error:
+        raise ConfigError(f"DOCKER_HOST: {base_url}: {error}") from error
+
+
+class _OnePoolAdapter(UnixHTTPAdapter):
+    """One pool for the socket. docker-py keys pools by URL, so that each object would cost a connection."""
+
+    def get_connection(self, url, proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG002
+        return super().get_connection(_POOL_KEY, proxies)
+
+
+class Client(docker.APIClient):
+    """docker-py's low-level client for one endpoint and one API version; it does no I/O until asked."""
+
+    def __init__(self, endpoint: Endpoint, tls: Tls | None, version: str, timeout: float) -> None:
+        # Not APIClient's: that reads the registry credentials in the user's files, which are none of our
+        # business as we never pull, and fails if one entry is broken.
+        requests.Session.__init__(self)
+        self._general_configs: dict[str, object] = {}
+        self._version = version
+        self.timeout = timeout  # type: ignore[assignment] # seconds need not be whole
+        self.max_redirects = 0  # an engine does not redirect; whoever does is not one
+        self.headers["User-Agent"] = "dockwarden"
+        if endpoint.socket:
+            self.trust_env = False  # no proxy, no .netrc: neither has a say on a local socket
+            adapter = _OnePoolAdapter(f"http+unix://{endpoint.socket}", timeout, 1, _POOL_SIZE)  # type: ignore[arg-type]
+            self.mount("http+docker://", adapter)
+            self.base_url = _POOL_KEY
+        else:
+            self.base_url = endpoint.url
+            if tls is not None:
+                _configure_tls(self, tls)
+
+    def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
+        """Ask for a stream of events; returns once the engine has answered with 200."""
+        url = f"{self.base_url}/v{self.api_version}/events"
+        timeout = (_CONNECT_SECONDS, read_seconds)
+        response = self.get(url, params=dict(params), stream=True, timeout=timeout)
+        if response.status_code != requests.codes.ok:
+            with response:
+                body = next(response.iter_content(_CHUNK_BYTES), b"")
+            raise from_status(response.status_code, body, "events")
+        return Lines(response)
+
+
+def _configure_tls(client: Client, tls: Tls) -> None:
+    try:
+        config = TLSConfig(client_cert=(tls.cert_file, tls.key_file), ca_cert=tls.ca_file, verify=tls.verify)
+    except DockerException as error:
+        raise ConfigError(f"DOCKER_CERT_PATH: {error}: {Path(tls.cert_file).parent}") from error
+    config.configure_client(client)
+
+
+class Lines(Iterator[bytes]):
+    """The lines of a streamed answer, without their ends. Library errors pass through."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self._lines = self._split()
+
+    def __next__(self) -> bytes:
+        return next(self._lines)
+
+    def close(self) -> None:
+        """End the connection; only from the thread that reads."""
+        self._response.close()
+
+    def _split(self) -> Iterator[bytes]:
+        parts: list[bytes] = []
+        size = 0
+        with self._response:
+            for chunk in self._response.iter_content(_CHUNK_BYTES):
+                head, newline, tail = chunk.partition(b"\n")
+                while newline:
+                    yield b"".join((*parts, head))
+                    parts, size = [], 0
+                    head, newline, tail = tail.partition(b"\n")
+                parts.append(head)
+                size += len(head)
+                if size > _LINE_BYTES:
+                    raise EngineError(f"event: a line is longer than {_LINE_BYTES} bytes")
+            if size:
+                yield b"".join(parts)
+
+
+# -- errors --------------------------------------------------------------------------------------------
+
+
+def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineError:
+    """Our error for one of ``LIBRARY_ERRORS``, judged by HTTP status, else by errno, else by kind."""
+    chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, requests.HTTPError) and each.response is not None:
+            return from_status(each.response.status_code, each.response.content, operation)
+    if any(_is_timeout(each) for each in chain):
+        return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
+    for each in chain:
+        if isinstance(each, OSError) and each.errno is not None:
+            return EngineUnavailableError(_explain(each, endpoint))
+    text = f"{operation}: {printable(str(error)) or type(error).__name__}"
+    if isinstance(error, requests.TooManyRedirects):
+        return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
+    if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
+        return EngineError(f"{operation}: the answer cannot be used: {text}")
+    return EngineUnavailableError(text)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from, up to one of ours: that is the caller's story, not this call's."""
+    following: BaseException | None = error
+    while following is not None and not isinstance(following, DockwardenError):
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _is_timeout(error: BaseException) -> bool:
+    kinds = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+    return isinstance(error, kinds)
+
+
+def from_status(status: int, body: bytes, operation: str) -> EngineError:
+    """Our error for an answer that is not a success."""
+    text = _message(body) or f"HTTP {status}"
+    if status == requests.codes.not_found:
+        return NotFoundError(text)
+    if status == requests.codes.conflict:
+        return ConflictError(text)
+    if status == requests.codes.forbidden:
+        return EngineUnavailableError(
+            f"{operation}: a socket proxy or an authorization plugin denies this call: {text}"
+        )
+    if status in _REFUSALS:
+        return EngineUnavailableError(f"{operation}: HTTP {status}: {text}")
+    return EngineError(f"{operation}: HTTP {status}: {text}")
+
+
+def _message(body: bytes) -> str:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return printable(body.decode(errors="replace"))
+    if isinstance(answer, dict) and isinstance(answer.get("message"), str):
+        return printable(answer["message"])
+    return printable(body.decode(errors="replace"))
+
+
+def printable(text: str) -> str:
+    """Text of strangers for one line of a log: no control or direction characters, cut."""
+    text = _UNSAFE.sub(" ", text).strip()
+    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _explain(error: OSError, endpoint: Endpoint) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM) and endpoint.socket:
+        return f"permission denied on {endpoint.socket}{_remedy(endpoint.socket)}"
+    if error.errno == errno.ENOENT and endpoint.socket:
+        return f"{endpoint.socket} does not exist: is the engine running? DOCKER_HOST names another place"
+    if error.errno == errno.ECONNREFUSED:
+        return f"nothing listens at {endpoint}: is the engine running?"
+    return f"{endpoint}: {error.strerror or type(error).__name__}"
+
+
+def _remedy(path: str) -> str:
+    try:
+        gid = Path(path).stat().st_gid
+    except OSError:
+        return ""
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = "of that number"
+    return (
+        f", which belongs to group {group} (gid {gid}): add the user to group {group} (gid {gid}), "
+        f"or run the container with --group-add {gid}"
+    )
