@@ -1,0 +1,55 @@
+"""Session fixtures that give tests real engines and registries; each starts when first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import machine, trixie
+from tests.lab.engine import LabEngine
+from tests.lab.registry import LabRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[LabRegistry]:
+    """One open registry for the session; use repository names of your own."""
+    machine.ensure(machine.REGISTRY, "a private registry")
+    with LabRegistry() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def graph_engine(registry: LabRegistry) -> Iterator[LabEngine]:
+    """One engine with the classic image store for the session; it reaches `registry`."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    with LabEngine("graph") as started:
+        started.forward(registry.port)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def containerd_engine(registry: LabRegistry) -> Iterator[LabEngine]:
+    """One engine with the containerd image store for the session; it reaches `registry`."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    trixie.ensure()
+    with LabEngine("containerd") as started:
+        started.forward(registry.port)
+        yield started
+
+
+@pytest.fixture(params=["graph", "containerd"])
+def engine(request: pytest.FixtureRequest) -> LabEngine:
+    """The test runs once on each kind, on the session's engines, with what others left there."""
+    started: LabEngine = request.getfixturevalue(f"{request.param}_engine")
+    return started
+
+
+@pytest.fixture
+def empty_engine(engine: LabEngine) -> LabEngine:
+    """As `engine`, with nothing in it."""
+    engine.wipe()
+    return engine

@@ -1,0 +1,219 @@
+"""The lab keeps its promises: real, private, quick, and gone without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import docker
+import pytest
+import requests
+import urllib3
+
+from tests.lab import images, machine, trixie
+from tests.lab.engine import Kind, LabEngine
+from tests.lab.images import ImageSpec
+from tests.lab.machine import LabError
+from tests.lab.registry import LabRegistry, Media
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(params=get_args(Kind))
+def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
+    """An engine that the test may break."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    if request.param == "containerd":
+        trixie.ensure()
+    with LabEngine(request.param) as started:
+        yield started
+
+
+def traces(engine: LabEngine) -> list[str]:
+    """Everything on the host that carries the engine's name."""
+    found = [line for line in Path("/proc/mounts").read_text().splitlines() if engine.name in line]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if engine.name in (process / "cmdline").read_text(errors="replace"):
+                found.append(str(process))
+    found += map(str, Path("/sys/fs/cgroup").glob(f"**/{engine.name}"))
+    return found + ([str(engine.dir)] if engine.dir.exists() else [])
+
+
+def test_engine_is_of_the_asked_kind_and_answers_quickly(own_engine: LabEngine) -> None:
+    began = time.monotonic()
+    own_engine.stop()
+    own_engine.start()
+    took = time.monotonic() - began
+    assert took < {"graph": 3, "containerd": 10}[own_engine.kind]
+    status = own_engine.client().info()["DriverStatus"]
+    is_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in status
+    assert is_containerd == (own_engine.kind == "containerd")
+
+
+def test_stop_leaves_no_mount_process_group_or_file(own_engine: LabEngine) -> None:
+    own_engine.load(images.busybox("busybox:1"))
+    own_engine.docker("run", "--detach", "--memory=50m", "busybox:1")
+    own_engine.docker("volume", "create", "kept")
+    assert traces(own_engine)
+    began = time.monotonic()
+    own_engine.stop()
+    assert time.monotonic() - began < 2
+    assert traces(own_engine) == []
+
+
+def test_engine_dies_with_the_process_that_started_it() -> None:
+    machine.ensure(machine.ENGINE, "a private engine")
+    program = (
+        "import os, signal\n"
+        "from tests.lab.engine import LabEngine\n"
+        "engine = LabEngine('graph')\n"
+        "engine.start()\n"
+        "print(engine.pid, engine.dir, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    pid, folder = done.stdout.split()
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the orphaned dockerd", timeout=5)
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def test_two_engines_run_side_by_side_and_share_nothing(graph_engine: LabEngine, containerd_engine: LabEngine) -> None:
+    for engine in (graph_engine, containerd_engine):
+        engine.wipe()
+        engine.load(images.busybox(f"only-{engine.kind}:1"))
+        engine.docker("run", "--detach", "--name=same-name", f"only-{engine.kind}:1")
+    for engine in (graph_engine, containerd_engine):
+        names = engine.docker("images", "--format", "{{.Repository}}")
+        assert names == f"only-{engine.kind}"
+        assert engine.docker("ps", "--format", "{{.Names}}") == "same-name"
+
+
+def test_container_survives_the_crash_of_an_engine_with_live_restore() -> None:
+    machine.ensure(machine.ENGINE, "a private engine")
+    with LabEngine("graph", live_restore=True) as engine:
+        engine.load(images.busybox("busybox:1"))
+        container = engine.docker("run", "--detach", "busybox:1")
+        before = engine.docker("inspect", "--format", "{{.State.Pid}}", container)
+        engine.kill()
+        with pytest.raises(LabError, match="Cannot connect"):
+            engine.docker("ps")
+        engine.start_again()
+        assert engine.docker("inspect", "--format", "{{.State.Pid}}", container) == before
+
+
+def test_crashed_engine_starts_again_with_its_content(own_engine: LabEngine) -> None:
+    own_engine.load(images.busybox("busybox:1"))
+    own_engine.docker("run", "--detach", "--name=left-over", "busybox:1")
+    own_engine.kill()
+    own_engine.start_again()
+    assert own_engine.docker("ps", "--all", "--format", "{{.Names}}") == "left-over"
+    own_engine.restart()
+    assert own_engine.docker("images", "--format", "{{.Repository}}") == "busybox"
+
+
+def test_paused_engine_is_silent_until_it_is_resumed(engine: LabEngine) -> None:
+    engine.pause()
+    try:
+        with pytest.raises(requests.exceptions.ReadTimeout):
+            engine.client(timeout=1).ping()
+    finally:
+        engine.resume()
+    assert engine.client(timeout=5).ping()
+
+
+@pytest.mark.parametrize("media", get_args(Media))
+def test_engine_pulls_what_was_pushed(engine: LabEngine, registry: LabRegistry, media: Media) -> None:
+    pushed = registry.push(f"lab/{media}", "1", ImageSpec(labels={"media": media}), media=media)
+    index = registry.push_index(f"lab/{media}-index", "1", media=media)
+    for name, digest in ((f"lab/{media}", pushed), (f"lab/{media}-index", index)):
+        reference = f"{registry.host}/{name}"
+        engine.docker("pull", "--quiet", f"{reference}:1")
+        shown = engine.client().inspect_image(f"{reference}:1")
+        assert f"{reference}@{digest}" in shown["RepoDigests"]
+    assert registry.digest(f"lab/{media}", "1") == pushed
+
+
+def test_registry_asks_for_a_password_and_proves_itself(engine: LabEngine) -> None:
+    machine.ensure(machine.REGISTRY, "a private registry")
+    with LabRegistry(htpasswd={"alice": "secret"}, tls=True) as registry:
+        registry.push("team/app", "1")
+        engine.forward(registry.port)
+        with pytest.raises(LabError, match="no basic auth credentials|HTTPS server"):
+            engine.docker("pull", f"{registry.host}/team/app:1")
+        auth = {"username": "alice", "password": "secret"}
+        for line in engine.client().pull(
+            f"{registry.host}/team/app", tag="1", auth_config=auth, stream=True, decode=True
+        ):
+            assert "error" not in line
+        with urllib3.PoolManager(ca_certs=str(registry.ca_file), retries=False) as anyone:
+            assert anyone.request("GET", f"{registry.url}/v2/").status == 401
+
+
+def test_registry_forgets_a_deleted_tag_and_remembers_requests(registry: LabRegistry) -> None:
+    registry.push("lab/short-lived", "1", ImageSpec(labels={"only": "here"}))
+    registry.delete_tag("lab/short-lived", "1")
+    registry.forget_requests()
+    with pytest.raises(LabError, match="404"):
+        registry.digest("lab/short-lived", "1")
+    assert ("HEAD", "/v2/lab/short-lived/manifests/1", 404) in registry.requests
+
+
+def test_many_images_are_distinct_and_share_a_layer(empty_engine: LabEngine) -> None:
+    empty_engine.load_archive(images.many(30, "few"))
+    empty_engine.load_archive(images.many(5, "bare", tagged=False))
+    client = empty_engine.client()
+    found = client.images()
+    assert len({image["Id"] for image in found}) == 35
+    assert len(client.images(filters={"dangling": True})) == 5
+
+
+def test_graph_id_is_known_before_the_load(graph_engine: LabEngine) -> None:
+    spec = ImageSpec(tags=("predicted:1",), labels={"a": "b"}, exposed_ports=("80/tcp",))
+    graph_engine.load(spec)
+    assert graph_engine.client().inspect_image("predicted:1")["Id"] == spec.id
+
+
+def test_wipe_leaves_an_empty_engine(engine: LabEngine) -> None:
+    engine.load(images.busybox("busybox:1", "busybox:2"), ImageSpec(labels={"no": "name"}))
+    engine.docker("network", "create", "unused")
+    engine.docker("run", "--detach", "--volume=/data", "--network=unused", "busybox:1")
+    engine.wipe()
+    client = engine.client()
+    assert client.images(all=True) == client.containers(all=True) == []
+    assert not client.volumes()["Volumes"]
+    assert len(client.networks()) == 3
+
+
+def test_failing_command_says_what_docker_said(graph_engine: LabEngine) -> None:
+    with pytest.raises(LabError, match="No such image"):
+        graph_engine.docker("tag", "never-there:1", "other:1")
+
+
+def test_missing_packages_are_named_when_they_cannot_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="apt-get install -y --no-install-recommends nothing-like"):
+        machine.ensure({"no-such-command": "nothing-like-it"})
+
+
+def test_forwarded_port_without_a_server_behind_it_refuses(graph_engine: LabEngine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    graph_engine.forward(port)
+    with pytest.raises(LabError, match=r"docker pull"):
+        graph_engine.docker("pull", f"127.0.0.1:{port}/nothing:1")
+
+
+def test_client_speaks_a_version_that_both_kinds_know(engine: LabEngine) -> None:
+    assert engine.client().version()["ApiVersion"] >= "1.41"
+    assert isinstance(engine.client(), docker.APIClient)

@@ -1,0 +1,287 @@
+"""Private Docker engines, one per `LabEngine`, of both kinds of image store.
+
+Role: start, crash, freeze, restart and remove an engine of its own. In: the kind, a few flags. Out: a
+socket that the host sees, a docker-py client, the docker CLI against it. Out of bounds: the machine's
+own engine and its folders; nothing that was not started here is ever signalled or removed.
+
+    with LabEngine("graph") as engine:        # or "containerd"
+        engine.forward(registry.port)         # 127.0.0.1:port inside is 127.0.0.1:port of the host
+        engine.load(images.busybox("busybox:1"))
+        print(engine.docker("ps"), engine.client().info()["Driver"])
+        engine.kill(); engine.start_again()   # a crash of dockerd; containers' shims live on
+
+graph is the machine's dockerd (Debian 12: 20.10) with overlay2, containerd is trixie's (26.1) with
+the containerd image store. Each has its own network, mount, pid and uts namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import docker
+
+from tests.lab import images as lab_images
+from tests.lab import machine, trixie
+from tests.lab.machine import LabError
+from tests.lab.namespace import Namespaces
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Kind = Literal["graph", "containerd"]
+API_VERSION = "1.41"  # the newest that both kinds speak
+_NEVER_REAL = {"overlay", "tmpfs", "ramfs", "squashfs"}
+
+_PREPARE = """
+hostname {name}
+mount -t tmpfs -o mode=755 tmpfs /run
+ip link set lo up
+mkdir {dir}/upper {dir}/work
+"""
+_PREPARE_GRAPH = """
+mount -t overlay -o lowerdir=/etc,upperdir={dir}/upper,workdir={dir}/work overlay /etc
+mkdir -p /etc/docker
+mount --bind {dir}/etc /etc/docker
+"""
+_PREPARE_CONTAINERD = """
+root={dir}/root
+mkdir $root
+mount -t overlay -o lowerdir={cache},upperdir={dir}/upper,workdir={dir}/work overlay $root
+mount -t proc proc $root/proc
+mount --rbind /sys $root/sys
+mount --rbind /dev $root/dev
+mount -t tmpfs -o mode=755 tmpfs $root/run
+mkdir -p $root/etc/docker $root{dir}
+echo root:x:0: >$root/etc/group
+echo root:x:0:0:root:/:/bin/sh >$root/etc/passwd
+mount --bind {dir}/etc $root/etc/docker
+mount --bind {dir} $root{dir}
+"""
+
+
+class LabEngine:
+    """One private engine; a context manager. Not for use by two threads at once."""
+
+    def __init__(self, kind: Kind = "graph", *, live_restore: bool = False) -> None:
+        self.kind = kind
+        self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
+        self.dir = real_folder() / self.name
+        self.socket = self.dir / "docker.sock"
+        self.host = f"unix://{self.socket}"
+        self.pid = 0
+        self._live_restore = live_restore
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._spaces: Namespaces | None = None
+        self._clients: list[docker.APIClient] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the namespaces and start dockerd in them; returns when it answers."""
+        machine.require_root("a private engine")
+        cache = trixie.ensure() if self.kind == "containerd" else Path("/")
+        for folder in ("etc", "data", "cli"):
+            (self.dir / folder).mkdir(parents=True)
+        (self.dir / "daemon.json").write_text(json.dumps(self._settings()))
+        steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
+        prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
+        self._spaces = Namespaces(prepare, self.dir / "log")
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start dockerd in the namespaces that exist, after `kill` or `terminate`."""
+        assert self._spaces is not None
+        command = ["dockerd", f"--config-file={self.dir / 'daemon.json'}"]
+        if self.kind == "containerd":
+            command = ["chroot", str(self.dir / "root"), *command]
+        self._keeper, self.pid = self._spaces.run(command)
+        try:
+            until(self._answers, "an answer to /_ping", timeout=60)
+        except LabError as error:
+            raise LabError(f"dockerd ({self.kind}): {error}\n{self.log_tail()}") from None
+
+    def restart(self) -> None:
+        self.terminate()
+        self.start_again()
+
+    def terminate(self, timeout: float = 30) -> None:
+        """End dockerd as systemd would: SIGTERM, then wait."""
+        self._end(signal.SIGTERM, timeout)
+
+    def kill(self) -> None:
+        """Crash dockerd; its namespaces and the containers' shims stay."""
+        self._end(signal.SIGKILL, 10)
+
+    def pause(self) -> None:
+        """Freeze dockerd: connections stay open, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        # The keeper stops itself together with its child, so it is woken too.
+        assert self._keeper is not None
+        os.kill(self.pid, signal.SIGCONT)
+        os.kill(self._keeper.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End everything that was started, and remove every trace; harmless if repeated."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        if self._spaces is not None:
+            self._spaces.close()
+            self._spaces = None
+        if self._keeper is not None:
+            self._keeper.kill()
+            self._keeper.wait()
+            self._keeper = None
+        self.pid = 0
+        self._remove_cgroups()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    # -- use -----------------------------------------------------------------------------------
+
+    def client(self, timeout: int = 60) -> docker.APIClient:
+        """A new docker-py client, closed with the engine."""
+        client = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
+        self._clients.append(client)
+        return client
+
+    def docker(self, *arguments: str, timeout: float = 120) -> str:
+        """The docker CLI against this engine: its standard output, stripped."""
+        done = subprocess.run(
+            ["docker", f"--host={self.host}", *arguments],
+            env={"PATH": os.environ.get("PATH", machine.SEARCH_PATH), "HOME": str(self.dir),
+                 "DOCKER_CONFIG": str(self.dir / "cli")},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise LabError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def load(self, *specs: lab_images.ImageSpec) -> None:
+        """Put images into the store without a registry."""
+        self.load_archive([lab_images.archive(specs)])
+
+    def load_archive(self, chunks: Iterable[bytes]) -> None:
+        with docker.APIClient(base_url=self.host, version=API_VERSION, timeout=600) as client:
+            for line in client.load_image(iter(chunks)):
+                if "error" in line:
+                    raise LabError(f"docker load: {line['error']}")
+
+    def forward(self, port: int) -> None:
+        """Let 127.0.0.1:port inside the engine reach 127.0.0.1:port of the host; idempotent."""
+        assert self._spaces is not None
+        self._spaces.forward(port)
+
+    def wipe(self) -> None:
+        """Remove every container, image, volume and own network, for the next test."""
+        with docker.APIClient(base_url=self.host, version=API_VERSION, timeout=60) as client:
+            for container in client.containers(all=True):
+                client.remove_container(container["Id"], v=True, force=True)
+            for volume in client.volumes()["Volumes"] or []:
+                client.remove_volume(volume["Name"], force=True)
+            client.prune_networks()
+            while found := client.images(all=True):
+                for image in found:
+                    with contextlib.suppress(docker.errors.APIError):  # went with another one
+                        client.remove_image(image["Id"], force=True)
+
+    def log_tail(self, lines: int = 15) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return "\n".join((self.dir / "log").read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "data-root": str(self.dir / "data"),
+            "exec-root": "/run/docker",
+            "pidfile": "/run/docker.pid",
+            "hosts": [self.host],
+            "group": "root",
+            "cgroup-parent": f"/{self.name}",
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "iptables": False,
+            "ip6tables": False,
+            "live-restore": self._live_restore,
+            "shutdown-timeout": 5,
+            **({"features": {"containerd-snapshotter": True}} if self.kind == "containerd" else {}),
+            **({"storage-driver": "overlay2"} if self.kind == "graph" else {}),
+        }
+
+    def _answers(self) -> bool:
+        assert self._keeper is not None
+        if self._keeper.poll() is not None:
+            raise LabError("it ended at once")
+        with socket.socket(socket.AF_UNIX) as probe:  # docker-py leaks one that cannot connect
+            try:
+                probe.connect(str(self.socket))
+            except OSError:
+                return False
+        client = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=5)
+        with contextlib.closing(client), contextlib.suppress(OSError):
+            return bool(client.ping())
+        return False
+
+    def _end(self, how: signal.Signals, timeout: float) -> None:
+        assert self._keeper is not None
+        os.kill(self.pid, how)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)  # it may be paused
+        os.kill(self._keeper.pid, signal.SIGCONT)
+        self._keeper.wait(timeout)
+        self.pid = 0
+
+    def _remove_cgroups(self) -> None:
+        """Nobody else removes the groups of an engine that was ended from outside."""
+
+        def gone() -> bool:
+            tree = Path("/sys/fs/cgroup")  # v2 has one hierarchy, v1 one per controller
+            left = [*tree.glob(self.name), *tree.glob(f"*/{self.name}")]
+            for top in left:
+                for group, _, _ in os.walk(top, topdown=False):
+                    with contextlib.suppress(OSError):
+                        Path(group).rmdir()
+            return not any(top.exists() for top in left)
+
+        until(gone, f"the end of the control groups of {self.name}", timeout=10)
+
+
+def real_folder() -> Path:
+    """Where an engine's data may live: overlay2 cannot work on top of overlay or memory."""
+    for place in (tempfile.gettempdir(), "/var/tmp", "/var/lib"):
+        kind = subprocess.run(
+            ["stat", "--file-system", "--format=%T", place],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        if kind not in _NEVER_REAL and not kind.startswith("overlay"):
+            return Path(place)
+    raise LabError("no folder on a disk for the engine's data; point TMPDIR to one")

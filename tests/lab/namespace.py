@@ -1,0 +1,156 @@
+"""A set of Linux namespaces that lives exactly as long as its owner wants, and never longer.
+
+Role: hold a network, mount, pid and uts namespace open, run commands inside, listen inside. In: a
+shell script that prepares the mounts. Out: processes in the namespaces, sockets. Out of bounds:
+knowing what runs there (see `engine`). The first process of the pid namespace reads a pipe of ours:
+when this process ends, however it ends, the pipe closes and the kernel ends everything inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab.machine import SEARCH_PATH, LabError
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CLONE_NEWNET = 0x40000000
+# With SIGCHLD ignored the kernel reaps orphans (shims, containers) for this first process.
+_HOLD = "\necho ready\nexec env --ignore-signal=CHLD cat >/dev/null\n"
+
+
+class Namespaces:
+    """Namespaces with a private /run; `close` ends every process inside."""
+
+    def __init__(self, prepare: str, log: Path) -> None:
+        self._log = log.open("ab")
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child",
+             "--mount-proc", "sh", "-euc", prepare + _HOLD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "PATH": SEARCH_PATH},
+            start_new_session=True,
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            self._holder.communicate()
+            self._log.close()
+            raise LabError("the namespaces could not be prepared")
+        self.init_pid = _only_child(self._holder.pid)
+        self._relays: dict[int, Relay] = {}
+
+    def run(self, command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
+        """Start a command inside; returns its keeper outside and its pid as seen from outside."""
+        keeper = subprocess.Popen(
+            ["nsenter", f"--target={self.init_pid}", "--net", "--mount", "--uts", "--pid", "--",
+             *command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={"PATH": SEARCH_PATH},
+            start_new_session=True,
+        )  # fmt: skip
+        return keeper, _only_child(keeper.pid)
+
+    def forward(self, port: int) -> None:
+        """Let 127.0.0.1:port inside reach 127.0.0.1:port of the host."""
+        if port not in self._relays:
+            self._relays[port] = Relay(self._listen(port), port)
+
+    def close(self) -> None:
+        for relay in self._relays.values():
+            relay.close()
+        self._relays.clear()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.init_pid, signal.SIGKILL)
+        self._holder.communicate()
+        self._log.close()
+
+    def _listen(self, port: int) -> socket.socket:
+        # A namespace is entered per thread, so a thread that does nothing else enters it and ends.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(_listen_inside, Path(f"/proc/{self.init_pid}/ns/net"), port).result()
+
+
+class Relay:
+    """Accepts on one socket and passes bytes to a port of the host's loopback, both ways."""
+
+    def __init__(self, listener: socket.socket, port: int) -> None:
+        self._listener = listener
+        self._port = port
+        threading.Thread(target=self._accept, name=f"lab-relay-{port}", daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accept
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inside, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                outside = socket.create_connection(("127.0.0.1", self._port), timeout=5)
+            except OSError:
+                inside.close()
+                continue
+            outside.settimeout(None)
+            pair = _Pair(inside, outside)
+            for source, target in ((inside, outside), (outside, inside)):
+                threading.Thread(target=pair.copy, args=(source, target), daemon=True).start()
+
+
+class _Pair:
+    """Two connected sockets that are closed when both directions are through."""
+
+    def __init__(self, *sockets: socket.socket) -> None:
+        self._sockets = sockets
+        self._open = len(sockets)
+        self._lock = threading.Lock()
+
+    def copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+        with self._lock:
+            self._open -= 1
+            if self._open == 0:
+                for end in self._sockets:
+                    end.close()
+
+
+def _listen_inside(namespace: Path, port: int) -> socket.socket:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with namespace.open() as handle:
+        if libc.setns(handle.fileno(), _CLONE_NEWNET):
+            raise LabError(f"cannot enter {namespace}: {os.strerror(ctypes.get_errno())}")
+    return socket.create_server(("127.0.0.1", port), backlog=128)
+
+
+def _only_child(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+
+    def first() -> int:
+        try:
+            return int((children.read_text().split() or ["0"])[0])
+        except (FileNotFoundError, ProcessLookupError):
+            raise LabError(f"process {pid} ended before it had a child") from None
+
+    return until(first, f"a child of process {pid}", timeout=10, pause=0.005)
