@@ -6,7 +6,6 @@
 set -eu
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
-stamp=.venv/.made-from
 
 install() {
     command="apt-get install -y --no-install-recommends $*"
@@ -33,12 +32,18 @@ has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; 
     exit 1
 }
 
-inputs=$({ "$python" -VV; pwd; cat tests/lab/venv.sh pyproject.toml requirements-dev.txt; } | sha256sum)
-[ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ] && exit 0
+outer=$({ "$python" -VV; pwd; cat tests/lab/venv.sh requirements-dev.txt; } | sha256sum)
+own=$(sha256sum <pyproject.toml)
+pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 
-echo "venv: making .venv from requirements-dev.txt" >&2
-rm -rf .venv
-"$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-echo "$inputs" >"$stamp"
+if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
+    echo "venv: making .venv from requirements-dev.txt" >&2
+    rm -rf .venv
+    "$python" -m venv .venv
+    pip --require-hashes -r requirements-dev.txt
+    echo "$outer" >.venv/made-from
+fi
+if [ "$(cat .venv/installed-from 2>/dev/null)" != "$own" ]; then
+    pip --no-deps --no-build-isolation --editable .
+    echo "$own" >.venv/installed-from
+fi
