@@ -32,9 +32,9 @@ has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; 
     exit 1
 }
 
-outer=$({ "$python" -VV; pwd; cat tests/lab/venv.sh requirements-dev.txt; } | sha256sum)
+outer=$({ "$python" -VV; pwd; cat requirements-dev.txt; } | sha256sum)
 own=$(sha256sum <pyproject.toml)
-pip() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+pip() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
 
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     echo "venv: making .venv from requirements-dev.txt" >&2
@@ -47,3 +47,4 @@ if [ "$(cat .venv/installed-from 2>/dev/null)" != "$own" ]; then
     pip --no-deps --no-build-isolation --editable .
     echo "$own" >.venv/installed-from
 fi
+
