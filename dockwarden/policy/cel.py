@@ -1,0 +1,300 @@
+"""CEL: expressions compiled against typed facts, evaluated with what is known. The only home of the library.
+
+Input: source text and, at evaluation, the facts of one object. Output: ``Program`` values and ``Answer`` values; faults
+of an expression are ``ExpressionError`` with line and column. Out of bounds: YAML, policies, and what facts mean.
+
+What the library does that a reader would not expect, all of it handled here and nowhere else: a failed evaluation
+*returns* its text as a truthy value, but a spent iteration budget is *raised*; reading a null corrupts Python 3.11, and
+a program whose declared type is bool can still give null; a missing fact is an error like any other; naive times are
+read as local time; ``has(fact)`` gives the fact's value; constants of regular expressions, durations and timestamps
+are not checked when an expression is compiled.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
+
+from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
+
+MAX_SOURCE = 2000
+MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
+
+_T = cel.Type
+# The library's type and a made-up value, by the name of the type.
+_TYPES: dict[str, tuple[Any, FactValue]] = {
+    "bool": (_T.BOOL, True),
+    "int": (_T.INT, 1),
+    "double": (_T.DOUBLE, 1.0),
+    "string": (_T.STRING, "a"),
+    "duration": (_T.DURATION, timedelta(days=1)),
+    "timestamp": (_T.TIMESTAMP, datetime(2000, 1, 1, tzinfo=UTC)),
+    "list(string)": (_T.List(_T.STRING), ["a"]),
+    "list(map)": (_T.List(_T.Map(_T.STRING, _T.DYN)), [dict[str, object]()]),
+    "map(string)": (_T.Map(_T.STRING, _T.STRING), {"a": "a"}),
+}
+_CONSTANTS: dict[type, str] = {
+    bool: "bool",
+    int: "int",
+    float: "double",
+    str: "string",
+    timedelta: "duration",
+    list: "list(string)",
+}
+_SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
+_FUNCTIONS = (
+    "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
+    "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
+    "orValue replace size split startsWith string substring timestamp trim upperAscii"
+)
+_OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
+
+_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
+_HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
+_LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
+_ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
+_NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting \{.*")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
+_ANY_OBJECT = re.compile(r"regular expression|Iteration budget")
+
+_TRUE, _FALSE = Answer(value=True), Answer(value=False)
+
+
+class Problem(NamedTuple):
+    """One fault of an expression; line and column count from 1 within its source."""
+
+    line: int
+    column: int
+    text: str
+
+
+_TOO_DEEP = Problem(1, 1, "nested too deeply, about 30 levels at most")
+
+
+class ExpressionError(Exception):
+    """An expression cannot be used."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(problem.text for problem in problems))
+        self.problems = problems
+
+
+class Program:
+    """A compiled expression; see ``model.Program``.
+
+    Attributes:
+        source: the expression's text.
+        references: the facts it needs; params and lists are not among them.
+    """
+
+    __slots__ = ("_by_cost", "_constants", "_env", "_eval", "_is_bool", "_times", "references", "source")
+
+    def __init__(
+        self,
+        source: str,
+        env: Any,
+        expression: Any,
+        *,
+        facts: Mapping[str, FactSpec],
+        constants: Mapping[str, FactValue],
+    ) -> None:
+        checked = expression.serialize()
+        self.source = source
+        self.references = frozenset(name for name in facts if _refers(checked, name))
+        self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
+        self._times = [name for name, spec in facts.items() if spec.type == "timestamp"]
+        self._constants = {name: value for name, value in constants.items() if _refers(checked, name)}
+        self._env = env
+        self._is_bool = expression.return_type() == _T.BOOL
+        # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
+        self._eval = env.compile(f"(\n{source}\n) ? true : false").eval if self._is_bool else expression.eval
+
+    def evaluate(self, facts: Facts) -> Answer:
+        """The value, or the cheapest fact that is missing, or the error's text. Never raises.
+
+        A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
+        """
+        try:
+            value = self._run(facts)
+            if not self._is_bool and (kind := value.type().name()) != "ERROR":
+                return Answer(value.plain_value()) if kind in _SCALARS else Answer(error=f"gave {kind}")
+            plain = value.plain_value()
+        except (RuntimeError, MemoryError) as error:
+            return Answer(error=_tidy(str(error)))
+        if plain is True:
+            return _TRUE
+        if plain is False:
+            return _FALSE
+        # An error is final only when nothing is missing: `false && error` is false, whichever comes first.
+        missing = (name for name in self._by_cost if name not in facts.known)
+        return Answer(missing=name) if (name := next(missing, "")) else Answer(error=_tidy(plain))
+
+    def _run(self, facts: Facts) -> Any:
+        if not self._constants:
+            if facts.shared is None:
+                facts.shared = self._env.Activation(self._aware(facts.known))
+            return self._eval(facts.shared)
+        known, own = facts.known, self._constants.copy()
+        for name in self.references:
+            if name in known:
+                own[name] = known[name]
+        return self._eval(data=self._aware(own))
+
+    def _aware(self, known: dict[str, FactValue]) -> dict[str, FactValue]:
+        naive: dict[str, FactValue] = {
+            name: value.replace(tzinfo=UTC)
+            for name in self._times
+            if isinstance(value := known.get(name), datetime) and value.tzinfo is None
+        }
+        return known | naive if naive else known
+
+
+class Compiler:
+    """Compiles expressions for one vocabulary and one set of named lists."""
+
+    def __init__(self, vocabulary: Vocabulary, lists: Mapping[str, Sequence[str]]) -> None:
+        self._vocabulary = vocabulary
+        self._lists: dict[str, FactValue] = {f"lists.{key}": list(items) for key, items in lists.items()}
+        self._envs: dict[tuple[Kind, frozenset[tuple[str, str]]], Any] = {}
+
+    def compile(
+        self, kind: Kind, params: Mapping[str, FactValue], source: str, want: Collection[str] = ("bool",)
+    ) -> Program:
+        """Compile and rehearse an expression.
+
+        Args:
+            kind: the subject; decides which facts exist.
+            params: the policy's constants by name, without ``params.``.
+            source: the expression.
+            want: the types of ``FactSpec.type`` that may come out.
+
+        Raises:
+            ExpressionError: with every fault that was found.
+        """
+        facts = self._vocabulary[kind]
+        constants = {f"params.{key}": value for key, value in params.items()} | self._lists
+        env = self._env(kind, constants)
+        if problems := list(_limits(source)) or list(_traps(source, env, {*facts, *constants})):
+            raise ExpressionError(*problems)
+        try:
+            expression = env.compile(source)
+        except (RuntimeError, TypeError) as error:
+            raise ExpressionError(*self._explain(source, str(error), [*facts, *constants])) from None
+        given = expression.return_type().name().lower()
+        if given not in want:
+            hint = "; wrap it in string(...)" if given == "dyn" and "string" in want else ""
+            raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
+        try:
+            program = Program(source, env, expression, facts=facts, constants=constants)
+        except RuntimeError:  # one level deeper than as it was written
+            raise ExpressionError(_TOO_DEEP) from None
+        _rehearse(program, facts)
+        return program
+
+    def _env(self, kind: Kind, constants: Mapping[str, FactValue]) -> Any:
+        types = {name: type_of(value) for name, value in constants.items()}
+        key = (kind, frozenset(types.items()))
+        if key not in self._envs:
+            types |= {name: spec.type for name, spec in self._vocabulary[kind].items()}
+            self._envs[key] = cel.NewEnv(
+                variables={name: _TYPES[type_][0] for name, type_ in types.items()},
+                extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
+            )
+        return self._envs[key]
+
+    def _explain(self, source: str, report: str, names: list[str]) -> Iterator[Problem]:
+        found = _ERROR_LINE.findall(report)
+        if not found or int(found[0][0]) < 1:
+            yield _TOO_DEEP if "recursion" in report else Problem(1, 1, "not valid text")
+            return
+        for row, at, raw in found:
+            line, column, text = int(row), int(at), _tidy(raw)
+            written = source.split("\n")[line - 1]
+            if undeclared := _UNDECLARED.search(text):
+                name = undeclared[1]
+                # The library points at the last dot or bracket of a name; people look for its start.
+                start = written.rfind(name, 0, column - 1 + len(name))
+                yield Problem(line, start + 1 if start >= 0 else column, self._unknown(name, names))
+            elif overload := _OVERLOAD.search(text):
+                operator = overload[1].replace("_", "").replace("@", "")
+                yield Problem(line, column, f"'{operator}' does not take {overload[2]}")
+            else:
+                yield Problem(line, column, text + _syntax_hint(written, column, text))
+                return  # what follows a syntax error is noise
+
+    def _unknown(self, name: str, names: list[str]) -> str:
+        if owners := [kind for kind, facts in self._vocabulary.items() if name in facts]:
+            return f"{name} is known for {', '.join(owners)}, not here"
+        near = difflib.get_close_matches(name, names if "." in name else [*names, *_FUNCTIONS.split()], n=1)
+        return f"unknown name {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def type_of(value: FactValue) -> str:
+    """The type of a constant, as ``FactSpec.type`` names it; KeyError where no constant can be of that type."""
+    return _CONSTANTS[type(value)]
+
+
+def _limits(source: str) -> Iterator[Problem]:
+    macros = [match.start() for match in _MACRO.finditer(source)]
+    if len(source) > MAX_SOURCE:
+        yield Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed")
+    elif len(macros) > MAX_MACROS:
+        at = _place(source, macros[MAX_MACROS])
+        yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
+
+
+def _traps(source: str, env: Any, names: Collection[str]) -> Iterator[Problem]:
+    """What the library accepts and should not: ``has(fact)`` and constants that can never work."""
+    for match in _HAS.finditer(source):
+        if match[1] in names:
+            yield Problem(*_place(source, match.start(1)), f"{match[1]} always exists; has() is for keys of maps")
+    for match in _LITERAL.finditer(source):
+        call = f"{match[1]}({match[2]})"
+        try:
+            value = env.compile(f"''.{call}" if match[1] == "matches" else call).eval()
+        except (RuntimeError, TypeError):
+            continue  # not a literal after all; compiling the whole says what is wrong
+        if value.type() == _T.ERROR:
+            hint = "; the largest unit is the hour: duration('24h')" if match[1] == "duration" else ""
+            yield Problem(*_place(source, match.start(2)), f"{call}: {_tidy(value.plain_value())}{hint}")
+
+
+class _Sample:
+    def __init__(self, known: dict[str, FactValue]) -> None:
+        self.known = known
+        self.shared: object = None
+
+
+def _rehearse(program: Program, facts: Mapping[str, FactSpec]) -> None:
+    """Run the program once on a made-up subject; what depends on the subject, such as a missing key, is no fault."""
+    answer = program.evaluate(_Sample({name: _TYPES[facts[name].type][1] for name in program.references}))
+    if _ANY_OBJECT.search(answer.error):
+        raise ExpressionError(Problem(1, 1, answer.error))
+
+
+def _refers(checked: bytes, name: str) -> bool:
+    """Whether a serialized checked expression names a fact: identifiers are field 1 with their length before them."""
+    return b"\n%c%b" % (len(name), name.encode()) in checked
+
+
+def _tidy(text: str) -> str:
+    return _NOISE.sub("", text)
+
+
+def _place(source: str, offset: int) -> tuple[int, int]:
+    before = source[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+def _syntax_hint(line: str, column: int, text: str) -> str:
+    token = re.search(r"'(\S+?)\s*'$", text)
+    if token and token[1] in _OPERATORS:
+        return f", did you mean {_OPERATORS[token[1]]}?"
+    if re.match(r"\d[smhd]\b", line[max(column - 2, 0) :]):
+        return "; a duration is written duration('24h')"
+    return ""

@@ -1,0 +1,110 @@
+"""Judging one object by one policy, and saying it in words. Pure.
+
+Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and for what must be reported a ``Result``.
+Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from dockwarden.model import Answer, Facts, Policy, Ref, Result, Status, Verdict
+
+MAX_TEXT = 2000
+
+# Most judgements end in one of these; they are shared so that the hot path allocates nothing.
+PASS = Verdict(Status.PASS)
+SKIP = Verdict(Status.SKIP)
+FAIL = Verdict(Status.FAIL)
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def judge(policy: Policy, facts: Facts) -> Verdict:
+    """Judge one object with what is known of it; only ``fail`` is a finding."""
+    if policy.select is not None:
+        answer = policy.select.evaluate(facts)
+        if answer.value is not True:
+            return SKIP if answer.value is False else _trouble(answer)
+    answer = policy.when.evaluate(facts)
+    if answer.value is False:
+        return PASS
+    return FAIL if answer.value is True else _trouble(answer)
+
+
+def gate(policy: Policy, facts: Facts) -> Verdict:
+    """Whether the policy runs at all: ``pass`` lets it run, anything else ends the run; host facts are enough."""
+    if policy.gate is None:
+        return PASS
+    answer = policy.gate.evaluate(facts)
+    if answer.value is True:
+        return PASS
+    return SKIP if answer.value is False else _trouble(answer)
+
+
+def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
+    """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
+    used = policy.when.references | (policy.select.references if policy.select else frozenset())
+    return Result(
+        policy=policy.name,
+        ref=ref,
+        name=name,
+        status=Status.FAIL,
+        severity=policy.severity,
+        message=render(policy, facts),
+        evidence={fact: facts.known[fact] for fact in sorted(used) if fact in facts.known},
+    )
+
+
+def unknown(policy: Policy, ref: Ref, name: str, verdict: Verdict, reason: str = "") -> Result:
+    """The result of a verdict that is no finding; ``reason`` says why a missing fact could not be had."""
+    why = reason or verdict.reason
+    if verdict.missing:
+        why = f"{verdict.missing} is not known" + (f": {why}" if why else "")
+    return Result(policy.name, ref, name, verdict.status, policy.severity, reason=printable(why))
+
+
+def render(policy: Policy, facts: Facts) -> str:
+    """The policy's message for this object: one printable line. What cannot be had reads ``?``."""
+    parts = (part if isinstance(part, str) else _word(part.evaluate(facts)) for part in policy.message)
+    return printable("".join(parts))
+
+
+def printable(text: str) -> str:
+    """Text from strangers as one line of at most 2,000 characters, control characters spelled out."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def words(value: object) -> str:
+    """A fact's value as people write it: ``2d 1h``, ``2026-03-01T12:00:00Z``, ``12.5``, ``true``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, timedelta):
+        return _span(value)
+    return str(value)
+
+
+def _span(value: timedelta) -> str:
+    """The two largest units of a duration; less than a second is ``0s``."""
+    rest = abs(int(value.total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in _UNITS:
+        count, rest = divmod(rest, seconds)
+        if count or parts:
+            parts.append(f"{count}{unit}" if count else "")
+    sign = "-" if value < timedelta(seconds=-1) else ""
+    return sign + " ".join(part for part in parts[:2] if part) if parts else "0s"
+
+
+def _word(answer: Answer) -> str:
+    return "?" if answer.missing or answer.error else words(answer.value)
+
+
+def _trouble(answer: Answer) -> Verdict:
+    if answer.missing:
+        return Verdict(Status.UNKNOWN, missing=answer.missing)
+    return Verdict(Status.ERROR, reason=answer.error or "the condition gave no answer")
