@@ -98,6 +98,14 @@ class Event(NamedTuple):
     at_ns: int
 
 
+class Dirty(NamedTuple):
+    """A hint that something happened to an object: the engine's type for it, ID or reference, whether it was a pull."""
+
+    type: str
+    id: str
+    pulled: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine says of itself at connect. ``identity`` tells one engine's objects from another's."""
@@ -368,7 +376,35 @@ class Result:
     evidence: Mapping[str, FactValue] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An open fail, since when, by our clock."""
+
+    result: Result
+    opened_at: float
+
+
 # -- plans and outcomes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finding with what the planner must know of its object.
+
+    Attributes:
+        image: the image, or the image that the tag names.
+        image_users: names of the containers, running or not, that were made from this image.
+        tag_users: names of the containers created from the tag (an image: from any of its tags), whatever it names now.
+        known_for_seconds: how long we have watched the image exist.
+        own: it belongs to dockwarden's own container.
+    """
+
+    result: Result
+    image: Image
+    image_users: tuple[str, ...]
+    tag_users: tuple[str, ...]
+    known_for_seconds: float
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +433,17 @@ class Outcome:
     detail: str = ""
 
 
+class Intent(NamedTuple):
+    """A removal that was begun and of which no end is recorded."""
+
+    number: int
+    policy: str
+    action: str
+    ref: Ref
+    name: str
+    image_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one policy's findings lead to. ``error`` says why nothing of it is carried out."""
@@ -421,8 +468,7 @@ class Report:
     troubled: tuple[Result, ...]
     outcomes: tuple[Outcome, ...]
     errors: tuple[str, ...]
-    event_at_ns: int = 0
-    policy: str = ""
+    job: str = ""
 
 
 Now = Callable[[], float]

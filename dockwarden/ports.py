@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
-from dockwarden.model import Container, EngineInfo, Event, Image, Network, Volume
+from dockwarden.model import Container, EngineInfo, Event, Image, Network, Outcome, Step, Volume
 
 
 class Engine(Protocol):
@@ -86,6 +86,16 @@ class Registry(Protocol):
 
     def remembered(self, reference: str) -> Look | None:
         """The last answer, however old, without asking."""
+
+
+class Intents(Protocol):
+    """Where a removal is written down before it happens. Both methods raise LedgerError when that fails."""
+
+    def intend(self, run: str, step: Step) -> int:
+        """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number."""
+
+    def conclude(self, number: int, outcome: Outcome) -> None:
+        """Write down what became of it."""
 
 
 class Disk(NamedTuple):

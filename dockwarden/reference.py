@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
-_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+_HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
 _MAX_LENGTH = 4096
+_MAX_PATH_LENGTH = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
@@ -21,7 +22,7 @@ _HOST = re.compile(
     re.ASCII,
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", re.ASCII)
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
 
 
@@ -61,6 +62,9 @@ def parse(text: str) -> Reference:
     if len(text) > _MAX_LENGTH:
         msg = f"reference longer than {_MAX_LENGTH} characters"
         raise ValueError(msg)
+    if is_image_id(text):
+        msg = f"an image ID, not a reference: {text!r}"
+        raise ValueError(msg)
     name, _, digest = text.partition("@")
     if "@" in text and not _DIGEST.fullmatch(digest):
         msg = f"bad digest in {text!r}"
@@ -71,7 +75,7 @@ def parse(text: str) -> Reference:
         msg = f"bad tag in {text!r}"
         raise ValueError(msg)
     registry, path = _split(head + slash + last)
-    if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry):
+    if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry) or len(path) > _MAX_PATH_LENGTH:
         msg = f"not an image reference: {text!r}"
         raise ValueError(msg)
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
@@ -84,7 +88,7 @@ def _split(name: str) -> tuple[str, str]:
         registry, path = DEFAULT_REGISTRY, name
     else:
         registry, path = first, rest
-    if registry in _HUB_ALIASES:
+    if registry == _HUB_ALIAS:
         registry = DEFAULT_REGISTRY
     if registry == DEFAULT_REGISTRY and "/" not in path:
         path = f"library/{path}"
@@ -101,7 +105,9 @@ def full(text: str) -> str:
 
 def familiar(text: str) -> str:
     """The short form that people type: ``busybox:1.36`` for ``docker.io/library/busybox:1.36``."""
-    return text.removeprefix(f"{DEFAULT_REGISTRY}/library/").removeprefix(f"{DEFAULT_REGISTRY}/")
+    path = text.removeprefix(f"{DEFAULT_REGISTRY}/")
+    official = path.removeprefix("library/")
+    return path if path == text or "/" in official else official
 
 
 def is_image_id(text: str) -> bool:
@@ -149,3 +155,12 @@ def version(tag: str) -> Version | None:
     if _FIRST_YEAR <= numbers[0] <= _LAST_YEAR or _PRE_RELEASE.search(variant):
         return None
     return Version(numbers, variant)
+
+
+MARKER_REPOSITORY = "dockwarden.invalid/marker"
+"""Names given for a moment to nameless images of the graph store, because only a name can be removed safely."""
+
+
+def marker(image_id: str) -> str:
+    """The marker tag of an image."""
+    return f"{MARKER_REPOSITORY}:{short_id(image_id)}"

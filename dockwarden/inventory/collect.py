@@ -5,23 +5,15 @@ bounds: policies, triggers, deciding when to look.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Kind, Ref
+from dockwarden.model import Change, Dirty, Kind, Ref
 from dockwarden.ports import Engine
 
 _T = TypeVar("_T")
-
-
-class Dirty(NamedTuple):
-    """A hint that something happened to an object: type, ID or reference, whether it was a pull."""
-
-    type: str
-    id: str
-    pulled: bool = False
 
 
 class Collector:
@@ -30,7 +22,7 @@ class Collector:
     def __init__(self, engine: Engine, inventory: Inventory) -> None:
         self._engine = engine
         self._inventory = inventory
-        self.troubles: list[str] = []
+        self._troubles: list[str] = []
 
     def reconcile(self) -> list[Change]:
         """List everything and compare.
@@ -73,9 +65,14 @@ class Collector:
             except EngineUnavailableError:
                 raise
             except EngineError as error:  # one object's bad answer must not hide the others
-                self.troubles.append(f"{hint.type} {hint.id}: {error}")
+                self._troubles.append(f"{hint.type} {hint.id}: {error}")
         changes += self._settle()
         return changes
+
+    def take_troubles(self) -> list[str]:
+        """Objects whose looks failed since the last call, in words."""
+        troubles, self._troubles = self._troubles, []
+        return troubles
 
     def details(self, image_id: str) -> list[Change]:
         """Gather what only an inspect of an image tells, unless it is known."""

@@ -28,7 +28,7 @@ def _origin(image: Image, view: View) -> str:
 def _base(image: Image, view: View) -> str | None:
     if BASE_LABEL in image.labels:
         return reference.full(image.labels[BASE_LABEL])
-    return view.inventory.base_of(image) if image.details else None
+    return view.inventory.base_of(image)
 
 
 def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:

@@ -27,6 +27,7 @@ class Inventory:
         self.tags: dict[str, str] = {}
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
+        self.detailed = 0  # how many images have their details
         self._by_image: dict[str, set[str]] = defaultdict(set)
         self._by_name: dict[str, set[str]] = defaultdict(set)
         self._by_volume: dict[str, set[str]] = defaultdict(set)
@@ -59,8 +60,13 @@ class Inventory:
         """IDs of the containers attached to this network, running or not."""
         return self._by_network.get(network.id, set()) | self._by_network.get(network.name, set())
 
-    def base_of(self, image: Image) -> str:
-        """The tag of the local image whose layers this one starts with, the longest such; ``""`` if none is known."""
+    def base_of(self, image: Image) -> str | None:
+        """The tag of the local image whose layers this one starts with, the longest such; ``""`` if there is none.
+
+        None while the layers of some image are not known.
+        """
+        if self.detailed < len(self.images):
+            return None
         layers = image.details.layers if image.details else ()
         for length in range(len(layers) - 1, 0, -1):
             for candidate in sorted(self._layers.get(layers[:length], ())):
@@ -72,6 +78,10 @@ class Inventory:
     def all(self, kind: Kind) -> list[Ref]:
         """Every object of a kind."""
         return [Ref(kind, key) for key in self._tables[kind]]
+
+    def counts(self) -> dict[Kind, int]:
+        """How many objects of each kind there are."""
+        return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
 
     def has(self, ref: Ref) -> bool:
         """Whether the object is still there."""
@@ -163,6 +173,7 @@ class Inventory:
                 changes.append(Change("image.untag", ref))
                 changes.append(Change("image.untag", Ref(Kind.TAG, tag)))
         if image.details and not (old and old.details):
+            self.detailed += 1
             self._layers[image.details.layers].add(image.id)
         return changes
 
@@ -197,6 +208,7 @@ class Inventory:
         changes += [Change("image.delete", Ref(Kind.CONTAINER, key)) for key in self.users_of_image(image_id)]
         del self.images[image_id]
         if image.details:
+            self.detailed -= 1
             self._layers[image.details.layers].discard(image_id)
             if not self._layers[image.details.layers]:
                 del self._layers[image.details.layers]

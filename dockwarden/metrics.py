@@ -1,0 +1,214 @@
+"""All metrics in one list, on a registry of our own, and the health record that readiness is read from.
+
+Input: plain numbers and words from every layer above. Output: Prometheus families. Out of bounds: object names, IDs,
+digests and error texts as labels; help texts end up in docs/metrics.md, which is generated from here.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+from dockwarden import __version__
+from dockwarden.model import Effect, EngineInfo, Kind, Policy, PolicySet, Report, Status
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
+REFUSALS = ("in_use", "too_young", "protected", "self", "limits", "ledger", "conflict")
+CAUSES = ("event", "schedule", "startup", "request")
+
+
+@dataclass
+class Health:
+    """What /healthz and /readyz answer from; each flag has one writer.
+
+    Attributes:
+        beats: by name of a thread, the monotonic second at which it last made progress.
+    """
+
+    engine_up: bool = False
+    engine_trouble: str = "not connected yet"
+    inventory_complete: bool = False
+    policies_loaded: bool = False
+    beats: dict[str, float] = field(default_factory=dict)
+
+    def unready(self) -> list[str]:
+        """Why the daemon is not ready, in words; empty when it is."""
+        reasons = [] if self.engine_up else [f"engine: {self.engine_trouble}"]
+        reasons += [] if self.inventory_complete else ["inventory: not listed yet"]
+        return reasons + ([] if self.policies_loaded else ["policies: not loaded"])
+
+
+class Metrics:
+    """Every family, as attributes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        self.health = Health()
+        self._about_us()
+        self._about_the_engine()
+        self._about_judging()
+        self._about_acting()
+        self._about_jobs()
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"dockwarden_{name}", text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"dockwarden_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"dockwarden_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def _about_us(self) -> None:
+        build = self._gauge("build_info", "Version of dockwarden and of Python.", "version", "revision", "python")
+        build.labels(__version__, "", platform.python_version()).set(1)
+        self.config_info = self._gauge("config_info", "SHA-256 of the policy files in use.", "sha256")
+        self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load of the policies succeeded.")
+        self.reload_at = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "When the policies in use were loaded."
+        )
+        self.policy_info = self._gauge("policy_info", "Policies in use.", "policy", "subject", "mode", "severity")
+        self.ledger_writable = self._gauge(
+            "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
+        )
+        self.log_messages = self._counter("log_messages_total", "Log messages by level.", "level")
+        for level in ("debug", "info", "warning", "error", "critical"):
+            self.log_messages.labels(level)
+
+    def _about_the_engine(self) -> None:
+        self.engine_up = self._gauge("engine_up", "1 if the engine answers.")
+        self.engine_info = self._gauge("engine_info", "The engine.", "version", "api_version", "image_store")
+        self.engine_requests = self._counter("engine_requests_total", "Requests to the engine.", "operation", "result")
+        self.engine_seconds = self._histogram(
+            "engine_request_duration_seconds", "Time the engine took to answer.", _RUN, "operation"
+        )
+        self.events = self._counter("events_received_total", "Events of the engine.", "type", "action")
+        self.reconnects = self._counter("events_reconnects_total", "Times the event stream was lost and opened again.")
+        self.gaps = self._counter("events_gaps_total", "Times events may have been missed, each followed by a resync.")
+        self.last_event = self._gauge(
+            "events_last_received_timestamp_seconds", "Engine's time of the last event received."
+        )
+        self.queue_length = self._gauge("queue_length", "Objects and jobs waiting for the worker.")
+        self.objects = self._gauge("inventory_objects", "Objects on the engine.", "subject")
+        self.resyncs = self._counter("inventory_resyncs_total", "Full lists of the engine.", "reason")
+        for reason in ("startup", "reconnect", "gap", "overflow", "interval", "retry"):
+            self.resyncs.labels(reason)
+        self.registry_requests = self._counter(
+            "registry_requests_total", "Requests to image registries.", "registry", "method", "code"
+        )
+
+    def _about_judging(self) -> None:
+        self.evaluations = self._counter(
+            "evaluations_total", "Judgements of an object by a policy.", "policy", "result", "cause"
+        )
+        self.evaluation_seconds = self._histogram(
+            "evaluation_duration_seconds", "Time of a run's judging, look-ups included.", _RUN
+        )
+        self.findings = self._gauge("findings", "Findings open now.", "policy", "severity")
+        self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy", "reason")
+        self.reaction = self._histogram(
+            "reaction_duration_seconds", "From the engine's time of an event to the report on it.", _REACTION
+        )
+
+    def _about_acting(self) -> None:
+        self.actions = self._counter("actions_total", "Steps of plans.", "policy", "action", "outcome")
+        self.refusals = self._counter("refusals_total", "Steps that were refused, by reason.", "policy", "reason")
+        self.reclaimed = self._counter(
+            "reclaimed_bytes_total",
+            "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
+            "policy",
+            "subject",
+        )
+
+    def _about_jobs(self) -> None:
+        self.job_last_run = self._gauge("job_last_run_timestamp_seconds", "When the job last ended.", "job")
+        self.job_last_success = self._gauge(
+            "job_last_success_timestamp_seconds", "When the job last ended without an error.", "job"
+        )
+        self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "job")
+        self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "job")
+        self.job_interval = self._gauge("job_interval_seconds", "Seconds between the next two runs.", "job")
+        self.job_missed = self._counter(
+            "job_missed_total", "Runs that came too late or found the last one waiting.", "job"
+        )
+
+    def set_engine(self, info: EngineInfo | None, trouble: str = "") -> None:
+        """The engine answers, as ``info`` says, or it does not, for the reason given."""
+        self.engine_up.set(1 if info else 0)
+        self.health.engine_up = info is not None
+        self.health.engine_trouble = trouble
+        if info:
+            self.engine_info.clear()
+            self.engine_info.labels(info.version, info.api_version, info.image_store.value).set(1)
+
+    def set_policies(self, policies: PolicySet, at: float) -> None:
+        """A set of policies came into use: known label sets start at 0, those of policies that went away end."""
+        self.config_info.clear()
+        self.config_info.labels(policies.sha256).set(1)
+        self.reload_ok.set(1)
+        self.reload_at.set(at)
+        self.policy_info.clear()
+        self.findings.clear()
+        self.unknown.clear()
+        for policy in policies.policies:
+            self.policy_info.labels(policy.name, policy.subject.value, policy.mode.value, policy.severity.value).set(1)
+            self._start_at_zero(policy)
+        self.health.policies_loaded = True
+
+    def _start_at_zero(self, policy: Policy) -> None:
+        self.findings.labels(policy.name, policy.severity.value)
+        for status in Status:
+            for cause in CAUSES:
+                self.evaluations.labels(policy.name, status.value, cause)
+        if policy.action:
+            for effect in EFFECTS:
+                self.actions.labels(policy.name, policy.action, effect)
+            for reason in REFUSALS:
+                self.refusals.labels(policy.name, reason)
+            self.reclaimed.labels(policy.name, policy.subject.value)
+
+    def set_objects(self, counts: dict[Kind, int]) -> None:
+        """How many objects the inventory has."""
+        for kind, count in counts.items():
+            self.objects.labels(kind.value).set(count)
+
+    def observe_engine(self, operation: str, result: str, seconds: float) -> None:
+        """One request to the engine was answered, or not."""
+        self.engine_requests.labels(operation, result).inc()
+        self.engine_seconds.labels(operation).observe(seconds)
+
+    def observe_registry(self, registry: str, method: str, code: str) -> None:
+        """One request to a registry was answered, or not."""
+        self.registry_requests.labels(registry, method, code).inc()
+
+    def record(
+        self,
+        report: Report,
+        findings: Mapping[tuple[str, str], int],
+        unknown: Mapping[tuple[str, str], int],
+        now: float,
+    ) -> None:
+        """Count a run. ``findings`` and ``unknown`` are what is open now, by policy and severity or reason."""
+        for (policy, status), count in report.judged.items():
+            self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
+        for outcome in report.outcomes:
+            self.actions.labels(outcome.policy, outcome.action, outcome.effect.value).inc()
+            if outcome.effect is Effect.REFUSED:
+                self.refusals.labels(outcome.policy, outcome.reason).inc()
+            if outcome.freed_bytes:
+                self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
+        for (policy, severity), count in findings.items():
+            self.findings.labels(policy, severity).set(count)
+        for (policy, reason), count in unknown.items():
+            self.unknown.labels(policy, reason).set(count)
+        if report.job:
+            self.job_last_run.labels(report.job).set(now)
+            self.job_seconds.labels(report.job).observe(report.duration_seconds)
+            if not report.errors and not any(outcome.effect is Effect.FAILED for outcome in report.outcomes):
+                self.job_last_success.labels(report.job).set(now)

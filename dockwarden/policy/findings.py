@@ -1,0 +1,104 @@
+"""The book of open findings and of objects that could not be judged. Pure.
+
+Input: results of judgements, objects that are gone. Output: which findings opened and which are resolved by that. Out
+of bounds: judging, logging, counting.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dockwarden.model import Finding, Ref, Result, Status
+
+
+class Findings:
+    """The book. ``counts`` is by policy and severity, ``unknown_counts`` by policy and reason.
+
+    A finding is open from the first fail until a pass, a skip, or the object's end; unknown and error change nothing.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, Ref], Finding] = {}
+        self._by_ref: dict[Ref, set[str]] = defaultdict(set)
+        self._unknown: dict[tuple[str, Ref], str] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.unknown_counts: Counter[tuple[str, str]] = Counter()
+
+    def recall(self, findings: Iterable[Finding]) -> None:
+        """Take over the findings that were open before a restart."""
+        for finding in findings:
+            self._put(finding)
+
+    def note(self, result: Result, now: float, word: str = "") -> bool:
+        """Take in a result that is not a pass or a skip; true if it is news: a finding opens, a question is new.
+
+        ``word`` says in one stable word why an object could not be judged.
+        """
+        key = (result.policy, result.ref)
+        if result.status is not Status.FAIL:
+            news = self._unknown.get(key) != word
+            self._know(key)
+            self._unknown[key] = word
+            self.unknown_counts[result.policy, word] += 1
+            return news
+        self._know(key)
+        known = self._open.get(key)
+        self._put(Finding(result, known.opened_at if known else now))
+        return known is None
+
+    def clear(self, policy: str, ref: Ref, why: str) -> Result | None:
+        """The object passes, is excused, or is gone; gives the finding that is resolved by it."""
+        self._know((policy, ref))
+        finding = self._open.pop((policy, ref), None)
+        if finding is None:
+            return None
+        self.counts[policy, finding.result.severity.value] -= 1
+        self._by_ref[ref].discard(policy)
+        if not self._by_ref[ref]:
+            del self._by_ref[ref]
+        return replace(finding.result, reason=why)
+
+    def policies_on(self, ref: Ref) -> set[str]:
+        """Names of the policies with an open finding on an object."""
+        return self._by_ref.get(ref, set())
+
+    def drop_objects(self, gone: Iterable[Ref]) -> list[Result]:
+        """Resolve everything on objects that are gone."""
+        refs = set(gone)
+        for key in [key for key in self._unknown if key[1] in refs] if self._unknown else ():
+            self._know(key)
+        pairs = [(policy, ref) for ref in refs for policy in tuple(self.policies_on(ref))]
+        return [result for policy, ref in pairs if (result := self.clear(policy, ref, "gone"))]
+
+    def keep_only(self, policies: Iterable[str]) -> list[Result]:
+        """Resolve everything of policies that are not in use any more."""
+        names = set(policies)
+        for key in [key for key in self._unknown if key[0] not in names]:
+            self._know(key)
+        pairs = [(policy, ref) for policy, ref in self._open if policy not in names]
+        return [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+
+    def refs(self) -> set[Ref]:
+        """All objects with an open finding or an open question."""
+        return set(self._by_ref) | {ref for _, ref in self._unknown}
+
+    def open(self) -> list[Finding]:
+        """All open findings; safe to call from any thread."""
+        return list(self._open.values())
+
+    def unknown(self) -> dict[tuple[str, Ref], str]:
+        """Which objects could not be judged, and why in one word; safe to call from any thread."""
+        return dict(self._unknown)
+
+    def _know(self, key: tuple[str, Ref]) -> None:
+        word = self._unknown.pop(key, None)
+        if word is not None:
+            self.unknown_counts[key[0], word] -= 1
+
+    def _put(self, finding: Finding) -> None:
+        key = (finding.result.policy, finding.result.ref)
+        if (old := self._open.get(key)) is not None:
+            self.counts[key[0], old.result.severity.value] -= 1
+        self._open[key] = finding
+        self.counts[key[0], finding.result.severity.value] += 1
+        self._by_ref[finding.result.ref].add(finding.result.policy)

@@ -1,0 +1,67 @@
+"""Log lines for what a run found and did. Event names are stable; people and scripts search for them.
+
+Input: a ``Report``. Output: one line per opening, resolution and step, one per run that has any of them. Out of bounds:
+changing or counting anything.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from dockwarden.model import Effect, Outcome, Report, Result, Severity
+
+_log = structlog.get_logger("dockwarden")
+_LOUD = (Severity.CRITICAL, Severity.HIGH)
+
+
+def record(report: Report) -> None:
+    """Write a report to the log."""
+    for result in report.opened:
+        _line(_log.warning if result.severity in _LOUD else _log.info, "finding.opened", result)
+    for result in report.resolved:
+        _log.info("finding.resolved", policy=result.policy, name=result.name, why=result.reason)
+    for result in report.troubled:
+        _log.warning(f"policy.{result.status.value}", policy=result.policy, name=result.name, reason=result.reason)
+    for outcome in report.outcomes:
+        record_outcome(outcome)
+    for error in report.errors:
+        _log.error("run.error", run=report.run, error=error)
+    quiet = not (report.opened or report.resolved or report.outcomes or report.errors)
+    (_log.debug if quiet else _log.info)(
+        "run.completed",
+        run=report.run,
+        cause=report.cause.value,
+        job=report.job or None,
+        judged=sum(report.judged.values()),
+        opened=len(report.opened),
+        resolved=len(report.resolved),
+        steps=len(report.outcomes),
+        seconds=round(report.duration_seconds, 4),
+    )
+
+
+def _line(write: Callable[..., object], event: str, result: Result) -> None:
+    write(
+        event,
+        policy=result.policy,
+        severity=result.severity.value,
+        subject=result.ref.kind.value,
+        name=result.name,
+        id=result.ref.key,
+        message=result.message,
+    )
+
+
+def record_outcome(outcome: Outcome) -> None:
+    """Write one step's outcome to the log."""
+    write = _log.error if outcome.effect is Effect.FAILED else _log.info
+    write(
+        f"action.{outcome.effect.value}",
+        policy=outcome.policy,
+        action=outcome.action,
+        name=outcome.name,
+        id=outcome.ref.key,
+        reason=outcome.reason,
+        detail=outcome.detail or None,
+        bytes=outcome.freed_bytes or None,
+    )

@@ -1,0 +1,128 @@
+"""The thread that reads the engine's events and turns each into a hint for the queue, and nothing more.
+
+Input: ``ports.Engine.events`` in windows of bounded length. Output: ``Dirty`` hints, and a resync after every new
+connection and whenever events may have been missed. Out of bounds: inspecting, judging, waiting for anybody: an engine
+whose reader is slow delays every other client of that engine.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+import structlog
+
+from dockwarden.errors import EngineError
+from dockwarden.metrics import Metrics
+from dockwarden.model import Dirty, Event
+from dockwarden.ports import Engine
+from dockwarden.triggers.queue import Queue
+
+_MS = 1_000_000
+_SECOND_NS = 1_000 * _MS
+_REPLAYED_AT_MOST = 256  # the engine's memory of its past, all types of event together
+_SHORT_STALL_NS = 100 * _MS  # within it no engine emits that many events
+_LONG_STALL_NS = _SECOND_NS  # an engine may drop events for a reader that was away so long
+_SETTLED_SECONDS = 60.0  # a connection that held so long resets the back-off
+_LONGEST_BACKOFF_SECONDS = 15.0
+_log = structlog.get_logger("dockwarden.events")
+
+
+class EventReader(threading.Thread):
+    """Follows one engine for ever; its end, for whatever reason but ``stop``, is a fault of ours."""
+
+    def __init__(self, engine: Engine, queue: Queue, metrics: Metrics, window_seconds: float) -> None:
+        super().__init__(name="events", daemon=True)
+        self._engine = engine
+        self._queue = queue
+        self._metrics = metrics
+        self._window_ns = int(window_seconds * _SECOND_NS)
+        self._stopping = threading.Event()
+        self._offset_ns = 0
+        self._overlap_ns = 0
+        self._recent: deque[Event] = deque(maxlen=_REPLAYED_AT_MOST)
+
+    def stop(self) -> None:
+        """Read no further; the thread may still wait for its window to end, which nobody need wait for."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Connect, follow, and connect again."""
+        reason, failures, connected_at = "startup", 0, time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                info = self._engine.connect()
+                self._offset_ns = int(info.clock_offset_seconds * _SECOND_NS)
+                since, until = self._now_ns(), self._now_ns() + self._window_ns
+                stream = self._engine.events(since, until)
+                # The subscription stands: what is listed from here on and what is read from here on overlap.
+                connected_at = time.monotonic()
+                self._metrics.set_engine(info)
+                self._queue.submit_resync(reason, info)
+                _log.info("engine.connected", version=info.version, image_store=info.image_store.value)
+                self._follow(stream, until)
+            except EngineError as error:
+                if self._stopping.is_set():
+                    return
+                failures = 0 if time.monotonic() - connected_at > _SETTLED_SECONDS else failures
+                self._lose(error, first=self._metrics.health.engine_up or failures == 0)
+                reason = "reconnect" if self._metrics.health.inventory_complete else "startup"
+                failures += 1
+                self._beat()
+                self._stopping.wait(_backoff_seconds(failures))
+
+    def _lose(self, error: EngineError, *, first: bool) -> None:
+        if self._metrics.health.engine_up:
+            self._metrics.reconnects.inc()
+        self._metrics.set_engine(None, str(error))
+        self._queue.submit_lost()
+        (_log.error if first else _log.debug)("engine.unreachable", error=str(error))
+
+    def _follow(self, stream: Iterator[Event], until: int) -> None:
+        while not self._stopping.is_set():
+            lag = self._drain(stream)
+            since, self._overlap_ns = until - _MS, until
+            until = self._now_ns() + self._window_ns
+            stream = self._engine.events(since, until)
+            stall = abs(self._now_ns() - since)  # below zero after the clock was set back
+            if lag >= _LONG_STALL_NS or self._may_have_missed(since, stall):
+                self._metrics.gaps.inc()
+                self._queue.submit_resync("gap")
+                _log.warning("events.gap", stalled_seconds=round(max(lag, stall) / _SECOND_NS, 3))
+
+    def _may_have_missed(self, since: int, stall: int) -> bool:
+        if stall < _SHORT_STALL_NS:
+            return False
+        return stall >= _LONG_STALL_NS or self._engine.replayed(since, self._now_ns()) >= _REPLAYED_AT_MOST
+
+    def _drain(self, stream: Iterator[Event]) -> int:
+        """Read one window to its end; gives the longest time, in ns, that an event lay unread."""
+        lag = 0
+        self._beat()
+        for event in stream:
+            if event.at_ns <= self._overlap_ns and event in self._recent:  # windows overlap by a moment
+                continue
+            self._recent.append(event)
+            lag = max(lag, self._now_ns() - event.at_ns)
+            self._metrics.events.labels(event.type, event.action).inc()
+            self._metrics.last_event.set(event.at_ns / _SECOND_NS)
+            self._submit(event)
+        return lag
+
+    def _submit(self, event: Event) -> None:
+        self._queue.submit(Dirty(event.type, event.id, event.action == "pull"), event.at_ns)
+        if event.type == "network" and event.name and event.action in ("connect", "disconnect"):
+            self._queue.submit(Dirty("container", event.name), event.at_ns)
+
+    def _beat(self) -> None:
+        self._metrics.health.beats["events"] = time.monotonic()
+
+    def _now_ns(self) -> int:
+        return time.time_ns() + self._offset_ns
+
+
+def _backoff_seconds(failures: int) -> float:
+    """Growing, bounded, and never the same on two hosts that lost the same engine."""
+    share = random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    return share * min(_LONGEST_BACKOFF_SECONDS, 0.25 * 2.0 ** min(failures, 10))

@@ -1,0 +1,131 @@
+"""The one queue between the threads that notice something and the worker that handles it.
+
+Input: hints about objects, names of policies whose schedule fired, demands for a resync, from any thread. Output:
+batches for the worker, in which everything that waits for the same object has become one. Out of bounds: knowing what
+a hint means.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from dockwarden.metrics import Metrics
+from dockwarden.model import Dirty, EngineInfo, PolicySet
+
+_MOST_WAITING = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the worker takes in one go.
+
+    Attributes:
+        dirty: each object with the engine's time, in ns, of the oldest event that touched it.
+        jobs: names of jobs that fired.
+        resync: why everything must be listed again, or "".
+        connected: the engine that answered a new connection.
+        lost: the engine went away.
+        policies: a new set of policies to use.
+    """
+
+    dirty: tuple[tuple[Dirty, int], ...] = ()
+    jobs: tuple[str, ...] = ()
+    resync: str = ""
+    connected: EngineInfo | None = None
+    lost: bool = False
+    policies: PolicySet | None = None
+
+
+class Queue:
+    """Thread-safe. Nothing is handed out twice, nothing is lost; above a bound, details give way to a resync."""
+
+    def __init__(self, metrics: Metrics, most: int = _MOST_WAITING) -> None:
+        self._metrics = metrics
+        self._most = most
+        self._ready = threading.Condition()
+        self._dirty: dict[Dirty, int] = {}
+        self._jobs: dict[str, None] = {}
+        self._resync = ""
+        self._connected: EngineInfo | None = None
+        self._lost = False
+        self._policies: PolicySet | None = None
+        self._woken = False
+        self.closed = False
+
+    def submit(self, dirty: Dirty, at_ns: int) -> None:
+        """An object may have changed."""
+        with self._ready:
+            if dirty not in self._dirty:
+                self._dirty[dirty] = at_ns
+            if len(self._dirty) > self._most:
+                self._dirty.clear()
+                self._resync = self._resync or "overflow"
+            self._notify()
+
+    def submit_job(self, name: str) -> None:
+        """A job is due. One that still waits absorbs it, which counts as missed."""
+        with self._ready:
+            if name in self._jobs:
+                self._metrics.job_missed.labels(name).inc()
+            self._jobs[name] = None
+            self._notify()
+
+    def submit_resync(self, reason: str, connected: EngineInfo | None = None) -> None:
+        """Everything must be listed again, after a new connection if ``connected`` is given."""
+        with self._ready:
+            self._resync = self._resync or reason
+            if connected is not None:
+                self._connected, self._lost = connected, False
+            self._notify()
+
+    def submit_lost(self) -> None:
+        """The engine does not answer; what waits for it is void, because a resync follows its return."""
+        with self._ready:
+            self._dirty.clear()
+            self._resync, self._connected, self._lost = "", None, True
+            self._notify()
+
+    def submit_policies(self, policies: PolicySet) -> None:
+        """A new set of policies is to be used."""
+        with self._ready:
+            self._policies = policies
+            self._notify()
+
+    def wake(self) -> None:
+        """Let the worker look up from its wait."""
+        with self._ready:
+            self._woken = True
+            self._ready.notify()
+
+    def close(self) -> None:
+        """The worker is to end after the run it is in."""
+        with self._ready:
+            self.closed = True
+            self._ready.notify()
+
+    def take(self, timeout_seconds: float) -> Batch | None:
+        """Everything that waits, or None when nothing came in time or the queue was woken or closed."""
+        with self._ready:
+            if not self._waiting() and not self._woken and not self.closed and timeout_seconds > 0:
+                self._ready.wait(timeout_seconds)
+            self._woken = False
+            if not self._waiting() or self.closed:
+                return None
+            batch = Batch(
+                tuple(self._dirty.items()),
+                tuple(self._jobs),
+                self._resync,
+                self._connected,
+                self._lost,
+                self._policies,
+            )
+            self._dirty, self._jobs = {}, {}
+            self._resync, self._connected, self._lost, self._policies = "", None, False, None
+            self._metrics.queue_length.set(0)
+            return batch
+
+    def _waiting(self) -> bool:
+        return bool(self._dirty or self._jobs or self._resync or self._lost or self._policies)
+
+    def _notify(self) -> None:
+        self._metrics.queue_length.set(len(self._dirty) + len(self._jobs))
+        self._ready.notify()

@@ -1,0 +1,165 @@
+"""Schedules: cron lines and intervals become jobs whose whole body is to put a name into the queue.
+
+Input: names with their ``TriggerSpec``. Output: names, in time. Out of bounds: what a job means. APScheduler's traps
+are closed here: its weekday numbers, ANDed days, one second of grace, and sleep after the clock was set back.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from dockwarden.metrics import Metrics
+from dockwarden.model import TriggerSpec
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_FIELDS = 5
+_CLOCK_STEP_SECONDS = 2.0
+_log = structlog.get_logger("dockwarden.schedule")
+
+
+def parse_cron(line: str, timezone: str | None = None, jitter_seconds: int | None = None) -> BaseTrigger:
+    """A trigger that fires when crontab(5) would: 0 and 7 are Sunday, and two restricted day fields are ORed.
+
+    Raises:
+        ValueError: the line is not a five-field cron line, or it never fires.
+    """
+    fields = line.split()
+    if len(fields) != _FIELDS:
+        raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}")
+    minute, hour, day, month, weekday = fields
+    days = _weekdays(weekday)
+    fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone, "jitter": jitter_seconds}
+    if day != "*" and days != "*":
+        trigger: BaseTrigger = OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed)])
+    else:
+        trigger = CronTrigger(day=day, day_of_week=days, **fixed)
+    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
+        raise ValueError("it never fires")
+    return trigger
+
+
+def refuse_cron(line: str) -> str:
+    """Why a cron line cannot be used; empty if it can."""
+    try:
+        parse_cron(line)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _weekdays(field: str) -> str:
+    if field == "*":
+        return field
+    numbers: set[int] = set()
+    for part in field.lower().split(","):
+        span, slash, step = part.partition("/")
+        first, dash, last = span.partition("-")
+        if slash and not (step.isascii() and step.isdigit() and int(step)):
+            raise ValueError(f"bad step {step!r} in the weekday field")
+        start = 0 if first == "*" else _weekday(first)
+        end = _weekday(last) if dash else (6 if first == "*" or slash else start)
+        if end < start:
+            end += 7  # fri-mon
+        numbers.update(range(start, end + 1, int(step) if slash else 1))
+    return ",".join(_WEEKDAYS[number] for number in sorted({number % 7 for number in numbers}))
+
+
+def _weekday(text: str) -> int:
+    if text in _WEEKDAYS:
+        return _WEEKDAYS.index(text)
+    if text.isascii() and text.isdigit() and int(text) <= len(_WEEKDAYS):
+        return int(text)
+    raise ValueError(f"bad weekday {text!r}: use 0 to 7 or sun to sat")
+
+
+class Schedule:
+    """Keeps one job per name. ``submit`` is called in a thread of the scheduler and must return at once."""
+
+    def __init__(
+        self,
+        submit: Callable[[str], None],
+        metrics: Metrics,
+        timezone: str | None = None,
+        jitter: float = 0.0,
+    ) -> None:
+        """``jitter``: the largest share of a job's interval by which a run may be early or late, 0 to 0.5."""
+        self._submit = submit
+        self._metrics = metrics
+        self._timezone = timezone
+        self._jitter = jitter
+        self._specs: dict[str, TriggerSpec] = {}
+        self._skew = time.time() - time.monotonic()
+        # "Late, but once" instead of the library's "never, if a second late".
+        defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)
+        self._scheduler.add_listener(self._missed, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+
+    def start(self) -> None:
+        """Begin to fire."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Fire no more."""
+        self._scheduler.shutdown(wait=False)
+
+    def set_jobs(self, specs: Mapping[str, TriggerSpec]) -> None:
+        """Replace all jobs. One whose schedule did not change keeps its phase."""
+        for name in self._specs.keys() - specs.keys():
+            self._scheduler.remove_job(name)
+        for name, spec in specs.items():
+            if self._specs.get(name) != spec:
+                self._scheduler.add_job(
+                    self._fire, self._trigger(spec), args=(name,), id=name, name=name, replace_existing=True
+                )
+        self._specs = dict(specs)
+        self._show_next()
+
+    def check_clock(self) -> None:
+        """Compute all next runs anew if the wall clock was set; else a step back would freeze every job until then."""
+        skew = time.time() - time.monotonic()
+        step, self._skew = skew - self._skew, skew
+        if abs(step) > _CLOCK_STEP_SECONDS:
+            _log.warning("schedule.clock_stepped", seconds=round(step, 1))
+            for job in self._scheduler.get_jobs():
+                job.reschedule(job.trigger)
+        self._show_next()
+        self._metrics.health.beats["schedule"] = time.monotonic()
+
+    def _trigger(self, spec: TriggerSpec) -> BaseTrigger:
+        if spec.schedule:
+            trigger = parse_cron(spec.schedule, self._timezone)
+            jitter = int(self._jitter * _interval(trigger))
+            return parse_cron(spec.schedule, self._timezone, jitter) if jitter else trigger
+        return IntervalTrigger(seconds=spec.every_seconds, jitter=int(self._jitter * spec.every_seconds) or None)
+
+    def _fire(self, name: str) -> None:
+        self._submit(name)
+        self._show_next()
+
+    def _missed(self, event: JobEvent) -> None:
+        self._metrics.job_missed.labels(event.job_id).inc()
+
+    def _show_next(self) -> None:
+        for job in self._scheduler.get_jobs():
+            at = getattr(job, "next_run_time", None)
+            if at is not None:
+                self._metrics.job_next_run.labels(job.id).set(at.timestamp())
+            self._metrics.job_interval.labels(job.id).set(_interval(job.trigger))
+            self._metrics.job_missed.labels(job.id)
+
+
+def _interval(trigger: BaseTrigger) -> float:
+    """Seconds between the next two times a trigger fires."""
+    if isinstance(trigger, IntervalTrigger):
+        return float(trigger.interval.total_seconds())
+    first = trigger.get_next_fire_time(None, datetime.now(UTC))
+    second = trigger.get_next_fire_time(first, first + timedelta(seconds=1)) if first else None
+    return float((second - first).total_seconds()) if first and second else 0.0

@@ -1,0 +1,373 @@
+"""The worker: the one thread that sees the whole pipeline, and the only place that knows the order of its stages.
+
+    take from the queue > collect > judge > plan > execute > report
+
+Input: batches of the queue. Output: reports to the sinks. Out of bounds: what any stage does inside. Judging is done in
+slices and events come first, so nothing waits for a long nightly run; acting is never sliced.
+"""
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from dockwarden.actions.execute import close_intent, sweep_markers
+from dockwarden.enforce import Enforcer
+from dockwarden.errors import DockwardenError, EngineError, LedgerError
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.live import Inventory
+from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep, Work
+from dockwarden.metrics import Metrics
+from dockwarden.model import (
+    Cause,
+    Change,
+    EngineInfo,
+    Intent,
+    Kind,
+    Mode,
+    Outcome,
+    Policy,
+    PolicySet,
+    Ref,
+    Report,
+    Result,
+    Status,
+)
+from dockwarden.ports import Engine
+from dockwarden.sinks import log
+from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.queue import Batch, Queue
+
+_SLICE_SECONDS = 0.02
+_SAVE_SECONDS = 30.0
+_IDLE_SECONDS = 10.0
+_RESYNC_SHARE = 0.01  # a resync may cost this share of the time
+_MOST_ACTIONS_KEPT = 500
+_log = structlog.get_logger("dockwarden.worker")
+
+
+@dataclass
+class _Run:
+    """One run under way: its sweep, and who may act on what it finds (None: every policy on every object)."""
+
+    steps: Iterator[bool]
+    sweep: Sweep
+    cause: Cause
+    policies: Mapping[str, Policy]
+    acting: frozenset[tuple[str, Ref]] | None
+    job: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)
+    errors: list[str] = field(default_factory=list)
+
+
+class Worker:
+    """Handles batches until the queue is closed."""
+
+    def __init__(  # noqa: PLR0913 - the one place that holds every stage
+        self,
+        *,
+        engine: Engine,
+        inventory: Inventory,
+        collector: Collector,
+        judge: Judge,
+        enforcer: Enforcer,
+        queue: Queue,
+        ledger: Ledger,
+        metrics: Metrics,
+        resync_seconds: float,
+    ) -> None:
+        """``resync_seconds``: the least time between two full lists that nothing but time asks for."""
+        self._engine = engine
+        self._inventory = inventory
+        self._collector = collector
+        self._judge = judge
+        self._enforcer = enforcer
+        self._queue = queue
+        self._ledger = ledger
+        self._metrics = metrics
+        self._resync_seconds = resync_seconds
+        self._policies: dict[str, Policy] = {}
+        self._runs: deque[_Run] = deque()
+        self._resync_at = float("inf")
+        self._saved_at = time.monotonic()
+        self._started = False
+        self._failures = 0
+        self.policies: Sequence[Policy] = ()
+        self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until the queue is closed; what is left undone then is found again at the next start."""
+        self._ledger.open()
+        self._judge.findings.recall(self._ledger.open_findings())
+        self.actions.extendleft(reversed(self._ledger.recent_actions(_MOST_ACTIONS_KEPT)))
+        waiting = False
+        while not self._queue.closed:
+            self._metrics.health.beats["worker"] = time.monotonic()
+            batch = self._queue.take(_IDLE_SECONDS if waiting or not self._runs else 0)
+            if batch is not None:
+                self._handle(batch)
+            waiting = self._advance()
+            self._look_after_time()
+        self._save()
+        self._ledger.close()
+
+    def _handle(self, batch: Batch) -> None:
+        if batch.policies is not None:
+            self._use(batch.policies)
+        if batch.lost:
+            self._inventory.memory.clock.hold()
+        try:
+            if batch.connected is not None:
+                self._connected(batch.connected)
+            if batch.resync:
+                changes = self._resync(batch.resync)
+            else:
+                changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
+        except EngineError as error:
+            # Nothing that was to be looked at may be forgotten: the next look is at everything.
+            _log.warning("inventory.failed", error=str(error))
+            self._failures += 1
+            self._resync_at = time.monotonic() + min(60.0, 0.5 * 2.0**self._failures)
+            return
+        self._failures = 0
+        self._metrics.set_objects(self._inventory.counts())
+        if self._started:
+            self._changed(changes)
+            now_ns = time.time_ns()
+            for _, at_ns in batch.dirty:
+                self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
+        elif self._inventory.complete and self._policies:
+            self._start()
+        for job in batch.jobs:
+            self._fire(job)
+
+    def _advance(self) -> bool:
+        """Give the first run that can go on a slice of time; true if all of them wait for somebody's answer."""
+        for _ in range(len(self._runs)):
+            run = self._runs[0]
+            deadline = time.monotonic() + _SLICE_SECONDS
+            for waits in run.steps:
+                if waits:
+                    break
+                if time.monotonic() > deadline:
+                    return False
+            else:
+                self._runs.popleft()
+                self._conclude(run)
+                return False
+            self._runs.rotate(-1)
+        return bool(self._runs)
+
+    def _look_after_time(self) -> None:
+        now = time.monotonic()
+        if now - self._saved_at > _SAVE_SECONDS:
+            self._save()
+        if now > self._resync_at and self._metrics.health.engine_up:
+            self._resync_at = float("inf")
+            self._queue.submit_resync("retry" if self._failures else "interval")
+
+    # -- keeping the inventory ------------------------------------------------------------------------------
+
+    def _connected(self, info: EngineInfo) -> None:
+        inventory = self._inventory
+        if inventory.info is None:
+            clock, memory = self._ledger.recall(info.identity)
+            inventory.memory.clock.resume(clock)
+            inventory.memory.recall(memory)
+        elif inventory.info.identity != info.identity:
+            raise DockwardenError(f"the engine is another one now: {info.identity}")
+        inventory.memory.clock.resume()
+        inventory.info = info
+
+    def _resync(self, reason: str) -> list[Change]:
+        began = time.monotonic()
+        changes = self._collector.reconcile()
+        cost = time.monotonic() - began
+        self._metrics.resyncs.labels(reason).inc()
+        self._metrics.health.inventory_complete = True
+        self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
+        _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
+        self._close_intents()
+        sweep_markers(self._engine, list(self._inventory.images.values()))
+        return changes
+
+    def _close_intents(self) -> None:
+        for intent in self._ledger.open_intents():
+            outcome = close_intent(intent, still_there=self._still_there(intent))
+            try:
+                self._ledger.conclude(intent.number, outcome)
+            except LedgerError:
+                return  # it stays open for the next time
+            log.record_outcome(outcome)
+
+    def _still_there(self, intent: Intent) -> bool:
+        if intent.ref.kind is Kind.TAG:
+            return self._inventory.tags.get(intent.ref.key) == intent.image_id
+        return intent.image_id in self._inventory.images
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        memory, inventory = self._inventory.memory, self._inventory
+        unsaved = list(memory.unsaved)
+        try:
+            self._ledger.save(
+                memory.clock.read(), [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
+            )
+        except LedgerError:
+            return  # what is unsaved stays so; the ledger has said why
+        memory.unsaved.difference_update(unsaved)
+
+    # -- what is due ----------------------------------------------------------------------------------------
+
+    def _use(self, policies: PolicySet) -> None:
+        active = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
+        self._policies = {policy.name: policy for policy in active}
+        self.policies = policies.policies
+        self._runs.clear()
+        resolved = self._judge.findings.keep_only(self._policies)
+        self._metrics.set_policies(policies, time.time())
+        if self._started:
+            self._report(self._new_run(iter(()), Sweep(resolved=resolved), Cause.REQUEST, frozenset()), ())
+            self._start()
+
+    def _start(self) -> None:
+        """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
+        self._started = True
+        gone = [ref for ref in self._judge.findings.refs() if not self._inventory.has(ref)]
+        sweep = Sweep(resolved=self._judge.findings.drop_objects(gone))
+        now = time.time()
+        work: list[Work] = []
+        for kind in Kind:
+            policies = [p for p in self._policies.values() if p.subject is kind and self._judge.host_allows(p, now)]
+            work += [(ref, policies) for ref in self._inventory.all(kind)] if policies else []
+        self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
+
+    def _changed(self, changes: Sequence[Change]) -> None:
+        """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
+        causes: dict[Ref, set[str]] = {}
+        for change in changes:
+            for ref in (change.ref, *self._inventory.dependents(change.ref)):
+                causes.setdefault(ref, set()).add(change.cause)
+        gone = [ref for ref in causes if not self._inventory.has(ref)]
+        sweep = Sweep(resolved=self._judge.findings.drop_objects(gone))
+        now = time.time()
+        work: list[Work] = []
+        acting: set[tuple[str, Ref]] = set()
+        for ref, why in causes.items():
+            again = self._judge.findings.policies_on(ref)
+            listening = [p for p in self._policies.values() if p.subject is ref.kind and p.trigger.events & why]
+            listening = [p for p in listening if self._judge.host_allows(p, now)]
+            acting.update((policy.name, ref) for policy in listening)
+            judged = {p.name: p for p in listening} | {n: self._policies[n] for n in again if n in self._policies}
+            if judged:
+                work.append((ref, tuple(judged.values())))
+        if work or sweep.resolved:
+            depth = REGISTRY if acting else INSPECT
+            self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
+
+    def _advance_first(self, run: _Run) -> None:
+        """What an event asks for comes before everything that waits, unless it must wait for a registry itself."""
+        self._runs.remove(run)
+        for waits in run.steps:
+            if waits:
+                self._runs.append(run)
+                return
+        self._conclude(run)
+
+    def _fire(self, job: str) -> None:
+        policy = self._policies.get(job)
+        if policy is None or not self._started:
+            return
+        if not self._judge.host_allows(policy, time.time()):
+            self._metrics.job_last_run.labels(job).set(time.time())
+            return
+        work = [(ref, (policy,)) for ref in self._inventory.all(policy.subject)]
+        self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job)
+
+    def _begin(
+        self,
+        work: Sequence[Work],
+        sweep: Sweep,
+        cause: Cause,
+        depth: int,
+        *,
+        acting: frozenset[tuple[str, Ref]] | None,
+        job: str = "",
+    ) -> _Run:
+        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time())
+        run = self._new_run(steps, sweep, cause, acting, job)
+        self._runs.append(run)
+        return run
+
+    def _new_run(
+        self,
+        steps: Iterator[bool],
+        sweep: Sweep,
+        cause: Cause,
+        acting: frozenset[tuple[str, Ref]] | None,
+        job: str = "",
+    ) -> _Run:
+        return _Run(steps, sweep, cause, self._policies, acting, job)
+
+    # -- acting and reporting -------------------------------------------------------------------------------
+
+    def _conclude(self, run: _Run) -> None:
+        self._metrics.evaluation_seconds.observe(time.monotonic() - run.started)
+        outcomes: list[Outcome] = []
+        for policy in run.policies.values():
+            if policy.action and (run.acting is None or run.acting):
+                due = [r for r in run.sweep.results if r.policy == policy.name and _may_act(r, run)]
+                done, error = self._enforcer.act(policy, due, run.id)
+                outcomes += done
+                run.errors += [f"{policy.name}: {error}"] if error else []
+        self._report(run, outcomes)
+
+    def _report(self, run: _Run, outcomes: Sequence[Outcome]) -> None:
+        sweep = run.sweep
+        report = Report(
+            run.id,
+            run.cause,
+            run.started_at,
+            time.monotonic() - run.started,
+            sweep.judged,
+            tuple(sweep.opened),
+            tuple(sweep.resolved),
+            tuple(sweep.troubled),
+            tuple(outcomes),
+            (*run.errors, *self._collector.take_troubles()),
+            run.job,
+        )
+        findings = self._judge.findings
+        self._metrics.record(report, findings.counts, findings.unknown_counts, time.time())
+        log.record(report)
+        try:
+            self._ledger.record(report)
+        except LedgerError as error:
+            _log.debug("ledger.unwritten", error=str(error))
+        self.actions.extendleft(_as_row(outcome, report) for outcome in outcomes)
+
+
+def _may_act(result: Result, run: _Run) -> bool:
+    return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
+
+
+def _as_row(outcome: Outcome, report: Report) -> dict[str, object]:
+    """An outcome under the names that scripts use."""
+    return {
+        "run": report.run,
+        "policy": outcome.policy,
+        "action": outcome.action,
+        "subject": outcome.ref.kind.value,
+        "object_id": outcome.ref.key,
+        "name": outcome.name,
+        "outcome": outcome.effect.value,
+        "reason": outcome.reason,
+        "at": report.started_at,
+    }
