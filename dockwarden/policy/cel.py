@@ -37,14 +37,7 @@ _TYPES: dict[str, tuple[Any, FactValue]] = {
     "list(map)": (_T.List(_T.Map(_T.STRING, _T.DYN)), [dict[str, object]()]),
     "map(string)": (_T.Map(_T.STRING, _T.STRING), {"a": "a"}),
 }
-_CONSTANTS: dict[type, str] = {
-    bool: "bool",
-    int: "int",
-    float: "double",
-    str: "string",
-    timedelta: "duration",
-    list: "list(string)",
-}
+_CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration", list: "list(string)"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
 _FUNCTIONS = (
     "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
@@ -53,11 +46,13 @@ _FUNCTIONS = (
 )
 _OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
 
+_A_DURATION = "; a duration is written duration('24h')"
+
 _MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
-_NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting \{.*")
+_NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
 _ANY_OBJECT = re.compile(r"regular expression|Iteration budget")
@@ -221,8 +216,8 @@ class Compiler:
                 start = written.rfind(name, 0, column - 1 + len(name))
                 yield Problem(line, start + 1 if start >= 0 else column, self._unknown(name, names))
             elif overload := _OVERLOAD.search(text):
-                operator = overload[1].replace("_", "").replace("@", "")
-                yield Problem(line, column, f"'{operator}' does not take {overload[2]}")
+                operator, hint = overload[1].strip("_@"), _A_DURATION if "Duration" in overload[2] else ""
+                yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
             else:
                 yield Problem(line, column, text + _syntax_hint(written, column, text))
                 return  # what follows a syntax error is noise
@@ -283,7 +278,7 @@ def _refers(checked: bytes, name: str) -> bool:
 
 
 def _tidy(text: str) -> str:
-    return _NOISE.sub("", text)
+    return _NOISE.sub("", text).replace("No matching overloads found : <jump_condition>", "a condition gave no bool")
 
 
 def _place(source: str, offset: int) -> tuple[int, int]:
@@ -296,5 +291,5 @@ def _syntax_hint(line: str, column: int, text: str) -> str:
     if token and token[1] in _OPERATORS:
         return f", did you mean {_OPERATORS[token[1]]}?"
     if re.match(r"\d[smhd]\b", line[max(column - 2, 0) :]):
-        return "; a duration is written duration('24h')"
+        return _A_DURATION
     return ""
