@@ -147,7 +147,7 @@ def test_registry_asks_for_a_password_and_proves_itself(engine: LabEngine) -> No
     with LabRegistry(htpasswd={"alice": "secret"}, tls=True) as registry:
         registry.push("team/app", "1")
         engine.forward(registry.port)
-        with pytest.raises(LabError, match="no basic auth credentials|HTTPS server"):
+        with pytest.raises(LabError, match=r"no basic auth credentials|HTTPS server"):
             engine.docker("pull", f"{registry.host}/team/app:1")
         auth = {"username": "alice", "password": "secret"}
         for line in engine.client().pull(

@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 
 BASE_NAME_LABEL = "org.opencontainers.image.base.name"
 _HEALTHCHECK = {"Test": ["CMD", "true"], "Interval": 60_000_000_000}
+_DECENT: dict[str, object] = {"user": "app", "healthcheck": _HEALTHCHECK}
+_RELEASES = {
+    "caddy": "2.7.6",
+    "grafana": "10.4.2",
+    "loki": "2.9.6",
+    "minio": "2024.3.15",
+    "rabbitmq": "3.13.1",
+    "traefik": "2.11.0",
+    "vault": "1.15.6",
+}
 _young = itertools.count(1)
 
 
@@ -63,7 +73,7 @@ class Host:
 
 def seed(engine: LabEngine, registry: LabRegistry, say: Callable[[str], None] = machine.say) -> Host:
     """Make the lived-in host; `registry` must already be reachable from the engine."""
-    say("seeding: a registry with eleven repositories, most of them pulled as they are")
+    say("seeding: a registry with fifteen repositories, most of them pulled as they are")
     pulled = _Pulled(engine, registry)
     nginx = pulled.image("library/nginx", "latest", exposed_ports=("80/tcp",))
     redis = pulled.image("library/redis", "7.2", **_DECENT)
@@ -72,10 +82,7 @@ def seed(engine: LabEngine, registry: LabRegistry, say: Callable[[str], None] = 
     agent = pulled.image("tools/agent", "3.1", labels={BASE_NAME_LABEL: "docker.io/library/centos:7"})
     api = tuple(pulled.image("shop/api", f"1.{minor}.0", **_DECENT) for minor in (2, 3, 4))
     api += (pulled.again(api[-1], "1.4"),)
-    decent = tuple(
-        pulled.image(f"library/{name}", tag, **_DECENT)
-        for name, tag in (("grafana", "10.4.2"), ("traefik", "2.11.0"), ("vault", "1.15.6"))
-    )
+    decent = tuple(pulled.image(f"library/{name}", tag, **_DECENT) for name, tag in _RELEASES.items())
     memcached = pulled.index("library/memcached", "1.6.24")
     haproxy = pulled.by_digest("library/haproxy", "2.9.6")
 
@@ -110,9 +117,6 @@ def make_young_dangling(engine: LabEngine, name: str = "") -> str:
     client = engine.client()
     found = client.images(filters={"dangling": True, "label": f"lab.build={label}"})
     return str(found[0]["Id"])
-
-
-_DECENT: dict[str, object] = {"user": "app", "healthcheck": _HEALTHCHECK}
 
 
 class _Pulled:
