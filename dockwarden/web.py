@@ -1,7 +1,7 @@
 """The HTTP server: metrics, health, and a read-only view as JSON. Nothing here changes anything.
 
-Input: callables that give the current state. Output: HTTP. Out of bounds: computing anything dear, and waiting: requests
-are read by one thread for all connections, so that a silent or slow client holds nothing up.
+Input: callables that give the current state. Output: HTTP. Out of bounds: computing anything dear, and waiting:
+requests are read by one thread for all connections, so that a silent or slow client holds nothing up.
 """
 
 import json
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import waitress
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -28,7 +28,7 @@ class Site:
         self, registry: CollectorRegistry, unready: Callable[[], list[str]], views: Mapping[str, Json]
     ) -> None:
         """``unready``: reasons for not being ready. ``views``: what ``/api/v1/<name>`` answers, by name."""
-        self._metrics = make_wsgi_app(registry)
+        self._metrics: WSGIApplication = make_wsgi_app(registry)
         self._unready = unready
         self._views = {f"/api/v1/{name}": view for name, view in views.items()}
 

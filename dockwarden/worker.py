@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -179,6 +180,8 @@ class Worker:
         inventory = self._inventory
         if inventory.info is None:
             clock, memory = self._ledger.recall(info.identity)
+            with suppress(LedgerError):
+                self._ledger.claim(info.identity)
             inventory.memory.clock.resume(clock)
             inventory.memory.recall(memory)
         elif inventory.info.identity != info.identity:

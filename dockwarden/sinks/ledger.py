@@ -69,30 +69,40 @@ class Ledger:
         except OSError as error:
             self._fail(error)
 
+    def open_to_read(self) -> None:
+        """Open the file, if there is one, without changing anything. Never raises."""
+        with suppress(sqlite3.Error):
+            db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=5, isolation_level=None, uri=True)
+            db.execute("SELECT count(*) FROM meta, memory").fetchone()
+            self._db = db
+
     def close(self) -> None:
         """Close the file."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a file to read from and write to."""
-        return self._db is not None
-
     # -- what it remembers ----------------------------------------------------------------------------------
 
     def recall(self, identity: str) -> tuple[float, list[tuple[Ref, Observed]]]:
-        """The observation clock's last reading and the memory of objects; none of it for another engine than before."""
-        if self._meta("engine") not in ("", identity):
-            _log.warning("ledger.other_engine", note="ages start anew")
-            with suppress(LedgerError), self._write() as db:
-                db.execute("DELETE FROM memory")
-        with suppress(LedgerError), self._write() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('engine', ?)", (identity,))
+        """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
+        if self._meta("engine") != identity:
+            return 0.0, []
         rows = self._read("SELECT kind, key, first, used, had_tag FROM memory")
         memory = [(Ref(Kind(k), key), Observed(first, used, bool(tag))) for k, key, first, used, tag in rows]
         return float(self._meta("clock") or 0.0), memory
+
+    def claim(self, identity: str) -> None:
+        """Keep the memory of this engine from now on. Raises LedgerError."""
+        former = self._meta("engine")
+        if former == identity:
+            return
+        if former:
+            _log.warning("ledger.other_engine", note="ages start anew")
+        with self._write() as db:
+            db.execute("DELETE FROM memory")
+            db.execute("DELETE FROM meta")
+            db.execute("INSERT INTO meta VALUES ('engine', ?)", (identity,))
 
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""

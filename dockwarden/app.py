@@ -1,0 +1,306 @@
+"""The composition root: the only place that knows the concrete classes, starts their threads, and waits for signals.
+
+Input: settings and policies, already valid. Output: a running daemon, or the results of one scan. Out of bounds: any
+decision that a stage could take.
+"""
+
+import os
+import queue as stdlib_queue
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from dockwarden import __version__
+from dockwarden.enforce import Enforcer
+from dockwarden.engine import DockerEngine, from_environment
+from dockwarden.errors import ConfigError
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.memory import Memory, ObservationClock
+from dockwarden.judge import REGISTRY, Judge, Sweep
+from dockwarden.metrics import Metrics
+from dockwarden.model import EngineInfo, Finding, Kind, Mode, Policy, PolicySet, Result, TriggerSpec
+from dockwarden.policy.load import load
+from dockwarden.ports import Disk
+from dockwarden.registry import HttpRegistry
+from dockwarden.settings import Settings
+from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.events import EventReader
+from dockwarden.triggers.queue import Queue
+from dockwarden.triggers.schedule import Schedule, refuse_cron
+from dockwarden.web import Server, Site
+from dockwarden.worker import Worker
+
+OK, FAILED, CONFIG, INTERRUPTED = 0, 1, 78, 130
+_LOOK_ROUND_SECONDS = 5.0
+_LONGEST_STOP_SECONDS = 20.0
+_CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
+_log = structlog.get_logger("dockwarden")
+
+
+def load_policies(settings: Settings) -> PolicySet:
+    """Read and compile everything that the settings name. Raises ConfigError with all problems."""
+    return load(
+        settings.policies,
+        VOCABULARY,
+        params=settings.params,
+        modes=settings.modes,
+        triggers=settings.triggers,
+        cap=settings.mode,
+        check_cron=refuse_cron,
+    )
+
+
+@dataclass
+class _Parts:
+    """What the daemon and a scan have in common."""
+
+    metrics: Metrics
+    engine: DockerEngine
+    queue: Queue
+    inventory: Inventory
+    collector: Collector
+    judge: Judge
+    ledger: Ledger
+
+
+def _build(settings: Settings, metrics: Metrics) -> _Parts:
+    engine = DockerEngine(
+        **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
+    )
+    queue = Queue(metrics)
+    inventory = Inventory(Memory(ObservationClock(time.monotonic)))
+    collector = Collector(engine, inventory)
+    hosts = settings.registries
+    registry = HttpRegistry(
+        http={host: entry.http for host, entry in hosts.items() if entry.http is not None},
+        ca_files={host: str(entry.ca_file) for host, entry in hosts.items() if entry.ca_file},
+        observe=metrics.observe_registry,
+    )
+    judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
+    ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))
+    return _Parts(metrics, engine, queue, inventory, collector, judge, ledger)
+
+
+class Daemon:
+    """Everything that runs, from the first thread's start to the last one's end."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> None:
+        """``reload`` reads the policy files again; it raises ConfigError where they cannot be used.
+
+        Raises:
+            ConfigError: the address to listen on, or that of the engine, cannot be used.
+        """
+        parts = _build(settings, metrics)
+        self._metrics = metrics
+        self._reload = reload
+        self._queue = parts.queue
+        self._inventory = parts.inventory
+        self._judge = parts.judge
+        enforcer = Enforcer(
+            parts.engine,
+            parts.inventory,
+            parts.ledger,
+            minimum_stay_seconds=settings.minimum_stay,
+            own_container=own_container(),
+        )
+        self._worker = Worker(
+            engine=parts.engine,
+            inventory=parts.inventory,
+            collector=parts.collector,
+            judge=parts.judge,
+            enforcer=enforcer,
+            queue=parts.queue,
+            ledger=parts.ledger,
+            metrics=metrics,
+            resync_seconds=settings.resync,
+        )
+        self._reader = EventReader(parts.engine, parts.queue, metrics, settings.engine.event_window)
+        self._schedule = Schedule(
+            parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter
+        )
+        views = {
+            "findings": self._findings,
+            "policies": self._policies,
+            "actions": lambda: list(self._worker.actions),
+            "inventory": self._objects,
+        }
+        host, port = settings.web.address
+        try:
+            self._server = Server(Site(metrics.registry, metrics.health.unready, views), host, port)
+        except OSError as error:
+            raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
+        self._threads = (threading.Thread(target=self._worker.run, name="worker"), self._reader)
+
+    def run(self, policies: PolicySet) -> int:
+        """Run until a signal ends it or a thread of ours dies; gives the exit code."""
+        signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _frame: signals.put(received))
+        _log.info("daemon.started", version=__version__, listen=self._server.port, policies=len(policies.policies))
+        self._server.start()
+        self._use(policies)
+        self._schedule.start()
+        for thread in self._threads:
+            thread.start()
+        code = self._watch(signals)
+        self._stop()
+        return code
+
+    def _watch(self, signals: "stdlib_queue.SimpleQueue[int]") -> int:
+        while True:
+            try:
+                received = signals.get(timeout=_LOOK_ROUND_SECONDS)
+            except stdlib_queue.Empty:
+                received = 0
+            if received == signal.SIGHUP:
+                self._load_again()
+            elif received:
+                _log.info("daemon.stopping", signal=signal.Signals(received).name)
+                return INTERRUPTED if received == signal.SIGINT else OK
+            dead = [thread.name for thread in self._threads if not thread.is_alive()]
+            if dead:
+                _log.critical("daemon.thread_died", threads=dead)
+                return FAILED
+            self._schedule.check_clock()
+
+    def _stop(self) -> None:
+        self._reader.stop()
+        self._schedule.stop()
+        self._queue.close()
+        if self._threads[0].is_alive():
+            self._threads[0].join(_LONGEST_STOP_SECONDS)
+        self._server.stop()
+
+    def _use(self, policies: PolicySet) -> None:
+        self._queue.submit_policies(policies)
+        self._schedule.set_jobs(jobs_of(policies.policies))
+
+    def _load_again(self) -> None:
+        try:
+            policies = self._reload()
+        except ConfigError as error:
+            self._metrics.reload_ok.set(0)
+            _log.error("config.reload_failed", problems=error.problems, note="the policies in use stay")
+            return
+        self._use(policies)
+        _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
+
+    # -- what the API shows ---------------------------------------------------------------------------------
+
+    def _findings(self) -> list[dict[str, object]]:
+        return [finding_row(finding) for finding in self._judge.findings.open()]
+
+    def _policies(self) -> list[dict[str, object]]:
+        return [
+            {
+                "name": policy.name,
+                "title": policy.title,
+                "subject": policy.subject,
+                "severity": policy.severity,
+                "mode": policy.mode,
+                "action": policy.action,
+                "place": policy.place,
+            }
+            for policy in self._worker.policies
+        ]
+
+    def _objects(self) -> dict[str, object]:
+        inventory = self._inventory
+        return {
+            "complete": inventory.complete,
+            "counts": {kind.value: count for kind, count in inventory.counts().items()},
+            "tags": dict(inventory.tags),
+            "containers": [
+                {"id": c.id, "name": c.name, "image": c.image_ref, "image_id": c.image_id, "state": c.state}
+                for c in list(inventory.containers.values())
+            ],
+            "volumes": list(inventory.volumes),
+            "networks": [network.name for network in list(inventory.networks.values())],
+        }
+
+
+def jobs_of(policies: Iterable[Policy]) -> dict[str, TriggerSpec]:
+    """The schedules of policies that are not off."""
+    return {
+        policy.name: policy.trigger
+        for policy in policies
+        if policy.mode is not Mode.OFF and (policy.trigger.schedule or policy.trigger.every_seconds)
+    }
+
+
+def result_row(result: Result) -> dict[str, object]:
+    """A result under the names that scripts use."""
+    return {
+        "policy": result.policy,
+        "subject": result.ref.kind.value,
+        "id": result.ref.key,
+        "name": result.name,
+        "result": result.status.value,
+        "severity": result.severity.value,
+        "message": result.message,
+        "reason": result.reason,
+        "evidence": dict(result.evidence),
+    }
+
+
+def finding_row(finding: Finding) -> dict[str, object]:
+    """An open finding: its result, and since when."""
+    return {**result_row(finding.result), "opened_at": finding.opened_at}
+
+
+def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Result]]:
+    """Judge everything once and change nothing.
+
+    Raises:
+        EngineUnavailableError: the engine cannot be reached.
+    """
+    parts = _build(settings, Metrics())
+    info = parts.engine.connect()
+    parts.ledger.open_to_read()
+    clock, memory = parts.ledger.recall(info.identity)
+    parts.ledger.close()
+    parts.inventory.memory.clock.resume(clock)
+    parts.inventory.memory.recall(memory)
+    parts.inventory.info = info
+    parts.collector.reconcile()
+    now = time.time()
+    sweep = Sweep()
+    work = []
+    for kind in Kind:
+        due = [p for p in policies.policies if p.subject is kind and p.mode is not Mode.OFF]
+        open_ones = [policy for policy in due if parts.judge.host_allows(policy, now)]
+        work += [(ref, open_ones) for ref in parts.inventory.all(kind)] if open_ones else []
+    for waits in parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True):
+        if waits:
+            parts.queue.take(1.0)  # until an answer comes
+    return info, sweep.results
+
+
+def measure_disk(data_root: str) -> Disk | None:
+    """Use of the file system of the engine's data root, where that path can be seen from here."""
+    try:
+        stat = os.statvfs(data_root)
+    except OSError:
+        return None
+    if not stat.f_blocks:
+        return None
+    inodes = 100.0 * (stat.f_files - stat.f_ffree) / stat.f_files if stat.f_files else 0.0
+    used = stat.f_blocks - stat.f_bfree
+    return Disk(100.0 * used / max(1, used + stat.f_bavail), stat.f_bavail * stat.f_frsize, inodes)
+
+
+def own_container(mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The ID of the container we run in, "" if in none: an engine mounts files named after it into every container."""
+    try:
+        match = _CONTAINER_IN_MOUNTS.search(mounts.read_text())
+    except OSError:
+        return ""
+    return match[1] if match else ""

@@ -1,0 +1,61 @@
+"""The command line: arguments, exit codes, and nothing that a library would have to be imported for.
+
+Input: arguments. Output: results on stdout, messages on stderr, an exit code: 0 fine, 1 findings at or above
+``--fail-on`` or a failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted. Each group of commands has
+a file; what they need is imported when they run, so that ``--help`` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dockwarden import __version__
+from dockwarden.cli import checking, daemon, scanning
+from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
+
+USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
+_EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return CONFIG
+    except EngineUnavailableError as error:
+        print(f"dockwarden: {error}", file=sys.stderr)
+        return UNAVAILABLE
+    except DockwardenError as error:
+        print(f"dockwarden: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has had enough; so have we
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dockwarden",
+        description="Keep a Docker host clean, honest and safe by policies in YAML.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)")
+    for group in (daemon, scanning, checking):
+        group.add_commands(commands, common)
+    version = commands.add_parser("version", help="print the version", epilog=_EPILOG)
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _version(_options: argparse.Namespace) -> int:
+    print(f"dockwarden {__version__}")
+    return 0

@@ -1,0 +1,62 @@
+"""Commands that concern the daemon: run, healthcheck."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+_DEFAULT_ADDRESS = "127.0.0.1:9877"
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    run = commands.add_parser("run", parents=[common], help="the daemon: watch the engine, judge, act")
+    run.add_argument("--audit", action="store_true", help="cap every policy at audit: nothing is removed")
+    run.set_defaults(run=_run)
+    health = commands.add_parser("healthcheck", help="exit 0 if the daemon answers")
+    health.add_argument("--ready", action="store_true", help="also ask whether it is ready")
+    health.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=os.environ.get("DOCKWARDEN_WEB__LISTEN", _DEFAULT_ADDRESS),
+        help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
+    )
+    health.set_defaults(run=_healthcheck)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import faulthandler
+
+    faulthandler.enable()
+    from dockwarden import app, logs, settings
+    from dockwarden.metrics import Metrics
+
+    chosen = settings.read_settings(options.config, audit=options.audit)
+    metrics = Metrics()
+    logs.set_up(chosen.log.format, chosen.log.level, lambda level: metrics.log_messages.labels(level).inc())
+    policies = app.load_policies(chosen)
+
+    def reload() -> Any:
+        return app.load_policies(settings.read_settings(options.config, audit=options.audit))
+
+    return app.Daemon(chosen, metrics, reload).run(policies)
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    # Runs every few seconds in a container, so it imports nothing that is not in the standard library.
+    import http.client
+
+    host, _, port = options.listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
+    try:
+        connection.request("GET", "/readyz" if options.ready else "/healthz")
+        answer = connection.getresponse()
+        text = answer.read(2000).decode("utf-8", "replace").strip()
+    except OSError as error:
+        print(f"dockwarden: no answer from {options.listen}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        connection.close()
+    print(text)
+    return 0 if answer.status == http.client.OK else 1

@@ -1,0 +1,85 @@
+"""Commands that look at the engine and change nothing: scan."""
+
+import argparse
+import difflib
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.cli.output import table
+from dockwarden.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dockwarden.model import PolicySet, Result
+
+_SEVERITIES = ("critical", "high", "medium", "low", "info")
+_USAGE = 2
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    scan = commands.add_parser("scan", parents=[common], help="judge everything once, change nothing")
+    scan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
+    scan.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    scan.add_argument("--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above")
+    scan.set_defaults(run=_scan)
+
+
+def _scan(options: argparse.Namespace) -> int:
+    from dockwarden import app, logs, settings
+
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    policies = _chosen(app.load_policies(chosen), options.policy)
+    if policies is None:
+        return _USAGE
+    info, results = app.scan(chosen, policies)
+    summary = Counter(result.status.value for result in results)
+    if options.output == "json":
+        engine = {"name": info.name, "version": info.version, "api_version": info.api_version, "image_store": info.image_store.value}
+        rows = [app.result_row(result) for result in results]
+        json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=_plain, indent=2)
+        print()
+    else:
+        _print_table(results, summary)
+    worst = [_SEVERITIES.index(result.severity.value) for result in results if result.status.value == "fail"]
+    if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
+        return 1
+    return 0
+
+
+def _chosen(policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
+    import dataclasses
+
+    known = [policy.name for policy in policies.policies]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+            print(f"dockwarden scan: --policy {name}: no such policy{hint}", file=sys.stderr)
+            return None
+    if not names:
+        return policies
+    return dataclasses.replace(policies, policies=tuple(p for p in policies.policies if p.name in names))
+
+
+def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
+    shown = [result for result in results if result.status.value in ("fail", "unknown", "error")]
+    shown.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
+    rows = [(r.severity.value if r.status.value == "fail" else r.status.value, r.policy, r.name, r.message or r.reason) for r in shown]
+    table(("SEVERITY", "POLICY", "NAME", "MESSAGE"), rows)
+    words = [f"{summary.get(status, 0)} {status}" for status in ("fail", "pass", "skip", "unknown", "error")]
+    print(", ".join(words), file=sys.stderr)
+
+
+def _plain(value: object) -> object:
+    """Durations as seconds and times as ISO 8601, for JSON."""
+    from datetime import datetime, timedelta
+
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise ConfigError(f"cannot be written as JSON: {value!r}")

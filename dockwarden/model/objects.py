@@ -1,0 +1,185 @@
+"""What the engine has, and our own memory of it. Pure.
+
+Times end in ``_at``, in seconds since the epoch (``None``: never), durations in ``_seconds``, sizes in ``_bytes``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dockwarden.model.words import ImageStore, Kind
+
+
+class Ref(NamedTuple):
+    """How to point at one object: its kind and key (image or container or network ID, full tag, volume name)."""
+
+    kind: Kind
+    key: str
+
+
+class Event(NamedTuple):
+    """One message of the engine, reduced to what may be used. ``name`` is untrusted text."""
+
+    type: str
+    action: str
+    id: str
+    name: str
+    at_ns: int
+
+
+class Dirty(NamedTuple):
+    """A hint that something happened to an object: the engine's type for it, ID or reference, whether it was a pull."""
+
+    type: str
+    id: str
+    pulled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself at connect. ``identity`` tells one engine's objects from another's."""
+
+    identity: str
+    name: str
+    version: str
+    api_version: str
+    image_store: ImageStore
+    swarm: bool
+    data_root: str
+    live_restore: bool
+    rootless: bool
+    userns_remap: bool
+    clock_offset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """What only an inspect of an image tells; it never changes for an image ID."""
+
+    os: str
+    architecture: str
+    user: str
+    healthcheck: bool
+    layers: tuple[str, ...]
+    env_names: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image. ``tags`` and ``digests`` are full references; ``markers`` are tags of our own unfinished deletions."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    markers: tuple[str, ...]
+    size_bytes: int
+    labels: Mapping[str, str]
+    created_at: float | None
+    details: ImageDetails | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount of a container; ``name`` is set for volumes only."""
+
+    type: str
+    name: str
+    source: str
+    destination: str
+    driver: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """Limits and isolation of a container; 0 means no limit (seconds, bytes and cores where units matter)."""
+
+    memory_limit_bytes: int
+    memory_reservation_bytes: int
+    cpu_limit: float
+    cpu_shares: int
+    pids_limit: int
+    privileged: bool
+    pid_mode: str
+    ipc_mode: str
+    uts_mode: str
+    userns_mode: str
+    cgroup_parent: str
+    read_only: bool
+    user: str
+    cap_add: tuple[str, ...]
+    cap_drop: tuple[str, ...]
+    security_opt: tuple[str, ...]
+    devices: tuple[str, ...]
+    ulimits: tuple[str, ...]
+    restart_policy: str
+    restart_max: int
+    restart_count: int
+    log_driver: str
+    healthcheck: bool
+    env_names: tuple[str, ...]
+    apparmor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container. ``image_ref`` is what its creator typed; ``image_id`` is what it runs."""
+
+    id: str
+    name: str
+    image_ref: str
+    image_id: str
+    running: bool
+    state: str
+    health: str
+    exit_code: int
+    labels: Mapping[str, str]
+    created_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    network_mode: str
+    networks: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    ports: tuple[str, ...]
+    config: ContainerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume."""
+
+    name: str
+    driver: str
+    labels: Mapping[str, str]
+    anonymous: bool
+    created_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network. ``builtin`` ones belong to the engine."""
+
+    id: str
+    name: str
+    driver: str
+    labels: Mapping[str, str]
+    created_at: float | None
+    builtin: bool
+    internal: bool
+
+
+class Change(NamedTuple):
+    """One difference that the inventory saw: a cause such as ``image.tag`` and the object it happened to."""
+
+    cause: str
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Our own memory of an object, in seconds of the observation clock, which stands still while nobody looks."""
+
+    first_seconds: float
+    used_seconds: float
+    had_tag: bool = False

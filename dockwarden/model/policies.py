@@ -1,0 +1,136 @@
+"""Facts, policies, and results of judging. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from dockwarden.model.objects import Ref
+from dockwarden.model.words import Kind, Mode, Severity, Status
+
+FactValue = bool | int | float | str | datetime | timedelta | list[str] | list[dict[str, object]] | dict[str, str]
+
+
+class FactSpec(NamedTuple):
+    """One fact of the vocabulary: CEL type, cost class (0 inventory … 3 registry), and a line for people."""
+
+    name: str
+    type: str
+    cost: int
+    meaning: str
+
+
+Vocabulary = Mapping[Kind, Mapping[str, FactSpec]]
+
+
+class Answer(NamedTuple):
+    """What an expression gave: a value, or the name of a fact that is missing, or an error text."""
+
+    value: object = None
+    missing: str = ""
+    error: str = ""
+
+
+class Program(Protocol):
+    """A compiled expression."""
+
+    @property
+    def source(self) -> str:
+        """The expression's text."""
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The facts it needs, params and lists excluded."""
+
+    def evaluate(self, facts: "Facts") -> Answer:
+        """Evaluate with what is known; what is missing is unknown, which ``&&`` and ``||`` absorb."""
+
+
+class Facts(Protocol):
+    """The facts of one object, as far as they were gathered."""
+
+    known: dict[str, FactValue]
+    shared: object  # room for an evaluator to keep a prepared form of ``known``; None after ``known`` changed
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSpec:
+    """When a policy runs: names of changes, a cron line, an interval."""
+
+    events: frozenset[str] = frozenset()
+    schedule: str = ""
+    every_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one run may touch; above either nothing is done."""
+
+    max_objects: int = 20
+    max_percent: float = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy, compiled. ``message`` alternates text and programs."""
+
+    name: str
+    subject: Kind
+    severity: Severity
+    mode: Mode
+    trigger: TriggerSpec
+    when: Program
+    message: tuple["str | Program", ...]
+    gate: Program | None = None
+    select: Program | None = None
+    action: str = ""
+    owners: frozenset[str] = frozenset()
+    limits: Limits = Limits()
+    on_unknown: str = "retry"
+    title: str = ""
+    description: str = ""
+    remediation: str = ""
+    refs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    needs: frozenset[str] = frozenset()
+    cost: int = 0
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All policies of one load, and the hash of the files they came from."""
+
+    policies: tuple[Policy, ...]
+    sha256: str
+    files: tuple[str, ...] = ()
+
+
+class Verdict(NamedTuple):
+    """The outcome of judging; a fail has no message yet, that is made only for findings."""
+
+    status: Status
+    reason: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One policy's result for one object, as scan prints it."""
+
+    policy: str
+    ref: Ref
+    name: str
+    status: Status
+    severity: Severity
+    message: str = ""
+    reason: str = ""
+    evidence: Mapping[str, FactValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An open fail, since when, by our clock."""
+
+    result: Result
+    opened_at: float

@@ -1,0 +1,68 @@
+"""Closed sets of words: kinds, severities, modes, results, causes. Pure."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Kinds of object that policies judge."""
+
+    IMAGE = "image"
+    TAG = "tag"
+    CONTAINER = "container"
+    VOLUME = "volume"
+    NETWORK = "network"
+    HOST = "host"
+
+
+class Severity(StrEnum):
+    """How much a finding matters, highest first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+
+class Mode(StrEnum):
+    """What a policy may do: report only, act, or nothing at all."""
+
+    AUDIT = "audit"
+    ENFORCE = "enforce"
+    OFF = "off"
+
+
+class Status(StrEnum):
+    """Result of one policy for one object. Only ``fail`` is a finding; the last two never act."""
+
+    PASS = "pass"  # noqa: S105 - the field's word, not a password
+    FAIL = "fail"
+    SKIP = "skip"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+class Effect(StrEnum):
+    """What became of one step of a plan."""
+
+    APPLIED = "applied"
+    AUDITED = "audited"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class Cause(StrEnum):
+    """Why a judgement happens; the label of metrics and the question whether it may act."""
+
+    EVENT = "event"
+    SCHEDULE = "schedule"
+    STARTUP = "startup"
+    REQUEST = "request"
+
+
+class ImageStore(StrEnum):
+    """The engine's image store; it decides what IDs, digests and deletion mean."""
+
+    GRAPH = "graph"
+    CONTAINERD = "containerd"

@@ -1,0 +1,248 @@
+"""Settings of the process: every key with its type, default and meaning, and where they come from.
+
+Input: flags, environment, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names each place. Out of
+bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, the file, defaults.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dockwarden.errors import ConfigError
+from dockwarden.model import Mode
+from dockwarden.policy.document import parse_duration
+from dockwarden.policy.load import Document, read_document
+
+PREFIX = "DOCKWARDEN_"
+CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
+DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
+DEFAULT_POLICIES = Path("/etc/dockwarden/policies")
+
+
+def _seconds(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=str),
+    Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSettings(_Section):
+    """How the engine is asked. Where it is, ``DOCKER_HOST`` and its companions say."""
+
+    timeout: Duration = Field(60.0, ge=1, description="how long one answer may take")
+    event_window: Duration = Field(30.0, ge=1, le=600, description="a hung engine is noticed after this")
+
+
+class WebSettings(_Section):
+    """The HTTP server."""
+
+    listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health and API; port 0 picks one")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _has_port(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+            raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
+        return value
+
+
+class LogSettings(_Section):
+    """Logging, to stderr."""
+
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
+
+
+class ScheduleSettings(_Section):
+    """Schedules of policies."""
+
+    timezone: str = Field("", description="zone of cron lines, such as Europe/Berlin; empty: the host's")
+    jitter: float = Field(0.05, ge=0, le=0.5, description="largest share of an interval by which a run may be moved")
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        import zoneinfo  # noqa: PLC0415 - only for those who set it
+
+        try:
+            _ = zoneinfo.ZoneInfo(value) if value else None
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"no such time zone; try Europe/Berlin or UTC ({error})") from error
+        return value
+
+
+class RegistrySettings(_Section):
+    """One registry host."""
+
+    http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
+    ca_file: Path | None = Field(None, description="certificates of its authority, PEM")
+
+
+class TriggerSettings(_Section):
+    """When a policy runs on this host, instead of what its file says."""
+
+    events: list[str] = Field(default_factory=list, description="changes, such as image.pull")
+    schedule: str = Field("", description="a cron line of five fields")
+    every: str = Field("", description="an interval, such as 6h")
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
+    )
+
+    mode: Mode = Field(Mode.ENFORCE, description="audit caps every policy at audit; enforce lets each policy decide")
+    policies: Annotated[list[Path], NoDecode] = Field(
+        default_factory=list, description="policy files and folders; unset: /etc/dockwarden/policies, or those shipped"
+    )
+    params: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="by policy: values of its params on this host"
+    )
+    modes: dict[str, Mode] = Field(default_factory=dict, description="by policy: its mode on this host")
+    triggers: dict[str, TriggerSettings] = Field(
+        default_factory=dict, description="by policy: when it runs on this host"
+    )
+    minimum_stay: Duration = Field(3600.0, description="images watched for less than this are never removed")
+    resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
+    state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger")
+    engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
+    web: WebSettings = WebSettings()  # type: ignore[call-arg]
+    log: LogSettings = LogSettings()  # type: ignore[call-arg]
+    schedule: ScheduleSettings = ScheduleSettings()  # type: ignore[call-arg]
+    registries: dict[str, RegistrySettings] = Field(default_factory=dict, description="by host[:port]")
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("modes", mode="before")
+    @classmethod
+    def _yaml_off(cls, value: object) -> object:
+        # YAML reads a bare `off` as false.
+        if isinstance(value, dict):
+            return {key: "off" if mode is False else mode for key, mode in value.items()}
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before what ``read_settings`` passes in, which is the file."""
+        return env_settings, init_settings
+
+
+def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the file that a flag names, if one does.
+        audit: cap every policy at audit, whatever else says.
+        environ: the environment, for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's state folder.
+
+    Raises:
+        ConfigError: with one problem per place.
+    """
+    environ = os.environ if environ is None else environ
+    problems = _misspelt(environ)
+    document = _file(config, environ)
+    values = dict(document.value) if document else {}
+    if "STATE_DIRECTORY" in environ:
+        values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(entry, document, environ) for entry in error.errors(include_url=False)]
+    except (ValueError, TypeError) as error:
+        problems.append(f"environment {PREFIX}*: {error}")
+    if problems:
+        raise ConfigError(*problems)
+    changes: dict[str, object] = {"mode": Mode.AUDIT} if audit else {}
+    if not settings.policies:
+        changes["policies"] = [default_policies()]
+    return settings.model_copy(update=changes)
+
+
+def default_policies() -> Path:
+    """The host's policy folder, or where there is none the policies that dockwarden ships."""
+    package = Path(__file__).resolve().parent
+    places = (DEFAULT_POLICIES, *(up / "share/dockwarden/policies" for up in package.parents), package.parent / "config/policies")
+    return next((place for place in places if place.is_dir()), DEFAULT_POLICIES)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the file, for editors."""
+    return Settings.model_json_schema()
+
+
+def _file(config: Path | None, environ: Mapping[str, str]) -> Document | None:
+    named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is None:
+        return read_document(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
+    return read_document(named)
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
+    problems = []
+    for name in sorted(environ):
+        top = name.partition("__")[0].upper()
+        if name.upper().startswith(PREFIX) and top not in known:
+            problems.append(f"environment {name}: no such setting{_did_you_mean(top, known)}")
+    return problems
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _problem(entry: Any, document: Document | None, environ: Mapping[str, str]) -> str:
+    path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
+    key = ".".join(map(str, path))
+    reason = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        reason = f"no such setting{_did_you_mean(str(path[-1]), _siblings(path))}"
+    variable = PREFIX + "__".join(str(part).upper() for part in path)
+    while variable != PREFIX and variable not in environ and "__" in variable:
+        variable = variable.rpartition("__")[0]
+    if variable in environ:
+        return f"environment {variable}: {reason}"
+    return f"{document.place(path)} {key}: {reason}" if document else f"{key}: {reason}"
+
+
+def _siblings(path: list[Any]) -> list[str]:
+    model: Any = Settings
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
+        model = field.annotation if field else None
+    return list(model.model_fields) if hasattr(model, "model_fields") else []
+
+
