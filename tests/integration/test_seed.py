@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from tests.lab import machine, trixie
+from tests.lab.engine import Kind, LabEngine
 from tests.lab.seed import BASE_NAME_LABEL, Host, make_young_dangling, seed
 
 if TYPE_CHECKING:
-    from tests.lab.engine import LabEngine
+    from collections.abc import Iterator
+
     from tests.lab.registry import LabRegistry
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module", params=get_args(Kind))
+def lived_in(request: pytest.FixtureRequest, registry: LabRegistry) -> Iterator[tuple[LabEngine, Host]]:
+    """An engine of its own, seeded once."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    if request.param == "containerd":
+        trixie.ensure()
+    with LabEngine(request.param) as started:
+        started.forward(registry.port)
+        yield started, seed(started, registry)
 
 
 @pytest.fixture
-def host(empty_engine: LabEngine, registry: LabRegistry) -> Host:
-    return seed(empty_engine, registry)
+def engine(lived_in: tuple[LabEngine, Host]) -> LabEngine:
+    return lived_in[0]
+
+
+@pytest.fixture
+def host(lived_in: tuple[LabEngine, Host]) -> Host:
+    return lived_in[1]
 
 
 def pulled_digest(engine: LabEngine, reference: str) -> str:
