@@ -4,7 +4,6 @@
 """
 
 from dockwarden.engine.client import DockerEngine
-from dockwarden.engine.translate import DANGLING_NAME, MARKER_REPOSITORY
-from dockwarden.engine.transport import Endpoint, from_environment
+from dockwarden.engine.transport import Connection, Tls, from_environment
 
-__all__ = ["DANGLING_NAME", "MARKER_REPOSITORY", "DockerEngine", "Endpoint", "from_environment"]
+__all__ = ["Connection", "DockerEngine", "Tls", "from_environment"]

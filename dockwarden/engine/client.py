@@ -27,7 +27,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import Container, EngineInfo, Event, Image, Network, Volume
+from dockwarden.model import Container, EngineInfo, Event, Image, ImageStore, Network, Volume
 
 _T = TypeVar("_T")
 
@@ -79,6 +79,7 @@ class DockerEngine:
         self._observe = observe
         self._local_ns = now_ns
         self._offset_ns = 0
+        self._store = ImageStore.GRAPH
         self._client = self._make_client(_OLDEST_SPOKEN)
         self._connected = False
 
@@ -112,18 +113,22 @@ class DockerEngine:
 
     def connect(self) -> EngineInfo:
         """Negotiate the API version and ask the engine who it is."""
-        first = self._make_client(_OLDEST_SPOKEN)
-        version = self._measured("version", lambda: first.version(api_version=False))
-        first.close()
+        with self._make_client(_OLDEST_SPOKEN) as first:
+            version = self._measured("version", lambda: first.version(api_version=False))
         client = self._make_client(_negotiate(Fields(version, "version")))
         info = self._measured("info", client.info)
         asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
         engine = translate.engine(version, info, client.api_version, asked_at)
+        self._store = engine.image_store
         self._offset_ns = round(engine.clock_offset_seconds * _NANO)
-        # Requests of other threads end on the client that they began with.
-        self._client, previous, self._connected = client, self._client, True
-        previous.close()
+        # Requests of other threads end on the client that they began with; it closes itself after the last.
+        self._client, self._connected = client, True
         return engine
+
+    def close(self) -> None:
+        """Close idle connections. Nothing may be asked any more."""
+        self._connected = False
+        self._client.close()
 
     def probe(self) -> None:
         """Ask the cheapest question there is."""
@@ -161,14 +166,14 @@ class DockerEngine:
         """All images (one repository's, if named), without details."""
         filters = {"reference": _pattern(references.familiar(repository))} if repository else None
         rows = self._call("image_list", lambda client: client.images(filters=filters))
-        return translate.images(rows)
+        return translate.images(rows, self._store)
 
     def image(self, reference: str) -> Image:
         """One image with details, by ID or reference."""
         name = _path(reference)
         return self._call(
             "image_inspect",
-            lambda client: translate.image(client.inspect_image(name)),  # type: ignore[no-untyped-call]
+            lambda client: translate.image(client.inspect_image(name), self._store),  # type: ignore[no-untyped-call]
         )
 
     def tag(self, image_id: str, reference: str) -> None:

@@ -7,7 +7,9 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, rows
@@ -24,9 +26,7 @@ from dockwarden.model import (
     Network,
     Volume,
 )
-
-MARKER_REPOSITORY = "dockwarden.invalid/marker"
-"""Tags below it are our own, set to remove a nameless image of the graph store safely."""
+from dockwarden.reference import MARKER_REPOSITORY
 
 DANGLING_NAME = "moby-dangling"
 """The name that a containerd store makes up for an image without one: ``moby-dangling@sha256:…``."""
@@ -99,15 +99,21 @@ def event(line: bytes) -> Event:
 # -- images --------------------------------------------------------------------------------------------
 
 
-def images(raw: object) -> Iterator[Image]:
+class _Names(NamedTuple):
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    markers: tuple[str, ...]
+
+
+def images(raw: object, store: ImageStore) -> Iterator[Image]:
     """The rows of a list of images, each freed as soon as it is reduced: there may be ten thousand."""
     left = rows(raw, "image list")
     left.reverse()
     while left:
-        yield _image(Fields(left.pop(), "image list"), None)
+        yield _image(Fields(left.pop(), "image list"), store)
 
 
-def image(raw: object) -> Image:
+def image(raw: object, store: ImageStore) -> Image:
     """An inspected image."""
     fields = Fields(raw, "image")
     config = fields.nested("Config")
@@ -120,32 +126,39 @@ def image(raw: object) -> Image:
         env_names=_env_names(config),
         ports=config.names("ExposedPorts"),
     )
-    return _image(fields, details, config.labels("Labels"))
+    return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
 
 
-def _image(fields: Fields, details: ImageDetails | None, labels: Mapping[str, str] | None = None) -> Image:
-    tags: dict[str, None] = {}
-    markers: dict[str, None] = {}
-    digests: dict[str, None] = {}
-    for name in (*fields.texts("RepoTags"), *fields.texts("RepoDigests")):
-        if name.startswith((f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@")) or "<none>" in name:
-            continue
-        if "@" in name:  # a containerd store lists a pull by digest among the tags
-            digests[reference.full(name)] = None
-        elif name.startswith(f"{MARKER_REPOSITORY}:"):
-            markers[name] = None
-        else:
-            tags[reference.full(name)] = None
+def _image(fields: Fields, store: ImageStore) -> Image:
+    identifier = fields.text("Id")
+    names = _names((*fields.texts("RepoTags"), *fields.texts("RepoDigests")))
+    if store is ImageStore.CONTAINERD:
+        # There each name also has a digest, which is the ID; the list shows one of them, the inspect all.
+        implied = (f"{tag.rpartition(':')[0]}@{identifier}" for tag in names.tags)
+        names = names._replace(digests=tuple(sorted({*names.digests, *implied})))
     return Image(
-        id=fields.text("Id"),
-        tags=tuple(tags),
-        digests=tuple(digests),
-        markers=tuple(markers),
+        id=identifier,
+        tags=names.tags,
+        digests=names.digests,
+        markers=names.markers,
         size_bytes=fields.integer("Size"),
-        labels=fields.labels("Labels") if labels is None else labels,
+        labels=fields.labels("Labels"),
         created_at=fields.moment("Created"),
-        details=details,
     )
+
+
+def _names(listed: Iterable[str]) -> _Names:
+    tags, digests, markers = set(), set(), set()
+    for name in listed:
+        if "<none>" in name or name.startswith((f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@")):
+            continue
+        if name.startswith(f"{MARKER_REPOSITORY}:"):
+            markers.add(name)
+        elif "@" in name:  # a containerd store lists a pull by digest among the tags
+            digests.add(reference.full(name))
+        else:
+            tags.add(reference.full(name))
+    return _Names(tuple(sorted(tags)), tuple(sorted(digests)), tuple(sorted(markers)))
 
 
 def _has_healthcheck(config: Fields) -> bool:

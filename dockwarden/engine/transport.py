@@ -9,18 +9,20 @@ import errno
 import grp
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import unquote
 
 import docker
 import requests
-import urllib3
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
 from docker.utils import parse_host
+from urllib3 import HTTPConnectionPool, Timeout, exceptions
+from urllib3.connection import HTTPConnection
 
 from dockwarden.errors import (
     ConfigError,
@@ -34,7 +36,7 @@ from dockwarden.errors import (
 LIBRARY_ERRORS = (
     DockerException,
     requests.RequestException,
-    urllib3.exceptions.HTTPError,
+    exceptions.HTTPError,
     # What the libraries let through: sockets, undecodable bodies, error bodies without the key they expect.
     OSError,
     LookupError,
@@ -46,13 +48,13 @@ LIBRARY_ERRORS = (
 """Everything that a call through docker-py was seen to raise."""
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
-_POOL_KEY = "http+docker://localhost"
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 _CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 
 
@@ -118,11 +120,42 @@ def locate(base_url: str, tls: Tls | None) -> Endpoint:
         raise ConfigError(f"DOCKER_HOST: {base_url}: {error}") from error
 
 
+class _Connection(HTTPConnection):
+    """A connection through a socket in the file system."""
+
+    def __init__(self, host: str, port: int | None = None, *, path: str, **settings: Any) -> None:
+        super().__init__(host, port, **settings)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect; docker-py's leaves the descriptor open if that fails."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(Timeout.resolve_default_timeout(self.timeout))
+            sock.connect(self._path)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
 class _OnePoolAdapter(UnixHTTPAdapter):
     """One pool for the socket. docker-py keys pools by URL, so that each object would cost a connection."""
 
-    def get_connection(self, url, proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG002
-        return super().get_connection(_POOL_KEY, proxies)
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._pool = _Pool("localhost", maxsize=_POOL_SIZE, path=path)
+
+    def get_connection(self, _url, _proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return self._pool
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
 
 
 class Client(docker.APIClient):
@@ -139,9 +172,8 @@ class Client(docker.APIClient):
         self.headers["User-Agent"] = "dockwarden"
         if endpoint.socket:
             self.trust_env = False  # no proxy, no .netrc: neither has a say on a local socket
-            adapter = _OnePoolAdapter(f"http+unix://{endpoint.socket}", timeout, 1, _POOL_SIZE)  # type: ignore[arg-type]
-            self.mount("http+docker://", adapter)
-            self.base_url = _POOL_KEY
+            self.mount("http+docker://", _OnePoolAdapter(endpoint.socket))
+            self.base_url = "http+docker://localhost"
         else:
             self.base_url = endpoint.url
             if tls is not None:
@@ -186,13 +218,12 @@ class Lines(Iterator[bytes]):
         size = 0
         with self._response:
             for chunk in self._response.iter_content(_CHUNK_BYTES):
-                head, newline, tail = chunk.partition(b"\n")
-                while newline:
-                    yield b"".join((*parts, head))
+                *ends, rest = chunk.split(b"\n")
+                for end in ends:
+                    yield b"".join((*parts, end))
                     parts, size = [], 0
-                    head, newline, tail = tail.partition(b"\n")
-                parts.append(head)
-                size += len(head)
+                parts.append(rest)
+                size += len(rest)
                 if size > _LINE_BYTES:
                     raise EngineError(f"event: a line is longer than {_LINE_BYTES} bytes")
             if size:
@@ -208,17 +239,17 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
     for each in chain:
         if isinstance(each, requests.HTTPError) and each.response is not None:
             return from_status(each.response.status_code, each.response.content, operation)
-    if any(_is_timeout(each) for each in chain):
+    if any(isinstance(each, _TIMEOUTS) for each in chain):
         return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
     for each in chain:
         if isinstance(each, OSError) and each.errno is not None:
             return EngineUnavailableError(_explain(each, endpoint))
-    text = f"{operation}: {printable(str(error)) or type(error).__name__}"
     if isinstance(error, requests.TooManyRedirects):
         return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
+    text = printable(str(error)) or type(error).__name__
     if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
         return EngineError(f"{operation}: the answer cannot be used: {text}")
-    return EngineUnavailableError(text)
+    return EngineUnavailableError(f"{operation}: {text}")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -229,25 +260,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         following = following.__cause__ or following.__context__
 
 
-def _is_timeout(error: BaseException) -> bool:
-    kinds = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    return isinstance(error, kinds)
-
-
 def from_status(status: int, body: bytes, operation: str) -> EngineError:
     """Our error for an answer that is not a success."""
-    text = _message(body) or f"HTTP {status}"
+    message = _message(body)
+    text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
     if status == requests.codes.not_found:
-        return NotFoundError(text)
+        return NotFoundError(message or text)
     if status == requests.codes.conflict:
-        return ConflictError(text)
+        return ConflictError(message or text)
     if status == requests.codes.forbidden:
-        return EngineUnavailableError(
-            f"{operation}: a socket proxy or an authorization plugin denies this call: {text}"
-        )
-    if status in _REFUSALS:
-        return EngineUnavailableError(f"{operation}: HTTP {status}: {text}")
-    return EngineError(f"{operation}: HTTP {status}: {text}")
+        return EngineUnavailableError(f"a socket proxy or an authorization plugin denies this call: {text}")
+    return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
 
 
 def _message(body: bytes) -> str:
@@ -282,10 +305,7 @@ def _remedy(path: str) -> str:
     except OSError:
         return ""
     try:
-        group = grp.getgrgid(gid).gr_name
+        group = f"{grp.getgrgid(gid).gr_name} (gid {gid})"
     except KeyError:
-        group = "of that number"
-    return (
-        f", which belongs to group {group} (gid {gid}): add the user to group {group} (gid {gid}), "
-        f"or run the container with --group-add {gid}"
-    )
+        group = f"{gid}, which has no name here"
+    return f", which belongs to group {group}: add the user to it, or run the container with --group-add {gid}"

@@ -1,0 +1,125 @@
+"""An HTTP server that answers exactly what a test tells it to, however wrong that is.
+
+In: a function from the request line to the bytes to send. Out: a listening socket, and what was asked. Out of bounds:
+helping the client; after the bytes of an answer the connection stays open unless they end with a sentinel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+CLOSE = b"<close>"
+"""End the connection in order."""
+
+RESET = b"<reset>"
+"""Throw the connection away."""
+
+HANG = b"<hang>"
+"""Say no more until the server ends."""
+
+PAUSE = b"<pause>"
+"""Wait a moment; for what must arrive in pieces."""
+
+
+def http(status: int, body: bytes = b"", *headers: str) -> bytes:
+    """A well-formed answer."""
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def json_answer(content: object, status: int = 200) -> bytes:
+    """A well-formed answer in JSON."""
+    return http(status, json.dumps(content).encode(), "Content-Type: application/json")
+
+
+def chunk(content: bytes) -> bytes:
+    """One chunk of an answer in chunks."""
+    return b"%x\r\n%s\r\n" % (len(content), content)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Misbehaving:
+    """Listens on loopback, or on a Unix socket if a path is given; a context manager."""
+
+    def __init__(self, answer: Callable[[str], Iterable[bytes]], path: Path | None = None) -> None:
+        self.asked: list[str] = []
+        self.heads: list[str] = []
+        self.connections = 0
+        self._answer = answer
+        self._stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.host = f"unix://{path}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        self._open.add(connection)
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
+            while head := self._head(incoming):
+                self.asked.append(head.split(" HTTP/")[0])
+                self.heads.append(head)
+                for piece in self._answer(self.asked[-1]):
+                    if not self._send(connection, piece):
+                        return
+        self._open.discard(connection)
+
+    def _head(self, incoming: Iterable[bytes]) -> str:
+        lines = []
+        for line in incoming:
+            if line == b"\r\n":
+                break
+            lines.append(line.decode())
+        return "".join(lines)
+
+    def _send(self, connection: socket.socket, piece: bytes) -> bool:
+        if piece == CLOSE:
+            connection.shutdown(socket.SHUT_RDWR)
+            return False
+        if piece == RESET:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            return False
+        if piece in (HANG, PAUSE):
+            self._stopping.wait(None if piece == HANG else 0.02)
+            return piece == PAUSE
+        connection.sendall(piece)
+        return True

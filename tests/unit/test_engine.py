@@ -1,0 +1,867 @@
+"""The engine adapter without an engine: odd JSON, odd servers, odd environments."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.engine import DockerEngine, Tls, from_environment, translate, transport
+from dockwarden.errors import (
+    ConfigError,
+    ConflictError,
+    EngineError,
+    EngineUnavailableError,
+    NotFoundError,
+)
+from dockwarden.model import ImageStore
+from tests.unit.misbehaving import (
+    CHUNKED,
+    CLOSE,
+    HANG,
+    LAST_CHUNK,
+    RESET,
+    Misbehaving,
+    chunk,
+    http,
+    json_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+SECOND = 1_000_000_000
+HEX = "0123456789abcdef" * 4
+ID = f"sha256:{HEX}"
+VERSION = {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}
+INFO = {"ID": "ABCD", "Name": "host", "DockerRootDir": "/var/lib/docker", "SystemTime": "2030-01-01T00:00:00Z"}
+
+IMAGE = {
+    "Id": ID,
+    "RepoTags": ["app:1", "h.io:5000/team/app:2"],
+    "RepoDigests": [f"app@{ID}"],
+    "Created": "2024-05-01T00:00:00.123456789Z",
+    "Size": 12,
+    "Os": "linux",
+    "Architecture": "amd64",
+    "Config": {
+        "User": "1000",
+        "Labels": {"a": "b", "empty": None},
+        "Env": ["PATH=/bin", "SECRET=x=y", "BARE"],
+        "ExposedPorts": {"443/tcp": {}, "80/tcp": {}},
+        "Healthcheck": {"Test": ["CMD", "true"]},
+    },
+    "RootFS": {"Type": "layers", "Layers": [ID]},
+}
+CONTAINER = {
+    "Id": HEX,
+    "Name": "/web",
+    "Image": ID,
+    "Created": "2024-05-01T00:00:00Z",
+    "RestartCount": 3,
+    "AppArmorProfile": "docker-default",
+    "State": {
+        "Status": "running",
+        "Running": True,
+        "ExitCode": 0,
+        "StartedAt": "2024-05-01T00:00:01+00:00",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+        "Health": {"Status": "healthy"},
+    },
+    "Config": {"Image": "app:1", "User": "", "Env": ["A=1"], "Labels": {"a": "b"}, "Healthcheck": None},
+    "HostConfig": {
+        "NetworkMode": "front",
+        "Memory": 64,
+        "NanoCpus": 500_000_000,
+        "PidsLimit": None,
+        "CapAdd": ["NET_ADMIN"],
+        "Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"}],
+        "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 2048}],
+        "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 5},
+        "LogConfig": {"Type": "json-file"},
+    },
+    "NetworkSettings": {
+        "Networks": {"front": {"NetworkID": "n1"}, "back": {"NetworkID": ""}},
+        "Ports": {
+            "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+            "81/udp": None,
+        },
+    },
+    "Mounts": [{"Type": "volume", "Name": "data", "Source": "/s", "Destination": "/d", "Driver": "local", "RW": True}],
+}
+VOLUME = {"Name": "data", "Driver": "local", "Labels": None, "CreatedAt": "2024-05-01T02:00:00+02:00"}
+NETWORK = {"Id": "n1", "Name": "front", "Driver": "bridge", "Labels": {}, "Created": "2024-05-01T00:00:00Z"}
+EVENT = {
+    "Type": "container",
+    "Action": "health_status: healthy",
+    "Actor": {"ID": HEX, "Attributes": {"name": "web", "image": "app:1"}},
+    "timeNano": 1_795_406_453_548_190_884,
+}
+
+
+# -- translation ---------------------------------------------------------------------------------------
+
+
+def test_image() -> None:
+    image = translate.image(IMAGE, ImageStore.GRAPH)
+    assert image.tags == ("docker.io/library/app:1", "h.io:5000/team/app:2")
+    assert image.digests == (f"docker.io/library/app@{ID}",)
+    assert image.labels == {"a": "b", "empty": ""}
+    assert image.created_at == 1714521600.123456
+    assert image.details is not None
+    assert image.details.env_names == ("PATH", "SECRET", "BARE")
+    assert image.details.ports == ("443/tcp", "80/tcp")
+    assert image.details.healthcheck
+    assert "x=y" not in repr(image)
+
+
+@pytest.mark.parametrize(
+    ("tags", "digests", "expected"),
+    [
+        (None, None, ((), (), ())),
+        ([], [], ((), (), ())),
+        (["<none>:<none>"], ["<none>@<none>"], ((), (), ())),
+        # An image pulled by digest: on the graph store, and on containerd.
+        (None, [f"app@{ID}"], ((), (f"docker.io/library/app@{ID}",), ())),
+        ([f"app@{ID}"], [f"app@{ID}"], ((), (f"docker.io/library/app@{ID}",), ())),
+        ([f"moby-dangling@{ID}"], [f"moby-dangling@{ID}"], ((), (), ())),
+        (
+            ["dockwarden.invalid/marker:0123", "app:1"],
+            [f"dockwarden.invalid/marker@{ID}"],
+            (("docker.io/library/app:1",), (), ("dockwarden.invalid/marker:0123",)),
+        ),
+    ],
+)
+def test_image_names(tags: list[str] | None, digests: list[str] | None, expected: tuple[tuple[str, ...], ...]) -> None:
+    row = {"Id": ID, "RepoTags": tags, "RepoDigests": digests, "Size": 1, "Created": 1}
+    [image] = translate.images([row], ImageStore.GRAPH)
+    assert (image.tags, image.digests, image.markers) == expected
+
+
+def test_list_and_inspect_of_a_containerd_store_agree_on_digests() -> None:
+    row = {"Id": ID, "RepoTags": ["app:1", "h.io/b:2"], "RepoDigests": [f"h.io/b@{ID}"], "Size": 1, "Created": 1}
+    full = {**row, "RepoDigests": [f"app@{ID}", f"h.io/b@{ID}"]}
+    [listed] = translate.images([row], ImageStore.CONTAINERD)
+    assert listed.digests == translate.image(full, ImageStore.CONTAINERD).digests
+    assert listed.digests == (f"docker.io/library/app@{ID}", f"h.io/b@{ID}")
+
+
+def test_images_are_freed_while_they_are_read() -> None:
+    rows = [{"Id": f"{ID[:-1]}{n}", "Size": n} for n in range(3)]
+    reader = translate.images(rows, ImageStore.GRAPH)
+    assert [next(reader).size_bytes, len(rows)] == [0, 2]
+    assert [image.size_bytes for image in reader] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        (None, None),
+        ("", None),
+        (0, None),
+        (-62135596800, None),
+        ("0001-01-01T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
+        ("1969-12-31T23:59:59Z", -1.0),
+        (-1, -1.0),
+        (1714521600, 1714521600.0),
+        ("2024-05-01T02:00:00.000000001+02:00", 1714521600.0),
+        ("9999-12-31T23:59:59Z", 253402300799.0),
+    ],
+)
+def test_created(created: object, expected: float | None) -> None:
+    assert translate.image({**IMAGE, "Created": created}, ImageStore.GRAPH).created_at == expected
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2024-13-01T00:00:00Z", True, 1.5, [], 10**30])
+def test_created_that_is_no_time(created: object) -> None:
+    with pytest.raises(EngineError, match="Created"):
+        translate.image({**IMAGE, "Created": created}, ImageStore.GRAPH)
+
+
+@pytest.mark.parametrize("config", [None, {}, {"Labels": None, "Env": None, "ExposedPorts": None}])
+def test_image_without_a_config(config: object) -> None:
+    image = translate.image({"Id": ID, "Size": 1, "Config": config, "RootFS": None}, ImageStore.GRAPH)
+    assert image.details is not None
+    assert (image.labels, image.details.env_names, image.details.layers) == ({}, (), ())
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (None, False),
+        ({}, False),
+        ({"Test": None}, False),
+        ({"Test": []}, False),
+        ({"Test": ["NONE"]}, False),
+        ({"Test": ["CMD-SHELL", "true"]}, True),
+    ],
+)
+def test_healthcheck(check: object, expected: bool) -> None:  # noqa: FBT001
+    image = translate.image({**IMAGE, "Config": {"Healthcheck": check}}, ImageStore.GRAPH)
+    container = translate.container({**CONTAINER, "Config": {"Healthcheck": check}})
+    assert image.details is not None
+    assert (image.details.healthcheck, container.config.healthcheck) == (expected, expected)
+
+
+def test_container() -> None:
+    container = translate.container(CONTAINER)
+    assert (container.name, container.image_ref, container.image_id) == ("web", "app:1", ID)
+    assert (container.state, container.health, container.running) == ("running", "healthy", True)
+    assert (container.started_at, container.finished_at) == (1714521601.0, None)
+    assert container.networks == ("back", "front", "n1")
+    assert container.ports == ("0.0.0.0:8080->80/tcp", "[::]:8080->80/tcp", "81/udp")
+    assert container.config.devices == ("/dev/a:/dev/b:r",)
+    assert container.config.ulimits == ("nofile=1024:2048",)
+    assert (container.config.restart_policy, container.config.restart_max) == ("on-failure", 5)
+    assert (container.config.restart_count, container.config.apparmor) == (3, "docker-default")
+
+
+@pytest.mark.parametrize(
+    ("host", "cores"),
+    [
+        ({}, 0.0),
+        ({"NanoCpus": 0, "CpuQuota": 0}, 0.0),
+        ({"CpuQuota": -1}, 0.0),
+        ({"NanoCpus": 1_500_000_000}, 1.5),
+        ({"CpuQuota": 50_000}, 0.5),
+        ({"CpuQuota": 50_000, "CpuPeriod": 25_000}, 2.0),
+        ({"NanoCpus": None, "CpuQuota": None, "CpuPeriod": None}, 0.0),
+    ],
+)
+def test_cpu_limit(host: dict[str, object], cores: float) -> None:
+    assert translate.container({**CONTAINER, "HostConfig": host}).config.cpu_limit == cores
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, 0), (0, 0), (-1, 0), (50, 50)])
+def test_pids_limit(limit: int | None, expected: int) -> None:
+    assert translate.container({**CONTAINER, "HostConfig": {"PidsLimit": limit}}).config.pids_limit == expected
+
+
+def test_ports_of_a_container_that_is_not_up_are_those_it_asked_for() -> None:
+    wanted = {
+        "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostPort": ""}]}},
+        "Config": {"ExposedPorts": {"80/tcp": {}, "81/tcp": {}}},
+        "NetworkSettings": {"Ports": {}},
+    }
+    ports = translate.container({**CONTAINER, **wanted}).ports
+    assert ports == ("0.0.0.0:8080->80/tcp", "0.0.0.0:0->80/tcp", "81/tcp")
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "anonymous"),
+    [("data", {}, False), (HEX, None, True), ("data", {"com.docker.volume.anonymous": ""}, True), (HEX[1:], {}, False)],
+)
+def test_anonymous_volume(name: str, labels: object, anonymous: bool) -> None:  # noqa: FBT001
+    assert translate.volume({**VOLUME, "Name": name, "Labels": labels}).anonymous is anonymous
+
+
+@pytest.mark.parametrize("answer", [{"Volumes": None}, {"Volumes": []}, {}])
+def test_no_volumes(answer: object) -> None:
+    assert translate.volumes(answer) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "builtin"),
+    [({}, False), ({"Name": "bridge"}, True), ({"Name": "docker_gwbridge"}, True), ({"Ingress": True}, True)],
+)
+def test_builtin_network(change: dict[str, object], builtin: bool) -> None:  # noqa: FBT001
+    assert translate.network({**NETWORK, **change}).builtin is builtin
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ("container", "health_status", HEX, "web")),
+        ({"Action": "exec_create: sh -c SECRET"}, ("container", "exec_create", HEX, "web")),
+        ({"Type": "volume", "Actor": {"ID": "data", "Attributes": None}}, ("volume", "health_status", "data", "")),
+        (
+            {
+                "Type": "network",
+                "Action": "connect",
+                "Actor": {"ID": "n1", "Attributes": {"name": "front", "container": HEX}},
+            },
+            ("network", "connect", "n1", HEX),
+        ),
+        (
+            {"Type": "network", "Action": "create", "Actor": {"ID": "n1", "Attributes": {"name": "front"}}},
+            ("network", "create", "n1", "front"),
+        ),
+    ],
+)
+def test_event(change: dict[str, object], expected: tuple[str, ...]) -> None:
+    line = json.dumps({**EVENT, **change}).encode()
+    assert translate.event(line)[:4] == expected
+    assert translate.event(line).at_ns == 1_795_406_453_548_190_884
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"null", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"Type": "x"}'])
+def test_line_that_is_no_event(line: bytes) -> None:
+    with pytest.raises(EngineError, match=r"^event"):
+        translate.event(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"DriverStatus": None}, ImageStore.GRAPH),
+        ({"DriverStatus": [["Backing Filesystem", "extfs"], None, "x", []]}, ImageStore.GRAPH),
+        ({"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, ImageStore.CONTAINERD),
+    ],
+)
+def test_image_store(change: dict[str, object], expected: ImageStore) -> None:
+    assert translate.engine(VERSION, {**INFO, **change}, "1.41", None).image_store is expected
+
+
+def test_engine_info() -> None:
+    said = {
+        **INFO,
+        "SecurityOptions": ["name=seccomp,profile=rootless", "name=rootless", "name=userns"],
+        "Swarm": {"LocalNodeState": "active"},
+        "LiveRestoreEnabled": True,
+    }
+    info = translate.engine(VERSION, said, "1.41", 1893456000.0 - 2.5)
+    assert (info.rootless, info.userns_remap, info.swarm, info.live_restore) == (True, True, True, True)
+    assert info.clock_offset_seconds == 2.5
+    plain = translate.engine(VERSION, INFO, "1.41", None)
+    assert (plain.rootless, plain.userns_remap, plain.swarm, plain.clock_offset_seconds) == (False, False, False, 0.0)
+
+
+def test_engines_on_one_host_are_told_apart() -> None:
+    other = {**INFO, "DockerRootDir": "/elsewhere"}
+    identities = {translate.engine(VERSION, info, "1.41", None).identity for info in (INFO, other)}
+    assert len(identities) == 2
+
+
+def test_lone_surrogates_are_replaced() -> None:
+    raw = json.loads('{"a\\ud800": "x\\udfffy", "emoji": "\\ud83d\\ude00"}')
+    labels = translate.image({**IMAGE, "Config": {"Labels": raw}}, ImageStore.GRAPH).labels
+    assert labels == {"a\ufffd": "x\ufffdy", "emoji": "\U0001f600"}
+    json.dumps(labels).encode()
+
+
+# Every field of every answer, replaced by everything that JSON can say.
+SAMPLES: dict[str, tuple[object, Callable[[object], object]]] = {
+    "image": (IMAGE, lambda raw: translate.image(raw, ImageStore.CONTAINERD)),
+    "images": ([IMAGE], lambda raw: list(translate.images(raw, ImageStore.GRAPH))),
+    "container": (CONTAINER, translate.container),
+    "containers": ([{"Id": HEX, "ImageID": ID}], lambda raw: translate.container_ids(raw, ID)),
+    "volumes": ({"Volumes": [VOLUME]}, translate.volumes),
+    "networks": ([NETWORK], translate.networks),
+    "info": (INFO, lambda raw: translate.engine(VERSION, raw, "1.41", 0.0)),
+    "version": (VERSION, lambda raw: translate.engine(raw, INFO, "1.41", 0.0)),
+    "event": (EVENT, lambda raw: translate.event(json.dumps(raw).encode())),
+}
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def _places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    yield path
+    items: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, inner in items:
+        yield from _places(inner, (*path, key))
+
+
+def _with(value: object, path: tuple[object, ...], new: object) -> object:
+    if not path:
+        return new
+    changed = copy.deepcopy(value)
+    target = changed
+    for key in path[:-1]:
+        target = target[key]  # type: ignore[index]
+    target[path[-1]] = new  # type: ignore[index]
+    return changed
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+@given(data=st.data())
+def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject) -> None:
+    sample, translated = SAMPLES[kind]
+    path = data.draw(st.sampled_from(list(_places(sample))))
+    with contextlib.suppress(EngineError):
+        translated(_with(sample, path, data.draw(json_values)))
+
+
+# -- where the engine is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": ""}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": "unix:///run/x.sock"}, "unix:///run/x.sock"),
+        ({"DOCKER_HOST": "unix://"}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": "http+unix://%2Frun%2FX.sock"}, "unix:///run/X.sock"),
+        ({"DOCKER_HOST": "tcp://h:2375"}, "http://h:2375"),
+        ({"DOCKER_HOST": "tcp://[::1]:2375"}, "http://[::1]:2375"),
+        ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}, "https://h:2376"),
+        ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": "/c"}, "https://h:2376"),
+        ({"DOCKER_HOST": "unix:///run/x.sock", "DOCKER_TLS_VERIFY": "1"}, "unix:///run/x.sock"),
+        # The command line's context is nobody's business.
+        ({"DOCKER_CONTEXT": "elsewhere"}, "unix:///var/run/docker.sock"),
+    ],
+)
+def test_from_environment(env: dict[str, str], expected: str) -> None:
+    connection = from_environment(env)
+    assert str(transport.locate(**connection)) == expected
+
+
+def env_tls(folder: str) -> Tls:
+    return Tls(f"{folder}/ca.pem", f"{folder}/cert.pem", f"{folder}/key.pem", verify=True)
+
+
+def test_tls_from_environment() -> None:
+    env = {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"}
+    assert from_environment(env)["tls"] == env_tls("/c")
+    at_home = from_environment({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1", "HOME": "/home/a"})
+    assert at_home["tls"] == env_tls("/home/a/.docker")
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("ssh://me@h", "ssh is not supported; forward the engine's socket"),
+        ("npipe:////./pipe/docker_engine", "use unix:///path or tcp://host:port"),
+        ("fd://", "use unix"),
+        ("/run/docker.sock", "use unix"),
+        ("tcp://h", "port is required"),
+        ("tcp://h:port", "DOCKER_HOST: tcp://h:port"),
+        ("tcp://", "DOCKER_HOST"),
+    ],
+)
+def test_address_of_a_kind_that_is_not_spoken(host: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        from_environment({"DOCKER_HOST": host})
+
+
+def test_missing_tls_files() -> None:
+    connection = from_environment(
+        {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"}
+    )
+    with pytest.raises(ConfigError, match=r"DOCKER_CERT_PATH.*/nowhere"):
+        DockerEngine(**connection)
+
+
+@pytest.mark.parametrize("config", ['{"auths": {"h": 3}}', '{"auths": {"h": {"auth": "!"}}}', "null", "[]", "{", "\0"])
+def test_credentials_of_the_user_are_not_read(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text(config)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / ".docker"))
+    monkeypatch.setenv("DOCKER_CONTEXT", "none-such")
+    DockerEngine("unix:///nowhere")
+
+
+# -- an engine of our making ---------------------------------------------------------------------------
+
+
+class Fake:
+    """A connected ``DockerEngine``, the server behind it, and what was observed."""
+
+    def __init__(self, engine: DockerEngine, server: Misbehaving) -> None:
+        self.engine = engine
+        self.server = server
+        self.observed: list[tuple[str, str]] = []
+
+
+def _silent(_request: str) -> Iterable[bytes]:
+    raise AssertionError("not to be asked")
+
+
+@contextlib.contextmanager
+def fake(
+    folder: Path,
+    answer: Callable[[str], Iterable[bytes]] = _silent,
+    *,
+    info: object = INFO,
+    timeout: float = 10.0,
+) -> Iterator[Fake]:
+    def route(request: str) -> Iterable[bytes]:
+        match request.rpartition("/")[2]:
+            case "version":
+                return [json_answer(VERSION)]
+            case "info":
+                return [json_answer(info)]
+            case _:
+                return answer(request)
+
+    with Misbehaving(route, folder / "s") as server:
+        observed: list[tuple[str, str]] = []
+        engine = DockerEngine(server.host, timeout=timeout, observe=lambda op, result, _: observed.append((op, result)))
+        it = Fake(engine, server)
+        engine.connect()
+        observed.clear()
+        server.asked.clear()
+        it.observed = observed
+        try:
+            yield it
+        finally:
+            engine.close()
+
+
+@pytest.mark.parametrize(
+    ("newest", "oldest", "chosen"),
+    [
+        ("1.41", "1.12", "1.41"),
+        ("1.51", "1.24", "1.51"),
+        ("1.55", "1.40", "1.51"),
+        ("1.55", "1.51", "1.51"),
+        ("1.55", "1.52", "wants API 1.52 or newer; this dockwarden is tested up to 1.51"),
+        ("1.23", "1.12", "too old: it speaks API 1.23 at most"),
+        ("1.4é", "1.12", "not an API version"),
+        ("latest", "1.12", "not an API version"),
+        (None, "1.12", "version: ApiVersion is missing"),
+        (1.41, "1.12", "version: ApiVersion is a number, not text"),
+        ("1.41", None, "1.41"),
+    ],
+)
+def test_negotiation(newest: object, oldest: object, chosen: str, tmp_path: Path) -> None:
+    def answer(request: str) -> Iterable[bytes]:
+        version = {"Version": "x", "ApiVersion": newest, "MinAPIVersion": oldest}
+        yield json_answer(version if request.endswith("/version") else INFO)
+
+    with Misbehaving(answer, tmp_path / "s") as server:
+        engine = DockerEngine(server.host)
+        if chosen[0].isdigit():
+            assert engine.connect().api_version == chosen
+            assert server.asked == ["GET /version", f"GET /v{chosen}/info"]
+        else:
+            with pytest.raises(EngineError, match=chosen):
+                engine.connect()
+
+
+def test_podman_is_refused(tmp_path: Path) -> None:
+    podman = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
+    with (
+        Misbehaving(lambda _: [json_answer(podman)], tmp_path / "s") as server,
+        pytest.raises(EngineError, match="this is Podman"),
+    ):
+        DockerEngine(server.host).connect()
+
+
+def test_clock_of_a_remote_engine() -> None:
+    def answer(request: str) -> Iterable[bytes]:
+        yield json_answer(VERSION if request.endswith("/version") else INFO)
+
+    with Misbehaving(answer) as server:
+        engine = DockerEngine(f"tcp://{server.host}", now_ns=lambda: 1893456000 * SECOND - SECOND)
+        assert engine.connect().clock_offset_seconds == 1.0
+        assert engine.now_ns() == 1893456000 * SECOND
+
+
+def test_clock_of_an_engine_on_this_host_is_ours(tmp_path: Path) -> None:
+    with fake(tmp_path) as it:
+        assert it.engine.connect().clock_offset_seconds == 0.0
+
+
+def test_not_connected() -> None:
+    with pytest.raises(EngineUnavailableError, match="not connected to unix:///nowhere yet"):
+        DockerEngine("unix:///nowhere").probe()
+
+
+def test_one_connection_serves_all_requests(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [json_answer(IMAGE)]) as it:
+        before = it.server.connections
+        for n in range(30):
+            it.engine.image(f"app:{n}")
+        assert it.server.connections - before <= 1
+        assert len(it.server.asked) == 30
+
+
+def test_proxies_and_netrc_have_no_say_on_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine localhost login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    with fake(tmp_path, lambda _: [json_answer(IMAGE)]) as it:
+        it.engine.image("app:1")
+        assert "Authorization" not in it.server.heads[-1]
+
+
+# -- errors --------------------------------------------------------------------------------------------
+
+CUT = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"Id"'
+LONG = "x" * 10_000
+FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
+    "404": ([json_answer({"message": "No such image: app"}, 404)], NotFoundError, "^No such image: app$"),
+    "404 without a body": ([http(404)], NotFoundError, "HTTP 404"),
+    "409": ([json_answer({"message": "in use"}, 409)], ConflictError, "^in use$"),
+    "400": ([json_answer({"message": "client too new"}, 400)], EngineError, "image_inspect: HTTP 400: client too new"),
+    "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
+    "403": ([http(403, b"Forbidden")], EngineUnavailableError, "a socket proxy .* denies this call: .* Forbidden"),
+    "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
+    "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, "HTTP 500: boom \\[31m next$"),
+    "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
+    "500 without message": ([json_answer({"error": "x"}, 500)], EngineError, "HTTP 500"),
+    "500 with a list": ([json_answer([], 500)], EngineError, "HTTP 500"),
+    "500 with null": ([json_answer(None, 500)], EngineError, "HTTP 500"),
+    "500 with a message that is none": ([json_answer({"message": {}}, 500)], EngineError, "HTTP 500"),
+    "503": ([http(503, b"<h1>x</h1>")], EngineUnavailableError, "HTTP 503: <h1>x"),
+    "not json": ([http(200, b"hello")], EngineError, "cannot be used"),
+    "null": ([json_answer(None)], EngineError, "image: an object was expected, not null"),
+    "list": ([json_answer([])], EngineError, "image: an object was expected, not a list"),
+    "empty": ([json_answer({})], EngineError, "image: Id is missing"),
+    "wrong type": ([json_answer({**IMAGE, "RepoTags": [1]})], EngineError, "RepoTags holds a number"),
+    "deep": ([http(200, b"[" * 100_000)], EngineError, "cannot be used"),
+    "digits": ([http(200, b'{"Size": ' + b"9" * 10_000 + b"}")], EngineError, "cannot be used"),
+    "cut": ([CUT, CLOSE], EngineUnavailableError, "image_inspect"),
+    "chunk cut": ([CHUNKED, b'ff\r\n{"Id"', CLOSE], EngineUnavailableError, "image_inspect"),
+    "closed at once": ([CLOSE], EngineUnavailableError, "image_inspect"),
+    "garbage": ([b"SSH-2.0-x\r\n\r\n", CLOSE], EngineUnavailableError, "image_inspect"),
+    "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], EngineError, "not a Docker Engine"),
+    "redirect to itself": ([http(307, b"", "Location: /x")], EngineError, "not a Docker Engine"),
+}
+RESULTS = {NotFoundError: "not_found", ConflictError: "conflict", EngineUnavailableError: "unavailable"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault(fault: str, tmp_path: Path) -> None:
+    pieces, kind, text = FAULTS[fault]
+    with fake(tmp_path, lambda _: pieces) as it:
+        with pytest.raises(EngineError, match=text) as caught:
+            it.engine.image("app:1")
+        assert type(caught.value) is kind
+        assert len(str(caught.value)) < 600
+        assert str(caught.value).isprintable()
+        assert it.observed == [("image_inspect", RESULTS.get(kind, "error"))]
+
+
+@pytest.mark.parametrize("pieces", [[HANG], [http(200, b"x" * 10)[:-5], HANG]])
+def test_engine_that_hangs(pieces: list[bytes], tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: pieces, timeout=0.2) as it:
+        with pytest.raises(EngineUnavailableError, match="did not answer in time"):
+            it.engine.image("app:1")
+        assert it.observed == [("image_inspect", "unavailable")]
+
+
+def test_fault_in_the_hands_of_a_caller_who_handles_another(tmp_path: Path) -> None:
+    answers = iter([json_answer({"message": "gone"}, 404), http(200, b"hello")])
+    with fake(tmp_path, lambda _: [next(answers)]) as it:
+        try:
+            it.engine.image("app:1")
+        except NotFoundError:
+            with pytest.raises(EngineError, match="cannot be used"):
+                it.engine.image("app:1")
+        else:
+            pytest.fail("the first answer is a 404")
+
+
+def test_no_socket(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailableError, match=r"does not exist: is the engine running.*DOCKER_HOST"):
+        DockerEngine(f"unix://{tmp_path}/none").connect()
+
+
+def test_stale_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+    with pytest.raises(EngineUnavailableError, match=r"nothing listens at .*: is the engine running"):
+        DockerEngine(f"unix://{tmp_path}/s").connect()
+
+
+def test_no_permission_names_the_group_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.touch()
+    os.chown(path, -1, 0)
+    refused = requests.ConnectionError("x")
+    refused.__cause__ = PermissionError(13, "Permission denied")
+    error = transport.translated(refused, "version", transport.Endpoint(str(path), ""))
+    assert isinstance(error, EngineUnavailableError)
+    assert "group root (gid 0)" in str(error)
+    assert "--group-add 0" in str(error)
+
+
+def test_unknown_host() -> None:
+    with pytest.raises(EngineUnavailableError, match="version"):
+        DockerEngine("tcp://none.invalid:2375", timeout=5).connect()
+
+
+def test_path_of_a_socket_that_is_too_long() -> None:
+    with pytest.raises(EngineUnavailableError):
+        DockerEngine(f"unix:///{'x' * 200}").connect()
+
+
+# -- events --------------------------------------------------------------------------------------------
+
+
+def lines(*events: object, end: bytes = LAST_CHUNK) -> list[bytes]:
+    return [CHUNKED, *(chunk(json.dumps(event).encode() + b"\n") for event in events), end]
+
+
+def test_events_of_a_window(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: lines(EVENT, EVENT)) as it:
+        now = time.time_ns()
+        assert [event.name for event in it.engine.events(now - 1, now)] == ["web", "web"]
+        [asked] = it.server.asked
+        assert f"since={(now - 1) // SECOND}.{(now - 1) % SECOND:09d}" in asked
+        assert f"until={now // SECOND}.{now % SECOND:09d}" in asked
+        assert "exec_" not in asked
+        assert it.observed == [("events", "ok")]
+
+
+def test_events_come_as_they_happen(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [*lines(EVENT, end=b""), HANG]) as it:
+        stream = it.engine.events(0, time.time_ns() + 60 * SECOND)
+        assert next(stream).action == "health_status"
+        stream.close()
+
+
+def test_lines_need_not_be_chunks(tmp_path: Path) -> None:
+    text = json.dumps(EVENT).encode()
+    pieces = [CHUNKED, chunk(text[:7]), chunk(text[7:] + b"\n\n" + text + b"\n" + text), LAST_CHUNK]
+    with fake(tmp_path, lambda _: pieces) as it:
+        assert len(list(it.engine.events(0, 0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [(LAST_CHUNK, "event stream ended early"), (CLOSE, "events"), (RESET, "events"), (b"zz\r\n", "events")],
+)
+def test_stream_that_ends_before_its_window(end: bytes, text: str, tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [*lines(EVENT, end=end), CLOSE]) as it:
+        stream = it.engine.events(0, time.time_ns() + 60 * SECOND)
+        assert next(stream).name == "web"
+        with pytest.raises(EngineUnavailableError, match=text):
+            next(stream)
+
+
+@pytest.mark.parametrize("pieces", [[HANG], [CHUNKED, HANG], [*lines(EVENT, end=b""), HANG]])
+def test_stream_that_falls_silent(pieces: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.engine.client._GRACE_SECONDS", 0.2)
+    with fake(tmp_path, lambda _: pieces) as it, pytest.raises(EngineUnavailableError, match="in time"):
+        list(it.engine.events(0, time.time_ns()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http(403, b"no"), EngineUnavailableError),
+        (http(503), EngineUnavailableError),
+        (json_answer({"message": "bad filter"}, 400), EngineError),
+        (json_answer({"message": "boom"}, 500), EngineError),
+        (http(302, b"", "Location: /x"), EngineError),
+        (http(204), EngineError),
+    ],
+)
+def test_subscription_that_is_refused(answer: bytes, kind: type[EngineError], tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [answer]) as it:
+        with pytest.raises(EngineError) as caught:
+            it.engine.events(0, time.time_ns() + 60 * SECOND)
+        assert type(caught.value) is kind
+
+
+def test_line_that_cannot_be_read(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [CHUNKED, chunk(b"{}\n"), HANG]) as it:
+        stream = it.engine.events(0, time.time_ns() + 60 * SECOND)
+        with pytest.raises(EngineError, match="event: Type is missing"):
+            next(stream)
+
+
+def test_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_LINE_BYTES", 1000)
+    with fake(tmp_path, lambda _: [CHUNKED, *[chunk(b"x" * 100)] * 20, HANG]) as it:
+        stream = it.engine.events(0, time.time_ns() + 60 * SECOND)
+        with pytest.raises(EngineError, match="longer than"):
+            next(stream)
+
+
+def test_replayed_counts_events_of_any_kind(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: lines(EVENT, {"Type": "builder"}, EVENT)) as it:
+        assert it.engine.replayed(0, 1) == 3
+        assert "filters" not in it.server.asked[0]
+
+
+def test_other_requests_go_on_beside_a_stream(tmp_path: Path) -> None:
+    def answer(request: str) -> Iterable[bytes]:
+        return [CHUNKED, HANG] if "/events" in request else [json_answer(IMAGE)]
+
+    with fake(tmp_path, answer) as it:
+        stream = it.engine.events(0, time.time_ns() + 60 * SECOND)
+        threads = [threading.Thread(target=it.engine.image, args=(f"app:{n}",)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert it.observed.count(("image_inspect", "ok")) == 8
+        stream.close()
+
+
+# -- names that strangers chose ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "path"),
+    [
+        ("docker.io/library/app:1", "/images/docker.io/library/app:1"),
+        ("app:1", "/images/docker.io/library/app:1"),
+        (f"h.io:5000/app@{ID}", f"/images/h.io:5000/app%40{ID}"),
+        (f"moby-dangling@{ID}", f"/images/moby-dangling%40{ID}"),
+        ("dockwarden.invalid/marker:0123", "/images/dockwarden.invalid/marker:0123"),
+        # The engine would take these for the beginning of an ID, were they not written out.
+        ("0123456789ab:latest", "/images/docker.io/library/0123456789ab:latest"),
+        ("sha256:0123456789ab", "/images/docker.io/library/sha256:0123456789ab"),
+    ],
+)
+def test_untag_never_forces(reference: str, path: str, tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [json_answer([])]) as it:
+        it.engine.untag(reference)
+        [asked] = it.server.asked
+        assert asked.split("?")[0] == f"DELETE /v1.41{path}"
+        assert "force=false" in asked.lower()
+
+
+@pytest.mark.parametrize("name", [ID, HEX, "0123456789ab", "app", "h.io:5000/app", "", "../containers/x:1", "a/../b:1"])
+def test_untag_refuses_what_is_not_a_full_name(name: str, tmp_path: Path) -> None:
+    with fake(tmp_path) as it, pytest.raises(ValueError):
+        it.engine.untag(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../containers/x", "a/../../b", "a//b", "/a"])
+def test_name_cannot_leave_its_place(name: str, tmp_path: Path) -> None:
+    with fake(tmp_path) as it:
+        for ask in (it.engine.image, it.engine.container, it.engine.volume, it.engine.network):
+            with pytest.raises(NotFoundError):
+                ask(name)
+        with pytest.raises(NotFoundError):
+            it.engine.tag(name, "app:1")
+
+
+@pytest.mark.parametrize("name", ["a?force=1", "a#b", "a b", "ä", "a%2e%2e", "a\r\nX: y"])
+def test_name_is_quoted(name: str, tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [http(404)]) as it:
+        with pytest.raises(NotFoundError):
+            it.engine.volume(name)
+        [asked] = it.server.asked
+        assert not set("?# \r\n") & set(asked.removeprefix("GET "))
+
+
+def test_repository_filter_is_no_pattern(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [json_answer([])]) as it:
+        list(it.engine.images("docker.io/library/app"))
+        list(it.engine.images("[::1]:5000/app"))
+        assert "reference%22%3A+%5B%22app%22%5D" in it.server.asked[0]
+        assert "%5C%5C%5B%3A%3A1%5D" in it.server.asked[1]
+
+
+def test_users_are_those_of_the_very_image(tmp_path: Path) -> None:
+    rows = [{"Id": "a", "ImageID": ID}, {"Id": "child", "ImageID": "sha256:other"}, {"Id": "b", "ImageID": ID}]
+    with fake(tmp_path, lambda _: [json_answer(rows)]) as it:
+        assert it.engine.users_of(ID) == ["a", "b"]
