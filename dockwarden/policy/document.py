@@ -1,0 +1,295 @@
+"""The shape of a policy file: which keys there are, of which type, and what may go together.
+
+Input: plain values as YAML gives them. Output: a ``File``, or everything that is wrong with the values, each with its
+path. Out of bounds: reading files, lines and columns, compiling expressions.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from dockwarden.model import FactValue, Kind, Mode, Severity
+
+Path = tuple[str | int, ...]
+
+MIN_EVERY = timedelta(seconds=5)
+
+_VERBS = {
+    Kind.IMAGE: "pull new tag untag delete",
+    Kind.CONTAINER: "create start die stop update rename health destroy",
+    Kind.VOLUME: "create destroy",
+    Kind.NETWORK: "create destroy",
+}
+# What can change a subject: a container's start makes its image used, a moved tag makes its container stale.
+_HEARS = {
+    Kind.IMAGE: (Kind.IMAGE, Kind.CONTAINER),
+    Kind.TAG: (Kind.IMAGE, Kind.CONTAINER),
+    Kind.CONTAINER: (Kind.CONTAINER, Kind.IMAGE),
+    Kind.VOLUME: (Kind.VOLUME, Kind.CONTAINER),
+    Kind.NETWORK: (Kind.NETWORK, Kind.CONTAINER),
+    Kind.HOST: tuple(_VERBS),
+}
+_ACTIONS = {
+    Kind.IMAGE: ("remove",),
+    Kind.TAG: ("untag",),
+    Kind.CONTAINER: ("stop", "remove"),
+    Kind.VOLUME: ("remove",),
+    Kind.NETWORK: ("remove",),
+    Kind.HOST: ("trim_build_cache",),
+}
+_SUPPORTED = {(Kind.IMAGE, "remove"), (Kind.TAG, "untag")}
+_OWNERS = ("swarm", "kubernetes", "nomad", "ecs")
+_RESERVED = ("in", "null", "true", "false")
+
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+_MAX_INT = 2**63
+
+
+def near(word: object, known: Collection[str]) -> str:
+    """``, did you mean x?`` for the known word that is nearest, else nothing."""
+    found = difflib.get_close_matches(str(word), known, n=1)
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def one_of(word: object, known: Collection[str]) -> str:
+    """What to say of a word that is none of the known ones."""
+    return f"unknown: {word}{near(word, known) or '; use ' + ', '.join(known)}"
+
+
+def duration(value: object) -> timedelta:
+    """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def constant(value: object) -> FactValue:
+    """The value of a param: what reads as a duration is one.
+
+    Raises:
+        ValueError: it has no type that a param may have.
+    """
+    if isinstance(value, str):
+        return duration(value) if _DURATION.fullmatch(value) else value
+    if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, int) and -_MAX_INT <= value < _MAX_INT:
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    raise ValueError("must be a duration, number, text, true, false or a list of texts")
+
+
+def _not_yet(_value: object) -> None:
+    raise ValueError("not yet supported")
+
+
+def identifier(name: str) -> str:
+    """A name that expressions can use.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not IDENTIFIER.fullmatch(name) or name in _RESERVED:
+        raise ValueError("must be a name of letters, digits and _ that an expression can use")
+    return name
+
+
+def _every(value: object) -> timedelta:
+    every = duration(value)
+    if every < MIN_EVERY:
+        raise ValueError("must be at least 5s")
+    return every
+
+
+def _percent(value: object) -> float:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%?", str(value), re.ASCII)
+    if match is None or not 0 < float(match[1]) <= 100:  # noqa: PLR2004 - percent
+        raise ValueError("must be above 0 and at most 100, such as 25%")
+    return float(match[1])
+
+
+def _owner(value: str) -> str:
+    if value not in _OWNERS:
+        raise ValueError(one_of(value, _OWNERS))
+    return value
+
+
+def _action(value: object) -> object:
+    """All three forms as one: ``remove``, ``{remove: }`` and ``{remove: {owners: [swarm]}}``."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, dict):
+        return {name: {} if options is None else options for name, options in value.items()}
+    return value
+
+
+def check_events(kind: Kind, events: Collection[str]) -> None:
+    """See that events can concern a kind of subject.
+
+    Raises:
+        ValueError: one of them cannot.
+    """
+    heard = [f"{other}.{verb}" for other in _HEARS[kind] for verb in _VERBS[other].split()]
+    for event in events:
+        if event not in heard:
+            raise ValueError(f"{event} does not concern {kind} policies{near(event, heard)}")
+
+
+NotYet = Annotated[None, BeforeValidator(_not_yet)]
+Identifier = Annotated[str, AfterValidator(identifier)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trigger(_Shape):
+    """When a policy runs; at least one of the three."""
+
+    events: list[str] = []
+    schedule: str = ""
+    every: Annotated[timedelta, BeforeValidator(_every)] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> "Trigger":
+        if not (self.events or self.schedule or self.every):
+            raise ValueError("needs events, schedule or every")
+        return self
+
+
+class Limits(_Shape):
+    """How much one run may touch."""
+
+    max_objects: Annotated[int, Field(strict=True, ge=1)] = 20
+    max_percent: Annotated[float, BeforeValidator(_percent)] = 25.0
+
+
+class Options(_Shape):
+    """Options of an action."""
+
+    owners: list[Annotated[str, AfterValidator(_owner)]] = []
+    unrecoverable: NotYet = None
+
+
+class Policy(_Shape):
+    """One policy as it is written."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63)]
+    title: str = ""
+    description: str = ""
+    remediation: str = ""
+    refs: list[str] = []
+    tags: list[str] = []
+    severity: Severity = Severity.MEDIUM
+    subject: Kind
+    trigger: Trigger
+    params: dict[Identifier, Annotated[Any, AfterValidator(constant)]] = {}
+    gate: str | None = None
+    select: str | None = None
+    when: str
+    message: str = ""
+    mode: Mode = Mode.AUDIT
+    action: Annotated[dict[str, Options], BeforeValidator(_action)] = {}
+    limits: Limits = Limits()
+    on_unknown: Literal["retry", "report"] = "retry"
+    for_: NotYet = Field(None, alias="for")
+    order_by: NotYet = None
+    stop_when: NotYet = None
+    tests: NotYet = None
+
+    @field_validator("trigger")
+    @classmethod
+    def _heard(cls, trigger: Trigger, info: ValidationInfo) -> Trigger:
+        if kind := info.data.get("subject"):
+            check_events(kind, trigger.events)
+        return trigger
+
+    @field_validator("action")
+    @classmethod
+    def _known(cls, action: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
+        kind: Kind | None = info.data.get("subject")
+        names = _ACTIONS[kind] if kind else tuple(action)
+        for name in action:
+            if name not in names:
+                raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
+            if kind and (kind, name) not in _SUPPORTED:
+                raise ValueError(f"{name} in {kind} policies: not yet supported")
+        if len(action) > 1:
+            raise ValueError("one action only")
+        return action
+
+
+class File(_Shape):
+    """A policy file as it is written."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1)]
+    lists: dict[Identifier, list[str]] = {}
+    policies: list[Policy] = []
+    exceptions: NotYet = None
+
+
+_KEYS: dict[object, type[BaseModel]] = {"policies": Policy, "trigger": Trigger, "limits": Limits}
+_SYNONYMS = {"on": "trigger", "if": "when", "condition": "when", "match": "select", "filter": "select"}
+_SYNONYMS |= {"cron": "schedule", "interval": "every", "kind": "subject", "actions": "action"}
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be text; put it in quotes",
+    "string_pattern_mismatch": "must be words of a-z and 0-9 joined by -, such as no-latest-tag",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must be a mapping, such as {{a: b}}",
+    "model_type": "must be a mapping, such as {{a: b}}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+
+
+def read(data: object) -> tuple[File | None, list[tuple[Path, str]]]:
+    """The file, or what is wrong with it: each problem with the path of its key."""
+    try:
+        return File.model_validate(data), []
+    except ValidationError as error:
+        return None, list(problems(error))
+
+
+def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[tuple[Path, str]]:
+    """What pydantic found, in our words."""
+    for fault in error.errors():
+        path = tuple(part for part in fault["loc"] if part != "[key]")
+        kind, context, given = fault["type"], fault.get("ctx", {}), fault["input"]
+        if kind == "extra_forbidden":
+            parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
+            fields = (root if parent is None else _KEYS.get(parent, Options)).model_fields
+            known = [field.alias or name for name, field in fields.items()]
+            meant = _SYNONYMS.get(str(path[-1]))
+            yield path, "unknown key" + (f", did you mean {meant}?" if meant in known else near(path[-1], known))
+        elif kind == "enum":
+            yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
+        else:
+            yield path, _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]

@@ -1,0 +1,215 @@
+"""From what is written in policy files to compiled policies.
+
+Input: sources, the vocabulary, and what this host overrides. Output: policies; what is wrong is noted in the sources,
+what is wrong with the overrides in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from dockwarden.model import FactValue, Kind, Limits, Mode, Policy, Program, TriggerSpec, Vocabulary
+from dockwarden.policy import document
+from dockwarden.policy.cel import Compiler, ExpressionError, type_of
+from dockwarden.policy.document import Path
+from dockwarden.policy.load.source import Source
+
+_MESSAGE_TYPES = ("string", "int", "double", "bool", "duration", "timestamp")
+_SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
+_PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+
+class Overrides(NamedTuple):
+    """What this host says otherwise, by policy; ``cap`` is the hardest mode that any policy may have."""
+
+    params: Mapping[str, Mapping[str, object]]
+    modes: Mapping[str, Mode]
+    triggers: Mapping[str, Mapping[str, object]]
+    cap: Mode
+
+
+class _Compiled(NamedTuple):
+    conditions: dict[str, Program]
+    message: tuple[str | Program, ...]
+
+
+class Builder:
+    """Builds the policies of some sources, which share their lists."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, sources: Sequence[Source], check_cron: Callable[[str], str], host: Overrides
+    ) -> None:
+        self.problems: list[str] = []
+        self._vocabulary = vocabulary
+        self._check_cron = check_cron
+        self._host = host
+        self._compiler = Compiler(vocabulary, _lists(sources))
+        names = _names(sources)
+        for key in ("params", "modes", "triggers"):
+            for name in getattr(host, key).keys() - names:
+                self._refuse(f"{key}.{name}", "no such policy" + document.near(name, names))
+
+    def build(self, source: Source) -> Iterator[Policy]:
+        """The policies of one source that can be used."""
+        shape, faults = document.read(source.data)
+        for path, text in faults:
+            source.refuse(path, text)
+        for path, raw in source.policies():
+            compiled = self._compile(source, path, raw)
+            if shape and compiled:
+                yield self._policy(source, path, shape.policies[int(path[1])], compiled)
+
+    def _policy(self, source: Source, path: Path, shape: document.Policy, compiled: _Compiled) -> Policy:
+        conditions, message = compiled
+        used = [*conditions.values(), *(part for part in message if not isinstance(part, str))]
+        needs = frozenset(name for program in used for name in program.references)
+        facts = self._vocabulary[shape.subject]
+        action, options = next(iter(shape.action.items()), ("", document.Options()))
+        return Policy(
+            name=shape.name,
+            subject=shape.subject,
+            severity=shape.severity,
+            mode=min(self._host.modes.get(shape.name, shape.mode), self._host.cap, key=_SOFT_TO_HARD.index),
+            trigger=self._trigger(source, (*path, "trigger"), shape),
+            when=conditions["when"],
+            message=message,
+            gate=conditions.get("gate"),
+            select=conditions.get("select"),
+            action=action,
+            owners=frozenset(options.owners),
+            limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
+            on_unknown=shape.on_unknown,
+            title=shape.title,
+            description=shape.description,
+            remediation=shape.remediation,
+            refs=tuple(shape.refs),
+            tags=tuple(shape.tags),
+            needs=needs,
+            cost=max((facts[name].cost for name in needs), default=0),
+            place=f"{source.file}:{source.places[path].line}",
+        )
+
+    def _trigger(self, source: Source, path: Path, shape: document.Policy) -> TriggerSpec:
+        trigger, own = shape.trigger, self._host.triggers.get(shape.name)
+        if own is not None:
+            try:
+                trigger = document.Trigger.model_validate(own)
+                document.check_events(shape.subject, trigger.events)
+            except ValidationError as error:
+                for where, text in document.problems(error, document.Trigger):
+                    self._refuse(".".join(map(str, ("triggers", shape.name, *where))), text)
+            except ValueError as error:
+                self._refuse(f"triggers.{shape.name}.events", str(error))
+        if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
+            if own is None:
+                source.refuse((*path, "schedule"), reason)
+            else:
+                self._refuse(f"triggers.{shape.name}.schedule", reason)
+        every = trigger.every.total_seconds() if trigger.every else 0.0
+        return TriggerSpec(frozenset(trigger.events), trigger.schedule, every)
+
+    def _compile(self, source: Source, path: Path, raw: dict[str, Any]) -> _Compiled | None:
+        """Compile all expressions of a policy, even of one whose other keys are wrong."""
+        params, before = self._params(raw), len(source.problems)
+        if raw.get("subject") not in list(Kind) or params is None:
+            return None
+        kind = Kind(raw["subject"])
+        conditions: dict[str, Program] = {}
+        for key, subject in (("gate", Kind.HOST), ("select", kind), ("when", kind)):
+            if isinstance(text := raw.get(key), str):
+                program = self._program(source, (*path, key), text, kind=subject, params=params)
+                conditions |= {key: program} if program else {}
+        message = tuple(self._message(source, path, raw, kind=kind, params=params))
+        return _Compiled(conditions, message) if len(source.problems) == before else None
+
+    def _message(
+        self, source: Source, path: Path, raw: dict[str, Any], *, kind: Kind, params: dict[str, FactValue]
+    ) -> Iterator[str | Program]:
+        text, path, at = raw.get("message") or raw.get("name"), (*path, "message"), 0
+        if not isinstance(text, str):
+            return
+        for match in [*_PART.finditer(text), None]:
+            between = text[at : match.start() if match else len(text)]
+            if loose := re.search(r"\{\{|\}\}", between):
+                source.refuse(path, f"{loose[0]} without its other half", at + loose.start())
+            if between:
+                yield re.sub(r"\s+", " ", between)
+            if match:
+                part = self._program(source, path, match[1], match.start(1), kind=kind, params=params, message=True)
+                yield from [part] if part else []
+                at = match.end()
+
+    def _program(
+        self,
+        source: Source,
+        path: Path,
+        text: str,
+        start: int = 0,
+        *,
+        kind: Kind,
+        params: dict[str, FactValue],
+        message: bool = False,
+    ) -> Program | None:
+        try:
+            return self._compiler.compile(kind, params, text, _MESSAGE_TYPES if message else ("bool",))
+        except ExpressionError as error:
+            lines = text.split("\n")
+            for line, column, reason in error.problems:
+                offset = sum(len(part) + 1 for part in lines[: line - 1]) + column - 1
+                source.refuse(path, reason, start + offset)
+        return None
+
+    def _params(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
+        """A policy's constants with this host's values; None if its own cannot be used, which its shape tells."""
+        written = raw.get("params") or {}
+        try:
+            own = {document.identifier(key): document.constant(value) for key, value in written.items()}
+        except (ValueError, AttributeError):
+            return None
+        name = str(raw.get("name"))
+        for key, value in self._host.params.get(name, {}).items():
+            try:
+                own[key] = _like(own, key, document.constant(value))
+            except ValueError as error:
+                self._refuse(f"params.{name}.{key}", str(error))
+        return own
+
+    def _refuse(self, key: str, text: str) -> None:
+        self.problems.append(f"settings {key}: {text}")
+
+
+def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:
+    """This host's value of a param, of the same type as the policy's own."""
+    if key not in own:
+        raise ValueError(f"no such param{document.near(key, own) or '; there are: ' + (', '.join(own) or 'none')}")
+    wanted, given = type_of(own[key]), type_of(value)
+    if (wanted, given) == ("double", "int"):
+        return float(str(value))
+    if given != wanted:
+        raise ValueError(f"is {given}, must be {wanted} as in the policy")
+    return value
+
+
+def _names(sources: Sequence[Source]) -> set[str]:
+    first: dict[str, str] = {}
+    for source in sources:
+        for path, raw in source.policies():
+            name = str(raw.get("name", ""))
+            if name and name in first:
+                source.refuse((*path, "name"), f"is the name of another policy, in {first[name]}")
+            first.setdefault(name, f"{source.file}:{source.places[path].line}")
+    return set(first)
+
+
+def _lists(sources: Sequence[Source]) -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = {}
+    for source in sources:
+        raw = source.data.get("lists") if isinstance(source.data, dict) else None
+        for name, items in raw.items() if isinstance(raw, dict) else ():
+            if name in lists:
+                source.refuse(("lists", name), "is defined twice")
+            if document.IDENTIFIER.fullmatch(name):
+                lists[name] = [text for text in items if isinstance(text, str)] if isinstance(items, list) else []
+    return lists
