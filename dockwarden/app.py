@@ -52,7 +52,7 @@ def load_policies(settings: Settings) -> PolicySet:
         VOCABULARY,
         params=settings.params,
         modes=settings.modes,
-        triggers=settings.triggers,
+        triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
         cap=settings.mode,
         check_cron=refuse_cron,
     )

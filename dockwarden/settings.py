@@ -1,7 +1,7 @@
 """Settings of the process: every key with its type, default and meaning, and where they come from.
 
-Input: flags, environment, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names each place. Out of
-bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, the file, defaults.
+Input: flags, environment, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names each place. Out
+of bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, the file, defaults.
 """
 
 import difflib
@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
-from dockwarden.policy.document import parse_duration
-from dockwarden.policy.load import Document, read_document
+from dockwarden.policy import load as policy_load
+from dockwarden.policy.document import duration
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -25,7 +25,7 @@ DEFAULT_POLICIES = Path("/etc/dockwarden/policies")
 
 
 def _seconds(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    return duration(value).total_seconds() if isinstance(value, str) else value
 
 
 Duration = Annotated[
@@ -127,10 +127,10 @@ class Settings(BaseSettings):
     minimum_stay: Duration = Field(3600.0, description="images watched for less than this are never removed")
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger")
-    engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
-    web: WebSettings = WebSettings()  # type: ignore[call-arg]
-    log: LogSettings = LogSettings()  # type: ignore[call-arg]
-    schedule: ScheduleSettings = ScheduleSettings()  # type: ignore[call-arg]
+    engine: EngineSettings = EngineSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     registries: dict[str, RegistrySettings] = Field(default_factory=dict, description="by host[:port]")
 
     @field_validator("policies", mode="before")
@@ -149,11 +149,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library calls it so
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before what ``read_settings`` passes in, which is the file."""
         return env_settings, init_settings
@@ -173,16 +173,11 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
     document = _file(config, environ)
-    values = dict(document.value) if document else {}
+    values = dict(document.data) if document else {}
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        problems += [_problem(entry, document, environ) for entry in error.errors(include_url=False)]
-    except (ValueError, TypeError) as error:
-        problems.append(f"environment {PREFIX}*: {error}")
-    if problems:
+    settings = _validated(values, document, environ, problems)
+    if settings is None or problems:
         raise ConfigError(*problems)
     changes: dict[str, object] = {"mode": Mode.AUDIT} if audit else {}
     if not settings.policies:
@@ -190,10 +185,26 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     return settings.model_copy(update=changes)
 
 
+def _validated(
+    values: dict[str, Any], document: Any, environ: Mapping[str, str], problems: list[str]
+) -> Settings | None:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(entry, document, environ) for entry in error.errors(include_url=False)]
+    except (ValueError, TypeError) as error:
+        problems.append(f"environment {PREFIX}*: {error}")
+    return None
+
+
 def default_policies() -> Path:
     """The host's policy folder, or where there is none the policies that dockwarden ships."""
     package = Path(__file__).resolve().parent
-    places = (DEFAULT_POLICIES, *(up / "share/dockwarden/policies" for up in package.parents), package.parent / "config/policies")
+    places = (
+        DEFAULT_POLICIES,
+        *(up / "share/dockwarden/policies" for up in package.parents),
+        package.parent / "config/policies",
+    )
     return next((place for place in places if place.is_dir()), DEFAULT_POLICIES)
 
 
@@ -202,11 +213,21 @@ def json_schema() -> dict[str, Any]:
     return Settings.model_json_schema()
 
 
-def _file(config: Path | None, environ: Mapping[str, str]) -> Document | None:
+def _file(config: Path | None, environ: Mapping[str, str]) -> Any:
     named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is None:
-        return read_document(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
-    return read_document(named)
+        return _document(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
+    return _document(named)
+
+
+def _document(file: Path) -> Any:
+    try:
+        document = policy_load._read(str(file), file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    if document.problems:
+        raise ConfigError(*document.problems)
+    return document
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
@@ -224,7 +245,7 @@ def _did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _problem(entry: Any, document: Document | None, environ: Mapping[str, str]) -> str:
+def _problem(entry: Any, document: Any, environ: Mapping[str, str]) -> str:
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
@@ -235,7 +256,12 @@ def _problem(entry: Any, document: Document | None, environ: Mapping[str, str]) 
         variable = variable.rpartition("__")[0]
     if variable in environ:
         return f"environment {variable}: {reason}"
-    return f"{document.place(path)} {key}: {reason}" if document else f"{key}: {reason}"
+    if document is None:
+        return f"{key}: {reason}"
+    place = next(
+        document.places[known] for n in range(len(path), -1, -1) if (known := tuple(path[:n])) in document.places
+    )
+    return f"{document.file}:{place.line}:{place.column} {key}: {reason}"
 
 
 def _siblings(path: list[Any]) -> list[str]:
@@ -244,5 +270,3 @@ def _siblings(path: list[Any]) -> list[str]:
         field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
         model = field.annotation if field else None
     return list(model.model_fields) if hasattr(model, "model_fields") else []
-
-

@@ -1,8 +1,8 @@
 """The command line: arguments, exit codes, and nothing that a library would have to be imported for.
 
 Input: arguments. Output: results on stdout, messages on stderr, an exit code: 0 fine, 1 findings at or above
-``--fail-on`` or a failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted. Each group of commands has
-a file; what they need is imported when they run, so that ``--help`` answers at once.
+``--fail-on`` or a failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted. Each group of
+commands has a file; what they need is imported when they run, so that ``--help`` answers at once.
 """
 
 import argparse
@@ -48,7 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)")
+    common.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
+    )
     for group in (daemon, scanning, checking):
         group.add_commands(commands, common)
     version = commands.add_parser("version", help="print the version", epilog=_EPILOG)

@@ -14,7 +14,9 @@ _COSTS = ("inventory", "inspect", "disk usage", "registry")
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add this group's commands to the parser."""
     check = commands.add_parser("check", parents=[common], help="validate settings and policies")
-    check.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="policy files or folders instead of the configured ones")
+    check.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="policy files or folders instead of the configured ones"
+    )
     check.set_defaults(run=_check)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
     facts.add_argument("subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network or host")

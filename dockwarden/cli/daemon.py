@@ -47,7 +47,7 @@ def _healthcheck(options: argparse.Namespace) -> int:
     import http.client
 
     host, _, port = options.listen.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
     try:
         connection.request("GET", "/readyz" if options.ready else "/healthz")

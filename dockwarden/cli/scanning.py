@@ -23,7 +23,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     scan = commands.add_parser("scan", parents=[common], help="judge everything once, change nothing")
     scan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
     scan.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    scan.add_argument("--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above")
+    scan.add_argument(
+        "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
+    )
     scan.set_defaults(run=_scan)
 
 
@@ -38,7 +40,12 @@ def _scan(options: argparse.Namespace) -> int:
     info, results = app.scan(chosen, policies)
     summary = Counter(result.status.value for result in results)
     if options.output == "json":
-        engine = {"name": info.name, "version": info.version, "api_version": info.api_version, "image_store": info.image_store.value}
+        engine = {
+            "name": info.name,
+            "version": info.version,
+            "api_version": info.api_version,
+            "image_store": info.image_store.value,
+        }
         rows = [app.result_row(result) for result in results]
         json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=_plain, indent=2)
         print()
@@ -68,7 +75,10 @@ def _chosen(policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
 def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
     shown = [result for result in results if result.status.value in ("fail", "unknown", "error")]
     shown.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
-    rows = [(r.severity.value if r.status.value == "fail" else r.status.value, r.policy, r.name, r.message or r.reason) for r in shown]
+    rows = [
+        (r.severity.value if r.status.value == "fail" else r.status.value, r.policy, r.name, r.message or r.reason)
+        for r in shown
+    ]
     table(("SEVERITY", "POLICY", "NAME", "MESSAGE"), rows)
     words = [f"{summary.get(status, 0)} {status}" for status in ("fail", "pass", "skip", "unknown", "error")]
     print(", ".join(words), file=sys.stderr)
