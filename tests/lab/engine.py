@@ -107,7 +107,10 @@ class LabEngine:
         (self.dir / "daemon.json").write_text(json.dumps(self._settings()))
         steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
-        self._spaces = Namespaces(prepare, self.dir / "log")
+        try:
+            self._spaces = Namespaces(prepare, self.dir / "log")
+        except LabError as error:
+            raise LabError(f"{error}:\n{self.log_tail()}") from None
         self.start_again()
 
     def start_again(self) -> None:

@@ -44,18 +44,21 @@ class Namespaces:
             env={**os.environ, "PATH": SEARCH_PATH},
             start_new_session=True,
         )  # fmt: skip
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != b"ready\n":
-            self._holder.communicate()
+        try:
+            assert self._holder.stdout is not None
+            if self._holder.stdout.readline() != b"ready\n":
+                raise LabError("the namespaces could not be prepared")
+            self.init_pid = _only_child(self._holder.pid)
+        except BaseException:
+            self._holder.communicate()  # closes its pipe, and so ends it
             self._log.close()
-            raise LabError("the namespaces could not be prepared")
-        self.init_pid = _only_child(self._holder.pid)
+            raise
         self._relays: dict[int, Relay] = {}
 
     def run(self, command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
         """Start a command inside; returns its keeper outside and its pid as seen from outside."""
         keeper = subprocess.Popen(
-            ["nsenter", f"--target={self.init_pid}", "--net", "--mount", "--uts", "--pid", "--",
+            ["nsenter", f"--target={self.init_pid}", "--net", "--mount", "--uts", "--pid", "--root", "--",
              *command],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -63,7 +66,12 @@ class Namespaces:
             env={"PATH": SEARCH_PATH},
             start_new_session=True,
         )  # fmt: skip
-        return keeper, _only_child(keeper.pid)
+        try:
+            return keeper, _only_child(keeper.pid)
+        except BaseException:
+            keeper.kill()
+            keeper.wait()
+            raise
 
     def forward(self, port: int) -> None:
         """Let 127.0.0.1:port inside reach 127.0.0.1:port of the host."""
