@@ -61,11 +61,14 @@ def load(
     sources = []
     for file, content in _contents(paths, problems):
         digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(content), content))
-        sources.append(_read(str(file), content))
+        source = read(str(file), content)
+        if source.data is None and not source.problems:
+            source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
+        sources.append(source)
     readable = [source for source in sources if not source.problems]
     builder = Builder(vocabulary, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap))
     policies = [policy for source in readable for policy in builder.build(source)]
-    problems += [problem for source in sources for problem in source.report()] + builder.problems
+    problems += [problem for source in sources for problem in source.problems] + builder.problems
     if problems:
         raise ConfigError(*problems)
     return PolicySet(tuple(policies), digest.hexdigest(), tuple(source.file for source in sources))
@@ -124,7 +127,8 @@ class _Frame:
     mark: Any = None
 
 
-def _read(file: str, content: bytes) -> Source:
+def read(file: str, content: bytes) -> Source:
+    """Read one YAML file, strictly. What is wrong is in its ``problems``; then ``data`` may be incomplete or None."""
     source = Source(file)
     try:
         source.text = content.decode("utf-8-sig")
@@ -137,9 +141,10 @@ def _read(file: str, content: bytes) -> Source:
         source.note(before.count("\n") + 1, column, f"file: the character U+{error.character:04X} is not allowed")
     except yaml.MarkedYAMLError as error:
         _explain(source, error)
-    if source.data is None and not source.problems:
-        source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
     return source
+
+
+_read = read
 
 
 def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:

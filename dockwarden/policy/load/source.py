@@ -37,15 +37,16 @@ class Source:
     text: str = ""
     data: Any = None
     places: dict[Path, Place] = field(default_factory=lambda: {(): Place(1, 1, 0, 0, None)})
-    problems: list[tuple[int, int, str]] = field(default_factory=list)
+    _found: set[tuple[int, int, str]] = field(default_factory=set)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that was noted, as ``file:line:col key: reason``, in the order of the file."""
+        return [f"{self.file}:{line}:{column} {text}" for line, column, text in sorted(self._found)]
 
     def note(self, line: int, column: int, text: str) -> None:
         """Note a problem of a place in the file."""
-        self.problems.append((line, column, printable(text)))
-
-    def report(self) -> list[str]:
-        """All problems as ``file:line:col key: reason``, in the order of the file."""
-        return [f"{self.file}:{line}:{column} {text}" for line, column, text in sorted(set(self.problems))]
+        self._found.add((line, column, printable(text)))
 
     def refuse(self, path: Path, text: str, offset: int | None = None) -> None:
         """Note a problem of the value at a path, or of one character within it."""
