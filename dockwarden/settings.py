@@ -15,8 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
-from dockwarden.policy import load as policy_load
 from dockwarden.policy.document import duration
+from dockwarden.policy.load import read
+from dockwarden.policy.load.source import Source
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -172,11 +173,11 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     """
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
-    document = _file(config, environ)
-    values = dict(document.data) if document else {}
+    source = _file(config, environ)
+    values = dict(source.data) if source else {}
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
-    settings = _validated(values, document, environ, problems)
+    settings = _validated(values, source, environ, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
     changes: dict[str, object] = {"mode": Mode.AUDIT} if audit else {}
@@ -186,12 +187,12 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
 
 
 def _validated(
-    values: dict[str, Any], document: Any, environ: Mapping[str, str], problems: list[str]
+    values: dict[str, Any], source: Source | None, environ: Mapping[str, str], problems: list[str]
 ) -> Settings | None:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems += [_problem(entry, document, environ) for entry in error.errors(include_url=False)]
+        problems += [_problem(entry, source, environ) for entry in error.errors(include_url=False)]
     except (ValueError, TypeError) as error:
         problems.append(f"environment {PREFIX}*: {error}")
     return None
@@ -208,26 +209,27 @@ def default_policies() -> Path:
     return next((place for place in places if place.is_dir()), DEFAULT_POLICIES)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of the file, for editors."""
-    return Settings.model_json_schema()
-
-
-def _file(config: Path | None, environ: Mapping[str, str]) -> Any:
+def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
     named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is None:
-        return _document(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
-    return _document(named)
+        return _read(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
+    return _read(named)
 
 
-def _document(file: Path) -> Any:
+def _read(file: Path) -> Source | None:
+    """The file's values and their places, None if it is empty."""
     try:
-        document = policy_load._read(str(file), file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    if document.problems:
-        raise ConfigError(*document.problems)
-    return document
+    if not content.strip():
+        return None
+    source = read(str(file), content)
+    if source.problems:
+        raise ConfigError(*source.problems)
+    if not isinstance(source.data, dict):
+        raise ConfigError(f"{file}:1:1 file: must be a mapping, such as `mode: audit`")
+    return source
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
@@ -245,7 +247,7 @@ def _did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _problem(entry: Any, document: Any, environ: Mapping[str, str]) -> str:
+def _problem(entry: Any, source: Source | None, environ: Mapping[str, str]) -> str:
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
@@ -256,12 +258,10 @@ def _problem(entry: Any, document: Any, environ: Mapping[str, str]) -> str:
         variable = variable.rpartition("__")[0]
     if variable in environ:
         return f"environment {variable}: {reason}"
-    if document is None:
+    if source is None:
         return f"{key}: {reason}"
-    place = next(
-        document.places[known] for n in range(len(path), -1, -1) if (known := tuple(path[:n])) in document.places
-    )
-    return f"{document.file}:{place.line}:{place.column} {key}: {reason}"
+    place = source.place(tuple(path))
+    return f"{source.file}:{place.line}:{place.column} {key}: {reason}"
 
 
 def _siblings(path: list[Any]) -> list[str]:

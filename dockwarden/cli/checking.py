@@ -62,10 +62,10 @@ def _facts(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    if options.what == "settings":
-        from dockwarden.settings import json_schema
-    else:
-        from dockwarden.policy.document import json_schema
-    json.dump(json_schema(), sys.stdout, indent=2)
+    from dockwarden.policy.document import File
+    from dockwarden.settings import Settings
+
+    shape = Settings if options.what == "settings" else File
+    json.dump(shape.model_json_schema(), sys.stdout, indent=2)
     print()
     return 0

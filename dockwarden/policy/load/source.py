@@ -50,7 +50,7 @@ class Source:
 
     def refuse(self, path: Path, text: str, offset: int | None = None) -> None:
         """Note a problem of the value at a path, or of one character within it."""
-        place = next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
+        place = self.place(path)
         line, column = place.line, place.column
         if offset is not None:
             at = _position(self.text, place, self._value(path)[:offset])
@@ -61,6 +61,10 @@ class Source:
             name = dict(self.policies()).get(path[:2], {}).get("name")
             path = (name if isinstance(name, str) else f"policies[{path[1]}]", *path[2:])
         self.note(line, column, f"{'.'.join(map(str, path)) or 'file'}: {text}")
+
+    def place(self, path: Path) -> Place:
+        """Where the value at a path is written, or the nearest value around it that is."""
+        return next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
 
     def policies(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """What is written as a policy, however wrong, each with its path."""
