@@ -107,7 +107,7 @@ class Misbehaving:
         for line in incoming:
             if line == b"\r\n":
                 break
-            lines.append(line.decode())
+            lines.append(line.decode("latin-1"))
         return "".join(lines)
 
     def _send(self, connection: socket.socket, piece: bytes) -> bool:
