@@ -185,7 +185,8 @@ class DockerEngine:
     def untag(self, reference: str) -> None:
         """Remove one name, never forced; the image goes with its last name."""
         name = _removable(reference)
-        self._call("image_untag", lambda client: client.remove_image(name))
+        # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
+        self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
 
     # -- containers ----------------------------------------------------------------------------------
 
