@@ -1,0 +1,134 @@
+"""`make run` shows dockwarden at work and leaves nothing behind, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import urllib3
+
+from tests.lab import images, machine
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.engine import LabEngine
+
+pytestmark = pytest.mark.engine
+
+
+class Run:
+    """`python -m tests.lab.run` as a child, and what it has said so far."""
+
+    def __init__(self, docker_host: str, folder: Path) -> None:
+        self.folder = folder
+        self._log = folder.with_name(f"{folder.name}.log")
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.lab.run"],
+                env={**os.environ, "DOCKER_HOST": docker_host, "TMPDIR": str(folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def says(self, pattern: str, timeout: float = 60) -> str:
+        def found() -> re.Match[str] | None:
+            assert self.process.poll() is None, self.said
+            return re.search(pattern, self.said)
+
+        match = until(found, f"{pattern!r} in the output of make run", timeout)
+        assert match is not None
+        return match.group(match.lastindex or 0)
+
+    def ends_by(self, signum: signal.Signals) -> float:
+        began = time.monotonic()
+        self.process.send_signal(signum)
+        self.process.wait(10)
+        return time.monotonic() - began
+
+    def left_behind(self) -> list[str]:
+        """Processes, mounts and files that carry the name of its folder, where all of it lives."""
+        name = str(self.folder)
+        found = [line for line in Path("/proc/mounts").read_text().splitlines() if name in line]
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found += [command for command in [process.read_text(errors="replace")] if name in command]
+        return found + [str(path) for path in self.folder.iterdir()]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], Run]]:
+    """Starts a run for a DOCKER_HOST; all its files are in a folder with a short name, as sockets need."""
+    machine.ensure({**machine.ENGINE, **machine.REGISTRY}, "make run")
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory(prefix="dw-") as top:
+
+        def begin(docker_host: str) -> Run:
+            folder = Path(top, str(len(runs)))
+            folder.mkdir()
+            runs.append(Run(docker_host, folder))
+            return runs[-1]
+
+        yield begin
+        for run in runs:
+            run.process.kill()
+            run.process.wait()
+
+
+@pytest.fixture
+def no_engine(start: Callable[[str], Run], tmp_path: Path) -> Run:
+    return start(f"unix://{tmp_path}/nobody.sock")
+
+
+def test_without_an_engine_it_shows_findings_and_metrics_of_a_private_one(no_engine: Run) -> None:
+    address = no_engine.says(r"metrics: +(http\S+)")
+    no_engine.says("made the dangling image")
+    no_engine.says("stale-container")
+    metrics = urllib3.request("GET", address, retries=False).data.decode()
+    assert re.search(r"^dockwarden_engine_up 1", metrics, re.MULTILINE)
+
+    assert no_engine.ends_by(signal.SIGINT) < 2
+    assert no_engine.process.returncode == 0
+    assert no_engine.left_behind() == []
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        urllib3.request("GET", address, retries=False, timeout=1)
+
+
+def test_it_clears_up_when_stopped_while_it_seeds(no_engine: Run) -> None:
+    no_engine.says("seeding: containers")
+    assert no_engine.ends_by(signal.SIGTERM) < 2
+    assert no_engine.process.returncode == 0
+    assert "Traceback" not in no_engine.said
+    assert no_engine.left_behind() == []
+
+
+def test_an_engine_that_answers_is_watched_and_not_changed(
+    empty_engine: LabEngine, start: Callable[[str], Run]
+) -> None:
+    def content() -> list[str]:
+        return sorted(empty_engine.docker("images", "--all", "--quiet", "--no-trunc").split())
+
+    empty_engine.load(images.busybox("busybox:latest"), images.ImageSpec(labels={"no": "name"}))
+    before = content()
+    run = start(empty_engine.host)
+    run.says("in audit mode, so nothing is changed")
+    run.says("no-latest-tag")
+    assert "private engine" not in run.said
+    assert run.ends_by(signal.SIGTERM) < 2
+    assert content() == before
+    assert run.left_behind() == []
