@@ -29,7 +29,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _KEY_LINE = re.compile(r"\s*(?:- +)?([\w-]+) *:")
-_EXPRESSION_KEYS = ("gate", "select", "when", "message", "schedule")
+_QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "description", "remediation")
 
 
 def load(
@@ -154,7 +154,7 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
     text = ", ".join(part for part in (error.context, error.problem) if part)
     if "\\t" in text:
         text += "; indent with blanks"
-    elif key in _EXPRESSION_KEYS:
+    elif key in _QUOTABLE:
         text += f"; {QUOTE}"
     source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
 

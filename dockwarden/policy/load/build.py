@@ -208,8 +208,9 @@ def _lists(sources: Sequence[Source]) -> dict[str, list[str]]:
     for source in sources:
         raw = source.data.get("lists") if isinstance(source.data, dict) else None
         for name, items in raw.items() if isinstance(raw, dict) else ():
-            if name in lists:
-                source.refuse(("lists", name), "is defined twice")
+            texts = [text for text in items if isinstance(text, str)] if isinstance(items, list) else []
+            if lists.get(name, texts) != texts:
+                source.refuse(("lists", name), "is defined differently in another file")
             if document.IDENTIFIER.fullmatch(name):
-                lists[name] = [text for text in items if isinstance(text, str)] if isinstance(items, list) else []
+                lists[name] = texts
     return lists

@@ -1,0 +1,398 @@
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from dockwarden.errors import ConfigError
+from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
+from dockwarden.policy.load import MAX_BYTES, load, read
+from tests.unit.policy.builders import VOCABULARY, Known
+
+TESTDATA = Path(__file__).parent / "testdata"
+
+MINIMAL = """\
+version: 1
+policies:
+  - name: minimal
+    subject: image
+    trigger: {every: 1h}
+    when: image.in_use
+"""
+FULL = """\
+version: 1
+lists:
+  moving: [latest, edge]
+policies:
+  - name: everything
+    title: A title
+    description: >-
+      A description
+      of two lines.
+    remediation: Do something.
+    refs: [CIS-4.2]
+    tags: [a, b]
+    severity: critical
+    subject: tag
+    trigger: {events: [image.tag, image.pull], schedule: "0 6 * * *", every: 1h30m}
+    params: {age: 1d12h, most: 3, share: 0.5, word: off, flag: true, names: [a, b]}
+    gate: host.images > params.most
+    select: tag.name in lists.moving
+    when: |
+      // old enough
+      image.known_for > params.age && registry.digest != ''
+    message: >-
+      {{ tag.ref }}  is
+      {{ image.size / 2 }} bytes
+    mode: enforce
+    action: {untag: {owners: [swarm, nomad]}}
+    limits: {max_objects: 5, max_percent: 12.5%}
+    on_unknown: report
+"""
+
+
+def fine(_line: str) -> str:
+    return ""
+
+
+def load_text(folder: Path, text: str | bytes, **overrides: object) -> PolicySet:
+    file = folder / "policies.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load([file], VOCABULARY, check_cron=fine, **overrides)  # type: ignore[arg-type]
+
+
+def refusal(folder: Path, text: str | bytes, **overrides: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_text(folder, text, **overrides)
+    return [problem.removeprefix(f"{folder}/") for problem in caught.value.problems]
+
+
+def only(policies: PolicySet) -> Policy:
+    (policy,) = policies.policies
+    return policy
+
+
+# -- what a policy becomes --------------------------------------------------------------------------------------------
+
+
+def test_everything_that_can_be_written(tmp_path: Path) -> None:
+    policy = only(load_text(tmp_path, FULL))
+    assert (policy.name, policy.title, policy.description) == ("everything", "A title", "A description of two lines.")
+    assert (policy.remediation, policy.refs, policy.tags) == ("Do something.", ("CIS-4.2",), ("a", "b"))
+    assert (policy.subject, policy.severity, policy.mode) == (Kind.TAG, Severity.CRITICAL, Mode.ENFORCE)
+    assert policy.trigger == TriggerSpec(frozenset({"image.tag", "image.pull"}), "0 6 * * *", 5400.0)
+    assert (policy.action, policy.owners) == ("untag", frozenset({"swarm", "nomad"}))
+    assert (policy.limits, policy.on_unknown) == (Limits(5, 12.5), "report")
+    assert policy.gate is not None
+    assert policy.select is not None
+    assert policy.needs == {
+        "host.images", "tag.name", "image.known_for", "registry.digest", "tag.ref", "image.size"
+    }  # fmt: skip
+    assert policy.cost == 3
+    assert policy.place == f"{tmp_path}/policies.yaml:5"
+    texts = [part if isinstance(part, str) else part.source for part in policy.message]
+    assert texts == [" tag.ref ", " is ", " image.size / 2 ", " bytes"]
+    facts = Known({"image.known_for": timedelta(hours=37), "registry.digest": "a", "image.size": 10})
+    assert policy.when.evaluate(facts).value is True
+
+
+def test_what_need_not_be_written(tmp_path: Path) -> None:
+    policy = only(load_text(tmp_path, MINIMAL))
+    assert (policy.gate, policy.select, policy.message) == (None, None, ("minimal",))
+    assert (policy.mode, policy.severity, policy.on_unknown) == (Mode.AUDIT, Severity.MEDIUM, "retry")
+    assert (policy.limits, policy.action, policy.owners, policy.cost) == (Limits(20, 25.0), "", frozenset(), 0)
+
+
+@pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}", "{remove: {owners: []}}"])
+def test_forms_of_an_action(tmp_path: Path, action: str) -> None:
+    policy = only(load_text(tmp_path, MINIMAL + f"    action: {action}\n"))
+    assert (policy.action, policy.owners) == ("remove", frozenset())
+
+
+@pytest.mark.parametrize(
+    ("written", "source"),
+    [
+        ("24h", "params.p == duration('24h')"),
+        ("1d1h1m1s", "params.p == duration('90061s')"),
+        ("'0s'", "params.p == duration('0s')"),
+        ("85.0", "params.p == 85.0"),
+        ("1e3", "params.p == 1000.0"),
+        ("85", "params.p == 85"),
+        ("-1", "params.p == -1"),
+        ("true", "params.p"),
+        ("yes", "params.p == 'yes'"),
+        ("'85'", "params.p == '85'"),
+        ("12:30:00", "params.p == '12:30:00'"),
+        ("0o17", "params.p == '0o17'"),
+        ("2027-03-31", "params.p == '2027-03-31'"),
+        ("h", "params.p == 'h'"),
+        ("[a, '1']", "params.p == ['a', '1']"),
+        ("[]", "params.p == []"),
+    ],
+)
+def test_types_of_params(tmp_path: Path, written: str, source: str) -> None:
+    text = MINIMAL.replace("image.in_use", f'"{source}"') + f"    params: {{p: {written}}}\n"
+    assert only(load_text(tmp_path, text)).when.evaluate(Known({})).value is True
+
+
+@pytest.mark.parametrize("text", ["version: 1\n", "version: 1\npolicies: []\n", "version: 1\nlists: {a: [b]}\n"])
+def test_a_file_without_policies_is_fine(tmp_path: Path, text: str) -> None:
+    assert load_text(tmp_path, text).policies == ()
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
+    assert only(load_text(tmp_path, ("\ufeff" + FULL).replace("\n", "\r\n"))).name == "everything"
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in TESTDATA.glob("bad-*.yaml")))
+def test_bad_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TESTDATA)
+    expected = re.findall(r"^# expect (.*)$", Path(name).read_text(), re.MULTILINE)
+    with pytest.raises(ConfigError) as caught:
+        load([name], VOCABULARY, check_cron=lambda _: "it never fires")
+    assert list(caught.value.problems) == [f"{name}:{line}" for line in expected]
+
+
+def test_all_files_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([TESTDATA], VOCABULARY, check_cron=fine)
+    named = {problem.partition(":")[0].rpartition("/")[2] for problem in caught.value.problems}
+    assert named == {file.name for file in TESTDATA.iterdir()} - {"bad-cron.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"version: 1\n\n# \xff\n", "3:1 file: not UTF-8"),
+        (b"version: 1\nlists: {a: [\x07]}\n", "2:13 file: the character U+0007 is not allowed"),
+        (b'version: 1\npolicies: [{when: "\\ud800"}]\n', "2:12 policies[0].name: is required"),
+        (b"[" * 200_000, "1:22 file: nested deeper than 20"),
+        (b"version: 1\nlists:\n" + b"".join(b" " * n + b"- \n" for n in range(1, 30)), "23:22 lists: nested deeper"),
+        (b"version: 1\n# " + b"a" * MAX_BYTES, "larger than 1 MiB"),
+    ],
+)
+def test_content_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str) -> None:
+    assert problem in refusal(tmp_path, content)[0]
+
+
+def test_a_lone_surrogate_in_an_expression(tmp_path: Path) -> None:
+    assert refusal(tmp_path, MINIMAL.replace("image.in_use", r'''"'\ud800' == ''"''')) == [
+        "policies.yaml:6:12 minimal.when: not valid text"
+    ]
+
+
+def test_a_name_from_a_stranger_is_printed_harmlessly(tmp_path: Path) -> None:
+    assert refusal(tmp_path, r"version: 1" + "\n" + r'"\x1b[31m": 1') == [r"policies.yaml:2:1 \x1b[31m: unknown key"]
+
+
+@given(
+    blanks=st.lists(st.sampled_from([" ", "  ", "\n", "\n\n", "\n  "]), min_size=3, max_size=3),
+    literal=st.text(alphabet="ab'\"\\\t é#:", max_size=8),
+    style=st.sampled_from(["|", ">", "'", '"']),
+)
+@example(blanks=[" ", "\n\n", " "], literal="a\"b'c\\", style='"')
+def test_a_column_of_an_expression_is_found_in_the_file(blanks: list[str], literal: str, style: str) -> None:
+    source = f"image.ref =={blanks[0]}{_cel(literal)} &&{blanks[1]}image.nonsense{blanks[2]}!= ''"
+    policy = {"name": "a", "subject": "image", "trigger": {"every": "1h"}, "when": source}
+    text = yaml.dump({"version": 1, "policies": [policy]}, default_style=style, allow_unicode=True, width=60)
+    text = text.replace('!!int "1"', "1").replace("!!int '1'", "1").replace("!!int |-\n  1", "1")
+    text = text.replace("!!int >-\n  1", "1")
+    found = read("f", text.encode())
+    assume(not found.problems)
+    assert found.data["policies"][0]["when"] == source
+    offset = source.index("image.nonsense")
+    found.refuse(("policies", 0, "when"), "here", offset)
+    (problem,) = found.problems
+    line, column = map(int, re.findall(r"\d+", problem)[:2])
+    assert text.split("\n")[line - 1][column - 1 :].startswith("image.nonsense")
+
+
+def _cel(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t") + '"'
+
+
+PLAIN = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=5)
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PLAIN, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(TREES, st.booleans())
+def test_what_the_library_writes_is_read_as_it_was(tree: object, flow: bool) -> None:  # noqa: FBT001
+    text = yaml.dump(tree, default_flow_style=flow, allow_unicode=True, Dumper=_Dumper)
+    found = read("f", text.encode())
+    assert found.problems == []
+    assert found.data == tree
+
+
+class _Dumper(yaml.SafeDumper):
+    """Never writes anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+@given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`,?\n \t\\1.~", max_size=60))
+def test_any_text_is_read_or_refused_with_its_place(text: str) -> None:
+    found = read("f", text.encode())
+    assert all(re.match(r"f:[1-9]\d*:[1-9]\d* \S", problem) for problem in found.problems)
+
+
+# -- files and folders ------------------------------------------------------------------------------------------------
+
+
+def policy_file(path: Path, name: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(MINIMAL.replace("minimal", name))
+    return path
+
+
+def names(*paths: Path) -> list[str]:
+    return [policy.name for policy in load(paths, VOCABULARY, check_cron=fine).policies]
+
+
+def test_folders_are_read_in_order_without_what_is_hidden(tmp_path: Path) -> None:
+    policy_file(tmp_path / "b.yaml", "b")
+    policy_file(tmp_path / "a.yml", "a")
+    policy_file(tmp_path / "sub" / "c.yaml", "c")
+    for hidden in (".d.yaml", ".git/e.yaml", "f.yaml~", "g.txt"):
+        policy_file(tmp_path / hidden, "hidden")
+    assert names(tmp_path) == ["a", "b", "c"]
+
+
+def test_files_of_a_mounted_config_map_are_read_once(tmp_path: Path) -> None:
+    policy_file(tmp_path / "..2026" / "a.yaml", "a")
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    assert names(tmp_path, tmp_path / "a.yaml") == ["a"]
+
+
+def test_a_file_named_by_itself_may_have_any_name(tmp_path: Path) -> None:
+    assert names(policy_file(tmp_path / ".policy", "a")) == ["a"]
+
+
+def test_paths_that_match_no_file_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        load([tmp_path / name for name in ("absent.yaml", "empty", "pipe")], VOCABULARY, check_cron=fine)
+    assert caught.value.problems == (
+        f"{tmp_path}/absent.yaml: No such file or directory",
+        f"{tmp_path}/empty: no *.yaml or *.yml file in it",
+        f"{tmp_path}/pipe: not a regular file",
+    )
+
+
+def test_lists_are_shared_between_files(tmp_path: Path) -> None:
+    (tmp_path / "lists.yaml").write_text("version: 1\nlists: {moving: [latest]}\n")
+    (tmp_path / "same.yaml").write_text("version: 1\nlists: {moving: [latest]}\n")
+    (tmp_path / "policy.yaml").write_text(MINIMAL.replace("image.in_use", "image.ref in lists.moving"))
+    assert names(tmp_path) == ["minimal"]
+    (tmp_path / "same.yaml").write_text("version: 1\nlists: {moving: [edge]}\n")
+    with pytest.raises(ConfigError, match=r"same.yaml:2:9 lists.moving: is defined differently in another file"):
+        names(tmp_path)
+
+
+def test_names_are_unique_across_files(tmp_path: Path) -> None:
+    policy_file(tmp_path / "a.yaml", "twin")
+    policy_file(tmp_path / "b.yaml", "twin")
+    with pytest.raises(ConfigError) as caught:
+        names(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem == f"{tmp_path}/b.yaml:3:5 twin.name: is the name of another policy, in {tmp_path}/a.yaml:3"
+
+
+def test_the_hash_tells_contents_and_names_apart(tmp_path: Path) -> None:
+    def digest(file: Path) -> str:
+        return load([file], VOCABULARY, check_cron=fine).sha256
+
+    first = digest(policy_file(tmp_path / "a.yaml", "a"))
+    assert first == digest(policy_file(tmp_path / "elsewhere" / "a.yaml", "a"))
+    assert (
+        len({first, digest(policy_file(tmp_path / "b.yaml", "a")), digest(policy_file(tmp_path / "a.yaml", "b"))}) == 3
+    )
+
+
+# -- what a host says otherwise ---------------------------------------------------------------------------------------
+
+PARAMS = MINIMAL.replace(
+    "image.in_use", "image.size > params.most && image.known_for > params.age && 1.0 < params.share"
+).replace("trigger: {every: 1h}", "trigger: {every: 1h}\n    params: {most: 5, age: 24h, share: 0.5, names: [a]}")
+
+
+def test_params_of_this_host(tmp_path: Path) -> None:
+    facts = Known({"image.size": 5, "image.known_for": timedelta(hours=2)})
+    own = {"minimal": {"most": 4, "age": "1h", "share": 2, "names": ["b"]}}
+    assert only(load_text(tmp_path, PARAMS)).when.evaluate(facts).value is False
+    assert only(load_text(tmp_path, PARAMS, params=own)).when.evaluate(facts).value is True
+
+
+def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) -> None:
+    own = {"minimal": {"most": "4", "age": 5, "share": True, "mots": 1, "names": [1]}, "minimul": {"most": 1}}
+    assert refusal(tmp_path, PARAMS, params=own) == [
+        "settings params.minimul: no such policy, did you mean minimal?",
+        "settings params.minimal.most: is string, must be int as in the policy",
+        "settings params.minimal.age: is int, must be duration as in the policy",
+        "settings params.minimal.share: is bool, must be double as in the policy",
+        "settings params.minimal.mots: no such param, did you mean most?",
+        "settings params.minimal.names: must be a duration, number, text, true, false or a list of texts",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "cap", "mode"),
+    [
+        ("enforce", None, Mode.ENFORCE, Mode.ENFORCE),
+        ("enforce", None, Mode.AUDIT, Mode.AUDIT),
+        ("audit", Mode.ENFORCE, Mode.ENFORCE, Mode.ENFORCE),
+        ("audit", Mode.ENFORCE, Mode.AUDIT, Mode.AUDIT),
+        ("enforce", Mode.OFF, Mode.ENFORCE, Mode.OFF),
+        ("off", None, Mode.AUDIT, Mode.OFF),
+        ("enforce", None, Mode.OFF, Mode.OFF),
+    ],
+)
+def test_modes_of_this_host(tmp_path: Path, written: str, own: Mode | None, cap: Mode, mode: Mode) -> None:
+    modes = {"minimal": own} if own else {}
+    assert only(load_text(tmp_path, MINIMAL + f"    mode: {written}\n", modes=modes, cap=cap)).mode is mode
+
+
+def test_triggers_of_this_host_replace_the_policys(tmp_path: Path) -> None:
+    own = {"minimal": {"schedule": "0 6 * * *", "events": ["image.new"]}}
+    policy = only(load_text(tmp_path, MINIMAL, triggers=own))
+    assert policy.trigger == TriggerSpec(frozenset({"image.new"}), "0 6 * * *", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "problems"),
+    [
+        ({}, ["settings triggers.minimal: needs events, schedule or every"]),
+        ({"evry": "1h", "every": "1s"}, ["settings triggers.minimal.every: must be at least 5s",
+                                         "settings triggers.minimal.evry: unknown key, did you mean every?"]),
+        ({"events": ["image.pul"]},
+         ["settings triggers.minimal.events: image.pul does not concern image policies, did you mean image.pull?"]),
+        ({"schedule": "no"}, ["settings triggers.minimal.schedule: 'no' is refused"]),
+    ],
+)  # fmt: skip
+def test_triggers_of_this_host_are_checked(tmp_path: Path, own: dict[str, object], problems: list[str]) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(MINIMAL)
+    with pytest.raises(ConfigError) as caught:
+        load([file], VOCABULARY, check_cron=lambda line: f"{line!r} is refused", triggers={"minimal": own})
+    assert list(caught.value.problems) == problems
+
+
+def test_overrides_of_unknown_policies_are_refused(tmp_path: Path) -> None:
+    unknown = {"modes": {"minimul": Mode.OFF}, "triggers": {"zzz": {"every": "1h"}}}
+    assert refusal(tmp_path, MINIMAL, **unknown) == [
+        "settings modes.minimul: no such policy, did you mean minimal?",
+        "settings triggers.zzz: no such policy",
+    ]
