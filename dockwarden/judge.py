@@ -51,6 +51,7 @@ class _Task:
     disk: Disk | None = None
     disk_asked: bool = False
     bases_asked: bool = False
+    bases_gathered: bool = False
     first: dict[int, tuple[Sequence[Policy], set[str]]] = field(default_factory=dict)
 
 
@@ -87,8 +88,9 @@ class Judge:
             yield False
         while task.waiting:
             again, task.waiting = task.waiting, []
-            if task.bases_asked:
+            if task.bases_asked and not task.bases_gathered:
                 yield from self._all_details()
+                task.bases_gathered = True
             while not all(future.done() for future in task.pending.values()):
                 yield True
             task.looks.update((tag, future.result()) for tag, future in task.pending.items())
@@ -167,7 +169,7 @@ class Judge:
         cost = facts.VOCABULARY[ref.kind][missing].cost
         if cost >= REGISTRY:
             self._look_up(task, ref)
-        elif missing in _BASE_FACTS and not task.bases_asked:
+        elif missing in _BASE_FACTS and not task.bases_gathered:
             task.bases_asked = True
             raise _LaterError
         elif missing.startswith("host."):
