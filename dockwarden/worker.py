@@ -141,6 +141,8 @@ class Worker:
         self._metrics.set_objects(self._inventory.counts())
         if self._started:
             self._changed(changes)
+            if batch.resync:
+                self._ask_again()
             now_ns = time.time_ns()
             for _, at_ns in batch.dirty:
                 self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
@@ -274,6 +276,16 @@ class Worker:
         if work or sweep.resolved:
             depth = REGISTRY if acting else INSPECT
             self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
+
+    def _ask_again(self) -> None:
+        """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
+        work = [
+            (ref, (policy,))
+            for name, ref in self._judge.findings.unknown()
+            if (policy := self._policies.get(name)) is not None and policy.on_unknown == "retry"
+        ]
+        if work:
+            self._begin(work, Sweep(), Cause.EVENT, INSPECT, acting=frozenset())
 
     def _advance_first(self, run: _Run) -> None:
         """What an event asks for comes before everything that waits, unless it must wait for a registry itself."""
