@@ -1,0 +1,487 @@
+"""An engine and a registry in memory, behind the same ports as the real ones.
+
+Input: what a test, in the role of other people, does to them. Output: answers with the semantics that were measured on
+real engines; ``tests/integration/test_engine_contract.py`` holds both to the same expectations. Out of bounds: JSON,
+sockets, and waiting: time passes when a test says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from dockwarden import reference as references
+from dockwarden.errors import ConflictError, EngineUnavailableError, NotFoundError
+from dockwarden.model import Container, EngineInfo, Event, Image, ImageDetails, ImageStore, Network, Volume
+from dockwarden.ports import Look
+from tests.builders import NOW, an_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_T = TypeVar("_T")
+
+REMEMBERED_EVENTS = 256
+SECOND_NS = 1_000_000_000
+_DANGLING = "moby-dangling@"
+_NO_DETAILS = ImageDetails("linux", "amd64", "", healthcheck=False, layers=(), env_names=(), ports=())
+
+
+class Clockwork:
+    """The time, as a test wants it; it can stand in for the module ``time``."""
+
+    def __init__(self, now_ns: int = int(NOW) * SECOND_NS) -> None:
+        self.now_ns = now_ns
+        self.uptime_ns = 0
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += round(seconds * SECOND_NS)
+        self.uptime_ns += round(seconds * SECOND_NS)
+
+    def set_back(self, seconds: float) -> None:
+        """Somebody sets the wall clock back."""
+        self.now_ns -= round(seconds * SECOND_NS)
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def time(self) -> float:
+        return self.now_ns / SECOND_NS
+
+    def monotonic(self) -> float:
+        return self.uptime_ns / SECOND_NS
+
+
+@dataclass
+class FakeEngine:
+    """A Docker Engine with the given kind of image store.
+
+    Every call of the port is noted in ``calls``, every request to remove a name in ``removals``. What other people do
+    has methods of its own (``load``, ``pull``, ``run``, ``vanish`` …), which emit the events that the real engine emits
+    and no others.
+
+    Attributes:
+        clock: the engine's time.
+        away: why the engine does not answer, "" while it does.
+        errors: by operation or (operation, argument), what its calls raise.
+        agenda: what happens while somebody reads events: each entry so many seconds after the one before.
+        emitted: events that nobody has taken yet.
+    """
+
+    store: ImageStore = ImageStore.GRAPH
+    info: EngineInfo = field(default_factory=an_engine)
+    clock: Clockwork = field(default_factory=Clockwork)
+    away: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    errors: dict[object, Exception] = field(default_factory=dict)
+    agenda: deque[tuple[float, Callable[[], object]]] = field(default_factory=deque)
+    emitted: deque[Event] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.info = replace(self.info, image_store=self.store)
+        self._images: dict[str, Image] = {}
+        self._names: dict[str, str] = {}  # tags, markers and digests, in full, and the image of each
+        self._parents: dict[str, str] = {}
+        self._containers: dict[str, Container] = {}
+        self._volumes: dict[str, Volume] = {}
+        self._networks: dict[str, Network] = {}
+        self._before: dict[str, deque[Callable[[], object]]] = defaultdict(deque)
+        self._past: deque[Event] = deque(maxlen=REMEMBERED_EVENTS)
+        self._streaming: deque[Event] | None = None
+
+    # -- what a test can arrange ----------------------------------------------------------------------------
+
+    def just_before(self, operation: str, *actions: Callable[[], object]) -> None:
+        """Do something immediately before the next calls of an operation, one action a call."""
+        self._before[operation].extend(actions)
+
+    def go_away(self) -> None:
+        """Answer nothing from now on, and end the stream of events."""
+        self.away = "nothing listens"
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self.away = ""
+
+    def restart(self) -> None:
+        """Forget the past, as an engine does that is started again."""
+        self._past.clear()
+
+    def take_events(self) -> list[Event]:
+        """What was emitted since the last call."""
+        taken = list(self.emitted)
+        self.emitted.clear()
+        return taken
+
+    def emit(self, type_: str, action: str, identifier: str, name: str = "") -> Event:
+        """Say that something happened, whether it did or not."""
+        event = Event(type_, action, identifier, name or identifier, self.clock.time_ns())
+        self._past.append(event)
+        self.emitted.append(event)
+        if self._streaming is not None:
+            self._streaming.append(event)
+        return event
+
+    def _called(self, operation: str, argument: str = "") -> None:
+        if self._before[operation]:
+            self._before[operation].popleft()()
+        self.calls.append((operation, argument))
+        if self.away:
+            raise EngineUnavailableError(f"{operation}: {self.away}")
+        for key in ((operation, argument), operation):
+            if key in self.errors:
+                raise self.errors[key]
+
+    # -- ports.Engine: itself -------------------------------------------------------------------------------
+
+    def connect(self) -> EngineInfo:
+        self._called("connect")
+        return self.info
+
+    def probe(self) -> None:
+        self._called("probe")
+
+    def events(self, since_ns: int, until_ns: int) -> Iterator[Event]:
+        self._called("events", f"{since_ns} {until_ns}")
+        return self._stream([event for event in self._past if since_ns <= event.at_ns <= until_ns], until_ns)
+
+    def _stream(self, replay: list[Event], until_ns: int) -> Iterator[Event]:
+        yield from replay
+        assert self.agenda, "the window is open and nothing is to happen any more: let the agenda end with a stop"
+        self._streaming = deque()
+        while self.agenda and self.clock.now_ns + round(self.agenda[0][0] * SECOND_NS) <= until_ns:
+            seconds, action = self.agenda.popleft()
+            self.clock.pass_(seconds)
+            action()
+            while self._streaming:
+                yield self._streaming.popleft()
+            if self.away:
+                raise EngineUnavailableError(f"events: {self.away}")
+        self._streaming = None
+        left_ns = max(0, until_ns - self.clock.now_ns)
+        if self.agenda:
+            seconds, action = self.agenda.popleft()
+            self.agenda.appendleft((seconds - left_ns / SECOND_NS, action))
+        self.clock.pass_(left_ns / SECOND_NS)
+
+    def replayed(self, since_ns: int, until_ns: int) -> int:
+        self._called("replayed", f"{since_ns} {until_ns}")
+        return sum(since_ns <= event.at_ns <= until_ns for event in self._past)
+
+    # -- ports.Engine: objects ------------------------------------------------------------------------------
+
+    def images(self, repository: str = "") -> list[Image]:
+        self._called("images", repository)
+        wanted = references.parse(repository).repository if repository else ""
+        shown = [replace(self._shown(image), details=None) for image in self._images]
+        return [i for i in shown if not wanted or any(_repository(n) == wanted for n in (*i.tags, *i.digests))]
+
+    def image(self, reference: str) -> Image:
+        self._called("image", reference)
+        return self._shown(self._resolve(reference))
+
+    def container_ids(self) -> Sequence[str]:
+        self._called("container_ids")
+        return list(self._containers)
+
+    def container(self, identifier: str) -> Container:
+        self._called("container", identifier)
+        return self._container(identifier)
+
+    def users_of(self, image_id: str) -> Sequence[str]:
+        self._called("users_of", image_id)
+        return self._users(image_id)
+
+    def volumes(self) -> list[Volume]:
+        self._called("volumes")
+        return list(self._volumes.values())
+
+    def volume(self, name: str) -> Volume:
+        self._called("volume", name)
+        return _one(self._volumes, name)
+
+    def networks(self) -> list[Network]:
+        self._called("networks")
+        return list(self._networks.values())
+
+    def network(self, identifier: str) -> Network:
+        self._called("network", identifier)
+        return _one(self._networks, identifier)
+
+    def tag(self, image_id: str, reference: str) -> None:
+        self._called("tag", reference)
+        self.name(image_id, reference)
+
+    def untag(self, reference: str) -> None:
+        if references.is_image_id(reference):
+            raise ValueError(f"{reference!r} is an image ID, not a name")
+        references.parse(reference)
+        if "@" not in reference and ":" not in reference.rpartition("/")[2]:
+            raise ValueError(f"{reference!r} has neither tag nor digest")
+        self.removals.append(reference)
+        self._called("untag", reference)
+        self.unname(reference)
+
+    def _shown(self, image_id: str) -> Image:
+        image = self._images[image_id]
+        names = self._names_of(image_id)
+        tags = [name for name in names if "@" not in name]
+        digests = {name for name in names if "@" in name}
+        markers = tuple(name for name in tags if _repository(name) == references.MARKER_REPOSITORY)
+        tags = [name for name in tags if name not in markers]
+        if self.store is ImageStore.CONTAINERD:
+            digests |= {f"{_repository(name)}@{image_id}" for name in tags}
+        return replace(
+            image,
+            tags=tuple(tags),
+            digests=tuple(sorted(digests)),
+            markers=markers,
+            details=image.details or _NO_DETAILS,
+        )
+
+    def _names_of(self, image_id: str) -> list[str]:
+        return sorted(name for name, owner in self._names.items() if owner == image_id)
+
+    def _resolve(self, name: str) -> str:
+        if references.is_image_id(name):
+            identifier = f"sha256:{name.removeprefix('sha256:')}"
+            found = identifier if identifier in self._images else ""
+        else:
+            found = self._names.get(references.full(name), "")
+            implied = self.store is ImageStore.CONTAINERD and "@" in name and not found
+            if implied and name.partition("@")[2] in self._images:  # there each name has a digest as well
+                image = name.partition("@")[2]
+                repositories = {_repository(each) for each in self._names_of(image)}
+                found = image if references.parse(name).repository in repositories else ""
+        if not found:
+            raise NotFoundError(f"No such image: {name}")
+        return found
+
+    def _users(self, image_id: str) -> list[str]:
+        return [container.id for container in self._containers.values() if container.image_id == image_id]
+
+    def _container(self, identifier: str) -> Container:
+        for container in self._containers.values():
+            if identifier in (container.id, container.name):
+                return container
+        raise NotFoundError(f"No such container: {identifier}")
+
+    # -- what other people do: images -----------------------------------------------------------------------
+
+    def put(self, *images: Image, parent: str = "") -> None:
+        """Images that have always been there."""
+        for image in images:
+            self._images[image.id] = image
+            if parent:
+                self._parents[image.id] = parent
+            for name in (*image.tags, *image.digests, *image.markers):
+                self._name(image.id, name)
+
+    def load(self, image: Image) -> None:
+        """``docker load``: one event for the image, none for its names."""
+        self.put(image)
+        self.emit("image", "load", image.id)
+
+    def pull(self, image: Image, name: str) -> None:
+        """``docker pull``: an event with the name alone; whoever had the name loses it without a word."""
+        self.put(replace(image, tags=(), digests=()))
+        full = references.full(name)
+        self._name(image.id, full)
+        if self.store is ImageStore.GRAPH and "@" not in full:
+            self._name(image.id, f"{_repository(full)}@sha256:{image.id[:6:-1]}")
+        self.emit("image", "pull", name, name.partition(":")[0])
+
+    def build(self, image: Image, name: str) -> None:
+        """A BuildKit build, of which old engines say nothing; a containerd store drops what it replaces."""
+        loser = self._names.get(references.full(name), "")
+        self.put(replace(image, tags=()))
+        self._name(image.id, references.full(name))
+        if self.store is ImageStore.CONTAINERD:
+            self.emit("image", "create", image.id)
+            self.emit("image", "tag", image.id, references.full(name))
+            if loser and loser != image.id and not self._names_of(loser):
+                del self._images[loser]
+
+    def name(self, image: str, name: str) -> None:
+        """``docker tag``."""
+        image_id = self._resolve(image)
+        self._name(image_id, references.full(name))
+        self.emit("image", "tag", image_id, references.full(name))
+
+    def unname(self, name: str) -> None:
+        """``docker rmi``, not forced, by name."""
+        if name.startswith(_DANGLING):
+            self._remove_nameless(name.removeprefix(_DANGLING))
+            return
+        image_id, full = self._resolve(name), references.full(name)
+        names = self._names_of(image_id)
+        if self.store is ImageStore.GRAPH:
+            self._untag_on_graph(image_id, full, names)
+        else:
+            self._untag_on_containerd(image_id, full, names)
+
+    def vanish(self, image_id: str) -> None:
+        """The image goes and no event says so."""
+        for name in self._names_of(image_id):
+            del self._names[name]
+        del self._images[image_id]
+
+    def change(self, image_id: str, **fields: object) -> None:
+        """Something else about the image changes."""
+        self._images[image_id] = replace(self._images[image_id], **fields)  # type: ignore[arg-type]
+
+    def _name(self, image_id: str, name: str) -> None:
+        self._names[name] = image_id
+
+    def _untag_on_graph(self, image_id: str, full: str, names: list[str]) -> None:
+        same = [name for name in names if "@" in name and _repository(name) == _repository(full)]
+        lone = all(_repository(name) == _repository(full) for name in names)
+        lone = lone and sum("@" not in name for name in names) <= 1
+        if lone and self._users(image_id):
+            raise ConflictError(f"conflict: unable to remove repository reference {full!r} (must force)")
+        self._drop(image_id, full, image_id)
+        others = [name for name in names if "@" not in name and name != full]
+        if "@" not in full and not any(_repository(name) == _repository(full) for name in others):
+            for name in same:
+                self._drop(image_id, name, image_id)
+        self._delete_if_nameless(image_id)
+
+    def _untag_on_containerd(self, image_id: str, full: str, names: list[str]) -> None:
+        tags = [name for name in names if "@" not in name and _repository(name) == _repository(full)]
+        digests = [name for name in names if "@" in name and _repository(name) == _repository(full)]
+        same = {full, *digests} if tags in ([], [full]) else {full}
+        if "@" in full and len(tags) == 1:
+            same |= set(tags)
+        if same >= set(names) and self._users(image_id):
+            raise ConflictError(f"conflict: unable to delete {full} (must be forced)")
+        for name in same & set(names):
+            self._drop(image_id, name, references.familiar(name))
+        self._delete_if_nameless(image_id)
+
+    def _delete_if_nameless(self, image_id: str) -> None:
+        """Without names it goes, unless others were built from it; on the graph store it goes with the last of them."""
+        if not self._names_of(image_id) and image_id not in self._parents.values():
+            self._delete(image_id)
+
+    def _remove_nameless(self, image_id: str) -> None:
+        if self.store is ImageStore.GRAPH or image_id not in self._images or self._names_of(image_id):
+            raise NotFoundError(f"No such image: {_DANGLING}{image_id}")
+        if self._users(image_id):
+            raise ConflictError(f"conflict: unable to delete {image_id} (must be forced)")
+        self._delete(image_id)
+
+    def _drop(self, image_id: str, name: str, shown: str) -> None:
+        del self._names[name]
+        self.emit("image", "untag", image_id, shown)
+
+    def _delete(self, image_id: str) -> None:
+        del self._images[image_id]
+        self.emit("image", "delete", image_id)
+        parent = self._parents.pop(image_id, "")
+        if parent in self._images and self.store is ImageStore.GRAPH:
+            self._delete_if_nameless(parent)
+
+    # -- what other people do: containers, volumes, networks ------------------------------------------------
+
+    def run(self, container: Container) -> None:
+        """``docker run``, or ``docker create`` of one that is not running; its image is the one that is named."""
+        image_id = self._names.get(references.full(container.image_ref), container.image_id)
+        self._containers[container.id] = replace(container, image_id=image_id)
+        for action in ("create", "start") if container.running else ("create",):
+            self.emit("container", action, container.id, container.name)
+
+    def alter(self, name: str, action: str, **fields: object) -> None:
+        """Something happens to a container: what it is called, and what is different afterwards."""
+        container = self._container(name)
+        self._containers[container.id] = replace(container, **fields)  # type: ignore[arg-type]
+        self.emit("container", action, container.id, name)
+
+    def die(self, name: str, exit_code: int = 0) -> None:
+        """The container's process ends."""
+        self.alter(name, "die", running=False, state="exited", exit_code=exit_code)
+
+    def remove(self, name: str) -> None:
+        """``docker rm``."""
+        container = self._container(name)
+        del self._containers[container.id]
+        self.emit("container", "destroy", container.id, name)
+
+    def add_volume(self, volume: Volume) -> None:
+        """``docker volume create``."""
+        self._volumes[volume.name] = volume
+        self.emit("volume", "create", volume.name)
+
+    def remove_volume(self, name: str) -> None:
+        """``docker volume rm``."""
+        del self._volumes[name]
+        self.emit("volume", "destroy", name)
+
+    def add_network(self, network: Network) -> None:
+        """``docker network create``."""
+        self._networks[network.id] = network
+        self.emit("network", "create", network.id, network.name)
+
+    def remove_network(self, network: Network) -> None:
+        """``docker network rm``."""
+        del self._networks[network.id]
+        self.emit("network", "destroy", network.id, network.name)
+
+    def attach(self, network: Network, name: str) -> None:
+        """``docker network connect``: an event of the network that names the container."""
+        container = self._container(name)
+        networks = (*container.networks, network.name)
+        self._containers[container.id] = replace(container, networks=networks)
+        self.emit("network", "connect", network.id, container.id)
+
+
+def _repository(name: str) -> str:
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+
+
+def _one(table: dict[str, _T], key: str) -> _T:
+    if key not in table:
+        raise NotFoundError(f"no such object: {key}")
+    return table[key]
+
+
+@dataclass
+class FakeRegistry:
+    """Image registries that know what a test tells them.
+
+    Attributes:
+        digests: what tags have now; any other tag is answered with ``reason``.
+        slow: answers wait for ``answer_all``.
+        asked: every question, in order.
+    """
+
+    digests: dict[str, str] = field(default_factory=dict)
+    reason: str = "not found"
+    slow: bool = False
+    asked: list[str] = field(default_factory=list)
+    known: dict[str, Look] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._waiting: list[tuple[str, Future[Look]]] = []
+
+    def look_up(self, reference: str) -> Future[Look]:
+        self.asked.append(reference)
+        future: Future[Look] = Future()
+        self._waiting.append((reference, future))
+        if not self.slow:
+            self.answer_all()
+        return future
+
+    def remembered(self, reference: str) -> Look | None:
+        return self.known.get(reference)
+
+    def answer_all(self) -> None:
+        """Answer every question that waits."""
+        waiting, self._waiting = self._waiting, []
+        for reference, future in waiting:
+            digest = self.digests.get(reference, "")
+            self.known[reference] = Look(digest, "" if digest else self.reason)
+            future.set_result(self.known[reference])
