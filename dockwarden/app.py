@@ -35,6 +35,7 @@ from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule, refuse_cron
+from dockwarden.upkeep import Upkeep
 from dockwarden.web import Server, Site
 from dockwarden.worker import Worker
 
@@ -111,16 +112,16 @@ class Daemon:
             minimum_stay_seconds=settings.minimum_stay,
             own_container=own_container(),
         )
+        upkeep = Upkeep(parts.engine, parts.inventory, parts.collector, parts.ledger, metrics, settings.resync)
         self._worker = Worker(
-            engine=parts.engine,
+            queue=parts.queue,
+            upkeep=upkeep,
             inventory=parts.inventory,
             collector=parts.collector,
             judge=parts.judge,
             enforcer=enforcer,
-            queue=parts.queue,
             ledger=parts.ledger,
             metrics=metrics,
-            resync_seconds=settings.resync,
         )
         self._reader = EventReader(parts.engine, parts.queue, metrics, settings.engine.event_window)
         self._schedule = Schedule(

@@ -10,14 +10,12 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
-from dockwarden.actions.execute import close_intent, sweep_markers
 from dockwarden.enforce import Enforcer
-from dockwarden.errors import DockwardenError, EngineError, LedgerError
+from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep, Work
@@ -25,8 +23,6 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import (
     Cause,
     Change,
-    EngineInfo,
-    Intent,
     Kind,
     Mode,
     Outcome,
@@ -37,15 +33,13 @@ from dockwarden.model import (
     Result,
     Status,
 )
-from dockwarden.ports import Engine
 from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch, Queue
+from dockwarden.upkeep import Upkeep
 
 _SLICE_SECONDS = 0.02
-_SAVE_SECONDS = 30.0
 _IDLE_SECONDS = 10.0
-_RESYNC_SHARE = 0.01  # a resync may cost this share of the time
 _MOST_ACTIONS_KEPT = 500
 _log = structlog.get_logger("dockwarden.worker")
 
@@ -72,32 +66,26 @@ class Worker:
     def __init__(  # noqa: PLR0913 - the one place that holds every stage
         self,
         *,
-        engine: Engine,
+        queue: Queue,
+        upkeep: Upkeep,
         inventory: Inventory,
         collector: Collector,
         judge: Judge,
         enforcer: Enforcer,
-        queue: Queue,
         ledger: Ledger,
         metrics: Metrics,
-        resync_seconds: float,
     ) -> None:
-        """``resync_seconds``: the least time between two full lists that nothing but time asks for."""
-        self._engine = engine
         self._inventory = inventory
         self._collector = collector
         self._judge = judge
         self._enforcer = enforcer
         self._queue = queue
+        self._upkeep = upkeep
         self._ledger = ledger
         self._metrics = metrics
-        self._resync_seconds = resync_seconds
         self._policies: dict[str, Policy] = {}
         self._runs: deque[_Run] = deque()
-        self._resync_at = float("inf")
-        self._saved_at = time.monotonic()
         self._started = False
-        self._failures = 0
         self.policies: Sequence[Policy] = ()
         self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
 
@@ -115,39 +103,27 @@ class Worker:
             if batch is not None:
                 self._handle(batch)
             waiting = self._advance()
-            self._look_after_time()
-        self._save()
+            if self._upkeep.is_due(time.monotonic()):
+                self._queue.submit_resync("interval")
+        self._upkeep.save()
         self._ledger.close()
 
     def _handle(self, batch: Batch) -> None:
         if batch.policies is not None:
             self._use(batch.policies)
-        if batch.lost:
-            self._inventory.memory.clock.hold()
-        try:
-            if batch.connected is not None:
-                self._connected(batch.connected)
-            if batch.resync:
-                changes = self._resync(batch.resync)
-            else:
-                changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
-        except EngineError as error:
-            # Nothing that was to be looked at may be forgotten: the next look is at everything.
-            _log.warning("inventory.failed", error=str(error))
-            self._failures += 1
-            self._resync_at = time.monotonic() + min(60.0, 0.5 * 2.0**self._failures)
+        changes = self._upkeep.look(batch)
+        if changes is None:
             return
-        self._failures = 0
-        self._metrics.set_objects(self._inventory.counts())
-        if self._started:
+        if not self._started:
+            if self._inventory.complete and self._policies:
+                self._start()
+        else:
             self._changed(changes)
             if batch.resync:
                 self._ask_again()
             now_ns = time.time_ns()
             for _, at_ns in batch.dirty:
                 self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
-        elif self._inventory.complete and self._policies:
-            self._start()
         for job in batch.jobs:
             self._fire(job)
 
@@ -167,67 +143,6 @@ class Worker:
                 return False
             self._runs.rotate(-1)
         return bool(self._runs)
-
-    def _look_after_time(self) -> None:
-        now = time.monotonic()
-        if now - self._saved_at > _SAVE_SECONDS:
-            self._save()
-        if now > self._resync_at and self._metrics.health.engine_up:
-            self._resync_at = float("inf")
-            self._queue.submit_resync("retry" if self._failures else "interval")
-
-    # -- keeping the inventory ------------------------------------------------------------------------------
-
-    def _connected(self, info: EngineInfo) -> None:
-        inventory = self._inventory
-        if inventory.info is None:
-            clock, memory = self._ledger.recall(info.identity)
-            with suppress(LedgerError):
-                self._ledger.claim(info.identity)
-            inventory.memory.clock.resume(clock)
-            inventory.memory.recall(memory)
-        elif inventory.info.identity != info.identity:
-            raise DockwardenError(f"the engine is another one now: {info.identity}")
-        inventory.memory.clock.resume()
-        inventory.info = info
-
-    def _resync(self, reason: str) -> list[Change]:
-        began = time.monotonic()
-        changes = self._collector.reconcile()
-        cost = time.monotonic() - began
-        self._metrics.resyncs.labels(reason).inc()
-        self._metrics.health.inventory_complete = True
-        self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
-        _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
-        self._close_intents()
-        sweep_markers(self._engine, list(self._inventory.images.values()))
-        return changes
-
-    def _close_intents(self) -> None:
-        for intent in self._ledger.open_intents():
-            outcome = close_intent(intent, still_there=self._still_there(intent))
-            try:
-                self._ledger.conclude(intent.number, outcome)
-            except LedgerError:
-                return  # it stays open for the next time
-            log.record_outcome(outcome)
-
-    def _still_there(self, intent: Intent) -> bool:
-        if intent.ref.kind is Kind.TAG:
-            return self._inventory.tags.get(intent.ref.key) == intent.image_id
-        return intent.image_id in self._inventory.images
-
-    def _save(self) -> None:
-        self._saved_at = time.monotonic()
-        memory, inventory = self._inventory.memory, self._inventory
-        unsaved = list(memory.unsaved)
-        try:
-            self._ledger.save(
-                memory.clock.read(), [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
-            )
-        except LedgerError:
-            return  # what is unsaved stays so; the ledger has said why
-        memory.unsaved.difference_update(unsaved)
 
     # -- what is due ----------------------------------------------------------------------------------------
 
@@ -299,6 +214,11 @@ class Worker:
     def _fire(self, job: str) -> None:
         policy = self._policies.get(job)
         if policy is None or not self._started:
+            return
+        if not self._metrics.health.engine_up:  # what we remember of the engine is no basis for a judgement
+            run = self._new_run(iter(()), Sweep(), Cause.SCHEDULE, None, job)
+            run.errors.append(f"{job}: the engine is not available")
+            self._report(run, ())
             return
         if not self._judge.host_allows(policy, time.time()):
             self._metrics.job_last_run.labels(job).set(time.time())

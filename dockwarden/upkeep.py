@@ -1,0 +1,130 @@
+"""Keeping the inventory and our memory true: after events, new connections and crashes, and from time to time.
+
+Input: batches of the queue. Output: changes. Out of bounds: judging, acting on anything but our own traces.
+"""
+
+import time
+from contextlib import suppress
+
+import structlog
+
+from dockwarden.actions.execute import close_intent, sweep_markers
+from dockwarden.errors import DockwardenError, EngineError, LedgerError
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.live import Inventory
+from dockwarden.metrics import Metrics
+from dockwarden.model import Change, EngineInfo, Intent, Kind
+from dockwarden.ports import Engine
+from dockwarden.sinks import log
+from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.queue import Batch
+
+_SAVE_SECONDS = 30.0
+_RESYNC_SHARE = 0.01  # a resync may cost this share of the time
+_LONGEST_RETRY_SECONDS = 60.0
+_log = structlog.get_logger("dockwarden.inventory")
+
+
+class Upkeep:
+    """Looks where a batch says and keeps what must outlive the process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        inventory: Inventory,
+        collector: Collector,
+        ledger: Ledger,
+        metrics: Metrics,
+        resync_seconds: float,
+    ) -> None:
+        """``resync_seconds``: the least time between two full lists that nothing but time asks for."""
+        self._engine = engine
+        self._inventory = inventory
+        self._collector = collector
+        self._ledger = ledger
+        self._metrics = metrics
+        self._resync_seconds = resync_seconds
+        self._resync_at = float("inf")
+        self._saved_at = time.monotonic()
+        self._failures = 0
+
+    def look(self, batch: Batch) -> list[Change] | None:
+        """Look at what the batch names; None if the engine did not answer, and then at everything a little later.
+
+        Raises:
+            DockwardenError: another engine answers than before; only a new start can be right then.
+        """
+        if batch.lost:
+            self._inventory.memory.clock.hold()
+            self._resync_at = float("inf")
+        if batch.connected is not None:
+            self._connect(batch.connected)
+        try:
+            if batch.resync:
+                changes = self._resync("retry" if self._failures else batch.resync)
+            else:
+                changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
+        except EngineError as error:
+            self._failures += 1
+            _log.warning("inventory.failed", error=str(error), failures=self._failures)
+            self._resync_at = time.monotonic() + min(_LONGEST_RETRY_SECONDS, 0.5 * 2.0 ** min(self._failures, 10))
+            return None
+        self._failures = 0
+        self._metrics.set_objects(self._inventory.counts())
+        return changes
+
+    def is_due(self, now: float) -> bool:
+        """Save what is due; whether everything should be listed again, which is said once."""
+        if now - self._saved_at > _SAVE_SECONDS:
+            self.save()
+        if now < self._resync_at or not self._metrics.health.engine_up:
+            return False
+        self._resync_at = float("inf")
+        return True
+
+    def save(self) -> None:
+        """Write down the observation clock and what changed in our memory."""
+        self._saved_at = time.monotonic()
+        memory, inventory = self._inventory.memory, self._inventory
+        unsaved = list(memory.unsaved)
+        rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
+        with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
+            self._ledger.save(memory.clock.read(), rows)
+            memory.unsaved.difference_update(unsaved)
+
+    def _connect(self, info: EngineInfo) -> None:
+        inventory = self._inventory
+        if inventory.info is None:
+            clock, memory = self._ledger.recall(info.identity)
+            with suppress(LedgerError):
+                self._ledger.claim(info.identity)
+            inventory.memory.clock.resume(clock)
+            inventory.memory.recall(memory)
+        elif inventory.info.identity != info.identity:
+            raise DockwardenError(f"the engine is another one now: {info.identity}")
+        inventory.memory.clock.resume()
+        inventory.info = info
+
+    def _resync(self, reason: str) -> list[Change]:
+        began = time.monotonic()
+        changes = self._collector.reconcile()
+        cost = time.monotonic() - began
+        self._metrics.resyncs.labels(reason).inc()
+        self._metrics.health.inventory_complete = True
+        self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
+        _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
+        self._close_intents()
+        sweep_markers(self._engine, list(self._inventory.images.values()))
+        return changes
+
+    def _close_intents(self) -> None:
+        for intent in self._ledger.open_intents():
+            outcome = close_intent(intent, still_there=self._still_there(intent))
+            with suppress(LedgerError):  # it stays open for the next time
+                self._ledger.conclude(intent.number, outcome)
+                log.record_outcome(outcome)
+
+    def _still_there(self, intent: Intent) -> bool:
+        if intent.ref.kind is Kind.TAG:
+            return self._inventory.tags.get(intent.ref.key) == intent.image_id
+        return intent.image_id in self._inventory.images
