@@ -153,8 +153,9 @@ class Worker:
         self._runs.clear()
         resolved = self._judge.findings.keep_only(self._policies)
         self._metrics.set_policies(policies, time.time())
-        if self._started:
+        if resolved or self._started:
             self._report(self._new_run(iter(()), Sweep(resolved=resolved), Cause.REQUEST, frozenset()), ())
+        if self._started:
             self._start()
 
     def _start(self) -> None:

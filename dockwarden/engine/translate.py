@@ -225,8 +225,8 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         cgroup_parent=host.text("CgroupParent", ""),
         read_only=host.flag("ReadonlyRootfs"),
         user=config.text("User", ""),
-        cap_add=host.texts("CapAdd"),
-        cap_drop=host.texts("CapDrop"),
+        cap_add=_capabilities(host, "CapAdd"),
+        cap_drop=_capabilities(host, "CapDrop"),
         security_opt=host.texts("SecurityOpt"),
         devices=tuple(_device(each) for each in host.objects("Devices")),
         ulimits=tuple(_ulimit(each) for each in host.objects("Ulimits")),
@@ -247,6 +247,11 @@ def _cores(host: Fields) -> float:
         return nano / _NANO
     quota = host.integer("CpuQuota", 0)
     return max(0, quota) / (host.integer("CpuPeriod", 0) or _CPU_PERIOD_MICROSECONDS)
+
+
+def _capabilities(host: Fields, key: str) -> tuple[str, ...]:
+    """Engines keep them as typed or with the prefix, by version."""
+    return tuple(name.upper().removeprefix("CAP_") for name in host.texts(key))
 
 
 def _device(fields: Fields) -> str:

@@ -22,10 +22,11 @@ from dockwarden.model import TriggerSpec
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
 _CLOCK_STEP_SECONDS = 2.0
+_MOST_JITTER_SECONDS = 300
 _log = structlog.get_logger("dockwarden.schedule")
 
 
-def parse_cron(line: str, timezone: str | None = None, jitter_seconds: int | None = None) -> BaseTrigger:
+def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
     """A trigger that fires when crontab(5) would: 0 and 7 are Sunday, and two restricted day fields are ORed.
 
     Raises:
@@ -36,7 +37,7 @@ def parse_cron(line: str, timezone: str | None = None, jitter_seconds: int | Non
         raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}")
     minute, hour, day, month, weekday = fields
     days = _weekdays(weekday)
-    fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone, "jitter": jitter_seconds}
+    fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone}
     if day != "*" and days != "*":
         trigger: BaseTrigger = OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed)])
     else:
@@ -90,7 +91,7 @@ class Schedule:
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:
-        """``jitter``: the largest share of a job's interval by which a run may be early or late, 0 to 0.5."""
+        """``jitter``: the largest share of an interval by which a run may be early or late, 0 to 0.5."""
         self._submit = submit
         self._metrics = metrics
         self._timezone = timezone
@@ -135,10 +136,10 @@ class Schedule:
 
     def _trigger(self, spec: TriggerSpec) -> BaseTrigger:
         if spec.schedule:
-            trigger = parse_cron(spec.schedule, self._timezone)
-            jitter = int(self._jitter * _interval(trigger))
-            return parse_cron(spec.schedule, self._timezone, jitter) if jitter else trigger
-        return IntervalTrigger(seconds=spec.every_seconds, jitter=int(self._jitter * spec.every_seconds) or None)
+            # No jitter: a run that is early by it would be followed by another one on time.
+            return parse_cron(spec.schedule, self._timezone)
+        jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
+        return IntervalTrigger(seconds=spec.every_seconds, jitter=jitter or None)
 
     def _fire(self, name: str) -> None:
         self._submit(name)

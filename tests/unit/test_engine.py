@@ -85,7 +85,8 @@ CONTAINER = {
         "Memory": 64,
         "NanoCpus": 500_000_000,
         "PidsLimit": None,
-        "CapAdd": ["NET_ADMIN"],
+        "CapAdd": ["NET_ADMIN", "CAP_SYS_TIME", "all"],
+        "CapDrop": None,
         "Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "r"}],
         "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 2048}],
         "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 5},
@@ -223,6 +224,7 @@ def test_container() -> None:
     assert container.networks == ("back", "front", "n1")
     assert container.ports == ("0.0.0.0:8080->80/tcp", "[::]:8080->80/tcp", "81/udp")
     assert container.config.devices == ("/dev/a:/dev/b:r",)
+    assert (container.config.cap_add, container.config.cap_drop) == (("NET_ADMIN", "SYS_TIME", "ALL"), ())
     assert container.config.ulimits == ("nofile=1024:2048",)
     assert (container.config.restart_policy, container.config.restart_max) == ("on-failure", 5)
     assert (container.config.restart_count, container.config.apparmor) == (3, "docker-default")

@@ -26,7 +26,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _KEY_LINE = re.compile(r"\s*(?:- +)?([\w-]+) *:")
 _QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "description", "remediation")
