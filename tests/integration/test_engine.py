@@ -1,0 +1,442 @@
+"""The engine adapter on real engines of both kinds: values, event windows, failures.
+
+What removals rely on is in ``test_engine_contract``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from dockwarden.engine import DockerEngine
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.model import ImageStore
+from tests.lab import images, machine, trixie
+from tests.lab.engine import Kind, LabEngine
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dockwarden.model import Event
+    from tests.lab.registry import LabRegistry
+
+SECOND = 1_000_000_000
+HOSTILE = {
+    "": "",
+    "a\x00b": "nul\x00",
+    "ansi": "\x1b[2J\x1b]0;owned\x07",
+    "lines\r\n": "one\ntwo\r\nthree",
+    "bidi": "\u202egpj.exe",
+    "line separator": "a\u2028b\u2029c",
+    "emoji \U0001f600": "e\u0301\ufeff",
+    "markup": "<script>{{7*7}}${jndi:ldap://x}'\";--",
+    "long": "x" * 65_536,
+    "org.opencontainers.image.version": "\ufffd",
+}
+MANY = {f"label{n}": "y" * 20 for n in range(5_000)}
+
+
+@contextlib.contextmanager
+def connected(lab: LabEngine, timeout: float = 60.0) -> Iterator[DockerEngine]:
+    engine = DockerEngine(lab.host, timeout=timeout)
+    engine.connect()
+    with contextlib.closing(engine):
+        yield engine
+
+
+@pytest.fixture
+def ours(empty_engine: LabEngine) -> Iterator[DockerEngine]:
+    """Connected to an empty engine."""
+    with connected(empty_engine) as engine:
+        yield engine
+
+
+@pytest.fixture(params=get_args(Kind))
+def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
+    """An engine that the test may break."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    if request.param == "containerd":
+        trixie.ensure()
+    with LabEngine(request.param) as started:
+        yield started
+
+
+# -- values --------------------------------------------------------------------------------------------
+
+
+def test_who_the_engine_is(engine: LabEngine) -> None:
+    with connected(engine) as ours:
+        info, again = ours.connect(), ours.connect()
+    said = engine.client().info()
+    assert info == again
+    assert info.image_store.value == engine.kind
+    assert (info.name, info.data_root, info.version) == (said["Name"], said["DockerRootDir"], said["ServerVersion"])
+    assert (info.swarm, info.rootless, info.userns_remap, info.clock_offset_seconds) == (False, False, False, 0.0)
+    assert info.api_version == {"graph": "1.41", "containerd": "1.45"}[engine.kind]
+
+
+def test_engines_of_one_host_have_different_identities(
+    graph_engine: LabEngine, containerd_engine: LabEngine, own_engine: LabEngine
+) -> None:
+    identities = set()
+    for lab in (graph_engine, containerd_engine, own_engine):
+        with connected(lab) as ours:
+            identities.add(ours.connect().identity)
+    assert len(identities) == 3
+
+
+def test_image(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    spec = images.ImageSpec(
+        tags=("h.io:5000/team/app:1",),
+        labels={"a": "b"},
+        env=("PATH=/bin", "SECRET=x=y"),
+        user="1000:1000",
+        healthcheck={"Test": ["CMD", "/hello"]},
+        exposed_ports=("80/tcp", "53/udp"),
+    )
+    off = images.ImageSpec(tags=("off:1",), healthcheck={"Test": ["NONE"]})
+    empty_engine.load(spec, off)
+    image = ours.image("h.io:5000/team/app:1")
+    assert (image.tags, image.labels, image.created_at) == (spec.tags, {"a": "b"}, spec.created.timestamp())
+    details = image.details
+    assert details is not None
+    assert (details.os, details.architecture, details.user) == ("linux", images.ARCHITECTURE, "1000:1000")
+    assert (details.env_names, details.ports, details.healthcheck) == (("PATH", "SECRET"), ("53/udp", "80/tcp"), True)
+    assert details.layers == tuple(images.digest(layer) for layer in spec.layers)
+    others = ours.image("off:1").details
+    assert others is not None
+    assert not others.healthcheck
+
+
+def test_image_that_was_pulled(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:
+    digest = registry.push_index("engine/pulled", "1")
+    name = f"{registry.host}/engine/pulled"
+    empty_engine.docker("pull", "--quiet", f"{name}:1")
+    image = ours.image(f"{name}:1")
+    assert (image.tags, image.digests) == ((f"{name}:1",), (f"{name}@{digest}",))
+    assert (image.id == digest) == (empty_engine.kind == "containerd")
+
+
+def test_container(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    empty_engine.docker("network", "create", "--internal", "--label", "a=b", "front")
+    identifier = empty_engine.docker(
+        *("run", "--detach", "--name=web", "--network=front", "--memory=64m", "--memory-reservation=32m"),
+        *("--cpus=0.5", "--cpu-shares=512", "--pids-limit=50", "--read-only", "--user=app", "--cap-add=NET_ADMIN"),
+        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--device=/dev/null:/dev/zero2:r", "--label=a=b"),
+        *("--ulimit=nofile=1024:2048", "--restart=on-failure:5", "--log-driver=none", "--env=SECRET=x=y"),
+        *("--volume=named:/n:ro", "--volume=/anon", "--volume=/tmp:/host", "--tmpfs=/t", "--ipc=host", "--pid=host"),
+        *("--uts=host", "--health-cmd=true", "--health-interval=1h", "app:1"),
+    )
+    container = ours.container("web")
+    config = container.config
+    assert (container.id, container.image_ref, container.image_id) == (identifier, "app:1", ours.image("app:1").id)
+    assert (container.state, container.running, container.exit_code) == ("running", True, 0)
+    assert (container.labels["a"], container.network_mode) == ("b", "front")
+    assert container.networks == ("front", ours.network("front").id)
+    assert container.started_at is not None
+    assert container.created_at is not None
+    assert container.created_at <= container.started_at <= time.time()
+    assert container.finished_at is None
+    mounts = {mount.destination: mount for mount in container.mounts}
+    assert {place: mount.type for place, mount in mounts.items()} == {
+        "/n": "volume",
+        "/anon": "volume",
+        "/host": "bind",
+    }
+    assert [mounts[place].writable for place in ("/n", "/anon", "/host")] == [False, True, True]
+    assert (mounts["/n"].name, mounts["/host"].name, mounts["/host"].source) == ("named", "", "/tmp")
+    assert (config.memory_limit_bytes, config.memory_reservation_bytes) == (64 << 20, 32 << 20)
+    assert (config.cpu_limit, config.cpu_shares, config.pids_limit) == (0.5, 512, 50)
+    assert (config.read_only, config.user, config.privileged) == (True, "app", False)
+    assert (config.cap_add, config.cap_drop) == (("NET_ADMIN",), ("ALL",))
+    assert "no-new-privileges" in config.security_opt
+    assert config.devices == ("/dev/null:/dev/zero2:r",)
+    assert config.ulimits == ("nofile=1024:2048",)
+    assert (config.restart_policy, config.restart_max, config.log_driver) == ("on-failure", 5, "none")
+    assert (config.pid_mode, config.ipc_mode, config.uts_mode) == ("host", "host", "host")
+    assert (config.healthcheck, "SECRET" in config.env_names) == (True, True)
+    assert "x=y" not in repr(container)
+
+
+def test_container_without_any_limit(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    for limit in ("0", "-1"):
+        empty_engine.docker("create", f"--name=pids{limit}", f"--pids-limit={limit}", "--cpu-quota=-1", "app:1")
+        config = ours.container(f"pids{limit}").config
+        assert (config.memory_limit_bytes, config.cpu_limit, config.pids_limit) == (0, 0.0, 0)
+        assert (config.restart_policy, config.healthcheck, config.devices, config.ulimits) == ("no", False, (), ())
+    empty_engine.docker("create", "--name=quota", "--cpu-quota=50000", "--cpu-period=25000", "app:1")
+    assert ours.container("quota").config.cpu_limit == 2.0
+
+
+def test_container_that_ended(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    empty_engine.docker(
+        "create", "--name=job", "--publish=127.0.0.1:8080:80", "--expose=81", "app:1", "sh", "-c", "exit 3"
+    )
+    created = ours.container("job")
+    assert (created.state, created.running, created.started_at, created.finished_at) == ("created", False, None, None)
+    assert created.ports == ("127.0.0.1:8080->80/tcp", "81/tcp")
+    empty_engine.docker("network", "disconnect", "bridge", "job")
+    empty_engine.docker("network", "connect", "none", "job")
+    empty_engine.docker("start", "job")
+    until(lambda: not ours.container("job").running, "the end of the job")
+    ended = ours.container("job")
+    assert (ended.state, ended.exit_code) == ("exited", 3)
+    assert ended.finished_at is not None
+
+
+def test_image_reference_of_a_container_is_what_was_typed(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.busybox("app:1", "app:latest"))
+    image = ours.image("app:1").id
+    for name, typed in {"short": "app", "full": "docker.io/library/app:1", "id": image}.items():
+        empty_engine.docker("create", f"--name={name}", typed)
+        assert (ours.container(name).image_ref, ours.container(name).image_id) == (typed, image)
+
+
+def test_volumes(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.docker("volume", "create", "--label=a=b", "data")
+    anonymous = empty_engine.docker("volume", "create")
+    found = {volume.name: volume for volume in ours.volumes()}
+    assert found.keys() == {"data", anonymous}
+    assert (found["data"].labels, found["data"].driver, found["data"].anonymous) == ({"a": "b"}, "local", False)
+    assert found[anonymous].anonymous
+    assert found["data"].created_at is not None
+    assert {name: ours.volume(name) for name in found} == found
+
+
+def test_networks(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    identifier = empty_engine.docker("network", "create", "--internal", "--label=a=b", "front")
+    found = {network.name: network for network in ours.networks()}
+    assert {name: network.builtin for name, network in found.items()} == {
+        "bridge": True,
+        "host": True,
+        "none": True,
+        "front": False,
+    }
+    front = found["front"]
+    assert (front.id, front.labels, front.internal, front.driver) == (identifier, {"a": "b"}, True, "bridge")
+    assert front == ours.network(identifier) == ours.network("front")
+
+
+def test_labels_of_strangers(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    labels = {**HOSTILE, **MANY}
+    empty_engine.load(images.ImageSpec(tags=("app:1",), labels=labels))
+    client = empty_engine.client()
+    since = time.time_ns()
+    container = client.create_container("app:1", ["/hello"], labels=labels)["Id"]
+    client.create_volume("data", labels=HOSTILE)
+    [listed] = ours.images()
+    assert listed.labels == ours.image("app:1").labels == ours.container(container).labels == labels
+    assert ours.volume("data").labels == HOSTILE
+    ours.tag(listed.id, "other:1")
+    events = list(ours.events(since, time.time_ns()))
+    assert {(event.type, event.action) for event in events} >= {("container", "create"), ("image", "tag")}
+
+
+def test_many_objects_one_connection(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load_archive(images.many(40))
+    listed = list(ours.images())
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list of names is enough
+    assert {ours.image(image.id).id for image in listed} == {image.id for image in listed}
+    assert len(listed) == 40
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
+
+
+def test_threads_share_an_engine(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load_archive(images.many(8))
+    wanted = [image.id for image in ours.images()]
+    wrong: list[str] = []
+
+    def ask(identifier: str) -> None:
+        answers = [ours.image(identifier).id for _ in range(20)]
+        wrong.extend(answer for answer in answers if answer != identifier)
+
+    threads = [threading.Thread(target=ask, args=(identifier,)) for identifier in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# -- events --------------------------------------------------------------------------------------------
+
+
+def names(events: Iterable[Event]) -> list[tuple[str, str]]:
+    return [(event.type, event.action) for event in events]
+
+
+def test_subscription_stands_when_it_is_handed_over(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.ImageSpec(tags=("app:1",)))
+    identifier = ours.image("app:1").id
+    for n in range(5):
+        now = time.time_ns()
+        stream = ours.events(now, now + 60 * SECOND)
+        ours.tag(identifier, f"app:{n}")
+        event = next(stream)
+        assert (event.type, event.action, event.id, event.name) == ("image", "tag", identifier, f"app:{n}")
+        assert now <= event.at_ns <= time.time_ns()
+        stream.close()
+
+
+def test_window_ends_at_its_time_and_the_next_begins_there(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.ImageSpec(tags=("app:1",)))
+    identifier = ours.image("app:1").id
+    begin = time.time_ns()
+    ends = [begin + n * SECOND // 4 for n in range(1, 5)]
+    stop = threading.Event()
+    made: list[str] = []
+
+    def busy() -> None:
+        while not stop.is_set():
+            ours.tag(identifier, f"app:t{len(made)}")
+            made.append(f"app:t{len(made)}")
+
+    worker = threading.Thread(target=busy)
+    worker.start()
+    seen: list[Event] = []
+    for until_ns in ends:
+        seen += [event for event in ours.events(seen[-1].at_ns if seen else begin, until_ns) if event not in seen[-5:]]
+    stop.set()
+    worker.join()
+    heard = [event.name for event in seen]
+    assert len(heard) > 4
+    assert heard == made[: len(heard)]
+    assert time.time_ns() >= ends[-1]
+    assert all(event.at_ns <= ends[-1] for event in seen)
+
+
+def test_past_is_replayed_from_a_nanosecond_on(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    begin = time.time_ns()
+    empty_engine.load(images.ImageSpec(tags=("app:1",)))
+    identifier = ours.image("app:1").id
+    for n in range(5):
+        ours.tag(identifier, f"app:{n}")
+    every = list(ours.events(begin, time.time_ns()))
+    assert [event.name for event in every[-5:]] == [f"app:{n}" for n in range(5)]
+    fourth = every[-2]
+    assert list(ours.events(fourth.at_ns, time.time_ns())) == every[-2:]
+    assert list(ours.events(fourth.at_ns + 1, time.time_ns())) == every[-1:]
+    assert ours.replayed(fourth.at_ns, time.time_ns()) == 2
+    assert ours.replayed(time.time_ns(), time.time_ns()) == 0
+
+
+def test_life_of_a_container(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    begin = time.time_ns()
+    empty_engine.load(images.busybox("app:1"))
+    health = ("--health-cmd=true", "--health-interval=100ms")
+    web = empty_engine.docker("run", "--detach", "--name=web", "--network=none", "--volume=data:/d", *health, "app:1")
+    until(lambda: ours.container("web").health == "healthy", "health")
+    empty_engine.docker("pause", "web")
+    empty_engine.docker("unpause", "web")
+    empty_engine.docker("update", "--memory=64m", "--memory-swap=64m", "web")
+    empty_engine.docker("rename", "web", "www")
+    empty_engine.docker("rm", "--force", "www")
+    empty_engine.docker("volume", "rm", "data")
+    events = list(ours.events(begin, time.time_ns()))
+    about = [event.action for event in events if event.type == "container"]
+    assert about == ["create", "start", "health_status", "pause", "unpause", "update", "rename", "die", "destroy"]
+    assert {event.id for event in events if event.type == "container"} == {web}
+    connect = next(event for event in events if (event.type, event.action) == ("network", "connect"))
+    assert (connect.id, connect.name) == (ours.network("none").id, web)
+    assert [event.id for event in events if event.type == "volume"] == ["data", "data"]
+    assert ours.replayed(begin, time.time_ns()) > len(events)  # the probes of health, for one
+
+
+def test_pull_names_the_reference(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:
+    registry.push("engine/events", "1")
+    name = f"{registry.host}/engine/events:1"
+    begin = time.time_ns()
+    empty_engine.docker("pull", "--quiet", name)
+    [pull] = [event for event in ours.events(begin, time.time_ns()) if event.action == "pull"]
+    assert (pull.type, pull.id) == ("image", name)
+
+
+# -- failures ------------------------------------------------------------------------------------------
+
+
+def test_engine_that_is_killed(own_engine: LabEngine) -> None:
+    with connected(own_engine) as ours:
+        stream = ours.events(time.time_ns(), time.time_ns() + 60 * SECOND)
+        own_engine.kill()
+        with pytest.raises(EngineUnavailableError):
+            next(stream)
+        for ask in (ours.probe, ours.connect, ours.container_ids):
+            with pytest.raises(EngineUnavailableError, match=r"nothing listens at .* is the engine running"):
+                ask()
+        own_engine.start_again()
+        identity = ours.connect().identity
+        assert list(ours.images()) == []
+        now = time.time_ns()
+        assert list(ours.events(now, now + SECOND // 10)) == []
+    with connected(own_engine) as other:
+        assert other.connect().identity == identity
+
+
+def test_engine_that_is_ended(own_engine: LabEngine) -> None:
+    with connected(own_engine) as ours:
+        stream = ours.events(time.time_ns(), time.time_ns() + 60 * SECOND)
+        own_engine.terminate()
+        with pytest.raises(EngineUnavailableError):
+            next(stream)
+        with pytest.raises(EngineUnavailableError, match=r"does not exist|nothing listens"):
+            ours.probe()
+        own_engine.start_again()
+        assert ours.connect().image_store is ImageStore(own_engine.kind)
+
+
+def test_engine_that_hangs(own_engine: LabEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.engine.client._GRACE_SECONDS", 0.5)
+    with connected(own_engine, timeout=0.5) as ours:
+        stream = ours.events(time.time_ns(), time.time_ns() + SECOND // 2)
+        own_engine.pause()
+        with pytest.raises(EngineUnavailableError, match="did not answer in time"):
+            list(stream)
+        for ask in (ours.probe, ours.connect, lambda: ours.events(0, time.time_ns())):
+            with pytest.raises(EngineUnavailableError, match="did not answer in time"):
+                ask()
+        own_engine.resume()
+        until(lambda: _answers(ours), "an answer")
+
+
+def _answers(engine: DockerEngine) -> bool:
+    try:
+        engine.connect()
+    except EngineError:
+        return False
+    return True
+
+
+def test_no_permission(engine: LabEngine) -> None:
+    groups = os.getgroups()
+    ours = DockerEngine(engine.host)
+    os.setgroups([])
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(EngineUnavailableError) as caught:
+            ours.connect()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    assert f"permission denied on {engine.socket}, which belongs to group root (gid 0)" in str(caught.value)
+    assert "--group-add 0" in str(caught.value)
+
+
+def test_objects_that_are_not_there(ours: DockerEngine) -> None:
+    for ask in (ours.image, ours.container, ours.volume, ours.network):
+        for name in ("nothing", "0" * 64, "a?b", "a b", "ä", "a%2F..%2Fb", "\x1b[2J"):
+            with pytest.raises(EngineError) as caught:
+                ask(name)
+            # 20.10 answers 400 or 500 for names that nothing can have.
+            assert isinstance(caught.value, NotFoundError) or "HTTP" in str(caught.value)
+            assert str(caught.value).isprintable()
