@@ -158,8 +158,10 @@ class Inventory:
         old = self.images.get(image.id)
         ref = Ref(Kind.IMAGE, image.id)
         changes = [Change("image.new", ref)] if old is None else []
-        if old is not None and image.details is None:
-            image = replace(image, details=old.details)
+        if old is not None:
+            # A containerd store lists the size with what is unpacked and inspects it without.
+            size = max(image.size_bytes, old.size_bytes)
+            image = replace(image, details=image.details or old.details, size_bytes=size)
         if old == image:
             return changes
         self.images[image.id] = image
