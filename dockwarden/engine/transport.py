@@ -170,8 +170,9 @@ class Client(docker.APIClient):
         self.timeout = timeout  # type: ignore[assignment] # seconds need not be whole
         self.max_redirects = 0  # an engine does not redirect; whoever does is not one
         self.headers["User-Agent"] = "dockwarden"
+        # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
+        self.trust_env = False
         if endpoint.socket:
-            self.trust_env = False  # no proxy, no .netrc: neither has a say on a local socket
             self.mount("http+docker://", _OnePoolAdapter(endpoint.socket))
             self.base_url = "http+docker://localhost"
         else:

@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -53,11 +54,17 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Misbehaving:
     """Listens on loopback, or on a Unix socket if a path is given; a context manager."""
 
-    def __init__(self, answer: Callable[[str], Iterable[bytes]], path: Path | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str], Iterable[bytes]],
+        path: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked: list[str] = []
         self.heads: list[str] = []
         self.connections = 0
         self._answer = answer
+        self._tls = tls
         self._stopping = threading.Event()
         self._open: set[socket.socket] = set()
         if path is None:
@@ -92,6 +99,12 @@ class Misbehaving:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
         self._open.add(connection)
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
             while head := self._head(incoming):

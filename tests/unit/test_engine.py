@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from dockwarden.errors import (
     NotFoundError,
 )
 from dockwarden.model import ImageStore
+from tests.lab.loopback import make_certificate
 from tests.unit.misbehaving import (
     CHUNKED,
     CLOSE,
@@ -561,6 +563,31 @@ def test_podman_is_refused(tmp_path: Path) -> None:
         DockerEngine(server.host).connect()
 
 
+def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for folder in (ours, others):
+        folder.mkdir()
+        make_certificate(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ours / "ca.crt"))
+    context.load_cert_chain(ours / "server.crt", ours / "server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def tls(ca: Path, client: Path) -> Tls:
+        return Tls(str(ca / "ca.crt"), str(client / "server.crt"), str(client / "server.key"), verify=True)
+
+    def answer(request: str) -> Iterable[bytes]:
+        yield json_answer(VERSION if request.endswith("/version") else INFO)
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(others / "ca.crt"))
+    with Misbehaving(answer, tls=context) as server:
+        address = f"tcp://{server.host}"
+        with contextlib.closing(DockerEngine(address, tls=tls(ours, ours))) as engine:
+            assert engine.connect().version == "20.10.24"
+        for wrong in (tls(others, ours), tls(ours, others), None):
+            with contextlib.closing(DockerEngine(address, tls=wrong)) as engine, pytest.raises(EngineUnavailableError):
+                engine.connect()
+
+
 def test_clock_of_a_remote_engine() -> None:
     def answer(request: str) -> Iterable[bytes]:
         yield json_answer(VERSION if request.endswith("/version") else INFO)
@@ -590,13 +617,22 @@ def test_one_connection_serves_all_requests(tmp_path: Path) -> None:
         assert len(it.server.asked) == 30
 
 
-def test_proxies_and_netrc_have_no_say_on_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "netrc").write_text("machine localhost login a password b\n")
+def test_environment_of_other_programs_has_no_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine localhost login a password b\nmachine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    with fake(tmp_path, lambda _: [json_answer(IMAGE)]) as it:
-        it.engine.image("app:1")
-        assert "Authorization" not in it.server.heads[-1]
+    for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    def answer(request: str) -> Iterable[bytes]:
+        yield json_answer(VERSION if request.endswith("/version") else INFO)
+
+    with Misbehaving(answer) as remote, Misbehaving(answer, tmp_path / "s") as local:
+        for host, server in ((f"tcp://{remote.host}", remote), (local.host, local)):
+            with contextlib.closing(DockerEngine(host)) as engine:
+                engine.connect()
+            assert "authorization" not in "".join(server.heads).lower()
 
 
 # -- errors --------------------------------------------------------------------------------------------
