@@ -71,20 +71,53 @@ class Engine(Protocol):
         """A cheap call that tells whether the engine answers."""
 
 
-class Look(NamedTuple):
-    """A registry's answer: the digest, or the reason why there is none."""
+class Ask(NamedTuple):
+    """One question to a registry.
+
+    Attributes:
+        what: ``digest`` (of a tag, a HEAD), ``manifest`` (what a digest stands for, a GET), ``tags`` (of a repository).
+        reference: full reference: ``repository:tag``, ``repository@sha256:…``, or ``repository``.
+    """
+
+    what: str
+    reference: str
+
+
+class Entry(NamedTuple):
+    """One platform of an index."""
 
     digest: str
+    os: str
+    architecture: str
+    variant: str
+
+
+class Reply(NamedTuple):
+    """A registry's answer, or, in one of a fixed set of words, the reason why there is none.
+
+    Attributes:
+        digest: to ``digest``: what the tag names now.
+        config: to ``manifest``, of a single image: the digest of its configuration.
+        entries: to ``manifest``, of an index: its platforms; entries of unknown platform (attestations) are left out.
+        tags: to ``tags``: all of them, as the registry orders them.
+        reason: ``""``, or unauthorized, forbidden, not_found, rate_limited, unavailable, timeout, unreachable, tls,
+            bad_answer, bad_reference, credentials.
+    """
+
+    digest: str = ""
+    config: str = ""
+    entries: tuple[Entry, ...] = ()
+    tags: tuple[str, ...] = ()
     reason: str = ""
 
 
 class Registry(Protocol):
-    """Image registries, asked without pulling."""
+    """Image registries, asked without pulling. Failures are replies with a reason, never exceptions. Thread-safe."""
 
-    def look_up(self, reference: str) -> "Future[Look]":
-        """The digest a tag has at its registry now; failures are a ``Look`` with a reason, never an exception."""
+    def ask(self, ask: Ask) -> "Future[Reply]":
+        """The answer, from memory if it is fresh enough. One request serves all who ask the same meanwhile."""
 
-    def remembered(self, reference: str) -> Look | None:
+    def remembered(self, ask: Ask) -> Reply | None:
         """The last answer, however old, without asking."""
 
 
