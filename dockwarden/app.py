@@ -24,9 +24,9 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import REGISTRY, Judge, Sweep
+from dockwarden.judge import Judge
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, Finding, Kind, Mode, Policy, PolicySet, Result, TriggerSpec
+from dockwarden.model import Finding, Mode, Policy, PolicySet, Result, TriggerSpec
 from dockwarden.policy.load import load
 from dockwarden.ports import Disk
 from dockwarden.registry import HttpRegistry
@@ -60,7 +60,7 @@ def load_policies(settings: Settings) -> PolicySet:
 
 
 @dataclass
-class _Parts:
+class Parts:
     """What the daemon and a scan have in common."""
 
     metrics: Metrics
@@ -72,7 +72,8 @@ class _Parts:
     ledger: Ledger
 
 
-def _build(settings: Settings, metrics: Metrics) -> _Parts:
+def build(settings: Settings, metrics: Metrics) -> Parts:
+    """The parts, joined and not yet started. Raises ConfigError where the engine's address cannot be used."""
     engine = DockerEngine(
         **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
     )
@@ -87,7 +88,7 @@ def _build(settings: Settings, metrics: Metrics) -> _Parts:
     )
     judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
     ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))
-    return _Parts(metrics, engine, queue, inventory, collector, judge, ledger)
+    return Parts(metrics, engine, queue, inventory, collector, judge, ledger)
 
 
 class Daemon:
@@ -99,7 +100,7 @@ class Daemon:
         Raises:
             ConfigError: the address to listen on, or that of the engine, cannot be used.
         """
-        parts = _build(settings, metrics)
+        parts = build(settings, metrics)
         self._metrics = metrics
         self._reload = reload
         self._queue = parts.queue
@@ -257,32 +258,11 @@ def finding_row(finding: Finding) -> dict[str, object]:
     return {**result_row(finding.result), "opened_at": finding.opened_at}
 
 
-def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Result]]:
-    """Judge everything once and change nothing.
-
-    Raises:
-        EngineUnavailableError: the engine cannot be reached.
-    """
-    parts = _build(settings, Metrics())
-    info = parts.engine.connect()
-    parts.ledger.open_to_read()
-    clock, memory = parts.ledger.recall(info.identity)
-    parts.ledger.close()
-    parts.inventory.memory.clock.resume(clock)
-    parts.inventory.memory.recall(memory)
-    parts.inventory.info = info
-    parts.collector.reconcile()
-    now = time.time()
-    sweep = Sweep()
-    work = []
-    for kind in Kind:
-        due = [p for p in policies.policies if p.subject is kind and p.mode is not Mode.OFF]
-        open_ones = [policy for policy in due if parts.judge.host_allows(policy, now)]
-        work += [(ref, open_ones) for ref in parts.inventory.all(kind)] if open_ones else []
-    for waits in parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True):
-        if waits:
-            parts.queue.take(1.0)  # until an answer comes
-    return info, sweep.results
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger as the daemon left it, to read from."""
+    ledger = Ledger(settings.state_dir, time.time, lambda _writable: None)
+    ledger.open_to_read()
+    return ledger
 
 
 def measure_disk(data_root: str) -> Disk | None:

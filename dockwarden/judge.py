@@ -11,14 +11,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from dockwarden.errors import EngineError
-from dockwarden.inventory import facts
+from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Kind, Policy, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.findings import Findings
-from dockwarden.ports import Disk, DiskGauge, Look, Registry
+from dockwarden.ports import Ask, Disk, DiskGauge, Registry, Reply
 
 INSPECT, REGISTRY = 1, 3
 _BASE_FACTS = frozenset({"image.base", "image.base_known"})
@@ -45,8 +45,8 @@ class _Task:
     now: float
     keep_all: bool
     sweep: Sweep = field(default_factory=Sweep)
-    looks: dict[str, Look] = field(default_factory=dict)
-    pending: dict[str, "Future[Look]"] = field(default_factory=dict)
+    replies: dict[Ask, Reply] = field(default_factory=dict)
+    pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
     waiting: list[Work] = field(default_factory=list)
     disk: Disk | None = None
     disk_asked: bool = False
@@ -93,11 +93,38 @@ class Judge:
                 task.bases_gathered = True
             while not all(future.done() for future in task.pending.values()):
                 yield True
-            task.looks.update((tag, future.result()) for tag, future in task.pending.items())
-            task.pending.clear()
             for ref, policies in again:
                 self._object(task, ref, policies)
                 yield False
+
+    def learn(
+        self,
+        refs: Iterable[Ref],
+        names: Sequence[str],
+        found: dict[Ref, tuple[facts.Sheet, str]],
+        *,
+        depth: int,
+        now: float,
+    ) -> Iterator[bool]:
+        """Gather facts of a registry without judging, in steps, into ``found``, each with why something is missing."""
+        task = _Task(depth, now, keep_all=False)
+        left = list(refs)
+        while left:
+            later = []
+            for ref in left:
+                sheet, why = facts.Sheet(), ""
+                try:
+                    for name in names:
+                        self._ask(task, ref, name)
+                        why = why or registry_facts.reason(ref, name, self._view(task))
+                except _LaterError:
+                    later.append(ref)
+                facts.fill(sheet, names, ref, self._view(task))
+                found[ref] = (sheet, why)
+                yield False
+            while not all(future.done() for future in task.pending.values()):
+                yield True
+            left = later
 
     def _all_details(self) -> Iterator[bool]:
         for image_id in list(self._inventory.images):
@@ -132,10 +159,11 @@ class Judge:
         while verdict.missing and verdict.missing not in tried:
             tried.add(verdict.missing)
             cost = facts.VOCABULARY[ref.kind][verdict.missing].cost
-            if cost > task.depth and not self._remembered(task, ref):
-                return  # it waits for a trigger that may gather so much
             self._gather(task, ref, policy, sheet, verdict.missing)
-            verdict = evaluate.judge(policy, sheet)
+            again = evaluate.judge(policy, sheet)
+            if cost > task.depth and again.missing == verdict.missing:
+                return  # nothing is remembered: it waits for a trigger that may ask
+            verdict = again
         sweep = task.sweep
         sweep.judged[(policy.name, verdict.status)] += 1
         if verdict.status in (Status.PASS, Status.SKIP):
@@ -157,18 +185,22 @@ class Judge:
             task.sweep.opened.append(result)
 
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
-        look = task.looks.get(ref.key)
-        word = "error" if verdict.status is Status.ERROR else (look.reason if look and look.reason else "not_gathered")
+        word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)
         result = evaluate.unknown(policy, ref, self._inventory.name_of(ref), verdict, word if verdict.missing else "")
         if self.findings.note(result, task.now, word):
             task.sweep.troubled.append(result)
         if task.keep_all:
             task.sweep.results.append(result)
 
+    def _why(self, task: _Task, ref: Ref, missing: str) -> str:
+        if facts.VOCABULARY[ref.kind][missing].cost < REGISTRY:
+            return "not_gathered"
+        return registry_facts.reason(ref, missing, self._view(task)) or "not_gathered"
+
     def _gather(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, missing: str) -> None:
         cost = facts.VOCABULARY[ref.kind][missing].cost
         if cost >= REGISTRY:
-            self._look_up(task, ref)
+            self._ask(task, ref, missing)
         elif missing in _BASE_FACTS and not task.bases_gathered:
             task.bases_asked = True
             raise _LaterError
@@ -190,24 +222,31 @@ class Judge:
         except EngineError:
             return  # what is missing stays unknown
 
-    def _look_up(self, task: _Task, ref: Ref) -> None:
-        if ref.key in task.looks:
-            return
-        if task.depth < REGISTRY:
-            return
-        future = task.pending.get(ref.key) or self._registry.look_up(ref.key)
-        if not future.done():
-            if ref.key not in task.pending:
-                future.add_done_callback(lambda _: self._wake())
-            task.pending[ref.key] = future
-            raise _LaterError
-        task.looks[ref.key] = future.result()
+    def _ask(self, task: _Task, ref: Ref, fact: str) -> None:
+        """Gather the answers a fact waits for, one after the other; what a registry refused is not asked again."""
+        while (ask := registry_facts.needed(ref, fact, self._view(task))) is not None and ask not in task.replies:
+            if ask.what == "manifest":
+                self._inspect(ref)  # of an index, the entry of the image's platform counts
+            if task.depth < REGISTRY:
+                reply = self._registry.remembered(ask)
+                if reply is None:
+                    return
+            else:
+                reply = self._answer(task, ask)
+            task.replies[ask] = reply
+            if ask.what == "digest" and (reply.digest or reply.reason == "not_found"):
+                self._inventory.digests.see(ask.reference, "registry", reply.digest, task.now)
 
-    def _remembered(self, task: _Task, ref: Ref) -> bool:
-        look = self._registry.remembered(ref.key) if ref.kind is Kind.TAG else None
-        if look is not None:
-            task.looks[ref.key] = look
-        return look is not None
+    def _answer(self, task: _Task, ask: Ask) -> Reply:
+        future = task.pending.get(ask)
+        if future is None:
+            future = self._registry.ask(ask)
+            if not future.done():
+                future.add_done_callback(lambda _: self._wake())
+        if not future.done():
+            task.pending[ask] = future
+            raise _LaterError
+        return future.result()
 
     def _measure_disk(self, task: _Task) -> None:
         info = self._inventory.info
@@ -216,7 +255,7 @@ class Judge:
             task.disk = self._gauge(info.data_root)
 
     def _view(self, task: _Task) -> View:
-        return View(self._inventory, task.now, task.disk, task.looks)
+        return View(self._inventory, task.now, task.disk, task.replies)
 
     def host_allows(self, policy: Policy, now: float) -> bool:
         """Whether the policy's gate is open."""

@@ -4,6 +4,7 @@ Input: batches of the queue. Output: changes. Out of bounds: judging, acting on 
 """
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from dockwarden.actions.execute import close_intent, sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.digests import Sighting
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, EngineInfo, Intent, Kind
@@ -20,6 +22,7 @@ from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 
 _SAVE_SECONDS = 30.0
+_NOTE_SECONDS = 1.0
 _RESYNC_SHARE = 0.01  # a resync may cost this share of the time
 _LONGEST_RETRY_SECONDS = 60.0
 _log = structlog.get_logger("dockwarden.inventory")
@@ -45,7 +48,7 @@ class Upkeep:
         self._metrics = metrics
         self._resync_seconds = resync_seconds
         self._resync_at = float("inf")
-        self._saved_at = time.monotonic()
+        self._saved_at = self._noted_at = time.monotonic()
         self._failures = 0
 
     def look(self, batch: Batch) -> list[Change] | None:
@@ -71,12 +74,15 @@ class Upkeep:
             return None
         self._failures = 0
         self._metrics.set_objects(self._inventory.counts())
+        self._note_digests(self._inventory.tags if batch.resync else _tags_of(changes))
         return changes
 
     def is_due(self, now: float) -> bool:
         """Save what is due; whether everything should be listed again, which is said once."""
         if now - self._saved_at > _SAVE_SECONDS:
             self.save()
+        elif self._inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
+            self._save_digests()
         if now < self._resync_at or not self._metrics.health.engine_up:
             return False
         self._resync_at = float("inf")
@@ -86,11 +92,31 @@ class Upkeep:
         """Write down the observation clock and what changed in our memory."""
         self._saved_at = time.monotonic()
         memory, inventory = self._inventory.memory, self._inventory
+        self._save_digests()
         unsaved = list(memory.unsaved)
         rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
         with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
             self._ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
+
+    def _note_digests(self, tags: Iterable[str]) -> None:
+        """See what each tag is here now: its digest, or where it has none the ID of its image."""
+        now, inventory = time.time(), self._inventory
+        for tag in tags:
+            image_id = inventory.tags.get(tag)
+            repository = tag.rpartition(":")[0]
+            digests = inventory.images[image_id].digests if image_id else ()
+            known = (digest.partition("@") for digest in digests)
+            present = next((digest for name, _, digest in known if name == repository), image_id or "")
+            inventory.digests.see(tag, "local", present, now)
+
+    def _save_digests(self) -> None:
+        self._noted_at = time.monotonic()
+        digests = self._inventory.digests
+        unsaved = list(digests.unsaved)
+        with suppress(LedgerError):  # what could not be written stays unsaved
+            self._ledger.save_digests(unsaved)
+            del digests.unsaved[: len(unsaved)]
 
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory
@@ -100,6 +126,8 @@ class Upkeep:
                 self._ledger.claim(info.identity)
             inventory.memory.clock.resume(clock)
             inventory.memory.recall(memory)
+            if memory or clock:
+                inventory.digests.recall([Sighting(*row) for row in self._ledger.present_digests()])
         elif inventory.info.identity != info.identity:
             raise DockwardenError(f"the engine is another one now: {info.identity}")
         inventory.memory.clock.resume()
@@ -128,3 +156,7 @@ class Upkeep:
         if intent.ref.kind is Kind.TAG:
             return self._inventory.tags.get(intent.ref.key) == intent.image_id
         return intent.image_id in self._inventory.images
+
+
+def _tags_of(changes: Iterable[Change]) -> Iterator[str]:
+    return (change.ref.key for change in changes if change.ref.kind is Kind.TAG)

@@ -30,14 +30,14 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from dockwarden import app, logs, settings
+    from dockwarden import app, logs, once, settings
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
     policies = _chosen(app.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
-    info, results = app.scan(chosen, policies)
+    info, results = once.scan(chosen, policies)
     summary = Counter(result.status.value for result in results)
     if options.output == "json":
         engine = {

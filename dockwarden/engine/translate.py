@@ -120,6 +120,7 @@ def image(raw: object, store: ImageStore) -> Image:
     details = ImageDetails(
         os=fields.text("Os", ""),
         architecture=fields.text("Architecture", ""),
+        variant=fields.text("Variant", ""),
         user=config.text("User", ""),
         healthcheck=_has_healthcheck(config),
         layers=fields.nested("RootFS").texts("Layers"),

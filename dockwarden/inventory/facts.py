@@ -11,6 +11,7 @@ from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.registry_facts import OF_CONTAINER
 from dockwarden.inventory.view import Read, Row, View, time
 from dockwarden.model import Container, FactSpec, FactValue, Kind, Ref
 
@@ -60,7 +61,7 @@ def _table(*groups: tuple[str, Iterable[Row], Callable[[Read], Read] | None]) ->
 _FACTS: dict[Kind, dict[str, _Fact]] = {
     Kind.IMAGE: _table(("image.", IMAGE, None)),
     Kind.TAG: _table(("", TAG, None), ("image.", IMAGE, _of_tag)),
-    Kind.CONTAINER: _table(("container.", CONTAINER, None), ("image.", IMAGE, _of_container)),
+    Kind.CONTAINER: _table(("container.", CONTAINER, None), ("", OF_CONTAINER, None), ("image.", IMAGE, _of_container)),
     Kind.VOLUME: _table(("volume.", VOLUME, None)),
     Kind.NETWORK: _table(("network.", NETWORK, None)),
     Kind.HOST: _table(),

@@ -5,6 +5,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.registry_facts import OF_TAG
 from dockwarden.inventory.view import Read, Row, View, span, time
 from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref
 
@@ -161,11 +162,6 @@ def _digest(tag: str, view: View) -> str:
     return next((d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository), "")
 
 
-def _registry_digest(tag: str, view: View) -> str | None:
-    look = view.looks.get(tag)
-    return look.digest if look is not None and not look.reason else None
-
-
 TAG: tuple[Row, ...] = (
     ("tag.ref", "string", 0, "full reference, `docker.io/library/busybox:latest`", lambda t, _: t),
     ("tag.registry", "string", 0, "registry host", lambda t, _: t.partition("/")[0]),
@@ -175,5 +171,5 @@ TAG: tuple[Row, ...] = (
     ("tag.version", "string", 0, "the release version it names, empty if none", _version),
     ("tag.rank_by_created", "int", 0, "0 for the newest image of its repository, by build date", _rank_by_created),
     ("tag.rank_by_version", "int", 0, "0 for the highest version of its repository and variant", _rank_by_version),
-    ("registry.digest", "string", 3, "digest that the tag has at its registry now", _registry_digest),
+    *OF_TAG,
 )

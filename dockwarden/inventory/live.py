@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from dockwarden import reference
+from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.memory import Memory
 from dockwarden.model import Change, Container, EngineInfo, Image, Kind, Network, Ref, Volume
 
@@ -18,6 +19,7 @@ class Inventory:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        self.digests = Digests()
         self.info: EngineInfo | None = None
         self.complete = False
         self.images: dict[str, Image] = {}

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import FactValue
-from dockwarden.ports import Disk, Look
+from dockwarden.ports import Ask, Disk, Reply
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class View(NamedTuple):
-    """What facts are read from besides the object itself. ``disk`` and ``looks`` hold what was gathered so far."""
+    """What facts are read from besides the object itself. ``disk`` and ``replies`` hold what was gathered so far."""
 
     inventory: Inventory
     now: float
     disk: Disk | None = None
-    looks: Mapping[str, Look] = {}
+    replies: Mapping[Ask, Reply] = {}
 
 
 Read = Callable[[Any, View], FactValue | None]

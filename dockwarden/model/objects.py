@@ -58,6 +58,7 @@ class ImageDetails:
 
     os: str
     architecture: str
+    variant: str
     user: str
     healthcheck: bool
     layers: tuple[str, ...]

@@ -32,6 +32,7 @@ from dockwarden.model import (
 )
 
 _SCHEMA_VERSION = 1
+_DIGESTS_KEPT_SECONDS = 400 * 86400
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE memory (kind TEXT, key TEXT, first REAL NOT NULL, used REAL NOT NULL, had_tag INTEGER NOT NULL,
@@ -39,6 +40,9 @@ CREATE TABLE memory (kind TEXT, key TEXT, first REAL NOT NULL, used REAL NOT NUL
 CREATE TABLE findings (policy TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
   severity TEXT NOT NULL, message TEXT NOT NULL, opened_at REAL NOT NULL, resolved_at REAL, why TEXT);
 CREATE UNIQUE INDEX open_findings ON findings (policy, kind, key) WHERE resolved_at IS NULL;
+CREATE TABLE digests (tag TEXT NOT NULL, side TEXT NOT NULL, digest TEXT NOT NULL, since REAL NOT NULL, until REAL);
+CREATE INDEX digests_of_tag ON digests (tag, side);
+CREATE INDEX present_digests ON digests (tag, side) WHERE until IS NULL;
 CREATE TABLE actions (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, policy TEXT NOT NULL,
   action TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL,
   at REAL NOT NULL, outcome TEXT, reason TEXT, detail TEXT, freed INTEGER);
@@ -93,7 +97,9 @@ class Ledger:
         return float(self._meta("clock") or 0.0), memory
 
     def claim(self, identity: str) -> None:
-        """Keep the memory of this engine from now on. Raises LedgerError."""
+        """Keep the memory of this engine from now on; what is very old is dropped. Raises LedgerError."""
+        with self._write() as db:
+            db.execute("DELETE FROM digests WHERE until < ?", (self._now() - _DIGESTS_KEPT_SECONDS,))
         former = self._meta("engine")
         if former == identity:
             return
@@ -102,7 +108,26 @@ class Ledger:
         with self._write() as db:
             db.execute("DELETE FROM memory")
             db.execute("DELETE FROM meta")
+            db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
             db.execute("INSERT INTO meta VALUES ('engine', ?)", (identity,))
+
+    def present_digests(self) -> list[tuple[str, str, str, float]]:
+        """Tag, side, digest and since when, of what was there when we last looked."""
+        return self._read("SELECT tag, side, digest, since FROM digests WHERE until IS NULL")
+
+    def history(self, tag: str) -> list[tuple[str, str, float, float | None]]:
+        """Side, digest, since and until, of every digest a tag had that is remembered, oldest first."""
+        return self._read("SELECT side, digest, since, until FROM digests WHERE tag = ? ORDER BY since, rowid", (tag,))
+
+    def past_findings(self, most: int) -> list[dict[str, object]]:
+        """The last findings, newest first, under the names that scripts use."""
+        rows = self._read(
+            "SELECT policy, kind, key, name, severity, message, opened_at, resolved_at, why "
+            "FROM findings ORDER BY opened_at DESC, rowid DESC LIMIT ?",
+            (most,),
+        )
+        names = ("policy", "subject", "id", "name", "severity", "message", "opened_at", "resolved_at", "why")
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""
@@ -163,6 +188,18 @@ class Ledger:
                     db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
                 else:
                     db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
+
+    def save_digests(self, sightings: Iterable[tuple[str, str, str, float]]) -> None:
+        """Write down tag, side, digest ("" for none) and since when; the former digest ends there. Raises LedgerError."""
+        with self._write() as db:
+            for tag, side, digest, since in sightings:
+                db.execute(
+                    "UPDATE digests SET until = ? WHERE tag = ? AND side = ? AND until IS NULL", (since, tag, side)
+                )
+                if digest:
+                    db.execute(
+                        "INSERT INTO digests (tag, side, digest, since) VALUES (?,?,?,?)", (tag, side, digest, since)
+                    )
 
     def record(self, report: Report) -> None:
         """Write down the openings and resolutions of a run. Raises LedgerError."""

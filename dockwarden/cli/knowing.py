@@ -1,0 +1,129 @@
+"""Commands that tell what is known of images and tags: images, history."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.cli.output import table
+
+if TYPE_CHECKING:
+    from dockwarden.once import TagRow
+
+_MOST = 200
+_LONGEST_DIGEST = 19  # sha256: and twelve digits
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    images = commands.add_parser(
+        "images", parents=[common], help="tags by image: digests here and at the registry, age, use"
+    )
+    images.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    images.add_argument("--offline", action="store_true", help="ask no registry")
+    images.set_defaults(run=_images)
+    history = commands.add_parser(
+        "history", parents=[common], help="which digest a tag had when; what was done; what was found"
+    )
+    history.add_argument("ref", nargs="?", metavar="REF", help="a tag, such as nginx:1.27")
+    what = history.add_mutually_exclusive_group()
+    what.add_argument("--actions", action="store_true", help="what was done")
+    what.add_argument("--findings", action="store_true", help="what was found, and when it ended")
+    history.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    history.set_defaults(run=_history)
+
+
+def _images(options: argparse.Namespace) -> int:
+    from dockwarden import logs, once, settings
+
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    rows = once.look_at_tags(chosen, offline=options.offline)
+    if options.output == "json":
+        json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
+        print()
+        return 0
+    header = ("IMAGE", "TAG", "DIGEST HERE", "AT REGISTRY", "STATE", "SINCE", "KNOWN", "USED BY")
+    table(header, list(_grouped(rows)))
+    return 0
+
+
+def _grouped(rows: "list[TagRow]") -> Any:
+    """One line a tag; the image is named on the first line of its group only, so that aliases stand out."""
+    former = ""
+    for row in rows:
+        yield (
+            row.short_id if row.image_id != former else "",
+            row.tag or "<none>",
+            _short(row.digest),
+            "same" if row.registry_digest and row.registry_digest == row.digest else _short(row.registry_digest),
+            _state(row),
+            _age(row.state_seconds) if row.state_seconds is not None else "",
+            _age(row.known_seconds),
+            ", ".join(row.used_by),
+        )
+        former = row.image_id
+
+
+def _state(row: "TagRow") -> str:
+    """``drift``, ``current (is 1.27.3)``, ``drift, newest is 1.28.0``, ``? unauthorized``."""
+    words = [row.state or (f"? {row.reason}" if row.reason else "")]
+    if row.latest_is:
+        words.append(f"is {', '.join(row.latest_is)}")
+    elif row.newest_version and not row.tag.endswith(f":{row.newest_version}"):
+        words.append(f"newest is {row.newest_version}")
+    return ", ".join(word for word in words if word)
+
+
+def _short(digest: str) -> str:
+    return digest[:_LONGEST_DIGEST]
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def _history(options: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from dockwarden import reference, settings
+    from dockwarden.app import open_ledger
+
+    if not (options.ref or options.actions or options.findings):
+        print("dockwarden history: name a tag, or ask for --actions or --findings", file=sys.stderr)
+        return 2
+    chosen = settings.read_settings(options.config)
+    ledger = open_ledger(chosen)
+    if not (Path(chosen.state_dir) / "ledger.db").is_file():
+        print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
+        return 1
+    name = reference.full(options.ref) if options.ref else ""
+    if options.actions:
+        columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
+        rows = ledger.recent_actions(_MOST)
+    elif options.findings:
+        columns = ("opened_at", "resolved_at", "severity", "policy", "name", "message")
+        rows = ledger.past_findings(_MOST)
+    else:
+        columns = ("since", "until", "side", "digest")
+        rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
+    if name and (options.actions or options.findings):
+        rows = [row for row in rows if row["name"] == name]
+    if options.output == "json":
+        json.dump(rows, sys.stdout, indent=2)
+        print()
+        return 0
+
+    def cell(column: str, value: object) -> str:
+        if value is None:
+            return "now" if column == "until" else ""
+        if column in ("at", "since", "until", "opened_at", "resolved_at") and isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return str(value)
+
+    table([c.removesuffix("_at").upper() for c in columns], [[cell(c, row[c]) for c in columns] for row in rows])
+    return 0

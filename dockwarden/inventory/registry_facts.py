@@ -1,0 +1,235 @@
+"""Facts that only a registry knows: which digest a tag has there, what that means here, and what is newer. Pure.
+
+Input: a tag and the answers gathered so far (``View.replies``). Output: values, or the next question to ask: a HEAD
+first, a manifest only where digests differ, a list of tags only for versions. Out of bounds: asking.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dockwarden import reference
+from dockwarden.inventory.view import Read, Row, View, span
+from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
+from dockwarden.ports import Ask, Entry, Reply
+
+_NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
+
+
+class _NeededError(Exception):
+    """The answer to this question is needed first."""
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__(ask)
+        self.ask = ask
+
+
+class _Local(NamedTuple):
+    """What the engine has of a tag."""
+
+    tag: str
+    image: Image
+    digests: tuple[str, ...]
+    store: ImageStore
+
+
+def needed(ref: Ref, fact: str, view: View) -> Ask | None:
+    """The question whose answer the fact waits for; None where no question helps."""
+    try:
+        _compute(fact, _tag_of(ref, view), view)
+    except _NeededError as error:
+        return error.ask
+    return None
+
+
+def reason(ref: Ref, fact: str, view: View) -> str:
+    """In one word, why the fact cannot be known; empty if it is known or nobody was asked yet."""
+    ask = needed(ref, fact, view)
+    reply = view.replies.get(ask) if ask else None
+    return reply.reason if reply else ""
+
+
+def _tag_of(ref: Ref, view: View) -> str:
+    """The tag a registry is asked about: the tag itself, or the one that a container's pinned reference names."""
+    if ref.kind is Kind.TAG:
+        return ref.key
+    return pinned_tag(view.inventory.containers[ref.key])
+
+
+def pinned_tag(container: Container) -> str:
+    """The tag in a reference such as ``nginx:1.27@sha256:…``; empty where a container is not pinned so."""
+    try:
+        parsed = reference.parse(container.image_ref)
+    except ValueError:
+        return ""
+    return f"{parsed.repository}:{parsed.tag}" if parsed.digest and parsed.tag else ""
+
+
+def _reply(view: View, what: str, key: str) -> Reply:
+    """An answer; a failed one is as good as none, but it is not asked for again."""
+    ask = Ask(what, key)
+    reply = view.replies.get(ask)
+    if reply is None or reply.reason:
+        raise _NeededError(ask)
+    return reply
+
+
+def _local(tag: str, view: View) -> _Local:
+    inventory = view.inventory
+    image = inventory.images[inventory.tags[tag]]
+    repository = tag.rpartition(":")[0]
+    digests = tuple(d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository)
+    store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
+    return _Local(tag, image, digests, store)
+
+
+def _state(tag: str, view: View) -> str:
+    local = _local(tag, view)
+    if not local.digests:
+        return "local"
+    look = view.replies.get(Ask("digest", tag))
+    if look is not None and look.reason == "not_found":
+        return _state_of_missing(local)
+    current = _reply(view, "digest", tag).digest
+    if current in local.digests:
+        return "current"
+    return _state_of_other(local, current, view)
+
+
+def _state_of_missing(local: _Local) -> str:
+    """The registry does not know the tag. The containerd store invents digests for images that never came from one."""
+    invented = local.store is ImageStore.CONTAINERD and local.digests == (local.image.id,)
+    return "local" if invented and local.tag.startswith(f"{reference.DEFAULT_REGISTRY}/") else "gone"
+
+
+def _state_of_other(local: _Local, current: str, view: View) -> str:
+    """The digests differ; whether that concerns this platform, the manifests tell."""
+    repository = local.tag.rpartition(":")[0]
+    try:
+        new = _reply(view, "manifest", f"{repository}@{current}")
+        ours = _entry(new, local)
+        if ours is None:
+            return "drift" if not new.entries and not _same_config(new, local) else "other-platform"
+        if local.store is ImageStore.GRAPH:
+            same = _same_config(_reply(view, "manifest", f"{repository}@{ours.digest}"), local)
+        else:
+            old = _reply(view, "manifest", f"{repository}@{local.digests[0]}")
+            before = _entry(old, local)
+            same = before is not None and before.digest == ours.digest
+    except _NeededError as error:
+        if error.ask in view.replies:
+            return "drift"  # the digests do differ, and nothing shows that this platform is spared
+        raise
+    return "other-platform" if same else "drift"
+
+
+def _same_config(reply: Reply, local: _Local) -> bool:
+    return bool(reply.config) and reply.config == local.image.id
+
+
+def _entry(reply: Reply, local: _Local) -> Entry | None:
+    details = local.image.details
+    if details is None:
+        return None
+    fitting = [e for e in reply.entries if (e.os, e.architecture) == (details.os, details.architecture)]
+    exact = [e for e in fitting if e.variant == details.variant]
+    return next(iter(exact or fitting), None)
+
+
+def _drift_seconds(tag: str, view: View) -> float:
+    if _state(tag, view) != "drift":
+        return 0.0
+    since = view.inventory.digests.since(tag, "registry")
+    return max(0.0, view.now - since) if since is not None else 0.0
+
+
+def _versions(tag: str, view: View) -> list[tuple[reference.Version, str]]:
+    """Release versions of the tag's variant at its registry, highest first, each with its tag."""
+    repository, _, name = tag.rpartition(":")
+    own = reference.version(name)
+    variant = own.variant if own else _variant(name)
+    found = (
+        (version, other)
+        for other in _reply(view, "tags", repository).tags
+        if (version := reference.version(other)) is not None and version.variant == variant
+    )
+    # Of 1.27 and 1.27.0 the one that says more is the version; a bare 1 or 1.27 is a moving tag.
+    return sorted(found, key=lambda pair: (pair[0].numbers, len(pair[0].numbers)), reverse=True)
+
+
+def _variant(name: str) -> str:
+    """The variant of a moving tag: ``alpine`` for ``latest-alpine``, ``stable-alpine`` or ``alpine``."""
+    head, _, rest = name.partition("-")
+    if head in ("latest", "stable", "mainline", "current", "lts"):
+        return rest
+    return name
+
+
+def _newest(tag: str, view: View) -> str:
+    versions = _versions(tag, view)
+    return versions[0][1] if versions else ""
+
+
+def _newest_digest(tag: str, view: View) -> str:
+    newest = _newest(tag, view)
+    return _reply(view, "digest", f"{tag.rpartition(':')[0]}:{newest}").digest if newest else ""
+
+
+def _latest_is(tag: str, view: View) -> list[str]:
+    repository = tag.rpartition(":")[0]
+    mine = _reply(view, "digest", tag).digest
+    highest = [name for _, name in _versions(tag, view) if name != tag.rpartition(":")[2]][:_NEWEST_COMPARED]
+    return [name for name in highest if _reply(view, "digest", f"{repository}:{name}").digest == mine]
+
+
+def _compute(fact: str, tag: str, view: View) -> FactValue:
+    match fact:
+        case "registry.state":
+            return _state(tag, view)
+        case "registry.drift_for":
+            return span(_drift_seconds(tag, view))
+        case "registry.newest_version":
+            return _newest(tag, view)
+        case "registry.newest_version_digest":
+            return _newest_digest(tag, view)
+        case "registry.latest_is":
+            return _latest_is(tag, view)
+        case _:
+            return _reply(view, "digest", tag).digest if tag else ""
+
+
+def _rows() -> Iterator[Row]:
+    for name, type_, meaning in (
+        ("digest", "string", "digest that the tag has at its registry now"),
+        (
+            "state",
+            "string",
+            "`current`, `drift`, `other-platform` (it changed, but not for this platform), `local` (never from a registry), `gone`",
+        ),
+        ("drift_for", "duration", "how long we have known of the drift, 0 without one"),
+        ("newest_version", "string", "tag of the highest release version of the same variant, empty if there is none"),
+        ("newest_version_digest", "string", "its digest at the registry, empty if there is none"),
+        ("latest_is", "list(string)", "version tags, of the five highest, that are the same image there"),
+    ):
+        yield f"registry.{name}", type_, 3, meaning, _reader(f"registry.{name}")
+
+
+def _reader(fact: str) -> Read:
+    def read(tag: str, view: View) -> FactValue | None:
+        try:
+            return _compute(fact, tag, view)
+        except _NeededError:
+            return None
+
+    return read
+
+
+def _pinned_digest(container: Container, view: View) -> str | None:
+    tag = pinned_tag(container)
+    reply = view.replies.get(Ask("digest", tag))
+    return "" if not tag else reply.digest if reply and not reply.reason else None
+
+
+OF_TAG: tuple[Row, ...] = tuple(_rows())
+OF_CONTAINER: tuple[Row, ...] = (
+    ("registry.digest", "string", 3, "of a container pinned as `name:tag@digest`: what the tag is now", _pinned_digest),
+)
