@@ -203,7 +203,7 @@ def _rows() -> Iterator[Row]:
         (
             "state",
             "string",
-            "`current`, `drift`, `other-platform` (it changed, but not for this platform), `local` (never from a registry), `gone`",
+            "`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`",
         ),
         ("drift_for", "duration", "how long we have known of the drift, 0 without one"),
         ("newest_version", "string", "tag of the highest release version of the same variant, empty if there is none"),

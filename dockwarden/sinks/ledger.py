@@ -190,7 +190,7 @@ class Ledger:
                     db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
 
     def save_digests(self, sightings: Iterable[tuple[str, str, str, float]]) -> None:
-        """Write down tag, side, digest ("" for none) and since when; the former digest ends there. Raises LedgerError."""
+        """Write down tag, side, digest ("" for none), since when; the former digest ends there. Raises LedgerError."""
         with self._write() as db:
             for tag, side, digest, since in sightings:
                 db.execute(
