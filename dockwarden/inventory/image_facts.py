@@ -19,6 +19,11 @@ def is_dangling(image: Image, inventory: Inventory) -> bool:
     return not image.digests or inventory.memory.had_tag(Ref(Kind.IMAGE, image.id))
 
 
+def _used_by(image: Image, view: View) -> list[str]:
+    containers = view.inventory.containers
+    return sorted(containers[key].name for key in view.inventory.users_of_image(image.id))
+
+
 def _origin(image: Image, view: View) -> str:
     info = view.inventory.info
     # The containerd store invents a digest for every name, so there a digest proves nothing.
@@ -85,6 +90,7 @@ IMAGE: tuple[Row, ...] = (
         lambda i, v: bool(v.inventory.users_of_image(i.id)),
     ),
     ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of_image(i.id))),
+    ("used_by", "list(string)", 0, "names of the containers made from it", _used_by),
     (
         "known_for",
         "duration",
