@@ -394,7 +394,7 @@ class FakeEngine:
         for action in ("create", "start") if container.running else ("create",):
             self.emit("container", action, container.id, container.name)
 
-    def alter(self, name: str, action: str, **fields: object) -> None:
+    def alter(self, name: str, action: str, /, **fields: object) -> None:
         """Something happens to a container: what it is called, and what is different afterwards."""
         container = self._container(name)
         self._containers[container.id] = replace(container, **fields)  # type: ignore[arg-type]
