@@ -675,7 +675,7 @@ def test_the_owner_of_a_container_is_read_from_its_labels(labels: dict[str, str]
         (("no-new-privileges", "label=disable"), False, "default"),
     ],
 )
-def test_the_seccomp_profile(options: tuple[str, ...], privileged: bool, seccomp: str) -> None:  # noqa: FBT001
+def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, seccomp: str) -> None:
     inventory = an_inventory()
     inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=options, privileged=privileged)))
     assert fact(inventory, WEB, "container.seccomp") == seccomp
@@ -691,7 +691,7 @@ def test_the_seccomp_profile(options: tuple[str, ...], privileged: bool, seccomp
         ("label=disable", False),
     ],
 )
-def test_no_new_privileges_in_every_spelling(option: str, expected: bool) -> None:  # noqa: FBT001
+def test_no_new_privileges_in_every_spelling(*, option: str, expected: bool) -> None:
     inventory = an_inventory()
     inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=(option,))))
     assert fact(inventory, WEB, "container.no_new_privileges") is expected

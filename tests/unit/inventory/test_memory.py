@@ -320,7 +320,7 @@ def is_dangling(inventory_of: str) -> bool:
     ("history", "dangling"),
     [("pinned", False), ("superseded", True), ("nameless", True), ("tagged", False), ("tagged again", False)],
 )
-def test_a_digest_that_never_had_a_tag_is_pinned_and_not_dangling(history: str, dangling: bool) -> None:  # noqa: FBT001
+def test_a_digest_that_never_had_a_tag_is_pinned_and_not_dangling(*, history: str, dangling: bool) -> None:
     assert is_dangling(history) is dangling
 
 
