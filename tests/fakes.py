@@ -13,8 +13,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from dockwarden import reference as references
-from dockwarden.errors import ConflictError, EngineUnavailableError, NotFoundError
-from dockwarden.model import Container, EngineInfo, Event, Image, ImageDetails, ImageStore, Network, Volume
+from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.model import (
+    Container,
+    EngineInfo,
+    Event,
+    Image,
+    ImageDetails,
+    ImageStore,
+    Network,
+    Outcome,
+    Step,
+    Volume,
+)
 from dockwarden.ports import Look
 from tests.builders import NOW, an_engine
 
@@ -394,7 +405,7 @@ class FakeEngine:
         for action in ("create", "start") if container.running else ("create",):
             self.emit("container", action, container.id, container.name)
 
-    def alter(self, name: str, action: str, **fields: object) -> None:
+    def alter(self, name: str, action: str, /, **fields: object) -> None:
         """Something happens to a container: what it is called, and what is different afterwards."""
         container = self._container(name)
         self._containers[container.id] = replace(container, **fields)  # type: ignore[arg-type]
@@ -446,6 +457,37 @@ def _one(table: dict[str, _T], key: str) -> _T:
     if key not in table:
         raise NotFoundError(f"no such object: {key}")
     return table[key]
+
+
+@dataclass
+class FakeIntents:
+    """A ledger of removals.
+
+    Attributes:
+        full: what does not work any more: ``intend``, ``conclude``.
+        written: the steps that were about to happen, by number.
+        outcomes: what became of them.
+    """
+
+    full: set[str] = field(default_factory=set)
+    written: dict[int, Step] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def intend(self, run: str, step: Step) -> int:
+        if "intend" in self.full:
+            raise LedgerError("no space left on device")
+        number = len(self.written) + 1
+        self.written[number] = step
+        return number
+
+    def conclude(self, number: int, outcome: Outcome) -> None:
+        if "conclude" in self.full:
+            raise LedgerError("no space left on device")
+        self.outcomes[number] = outcome
+
+    def open(self) -> list[int]:
+        """Removals that have no end."""
+        return [number for number in self.written if number not in self.outcomes]
 
 
 @dataclass

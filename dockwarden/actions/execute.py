@@ -4,6 +4,7 @@ Input: the steps of a ``Plan``, ``ports.Engine``, ``ports.Intents``. Output: an 
 bounds: deciding. An object that is not exactly as it was judged is left alone; a refusal of the engine is normal.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -16,54 +17,63 @@ from dockwarden.ports import Engine, Intents
 class _Kept(Exception):  # noqa: N818 - not an error: a rule found at the last moment
     def __init__(self, effect: Effect, reason: str, detail: str = "") -> None:
         super().__init__(reason)
-        self.effect, self.reason, self.detail = effect, reason, detail
+        self._effect, self._reason, self._detail = effect, reason, detail
+
+    def outcome(self, step: Step) -> Outcome:
+        """What it means for a step."""
+        return _outcome(step, self._effect, self._reason, self._detail)
 
 
 class Executor:
-    """Carries out steps on one engine. The store decides by which name a nameless image can safely be removed."""
+    """Carries out one plan on one engine. The store decides by which name a nameless image can safely be removed."""
 
     def __init__(self, engine: Engine, intents: Intents, store: ImageStore) -> None:
         self._engine = engine
         self._intents = intents
         self._store = store
+        self._taken: dict[str, set[str]] = defaultdict(set)  # by image, the names that it lost to this plan
 
     def run(self, run: str, steps: Sequence[Step]) -> Iterator[Outcome]:
         """Carry out the steps in order.
 
-        When the ledger cannot be written or the engine goes away, the step at hand and all that follow are not carried
-        out, and say so.
+        When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so.
         """
-        stopped: _Kept | None = None
+        stop: _Kept | None = None
         for step in steps:
-            if stopped is None:
-                try:
-                    yield self._step(run, step)
-                    continue
-                except LedgerError as error:
-                    stopped = _Kept(Effect.REFUSED, "ledger", str(error))
-                except EngineUnavailableError as error:
-                    stopped = _Kept(Effect.SKIPPED, "engine_unavailable", str(error))
-            yield _outcome(step, stopped.effect, stopped.reason, stopped.detail)
+            if stop is None:
+                outcome, stop = self._step(run, step)
+            else:
+                outcome = stop.outcome(step)
+            yield outcome
 
-    def _step(self, run: str, step: Step) -> Outcome:
+    def _step(self, run: str, step: Step) -> tuple[Outcome, _Kept | None]:
+        """Carry out one step; gives also why no other may follow."""
         try:
             image = self._check(step)
+            number = self._intents.intend(run, step)
         except _Kept as kept:
-            return _outcome(step, kept.effect, kept.reason, kept.detail)
+            return kept.outcome(step), None
+        except LedgerError as error:
+            stop = _Kept(Effect.REFUSED, "ledger", str(error))
+            return stop.outcome(step), stop
         except NotFoundError:
-            return _outcome(step, Effect.SKIPPED, "gone")
-        except EngineUnavailableError:
-            raise
+            return _outcome(step, Effect.SKIPPED, "gone"), None
+        except EngineUnavailableError as error:
+            stop = _Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+            return stop.outcome(step), stop
         except EngineError as error:
-            return _outcome(step, Effect.FAILED, "engine_error", str(error))
-        number = self._intents.intend(run, step)
+            return _outcome(step, Effect.FAILED, "engine_error", str(error)), None
         try:
             outcome = self._remove(step, image)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
-            return _outcome(step, Effect.FAILED, "engine_unavailable", str(error))
-        self._intents.conclude(number, outcome)
-        return outcome
+            lost = _outcome(step, Effect.FAILED, "engine_unavailable", str(error))
+            return lost, _Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+        try:
+            self._intents.conclude(number, outcome)
+        except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
+            return outcome, _Kept(Effect.REFUSED, "ledger", str(error))
+        return outcome, None
 
     def _check(self, step: Step) -> Image:
         """The object as it is now.
@@ -72,7 +82,7 @@ class Executor:
             _Kept: it is not what was judged, or it is in use.
         """
         image = self._engine.image(step.image.id if step.ref.kind is Kind.IMAGE else step.ref.key)
-        if _identity(image) != _identity(step.image):
+        if not _is_as_judged(image, step.image, self._taken[image.id]):
             raise _Kept(Effect.SKIPPED, "changed", "it is not what was judged any more")
         self._refuse_if_used(step, image)
         return image
@@ -84,33 +94,51 @@ class Executor:
         if step.ref.kind is Kind.IMAGE or len(image.tags) <= 1:
             raise _Kept(Effect.REFUSED, "in_use", f"{len(users)} containers")
         for user in users:
-            if reference.full(self._engine.container(user).image_ref) == step.ref.key:
-                raise _Kept(Effect.REFUSED, "in_use", "a container was created from this tag")
+            with suppress(NotFoundError):  # it went a moment ago
+                if reference.full(self._engine.container(user).image_ref) == step.ref.key:
+                    raise _Kept(Effect.REFUSED, "in_use", "a container was created from this tag")
 
     def _remove(self, step: Step, image: Image) -> Outcome:
-        removed: list[str] = []
+        taken = self._taken[image.id]
         try:
             for name in (step.ref.key,) if step.ref.kind is Kind.TAG else self._names(image):
                 if name == reference.marker(image.id):
                     self._engine.tag(image.id, name)
                 self._engine.untag(name)
-                removed.append(name)
-        except ConflictError as error:
-            for name in set(removed).intersection(image.tags):  # it came into use: give back the names it lost
-                self._engine.tag(image.id, name)
-            return _outcome(step, Effect.REFUSED, "conflict", str(error))
+                taken.add(name)
+        except ConflictError as error:  # it came into use
+            return self._give_back(step, image, _outcome(step, Effect.REFUSED, "conflict", str(error)))
         except NotFoundError:
             pass  # somebody else was quicker, or it got another name: what is left decides
         except EngineUnavailableError:
             raise
-        except EngineError as error:
-            return _outcome(step, Effect.FAILED, "engine_error", str(error))
+        except (EngineError, ValueError) as error:
+            return self._give_back(step, image, _outcome(step, Effect.FAILED, "engine_error", str(error)))
         return self._what_is_left(step, image)
+
+    def _give_back(self, step: Step, image: Image, outcome: Outcome) -> Outcome:
+        """The image stays, so it gets back the names that this step took; none is taken from another image."""
+        names = self._taken[image.id].intersection((step.ref.key,) if step.ref.kind is Kind.TAG else image.tags)
+        for name in sorted(names):
+            try:
+                self._engine.image(name)
+            except NotFoundError:
+                try:
+                    self._engine.tag(image.id, name)
+                    self._taken[image.id].discard(name)
+                except EngineUnavailableError:
+                    raise
+                except EngineError as error:
+                    return _outcome(step, Effect.FAILED, "engine_error", f"{name} could not be given back: {error}")
+        return outcome
 
     def _names(self, image: Image) -> Sequence[str]:
         """The names whose removal removes the image; an unforced removal by ID would take a tag set a moment ago."""
-        if image.tags or image.digests:
-            return image.tags or image.digests
+        repositories = {tag.rpartition(":")[0] for tag in image.tags}
+        # A digest goes with the last tag of its repository; one without is a name of its own, and cannot be given back.
+        names = (*image.tags, *(name for name in image.digests if name.partition("@")[0] not in repositories))
+        if names:
+            return names
         if self._store is ImageStore.CONTAINERD:
             return (f"moby-dangling@{image.id}",)
         return (reference.marker(image.id),)
@@ -124,11 +152,22 @@ class Executor:
             return _outcome(step, Effect.APPLIED, "unverified", str(error))
         if step.ref.kind is Kind.TAG and step.ref.key not in left.tags:
             return _outcome(step, Effect.APPLIED, "untagged")
-        return _outcome(step, Effect.SKIPPED, "renamed", "it got another name in the meantime")
+        if left.tags or left.digests:
+            kept = _outcome(step, Effect.SKIPPED, "renamed", "it got another name in the meantime")
+        else:
+            kept = _outcome(step, Effect.REFUSED, "conflict", "other images were built from it")
+        return self._give_back(step, image, kept)
 
 
-def _identity(image: Image) -> tuple[object, ...]:
-    return image.id, set(image.tags), set(image.digests), dict(image.labels)
+def _is_as_judged(image: Image, judged: Image, taken: set[str]) -> bool:
+    """Whether it is the image that was judged, but for names that the same plan took; with them its digests may go."""
+    digests, before = set(image.digests), set(judged.digests)
+    return (
+        image.id == judged.id
+        and set(image.tags) == set(judged.tags) - taken
+        and (digests == before or (bool(taken) and digests < before))
+        and dict(image.labels) == dict(judged.labels)
+    )
 
 
 def _outcome(step: Step, effect: Effect, reason: str, detail: str = "", freed: int = 0) -> Outcome:

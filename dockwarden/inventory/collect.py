@@ -23,51 +23,66 @@ class Collector:
         self._engine = engine
         self._inventory = inventory
         self._troubles: list[str] = []
+        self._changes: list[Change] = []  # seen and not told yet
 
     def reconcile(self) -> list[Change]:
         """List everything and compare.
 
         Raises:
-            EngineUnavailableError: the engine went away; the inventory keeps what it had.
+            EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to then
+                is told by the next look.
         """
         inventory, engine = self._inventory, self._engine
-        changes: list[Change] = []
         seen_images = set()
         for image in engine.images():
             seen_images.add(image.id)
-            changes += inventory.put_image(image)
+            self._changes += inventory.put_image(image)
         containers = set(engine.container_ids())
-        changes += self.refresh(Dirty("container", key) for key in containers)
+        self._look_at(Dirty("container", key) for key in containers)
         volumes = {volume.name: volume for volume in engine.volumes()}
         networks = {network.id: network for network in engine.networks()}
         for key in inventory.containers.keys() - containers:
-            changes += inventory.drop_container(key)
+            self._changes += inventory.drop_container(key)
         # An image that the list did not show may have come since it was made: look before believing it gone.
-        changes += self.refresh(Dirty("image", key) for key in inventory.images.keys() - seen_images)
+        self._look_at(Dirty("image", key) for key in inventory.images.keys() - seen_images)
         for name in inventory.volumes.keys() - volumes.keys():
-            changes += inventory.drop_volume(name)
+            self._changes += inventory.drop_volume(name)
         for key in inventory.networks.keys() - networks.keys():
-            changes += inventory.drop_network(key)
+            self._changes += inventory.drop_network(key)
         for volume in volumes.values():
-            changes += inventory.put_volume(volume)
+            self._changes += inventory.put_volume(volume)
         for network in networks.values():
-            changes += inventory.put_network(network)
+            self._changes += inventory.put_network(network)
         inventory.settle_memory()
         inventory.complete = True
-        return changes
+        return self._take_changes()
 
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
-        """Look at the objects that events named, and at those that lost something to them."""
-        changes: list[Change] = []
-        for hint in dirty:
-            try:
-                changes += self._look(hint)
-            except EngineUnavailableError:
-                raise
-            except EngineError as error:  # one object's bad answer must not hide the others
-                self._troubles.append(f"{hint.type} {hint.id}: {error}")
-        changes += self._settle()
+        """Look at the objects that events named, and at those that lost something to them.
+
+        Raises:
+            EngineUnavailableError: as for ``reconcile``.
+        """
+        self._look_at(dirty)
+        return self._take_changes()
+
+    def _take_changes(self) -> list[Change]:
+        changes, self._changes = self._changes, []
         return changes
+
+    def _look_at(self, dirty: Iterable[Dirty]) -> None:
+        for hint in dirty:
+            self._try(hint)
+        while self._inventory.suspect:  # they lost a tag to another, and may be gone without any event
+            self._try(Dirty("image", self._inventory.suspect.pop()))
+
+    def _try(self, hint: Dirty) -> None:
+        try:
+            self._changes += self._look(hint)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:  # one object's bad answer must not hide the others
+            self._troubles.append(f"{hint.type} {hint.id}: {error}")
 
     def take_troubles(self) -> list[str]:
         """Objects whose looks failed since the last call, in words."""
@@ -145,10 +160,3 @@ class Collector:
             return put(get(key))
         except NotFoundError:
             return drop(key)
-
-    def _settle(self) -> list[Change]:
-        """Look again at images that lost a tag to another: they may be gone without any event."""
-        changes: list[Change] = []
-        while self._inventory.suspect:
-            changes += self._image(self._inventory.suspect.pop())
-        return changes

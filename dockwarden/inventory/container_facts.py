@@ -15,6 +15,7 @@ _ORCHESTRATORS = (
     ("com.amazonaws.ecs.task-arn", "ecs"),
     ("com.docker.compose.project", "compose"),
 )
+_LEAST_ID_DIGITS = 4
 
 
 def owner_of(labels: Mapping[str, str]) -> str:
@@ -24,8 +25,9 @@ def owner_of(labels: Mapping[str, str]) -> str:
 
 def pin_of(container: Container) -> str:
     """How a container names its image: by ``tag``, by ``digest``, or by ``id``."""
-    text = container.image_ref
-    if reference.is_image_id(text) or container.image_id.removeprefix("sha256:").startswith(text):
+    text, digits = container.image_ref, container.image_id.removeprefix("sha256:")
+    is_short_id = len(text) >= _LEAST_ID_DIGITS and digits.startswith(text)  # not `db`, of which one ID in 256 begins
+    if not text or reference.is_image_id(text) or is_short_id:
         return "id"
     return "digest" if "@" in text else "tag"
 

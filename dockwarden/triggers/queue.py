@@ -54,8 +54,7 @@ class Queue:
     def submit(self, dirty: Dirty, at_ns: int) -> None:
         """An object may have changed."""
         with self._ready:
-            if dirty not in self._dirty:
-                self._dirty[dirty] = at_ns
+            self._dirty[dirty] = min(at_ns, self._dirty.get(dirty, at_ns))
             if len(self._dirty) > self._most:
                 self._dirty.clear()
                 self._resync = self._resync or "overflow"

@@ -106,6 +106,7 @@ class Schedule:
     def start(self) -> None:
         """Begin to fire."""
         self._scheduler.start()
+        self._show_next()  # jobs that were set before have no next run until now
 
     def stop(self) -> None:
         """Fire no more."""

@@ -43,7 +43,8 @@ class Real:
     def _spec(self, word: str, *tags: str) -> ImageSpec:
         # Its own first layer: a containerd store does not list an image that was pulled while layers of it were there.
         runnable = lab_images.busybox(*tags)
-        return replace(runnable, layers=(lab_images.rootfs({"own": f"{word} {next(_NUMBERS)}"}), *runnable.layers))
+        own = lab_images.rootfs({"own": f"{word} {next(_NUMBERS)}"})
+        return replace(runnable, layers=(own, *runnable.layers), labels={"word": word})
 
     def load(self, word: str, *tags: str) -> str:
         before = {image.id for image in self.engine.images()}
@@ -313,7 +314,7 @@ def test_a_name_without_tag_or_digest_removes_nothing(host: Real | InMemory, nam
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "created"])
-def test_the_last_name_of_a_used_image_is_refused(host: Real | InMemory, running: bool) -> None:  # noqa: FBT001
+def test_the_last_name_of_a_used_image_is_refused(host: Real | InMemory, *, running: bool) -> None:
     image = host.load("app", "app:1")
     host.run("web", "app:1", running=running)
     with pytest.raises(ConflictError):
@@ -325,10 +326,7 @@ def test_the_last_name_of_a_used_image_is_refused(host: Real | InMemory, running
 
 
 @pytest.mark.parametrize("by_digest", [True, False], ids=["digest", "tag"])
-def test_the_last_name_of_a_used_image_that_was_pulled_is_refused(
-    host: Real | InMemory,
-    by_digest: bool,  # noqa: FBT001
-) -> None:
+def test_the_last_name_of_a_used_image_that_was_pulled_is_refused(host: Real | InMemory, *, by_digest: bool) -> None:
     image, name = host.pull("app", f"{repository()}:1", by_digest=by_digest)
     host.run("web", name, running=False)
     before = host.engine.image(image)

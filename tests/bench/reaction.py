@@ -1,0 +1,124 @@
+"""How long it takes from an event, by the engine's clock, to what dockwarden shows of it.
+
+Tags are set one at a time. Each opens a finding of `no-latest-tag`, which is seen in two ways: from outside, as the
+finding in `/metrics`, and from inside, as what the event added to `dockwarden_reaction_duration_seconds` (which ends
+later: the report is in the ledger by then). The time of the event is asked of the engine afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.bench.daemon import Daemon, total
+from tests.bench.report import Row, percentile
+from tests.lab.machine import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.host import Host, RawEngine
+
+NAME = "reaction"
+_EVENTS, _EVENTS_QUICK = 200, 50
+_MOST_P99_MS = {"graph": 100.0, "containerd": 300.0}
+_FINDINGS = "dockwarden_findings"
+_SUM, _COUNT = "dockwarden_reaction_duration_seconds_sum", "dockwarden_reaction_duration_seconds_count"
+_POLICY = 'policy="no-latest-tag"'
+_PATIENCE_SECONDS = 30.0
+_POLLS = 300
+
+
+class _State(NamedTuple):
+    findings: float
+    reactions: float
+    seconds: float
+
+
+class _Seen(NamedTuple):
+    outside_ms: float
+    inside_ms: float
+
+
+def measure(host: Host, *, quick: bool) -> Iterator[Row]:
+    """The rows of one host."""
+    with Daemon(host.engine) as daemon:
+        daemon.settle()
+        poll_ms = _poll_cost_ms(daemon)
+        raw = host.raw()
+        names = host.names(100)
+        seen = [_one(daemon, raw, names[i % len(names)], f"e{i}") for i in range(_EVENTS_QUICK if quick else _EVENTS)]
+    yield from _rows(host, "outside", [each.outside_ms for each in seen], f"polled, {poll_ms:.1f} ms a poll")
+    yield from _rows(host, "inside", [each.inside_ms for each in seen], "reaction_duration_seconds")
+
+
+def _rows(host: Host, side: str, values: Sequence[float], note: str) -> Iterator[Row]:
+    for share, most in ((0.5, None), (0.99, _MOST_P99_MS[host.store])):
+        figure = f"{side} p{100 * share:g}"
+        yield Row(
+            measurement=NAME,
+            store=host.store,
+            images=host.images,
+            figure=figure,
+            value=percentile(values, share),
+            unit="ms",
+            at_most=most,
+            note=note,
+        )
+
+
+def _one(daemon: Daemon, raw: RawEngine, image: str, name: str) -> _Seen:
+    """Set a tag, wait for what comes of it, and take it away again."""
+    before, since = _state(daemon), time.time_ns()
+    raw.tag(image, f"bench/{name}", "latest")
+    _, seen_ns = _wait(daemon, lambda state: state.findings > before.findings)
+    after, _ = _wait(daemon, lambda state: state.reactions > before.reactions)
+    event_ns = raw.event_time_ns(since, f"docker.io/bench/{name}:latest")
+    raw.untag(f"bench/{name}:latest")
+    _wait(daemon, lambda state: state.reactions > after.reactions and state.findings == before.findings)
+    inside = (after.seconds - before.seconds) / (after.reactions - before.reactions)
+    return _Seen((seen_ns - event_ns) / 1e6, 1e3 * inside)
+
+
+def _wait(daemon: Daemon, condition: Callable[[_State], bool]) -> tuple[_State, int]:
+    """The first state that meets a condition, and when it was seen."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < until:
+        state, now_ns = _state(daemon), time.time_ns()
+        if condition(state):
+            return state, now_ns
+    raise LabError(f"an event had no effect within {_PATIENCE_SECONDS:g} s")
+
+
+def _state(daemon: Daemon) -> _State:
+    samples = daemon.samples(_FINDINGS, _SUM, _COUNT)
+    return _State(total(samples, _FINDINGS, _POLICY), samples[_COUNT], samples[_SUM])
+
+
+def _poll_cost_ms(daemon: Daemon) -> float:
+    began = time.monotonic()
+    for _ in range(_POLLS):
+        _state(daemon)
+    return 1e3 * (time.monotonic() - began) / _POLLS
+
+
+def ratios(rows: Sequence[Row]) -> Iterator[Row]:
+    """How the middle reaction grows from the fewest images to the most, on each store."""
+    for store in sorted({row.store for row in rows if row.measurement == NAME}):
+        for side in ("outside", "inside"):
+            p50 = {
+                r.images: r.value
+                for r in rows
+                if r.measurement == NAME and r.store == store and r.figure == f"{side} p50"
+            }
+            few, most = min(p50), max(p50)
+            if few < most:
+                yield Row(
+                    measurement=NAME,
+                    store=store,
+                    images=most,
+                    figure=f"{side} p50 / p50 at {few:,}",
+                    value=p50[most] / p50[few],
+                    unit="",
+                    at_most=1.3,
+                )

@@ -1,0 +1,454 @@
+"""Looking at the engine: what an event names, what it does not name, and everything once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from dockwarden import reference
+from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.live import Inventory
+from dockwarden.model import Change, Dirty, ImageStore, Kind, Ref
+from tests.builders import (
+    Ticks,
+    a_container,
+    a_mount,
+    a_network,
+    a_volume,
+    an_image,
+    an_inventory,
+    details,
+    digest_of,
+    image_id,
+)
+from tests.fakes import FakeEngine
+
+
+class Host:
+    """An engine with its inventory; `see` does what the event reader and the worker would do with the events."""
+
+    def __init__(self, store: ImageStore = ImageStore.GRAPH) -> None:
+        self.ticks = Ticks()
+        self.engine = FakeEngine(store)
+        self.inventory: Inventory = an_inventory(self.ticks, store=store)
+        self.collector = Collector(self.engine, self.inventory)
+
+    def start(self) -> None:
+        """Everything is listed; what led to it is past."""
+        self.collector.reconcile()
+        self.engine.take_events()
+        self.engine.calls.clear()
+
+    def see(self) -> Counter[Change]:
+        hints = [Dirty(event.type, event.id, event.action == "pull") for event in self.engine.take_events()]
+        return Counter(self.collector.refresh(dict.fromkeys(hints)))
+
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.engine.calls]
+
+
+@pytest.fixture(params=list(ImageStore))
+def host(request: pytest.FixtureRequest) -> Host:
+    return Host(request.param)
+
+
+@pytest.fixture
+def graph() -> Host:
+    return Host(ImageStore.GRAPH)
+
+
+@pytest.fixture
+def containerd() -> Host:
+    return Host(ImageStore.CONTAINERD)
+
+
+def image(word: str) -> Ref:
+    return Ref(Kind.IMAGE, image_id(word))
+
+
+def tag(name: str) -> Ref:
+    return Ref(Kind.TAG, reference.full(name))
+
+
+def happened(*changes: tuple[str, Ref]) -> Counter[Change]:
+    return Counter(Change(cause, ref) for cause, ref in changes)
+
+
+# -- everything once -----------------------------------------------------------------------------------------
+
+
+def test_a_first_list_finds_everything(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("old"))
+    host.engine.run(a_container("web", networks=("front",), mounts=(a_mount("data"),)))
+    host.engine.add_volume(a_volume("data"))
+    host.engine.add_network(a_network("front"))
+    changes = host.collector.reconcile()
+    assert {change.cause for change in changes} >= {"image.new", "image.tag", "container.create", "volume.create"}
+    assert host.inventory.counts() == {
+        Kind.IMAGE: 2,
+        Kind.TAG: 1,
+        Kind.CONTAINER: 1,
+        Kind.VOLUME: 1,
+        Kind.NETWORK: 1,
+    }
+    assert host.inventory.complete
+
+
+def test_a_second_list_of_the_same_finds_nothing(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("pinned", digests=(digest_of("app", "d"),)))
+    host.engine.run(a_container("web"))
+    host.engine.add_volume(a_volume("data"))
+    host.start()
+    assert host.collector.reconcile() == []
+
+
+def test_a_list_finds_what_happened_while_nobody_looked(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("gone", "gone:1"))
+    host.engine.add_volume(a_volume("lost"))
+    host.engine.run(a_container("web"))
+    host.engine.run(a_container("job", "gone:1"))
+    host.engine.add_network(a_network("front"))
+    host.start()
+    host.engine.remove("job")
+    host.engine.unname("gone:1")
+    host.engine.remove_volume("lost")
+    host.engine.remove_network(a_network("front"))
+    host.engine.name("app:1", "app:2")
+    host.engine.die("web", 1)
+    changes = Counter(host.collector.reconcile())
+    job, web = Ref(Kind.CONTAINER, a_container("job").id), Ref(Kind.CONTAINER, a_container("web").id)
+    expected = happened(
+        ("image.delete", image("gone")),
+        ("image.untag", tag("gone:1")),
+        ("image.tag", tag("app:2")),
+        ("container.die", web),
+        ("container.stop", web),
+        ("container.destroy", job),
+        ("container.destroy", image("gone")),
+        ("container.destroy", tag("gone:1")),
+        ("volume.destroy", Ref(Kind.VOLUME, "lost")),
+        ("network.destroy", Ref(Kind.NETWORK, a_network("front").id)),
+    )
+    assert changes == expected
+
+
+def test_an_image_that_comes_while_the_list_is_made_is_not_believed_gone(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    kept = [replace(host.engine.image("app:1"), details=None)]
+    host.engine.images = lambda repository="": [i for i in kept if repository]  # type: ignore[method-assign]
+    assert host.collector.reconcile() == []
+    assert host.inventory.has(tag("app:1"))
+
+
+def test_an_engine_that_goes_away_in_the_middle_of_a_list_leaves_the_inventory_as_it_was(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.run(a_container("web"))
+    host.start()
+    host.engine.just_before("volumes", host.engine.go_away)
+    with pytest.raises(EngineUnavailableError):
+        host.collector.reconcile()
+    assert host.inventory.has(tag("app:1"))
+    assert host.inventory.has(Ref(Kind.CONTAINER, a_container("web").id))
+
+
+def test_a_list_forgets_the_ages_of_what_is_gone(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.ticks.pass_(100)
+    assert host.inventory.memory.known_for(image("app")) == 100.0
+    host.engine.vanish(image_id("app"))
+    host.collector.reconcile()
+    host.engine.put(an_image("app", "app:1"))
+    host.collector.reconcile()
+    assert host.inventory.memory.known_for(image("app")) == 0.0
+
+
+# -- images ----------------------------------------------------------------------------------------------------
+
+
+def test_a_pull_of_a_new_image(host: Host) -> None:
+    host.start()
+    host.engine.pull(an_image("app"), "app:1")
+    changes = host.see()
+    assert changes == happened(("image.new", image("app")), ("image.tag", tag("app:1")), ("image.pull", tag("app:1")))
+
+
+def test_a_pull_that_brings_nothing_new_is_a_pull_all_the_same(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start()
+    host.engine.pull(an_image("app"), "app:1")
+    assert host.see() == happened(("image.pull", tag("app:1")))
+
+
+def test_a_pull_that_moves_a_tag_untags_the_old_image_of_which_no_event_speaks(host: Host) -> None:
+    host.engine.pull(an_image("old"), "app:1")
+    host.start()
+    host.engine.pull(an_image("new"), "app:1")
+    changes = host.see()
+    assert changes == happened(
+        ("image.new", image("new")),
+        ("image.tag", tag("app:1")),
+        ("image.pull", tag("app:1")),
+        ("image.untag", image("old")),
+    )
+    assert ("image", image_id("old")) in host.engine.calls, "the loser was not looked at again"
+    assert not host.inventory.suspect
+
+
+def test_a_build_on_containerd_lets_the_old_image_vanish_without_an_event(containerd: Host) -> None:
+    containerd.engine.build(an_image("old"), "app:1")
+    containerd.start()
+    containerd.engine.build(an_image("new"), "app:1")
+    assert containerd.see() == happened(
+        ("image.new", image("new")),
+        ("image.tag", tag("app:1")),
+        ("image.untag", image("old")),
+        ("image.delete", image("old")),
+    )
+
+
+def test_a_build_of_which_an_old_engine_says_nothing_is_found_by_its_first_container(graph: Host) -> None:
+    graph.engine.build(an_image("old"), "app:1")
+    graph.start()
+    graph.engine.build(an_image("new"), "app:1")
+    assert graph.see() == Counter()
+    graph.engine.run(a_container("web"))
+    web = Ref(Kind.CONTAINER, a_container("web").id)
+    assert graph.see() == happened(
+        ("container.create", web),
+        ("container.start", web),
+        ("image.new", image("new")),
+        ("image.tag", tag("app:1")),
+        ("image.untag", image("old")),
+    )
+
+
+def test_a_tag_that_is_set(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.name("app:1", "app:2")
+    assert host.see() == happened(("image.tag", tag("app:2")))
+
+
+def test_a_tag_that_moves_to_another_image(host: Host) -> None:
+    host.engine.put(an_image("old", "app:1"), an_image("new", "app:2"))
+    host.start()
+    host.engine.name("app:2", "app:1")
+    assert host.see() == happened(("image.tag", tag("app:1")), ("image.untag", image("old")))
+
+
+def test_a_tag_that_is_removed(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1", "app:2"))
+    host.start()
+    host.engine.unname("app:1")
+    assert host.see() == happened(("image.untag", image("app")), ("image.untag", tag("app:1")))
+
+
+def test_the_last_tag_that_is_removed(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.unname("app:1")
+    assert host.see() == happened(("image.delete", image("app")), ("image.untag", tag("app:1")))
+
+
+def test_a_load_names_the_image_alone(host: Host) -> None:
+    host.start()
+    host.engine.load(an_image("app", "app:1", "app:2"))
+    assert host.see() == happened(("image.new", image("app")), ("image.tag", tag("app:1")), ("image.tag", tag("app:2")))
+
+
+def test_a_pull_by_digest_is_a_pull_of_the_image(host: Host) -> None:
+    host.start()
+    pinned = an_image("app")
+    host.engine.pull(pinned, f"app@{pinned.id}")
+    assert host.see() == happened(("image.new", image("app")), ("image.pull", image("app")))
+
+
+def test_a_pull_of_a_whole_repository_is_a_pull_of_each_tag_in_it(graph: Host) -> None:
+    graph.start()
+    graph.engine.put(an_image("one", "h.io:5000/app:1", "other:1"), an_image("two", "h.io:5000/app:2"))
+    graph.engine.put(an_image("far", "h.io:5000/application:1"))
+    graph.engine.emit("image", "pull", "h.io:5000/app")
+    changes = graph.see()
+    pulled = {change.ref for change in changes if change.cause == "image.pull"}
+    assert pulled >= {tag("h.io:5000/app:1"), tag("h.io:5000/app:2")}
+    assert not graph.inventory.has(image("far"))
+
+
+def test_a_pulled_image_that_is_gone_again_changes_nothing(host: Host) -> None:
+    host.start()
+    host.engine.pull(an_image("app"), "app:1")
+    host.engine.vanish(image_id("app"))
+    assert host.see() == Counter()
+
+
+def test_a_name_that_is_gone_leads_to_the_image_that_had_it(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1", "app:2"))
+    host.start()
+    host.engine.unname("app:1")
+    host.engine.take_events()
+    assert Counter(host.collector.refresh([Dirty("image", "app:1", pulled=True)]))[Change("image.untag", tag("app:1"))]
+
+
+# -- the others ------------------------------------------------------------------------------------------------
+
+
+def test_the_life_of_a_container(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    web = Ref(Kind.CONTAINER, a_container("web").id)
+
+    host.engine.run(a_container("web"))
+    assert host.see() == happened(("container.create", web), ("container.start", web))
+
+    host.engine.alter("web", "health_status", health="unhealthy")
+    assert host.see() == happened(("container.health", web))
+
+    host.engine.alter("web", "rename", name="api")
+    assert host.see() == happened(("container.rename", web))
+
+    host.engine.die("api", 1)
+    assert host.see() == happened(("container.die", web), ("container.stop", web))
+
+    host.engine.remove("api")
+    assert host.see() == happened(
+        ("container.destroy", web), ("container.destroy", image("app")), ("container.destroy", tag("app:1"))
+    )
+
+
+def test_a_container_that_came_and_went_between_two_looks_was_never_there(host: Host) -> None:
+    host.start()
+    host.engine.run(a_container("web"))
+    host.engine.remove("web")
+    assert host.see() == Counter()
+
+
+def test_volumes_and_networks_follow_their_events(host: Host) -> None:
+    host.start()
+    host.engine.add_volume(a_volume("data"))
+    host.engine.add_network(a_network("front"))
+    data, front = Ref(Kind.VOLUME, "data"), Ref(Kind.NETWORK, a_network("front").id)
+    assert host.see() == happened(("volume.create", data), ("network.create", front))
+    host.engine.remove_volume("data")
+    host.engine.remove_network(a_network("front"))
+    assert host.see() == happened(("volume.destroy", data), ("network.destroy", front))
+
+
+def test_an_event_of_another_kind_is_no_reason_to_look(host: Host) -> None:
+    host.start()
+    host.engine.emit("daemon", "reload", "host")
+    host.engine.emit("builder", "prune", "")
+    assert host.see() == Counter()
+    assert host.engine.calls == []
+
+
+# -- what looking costs ----------------------------------------------------------------------------------------
+
+
+def test_no_event_causes_a_full_list(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.pull(an_image("new"), "app:1")
+    host.engine.run(a_container("web"))
+    host.engine.add_volume(a_volume("data"))
+    host.engine.add_network(a_network("front"))
+    host.see()
+    assert not {"images", "container_ids", "volumes", "networks"} & set(host.operations())
+
+
+def test_details_are_asked_for_once(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1", inspected=details(user="me")))
+    host.start()
+    assert host.inventory.images[image_id("app")].details is None
+    host.collector.details(image_id("app"))
+    host.collector.details(image_id("app"))
+    host.collector.details(image_id("unknown"))
+    told = host.inventory.images[image_id("app")].details
+    assert told is not None
+    assert (told.user, host.operations()) == ("me", ["image"])
+
+
+# -- trouble ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_answer_about_one_object_does_not_hide_the_others(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.run(a_container("bad"))
+    host.engine.run(a_container("good"))
+    host.see()
+    assert [container.name for container in host.inventory.containers.values()] == ["good"]
+    [trouble] = host.collector.take_troubles()
+    assert a_container("bad").id in trouble
+    assert "Name is missing" in trouble
+    assert host.collector.take_troubles() == []
+
+
+def test_a_bad_answer_about_one_container_does_not_fail_a_list(host: Host) -> None:
+    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.run(a_container("bad"))
+    host.engine.run(a_container("good"))
+    host.collector.reconcile()
+    assert host.inventory.complete
+    assert [container.name for container in host.inventory.containers.values()] == ["good"]
+    assert len(host.collector.take_troubles()) == 1
+
+
+def test_an_object_that_cannot_be_read_any_more_stays_as_it_was(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.run(a_container("web"))
+    host.start()
+    host.engine.errors["container"] = EngineError("container: Name is missing")
+    assert host.collector.reconcile() == []
+    assert [container.name for container in host.inventory.containers.values()] == ["web"]
+
+
+def test_a_lost_engine_ends_a_look_at_once(host: Host) -> None:
+    host.start()
+    host.engine.run(a_container("one"))
+    host.engine.run(a_container("two"))
+    host.engine.go_away()
+    with pytest.raises(EngineUnavailableError):
+        host.see()
+    assert len(host.engine.calls) == 1
+
+
+def test_what_was_seen_before_the_engine_went_away_is_told_when_it_is_back(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.name("app:1", "app:2")
+    host.engine.run(a_container("web"))
+    host.engine.just_before("container", host.engine.go_away)
+    with pytest.raises(EngineUnavailableError):
+        host.see()
+    host.engine.come_back()
+    web = Ref(Kind.CONTAINER, a_container("web").id)
+    changes = Counter(host.collector.reconcile())
+    assert changes == happened(("image.tag", tag("app:2")), ("container.create", web), ("container.start", web))
+    assert host.collector.reconcile() == []
+
+
+def test_what_a_failed_list_saw_is_told_by_the_next(host: Host) -> None:
+    host.start()
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.just_before("networks", host.engine.go_away)
+    with pytest.raises(EngineUnavailableError):
+        host.collector.reconcile()
+    host.engine.come_back()
+    assert Counter(host.collector.reconcile()) == happened(("image.new", image("app")), ("image.tag", tag("app:1")))
+
+
+def test_a_bad_answer_about_the_loser_of_a_tag_does_not_hide_the_winner(host: Host) -> None:
+    host.engine.put(an_image("old", "app:1"), an_image("new", "app:2"))
+    host.start()
+    host.engine.errors["image", image_id("old")] = EngineError("image: Size is missing")
+    host.engine.name("app:2", "app:1")
+    assert host.see()[Change("image.tag", tag("app:1"))] == 1
+    assert host.inventory.tags[tag("app:1").key] == image_id("new")
+    assert len(host.collector.take_troubles()) == 1

@@ -1,0 +1,853 @@
+"""The vocabulary: every fact exists with its type, has the right value, and can be read of any object."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden import reference
+from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.view import View
+from dockwarden.model import (
+    Container,
+    FactSpec,
+    FactValue,
+    Image,
+    ImageDetails,
+    ImageStore,
+    Kind,
+    Mount,
+    Network,
+    Ref,
+    Volume,
+)
+from dockwarden.ports import Disk, Look
+from tests.builders import (
+    DAY,
+    HOUR,
+    NOW,
+    UNLIMITED,
+    Ticks,
+    a_container,
+    a_mount,
+    a_network,
+    a_volume,
+    an_image,
+    an_inventory,
+    details,
+    digest_of,
+    hexadecimal,
+    image_id,
+)
+
+APP = Ref(Kind.IMAGE, image_id("app"))
+APP_TAG = Ref(Kind.TAG, "docker.io/library/app:1")
+WEB = Ref(Kind.CONTAINER, a_container("web").id)
+DATA = Ref(Kind.VOLUME, "data")
+FRONT = Ref(Kind.NETWORK, a_network("front").id)
+HOST = Ref(Kind.HOST, "")
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def facts_of(
+    inventory: Inventory, ref: Ref, *, disk: Disk | None = None, looks: dict[str, Look] | None = None
+) -> dict[str, FactValue]:
+    """Every fact that can be had of an object."""
+    sheet = Sheet()
+    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, looks or {}))
+    return sheet.known
+
+
+def fact(inventory: Inventory, ref: Ref, name: str) -> FactValue:
+    return facts_of(inventory, ref)[name]
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+# -- the vocabulary as the policy language promises it -------------------------------------------------------
+
+_PROMISED = {
+    Kind.IMAGE: {
+        "image": "id short_id ref tags repositories digests size labels created dangling in_use container_count "
+        "known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known env "
+        "ports setuid_unknown"
+    },
+    Kind.TAG: {"tag": "ref registry repository name digest version rank_by_created rank_by_version"},
+    Kind.CONTAINER: {
+        "container": "id name image_ref image_repository image_pin image_id freshness running state health exit_code "
+        "labels created started owner network_mode mounts ports memory_limit memory_reservation cpu_limit cpu_shares "
+        "pids_limit privileged pid_mode ipc_mode uts_mode userns_mode cgroup_parent read_only user cap_add cap_drop "
+        "security_opt no_new_privileges seccomp apparmor devices ulimits restart_policy restart_max restart_count "
+        "log_driver healthcheck env_names"
+    },
+    Kind.VOLUME: {"volume": "name driver labels anonymous created in_use container_count known_for idle_for"},
+    Kind.NETWORK: {"network": "id name driver labels created builtin internal in_use"},
+    Kind.HOST: {
+        "host": "name engine_version api_version image_store swarm images containers volumes disk_used_percent "
+        "disk_free inodes_used_percent live_restore rootless userns_remap"
+    },
+}
+
+
+def promised(kind: Kind) -> set[str]:
+    own = {f"{prefix}.{name}" for prefix, names in _PROMISED[kind].items() for name in names.split()}
+    everywhere = {f"host.{name}" for name in _PROMISED[Kind.HOST]["host"].split()} | {"now"}
+    if kind in (Kind.TAG, Kind.CONTAINER):
+        own |= {f"image.{name}" for name in _PROMISED[Kind.IMAGE]["image"].split()}
+    return own | everywhere
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_promised_fact_is_in_the_vocabulary(kind: Kind) -> None:
+    assert promised(kind) - VOCABULARY[kind].keys() == set()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_vocabulary_describes_each_fact_for_people(kind: Kind) -> None:
+    for name, spec in VOCABULARY[kind].items():
+        assert spec.name == name
+        assert spec.type in {"string", "int", "double", "bool", "duration", "timestamp"} | {
+            "list(string)",
+            "list(map)",
+            "map(string)",
+        }
+        assert spec.cost in (0, 1, 2, 3)
+        assert re.fullmatch(r"\S.*[^.\s]", spec.meaning), spec
+
+
+def test_a_fact_means_and_costs_the_same_wherever_it_is() -> None:
+    seen: dict[str, FactSpec] = {}
+    for specs in VOCABULARY.values():
+        for name, spec in specs.items():
+            assert seen.setdefault(name, spec) == spec
+
+
+def test_only_what_a_registry_knows_costs_a_registry() -> None:
+    dear = {name for specs in VOCABULARY.values() for name, spec in specs.items() if spec.cost >= 3}
+    assert dear
+    assert all(name.startswith("registry.") for name in dear)
+
+
+# -- one of each, with everything gathered ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def ticks() -> Ticks:
+    return Ticks()
+
+
+@pytest.fixture
+def full(ticks: Ticks) -> Inventory:
+    """One of each, of which everything is known."""
+    inventory = an_inventory(ticks)
+    inventory.put_image(
+        an_image(
+            "app",
+            "app:1",
+            "h.io/b:2.1.0",
+            digests=(digest_of("app", "d"),),
+            labels={"a": "b"},
+            size_bytes=5000,
+            created_at=NOW - DAY,
+            inspected=details(layers=("l1", "l2"), user="me", healthcheck=True),
+        )
+    )
+    inventory.put_volume(a_volume("data", labels={"v": "1"}))
+    inventory.put_network(a_network("front", labels={"n": "1"}))
+    inventory.put_container(
+        a_container(
+            "web",
+            labels={"c": "1"},
+            health="healthy",
+            networks=("front",),
+            mounts=(a_mount("data"),),
+            ports=("0.0.0.0:80->80/tcp",),
+        )
+    )
+    ticks.pass_(100)
+    return inventory
+
+
+DISK = Disk(used_percent=41.5, free_bytes=12345, inodes_used_percent=7.0)
+REFS = {
+    Kind.IMAGE: APP,
+    Kind.TAG: APP_TAG,
+    Kind.CONTAINER: WEB,
+    Kind.VOLUME: DATA,
+    Kind.NETWORK: FRONT,
+    Kind.HOST: HOST,
+}
+LOOKS = {APP_TAG.key: Look("sha256:now")}
+
+_PYTHON: dict[str, type] = {
+    "string": str,
+    "int": int,
+    "double": float,
+    "bool": bool,
+    "duration": timedelta,
+    "timestamp": datetime,
+    "list(string)": list,
+    "list(map)": list,
+    "map(string)": dict,
+}
+
+
+def check_type(name: str, type_: str, value: FactValue) -> None:
+    assert type(value) is _PYTHON[type_], name
+    if isinstance(value, datetime):
+        assert value.tzinfo is UTC, name
+    if isinstance(value, list):
+        assert all(isinstance(item, str if type_ == "list(string)" else dict) for item in value), name
+    if isinstance(value, dict):
+        assert all(isinstance(item, str) for pair in value.items() for item in pair), name
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_fact_that_was_gathered_has_a_value_of_its_type(full: Inventory, kind: Kind) -> None:
+    known = facts_of(full, REFS[kind], disk=DISK, looks=LOOKS)
+    assert known.keys() == VOCABULARY[kind].keys()
+    for name, value in known.items():
+        check_type(name, VOCABULARY[kind][name].type, value)
+
+
+def test_the_facts_of_an_image(full: Inventory) -> None:
+    known = {name: value for name, value in facts_of(full, APP).items() if name.startswith("image.")}
+    assert known == {
+        "image.id": image_id("app"),
+        "image.short_id": hexadecimal("app")[:12],
+        "image.ref": "docker.io/library/app:1",
+        "image.tags": ["docker.io/library/app:1", "h.io/b:2.1.0"],
+        "image.repositories": ["docker.io/library/app", "h.io/b"],
+        "image.digests": [digest_of("app", "d")],
+        "image.size": 5000,
+        "image.labels": {"a": "b"},
+        "image.created": at(NOW - DAY),
+        "image.dangling": False,
+        "image.in_use": True,
+        "image.container_count": 1,
+        "image.known_for": timedelta(seconds=100),
+        "image.last_used": at(NOW),
+        "image.idle_for": timedelta(),
+        "image.origin": "registry",
+        "image.same_as": ["h.io/b:2.1.0"],
+        "image.os": "linux",
+        "image.architecture": "amd64",
+        "image.user": "me",
+        "image.healthcheck": True,
+        "image.layers": 2,
+        "image.base": "",
+        "image.base_known": False,
+        "image.env": ["PATH"],
+        "image.ports": ["80/tcp"],
+        "image.setuid_unknown": True,
+    }
+
+
+def test_the_facts_of_a_tag(full: Inventory) -> None:
+    known = {name: value for name, value in facts_of(full, APP_TAG).items() if name.startswith("tag.")}
+    assert known == {
+        "tag.ref": "docker.io/library/app:1",
+        "tag.registry": "docker.io",
+        "tag.repository": "docker.io/library/app",
+        "tag.name": "1",
+        "tag.digest": f"sha256:{hexadecimal('d')}",
+        "tag.version": "1",
+        "tag.rank_by_created": 0,
+        "tag.rank_by_version": 0,
+    }
+
+
+def test_a_tag_and_a_container_have_the_facts_of_their_image(full: Inventory) -> None:
+    of_image = {name: value for name, value in facts_of(full, APP).items() if name.startswith("image.")}
+    assert of_image.items() <= facts_of(full, APP_TAG).items()
+    assert of_image.items() <= facts_of(full, WEB).items()
+
+
+def test_the_facts_of_a_container(full: Inventory) -> None:
+    known = {name: value for name, value in facts_of(full, WEB).items() if name.startswith("container.")}
+    mount = {
+        "type": "volume",
+        "name": "data",
+        "source": "/var/lib/docker/volumes/data/_data",
+        "destination": "/data",
+        "driver": "local",
+        "rw": True,
+        "anonymous": False,
+    }
+    assert known == {
+        "container.id": WEB.key,
+        "container.name": "web",
+        "container.image_ref": "docker.io/library/app:1",
+        "container.image_repository": "docker.io/library/app",
+        "container.image_pin": "tag",
+        "container.image_id": image_id("app"),
+        "container.freshness": "current",
+        "container.running": True,
+        "container.state": "running",
+        "container.health": "healthy",
+        "container.exit_code": 0,
+        "container.labels": {"c": "1"},
+        "container.created": at(NOW - 2 * HOUR),
+        "container.started": at(NOW - HOUR),
+        "container.owner": "",
+        "container.network_mode": "front",
+        "container.mounts": [mount],
+        "container.ports": ["0.0.0.0:80->80/tcp"],
+        "container.memory_limit": 0,
+        "container.memory_reservation": 0,
+        "container.cpu_limit": 0.0,
+        "container.cpu_shares": 0,
+        "container.pids_limit": 0,
+        "container.privileged": False,
+        "container.pid_mode": "",
+        "container.ipc_mode": "private",
+        "container.uts_mode": "",
+        "container.userns_mode": "",
+        "container.cgroup_parent": "",
+        "container.read_only": False,
+        "container.user": "",
+        "container.cap_add": [],
+        "container.cap_drop": [],
+        "container.security_opt": [],
+        "container.no_new_privileges": False,
+        "container.seccomp": "default",
+        "container.apparmor": "",
+        "container.devices": [],
+        "container.ulimits": [],
+        "container.restart_policy": "no",
+        "container.restart_max": 0,
+        "container.restart_count": 0,
+        "container.log_driver": "json-file",
+        "container.healthcheck": False,
+        "container.env_names": [],
+    }
+
+
+def test_each_limit_of_a_container_is_read_from_its_own_field(full: Inventory) -> None:
+    config = replace(
+        UNLIMITED,
+        memory_limit_bytes=1,
+        memory_reservation_bytes=2,
+        cpu_limit=3.5,
+        cpu_shares=4,
+        pids_limit=5,
+        restart_max=6,
+        restart_count=7,
+        cap_add=("NET_ADMIN",),
+        cap_drop=("ALL",),
+        devices=("/dev/a:/dev/a:r",),
+        ulimits=("nofile=1:2",),
+        env_names=("HOME",),
+        privileged=True,
+        read_only=True,
+        healthcheck=True,
+    )
+    full.put_container(a_container("web", config=config))
+    known = facts_of(full, WEB)
+    values = [known[f"container.{name}"] for name in ("memory_limit", "memory_reservation", "cpu_limit", "cpu_shares")]
+    assert values == [1, 2, 3.5, 4]
+    assert [known[f"container.{name}"] for name in ("pids_limit", "restart_max", "restart_count")] == [5, 6, 7]
+    assert [known[f"container.{name}"] for name in ("cap_add", "cap_drop")] == [["NET_ADMIN"], ["ALL"]]
+    assert [known[f"container.{name}"] for name in ("devices", "ulimits")] == [["/dev/a:/dev/a:r"], ["nofile=1:2"]]
+    assert known["container.env_names"] == ["HOME"]
+    assert all(known[f"container.{name}"] is True for name in ("privileged", "read_only", "healthcheck"))
+
+
+def test_the_facts_of_a_volume(full: Inventory) -> None:
+    known = {name: value for name, value in facts_of(full, DATA).items() if name.startswith("volume.")}
+    assert known == {
+        "volume.name": "data",
+        "volume.driver": "local",
+        "volume.labels": {"v": "1"},
+        "volume.anonymous": False,
+        "volume.created": at(NOW - DAY),
+        "volume.in_use": True,
+        "volume.container_count": 1,
+        "volume.known_for": timedelta(seconds=100),
+        "volume.idle_for": timedelta(),
+    }
+
+
+def test_the_facts_of_a_network(full: Inventory) -> None:
+    known = {name: value for name, value in facts_of(full, FRONT).items() if name.startswith("network.")}
+    assert known == {
+        "network.id": FRONT.key,
+        "network.name": "front",
+        "network.driver": "bridge",
+        "network.labels": {"n": "1"},
+        "network.created": at(NOW - DAY),
+        "network.builtin": False,
+        "network.internal": False,
+        "network.in_use": True,
+    }
+
+
+def test_the_facts_of_the_host(full: Inventory) -> None:
+    assert facts_of(full, HOST, disk=DISK) == {
+        "host.name": "host",
+        "host.engine_version": "20.10.24",
+        "host.api_version": "1.41",
+        "host.image_store": "graph",
+        "host.swarm": False,
+        "host.images": 1,
+        "host.containers": 1,
+        "host.volumes": 1,
+        "host.disk_used_percent": 41.5,
+        "host.disk_free": 12345,
+        "host.inodes_used_percent": 7.0,
+        "host.live_restore": False,
+        "host.rootless": False,
+        "host.userns_remap": False,
+        "now": at(NOW),
+    }
+
+
+# -- what has not been gathered is left out ----------------------------------------------------------------------
+
+
+def test_what_only_an_inspect_tells_is_unknown_before_it() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", "app:1"))
+    inventory.put_container(a_container("web"))
+    for ref in (APP, APP_TAG, WEB):
+        known = facts_of(inventory, ref)
+        dear = {n for n, spec in VOCABULARY[ref.kind].items() if n.startswith("image.") and spec.cost == 1}
+        assert dear
+        assert not dear & known.keys()
+        assert {n for n, s in VOCABULARY[ref.kind].items() if s.cost == 0} <= known.keys()
+
+
+def test_the_use_of_a_disk_that_cannot_be_seen_is_unknown(full: Inventory) -> None:
+    assert not {"host.disk_free", "host.disk_used_percent", "host.inodes_used_percent"} & facts_of(full, HOST).keys()
+
+
+def test_the_digest_at_the_registry_is_unknown_unless_it_answered(full: Inventory) -> None:
+    assert "registry.digest" not in facts_of(full, APP_TAG)
+    assert "registry.digest" not in facts_of(full, APP_TAG, looks={APP_TAG.key: Look("", "not found")})
+    assert facts_of(full, APP_TAG, looks=LOOKS)["registry.digest"] == "sha256:now"
+
+
+def test_the_facts_of_an_image_that_is_gone_are_unknown_to_its_container(full: Inventory) -> None:
+    full.drop_image(image_id("app"))
+    known = facts_of(full, WEB)
+    assert not [name for name in known if name.startswith("image.")]
+    assert known["container.image_id"] == image_id("app")
+
+
+def test_before_the_first_connection_the_host_is_unknown() -> None:
+    inventory = an_inventory()
+    inventory.info = None
+    assert facts_of(inventory, HOST, disk=DISK).keys() >= {"host.images", "now"}
+    assert "host.name" not in facts_of(inventory, HOST)
+
+
+def test_a_fact_that_is_known_is_not_read_again(full: Inventory) -> None:
+    sheet = Sheet()
+    sheet.known["image.size"] = 1
+    sheet.shared = "prepared"
+    fill(sheet, ["image.size"], APP, View(full, NOW))
+    assert (sheet.known["image.size"], sheet.shared) == (1, "prepared")
+    fill(sheet, ["image.id"], APP, View(full, NOW))
+    assert sheet.shared is None
+
+
+def test_unknown_objects_and_names_are_errors_of_ours(full: Inventory) -> None:
+    with pytest.raises(KeyError):
+        fill(Sheet(), ["image.id"], Ref(Kind.IMAGE, "nothing"), View(full, NOW))
+    with pytest.raises(KeyError):
+        fill(Sheet(), ["image.nothing"], APP, View(full, NOW))
+
+
+# -- where an image comes from -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("store", "digests", "origin"),
+    [
+        (ImageStore.GRAPH, (digest_of("app", "d"),), "registry"),
+        (ImageStore.GRAPH, (), "unknown"),
+        (ImageStore.CONTAINERD, (digest_of("app", "app"),), "unknown"),
+    ],
+)
+def test_only_a_digest_on_a_graph_store_proves_a_registry(
+    store: ImageStore, digests: tuple[str, ...], origin: str
+) -> None:
+    inventory = an_inventory(store=store)
+    inventory.put_image(an_image("app", "app:1", digests=digests))
+    assert fact(inventory, APP, "image.origin") == origin
+
+
+def test_the_base_is_what_the_label_says_without_any_layer_known() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", labels={"org.opencontainers.image.base.name": "debian:12"}))
+    inventory.put_image(an_image("unseen"))
+    known = facts_of(inventory, APP)
+    assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
+
+
+def test_the_base_is_the_local_image_below() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("base", "debian:12", inspected=details(layers=("l1",))))
+    inventory.put_image(an_image("app", inspected=details(layers=("l1", "l2"))))
+    known = facts_of(inventory, APP)
+    assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
+
+
+def test_the_base_is_unknown_until_the_layers_of_all_images_are_known() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", inspected=details(layers=("l1", "l2"))))
+    inventory.put_image(an_image("unseen"))
+    assert not {"image.base", "image.base_known"} & facts_of(inventory, APP).keys()
+    inventory.put_image(an_image("unseen", inspected=details(layers=("x",))))
+    known = facts_of(inventory, APP)
+    assert (known["image.base"], known["image.base_known"]) == ("", False)
+
+
+def test_an_empty_base_label_is_no_base() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", labels={"org.opencontainers.image.base.name": ""}))
+    assert fact(inventory, APP, "image.base_known") is False
+
+
+# -- tags ----------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_by_build_date_count_the_newer_images_of_the_repository() -> None:
+    inventory = an_inventory()
+    for days, word in enumerate(("newest", "newer", "old")):
+        inventory.put_image(an_image(word, f"app:{word}", created_at=NOW - days * DAY))
+    inventory.put_image(an_image("other", "other:1", created_at=NOW + DAY))
+    ranks = {
+        w: fact(inventory, Ref(Kind.TAG, reference.full(f"app:{w}")), "tag.rank_by_created")
+        for w in ("newest", "newer", "old")
+    }
+    assert ranks == {"newest": 0, "newer": 1, "old": 2}
+
+
+def test_two_tags_of_one_image_have_one_rank() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("old", "app:1", "app:stable", created_at=NOW - DAY))
+    inventory.put_image(an_image("new", "app:2", "app:latest", "app:2.0", created_at=NOW))
+    for name in ("1", "stable"):
+        assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_created") == 1
+
+
+def test_images_of_the_same_date_have_different_ranks() -> None:
+    inventory = an_inventory()
+    for word in ("one", "two", "three"):
+        inventory.put_image(an_image(word, f"app:{word}", created_at=None))
+    ranks = [fact(inventory, ref, "tag.rank_by_created") for ref in inventory.all(Kind.TAG)]
+    assert sorted(map(str, ranks)) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        ("1.10.0", 0),
+        ("v1.9", 1),
+        ("1.2.0", 2),
+        ("1.3-alpine", 0),
+        ("1.2.0-alpine", 1),
+        ("latest", 0),
+        ("2.0.0-rc1", 0),
+        ("20240501", 0),
+    ],
+)
+def test_ranks_by_version_count_the_higher_versions_of_the_same_variant(name: str, rank: int) -> None:
+    inventory = an_inventory()
+    for other in ("1.10.0", "v1.9", "1.2.0", "1.3-alpine", "1.2.0-alpine", "latest", "2.0.0-rc1", "20240501"):
+        inventory.put_image(an_image(other, f"app:{other}"))
+    assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_version") == rank
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("1.27.3", "1.27.3"), ("v1.2-alpine", "1.2"), ("latest", ""), ("20240501", ""), ("1.0-rc1", ""), ("deadbeef", "")],
+)
+def test_a_version_is_told_from_what_only_looks_like_one(name: str, version: str) -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", f"app:{name}"))
+    assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.version") == version
+
+
+def test_the_digest_of_a_tag_is_the_one_of_its_own_repository() -> None:
+    inventory = an_inventory()
+    digests = (digest_of("app", "one"), digest_of("h.io/mirror/app", "two"))
+    inventory.put_image(an_image("app", "app:1", "h.io/mirror/app:1", "h.io/unpushed:1", digests=digests))
+    found = {ref.key: fact(inventory, ref, "tag.digest") for ref in inventory.all(Kind.TAG)}
+    assert found == {
+        "docker.io/library/app:1": f"sha256:{hexadecimal('one')}",
+        "h.io/mirror/app:1": f"sha256:{hexadecimal('two')}",
+        "h.io/unpushed:1": "",
+    }
+
+
+def test_a_registry_with_a_port_is_not_taken_for_a_tag() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", "h.io:5000/team/app:1.0"))
+    known = facts_of(inventory, Ref(Kind.TAG, "h.io:5000/team/app:1.0"))
+    assert [known[f"tag.{n}"] for n in ("registry", "repository", "name")] == ["h.io:5000", "h.io:5000/team/app", "1.0"]
+
+
+# -- containers and the images they run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image_ref", "pin", "freshness", "repository"),
+    [
+        ("app:1", "tag", "current", "docker.io/library/app"),
+        ("docker.io/library/app:1", "tag", "current", "docker.io/library/app"),
+        ("app:2", "tag", "recreate-needed", "docker.io/library/app"),
+        ("app", "tag", "tag-gone", "docker.io/library/app"),
+        ("h.io:5000/team/app:9", "tag", "tag-gone", "h.io:5000/team/app"),
+        (f"app@sha256:{'a' * 64}", "digest", "pinned", "docker.io/library/app"),
+        (f"app:1@sha256:{'a' * 64}", "digest", "pinned", "docker.io/library/app"),
+        (image_id("app"), "id", "pinned", ""),
+        (hexadecimal("app"), "id", "pinned", ""),
+        (hexadecimal("app")[:12], "id", "pinned", ""),
+        ("$(reboot)", "tag", "tag-gone", ""),
+    ],
+)
+def test_how_a_container_names_its_image_and_whether_the_name_still_means_it(
+    image_ref: str, pin: str, freshness: str, repository: str
+) -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", "app:1"))
+    inventory.put_image(an_image("next", "app:2"))
+    inventory.put_container(a_container("web", image_ref))
+    known = facts_of(inventory, WEB)
+    assert known["container.image_pin"] == pin
+    assert known["container.freshness"] == freshness
+    assert known["container.image_repository"] == repository
+
+
+def test_a_short_name_of_hexadecimal_letters_is_a_name_even_if_the_id_begins_with_it() -> None:
+    inventory = an_inventory()
+    name = hexadecimal("app")[:3]
+    inventory.put_image(an_image("app", f"{name}:latest"))
+    inventory.put_container(a_container("web", name))
+    assert fact(inventory, WEB, "container.image_pin") == "tag"
+    assert fact(inventory, WEB, "container.freshness") == "current"
+
+
+def test_a_container_whose_creator_typed_nothing_has_no_name_that_could_be_stale() -> None:
+    inventory = an_inventory()
+    inventory.put_container(a_container("web", image_ref=""))
+    assert fact(inventory, WEB, "container.freshness") == "pinned"
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner"),
+    [
+        ({}, ""),
+        ({"com.docker.compose.project": "shop"}, "compose"),
+        ({"com.docker.swarm.service.name": "web"}, "swarm"),
+        ({"com.docker.swarm.service.id": "x", "com.docker.compose.project": "shop"}, "swarm"),
+        ({"io.kubernetes.pod.name": "web-0"}, "kubernetes"),
+        ({"io.kubernetes.pod.uid": ""}, "kubernetes"),
+        ({"com.hashicorp.nomad.alloc_id": "x"}, "nomad"),
+        ({"com.amazonaws.ecs.task-arn": "x"}, "ecs"),
+        ({"com.docker.compose": "not quite"}, ""),
+    ],
+)
+def test_the_owner_of_a_container_is_read_from_its_labels(labels: dict[str, str], owner: str) -> None:
+    inventory = an_inventory()
+    inventory.put_container(a_container("web", labels=labels))
+    assert fact(inventory, WEB, "container.owner") == owner
+
+
+@pytest.mark.parametrize(
+    ("options", "privileged", "seccomp"),
+    [
+        ((), False, "default"),
+        ((), True, "unconfined"),
+        (("seccomp=unconfined",), False, "unconfined"),
+        (("seccomp=" + '{"defaultAction": "SCMP_ACT_ERRNO"}' * 10,), False, "custom"),
+        (("seccomp=profile.json",), True, "profile.json"),
+        (("no-new-privileges", "label=disable"), False, "default"),
+    ],
+)
+def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, seccomp: str) -> None:
+    inventory = an_inventory()
+    inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=options, privileged=privileged)))
+    assert fact(inventory, WEB, "container.seccomp") == seccomp
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("no-new-privileges", True),
+        ("no-new-privileges:true", True),
+        ("no-new-privileges=true", True),
+        ("no-new-privileges:false", False),
+        ("label=disable", False),
+    ],
+)
+def test_no_new_privileges_in_every_spelling(*, option: str, expected: bool) -> None:
+    inventory = an_inventory()
+    inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=(option,))))
+    assert fact(inventory, WEB, "container.no_new_privileges") is expected
+
+
+def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
+    inventory = an_inventory()
+    inventory.put_volume(a_volume("a" * 64, anonymous=True))
+    bind = Mount("bind", "", "/etc", "/host", "", writable=False)
+    inventory.put_container(a_container(mounts=(a_mount("a" * 64), bind)))
+    mounts = fact(inventory, WEB, "container.mounts")
+    assert isinstance(mounts, list)
+    seen = [(m["type"], m["anonymous"], m["rw"]) for m in mounts if isinstance(m, dict)]
+    assert seen == [("volume", True, True), ("bind", False, False)]
+
+
+def test_a_network_is_in_use_by_name_or_by_id() -> None:
+    inventory, front = an_inventory(), a_network("front")
+    inventory.put_network(front)
+    assert fact(inventory, FRONT, "network.in_use") is False
+    inventory.put_container(a_container("web", networks=(front.id,), running=False))
+    assert fact(inventory, FRONT, "network.in_use") is True
+    inventory.put_container(a_container("web", networks=("front",), running=False))
+    assert fact(inventory, FRONT, "network.in_use") is True
+
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+
+def test_last_used_is_when_we_last_saw_a_container(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    inventory.put_image(an_image("app", "app:1"))
+    inventory.put_container(a_container("web"))
+    ticks.pass_(50)
+    inventory.drop_container(WEB.key)
+    ticks.pass_(30)
+    known = facts_of(inventory, APP)
+    assert known["image.idle_for"] == timedelta(seconds=30)
+    assert known["image.last_used"] == at(NOW - 30)
+    assert known["image.known_for"] == timedelta(seconds=80)
+
+
+def test_what_never_was_is_1970() -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app", created_at=None))
+    inventory.put_container(a_container("web", started_at=None))
+    assert fact(inventory, APP, "image.created") == EPOCH
+    assert fact(inventory, WEB, "container.started") == EPOCH
+
+
+# -- strangers ---------------------------------------------------------------------------------------------------------
+
+_TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=20)
+_LABELS = st.dictionaries(
+    _TEXT | st.sampled_from(["org.opencontainers.image.base.name", "dockwarden.protect", "io.kubernetes.pod.name"]),
+    _TEXT,
+    max_size=3,
+)
+_NAMES = (
+    st.sampled_from(["docker.io/library/app:1", "h.io:5000/a/b:v1.2", "app", "<none>:<none>", ":", "a@b", ""]) | _TEXT
+)
+# What the engine adapter lets through: any time that a date of four digits can have.
+_TIMES = st.none() | st.floats(-62135596799.0, 253402300799.0)
+_DETAILS = st.none() | st.builds(
+    ImageDetails,
+    os=_TEXT,
+    architecture=_TEXT,
+    user=_TEXT,
+    healthcheck=st.booleans(),
+    layers=st.lists(_TEXT, max_size=3).map(tuple),
+    env_names=st.lists(_TEXT, max_size=3).map(tuple),
+    ports=st.lists(_TEXT, max_size=3).map(tuple),
+)
+_IMAGES = st.builds(
+    Image,
+    id=st.sampled_from([image_id("app"), image_id("other"), "", "odd"]),
+    tags=st.lists(_NAMES, max_size=3, unique=True).map(tuple),
+    digests=st.lists(_NAMES, max_size=2).map(tuple),
+    markers=st.just(()),
+    size_bytes=st.integers(-(2**63), 2**63 - 1),
+    labels=_LABELS,
+    created_at=_TIMES,
+    details=_DETAILS,
+)
+_MOUNTS = st.builds(
+    Mount, type=_TEXT, name=_TEXT, source=_TEXT, destination=_TEXT, driver=_TEXT, writable=st.booleans()
+)
+_CONTAINERS = st.builds(
+    Container,
+    id=_TEXT,
+    name=_TEXT,
+    image_ref=_NAMES | st.sampled_from([image_id("app"), hexadecimal("app")[:5]]),
+    image_id=st.sampled_from([image_id("app"), "", "odd"]),
+    running=st.booleans(),
+    state=_TEXT,
+    health=_TEXT,
+    exit_code=st.integers(-(2**63), 2**63 - 1),
+    labels=_LABELS,
+    created_at=_TIMES,
+    started_at=_TIMES,
+    finished_at=_TIMES,
+    network_mode=_TEXT,
+    networks=st.lists(_TEXT, max_size=2).map(tuple),
+    mounts=st.lists(_MOUNTS, max_size=2).map(tuple),
+    ports=st.lists(_TEXT, max_size=2).map(tuple),
+    config=st.builds(
+        replace, st.just(UNLIMITED), security_opt=st.lists(_TEXT, max_size=2).map(tuple), cpu_limit=st.floats(0, 1e6)
+    ),
+)
+_VOLUMES = st.builds(Volume, name=_TEXT, driver=_TEXT, labels=_LABELS, anonymous=st.booleans(), created_at=_TIMES)
+_NETWORKS = st.builds(
+    Network,
+    id=_TEXT,
+    name=_TEXT,
+    driver=_TEXT,
+    labels=_LABELS,
+    created_at=_TIMES,
+    builtin=st.booleans(),
+    internal=st.booleans(),
+)
+
+
+@given(
+    st.lists(_IMAGES, max_size=3),
+    st.lists(_CONTAINERS, max_size=2),
+    st.lists(_VOLUMES, max_size=1),
+    st.lists(_NETWORKS, max_size=1),
+)
+def test_every_fact_of_every_odd_object_can_be_read_and_has_its_type(
+    images: list[Image], containers: list[Container], volumes: list[Volume], networks: list[Network]
+) -> None:
+    inventory = an_inventory()
+    for image in images:
+        inventory.put_image(image)
+    for volume in volumes:
+        inventory.put_volume(volume)
+    for network in networks:
+        inventory.put_network(network)
+    for container in containers:
+        inventory.put_container(container)
+    for kind in Kind:
+        for ref in inventory.all(kind):
+            assert isinstance(inventory.name_of(ref), str)
+            assert ref in set(inventory.dependents(ref))
+            for name, value in facts_of(inventory, ref, disk=DISK).items():
+                check_type(name, VOCABULARY[kind][name].type, value)
+
+
+def test_labels_of_strangers_are_data_and_nothing_else(full: Inventory) -> None:
+    hostile = {"{{ image.id }}": "${now}", "true || true": "'; DROP TABLE memory; --", "\x1b[31m": "\u202e", "": ""}
+    full.put_image(an_image("app", "app:1", labels=hostile))
+    assert fact(full, APP, "image.labels") == hostile
+
+
+def test_what_a_policy_gets_is_a_copy(full: Inventory) -> None:
+    labels = fact(full, APP, "image.labels")
+    assert isinstance(labels, dict)
+    labels["a"] = "changed"
+    assert fact(full, APP, "image.labels") == {"a": "b"}
