@@ -93,11 +93,19 @@ def digest_of(repository: str, word: str) -> str:
     return f"{reference.parse(repository).repository}@sha256:{hexadecimal(word)}"
 
 
-def details(*, layers: tuple[str, ...] = ("l1",), user: str = "", healthcheck: bool = False) -> ImageDetails:
-    """What an inspect tells of an image."""
+def details(
+    *,
+    layers: tuple[str, ...] = ("l1",),
+    user: str = "",
+    healthcheck: bool = False,
+    platform: str = "linux/amd64",
+) -> ImageDetails:
+    """What an inspect tells of an image; a platform may have a variant, ``linux/arm/v7``."""
+    system, architecture, *variant = platform.split("/")
     return ImageDetails(
-        os="linux",
-        architecture="amd64",
+        os=system,
+        architecture=architecture,
+        variant="".join(variant),
         user=user,
         healthcheck=healthcheck,
         layers=tuple(f"sha256:{hexadecimal(layer)}" for layer in layers),

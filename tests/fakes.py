@@ -26,7 +26,7 @@ from dockwarden.model import (
     Step,
     Volume,
 )
-from dockwarden.ports import Look
+from dockwarden.ports import Ask, Reply
 from tests.builders import NOW, an_engine
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 REMEMBERED_EVENTS = 256
 SECOND_NS = 1_000_000_000
 _DANGLING = "moby-dangling@"
-_NO_DETAILS = ImageDetails("linux", "amd64", "", healthcheck=False, layers=(), env_names=(), ports=())
+_NO_DETAILS = ImageDetails("linux", "amd64", "", "", healthcheck=False, layers=(), env_names=(), ports=())
 
 
 class Clockwork:
@@ -492,38 +492,55 @@ class FakeIntents:
 
 @dataclass
 class FakeRegistry:
-    """Image registries that know what a test tells them.
+    """Image registries that have what a test puts into them.
 
     Attributes:
-        digests: what tags have now; any other tag is answered with ``reason``.
+        digests: what each tag names now, by full reference; the lists of tags follow from it.
+        manifests: what a digest stands for, by ``repository@sha256:…``.
+        failures: by question, by reference or by registry, the reason why there is no answer.
         slow: answers wait for ``answer_all``.
         asked: every question, in order.
+        known: the last answer to each question.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
-    reason: str = "not found"
+    manifests: dict[str, Reply] = field(default_factory=dict)
+    failures: dict[Ask | str, str] = field(default_factory=dict)
     slow: bool = False
-    asked: list[str] = field(default_factory=list)
-    known: dict[str, Look] = field(default_factory=dict)
+    asked: list[Ask] = field(default_factory=list)
+    known: dict[Ask, Reply] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[str, Future[Look]]] = []
+        self._waiting: list[tuple[Ask, Future[Reply]]] = []
 
-    def look_up(self, reference: str) -> Future[Look]:
-        self.asked.append(reference)
-        future: Future[Look] = Future()
-        self._waiting.append((reference, future))
+    def ask(self, ask: Ask) -> Future[Reply]:
+        self.asked.append(ask)
+        future: Future[Reply] = Future()
+        self._waiting.append((ask, future))
         if not self.slow:
             self.answer_all()
         return future
 
-    def remembered(self, reference: str) -> Look | None:
-        return self.known.get(reference)
+    def remembered(self, ask: Ask) -> Reply | None:
+        return self.known.get(ask)
 
     def answer_all(self) -> None:
         """Answer every question that waits."""
         waiting, self._waiting = self._waiting, []
-        for reference, future in waiting:
-            digest = self.digests.get(reference, "")
-            self.known[reference] = Look(digest, "" if digest else self.reason)
-            future.set_result(self.known[reference])
+        for ask, future in waiting:
+            self.known[ask] = self._reply(ask)
+            future.set_result(self.known[ask])
+
+    def _reply(self, ask: Ask) -> Reply:
+        for key in (ask, ask.reference, ask.reference.partition("/")[0]):
+            if key in self.failures:
+                return Reply(reason=self.failures[key])
+        match ask.what:
+            case "digest":
+                found = Reply(digest=self.digests.get(ask.reference, ""))
+            case "manifest":
+                found = self.manifests.get(ask.reference, Reply())
+            case _:
+                tags = (tag.rpartition(":") for tag in self.digests)
+                found = Reply(tags=tuple(name for repository, _, name in tags if repository == ask.reference))
+        return found if found != Reply() else Reply(reason="not_found")

@@ -27,7 +27,7 @@ from dockwarden.model import (
     Ref,
     Volume,
 )
-from dockwarden.ports import Disk, Look
+from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
     DAY,
     HOUR,
@@ -56,11 +56,11 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def facts_of(
-    inventory: Inventory, ref: Ref, *, disk: Disk | None = None, looks: dict[str, Look] | None = None
+    inventory: Inventory, ref: Ref, *, disk: Disk | None = None, replies: dict[Ask, Reply] | None = None
 ) -> dict[str, FactValue]:
     """Every fact that can be had of an object."""
     sheet = Sheet()
-    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, looks or {}))
+    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, replies or {}))
     return sheet.known
 
 
@@ -77,10 +77,13 @@ def at(seconds: float) -> datetime:
 _PROMISED = {
     Kind.IMAGE: {
         "image": "id short_id ref tags repositories digests size labels created dangling in_use container_count "
-        "known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known env "
+        "used_by known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known env "
         "ports setuid_unknown"
     },
-    Kind.TAG: {"tag": "ref registry repository name digest version rank_by_created rank_by_version"},
+    Kind.TAG: {
+        "tag": "ref registry repository name digest version rank_by_created rank_by_version",
+        "registry": "state digest newest_version newest_version_digest latest_is drift_for",
+    },
     Kind.CONTAINER: {
         "container": "id name image_ref image_repository image_pin image_id freshness running state health exit_code "
         "labels created started owner network_mode mounts ports memory_limit memory_reservation cpu_limit cpu_shares "
@@ -185,7 +188,11 @@ REFS = {
     Kind.NETWORK: FRONT,
     Kind.HOST: HOST,
 }
-LOOKS = {APP_TAG.key: Look("sha256:now")}
+REPLIES = {
+    Ask("digest", APP_TAG.key): Reply(digest=image_id("d")),
+    Ask("tags", "docker.io/library/app"): Reply(tags=("1", "1.2")),
+    Ask("digest", "docker.io/library/app:1.2"): Reply(digest=image_id("d")),
+}
 
 _PYTHON: dict[str, type] = {
     "string": str,
@@ -212,7 +219,7 @@ def check_type(name: str, type_: str, value: FactValue) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_fact_that_was_gathered_has_a_value_of_its_type(full: Inventory, kind: Kind) -> None:
-    known = facts_of(full, REFS[kind], disk=DISK, looks=LOOKS)
+    known = facts_of(full, REFS[kind], disk=DISK, replies=REPLIES)
     assert known.keys() == VOCABULARY[kind].keys()
     for name, value in known.items():
         check_type(name, VOCABULARY[kind][name].type, value)
@@ -233,6 +240,7 @@ def test_the_facts_of_an_image(full: Inventory) -> None:
         "image.dangling": False,
         "image.in_use": True,
         "image.container_count": 1,
+        "image.used_by": ["web"],
         "image.known_for": timedelta(seconds=100),
         "image.last_used": at(NOW),
         "image.idle_for": timedelta(),
@@ -431,8 +439,8 @@ def test_the_use_of_a_disk_that_cannot_be_seen_is_unknown(full: Inventory) -> No
 
 def test_the_digest_at_the_registry_is_unknown_unless_it_answered(full: Inventory) -> None:
     assert "registry.digest" not in facts_of(full, APP_TAG)
-    assert "registry.digest" not in facts_of(full, APP_TAG, looks={APP_TAG.key: Look("", "not found")})
-    assert facts_of(full, APP_TAG, looks=LOOKS)["registry.digest"] == "sha256:now"
+    assert "registry.digest" not in facts_of(full, APP_TAG, replies={Ask("digest", APP_TAG.key): Reply(reason="not_found")})
+    assert facts_of(full, APP_TAG, replies=REPLIES)["registry.digest"] == image_id("d")
 
 
 def test_the_facts_of_an_image_that_is_gone_are_unknown_to_its_container(full: Inventory) -> None:
@@ -759,6 +767,7 @@ _DETAILS = st.none() | st.builds(
     ImageDetails,
     os=_TEXT,
     architecture=_TEXT,
+    variant=_TEXT,
     user=_TEXT,
     healthcheck=st.booleans(),
     layers=st.lists(_TEXT, max_size=3).map(tuple),
