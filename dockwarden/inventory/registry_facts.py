@@ -12,6 +12,7 @@ from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Ask, Entry, Reply
 
+_DIGEST = "digest that the tag has at its registry now; for a container, the tag in its pin `name:tag@digest`"
 _NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
 
 
@@ -199,7 +200,7 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
 
 def _rows() -> Iterator[Row]:
     for name, type_, meaning in (
-        ("digest", "string", "digest that the tag has at its registry now"),
+        ("digest", "string", _DIGEST),
         (
             "state",
             "string",
@@ -231,5 +232,5 @@ def _pinned_digest(container: Container, view: View) -> str | None:
 
 OF_TAG: tuple[Row, ...] = tuple(_rows())
 OF_CONTAINER: tuple[Row, ...] = (
-    ("registry.digest", "string", 3, "of a container pinned as `name:tag@digest`: what the tag is now", _pinned_digest),
+    ("registry.digest", "string", 3, _DIGEST, _pinned_digest),
 )
