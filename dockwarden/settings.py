@@ -8,9 +8,18 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dockwarden.errors import ConfigError
@@ -97,6 +106,18 @@ class RegistrySettings(_Section):
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
     ca_file: Path | None = Field(None, description="certificates of its authority, PEM")
+    username: str = Field("", description="who to be there; unset: what Docker's config.json says")
+    password: SecretStr | None = Field(None, description="the password; better: password_file")
+    password_file: Path | None = Field(None, description="a file that contains the password")
+    concurrency: int = Field(3, ge=1, le=16, description="requests under way at once")
+
+    @model_validator(mode="after")
+    def _is_one_login(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("set either password or password_file")
+        if (self.password is not None or self.password_file is not None) and not self.username:
+            raise ValueError("a password needs a username")
+        return self
 
 
 class TriggerSettings(_Section):

@@ -1,0 +1,183 @@
+"""Who we are to one registry: challenges understood, tokens fetched, kept and renewed.
+
+Input: challenges, a login from elsewhere, a way to send requests. Output: values of the ``Authorization`` header. Out
+of bounds: where logins come from, and sending the header: it is for the registry's own host only.
+"""
+
+import base64
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from dockwarden.registry.credentials import Credentials, Login
+from dockwarden.registry.wire import Answer, FailedError, Request, parse_url
+
+_TOKEN_BYTES = 1024 * 1024
+_MOST_TOKENS = 2_000
+_DEFAULT_SECONDS = 60.0  # where a token does not say how long it lives
+_LONGEST_SECONDS = 3600.0
+_USED_SHARE = 0.9  # of its life; the rest is for the way and for clocks
+_CLIENT = "dockwarden"
+_UNAUTHORIZED = 401
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+_PART = re.compile(
+    r"""[\s,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)          # a scheme, or the name of a parameter
+        (?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?  # its value, which may have commas inside quotes""",
+    re.VERBOSE,
+)
+
+
+class Challenge(NamedTuple):
+    """What a registry wants: the scheme in lower case; all else as it was written."""
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+    scope: str = ""
+
+
+def challenges(headers: Iterable[str]) -> list[Challenge]:
+    """All challenges of ``WWW-Authenticate`` headers."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for header in headers:
+        for match in _PART.finditer(header):
+            name, quoted, bare = match[1], match[2], match[3]
+            if quoted is None and bare is None:
+                found.append((name.lower(), {}))
+            elif found:
+                value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare
+                found[-1][1].setdefault(name.lower(), value)
+    return [Challenge(scheme, of.get("realm", ""), of.get("service", ""), of.get("scope", "")) for scheme, of in found]
+
+
+class _Slot:
+    """The token for one repository; one thread fetches it, the others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.header = ""
+        self.fresh_until = 0.0
+
+
+class Guard:
+    """Access to one registry. Thread-safe."""
+
+    def __init__(
+        self,
+        registry: str,
+        credentials: Credentials,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._credentials = credentials
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: Challenge | None = None
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
+
+    def learn(self, answer: Answer) -> Challenge | None:
+        """Remember what a 401 asks for, so that the next request need not be refused first."""
+        found = challenges(answer.all("WWW-Authenticate"))
+        ours = [c for c in found if c.scheme == "bearer" and c.realm] or [c for c in found if c.scheme == "basic"]
+        if ours:
+            self._known = ours[0]
+        return ours[0] if ours else None
+
+    def authorization(
+        self,
+        path: str,
+        send: Callable[[Request], Answer],
+        challenge: Challenge | None = None,
+        unlike: str = "",
+    ) -> str:
+        """The header's value; empty where none is known to be wanted, or none helps.
+
+        Args:
+            path: of the repository.
+            send: how a token is asked for.
+            challenge: if it was just made; else what is remembered counts.
+            unlike: the value that was refused.
+        """
+        wanted = challenge or self._known
+        if wanted is None:
+            return ""
+        if wanted.scheme == "basic":
+            return self._basic(unlike)
+        slot = self._slot(path)
+        with slot.lock:
+            if not slot.header or slot.header == unlike or self._clock() >= slot.fresh_until:
+                slot.header = ""
+                scope = (challenge.scope if challenge else "") or f"repository:{path}:pull"
+                asked_at = self._clock()
+                token, seconds = self._fetch(wanted, scope, send)
+                slot.header, slot.fresh_until = f"Bearer {token}", asked_at + seconds * _USED_SHARE
+            return slot.header
+
+    def _slot(self, path: str) -> _Slot:
+        with self._lock:
+            slot = self._slots.setdefault(path, _Slot())
+            self._slots.move_to_end(path)
+            if len(self._slots) > _MOST_TOKENS:
+                self._slots.popitem(last=False)
+            return slot
+
+    def _basic(self, unlike: str) -> str:
+        login = self._credentials.login(self._registry)
+        header = _basic_header(login)
+        if login and header == unlike:
+            return _basic_header(self._credentials.renewed(self._registry, login))
+        return header
+
+    def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
+        login = self._credentials.login(self._registry)
+        answer = send(_token_request(challenge, scope, login))
+        if answer.status == _UNAUTHORIZED and login:
+            # A helper's answer does not live for ever, and the one we keep may be too old.
+            login = self._credentials.renewed(self._registry, login)
+            answer = send(_token_request(challenge, scope, login)) if login else answer
+        if not answer.is_good:
+            raise FailedError(answer.failure)
+        return _token(answer.body)
+
+
+def _basic_header(login: Login | None) -> str:
+    if login is None or login.identity:
+        return ""
+    both = f"{login.username}:{login.password}".encode()
+    return f"Basic {base64.b64encode(both).decode()}"
+
+
+def _token_request(challenge: Challenge, scope: str, login: Login | None) -> Request:
+    realm = parse_url(challenge.realm)
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": _CLIENT}
+    fields = [("service", challenge.service)] if challenge.service else []
+    if login is not None and login.identity:
+        fields += [("grant_type", "refresh_token"), ("refresh_token", login.identity), ("client_id", _CLIENT)]
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        body = urlencode([*fields, ("scope", scope)]).encode()
+        return Request("POST", realm, headers, body, limit=_TOKEN_BYTES)
+    if header := _basic_header(login):
+        headers["Authorization"] = header
+    query = urlencode(fields + [("scope", part) for part in scope.split()])
+    joint = "&" if "?" in realm.target else "?"
+    return Request("GET", realm._replace(target=f"{realm.target}{joint}{query}"), headers, limit=_TOKEN_BYTES)
+
+
+def _token(body: bytes) -> tuple[str, float]:
+    """The token of an answer, and how many seconds it lives."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise FailedError("bad_answer") from None  # the error would carry the body
+    document = document if isinstance(document, dict) else {}
+    token = document.get("token") or document.get("access_token")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise FailedError("bad_answer")
+    seconds = document.get("expires_in")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        seconds = _DEFAULT_SECONDS
+    return token, min(float(seconds), _LONGEST_SECONDS)

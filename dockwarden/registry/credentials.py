@@ -1,0 +1,220 @@
+"""Logins for registries: from the settings, else from Docker's ``config.json`` and the helpers that it names.
+
+Input: settings per host, a file, helper programs. Output: a ``Login``, None for nobody, or a ``FailedError`` of reason
+``credentials``. Out of bounds: what a login is used for. Nothing secret is logged, kept in an error, or shown by repr.
+"""
+
+import base64
+import binascii
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from dockwarden.reference import DEFAULT_REGISTRY
+from dockwarden.registry.helper import HelperError, ask_helper
+from dockwarden.registry.places import Host
+from dockwarden.registry.wire import FailedError
+
+_log = structlog.get_logger("dockwarden.registry")
+
+_HUB_KEY = "https://index.docker.io/v1/"
+_HUB_NAMES = frozenset({DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"})
+_FILE_BYTES = 4 * 1024 * 1024
+_SECRET_BYTES = 64 * 1024
+_HELPER_SECONDS = 600.0  # how long a helper's answer is believed; many hand out what expires
+_FAILURE_SECONDS = 60.0
+_IDENTITY_USER = "<token>"  # a helper's way of saying that the secret is an identity token
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Name and password, or an identity token."""
+
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    identity: str = field(default="", repr=False)
+
+
+class _Config:
+    """Docker's file, understood as far as it concerns logins."""
+
+    def __init__(self, document: object = None) -> None:
+        document = {} if document is None else document
+        if not isinstance(document, dict):
+            raise ValueError("no mapping")  # noqa: TRY004
+        auths, helpers = document.get("auths") or {}, document.get("credHelpers") or {}
+        store = document.get("credsStore") or ""
+        if not (isinstance(auths, dict) and isinstance(helpers, dict) and isinstance(store, str)):
+            raise ValueError("malformed")  # noqa: TRY004
+        self._auths = {_hostname(key): value for key, value in auths.items()}
+        self._auths |= {key: value for key, value in auths.items() if key == _hostname(key)}
+        if _HUB_KEY in auths:
+            self._auths[DEFAULT_REGISTRY] = auths[_HUB_KEY]
+        self._helpers = {_hostname(key): value for key, value in helpers.items()}
+        self._store = store
+
+    def helper(self, registry: str) -> str:
+        """The name of the helper that is to be asked, if one is."""
+        return str(self._helpers.get(registry) or self._store)
+
+    def login(self, registry: str) -> Login | None:
+        """What the file itself says. Raises ValueError."""
+        entry = self._auths.get(registry)
+        if entry is None:
+            return None
+        if not isinstance(entry, dict):
+            raise ValueError("malformed")  # noqa: TRY004
+        identity, username = entry.get("identitytoken"), entry.get("username") or ""
+        password = entry.get("password") or ""
+        if entry.get("auth"):
+            username, _, password = _decoded(entry["auth"]).partition(":")
+        if not all(isinstance(value, str) for value in (identity or "", username, password)):
+            raise ValueError("malformed")
+        if identity:
+            return Login(identity=identity)
+        return Login(username, password.strip("\0")) if username else None
+
+
+class _Stamp(NamedTuple):
+    """Tells whether a file is still the same."""
+
+    modified_ns: int
+    inode: int
+    size: int
+
+
+class _Slot:
+    """What is known for one registry; one thread finds out, the others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.stamp: _Stamp | None = None
+        self.fresh_until = -1.0
+        self.login: Login | None = None
+        self.failed = False
+        self.is_told = False
+
+
+class Credentials:
+    """Finds logins. Thread-safe: a helper that hangs delays only those who need it."""
+
+    def __init__(self, hosts: Mapping[str, Host], config: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hosts = hosts
+        self._path = config
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._slots: dict[str, _Slot] = {}
+
+    def login(self, registry: str) -> Login | None:
+        """Whom the registry is to see. Raises FailedError."""
+        host = self._hosts.get(registry)
+        if host is not None and host.username:
+            return self._configured(registry, host)
+        with self._lock:
+            slot = self._slots.setdefault(registry, _Slot())
+        with slot.lock:
+            stamp = self._stamp()
+            if slot.stamp != stamp or self._clock() >= slot.fresh_until:
+                self._find(registry, slot, stamp)
+            if slot.failed:
+                raise FailedError("credentials")
+            return slot.login
+
+    def renewed(self, registry: str, refused: Login) -> Login | None:
+        """After a refusal: None unless there is a helper, or another file, that now says something else."""
+        if (found := self.login(registry)) == refused:
+            with self._lock:
+                slot = self._slots.get(registry)
+            if slot is None:
+                return None
+            with slot.lock:
+                slot.fresh_until = -1.0
+            found = self.login(registry)
+        return found if found != refused else None
+
+    def _configured(self, registry: str, host: Host) -> Login:
+        if host.password_file is None:
+            return Login(host.username, host.password.get_secret_value() if host.password else "")
+        try:
+            with host.password_file.open("rb") as file:
+                return Login(host.username, file.read(_SECRET_BYTES).decode().rstrip("\r\n"))
+        except (OSError, ValueError):
+            with self._lock:
+                slot = self._slots.setdefault(registry, _Slot())
+            self._tell(slot, registry, "its password file cannot be read")
+            raise FailedError("credentials") from None
+
+    def _find(self, registry: str, slot: _Slot, stamp: _Stamp | None) -> None:
+        """Ask the file and, if it says so, a helper; the slot's lock is held."""
+        slot.stamp, slot.login, slot.failed = stamp, None, False
+        slot.fresh_until = self._clock() + _HELPER_SECONDS
+        try:
+            config = _read(self._path) if stamp else _Config()
+            helper = config.helper(registry)
+            if helper:
+                found = ask_helper(helper, _HUB_KEY if registry == DEFAULT_REGISTRY else registry)
+                if found is not None:
+                    username, secret = found
+                    slot.login = Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
+            slot.login = slot.login or config.login(registry)
+            slot.is_told = False
+        except HelperError as error:
+            self._fail(slot, registry, str(error))
+        except (OSError, ValueError, RecursionError):
+            self._fail(slot, registry, f"{self._path} cannot be used")
+
+    def _fail(self, slot: _Slot, registry: str, why: str) -> None:
+        slot.failed = True
+        slot.fresh_until = self._clock() + _FAILURE_SECONDS
+        self._tell(slot, registry, why)
+
+    def _tell(self, slot: _Slot, registry: str, why: str) -> None:
+        if not slot.is_told:
+            slot.is_told = True
+            _log.warning("no credentials for a registry", registry=registry, why=why)
+
+    def _stamp(self) -> _Stamp | None:
+        try:
+            status = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:
+            return _Stamp(0, 0, 0)  # there is something that cannot be read, and will fail so
+        return _Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+def default_config() -> Path:
+    """Where Docker's command line has its file."""
+    folder = os.environ.get("DOCKER_CONFIG")
+    return Path(folder or Path(os.environ.get("HOME") or "/root") / ".docker") / "config.json"
+
+
+def _read(path: Path) -> _Config:
+    with path.open("rb") as file:
+        content = file.read(_FILE_BYTES)
+    return _Config(json.loads(content) if content.strip() else None)
+
+
+def _decoded(auth: object) -> str:
+    if not isinstance(auth, str):
+        raise ValueError("malformed")  # noqa: TRY004
+    try:
+        decoded = base64.b64decode(auth, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise ValueError("malformed") from None  # the error would carry the secret
+    if ":" not in decoded:
+        raise ValueError("malformed")
+    return decoded
+
+
+def _hostname(key: str) -> str:
+    """The registry that a key of the file means; old ones are URLs."""
+    host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return DEFAULT_REGISTRY if host in _HUB_NAMES else host

@@ -1,0 +1,194 @@
+"""One host that answers for a registry: asked with who we are, at a bearable rate, along its redirects.
+
+Input: a method and a path. Output: an answer of status 200 or one that says why not, or a ``FailedError``. Out of
+bounds: what the answer means.
+"""
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+from dockwarden.registry.auth import Guard
+from dockwarden.registry.credentials import Credentials
+from dockwarden.registry.manifest import MEDIA_TYPES
+from dockwarden.registry.pacing import Pace, Width, remaining, retry_after
+from dockwarden.registry.places import Places, Site
+from dockwarden.registry.wire import Answer, FailedError, Request, Url, Wire, parse_url
+
+ANSWER_SECONDS = 20.0  # for one whole answer, however slowly it trickles in
+QUESTION_SECONDS = 90.0  # for all requests that one question takes, with the pauses between them
+_REDIRECTS = 3
+_REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+_UNAUTHORIZED, _TOO_MANY = 401, 429
+_HEADERS = {"Accept": ", ".join(MEDIA_TYPES), "Accept-Encoding": "identity", "User-Agent": "dockwarden"}
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all endpoints share.
+
+    Attributes:
+        observe: told of every request: registry, method (``TOKEN`` for those for tokens), status code or reason.
+        observe_quota: told how many pulls a registry says are left.
+        wait: waits for seconds, or less if the process is to end.
+    """
+
+    wire: Wire
+    places: Places
+    credentials: Credentials
+    observe: Callable[[str, str, str], None]
+    observe_quota: Callable[[str, int], None]
+    clock: Callable[[], float]
+    wait: Callable[[float], object]
+
+
+class Query(NamedTuple):
+    """One request of a question.
+
+    Attributes:
+        target: path and query.
+        repository: its path, which a token is for.
+        limit: how many bytes of body are read.
+        ends_at: when the question as a whole has to be answered, by the monotonic clock.
+    """
+
+    method: str
+    target: str
+    repository: str
+    limit: int
+    ends_at: float
+
+
+class Endpoint:
+    """One host of one registry. Thread-safe."""
+
+    def __init__(self, registry: str, site: Site, width: Width, tools: Tools) -> None:
+        self._registry = registry
+        self._site = site
+        self._tools = tools
+        self._width = width
+        self._pace = Pace(tools.clock, width)
+        self._guard = Guard(site.host, tools.credentials, tools.clock)
+        self._place = 0
+        self._has_spoken = False
+
+    def ask(self, query: Query) -> Answer:
+        """The answer, after redirects, tokens and pauses. Raises FailedError."""
+        send = self._token_sender(query)
+        authorization = self._guard.authorization(query.repository, send)
+        answer, is_own = self._follow(query, authorization)
+        # Nobody else's challenge counts: who is redirected to must not be told a password.
+        if answer.status == _UNAUTHORIZED and is_own:
+            challenge = self._guard.learn(answer)
+            self._width.contacted()
+            if challenge is not None:
+                fresh = self._guard.authorization(query.repository, send, challenge, unlike=authorization)
+                if fresh:
+                    answer, _ = self._follow(query, fresh)
+        self._width.contacted()
+        return answer
+
+    def _url(self, target: str) -> Url:
+        return self._site.places[self._place].url._replace(target=target)
+
+    def _follow(self, query: Query, authorization: str) -> tuple[Answer, bool]:
+        """The answer at the end of redirects, and whether it is the registry's own: some only point to others."""
+        url = self._url(query.target)
+        is_own = True
+        for _ in range(_REDIRECTS + 1):
+            headers = {**_HEADERS, "Authorization": authorization} if authorization and is_own else _HEADERS
+            answer = self._send(Request(query.method, url, headers, limit=query.limit), query.method, query.ends_at)
+            if answer.status not in _REDIRECT_STATUS:
+                return answer, is_own
+            target = _redirected(url, answer)
+            is_own = is_own and target.server == url.server  # once lost, it does not come back
+            url = target
+        raise FailedError("bad_answer")
+
+    def _token_sender(self, query: Query) -> Callable[[Request], Answer]:
+        def send(request: Request) -> Answer:
+            if request.url.scheme != "https" and not self._site.trusts_plain:
+                raise FailedError("bad_answer")  # no password and no token in plain text
+            return self._send(request, "TOKEN", query.ends_at)
+
+        return send
+
+    def _send(self, request: Request, label: str, ends_at: float) -> Answer:
+        """One answer that is no call for patience."""
+        attempt = 0
+        while True:
+            seconds = self._pace.wait_seconds()
+            if seconds:
+                self._wait(seconds, ends_at)
+            answer = self._exchange(request, label, ends_at)
+            if answer.status != _TOO_MANY:
+                return answer
+            seconds = self._pace.refused(retry_after(answer), attempt)
+            if seconds:
+                self._wait(seconds, ends_at)
+            attempt += 1
+
+    def _wait(self, seconds: float, ends_at: float) -> None:
+        if time.monotonic() + seconds > ends_at:
+            raise FailedError("rate_limited")
+        self._tools.wait(seconds)
+
+    def _exchange(self, request: Request, label: str, ends_at: float) -> Answer:
+        while True:
+            number = self._place
+            try:
+                answer = self._observed(request, label, min(ends_at, time.monotonic() + ANSWER_SECONDS))
+            except FailedError as error:
+                if self._try_next_place(number, error.reason):
+                    request = request._replace(url=self._url(request.url.target))
+                    continue
+                if self._pace.failed(error.reason):
+                    self._has_spoken = False
+                raise
+            self._has_spoken = True
+            self._pace.answered()
+            left = remaining(answer)
+            if left is not None:
+                self._tools.observe_quota(self._registry, left)
+            return answer
+
+    def _try_next_place(self, number: int, reason: str) -> bool:
+        """An insecure registry may speak TLS or not; what spoke once is kept to."""
+        if self._has_spoken or reason not in ("tls", "unreachable", "bad_answer"):
+            return False
+        is_last = number + 1 >= len(self._site.places)
+        self._place = 0 if is_last else number + 1
+        return not is_last
+
+    def _observed(self, request: Request, label: str, ends_at: float) -> Answer:
+        code = "error"
+        try:
+            answer = self._tools.wire.exchange(request, self._context(request.url), ends_at)
+            code = str(answer.status)
+            return answer
+        except FailedError as error:
+            code = error.reason
+            raise
+        finally:
+            self._tools.observe(self._registry, label, code)
+
+    def _context(self, url: Url) -> ssl.SSLContext | None:
+        """As for the registry itself, also where it sends us for tokens or by redirects."""
+        if url.scheme != "https":
+            return None
+        place = self._site.places[self._place]
+        return self._tools.places.context(self._site.host, is_verified=place.is_verified)
+
+
+def _redirected(url: Url, answer: Answer) -> Url:
+    locations = answer.all("Location")
+    try:
+        target = parse_url(urljoin(str(url), locations[0]))
+    except (ValueError, IndexError):
+        raise FailedError("bad_answer") from None
+    if target.scheme not in ("https", url.scheme):
+        raise FailedError("bad_answer")  # never from TLS to plain text
+    return target

@@ -1,0 +1,105 @@
+"""What registries say, parsed: manifests, lists of tags, and where a list goes on. Pure.
+
+Input: bodies and headers, all untrusted. Output: values of ``ports``, or a ``ValueError``. Out of bounds: media types,
+which registries get wrong; a document is what it contains.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from dockwarden.ports import Entry, Reply
+
+MEDIA_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+"""All four, or a registry converts the manifest and names the digest of the conversion."""
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_MOST_ENTRIES = 1_000
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_VARIANT = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_NEXT = re.compile(r';\s*rel\s*=\s*"?next"?\s*(?:[;,]|$)', re.IGNORECASE)
+
+
+def digest_of(body: bytes, algorithm: str = "sha256") -> str:
+    """The digest of a manifest is the hash of its bytes."""
+    return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
+
+
+def contents(body: bytes) -> Reply:
+    """The platforms of an index, or the configuration of a single image.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    document = _object(body)
+    manifests = document.get("manifests")
+    if isinstance(manifests, list):
+        if len(manifests) > _MOST_ENTRIES:
+            raise ValueError("too many manifests")
+        return Reply(entries=tuple(_entries(manifests)))
+    config = document.get("config")
+    digest = config.get("digest") if isinstance(config, dict) else None
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise ValueError("neither an index nor an image")
+    return Reply(config=digest)
+
+
+def _entries(manifests: Iterable[object]) -> Iterator[Entry]:
+    """Those with a platform; attestations have none, or say ``unknown``."""
+    for manifest in manifests:
+        if not isinstance(manifest, dict):
+            continue
+        digest, platform = manifest.get("digest"), manifest.get("platform")
+        if not (isinstance(platform, dict) and isinstance(digest, str) and DIGEST.fullmatch(digest)):
+            continue
+        system, architecture = platform.get("os"), platform.get("architecture")
+        variant = platform.get("variant") or ""
+        if _is(_WORD, system) and _is(_WORD, architecture) and _is(_VARIANT, variant):
+            entry = Entry(digest, str(system), str(architecture), str(variant))
+            if "unknown" not in (entry.os, entry.architecture):
+                yield entry
+
+
+def tags(body: bytes) -> list[str]:
+    """One page of a list of tags; what cannot be a tag is left out.
+
+    Raises:
+        ValueError: it is no such page.
+    """
+    found = _object(body).get("tags")
+    if found is None:  # what some registries say of a repository without tags
+        return []
+    if not isinstance(found, list):
+        raise ValueError("no list of tags")  # noqa: TRY004 - it is a value from outside
+    return [tag for tag in found if _is(_TAG, tag)]
+
+
+def next_page(links: Iterable[str]) -> str:
+    """Where the next page is, as written; empty if this was the last."""
+    for header in links:
+        for target, parameters in _LINK.findall(header):
+            if _NEXT.search(parameters):
+                return str(target)
+    return ""
+
+
+def _is(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("too deep") from error
+    if not isinstance(document, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - it is a value from outside
+    return document

@@ -1,0 +1,61 @@
+"""What registries said, for as long as it may be believed, and longer. Bounded.
+
+Input: questions in their normal form, replies, the time. Output: replies. Out of bounds: asking, threads.
+"""
+
+from typing import NamedTuple
+
+from dockwarden.ports import Ask, Reply
+
+_MOST = 200_000
+_FAILURE_SECONDS = 30.0
+
+
+class _Known(NamedTuple):
+    reply: Reply
+    at: float
+
+
+class Memory:
+    """The last reply to every question, the least recent forgotten first. Not thread-safe."""
+
+    def __init__(self, max_age_seconds: float) -> None:
+        self._max_age_seconds = max_age_seconds
+        self._known: dict[Ask, _Known] = {}
+        self._size = 0
+
+    def last(self, ask: Ask) -> Reply | None:
+        """However old."""
+        known = self._known.get(ask)
+        return known.reply if known else None
+
+    def fresh(self, ask: Ask, now: float) -> Reply | None:
+        """If it may still be believed: what a digest stands for always, failures not for long."""
+        known = self._known.get(ask)
+        if known is None:
+            return None
+        if known.reply.reason:
+            limit = min(_FAILURE_SECONDS, self._max_age_seconds)
+        elif ask.what == "manifest":
+            return known.reply
+        else:
+            limit = self._max_age_seconds
+        return known.reply if now - known.at < limit else None
+
+    def keep(self, ask: Ask, reply: Reply, now: float) -> None:
+        """Remember it, in place of what was said before."""
+        self._forget(ask)  # so that the oldest come first
+        self._known[ask] = _Known(reply, now)
+        self._size += _weight(reply)
+        while self._size > _MOST:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, ask: Ask) -> None:
+        known = self._known.pop(ask, None)
+        if known is not None:
+            self._size -= _weight(known.reply)
+
+
+def _weight(reply: Reply) -> int:
+    """In units of about a hundred bytes."""
+    return 5 + len(reply.tags) + 4 * len(reply.entries)

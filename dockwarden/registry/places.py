@@ -1,0 +1,186 @@
+"""Where a registry is: its host, with or without TLS, whose certificates it may have, and who may answer for it.
+
+Input: what the settings say of hosts, what the engine says of mirrors and of insecure registries. Output: ``Place``
+values, in the order in which they are to be tried. Out of bounds: trying.
+"""
+
+import ipaddress
+import ssl
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pydantic import SecretStr
+
+from dockwarden.reference import DEFAULT_REGISTRY
+from dockwarden.registry.wire import FailedError, Url, parse_url
+
+CERTIFICATES = Path("/etc/docker/certs.d")
+_HUB = "registry-1.docker.io"
+_HIGHEST_CONCURRENCY = 16
+
+
+class Host(Protocol):
+    """What may be set for one registry host."""
+
+    @property
+    def http(self) -> bool | None:
+        """Plain HTTP; None: only on loopback."""
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Certificates of its authority, PEM."""
+
+    @property
+    def username(self) -> str:
+        """Who to be there; empty: what Docker's config.json says."""
+
+    @property
+    def password(self) -> SecretStr | None:
+        """The password."""
+
+    @property
+    def password_file(self) -> Path | None:
+        """A file that contains the password."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way at once."""
+
+
+class Place(NamedTuple):
+    """One address of one registry."""
+
+    url: Url
+    is_verified: bool = True
+
+
+class Site(NamedTuple):
+    """One host that answers for a registry, and the addresses that are tried until one speaks.
+
+    Attributes:
+        host: under which its settings, certificates and logins are found.
+        trusts_plain: tokens may be fetched, and passwords sent, without TLS.
+    """
+
+    host: str
+    places: tuple[Place, ...]
+    trusts_plain: bool
+
+
+class Places:
+    """The addresses of all registries. Thread-safe."""
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        mirrors: Mapping[str, Sequence[str]],
+        insecure: Collection[str],
+        certificates: Path,
+    ) -> None:
+        self._hosts = hosts
+        self._mirrors = mirrors
+        self._insecure_names = frozenset(insecure)
+        self._insecure_networks = tuple(_networks(insecure))
+        self._certificates = certificates
+        self._lock = threading.Lock()
+        self._authorities: dict[str, Path | None] = {}
+        self._contexts: dict[tuple[bool, Path | None], ssl.SSLContext] = {}
+
+    def sites(self, registry: str) -> list[Site]:
+        """Who answers for a registry: its mirrors, then itself."""
+        mirrors = self._mirrors.get(registry, ()) if registry == DEFAULT_REGISTRY else ()
+        found = []
+        for mirror in mirrors:
+            with suppress(FailedError):  # what no URL is, no registry is
+                found.append(self._mirror(mirror))
+        return [*found, self._site(registry)]
+
+    def concurrency(self, registry: str) -> int:
+        """How many requests may be under way at once."""
+        host = self._hosts.get(registry)
+        return max(1, min(host.concurrency, _HIGHEST_CONCURRENCY)) if host else 3
+
+    def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
+        """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
+        with self._lock:
+            path = self._authority(host) if is_verified else None
+            key = (is_verified, path)
+            if key not in self._contexts:
+                self._contexts[key] = _context(path, is_verified=is_verified)
+            return self._contexts[key]
+
+    def _authority(self, host: str) -> Path | None:
+        if host not in self._authorities:
+            setting = self._hosts.get(host)
+            found = self._certificates / host / "ca.crt"
+            self._authorities[host] = (setting.ca_file if setting else None) or (found if _exists(found) else None)
+        return self._authorities[host]
+
+    def _mirror(self, mirror: str) -> Site:
+        if "://" not in mirror:
+            return self._site(mirror)
+        url = parse_url(mirror).server
+        if url.scheme == "http":
+            return Site(url.netloc, (Place(url),), trusts_plain=True)
+        return self._site(url.netloc, http=False)
+
+    def _site(self, registry: str, *, http: bool | None = None) -> Site:
+        host = self._hosts.get(registry)
+        http = host.http if http is None and host else http
+        netloc = _HUB if registry == DEFAULT_REGISTRY else registry
+        secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server
+        is_here = _is_loopback(secure.host)
+        if http or (http is None and is_here):
+            return Site(registry, (Place(plain),), trusts_plain=True)
+        if self._is_insecure(registry, secure.host):
+            places = (Place(secure, is_verified=False), Place(plain))
+            return Site(registry, places if http is None else places[:1], trusts_plain=True)
+        return Site(registry, (Place(secure),), trusts_plain=is_here)
+
+    def _is_insecure(self, registry: str, host: str) -> bool:
+        if registry in self._insecure_names or host in self._insecure_names:
+            return True
+        with suppress(ValueError):
+            address = ipaddress.ip_address(host)
+            return any(address in network for network in self._insecure_networks)
+        return False
+
+
+def _networks(insecure: Collection[str]) -> "list[ipaddress.IPv4Network | ipaddress.IPv6Network]":
+    found = []
+    for text in insecure:
+        with suppress(ValueError):
+            found.append(ipaddress.ip_network(text, strict=False))
+    return found
+
+
+def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not is_verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif authority is not None:
+        try:
+            context.load_verify_locations(authority)
+        except OSError:
+            raise FailedError("tls") from None
+    return context
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
