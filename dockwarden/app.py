@@ -29,7 +29,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Finding, Mode, Policy, PolicySet, Result, TriggerSpec
 from dockwarden.policy.load import load
 from dockwarden.ports import Disk
-from dockwarden.registry import HttpRegistry
+from dockwarden.registry import HttpRegistry, Options
 from dockwarden.settings import Settings
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.events import EventReader
@@ -80,11 +80,10 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
     queue = Queue(metrics)
     inventory = Inventory(Memory(ObservationClock(time.monotonic)))
     collector = Collector(engine, inventory)
-    hosts = settings.registries
     registry = HttpRegistry(
-        http={host: entry.http for host, entry in hosts.items() if entry.http is not None},
-        ca_files={host: str(entry.ca_file) for host, entry in hosts.items() if entry.ca_file},
+        Options(hosts=settings.registries),
         observe=metrics.observe_registry,
+        observe_quota=metrics.observe_quota,
     )
     judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
     ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))

@@ -103,6 +103,10 @@ class Metrics:
             "registry_requests_total", "Requests to image registries.", "registry", "method", "code"
         )
 
+        self.quota = self._gauge(
+            "registry_quota_remaining", "Requests that the registry says are left, where it says so.", "registry"
+        )
+
     def _about_judging(self) -> None:
         self.evaluations = self._counter(
             "evaluations_total", "Judgements of an object by a policy.", "policy", "result", "cause"
@@ -182,6 +186,10 @@ class Metrics:
         """One request to the engine was answered, or not."""
         self.engine_requests.labels(operation, result).inc()
         self.engine_seconds.labels(operation).observe(seconds)
+
+    def observe_quota(self, registry: str, remaining: int) -> None:
+        """A registry told how much of a quota is left."""
+        self.quota.labels(registry).set(remaining)
 
     def observe_registry(self, registry: str, method: str, code: str) -> None:
         """One request to a registry was answered, or not."""
