@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from dockwarden.registry.credentials import Credentials, Login
-from dockwarden.registry.wire import Answer, FailedError, Request, parse_url
+from dockwarden.registry.message import Answer, FailedError, Request, parse_url
 
 _TOKEN_BYTES = 1024 * 1024
 _MOST_TOKENS = 2_000

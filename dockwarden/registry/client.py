@@ -20,9 +20,10 @@ from dockwarden.registry.credentials import Credentials, default_config
 from dockwarden.registry.endpoint import QUESTION_SECONDS, Endpoint, Tools
 from dockwarden.registry.lanes import Lane, Lanes
 from dockwarden.registry.memory import Memory
+from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
 from dockwarden.registry.places import CERTIFICATES, Host, Places
-from dockwarden.registry.wire import FailedError, Wire
+from dockwarden.registry.wire import Wire
 
 _log = structlog.get_logger("dockwarden.registry")
 
@@ -135,8 +136,9 @@ class HttpRegistry:
                 return _done(Reply(reason="bad_reference"))
             question = _Question(normal, lambda: self._answer(normal.what, reference, known), self._settle)
             self._flying[normal] = question
-            self._lanes.submit(known.lane, question)
-            return question.future
+        if not self._lanes.submit(known.lane, question):
+            self._settle(question, _CLOSED)
+        return question.future
 
     def remembered(self, ask: Ask) -> Reply | None:
         """The last answer, however old, without asking."""

@@ -19,8 +19,8 @@ import structlog
 
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.helper import HelperError, ask_helper
+from dockwarden.registry.message import FailedError
 from dockwarden.registry.places import Host
-from dockwarden.registry.wire import FailedError
 
 _log = structlog.get_logger("dockwarden.registry")
 

@@ -14,9 +14,10 @@ from urllib.parse import urljoin
 from dockwarden.registry.auth import Guard
 from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.manifest import MEDIA_TYPES
+from dockwarden.registry.message import Answer, FailedError, Request, Url, parse_url
 from dockwarden.registry.pacing import Pace, Width, remaining, retry_after
 from dockwarden.registry.places import Places, Site
-from dockwarden.registry.wire import Answer, FailedError, Request, Url, Wire, parse_url
+from dockwarden.registry.wire import Wire
 
 ANSWER_SECONDS = 20.0  # for one whole answer, however slowly it trickles in
 QUESTION_SECONDS = 90.0  # for all requests that one question takes, with the pauses between them

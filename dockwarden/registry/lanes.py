@@ -59,16 +59,16 @@ class Lanes(Generic[J]):
             if self._is_closed:
                 return False
             lane.jobs.append(job)
-            if self._offer(lane):
-                self._call_a_thread()
-            return True
+            is_short = self._offer(lane)
+        self._start(is_short)
+        return True
 
     def resize(self, lane: Lane[J], width: int) -> None:
         """From now on this many of the lane's jobs may run at once."""
         with self._changed:
             lane.width = width
-            if self._offer(lane):
-                self._call_a_thread()
+            is_short = self._offer(lane)
+        self._start(is_short)
 
     def close(self) -> None:
         """Take no more; threads end after the job they are at."""
@@ -78,19 +78,21 @@ class Lanes(Generic[J]):
             self._changed.notify_all()
 
     def _offer(self, lane: Lane[J]) -> bool:
-        """Put the lane where threads look, if it has work for one more."""
+        """Put the lane where threads look, if it has work for one more; whether a thread has to be started for it."""
         if lane.is_ready or not lane.jobs or lane.running >= lane.width or self._is_closed:
             return False
         lane.is_ready = True
         self._ready.append(lane)
-        return True
-
-    def _call_a_thread(self) -> None:
         if self._idle < len(self._ready) and self._threads < _MOST_THREADS:
             self._threads += 1
+            return True
+        self._changed.notify()
+        return False
+
+    def _start(self, is_short: bool) -> None:  # noqa: FBT001 - what _offer said
+        """Not under the lock: whoever starts a thread waits until it runs."""
+        if is_short:
             threading.Thread(target=self._work, name="registry", daemon=True).start()
-        else:
-            self._changed.notify()
 
     def _work(self) -> None:
         lane: Lane[J] | None = None
@@ -98,7 +100,9 @@ class Lanes(Generic[J]):
             with self._changed:
                 if lane is not None:
                     lane.running -= 1
-                    self._offer(lane)
+                    if not lane.is_ready and lane.jobs and lane.running < lane.width:
+                        lane.is_ready = True
+                        self._ready.append(lane)
                 if not self._rest():
                     self._threads -= 1
                     break
@@ -106,8 +110,8 @@ class Lanes(Generic[J]):
                 lane.is_ready = False
                 job = lane.jobs.popleft()
                 lane.running += 1
-                if self._offer(lane):
-                    self._call_a_thread()
+                is_short = self._offer(lane)
+            self._start(is_short)
             job.run()
             del job  # an idle thread keeps nothing alive
         self._on_idle()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from dockwarden.registry.wire import Answer, FailedError
+from dockwarden.registry.message import Answer, FailedError
 
 LONGEST_PAUSE_SECONDS = 30.0
 _SHORTEST_PAUSE_SECONDS = 0.05

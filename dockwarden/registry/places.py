@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from pydantic import SecretStr
 
 from dockwarden.reference import DEFAULT_REGISTRY
-from dockwarden.registry.wire import FailedError, Url, parse_url
+from dockwarden.registry.message import FailedError, Url, parse_url
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"

@@ -12,7 +12,7 @@ from dockwarden.ports import Reply
 from dockwarden.reference import Reference
 from dockwarden.registry import manifest
 from dockwarden.registry.endpoint import Endpoint, Query
-from dockwarden.registry.wire import Answer, FailedError, parse_url
+from dockwarden.registry.message import Answer, FailedError, parse_url
 
 _MANIFEST_BYTES = 10 * 1024 * 1024
 _PAGE_BYTES = 4 * 1024 * 1024

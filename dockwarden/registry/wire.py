@@ -8,118 +8,23 @@ time-out of the socket anew, so that a server which trickles is waited for for e
 first sets the time-out to what is left.
 """
 
-import http.client
 import io
-import re
 import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPResponse
 from typing import NamedTuple, cast
-from urllib.parse import urlsplit
+
+from dockwarden.registry.message import OK, Answer, FailedError, Request, Url
 
 CONNECT_SECONDS = 5.0
 PER_SERVER = 16
 _KEPT_SECONDS = 30.0
 _CHUNK_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024  # read of an answer nobody wants, so that its connection can be kept
-_OK, _SERVER_ERROR = 200, 500
-_REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
-_PORTS = {"http": 80, "https": 443}
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
-
-
-class FailedError(Exception):
-    """A question has a reason instead of an answer. Nothing of what was sent or received is in its text."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Url(NamedTuple):
-    """Where a request goes."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str = "/"
-
-    @property
-    def server(self) -> "Url":
-        """The same without path and query."""
-        return Url(self.scheme, self.host, self.port)
-
-    @property
-    def netloc(self) -> str:
-        """Host and port as they are written."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.netloc}{self.target}"
-
-
-def parse_url(text: str) -> Url:
-    """A URL from outside. Raises FailedError."""
-    if not _VISIBLE.fullmatch(text):  # before urlsplit, which drops some of the others
-        raise FailedError("bad_answer")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise FailedError("bad_answer") from None
-    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise FailedError("bad_answer")
-    query = f"?{parts.query}" if parts.query else ""
-    return Url(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], (parts.path or "/") + query)
-
-
-class Request(NamedTuple):
-    """One request. ``limit``: how many bytes of a good answer's body are read; more is a bad answer."""
-
-    method: str
-    url: Url
-    headers: Mapping[str, str]
-    body: bytes = b""
-    limit: int = 0
-
-    def encoded(self) -> bytes:
-        """As it is sent."""
-        lines = [f"{self.method} {self.url.target} HTTP/1.1", f"Host: {self.url.netloc}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        if self.body:
-            lines.append(f"Content-Length: {len(self.body)}")
-        if not _PRINTABLE.fullmatch("".join(lines)):  # no header may smuggle in another
-            raise FailedError("bad_answer")
-        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + self.body
-
-
-class Answer(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes = b""
-
-    @property
-    def is_good(self) -> bool:
-        """Whether it is what was asked for."""
-        return self.status == _OK
-
-    @property
-    def failure(self) -> str:
-        """The word for an answer that is not."""
-        return _REASONS.get(self.status, "unavailable" if self.status >= _SERVER_ERROR else "bad_answer")
-
-    def all(self, name: str) -> list[str]:
-        """Every value of a header."""
-        return [str(value) for value in self.headers.get_all(name) or ()]
 
 
 class _Reader(io.RawIOBase):
@@ -179,16 +84,15 @@ class _Connection:
 
 def _read(response: HTTPResponse, limit: int) -> tuple[bytes, bool]:
     """The body, and whether it was read to its end. Nobody needs all of a refusal."""
-    pieces, size = [], 0
-    good = response.status == _OK
+    body = bytearray()
+    good = response.status == OK
     while piece := response.read1(_CHUNK_BYTES):
-        size += len(piece)
-        if size > (limit if good else _ERROR_BYTES):
+        body += piece
+        if len(body) > (limit if good else _ERROR_BYTES):
             if good:
                 raise FailedError("bad_answer")
             return b"", False
-        pieces.append(piece)
-    return b"".join(pieces), response.isclosed()
+    return bytes(body), response.isclosed() or response.length == 0
 
 
 class _Key(NamedTuple):
@@ -227,43 +131,41 @@ class Wire:
     def sweep(self, *, everything: bool = False) -> None:
         """Close what is idle, or what has been for too long."""
         with self._changed:
-            for key, connections in list(self._idle.items()):
-                stale = [c for c in connections if everything or not c.is_quiet()]
-                self._idle[key] = [c for c in connections if c not in stale]
-                self._close(key, stale)
+            idle = [(key, connection) for key, connections in self._idle.items() for connection in connections]
+            self._idle.clear()
+        for key, connection in idle:
+            connection.reusable = not everything and connection.is_quiet()
+            self._give_back(key, connection, is_used=False)
 
     def _take(self, key: _Key, ends_at: float) -> _Connection | None:
-        """A kept connection, or None: the caller may open one."""
-        with self._changed:
-            while True:
-                idle = self._idle.get(key, [])
-                while idle:
-                    connection = idle.pop()  # the one used last, so that the others can grow old
-                    if connection.is_quiet():
-                        return connection
-                    self._close(key, [connection])
-                if self._count.get(key, 0) < PER_SERVER:
-                    self._count[key] = self._count.get(key, 0) + 1
-                    return None
-                self._changed.wait(_left(ends_at))
+        """A kept connection, or None: the caller may open one. Nothing that takes time is done under the lock."""
+        while True:
+            with self._changed:
+                while not self._idle.get(key):
+                    if self._count.get(key, 0) < PER_SERVER:
+                        self._count[key] = self._count.get(key, 0) + 1
+                        return None
+                    self._changed.wait(_left(ends_at))
+                connection = self._idle[key].pop()  # the one used last, so that the others can grow old
+            if connection.is_quiet():
+                return connection
+            connection.reusable = False
+            self._give_back(key, connection)
 
-    def _give_back(self, key: _Key, connection: _Connection | None) -> None:
+    def _give_back(self, key: _Key, connection: _Connection | None, *, is_used: bool = True) -> None:
+        is_kept = connection is not None and connection.reusable
+        if connection is not None and not is_kept:
+            connection.close()
         with self._changed:
-            if connection is not None and connection.reusable:
-                connection.kept_at = time.monotonic()
+            if connection is not None and is_kept:
+                connection.kept_at = time.monotonic() if is_used else connection.kept_at
                 self._idle.setdefault(key, []).append(connection)
             else:
-                self._close(key, [connection])
+                self._count[key] -= 1
+                if not self._count[key]:
+                    del self._count[key]
+                    self._idle.pop(key, None)
             self._changed.notify()
-
-    def _close(self, key: _Key, connections: "list[_Connection] | list[_Connection | None]") -> None:
-        for connection in connections:
-            if connection is not None:
-                connection.close()
-            self._count[key] -= 1
-        if not self._count[key]:
-            del self._count[key]
-            self._idle.pop(key, None)
 
 
 def _connect(key: _Key, ends_at: float) -> _Connection:
