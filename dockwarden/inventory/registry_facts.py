@@ -148,13 +148,18 @@ def _versions(tag: str, view: View) -> list[tuple[reference.Version, str]]:
     repository, _, name = tag.rpartition(":")
     own = reference.version(name)
     variant = own.variant if own else _variant(name)
-    found = (
+    found = [
         (version, other)
         for other in _reply(view, "tags", repository).tags
         if (version := reference.version(other)) is not None and version.variant == variant
+    ]
+    # A bare number beside 1.27.3 is a moving tag such as 1, or the number of a build.
+    dotted = [pair for pair in found if len(pair[0].numbers) > 1]
+    # 1.27.0 is higher than 1.27, which moves; of v1.27.0 and 1.27.0 the one that is spelled like the tag itself.
+    has_v = name[:1] in ("v", "V")
+    return sorted(
+        dotted or found, key=lambda pair: (pair[0].numbers, (pair[1][:1] in ("v", "V")) == has_v), reverse=True
     )
-    # Of 1.27 and 1.27.0 the one that says more is the version; a bare 1 or 1.27 is a moving tag.
-    return sorted(found, key=lambda pair: (pair[0].numbers, len(pair[0].numbers)), reverse=True)
 
 
 def _variant(name: str) -> str:
@@ -179,7 +184,18 @@ def _latest_is(tag: str, view: View) -> list[str]:
     repository = tag.rpartition(":")[0]
     mine = _reply(view, "digest", tag).digest
     highest = [name for _, name in _versions(tag, view) if name != tag.rpartition(":")[2]][:_NEWEST_COMPARED]
-    return [name for name in highest if _reply(view, "digest", f"{repository}:{name}").digest == mine]
+    return [name for name in highest if _digest_if_there(f"{repository}:{name}", view) == mine]
+
+
+def _digest_if_there(tag: str, view: View) -> str:
+    """A registry may list tags that it does not have any more."""
+    try:
+        return _reply(view, "digest", tag).digest
+    except _NeededError as error:
+        reply = view.replies.get(error.ask)
+        if reply is None or reply.reason != "not_found":
+            raise
+        return ""
 
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
