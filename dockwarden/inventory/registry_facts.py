@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dockwarden import reference
 from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
-from dockwarden.ports import Ask, Entry, Reply
+from dockwarden.ports import Ask, Reply
 
 _DIGEST = "digest that the tag has at its registry now; for a container, the tag in its pin `name:tag@digest`"
 _NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
@@ -24,10 +24,15 @@ class _NeededError(Exception):
         self.ask = ask
 
 
+class _UnknownError(Exception):
+    """It cannot be known, and no registry could help."""
+
+
 class _Local(NamedTuple):
     """What the engine has of a tag."""
 
     tag: str
+    repository: str
     image: Image
     digests: tuple[str, ...]
     store: ImageStore
@@ -39,6 +44,8 @@ def needed(ref: Ref, fact: str, view: View) -> Ask | None:
         _compute(fact, _tag_of(ref, view), view)
     except _NeededError as error:
         return error.ask
+    except _UnknownError:
+        return None
     return None
 
 
@@ -80,7 +87,7 @@ def _local(tag: str, view: View) -> _Local:
     repository = tag.rpartition(":")[0]
     digests = tuple(d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository)
     store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
-    return _Local(tag, image, digests, store)
+    return _Local(tag, repository, image, digests, store)
 
 
 def _state(tag: str, view: View) -> str:
@@ -104,36 +111,43 @@ def _state_of_missing(local: _Local) -> str:
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:
     """The digests differ; whether that concerns this platform, the manifests tell."""
-    repository = local.tag.rpartition(":")[0]
     try:
-        new = _reply(view, "manifest", f"{repository}@{current}")
-        ours = _entry(new, local)
-        if ours is None:
-            return "drift" if not new.entries and not _same_config(new, local) else "other-platform"
-        if local.store is ImageStore.GRAPH:
-            same = _same_config(_reply(view, "manifest", f"{repository}@{ours.digest}"), local)
-        else:
-            old = _reply(view, "manifest", f"{repository}@{local.digests[0]}")
-            before = _entry(old, local)
-            same = before is not None and before.digest == ours.digest
+        spared = _is_spared(local, current, view)
     except _NeededError as error:
-        if error.ask in view.replies:
-            return "drift"  # the digests do differ, and nothing shows that this platform is spared
-        raise
-    return "other-platform" if same else "drift"
+        reply = view.replies.get(error.ask)
+        if reply is None or reply.reason != "not_found":
+            raise
+        spared = False  # what the registry does not have any more shows nothing
+    return "other-platform" if spared else "drift"
 
 
-def _same_config(reply: Reply, local: _Local) -> bool:
-    return bool(reply.config) and reply.config == local.image.id
+def _is_spared(local: _Local, current: str, view: View) -> bool:
+    """Whether this platform's image is the same as before.
+
+    A graph store knows the image by its configuration, a containerd store by the index that named its manifest.
+    """
+    ours = _manifests(current, local, view)
+    if local.store is ImageStore.GRAPH:
+        replies = (_reply(view, "manifest", f"{local.repository}@{digest}") for digest in ours)
+        return any(reply.config == local.image.id for reply in replies)
+    here = local.digests[0]
+    return here in ours or (bool(ours) and set(ours) == set(_manifests(here, local, view)))
 
 
-def _entry(reply: Reply, local: _Local) -> Entry | None:
+def _manifests(digest: str, local: _Local, view: View) -> list[str]:
+    """What a digest stands for on the image's platform: itself, or entries of an index.
+
+    These are several where an image does not say which variant of an architecture it is for.
+    """
+    reply = _reply(view, "manifest", f"{local.repository}@{digest}")
+    if not reply.entries:
+        return [digest]
     details = local.image.details
     if details is None:
-        return None
+        raise _UnknownError
     fitting = [e for e in reply.entries if (e.os, e.architecture) == (details.os, details.architecture)]
     exact = [e for e in fitting if e.variant == details.variant]
-    return next(iter(exact or fitting), None)
+    return [e.digest for e in exact or fitting]
 
 
 def _drift_seconds(tag: str, view: View) -> float:
@@ -234,7 +248,7 @@ def _reader(fact: str) -> Read:
     def read(tag: str, view: View) -> FactValue | None:
         try:
             return _compute(fact, tag, view)
-        except _NeededError:
+        except (_NeededError, _UnknownError):
             return None
 
     return read
@@ -247,6 +261,4 @@ def _pinned_digest(container: Container, view: View) -> str | None:
 
 
 OF_TAG: tuple[Row, ...] = tuple(_rows())
-OF_CONTAINER: tuple[Row, ...] = (
-    ("registry.digest", "string", 3, _DIGEST, _pinned_digest),
-)
+OF_CONTAINER: tuple[Row, ...] = (("registry.digest", "string", 3, _DIGEST, _pinned_digest),)
