@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.app import Parts, build
-from dockwarden.inventory.digests import Sighting
+from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
 from dockwarden.judge import INSPECT, REGISTRY, Sweep
 from dockwarden.metrics import Metrics
@@ -116,15 +116,19 @@ def _rows(
         sheet, reason = found.get(ref, (Sheet(), ""))
         moving, _ = more.get(ref, (Sheet(), ""))
         state = str(sheet.known.get("registry.state", ""))
-        since = inventory.digests.since(tag, "registry" if state == "drift" else "local")
+        digest = inventory.digests.pick(tag, of_repository(image.digests, tag.rpartition(":")[0]))
+        registry_digest = str(sheet.known.get("registry.digest", ""))
+        drifted = state == "drift"
+        since = inventory.digests.since(
+            tag, "registry" if drifted else "local", registry_digest if drifted else digest or image.id
+        )
         latest_is = moving.known.get("registry.latest_is", [])
-        repository = tag.rpartition(":")[0]
         yield TagRow(
             image_id=image.id,
             short_id=reference.short_id(image.id),
             tag=tag,
-            digest=next((d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository), ""),
-            registry_digest=str(sheet.known.get("registry.digest", "")),
+            digest=digest,
+            registry_digest=registry_digest,
             state=state,
             reason="" if state else reason,
             state_seconds=max(0.0, now - since) if since is not None else None,

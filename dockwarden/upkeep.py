@@ -12,7 +12,7 @@ import structlog
 from dockwarden.actions.execute import close_intent, sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.digests import Sighting
+from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, EngineInfo, Intent, Kind
@@ -103,12 +103,10 @@ class Upkeep:
         """See what each tag is here now: its digest, or where it has none the ID of its image."""
         now, inventory = time.time(), self._inventory
         for tag in tags:
-            image_id = inventory.tags.get(tag)
-            repository = tag.rpartition(":")[0]
+            image_id = inventory.tags.get(tag, "")
             digests = inventory.images[image_id].digests if image_id else ()
-            known = (digest.partition("@") for digest in digests)
-            present = next((digest for name, _, digest in known if name == repository), image_id or "")
-            inventory.digests.see(tag, "local", present, now)
+            here = inventory.digests.pick(tag, of_repository(digests, tag.rpartition(":")[0]))
+            inventory.digests.see(tag, "local", here or image_id, now)
 
     def _save_digests(self) -> None:
         self._noted_at = time.monotonic()

@@ -4,6 +4,7 @@ Input: sightings. Output: since when the present digest has been there, and what
 build dates, which say nothing about when a tag moved.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -14,6 +15,12 @@ class Sighting(NamedTuple):
     side: str
     digest: str
     since: float
+
+
+def of_repository(digests: Iterable[str], repository: str) -> tuple[str, ...]:
+    """Those of an image's digests, ``repository@sha256:…``, that are of this repository, without its name."""
+    parts = (digest.partition("@") for digest in digests)
+    return tuple(digest for name, _, digest in parts if name == repository)
 
 
 class Digests:
@@ -43,7 +50,22 @@ class Digests:
             del self._now[tag, side]
         self.unsaved.append(sighting)
 
-    def since(self, tag: str, side: str) -> float | None:
-        """Since when the present digest has been there; None if we never saw one."""
+    def since(self, tag: str, side: str, digest: str) -> float | None:
+        """Since when a tag has had this digest; None if it is not what we last saw."""
         known = self._now.get((tag, side))
-        return known.since if known else None
+        return known.since if known and known.digest == digest else None
+
+    def pick(self, tag: str, digests: Sequence[str]) -> str:
+        """Which of an image's digests in a tag's repository is the tag's own: the engine does not tell.
+
+        The one that the registry has now, or else the one that we last saw here; "" where there is none at all.
+        """
+        for side in ("registry", "local"):
+            known = self._now.get((tag, side))
+            if known and known.digest in digests:
+                return known.digest
+        return digests[0] if digests else ""
+
+    def tags(self, side: str) -> set[str]:
+        """The tags whose digest on this side is known."""
+        return {tag for tag, known in self._now if known == side}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dockwarden import reference
+from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG
 from dockwarden.inventory.view import Read, Row, View, span, time
@@ -165,7 +166,7 @@ def _version(tag: str, _view: View) -> str:
 def _digest(tag: str, view: View) -> str:
     repository = tag.rpartition(":")[0]
     image = view.inventory.images[view.inventory.tags[tag]]
-    return next((d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository), "")
+    return view.inventory.digests.pick(tag, of_repository(image.digests, repository))
 
 
 TAG: tuple[Row, ...] = (

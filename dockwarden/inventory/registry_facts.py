@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dockwarden import reference
+from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Ask, Reply
@@ -85,7 +86,7 @@ def _local(tag: str, view: View) -> _Local:
     inventory = view.inventory
     image = inventory.images[inventory.tags[tag]]
     repository = tag.rpartition(":")[0]
-    digests = tuple(d.partition("@")[2] for d in image.digests if d.partition("@")[0] == repository)
+    digests = of_repository(image.digests, repository)
     store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
     return _Local(tag, repository, image, digests, store)
 
@@ -153,8 +154,10 @@ def _manifests(digest: str, local: _Local, view: View) -> list[str]:
 def _drift_seconds(tag: str, view: View) -> float:
     if _state(tag, view) != "drift":
         return 0.0
-    since = view.inventory.digests.since(tag, "registry")
-    return max(0.0, view.now - since) if since is not None else 0.0
+    digests, here = view.inventory.digests, _local(tag, view).digests
+    there = digests.since(tag, "registry", _reply(view, "digest", tag).digest)
+    since = max(there or 0.0, digests.since(tag, "local", digests.pick(tag, here)) or 0.0)
+    return max(0.0, view.now - since) if there is not None else 0.0
 
 
 def _versions(tag: str, view: View) -> list[tuple[reference.Version, str]]:
