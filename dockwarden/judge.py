@@ -234,8 +234,13 @@ class Judge:
             else:
                 reply = self._answer(task, ask)
             task.replies[ask] = reply
-            if ask.what == "digest" and (reply.digest or reply.reason == "not_found"):
+            is_answer = bool(reply.digest) or reply.reason == "not_found"
+            if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
                 self._inventory.digests.see(ask.reference, "registry", reply.digest, task.now)
+
+    def _is_kept(self, tag: str, ref: Ref) -> bool:
+        """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""
+        return tag in self._inventory.tags or ref.kind is Kind.CONTAINER
 
     def _answer(self, task: _Task, ask: Ask) -> Reply:
         future = task.pending.get(ask)

@@ -14,6 +14,7 @@ from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, EngineInfo, Intent, Kind
 from dockwarden.ports import Engine
@@ -74,7 +75,9 @@ class Upkeep:
             return None
         self._failures = 0
         self._metrics.set_objects(self._inventory.counts())
-        self._note_digests(self._inventory.tags if batch.resync else _tags_of(changes))
+        self._note_digests(self._known_tags() if batch.resync else _tags_of(changes))
+        if batch.resync:
+            self._forget_digests()
         return changes
 
     def is_due(self, now: float) -> bool:
@@ -107,6 +110,17 @@ class Upkeep:
             digests = inventory.images[image_id].digests if image_id else ()
             here = inventory.digests.pick(tag, of_repository(digests, tag.rpartition(":")[0]))
             inventory.digests.see(tag, "local", here or image_id, now)
+
+    def _known_tags(self) -> set[str]:
+        """The tags that are here, and those that were when we last looked."""
+        return self._inventory.digests.tags("local") | self._inventory.tags.keys()
+
+    def _forget_digests(self) -> None:
+        """Of tags that nothing here asks for any more, nobody sees what the registry has."""
+        inventory = self._inventory
+        asked_for = {pinned_tag(container) for container in inventory.containers.values()} | inventory.tags.keys()
+        for tag in inventory.digests.tags("registry") - asked_for:
+            inventory.digests.see(tag, "registry", "", time.time())
 
     def _save_digests(self) -> None:
         self._noted_at = time.monotonic()
