@@ -4,42 +4,51 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing, th
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.app import Parts, build
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
+from dockwarden.inventory.image_facts import is_dangling
+from dockwarden.inventory.live import Inventory
 from dockwarden.judge import INSPECT, REGISTRY, Sweep
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, Image, Kind, Mode, PolicySet, Ref, Result
+from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result
 from dockwarden.settings import Settings
 
 _WAIT_SECONDS = 1.0
-_TAG_FACTS = ("registry.digest", "registry.state", "registry.newest_version")
-_MOVING_FACTS = ("registry.latest_is",)
+_STATE = ("registry.state", "registry.drift_for")
+_THERE = ("registry.digest", "registry.newest_version", "registry.newest_version_digest")
+_ALIASES = ("registry.latest_is",)
 
 
 class TagRow(NamedTuple):
     """One tag, or one image without any, with what is known of it here and at its registry.
 
     Attributes:
-        digest: what the engine has for the tag in its repository, "" if nothing.
-        reason: in one word, why the registry's side is not known.
-        state_seconds: since when the state is what it is, by our own memory; None if we have none.
+        repository: of the tag, or of an image that was pulled by its digest alone.
+        digest: what the engine has in that repository, "" if nothing.
+        state: as the fact ``registry.state``; ``pinned`` for an image that was pulled by its digest alone.
+        reason: in one word, why the state is not known.
+        state_seconds: since when the digests are what they are, by our own memory; None if we have none.
         known_seconds: how long we have watched the image exist.
     """
 
     image_id: str
     short_id: str
     tag: str
+    repository: str
     digest: str
     registry_digest: str
     state: str
     reason: str
     state_seconds: float | None
     newest_version: str
+    newest_version_digest: str
     latest_is: list[str]
     known_seconds: float
     used_by: list[str]
@@ -72,14 +81,27 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
     """
     parts, _ = _look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
-    tags = parts.inventory.all(Kind.TAG)
-    moving = [ref for ref in tags if reference.version(ref.key.rpartition(":")[2]) is None]
-    found: dict[Ref, tuple[Sheet, str]] = {}
-    more: dict[Ref, tuple[Sheet, str]] = {}
-    _finish(parts, parts.judge.learn(tags, _TAG_FACTS, found, depth=depth, now=now))
-    _finish(parts, parts.judge.learn(moving, _MOVING_FACTS, more, depth=depth, now=now))
+    found: dict[Ref, dict[str, FactValue]] = defaultdict(dict)
+    reasons: dict[Ref, str] = {}
+
+    def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
+        learnt: dict[Ref, tuple[Sheet, str]] = {}
+        _finish(parts, parts.judge.learn(refs, names, learnt, depth=depth, now=now))
+        for ref, (sheet, reason) in learnt.items():
+            found[ref].update(sheet.known)
+            reasons.setdefault(ref, reason)  # the state's
+
+    learn(parts.inventory.all(Kind.TAG), _STATE)
+    # No registry is told the names of what was built here.
+    learn([ref for ref, known in found.items() if known.get("registry.state") != "local"], _THERE)
+    learn([ref for ref, known in found.items() if not _is_newest(ref, known)], _ALIASES)
     images = sorted(parts.inventory.images.values(), key=lambda image: (image.tags or ("~",), image.id))
-    return [row for image in images for row in _rows(parts, image, found, more, now)]
+    return [row for image in images for row in _rows(parts, image, found, reasons, now)]
+
+
+def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
+    """Whether a tag is the newest version, or nothing is known that could be newer."""
+    return known.get("registry.newest_version", "") in ("", ref.key.rpartition(":")[2])
 
 
 def _look(settings: Settings) -> tuple[Parts, EngineInfo]:
@@ -87,7 +109,8 @@ def _look(settings: Settings) -> tuple[Parts, EngineInfo]:
     info = parts.engine.connect()
     parts.ledger.open_to_read()
     clock, memory = parts.ledger.recall(info.identity)
-    parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests()])
+    if clock or memory:  # else the ledger is another engine's
+        parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests()])
     parts.ledger.close()
     parts.inventory.memory.clock.resume(clock)
     parts.inventory.memory.recall(memory)
@@ -103,38 +126,42 @@ def _finish(parts: Parts, steps: Iterable[bool]) -> None:
 
 
 def _rows(
-    parts: Parts,
-    image: Image,
-    found: dict[Ref, tuple[Sheet, str]],
-    more: dict[Ref, tuple[Sheet, str]],
-    now: float,
+    parts: Parts, image: Image, found: Mapping[Ref, Mapping[str, FactValue]], reasons: Mapping[Ref, str], now: float
 ) -> Iterator[TagRow]:
     inventory = parts.inventory
     users = sorted(inventory.containers[key].name for key in inventory.users_of_image(image.id))
     for tag in image.tags or ("",):
         ref = Ref(Kind.TAG, tag)
-        sheet, reason = found.get(ref, (Sheet(), ""))
-        moving, _ = more.get(ref, (Sheet(), ""))
-        state = str(sheet.known.get("registry.state", ""))
-        digest = inventory.digests.pick(tag, of_repository(image.digests, tag.rpartition(":")[0]))
-        registry_digest = str(sheet.known.get("registry.digest", ""))
-        drifted = state == "drift"
-        since = inventory.digests.since(
-            tag, "registry" if drifted else "local", registry_digest if drifted else digest or image.id
-        )
-        latest_is = moving.known.get("registry.latest_is", [])
+        known = found.get(ref, {})
+        repository = tag.rpartition(":")[0] if tag else next((d.partition("@")[0] for d in image.digests), "")
+        digest = inventory.digests.pick(tag, of_repository(image.digests, repository))
+        is_pinned = not tag and not is_dangling(image, inventory)
+        state = "pinned" if is_pinned else str(known.get("registry.state", ""))
+        latest_is = known.get("registry.latest_is", [])
         yield TagRow(
             image_id=image.id,
             short_id=reference.short_id(image.id),
             tag=tag,
+            repository=repository,
             digest=digest,
-            registry_digest=registry_digest,
+            registry_digest=str(known.get("registry.digest", "")),
             state=state,
-            reason="" if state else reason,
-            state_seconds=max(0.0, now - since) if since is not None else None,
-            newest_version=str(sheet.known.get("registry.newest_version", "")),
+            reason="" if state else reasons.get(ref, ""),
+            state_seconds=_state_seconds(inventory, tag, digest or image.id, known, now),
+            newest_version=str(known.get("registry.newest_version", "")),
+            newest_version_digest=str(known.get("registry.newest_version_digest", "")),
             latest_is=[str(name) for name in latest_is] if isinstance(latest_is, list) else [],
             known_seconds=inventory.memory.known_for(Ref(Kind.IMAGE, image.id)),
             used_by=users,
             same_as=[other for other in image.tags if other != tag],
         )
+
+
+def _state_seconds(
+    inventory: Inventory, tag: str, here: str, known: Mapping[str, FactValue], now: float
+) -> float | None:
+    drift_for = known.get("registry.drift_for")
+    if isinstance(drift_for, timedelta) and known.get("registry.state") == "drift":
+        return drift_for.total_seconds()
+    since = inventory.digests.since(tag, "local", here)
+    return max(0.0, now - since) if since is not None else None

@@ -55,7 +55,7 @@ def _grouped(rows: "list[TagRow]") -> Any:
     for row in rows:
         yield (
             row.short_id if row.image_id != former else "",
-            row.tag or "<none>",
+            row.tag or (f"{row.repository}:<none>" if row.repository else "<none>"),
             _short(row.digest),
             "same" if row.registry_digest and row.registry_digest == row.digest else _short(row.registry_digest),
             _state(row),
@@ -67,11 +67,15 @@ def _grouped(rows: "list[TagRow]") -> Any:
 
 
 def _state(row: "TagRow") -> str:
-    """``drift``, ``current (is 1.27.3)``, ``drift, newest is 1.28.0``, ``? unauthorized``."""
+    """``current, is 1.27.3``, ``drift, is 1.28.0 there``, ``current, newest is 1.28.0``, ``? unauthorized``."""
     words = [row.state or (f"? {row.reason}" if row.reason else "")]
-    if row.latest_is:
-        words.append(f"is {', '.join(row.latest_is)}")
-    elif row.newest_version and not row.tag.endswith(f":{row.newest_version}"):
+    own = row.tag.rpartition(":")[2]
+    # Of 1.27.3 and 1.27, the one that says more.
+    same = [name for name in row.latest_is if not any(n.startswith(f"{name}.") for n in (own, *row.latest_is))]
+    if same:
+        words.append(f"is {', '.join(same)}{' there' if row.state == 'drift' else ''}")
+    is_newest = own == row.newest_version or row.newest_version_digest == row.registry_digest != ""
+    if row.newest_version and not is_newest:
         words.append(f"newest is {row.newest_version}")
     return ", ".join(word for word in words if word)
 
