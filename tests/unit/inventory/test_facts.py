@@ -77,8 +77,8 @@ def at(seconds: float) -> datetime:
 _PROMISED = {
     Kind.IMAGE: {
         "image": "id short_id ref tags repositories digests size labels created dangling in_use container_count "
-        "used_by known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known env "
-        "ports setuid_unknown"
+        "used_by known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known "
+        "env ports setuid_unknown"
     },
     Kind.TAG: {
         "tag": "ref registry repository name digest version rank_by_created rank_by_version",
@@ -439,7 +439,8 @@ def test_the_use_of_a_disk_that_cannot_be_seen_is_unknown(full: Inventory) -> No
 
 def test_the_digest_at_the_registry_is_unknown_unless_it_answered(full: Inventory) -> None:
     assert "registry.digest" not in facts_of(full, APP_TAG)
-    assert "registry.digest" not in facts_of(full, APP_TAG, replies={Ask("digest", APP_TAG.key): Reply(reason="not_found")})
+    failed = {Ask("digest", APP_TAG.key): Reply(reason="not_found")}
+    assert "registry.digest" not in facts_of(full, APP_TAG, replies=failed)
     assert facts_of(full, APP_TAG, replies=REPLIES)["registry.digest"] == image_id("d")
 
 

@@ -16,7 +16,7 @@ POLICIES = {policy.name: policy for policy in LOADED.policies}
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUSYBOX = "docker.io/library/busybox"
-HERE, THERE, OTHER = (f"sha256:{char * 64}" for char in "abc")
+HERE, THERE = (f"sha256:{char * 64}" for char in "ab")
 SOCKET = {"type": "bind", "name": "", "source": "/run/docker.sock", "destination": "/s", "driver": "", "rw": True}
 VOLUME = {"type": "volume", "name": "v", "source": "/v", "destination": "/data", "driver": "local", "rw": True}
 
@@ -41,19 +41,57 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
     "digest-drift": (
         {
             "tag.ref": f"{BUSYBOX}:1",
+            "tag.digest": HERE,
+            "registry.state": "drift",
+            "registry.digest": THERE,
+            "registry.drift_for": timedelta(days=3, hours=2),
+            "image.in_use": True,
+            "image.used_by": ["db", "web"],
+        },
+        f"docker.io/library/busybox:1 is {HERE} here and {THERE} at the registry, known for 3d 2h, used by db, web",
+        {
+            Status.PASS: [{"registry.state": state} for state in ("current", "other-platform", "local", "gone")],
+            Status.SKIP: [{"tag.digest": ""}],
+        },
+    ),
+    "latest-is-not-newest": (
+        {
+            "tag.ref": f"{BUSYBOX}:latest",
             "tag.repository": BUSYBOX,
+            "tag.name": "latest",
             "tag.digest": HERE,
             "image.digests": [f"{BUSYBOX}@{HERE}", f"ghcr.io/mirror/busybox@{THERE}"],
+            "registry.newest_version": "1.37.0",
+            "registry.newest_version_digest": THERE,
+        },
+        "docker.io/library/busybox:latest is not the newest version, which is 1.37.0",
+        {
+            Status.PASS: [
+                {"registry.newest_version_digest": HERE},
+                # One image may have several digests, of which the tag's own need not be the version's.
+                {"image.digests": [f"{BUSYBOX}@{HERE}", f"{BUSYBOX}@{THERE}"]},
+                {"registry.newest_version": "", "registry.newest_version_digest": ""},
+            ],
+            Status.SKIP: [{"tag.name": "1.36"}, {"tag.name": "latest-musl"}, {"tag.digest": ""}],
+        },
+    ),
+    "pinned-drift": (
+        {
+            "container.name": "web",
+            "container.image_pin": "digest",
+            "container.image_ref": f"{BUSYBOX}:1@{HERE}",
             "registry.digest": THERE,
         },
-        f"docker.io/library/busybox:1 is {HERE} here and {THERE} at the registry",
+        f"web is pinned to docker.io/library/busybox:1@{HERE}, whose tag is {THERE} now",
         {
             Status.PASS: [
                 {"registry.digest": HERE},
-                {"registry.digest": OTHER, "image.digests": [f"{BUSYBOX}@{HERE}", f"{BUSYBOX}@{OTHER}"]},
-                {"registry.digest": ""},
+                {"container.image_ref": f"{BUSYBOX}@{HERE}", "registry.digest": ""},
             ],
-            Status.SKIP: [{"tag.digest": ""}],
+            Status.SKIP: [
+                {"container.image_pin": "tag", "container.image_ref": f"{BUSYBOX}:1"},
+                {"container.image_pin": "id", "container.image_ref": HERE},
+            ],
         },
     ),
     "duplicate-tags": (
@@ -215,11 +253,33 @@ def test_a_container_whose_tag_is_gone_says_so() -> None:
     )
 
 
-def test_a_registry_that_cannot_be_asked_is_no_drift() -> None:
-    known, _, _ = CASES["digest-drift"]
-    facts = Known({name: value for name, value in known.items() if name != "registry.digest"})
-    verdict = evaluate.judge(POLICIES["digest-drift"], facts)
-    assert (verdict.status, verdict.missing) == (Status.UNKNOWN, "registry.digest")
+def test_a_drift_of_what_nobody_uses_says_so() -> None:
+    policy = POLICIES["digest-drift"]
+    facts = Known(CASES["digest-drift"][0] | {"image.in_use": False, "image.used_by": []})
+    assert evaluate.judge(policy, facts).status is Status.FAIL
+    assert evaluate.render(policy, facts).endswith(" at the registry, known for 3d 2h, not in use")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("digest-drift", "registry.state"),
+        ("latest-is-not-newest", "registry.newest_version_digest"),
+        ("pinned-drift", "registry.digest"),
+    ],
+)
+def test_a_registry_that_cannot_be_asked_makes_no_finding(name: str, missing: str) -> None:
+    facts = Known({fact: value for fact, value in CASES[name][0].items() if not fact.startswith("registry.")})
+    verdict = evaluate.judge(POLICIES[name], facts)
+    assert (verdict.status, verdict.missing) == (Status.UNKNOWN, missing)
+
+
+def test_what_is_skipped_asks_no_registry() -> None:
+    for name in ("digest-drift", "latest-is-not-newest", "pinned-drift"):
+        known, _, others = CASES[name]
+        offline = {fact: value for fact, value in known.items() if not fact.startswith("registry.")}
+        for change in others[Status.SKIP]:
+            assert evaluate.judge(POLICIES[name], Known(offline | change)) is evaluate.SKIP
 
 
 def test_only_the_removal_of_nameless_images_acts() -> None:

@@ -1,0 +1,645 @@
+"""What a tag's digests here and at its registry mean, on both image stores, and which questions it takes to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.inventory import registry_facts
+from dockwarden.inventory.facts import Sheet, fill
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.view import View
+from dockwarden.model import FactValue, Image, ImageStore, Kind, Ref
+from dockwarden.ports import Ask, Entry, Reply
+from tests.builders import DAY, HOUR, NOW, a_container, an_image, an_inventory, details, digest_of, hexadecimal
+from tests.fakes import FakeRegistry
+
+REPOSITORY = "h.io/team/app"
+TAG = f"{REPOSITORY}:1"
+STORES = [ImageStore.GRAPH, ImageStore.CONTAINERD]
+REASONS = (
+    "unauthorized",
+    "forbidden",
+    "rate_limited",
+    "unavailable",
+    "timeout",
+    "unreachable",
+    "tls",
+    "bad_answer",
+    "bad_reference",
+    "credentials",
+)
+AMD, ARM, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
+
+
+# -- a registry, an engine that pulled from it, and somebody who asks until the fact is known ----------------
+
+
+def manifest(word: str) -> str:
+    return f"sha256:{hexadecimal(f'manifest {word}')}"
+
+
+def config(word: str) -> str:
+    return f"sha256:{hexadecimal(f'config {word}')}"
+
+
+@dataclass
+class World:
+    """What is pushed, here, and asked."""
+
+    store: ImageStore = ImageStore.GRAPH
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+    asked: list[Ask] = field(default_factory=list)
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        self.inventory: Inventory = an_inventory(store=self.store)
+
+    def push(self, content: str | dict[str, str], tag: str = TAG, *, extra: str = "") -> str:
+        """A single image by its word, or an index of words by platform; its digest.
+
+        ``extra`` is what an index has besides and nobody runs, such as an attestation.
+        """
+        repository = tag.rpartition(":")[0]
+        words = [content] if isinstance(content, str) else list(content.values())
+        for word in words:
+            self.registry.manifests[f"{repository}@{manifest(word)}"] = Reply(config=config(word))
+        if isinstance(content, str):
+            digest = manifest(content)
+        else:
+            digest = manifest(f"{sorted(content.items())} {extra}")
+            entries = tuple(Entry(manifest(word), *_platform(platform)) for platform, word in content.items())
+            self.registry.manifests[f"{repository}@{digest}"] = Reply(entries=entries)
+        self.registry.digests[tag] = digest
+        return digest
+
+    def pull(self, digest: str, word: str, platform: str = AMD, *, tag: str = TAG) -> Image:
+        """The engine has what the digest named, which on its platform is the image of this word."""
+        repository = tag.rpartition(":")[0]
+        identifier = config(word) if self.store is ImageStore.GRAPH else digest
+        image = replace(
+            an_image(word, tag, digests=(f"{repository}@{digest}",), inspected=details(platform=platform)),
+            id=identifier,
+        )
+        self.inventory.put_image(image)
+        return image
+
+    def learn(self, fact: str, ref: Ref | None = None) -> FactValue | None:
+        """Ask what the fact needs until it is known or nothing helps; None if it stays unknown."""
+        ref = ref or Ref(Kind.TAG, TAG)
+        replies: dict[Ask, Reply] = {}
+        view = View(self.inventory, NOW, None, replies)
+        self.asked = []
+        while (ask := registry_facts.needed(ref, fact, view)) is not None and ask not in replies:
+            assert registry_facts.reason(ref, fact, view) == ""  # nobody was asked yet
+            assert _read(ref, fact, view) is None
+            replies[ask] = self.registry.ask(ask).result()
+            self.asked.append(ask)
+        self.reason = registry_facts.reason(ref, fact, view)
+        return _read(ref, fact, view)
+
+    @property
+    def state(self) -> FactValue | None:
+        return self.learn("registry.state")
+
+
+def _platform(platform: str) -> tuple[str, str, str]:
+    system, architecture, *variant = platform.split("/")
+    return system, architecture, "".join(variant)
+
+
+def _read(ref: Ref, fact: str, view: View) -> FactValue | None:
+    sheet = Sheet()
+    fill(sheet, [fact], ref, view)
+    return sheet.known.get(fact)
+
+
+def head(tag: str = TAG) -> Ask:
+    return Ask("digest", tag)
+
+
+def get(digest: str) -> Ask:
+    return Ask("manifest", f"{REPOSITORY}@{digest}")
+
+
+@pytest.fixture(params=STORES, ids=lambda store: store.value)
+def world(request: pytest.FixtureRequest) -> World:
+    return World(request.param)
+
+
+@pytest.fixture
+def graph() -> World:
+    return World(ImageStore.GRAPH)
+
+
+@pytest.fixture
+def containerd() -> World:
+    return World(ImageStore.CONTAINERD)
+
+
+# -- states --------------------------------------------------------------------------------------------------
+
+# What was pulled, on amd64, and what the tag names now.
+MOVES: dict[str, tuple[str | dict[str, str], str | dict[str, str], str]] = {
+    "the same image": ("a", "a", "current"),
+    "the same index": ({AMD: "a", ARM: "b"}, {AMD: "a", ARM: "b"}, "current"),
+    "another image": ("a", "c", "drift"),
+    "an index, changed for us": ({AMD: "a", ARM: "b"}, {AMD: "c", ARM: "b"}, "drift"),
+    "an index, changed for all": ({AMD: "a", ARM: "b"}, {AMD: "c", ARM: "d"}, "drift"),
+    "an index, changed for others": ({AMD: "a", ARM: "b"}, {AMD: "a", ARM: "d"}, "other-platform"),
+    "an index with one platform more": ({AMD: "a"}, {AMD: "a", ARM: "b"}, "other-platform"),
+    "an index with one platform less": ({AMD: "a", ARM: "b"}, {AMD: "a"}, "other-platform"),
+    "an index without ours": ({AMD: "a", ARM: "b"}, {ARM: "b"}, "drift"),
+    "our image, in an index now": ("a", {AMD: "a", ARM: "b"}, "other-platform"),
+    "an index with another image": ("a", {AMD: "c", ARM: "b"}, "drift"),
+    "our image, out of its index": ({AMD: "a", ARM: "b"}, "a", "other-platform"),
+    "another image, no index any more": ({AMD: "a", ARM: "b"}, "c", "drift"),
+    "our image, now said to be another platform's": ("a", {ARM: "a"}, "drift"),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_state_after_a_tag_moved(world: World, move: str) -> None:
+    old, new, state = MOVES[move]
+    world.pull(world.push(old), "a")
+    world.push(new)
+    assert world.state == state
+
+
+def test_an_attestation_alone_is_no_drift(world: World) -> None:
+    world.pull(world.push({AMD: "a", ARM: "b"}, extra="attestation 1"), "a")
+    world.push({AMD: "a", ARM: "b"}, extra="attestation 2")
+    assert world.state == "other-platform"
+
+
+def test_an_index_of_nothing_that_runs_is_drift(world: World) -> None:
+    world.pull(world.push({AMD: "a"}), "a")
+    world.push({}, extra="only attestations")
+    assert world.state == "drift"
+
+
+@pytest.mark.parametrize(
+    ("platform", "new", "state"),
+    [
+        (V7, {V6: "x", V7: "b"}, "other-platform"),
+        (V7, {V6: "a", V7: "x"}, "drift"),
+        (V6, {V6: "x", V7: "b"}, "drift"),
+        (V6, {V6: "a", V7: "x"}, "other-platform"),
+        # Its own variant is not there any more, so its owner would get the other one.
+        (V7, {V6: "a"}, "drift"),
+    ],
+)
+def test_variants_of_an_architecture_are_platforms_of_their_own(
+    world: World, platform: str, new: dict[str, str], state: str
+) -> None:
+    old = {V6: "a", V7: "b"}
+    world.pull(world.push(old), old[platform], platform)
+    world.push(new)
+    assert world.state == state
+
+
+def test_an_image_that_does_not_say_its_variant_is_found_among_all(world: World) -> None:
+    world.pull(world.push({V6: "a", V7: "b", ARM: "c"}), "b", "linux/arm")
+    world.push({V6: "a", V7: "b", ARM: "x"})
+    assert world.state == "other-platform"
+    world.push({V6: "a", V7: "x", ARM: "c"})
+    assert world.state == "drift"
+
+
+def test_an_image_without_a_variant_is_known_by_its_configuration(graph: World) -> None:
+    graph.pull(graph.push({V6: "a", V7: "b"}), "b", "linux/arm")
+    graph.push({V6: "x", V7: "b"})
+    assert graph.state == "other-platform"
+
+
+def test_a_single_entry_of_any_variant_serves_an_image_without_one(world: World) -> None:
+    world.pull(world.push({"linux/arm64/v8": "a", AMD: "b"}), "a", ARM)
+    world.push({"linux/arm64/v8": "a", AMD: "x"})
+    assert world.state == "other-platform"
+
+
+def test_the_platform_is_that_of_the_image_not_of_the_host(world: World) -> None:
+    world.pull(world.push({AMD: "a", ARM: "b"}), "b", ARM)
+    world.push({AMD: "x", ARM: "b"})
+    assert world.state == "other-platform"
+    world.push({AMD: "a", ARM: "x"})
+    assert world.state == "drift"
+
+
+def test_any_digest_of_the_same_repository_makes_it_current(graph: World) -> None:
+    old, new = graph.push({AMD: "a", ARM: "b"}), graph.push({AMD: "a", ARM: "c"})
+    image = graph.pull(old, "a")
+    graph.inventory.put_image(replace(image, digests=(f"{REPOSITORY}@{new}", f"{REPOSITORY}@{old}")))
+    assert graph.state == "current"
+    assert graph.asked == [head()]
+
+
+def test_a_digest_of_another_repository_does_not_count(world: World) -> None:
+    """The same image mirrored: what the mirror's tag names says nothing of this one."""
+    image = world.pull(world.push("a"), "a")
+    new = world.push("c")
+    world.inventory.put_image(replace(image, digests=(*image.digests, f"mirror.io/app@{new}")))
+    assert world.state == "drift"
+
+
+def test_each_repository_of_an_image_is_judged_by_its_own_digest(graph: World) -> None:
+    mirror = "mirror.io/app:1"
+    image = graph.pull(graph.push("a"), "a")
+    mirrored = graph.push("a", mirror)
+    graph.inventory.put_image(replace(image, tags=(TAG, mirror), digests=(*image.digests, f"mirror.io/app@{mirrored}")))
+    graph.push("c", mirror)
+    assert graph.state == "current"
+    assert graph.learn("registry.state", Ref(Kind.TAG, mirror)) == "drift"
+
+
+def test_an_image_without_a_digest_in_the_repository_is_local_and_nobody_is_asked(graph: World) -> None:
+    graph.inventory.put_image(an_image("built", TAG, digests=(digest_of("mirror.io/app", "a"),)))
+    assert graph.state == "local"
+    assert graph.asked == []
+
+
+def test_a_tag_that_the_registry_does_not_know_any_more_is_gone(graph: World) -> None:
+    graph.pull(graph.push("a"), "a")
+    graph.registry.digests.clear()
+    assert graph.state == "gone"
+    assert graph.asked == [head()]
+
+
+@pytest.mark.parametrize(
+    ("tag", "digest", "state"),
+    [
+        # The store invents a digest for every name, so a name of nobody's registry is most likely a build of our own.
+        ("docker.io/library/app:1", "own", "local"),
+        ("docker.io/team/app:1", "own", "local"),
+        (TAG, "own", "gone"),
+        ("docker.io/library/app:1", "other", "gone"),
+    ],
+)
+def test_a_containerd_store_cannot_prove_that_a_tag_was_pulled(
+    containerd: World, tag: str, digest: str, state: str
+) -> None:
+    image = an_image("app", tag)
+    repository = tag.rpartition(":")[0]
+    known = image.id if digest == "own" else manifest("pulled")
+    containerd.inventory.put_image(replace(image, digests=(f"{repository}@{known}",)))
+    assert containerd.learn("registry.state", Ref(Kind.TAG, tag)) == state
+
+
+# -- what is asked, and in which order -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["a", {AMD: "a", ARM: "b"}])
+def test_nothing_but_a_head_is_asked_while_nothing_changed(world: World, content: str | dict[str, str]) -> None:
+    world.pull(world.push(content), "a")
+    assert world.state == "current"
+    assert world.asked == [head()]
+
+
+def test_a_graph_store_asks_for_the_index_and_for_its_platform(graph: World) -> None:
+    graph.pull(graph.push({AMD: "a", ARM: "b"}), "a")
+    index = graph.push({AMD: "c", ARM: "b"})
+    assert graph.state == "drift"
+    assert graph.asked == [head(), get(index), get(manifest("c"))]
+
+
+def test_a_containerd_store_asks_for_both_indexes(containerd: World) -> None:
+    old = containerd.push({AMD: "a", ARM: "b"})
+    containerd.pull(old, "a")
+    new = containerd.push({AMD: "a", ARM: "c"})
+    assert containerd.state == "other-platform"
+    assert containerd.asked == [head(), get(new), get(old)]
+
+
+def test_a_containerd_store_needs_no_second_manifest_where_the_first_names_our_own(containerd: World) -> None:
+    containerd.pull(containerd.push("a"), "a")
+    index = containerd.push({AMD: "a", ARM: "b"})
+    assert containerd.state == "other-platform"
+    assert containerd.asked == [head(), get(index)]
+
+
+def test_a_graph_store_needs_no_second_manifest_where_the_first_has_a_configuration(graph: World) -> None:
+    graph.pull(graph.push("a"), "a")
+    new = graph.push("c")
+    assert graph.state == "drift"
+    assert graph.asked == [head(), get(new)]
+
+
+def test_no_fact_of_a_tag_costs_more_than_it_must(world: World) -> None:
+    world.pull(world.push("a"), "a")
+    costs = {
+        "registry.digest": [head()],
+        "registry.drift_for": [head()],
+        "registry.newest_version": [Ask("tags", REPOSITORY)],
+    }
+    for fact, asked in costs.items():
+        assert world.learn(fact) is not None
+        assert world.asked == asked
+
+
+# -- answers that did not come -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("question", ["head", "new", "second"])
+def test_a_failure_is_unknown_with_its_reason_and_never_a_state(world: World, question: str, reason: str) -> None:
+    old = world.push({AMD: "a", ARM: "b"})
+    world.pull(old, "a")
+    new = world.push({AMD: "a", ARM: "c"})
+    second = get(manifest("a") if world.store is ImageStore.GRAPH else old)
+    failing = {"head": head(), "new": get(new), "second": second}[question]
+    world.registry.failures[failing] = reason
+    assert world.state is None
+    assert world.reason == reason
+    assert world.asked[-1] == failing
+    assert world.learn("registry.drift_for") is None
+
+
+@pytest.mark.parametrize("content", ["a", {AMD: "a", ARM: "b"}])
+def test_what_the_registry_does_not_have_any_more_cannot_spare_us(
+    containerd: World, content: str | dict[str, str]
+) -> None:
+    old = containerd.push(content)
+    containerd.pull(old, "a")
+    containerd.push({AMD: "x", ARM: "c"})
+    del containerd.registry.manifests[f"{REPOSITORY}@{old}"]
+    assert containerd.state == "drift"
+    assert containerd.reason == ""
+
+
+def test_a_graph_store_does_not_miss_an_old_index(graph: World) -> None:
+    old = graph.push({AMD: "a", ARM: "b"})
+    graph.pull(old, "a")
+    graph.push({AMD: "a", ARM: "c"})
+    del graph.registry.manifests[f"{REPOSITORY}@{old}"]
+    assert graph.state == "other-platform"
+
+
+def test_without_the_platform_of_the_image_an_index_says_nothing(world: World) -> None:
+    old = world.push({AMD: "a", ARM: "b"})
+    identifier = config("a") if world.store is ImageStore.GRAPH else old
+    image = replace(an_image("a", TAG, digests=(f"{REPOSITORY}@{old}",)), id=identifier)
+    world.inventory.put_image(image)
+    world.push({AMD: "a", ARM: "c"})
+    assert image.details is None
+    assert world.state is None
+    assert world.reason == ""
+
+
+# -- the property that all this is about ---------------------------------------------------------------------
+
+_WORDS = st.sampled_from("abc")
+_CONTENTS = _WORDS | st.dictionaries(st.sampled_from([AMD, ARM, V6, V7]), _WORDS, min_size=1)
+
+
+@given(st.sampled_from(STORES), _CONTENTS, _CONTENTS, st.sampled_from([AMD, ARM, V6, V7]))
+def test_a_tag_drifts_if_a_pull_would_bring_this_platform_another_image(
+    store: ImageStore, old: str | dict[str, str], new: str | dict[str, str], platform: str
+) -> None:
+    before = old if isinstance(old, str) else old.get(platform)
+    after = new if isinstance(new, str) else new.get(platform)
+    if before is None or (after is None and platform in (V6, V7)):
+        return  # it could not be pulled, or another variant stands in, which has a test of its own
+    world = World(store)
+    old_digest = world.push(old)
+    world.pull(old_digest, before, platform)
+    new_digest = world.push(new)
+    expected = "current" if old_digest == new_digest else "other-platform" if before == after else "drift"
+    assert world.state == expected
+    assert world.asked[0] == head()
+    assert [ask for ask in world.asked if ask.what == "digest"] == [head()]
+    assert len(world.asked) == len(set(world.asked)) <= 3
+    assert (len(world.asked) > 1) == (expected != "current")
+
+
+# -- since when ----------------------------------------------------------------------------------------------
+
+
+def test_drift_counts_from_when_we_saw_the_later_of_both_digests(world: World) -> None:
+    here = world.push("a")
+    world.pull(here, "a")
+    there = world.push("c")
+    digests = world.inventory.digests
+    digests.see(TAG, "local", here, NOW - 3 * DAY)
+    digests.see(TAG, "registry", there, NOW - HOUR)
+    assert world.learn("registry.drift_for") == timedelta(hours=1)
+    # Somebody goes back to an old image: the registry's has been there for long, the drift has not.
+    digests.see(TAG, "registry", "", NOW)
+    digests.see(TAG, "registry", there, NOW - 9 * DAY)
+    assert world.learn("registry.drift_for") == timedelta(days=3)
+
+
+def test_no_drift_has_lasted_for_no_time(world: World) -> None:
+    here = world.push("a")
+    world.pull(here, "a")
+    world.inventory.digests.see(TAG, "registry", here, NOW - HOUR)
+    assert world.learn("registry.drift_for") == timedelta()
+
+
+def test_a_drift_that_nobody_noted_before_is_new(world: World) -> None:
+    here = world.push("a")
+    world.pull(here, "a")
+    world.push("c")
+    world.inventory.digests.see(TAG, "local", here, NOW - DAY)
+    assert world.learn("registry.drift_for") == timedelta()
+
+
+@pytest.mark.parametrize("seen_at", [NOW - DAY, NOW])
+def test_what_was_seen_of_another_digest_is_no_age_of_this_one(world: World, seen_at: float) -> None:
+    here = world.push("a")
+    world.pull(here, "a")
+    there = world.push("c")
+    world.inventory.digests.see(TAG, "local", manifest("before"), seen_at)
+    world.inventory.digests.see(TAG, "registry", there, NOW - HOUR)
+    assert world.learn("registry.drift_for") == timedelta(hours=1)
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_age(world: World) -> None:
+    world.pull(world.push("a"), "a")
+    there = world.push("c")
+    world.inventory.digests.see(TAG, "registry", there, NOW + HOUR)
+    assert world.learn("registry.drift_for") == timedelta()
+
+
+# -- versions ------------------------------------------------------------------------------------------------
+
+PYTHON = "3.11 3.12 3.12.7 3.13.0 3 3.12-slim 3.12.7-slim 3.13.0-slim 3.14.0-rc1 3.14.0a1 latest slim 20241001 9f3a2c1"
+# The tag, the tags of its repository, the newest version.
+NEWEST = [
+    ("latest", PYTHON, "3.13.0"),
+    ("3.12", PYTHON, "3.13.0"),
+    ("3", PYTHON, "3.13.0"),
+    ("3.13.0", PYTHON, "3.13.0"),
+    ("3.12-slim", PYTHON, "3.13.0-slim"),
+    ("slim", PYTHON, "3.13.0-slim"),
+    ("stable-slim", PYTHON, "3.13.0-slim"),
+    ("mainline", PYTHON, "3.13.0"),
+    ("20241001", PYTHON, ""),
+    ("9f3a2c1", PYTHON, ""),
+    ("3.12-alpine", PYTHON, ""),
+    ("edge", PYTHON, ""),
+    # Numbers are compared as numbers.
+    ("latest", "1.9.9 1.10.0 1.2.30", "1.10.0"),
+    ("latest", "9.0.0 10.0.0", "10.0.0"),
+    # 1, 1.27 and 1.27.3 are one release line, and the one that says most is the version.
+    ("latest", "1 1.27 1.27.3", "1.27.3"),
+    ("latest", "1.27 1.27.0 1", "1.27.0"),
+    ("latest", "1.28 1.27.3", "1.28"),
+    # Only where nothing else is a version are bare numbers versions: they move, or count builds.
+    ("latest", "1.2.3 4711 1.2.4", "1.2.4"),
+    ("latest", "7 8 9", "9"),
+    ("7-alpine", "8-alpine 7.4.1 7.4-alpine 8.0.2-alpine", "8.0.2-alpine"),
+    # Pre-releases never win, whatever they are called.
+    ("latest", "1.0.0 1.1.0-rc.1 1.1.0-beta1 1.1.0-alpha 1.1.0-dev 1.1.0-preview.2 1.1.0-M1 1.1.0rc2", "1.0.0"),
+    ("latest", "1.1.0-rc.1 1.1.0-rc.2", ""),
+    ("1.0.0-alpine", "1.0.0-alpine 1.1.0-rc1-alpine 1.1.0-alpine-rc1", "1.0.0-alpine"),
+    # Neither do dates and calendar versions, however they are written, nor hashes and numbers of builds.
+    ("latest", "1.0.0 2024.10.1 2024-10-01 20241001 20241001.2 2024.10 1.20241001", "1.0.0"),
+    ("latest", "1.0.0 1234567 deadbeef 123456 99999999", "1.0.0"),
+    ("latest", "2024.10.1 2023.5", ""),
+    # A calendar of two digits cannot be told from a version, and Ubuntu means it as one.
+    ("latest", "22.04 24.04 24.10 jammy noble", "24.10"),
+    # A variant competes with its like only.
+    ("1.27-alpine", "1.27-alpine 1.27.3 1.28.0 1.27.3-alpine3.20 1.27.2-alpine 1.27.3-otel", "1.27.2-alpine"),
+    ("latest", "1.27.3-alpine 1.27.3-slim", ""),
+    # A leading v changes nothing, and of two spellings the tag's own is named.
+    ("v1.0.0", "v1.0.0 v1.2.0 v1.1.0", "v1.2.0"),
+    ("v1.0.0", "1.2.0 v1.2.0", "v1.2.0"),
+    ("v1.0.0", "v1.2.0 1.2.0", "v1.2.0"),
+    ("1.0.0", "1.2.0 v1.2.0", "1.2.0"),
+    ("latest", "v1.2.0 1.2.0", "1.2.0"),
+    ("1.0.0", "1.0.0 v1.3.0", "v1.3.0"),
+    ("latest", "", ""),
+]
+
+
+def with_tag(world: World, name: str) -> Ref:
+    """The tag is here, and everything else about it is unremarkable."""
+    tag = f"{REPOSITORY}:{name}"
+    world.pull(manifest("here"), "here", tag=tag)
+    return Ref(Kind.TAG, tag)
+
+
+@pytest.mark.parametrize(("name", "names", "newest"), NEWEST)
+def test_newest_version(graph: World, name: str, names: str, newest: str) -> None:
+    ref = with_tag(graph, name)
+    for other in names.split() or ["unrelated"]:
+        graph.push(f"image {other}", f"{REPOSITORY}:{other}")
+    assert graph.learn("registry.newest_version", ref) == newest
+    assert graph.asked == [Ask("tags", REPOSITORY)]
+    expected = graph.registry.digests[f"{REPOSITORY}:{newest}"] if newest else ""
+    assert graph.learn("registry.newest_version_digest", ref) == expected
+    assert graph.asked == [Ask("tags", REPOSITORY), *([head(f"{REPOSITORY}:{newest}")] if newest else [])]
+
+
+@given(st.permutations(PYTHON.split()), st.sampled_from(["latest", "3.12", "3.12-slim"]))
+def test_the_newest_version_does_not_depend_on_the_order_of_the_list(names: list[str], name: str) -> None:
+    world = World()
+    ref = with_tag(world, name)
+    for other in names:
+        world.push(f"image {other}", f"{REPOSITORY}:{other}")
+    assert world.learn("registry.newest_version", ref) == ("3.13.0-slim" if "slim" in name else "3.13.0")
+
+
+# Tags with the word of their image; the tag; what it is.
+LATEST = [
+    ("latest", {"latest": "b", "1.27.3": "b", "1.27.2": "a"}, ["1.27.3"]),
+    ("latest", {"latest": "b", "1.27.3": "b", "1.27": "b", "1": "b", "1.27.2": "a"}, ["1.27.3", "1.27"]),
+    ("latest", {"latest": "a", "1.27.3": "b", "1.27.2": "a"}, ["1.27.2"]),
+    ("latest", {"latest": "c", "1.27.3": "b"}, []),
+    ("latest", {"latest": "b", "1.28.0-rc1": "b", "20241001": "b", "1.27.3": "a"}, []),
+    ("latest", {"latest": "b", "1.27.3-alpine": "b"}, []),
+    ("alpine", {"alpine": "b", "1.27.3-alpine": "b", "1.27.3": "b"}, ["1.27.3-alpine"]),
+    ("1.27", {"1.27": "b", "1.27.3": "b", "1.27.2": "a"}, ["1.27.3"]),
+    ("1.27.3", {"1.27.3": "b", "v1.27.3": "b"}, ["v1.27.3"]),
+    ("latest", {"latest": "b"}, []),
+]
+
+
+@pytest.mark.parametrize(("name", "tags", "expected"), LATEST)
+def test_latest_is(graph: World, name: str, tags: dict[str, str], expected: list[str]) -> None:
+    ref = with_tag(graph, name)
+    for other, word in tags.items():
+        graph.push(word, f"{REPOSITORY}:{other}")
+    assert graph.learn("registry.latest_is", ref) == expected
+    assert {ask.what for ask in graph.asked} <= {"digest", "tags"}
+
+
+def test_no_more_than_the_five_highest_versions_are_compared(graph: World) -> None:
+    ref = with_tag(graph, "latest")
+    graph.push("old", f"{REPOSITORY}:latest")
+    for minor in range(40):
+        graph.push("old" if minor == 34 else f"image {minor}", f"{REPOSITORY}:1.{minor}.0")
+    assert graph.learn("registry.latest_is", ref) == []
+    assert graph.asked == [
+        head(ref.key),
+        Ask("tags", REPOSITORY),
+        *(head(f"{REPOSITORY}:1.{minor}.0") for minor in range(39, 34, -1)),
+    ]
+
+
+def test_a_version_that_is_listed_but_gone_is_another_image(graph: World) -> None:
+    ref = with_tag(graph, "latest")
+    for name in ("latest", "1.2.0", "1.1.0"):
+        graph.push("a", f"{REPOSITORY}:{name}")
+    graph.registry.failures[head(f"{REPOSITORY}:1.2.0")] = "not_found"
+    assert graph.learn("registry.latest_is", ref) == ["1.1.0"]
+
+
+@pytest.mark.parametrize("reason", [*REASONS, "not_found"])
+def test_a_list_that_cannot_be_had_leaves_versions_unknown(graph: World, reason: str) -> None:
+    ref = with_tag(graph, "latest")
+    graph.push("a", f"{REPOSITORY}:latest")
+    graph.registry.failures[REPOSITORY] = reason
+    for fact in ("newest_version", "newest_version_digest", "latest_is"):
+        assert graph.learn(f"registry.{fact}", ref) is None
+        assert graph.reason == reason
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_version_that_cannot_be_compared_leaves_the_comparison_unknown(graph: World, reason: str) -> None:
+    ref = with_tag(graph, "latest")
+    for name in ("latest", "1.2.0", "1.1.0"):
+        graph.push("a", f"{REPOSITORY}:{name}")
+    graph.registry.failures[head(f"{REPOSITORY}:1.2.0")] = reason
+    for fact in ("newest_version_digest", "latest_is"):
+        assert graph.learn(f"registry.{fact}", ref) is None
+        assert graph.reason == reason
+    assert graph.learn("registry.newest_version", ref) == "1.2.0"
+
+
+# -- containers pinned by digest -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image_ref", "asked", "digest"),
+    [
+        (f"{TAG}@{manifest('old')}", [head()], manifest("a")),
+        (f"team/app:1@{manifest('old')}", [head("docker.io/team/app:1")], manifest("hub")),
+        (f"{REPOSITORY}@{manifest('old')}", [], ""),
+        (TAG, [], ""),
+        (config("a"), [], ""),
+        ("", [], ""),
+    ],
+)
+def test_a_pin_is_compared_with_the_tag_that_it_names(
+    world: World, image_ref: str, asked: list[Ask], digest: str
+) -> None:
+    world.push("a")
+    world.push("hub", "docker.io/team/app:1")
+    container = a_container("web", image_ref)
+    world.inventory.put_container(container)
+    assert world.learn("registry.digest", Ref(Kind.CONTAINER, container.id)) == digest
+    assert world.asked == asked
+
+
+@pytest.mark.parametrize("reason", [*REASONS, "not_found"])
+def test_a_pin_whose_tag_cannot_be_asked_is_unknown(world: World, reason: str) -> None:
+    container = a_container("web", f"{TAG}@{manifest('old')}")
+    world.inventory.put_container(container)
+    world.registry.failures["h.io"] = reason
+    assert world.learn("registry.digest", Ref(Kind.CONTAINER, container.id)) is None
+    assert world.reason == reason
