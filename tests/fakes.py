@@ -498,6 +498,7 @@ class FakeRegistry:
         digests: what each tag names now, by full reference; the lists of tags follow from it.
         manifests: what a digest stands for, by ``repository@sha256:…``.
         failures: by question, by reference or by registry, the reason why there is no answer.
+        reason: the reason where there is nothing.
         slow: answers wait for ``answer_all``.
         asked: every question, in order.
         known: the last answer to each question.
@@ -506,6 +507,7 @@ class FakeRegistry:
     digests: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, Reply] = field(default_factory=dict)
     failures: dict[Ask | str, str] = field(default_factory=dict)
+    reason: str = "not_found"
     slow: bool = False
     asked: list[Ask] = field(default_factory=list)
     known: dict[Ask, Reply] = field(default_factory=dict)
@@ -543,4 +545,4 @@ class FakeRegistry:
             case _:
                 tags = (tag.rpartition(":") for tag in self.digests)
                 found = Reply(tags=tuple(name for repository, _, name in tags if repository == ask.reference))
-        return found if found != Reply() else Reply(reason="not_found")
+        return found if found != Reply() else Reply(reason=self.reason)

@@ -25,7 +25,7 @@ from tests.builders import (
     policies,
 )
 from tests.fakes import FakeEngine
-from tests.unit.hosts import Host
+from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 from dockwarden.cli import main
 from dockwarden.ports import Reply
 from tests.builders import DAY, HOUR, NOW, a_container, an_image, digest_of, hexadecimal, image_id
-from tests.unit.hosts import Host
+from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
