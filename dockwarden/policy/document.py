@@ -231,14 +231,14 @@ class Policy(_Shape):
     @classmethod
     def _known(cls, action: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
         kind: Kind | None = info.data.get("subject")
+        if len(action) > 1:
+            raise ValueError("one action only")
         names = _ACTIONS[kind] if kind else tuple(action)
         for name in action:
             if name not in names:
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
             if kind and (kind, name) not in _SUPPORTED:
                 raise ValueError(f"{name} in {kind} policies: not yet supported")
-        if len(action) > 1:
-            raise ValueError("one action only")
         return action
 
 
