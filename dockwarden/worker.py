@@ -86,6 +86,7 @@ class Worker:
         self._policies: dict[str, Policy] = {}
         self._runs: deque[_Run] = deque()
         self._started = False
+        self.acting = False
         self.policies: Sequence[Policy] = ()
         self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
 
@@ -260,7 +261,9 @@ class Worker:
         for policy in run.policies.values():
             if policy.action and (run.acting is None or run.acting):
                 due = [r for r in run.sweep.results if r.policy == policy.name and _may_act(r, run)]
+                self.acting = bool(due)
                 done, error = self._enforcer.act(policy, due, run.id)
+                self.acting = False
                 outcomes += done
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._report(run, outcomes)
