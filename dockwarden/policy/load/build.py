@@ -64,7 +64,7 @@ class Builder:
         used = [*conditions.values(), *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
         facts = self._vocabulary[shape.subject]
-        action, options = next(iter(shape.action.items()), ("", document.Options()))
+        action = next(iter(shape.action), "")
         return Policy(
             name=shape.name,
             subject=shape.subject,
@@ -76,7 +76,6 @@ class Builder:
             gate=conditions.get("gate"),
             select=conditions.get("select"),
             action=action,
-            owners=frozenset(options.owners),
             limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
             on_unknown=shape.on_unknown,
             title=shape.title,

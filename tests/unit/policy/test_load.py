@@ -50,7 +50,7 @@ policies:
       {{ tag.ref }}  is
       {{ image.size / 2 }} bytes
     mode: enforce
-    action: {untag: {owners: [swarm, nomad]}}
+    action: {untag: {}}
     limits: {max_objects: 5, max_percent: 12.5%}
     on_unknown: report
 """
@@ -86,7 +86,7 @@ def test_everything_that_can_be_written(tmp_path: Path) -> None:
     assert (policy.remediation, policy.refs, policy.tags) == ("Do something.", ("CIS-4.2",), ("a", "b"))
     assert (policy.subject, policy.severity, policy.mode) == (Kind.TAG, Severity.CRITICAL, Mode.ENFORCE)
     assert policy.trigger == TriggerSpec(frozenset({"image.tag", "image.pull"}), "0 6 * * *", 5400.0)
-    assert (policy.action, policy.owners) == ("untag", frozenset({"swarm", "nomad"}))
+    assert policy.action == "untag"
     assert (policy.limits, policy.on_unknown) == (Limits(5, 12.5), "report")
     assert policy.gate is not None
     assert policy.select is not None
@@ -105,13 +105,13 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
     policy = only(load_text(tmp_path, MINIMAL))
     assert (policy.gate, policy.select, policy.message) == (None, None, ("minimal",))
     assert (policy.mode, policy.severity, policy.on_unknown) == (Mode.AUDIT, Severity.MEDIUM, "retry")
-    assert (policy.limits, policy.action, policy.owners, policy.cost) == (Limits(20, 25.0), "", frozenset(), 0)
+    assert (policy.limits, policy.action, policy.cost) == (Limits(20, 25.0), "", 0)
 
 
-@pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}", "{remove: {owners: []}}"])
+@pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}"])
 def test_forms_of_an_action(tmp_path: Path, action: str) -> None:
     policy = only(load_text(tmp_path, MINIMAL + f"    action: {action}\n"))
-    assert (policy.action, policy.owners) == ("remove", frozenset())
+    assert policy.action == "remove"
 
 
 @pytest.mark.parametrize(
