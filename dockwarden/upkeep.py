@@ -13,9 +13,8 @@ from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, EngineInfo, Intent, Kind
+from dockwarden.model import Change, EngineInfo, Intent, Kind, Outcome
 from dockwarden.ports import Engine
-from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 
@@ -92,6 +91,16 @@ class Upkeep:
             self._ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
 
+    def end_intents(self) -> list[Outcome]:
+        """After a full list: the ends of removals that were cut short, told by what is left of their objects."""
+        ended = []
+        for intent in self._ledger.open_intents():
+            outcome = close_intent(intent, still_there=self._still_there(intent))
+            with suppress(LedgerError):  # it stays open for the next time
+                self._ledger.conclude(intent.number, outcome)
+                ended.append(outcome)
+        return ended
+
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory
         if inventory.info is None:
@@ -113,16 +122,8 @@ class Upkeep:
         self._metrics.health.inventory_complete = True
         self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
-        self._close_intents()
         sweep_markers(self._engine, list(self._inventory.images.values()))
         return changes
-
-    def _close_intents(self) -> None:
-        for intent in self._ledger.open_intents():
-            outcome = close_intent(intent, still_there=self._still_there(intent))
-            with suppress(LedgerError):  # it stays open for the next time
-                self._ledger.conclude(intent.number, outcome)
-                log.record_outcome(outcome)
 
     def _still_there(self, intent: Intent) -> bool:
         if intent.ref.kind is Kind.TAG:

@@ -115,6 +115,8 @@ class Worker:
         changes = self._upkeep.look(batch)
         if changes is None:
             return
+        if batch.resync and (ended := self._upkeep.end_intents()):
+            self._report(self._new_run(iter(()), Sweep(), Cause.STARTUP, frozenset()), ended)
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()

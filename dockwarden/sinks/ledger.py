@@ -123,10 +123,10 @@ class Ledger:
         ]
 
     def recent_actions(self, most: int) -> list[dict[str, object]]:
-        """The last actions, newest first, under the names that scripts use."""
+        """The last actions that came to an end, newest first, under the names that scripts use."""
         rows = self._read(
             "SELECT id, run, policy, action, kind, key, name, outcome, reason, at "
-            "FROM actions ORDER BY id DESC LIMIT ?",
+            "FROM actions WHERE outcome IS NOT NULL ORDER BY id DESC LIMIT ?",
             (most,),
         )
         names = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
