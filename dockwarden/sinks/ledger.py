@@ -47,7 +47,7 @@ _log = structlog.get_logger("dockwarden.ledger")
 
 
 class Ledger:
-    """One SQLite file, or, where it cannot be written, nothing but a reason; it is tried again by ``save``."""
+    """One SQLite file, or, where it cannot be written, nothing but a reason; each write tries again."""
 
     def __init__(self, folder: Path, now: Callable[[], float], writable: Callable[[bool], None]) -> None:
         """``writable`` is told whether the ledger can be written whenever that is known."""
@@ -56,6 +56,7 @@ class Ledger:
         self._tell = writable
         self._db: sqlite3.Connection | None = None
         self._trouble = ""
+        self._identity = ""
 
     def open(self) -> None:
         """Open or create the file; a damaged one is set aside under a name that the log tells. Never raises."""
@@ -93,16 +94,20 @@ class Ledger:
         return float(self._meta("clock") or 0.0), memory
 
     def claim(self, identity: str) -> None:
-        """Keep the memory of this engine from now on. Raises LedgerError."""
+        """Keep the memory of this engine from now on, at the latest with the first ``save``. Raises LedgerError."""
+        self._identity = identity
+        with self._write() as db:
+            self._forget_others(db)
+
+    def _forget_others(self, db: sqlite3.Connection) -> None:
         former = self._meta("engine")
-        if former == identity:
+        if former == self._identity:
             return
         if former:
             _log.warning("ledger.other_engine", note="ages start anew")
-        with self._write() as db:
-            db.execute("DELETE FROM memory")
-            db.execute("DELETE FROM meta")
-            db.execute("INSERT INTO meta VALUES ('engine', ?)", (identity,))
+        db.execute("DELETE FROM memory")
+        db.execute("DELETE FROM meta")
+        db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
 
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""
@@ -154,9 +159,10 @@ class Ledger:
 
     def save(self, clock: float, memory: Iterable[tuple[Ref, Observed | None]]) -> None:
         """Write the observation clock and what changed in the memory. Raises LedgerError."""
-        if self._db is None:
-            self.open()
+        if not self._identity:
+            return  # no engine was seen yet, so what is there must stay
         with self._write() as db:
+            self._forget_others(db)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (repr(clock),))
             for ref, seen in memory:
                 if seen is None:
@@ -201,6 +207,8 @@ class Ledger:
                 _refuse_schema(version)
             db.execute("COMMIT")
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
+            if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(fault)
         except BaseException:
             db.close()
             raise
@@ -227,9 +235,11 @@ class Ledger:
 
     @contextmanager
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        if self._db is None:
+            self.open()
         db = self._db
         if db is None:
-            raise LedgerError(self._trouble or "the ledger is not open")
+            raise LedgerError(self._trouble)
         try:
             if durable:
                 db.execute("PRAGMA synchronous = FULL")
