@@ -52,7 +52,7 @@ class _Task:
     disk_asked: bool = False
     bases_asked: bool = False
     bases_gathered: bool = False
-    first: dict[int, tuple[Sequence[Policy], set[str]]] = field(default_factory=dict)
+    first: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
 
 
 class _LaterError(Exception):
@@ -111,12 +111,11 @@ class Judge:
         if not self._inventory.has(ref):
             return
         sheet = facts.Sheet()
-        vocabulary = facts.VOCABULARY[ref.kind]
-        view = self._view(task)
-        if id(policies) not in task.first:  # the same sequence serves many objects
-            needs = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
-            task.first[id(policies)] = (policies, needs)
-        facts.fill(sheet, task.first[id(policies)][1], ref, view)
+        names = tuple([policy.name for policy in policies])
+        if names not in task.first:  # the same policies serve many objects
+            vocabulary = facts.VOCABULARY[ref.kind]
+            task.first[names] = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
+        facts.fill(sheet, task.first[names], ref, self._view(task))
         later = []
         for policy in policies:
             try:
