@@ -72,9 +72,16 @@ class Ledger:
 
     def open_to_read(self) -> None:
         """Open the file, if there is one, without changing anything. Never raises."""
+        in_use = self._beside("-wal").exists()
+        # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
+        uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
         with suppress(sqlite3.Error):
-            db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=5, isolation_level=None, uri=True)
-            db.execute("SELECT count(*) FROM meta, memory").fetchone()
+            db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
+            try:
+                db.execute("SELECT count(*) FROM meta, memory").fetchone()
+            except sqlite3.Error:
+                db.close()
+                raise
             self._db = db
 
     def close(self) -> None:
@@ -222,10 +229,14 @@ class Ledger:
         try:
             self._path.rename(aside)
             for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    self._beside(suffix).rename(aside.with_name(aside.name + suffix))
             self._open()
         except (OSError, sqlite3.Error) as again:
             self._fail(again)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
@@ -246,7 +257,7 @@ class Ledger:
             db.execute("BEGIN IMMEDIATE")
             yield db
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # the last two: a value that does not fit
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             self._fail(error)
