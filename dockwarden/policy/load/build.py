@@ -52,6 +52,7 @@ class Builder:
         for path, text in faults:
             source.refuse(path, text)
         for path, raw in source.policies():
+            self._refuse_cron(source, path, raw)
             params, kind = self._params(raw), raw.get("subject")
             if params is None or kind not in list(Kind):
                 continue
@@ -70,7 +71,7 @@ class Builder:
             subject=shape.subject,
             severity=shape.severity,
             mode=min(self._host.modes.get(shape.name, shape.mode), self._host.cap, key=_SOFT_TO_HARD.index),
-            trigger=self._trigger(source, (*path, "trigger"), shape),
+            trigger=self._trigger(shape),
             when=conditions["when"],
             message=message,
             gate=conditions.get("gate"),
@@ -88,7 +89,7 @@ class Builder:
             place=f"{source.file}:{source.places[path].line}",
         )
 
-    def _trigger(self, source: Source, path: Path, shape: document.Policy) -> TriggerSpec:
+    def _trigger(self, shape: document.Policy) -> TriggerSpec:
         trigger, own = shape.trigger, self._host.triggers.get(shape.name)
         if own is not None:
             try:
@@ -99,13 +100,17 @@ class Builder:
                     self._refuse(".".join(map(str, ("triggers", shape.name, *where))), text)
             except ValueError as error:
                 self._refuse(f"triggers.{shape.name}.events", str(error))
-        if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
-            if own is None:
-                source.refuse((*path, "schedule"), reason)
-            else:
+            if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
                 self._refuse(f"triggers.{shape.name}.schedule", reason)
         every = trigger.every.total_seconds() if trigger.every else 0.0
         return TriggerSpec(frozenset(trigger.events), trigger.schedule, every)
+
+    def _refuse_cron(self, source: Source, path: Path, raw: dict[str, Any]) -> None:
+        """See that a written cron line can be used, even where other keys are wrong: all mistakes are told at once."""
+        trigger = raw.get("trigger")
+        line = trigger.get("schedule") if isinstance(trigger, dict) else None
+        if isinstance(line, str) and line and (reason := self._check_cron(line)):
+            source.refuse((*path, "trigger", "schedule"), reason)
 
     def _params(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
         """A policy's constants with this host's values; None if its own cannot be used, which its shape tells."""
