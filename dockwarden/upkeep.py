@@ -4,6 +4,7 @@ Input: batches of the queue. Output: changes. Out of bounds: judging, acting on 
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -13,7 +14,7 @@ from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, EngineInfo, Intent, Kind, Outcome
+from dockwarden.model import Change, Dirty, EngineInfo, Intent, Kind, Outcome
 from dockwarden.ports import Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
@@ -60,7 +61,8 @@ class Upkeep:
             self._connect(batch.connected)
         try:
             if batch.resync:
-                changes = self._resync("retry" if self._failures else batch.resync)
+                pulled = [dirty for dirty, _ in batch.dirty if dirty.pulled]
+                changes = self._resync("retry" if self._failures else batch.resync, pulled)
             else:
                 changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
         except EngineError as error:
@@ -114,9 +116,9 @@ class Upkeep:
         inventory.memory.clock.resume()
         inventory.info = info
 
-    def _resync(self, reason: str) -> list[Change]:
+    def _resync(self, reason: str, pulled: Sequence[Dirty]) -> list[Change]:
         began = time.monotonic()
-        changes = self._collector.reconcile()
+        changes = self._collector.reconcile(pulled)
         cost = time.monotonic() - began
         self._metrics.resyncs.labels(reason).inc()
         self._metrics.health.inventory_complete = True
