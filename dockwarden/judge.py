@@ -118,6 +118,8 @@ class Judge:
         facts.fill(sheet, task.first[names], ref, self._view(task))
         later = []
         for policy in policies:
+            if not self._inventory.has(ref):
+                break  # looking at it closely showed that it is gone
             try:
                 self._one(task, ref, policy, sheet)
             except _LaterError:
@@ -134,6 +136,8 @@ class Judge:
             if cost > task.depth and not self._remembered(task, ref):
                 return  # it waits for a trigger that may gather so much
             self._gather(task, ref, policy, sheet, verdict.missing)
+            if not self._inventory.has(ref):
+                return
             verdict = evaluate.judge(policy, sheet)
         sweep = task.sweep
         sweep.judged[(policy.name, verdict.status)] += 1
@@ -176,7 +180,8 @@ class Judge:
         else:
             self._inspect(ref)
         names = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost <= cost]
-        facts.fill(sheet, names, ref, self._view(task))
+        if self._inventory.has(ref):
+            facts.fill(sheet, names, ref, self._view(task))
 
     def _inspect(self, ref: Ref) -> None:
         image_id = {
