@@ -76,7 +76,11 @@ class Findings:
         for policy, ref in [key for key in self.unknown() if key[0] not in names]:
             self._know(policy, ref)
         pairs = [(policy, ref) for policy, ref in self._open if policy not in names]
-        return [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+        resolved = [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+        for counts in (self.counts, self.unknown_counts):
+            for key in [key for key in counts if key[0] not in names]:
+                del counts[key]
+        return resolved
 
     def refs(self) -> set[Ref]:
         """All objects with an open finding or an open question."""
