@@ -115,7 +115,8 @@ def test_image(ours: DockerEngine, empty_engine: LabEngine) -> None:
 
 
 def test_image_that_was_pulled(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:
-    digest = registry.push_index("engine/pulled", "1")
+    own = images.ImageSpec(labels={"of": "test_image_that_was_pulled"})  # content of its own: other tests pull, too
+    digest = registry.push_index("engine/pulled", "1", image=own)
     name = f"{registry.host}/engine/pulled"
     empty_engine.docker("pull", "--quiet", f"{name}:1")
     image = ours.image(f"{name}:1")
