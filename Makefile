@@ -8,7 +8,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench format lock clean
+.PHONY: help venv run test check bench docs format lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: venv  ## lint, format, types, import contracts
 bench: venv  ## the measurements behind the figures in the docs
 	@$(BIN)/python -m tests.lab.machine
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+docs: venv  ## write the pages and tables of docs/ that are made from code
+	@$(BIN)/python -m tests.docs
 
 format: venv  ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix-only --quiet

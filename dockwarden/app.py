@@ -41,7 +41,8 @@ from dockwarden.worker import Worker
 
 OK, FAILED, CONFIG, INTERRUPTED = 0, 1, 78, 130
 _LOOK_ROUND_SECONDS = 5.0
-_LONGEST_STOP_SECONDS = 20.0
+_STOP_SECONDS = 1.0
+_LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 _log = structlog.get_logger("dockwarden")
 
@@ -135,10 +136,11 @@ class Daemon:
         }
         host, port = settings.web.address
         try:
-            self._server = Server(Site(metrics.registry, metrics.health.unready, views), host, port)
+            self._server = Server(Site(metrics.registry, metrics.health, views), host, port)
         except OSError as error:
             raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
-        self._threads = (threading.Thread(target=self._worker.run, name="worker"), self._reader)
+        # A daemon thread: one that waits for a hung engine must not keep the process.
+        self._threads = (threading.Thread(target=self._worker.run, name="worker", daemon=True), self._reader)
 
     def run(self, policies: PolicySet) -> int:
         """Run until a signal ends it or a thread of ours dies; gives the exit code."""
@@ -176,8 +178,10 @@ class Daemon:
         self._reader.stop()
         self._schedule.stop()
         self._queue.close()
-        if self._threads[0].is_alive():
-            self._threads[0].join(_LONGEST_STOP_SECONDS)
+        worker = self._threads[0]
+        worker.join(_STOP_SECONDS)
+        if worker.is_alive() and self._worker.acting:
+            worker.join(_LONGEST_STOP_SECONDS)
         self._server.stop()
 
     def _use(self, policies: PolicySet) -> None:

@@ -52,7 +52,7 @@ class _Task:
     disk_asked: bool = False
     bases_asked: bool = False
     bases_gathered: bool = False
-    first: dict[int, tuple[Sequence[Policy], set[str]]] = field(default_factory=dict)
+    first: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
 
 
 class _LaterError(Exception):
@@ -116,11 +116,12 @@ class Judge:
                 try:
                     for name in names:
                         self._ask(task, ref, name)
-                        why = why or registry_facts.reason(ref, name, self._view(task))
+                        why = why or self._why_not(task, ref, name)
                 except _LaterError:
                     later.append(ref)
-                facts.fill(sheet, names, ref, self._view(task))
-                found[ref] = (sheet, why)
+                if self._inventory.has(ref):
+                    facts.fill(sheet, names, ref, self._view(task))
+                    found[ref] = (sheet, why)
                 yield False
             while not all(future.done() for future in task.pending.values()):
                 yield True
@@ -138,14 +139,15 @@ class Judge:
         if not self._inventory.has(ref):
             return
         sheet = facts.Sheet()
-        vocabulary = facts.VOCABULARY[ref.kind]
-        view = self._view(task)
-        if id(policies) not in task.first:  # the same sequence serves many objects
-            needs = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
-            task.first[id(policies)] = (policies, needs)
-        facts.fill(sheet, task.first[id(policies)][1], ref, view)
+        names = tuple([policy.name for policy in policies])
+        if names not in task.first:  # the same policies serve many objects
+            vocabulary = facts.VOCABULARY[ref.kind]
+            task.first[names] = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
+        facts.fill(sheet, task.first[names], ref, self._view(task))
         later = []
         for policy in policies:
+            if not self._inventory.has(ref):
+                break  # looking at it closely showed that it is gone
             try:
                 self._one(task, ref, policy, sheet)
             except _LaterError:
@@ -160,6 +162,8 @@ class Judge:
             tried.add(verdict.missing)
             cost = facts.VOCABULARY[ref.kind][verdict.missing].cost
             self._gather(task, ref, policy, sheet, verdict.missing)
+            if not self._inventory.has(ref):
+                return
             again = evaluate.judge(policy, sheet)
             if cost > task.depth and again.missing == verdict.missing:
                 return  # nothing is remembered: it waits for a trigger that may ask
@@ -195,7 +199,14 @@ class Judge:
     def _why(self, task: _Task, ref: Ref, missing: str) -> str:
         if facts.VOCABULARY[ref.kind][missing].cost < REGISTRY:
             return "not_gathered"
-        return registry_facts.reason(ref, missing, self._view(task)) or "not_gathered"
+        return self._why_not(task, ref, missing) or "not_gathered"
+
+    def _why_not(self, task: _Task, ref: Ref, fact: str) -> str:
+        """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""
+        return registry_facts.reason(ref, fact, self._view(task)) if self._inventory.has(ref) else ""
+
+    def _needed(self, task: _Task, ref: Ref, fact: str) -> Ask | None:
+        return registry_facts.needed(ref, fact, self._view(task)) if self._inventory.has(ref) else None
 
     def _gather(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, missing: str) -> None:
         cost = facts.VOCABULARY[ref.kind][missing].cost
@@ -209,7 +220,8 @@ class Judge:
         else:
             self._inspect(ref)
         names = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost <= cost]
-        facts.fill(sheet, names, ref, self._view(task))
+        if self._inventory.has(ref):
+            facts.fill(sheet, names, ref, self._view(task))
 
     def _inspect(self, ref: Ref) -> None:
         image_id = {
@@ -224,7 +236,7 @@ class Judge:
 
     def _ask(self, task: _Task, ref: Ref, fact: str) -> None:
         """Gather the answers a fact waits for, one after the other; what a registry refused is not asked again."""
-        while (ask := registry_facts.needed(ref, fact, self._view(task))) is not None and ask not in task.replies:
+        while (ask := self._needed(task, ref, fact)) is not None and ask not in task.replies:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if task.depth < REGISTRY:

@@ -17,6 +17,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_STUCK_SECONDS = 900.0  # longer than the longest window of events, or the longest list
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = ("in_use", "too_young", "protected", "self", "limits", "ledger", "conflict")
 CAUSES = ("event", "schedule", "startup", "request")
@@ -35,6 +36,14 @@ class Health:
     inventory_complete: bool = False
     policies_loaded: bool = False
     beats: dict[str, float] = field(default_factory=dict)
+
+    def stuck(self, now: float) -> list[str]:
+        """Which threads have made no progress for too long; ``now`` is a monotonic second."""
+        return [
+            f"{name}: no progress for {now - beat:.0f} s"
+            for name, beat in list(self.beats.items())
+            if now - beat > _STUCK_SECONDS
+        ]
 
     def unready(self) -> list[str]:
         """Why the daemon is not ready, in words; empty when it is."""
@@ -176,6 +185,18 @@ class Metrics:
             for reason in REFUSALS:
                 self.refusals.labels(policy.name, reason)
             self.reclaimed.labels(policy.name, policy.subject.value)
+
+    def drop_job(self, name: str) -> None:
+        """There is no such job any more, so that nobody waits for its next run."""
+        for family in (
+            self.job_last_run,
+            self.job_last_success,
+            self.job_next_run,
+            self.job_seconds,
+            self.job_interval,
+            self.job_missed,
+        ):
+            family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:
         """How many objects the inventory has."""

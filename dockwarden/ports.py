@@ -67,9 +67,6 @@ class Engine(Protocol):
         would take a tag that somebody set a moment ago.
         """
 
-    def probe(self) -> None:
-        """A cheap call that tells whether the engine answers."""
-
 
 class Ask(NamedTuple):
     """One question to a registry.

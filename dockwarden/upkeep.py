@@ -4,7 +4,7 @@ Input: batches of the queue. Output: changes. Out of bounds: judging, acting on 
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,9 +16,8 @@ from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, EngineInfo, Intent, Kind
+from dockwarden.model import Change, Dirty, EngineInfo, Intent, Kind, Outcome
 from dockwarden.ports import Engine
-from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 
@@ -65,7 +64,8 @@ class Upkeep:
             self._connect(batch.connected)
         try:
             if batch.resync:
-                changes = self._resync("retry" if self._failures else batch.resync)
+                pulled = [dirty for dirty, _ in batch.dirty if dirty.pulled]
+                changes = self._resync("retry" if self._failures else batch.resync, pulled)
             else:
                 changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
         except EngineError as error:
@@ -130,6 +130,16 @@ class Upkeep:
             self._ledger.save_digests(unsaved)
             del digests.unsaved[: len(unsaved)]
 
+    def end_intents(self) -> list[Outcome]:
+        """After a full list: the ends of removals that were cut short, told by what is left of their objects."""
+        ended = []
+        for intent in self._ledger.open_intents():
+            outcome = close_intent(intent, still_there=self._still_there(intent))
+            with suppress(LedgerError):  # it stays open for the next time
+                self._ledger.conclude(intent.number, outcome)
+                ended.append(outcome)
+        return ended
+
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory
         if inventory.info is None:
@@ -145,24 +155,16 @@ class Upkeep:
         inventory.memory.clock.resume()
         inventory.info = info
 
-    def _resync(self, reason: str) -> list[Change]:
+    def _resync(self, reason: str, pulled: Sequence[Dirty]) -> list[Change]:
         began = time.monotonic()
-        changes = self._collector.reconcile()
+        changes = self._collector.reconcile(pulled)
         cost = time.monotonic() - began
         self._metrics.resyncs.labels(reason).inc()
         self._metrics.health.inventory_complete = True
         self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
-        self._close_intents()
         sweep_markers(self._engine, list(self._inventory.images.values()))
         return changes
-
-    def _close_intents(self) -> None:
-        for intent in self._ledger.open_intents():
-            outcome = close_intent(intent, still_there=self._still_there(intent))
-            with suppress(LedgerError):  # it stays open for the next time
-                self._ledger.conclude(intent.number, outcome)
-                log.record_outcome(outcome)
 
     def _still_there(self, intent: Intent) -> bool:
         if intent.ref.kind is Kind.TAG:

@@ -6,6 +6,7 @@ requests are read by one thread for all connections, so that a silent or slow cl
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import waitress
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from dockwarden.metrics import Health
 
 Json = Callable[[], object]
 _THREADS = 4
@@ -24,12 +27,10 @@ _MOST_REQUEST_BYTES = 64 * 1024
 class Site:
     """The WSGI application."""
 
-    def __init__(
-        self, registry: CollectorRegistry, unready: Callable[[], list[str]], views: Mapping[str, Json]
-    ) -> None:
-        """``unready``: reasons for not being ready. ``views``: what ``/api/v1/<name>`` answers, by name."""
+    def __init__(self, registry: CollectorRegistry, health: Health, views: Mapping[str, Json]) -> None:
+        """``views``: what ``/api/v1/<name>`` answers, by name."""
         self._metrics: WSGIApplication = make_wsgi_app(registry)
-        self._unready = unready
+        self._health = health
         self._views = {f"/api/v1/{name}": view for name, view in views.items()}
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -40,11 +41,9 @@ class Site:
         if path == "/metrics":
             return self._metrics(environ, start)
         if path == "/healthz":
-            return _answer(start, HTTPStatus.OK, "ok\n")
+            return _judged(start, self._health.stuck(time.monotonic()))
         if path == "/readyz":
-            reasons = self._unready()
-            status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-            return _answer(start, status, "\n".join(reasons or ["ok"]) + "\n")
+            return _judged(start, self._health.unready())
         if path in self._views:
             body = json.dumps(self._views[path](), default=str)
             return _answer(start, HTTPStatus.OK, body + "\n", kind="application/json")
@@ -52,6 +51,11 @@ class Site:
             lines = ["dockwarden", "/metrics", "/healthz", "/readyz", *sorted(self._views)]
             return _answer(start, HTTPStatus.OK, "\n".join(lines) + "\n")
         return _answer(start, HTTPStatus.NOT_FOUND, "not found\n")
+
+
+def _judged(start: StartResponse, reasons: list[str]) -> Iterable[bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return _answer(start, status, "\n".join(reasons or ["ok"]) + "\n")
 
 
 def _answer(

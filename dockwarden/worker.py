@@ -86,6 +86,7 @@ class Worker:
         self._policies: dict[str, Policy] = {}
         self._runs: deque[_Run] = deque()
         self._started = False
+        self.acting = False
         self.policies: Sequence[Policy] = ()
         self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
 
@@ -113,7 +114,11 @@ class Worker:
             self._use(batch.policies)
         changes = self._upkeep.look(batch)
         if changes is None:
+            for job in batch.jobs:
+                self._skip_job(job)
             return
+        if batch.resync and (ended := self._upkeep.end_intents()):
+            self._report(self._new_run(iter(()), Sweep(), Cause.STARTUP, frozenset()), ended)
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()
@@ -216,16 +221,21 @@ class Worker:
         policy = self._policies.get(job)
         if policy is None or not self._started:
             return
-        if not self._metrics.health.engine_up:  # what we remember of the engine is no basis for a judgement
-            run = self._new_run(iter(()), Sweep(), Cause.SCHEDULE, None, job)
-            run.errors.append(f"{job}: the engine is not available")
-            self._report(run, ())
+        if not self._metrics.health.engine_up:
+            self._skip_job(job)
             return
         if not self._judge.host_allows(policy, time.time()):
-            self._metrics.job_last_run.labels(job).set(time.time())
+            self._report(self._new_run(iter(()), Sweep(), Cause.SCHEDULE, frozenset(), job), ())
             return
         work = [(ref, (policy,)) for ref in self._inventory.all(policy.subject)]
         self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job)
+
+    def _skip_job(self, job: str) -> None:
+        """What we remember of an engine that does not answer is no basis for a judgement."""
+        if job in self._policies:
+            run = self._new_run(iter(()), Sweep(), Cause.SCHEDULE, frozenset(), job)
+            run.errors.append(f"{job}: the engine is not available")
+            self._report(run, ())
 
     def _begin(
         self,
@@ -259,11 +269,18 @@ class Worker:
         outcomes: list[Outcome] = []
         for policy in run.policies.values():
             if policy.action and (run.acting is None or run.acting):
-                due = [r for r in run.sweep.results if r.policy == policy.name and _may_act(r, run)]
+                due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
+                self.acting = bool(due)
                 done, error = self._enforcer.act(policy, due, run.id)
+                self.acting = False
                 outcomes += done
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._report(run, outcomes)
+
+    def _may_act(self, result: Result, run: _Run) -> bool:
+        if result.policy not in self._judge.findings.policies_on(result.ref):
+            return False  # an event came during the sweep, and by what it showed the object passes
+        return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome]) -> None:
         sweep = run.sweep
@@ -288,10 +305,6 @@ class Worker:
         except LedgerError as error:
             _log.debug("ledger.unwritten", error=str(error))
         self.actions.extendleft(_as_row(outcome, report) for outcome in outcomes)
-
-
-def _may_act(result: Result, run: _Run) -> bool:
-    return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
 
 
 def _as_row(outcome: Outcome, report: Report) -> dict[str, object]:

@@ -153,9 +153,6 @@ class FakeEngine:
         self._called("connect")
         return self.info
 
-    def probe(self) -> None:
-        self._called("probe")
-
     def events(self, since_ns: int, until_ns: int) -> Iterator[Event]:
         self._called("events", f"{since_ns} {until_ns}")
         return self._stream([event for event in self._past if since_ns <= event.at_ns <= until_ns], until_ns)

@@ -130,10 +130,6 @@ class DockerEngine:
         self._connected = False
         self._client.close()
 
-    def probe(self) -> None:
-        """Ask the cheapest question there is."""
-        self._call("ping", lambda client: client.ping())
-
     def now_ns(self) -> int:
         """The time by the engine's clock, as far as known."""
         return self._local_ns() + self._offset_ns

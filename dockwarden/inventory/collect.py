@@ -25,8 +25,8 @@ class Collector:
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
 
-    def reconcile(self) -> list[Change]:
-        """List everything and compare.
+    def reconcile(self, pulled: Iterable[Dirty] = ()) -> list[Change]:
+        """List everything and compare. ``pulled``: hints at pulls, which no comparison can show.
 
         Raises:
             EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to then
@@ -53,6 +53,7 @@ class Collector:
             self._changes += inventory.put_volume(volume)
         for network in networks.values():
             self._changes += inventory.put_network(network)
+        self._look_at(pulled)
         inventory.settle_memory()
         inventory.complete = True
         return self._take_changes()
@@ -89,10 +90,11 @@ class Collector:
         troubles, self._troubles = self._troubles, []
         return troubles
 
-    def details(self, image_id: str) -> list[Change]:
-        """Gather what only an inspect of an image tells, unless it is known."""
+    def details(self, image_id: str) -> None:
+        """Gather what only an inspect of an image tells, unless it is known; what else it shows the next look tells."""
         image = self._inventory.images.get(image_id)
-        return self._image(image_id) if image is not None and image.details is None else []
+        if image is not None and image.details is None:
+            self._changes += self._image(image_id)
 
     def _look(self, hint: Dirty) -> list[Change]:
         match hint.type:

@@ -84,7 +84,6 @@ class Policy:
     gate: Program | None = None
     select: Program | None = None
     action: str = ""
-    owners: frozenset[str] = frozenset()
     limits: Limits = Limits()
     on_unknown: str = "retry"
     title: str = ""

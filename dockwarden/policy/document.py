@@ -53,7 +53,6 @@ _ACTIONS = {
     Kind.HOST: ("trim_build_cache",),
 }
 _SUPPORTED = {(Kind.IMAGE, "remove"), (Kind.TAG, "untag")}
-_OWNERS = ("swarm", "kubernetes", "nomad", "ecs")
 _RESERVED = ("in", "null", "true", "false")
 
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
@@ -131,14 +130,8 @@ def _percent(value: object) -> float:
     return float(match[1])
 
 
-def _owner(value: str) -> str:
-    if value not in _OWNERS:
-        raise ValueError(one_of(value, _OWNERS))
-    return value
-
-
 def _action(value: object) -> object:
-    """All three forms as one: ``remove``, ``{remove: }`` and ``{remove: {owners: [swarm]}}``."""
+    """All three forms as one: ``remove``, ``{remove: }`` and ``{remove: {option: value}}``."""
     if isinstance(value, str):
         return {value: {}}
     if isinstance(value, dict):
@@ -190,7 +183,7 @@ class Limits(_Shape):
 class Options(_Shape):
     """Options of an action."""
 
-    owners: list[Annotated[str, AfterValidator(_owner)]] = []
+    owners: NotYet = None
     unrecoverable: NotYet = None
 
 
@@ -231,14 +224,14 @@ class Policy(_Shape):
     @classmethod
     def _known(cls, action: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
         kind: Kind | None = info.data.get("subject")
+        if len(action) > 1:
+            raise ValueError("one action only")
         names = _ACTIONS[kind] if kind else tuple(action)
         for name in action:
             if name not in names:
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
             if kind and (kind, name) not in _SUPPORTED:
                 raise ValueError(f"{name} in {kind} policies: not yet supported")
-        if len(action) > 1:
-            raise ValueError("one action only")
         return action
 
 

@@ -96,7 +96,7 @@ def _span(value: timedelta) -> str:
         count, rest = divmod(rest, seconds)
         if count or parts:
             parts.append(f"{count}{unit}" if count else "")
-    sign = "-" if value < timedelta(seconds=-1) else ""
+    sign = "-" if value < timedelta() else ""
     return sign + " ".join(part for part in parts[:2] if part) if parts else "0s"
 
 

@@ -20,7 +20,7 @@ class Findings:
     def __init__(self) -> None:
         self._open: dict[tuple[str, Ref], Finding] = {}
         self._by_ref: dict[Ref, set[str]] = defaultdict(set)
-        self._unknown: dict[tuple[str, Ref], str] = {}
+        self._unknown: dict[Ref, dict[str, str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.unknown_counts: Counter[tuple[str, str]] = Counter()
 
@@ -34,21 +34,21 @@ class Findings:
 
         ``word`` says in one stable word why an object could not be judged.
         """
-        key = (result.policy, result.ref)
+        policy, ref = result.policy, result.ref
         if result.status is not Status.FAIL:
-            news = self._unknown.get(key) != word
-            self._know(key)
-            self._unknown[key] = word
-            self.unknown_counts[result.policy, word] += 1
+            news = self._unknown.get(ref, {}).get(policy) != word
+            self._know(policy, ref)
+            self._unknown.setdefault(ref, {})[policy] = word
+            self.unknown_counts[policy, word] += 1
             return news
-        self._know(key)
-        known = self._open.get(key)
+        self._know(policy, ref)
+        known = self._open.get((policy, ref))
         self._put(Finding(result, known.opened_at if known else now))
         return known is None
 
     def clear(self, policy: str, ref: Ref, why: str) -> Result | None:
         """The object passes, is excused, or is gone; gives the finding that is resolved by it."""
-        self._know((policy, ref))
+        self._know(policy, ref)
         finding = self._open.pop((policy, ref), None)
         if finding is None:
             return None
@@ -65,22 +65,26 @@ class Findings:
     def drop_objects(self, gone: Iterable[Ref]) -> list[Result]:
         """Resolve everything on objects that are gone."""
         refs = set(gone)
-        for key in [key for key in self._unknown if key[1] in refs] if self._unknown else ():
-            self._know(key)
+        for policy, its in [(policy, ref) for ref in refs for policy in self._unknown.get(ref, ())]:
+            self._know(policy, its)
         pairs = [(policy, ref) for ref in refs for policy in tuple(self.policies_on(ref))]
         return [result for policy, ref in pairs if (result := self.clear(policy, ref, "gone"))]
 
     def keep_only(self, policies: Iterable[str]) -> list[Result]:
         """Resolve everything of policies that are not in use any more."""
         names = set(policies)
-        for key in [key for key in self._unknown if key[0] not in names]:
-            self._know(key)
+        for policy, ref in [key for key in self.unknown() if key[0] not in names]:
+            self._know(policy, ref)
         pairs = [(policy, ref) for policy, ref in self._open if policy not in names]
-        return [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+        resolved = [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+        for counts in (self.counts, self.unknown_counts):
+            for key in [key for key in counts if key[0] not in names]:
+                del counts[key]
+        return resolved
 
     def refs(self) -> set[Ref]:
         """All objects with an open finding or an open question."""
-        return set(self._by_ref) | {ref for _, ref in self._unknown}
+        return set(self._by_ref) | set(self._unknown)
 
     def open(self) -> list[Finding]:
         """All open findings; safe to call from any thread."""
@@ -88,12 +92,17 @@ class Findings:
 
     def unknown(self) -> dict[tuple[str, Ref], str]:
         """Which objects could not be judged, and why in one word; safe to call from any thread."""
-        return dict(self._unknown)
+        return {
+            (policy, ref): word for ref, words in list(self._unknown.items()) for policy, word in list(words.items())
+        }
 
-    def _know(self, key: tuple[str, Ref]) -> None:
-        word = self._unknown.pop(key, None)
-        if word is not None:
-            self.unknown_counts[key[0], word] -= 1
+    def _know(self, policy: str, ref: Ref) -> None:
+        words = self._unknown.get(ref)
+        if words is None or policy not in words:
+            return
+        self.unknown_counts[policy, words.pop(policy)] -= 1
+        if not words:
+            del self._unknown[ref]
 
     def _put(self, finding: Finding) -> None:
         key = (finding.result.policy, finding.result.ref)

@@ -51,7 +51,7 @@ _log = structlog.get_logger("dockwarden.ledger")
 
 
 class Ledger:
-    """One SQLite file, or, where it cannot be written, nothing but a reason; it is tried again by ``save``."""
+    """One SQLite file, or, where it cannot be written, nothing but a reason; each write tries again."""
 
     def __init__(self, folder: Path, now: Callable[[], float], writable: Callable[[bool], None]) -> None:
         """``writable`` is told whether the ledger can be written whenever that is known."""
@@ -60,6 +60,7 @@ class Ledger:
         self._tell = writable
         self._db: sqlite3.Connection | None = None
         self._trouble = ""
+        self._identity = ""
 
     def open(self) -> None:
         """Open or create the file; a damaged one is set aside under a name that the log tells. Never raises."""
@@ -75,9 +76,16 @@ class Ledger:
 
     def open_to_read(self) -> None:
         """Open the file, if there is one, without changing anything. Never raises."""
+        in_use = self._beside("-wal").exists()
+        # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
+        uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
         with suppress(sqlite3.Error):
-            db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=5, isolation_level=None, uri=True)
-            db.execute("SELECT count(*) FROM meta, memory").fetchone()
+            db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
+            try:
+                db.execute("SELECT count(*) FROM meta, memory").fetchone()
+            except sqlite3.Error:
+                db.close()
+                raise
             self._db = db
 
     def close(self) -> None:
@@ -97,19 +105,22 @@ class Ledger:
         return float(self._meta("clock") or 0.0), memory
 
     def claim(self, identity: str) -> None:
-        """Keep the memory of this engine from now on; what is very old is dropped. Raises LedgerError."""
+        """Keep the memory of this engine from now on, at the latest with the first ``save``. Raises LedgerError."""
+        self._identity = identity
         with self._write() as db:
             db.execute("DELETE FROM digests WHERE until < ?", (self._now() - _DIGESTS_KEPT_SECONDS,))
+            self._forget_others(db)
+
+    def _forget_others(self, db: sqlite3.Connection) -> None:
         former = self._meta("engine")
-        if former == identity:
+        if former == self._identity:
             return
         if former:
             _log.warning("ledger.other_engine", note="ages start anew")
-        with self._write() as db:
-            db.execute("DELETE FROM memory")
-            db.execute("DELETE FROM meta")
-            db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
-            db.execute("INSERT INTO meta VALUES ('engine', ?)", (identity,))
+        db.execute("DELETE FROM memory")
+        db.execute("DELETE FROM meta")
+        db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
+        db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
 
     def present_digests(self) -> list[tuple[str, str, str, float]]:
         """Tag, side, digest and since when, of what was there when we last looked."""
@@ -148,10 +159,10 @@ class Ledger:
         ]
 
     def recent_actions(self, most: int) -> list[dict[str, object]]:
-        """The last actions, newest first, under the names that scripts use."""
+        """The last actions that came to an end, newest first, under the names that scripts use."""
         rows = self._read(
             "SELECT id, run, policy, action, kind, key, name, outcome, reason, at "
-            "FROM actions ORDER BY id DESC LIMIT ?",
+            "FROM actions WHERE outcome IS NOT NULL ORDER BY id DESC LIMIT ?",
             (most,),
         )
         names = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
@@ -179,9 +190,10 @@ class Ledger:
 
     def save(self, clock: float, memory: Iterable[tuple[Ref, Observed | None]]) -> None:
         """Write the observation clock and what changed in the memory. Raises LedgerError."""
-        if self._db is None:
-            self.open()
+        if not self._identity:
+            return  # no engine was seen yet, so what is there must stay
         with self._write() as db:
+            self._forget_others(db)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (repr(clock),))
             for ref, seen in memory:
                 if seen is None:
@@ -191,7 +203,10 @@ class Ledger:
 
     def save_digests(self, sightings: Iterable[tuple[str, str, str, float]]) -> None:
         """Write down tag, side, digest ("" for none), since when; the former digest ends there. Raises LedgerError."""
+        if not self._identity:
+            return  # as above
         with self._write() as db:
+            self._forget_others(db)
             for tag, side, digest, since in sightings:
                 db.execute(
                     "UPDATE digests SET until = ? WHERE tag = ? AND side = ? AND until IS NULL", (since, tag, side)
@@ -238,6 +253,8 @@ class Ledger:
                 _refuse_schema(version)
             db.execute("COMMIT")
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
+            if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(fault)
         except BaseException:
             db.close()
             raise
@@ -251,10 +268,14 @@ class Ledger:
         try:
             self._path.rename(aside)
             for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    self._beside(suffix).rename(aside.with_name(aside.name + suffix))
             self._open()
         except (OSError, sqlite3.Error) as again:
             self._fail(again)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
@@ -264,16 +285,18 @@ class Ledger:
 
     @contextmanager
     def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        if self._db is None:
+            self.open()
         db = self._db
         if db is None:
-            raise LedgerError(self._trouble or "the ledger is not open")
+            raise LedgerError(self._trouble)
         try:
             if durable:
                 db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             yield db
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # the last two: a value that does not fit
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             self._fail(error)

@@ -49,7 +49,8 @@ class EventReader(threading.Thread):
 
     def run(self) -> None:
         """Connect, follow, and connect again."""
-        reason, failures, connected_at = "startup", 0, time.monotonic()
+        reason, failures = "startup", 0
+        connected_at: float | None = None
         while not self._stopping.is_set():
             try:
                 info = self._engine.connect()
@@ -65,7 +66,9 @@ class EventReader(threading.Thread):
             except EngineError as error:
                 if self._stopping.is_set():
                     return
-                failures = 0 if time.monotonic() - connected_at > _SETTLED_SECONDS else failures
+                if connected_at is not None and time.monotonic() - connected_at > _SETTLED_SECONDS:
+                    failures = 0
+                connected_at = None
                 self._lose(error, first=self._metrics.health.engine_up or failures == 0)
                 reason = "reconnect" if self._metrics.health.inventory_complete else "startup"
                 failures += 1

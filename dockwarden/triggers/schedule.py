@@ -38,13 +38,18 @@ def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
     minute, hour, day, month, weekday = fields
     days = _weekdays(weekday)
     fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone}
-    if day != "*" and days != "*":
-        trigger: BaseTrigger = OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed)])
-    else:
-        trigger = CronTrigger(day=day, day_of_week=days, **fixed)
-    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
+    if "*" in day or "*" in weekday:
+        return _those_that_fire(CronTrigger(day=day, day_of_week=days, **fixed))
+    return _those_that_fire(CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed))
+
+
+def _those_that_fire(*triggers: BaseTrigger) -> BaseTrigger:
+    """All of them as one, but for those that never fire: to find that out anew each time is dear."""
+    now = datetime.now(UTC)
+    firing = [trigger for trigger in triggers if trigger.get_next_fire_time(None, now) is not None]
+    if not firing:
         raise ValueError("it never fires")
-    return trigger
+    return OrTrigger(firing) if len(firing) > 1 else firing[0]
 
 
 def refuse_cron(line: str) -> str:
@@ -116,6 +121,7 @@ class Schedule:
         """Replace all jobs. One whose schedule did not change keeps its phase."""
         for name in self._specs.keys() - specs.keys():
             self._scheduler.remove_job(name)
+            self._metrics.drop_job(name)
         for name, spec in specs.items():
             if self._specs.get(name) != spec:
                 self._scheduler.add_job(
@@ -136,11 +142,14 @@ class Schedule:
         self._metrics.health.beats["schedule"] = time.monotonic()
 
     def _trigger(self, spec: TriggerSpec) -> BaseTrigger:
+        triggers: list[BaseTrigger] = []
         if spec.schedule:
             # No jitter: a run that is early by it would be followed by another one on time.
-            return parse_cron(spec.schedule, self._timezone)
-        jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
-        return IntervalTrigger(seconds=spec.every_seconds, jitter=jitter or None)
+            triggers.append(parse_cron(spec.schedule, self._timezone))
+        if spec.every_seconds:
+            jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
+            triggers.append(IntervalTrigger(seconds=spec.every_seconds, jitter=jitter or None))
+        return triggers[0] if len(triggers) == 1 else OrTrigger(triggers)
 
     def _fire(self, name: str) -> None:
         self._submit(name)

@@ -115,7 +115,8 @@ def test_image(ours: DockerEngine, empty_engine: LabEngine) -> None:
 
 
 def test_image_that_was_pulled(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:
-    digest = registry.push_index("engine/pulled", "1")
+    own = images.ImageSpec(labels={"of": "test_image_that_was_pulled"})  # content of its own: other tests pull, too
+    digest = registry.push_index("engine/pulled", "1", image=own)
     name = f"{registry.host}/engine/pulled"
     empty_engine.docker("pull", "--quiet", f"{name}:1")
     image = ours.image(f"{name}:1")
@@ -369,7 +370,7 @@ def test_engine_that_is_killed(own_engine: LabEngine) -> None:
         own_engine.kill()
         with pytest.raises(EngineUnavailableError):
             next(stream)
-        for ask in (ours.probe, ours.connect, ours.container_ids):
+        for ask in (ours.connect, ours.container_ids):
             with pytest.raises(EngineUnavailableError, match=r"nothing listens at .* is the engine running"):
                 ask()
         own_engine.start_again()
@@ -388,7 +389,7 @@ def test_engine_that_is_ended(own_engine: LabEngine) -> None:
         with pytest.raises(EngineUnavailableError):
             next(stream)
         with pytest.raises(EngineUnavailableError, match=r"does not exist|nothing listens"):
-            ours.probe()
+            ours.container_ids()
         own_engine.start_again()
         assert ours.connect().image_store is ImageStore(own_engine.kind)
 
@@ -400,7 +401,7 @@ def test_engine_that_hangs(own_engine: LabEngine, monkeypatch: pytest.MonkeyPatc
         own_engine.pause()
         with pytest.raises(EngineUnavailableError, match="did not answer in time"):
             list(stream)
-        for ask in (ours.probe, ours.connect, lambda: ours.events(0, time.time_ns())):
+        for ask in (ours.connect, lambda: ours.events(0, time.time_ns())):
             with pytest.raises(EngineUnavailableError, match="did not answer in time"):
                 ask()
         own_engine.resume()

@@ -605,7 +605,7 @@ def test_clock_of_an_engine_on_this_host_is_ours(tmp_path: Path) -> None:
 
 def test_not_connected() -> None:
     with pytest.raises(EngineUnavailableError, match="not connected to unix:///nowhere yet"):
-        DockerEngine("unix:///nowhere").probe()
+        DockerEngine("unix:///nowhere").container_ids()
 
 
 def test_one_connection_serves_all_requests(tmp_path: Path) -> None:

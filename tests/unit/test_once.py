@@ -258,6 +258,14 @@ def test_answers_that_take_their_time_are_waited_for(host: Host) -> None:
     assert {tag[-1]: row.state for tag, row in rows.items()} == {"a": "current", "b": "drift", "c": "current"}
 
 
+def test_an_image_that_goes_meanwhile_has_no_row(host: Host) -> None:
+    pulled(host, "a", f"{NGINX}:1")
+    pulled(host, "b", f"{NGINX}:2")
+    moved(host, f"{NGINX}:1", "new")
+    host.engine.just_before("image", lambda: host.engine.vanish(image_id("a")))
+    assert {tag: row.state for tag, row in look(host).items()} == {f"{NGINX}:2": "current"}
+
+
 # -- since when ----------------------------------------------------------------------------------------------
 
 

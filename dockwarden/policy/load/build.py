@@ -30,11 +30,6 @@ class Overrides(NamedTuple):
     cap: Mode
 
 
-class _Compiled(NamedTuple):
-    conditions: dict[str, Program]
-    message: tuple[str | Program, ...]
-
-
 class Builder:
     """Builds the policies of some sources, which share their lists."""
 
@@ -57,28 +52,31 @@ class Builder:
         for path, text in faults:
             source.refuse(path, text)
         for path, raw in source.policies():
-            compiled = self._compile(source, path, raw)
-            if shape and compiled:
-                yield self._policy(source, path, shape.policies[int(path[1])], compiled)
+            self._refuse_cron(source, path, raw)
+            params, kind = self._params(raw), raw.get("subject")
+            if params is None or kind not in list(Kind):
+                continue
+            expressions = _Expressions(self._compiler, source, path, Kind(kind), params)
+            if shape and not expressions.failed:
+                yield self._policy(source, path, shape.policies[int(path[1])], expressions)
 
-    def _policy(self, source: Source, path: Path, shape: document.Policy, compiled: _Compiled) -> Policy:
-        conditions, message = compiled
+    def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: "_Expressions") -> Policy:
+        conditions, message = expressions.conditions, expressions.message
         used = [*conditions.values(), *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
         facts = self._vocabulary[shape.subject]
-        action, options = next(iter(shape.action.items()), ("", document.Options()))
+        action = next(iter(shape.action), "")
         return Policy(
             name=shape.name,
             subject=shape.subject,
             severity=shape.severity,
             mode=min(self._host.modes.get(shape.name, shape.mode), self._host.cap, key=_SOFT_TO_HARD.index),
-            trigger=self._trigger(source, (*path, "trigger"), shape),
+            trigger=self._trigger(shape),
             when=conditions["when"],
             message=message,
             gate=conditions.get("gate"),
             select=conditions.get("select"),
             action=action,
-            owners=frozenset(options.owners),
             limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
             on_unknown=shape.on_unknown,
             title=shape.title,
@@ -91,7 +89,7 @@ class Builder:
             place=f"{source.file}:{source.places[path].line}",
         )
 
-    def _trigger(self, source: Source, path: Path, shape: document.Policy) -> TriggerSpec:
+    def _trigger(self, shape: document.Policy) -> TriggerSpec:
         trigger, own = shape.trigger, self._host.triggers.get(shape.name)
         if own is not None:
             try:
@@ -102,64 +100,17 @@ class Builder:
                     self._refuse(".".join(map(str, ("triggers", shape.name, *where))), text)
             except ValueError as error:
                 self._refuse(f"triggers.{shape.name}.events", str(error))
-        if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
-            if own is None:
-                source.refuse((*path, "schedule"), reason)
-            else:
+            if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
                 self._refuse(f"triggers.{shape.name}.schedule", reason)
         every = trigger.every.total_seconds() if trigger.every else 0.0
         return TriggerSpec(frozenset(trigger.events), trigger.schedule, every)
 
-    def _compile(self, source: Source, path: Path, raw: dict[str, Any]) -> _Compiled | None:
-        """Compile all expressions of a policy, even of one whose other keys are wrong."""
-        params, before = self._params(raw), len(source.problems)
-        if raw.get("subject") not in list(Kind) or params is None:
-            return None
-        kind = Kind(raw["subject"])
-        conditions: dict[str, Program] = {}
-        for key, subject in (("gate", Kind.HOST), ("select", kind), ("when", kind)):
-            if isinstance(text := raw.get(key), str):
-                program = self._program(source, (*path, key), text, kind=subject, params=params)
-                conditions |= {key: program} if program else {}
-        message = tuple(self._message(source, path, raw, kind=kind, params=params))
-        return _Compiled(conditions, message) if len(source.problems) == before else None
-
-    def _message(
-        self, source: Source, path: Path, raw: dict[str, Any], *, kind: Kind, params: dict[str, FactValue]
-    ) -> Iterator[str | Program]:
-        text, path, at = raw.get("message") or raw.get("name"), (*path, "message"), 0
-        if not isinstance(text, str):
-            return
-        for match in [*_PART.finditer(text), None]:
-            between = text[at : match.start() if match else len(text)]
-            if loose := re.search(r"\{\{|\}\}", between):
-                source.refuse(path, f"{loose[0]} without its other half", at + loose.start())
-            if between:
-                yield re.sub(r"\s+", " ", between)
-            if match:
-                part = self._program(source, path, match[1], match.start(1), kind=kind, params=params, message=True)
-                yield from [part] if part else []
-                at = match.end()
-
-    def _program(
-        self,
-        source: Source,
-        path: Path,
-        text: str,
-        start: int = 0,
-        *,
-        kind: Kind,
-        params: dict[str, FactValue],
-        message: bool = False,
-    ) -> Program | None:
-        try:
-            return self._compiler.compile(kind, params, text, _MESSAGE_TYPES if message else ("bool",))
-        except ExpressionError as error:
-            lines = text.split("\n")
-            for line, column, reason in error.problems:
-                offset = sum(len(part) + 1 for part in lines[: line - 1]) + column - 1
-                source.refuse(path, reason, start + offset)
-        return None
+    def _refuse_cron(self, source: Source, path: Path, raw: dict[str, Any]) -> None:
+        """See that a written cron line can be used, even where other keys are wrong: all mistakes are told at once."""
+        trigger = raw.get("trigger")
+        line = trigger.get("schedule") if isinstance(trigger, dict) else None
+        if isinstance(line, str) and line and (reason := self._check_cron(line)):
+            source.refuse((*path, "trigger", "schedule"), reason)
 
     def _params(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
         """A policy's constants with this host's values; None if its own cannot be used, which its shape tells."""
@@ -178,6 +129,53 @@ class Builder:
 
     def _refuse(self, key: str, text: str) -> None:
         self.problems.append(f"settings {key}: {text}")
+
+
+class _Expressions:
+    """The compiled expressions of one policy, even of one whose other keys are wrong."""
+
+    def __init__(
+        self, compiler: Compiler, source: Source, path: Path, kind: Kind, params: Mapping[str, FactValue]
+    ) -> None:
+        self.failed = False
+        self.conditions: dict[str, Program] = {}
+        self._compiler = compiler
+        self._source = source
+        self._path = path
+        self._params = params
+        raw = source.at(path)
+        for key, subject in (("gate", Kind.HOST), ("select", kind), ("when", kind)):
+            if isinstance(raw.get(key), str) and (program := self._program(subject, key, raw[key])):
+                self.conditions[key] = program
+        message = raw.get("message") or raw.get("name")
+        self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
+
+    def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
+        at = 0
+        for match in [*_PART.finditer(text), None]:
+            between = text[at : match.start() if match else len(text)]
+            if loose := re.search(r"\{\{|\}\}", between):
+                self._refuse("message", f"{loose[0]} without its other half", at + loose.start())
+            if between:
+                yield re.sub(r"\s+", " ", between)
+            if match:
+                part = self._program(kind, "message", match[1], match.start(1))
+                yield from [part] if part else []
+                at = match.end()
+
+    def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
+        try:
+            return self._compiler.compile(kind, self._params, text, _MESSAGE_TYPES if key == "message" else ("bool",))
+        except ExpressionError as error:
+            lines = text.split("\n")
+            for line, column, reason in error.problems:
+                offset = sum(len(part) + 1 for part in lines[: line - 1]) + column - 1
+                self._refuse(key, reason, start + offset)
+        return None
+
+    def _refuse(self, key: str, text: str, offset: int) -> None:
+        self.failed = True
+        self._source.refuse((*self._path, key), text, offset)
 
 
 def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:

@@ -53,12 +53,13 @@ class Source:
         place = self.place(path)
         line, column = place.line, place.column
         if offset is not None:
-            at = _position(self.text, place, self._value(path)[:offset])
+            at = _position(self.text, place, str(self.at(path))[:offset])
             line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
             if place.style is None and re.match(r"[ \t]+#", self.text[place.end :]):
                 text += f"; what follows # is a comment, {QUOTE}"
         if len(path) > 1 and path[0] == "policies":
-            name = dict(self.policies()).get(path[:2], {}).get("name")
+            raw = self.at(path[:2])
+            name = raw.get("name") if isinstance(raw, dict) else None
             path = (name if isinstance(name, str) else f"policies[{path[1]}]", *path[2:])
         self.note(line, column, f"{'.'.join(map(str, path)) or 'file'}: {text}")
 
@@ -73,11 +74,12 @@ class Source:
             if isinstance(policy, dict):
                 yield ("policies", index), policy
 
-    def _value(self, path: Path) -> str:
+    def at(self, path: Path) -> Any:
+        """The value at a path."""
         value = self.data
         for part in path:
             value = value[part]
-        return str(value)
+        return value
 
 
 def _position(text: str, place: Place, before: str) -> int:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dockwarden.cli import main
+from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result
 from dockwarden.ports import Reply
-from tests.builders import DAY, HOUR, NOW, a_container, an_image, digest_of, hexadecimal, image_id
+from dockwarden.sinks.ledger import Ledger
+from tests.builders import (
+    DAY,
+    HOUR,
+    NOW,
+    a_container,
+    a_result,
+    a_step,
+    an_image,
+    digest_of,
+    hexadecimal,
+    image_id,
+)
 from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
@@ -239,6 +254,43 @@ def test_history_for_scripts(host: Host, run: Callable[..., Run]) -> None:
         {"side": "local", "digest": sha("old"), "since": NOW, "until": NOW + DAY},
         {"side": "registry", "digest": sha("old"), "since": NOW + 1, "until": NOW + HOUR},
     ]
+
+
+def report(opened: tuple[Result, ...] = (), resolved: tuple[Result, ...] = ()) -> Report:
+    """What a run on PAST found."""
+    return Report("run", Cause.EVENT, NOW, 0.1, Counter(), opened, resolved, (), (), ())
+
+
+def test_history_of_findings_and_of_actions(host: Host, run: Callable[..., Run]) -> None:
+    tag, other = (Ref(Kind.TAG, f"{NGINX}:{name}") for name in ("1.26", "latest"))
+    host.remember(*PAST)
+    ledger = Ledger(host.folder, lambda: NOW, lambda _writable: None)
+    ledger.open()
+    drifted = a_result("digest-drift", tag, name=tag.key, message="it drifted")
+    ledger.record(report(opened=(drifted, a_result("no-latest-tag", other, name=other.key))))
+    ledger.record(report(resolved=(replace(drifted, reason="pass"),)))
+    for word, name in (("a", tag.key), ("b", other.key)):
+        step = replace(a_step(an_image(word, name), name, policy="old-tags"), name=name)
+        ledger.conclude(
+            ledger.intend("run", step), Outcome("old-tags", "untag", step.ref, name, Effect.APPLIED, "untagged")
+        )
+    ledger.close()
+
+    found = run("history", "--findings")
+    assert [re.split(r"  +", line) for line in found.lines] == [
+        ["OPENED", "RESOLVED", "SEVERITY", "POLICY", "NAME", "MESSAGE"],
+        ["2027-01-15 08:00:00", "medium", "no-latest-tag", other.key, "it is old"],
+        ["2027-01-15 08:00:00", "2027-01-15 08:00:00", "medium", "digest-drift", tag.key, "it drifted"],
+    ]
+    done = run("history", "--actions")
+    assert [re.split(r"  +", line) for line in done.lines] == [
+        ["AT", "POLICY", "ACTION", "NAME", "OUTCOME", "REASON"],
+        ["2027-01-15 08:00:00", "old-tags", "untag", other.key, "applied", "untagged"],
+        ["2027-01-15 08:00:00", "old-tags", "untag", tag.key, "applied", "untagged"],
+    ]
+    for what in ("--findings", "--actions"):
+        rows = run("history", "nginx:1.26", what, "-o", "json").json
+        assert [row["name"] for row in rows] == [tag.key]
 
 
 def test_a_tag_that_was_never_seen_has_no_history(host: Host, run: Callable[..., Run]) -> None:

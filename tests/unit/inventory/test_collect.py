@@ -372,6 +372,23 @@ def test_details_are_asked_for_once(host: Host) -> None:
     assert (told.user, host.operations()) == ("me", ["image"])
 
 
+def test_what_a_closer_look_shows_besides_details_is_told_by_the_next_look(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("gone"))
+    host.start()
+    host.engine.name("app:1", "app:2")
+    host.engine.vanish(image_id("gone"))
+    for word in ("app", "gone"):
+        host.collector.details(image_id(word))
+    assert host.see() == happened(("image.tag", tag("app:2")), ("image.delete", image("gone")))
+
+
+def test_a_pull_that_waits_when_everything_is_listed_is_still_a_pull(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start()
+    changes = host.collector.reconcile([Dirty("image", "app:1", pulled=True)])
+    assert changes == [Change("image.pull", tag("app:1"))]
+
+
 # -- trouble ---------------------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,7 @@ def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",
                 "duration('1d'): String to Duration conversion failed; the largest unit is the hour: duration('24h')",
             ),
         ),
+        (r"tag.name.matches('\q')", (1, 18, r"Syntax error: token recognition error at: ''\q'")),
         ("now > timestamp('soon')", (1, 17, "timestamp('soon'): String to Timestamp conversion failed")),
     ],
 )
@@ -85,6 +86,16 @@ def test_reports_every_unknown_name_at_once() -> None:
 )
 def test_refuses_another_type_than_wanted(source: str, want: tuple[str, ...], text: str) -> None:
     assert refusal(source, Kind.CONTAINER, want) == [(1, 1, text)]
+
+
+@pytest.mark.parametrize("depth", range(24, 36))
+def test_any_depth_compiles_or_is_refused(depth: int) -> None:
+    source = "!(" * depth + "image.in_use" + ")" * depth
+    try:
+        outcome = set(program(source).references)
+    except ExpressionError as error:
+        outcome = {problem.text for problem in error.problems}
+    assert outcome in ({"image.in_use"}, {"nested too deeply, about 30 levels at most"})
 
 
 def test_limits_length_and_macros() -> None:

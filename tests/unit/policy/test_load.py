@@ -1,3 +1,4 @@
+import math
 import os
 import re
 from datetime import timedelta
@@ -49,7 +50,7 @@ policies:
       {{ tag.ref }}  is
       {{ image.size / 2 }} bytes
     mode: enforce
-    action: {untag: {owners: [swarm, nomad]}}
+    action: {untag: {}}
     limits: {max_objects: 5, max_percent: 12.5%}
     on_unknown: report
 """
@@ -85,7 +86,7 @@ def test_everything_that_can_be_written(tmp_path: Path) -> None:
     assert (policy.remediation, policy.refs, policy.tags) == ("Do something.", ("CIS-4.2",), ("a", "b"))
     assert (policy.subject, policy.severity, policy.mode) == (Kind.TAG, Severity.CRITICAL, Mode.ENFORCE)
     assert policy.trigger == TriggerSpec(frozenset({"image.tag", "image.pull"}), "0 6 * * *", 5400.0)
-    assert (policy.action, policy.owners) == ("untag", frozenset({"swarm", "nomad"}))
+    assert policy.action == "untag"
     assert (policy.limits, policy.on_unknown) == (Limits(5, 12.5), "report")
     assert policy.gate is not None
     assert policy.select is not None
@@ -104,13 +105,13 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
     policy = only(load_text(tmp_path, MINIMAL))
     assert (policy.gate, policy.select, policy.message) == (None, None, ("minimal",))
     assert (policy.mode, policy.severity, policy.on_unknown) == (Mode.AUDIT, Severity.MEDIUM, "retry")
-    assert (policy.limits, policy.action, policy.owners, policy.cost) == (Limits(20, 25.0), "", frozenset(), 0)
+    assert (policy.limits, policy.action, policy.cost) == (Limits(20, 25.0), "", 0)
 
 
-@pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}", "{remove: {owners: []}}"])
+@pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}"])
 def test_forms_of_an_action(tmp_path: Path, action: str) -> None:
     policy = only(load_text(tmp_path, MINIMAL + f"    action: {action}\n"))
-    assert (policy.action, policy.owners) == ("remove", frozenset())
+    assert policy.action == "remove"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,19 @@ def test_all_files_are_reported_at_once() -> None:
 )
 def test_content_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in refusal(tmp_path, content)[0]
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_comment_after_a_quoted_expression_is_no_suspect(tmp_path: Path, quote: str) -> None:
+    text = MINIMAL.replace("image.in_use", f"{quote}image.in_usw{quote} # used")
+    assert refusal(tmp_path, text) == [
+        "policies.yaml:6:12 minimal.when: unknown name image.in_usw, did you mean image.in_use?"
+    ]
+
+
+def test_a_byte_order_mark_does_not_count_as_a_column(tmp_path: Path) -> None:
+    text = "\ufeff{version: 1, policies: [{name: a, subject: tag, trigger: {every: 5s}, when: tag.nam}]}"
+    assert refusal(tmp_path, text) == ["policies.yaml:1:77 a.when: unknown name tag.nam, did you mean tag.name?"]
 
 
 def test_a_lone_surrogate_in_an_expression(tmp_path: Path) -> None:
@@ -294,6 +308,15 @@ def test_paths_that_match_no_file_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=f"{tmp_path}: Permission denied"):
+        names(tmp_path)
+
+
 def test_lists_are_shared_between_files(tmp_path: Path) -> None:
     (tmp_path / "lists.yaml").write_text("version: 1\nlists: {moving: [latest]}\n")
     (tmp_path / "same.yaml").write_text("version: 1\nlists: {moving: [latest]}\n")
@@ -339,12 +362,12 @@ def test_params_of_this_host(tmp_path: Path) -> None:
 
 
 def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) -> None:
-    own = {"minimal": {"most": "4", "age": 5, "share": True, "mots": 1, "names": [1]}, "minimul": {"most": 1}}
+    own = {"minimal": {"most": "4", "age": 5, "share": math.inf, "mots": 1, "names": [1]}, "minimul": {"most": 1}}
     assert refusal(tmp_path, PARAMS, params=own) == [
         "settings params.minimul: no such policy, did you mean minimal?",
         "settings params.minimal.most: is string, must be int as in the policy",
         "settings params.minimal.age: is int, must be duration as in the policy",
-        "settings params.minimal.share: is bool, must be double as in the policy",
+        "settings params.minimal.share: must be a duration, number, text, true, false or a list of texts",
         "settings params.minimal.mots: no such param, did you mean most?",
         "settings params.minimal.names: must be a duration, number, text, true, false or a list of texts",
     ]

@@ -32,13 +32,13 @@ def ticks() -> Ticks:
 def begin(folder: Path, ticks: Ticks) -> Ledger:
     ledger = Ledger(folder, ticks, lambda _writable: None)
     ledger.open()
+    ledger.claim(ENGINE)
     return ledger
 
 
 @pytest.fixture
 def ledger(tmp_path: Path, ticks: Ticks) -> Iterator[Ledger]:
     ledger = begin(tmp_path, ticks)
-    ledger.claim(ENGINE)
     yield ledger
     ledger.close()
 
@@ -80,7 +80,6 @@ def test_digests_outlive_the_process(ledger: Ledger, tmp_path: Path, ticks: Tick
     ledger.close()
     ticks.pass_(10 * DAY)
     again = begin(tmp_path, ticks)
-    again.claim(ENGINE)
     assert again.history(TAG) == before
     assert before == [
         ("local", "a", NOW, NOW + 1),
@@ -97,8 +96,11 @@ def test_a_reader_sees_what_is_written_meanwhile_and_cannot_write(ledger: Ledger
     ledger.save_digests([(TAG, "local", "a", 1.0)])
     assert reader.history(TAG) == [("local", "a", 1.0, None)]
     with pytest.raises(LedgerError):
+        reader.claim(ENGINE)
+    with pytest.raises(LedgerError):
         reader.save_digests([(TAG, "local", "b", 2.0)])
     reader.close()
+    assert ledger.history(TAG) == [("local", "a", 1.0, None)]
 
 
 def test_another_engine_ends_what_was_there_and_keeps_the_past(ledger: Ledger, ticks: Ticks) -> None:
@@ -107,6 +109,16 @@ def test_another_engine_ends_what_was_there_and_keeps_the_past(ledger: Ledger, t
     ledger.claim("another engine")
     assert ledger.present_digests() == []
     assert ledger.history(TAG) == [("local", "a", NOW - 9, NOW + 5), ("registry", "b", NOW - 8, NOW + 5)]
+
+
+def test_nothing_is_written_before_an_engine_was_seen(ledger: Ledger, tmp_path: Path, ticks: Ticks) -> None:
+    ledger.save_digests([(TAG, "local", "a", NOW)])
+    ledger.close()
+    again = Ledger(tmp_path, ticks, lambda _writable: None)
+    again.open()
+    again.save_digests([(TAG, "local", "b", NOW)])
+    assert again.history(TAG) == [("local", "a", NOW, None)]
+    again.close()
 
 
 def test_what_ended_more_than_a_year_ago_is_dropped_and_what_is_there_stays(ledger: Ledger, ticks: Ticks) -> None:

@@ -1,0 +1,586 @@
+"""The ledger: what was written down is found again, whatever ended the process; it says when it cannot be written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from dockwarden.errors import LedgerError
+from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Ref, Report, Result, Severity, Step
+from dockwarden.sinks.ledger import Ledger
+from tests.builders import NOW, a_result, a_step, an_image, digest_of, image_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ENGINE = "ABCD /var/lib/docker host"
+APP = Ref(Kind.IMAGE, image_id("app"))
+DATA = Ref(Kind.VOLUME, "data")
+ROOT = Path(__file__).parents[3]
+
+
+class Book:
+    """A ledger in a folder that outlives its process, and what it said of being writable."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "ledger.db"
+        self.writable: list[bool] = []
+        self.now = NOW
+        self.ledger = self._new()
+
+    def _new(self) -> Ledger:
+        return Ledger(self.folder, lambda: self.now, self.writable.append)
+
+    def open(self) -> Ledger:
+        self.ledger.open()
+        return self.ledger
+
+    def restart(self) -> Ledger:
+        """The next process."""
+        self.ledger.close()
+        self.ledger = self._new()
+        return self.open()
+
+    def can_be_written(self) -> bool:
+        """What it said last."""
+        return self.writable[-1]
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def sql(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        db = sqlite3.connect(self.path)
+        try:
+            with db:
+                return db.execute(query, values).fetchall()
+        finally:
+            db.close()
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    book = Book(tmp_path / "state")
+    yield book
+    book.ledger.close()
+
+
+@pytest.fixture
+def ledger(book: Book) -> Ledger:
+    return book.open()
+
+
+def outcome_of(step: Step, effect: Effect = Effect.APPLIED, reason: str = "removed", freed: int = 0) -> Outcome:
+    return Outcome(step.policy, step.action, step.ref, step.name, effect, reason, freed)
+
+
+def all_refused(*writes: Callable[[], object]) -> None:
+    for write in writes:
+        with pytest.raises(LedgerError, match=r"ledger\.db"):
+            write()
+
+
+def report(*opened: Result, resolved: tuple[Result, ...] = (), at: float = NOW) -> Report:
+    return Report("run-1", Cause.EVENT, at, 0.1, {}, opened, resolved, (), (), ())
+
+
+STEP = a_step(an_image("app", "app:1", digests=(digest_of("app", "d"),), labels={"a": "b"}, size_bytes=77))
+
+
+# -- a first start -----------------------------------------------------------------------------------------
+
+
+def test_a_first_start_makes_the_folder_and_the_file_for_nobody_else(book: Book, ledger: Ledger) -> None:
+    assert book.path.stat().st_mode & 0o777 == 0o600
+    assert book.folder.stat().st_mode & 0o777 == 0o700
+    assert ledger.recall(ENGINE) == (0.0, [])
+    assert (ledger.open_findings(), ledger.open_intents(), ledger.recent_actions(10)) == ([], [], [])
+    assert book.writable == [True]
+
+
+def test_before_it_is_open_a_ledger_knows_nothing_and_makes_nothing(book: Book) -> None:
+    assert book.ledger.recall(ENGINE) == (0.0, [])
+    assert book.ledger.open_findings() == []
+    assert not book.folder.exists()
+
+
+# -- memory ------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_keeps_the_memory(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    seen = {APP: Observed(1.25, 3.5, had_tag=True), DATA: Observed(2.0, -1.0)}
+    ledger.save(1234.5, seen.items())
+    clock, memory = book.restart().recall(ENGINE)
+    assert (clock, dict(memory)) == (1234.5, seen)
+
+
+def test_a_later_save_replaces_and_removes(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(1.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
+    ledger.save(2.0, [(APP, Observed(1, 2, had_tag=True)), (DATA, None)])
+    assert book.restart().recall(ENGINE) == (2.0, [(APP, Observed(1, 2, had_tag=True))])
+
+
+def test_objects_of_the_same_name_and_of_different_kinds_are_kept_apart(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    same = {Ref(Kind.VOLUME, "x"): Observed(1, 1), Ref(Kind.IMAGE, "x"): Observed(2, 2)}
+    ledger.save(1.0, same.items())
+    assert dict(book.restart().recall(ENGINE)[1]) == same
+
+
+def test_what_is_remembered_of_another_engine_is_nothing(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(1234.5, [(APP, Observed(1, 1))])
+    again = book.restart()
+    assert again.recall("another /var/lib/docker host") == (0.0, [])
+    again.claim("another /var/lib/docker host")
+    assert again.recall("another /var/lib/docker host") == (0.0, [])
+    assert again.recall(ENGINE) == (0.0, []), "ages of the first engine came back"
+
+
+def test_claiming_the_same_engine_again_forgets_nothing(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    again = book.restart()
+    again.claim(ENGINE)
+    assert again.recall(ENGINE) == (5.0, [(APP, Observed(1, 1))])
+
+
+def test_before_any_engine_was_seen_nothing_is_saved_over_what_is_there(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    again = book.restart()
+    again.save(0.0, [])
+    assert again.recall(ENGINE) == (5.0, [(APP, Observed(1, 1))])
+
+
+def test_another_engine_is_told_and_a_first_one_is_not(ledger: Ledger) -> None:
+    with capture_logs() as lines:
+        ledger.claim(ENGINE)
+        assert lines == []
+        ledger.claim("another")
+    assert [line["event"] for line in lines] == ["ledger.other_engine"]
+
+
+# -- findings ------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_keeps_open_findings(book: Book, ledger: Ledger) -> None:
+    found = a_result("no-latest", Ref(Kind.TAG, "x:latest"), name="x:latest", severity=Severity.HIGH, message="moves")
+    ledger.record(report(found, at=NOW))
+    [finding] = book.restart().open_findings()
+    assert (finding.result, finding.opened_at) == (found, NOW)
+
+
+def test_a_resolved_finding_is_not_open_and_may_open_again(book: Book, ledger: Ledger) -> None:
+    ledger.record(report(a_result(), at=NOW))
+    ledger.record(report(resolved=(a_result(reason="pass"),), at=NOW + 60))
+    assert book.restart().open_findings() == []
+    book.ledger.record(report(a_result(), at=NOW + 120))
+    [finding] = book.restart().open_findings()
+    assert finding.opened_at == NOW + 120
+    history = book.sql("SELECT opened_at, resolved_at, why FROM findings ORDER BY opened_at")
+    assert history == [(NOW, NOW + 60, "pass"), (NOW + 120, None, None)]
+
+
+def test_a_finding_that_is_open_already_keeps_its_date(book: Book, ledger: Ledger) -> None:
+    ledger.record(report(a_result(), at=NOW))
+    ledger.record(report(a_result(), at=NOW + 60))
+    [finding] = book.restart().open_findings()
+    assert finding.opened_at == NOW
+
+
+def test_findings_of_two_policies_and_of_two_objects_are_four(book: Book, ledger: Ledger) -> None:
+    results = [a_result(policy, ref) for policy in ("one", "two") for ref in (APP, DATA)]
+    ledger.record(report(*results))
+    ledger.record(report(resolved=(replace(results[0], reason="gone"),)))
+    left = {(finding.result.policy, finding.result.ref) for finding in book.restart().open_findings()}
+    assert left == {("one", DATA), ("two", APP), ("two", DATA)}
+
+
+def test_text_of_strangers_is_stored_as_it_is(book: Book, ledger: Ledger) -> None:
+    odd = "'; DROP TABLE findings; -- \x00\u202e\n{{ x }}"
+    ledger.record(report(a_result(ref=Ref(Kind.VOLUME, odd), name=odd, message=odd)))
+    [finding] = book.restart().open_findings()
+    assert (finding.result.name, finding.result.message, finding.result.ref.key) == (odd, odd, odd)
+
+
+# -- removals ------------------------------------------------------------------------------------------------
+
+
+def test_an_intent_is_open_until_it_is_concluded(book: Book, ledger: Ledger) -> None:
+    number = ledger.intend("run-1", STEP)
+    [intent] = book.restart().open_intents()
+    assert (intent.number, intent.policy, intent.action) == (number, "old-images", "remove")
+    assert (intent.ref, intent.name, intent.image_id) == (APP, STEP.name, image_id("app"))
+    book.ledger.conclude(number, outcome_of(STEP))
+    assert book.ledger.open_intents() == []
+
+
+def test_an_intent_holds_what_would_bring_the_image_back(book: Book, ledger: Ledger) -> None:
+    ledger.intend("run-1", STEP)
+    [[recipe]] = book.sql("SELECT recipe FROM actions")
+    for needed in (image_id("app"), "docker.io/library/app:1", digest_of("app", "d"), '"a": "b"', "77"):
+        assert needed in str(recipe)
+
+
+def test_an_intent_is_committed_in_full_synchrony_before_it_returns(ledger: Ledger) -> None:
+    said: list[str] = []
+    assert ledger._db is not None
+    ledger._db.set_trace_callback(said.append)
+    ledger.intend("run-1", STEP)
+    order = [
+        said.index(next(line for line in said if line.startswith(word)))
+        for word in ("PRAGMA synchronous = FULL", "BEGIN", "INSERT", "COMMIT")
+    ]
+    assert order == sorted(order)
+
+
+def test_actions_are_shown_newest_first_under_public_names(book: Book, ledger: Ledger) -> None:
+    other = a_step(an_image("other", "other:1"), "other:1", policy="old-tags")
+    for run, step in (("run-1", STEP), ("run-2", other)):
+        book.now += 1
+        ledger.conclude(ledger.intend(run, step), outcome_of(step, freed=77))
+    first, second = book.restart().recent_actions(10)
+    assert first == {
+        "id": 2,
+        "run": "run-2",
+        "policy": "old-tags",
+        "action": "untag",
+        "subject": "tag",
+        "object_id": "docker.io/library/other:1",
+        "name": "other:1",
+        "outcome": "applied",
+        "reason": "removed",
+        "at": NOW + 2,
+    }
+    assert second["run"] == "run-1"
+    assert book.ledger.recent_actions(1) == [first]
+
+
+def test_numbers_are_never_given_twice(book: Book, ledger: Ledger) -> None:
+    numbers = [ledger.intend("run-1", STEP) for _ in range(3)]
+    numbers.append(book.restart().intend("run-2", STEP))
+    assert numbers == sorted(set(numbers))
+
+
+# -- crashes -------------------------------------------------------------------------------------------------
+
+_CRASHING = """
+    import os, pathlib, signal, sys
+    from dockwarden.model import Effect, Observed, Outcome
+    from dockwarden.sinks.ledger import Ledger
+    from tests.builders import a_step, an_image
+
+    ledger = Ledger(pathlib.Path(sys.argv[1]), lambda: 1.0, lambda _: None)
+    ledger.open()
+    ledger.claim("engine")
+"""
+
+
+def child(folder: Path, program: str) -> subprocess.Popen[str]:
+    code = textwrap.dedent(_CRASHING) + textwrap.dedent(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+
+
+def test_a_process_that_is_killed_between_intent_and_end_leaves_the_intent_behind(book: Book) -> None:
+    program = """
+    step = a_step(an_image("app", "app:1"))
+    ledger.conclude(ledger.intend("run", a_step(an_image("done"))),
+                    Outcome("p", "remove", step.ref, "done", Effect.APPLIED, "removed"))
+    ledger.intend("run", step)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with child(book.folder, program) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    [intent] = book.open().open_intents()
+    assert intent.image_id == image_id("app")
+
+
+def test_memory_and_findings_survive_a_kill(book: Book) -> None:
+    program = """
+    from tests.builders import a_result
+    from tests.unit.sinks.test_ledger import APP, report
+    ledger.save(55.0, [(APP, Observed(1.0, 2.0))])
+    ledger.record(report(a_result()))
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with child(book.folder, program) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert book.open().recall("engine") == (55.0, [(APP, Observed(1.0, 2.0))])
+    assert len(book.ledger.open_findings()) == 1
+
+
+@pytest.mark.parametrize("acknowledged", [1, 7, 40])
+def test_everything_that_was_acknowledged_before_a_kill_is_there(book: Book, acknowledged: int) -> None:
+    program = """
+    step = a_step(an_image("app", "app:1"))
+    while True:
+        number = ledger.intend("run", step)
+        print("intended", number, flush=True)
+        ledger.conclude(number, Outcome("p", "remove", step.ref, "app", Effect.APPLIED, "removed"))
+        print("concluded", number, flush=True)
+    """
+    with child(book.folder, program) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if len(said) == acknowledged:
+                process.kill()
+    intended = [int(line.split()[1]) for line in said if line.startswith("intended")]
+    concluded = [int(line.split()[1]) for line in said if line.startswith("concluded")]
+    book.open()
+    rows = {row[0]: row[1] for row in book.sql("SELECT id, outcome FROM actions")}
+    assert set(intended) <= rows.keys()
+    assert all(rows[number] == "applied" for number in concluded)
+    assert len(book.ledger.open_intents()) <= 1
+
+
+# -- a file that cannot be used --------------------------------------------------------------------------------
+
+
+def damage_header(path: Path) -> None:
+    path.write_bytes(b"this is not a database, it never was" * 100)
+
+
+def damage_pages(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for page in range(1, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 2048] = b"\xff" * 2048
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [damage_header, damage_pages])
+def test_a_damaged_file_is_set_aside_and_named_and_a_new_one_begun(book: Book, damage: Callable[[Path], None]) -> None:
+    ledger = book.open()
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(Ref(Kind.IMAGE, image_id(str(n))), Observed(1, 1)) for n in range(500)])
+    ledger.close()
+    damage(book.path)
+    damaged = book.path.read_bytes()
+    with capture_logs() as lines:
+        again = book.restart()
+    assert again.recall(ENGINE) == (0.0, [])
+    assert again.intend("run-1", STEP)
+    aside = book.folder / f"ledger.db.damaged-{int(NOW)}"
+    assert aside.read_bytes() == damaged
+    [line] = [line for line in lines if line["event"] == "ledger.damaged"]
+    assert line["set_aside"] == str(aside)
+    assert book.can_be_written()
+
+
+def test_an_empty_file_is_a_new_ledger(book: Book) -> None:
+    book.folder.mkdir()
+    book.path.touch()
+    assert book.open().intend("run-1", STEP) == 1
+
+
+def test_a_ledger_of_a_newer_program_is_left_alone(book: Book, ledger: Ledger) -> None:
+    ledger.close()
+    book.sql("PRAGMA user_version = 99")
+    before = book.path.read_bytes()
+    again = book.restart()
+    with pytest.raises(LedgerError, match="schema is 99"):
+        again.intend("run-1", STEP)
+    assert not book.can_be_written()
+    book.ledger.close()
+    assert book.path.read_bytes() == before
+    assert book.files() == ["ledger.db"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_reason_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    book = Book(tmp_path / "file" / "state")
+    with capture_logs() as lines:
+        book.open()
+    assert book.writable == [False]
+    assert [line["event"] for line in lines] == ["ledger.not_writable"]
+    assert book.ledger.recall(ENGINE) == (0.0, [])
+    all_refused(
+        lambda: book.ledger.intend("run-1", STEP),
+        lambda: book.ledger.conclude(1, outcome_of(STEP)),
+        lambda: book.ledger.claim(ENGINE),
+        lambda: book.ledger.save(1.0, []),
+        lambda: book.ledger.record(report(a_result())),
+    )
+
+
+def test_a_ledger_that_could_not_be_opened_is_tried_again_by_the_next_write(tmp_path: Path) -> None:
+    blocker = tmp_path / "state"
+    blocker.touch()
+    book = Book(blocker)
+    book.open()
+    all_refused(lambda: book.ledger.claim(ENGINE), lambda: book.ledger.intend("run-1", STEP))
+    blocker.unlink()
+    assert book.ledger.intend("run-1", STEP) == 1
+    assert book.can_be_written()
+    book.ledger.save(7.0, [(APP, Observed(1, 1))])
+    assert book.restart().recall(ENGINE) == (7.0, [(APP, Observed(1, 1))]), "it forgot whose memory it is"
+    book.ledger.close()
+
+
+def test_a_ledger_that_opens_late_keeps_what_it_remembers_of_the_same_engine(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    ledger.close()
+    late = Ledger(book.folder, lambda: NOW, book.writable.append)
+    late.claim(ENGINE)
+    assert late.recall(ENGINE) == (5.0, [(APP, Observed(1, 1))])
+    late.close()
+
+
+def test_a_value_that_does_not_fit_is_refused_and_harms_no_later_write(ledger: Ledger) -> None:
+    number = ledger.intend("run-1", STEP)
+    with pytest.raises(LedgerError):
+        ledger.conclude(number, outcome_of(STEP, freed=2**63))
+    ledger.claim(ENGINE)
+    with pytest.raises(LedgerError):
+        ledger.save(1.0, [(Ref(Kind.VOLUME, "\ud800"), Observed(1, 1))])
+    ledger.conclude(number, outcome_of(STEP))
+    assert ledger.open_intents() == []
+
+
+# -- a disk that is full or read-only ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 512 KiB."""
+    if os.geteuid():
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave not a byte."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError:
+            return ballast
+    raise AssertionError("the disk has no end")
+
+
+def test_on_a_full_disk_nothing_is_promised_and_with_space_everything_goes_on(disk: Path) -> None:
+    book = Book(disk / "state")
+    ledger = book.open()
+    ledger.claim(ENGINE)
+    first = ledger.intend("run-1", STEP)
+    ballast = fill(disk)
+    big = a_step(an_image("big", labels={"x": "y" * 20_000}))
+    with pytest.raises(LedgerError, match=r"full|I/O"), capture_logs() as lines:
+        ledger.intend("run-1", big)
+    assert [line["event"] for line in lines] == ["ledger.not_writable"]
+    assert not book.can_be_written()
+    with pytest.raises(LedgerError), capture_logs() as lines:
+        ledger.intend("run-1", big)
+    assert lines == [], "the same reason again"
+    assert [intent.number for intent in ledger.open_intents()] == [first]
+    ballast.unlink()
+    with capture_logs() as lines:
+        assert ledger.intend("run-1", big) > first
+    assert [line["event"] for line in lines] == ["ledger.writable_again"]
+    assert book.can_be_written()
+    assert len(book.restart().open_intents()) == 2
+    book.ledger.close()
+
+
+def test_on_a_disk_that_was_full_at_the_start_the_ledger_opens_when_there_is_space(disk: Path) -> None:
+    ballast = fill(disk)
+    book = Book(disk / "state")
+    book.open()
+    assert not book.can_be_written()
+    all_refused(lambda: book.ledger.claim(ENGINE), lambda: book.ledger.save(1.0, [(APP, Observed(1, 1))]))
+    ballast.unlink()
+    book.ledger.save(2.0, [(APP, Observed(1, 1))])
+    assert book.can_be_written()
+    assert book.ledger.intend("run-1", STEP)
+    book.ledger.close()
+
+
+def test_on_a_read_only_disk_the_past_can_be_read_and_nothing_is_promised(disk: Path) -> None:
+    book = Book(disk / "state")
+    ledger = book.open()
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    ledger.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    again = book.restart()
+    assert not book.can_be_written()
+    all_refused(lambda: again.claim(ENGINE), lambda: again.intend("run-1", STEP))
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    again.save(6.0, [])
+    assert book.can_be_written()
+    assert again.recall(ENGINE) == (6.0, [(APP, Observed(1, 1))])
+    book.ledger.close()
+
+
+# -- only reading ------------------------------------------------------------------------------------------------
+
+
+def test_reading_does_not_make_a_file(book: Book) -> None:
+    book.ledger.open_to_read()
+    assert not book.folder.exists()
+    assert book.ledger.recall(ENGINE) == (0.0, [])
+    book.ledger.close()
+
+
+def test_reading_changes_nothing(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    ledger.close()
+    before = (book.files(), book.path.read_bytes(), book.path.stat().st_mtime_ns)
+    said: list[bool] = []
+    reader = Ledger(book.folder, lambda: NOW, said.append)
+    reader.open_to_read()
+    assert reader.recall(ENGINE) == (5.0, [(APP, Observed(1, 1))])
+    assert said == []
+    with pytest.raises(LedgerError):
+        reader.intend("run-1", STEP)
+    reader.close()
+    assert (book.files(), book.path.read_bytes(), book.path.stat().st_mtime_ns) == before
+
+
+def test_reading_sees_what_the_daemon_writes_at_the_same_time(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(5.0, [(APP, Observed(1, 1))])
+    reader = Ledger(book.folder, lambda: NOW, book.writable.append)
+    reader.open_to_read()
+    assert reader.recall(ENGINE)[0] == 5.0
+    ledger.save(6.0, [])
+    assert reader.recall(ENGINE)[0] == 6.0
+    reader.close()
+
+
+@pytest.mark.parametrize("damage", [damage_header, lambda path: path.write_bytes(b"")])
+def test_reading_a_file_that_is_none_gives_nothing(book: Book, damage: Callable[[Path], object]) -> None:
+    book.folder.mkdir()
+    damage(book.path)
+    before = book.path.read_bytes()
+    book.ledger.open_to_read()
+    assert book.ledger.recall(ENGINE) == (0.0, [])
+    book.ledger.close()
+    assert book.path.read_bytes() == before

@@ -1,0 +1,257 @@
+"""The documents say what the code does: a name in one that is not in the other is a fault."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from dockwarden import app, cli, registry, settings
+from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
+from dockwarden.model import Kind, Mode, Status
+from dockwarden.policy import document
+from dockwarden.policy.load import load
+from dockwarden.triggers.schedule import refuse_cron
+from tests import docs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic import BaseModel
+
+ROOT = docs.ROOT
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TEXT = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+POLICIES = TEXT["docs/policies.md"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def words(text: str) -> set[str]:
+    """What stands between backticks."""
+    return set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
+
+
+def section(text: str, title: str) -> str:
+    return text.partition(f"\n{title}\n")[2].partition("\n## ")[0]
+
+
+def first_cells(text: str) -> set[str]:
+    """The words in the first column of its tables."""
+    return {word for line in text.splitlines() if line.startswith("| `") for word in words(line.split(" | ")[0])}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def sources() -> Iterator[ast.Module]:
+    return (ast.parse(path.read_text()) for path in (ROOT / "dockwarden").rglob("*.py"))
+
+
+def literals() -> set[str]:
+    """Every text constant of the program."""
+    nodes = (node for tree in sources() for node in ast.walk(tree))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+# -- what is generated -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_generated_parts_are_those_of_this_code(page: Path) -> None:
+    assert page.read_text() == docs.PAGES[page](page.read_text()), f"{page.name} is old; run: make docs"
+
+
+def test_marks_that_are_not_there_are_noticed() -> None:
+    with pytest.raises(ValueError, match="no marks for tree"):
+        docs.between("<!-- generated: tree -->\nbut no end", "tree", "new")
+
+
+# -- settings --------------------------------------------------------------------------------------------
+
+
+def keys(values: dict[str, Any], model: type[BaseModel], prefix: str = "") -> set[str]:
+    """The paths that a file writes, down to where the model has no sections any more."""
+    found: set[str] = set()
+    for name, value in values.items():
+        inner: Any = model.model_fields[name].annotation
+        is_section = isinstance(inner, type) and hasattr(inner, "model_fields")
+        found |= keys(value, inner, f"{prefix}{name}.") if is_section else {prefix + name}
+    return found
+
+
+def test_config_file_has_every_setting_with_its_default() -> None:
+    file = ROOT / "config/dockwarden.yaml"
+    values = yaml.safe_load(file.read_text())
+    documented = {path.partition(".P")[0].partition(".H")[0] for path, _, _ in docs.settings_rows(settings.Settings)}
+    assert keys(values, settings.Settings) == documented
+    assert settings.Settings(**values) == settings.Settings()
+    settings.read_settings(file, environ={})
+
+
+def test_settings_for_a_host_in_the_policy_page_load(tmp_path: Path) -> None:
+    (sample,) = [block for block in blocks(POLICIES, "yaml") if block.startswith("mode:")]
+    file = tmp_path / "dockwarden.yaml"
+    file.write_text(sample + f"policies: [{docs.POLICIES}]\n")
+    loaded = {policy.name: policy for policy in app.load_policies(settings.read_settings(file)).policies}
+    assert loaded["prune-dangling"].mode is Mode.ENFORCE
+    assert loaded["prune-dangling"].trigger.every_seconds == 6 * 3600
+
+
+# -- policies --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/policies.md"])
+def test_sample_policies_load(page: str, tmp_path: Path) -> None:
+    samples = [block for block in blocks(TEXT[page], "yaml") if block.startswith("version:")]
+    assert samples
+    for number, sample in enumerate(samples):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(sample)
+        assert len(load([file], VOCABULARY, check_cron=refuse_cron).policies) == 1
+
+
+def test_readme_begins_with_a_policy_of_ten_lines() -> None:
+    assert len(blocks(TEXT["README.md"], "yaml")[0].splitlines()) == 10
+
+
+def fields(model: type[BaseModel], *, supported: bool) -> set[str]:
+    not_yet = {name for name, field in model.model_fields.items() if field.annotation in (None, type(None))}
+    names = model.model_fields.keys() - not_yet if supported else not_yet
+    return {model.model_fields[name].alias or name for name in names}
+
+
+def test_policy_page_has_every_key_and_no_other() -> None:
+    limits = {f"limits.{name}" for name in fields(document.Limits, supported=True)}
+    assert first_cells(section(POLICIES, "## Files")) == fields(document.File, supported=True)
+    assert first_cells(section(POLICIES, "## Keys of a policy")) == fields(document.Policy, supported=True) | limits
+    assert fields(document.Trigger, supported=True) <= first_cells(section(POLICIES, "## Triggers"))
+
+
+def test_policy_page_names_what_is_refused_for_now() -> None:
+    shapes = (document.File, document.Policy, document.Trigger, document.Limits, document.Options)
+    refused = set().union(*(fields(shape, supported=False) for shape in shapes))
+    assert refused <= words(section(POLICIES, "## Not yet"))
+
+
+def test_policy_page_has_every_change_and_no_other() -> None:
+    every = {f"{kind}.{verb}" for kind, verbs in document._VERBS.items() for verb in verbs.split()}
+    assert {word for word in first_cells(section(POLICIES, "## Triggers")) if "." in word} == every
+
+
+def test_policy_page_has_every_result_and_why_there_is_none() -> None:
+    asked = {*registry._REASONS.values(), "not_gathered", "error", "unavailable", "bad_reference"}
+    asked |= {"tls", "timeout", "unreachable", "bad_answer"}
+    assert asked <= literals()
+    assert first_cells(section(POLICIES, "## Results")) == {status.value for status in Status} | asked
+
+
+def test_policy_page_has_every_outcome_and_its_reason() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "dockwarden").rglob("*.py"))
+    reasons = set(re.findall(r'Effect\.[A-Z]+, "(\w+)"', source)) | set(REFUSALS)
+    assert {"removed", "gone", "audit"} <= reasons
+    assert reasons | set(EFFECTS) <= words(section(POLICIES, "## What keeps an object"))
+
+
+def test_facts_in_the_documents_exist() -> None:
+    changes = {f"{kind}.{verb}" for kind, verbs in document._VERBS.items() for verb in verbs.split()}
+    known = changes.union(*VOCABULARY.values())
+    for page in ("README.md", "docs/policies.md", "docs/operations.md", "docs/architecture.md"):
+        code = " ".join([*words(TEXT[page]), *blocks(TEXT[page], "yaml")])
+        names = re.findall(rf"\b(?:{'|'.join(Kind)}|registry)\.[a-z][a-z_]+\b", code)
+        assert set(names) - {"registry.py"} <= known, page
+
+
+# -- commands, metrics, log ------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (found,) = [a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(found.choices)
+
+
+def test_readme_has_every_command_with_its_options_and_no_other() -> None:
+    part = section(TEXT["README.md"], "## Commands and exit codes")
+    lines = {line.split()[2].strip("`"): line for line in part.splitlines() if line.startswith("| `dockwarden ")}
+    assert lines.keys() == commands().keys()
+    for name, parser in commands().items():
+        options = {max(a.option_strings, key=len) for a in parser._actions if a.option_strings} - {"--help"}
+        written = {"--output" if word == "-o" else word for word in re.findall(r"\[(--?[\w-]+)", lines[name])}
+        assert written == options, name
+
+
+def test_readme_has_every_exit_code() -> None:
+    codes = {app.OK, app.FAILED, cli.USAGE, cli.UNAVAILABLE, cli.CONFIG, cli.INTERRUPTED}
+    written = re.findall(r"^\| (\d+) \|", TEXT["README.md"], re.MULTILINE)
+    assert {int(code) for code in written} == codes
+    assert set(written) <= set(re.findall(r"\d+", cli._EPILOG))
+
+
+def test_paths_of_the_http_server_are_in_the_readme() -> None:
+    answered = {text for text in literals() if re.fullmatch(r"/(metrics|\w+z)", text)}
+    assert answered == {"/metrics", "/healthz", "/readyz"}
+    answered |= {f"/api/v1/{name}" for name in ("findings", "policies", "actions", "inventory")}
+    assert answered <= words(TEXT["README.md"])
+
+
+@pytest.mark.parametrize("page", [page for page in TEXT if page != "CHANGELOG.md"])
+def test_metrics_in_the_documents_exist(page: str) -> None:
+    exported = {name for found in Metrics().registry._collector_to_names.values() for name in found}
+    named = re.findall(r"\bdockwarden_[a-z_]+[a-z]\b(?!\*|_)", TEXT[page])
+    assert set(named) - exported == set(), page
+
+
+def test_operations_page_has_every_log_event_and_no_other() -> None:
+    topics = "daemon|config|engine|events|inventory|ledger|finding|run|schedule|policy|action"
+    logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
+    logged -= {"ledger.db"}
+    logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}
+    assert first_cells(section(TEXT["docs/operations.md"], "## Log events")) == logged
+
+
+def test_security_page_has_every_request_to_the_engine_and_no_other() -> None:
+    source = (ROOT / "dockwarden/engine/client.py").read_text()
+    asked = set(re.findall(r'_(?:call|measured)\(\s*"(\w+)"', source))
+    rows = [line.split(" | ")[1] for line in TEXT["SECURITY.md"].splitlines() if line.startswith("| `")]
+    assert words(" ".join(rows)) == asked
+
+
+# -- the pages themselves --------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken(page: Path) -> Iterable[str]:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+            yield link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    assert list(broken(page)) == []
+
+
+@pytest.mark.parametrize("file", [*PAGES, ROOT / "config/dockwarden.yaml", *docs.POLICIES.glob("*.yaml")])
+def test_no_file_names_a_package_host_or_a_path_of_one_machine(file: Path) -> None:
+    hosts = r"py[p]i\.org|files\.python[h]osted|deb\.deb[i]an\.org|registry\.npm[j]s\.org"
+    assert not re.search(rf"{hosts}|(?<![\w.])/(?:w[o]rk|ro[o]t|ho[m]e|tm[p])/", file.read_text())

@@ -1,0 +1,730 @@
+"""The whole pipeline over an engine in memory: what makes it judge, what makes it act, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.errors import DockwardenError, EngineError
+from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.model import Dirty, ImageStore, Kind, Limits, Mode, Ref, Severity
+from dockwarden.policy.load import load
+from dockwarden.ports import Ask, Disk, Reply
+from tests.builders import (
+    DAY,
+    HOUR,
+    a_container,
+    a_mount,
+    a_policy,
+    a_step,
+    a_volume,
+    an_image,
+    details,
+    image_id,
+)
+from tests.unit.hosts import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+UNUSED = "!image.in_use"
+LATEST = a_policy("no-latest", "tag.name == 'latest'", subject=Kind.TAG, events=["image.tag", "image.pull"])
+REMOVE = a_policy(
+    "old-images",
+    UNUSED,
+    events=["image.new", "container.destroy"],
+    every_seconds=60,
+    mode=Mode.ENFORCE,
+    action="remove",
+)
+
+
+@pytest.fixture(params=list(ImageStore))
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    with Host(tmp_path, request.param) as host:
+        yield host
+
+
+# -- the start ---------------------------------------------------------------------------------------------
+
+
+def test_the_start_judges_everything_by_every_policy(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest", "app:1"), an_image("used", "used:1"))
+    host.engine.run(a_container("web", "used:1", "used"))
+    host.start(LATEST, REMOVE, a_policy("privileged", "container.privileged", subject=Kind.CONTAINER))
+    assert host.open_findings() == [
+        ("no-latest", "docker.io/library/app:latest"),
+        ("old-images", "docker.io/library/app:1"),
+    ]
+    assert host.value("evaluations_total", policy="no-latest", result="pass", cause="startup") == 2
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="startup") == 1
+    assert host.value("evaluations_total", policy="privileged", result="pass", cause="startup") == 1
+    assert host.value("findings", policy="old-images", severity="medium") == 1
+    assert host.value("inventory_objects", subject="image") == 2
+    assert host.value("inventory_resyncs_total", reason="startup") == 1
+    assert len(host.logged("finding.opened")) == 2
+    assert host.metrics.health.unready() == []
+
+
+def test_the_start_never_acts(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.ticks.pass_(DAY)
+    host.start(REMOVE)
+    assert host.open_findings()
+    assert host.engine.removals == []
+    assert host.outcomes() == []
+
+
+def test_policies_that_come_before_the_engine_wait_for_it(host: Host) -> None:
+    host.engine.go_away()
+    host.start(LATEST)
+    assert host.value("inventory_resyncs_total", reason="startup") == 0
+    assert host.metrics.health.unready() == ["inventory: not listed yet"]
+    host.engine.come_back()
+    host.engine.put(an_image("app", "app:latest"))
+    host.connect("startup")
+    host.settle()
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    assert host.metrics.health.unready() == []
+
+
+def test_a_restart_opens_nothing_twice_and_resolves_what_is_gone(tmp_path: Path) -> None:
+    opened = []
+    for _ in range(2):
+        with Host(tmp_path) as host:
+            host.engine.put(an_image("app", "app:latest"), an_image("b", "b:latest"))
+            host.start(LATEST)
+            opened.append(len(host.logged("finding.opened")))
+    assert opened == [2, 0]
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:latest"))
+        host.start(LATEST)
+        [line] = host.logged("finding.resolved")
+        assert (line["name"], line["why"]) == ("docker.io/library/b:latest", "gone")
+        assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+
+
+def test_ages_survive_a_restart_in_order(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:1"))
+        host.start(REMOVE)
+        host.ticks.pass_(2 * HOUR)
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:1"), an_image("new", "new:1"))
+        host.start(REMOVE)
+        assert host.inventory.memory.known_for(Ref(Kind.IMAGE, image_id("app"))) == pytest.approx(2 * HOUR)
+        host.run_job("old-images")
+        assert sorted(host.outcomes()) == [("applied", "removed"), ("refused", "too_young")]
+        assert host.engine.removals == ["docker.io/library/app:1"]
+
+
+def test_another_engine_makes_everything_young(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:1"))
+        host.start(REMOVE)
+        host.ticks.pass_(2 * HOUR)
+    with Host(tmp_path) as host:
+        host.engine.info = replace(host.engine.info, identity="another")
+        host.engine.put(an_image("app", "app:1"))
+        host.start(REMOVE)
+        host.run_job("old-images")
+        assert host.outcomes() == [("refused", "too_young")]
+
+
+def test_an_engine_that_is_another_one_after_a_loss_ends_the_worker(host: Host) -> None:
+    host.start(LATEST)
+    host.lose()
+    host.engine.come_back()
+    host.engine.info = replace(host.engine.info, identity="another")
+    host.connect()
+    with pytest.raises(DockwardenError, match="another"):
+        host.settle()
+
+
+# -- events ------------------------------------------------------------------------------------------------
+
+
+def test_an_event_judges_what_it_touched_and_nothing_else(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("other", "other:latest"))
+    host.start(LATEST)
+    before = host.value("evaluations_total", policy="no-latest", result="fail", cause="startup")
+    host.engine.name("app:1", "app:latest")
+    host.settle()
+    assert ("no-latest", "docker.io/library/app:latest") in host.open_findings()
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="startup") == before
+    assert host.value("reaction_duration_seconds_count") == 1
+
+
+def test_an_event_judges_only_by_policies_that_listen_to_it(host: Host) -> None:
+    deaf = a_policy("deaf", "tag.name == '2'", subject=Kind.TAG, events=["image.untag"])
+    host.engine.put(an_image("app", "app:1"))
+    host.start(deaf, LATEST)
+    host.engine.name("app:1", "app:2")
+    host.settle()
+    assert host.value("evaluations_total", policy="deaf", result="fail", cause="event") == 0
+    assert host.value("evaluations_total", policy="no-latest", result="pass", cause="event") == 2
+
+
+def test_an_event_judges_what_depends_on_its_object(host: Host) -> None:
+    stale = a_policy("stale", "container.freshness == 'recreate-needed'", subject=Kind.CONTAINER, events=["image.tag"])
+    idle = a_policy("idle", "!volume.in_use", subject=Kind.VOLUME, events=["container.destroy"])
+    host.engine.put(an_image("old", "app:1"), an_image("new", "new:1"))
+    host.engine.run(a_container("web", mounts=(a_mount("data"),)))
+    host.engine.add_volume(a_volume("data"))
+    host.start(stale, idle)
+    assert host.open_findings() == []
+    host.engine.name("new:1", "app:1")
+    host.settle()
+    assert host.open_findings() == [("stale", "web")]
+    host.engine.remove("web")
+    host.settle()
+    assert host.open_findings() == [("idle", "data")]
+
+
+def test_an_open_finding_is_judged_again_whenever_its_subject_changes(host: Host) -> None:
+    unhealthy = a_policy("unhealthy", "container.health == 'unhealthy'", subject=Kind.CONTAINER, every_seconds=60)
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.run(a_container("web", health="unhealthy"))
+    host.start(unhealthy)
+    assert host.open_findings() == [("unhealthy", "web")]
+    host.engine.alter("web", "health_status", health="healthy")
+    host.settle()
+    assert host.open_findings() == []
+    [line] = host.logged("finding.resolved")
+    assert line["why"] == "pass"
+    assert host.value("findings", policy="unhealthy", severity="medium") == 0
+
+
+def test_a_finding_on_an_object_that_is_gone_is_resolved(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest", "app:1"))
+    host.start(LATEST)
+    host.engine.unname("app:latest")
+    host.settle()
+    assert host.open_findings() == []
+    assert [line["why"] for line in host.logged("finding.resolved")] == ["gone"]
+
+
+def test_an_opening_and_a_resolution_are_told_once(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start(LATEST)
+    for _ in range(3):
+        host.engine.name("app:1", "app:latest")
+        host.settle()
+    assert len(host.logged("finding.opened")) == 1
+
+
+def test_events_that_lead_to_no_difference_judge_nothing(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest"))
+    host.start(LATEST)
+    runs = len(host.logged("run.completed"))
+    host.engine.emit("image", "tag", image_id("app"))
+    host.engine.emit("container", "start", "nobody")
+    host.settle()
+    assert len(host.logged("run.completed")) == runs
+
+
+def test_a_pull_that_brought_nothing_new_is_judged_all_the_same(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:latest")
+    host.start(LATEST)
+    host.engine.pull(an_image("app"), "app:latest")
+    host.settle()
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
+
+
+def test_a_pull_that_comes_together_with_a_full_list_is_not_lost(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:latest")
+    host.start(LATEST)
+    with host.queue._ready:
+        host.queue.submit(Dirty("image", "app:latest", pulled=True), 1)
+        host.queue.submit_resync("interval")
+    host.settle()
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
+
+
+# -- acting ------------------------------------------------------------------------------------------------
+
+
+def grown_up(host: Host, *words: str) -> None:
+    """Images that we have watched for a day when the first trigger comes."""
+    host.engine.put(*(an_image(word, f"{word}:1") for word in words))
+
+
+def test_a_schedule_acts_on_all_its_findings(host: Host) -> None:
+    grown_up(host, "a", "b")
+    host.engine.put(an_image("used", "used:1"))
+    host.engine.run(a_container("web", "used:1", "used"))
+    host.start(REMOVE)
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert host.outcomes() == [("applied", "removed")] * 2
+    assert [image.id for image in host.engine.images()] == [image_id("used")]
+    assert host.open_findings() == []
+    assert host.value("actions_total", policy="old-images", action="remove", outcome="applied") == 2
+    assert host.value("reclaimed_bytes_total", policy="old-images", subject="image") == 2000
+    assert host.value("job_last_success_timestamp_seconds", job="old-images") is not None
+
+
+def test_an_event_acts_on_what_it_touched_only(host: Host) -> None:
+    grown_up(host, "a", "b")
+    host.engine.run(a_container("web", "a:1", "a"))
+    host.start(REMOVE)
+    host.ticks.pass_(DAY)
+    host.engine.remove("web")
+    host.settle()
+    assert host.outcomes() == [("applied", "removed")]
+    assert host.engine.removals == ["docker.io/library/a:1"]
+    assert host.open_findings() == [("old-images", "docker.io/library/b:1")]
+
+
+def test_a_finding_that_is_only_judged_again_is_not_acted_on(host: Host) -> None:
+    scheduled = replace(REMOVE, trigger=replace(REMOVE.trigger, events=frozenset()))
+    host.engine.put(an_image("a", "a:1", "a:2"))
+    host.start(scheduled)
+    host.ticks.pass_(DAY)
+    host.engine.unname("a:2")
+    host.settle()
+    assert host.value("evaluations_total", policy="old-images", result="fail", cause="event") == 1
+    assert host.engine.removals == []
+
+
+def test_audit_plans_and_never_executes(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(replace(REMOVE, mode=Mode.AUDIT))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert host.outcomes() == [("audited", "audit")]
+    assert host.engine.removals == []
+    assert not [call for call in host.engine.calls if call[0] in ("tag", "untag", "users_of")]
+    assert host.value("actions_total", policy="old-images", action="remove", outcome="audited") == 1
+    host.stop()
+    host.ledger.open_to_read()
+    assert host.ledger.recent_actions(10) == []
+
+
+def test_a_policy_that_is_off_does_nothing(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(replace(REMOVE, mode=Mode.OFF), LATEST)
+    host.run_job("old-images")
+    assert host.open_findings() == []
+    assert host.value("findings", policy="old-images", severity="medium") == 0
+
+
+def test_limits_refuse_the_plan_as_a_whole(host: Host) -> None:
+    grown_up(host, "a", "b", "c")
+    host.start(replace(REMOVE, limits=Limits(2, 100.0)))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert host.outcomes() == [("refused", "limits")] * 3
+    assert host.engine.removals == []
+    [line] = host.logged("run.error")
+    assert "max_objects" in line["error"]
+    assert host.value("refusals_total", policy="old-images", reason="limits") == 3
+    assert host.value("job_last_success_timestamp_seconds", job="old-images") is None
+    assert host.value("job_last_run_timestamp_seconds", job="old-images") is not None
+
+
+def test_without_a_ledger_nothing_is_removed_and_judging_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    with Host(tmp_path / "state") as host:
+        grown_up(host, "a")
+        host.start(REMOVE)
+        host.ticks.pass_(DAY)
+        host.run_job("old-images")
+        assert host.outcomes() == [("refused", "ledger")]
+        assert host.engine.removals == []
+        assert host.open_findings() == [("old-images", "docker.io/library/a:1")]
+        assert host.value("ledger_writable") == 0
+
+
+def test_what_became_of_a_removal_is_in_the_ledger(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(REMOVE)
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    host.stop()
+    host.ledger.open_to_read()
+    [action] = host.ledger.recent_actions(10)
+    assert (action["outcome"], action["name"], action["run"]) == (
+        "applied",
+        "docker.io/library/a:1",
+        host.worker.actions[0]["run"],
+    )
+
+
+def test_removals_that_a_crash_cut_short_are_ended_at_the_next_start(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.ledger.open()
+        for word in ("gone", "left"):
+            host.ledger.intend("run-0", a_step(an_image(word, f"{word}:1")))
+        host.ledger.intend("run-0", a_step(an_image("left", "left:1"), "left:1"))
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("left", "left:1"))
+        host.start(LATEST)
+        assert host.outcomes() == [("applied", "found_gone"), ("skipped", "interrupted"), ("skipped", "interrupted")]
+        assert host.engine.removals == []
+        host.connect("gap")
+        host.settle()
+        assert len(host.outcomes()) == 3
+
+
+def test_a_marker_of_a_removal_that_was_cut_short_is_swept_at_the_start(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:1", markers=("dockwarden.invalid/marker:0123456789ab",)))
+        host.start(LATEST)
+        assert host.engine.image("app:1").markers == ()
+        assert host.engine.image("app:1").tags == ("docker.io/library/app:1",)
+
+
+def test_our_own_image_is_never_touched(tmp_path: Path) -> None:
+    own = a_container("dockwarden", "dockwarden:1", "dockwarden")
+    with Host(tmp_path, own=own.id) as host:
+        host.engine.put(an_image("dockwarden", "dockwarden:1"))
+        host.engine.run(own)
+        host.start(replace(REMOVE, when=a_policy(when="true").when))
+        host.ticks.pass_(DAY)
+        host.run_job("old-images")
+        assert host.outcomes() == [("refused", "self")]
+
+
+# -- long sweeps -------------------------------------------------------------------------------------------
+
+APP_DIGEST = Ask("digest", "docker.io/library/app:1")
+DRIFT = a_policy(
+    "drift",
+    "registry.digest != '' && registry.digest != tag.digest",
+    subject=Kind.TAG,
+    events=["image.pull"],
+    every_seconds=60,
+    mode=Mode.ENFORCE,
+    action="untag",
+)
+
+
+def test_a_sweep_that_waits_for_a_registry_does_not_delay_an_event(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(DRIFT, LATEST)
+    host.registry.slow = True
+    host.run_job("drift")
+    assert host.registry.asked == [APP_DIGEST]
+    host.engine.name("app:1", "app:latest")
+    host.settle()
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    host.ticks.pass_(DAY)
+    host.registry.answer_all()
+    host.settle()
+    assert host.outcomes() == [("applied", "untagged")]
+
+
+@pytest.fixture
+def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker looks up after each object."""
+    monkeypatch.setattr("dockwarden.worker._SLICE_SECONDS", 0.0)
+
+
+def in_the_middle(host: Host, what: Callable[[], object], *, after: int) -> None:
+    """Something happens, with its events, while a sweep inspects an image, after so many others."""
+
+    def happen() -> None:
+        what()
+        host.pass_events_on()
+
+    host.engine.just_before("image", *[lambda: None] * after, happen)
+
+
+@pytest.mark.usefixtures("short_slices")
+def test_an_event_comes_before_the_rest_of_a_long_sweep(host: Host) -> None:
+    host.start(a_policy("slow", "image.user == 'root'", every_seconds=60), LATEST)
+    host.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(50)))
+    host.connect("gap")
+    host.settle()
+    in_the_middle(host, partial(host.engine.name, "app:1", "app:latest"), after=5)
+    host.run_job("slow")
+    order = [line["event"] for line in host.lines if line["event"] in ("finding.opened", "run.completed")]
+    after_it = order[order.index("finding.opened") + 1 :]
+    assert after_it == ["run.completed", "run.completed"], "the event waited for the sweep"
+    assert host.value("evaluations_total", policy="slow", result="pass", cause="schedule") == 50
+
+
+@pytest.mark.usefixtures("short_slices")
+def test_what_an_event_showed_to_be_fine_is_not_acted_on_by_a_sweep_that_saw_it_before(host: Host) -> None:
+    condition = "size(image.tags) == 0 && image.user == ''"
+    host.start(a_policy("nameless", condition, every_seconds=60, mode=Mode.ENFORCE, action="remove"))
+    host.engine.put(an_image("app"), an_image("also"), *(an_image(f"b{n}", f"b:{n}") for n in range(5)))
+    host.connect("gap")
+    host.settle()
+    host.ticks.pass_(DAY)
+    in_the_middle(host, partial(host.engine.name, image_id("app"), "app:kept"), after=1)
+    host.run_job("nameless")
+    assert host.engine.image("app:kept").id == image_id("app")
+    assert host.outcomes() == [("applied", "removed")], "the other one went"
+
+
+# -- registries --------------------------------------------------------------------------------------------
+
+
+def test_the_start_asks_no_registry_and_uses_remembered_answers(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.engine.pull(an_image("b"), "b:1")
+    host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
+    host.start(DRIFT)
+    assert host.registry.asked == []
+    assert host.open_findings() == [("drift", "docker.io/library/app:1")]
+    assert host.value("evaluations_total", policy="drift", result="unknown", cause="startup") == 0
+
+
+def test_an_event_asks_the_registry_for_what_it_touched(host: Host) -> None:
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(replace(DRIFT, mode=Mode.AUDIT))
+    host.engine.pull(an_image("app"), "app:1")
+    host.settle()
+    assert host.registry.asked == [APP_DIGEST]
+    assert host.open_findings() == [("drift", "docker.io/library/app:1")]
+
+
+def test_a_registry_that_does_not_answer_leaves_findings_as_they_were(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.engine.pull(an_image("b"), "b:1")
+    host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
+    host.start(DRIFT)
+    host.registry.reason = "unauthorized"
+    host.ticks.pass_(DAY)
+    host.run_job("drift")
+    assert host.open_findings() == [("drift", "docker.io/library/app:1")]
+    assert host.outcomes() == [], "an answer that did not come is no reason to act"
+    assert host.value("unknown", policy="drift", reason="unauthorized") == 2
+    assert host.value("evaluations_total", policy="drift", result="unknown", cause="schedule") == 2
+    assert len(host.logged("policy.unknown")) == 2
+    host.run_job("drift")
+    assert len(host.logged("policy.unknown")) == 2, "the same question again"
+
+
+def test_an_answer_ends_the_question(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start(DRIFT)
+    host.registry.reason = "timeout"
+    host.run_job("drift")
+    assert host.value("unknown", policy="drift", reason="timeout") == 1
+    digest = host.engine.image("app:1").digests[0].partition("@")[2]
+    host.registry.digests["docker.io/library/app:1"] = digest
+    host.run_job("drift")
+    assert host.value("unknown", policy="drift", reason="timeout") == 0
+    assert host.value("evaluations_total", policy="drift", result="pass", cause="schedule") == 1
+
+
+# -- gates -------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(replace(REMOVE, gate=a_policy(gate="host.disk_used_percent > 80.0").gate))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert (host.open_findings(), host.engine.removals) == ([], [])
+    assert host.value("job_last_success_timestamp_seconds", job="old-images") is not None
+    host.disk = None
+    host.run_job("old-images")
+    assert host.engine.removals == [], "a disk that cannot be seen opens no gate"
+    host.disk = Disk(90.0, 1, 1.0)
+    host.run_job("old-images")
+    assert host.outcomes() == [("applied", "removed")]
+
+
+# -- the engine goes away ------------------------------------------------------------------------------------
+
+
+def test_after_a_loss_everything_is_compared_and_what_happened_meanwhile_is_judged(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"), an_image("gone", "gone:latest"))
+    host.start(LATEST)
+    host.lose()
+    host.settle()
+    host.engine.name("app:1", "app:latest")
+    host.engine.unname("gone:latest")
+    host.engine.take_events()  # nobody was listening
+    host.engine.come_back()
+    host.connect()
+    host.settle()
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    assert host.value("inventory_resyncs_total", reason="reconnect") == 1
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
+
+
+def test_time_without_an_engine_makes_nothing_older(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(REMOVE)
+    host.ticks.pass_(HOUR / 2)
+    host.lose()
+    host.settle()
+    host.ticks.pass_(DAY)
+    host.engine.come_back()
+    host.connect()
+    host.settle()
+    assert host.inventory.memory.known_for(Ref(Kind.IMAGE, image_id("a"))) == pytest.approx(HOUR / 2)
+    host.run_job("old-images")
+    assert host.outcomes() == [("refused", "too_young")]
+
+
+def test_a_job_that_is_due_while_the_engine_is_away_fails_and_is_told(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(REMOVE)
+    host.lose()
+    host.settle()
+    host.run_job("old-images")
+    assert host.value("evaluations_total", policy="old-images", result="fail", cause="schedule") == 0
+    assert host.value("job_last_run_timestamp_seconds", job="old-images") is not None
+    assert host.value("job_last_success_timestamp_seconds", job="old-images") is None
+    assert any("not available" in line["error"] for line in host.logged("run.error"))
+
+
+def test_a_job_that_comes_with_an_event_that_finds_the_engine_gone_is_told_too(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(REMOVE)
+    host.engine.go_away()
+    with host.queue._ready:
+        host.queue.submit(Dirty("image", image_id("a")), 1)
+        host.queue.submit_job("old-images")
+    host.settle()
+    assert any("not available" in line["error"] for line in host.logged("run.error"))
+
+
+def test_an_engine_that_is_lost_in_the_middle_of_a_plan(host: Host) -> None:
+    grown_up(host, "a", "b", "c")
+    host.start(REMOVE)
+    host.ticks.pass_(DAY)
+    host.engine.just_before("untag", lambda: None, host.engine.go_away)
+    host.run_job("old-images")
+    assert host.outcomes() == [
+        ("applied", "removed"),
+        ("failed", "engine_unavailable"),
+        ("skipped", "engine_unavailable"),
+    ]
+    host.lose()
+    host.settle()
+    host.engine.come_back()
+    host.connect()
+    host.settle()
+    assert host.outcomes()[3:] == [("skipped", "interrupted")]
+    assert len(host.engine.images()) == 2
+    host.stop()
+    host.ledger.open_to_read()
+    assert host.ledger.open_intents() == []
+
+
+def test_one_bad_object_is_told_and_stops_nothing(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start(LATEST)
+    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.run(a_container("bad"))
+    host.engine.name("app:1", "app:latest")
+    host.settle()
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    assert any("Name is missing" in line["error"] for line in host.logged("run.error"))
+
+
+def test_an_image_that_goes_while_it_is_looked_at_closely_is_no_reason_to_die(host: Host) -> None:
+    as_root = a_policy("as-root", "image.user == ''", every_seconds=60)
+    base = a_policy("base", "image.base == 'x'", subject=Kind.TAG, every_seconds=60)
+    used = a_policy("used", "image.user == '' && container.running", subject=Kind.CONTAINER, every_seconds=60)
+    host.engine.put(an_image("app", "app:1", inspected=details()), an_image("other", "other:1", inspected=details()))
+    host.engine.just_before("image", partial(host.engine.vanish, image_id("app")))
+    host.start(as_root, base, used)
+    assert host.died is None
+    assert host.open_findings() == [("as-root", "docker.io/library/other:1")]
+
+
+# -- reload ------------------------------------------------------------------------------------------------
+
+
+def test_a_policy_that_is_removed_takes_its_findings_and_metrics_along(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest"))
+    host.start(LATEST, a_policy("doomed", "true", subject=Kind.TAG, events=["image.tag"]))
+    assert host.value("findings", policy="doomed", severity="medium") == 1
+    host.use(LATEST)
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    assert [line["why"] for line in host.logged("finding.resolved")] == ["policy removed"]
+    assert host.value("findings", policy="doomed", severity="medium") is None
+    labels = {"policy": "doomed", "subject": "tag", "mode": "audit", "severity": "medium"}
+    assert host.value("policy_info", **labels) is None
+    assert host.value("findings", policy="no-latest", severity="medium") == 1
+
+
+def test_new_policies_are_judged_at_once_and_do_not_act(host: Host) -> None:
+    grown_up(host, "a")
+    host.start(LATEST)
+    host.ticks.pass_(DAY)
+    host.use(LATEST, REMOVE)
+    assert host.open_findings() == [("old-images", "docker.io/library/a:1")]
+    assert host.engine.removals == []
+
+
+def test_a_policy_that_changed_its_mind_resolves_what_passes_now(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest"))
+    host.start(LATEST)
+    host.use(replace(LATEST, when=a_policy(when="tag.name == 'edge'", subject=Kind.TAG).when))
+    assert host.open_findings() == []
+
+
+def test_a_new_severity_shows_at_once(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest"))
+    host.start(LATEST)
+    host.use(replace(LATEST, severity=Severity.HIGH))
+    assert host.value("findings", policy="no-latest", severity="high") == 1
+    assert not host.value("findings", policy="no-latest", severity="medium")
+
+
+def test_a_job_of_a_policy_that_is_gone_is_nothing(host: Host) -> None:
+    host.start(LATEST)
+    host.run_job("never-heard-of")
+    assert host.died is None
+
+
+# -- policies as people write them -----------------------------------------------------------------------------
+
+_FILE = """
+version: 1
+policies:
+  - name: prune-dangling
+    severity: low
+    subject: image
+    trigger: {events: [image.untag], every: 1h}
+    params: {keep: 1h}
+    select: image.dangling
+    when: "!image.in_use && image.known_for >= params.keep"
+    message: "{{ image.short_id }} is superseded"
+    mode: enforce
+    action: remove
+    limits: {max_objects: 5, max_percent: 100%}
+"""
+
+
+def test_a_policy_from_a_file_does_what_it_says(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(_FILE)
+    loaded = load([path], VOCABULARY, check_cron=lambda _line: "")
+    host.engine.pull(an_image("old"), "app:1")
+    host.start(*loaded.policies)
+    host.ticks.pass_(2 * HOUR)
+    host.engine.pull(an_image("new"), "app:1")
+    host.settle()
+    [line] = host.logged("finding.opened")
+    assert (line["policy"], line["message"]) == ("prune-dangling", f"{image_id('old')[7:19]} is superseded")
+    assert host.outcomes() == [("applied", "removed")]
+    assert [image.id for image in host.engine.images()] == [image_id("new")]
+
+
+def test_the_worker_ends_when_the_queue_is_closed(host: Host) -> None:
+    host.start(LATEST)
+    host.stop()
+    assert not host._thread.is_alive()
+    assert host.died is None
+
+
+def test_an_engine_info_is_kept_for_the_facts_of_the_host(host: Host) -> None:
+    host.engine.info = replace(host.engine.info, swarm=True)
+    host.start(a_policy("swarm", "host.swarm", subject=Kind.HOST, every_seconds=60))
+    assert host.open_findings() == [("swarm", "host")]

@@ -1,0 +1,380 @@
+"""Schedules: cron lines mean what crontab(5) says, and jobs come late rather than never."""
+
+from __future__ import annotations
+
+import queue as stdlib_queue
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.metrics import Metrics
+from dockwarden.model import TriggerSpec
+from dockwarden.triggers import schedule as module
+from dockwarden.triggers.schedule import Schedule, parse_cron, refuse_cron
+from tests.fakes import Clockwork
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = datetime(2026, 1, 1, tzinfo=UTC)  # a Thursday
+DAY = timedelta(days=1)
+HOURLY = TriggerSpec(every_seconds=3600)
+
+
+def fires(line: str, most: int, start: datetime = START, timezone: str = "UTC") -> list[datetime]:
+    """The next times that a line fires."""
+    trigger, now = parse_cron(line, timezone), start
+    times: list[datetime] = []
+    while len(times) < most:
+        found = trigger.get_next_fire_time(times[-1] if times else None, now)
+        assert found is not None
+        times.append(found)
+        now = found.astimezone(UTC) + timedelta(seconds=1)
+    return times
+
+
+# -- the meaning of a line -----------------------------------------------------------------------------------
+
+
+def weekdays(field: str) -> str:
+    """On which days of a week a line fires: the day of the month in a month that begins on a Sunday."""
+    first = datetime(2026, 2, 1, tzinfo=UTC)
+    week = {at.day for at in fires(f"0 6 * * {field}", 14, first) if at < first + 7 * DAY}
+    return " ".join(("sun", "mon", "tue", "wed", "thu", "fri", "sat")[day - 1] for day in sorted(week))
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("0", "sun"),
+        ("7", "sun"),
+        ("1", "mon"),
+        ("6", "sat"),
+        ("sun", "sun"),
+        ("SAT", "sat"),
+        ("Mon", "mon"),
+        ("1-5", "mon tue wed thu fri"),
+        ("mon-fri", "mon tue wed thu fri"),
+        ("fri-mon", "sun mon fri sat"),
+        ("5-1", "sun mon fri sat"),
+        ("5-7", "sun fri sat"),
+        ("0-7", "sun mon tue wed thu fri sat"),
+        ("6-0", "sun sat"),
+        ("*", "sun mon tue wed thu fri sat"),
+        ("*/2", "sun tue thu sat"),
+        ("*/3", "sun wed sat"),
+        ("1-5/2", "mon wed fri"),
+        ("1/2", "mon wed fri"),
+        ("0,3", "sun wed"),
+        ("sun,wed,0,7", "sun wed"),
+        ("mon,4-5", "mon thu fri"),
+    ],
+)
+def test_weekdays_mean_what_crontab_says(field: str, days: str) -> None:
+    assert weekdays(field) == days
+
+
+def test_two_restricted_day_fields_are_or() -> None:
+    days = [at.date().isoformat() for at in fires("0 6 13 * 5", 6)]
+    assert days == ["2026-01-02", "2026-01-09", "2026-01-13", "2026-01-16", "2026-01-23", "2026-01-30"]
+
+
+@pytest.mark.parametrize(
+    ("line", "days"),
+    [
+        ("0 6 */2 * 1", "2026-01-05 2026-01-19 2026-02-09"),
+        ("0 6 5 * */2", "2026-02-05 2026-03-05 2026-04-05"),
+        ("0 6 * * 1", "2026-01-05 2026-01-12 2026-01-19"),
+        ("0 6 13 * *", "2026-01-13 2026-02-13 2026-03-13"),
+    ],
+)
+def test_a_day_field_with_a_star_is_not_restricted_and_so_both_must_match(line: str, days: str) -> None:
+    assert [at.date().isoformat() for at in fires(line, 3)] == days.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("* * * * *", ["2026-01-01T00:00", "2026-01-01T00:01", "2026-01-01T00:02"]),
+        ("*/15 6 * * *", ["2026-01-01T06:00", "2026-01-01T06:15", "2026-01-01T06:30"]),
+        ("0 6,18 * * *", ["2026-01-01T06:00", "2026-01-01T18:00", "2026-01-02T06:00"]),
+        ("30 4 1 * *", ["2026-01-01T04:30", "2026-02-01T04:30", "2026-03-01T04:30"]),
+        ("0 0 1 jan *", ["2026-01-01T00:00", "2027-01-01T00:00", "2028-01-01T00:00"]),
+        ("0 0 1 MAR-apr *", ["2026-03-01T00:00", "2026-04-01T00:00", "2027-03-01T00:00"]),
+        ("0 0 29 2 *", ["2028-02-29T00:00", "2032-02-29T00:00", "2036-02-29T00:00"]),
+        ("0 0 31 * *", ["2026-01-31T00:00", "2026-03-31T00:00", "2026-05-31T00:00"]),
+        ("0 0 30 2 1", ["2026-02-02T00:00", "2026-02-09T00:00", "2026-02-16T00:00"]),
+        ("  0  6 * *\t* ", ["2026-01-01T06:00"]),
+    ],
+)
+def test_the_other_fields(line: str, expected: list[str]) -> None:
+    assert [at.strftime("%Y-%m-%dT%H:%M") for at in fires(line, len(expected))] == expected
+
+
+_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WEEKDAY_ITEMS = st.one_of(
+    st.integers(0, 7).map(lambda n: (str(n), {n % 7})),
+    st.integers(0, 6).map(lambda n: (_NAMES[n], {n})),
+    st.tuples(st.integers(0, 6), st.integers(0, 7)).map(
+        lambda p: (f"{p[0]}-{p[1]}", {n % 7 for n in range(p[0], (p[1] if p[1] >= p[0] else p[1] + 7) + 1)})
+    ),
+)
+_DAY_ITEMS = st.one_of(
+    st.integers(1, 28).map(lambda n: (str(n), {n})),
+    st.tuples(st.integers(1, 14), st.integers(14, 31)).map(lambda p: (f"{p[0]}-{p[1]}", set(range(p[0], p[1] + 1)))),
+)
+
+
+def _field(items: st.SearchStrategy[tuple[str, set[int]]]) -> st.SearchStrategy[tuple[str, set[int] | None]]:
+    listed = st.lists(items, min_size=1, max_size=3).map(
+        lambda found: (",".join(text for text, _ in found), set().union(*(numbers for _, numbers in found)))
+    )
+    return st.just(("*", None)) | listed
+
+
+@given(_field(_DAY_ITEMS), _field(_WEEKDAY_ITEMS))
+def test_days_are_those_that_a_plain_reading_of_crontab_gives(
+    day: tuple[str, set[int] | None], weekday: tuple[str, set[int] | None]
+) -> None:
+    def matches(at: datetime) -> bool:
+        in_month = day[1] is None or at.day in day[1]
+        in_week = weekday[1] is None or at.isoweekday() % 7 in weekday[1]
+        return in_month or in_week if day[1] is not None and weekday[1] is not None else in_month and in_week
+
+    days = [START + n * DAY for n in range(120)]
+    expected = [at for at in days if matches(at)][:12]
+    assert fires(f"0 0 {day[0]} * {weekday[0]}", len(expected)) == expected
+
+
+# -- lines that are refused ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["0 0 31 2 *", "0 0 30,31 feb *", "0 6 31 4,6,9,11 *"])
+def test_a_line_that_never_fires_is_refused(line: str) -> None:
+    assert refuse_cron(line) == "it never fires"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "5 fields"),
+        ("0 6 * *", "has 4"),
+        ("0 0 6 * * *", "has 6"),
+        ("@daily", "5 fields"),
+        ("60 * * * *", "60"),
+        ("0 24 * * *", "24"),
+        ("0 0 0 * *", "0"),
+        ("0 0 32 * *", "32"),
+        ("0 0 * 13 *", "13"),
+        ("0 0 * nope *", "nope"),
+        ("a * * * *", "a"),
+        ("*/0 * * * *", "higher than 0"),
+        ("5-1 * * * *", "range"),
+        ("0 6 * * 8", "weekday '8'"),
+        ("0 6 * * funday", "weekday 'funday'"),
+        ("0 6 * * 1-", "weekday ''"),
+        ("0 6 * * -1", "weekday ''"),
+        ("0 6 * * 1,,2", "weekday ''"),
+        ("0 6 * * ٣", "weekday"),
+        ("0 6 * * */0", "step '0'"),
+        ("0 6 * * 1/x", "step 'x'"),
+        ("0 6 * * 1/", "step ''"),
+    ],
+)
+def test_a_bad_line_is_refused_with_the_reason(line: str, reason: str) -> None:
+    assert reason in refuse_cron(line)
+
+
+@given(st.text(alphabet="0123456789*/-, abcmonfri@#?L", max_size=30))
+def test_no_text_is_worse_than_refused(line: str) -> None:
+    assert isinstance(refuse_cron(line), str)
+
+
+def test_a_good_line_has_no_reason_against_it() -> None:
+    assert refuse_cron("0 6 * * 1-5") == ""
+
+
+def test_a_branch_that_never_fires_is_not_searched_again_at_each_run() -> None:
+    assert "31" not in str(parse_cron("0 0 31 2 mon", "UTC"))
+
+
+# -- zones and summer time ---------------------------------------------------------------------------------------
+
+
+def test_a_line_is_read_in_the_zone_that_is_set() -> None:
+    [at] = fires("0 6 * * *", 1, timezone="Europe/Berlin")
+    assert at.astimezone(UTC).hour == 5
+
+
+@pytest.mark.parametrize("eve", [datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)])
+def test_a_daily_job_skips_no_day_when_the_clock_changes(eve: datetime) -> None:
+    days = sorted({at.date() for at in fires("30 2 * * *", 6, eve, "Europe/Berlin")})
+    assert days == [eve.date() + n * DAY for n in range(len(days))]
+    assert len(days) >= 5
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A schedule that runs, and what it submits."""
+
+    def __init__(self, jitter: float = 0.0) -> None:
+        self.metrics = Metrics()
+        self.submitted: stdlib_queue.SimpleQueue[str] = stdlib_queue.SimpleQueue()
+        self.schedule = Schedule(self.submitted.put, self.metrics, "UTC", jitter)
+
+    def next_run(self, name: str) -> datetime:
+        at = self.schedule._scheduler.get_job(name).next_run_time
+        assert isinstance(at, datetime)
+        return at
+
+    def is_due(self, name: str, late: timedelta) -> None:
+        """The job was to run some time ago, and nobody ran it."""
+        self.schedule._scheduler.get_job(name).modify(next_run_time=datetime.now(UTC) - late)
+
+    def value(self, name: str, job: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"dockwarden_job_{name}", {"job": job})
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.schedule.start()
+    yield bench
+    bench.schedule.stop()
+
+
+def test_a_job_that_is_due_submits_its_name(bench: Bench) -> None:
+    bench.schedule.set_jobs({"nightly": TriggerSpec(schedule="0 6 * * *"), "hourly": HOURLY})
+    bench.is_due("nightly", timedelta())
+    assert bench.submitted.get(timeout=30) == "nightly"
+    bench.is_due("hourly", timedelta())
+    assert bench.submitted.get(timeout=30) == "hourly"
+
+
+def test_a_job_that_was_missed_many_times_runs_late_but_once(bench: Bench) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY, "last": HOURLY})
+    bench.is_due("hourly", timedelta(days=3))
+    assert bench.submitted.get(timeout=30) == "hourly"
+    assert bench.next_run("hourly") > datetime.now(UTC)
+    bench.is_due("last", timedelta())
+    assert bench.submitted.get(timeout=30) == "last", "it ran more than once"
+
+
+def test_a_run_that_finds_the_last_one_under_way_counts_as_missed(bench: Bench) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_name: str) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    bench.schedule._submit = slow
+    bench.schedule.set_jobs({"hourly": HOURLY})
+    bench.is_due("hourly", timedelta())
+    assert begun.wait(30)
+    bench.is_due("hourly", timedelta())
+    until(lambda: bench.value("missed_total", "hourly") == 1, "the missed run")
+    go_on.set()
+
+
+def test_a_job_that_did_not_change_keeps_its_phase(bench: Bench) -> None:
+    other = TriggerSpec(every_seconds=7200)
+    bench.schedule.set_jobs({"kept": HOURLY, "changed": HOURLY, "gone": HOURLY})
+    phase, before = bench.next_run("kept"), bench.next_run("changed")
+    bench.schedule.set_jobs({"kept": HOURLY, "changed": other, "new": HOURLY})
+    assert bench.next_run("kept") == phase
+    assert bench.next_run("changed") > before + timedelta(minutes=30)
+    assert {job.id for job in bench.schedule._scheduler.get_jobs()} == {"kept", "changed", "new"}
+
+
+def test_a_job_that_is_gone_is_forgotten_and_may_come_back(bench: Bench) -> None:
+    bench.schedule.set_jobs({"gone": HOURLY})
+    assert bench.value("next_run_timestamp_seconds", "gone") is not None
+    bench.schedule.set_jobs({})
+    for name in ("next_run_timestamp_seconds", "interval_seconds", "missed_total"):
+        assert bench.value(name, "gone") is None
+    bench.schedule.set_jobs({"gone": HOURLY})
+    assert bench.value("interval_seconds", "gone") == 3600.0
+
+
+def test_the_next_run_and_the_interval_are_shown(bench: Bench) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY, "daily": TriggerSpec(schedule="0 6 * * *")})
+    assert bench.value("next_run_timestamp_seconds", "hourly") == bench.next_run("hourly").timestamp()
+    assert bench.value("interval_seconds", "hourly") == 3600.0
+    assert bench.value("interval_seconds", "daily") == 86400.0
+    assert bench.value("missed_total", "daily") == 0
+
+
+def test_jobs_that_were_set_before_the_start_have_a_next_run_after_it() -> None:
+    early = Bench()
+    early.schedule.set_jobs({"hourly": HOURLY})
+    early.schedule.start()
+    assert early.value("next_run_timestamp_seconds", "hourly") == early.next_run("hourly").timestamp()
+    early.schedule.stop()
+
+
+def test_a_cron_line_is_never_jittered_and_an_interval_only_a_little() -> None:
+    jittery = Bench(jitter=0.5)
+    jittery.schedule.set_jobs({"daily": TriggerSpec(schedule="0 6 * * *"), "hourly": HOURLY})
+    jittery.schedule.start()
+    at = jittery.next_run("daily")
+    assert (at.hour, at.minute, at.second, at.microsecond) == (6, 0, 0, 0)
+    late = jittery.next_run("hourly") - datetime.now(UTC) - timedelta(hours=1)
+    assert abs(late) <= timedelta(minutes=6)
+    jittery.schedule.stop()
+
+
+# -- the wall clock ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clockwork:
+    clock = Clockwork()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("step_seconds", [3600.0, -3600.0])
+def test_a_wall_clock_that_was_set_makes_all_next_runs_anew(
+    clock: Clockwork, bench: Bench, step_seconds: float
+) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY, "daily": TriggerSpec(schedule="0 6 * * *")})
+    far = datetime.now(UTC) + timedelta(days=365)  # as computed by a clock that was a year ahead
+    for name in ("hourly", "daily"):
+        bench.schedule._scheduler.get_job(name).modify(next_run_time=far)
+    clock.set_back(step_seconds)
+    bench.schedule.check_clock()
+    for name, within in (("hourly", timedelta(hours=2)), ("daily", timedelta(days=2))):
+        assert bench.next_run(name) < datetime.now(UTC) + within
+        assert bench.value("next_run_timestamp_seconds", name) == bench.next_run(name).timestamp()
+
+
+def test_a_step_is_corrected_once(clock: Clockwork, bench: Bench) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY})
+    clock.set_back(3600)
+    bench.schedule.check_clock()
+    phase = bench.next_run("hourly")
+    bench.schedule.check_clock()
+    assert bench.next_run("hourly") == phase
+
+
+def test_time_that_passes_and_small_corrections_change_no_phase(clock: Clockwork, bench: Bench) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY})
+    phase = bench.next_run("hourly")
+    for _ in range(20):
+        clock.pass_(5)
+        clock.set_back(0.5)
+        bench.schedule.check_clock()
+    assert bench.next_run("hourly") == phase
+
+
+def test_a_look_at_the_clock_is_a_sign_of_life(clock: Clockwork, bench: Bench) -> None:
+    clock.pass_(42)
+    bench.schedule.check_clock()
+    assert bench.metrics.health.beats["schedule"] == 42
