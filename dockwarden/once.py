@@ -160,8 +160,8 @@ def _rows(
 def _state_seconds(
     inventory: Inventory, tag: str, here: str, known: Mapping[str, FactValue], now: float
 ) -> float | None:
-    drift_for = known.get("registry.drift_for")
-    if isinstance(drift_for, timedelta) and known.get("registry.state") == "drift":
+    state, drift_for = known.get("registry.state"), known.get("registry.drift_for")
+    if state == "drift" and isinstance(drift_for, timedelta):
         return drift_for.total_seconds()
-    since = inventory.digests.since(tag, "local", here)
+    since = inventory.digests.since(tag, *(("registry", "") if state == "gone" else ("local", here)))
     return max(0.0, now - since) if since is not None else None

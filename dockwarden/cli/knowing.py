@@ -92,8 +92,6 @@ def _age(seconds: float) -> str:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from datetime import UTC, datetime
-
     from dockwarden import reference, settings
     from dockwarden.app import open_ledger
 
@@ -121,13 +119,17 @@ def _history(options: argparse.Namespace) -> int:
         json.dump(rows, sys.stdout, indent=2)
         print()
         return 0
-
-    def cell(column: str, value: object) -> str:
-        if value is None:
-            return "now" if column == "until" else ""
-        if column in ("at", "since", "until", "opened_at", "resolved_at") and isinstance(value, int | float):
-            return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return str(value)
-
-    table([c.removesuffix("_at").upper() for c in columns], [[cell(c, row[c]) for c in columns] for row in rows])
+    table([c.removesuffix("_at").upper() for c in columns], [[_cell(c, row[c]) for c in columns] for row in rows])
     return 0
+
+
+def _cell(column: str, value: object) -> str:
+    from datetime import UTC, datetime
+
+    if value is None:
+        return "now" if column == "until" else ""
+    if column == "digest" and not value:
+        return "none"
+    if column in ("at", "since", "until", "opened_at", "resolved_at") and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)

@@ -9,11 +9,16 @@ from typing import NamedTuple
 
 
 class Sighting(NamedTuple):
-    """From ``since`` on, a tag had this digest (or, where there is none, this image ID) on one side."""
+    """What a tag has had on one side, ``local`` or ``registry``, since when.
+
+    Attributes:
+        digest: a digest, or where the engine has none the image ID; "" where a registry has it no more, None where
+            nobody looks any more.
+    """
 
     tag: str
     side: str
-    digest: str
+    digest: str | None
     since: float
 
 
@@ -27,7 +32,7 @@ class Digests:
     """The present digest of each tag on each side, ``local`` and ``registry``.
 
     Attributes:
-        unsaved: sightings that the ledger has not written down; the writer clears it. An empty digest ends the former.
+        unsaved: sightings that the ledger has not written down; the writer clears it. Each ends the former.
     """
 
     def __init__(self) -> None:
@@ -39,16 +44,16 @@ class Digests:
         self._now.update({(s.tag, s.side): s for s in sightings})
 
     def see(self, tag: str, side: str, digest: str, now: float) -> None:
-        """A tag has this digest; "" if it is gone."""
+        """A tag has this digest; "" if it has none any more."""
         known = self._now.get((tag, side))
-        if digest == (known.digest if known else ""):
-            return
-        sighting = Sighting(tag, side, digest, now)
-        if digest:
-            self._now[tag, side] = sighting
-        else:
-            del self._now[tag, side]
-        self.unsaved.append(sighting)
+        if digest != (known.digest if known else ""):
+            self._now[tag, side] = Sighting(tag, side, digest, now)
+            self.unsaved.append(self._now[tag, side])
+
+    def leave(self, tag: str, side: str, now: float) -> None:
+        """Nobody looks at a tag any more."""
+        if self._now.pop((tag, side), None) is not None:
+            self.unsaved.append(Sighting(tag, side, None, now))
 
     def since(self, tag: str, side: str, digest: str) -> float | None:
         """Since when a tag has had this digest; None if it is not what we last saw."""
@@ -62,10 +67,10 @@ class Digests:
         """
         for side in ("registry", "local"):
             known = self._now.get((tag, side))
-            if known and known.digest in digests:
+            if known and known.digest and known.digest in digests:
                 return known.digest
         return digests[0] if digests else ""
 
     def tags(self, side: str) -> set[str]:
-        """The tags whose digest on this side is known."""
+        """The tags that have a digest on this side, or had one while we looked."""
         return {tag for tag, known in self._now if known == side}

@@ -97,17 +97,17 @@ def _state(tag: str, view: View) -> str:
         return "local"
     look = view.replies.get(Ask("digest", tag))
     if look is not None and look.reason == "not_found":
-        return _state_of_missing(local)
+        return _state_of_missing(local, view)
     current = _reply(view, "digest", tag).digest
     if current in local.digests:
         return "current"
     return _state_of_other(local, current, view)
 
 
-def _state_of_missing(local: _Local) -> str:
+def _state_of_missing(local: _Local, view: View) -> str:
     """The registry does not know the tag. The containerd store invents digests for images that never came from one."""
-    invented = local.store is ImageStore.CONTAINERD and local.digests == (local.image.id,)
-    return "local" if invented and local.tag.startswith(f"{reference.DEFAULT_REGISTRY}/") else "gone"
+    is_proof = local.store is ImageStore.GRAPH or local.digests != (local.image.id,)
+    return "gone" if is_proof or local.tag in view.inventory.digests.tags("registry") else "local"
 
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:

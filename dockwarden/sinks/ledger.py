@@ -201,8 +201,11 @@ class Ledger:
                 else:
                     db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
 
-    def save_digests(self, sightings: Iterable[tuple[str, str, str, float]]) -> None:
-        """Write down tag, side, digest ("" for none), since when; the former digest ends there. Raises LedgerError."""
+    def save_digests(self, sightings: Iterable[tuple[str, str, str | None, float]]) -> None:
+        """Write down tag, side, digest (None: not seen any more), since when; the former digest ends there.
+
+        Raises LedgerError.
+        """
         if not self._identity:
             return  # as above
         with self._write() as db:
@@ -211,7 +214,7 @@ class Ledger:
                 db.execute(
                     "UPDATE digests SET until = ? WHERE tag = ? AND side = ? AND until IS NULL", (since, tag, side)
                 )
-                if digest:
+                if digest is not None:
                     db.execute(
                         "INSERT INTO digests (tag, side, digest, since) VALUES (?,?,?,?)", (tag, side, digest, since)
                     )

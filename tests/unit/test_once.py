@@ -294,6 +294,20 @@ def test_a_state_lasts_since_the_later_of_both_digests(host: Host) -> None:
     assert rows[f"{NGINX}:current"].known_seconds == pytest.approx(0, abs=60)
 
 
+def test_a_tag_is_gone_since_it_was_first_missed(host: Host) -> None:
+    now = time.time()
+    pulled(host, "a", f"{NGINX}:1")
+    del host.registry.digests[f"{NGINX}:1"]
+    host.remember(
+        (f"{NGINX}:1", "local", sha("a"), now - 9 * DAY),
+        (f"{NGINX}:1", "registry", sha("a"), now - 9 * DAY),
+        (f"{NGINX}:1", "registry", "", now - DAY),
+    )
+    row = look(host)[f"{NGINX}:1"]
+    assert row.state == "gone"
+    assert row.state_seconds == pytest.approx(DAY, abs=60)
+
+
 def test_a_local_build_is_remembered_by_its_id(host: Host) -> None:
     host.engine.put(an_image("built", "built:1"))
     host.remember(("docker.io/library/built:1", "local", image_id("built"), time.time() - DAY))

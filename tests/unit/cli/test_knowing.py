@@ -245,6 +245,11 @@ def test_history_tells_each_digest_from_when_to_when(host: Host, run: Callable[.
     ]
 
 
+def test_history_says_since_when_a_registry_has_a_tag_no_more(host: Host, run: Callable[..., Run]) -> None:
+    host.remember((f"{NGINX}:1", "registry", sha("a"), NOW), (f"{NGINX}:1", "registry", "", NOW + HOUR))
+    assert run("history", "nginx:1").lines[2].split() == ["2027-01-15", "09:00:00", "now", "registry", "none"]
+
+
 def test_history_for_scripts(host: Host, run: Callable[..., Run]) -> None:
     host.remember(*PAST)
     assert run("history", "docker.io/nginx", "-o", "json").json == [

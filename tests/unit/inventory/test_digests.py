@@ -47,19 +47,32 @@ def test_a_digest_that_comes_back_is_new(digests: Digests) -> None:
     assert [(s.digest, s.since) for s in digests.unsaved] == [("a", 0.0), ("b", 1.0), ("a", 2.0)]
 
 
-def test_a_tag_that_is_gone_has_no_digest(digests: Digests) -> None:
+def test_a_tag_that_a_registry_has_no_more_is_remembered_as_such(digests: Digests) -> None:
+    digests.see(TAG, "registry", "a", 1.0)
+    digests.see(TAG, "registry", "", 2.0)
+    digests.see(TAG, "registry", "", 3.0)
+    assert digests.since(TAG, "registry", "a") is None
+    assert digests.since(TAG, "registry", "") == 2.0
+    assert digests.tags("registry") == {TAG}
+    digests.see(TAG, "registry", "a", 4.0)
+    assert digests.since(TAG, "registry", "a") == 4.0
+    assert [(s.digest, s.since) for s in digests.unsaved] == [("a", 1.0), ("", 2.0), ("a", 4.0)]
+
+
+def test_a_tag_that_nobody_looks_at_any_more_is_forgotten(digests: Digests) -> None:
     digests.see(TAG, "local", "a", 1.0)
-    digests.see(TAG, "local", "", 2.0)
-    digests.see(TAG, "local", "", 3.0)
+    digests.leave(TAG, "local", 2.0)
+    digests.leave(TAG, "local", 3.0)
     assert digests.since(TAG, "local", "a") is None
-    assert digests.since(TAG, "local", "") is None
     assert digests.tags("local") == set()
-    assert digests.unsaved == [Sighting(TAG, "local", "a", 1.0), Sighting(TAG, "local", "", 2.0)]
+    assert digests.unsaved == [Sighting(TAG, "local", "a", 1.0), Sighting(TAG, "local", None, 2.0)]
 
 
 def test_nothing_is_noted_of_a_tag_that_never_was(digests: Digests) -> None:
-    digests.see(TAG, "local", "", 1.0)
+    digests.see(TAG, "registry", "", 1.0)
+    digests.leave(TAG, "registry", 2.0)
     assert digests.unsaved == []
+    assert digests.tags("registry") == set()
 
 
 def test_sides_and_tags_are_apart(digests: Digests) -> None:
@@ -112,24 +125,30 @@ def test_a_repository_is_not_another_one_that_begins_like_it() -> None:
     assert of_repository(known, "library/app") == ()
 
 
-@given(st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(["local", "registry"]), st.sampled_from(["", *"ab"]))))
-def test_what_is_written_down_is_what_was_seen(looks: list[tuple[str, str, str]]) -> None:
+_LOOKS = st.tuples(st.sampled_from("xy"), st.sampled_from(["local", "registry"]), st.sampled_from([None, "", "a", "b"]))
+
+
+@given(st.lists(_LOOKS))
+def test_what_is_written_down_is_what_was_seen(looks: list[tuple[str, str, str | None]]) -> None:
     digests = Digests()
-    present: dict[tuple[str, str], str] = {}
+    present: dict[tuple[str, str], str | None] = {}
     for now, (tag, side, digest) in enumerate(looks):
-        digests.see(tag, side, digest, float(now))
-        present[tag, side] = digest
+        if digest is None:
+            digests.leave(tag, side, float(now))
+        else:
+            digests.see(tag, side, digest, float(now))
+        is_new = present.get((tag, side)) is None
+        present[tag, side] = None if digest == "" and is_new else digest
     written: dict[tuple[str, str], Sighting] = {}
     for sighting in digests.unsaved:
         key = (sighting.tag, sighting.side)
-        assert sighting.digest != (written[key].digest if key in written else "")  # each line is a change
+        assert sighting.digest != (written[key].digest if key in written else None)  # each line is a change
         written[key] = sighting
-    assert {key: sighting.digest for key, sighting in written.items() if sighting.digest} == {
-        key: digest for key, digest in present.items() if digest
-    }
     for (tag, side), digest in present.items():
-        expected = written[tag, side].since if digest else None
-        assert digests.since(tag, side, digest) == expected
+        assert (written[tag, side].digest if (tag, side) in written else None) == digest
+        assert (tag in digests.tags(side)) == (digest is not None)
+        if digest is not None:
+            assert digests.since(tag, side, digest) == written[tag, side].since
 
 
 # -- what the daemon sees ------------------------------------------------------------------------------------
@@ -200,7 +219,27 @@ def test_a_pull_that_moves_a_tag_ends_one_digest_and_begins_another(watch: Watch
     first = digest_here(watch)
     watch.engine.pull(an_image("b"), "app:1")
     watch.notice()
-    assert watch.history() == [("local", first, False), ("local", digest_here(watch), True)]
+    second = digest_here(watch)
+    assert first != second
+    local = [row for row in watch.history() if row[0] == "local"]
+    assert local == [("local", first, False), ("local", second, True)]
+
+
+def test_what_a_pull_brought_the_registry_had(watch: Watch) -> None:
+    for word in "ab":
+        watch.engine.pull(an_image(word), "app:1")
+        watch.notice()
+    there = [digest for side, digest, _ in watch.history() if side == "registry"]
+    assert len(there) == 2
+    assert there[-1] == digest_here(watch)
+    assert watch.registry.asked == []
+
+
+def test_a_name_that_was_given_here_says_nothing_of_a_registry(watch: Watch) -> None:
+    watch.engine.pull(an_image("a"), "app:1")
+    watch.engine.name("app:1", "app:2")
+    watch.notice()
+    assert {side for side, *_ in watch.history("docker.io/library/app:2")} == {"local"}
 
 
 def test_a_local_build_is_known_by_its_image_where_it_has_no_digest(watch: Watch) -> None:
@@ -275,19 +314,22 @@ def test_what_a_registry_says_of_a_tag_is_seen_once_and_after_a_restart_goes_on(
     watch = watch.restart()
     watch.ask(Ref(Kind.TAG, TAG), "registry.digest")
     assert [row for row in watch.history() if row[0] == "registry"] == [
+        ("registry", digest_here(watch), False),
         ("registry", sha("x"), False),
         ("registry", sha("y"), True),
     ]
 
 
-def test_a_tag_that_is_gone_from_the_registry_ends_there(watch: Watch) -> None:
+def test_a_tag_that_is_gone_from_the_registry_is_gone_since_then(watch: Watch) -> None:
     watch.engine.pull(an_image("a"), "app:1")
     watch.notice()
-    watch.registry.digests[TAG] = sha("x")
+    for digests in ({TAG: sha("x")}, {}):
+        watch.registry.digests = digests
+        watch.ask(Ref(Kind.TAG, TAG), "registry.digest")
+    watch = watch.restart()
     watch.ask(Ref(Kind.TAG, TAG), "registry.digest")
-    watch.registry.digests.clear()
-    watch.ask(Ref(Kind.TAG, TAG), "registry.digest")
-    assert ("registry", sha("x"), False) in watch.history()
+    there = [row[1:] for row in watch.history() if row[0] == "registry"]
+    assert there[1:] == [(sha("x"), False), ("", True)]
 
 
 @pytest.mark.parametrize("reason", ["unauthorized", "rate_limited", "timeout", "unreachable"])

@@ -54,11 +54,17 @@ def test_a_digest_ends_where_the_next_begins(ledger: Ledger) -> None:
     assert ledger.present_digests() == [(TAG, "local", "b", 5.0)]
 
 
-def test_a_digest_that_is_gone_ends_and_nothing_begins(ledger: Ledger) -> None:
+def test_a_digest_that_nobody_sees_any_more_ends_and_nothing_begins(ledger: Ledger) -> None:
     ledger.save_digests([(TAG, "registry", "a", 1.0)])
-    ledger.save_digests([(TAG, "registry", "", 4.0)])
+    ledger.save_digests([(TAG, "registry", None, 4.0)])
     assert ledger.history(TAG) == [("registry", "a", 1.0, 4.0)]
     assert ledger.present_digests() == []
+
+
+def test_that_a_registry_has_a_tag_no_more_is_kept_like_a_digest(ledger: Ledger) -> None:
+    ledger.save_digests([(TAG, "registry", "a", 1.0), (TAG, "registry", "", 4.0)])
+    assert ledger.history(TAG) == [("registry", "a", 1.0, 4.0), ("registry", "", 4.0, None)]
+    assert ledger.present_digests() == [(TAG, "registry", "", 4.0)]
 
 
 def test_sides_and_tags_are_apart(ledger: Ledger) -> None:
@@ -134,7 +140,7 @@ def test_what_ended_more_than_a_year_ago_is_dropped_and_what_is_there_stays(ledg
 def test_an_interrupted_write_leaves_all_or_nothing(ledger: Ledger) -> None:
     ledger.save_digests([(TAG, "local", "a", 1.0)])
     with pytest.raises(LedgerError):
-        ledger.save_digests([(TAG, "local", "b", 2.0), (OTHER, "local", None, 2.0), (OTHER, None, "x", 2.0)])  # type: ignore[list-item]
+        ledger.save_digests([(TAG, "local", "b", 2.0), (OTHER, None, "x", 2.0)])  # type: ignore[list-item]
     assert ledger.history(TAG) == [("local", "a", 1.0, None)]
     ledger.save_digests([(TAG, "local", "b", 3.0)])
     assert ledger.history(TAG) == [("local", "a", 1.0, 3.0), ("local", "b", 3.0, None)]
@@ -154,7 +160,7 @@ _LOOKS = st.lists(
     st.tuples(
         st.sampled_from([TAG, OTHER]),
         st.sampled_from(["local", "registry"]),
-        st.sampled_from(["", "a", "b"]),
+        st.sampled_from([None, "", "a", "b"]),
         st.booleans(),
     ),
     max_size=20,
@@ -163,16 +169,21 @@ _LOOKS = st.lists(
 
 @given(_LOOKS)
 def test_what_was_seen_can_be_read_back_at_any_time(
-    tmp_path_factory: pytest.TempPathFactory, looks: list[tuple[str, str, str, bool]]
+    tmp_path_factory: pytest.TempPathFactory, looks: list[tuple[str, str, str | None, bool]]
 ) -> None:
     """Through restarts after any look: spans of one side never overlap, and the last one is what is there."""
     folder, ticks = tmp_path_factory.mktemp("ledger"), Ticks()
     ledger, digests = begin(folder, ticks), Digests()
-    truth: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    truth: dict[tuple[str, str], list[tuple[float, str | None]]] = {}
     for tag, side, digest, is_restarted in looks:
         ticks.pass_(1)
-        digests.see(tag, side, digest, ticks.now)
-        truth.setdefault((tag, side), []).append((ticks.now, digest))
+        past = truth.setdefault((tag, side), [])
+        if digest is None:
+            digests.leave(tag, side, ticks.now)
+        else:
+            digests.see(tag, side, digest, ticks.now)
+        was_there = bool(past) and past[-1][1] is not None
+        past.append((ticks.now, digest if digest or was_there else None))
         if is_restarted:
             ledger.save_digests(digests.unsaved)
             ledger.close()
@@ -183,5 +194,5 @@ def test_what_was_seen_can_be_read_back_at_any_time(
         spans = [row[1:] for row in ledger.history(tag) if row[0] == side]
         for at, digest in seen:
             found = [known for known, since, until in spans if since <= at and (until is None or at < until)]
-            assert found == ([digest] if digest else [])
+            assert found == ([] if digest is None else [digest])
     ledger.close()
