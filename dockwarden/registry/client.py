@@ -151,10 +151,12 @@ class HttpRegistry:
     def close(self) -> None:
         """Give up what waits and what pauses; what is under way ends by itself."""
         with self._lock:
+            if self._closing.is_set():
+                return
             self._closing.set()
             self._lanes.close()
             waiting = [job for known in self._registries.values() for job in known.lane.jobs]
-        self._tools.wire.sweep(everything=True)
+        self._tools.wire.close()
         for question in waiting:
             self._settle(question, _CLOSED)
 

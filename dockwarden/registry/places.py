@@ -129,13 +129,14 @@ class Places:
 
     def _site(self, registry: str, *, http: bool | None = None) -> Site:
         host = self._hosts.get(registry)
+        is_set = host is not None and (host.http is not None or host.ca_file is not None)
         http = host.http if http is None and host else http
         netloc = _HUB if registry == DEFAULT_REGISTRY else registry
         secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server
         is_here = _is_loopback(secure.host)
         if http or (http is None and is_here):
             return Site(registry, (Place(plain),), trusts_plain=True)
-        if self._is_insecure(registry, secure.host):
+        if not is_set and self._is_insecure(registry, secure.host):  # settings say more than the engine's networks
             places = (Place(secure, is_verified=False), Place(plain))
             return Site(registry, places if http is None else places[:1], trusts_plain=True)
         return Site(registry, (Place(secure),), trusts_plain=is_here)

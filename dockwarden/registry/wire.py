@@ -107,6 +107,7 @@ class Wire:
         self._changed = threading.Condition()
         self._idle: dict[_Key, list[_Connection]] = {}
         self._count: dict[_Key, int] = {}
+        self._is_closed = False
 
     def exchange(self, request: Request, context: ssl.SSLContext | None, ends_at: float) -> Answer:
         """One request, one answer, before ``ends_at`` of the monotonic clock. Raises FailedError."""
@@ -128,14 +129,20 @@ class Wire:
         except Exception as error:  # noqa: BLE001 - a hostile answer can surface as anything
             raise FailedError(_reason(error)) from None
 
-    def sweep(self, *, everything: bool = False) -> None:
-        """Close what is idle, or what has been for too long."""
+    def sweep(self) -> None:
+        """Close what has been idle for too long."""
         with self._changed:
             idle = [(key, connection) for key, connections in self._idle.items() for connection in connections]
             self._idle.clear()
         for key, connection in idle:
-            connection.reusable = not everything and connection.is_quiet()
+            connection.reusable = connection.is_quiet()
             self._give_back(key, connection, is_used=False)
+
+    def close(self) -> None:
+        """Keep nothing open from now on."""
+        with self._changed:
+            self._is_closed = True
+        self.sweep()
 
     def _take(self, key: _Key, ends_at: float) -> _Connection | None:
         """A kept connection, or None: the caller may open one. Nothing that takes time is done under the lock."""
@@ -153,18 +160,20 @@ class Wire:
             self._give_back(key, connection)
 
     def _give_back(self, key: _Key, connection: _Connection | None, *, is_used: bool = True) -> None:
-        is_kept = connection is not None and connection.reusable
-        if connection is not None and not is_kept:
+        if connection is not None and connection.reusable:
+            with self._changed:
+                if not self._is_closed:
+                    connection.kept_at = time.monotonic() if is_used else connection.kept_at
+                    self._idle.setdefault(key, []).append(connection)
+                    self._changed.notify()
+                    return
+        if connection is not None:
             connection.close()
         with self._changed:
-            if connection is not None and is_kept:
-                connection.kept_at = time.monotonic() if is_used else connection.kept_at
-                self._idle.setdefault(key, []).append(connection)
-            else:
-                self._count[key] -= 1
-                if not self._count[key]:
-                    del self._count[key]
-                    self._idle.pop(key, None)
+            self._count[key] -= 1
+            if not self._count[key]:
+                del self._count[key]
+                self._idle.pop(key, None)
             self._changed.notify()
 
 

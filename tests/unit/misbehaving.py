@@ -1,6 +1,6 @@
 """An HTTP server that answers exactly what a test tells it to, however wrong that is.
 
-In: a function from the request line to the bytes to send. Out: a listening socket, and what was asked. Out of bounds:
+In: a function from what was asked to the bytes to send. Out: a listening socket, and what was asked. Out of bounds:
 helping the client; after the bytes of an answer the connection stays open unless they end with a sentinel.
 """
 
@@ -11,7 +11,7 @@ import json
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
     import ssl
@@ -47,6 +47,29 @@ def chunk(content: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(content), content)
 
 
+class Asked(str):
+    """A request line without the version, such as ``GET /v2/``."""
+
+    __slots__ = ("body", "head")
+
+    head: str
+    body: bytes
+
+    def __new__(cls, head: str, body: bytes) -> Self:
+        """Of the lines until the empty one."""
+        asked = super().__new__(cls, head.split(" HTTP/", maxsplit=1)[0])
+        asked.head, asked.body = head, body
+        return asked
+
+    def header(self, name: str) -> str:
+        """The value of a header, empty without it."""
+        for line in self.head.splitlines()[1:]:
+            key, _, value = line.partition(":")
+            if key.lower() == name.lower():
+                return value.strip()
+        return ""
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -56,11 +79,11 @@ class Misbehaving:
 
     def __init__(
         self,
-        answer: Callable[[str], Iterable[bytes]],
+        answer: Callable[[Asked], Iterable[bytes]],
         path: Path | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.asked: list[str] = []
+        self.asked: list[Asked] = []
         self.heads: list[str] = []
         self.connections = 0
         self._answer = answer
@@ -107,15 +130,20 @@ class Misbehaving:
                 return
         self._open.add(connection)
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as incoming:
+            if incoming.peek(1)[:1] == b"\x16":  # a client that speaks TLS; servers in Go answer so
+                connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                return
             while head := self._head(incoming):
-                self.asked.append(head.split(" HTTP/")[0])
+                asked = Asked(head, b"")
+                asked.body = incoming.read(int(asked.header("Content-Length") or 0))
+                self.asked.append(asked)
                 self.heads.append(head)
-                for piece in self._answer(self.asked[-1]):
+                for piece in self._answer(asked):
                     if not self._send(connection, piece):
                         return
         self._open.discard(connection)
 
-    def _head(self, incoming: Iterable[bytes]) -> str:
+    def _head(self, incoming: BinaryIO) -> str:
         lines = []
         for line in incoming:
             if line == b"\r\n":

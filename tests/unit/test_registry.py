@@ -1,91 +1,131 @@
-"""Looking up digests at servers that mean no good."""
+"""Asking servers that mean no good which digest a tag has; how often, how many at once, and what is remembered."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from urllib3 import Timeout
-from urllib3.util import parse_url
 
-from dockwarden.ports import Look
-from dockwarden.reference import parse
-from dockwarden.registry import HttpRegistry, _FailedError, _follow
+from dockwarden.ports import Ask, Reply
+from dockwarden.registry import wire
+from dockwarden.settings import RegistrySettings
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
 from tests.unit.misbehaving import CHUNKED, CLOSE, HANG, LAST_CHUNK, PAUSE, RESET, Misbehaving, chunk, http
+from tests.unit.registries import DIGEST, OK, OTHER, SOON, Clock, ask, asking, client, head, image, reason, sha
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-DIGEST = "sha256:" + "0123456789abcdef" * 4
-BODY = b'{"schemaVersion": 2}'
-HASH = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
-SOON = 10.0
+    from tests.unit.misbehaving import Asked
 
-
-def head(*headers: str, status: int = 200, length: int = 0) -> bytes:
-    """The answer to a HEAD: a length, and nothing of that length."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {length}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-
-OK = head(f"Docker-Content-Digest: {DIGEST}", length=500)
-
-
-def ask(registry: HttpRegistry, reference: str) -> Look:
-    return registry.look_up(reference).result(SOON)
-
-
-@contextlib.contextmanager
-def looking(answer: Callable[[str], Iterable[bytes]]) -> Iterator[tuple[HttpRegistry, Misbehaving]]:
-    with Misbehaving(answer) as server, contextlib.closing(HttpRegistry()) as registry:
-        yield registry, server
+BODY = image()
 
 
 def test_one_anonymous_head() -> None:
-    with looking(lambda _: [OK]) as (registry, server):
-        assert ask(registry, f"{server.host}/team/app:1") == Look(DIGEST)
+    with asking(lambda _: [OK]) as (registry, server):
+        assert ask(registry, f"{server.host}/team/app:1") == Reply(digest=DIGEST)
         assert server.asked == ["HEAD /v2/team/app/manifests/1"]
-        assert "authorization" not in server.heads[0].lower()
+        assert server.asked[0].header("Accept-Encoding") == "identity"
+        assert not server.asked[0].header("Authorization")
         for kind in ("oci.image.index.v1", "oci.image.manifest.v1", "manifest.list.v2", "distribution.manifest.v2"):
-            assert kind in server.heads[0]
+            assert kind in server.asked[0].header("Accept")
 
 
 def test_by_digest() -> None:
-    with looking(lambda _: [OK]) as (registry, server):
-        assert ask(registry, f"{server.host}/app@{DIGEST}") == Look(DIGEST)
-        assert server.asked == [f"HEAD /v2/app/manifests/{DIGEST}"]
+    with asking(lambda _: [OK]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{DIGEST}") == Reply(digest=DIGEST)
+        assert ask(registry, f"{server.host}/app@{OTHER}") == reason("bad_answer")
+        assert server.asked[0] == f"HEAD /v2/app/manifests/{DIGEST}"
+
+
+def test_pinned_reference_is_about_its_tag() -> None:
+    with asking(lambda _: [OK]) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1@{OTHER}") == Reply(digest=DIGEST)
+        assert server.asked == ["HEAD /v2/app/manifests/1"]
 
 
 def test_connections_are_kept() -> None:
-    with looking(lambda _: [OK]) as (registry, server):
-        assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(10)] == [DIGEST] * 10
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if asked.startswith("HEAD"):
+            return [head(f"Docker-Content-Digest: {DIGEST}" if asked.endswith("1") else "")]
+        return [http(200, BODY)] if asked.endswith("2") else [http(404, b"x" * 70_000)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
+        assert ask(registry, f"{server.host}/app:2") == Reply(digest=sha(BODY))
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
         assert server.connections == 1
+        assert ask(registry, f"{server.host}/app:3") == reason("not_found")
+        assert ask(registry, f"{server.host}/other:1") == Reply(digest=DIGEST)
+        assert server.connections == 2  # nobody reads much of a refusal
 
 
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_connection_that_was_ended_meanwhile(end: bytes) -> None:
+    with asking(lambda _: [OK, end]) as (registry, server):
+        for n in range(3):
+            assert ask(registry, f"{server.host}/app:{n}") == Reply(digest=DIGEST)
+        assert len(server.asked) == 3
+
+
+def test_connection_that_is_ended_instead_of_an_answer() -> None:
+    ended: list[int] = []
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if server.connections == 1 and asked.endswith("1"):
+            ended.append(1)
+            return [CLOSE]
+        return [OK]
+
+    with asking(answer) as (registry, server):
+        assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(2)] == [DIGEST] * 2
+        assert (ended, server.connections) == ([1], 2)
+
+
+def test_rest_of_an_answer_is_not_the_next_answer() -> None:
+    rubbish = OK + b"HTTP/1.1 200 X\r\nDocker-Content-Digest: " + OTHER.encode() + b"\r\nContent-Length: 0\r\n\r\n"
+    with asking(lambda asked: [rubbish] if asked.endswith("0") else [OK]) as (registry, server):
+        assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(2)] == [DIGEST] * 2
+
+
+@pytest.mark.parametrize("status", [200, 405, 501])
 @pytest.mark.parametrize(
     "pieces",
     [
         [http(200, BODY)],
         [CHUNKED, chunk(BODY[:3]), PAUSE, chunk(BODY[3:]), LAST_CHUNK],
         [b"HTTP/1.0 200 OK\r\n\r\n", BODY, CLOSE],
+        [http(200, BODY, "Content-Encoding: identity")],
     ],
 )
-def test_registry_that_names_no_digest(pieces: list[bytes]) -> None:
-    with looking(lambda asked: [head()] if asked.startswith("HEAD") else pieces) as (registry, server):
-        assert ask(registry, f"{server.host}/app:1") == Look(HASH)
+def test_registry_that_names_no_digest(pieces: list[bytes], status: int) -> None:
+    with asking(lambda asked: [head(status=status)] if asked.startswith("HEAD") else pieces) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=sha(BODY))
         assert [asked.split()[0] for asked in server.asked] == ["HEAD", "GET"]
 
 
+def test_manifest_of_ten_megabytes() -> None:
+    large, too_large = (image(padding="x" * (size - 150)) for size in (10 << 20, (10 << 20) + 200))
+    with asking(lambda a: [head()] if a.startswith("HEAD") else [http(200, (large, too_large)[int(a[-1])])]) as (
+        registry,
+        server,
+    ):
+        assert len(large) <= 10 << 20 < len(too_large)
+        assert ask(registry, f"{server.host}/app:0") == Reply(digest=sha(large))
+        assert ask(registry, f"{server.host}/app:1") == reason("bad_answer")
+
+
 FAULTS: dict[str, tuple[list[bytes], str]] = {
-    "401": ([head('WWW-Authenticate: Bearer realm="http://127.0.0.1:1/"', status=401)], "unauthorized"),
+    "401": ([head(status=401)], "unauthorized"),
+    "401 of an unknown kind": ([head("WWW-Authenticate: Negotiate abc==", status=401)], "unauthorized"),
+    "401 of no kind": ([head('WWW-Authenticate: ="', status=401)], "unauthorized"),
+    "401 without realm": ([head("WWW-Authenticate: Bearer", status=401)], "unauthorized"),
+    "401 for a name": ([head('WWW-Authenticate: Basic realm="x"', status=401)], "unauthorized"),
     "403": ([head(status=403)], "forbidden"),
     "404": ([head(status=404)], "not_found"),
-    "429": ([head("Retry-After: 3", status=429)], "rate_limited"),
     "500": ([head(status=500)], "unavailable"),
     "503": ([head(status=503)], "unavailable"),
     "400": ([head(status=400)], "bad_answer"),
@@ -105,174 +145,164 @@ FAULTS: dict[str, tuple[list[bytes], str]] = {
     "redirect to a file": ([head("Location: file:///etc/passwd", status=302)], "bad_answer"),
     "redirect to no url": ([head("Location: http://[", status=302)], "bad_answer"),
     "redirect to no host": ([head("Location: http:///x", status=302)], "bad_answer"),
+    "redirect to no port": ([head("Location: http://h:99999/x", status=302)], "bad_answer"),
+    "redirect with a name": ([head("Location: http://a:b@127.0.0.1/x", status=302)], "bad_answer"),
+    "redirect with a space": ([head("Location: http://127.0.0.1/a b", status=302)], "bad_answer"),
     "redirect to itself": ([head("Location: /v2/app/manifests/1", status=307)], "bad_answer"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault(fault: str) -> None:
-    pieces, reason = FAULTS[fault]
-    with looking(lambda _: pieces) as (registry, server):
-        assert ask(registry, f"{server.host}/app:1") == Look("", reason)
+    pieces, word = FAULTS[fault]
+    with asking(lambda _: pieces) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason(word)
 
 
 @pytest.mark.parametrize(
-    ("pieces", "reason"),
+    ("pieces", "word"),
     [
         ([http(200, BODY)[:-3], CLOSE], "bad_answer"),
         ([CHUNKED, b"zz\r\n", CLOSE], "bad_answer"),
         ([http(200, BODY)[:-3], RESET], "unreachable"),
+        ([http(200, BODY, "Content-Encoding: gzip")], "bad_answer"),
+        ([http(200, b"<html>a portal</html>")], "bad_answer"),
+        ([http(200, b"{}")], "bad_answer"),
         ([head(status=404)], "not_found"),
         ([head(status=503)], "unavailable"),
+        ([head(status=405)], "bad_answer"),
     ],
 )
-def test_fault_while_the_manifest_is_read(pieces: list[bytes], reason: str) -> None:
-    with looking(lambda asked: [head()] if asked.startswith("HEAD") else pieces) as (registry, server):
-        assert ask(registry, f"{server.host}/app:1") == Look("", reason)
+def test_fault_while_the_manifest_is_read(pieces: list[bytes], word: str) -> None:
+    with asking(lambda asked: [head()] if asked.startswith("HEAD") else pieces) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason(word)
+
+
+def _endless(asked: Asked) -> Iterable[bytes]:
+    yield head() if asked.startswith("HEAD") else CHUNKED
+    while asked.startswith("GET"):
+        yield chunk(b"x" * 1_000_000)
 
 
 def test_manifest_without_end() -> None:
-    def answer(asked: str) -> Iterable[bytes]:
-        yield head() if asked.startswith("HEAD") else CHUNKED
-        while asked.startswith("GET"):
-            yield chunk(b"x" * 1_000_000)
-
-    with looking(answer) as (registry, server):
-        assert ask(registry, f"{server.host}/app:1") == Look("", "bad_answer")
+    with asking(_endless) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("bad_answer")
 
 
-def _trickle(asked: str) -> Iterable[bytes]:
+def _trickle(_asked: Asked) -> Iterable[bytes]:
     while True:
         yield b"a"
         yield PAUSE
 
 
-def _trickling_manifest(asked: str) -> Iterable[bytes]:
+def _trickling_manifest(asked: Asked) -> Iterable[bytes]:
     yield head() if asked.startswith("HEAD") else CHUNKED
     while asked.startswith("GET"):
         yield chunk(b"a")
         yield PAUSE
 
 
-def _silence(asked: str) -> Iterable[bytes]:
+def _silence(_asked: Asked) -> Iterable[bytes]:
     yield HANG
 
 
-def _silence_in_the_manifest(asked: str) -> Iterable[bytes]:
+def _silence_in_the_manifest(asked: Asked) -> Iterable[bytes]:
     return [head()] if asked.startswith("HEAD") else [CHUNKED, chunk(b"a"), HANG]
 
 
 @pytest.mark.parametrize("answer", [_trickle, _trickling_manifest, _silence, _silence_in_the_manifest])
-def test_slow_answer(answer: Callable[[str], Iterable[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry._ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr("dockwarden.registry._TIMEOUT", Timeout(connect=1, read=0.2))
-    with looking(answer) as (registry, server):
-        assert ask(registry, f"{server.host}/app:1") == Look("", "timeout")
+def test_slow_answer(answer: Callable[[Asked], Iterable[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.endpoint.ANSWER_SECONDS", 0.2)
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("timeout")
 
 
 def test_nobody_listens() -> None:
-    with contextlib.closing(HttpRegistry()) as registry:
-        assert ask(registry, f"127.0.0.1:{free_port()}/app:1") == Look("", "unreachable")
-        assert ask(registry, "none.invalid/app:1") == Look("", "unreachable")
+    with client() as registry:
+        assert ask(registry, f"127.0.0.1:{free_port()}/app:1") == reason("unreachable")
+        assert ask(registry, "none.invalid/app:1") == reason("unreachable")
         assert ask(registry, f"{'a' * 63}.{'a' * 70}.invalid/app:1").reason in ("unreachable", "bad_answer")
 
 
-@pytest.mark.parametrize("reference", ["", "App", "a b", DIGEST, "app@sha256:12", "../app:1"])
+@pytest.mark.parametrize("reference", ["", "App", "a b", DIGEST, "app@sha256:12", "../app:1", "host:99999/app:1"])
 def test_no_reference(reference: str) -> None:
-    with contextlib.closing(HttpRegistry()) as registry:
-        assert ask(registry, reference) == Look("", "bad_reference")
-        assert registry.remembered(reference) is None
+    with client() as registry:
+        assert ask(registry, reference) == reason("bad_reference")
+        assert registry.remembered(Ask("digest", reference)) is None
 
 
-# -- where registries are ------------------------------------------------------------------------------
+@pytest.mark.parametrize("question", [Ask("pull", "app:1"), Ask("manifest", "app:1"), Ask("manifest", "app")])
+def test_no_question(question: Ask) -> None:
+    with client() as registry:
+        assert registry.ask(question).result(SOON) == reason("bad_reference")
+        assert registry.remembered(question) is None
 
 
-@pytest.mark.parametrize(
-    ("reference", "url"),
-    [
-        ("busybox", "https://registry-1.docker.io/v2/library/busybox/manifests/latest"),
-        ("ghcr.io/team/app:1", "https://ghcr.io/v2/team/app/manifests/1"),
-        ("localhost/app:1", "http://localhost/v2/app/manifests/1"),
-        ("localhost:5000/app:1", "http://localhost:5000/v2/app/manifests/1"),
-        ("127.9.9.9:5000/app:1", "http://127.9.9.9:5000/v2/app/manifests/1"),
-        ("[::1]:5000/app:1", "http://[::1]:5000/v2/app/manifests/1"),
-        ("10.0.0.1:5000/app:1", "https://10.0.0.1:5000/v2/app/manifests/1"),
-        ("127.0.0.1.evil.io/app:1", "https://127.0.0.1.evil.io/v2/app/manifests/1"),
-        ("plain.io/app:1", "http://plain.io/v2/app/manifests/1"),
-        ("127.0.0.1:1/app:1", "https://127.0.0.1:1/v2/app/manifests/1"),
-    ],
-)
-def test_address(reference: str, url: str) -> None:
-    registry = HttpRegistry(http={"plain.io": True, "127.0.0.1:1": False})
-    assert registry._url(parse(reference)).url == url
+# -- redirects -----------------------------------------------------------------------------------------
 
 
 def test_redirect_to_another_host() -> None:
     with (
         Misbehaving(lambda _: [OK]) as target,
-        looking(lambda _: [head(f"Location: http://{target.host}/elsewhere?a=b", status=307)]) as (registry, server),
+        asking(lambda _: [head(f"Location: http://{target.host}/elsewhere?a=b", status=307)]) as (registry, server),
     ):
-        assert ask(registry, f"{server.host}/app:1") == Look(DIGEST)
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
         assert target.asked == ["HEAD /elsewhere?a=b"]
 
 
-def test_no_redirect_from_tls_to_plain_text() -> None:
-    with pytest.raises(_FailedError, match="bad_answer"):
-        _follow(parse_url("https://h/v2/"), "http://h/v2/")
-    assert _follow(parse_url("http://h/v2/"), "https://h/x").url == "https://h/x"
+def test_redirect_within_a_host() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [OK] if asked.endswith("/there") else [head("Location: there", status=301)]
 
-
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_unusable_ca_file(content: str | None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("ca") / "ca.crt"
-    if content is not None:
-        path.write_text(content)
-    registry = HttpRegistry(http={"127.0.0.1:1": False}, ca_files={"127.0.0.1:1": str(path)})
-    assert ask(registry, "127.0.0.1:1/app:1") == Look("", "tls")
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
+        assert server.asked == ["HEAD /v2/app/manifests/1", "HEAD /v2/app/manifests/there"]
 
 
 # -- memory --------------------------------------------------------------------------------------------
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_answer_is_believed_for_a_while_and_remembered_for_ever() -> None:
     clock, answers = Clock(), [OK, head(status=404), OK]
-    with Misbehaving(lambda _: [answers[len(server.asked) - 1]]) as server:
-        registry = HttpRegistry(max_age_seconds=300, clock=clock)
+    with asking(lambda _: [answers[len(server.asked) - 1]], clock) as (registry, server):
         name = f"{server.host}/app:1"
-        assert registry.remembered(name) is None
-        assert [ask(registry, name), ask(registry, name)] == [Look(DIGEST)] * 2
+        question = Ask("digest", name)
+        assert registry.remembered(question) is None
+        assert [ask(registry, name), ask(registry, name)] == [Reply(digest=DIGEST)] * 2
         clock.now += 299
-        assert ask(registry, name) == Look(DIGEST)
+        assert ask(registry, name) == Reply(digest=DIGEST)
         assert len(server.asked) == 1
         clock.now += 10_000
-        assert registry.remembered(name) == Look(DIGEST)
-        assert ask(registry, name) == registry.remembered(name) == Look("", "not_found")
-        clock.now += 61  # failures are believed for a shorter time
-        assert ask(registry, name) == Look(DIGEST)
+        assert registry.remembered(question) == Reply(digest=DIGEST)
+        assert ask(registry, name) == registry.remembered(question) == reason("not_found")
+        clock.now += 31  # failures are believed for a shorter time
+        assert ask(registry, name) == Reply(digest=DIGEST)
         assert len(server.asked) == 3
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry._REMEMBERED", 3)
-    with looking(lambda _: [OK]) as (registry, server):
+    monkeypatch.setattr("dockwarden.registry.memory._MOST", 15)
+    with asking(lambda _: [OK]) as (registry, server):
         names = [f"{server.host}/app:{n}" for n in range(5)]
         for name in names:
             ask(registry, name)
-        assert [registry.remembered(name) is not None for name in names] == [False, False, True, True, True]
+        known = [registry.remembered(Ask("digest", name)) is not None for name in names]
+        assert known == [False, False, True, True, True]
+
+
+def test_so_is_the_number_of_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.client._MOST_REGISTRIES", 3)
+    with client() as registry:
+        for n in range(10):
+            ask(registry, f"127.0.0.{n + 1}:1/app:1")
+            until(lambda: all(known.lane.is_empty for known in registry._registries.values()), "the end of work")
+        assert len(registry._registries) <= 3
 
 
 def test_every_spelling_is_one_reference() -> None:
-    with looking(lambda _: [OK]) as (registry, server):
+    with asking(lambda _: [OK]) as (registry, server):
         ask(registry, f"{server.host}/app")
-        assert registry.remembered(f"{server.host}/app:latest") == Look(DIGEST)
+        assert registry.remembered(Ask("digest", f"{server.host}/app:latest")) == Reply(digest=DIGEST)
 
 
 # -- how many at once ----------------------------------------------------------------------------------
@@ -282,13 +312,17 @@ class Gate:
     """An answer that waits until the test opens it, and counts who waits."""
 
     def __init__(self) -> None:
-        self.waiting = 0
+        self.waiting = self.most = 0
         self._lock = threading.Lock()
         self._open = threading.Event()
 
-    def __call__(self, _asked: str) -> Iterable[bytes]:
+    def __call__(self, asked: Asked) -> Iterable[bytes]:
+        if asked.endswith("first"):  # until a registry is known to answer, it is asked one thing at a time
+            yield OK
+            return
         with self._lock:
             self.waiting += 1
+            self.most = max(self.most, self.waiting)
         self._open.wait(SOON)
         with self._lock:
             self.waiting -= 1
@@ -300,65 +334,128 @@ class Gate:
 
 def test_one_request_for_all_who_ask_at_once() -> None:
     gate = Gate()
-    with looking(gate) as (registry, server):
-        futures = [registry.look_up(f"{server.host}/app:1") for _ in range(5)]
+    with asking(gate) as (registry, server):
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:1")) for _ in range(5)]
         assert not futures[0].cancel()
         gate.open()
-        assert {future.result(SOON) for future in futures} == {Look(DIGEST)}
+        assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
         assert len(server.asked) == 1
 
 
-def test_three_at_once_for_one_host() -> None:
+@pytest.mark.parametrize("concurrency", [None, 1, 3, 16])
+def test_so_many_at_once_for_one_host(concurrency: int | None) -> None:
     gate = Gate()
-    with looking(gate) as (registry, server):
-        futures = [registry.look_up(f"{server.host}/app:{n}") for n in range(10)]
-        until(lambda: gate.waiting == 3, "three requests")
-        assert len(server.asked) == 3
+    with Misbehaving(gate) as server:
+        hosts = {server.host: RegistrySettings(concurrency=concurrency)} if concurrency else {}
+        with client(hosts=hosts) as registry:
+            ask(registry, f"{server.host}/app:first")
+            futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for n in range(40)]
+            until(lambda: gate.waiting == (concurrency or 3), "as many requests as allowed")
+            gate.open()
+            assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
+            assert gate.most == server.connections == (concurrency or 3)
+
+
+def test_first_request_goes_alone() -> None:
+    gate = Gate()
+    with asking(gate) as (registry, server):
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for n in range(10)]
+        until(lambda: gate.waiting == 1, "one request")
         gate.open()
-        assert {future.result(SOON) for future in futures} == {Look(DIGEST)}
+        assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
+        assert server.connections <= 3
 
 
-def test_sixteen_at_once_in_all() -> None:
+def test_connections_to_one_server_are_bounded_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PER_SERVER", 2)
+    gate = Gate()
+    with Misbehaving(gate) as server:
+        names = [f"{host}:{server.host.partition(':')[2]}" for host in ("127.0.0.1", "localhost")]
+        hosts = {name: RegistrySettings(concurrency=16) for name in names}
+        with client(hosts=hosts) as registry:
+            ask(registry, f"{names[0]}/app:first")
+            futures = [registry.ask(Ask("digest", f"{names[0]}/app:{n}")) for n in range(10)]
+            until(lambda: gate.waiting == 2, "two requests")
+            gate.open()
+            assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
+            assert server.connections == 2
+
+
+def test_threads_are_daemons_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.lanes._STAY_SECONDS", 0.1)
+    with asking(lambda _: [OK]) as (registry, server):
+        before = set(threading.enumerate())
+        for n in range(20):
+            ask(registry, f"{server.host}/app:{n}")
+        threads = [t for t in threading.enumerate() if t.name == "registry" and t not in before]
+        assert 1 <= len(threads) <= 3
+        assert all(thread.daemon for thread in threads)
+        until(lambda: not any(thread.is_alive() for thread in threads), "the end of the threads")
+        assert ask(registry, f"{server.host}/app:again") == Reply(digest=DIGEST)
+
+
+def test_number_of_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.lanes._MOST_THREADS", 4)
     gate = Gate()
     with contextlib.ExitStack() as stack:
-        registry = stack.enter_context(contextlib.closing(HttpRegistry()))
+        registry = stack.enter_context(client())
         servers = [stack.enter_context(Misbehaving(gate)) for _ in range(7)]
-        futures = [registry.look_up(f"{server.host}/app:{n}") for server in servers for n in range(4)]
-        until(lambda: gate.waiting == 16, "sixteen requests")
-        threads = [thread for thread in threading.enumerate() if thread.name == "registry"]
-        assert len(threads) == 16
-        assert all(thread.daemon for thread in threads)
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for server in servers for n in range(4)]
+        until(lambda: gate.waiting == 4, "four requests")
         gate.open()
-        assert {future.result(SOON) for future in futures} == {Look(DIGEST)}
-        until(lambda: not any(thread.is_alive() for thread in threads), "the end of the threads")
+        assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
+        assert gate.most == 4
 
 
-def test_slow_host_does_not_delay_others() -> None:
+def test_one_that_does_not_answer_delays_none_of_ten() -> None:
     gate = Gate()
-    with looking(gate) as (registry, slow), Misbehaving(lambda _: [OK]) as quick:
-        for n in range(50):
-            registry.look_up(f"{slow.host}/app:{n}")
-        assert ask(registry, f"{quick.host}/app:1") == Look(DIGEST)
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(client())
+        bad = stack.enter_context(Misbehaving(gate))
+        good = [stack.enter_context(Misbehaving(lambda _: [OK])) for _ in range(10)]
+        waiting = [registry.ask(Ask("digest", f"{bad.host}/app:{n}")) for n in range(50)]
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for server in good for n in range(10)]
+        assert {future.result(SOON) for future in futures} == {Reply(digest=DIGEST)}
+        assert not any(future.done() for future in waiting)
         gate.open()
 
 
 def test_close_gives_up_what_waits() -> None:
     gate = Gate()
-    with Misbehaving(gate) as server:
-        registry = HttpRegistry()
-        futures = [registry.look_up(f"{server.host}/app:{n}") for n in range(5)]
+    with Misbehaving(gate) as server, client() as registry:
+        ask(registry, f"{server.host}/app:first")
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for n in range(5)]
         until(lambda: gate.waiting == 3, "three requests")
         registry.close()
-        assert [future.result(SOON) for future in futures[3:]] == [Look("", "unavailable")] * 2
-        assert ask(registry, f"{server.host}/other:1") == Look("", "unavailable")
+        assert [future.result(SOON) for future in futures[3:]] == [reason("unavailable")] * 2
+        assert ask(registry, f"{server.host}/other:1") == reason("unavailable")
         gate.open()
         assert all(future.result(SOON).digest or future.result(SOON).reason for future in futures[:3])
 
 
+def test_close_ends_a_pause() -> None:
+    with asking(lambda _: [head("Retry-After: 25", status=429)]) as (registry, server):
+        future = registry.ask(Ask("digest", f"{server.host}/app:1"))
+        until(lambda: server.asked, "the refusal")
+        registry.close()
+        assert future.result(SOON).reason in ("rate_limited", "unavailable")
+
+
+def test_surprise_of_our_own_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("secret")
+
+    monkeypatch.setattr("dockwarden.registry.questions.answer", fail)
+    with client() as registry:
+        assert ask(registry, "127.0.0.1:1/app:1") == ask(registry, "127.0.0.1:1/app:2") == reason("bad_answer")
+
+
 def test_what_is_observed() -> None:
     observed: list[tuple[str, str, str]] = []
-    with Misbehaving(lambda asked: [head()] if asked.startswith("HEAD") else [http(200, BODY)]) as server:
-        registry = HttpRegistry(observe=lambda *what: observed.append(what))
+    with (
+        Misbehaving(lambda asked: [head()] if asked.startswith("HEAD") else [http(200, BODY)]) as server,
+        client(observe=lambda *what: observed.append(what)) as registry,
+    ):
         ask(registry, f"{server.host}/app:1")
         ask(registry, f"127.0.0.1:{(port := free_port())}/app:1")
         assert observed == [

@@ -1,0 +1,349 @@
+"""Who we are to registries: challenges, tokens, passwords, and where none of them may go."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from pydantic import SecretStr, ValidationError
+
+from dockwarden.ports import Ask, Reply
+from dockwarden.registry.auth import Challenge, challenges
+from dockwarden.settings import RegistrySettings
+from tests.unit.misbehaving import Misbehaving, http, json_answer
+from tests.unit.registries import (
+    DIGEST,
+    OK,
+    SOON,
+    Clock,
+    Everything,
+    TokenRegistry,
+    ask,
+    asking,
+    basic,
+    client,
+    head,
+    reason,
+    tokens,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from dockwarden.registry import HttpRegistry
+    from tests.unit.misbehaving import Asked
+
+GOOD = Reply(digest=DIGEST)
+ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
+
+
+@contextlib.contextmanager
+def as_alice(clock: Clock | None = None) -> Iterator[tuple[HttpRegistry, Misbehaving, TokenRegistry]]:
+    """A client that may see private repositories."""
+    token_registry = TokenRegistry()
+    with Misbehaving(token_registry) as server:
+        token_registry.host = server.host
+        with client(clock=clock, hosts={server.host: ALICE}) as registry:
+            yield registry, server, token_registry
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('Bearer realm="https://A/T?x=1",service="s",scope="a,b"', [("bearer", "https://A/T?x=1", "s", "a,b")]),
+        ("bearer Realm=https://a/t", [("bearer", "https://a/t", "", "")]),
+        ('BEARER realm = "https://a/t" , scope="x"', [("bearer", "https://a/t", "", "x")]),
+        ('Basic realm="x", Bearer realm="y"', [("basic", "x", "", ""), ("bearer", "y", "", "")]),
+        (r'Basic realm="a \"quoted\" name"', [("basic", 'a "quoted" name', "", "")]),
+        ('Bearer realm="first",realm="second"', [("bearer", "first", "", "")]),
+        ("Basic", [("basic", "", "", "")]),
+        ("Negotiate", [("negotiate", "", "", "")]),
+        ('realm="of nobody"', []),
+        ("", []),
+        ('Bearer realm="open', [("bearer", '"open', "", "")]),
+    ],
+)
+def test_challenge(header: str, expected: list[tuple[str, ...]]) -> None:
+    assert challenges([header]) == [Challenge(*parts) for parts in expected]
+
+
+def test_anonymous_token() -> None:
+    with tokens() as (registry, server, _):
+        assert ask(registry, f"{server.host}/public/app:1") == GOOD
+        assert server.asked == [
+            "HEAD /v2/public/app/manifests/1",
+            "GET /Token?service=reg%2Cistry&scope=repository%3Apublic%2Fapp%3Apull",
+            "HEAD /v2/public/app/manifests/1",
+        ]
+        assert [asked.header("Authorization") for asked in server.asked] == ["", "", "Bearer t0ken-0"]
+
+
+def test_one_challenge_and_one_token_per_repository() -> None:
+    with tokens() as (registry, server, _):
+        names = [f"{server.host}/public/app{n % 5}:{n}" for n in range(40)]
+        futures = [registry.ask(Ask("digest", name)) for name in names]
+        assert {future.result(SOON) for future in futures} == {GOOD}
+        heads = [asked for asked in server.asked if asked.startswith("HEAD")]
+        assert len(heads) == len(names) + 1
+        assert len(server.asked) - len(heads) == 5
+
+
+def test_two_private_repositories_on_one_host() -> None:
+    with as_alice() as (registry, server, _):
+        for _ in range(2):
+            assert ask(registry, f"{server.host}/private/a:1") == GOOD
+            assert ask(registry, f"{server.host}/private/b:1") == GOOD
+        given = [asked.header("Authorization") for asked in server.asked if "Token" in asked]
+        assert given == [basic("alice:secret")] * 2
+
+
+def test_password_goes_to_the_realm_only() -> None:
+    with as_alice() as (registry, server, _):
+        ask(registry, f"{server.host}/private/a:1")
+        assert not any(basic("alice:secret") in asked.head for asked in server.asked if "Token" not in asked)
+
+
+def test_wrong_password() -> None:
+    with as_alice() as (registry, server, token_registry):
+        token_registry.login = "alice:other"
+        assert ask(registry, f"{server.host}/private/a:1") == reason("unauthorized")
+        assert ask(registry, f"{server.host}/public/a:1") == reason("unauthorized")
+
+
+def test_token_is_renewed_before_it_expires() -> None:
+    clock = Clock()
+    with tokens(clock, max_age_seconds=0) as (registry, server, token_registry):
+        token_registry.expires_in = 100
+        for passed, tokens_so_far in ((0, 1), (89, 1), (2, 2), (89, 2)):
+            clock.now += passed
+            assert ask(registry, f"{server.host}/public/a:1") == GOOD
+            assert len(token_registry.tokens) == tokens_so_far
+        refused = [a for a in server.asked if a.startswith("HEAD") and not a.header("Authorization")]
+        assert len(refused) == 1
+
+
+@pytest.mark.parametrize("given", [None, "soon", True, -5, 0, [], 1e400, 60])
+def test_how_long_a_token_lives(given: object) -> None:
+    clock = Clock()
+    with tokens(clock, max_age_seconds=0) as (registry, server, token_registry):
+        token_registry.expires_in = given
+        ask(registry, f"{server.host}/public/a:1")
+        clock.now += 53
+        ask(registry, f"{server.host}/public/a:1")
+        assert len(token_registry.tokens) == 1
+        clock.now += 3600
+        ask(registry, f"{server.host}/public/a:1")
+        assert len(token_registry.tokens) == 2
+
+
+def test_token_that_expired_early() -> None:
+    with tokens(max_age_seconds=0) as (registry, server, token_registry):
+        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+        token_registry.tokens = {"of others": ""}
+        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+        assert [asked.split()[0] for asked in server.asked[3:]] == ["HEAD", "GET", "HEAD", "HEAD"]
+
+
+def test_token_for_the_wrong_scope() -> None:
+    """A registry whose scopes are not named after its repositories says so in its challenge."""
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if "/token" in asked:
+            return [json_answer({"token": "right" if "group" in asked else "wrong"})]
+        scope = "repository:group/app:pull repository:group/base:pull"
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token?a=b",scope="{scope}"'
+        return [OK] if asked.header("Authorization") == "Bearer right" else [head(challenge, status=401)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/first:1") == GOOD
+        assert ask(registry, f"{server.host}/second:1") == GOOD
+        wanted = "scope=repository%3Agroup%2Fapp%3Apull&scope=repository%3Agroup%2Fbase%3Apull"
+        assert [asked for asked in server.asked if "token" in asked] == [
+            f"GET /token?a=b&{wanted}",
+            "GET /token?a=b&scope=repository%3Asecond%3Apull",
+            f"GET /token?a=b&{wanted}",
+        ]
+
+
+def test_token_that_never_pleases() -> None:
+    with tokens() as (registry, server, token_registry):
+        token_registry.parameters += ',scope="repository:other:pull"'
+        assert ask(registry, f"{server.host}/public/a:1") == reason("unauthorized")
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(("field", "parameters"), [("access_token", ""), ("token", "")])
+def test_odd_names(field: str, parameters: str) -> None:
+    with tokens() as (registry, server, token_registry):
+        token_registry.field, token_registry.parameters = field, parameters
+        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+        assert "service" not in server.asked[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (http(401), "unauthorized"),
+        (http(403), "forbidden"),
+        (http(500), "unavailable"),
+        (http(307, b"", "Location: http://127.0.0.1:1/"), "bad_answer"),
+        (http(200, b"<html>"), "bad_answer"),
+        (http(200, b"[" * 100_000), "bad_answer"),
+        (json_answer([]), "bad_answer"),
+        (json_answer({"token": ""}), "bad_answer"),
+        (json_answer({"token": 5}), "bad_answer"),
+        (json_answer({"token": "a\r\nX-Evil: b"}), "bad_answer"),
+        (json_answer({"token": "x" * 100_000}), "bad_answer"),
+        (http(200, b"x" * (1 << 20) + b"x"), "bad_answer"),
+    ],
+)
+def test_odd_token_server(answer: bytes, word: str) -> None:
+    def both(asked: Asked) -> Iterable[bytes]:
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"'
+        return [answer] if "token" in asked else [head(challenge, status=401)]
+
+    with asking(both) as (registry, server):
+        assert ask(registry, f"{server.host}/a:1") == reason(word)
+
+
+@pytest.mark.parametrize("realm", ["file:///etc/passwd", "no url", "http://[", "", "https://", "http://a b/"])
+def test_realm_that_is_none(realm: str) -> None:
+    with asking(lambda _: [head(f'WWW-Authenticate: Bearer realm="{realm}"', status=401)]) as (registry, server):
+        assert ask(registry, f"{server.host}/a:1") == reason("bad_answer" if realm else "unauthorized")
+
+
+# -- passwords, and identity tokens --------------------------------------------------------------------
+
+
+def test_basic() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        is_known = asked.header("Authorization") == basic("alice:secret")
+        return [OK] if is_known else [head('WWW-Authenticate: Basic realm="x"', status=401)]
+
+    with Misbehaving(answer) as server:
+        with client(hosts={server.host: ALICE}) as registry:
+            assert [ask(registry, f"{server.host}/a:{n}") for n in range(3)] == [GOOD] * 3
+            assert [bool(asked.header("Authorization")) for asked in server.asked] == [False, True, True, True]
+        wrong = RegistrySettings(username="alice", password=SecretStr("wrong"))
+        with client(hosts={server.host: wrong}) as registry:
+            assert ask(registry, f"{server.host}/a:1") == reason("unauthorized")
+
+
+def test_password_file(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    host = RegistrySettings(username="alice", password_file=path)
+    token_registry = TokenRegistry()
+    with Misbehaving(token_registry) as server, client(hosts={server.host: host}) as registry:
+        token_registry.host = server.host
+        assert ask(registry, f"{server.host}/private/a:1") == GOOD
+        path.unlink()
+        assert ask(registry, f"{server.host}/private/b:1") == reason("credentials")
+
+
+def test_identity_token_is_posted(tmp_path: Path) -> None:
+    token_registry = TokenRegistry()
+    token_registry.identity = "idtoken"
+    with Misbehaving(token_registry) as server:
+        token_registry.host = server.host
+        (tmp_path / "config.json").write_text(f'{{"auths": {{"{server.host}": {{"identitytoken": "idtoken"}}}}}}')
+        with client(tmp_path) as registry:
+            assert ask(registry, f"{server.host}/private/a:1") == GOOD
+        asked = server.asked[1]
+        assert asked == "POST /Token"
+        assert asked.header("Content-Type") == "application/x-www-form-urlencoded"
+        for part in (b"grant_type=refresh_token", b"refresh_token=idtoken", b"service=reg%2Cistry", b"client_id="):
+            assert part in asked.body
+        assert "idtoken" not in asked.head
+
+
+def test_redirect_takes_no_password_to_another_host() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if not asked.header("Authorization"):
+            return [head("WWW-Authenticate: Basic", status=401)]
+        return [head(f"Location: http://{target.host}/there", status=307)]
+
+    def back(_asked: Asked) -> Iterable[bytes]:
+        challenge = "WWW-Authenticate: Basic"
+        return (
+            [head(f"Location: http://{server.host}/v2/", status=302)]
+            if len(target.asked) == 1
+            else [head(challenge, status=401)]
+        )
+
+    with Misbehaving(back) as target, Misbehaving(answer) as server:
+        with client(hosts={server.host: ALICE, target.host: ALICE}) as registry:
+            # Not even back at the first host, and a challenge of the other is not answered.
+            assert ask(registry, f"{server.host}/a:1") == reason("unauthorized")
+        assert [asked.header("Authorization") for asked in target.asked] == [""]
+        assert [bool(asked.header("Authorization")) for asked in server.asked] == [False, True, False]
+
+
+def test_challenge_of_another_host_is_not_answered() -> None:
+    with (
+        Misbehaving(lambda _: [head("WWW-Authenticate: Basic", status=401)]) as target,
+        Misbehaving(lambda _: [head(f"Location: http://{target.host}/there", status=307)]) as server,
+        client(hosts={server.host: ALICE, target.host: ALICE}) as registry,
+    ):
+        assert ask(registry, f"{server.host}/a:1") == reason("unauthorized")
+        assert len(target.asked) == len(server.asked) == 1
+        assert "authorization" not in target.heads[0].lower()
+
+
+@pytest.fixture
+def everything() -> Iterator[Everything]:
+    """All that is logged, at any level, through either library."""
+    handler, root = Everything(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    with structlog.testing.capture_logs() as handler.structured:
+        yield handler
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def test_nothing_private_is_ever_said(
+    everything: Everything, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    structlog.get_logger().debug("to see that it would be seen")
+    observed: list[object] = []
+    token_registry = TokenRegistry()
+    with Misbehaving(token_registry) as server, Misbehaving(token_registry) as broken:
+        token_registry.host = server.host
+        (tmp_path / "config.json").write_text(f'{{"auths": {{"{broken.host}": {{"auth": "secret!"}}}}}}')
+        tell: dict[str, Any] = {"observe": lambda *what: observed.append(what)}
+        with client(tmp_path, hosts={server.host: ALICE}, **tell) as registry:
+            replies = [ask(registry, f"{server.host}/{name}:1") for name in ("private/a", "public/b")]
+            replies.append(ask(registry, f"{broken.host}/private/a:1"))
+            token_registry.login = "alice:changed"
+            replies.append(ask(registry, f"{server.host}/private/c:1"))
+            token_registry.login, token_registry.field = "alice:secret", "unknown"
+            replies.append(ask(registry, f"{server.host}/private/d:1"))
+            objects = [registry, *vars(registry).values(), ALICE, registry._tools.credentials.login(server.host)]
+            objects += [e._guard for known in registry._registries.values() for e in known.endpoints]
+    assert [reply.reason for reply in replies] == ["", "", "credentials", "unauthorized", "bad_answer"]
+    assert len(everything.structured) == 2  # the line above, and one about the broken file
+    said = [
+        *everything.lines,
+        *map(repr, everything.structured),
+        *map(repr, replies),
+        *map(repr, objects),
+        *map(repr, observed),
+        *capfd.readouterr(),
+    ]
+    for secret in ("secret", basic("alice:secret").removeprefix("Basic "), "t0ken-"):
+        assert not [line for line in said if secret in line]
+
+
+def test_settings_do_not_show_passwords() -> None:
+    assert "secret" not in repr(ALICE) + str(ALICE) + str(ALICE.model_dump())
+    for wrong in ({"password": "secret"}, {"username": "x", "password": "secret", "password_file": "/x"}):
+        with pytest.raises(ValidationError) as caught:
+            RegistrySettings.model_validate(wrong)
+        assert caught.value.errors(include_input=False, include_url=False)[0]["msg"].startswith("Value error")

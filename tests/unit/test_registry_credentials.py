@@ -1,0 +1,277 @@
+"""Logins from Docker's config.json and its helpers, whole and broken."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from dockwarden.ports import Reply
+from dockwarden.registry.credentials import Credentials, Login, default_config
+from dockwarden.registry.message import FailedError
+from tests.lab.waiting import until
+from tests.unit.misbehaving import Misbehaving
+from tests.unit.registries import DIGEST, Clock, TokenRegistry, ask, client, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = Login("alice", "secret")
+AUTH = base64.b64encode(b"alice:secret").decode()
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a helper of this name, a shell script, where programs are found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def put(name: str, script: str) -> None:
+        path = folder / f"docker-credential-{name}"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    return put
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "config.json"
+    # Another inode, as Docker's command line writes it.
+    (folder / "new").write_text(content if isinstance(content, str) else json.dumps(content))
+    (folder / "new").replace(path)
+    return path
+
+
+def logins(folder: Path, content: Any, clock: Clock | None = None) -> Credentials:
+    return Credentials({}, write(folder, content), clock or Clock())
+
+
+@pytest.mark.parametrize(
+    ("auths", "registry", "expected"),
+    [
+        ({"host:5000": {"auth": AUTH}}, "host:5000", SECRET),
+        ({"host:5000": {"auth": AUTH}}, "host", None),
+        ({"https://host": {"auth": AUTH}}, "host", SECRET),
+        ({"http://host/v1/": {"auth": AUTH}}, "host", SECRET),
+        ({"https://host/v2/": {"auth": "eDp5"}, "host": {"auth": AUTH}}, "host", SECRET),
+        ({"host": {"username": "alice", "password": "secret"}}, "host", SECRET),
+        ({"host": {"auth": base64.b64encode(b"alice:secret\0\0").decode()}}, "host", SECRET),
+        ({"host": {"auth": base64.b64encode(b"alice:a:b").decode()}}, "host", Login("alice", "a:b")),
+        ({"host": {"identitytoken": "t", "auth": AUTH}}, "host", Login(identity="t")),
+        ({"host": {}}, "host", None),
+        ({}, "host", None),
+        ({"https://index.docker.io/v1/": {"auth": AUTH}}, "docker.io", SECRET),
+        ({"docker.io": {"auth": AUTH}}, "docker.io", SECRET),
+        ({"registry-1.docker.io": {"auth": AUTH}}, "docker.io", SECRET),
+        ({"docker.io": {"auth": "eDp5"}, "https://index.docker.io/v1/": {"auth": AUTH}}, "docker.io", SECRET),
+    ],
+)
+def test_file(auths: dict[str, object], registry: str, expected: Login | None, tmp_path: Path) -> None:
+    assert logins(tmp_path, {"auths": auths}).login(registry) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no JSON",
+        "[]",
+        "[" * 100_000,
+        "\xff\xfe",
+        {"auths": ["x"]},
+        {"auths": "x"},
+        {"credHelpers": ["x"]},
+        {"credsStore": {"x": 1}},
+        {"auths": {"host": "x"}},
+        {"auths": {"host": {"auth": "not base64!"}}},
+        {"auths": {"host": {"auth": "bm9jb2xvbg=="}}},
+        {"auths": {"host": {"auth": 5}}},
+        {"auths": {"host": {"username": 5}}},
+        {"credsStore": "../evil"},
+        {"credsStore": "that does not exist"},
+        {"credsStore": "that-does-not-exist"},
+        {"credHelpers": {"host": ["x"]}},
+    ],
+)
+def test_broken_file(content: object, tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        credentials = logins(tmp_path, content)
+        for _ in range(3):
+            with pytest.raises(FailedError, match="credentials"):
+                credentials.login("host")
+    assert [entry["registry"] for entry in logged] == ["host"]
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "null", {}, {"auths": None, "credHelpers": None, "credsStore": None}])
+def test_empty_file(content: object, tmp_path: Path) -> None:
+    assert logins(tmp_path, content).login("host") is None
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert Credentials({}, tmp_path / "none" / "config.json").login("host") is None
+
+
+def test_broken_entry_is_the_matter_of_its_host_only(tmp_path: Path) -> None:
+    credentials = logins(tmp_path, {"auths": {"bad": {"auth": "!"}, "good": {"auth": AUTH}}})
+    with pytest.raises(FailedError):
+        credentials.login("bad")
+    assert credentials.login("good") == SECRET
+
+
+def test_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    credentials = logins(tmp_path, "broken")
+    with pytest.raises(FailedError):
+        credentials.login("host")
+    write(tmp_path, {"auths": {"host": {"auth": AUTH}}})
+    assert credentials.login("host") == SECRET
+    (tmp_path / "config.json").unlink()
+    assert credentials.login("host") is None
+
+
+def test_folder_instead_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(FailedError):
+        Credentials({}, tmp_path / "config.json").login("host")
+
+
+def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    assert str(default_config()) == "/home/x/.docker/config.json"
+    monkeypatch.setenv("DOCKER_CONFIG", "/etc/docker-login")
+    assert str(default_config()) == "/etc/docker-login/config.json"
+
+
+# -- helpers -------------------------------------------------------------------------------------------
+
+
+def test_helper(tmp_path: Path, program: Callable[[str, str], None]) -> None:
+    program(
+        "good",
+        f"""test "$1" = get && read server; echo "$server" >>{tmp_path}/asked
+        echo '{{"ServerURL": "x", "Username": "alice", "Secret": "secret"}}' """,
+    )
+    program("identity", """echo '{"Username": "<token>", "Secret": "idtoken"}'""")
+    program("empty", "echo credentials not found in native keychain; exit 1")
+    credentials = logins(
+        tmp_path,
+        {
+            "credsStore": "good",
+            "credHelpers": {"other": "identity", "third": "empty", "fourth": "empty"},
+            "auths": {"host": {}, "fourth": {"auth": AUTH}},
+        },
+    )
+    assert credentials.login("host") == credentials.login("docker.io") == SECRET
+    assert credentials.login("other") == Login(identity="idtoken")
+    assert credentials.login("third") is None
+    assert credentials.login("fourth") == SECRET
+    assert (tmp_path / "asked").read_text().split() == ["host", "https://index.docker.io/v1/"]
+
+
+def test_helper_is_asked_once_until_it_is_refused_or_time_passes(
+    tmp_path: Path, program: Callable[[str, str], None]
+) -> None:
+    clock = Clock()
+    answer = tmp_path / "answer"
+    program("count", f"echo x >>{tmp_path}/calls; cat {answer}")
+    answer.write_text('{"Username": "alice", "Secret": "secret"}')
+    credentials = logins(tmp_path, {"credsStore": "count"}, clock)
+
+    def calls() -> int:
+        return len((tmp_path / "calls").read_text().split())
+
+    assert credentials.login("host") == credentials.login("host") == SECRET
+    assert calls() == 1
+    assert credentials.renewed("host", SECRET) is None
+    assert calls() == 2
+    answer.write_text('{"Username": "alice", "Secret": "new"}')
+    assert credentials.renewed("host", SECRET) == Login("alice", "new")
+    assert credentials.renewed("host", SECRET) == Login("alice", "new")  # another was refused the same meanwhile
+    assert calls() == 3
+    clock.now += 601
+    credentials.login("host")
+    assert calls() == 4
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo rubbish",
+        "echo '[]'",
+        """echo '{"Username": 5, "Secret": "x"}'""",
+        """echo '{"Username": "x"}'""",
+        """echo '{"Username": "x", "Secret": ["hunter2"]}'; echo hunter2 >&2""",
+        "echo hunter2; exit 1",
+        "exit 3",
+        "kill -9 $$",
+        "yes",
+        "exec sleep 60",
+        "sleep 60",
+        "sleep 3 & echo '{}'; exit 1",
+        "exec >&-; sleep 60",
+    ],
+)
+def test_bad_helper(
+    script: str, tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockwarden.registry.helper._SECONDS", 0.3)
+    clock = Clock()
+    program("bad", f"echo $$ >>{tmp_path}/calls; {script}")
+    with structlog.testing.capture_logs() as logged:
+        credentials = logins(tmp_path, {"credHelpers": {"host": "bad"}, "auths": {"other": {"auth": AUTH}}}, clock)
+        for _ in range(3):
+            with pytest.raises(FailedError, match="credentials"):
+                credentials.login("host")
+        assert credentials.login("other") == SECRET
+        calls = (tmp_path / "calls").read_text().split()
+        assert len(calls) == 1
+        until(lambda: not os.path.exists(f"/proc/{calls[0]}"), "the end of the helper")  # noqa: PTH110
+        clock.now += 61
+        program("bad", """echo '{"Username": "alice", "Secret": "secret"}'""")
+        assert credentials.login("host") == SECRET
+    assert [entry["registry"] for entry in logged] == ["host"]
+    assert "docker-credential-bad" in logged[0]["why"]
+    assert "hunter2" not in repr(logged)
+
+
+def test_one_bad_helper_among_registries(
+    tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockwarden.registry.helper._SECONDS", 0.3)
+    program("bad", "sleep 60")
+    first, second, third = TokenRegistry(), TokenRegistry(), TokenRegistry()
+    with Misbehaving(first) as bad, Misbehaving(second) as good, Misbehaving(third) as anonymous:
+        first.host, second.host, third.host = bad.host, good.host, anonymous.host
+        write(tmp_path, {"credHelpers": {bad.host: "bad"}, "auths": {good.host: {"auth": AUTH}}})
+        with client(tmp_path) as registry:
+            assert ask(registry, f"{bad.host}/private/app:1") == reason("credentials")
+            assert ask(registry, f"{good.host}/private/app:1") == Reply(digest=DIGEST)
+            assert ask(registry, f"{anonymous.host}/public/app:1") == Reply(digest=DIGEST)
+
+
+def test_helper_whose_answer_became_too_old(tmp_path: Path, program: Callable[[str, str], None]) -> None:
+    answer = tmp_path / "answer"
+    program("cat", f"cat {answer}")
+    answer.write_text('{"Username": "alice", "Secret": "secret"}')
+    token_registry = TokenRegistry()
+    with Misbehaving(token_registry) as server:
+        token_registry.host = server.host
+        write(tmp_path, {"credHelpers": {server.host: "cat"}})
+        with client(tmp_path) as registry:
+            assert ask(registry, f"{server.host}/private/a:1") == Reply(digest=DIGEST)
+            token_registry.login = "alice:new"
+            answer.write_text('{"Username": "alice", "Secret": "new"}')
+            assert ask(registry, f"{server.host}/private/b:1") == Reply(digest=DIGEST)
+
+
+def test_registry_that_asks_nobody_needs_no_login(tmp_path: Path) -> None:
+    from tests.unit.registries import OK  # noqa: PLC0415
+
+    write(tmp_path, "broken")
+    with Misbehaving(lambda _: [OK]) as server, client(tmp_path) as registry:
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)

@@ -1,0 +1,206 @@
+"""What a digest stands for, and which tags there are, as registries tell it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.ports import Entry, Reply
+from dockwarden.registry import manifest
+from tests.unit.misbehaving import Misbehaving, http, json_answer
+from tests.unit.registries import DIGEST, OTHER, Clock, ask, asking, head, image, index, reason, sha
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.unit.misbehaving import Asked
+
+MANY = index("linux/amd64", "linux/arm64/v8", "windows/amd64")
+ENTRIES = (
+    Entry(f"sha256:{0:064x}", "linux", "amd64", ""),
+    Entry(f"sha256:{1:064x}", "linux", "arm64", "v8"),
+    Entry(f"sha256:{2:064x}", "windows", "amd64", ""),
+)
+
+
+def with_entry(entry: object) -> bytes:
+    return json.dumps({"manifests": [entry]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (image(), Reply(config=OTHER)),
+        (image(mediaType="application/vnd.oci.image.manifest.v1+json"), Reply(config=OTHER)),
+        (MANY, Reply(entries=ENTRIES)),
+        (index("linux/amd64", mediaType="application/vnd.oci.image.index.v1+json"), Reply(entries=ENTRIES[:1])),
+        (index("linux/amd64", "unknown/unknown", "linux/unknown"), Reply(entries=ENTRIES[:1])),
+        (index(), Reply()),
+        (with_entry("x"), Reply()),
+        (with_entry({"digest": DIGEST}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": None}), Reply()),
+        (with_entry({"digest": "x", "platform": {"os": "a", "architecture": "b"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": {"os": "a" * 100, "architecture": "b"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": {"os": 5, "architecture": "b"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b", "variant": 5}}), Reply()),
+        (
+            with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b", "variant": None}}),
+            Reply(entries=(Entry(DIGEST, "a", "b", ""),)),
+        ),
+    ],
+)
+def test_manifest(body: bytes, expected: Reply) -> None:
+    with asking(lambda _: [http(200, body)]) as (registry, server):
+        assert ask(registry, f"{server.host}/team/app@{sha(body)}", "manifest") == expected
+        assert server.asked == [f"GET /v2/team/app/manifests/{sha(body)}"]
+        assert "oci.image.index.v1" in server.asked[0].header("Accept")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe\x00",
+        b'{"schemaVersion": 1, "fsLayers": [], "history": []}',
+        b'{"config": {}}',
+        b'{"config": "x"}',
+        b'{"config": {"digest": "sha256:12"}}',
+        b'{"manifests": {}}',
+        b"1" * 5000,
+        index(*["linux/amd64"] * 1001),
+    ],
+)
+def test_no_manifest(body: bytes) -> None:
+    with asking(lambda _: [http(200, body)]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(body)}", "manifest") == reason("bad_answer")
+
+
+def test_body_must_be_what_was_asked_for() -> None:
+    with asking(lambda _: [http(200, MANY, f"Docker-Content-Digest: {DIGEST}")]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("bad_answer")
+
+
+def test_packed_body() -> None:
+    with asking(lambda _: [http(200, MANY, "Content-Encoding: gzip")]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == reason("bad_answer")
+        assert server.asked[0].header("Accept-Encoding") == "identity"
+
+
+def test_other_hashes() -> None:
+    digest = f"sha512:{hashlib.sha512(MANY).hexdigest()}"
+    with asking(lambda _: [http(200, MANY)]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{digest}", "manifest").entries == ENTRIES
+
+
+def test_manifest_never_changes() -> None:
+    clock = Clock()
+    with asking(lambda _: [http(200, MANY)], clock, max_age_seconds=0) as (registry, server):
+        for _ in range(3):
+            assert ask(registry, f"{server.host}/app:1@{sha(MANY)}", "manifest").entries == ENTRIES
+            clock.now += 1_000_000
+        assert len(server.asked) == 1
+
+
+def test_manifest_that_is_missing_is_asked_for_again() -> None:
+    clock = Clock()
+    with asking(lambda _: [http(404)], clock) as (registry, server):
+        for _ in range(2):
+            assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("not_found")
+            clock.now += 31
+        assert len(server.asked) == 2
+
+
+# -- tags ----------------------------------------------------------------------------------------------
+
+
+def page(*tags: object, link: str = "") -> bytes:
+    return http(200, json.dumps({"name": "app", "tags": tags}).encode(), *([f"Link: {link}"] if link else []))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (page("2", "1", "latest"), ("2", "1", "latest")),
+        (page("1", "1", 5, None, "", ".x", "a" * 129, "a b", "ok_1"), ("1", "ok_1")),
+        (json_answer({"tags": None}), ()),
+        (json_answer({}), ()),
+        (page(), ()),
+    ],
+)
+def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
+    with asking(lambda _: [answer]) as (registry, server):
+        assert ask(registry, f"{server.host}/team/app", "tags") == Reply(tags=expected)
+        assert ask(registry, f"{server.host}/team/app:1", "tags") == Reply(tags=expected)
+        assert server.asked == ["GET /v2/team/app/tags/list"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (http(404), "not_found"),
+        (http(200, b"x"), "bad_answer"),
+        (json_answer([]), "bad_answer"),
+        (json_answer({"tags": "x"}), "bad_answer"),
+        (page("1", link="<http://[>; rel=next"), "bad_answer"),
+        (page("1", link="<?last=1>; rel=next"), "bad_answer"),
+        (page(*(f"t{n}" for n in range(20_001))), "bad_answer"),
+        (http(200, b" " * ((4 << 20) + 1)), "bad_answer"),
+    ],
+)
+def test_no_tags(answer: bytes, word: str) -> None:
+    with asking(lambda _: [answer]) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == reason(word)
+        assert len(server.asked) <= 200
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '</v2/app/tags/list?last=1&n=1>; rel="next"',
+        "</v2/app/tags/list?last=1&n=1>;rel=next",
+        '<?last=1&n=1>; title="x"; rel="next"',
+        '<https://evil.invalid/v2/app/tags/list?last=1&n=1>; rel="next"',
+        '<//evil.invalid/v2/app/tags/list?last=1&n=1>; rel="next"',
+        '</x>; rel="prev", </v2/app/tags/list?last=1&n=1>; rel="next"',
+    ],
+)
+def test_next_page_is_at_the_same_host(link: str) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [page("2") if "last=1" in asked else page("1", link=link)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=("1", "2"))
+        assert server.asked[1] == "GET /v2/app/tags/list?last=1&n=1"
+
+
+@pytest.mark.parametrize("link", ["</x>", '</x>; rel="prev"', "/x; rel=next", '</x>; rel="nextish"', "<<>;rel=next"])
+def test_last_page(link: str) -> None:
+    assert manifest.next_page([link]) == ""
+
+
+def test_page_that_fails_spoils_the_list() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [head(status=500) if "last=1" in asked else page("1", link="<?last=1>; rel=next")]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == reason("unavailable")
+
+
+def test_question_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.client.QUESTION_SECONDS", 0.3)
+
+    def answer(_asked: Asked) -> Iterable[bytes]:
+        from tests.unit.misbehaving import PAUSE  # noqa: PLC0415
+
+        return [PAUSE] * 5 + [page("1", link="<?last=1>; rel=next")]
+
+    with Misbehaving(answer) as server, asking(answer) as (registry, _):
+        assert ask(registry, f"{server.host}/app", "tags") == reason("timeout")

@@ -1,0 +1,215 @@
+"""Registries that want to be asked less, do not answer, or say how much is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.ports import Ask, Reply
+from dockwarden.registry.pacing import Width
+from tests.lab.loopback import free_port
+from tests.unit.misbehaving import RESET, Misbehaving
+from tests.unit.registries import DIGEST, OK, SOON, Clock, ask, asking, client, head, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.unit.misbehaving import Asked
+
+GOOD = Reply(digest=DIGEST)
+DATE = "Date: Mon, 23 Nov 2026 10:00:00 GMT"
+
+
+def limit(*headers: str) -> bytes:
+    return head(*headers, status=429)
+
+
+class Refusing:
+    """Refuses so many times, then answers."""
+
+    def __init__(self, refusal: bytes, times: int) -> None:
+        self.refusal, self.times = refusal, times
+
+    def __call__(self, _asked: Asked) -> Iterable[bytes]:
+        self.times -= 1
+        return [self.refusal if self.times >= 0 else OK]
+
+
+@pytest.mark.parametrize(
+    ("headers", "pauses"),
+    [
+        (["Retry-After: 0"], [0.05]),
+        (["Retry-After: 0.0004"], [0.05]),
+        (["Retry-After: 0.4"], [0.4]),
+        (["Retry-After: 3"], [3]),
+        (["Retry-After: 30"], [30]),
+        (["Retry-After: Mon, 23 Nov 2026 10:00:07 GMT", DATE], [7]),
+        (["Retry-After: Mon, 23 Nov 2026 09:00:00 GMT", DATE], [0.05]),
+        (["Retry-After: Mon, 23 Nov 2026 10:00:07 GMT"], [1]),
+        (["Retry-After: Mon, 23 Nov 2026 10:00:07", DATE], [1]),
+        (["Retry-After: a while"], [1]),
+        (["Retry-After: -3"], [1]),
+        (["Retry-After: nan"], [1]),
+        (["Retry-After: 3", "Retry-After: 4"], [1]),
+        (["Retry-After: "], [1]),
+        ([], [1]),
+    ],
+)
+def test_refusal_is_waited_for(headers: list[str], pauses: list[float]) -> None:
+    clock = Clock()
+    with asking(Refusing(limit(*headers), 1), clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        assert clock.pauses == pauses
+        assert len(server.asked) == 2
+
+
+def test_short_refusals_are_retried_a_few_times() -> None:
+    clock = Clock()
+    with asking(Refusing(limit("Retry-After: 0.0004"), 3), clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        assert clock.pauses == [0.05, 0.1, 0.2]
+    with asking(Refusing(limit("Retry-After: 0.0004"), 100), clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+        assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("headers", [["Retry-After: 31"], ["Retry-After: 9999999999"], ["Retry-After: 5"], []])
+def test_refused_for_long(headers: list[str]) -> None:
+    clock = Clock()
+    with asking(Refusing(limit(*headers), 2 if headers != ["Retry-After: 31"] else 1), clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+        asked = len(server.asked)
+        assert asked <= 2
+        # Nobody else asks meanwhile, and nothing is held up.
+        assert ask(registry, f"{server.host}/app:2") == reason("rate_limited")
+        assert len(server.asked) == asked
+        clock.now += 3601
+        server._answer = lambda _: [OK]
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+
+
+def test_refusal_for_days_is_tried_again_within_the_hour() -> None:
+    clock = Clock()
+    with asking(Refusing(limit("Retry-After: 999999"), 1), clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+        clock.now += 3599
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+        clock.now += 31
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+
+
+def test_refusal_of_one_host_is_not_of_another() -> None:
+    clock = Clock()
+    with (
+        asking(Refusing(limit("Retry-After: 100"), 1), clock) as (registry, server),
+        Misbehaving(lambda _: [OK]) as good,
+    ):
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+        assert ask(registry, f"{good.host}/app:1") == GOOD
+
+
+def test_pause_that_no_question_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.client.QUESTION_SECONDS", 2.0)
+    with asking(Refusing(limit("Retry-After: 5"), 1), Clock()) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
+
+
+def test_refusals_narrow_and_answers_widen() -> None:
+    widths: list[int] = []
+    width = Width(16, widths.append)
+    width.contacted()
+    for _ in range(5):
+        width.refused()
+    assert widths == [16, 8, 4, 2, 1, 1]
+    for _ in range(100):
+        width.contacted()
+    assert widths[6:] == [2, 3]
+    width.lost()
+    width.contacted()
+    assert widths[8:] == [1, 16]
+    for _ in range(1000):
+        width.contacted()
+    assert len(widths) == 10
+
+
+# -- hosts that do not answer --------------------------------------------------------------------------
+
+
+def test_host_that_is_gone_is_asked_five_times_then_once_a_minute() -> None:
+    clock = Clock()
+    observed: list[tuple[str, str, str]] = []
+    host = f"127.0.0.1:{free_port()}"
+    with client(clock=clock, observe=lambda *what: observed.append(what)) as registry:
+        for n in range(20):
+            assert ask(registry, f"{host}/app:{n}") == reason("unreachable")
+        assert len(observed) == 5
+        clock.now += 61
+        for n in range(20):
+            assert ask(registry, f"{host}/app:{n}") == reason("unreachable")
+        assert len(observed) == 6
+
+
+def test_host_that_comes_back() -> None:
+    clock = Clock()
+    with asking(lambda _: [RESET], clock) as (registry, server):
+        for n in range(9):
+            assert ask(registry, f"{server.host}/app:{n}") == reason("unreachable")
+        asked = len(server.asked)
+        server._answer = lambda _: [OK]
+        assert ask(registry, f"{server.host}/app:new") == reason("unreachable")
+        assert len(server.asked) == asked == 5
+        clock.now += 61
+        futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for n in range(20)]
+        assert {future.result(SOON) for future in futures} == {GOOD}
+
+
+def test_timeouts_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.endpoint.ANSWER_SECONDS", 0.05)
+    from tests.unit.misbehaving import HANG  # noqa: PLC0415
+
+    with asking(lambda _: [HANG], Clock()) as (registry, server):
+        for n in range(9):
+            assert ask(registry, f"{server.host}/app:{n}") == reason("timeout")
+        assert server.connections == 5
+
+
+def test_answers_between_failures_reset_the_count() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [OK if int(asked.rpartition("/")[2]) % 5 == 4 else RESET]
+
+    with asking(answer, Clock()) as (registry, server):
+        found = [ask(registry, f"{server.host}/app:{n}") for n in range(15)]
+        assert found == ([reason("unreachable")] * 4 + [GOOD]) * 3
+
+
+def test_bad_answers_do_not_make_a_host_dead() -> None:
+    with asking(lambda _: [head(status=503)], Clock()) as (registry, server):
+        for n in range(9):
+            assert ask(registry, f"{server.host}/app:{n}") == reason("unavailable")
+        assert len(server.asked) == 9
+
+
+# -- quota ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("ratelimit-remaining: 76;w=21600", [76]),
+        ("RateLimit-Remaining: 0", [0]),
+        ("ratelimit-remaining:  12 ; w=1", [12]),
+        ("ratelimit-remaining: many", []),
+        ("ratelimit-remaining: -1", []),
+        ("ratelimit-remaining: " + "9" * 50, []),
+        ("ratelimit-limit: 100;w=21600", []),
+    ],
+)
+def test_quota(header: str, expected: list[int]) -> None:
+    seen: list[tuple[str, int]] = []
+    with (
+        Misbehaving(lambda _: [head(f"Docker-Content-Digest: {DIGEST}", header)]) as server,
+        client(observe_quota=lambda *what: seen.append(what)) as registry,
+    ):
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        assert seen == [(server.host, left) for left in expected]

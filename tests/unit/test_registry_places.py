@@ -1,0 +1,207 @@
+"""Where registries are: plain or TLS, whose certificates, mirrors, and registries the engine calls insecure."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.ports import Reply
+from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry.endpoint import _redirected
+from dockwarden.registry.message import Answer, FailedError, parse_url
+from dockwarden.registry.places import Places
+from dockwarden.settings import RegistrySettings
+from tests.lab.loopback import free_port, make_certificate
+from tests.unit.misbehaving import Misbehaving, json_answer
+from tests.unit.registries import DIGEST, OK, ask, asking, client, head, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.unit.misbehaving import Asked
+
+GOOD = Reply(digest=DIGEST)
+NONE = Path("/nonexistent")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "server.crt", certificate / "server.key")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("registry", "urls"),
+    [
+        ("docker.io", ["https://registry-1.docker.io/"]),
+        ("registry-1.docker.io", ["https://registry-1.docker.io/"]),
+        ("ghcr.io", ["https://ghcr.io/"]),
+        ("localhost", ["http://localhost/"]),
+        ("localhost:5000", ["http://localhost:5000/"]),
+        ("127.9.9.9:5000", ["http://127.9.9.9:5000/"]),
+        ("[::1]:5000", ["http://[::1]:5000/"]),
+        ("10.0.0.1:5000", ["https://10.0.0.1:5000/"]),
+        ("127.0.0.1.evil.io", ["https://127.0.0.1.evil.io/"]),
+        ("plain.io", ["http://plain.io/"]),
+        ("127.0.0.1:1", ["https://127.0.0.1:1/"]),
+        ("192.168.1.7:5000", ["https://192.168.1.7:5000/", "http://192.168.1.7:5000/"]),
+        ("lab.local:5000", ["https://lab.local:5000/", "http://lab.local:5000/"]),
+        ("lab.local:5001", ["https://lab.local:5001/"]),
+        ("[fd00::1]", ["https://[fd00::1]/", "http://[fd00::1]/"]),
+        ("secure.local", ["https://secure.local/"]),
+    ],
+)
+def test_address(registry: str, urls: list[str]) -> None:
+    hosts = {
+        "plain.io": RegistrySettings(http=True),
+        "127.0.0.1:1": RegistrySettings(http=False),
+        "secure.local": RegistrySettings(http=False),
+    }
+    insecure = ["127.0.0.0/8", "::1/128", "192.168.0.0/16", "fd00::/8", "lab.local:5000", "secure.local", "no/thing"]
+    (site,) = Places(hosts, {}, insecure, NONE).sites(registry)
+    assert [str(place.url) for place in site.places] == urls
+    assert site.places[0].is_verified == (len(urls) == 1)
+
+
+def test_mirrors_come_first_and_for_docker_hub_only() -> None:
+    mirrors = {"docker.io": ["https://a.io:5000/", "http://b.io", "c.io", "not a url"], "ghcr.io": ["https://a.io"]}
+    places = Places({"a.io:5000": RegistrySettings(username="x")}, mirrors, (), NONE)
+    assert [(site.host, str(site.places[0].url)) for site in places.sites("docker.io")] == [
+        ("a.io:5000", "https://a.io:5000/"),
+        ("b.io", "http://b.io/"),
+        ("c.io", "https://c.io/"),
+        ("docker.io", "https://registry-1.docker.io/"),
+    ]
+    assert [site.host for site in places.sites("ghcr.io")] == ["ghcr.io"]
+
+
+def test_mirror_that_fails_is_passed_over() -> None:
+    hub = RegistrySettings(ca_file=NONE)  # so that nobody there is asked
+    with (
+        Misbehaving(lambda _: [OK]) as good,
+        Misbehaving(lambda _: [head(status=404)]) as bad,
+        client(mirrors={"docker.io": [f"http://{bad.host}", good.host]}, hosts={"docker.io": hub}) as registry,
+    ):
+        assert ask(registry, "busybox") == GOOD
+        assert bad.asked == good.asked == ["HEAD /v2/library/busybox/manifests/latest"]
+        good._answer = lambda _: [head(status=500)]
+        assert ask(registry, "alpine") == reason("tls")
+
+
+def test_no_redirect_from_tls_to_plain_text() -> None:
+    def redirected(start: str, location: str) -> str:
+        answer = Answer(302, __import__("http.client").client.HTTPMessage())
+        answer.headers["Location"] = location
+        return str(_redirected(parse_url(start), answer))
+
+    with pytest.raises(FailedError, match="bad_answer"):
+        redirected("https://h/v2/", "http://h/v2/")
+    assert redirected("http://h/v2/", "https://h/x") == "https://h/x"
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_unusable_ca_file(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_text(content)
+    with client(hosts={"127.0.0.1:1": RegistrySettings(http=False, ca_file=path)}) as registry:
+        assert ask(registry, "127.0.0.1:1/app:1") == reason("tls")
+
+
+def test_tls(tls: ssl.SSLContext, certificate: Path, tmp_path: Path) -> None:
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        secure = RegistrySettings(http=False, ca_file=certificate / "ca.crt")
+        with client(hosts={server.host: secure}) as registry:
+            assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
+            assert server.connections == 1
+        with client(hosts={server.host: RegistrySettings(http=False)}) as registry:
+            assert ask(registry, f"{server.host}/app:1") == reason("tls")
+        (tmp_path / server.host).mkdir()
+        (tmp_path / server.host / "ca.crt").write_bytes((certificate / "ca.crt").read_bytes())
+        options = Options(
+            hosts={server.host: RegistrySettings(http=False)}, certificates=tmp_path, docker_config=tmp_path / "none"
+        )
+        registry = HttpRegistry(options)
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        registry.close()
+
+
+def test_certificate_for_another_host(tls: ssl.SSLContext, certificate: Path) -> None:
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        name = f"127.0.0.2:{server.host.partition(':')[2]}"
+        with (
+            Misbehaving(lambda _: []) as _,
+            client(hosts={name: RegistrySettings(http=False, ca_file=certificate / "ca.crt")}) as registry,
+        ):
+            assert ask(registry, f"{name}/app:1").reason in ("tls", "unreachable")
+
+
+def test_insecure_registry_with_tls(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        with client(insecure=["127.0.0.0/8"]) as registry:
+            assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
+        with client() as registry:
+            assert ask(registry, f"{server.host}/app:1") == reason("tls")
+
+
+def test_insecure_registry_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
+    observed: list[str] = []
+    with (
+        Misbehaving(lambda _: [OK]) as server,
+        client(insecure=[server.host], observe=lambda _host, _method, code: observed.append(code)) as registry,
+    ):
+        assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
+        assert observed == ["tls", "200", "200", "200"]  # what spoke once is kept to
+
+
+def test_insecure_registry_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
+    host = f"127.0.0.1:{free_port()}"
+    with client(insecure=[host]) as registry:
+        for n in range(8):
+            assert ask(registry, f"{host}/app:{n}") == reason("unreachable")
+
+
+def test_no_token_from_a_plain_realm(tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry with TLS may not have the password sent without, wherever."""
+    monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
+    with Misbehaving(lambda _: [json_answer({"token": "x"})]) as realm:
+        challenge = f'WWW-Authenticate: Bearer realm="http://{realm.host}/token"'
+        with Misbehaving(lambda _: [head(challenge, status=401)], tls=tls) as server:
+            host = RegistrySettings(ca_file=certificate / "ca.crt")
+            with client(hosts={server.host: host}) as registry:
+                assert ask(registry, f"{server.host}/app:1") == reason("bad_answer")
+        assert realm.asked == []
+
+
+def test_token_from_a_realm_with_tls(tls: ssl.SSLContext, certificate: Path) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if asked.header("Authorization") == "Bearer x":
+            return [OK]
+        return [head(f'WWW-Authenticate: Bearer realm="https://{realm.host}/token"', status=401)]
+
+    with (
+        Misbehaving(lambda _: [json_answer({"token": "x"})], tls=tls) as realm,
+        Misbehaving(answer, tls=tls) as server,
+        client(hosts={server.host: RegistrySettings(http=False, ca_file=certificate / "ca.crt")}) as registry,
+    ):
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        assert realm.asked == ["GET /token?scope=repository%3Aapp%3Apull"]
+
+
+def test_plain_http_where_tls_is_expected() -> None:
+    with asking(lambda _: [OK]) as (_, server), client(hosts={server.host: RegistrySettings(http=False)}) as registry:
+        assert ask(registry, f"{server.host}/app:1") == reason("tls")
