@@ -119,7 +119,9 @@ class Guard:
 
     def _slot(self, path: str) -> _Slot:
         with self._lock:
-            slot = self._slots.setdefault(path, _Slot())
+            slot = self._slots.get(path)
+            if slot is None:
+                slot = self._slots[path] = _Slot()
             self._slots.move_to_end(path)
             if len(self._slots) > _MOST_TOKENS:
                 self._slots.popitem(last=False)

@@ -72,6 +72,8 @@ class Endpoint:
         self._tools = tools
         self._width = width
         self._pace = Pace(tools.clock, width)
+        # A quota of pulls that is used up says nothing of requests that are not counted.
+        self._pace_of_pulls = Pace(tools.clock, width)
         self._guard = Guard(site.host, tools.credentials, tools.clock)
         self._place = 0
         self._has_spoken = False
@@ -119,15 +121,16 @@ class Endpoint:
 
     def _send(self, request: Request, label: str, ends_at: float) -> Answer:
         """One answer that is no call for patience."""
+        pace = self._pace_of_pulls if label == "GET" else self._pace
         attempt = 0
         while True:
-            seconds = self._pace.wait_seconds()
+            seconds = pace.wait_seconds()
             if seconds:
                 self._wait(seconds, ends_at)
-            answer = self._exchange(request, label, ends_at)
+            answer = self._exchange(request, label, pace, ends_at)
             if answer.status != _TOO_MANY:
                 return answer
-            seconds = self._pace.refused(retry_after(answer), attempt)
+            seconds = pace.refused(retry_after(answer), attempt)
             if seconds:
                 self._wait(seconds, ends_at)
             attempt += 1
@@ -137,7 +140,7 @@ class Endpoint:
             raise FailedError("rate_limited")
         self._tools.wait(seconds)
 
-    def _exchange(self, request: Request, label: str, ends_at: float) -> Answer:
+    def _exchange(self, request: Request, label: str, pace: Pace, ends_at: float) -> Answer:
         while True:
             number = self._place
             try:
@@ -146,11 +149,11 @@ class Endpoint:
                 if self._try_next_place(number, error.reason):
                     request = request._replace(url=self._url(request.url.target))
                     continue
-                if self._pace.failed(error.reason):
+                if pace.failed(error.reason):
                     self._has_spoken = False
                 raise
             self._has_spoken = True
-            self._pace.answered()
+            pace.answered()
             left = remaining(answer)
             if left is not None:
                 self._tools.observe_quota(self._registry, left)

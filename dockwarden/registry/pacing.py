@@ -134,7 +134,7 @@ class Pace:
                 return max(after, _SHORTEST_PAUSE_SECONDS * (1 << attempt))
             seconds = 1.0 if after is None else after
             if attempt or seconds > LONGEST_PAUSE_SECONDS:
-                self._close(max(seconds, LONGEST_PAUSE_SECONDS) if after else _REFUSED_SECONDS, "rate_limited")
+                self._close(_REFUSED_SECONDS if after is None else max(after, LONGEST_PAUSE_SECONDS), "rate_limited")
                 raise FailedError("rate_limited")
             self._paused_until = max(self._paused_until, self._clock() + seconds)
             return 0.0

@@ -40,12 +40,14 @@ def _digest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
     named = head.all("Docker-Content-Digest")
     if named and head.is_good:
         digest = ",".join(named)
-        if not manifest.DIGEST.fullmatch(digest) or (not reference.tag and digest != reference.digest):
-            raise FailedError("bad_answer")
-        return Reply(digest=digest)
-    body = _fetched(endpoint, query._replace(method="GET"))
-    _parsed(body)  # the page of some portal has a hash, too
-    return Reply(digest=manifest.digest_of(body))
+    else:
+        body = _fetched(endpoint, query._replace(method="GET"))
+        _parsed(body)  # the page of some portal has a hash, too
+        digest = manifest.digest_of(body, reference.digest.partition(":")[0] or "sha256")
+    is_right = manifest.DIGEST.fullmatch(digest) if reference.tag else digest == reference.digest
+    if not is_right:
+        raise FailedError("bad_answer")
+    return Reply(digest=digest)
 
 
 def _manifest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:

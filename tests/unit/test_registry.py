@@ -41,6 +41,12 @@ def test_by_digest() -> None:
         assert server.asked[0] == f"HEAD /v2/app/manifests/{DIGEST}"
 
 
+def test_by_digest_where_none_is_named() -> None:
+    with asking(lambda asked: [head()] if asked.startswith("HEAD") else [http(200, BODY)]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(BODY)}") == Reply(digest=sha(BODY))
+        assert ask(registry, f"{server.host}/app@{OTHER}") == reason("bad_answer")
+
+
 def test_pinned_reference_is_about_its_tag() -> None:
     with asking(lambda _: [OK]) as (registry, server):
         assert ask(registry, f"{server.host}/app:1@{OTHER}") == Reply(digest=DIGEST)

@@ -10,7 +10,7 @@ from dockwarden.ports import Ask, Reply
 from dockwarden.registry.pacing import Width
 from tests.lab.loopback import free_port
 from tests.unit.misbehaving import RESET, Misbehaving
-from tests.unit.registries import DIGEST, OK, SOON, Clock, ask, asking, client, head, reason
+from tests.unit.registries import DIGEST, OK, SOON, Clock, ask, asking, client, head, image, reason, sha
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,6 +107,17 @@ def test_refusal_of_one_host_is_not_of_another() -> None:
     ):
         assert ask(registry, f"{server.host}/app:1") == reason("rate_limited")
         assert ask(registry, f"{good.host}/app:1") == GOOD
+
+
+def test_quota_of_pulls_is_not_one_of_questions() -> None:
+    body = image()
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [limit("Retry-After: 20000") if asked.startswith("GET") else OK]
+
+    with asking(answer, Clock()) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(body)}", "manifest") == reason("rate_limited")
+        assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
 def test_pause_that_no_question_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
