@@ -43,7 +43,7 @@ class Site:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", [("Allow", "GET, HEAD")])
         if path == "/metrics":
-            return self._metrics(environ, start)
+            return self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)  # the library refuses HEAD
         if path == "/healthz":
             return _judged(start, self._health.stuck(time.monotonic()))
         if path == "/readyz":
