@@ -243,11 +243,11 @@ def _read(file: Path) -> Source | None:
         content = file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    if not content.strip():
-        return None
     source = read(str(file), content)
     if source.problems:
         raise ConfigError(*source.problems)
+    if source.data is None:
+        return None  # nothing, or nothing but comments
     if not isinstance(source.data, dict):
         raise ConfigError(f"{file}:1:1 file: must be a mapping, such as `mode: audit`")
     return source

@@ -34,12 +34,16 @@ class Site:
         self._views = {f"/api/v1/{name}": view for name, view in views.items()}
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Answer one request; whoever asks with HEAD gets the same without its body."""
+        body = self._respond(environ, start)
+        return () if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", [("Allow", "GET, HEAD")])
         if path == "/metrics":
-            return self._metrics(environ, start)
+            return self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)  # the library refuses HEAD
         if path == "/healthz":
             return _judged(start, self._health.stuck(time.monotonic()))
         if path == "/readyz":
@@ -99,7 +103,9 @@ class Server:
             ident=None,
             clear_untrusted_proxy_headers=True,
         )
-        self.port: int = self._server.effective_port
+        # A name with several addresses, such as localhost or *, gives several sockets.
+        sockets = getattr(self._server, "effective_listen", None) or [("", self._server.effective_port)]
+        self.port = int(sockets[0][1])
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
 
     def start(self) -> None:

@@ -18,6 +18,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     health.add_argument(
         "--listen",
         metavar="HOST:PORT",
+        type=_address,
         default=os.environ.get("DOCKWARDEN_WEB__LISTEN", _DEFAULT_ADDRESS),
         help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
     )
@@ -42,19 +43,26 @@ def _run(options: argparse.Namespace) -> int:
     return app.Daemon(chosen, metrics, reload).run(policies)
 
 
+def _address(text: str) -> tuple[str, int]:
+    """Where to ask a daemon that listens there."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()):
+        raise argparse.ArgumentTypeError("write HOST:PORT, such as 127.0.0.1:9877")
+    return {"0.0.0.0": "127.0.0.1", "[::]": "::1", "": "127.0.0.1"}.get(host, host.strip("[]")), int(port)
+
+
 def _healthcheck(options: argparse.Namespace) -> int:
     # Runs every few seconds in a container, so it imports nothing that is not in the standard library.
     import http.client
 
-    host, _, port = options.listen.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=5)
+    host, port = options.listen
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/readyz" if options.ready else "/healthz")
         answer = connection.getresponse()
         text = answer.read(2000).decode("utf-8", "replace").strip()
-    except OSError as error:
-        print(f"dockwarden: no answer from {options.listen}: {error}", file=sys.stderr)
+    except (OSError, OverflowError, http.client.HTTPException) as error:
+        print(f"dockwarden: no answer from {host}:{port}: {error!s:.200}".rstrip(), file=sys.stderr)
         return 1
     finally:
         connection.close()

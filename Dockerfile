@@ -1,0 +1,42 @@
+# dockwarden as a container: `docker build -t dockwarden .`, then mount the engine's socket and give the container
+# the socket's group; see docs/operations.md.
+#
+# Any Debian-like base with Python 3.11 or newer and glibc will do. With a folder `wheels` (made by
+# `pip wheel -w wheels -r requirements.txt && pip wheel -w wheels --no-deps .`) the build needs no network.
+ARG BASE=docker.io/library/python:3.12-slim-bookworm
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY requirements.txt pyproject.toml LICENSE README.md ./
+COPY wheels* wheels/
+COPY config config
+COPY dockwarden dockwarden
+RUN python3 -m venv /opt/dockwarden \
+ && if [ -n "$(ls wheels 2>/dev/null)" ]; then \
+      /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels dockwarden; \
+    else \
+      /opt/dockwarden/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
+      && /opt/dockwarden/bin/pip install --no-cache-dir --no-deps .; \
+    fi \
+ && /opt/dockwarden/bin/pip uninstall --yes pip setuptools \
+ && python3 -m compileall -q /opt/dockwarden
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title="dockwarden" \
+      org.opencontainers.image.description="Keeps a Docker host clean, honest and safe by policies in YAML" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/dockwarden /opt/dockwarden
+# Before VOLUME: a new named volume takes over the owner.
+RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/dockwarden
+ENV PATH=/opt/dockwarden/bin:$PATH PYTHONUNBUFFERED=1 DOCKWARDEN_WEB__LISTEN=0.0.0.0:9877
+USER 10001:10001
+VOLUME /var/lib/dockwarden
+EXPOSE 9877
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD ["dockwarden", "healthcheck"]
+ENTRYPOINT ["dockwarden"]
+CMD ["run"]

@@ -1,0 +1,378 @@
+"""The real daemon as its operator meets it: a child process, its log, its metrics, its API, its end.
+
+Role: start `dockwarden run` with settings and policies of its own, on a free loopback port, and let a test wait for
+what it says. In: an engine's address, settings, policies. Out: log lines as events, samples of /metrics, JSON of the
+API, exit codes. Out of bounds: looking inside the process, and sleeping: every wait is for a condition and has a
+deadline. Only processes that were started here are ever signalled, by their pid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import urllib3
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.lab.machine import LabError
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.lab.engine import LabEngine
+
+SHIPPED = Path(__file__).parents[2] / "config" / "policies"
+"""The policies that dockwarden ships."""
+
+DEADLINE = 20.0
+Line = dict[str, Any]
+Policy = dict[str, Any]
+
+# A crash of the test run must not leave a daemon behind; setpriv replaces itself by the command.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+def policy(name: str, subject: str, when: str, **keys: object) -> Policy:
+    """A policy with a trigger that a test seldom means, unless it gives one."""
+    return {"name": name, "subject": subject, "trigger": {"schedule": "0 4 1 1 *"}, "when": when, **keys}
+
+
+def write_policies(file: Path, *policies: Policy) -> Path:
+    """A policy file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({"version": 1, "policies": list(policies)}, sort_keys=False))
+    return file
+
+
+class Daemon:
+    """One `dockwarden run`; a context manager that is over when the process is.
+
+    Attributes:
+        lines: every log line so far, parsed.
+        strange: whatever came on stderr that is not one JSON object per line; empty unless something is wrong.
+    """
+
+    def __init__(
+        self,
+        docker_host: str,
+        folder: Path,
+        settings: Mapping[str, object],
+        *,
+        policies: Sequence[Policy | str] = (),
+        arguments: Sequence[str] = (),
+        under: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Policies are written out, or named if dockwarden ships them.
+
+        ``under`` is a command that runs the daemon as its last act, such as one that changes the user.
+        """
+        self.folder = folder
+        self.docker_host = docker_host
+        self.state = folder / "state"
+        self.config = folder / "dockwarden.yaml"
+        self.policy_file = folder / "policies.yaml"
+        self.settings: dict[str, object] = {
+            "state_dir": str(self.state),
+            "web": {"listen": "127.0.0.1:0"},
+            "log": {"format": "json"},
+            "schedule": {"jitter": 0, "timezone": "UTC"},
+            **settings,
+        }
+        self._arguments = tuple(arguments)
+        self._under = tuple(under)
+        self._environment = dict(environment or {})
+        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._news = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self.lines: list[Line] = []
+        self.strange: list[str] = []
+        if policies:
+            own = [each for each in policies if not isinstance(each, str)]
+            write_policies(self.policy_file, *own)
+            shipped = [str(SHIPPED / f"{each}.yaml") for each in policies if isinstance(each, str)]
+            self.settings["policies"] = [str(self.policy_file), *shipped]
+        self.write_settings()
+
+    def write_settings(self, **changes: object) -> None:
+        """Write the settings file, with changes if there are any."""
+        self.settings.update(changes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close()
+        if kind is None and self.strange:
+            raise LabError(f"lines that are not JSON: {self.strange[:20]}")
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process; it says `daemon.started` when it can be asked."""
+        self.process = subprocess.Popen(
+            [*_WITH_US, *self._under, sys.executable, "-m", "dockwarden", "run", "--config", str(self.config),
+             *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(self.docker_host, self._environment),
+            text=True,
+            errors="replace",
+        )  # fmt: skip
+        self._begun = len(self.lines)
+        self._reader = threading.Thread(target=self._read, args=(self.process,), name="daemon-log")
+        self._reader.start()
+
+    def restart(self) -> None:
+        """Start it again after its end, with the same settings and state."""
+        self.close()
+        self.start()
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self.process.kill()
+        self.ended()
+
+    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = DEADLINE) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(how)
+        return self.ended(timeout)
+
+    def ended(self, timeout: float = DEADLINE) -> int:
+        """Wait until the process is over and all its lines are read; its exit code."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"the daemon did not end in {timeout:g} s\n{self.tail()}") from None
+        self._reader.join()
+        return code
+
+    def close(self) -> None:
+        """Make sure that it is over; harmless if repeated."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        if self.process.stderr:
+            self.process.stderr.close()
+        self._http.clear()
+
+    # -- log -------------------------------------------------------------------------------------------------
+
+    def wait(self, event: str, *, after: int = 0, timeout: float = DEADLINE, **fields: object) -> Line:
+        """The first line of this event with these fields, from position ``after`` of the log on."""
+        deadline = time.monotonic() + timeout
+        position = max(after, self._begun)
+        with self._news:
+            while True:
+                for line in self.lines[position:]:
+                    if _matches(line, event, fields):
+                        return line
+                position = len(self.lines)
+                left = deadline - time.monotonic()
+                over = self.process.poll() is not None and not self._reader.is_alive()
+                if left <= 0 or over:
+                    why = f"the daemon ended with {self.process.poll()}" if over else f"waited {timeout:g} s"
+                    raise LabError(f"{why}, no {event} with {fields}\n{self.tail()}")
+                self._news.wait(min(left, 0.2))
+
+    def said(self, event: str, *, after: int = 0, **fields: object) -> list[Line]:
+        """The lines of this event with these fields so far."""
+        return [line for line in self.lines[after:] if _matches(line, event, fields)]
+
+    @property
+    def mark(self) -> int:
+        """The log's length, for ``after``."""
+        return len(self.lines)
+
+    def tail(self, lines: int = 25) -> str:
+        """The end of the log, for the message of a failed test."""
+        return "\n".join([json.dumps(line) for line in self.lines[-lines:]] + self.strange[-10:])
+
+    def ready(self, timeout: float = DEADLINE) -> Self:
+        """Wait until it is ready and has judged everything once."""
+        self.wait("daemon.started", timeout=timeout)
+        self.until(lambda: self.get("/readyz").status == 200, "readiness", timeout)
+        self.until(lambda: self.total("dockwarden_evaluation_duration_seconds_count"), "the first judgement", timeout)
+        return self
+
+    # -- HTTP ------------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.wait("daemon.started")["listen"])
+
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, method: str = "GET") -> Answer:
+        """One request."""
+        answer = self._http.request(method, self.url + path)
+        return Answer(answer.status, answer.data.decode())
+
+    def api(self, view: str) -> Any:
+        """What the API shows."""
+        answer = self.get(f"/api/v1/{view}")
+        assert answer.status == 200, answer
+        return json.loads(answer.text)
+
+    def samples(self) -> list[Sample]:
+        """Everything on /metrics."""
+        families = text_string_to_metric_families(self.get("/metrics").text)
+        return [Sample(s.name, s.labels, s.value) for family in families for s in family.samples]
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of the samples of this name that have these labels; 0 where there is none."""
+        return sum(s.value for s in self.samples() if s.name == name and labels.items() <= s.labels.items())
+
+    def value(self, name: str, **labels: str) -> float:
+        """The one sample of this name that has these labels."""
+        found = [s.value for s in self.samples() if s.name == name and labels.items() <= s.labels.items()]
+        assert len(found) == 1, f"{len(found)} samples of {name} {labels}"
+        return found[0]
+
+    # -- waiting ---------------------------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], object], what: str, timeout: float = DEADLINE) -> None:
+        """Wait for a condition; what the daemon said last stands in the error."""
+        try:
+            until(condition, what, timeout, pause=0.05)
+        except (LabError, urllib3.exceptions.HTTPError) as error:
+            raise LabError(f"{error}\n{self.tail()}") from None
+
+    def until_metric(self, expected: float, name: str, **labels: str) -> None:
+        """Wait for the sum of a metric's samples with these labels."""
+        self.until(lambda: self.total(name, **labels) == expected, f"{name} {labels} to be {expected:g}")
+
+    def until_true_to(self, engine: LabEngine, timeout: float = DEADLINE) -> None:
+        """Wait until the inventory is what the engine really has."""
+        try:
+            self.until(lambda: shown(self) == truth(engine), "the inventory to be true", timeout)
+        except LabError as error:
+            raise LabError(f"{error}\ninventory: {shown(self)}\nengine: {truth(engine)}") from None
+
+    def findings(self, policy: str) -> set[str]:
+        """Names of the objects with an open finding of a policy, from the API."""
+        return {row["name"] for row in self.api("findings") if row["policy"] == policy}
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for raw in process.stderr:
+            line = _parsed(raw)
+            with self._news:
+                if line is None:
+                    self.strange.append(raw.rstrip("\n"))
+                else:
+                    self.lines.append(line)
+                self._news.notify_all()
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    text: str
+
+
+class Sample(NamedTuple):
+    """One sample of /metrics."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Done(NamedTuple):
+    """A command that is over."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(docker_host: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a command: nothing of ours that could be a setting of dockwarden or Docker."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKWARDEN_", "DOCKER_", "STATE_DIRECTORY"))}
+    return {**ours, "DOCKER_HOST": docker_host, "NO_COLOR": "1", **(more or {})}
+
+
+def command(
+    *arguments: str | Path, docker_host: str = "unix:///nowhere/docker.sock", more: Mapping[str, str] | None = None
+) -> Done:
+    """Run one command of dockwarden to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dockwarden", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(docker_host, more),
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def shown(daemon: Daemon) -> dict[str, object]:
+    """The daemon's inventory by its API, in the form of ``truth``."""
+    view = daemon.api("inventory")
+    return {
+        "images": view["counts"]["image"],
+        "tags": view["tags"],
+        "containers": {(c["id"], c["name"], c["image_id"], c["state"]) for c in view["containers"]},
+        "volumes": set(view["volumes"]),
+        "networks": sorted(view["networks"]),
+    }
+
+
+def truth(engine: LabEngine) -> dict[str, object]:
+    """What the engine has, asked without dockwarden's help."""
+    client = engine.client()
+    images = client.images()
+    containers = [client.inspect_container(row["Id"]) for row in client.containers(all=True)]
+    tags = ((tag, image["Id"]) for image in images for tag in image["RepoTags"] or ())
+    return {
+        "images": len(images),
+        "tags": {full(tag): key for tag, key in tags if "<none>" not in tag and "@" not in tag},
+        "containers": {(c["Id"], c["Name"].lstrip("/"), c["Image"], c["State"]["Status"]) for c in containers},
+        "volumes": {volume["Name"] for volume in client.volumes()["Volumes"] or ()},
+        "networks": sorted(network["Name"] for network in client.networks()),
+    }
+
+
+def full(name: str) -> str:
+    """The full reference of a short name with a tag."""
+    first, slash, _ = name.partition("/")
+    if slash and re.search(r"[.:]", first):
+        return name
+    return f"docker.io/{'' if slash else 'library/'}{name}"
+
+
+def _parsed(raw: str) -> Line | None:
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _matches(line: Line, event: str, fields: Mapping[str, object]) -> bool:
+    return line.get("event") == event and all(line.get(key) == value for key, value in fields.items())

@@ -1,0 +1,149 @@
+"""Enforcement from outside: what is removed, what never is, and what the operator is told of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.e2e.harness import full, policy
+from tests.lab import images
+from tests.lab.images import ImageSpec, rootfs
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Start
+    from tests.lab.engine import LabEngine
+    from tests.lab.registry import LabRegistry
+
+PRUNE = "prune-dangling"
+ENFORCED: dict[str, object] = {
+    "modes": {PRUNE: "enforce"},
+    "params": {PRUNE: {"older_than": "0s"}},
+    "triggers": {PRUNE: {"every": "5s"}},
+}
+
+
+def nameless(engine: LabEngine, label: str, **labels: str) -> str:
+    """One more image without a name; its ID."""
+    spec = ImageSpec(layers=(rootfs({"label": label}),), labels={"e2e": label, **labels})
+    engine.load(spec)
+    (found,) = engine.client().images(filters={"label": f"e2e={label}"})
+    return str(found["Id"])
+
+
+def ids(engine: LabEngine) -> set[str]:
+    """Every image that the engine has."""
+    return {image["Id"] for image in engine.client().images()}
+
+
+def test_nameless_old_images_go_and_nothing_else(empty_engine: LabEngine, registry: LabRegistry, start: Start) -> None:
+    engine = empty_engine
+    digest = registry.push("e2e/pinned", "1", ImageSpec(labels={"e2e": "pinned"}))
+    pinned = f"{registry.host}/e2e/pinned@{digest}"
+    engine.docker("pull", "--quiet", pinned)
+    registry.push("e2e/replaced", "1", ImageSpec(labels={"e2e": "replaced"}))
+    engine.docker("pull", "--quiet", f"{registry.host}/e2e/replaced:1")
+    used = nameless(engine, "used")
+    engine.docker("create", "--name=never-started", used)
+    engine.load(*(ImageSpec(tags=(f"e2e/filler{i}:1",), labels={"e2e": f"filler{i}"}) for i in range(8)))
+    old = [nameless(engine, "old 1"), nameless(engine, "old 2")]
+    nameless(engine, "protected", **{"dockwarden.protect": ""})
+    settings = {**ENFORCED, "minimum_stay": "7s"}
+    daemon = start(engine, [PRUNE], settings=settings).ready()
+    registry.push("e2e/replaced", "1", ImageSpec(labels={"e2e": "replacement"}))
+    replaced = str(engine.client().inspect_image(f"{registry.host}/e2e/replaced:1")["Id"])
+    engine.docker("pull", "--quiet", f"{registry.host}/e2e/replaced:1")
+    before = ids(engine)
+    superseded = [*old, *({replaced} & before)]  # some engines drop an image that a pull replaces at once
+
+    # 5 s after the start everything is too young ...
+    for each in superseded:
+        daemon.wait("action.refused", policy=PRUNE, id=each, reason="too_young")
+    assert ids(engine) == before
+    young = nameless(engine, "young")
+    mark = daemon.mark
+
+    # ... and 10 s after it only what came in the meantime is.
+    for each in superseded:
+        gone = daemon.wait("action.applied", policy=PRUNE, id=each, reason="removed")
+        assert gone["bytes"] > 0
+    daemon.wait("action.refused", after=mark, policy=PRUNE, id=young, reason="too_young")
+    daemon.wait("run.completed", after=mark, job=PRUNE, steps=2 + len(superseded))
+    assert ids(engine) == before - set(superseded) | {young}
+    assert engine.client().inspect_image(pinned)
+    assert used in ids(engine)
+
+    count = {"policy": PRUNE, "action": "remove"}
+    daemon.until_metric(len(superseded), "dockwarden_actions_total", outcome="applied", **count)
+    assert daemon.total("dockwarden_actions_total", **count, outcome="failed") == 0
+    assert daemon.value("dockwarden_refusals_total", policy=PRUNE, reason="protected") >= 1
+    assert daemon.value("dockwarden_reclaimed_bytes_total", policy=PRUNE) > 0
+    done = {row["object_id"]: row for row in daemon.api("actions") if row["outcome"] == "applied"}
+    assert set(done) == set(superseded)
+    assert daemon.findings(PRUNE) == {daemon_name(young), daemon_name(protected_id(engine))}
+
+
+def protected_id(engine: LabEngine) -> str:
+    (found,) = engine.client().images(filters={"label": "dockwarden.protect"})
+    return str(found["Id"])
+
+
+def daemon_name(identifier: str) -> str:
+    return identifier.removeprefix("sha256:")[:12]
+
+
+def test_audit_limits_and_tags_in_use(empty_engine: LabEngine, start: Start) -> None:
+    """Three policies, each of which may not do what it was asked for."""
+    engine = empty_engine
+    engine.load(*(replace(images.busybox(f"e2e/app:{i}"), labels={"e2e": str(i)}) for i in range(3)))
+    engine.docker("tag", "e2e/app:0", "e2e/app:also-0")
+    engine.docker("create", "--name=made-from-0", "e2e/app:0")
+    for i in range(4):
+        nameless(engine, f"dangling {i}")
+    before, tags = ids(engine), engine.docker("images", "--format", "{{.Repository}} {{.Tag}} {{.ID}}")
+    untag = policy(
+        "old-tags", "tag", "tag.name in ['0', 'also-0']", mode="enforce", action="untag",
+        trigger={"every": "5s"}, limits={"max_percent": 100},
+    )  # fmt: skip
+    audit = policy(
+        "would-remove", "image", "image.dangling", action="remove", trigger={"every": "5s"},
+        limits={"max_percent": 100},
+    )  # fmt: skip
+    settings = {**ENFORCED, "minimum_stay": "0s"}
+    daemon = start(engine, [PRUNE, untag, audit], settings=settings).ready()
+
+    for policy_name in (PRUNE, "old-tags", "would-remove"):
+        daemon.wait("run.completed", job=policy_name)
+
+    # 4 of 7 images are more than a quarter: nothing is done, and one error says so.
+    assert len(daemon.said("run.error")) == 1
+    assert "4 of 7 objects are more than limits.max_percent 25 %" in daemon.said("run.error")[0]["error"]
+    assert daemon.total("dockwarden_actions_total", policy=PRUNE, outcome="applied") == 0
+    assert daemon.value("dockwarden_refusals_total", policy=PRUNE, reason="limits") == 4
+    assert daemon.total("dockwarden_job_last_success_timestamp_seconds", job=PRUNE) == 0
+
+    # Audit says what it would do.
+    assert len(daemon.said("action.audited", policy="would-remove")) == 4
+    assert daemon.total("dockwarden_actions_total", policy="would-remove", outcome="audited") == 4
+    assert daemon.total("dockwarden_actions_total", policy="would-remove", outcome="applied") == 0
+    assert ids(engine) == before
+
+    # A tag that a container was created from stays, another one goes.
+    refused = daemon.wait("action.refused", policy="old-tags", name=full("e2e/app:0"))
+    assert refused["reason"] == "in_use"
+    assert refused["detail"] == "used by made-from-0"
+    daemon.wait("action.applied", policy="old-tags", name=full("e2e/app:also-0"), reason="untagged")
+    after = engine.docker("images", "--format", "{{.Repository}} {{.Tag}} {{.ID}}")
+    assert set(tags.splitlines()) - set(after.splitlines()) == {
+        line for line in tags.splitlines() if line.startswith("e2e/app also-0 ")
+    }
+
+
+def test_audit_flag_caps_everything(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    each = nameless(engine, "kept")
+    settings = {**ENFORCED, "minimum_stay": "0s"}
+    daemon = start(engine, [PRUNE], arguments=["--audit"], settings=settings).ready()
+    assert {row["mode"] for row in daemon.api("policies")} == {"audit"}
+    daemon.wait("action.audited", policy=PRUNE, id=each)
+    daemon.wait("run.completed", job=PRUNE)
+    assert ids(engine) == {each}

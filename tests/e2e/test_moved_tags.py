@@ -1,0 +1,122 @@
+"""A tag comes to name another image: everything that the move concerns is judged again, whatever caused the move."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import full, policy
+from tests.lab import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.conftest import Start
+    from tests.lab.engine import LabEngine
+    from tests.lab.registry import LabRegistry
+
+STALE = "stale-container"
+LONELY_TAG = policy("lonely-tag", "tag", "image.tags.size() == 1", trigger={"events": ["image.untag"]})
+LONELY_IMAGE = policy("lonely-image", "image", "image.tags.size() == 1", trigger={"events": ["image.untag"]})
+OLD = replace(images.busybox(), labels={"release": "old"})
+NEW = replace(images.busybox(), labels={"release": "new"})
+
+
+def by_pull(engine: LabEngine, registry: LabRegistry, tag: str) -> None:
+    repository, _, name = tag.removeprefix(f"{registry.host}/").rpartition(":")
+    registry.push(repository, name, NEW)
+    engine.docker("pull", "--quiet", tag)
+
+
+def by_tag(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
+    engine.load(replace(NEW, tags=("e2e/other:1",)))
+    engine.docker("tag", "e2e/other:1", tag)
+
+
+def by_load(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
+    engine.load(replace(NEW, tags=(tag,)))
+
+
+def by_build(engine: LabEngine, registry: LabRegistry, tag: str) -> None:
+    keep = f"{registry.host}/e2e/moved:keep"
+    dockerfile = io.BytesIO(f"FROM {keep}\nLABEL release=built\n".encode())
+    for line in engine.client().build(fileobj=dockerfile, tag=tag, rm=True, decode=True):
+        assert "error" not in line, line
+
+
+@pytest.mark.parametrize("move", [by_pull, by_tag, by_load, by_build])
+def test_old_image_its_tags_and_its_containers_are_judged_again(
+    empty_engine: LabEngine,
+    registry: LabRegistry,
+    start: Start,
+    move: Callable[[LabEngine, LabRegistry, str], None],
+) -> None:
+    engine = empty_engine
+    moving, keep = (f"{registry.host}/e2e/moved:{name}" for name in ("moving", "keep"))
+    registry.push("e2e/moved", "moving", OLD)
+    engine.docker("pull", "--quiet", moving)
+    engine.docker("tag", moving, keep)
+    engine.docker("run", "--detach", "--name=app", moving)
+    daemon = start(engine, [STALE, LONELY_TAG, LONELY_IMAGE]).ready()
+    assert daemon.api("findings") == []
+    old = engine.client().inspect_image(keep)["Id"]
+    mark = daemon.mark
+
+    move(engine, registry, moving)
+
+    stale = daemon.wait("finding.opened", after=mark, policy=STALE, name="app")
+    assert stale["message"] == f"app runs an older image of {moving}, which names another image now"
+    daemon.wait("finding.opened", after=mark, policy="lonely-tag", name=keep)
+    assert daemon.wait("finding.opened", after=mark, policy="lonely-image", name=keep)["id"] == old
+    daemon.until_metric(1, "dockwarden_findings", policy=STALE)
+    new = engine.client().inspect_image(moving)["Id"]
+    assert new != old
+    assert daemon.api("inventory")["tags"][moving] == new
+
+    engine.docker("rm", "--force", "app")
+    engine.docker("run", "--detach", "--name=app", moving)
+
+    daemon.wait("finding.resolved", after=mark, policy=STALE, name="app")
+    daemon.until_metric(0, "dockwarden_findings", policy=STALE)
+    daemon.until(
+        lambda: [row["image_id"] for row in daemon.api("inventory")["containers"]] == [new], "the new container"
+    )
+    assert daemon.findings(STALE) == set()
+
+
+def test_tag_that_goes_away_and_comes_back(empty_engine: LabEngine, start: Start) -> None:
+    engine = empty_engine
+    engine.load(replace(OLD, tags=("e2e/gone:1", "e2e/gone:2")))
+    engine.docker("run", "--detach", "--name=app", "e2e/gone:1")
+    daemon = start(engine, [STALE]).ready()
+
+    engine.docker("image", "rm", "e2e/gone:1")
+
+    opened = daemon.wait("finding.opened", policy=STALE, name="app")
+    assert opened["message"] == f"app runs an older image of {full('e2e/gone:1')}, a tag that is gone"
+
+    engine.docker("tag", "e2e/gone:2", "e2e/gone:1")
+
+    daemon.wait("finding.resolved", policy=STALE, name="app", why="pass")
+    daemon.until_metric(0, "dockwarden_findings", policy=STALE)
+
+
+def test_tag_that_moves_back_resolves_what_its_move_opened(empty_engine: LabEngine, start: Start) -> None:
+    engine = empty_engine
+    engine.load(replace(OLD, tags=("e2e/back:1", "e2e/back:old")), replace(NEW, tags=("e2e/back:new",)))
+    engine.docker("run", "--detach", "--name=app", "e2e/back:1")
+    daemon = start(engine, [STALE]).ready()
+
+    engine.docker("tag", "e2e/back:new", "e2e/back:1")
+    daemon.wait("finding.opened", policy=STALE, name="app")
+    engine.docker("tag", "e2e/back:old", "e2e/back:1")
+    daemon.wait("finding.resolved", policy=STALE, name="app", why="pass")
+    engine.docker("stop", "--time=0", "app")
+    engine.docker("tag", "e2e/back:new", "e2e/back:1")
+
+    new = engine.client().inspect_image("e2e/back:new")["Id"]
+    daemon.until(lambda: daemon.api("inventory")["tags"][full("e2e/back:1")] == new, "the second move")
+    assert len(daemon.said("finding.opened", policy=STALE)) == 1  # it does not run any more

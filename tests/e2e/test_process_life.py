@@ -1,0 +1,224 @@
+"""Ends, crashes and reloads of the daemon itself: nothing is lost, nothing is done twice, nothing hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import DEADLINE, full, policy, truth, write_policies
+from tests.lab import images
+from tests.lab.images import ImageSpec, rootfs
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Start
+    from tests.e2e.harness import Daemon
+    from tests.lab.engine import LabEngine
+
+LATEST = "no-latest-tag"
+GONE_AT_ONCE = policy(
+    "no-nameless", "image", "image.dangling", mode="enforce", action="remove",
+    trigger={"events": ["image.new"], "every": "5s"}, limits={"max_objects": 1000, "max_percent": 100},
+)  # fmt: skip
+QUICK = 2.0
+CRASHES = 3
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signal_ends_it_quickly(graph_engine: LabEngine, start: Start, how: signal.Signals, code: int) -> None:
+    daemon = start(graph_engine, [LATEST]).ready()
+    assert daemon.end(how, timeout=QUICK) == code
+    assert daemon.said("daemon.stopping", signal=how.name)
+
+
+def test_signal_ends_it_quickly_without_an_engine(start: Start) -> None:
+    daemon = start("unix:///nowhere/docker.sock", [LATEST])
+    daemon.wait("engine.unreachable")
+    assert daemon.end(timeout=QUICK) == 0
+
+
+def test_signal_ends_it_quickly_while_the_engine_hangs(graph_engine: LabEngine, start: Start) -> None:
+    graph_engine.load(ImageSpec(tags=("e2e/hang:1",)))
+    daemon = start(graph_engine, [LATEST]).ready()
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    graph_engine.docker("tag", "e2e/hang:1", "e2e/hang:latest")  # the event waits in the daemon's socket
+    graph_engine.pause()
+    try:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        daemon.until_metric(1, "dockwarden_events_received_total", action="tag")  # so the worker asks, in vain
+        assert daemon.end(timeout=QUICK) == 0
+    finally:
+        graph_engine.resume()
+
+
+def test_findings_and_ages_survive_a_restart(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    engine.load(ImageSpec(tags=("e2e/kept:latest",)))
+    aged = policy("aged", "image", "image.known_for > duration('4s')", trigger={"every": "5s"})
+    daemon = start(engine, [LATEST, aged]).ready()
+    daemon.wait("finding.opened", policy="aged")
+    before = {row["policy"]: row["opened_at"] for row in daemon.api("findings")}
+    assert set(before) == {LATEST, "aged"}
+    assert daemon.end() == 0
+
+    daemon.restart()
+    daemon.ready()
+    assert {row["policy"]: row["opened_at"] for row in daemon.api("findings")} == pytest.approx(before, abs=0.1)
+    assert len(daemon.said("finding.opened", policy="aged")) == 1  # a forgotten age would have resolved it first
+    assert daemon.said("finding.resolved") == []
+    assert daemon.value("dockwarden_findings", policy="aged") == 1
+
+    # Nor does a start without an engine, as when both boot together, take the ages away.
+    assert daemon.end() == 0
+    lonely = start(
+        "unix:///nowhere/docker.sock", [LATEST, aged], name="lonely", settings={"state_dir": str(daemon.state)}
+    )
+    lonely.wait("engine.unreachable")
+    assert lonely.end() == 0
+    daemon.restart()
+    daemon.ready()
+    assert daemon.value("dockwarden_findings", policy="aged") == 1
+    assert daemon.said("finding.resolved") == []
+
+    # What goes while nobody looks is resolved at the next start.
+    assert daemon.end() == 0
+    engine.docker("image", "rm", "e2e/kept:latest")
+    daemon.restart()
+    for name in before:
+        daemon.wait("finding.resolved", policy=name, why="gone")
+    daemon.until(lambda: daemon.api("findings") == [], "an empty list")
+
+
+def test_crash_makes_ages_younger_and_keeps_findings(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    engine.load(ImageSpec(tags=("e2e/kept:latest",)))
+    aged = policy("aged", "image", "image.known_for > duration('4s')", trigger={"every": "5s"})
+    daemon = start(engine, [LATEST, aged]).ready()
+    daemon.wait("finding.opened", policy="aged")
+    opened_at = {row["policy"]: row["opened_at"] for row in daemon.api("findings")}
+    daemon.kill()
+
+    daemon.restart()
+    daemon.ready()
+    now = {row["policy"]: row["opened_at"] for row in daemon.api("findings")}
+    assert now == pytest.approx(opened_at, abs=0.1) or now == pytest.approx({LATEST: opened_at[LATEST]}, abs=0.1)
+    assert daemon.said("finding.resolved", policy="aged") or "aged" in now  # what it lost of its memory it also says
+
+
+def ledger(daemon: Daemon, query: str) -> list[tuple[str, str]]:
+    """What the ledger says, read beside the daemon."""
+    with contextlib.closing(sqlite3.connect(f"file:{daemon.state}/ledger.db?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
+def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: LabEngine, start: Start) -> None:
+    engine = empty_engine
+    chance = random.Random()
+    points: list[str] = []
+    engine.load(
+        images.busybox("e2e/keep:used"),
+        *(ImageSpec(tags=(f"e2e/keep:{i}",), labels={"keep": str(i)}) for i in range(5)),
+        ImageSpec(labels={"dockwarden.protect": "yes"}),
+    )
+    engine.docker("create", "--name=user", "e2e/keep:used")
+    kept = truth(engine)
+    count = 10
+    daemon = start(engine, [GONE_AT_ONCE], settings={"minimum_stay": "0s"})
+    with ThreadPoolExecutor() as pool:
+        for crash in range(CRASHES):
+            daemon.ready()
+            moment = "SELECT id, name FROM actions" + chance.choice(("", " WHERE outcome IS NOT NULL"))
+            before = len(ledger(daemon, moment))
+            loading = pool.submit(engine.load, *(nameless(crash, i) for i in range(count)))
+            threshold, deadline = before + chance.randrange(1, count // 2), time.monotonic() + DEADLINE
+            while len(ledger(daemon, moment)) < threshold:
+                assert time.monotonic() < deadline, daemon.tail()
+            daemon.kill()
+            loading.result()
+            points.append(f"{moment}: {threshold}")
+            daemon.restart()
+
+    total = CRASHES * count
+    daemon.ready()
+    daemon.until(
+        lambda: len(ledger(daemon, "SELECT DISTINCT key, 1 FROM actions WHERE outcome = 'applied'")) == total,
+        "each image to have a record of its removal",
+    )
+    daemon.until_true_to(engine)
+    assert truth(engine) == kept, points
+    assert [row for row in daemon.api("actions") if row["outcome"] is None] == []
+    assert daemon.end() == 0
+    assert ledger(daemon, "SELECT key, name FROM actions WHERE outcome IS NULL") == [], points
+    applied = Counter(key for key, _ in ledger(daemon, "SELECT key, name FROM actions WHERE outcome = 'applied'"))
+    assert set(applied.values()) == {1}, "no removal is recorded twice"
+    assert "dockwarden.invalid" not in str(engine.client().images())
+
+
+def nameless(crash: int, i: int) -> ImageSpec:
+    """An image that is there to be removed."""
+    return ImageSpec(layers=(rootfs({"n": f"{crash} {i}"}),), labels={"e2e.crash": f"{crash} {i}"})
+
+
+def test_reload_takes_good_policies_and_keeps_the_old_instead_of_bad_ones(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    engine.load(ImageSpec(tags=("e2e/app:1",)))
+    first = policy("first", "tag", "tag.name == '1'", trigger={"every": "1h"})
+    second = policy("second", "tag", "tag.name == '1'", trigger={"every": "2h"})
+    daemon = start(engine, [first]).ready()
+    daemon.wait("finding.opened", policy="first")
+    hashes = [sample.labels["sha256"] for sample in daemon.samples() if sample.name == "dockwarden_config_info"]
+    loaded_at = daemon.value("dockwarden_config_last_reload_success_timestamp_seconds")
+    assert daemon.value("dockwarden_config_last_reload_successful") == 1
+
+    write_policies(daemon.policy_file, second)
+    daemon.process.send_signal(signal.SIGHUP)
+
+    daemon.wait("config.reloaded", policies=1)
+    daemon.wait("finding.resolved", policy="first", why="policy removed")
+    daemon.wait("finding.opened", policy="second")
+    daemon.until(lambda: [row["name"] for row in daemon.api("policies")] == ["second"], "the new policy")
+    now = [sample.labels["sha256"] for sample in daemon.samples() if sample.name == "dockwarden_config_info"]
+    assert len(now) == 1
+    assert now != hashes
+    assert daemon.value("dockwarden_config_last_reload_success_timestamp_seconds") > loaded_at
+    assert daemon.total("dockwarden_job_interval_seconds", job="second") == 7200
+    names = {sample.labels["policy"] for sample in daemon.samples() if sample.name == "dockwarden_policy_info"}
+    assert names == {"second"}
+
+    write_policies(daemon.policy_file, {**second, "when": "tag.nmae == '1'"}, {**first, "severity": "fatal"})
+    daemon.process.send_signal(signal.SIGHUP)
+
+    refused = daemon.wait("config.reload_failed")
+    assert refused["level"] == "error"
+    problems = " ".join(refused["problems"])
+    assert f"{daemon.policy_file}:" in problems
+    assert "tag.nmae" in problems
+    assert "fatal" in problems
+    daemon.until_metric(0, "dockwarden_config_last_reload_successful")
+    assert [row["name"] for row in daemon.api("policies")] == ["second"]
+    engine.docker("tag", "e2e/app:1", "e2e/other:1")  # and it goes on judging
+    daemon.until_true_to(engine)
+    assert daemon.findings("second") == {full("e2e/app:1")}
+    assert daemon.get("/readyz").status == 200
+
+    write_policies(daemon.policy_file, second)
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until_metric(1, "dockwarden_config_last_reload_successful")
+
+
+def test_reload_that_no_file_survives(graph_engine: LabEngine, start: Start) -> None:
+    daemon = start(graph_engine, [policy("only", "image", "true")]).ready()
+    daemon.policy_file.unlink()
+    daemon.process.send_signal(signal.SIGHUP)
+    problems = " ".join(daemon.wait("config.reload_failed")["problems"])
+    assert str(daemon.policy_file) in problems
+    assert daemon.value("dockwarden_config_last_reload_successful") == 0
+    assert [row["name"] for row in daemon.api("policies")] == ["only"]

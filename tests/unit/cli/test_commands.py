@@ -1,0 +1,423 @@
+"""The command line as people and scripts meet it: a process with arguments, an exit code, and what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dockwarden import __version__
+from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.metrics import Metrics
+from dockwarden.model import Kind
+from dockwarden.web import Server, Site
+from tests.builders import hexadecimal
+from tests.lab.waiting import until
+from tests.unit.misbehaving import HANG, Misbehaving, http, json_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(__file__).parents[3]
+USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
+COMMANDS = ("run", "healthcheck", "scan", "check", "facts", "schema", "version")
+Done = subprocess.CompletedProcess[str]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Nothing of this machine's settings."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKWARDEN", "DOCKER", "NO_COLOR"))}
+    return {**kept, "PYTHONWARNINGS": "error", **more}
+
+
+def dockwarden(*arguments: str, **more: str) -> Done:
+    return subprocess.run(
+        [sys.executable, "-m", "dockwarden", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(**more),
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> Path:
+    """A policy that finds `latest`, one about the whole host, one that must ask a registry."""
+    path = tmp_path / "policies.yaml"
+    path.write_text("""
+version: 1
+policies:
+  - name: no-latest
+    severity: high
+    subject: tag
+    trigger: {schedule: "0 6 * * *"}
+    when: tag.name == 'latest'
+    message: "{{ tag.ref }} by {{ image.labels.by }}"
+  - name: crowded
+    severity: low
+    subject: host
+    trigger: {every: 1h}
+    when: host.images > 100
+""")
+    return path
+
+
+# -- usage -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nothing",),
+        ("scan", "--nothing"),
+        ("scan", "-o", "xml"),
+        ("scan", "--fail-on", "dreadful"),
+        ("scan", "--pol", "x"),
+        ("scan", "extra"),
+        ("facts", "-o", "yaml"),
+        ("schema", "everything"),
+        ("facts", "weather"),
+        ("healthcheck", "--listen", "nowhere"),
+        ("healthcheck", "--listen", "127.0.0.1:port"),
+    ],
+)
+def test_a_wrong_call_is_a_usage_error_with_a_hint_on_stderr(arguments: tuple[str, ...]) -> None:
+    done = dockwarden(*arguments)
+    assert done.returncode == USAGE
+    assert done.stdout == ""
+    assert "dockwarden" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
+def test_help_is_help(arguments: tuple[str, ...]) -> None:
+    done = dockwarden(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: dockwarden")
+
+
+def test_the_first_help_names_all_commands_and_exit_codes() -> None:
+    shown = dockwarden("--help").stdout
+    for command in COMMANDS:
+        assert command in shown
+    for code in ("69", "78", "130"):
+        assert code in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("scan", "--help"), ("version",), ("healthcheck", "--listen", "[::1]:1")]
+)
+def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys\n"
+        "from dockwarden.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "third = {name.partition('.')[0] for name in sys.modules}\n"
+        "print('IMPORTED', sorted(third & {'docker', 'requests', 'urllib3', 'pydantic', 'pydantic_settings', 'yaml',"
+        " 'structlog', 'apscheduler', 'prometheus_client', 'waitress', 'cel_expr_python', 'sqlite3'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "IMPORTED []"
+
+
+def test_the_version_is_the_version() -> None:
+    assert dockwarden("version").stdout == f"dockwarden {__version__}\n"
+
+
+# -- check -------------------------------------------------------------------------------------------------
+
+
+def test_good_files_are_counted(policies: Path) -> None:
+    done = dockwarden("check", str(policies))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 policies in 1 files are fine")
+
+
+def test_what_is_shipped_is_fine() -> None:
+    assert dockwarden("check", "--config", "config/dockwarden.yaml").returncode == 0
+
+
+def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("version: 1\npolicies:\n  - name: a\n    subject: tag\n    wen: 'true'\n    when: tag.nam == ''\n")
+    done = dockwarden("check", str(path))
+    assert (done.returncode, done.stdout) == (CONFIG, "")
+    for word in ("wen", "tag.nam", "trigger"):
+        assert any(line.startswith(f"{path}:") and word in line for line in done.stderr.splitlines()), word
+
+
+@pytest.mark.parametrize("command", ["check", "scan", "run"])
+def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    path.write_text("mdoe: audit\n")
+    done = dockwarden(command, "--config", str(path))
+    assert (done.returncode, done.stdout) == (CONFIG, "")
+    assert done.stderr == f"{path}:1:1 mdoe: no such setting; did you mean mode?\n"
+
+
+def test_a_misspelt_variable_is_a_configuration_error(policies: Path) -> None:
+    done = dockwarden("check", str(policies), DOCKWARDEN_MODUS="audit")
+    assert done.returncode == CONFIG
+    assert "DOCKWARDEN_MODUS" in done.stderr
+
+
+def test_a_policy_file_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
+    done = dockwarden("check", str(tmp_path / "nothing.yaml"))
+    assert done.returncode == CONFIG
+    assert "nothing.yaml" in done.stderr
+
+
+# -- facts and schema ----------------------------------------------------------------------------------------
+
+
+def test_facts_are_all_there_as_json() -> None:
+    rows = json.loads(dockwarden("facts", "-o", "json").stdout)
+    assert {(row["subject"], row["name"]) for row in rows} == {
+        (kind.value, name) for kind, specs in VOCABULARY.items() for name in specs
+    }
+    assert set(rows[0]) == {"subject", "name", "type", "cost", "meaning"}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_facts_of_one_subject_are_a_table(kind: Kind) -> None:
+    header, *rows = dockwarden("facts", kind.value).stdout.splitlines()
+    assert header.split() == ["SUBJECT", "NAME", "TYPE", "COST", "MEANING"]
+    assert {row.split()[1] for row in rows} == set(VOCABULARY[kind])
+    assert {row.split()[0] for row in rows} == {kind.value}
+
+
+def test_a_table_that_is_piped_has_no_colours_and_is_not_cut() -> None:
+    shown = dockwarden("facts", "container", COLUMNS="20").stdout
+    assert "\x1b" not in shown
+    longest = max((spec.meaning for spec in VOCABULARY[Kind.CONTAINER].values()), key=len)
+    assert longest in shown
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m dockwarden facts -o json | head -c 10"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout) == 10
+
+
+@pytest.mark.parametrize(("what", "key"), [("settings", "minimum_stay"), ("policies", "policies"), (None, "policies")])
+def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
+    shown = json.loads(dockwarden("schema", *([what] if what else [])).stdout)
+    assert shown["type"] == "object"
+    assert key in shown["properties"]
+
+
+# -- healthcheck -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[Metrics, str]]:
+    metrics = Metrics()
+    server = Server(Site(metrics.registry, metrics.health, {}), "127.0.0.1", 0)
+    server.start()
+    yield metrics, f"127.0.0.1:{server.port}"
+    server.stop()
+
+
+def test_a_daemon_that_answers_is_healthy(site: tuple[Metrics, str]) -> None:
+    _, address = site
+    done = dockwarden("healthcheck", "--listen", address)
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    everywhere = f"0.0.0.0:{address.rpartition(':')[2]}"
+    assert dockwarden("healthcheck", DOCKWARDEN_WEB__LISTEN=everywhere).returncode == 0
+
+
+def test_a_daemon_without_an_engine_is_alive_but_not_ready(site: tuple[Metrics, str]) -> None:
+    _, address = site
+    done = dockwarden("healthcheck", "--ready", "--listen", address)
+    assert done.returncode == 1
+    assert "engine: not connected yet" in done.stdout
+
+
+def test_nobody_there_is_unhealthy() -> None:
+    done = dockwarden("healthcheck", "--listen", "127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no answer from 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_somebody_else_there_is_unhealthy() -> None:
+    with Misbehaving(lambda _: [b"SSH-2.0-OpenSSH\r\n"]) as other:
+        done = dockwarden("healthcheck", "--listen", other.host)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+# -- scan --------------------------------------------------------------------------------------------------------
+
+_IMAGES = [
+    {
+        "Id": f"sha256:{hexadecimal(word)}",
+        "RepoTags": tags,
+        "RepoDigests": None,
+        "Created": 1,
+        "Size": 1,
+        "Labels": {"by": "me\x1b[31m\u202e"},
+    }
+    for word, tags in (("app", ["app:latest", "app:1"]), ("old", ["old:1"]))
+]
+_ANSWERS = {
+    "/version": {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"},
+    "/info": {"ID": "A", "Name": "testhost", "DockerRootDir": "/nowhere", "SystemTime": "2030-01-01T00:00:00Z"},
+    "/images/json": _IMAGES,
+    "/containers/json": [],
+    "/volumes": {"Volumes": []},
+    "/networks": [],
+}
+
+
+def answer(request: str) -> Iterable[bytes]:
+    path = request.split()[1].partition("?")[0]
+    for known, content in _ANSWERS.items():
+        if path.endswith(known):
+            return [json_answer(content)]
+    return [http(404, b'{"message": "no such thing"}')]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Misbehaving]:
+    with Misbehaving(answer, tmp_path / "docker.sock") as engine:
+        yield engine
+
+
+def scan(engine: Misbehaving, policies: Path, *arguments: str, **more: str) -> Done:
+    state = str(policies.parent / "state")
+    return dockwarden(
+        "scan",
+        *arguments,
+        DOCKER_HOST=engine.host,
+        DOCKWARDEN_POLICIES=str(policies),
+        DOCKWARDEN_STATE_DIR=state,
+        **more,
+    )
+
+
+def test_a_scan_as_json_tells_everything_under_public_names(engine: Misbehaving, policies: Path) -> None:
+    done = scan(engine, policies, "-o", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["engine"] == {
+        "name": "testhost",
+        "version": "20.10.24",
+        "api_version": "1.41",
+        "image_store": "graph",
+    }
+    assert told["summary"] == {"fail": 1, "pass": 3}
+    [found] = [result for result in told["results"] if result["result"] == "fail"]
+    assert found == {
+        "policy": "no-latest",
+        "subject": "tag",
+        "id": "docker.io/library/app:latest",
+        "name": "docker.io/library/app:latest",
+        "result": "fail",
+        "severity": "high",
+        "message": r"docker.io/library/app:latest by me\x1b[31m\u202e",
+        "reason": "",
+        "evidence": {"tag.name": "latest"},
+    }
+
+
+def test_a_scan_as_table_shows_findings_and_sums_up_on_stderr(engine: Misbehaving, policies: Path) -> None:
+    done = scan(engine, policies)
+    header, row = done.stdout.splitlines()
+    assert header.split() == ["SEVERITY", "POLICY", "NAME", "MESSAGE"]
+    assert row.split()[:3] == ["high", "no-latest", "docker.io/library/app:latest"]
+    assert "\x1b" not in done.stdout
+    assert done.stderr == "1 fail, 3 pass, 0 skip, 0 unknown, 0 error\n"
+
+
+@pytest.mark.parametrize(("severity", "code"), [("critical", 0), ("high", 1), ("medium", 1), ("low", 1), ("info", 1)])
+def test_a_scan_fails_on_findings_of_a_severity_or_above(
+    engine: Misbehaving, policies: Path, severity: str, code: int
+) -> None:
+    assert scan(engine, policies, "--fail-on", severity).returncode == code
+
+
+def test_a_scan_can_be_of_some_policies_only(engine: Misbehaving, policies: Path) -> None:
+    done = scan(engine, policies, "--policy", "crowded", "-o", "json", "--fail-on", "info")
+    assert done.returncode == 0
+    assert {result["policy"] for result in json.loads(done.stdout)["results"]} == {"crowded"}
+
+
+def test_a_policy_that_does_not_exist_is_a_usage_error_before_the_engine_is_asked(
+    engine: Misbehaving, policies: Path
+) -> None:
+    done = scan(engine, policies, "--policy", "no-lastest")
+    assert done.returncode == USAGE
+    assert "did you mean no-latest?" in done.stderr
+    assert engine.asked == []
+
+
+def test_a_scan_changes_nothing(engine: Misbehaving, policies: Path) -> None:
+    scan(engine, policies)
+    assert engine.asked
+    assert {request.split()[0] for request in engine.asked} == {"GET"}
+    assert not (policies.parent / "state").exists()
+
+
+@pytest.mark.parametrize("host", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1"])
+def test_without_an_engine_a_scan_says_so(policies: Path, host: str) -> None:
+    done = dockwarden("scan", DOCKER_HOST=host, DOCKWARDEN_POLICIES=str(policies))
+    assert (done.returncode, done.stdout) == (UNAVAILABLE, "")
+    assert done.stderr.startswith("dockwarden: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_address_that_cannot_be_used_is_a_configuration_error(policies: Path) -> None:
+    done = dockwarden("scan", DOCKER_HOST="ssh://somewhere", DOCKWARDEN_POLICIES=str(policies))
+    assert done.returncode == CONFIG
+    assert "DOCKER_HOST" in done.stderr
+
+
+def test_an_engine_that_answers_nonsense_is_an_error_in_words(tmp_path: Path, policies: Path) -> None:
+    with Misbehaving(lambda _: [json_answer(["no"])], tmp_path / "docker.sock") as engine:
+        done = scan(engine, policies)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path) -> None:
+    with Misbehaving(lambda _: [HANG], tmp_path / "docker.sock") as engine:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dockwarden", "scan"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(DOCKER_HOST=engine.host, DOCKWARDEN_POLICIES=str(policies)),
+        )
+        until(lambda: engine.asked, "the first question")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (INTERRUPTED, "")
+    assert "Traceback" not in err

@@ -1,0 +1,52 @@
+"""Tables for people: aligned, and safe against what strangers call their things."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dockwarden.cli.output import table
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_columns_are_aligned_and_lines_end_where_the_text_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("A", "LONGER", "C"), [("x", "y", "last"), ("wider", "z", "")])
+    assert capsys.readouterr().out == "A      LONGER  C\nx      y       last\nwider  z\n"
+
+
+def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("A", "B"), [])
+    assert capsys.readouterr().out == "A  B\n"
+
+
+def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("NAME", "MESSAGE"), [("a\x1b[2J\nb", "\u202etxt\t\ud800")])
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 2
+    assert r"a\x1b[2J\nb  \u202etxt\t\ud800" in shown
+
+
+def test_what_is_piped_is_neither_cut_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("SEVERITY", "MESSAGE"), [("critical", "x" * 5000)])
+    assert f"critical  {'x' * 5000}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
+def test_on_a_terminal_severities_have_colours_and_the_last_column_is_cut(*, no_color: str, colored: bool) -> None:
+    code = "from dockwarden.cli.output import table; table(('SEVERITY', 'MESSAGE'), [('critical', 'x' * 500)])"
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "COLUMNS": "80"}
+    subprocess.run([sys.executable, "-c", code], stdout=follower, cwd=ROOT, env=environment, check=True, timeout=60)
+    os.close(follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert ("\x1b[1;31mcritical" in shown) is colored
+    row = shown.splitlines()[1].replace("\x1b[1;31m", "").replace("\x1b[0m", "")
+    assert row.endswith("…")
+    assert len(row) == 80

@@ -1,0 +1,165 @@
+"""From findings to outcomes: what the planner is told of each object, and when a plan is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dockwarden import reference
+from dockwarden.enforce import Enforcer
+from dockwarden.inventory.collect import Collector
+from dockwarden.model import Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
+from tests.builders import DAY, HOUR, Ticks, a_container, a_policy, a_result, an_image, an_inventory, image_id
+from tests.fakes import FakeEngine, FakeIntents
+
+REMOVE = a_policy("old-images", mode=Mode.ENFORCE, action="remove")
+UNTAG = a_policy("old-tags", subject=Kind.TAG, mode=Mode.ENFORCE, action="untag")
+OWN = a_container("dockwarden", "dockwarden:1", "dockwarden")
+
+
+class Bench:
+    """An enforcer over an engine whose objects were watched for a day."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self.engine = FakeEngine(store)
+        self.intents = FakeIntents()
+        self.ticks = Ticks()
+        self.inventory = an_inventory(self.ticks, store=store)
+        self.enforcer = Enforcer(
+            self.engine, self.inventory, self.intents, minimum_stay_seconds=HOUR, own_container=OWN.id
+        )
+
+    def look(self, age: float = DAY) -> None:
+        Collector(self.engine, self.inventory).reconcile()
+        self.ticks.pass_(age)
+        self.engine.calls.clear()
+
+    def act(self, policy: Policy, *findings: Result) -> list[tuple[str, Effect, str]]:
+        outcomes, self.error = self.enforcer.act(policy, findings, "run-1")
+        return [(outcome.name, outcome.effect, outcome.reason) for outcome in outcomes]
+
+
+@pytest.fixture(params=list(ImageStore))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return Bench(request.param)
+
+
+def on_image(word: str) -> Result:
+    return a_result(ref=Ref(Kind.IMAGE, image_id(word)), name=word)
+
+
+def on_tag(name: str) -> Result:
+    return a_result("old-tags", Ref(Kind.TAG, reference.full(name)), name=name)
+
+
+def test_a_finding_of_a_policy_that_enforces_is_carried_out(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    assert bench.act(REMOVE, on_image("app")) == [("app", Effect.APPLIED, "removed")]
+    assert bench.error == ""
+    assert bench.intents.written[1].why == "it is old"
+
+
+def test_in_audit_mode_the_same_plan_is_told_and_the_engine_not_even_asked(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"), an_image("other", "other:1"))
+    bench.look()
+    bench.engine.put(an_image("new", "new:1"))
+    bench.look(age=0)
+    findings = [on_image(word) for word in ("app", "other", "new")]
+    assert set(bench.act(replace(REMOVE, mode=Mode.AUDIT), *findings)) == {
+        ("new", Effect.REFUSED, "too_young"),
+        ("app", Effect.AUDITED, "audit"),
+        ("other", Effect.AUDITED, "audit"),
+    }
+    assert (bench.engine.calls, bench.intents.written) == ([], {})
+
+
+def test_an_audited_step_says_why_it_would_be_done(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    [outcome], _ = bench.enforcer.act(replace(REMOVE, mode=Mode.AUDIT), [on_image("app")], "run-1")
+    assert (outcome.detail, outcome.freed_bytes) == ("it is old", 0)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_containers_keep_their_image_and_their_tag(bench: Bench, *, running: bool) -> None:
+    bench.engine.put(an_image("app", "app:1", "app:2"))
+    bench.engine.run(a_container("web", "app:1", running=running))
+    bench.look()
+    assert bench.act(REMOVE, on_image("app")) == [("app", Effect.REFUSED, "in_use")]
+    assert bench.act(UNTAG, on_tag("app:1")) == [("app:1", Effect.REFUSED, "in_use")]
+    assert bench.act(UNTAG, on_tag("app:2")) == [("app:2", Effect.APPLIED, "untagged")]
+
+
+def test_the_tag_that_a_container_was_made_from_is_kept_though_it_names_another_image_now(bench: Bench) -> None:
+    bench.engine.put(an_image("old", "app:1", "app:old"), an_image("new", "new:1"))
+    bench.engine.run(a_container("web", "app:1", "old"))
+    bench.engine.name("new:1", "app:1")
+    bench.look()
+    assert bench.act(UNTAG, on_tag("app:1")) == [("app:1", Effect.REFUSED, "in_use")]
+    assert bench.act(REMOVE, on_image("new")) == [("new", Effect.REFUSED, "in_use")]
+
+
+def test_users_are_told_by_name(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    for name in ("web", "job"):
+        bench.engine.run(a_container(name))
+    bench.look()
+    [outcome], _ = bench.enforcer.act(REMOVE, [on_image("app")], "run-1")
+    assert "job, web" in outcome.detail
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_our_own_image_and_the_tag_we_were_made_from_are_never_touched(bench: Bench, *, running: bool) -> None:
+    bench.engine.put(an_image("dockwarden", "dockwarden:1"), an_image("next", "next:1"))
+    bench.engine.run(replace(OWN, running=running))
+    bench.look()
+    assert bench.act(REMOVE, on_image("dockwarden")) == [("dockwarden", Effect.REFUSED, "self")]
+    assert bench.act(UNTAG, on_tag("dockwarden:1")) == [("dockwarden:1", Effect.REFUSED, "self")]
+    bench.engine.name("next:1", "dockwarden:1")
+    bench.look()
+    assert bench.act(UNTAG, on_tag("dockwarden:1")) == [("dockwarden:1", Effect.REFUSED, "self")]
+    assert bench.engine.removals == []
+
+
+def test_protected_and_young_images_are_left_alone(bench: Bench) -> None:
+    bench.engine.put(an_image("kept", "kept:1", labels={"dockwarden.protect": ""}), an_image("app", "app:1"))
+    bench.look(age=HOUR / 2)
+    assert set(bench.act(REMOVE, on_image("kept"), on_image("app"))) == {
+        ("kept", Effect.REFUSED, "protected"),
+        ("app", Effect.REFUSED, "too_young"),
+    }
+    assert bench.engine.removals == []
+
+
+def test_the_percentage_is_of_all_objects_of_the_kind(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}", f"also:{n}") for n in range(4)))
+    bench.look()
+    half = Limits(100, 50.0)
+    found = [on_image(f"app{n}") for n in range(3)]
+    done = bench.act(replace(REMOVE, limits=half), *found)
+    assert {reason for _, _, reason in done} == {"limits"}
+    assert "3 of 4" in bench.error
+    tags = [on_tag(f"app:{n}") for n in range(3)]
+    assert {effect for _, effect, _ in bench.act(replace(UNTAG, limits=half), *tags)} == {Effect.APPLIED}
+
+
+def test_a_finding_on_what_is_not_there_any_more_is_nothing_to_do(bench: Bench) -> None:
+    bench.look()
+    assert bench.act(REMOVE, on_image("app")) == []
+    assert bench.act(UNTAG, on_tag("app:1")) == []
+
+
+def test_without_findings_nobody_is_asked(bench: Bench) -> None:
+    bench.look()
+    assert bench.act(REMOVE) == []
+    assert bench.engine.calls == []
+
+
+def test_before_the_first_connection_nothing_is_done(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.inventory.info = None
+    assert bench.act(REMOVE, on_image("app")) == []
+    assert bench.engine.removals == []

@@ -1,0 +1,409 @@
+"""Judging many objects: what is dear is gathered last and once, and the book of findings stays true."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.errors import EngineError
+from dockwarden.inventory.collect import Collector
+from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
+from dockwarden.model import ImageStore, Kind, Policy, Ref, Severity, Status
+from dockwarden.ports import Disk, Look
+from tests.builders import (
+    NOW,
+    a_container,
+    a_policy,
+    a_volume,
+    an_image,
+    an_inventory,
+    details,
+    digest_of,
+    image_id,
+)
+from tests.fakes import FakeEngine, FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+APP = Ref(Kind.IMAGE, image_id("app"))
+APP_TAG = Ref(Kind.TAG, "docker.io/library/app:1")
+AS_ROOT = a_policy("as-root", "image.user == ''")
+DRIFT = a_policy("drift", "registry.digest != tag.digest", subject=Kind.TAG)
+INVENTORY_ONLY = 0
+
+
+class Bench:
+    """A judge over an inventory that a full list has filled."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine(ImageStore.GRAPH)
+        self.registry = FakeRegistry()
+        self.inventory = an_inventory()
+        self.collector = Collector(self.engine, self.inventory)
+        self.measured: list[str] = []
+        self.disk: Disk | None = Disk(90.0, 10, 5.0)
+        self.woken: list[bool] = []
+        self.judge = Judge(
+            self.inventory, self.collector, self.registry, self._measure, lambda: self.woken.append(True)
+        )
+
+    def _measure(self, data_root: str) -> Disk | None:
+        self.measured.append(data_root)
+        return self.disk
+
+    def look(self) -> None:
+        self.collector.reconcile()
+        self.engine.calls.clear()
+
+    def sweep(
+        self, work: Iterable[tuple[Ref, tuple[Policy, ...]]], *, depth: int = REGISTRY, keep_all: bool = False
+    ) -> Sweep:
+        sweep = Sweep()
+        for waits in self.judge.sweep(work, sweep, depth=depth, now=NOW, keep_all=keep_all):
+            if waits:
+                self.registry.answer_all()
+        return sweep
+
+    def all(self, *policies: Policy, depth: int = REGISTRY, keep_all: bool = False) -> Sweep:
+        """Judge every object by the policies that are about its kind."""
+        work = [
+            (ref, tuple(policy for policy in policies if policy.subject is kind))
+            for kind in Kind
+            for ref in self.inventory.all(kind)
+        ]
+        return self.sweep(work, depth=depth, keep_all=keep_all)
+
+    def statuses(self, sweep: Sweep) -> dict[tuple[str, str], int]:
+        return {(policy, status.value): count for (policy, status), count in sweep.judged.items()}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# -- results ---------------------------------------------------------------------------------------------------
+
+
+def test_each_object_is_judged_by_each_of_its_policies(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"), an_image("b", "b:1"))
+    bench.look()
+    sweep = bench.all(a_policy("never", "false"), a_policy("always", "true"), a_policy("out", select="false"))
+    assert bench.statuses(sweep) == {("never", "pass"): 2, ("always", "fail"): 2, ("out", "skip"): 2}
+    assert Counter(result.policy for result in sweep.opened) == {"always": 2}
+    assert sweep.results == sweep.opened
+
+
+def test_a_finding_has_a_name_a_message_and_evidence(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", size_bytes=7))
+    bench.look()
+    [result] = bench.all(a_policy("big", "image.size > 5", severity=Severity.HIGH, message="too big")).opened
+    assert (result.name, result.message, result.severity) == ("docker.io/library/app:1", "too big", Severity.HIGH)
+    assert result.evidence == {"image.size": 7}
+    assert (result.ref, result.status) == (APP, Status.FAIL)
+
+
+def test_a_scan_keeps_every_result(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    given = (a_policy("never", "false"), a_policy("always", "true"), a_policy("out", select="false"), DRIFT)
+    sweep = bench.all(*given, keep_all=True)
+    kept = {(result.policy, result.status.value, result.name) for result in sweep.results}
+    name = "docker.io/library/app:1"
+    assert kept == {
+        ("never", "pass", name),
+        ("always", "fail", name),
+        ("out", "skip", name),
+        ("drift", "unknown", name),
+    }
+
+
+def test_an_object_that_is_gone_is_not_judged(bench: Bench) -> None:
+    assert bench.sweep([(APP, (AS_ROOT,))]) == Sweep()
+
+
+def test_a_condition_that_breaks_is_an_error_and_no_finding(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    sweep = bench.all(a_policy("broken", "image.labels.nothing == 'x'"))
+    assert bench.statuses(sweep) == {("broken", "error"): 1}
+    assert (sweep.opened, sweep.results) == ([], [])
+    [trouble] = sweep.troubled
+    assert "nothing" in trouble.reason
+    assert bench.judge.findings.unknown_counts["broken", "error"] == 1
+
+
+# -- findings over time ----------------------------------------------------------------------------------------
+
+
+def test_a_finding_opens_once_and_is_resolved_once(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    unused = a_policy("unused", "!image.in_use")
+    assert len(bench.all(unused).opened) == 1
+    assert bench.all(unused).opened == []
+    bench.engine.run(a_container("web"))
+    bench.look()
+    [resolved] = bench.all(unused).resolved
+    assert (resolved.policy, resolved.ref, resolved.reason) == ("unused", APP, "pass")
+    assert bench.all(unused).resolved == []
+    assert bench.judge.findings.counts["unused", "medium"] == 0
+
+
+def test_a_subject_that_is_not_selected_any_more_resolves_its_finding(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.all(a_policy("any", "true"))
+    [resolved] = bench.all(a_policy("any", "true", select="image.in_use")).resolved
+    assert resolved.reason == "skip"
+
+
+def test_what_cannot_be_known_keeps_a_finding_as_it_was(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", digests=(digest_of("app", "old"),)))
+    bench.look()
+    bench.registry.digests[APP_TAG.key] = "sha256:new"
+    assert len(bench.all(DRIFT).opened) == 1
+    bench.registry.digests.clear()
+    bench.registry.reason = "timeout"
+    sweep = bench.all(DRIFT)
+    assert (sweep.opened, sweep.resolved, sweep.results) == ([], [], [])
+    assert len(sweep.troubled) == 1
+    assert len(bench.judge.findings.open()) == 1
+    assert bench.all(DRIFT).troubled == [], "the same question again"
+
+
+def test_a_broken_condition_keeps_a_finding_as_it_was(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.all(a_policy("p", "true"))
+    sweep = bench.all(a_policy("p", "image.labels.nothing == 'x'"))
+    assert sweep.resolved == []
+    assert len(bench.judge.findings.open()) == 1
+
+
+# -- inspect ---------------------------------------------------------------------------------------------------
+
+
+def test_what_the_inventory_decides_costs_nothing(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    sweep = bench.all(
+        a_policy("absorbed", "image.in_use && image.user == ''"),
+        replace(DRIFT, when=a_policy(when="false && registry.digest == ''", subject=Kind.TAG).when),
+    )
+    assert bench.engine.calls == []
+    assert bench.registry.asked == []
+    assert all(status is Status.PASS for _, status in sweep.judged)
+
+
+def test_an_image_is_inspected_once_for_all_its_policies_and_tags(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", "app:2", inspected=details(user="")))
+    bench.engine.run(a_container("web"))
+    bench.look()
+    policies = [replace(AS_ROOT, name=f"p{n}") for n in range(3)]
+    tags = [a_policy(f"t{n}", "image.user == ''", subject=Kind.TAG) for n in range(3)]
+    sweep = bench.all(*policies, *tags, a_policy("c", "image.os == 'linux'", subject=Kind.CONTAINER))
+    assert bench.engine.calls == [("image", APP.key)]
+    assert len(sweep.opened) == 3 + 2 * 3 + 1
+
+
+def test_an_image_that_cannot_be_inspected_is_unknown_and_stops_nothing(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"), an_image("b", "b:1"))
+    bench.look()
+    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    sweep = bench.all(AS_ROOT)
+    assert bench.statuses(sweep) == {("as-root", "unknown"): 1, ("as-root", "fail"): 1}
+    assert "image.user is not known" in sweep.troubled[0].reason
+
+
+def test_a_sweep_that_may_not_inspect_leaves_the_question_open_without_counting(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    sweep = bench.all(AS_ROOT, depth=INVENTORY_ONLY)
+    assert (dict(sweep.judged), sweep.troubled, bench.engine.calls) == ({}, [], [])
+
+
+@pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.TAG, Kind.CONTAINER])
+def test_an_image_that_is_gone_when_it_is_looked_at_closely_is_judged_no_further(bench: Bench, kind: Kind) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.engine.run(a_container("web"))
+    bench.look()
+    one, two = (a_policy(name, "image.user == ''", subject=kind) for name in ("one", "two"))
+    bench.engine.remove("web")
+    bench.engine.vanish(APP.key)
+    sweep = bench.all(one, two)
+    assert sweep.opened == []
+    assert not bench.inventory.has(APP)
+
+
+# -- bases -----------------------------------------------------------------------------------------------------
+
+
+def test_bases_are_judged_after_all_layers_were_gathered_once(bench: Bench) -> None:
+    bench.engine.put(
+        an_image("top", "top:1", inspected=details(layers=("a", "b"))),
+        an_image("base", "base:1", inspected=details(layers=("a",))),
+    )
+    bench.look()
+    sweep = bench.all(
+        a_policy("based", "image.base == 'docker.io/library/base:1'"),
+        a_policy("unbased", "!image.base_known"),
+    )
+    assert sorted((result.policy, result.name) for result in sweep.opened) == [
+        ("based", "docker.io/library/top:1"),
+        ("unbased", "docker.io/library/base:1"),
+    ]
+    assert Counter(bench.engine.calls) == {("image", image_id("top")): 1, ("image", image_id("base")): 1}
+
+
+def test_bases_are_unknown_while_one_image_cannot_be_inspected(bench: Bench) -> None:
+    bench.engine.put(
+        an_image("top", "top:1", inspected=details(layers=("a", "b"))), an_image("odd", "odd:1", inspected=details())
+    )
+    bench.look()
+    bench.engine.errors["image", image_id("odd")] = EngineError("image: Size is missing")
+    sweep = bench.all(a_policy("based", "image.base_known"))
+    assert bench.statuses(sweep) == {("based", "unknown"): 2}
+
+
+# -- registries ------------------------------------------------------------------------------------------------
+
+
+def test_a_registry_is_asked_once_for_all_policies_of_a_tag(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", "app:2"))
+    bench.look()
+    bench.registry.slow = True
+    bench.registry.digests = {APP_TAG.key: "sha256:new", "docker.io/library/app:2": "sha256:new"}
+    sweep = bench.all(DRIFT, replace(DRIFT, name="also"))
+    assert Counter(bench.registry.asked) == {APP_TAG.key: 1, "docker.io/library/app:2": 1}
+    assert len(sweep.opened) == 4
+
+
+def test_all_registries_are_asked_before_any_answer_is_waited_for(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(5)))
+    bench.look()
+    bench.registry.slow = True
+    sweep = Sweep()
+    steps = bench.judge.sweep(
+        [(ref, (DRIFT,)) for ref in bench.inventory.all(Kind.TAG)], sweep, depth=REGISTRY, now=NOW
+    )
+    while not next(steps):
+        pass
+    assert len(bench.registry.asked) == 5
+    assert bench.woken == []
+    bench.registry.answer_all()
+    assert len(bench.woken) == 5
+    assert list(steps) == [False] * 5
+    assert bench.statuses(sweep) == {("drift", "unknown"): 5}
+
+
+def test_a_shallow_sweep_asks_no_registry_and_uses_what_is_remembered(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", "app:2"))
+    bench.look()
+    bench.registry.known[APP_TAG.key] = Look("sha256:new")
+    sweep = bench.all(DRIFT, depth=INSPECT)
+    assert bench.registry.asked == []
+    assert [result.ref for result in sweep.opened] == [APP_TAG]
+    assert bench.statuses(sweep) == {("drift", "fail"): 1}
+
+
+def test_a_remembered_failure_is_a_question_and_no_state(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.registry.known[APP_TAG.key] = Look("", "unauthorized")
+    sweep = bench.all(DRIFT, depth=INSPECT)
+    assert sweep.opened == []
+    assert bench.judge.findings.unknown_counts["drift", "unauthorized"] == 1
+
+
+@pytest.mark.parametrize("reason", ["unauthorized", "forbidden", "too many requests", "timeout", "not found"])
+def test_a_registry_that_does_not_tell_is_never_a_finding(bench: Bench, reason: str) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.registry.reason = reason
+    sweep = bench.all(a_policy("gone", "registry.digest == ''", subject=Kind.TAG))
+    assert sweep.opened == []
+    [trouble] = sweep.troubled
+    assert reason in trouble.reason
+
+
+# -- the host ----------------------------------------------------------------------------------------------------
+
+
+def test_the_disk_is_measured_once_and_only_when_somebody_asks(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(5)))
+    bench.look()
+    bench.all(a_policy("no", "false"))
+    assert bench.measured == []
+    sweep = bench.all(a_policy("full", "host.disk_used_percent > 80.0"), a_policy("also", "host.disk_free < 100"))
+    assert bench.measured == ["/var/lib/docker"]
+    assert bench.statuses(sweep) == {("full", "fail"): 5, ("also", "fail"): 5}
+
+
+def test_a_disk_that_cannot_be_seen_is_unknown(bench: Bench) -> None:
+    bench.disk = None
+    sweep = bench.all(a_policy("full", "host.disk_used_percent > 80.0", subject=Kind.HOST))
+    assert bench.statuses(sweep) == {("full", "unknown"): 1}
+
+
+@pytest.mark.parametrize(
+    ("gate", "disk", "allowed"),
+    [
+        ("", None, True),
+        ("host.disk_used_percent > 80.0", Disk(90.0, 1, 1.0), True),
+        ("host.disk_used_percent > 80.0", Disk(70.0, 1, 1.0), False),
+        ("host.disk_used_percent > 80.0", None, False),
+        ("host.images > 0", None, True),
+        ("1 / host.volumes > 0", None, False),
+    ],
+)
+def test_a_gate_lets_through_only_what_is_known_to_be_so(
+    bench: Bench, *, gate: str, disk: Disk | None, allowed: bool
+) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.disk = disk
+    assert bench.judge.host_allows(a_policy(gate=gate), NOW) is allowed
+
+
+# -- every kind ----------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_object_can_be_judged(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.engine.run(a_container("web"))
+    bench.engine.add_volume(a_volume("data"))
+    bench.look()
+    sweep = bench.all(*(a_policy(kind.value, "host.name == 'host'", subject=kind) for kind in Kind))
+    names = {result.policy: result.name for result in sweep.opened}
+    assert names == {
+        "image": "docker.io/library/app:1",
+        "tag": "docker.io/library/app:1",
+        "container": "web",
+        "volume": "data",
+        "host": "host",
+    }
+
+
+def test_a_sweep_lets_go_after_each_object(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(7)))
+    bench.look()
+    work = [(ref, (AS_ROOT,)) for ref in bench.inventory.all(Kind.IMAGE)]
+    steps = bench.judge.sweep(work, Sweep(), depth=REGISTRY, now=NOW)
+    assert [len(bench.engine.calls) for _ in steps] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_object_that_goes_during_a_sweep_is_left_out(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"), an_image("b", "b:1"))
+    bench.look()
+    work = [(ref, (AS_ROOT,)) for ref in bench.inventory.all(Kind.IMAGE)]
+    sweep = Sweep()
+    steps = bench.judge.sweep(work, sweep, depth=REGISTRY, now=NOW)
+    next(steps)
+    bench.inventory.drop_image(image_id("b"))
+    list(steps)
+    assert len(sweep.opened) == 1

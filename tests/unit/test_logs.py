@@ -1,0 +1,193 @@
+"""Logging as a process does it: lines on stderr, for programs or for people, without secrets and without tricks.
+
+Each test is a process of its own, because logging is set up once in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_SET_UP = """
+import logging, sys, warnings
+import structlog
+from dockwarden import logs
+counted = []
+logs.set_up({form!r}, {level!r}, counted.append)
+log = structlog.get_logger("dockwarden.test")
+"""
+
+
+def written(
+    program: str, form: str = "json", level: str = "info", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """What a process that logs writes."""
+    code = _SET_UP.format(form=form, level=level) + program
+    inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "JOURNAL_STREAM")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**inherited, **environment},
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def lines(program: str, **how: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written(program, **how).stderr.splitlines()]
+
+
+# -- for programs ------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_json_with_event_level_time_and_logger() -> None:
+    [line] = lines("log.info('finding.opened', policy='p', name='x', bytes=3)")
+    assert line.pop("timestamp").endswith("Z")
+    expected = {"event": "finding.opened", "level": "info", "logger": "dockwarden.test", "policy": "p", "name": "x"}
+    assert line == {**expected, "bytes": 3}
+
+
+def test_nothing_goes_to_stdout() -> None:
+    assert written("log.error('x')").stdout == ""
+
+
+def test_what_is_none_is_left_out() -> None:
+    [line] = lines("log.info('x', job=None, zero=0, empty='')")
+    assert "job" not in line
+    assert (line["zero"], line["empty"]) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_lines_below_the_level_are_not_written(level: str, expected: list[str]) -> None:
+    program = "for each in (log.debug, log.info, log.warning, log.error): each('x')"
+    assert [line["level"] for line in lines(program, level=level)] == expected
+
+
+def test_every_line_is_counted_by_level() -> None:
+    done = written("log.info('x'); log.error('y'); log.debug('z'); logging.getLogger('a').warning('w'); print(counted)")
+    assert done.stdout.strip() == "['info', 'error', 'warning']"
+
+
+def test_lines_of_libraries_and_warnings_come_in_the_same_form() -> None:
+    program = "logging.getLogger('urllib3.connectionpool').warning('retrying %s', 1); warnings.warn('old')"
+    first, second = lines(program)
+    assert (first["event"], first["level"], first["logger"]) == ("retrying 1", "warning", "urllib3.connectionpool")
+    assert (second["logger"], second["level"]) == ("py.warnings", "warning")
+    assert "old" in second["event"]
+
+
+def test_chatty_libraries_are_heard_from_warnings_on() -> None:
+    program = """
+for name in ("urllib3", "docker.api", "apscheduler.scheduler", "waitress"):
+    logging.getLogger(name).info("chatter")
+    logging.getLogger(name).warning("trouble")
+"""
+    assert [line["event"] for line in lines(program, level="debug")] == ["trouble"] * 4
+
+
+def test_text_of_strangers_stays_one_line_of_json() -> None:
+    odd = "a\nb\x1b[31m\u202e\u2028\ud800"
+    done = written(f"log.info('x', name={odd!r})")
+    assert len(done.stderr.splitlines()) == 1
+    assert json.loads(done.stderr)["name"] == odd
+
+
+# -- tracebacks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_has_no_values_of_variables(form: str) -> None:
+    program = """
+def fail(token):
+    password = "hunter" + "2"
+    raise ValueError("it broke")
+try:
+    fail("s3cr" + "et")
+except ValueError:
+    log.exception("run.error")
+"""
+    shown = written(program, form=form).stderr
+    assert "it broke" in shown
+    assert "in fail" in shown
+    assert "hunter2" not in shown
+    assert "s3cret" not in shown
+
+
+# -- for people ----------------------------------------------------------------------------------------------
+
+
+def test_for_people_a_line_is_text() -> None:
+    shown = written("log.warning('finding.opened', policy='p', name='x')", form="console").stderr
+    assert "finding.opened" in shown
+    assert "policy=p" in shown
+    assert "\x1b" not in shown, "colours go to terminals only"
+
+
+def test_control_characters_of_strangers_do_not_reach_a_terminal() -> None:
+    program = r"log.info('x', name='\x1b[2Jgone\nline\u202etxt', other=3); log.info('e\x1b[31mvent')"
+    shown = written(program, form="console").stderr
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert len(shown.splitlines()) == 2
+    assert r"\x1b[2Jgone\nline\u202etxt" in shown.replace("\\\\", "\\")
+
+
+def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
+    assert json.loads(written("log.info('x')", form="auto").stderr)["event"] == "x"
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
+def test_on_a_terminal_auto_is_text_with_colours_unless_nobody_wants_them(*, no_color: str, colored: bool) -> None:
+    leader, follower = pty.openpty()
+    code = _SET_UP.format(form="auto", level="info") + "log.info('hello', name='x')"
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    subprocess.run([sys.executable, "-c", code], stderr=follower, cwd=ROOT, env=environment, check=True, timeout=60)
+    os.close(follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "hello" in shown
+    assert ("\x1b[" in shown) is colored
+    assert not shown.lstrip("\x1b[0123456789;m").startswith("{")
+
+
+# -- the journal ---------------------------------------------------------------------------------------------
+
+
+def test_the_journal_is_told_the_priority() -> None:
+    program = """
+for each in (log.debug, log.info, log.warning, log.error, log.critical): each("x")
+"""
+    code = (
+        "import os, sys; s = os.fstat(2); os.environ['JOURNAL_STREAM'] = f'{s.st_dev}:{s.st_ino}'\n"
+        + _SET_UP.format(form="json", level="debug")
+        + program
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
+    )
+    assert [line[:3] for line in done.stderr.splitlines()] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    assert json.loads(done.stderr.splitlines()[0][3:])["event"] == "x"
+
+
+def test_a_journal_of_somebody_else_is_not_ours() -> None:
+    assert written("log.info('x')", JOURNAL_STREAM="1:2").stderr.startswith("{")

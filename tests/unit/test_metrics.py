@@ -1,0 +1,229 @@
+"""Metrics: known label sets start at 0, what is gone ends, and no stranger chooses a label."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from dockwarden.metrics import Metrics
+from dockwarden.model import Cause, Effect, ImageStore, Kind, Mode, Outcome, Report, Severity, Status
+from tests.builders import DAY, NOW, a_container, a_policy, a_result, a_volume, an_engine, an_image, image_id, policies
+from tests.unit.hosts import Host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REMOVE = a_policy("old-images", "!image.in_use", every_seconds=60, mode=Mode.ENFORCE, action="remove")
+REPORT = Report("run-1", Cause.SCHEDULE, NOW, 0.5, Counter(), (), (), (), (), ())
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def text(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """Values of one series by its labels' values, in the order of the labels' names."""
+    found = {}
+    for family in text_string_to_metric_families(text(metrics)):
+        for sample in family.samples:
+            if sample.name == f"dockwarden_{name}":
+                found[tuple(value for _, value in sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def an_outcome(effect: Effect, reason: str, freed: int = 0) -> Outcome:
+    return Outcome("old-images", "remove", a_result().ref, "app:1", effect, reason, freed)
+
+
+# -- from the start --------------------------------------------------------------------------------------------
+
+
+def test_the_public_names_are_there_from_the_start(metrics: Metrics) -> None:
+    names = {family.name for family in metrics.registry.collect()}
+    promised = """
+        build_info config_info config_last_reload_successful config_last_reload_success_timestamp_seconds policy_info
+        engine_up engine_info engine_requests engine_request_duration_seconds events_received events_reconnects
+        events_gaps events_last_received_timestamp_seconds queue_length inventory_objects inventory_resyncs evaluations
+        evaluation_duration_seconds findings reaction_duration_seconds actions refusals reclaimed_bytes
+        registry_requests unknown job_last_run_timestamp_seconds job_last_success_timestamp_seconds
+        job_next_run_timestamp_seconds job_duration_seconds job_interval_seconds job_missed ledger_writable log_messages
+    """
+    assert {f"dockwarden_{name}" for name in promised.split()} <= names
+    assert "process_resident_memory_bytes" in text(metrics)
+
+
+def test_every_family_says_in_a_sentence_what_it_is(metrics: Metrics) -> None:
+    for family in metrics.registry.collect():
+        if family.name.startswith("dockwarden_"):
+            assert re.fullmatch(r"[A-Z1].*\w\.", family.documentation), family.name
+
+
+def test_counters_that_need_no_name_start_at_zero(metrics: Metrics) -> None:
+    assert samples(metrics, "log_messages_total") == {
+        (level,): 0 for level in ("debug", "info", "warning", "error", "critical")
+    }
+    assert set(samples(metrics, "inventory_resyncs_total").values()) == {0.0}
+    assert {("startup",), ("gap",), ("reconnect",)} <= samples(metrics, "inventory_resyncs_total").keys()
+    assert (samples(metrics, "events_gaps_total"), samples(metrics, "events_reconnects_total")) == ({(): 0}, {(): 0})
+
+
+def test_nothing_says_when_a_counter_was_made(metrics: Metrics) -> None:
+    metrics.set_policies(policies(REMOVE), NOW)
+    assert "_created" not in text(metrics)
+
+
+# -- policies ----------------------------------------------------------------------------------------------------
+
+
+def test_all_that_can_happen_to_a_policy_starts_at_zero(metrics: Metrics) -> None:
+    metrics.set_policies(policies(REMOVE), NOW)
+    evaluations = samples(metrics, "evaluations_total")
+    assert evaluations == {(cause.value, "old-images", status.value): 0 for cause in Cause for status in Status}
+    assert samples(metrics, "findings") == {("old-images", "medium"): 0}
+    assert samples(metrics, "actions_total") == {("remove", effect.value, "old-images"): 0 for effect in Effect}
+    assert ("old-images", "in_use") in samples(metrics, "refusals_total")
+    assert set(samples(metrics, "refusals_total").values()) == {0.0}
+    assert samples(metrics, "reclaimed_bytes_total") == {("old-images", "image"): 0}
+    assert samples(metrics, "policy_info") == {("enforce", "old-images", "medium", "image"): 1}
+
+
+def test_a_policy_without_an_action_has_no_series_of_actions(metrics: Metrics) -> None:
+    metrics.set_policies(policies(a_policy("look", "true")), NOW)
+    assert samples(metrics, "actions_total") == {}
+    assert samples(metrics, "refusals_total") == {}
+
+
+def test_policies_that_went_away_end(metrics: Metrics) -> None:
+    metrics.set_policies(policies(REMOVE, a_policy("gone"), sha256="a"), NOW)
+    metrics.record(REPORT, {("gone", "medium"): 2}, {("gone", "timeout"): 1}, NOW)
+    metrics.set_policies(policies(REMOVE, sha256="b"), NOW + 60)
+    for name in ("policy_info", "findings", "unknown"):
+        assert not [labels for labels in samples(metrics, name) if "gone" in labels]
+    assert samples(metrics, "config_info") == {("b",): 1}
+    assert samples(metrics, "config_last_reload_success_timestamp_seconds") == {(): NOW + 60}
+    assert samples(metrics, "config_last_reload_successful") == {(): 1}
+
+
+def test_a_policy_that_changed_has_one_description(metrics: Metrics) -> None:
+    metrics.set_policies(policies(REMOVE), NOW)
+    metrics.set_policies(policies(replace(REMOVE, mode=Mode.AUDIT, severity=Severity.HIGH)), NOW)
+    assert samples(metrics, "policy_info") == {("audit", "old-images", "high", "image"): 1}
+
+
+# -- the engine ----------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_is_up_as_what_it_is(metrics: Metrics) -> None:
+    assert samples(metrics, "engine_up") == {(): 0}
+    metrics.set_engine(an_engine(ImageStore.GRAPH))
+    metrics.set_engine(replace(an_engine(ImageStore.CONTAINERD), version="29.0"))
+    assert samples(metrics, "engine_up") == {(): 1}
+    assert samples(metrics, "engine_info") == {("1.41", "containerd", "29.0"): 1}
+    metrics.set_engine(None, "nothing listens")
+    assert samples(metrics, "engine_up") == {(): 0}
+    assert "nothing listens" not in text(metrics)
+
+
+def test_requests_and_objects_are_counted(metrics: Metrics) -> None:
+    metrics.observe_engine("image_list", "ok", 0.2)
+    metrics.observe_registry("docker.io", "HEAD", "200")
+    metrics.set_objects({Kind.IMAGE: 3, Kind.VOLUME: 0})
+    assert samples(metrics, "engine_requests_total") == {("image_list", "ok"): 1}
+    assert samples(metrics, "engine_request_duration_seconds_sum") == {("image_list",): 0.2}
+    assert samples(metrics, "registry_requests_total") == {("200", "HEAD", "docker.io"): 1}
+    assert samples(metrics, "inventory_objects") == {("image",): 3, ("volume",): 0}
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_counted(metrics: Metrics) -> None:
+    metrics.set_policies(policies(REMOVE), NOW)
+    judged = Counter({("old-images", Status.FAIL): 2, ("old-images", Status.PASS): 5})
+    outcomes = (an_outcome(Effect.APPLIED, "removed", 100), an_outcome(Effect.REFUSED, "in_use"))
+    report = replace(REPORT, judged=judged, outcomes=outcomes, job="old-images")
+    metrics.record(report, {("old-images", "medium"): 2}, {("old-images", "timeout"): 1}, NOW)
+    assert samples(metrics, "evaluations_total")["schedule", "old-images", "fail"] == 2
+    assert samples(metrics, "evaluations_total")["schedule", "old-images", "pass"] == 5
+    assert samples(metrics, "findings") == {("old-images", "medium"): 2}
+    assert samples(metrics, "unknown") == {("old-images", "timeout"): 1}
+    assert samples(metrics, "actions_total")["remove", "applied", "old-images"] == 1
+    assert samples(metrics, "refusals_total")["old-images", "in_use"] == 1
+    assert samples(metrics, "reclaimed_bytes_total") == {("old-images", "image"): 100}
+    assert samples(metrics, "job_last_run_timestamp_seconds") == {("old-images",): NOW}
+    assert samples(metrics, "job_last_success_timestamp_seconds") == {("old-images",): NOW}
+    assert samples(metrics, "job_duration_seconds_sum") == {("old-images",): 0.5}
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        replace(REPORT, job="nightly", errors=("it broke",)),
+        replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.FAILED, "engine_error"),)),
+    ],
+)
+def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Report) -> None:
+    metrics.record(report, {}, {}, NOW)
+    assert samples(metrics, "job_last_run_timestamp_seconds") == {("nightly",): NOW}
+    assert samples(metrics, "job_last_success_timestamp_seconds") == {}
+
+
+def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:
+    metrics.record(replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)), {}, {}, NOW)
+    assert samples(metrics, "job_last_success_timestamp_seconds") == {("nightly",): NOW}
+
+
+# -- strangers -------------------------------------------------------------------------------------------------------
+
+
+def test_no_name_id_or_text_of_an_object_becomes_a_label(tmp_path: Path) -> None:
+    secret = "s3cret-name"
+    with Host(tmp_path) as host:
+        host.engine.put(an_image(secret, f"{secret}/app:{secret}", labels={secret: secret}))
+        host.engine.run(a_container(secret, image_ref=f"{secret}/other", image="other"))
+        host.engine.add_volume(a_volume(secret))
+        host.start(REMOVE, a_policy("odd", "image.labels.none == 'x'", message=secret))
+        host.ticks.pass_(DAY)
+        host.run_job("old-images")
+        shown = text(host.metrics)
+    assert "dockwarden_findings{" in shown
+    assert secret not in shown
+    assert image_id(secret)[7:19] not in shown
+
+
+def test_the_number_of_series_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
+    counts = []
+    for number in (1, 40):
+        with Host(tmp_path / str(number)) as host:
+            host.start(REMOVE)
+            host.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(number)))
+            host.connect("gap")
+            host.settle()
+            host.run_job("old-images")
+            counts.append(len(text(host.metrics).splitlines()))
+    assert counts[0] == counts[1]
+
+
+# -- health ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_for_readiness_is_said_in_words(metrics: Metrics) -> None:
+    assert [reason.partition(":")[0] for reason in metrics.health.unready()] == ["engine", "inventory", "policies"]
+    metrics.set_engine(an_engine())
+    metrics.set_policies(policies(REMOVE), NOW)
+    assert metrics.health.unready() == ["inventory: not listed yet"]
+    metrics.health.inventory_complete = True
+    assert metrics.health.unready() == []
+    metrics.set_engine(None, "permission denied")
+    assert metrics.health.unready() == ["engine: permission denied"]

@@ -1,0 +1,247 @@
+"""Settings: who wins, and what is said of each mistake and where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden import settings as module
+from dockwarden.errors import ConfigError
+from dockwarden.model import Mode
+from dockwarden.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine on which nobody has set anything."""
+    for name in os.environ:
+        if name.upper().startswith("DOCKWARDEN") or name == "STATE_DIRECTORY":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(module, "DEFAULT_FILE", tmp_path / "etc" / "dockwarden.yaml")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "dockwarden.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def problems(config: Path | None = None) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(config)
+    return caught.value.problems
+
+
+# -- who wins ----------------------------------------------------------------------------------------------
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    chosen = read_settings(None)
+    assert (chosen.mode, chosen.minimum_stay, chosen.resync) == (Mode.ENFORCE, 3600.0, 600.0)
+    assert (chosen.web.listen, chosen.web.address) == ("127.0.0.1:9877", ("127.0.0.1", 9877))
+    assert (chosen.log.format, chosen.log.level) == ("auto", "info")
+    assert chosen.state_dir == Path("/var/lib/dockwarden")
+    assert len(chosen.policies) == 1
+
+
+def test_a_file_wins_over_defaults(file: Callable[[str], Path]) -> None:
+    text = "minimum_stay: 2h\nweb: {listen: '[::]:80'}\nregistries:\n  h.io:5000: {http: true}\n"
+    chosen = read_settings(file(text))
+    assert (chosen.minimum_stay, chosen.web.address) == (7200.0, ("::", 80))
+    assert chosen.registries["h.io:5000"].http is True
+    assert chosen.log.level == "info"
+
+
+def test_the_environment_wins_over_a_file(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file("minimum_stay: 2h\nweb: {listen: '127.0.0.1:1'}\nlog: {level: debug, format: json}\n")
+    monkeypatch.setenv("DOCKWARDEN_MINIMUM_STAY", "3h")
+    monkeypatch.setenv("DOCKWARDEN_LOG__LEVEL", "error")
+    chosen = read_settings(path)
+    assert (chosen.minimum_stay, chosen.web.listen) == (10800.0, "127.0.0.1:1")
+    assert (chosen.log.level, chosen.log.format) == ("error", "json"), "the rest of the section got lost"
+
+
+def test_the_flag_wins_over_all(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKWARDEN_MODE", "enforce")
+    assert read_settings(file("mode: enforce"), audit=True).mode is Mode.AUDIT
+
+
+def test_a_file_can_be_named_by_the_environment_and_a_flag_names_another(
+    file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKWARDEN_CONFIG", str(file("resync: 20m")))
+    assert read_settings(None).resync == 1200.0
+    other = tmp_path / "other.yaml"
+    other.write_text("resync: 30m")
+    assert read_settings(other).resync == 1800.0
+
+
+def test_the_file_at_the_usual_place_is_read_if_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "dockwarden.yaml").write_text("resync: 20m")
+    assert read_settings(None).resync == 1200.0
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing but a comment\n", "{}\n", "---\n"])
+def test_an_empty_file_says_nothing(file: Callable[[str], Path], text: str) -> None:
+    assert read_settings(file(text)).resync == 600.0
+
+
+def test_systemd_tells_where_state_belongs_and_a_setting_wins(
+    file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    assert read_settings(None).state_dir == Path("/var/lib/one")
+    assert read_settings(file("state_dir: /srv/state")).state_dir == Path("/srv/state")
+    monkeypatch.setenv("DOCKWARDEN_STATE_DIR", "/mnt")
+    assert read_settings(None).state_dir == Path("/mnt")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings(None).mode = Mode.OFF  # type: ignore[misc]
+
+
+# -- policies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("/a", ["/a"]), ("/a:/b c", ["/a", "/b c"]), (":/a::/b:", ["/a", "/b"])],
+)
+def test_policies_in_the_environment_are_separated_by_colons(
+    monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("DOCKWARDEN_POLICIES", value)
+    assert read_settings(None).policies == [Path(path) for path in expected]
+
+
+def test_policies_in_a_file_are_a_list(file: Callable[[str], Path]) -> None:
+    assert read_settings(file("policies: [/a, /b]")).policies == [Path("/a"), Path("/b")]
+
+
+def test_where_no_policies_are_named_the_hosts_own_are_used_or_those_shipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "DEFAULT_POLICIES", tmp_path)
+    assert read_settings(None).policies == [tmp_path]
+    monkeypatch.setattr(module, "DEFAULT_POLICIES", tmp_path / "nothing")
+    [shipped] = read_settings(None).policies
+    assert list(shipped.glob("*.yaml"))
+
+
+def test_a_policy_can_be_tuned_on_this_host(file: Callable[[str], Path]) -> None:
+    text = """
+        params: {prune-dangling: {older_than: 48h, keep: 3}}
+        modes: {prune-dangling: enforce, other: off}
+        triggers: {prune-dangling: {every: 6h}}
+    """
+    chosen = read_settings(file(text.replace("        ", "")))
+    assert chosen.params == {"prune-dangling": {"older_than": "48h", "keep": 3}}
+    assert chosen.modes == {"prune-dangling": Mode.ENFORCE, "other": Mode.OFF}
+    assert chosen.triggers["prune-dangling"].every == "6h"
+
+
+# -- mistakes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DOCKWARDEN_MOD", "audit", "environment DOCKWARDEN_MOD: no such setting; did you mean DOCKWARDEN_MODE?"),
+        ("DOCKWARDEN_POLICY", "/a", "did you mean DOCKWARDEN_POLICIES?"),
+        ("DOCKWARDEN_XYZZY", "1", "environment DOCKWARDEN_XYZZY: no such setting"),
+        ("DOCKWARDEN_WEB__LISTN", "x", "environment DOCKWARDEN_WEB__LISTN: no such setting; did you mean listen?"),
+        ("DOCKWARDEN_MODE", "shout", "environment DOCKWARDEN_MODE: "),
+        ("DOCKWARDEN_MODE", "", "environment DOCKWARDEN_MODE: "),
+        ("DOCKWARDEN_RESYNC", "soon", "environment DOCKWARDEN_RESYNC: must be a duration"),
+        ("DOCKWARDEN_LOG__LEVEL", "loud", "environment DOCKWARDEN_LOG__LEVEL: "),
+        ("DOCKWARDEN_WEB__LISTEN", "9877", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
+        ("DOCKWARDEN_WEB__LISTEN", "x:99999", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
+        ("DOCKWARDEN_SCHEDULE__JITTER", "0.9", "environment DOCKWARDEN_SCHEDULE__JITTER: "),
+        ("DOCKWARDEN_SCHEDULE__TIMEZONE", "Mars/Base", "no such time zone"),
+        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    [problem] = problems()
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("mdoe: audit\n", "1:1", "mdoe: no such setting; did you mean mode?"),
+        ("mode: audit\nlog:\n  levl: debug\n", "3:3", "log.levl: no such setting; did you mean level?"),
+        ("mode: loud\n", "1:1", "mode: "),
+        ("resync: [1]\n", "1:1", "resync: "),
+        ("resync: 0s\n", "1:1", "resync: "),
+        ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
+        ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
+        ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting"),
+        ("modes: {p: never}\n", "1:", "modes.p"),
+        ("log: yes please\n", "1:1", "log: "),
+        ("mode: audit\nmode: enforce\n", "2:1", "twice"),
+        ("- mode\n", "1:1", "must be a mapping"),
+        ("mode: [\n", "", "dockwarden.yaml"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_its_place(
+    file: Callable[[str], Path], text: str, place: str, said: str
+) -> None:
+    path = file(text)
+    problem = problems(path)[0]
+    assert problem.startswith(f"{path}:{place}")
+    assert said in problem
+
+
+def test_all_mistakes_are_told_at_once(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKWARDEN_MOD", "audit")
+    monkeypatch.setenv("DOCKWARDEN_RESYNC", "soon")
+    found = problems(file("mdoe: audit\nlog: {level: loud}\n"))
+    assert len(found) == 4
+    for word in ("DOCKWARDEN_MOD:", "DOCKWARDEN_RESYNC", "mdoe", "log.level"):
+        assert any(word in problem for problem in found), word
+
+
+@pytest.mark.parametrize("named_by", ["flag", "environment"])
+def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named_by: str) -> None:
+    missing = tmp_path / "nothing.yaml"
+    monkeypatch.setenv("DOCKWARDEN_CONFIG", str(missing) if named_by == "environment" else "")
+    [problem] = problems(missing if named_by == "flag" else None)
+    assert problem == f"{missing}: No such file or directory"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path)
+    assert "directory" in problem
+
+
+def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///x")
+    monkeypatch.setenv("MY_DOCKWARDEN_MODE", "shout")
+    assert read_settings(None).mode is Mode.ENFORCE
+
+
+# -- documentation -------------------------------------------------------------------------------------------
+
+
+def test_every_setting_of_ours_says_what_it_is_for() -> None:
+    schema = Settings.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    for section in sections:
+        for name, field in section.get("properties", {}).items():
+            assert "$ref" in str(field) or field.get("description"), name

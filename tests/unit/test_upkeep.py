@@ -1,0 +1,174 @@
+"""Keeping the inventory and our memory true: when everything is listed again, and what is written down when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden import upkeep as module
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.memory import Memory, ObservationClock
+from dockwarden.metrics import Metrics
+from dockwarden.model import Dirty, ImageStore, Kind, Ref
+from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.queue import Batch
+from dockwarden.upkeep import Upkeep
+from tests.builders import NOW, a_container, an_image, image_id
+from tests.fakes import FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RESYNC = 600.0
+APP = Ref(Kind.IMAGE, image_id("app"))
+
+
+class Bench:
+    """The upkeep of one engine, on a clock that the test moves."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engine = FakeEngine(ImageStore.GRAPH)
+        self.clock = self.engine.clock
+        monkeypatch.setattr(module, "time", self.clock)
+        self.metrics = Metrics()
+        self.inventory = Inventory(Memory(ObservationClock(self.clock.monotonic)))
+        self.folder = folder
+        self.ledger = Ledger(folder, lambda: NOW, lambda _: None)
+        self.ledger.open()
+        collector = Collector(self.engine, self.inventory)
+        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, self.metrics, RESYNC)
+        self.metrics.set_engine(self.engine.info)
+
+    def connect(self) -> bool:
+        """A connection with its full list; whether it went well."""
+        return self.upkeep.look(Batch(resync="startup", connected=self.engine.info)) is not None
+
+    def is_due(self, seconds: float) -> bool:
+        """So much later."""
+        self.clock.pass_(seconds)
+        return self.upkeep.is_due(self.clock.monotonic())
+
+    def resyncs(self, reason: str) -> float | None:
+        return self.metrics.registry.get_sample_value("dockwarden_inventory_resyncs_total", {"reason": reason})
+
+    def remembered(self) -> dict[Ref, float]:
+        """What a next process would find: when each object was first seen."""
+        reader = Ledger(self.folder, lambda: NOW, lambda _: None)
+        reader.open_to_read()
+        memory = {ref: seen.first_seconds for ref, seen in reader.recall(self.engine.info.identity)[1]}
+        reader.close()
+        return memory
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "state", monkeypatch)
+    yield bench
+    bench.ledger.close()
+
+
+# -- full lists ------------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_list_none_is_due_by_time(bench: Bench) -> None:
+    assert not bench.is_due(10 * RESYNC)
+
+
+def test_a_list_is_due_again_after_the_interval_and_that_is_said_once(bench: Bench) -> None:
+    bench.connect()
+    assert not bench.is_due(RESYNC - 1)
+    assert bench.is_due(2)
+    assert not bench.is_due(RESYNC)
+    bench.upkeep.look(Batch(resync="interval"))
+    assert bench.is_due(RESYNC + 1)
+    assert (bench.resyncs("startup"), bench.resyncs("interval")) == (1, 1)
+
+
+def test_a_list_that_takes_long_is_made_more_seldom(bench: Bench) -> None:
+    bench.engine.just_before("volumes", lambda: bench.clock.pass_(30))
+    bench.connect()
+    assert not bench.is_due(30 / 0.01 - 1)
+    assert bench.is_due(2)
+
+
+def test_while_the_engine_is_away_no_list_is_due(bench: Bench) -> None:
+    bench.connect()
+    bench.metrics.set_engine(None, "nothing listens")
+    bench.upkeep.look(Batch(lost=True))
+    assert not bench.is_due(10 * RESYNC)
+
+
+def test_a_list_that_failed_is_tried_again_soon_then_seldom_and_never_given_up(bench: Bench) -> None:
+    bench.engine.go_away()
+    assert not bench.connect()
+    waits = []
+    for _ in range(12):
+        waited = 0
+        while not bench.is_due(0.5):
+            waited += 1
+        waits.append(waited / 2)
+        assert bench.upkeep.look(Batch(resync="interval")) is None
+    assert waits == sorted(waits)
+    assert waits[0] <= 2
+    assert waits[-1] <= 60
+    bench.engine.come_back()
+    assert bench.upkeep.look(Batch(resync="interval")) is not None
+    assert bench.resyncs("retry") == 1
+    assert not bench.is_due(RESYNC - 1)
+
+
+def test_a_look_at_one_object_that_fails_leads_to_a_look_at_everything(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    bench.engine.run(a_container("web"))
+    bench.engine.go_away()
+    [event] = [event for event in bench.engine.take_events() if event.action == "start"]
+    assert bench.upkeep.look(Batch(dirty=((Dirty("container", event.id), event.at_ns),))) is None
+    bench.engine.come_back()
+    assert bench.is_due(2)
+    changes = bench.upkeep.look(Batch(resync="interval"))
+    assert changes is not None
+    assert {change.cause for change in changes} == {"container.create", "container.start"}
+
+
+# -- what outlives the process -----------------------------------------------------------------------------------
+
+
+def test_memory_is_written_down_every_half_minute_and_at_the_end(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    bench.is_due(20)
+    assert bench.remembered() == {}
+    bench.is_due(20)
+    assert bench.remembered().keys() == {APP}
+    bench.engine.put(an_image("new", "new:1"))
+    bench.upkeep.look(Batch(resync="interval"))
+    bench.upkeep.save()
+    assert bench.remembered().keys() == {APP, Ref(Kind.IMAGE, image_id("new"))}
+
+
+def test_what_could_not_be_written_is_written_the_next_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    assert bench.ledger._db is not None
+    bench.ledger._db.execute("PRAGMA query_only = ON")
+    bench.upkeep.save()
+    assert bench.inventory.memory.unsaved == {APP}
+    bench.ledger._db.execute("PRAGMA query_only = OFF")
+    bench.upkeep.save()
+    assert bench.inventory.memory.unsaved == set()
+    assert bench.remembered().keys() == {APP}
+
+
+def test_the_past_comes_back_with_the_first_connection(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    bench.clock.pass_(100)
+    bench.upkeep.save()
+    again = Inventory(Memory(ObservationClock(bench.clock.monotonic)))
+    upkeep = Upkeep(bench.engine, again, Collector(bench.engine, again), bench.ledger, bench.metrics, RESYNC)
+    upkeep.look(Batch(resync="startup", connected=bench.engine.info))
+    assert again.memory.known_for(APP) == 100.0

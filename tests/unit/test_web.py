@@ -1,0 +1,255 @@
+"""The HTTP server on a real socket: what it answers, and that nobody can make others wait."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import http.client
+import json
+import socket
+import warnings
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.metrics import Metrics
+from dockwarden.web import Server, Site
+from tests.builders import NOW, a_policy, an_engine, policies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 20
+
+
+class Client:
+    """Somebody who asks the server."""
+
+    def __init__(self, metrics: Metrics, port: int) -> None:
+        self.metrics = metrics
+        self.port = port
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE_SECONDS)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(), answer
+        finally:
+            connection.close()
+
+    def raw(self, request: bytes) -> bytes:
+        """Bytes to the server and what it says until it hangs up."""
+        with socket.create_connection((HOST, self.port), timeout=_PATIENCE_SECONDS) as connection:
+            connection.sendall(request)
+            said = b""
+            with contextlib.suppress(ConnectionResetError):  # it need not read to the end what it refuses
+                while part := connection.recv(65536):
+                    said += part
+            return said
+
+
+VIEWS: dict[str, Callable[[], object]] = {
+    "findings": lambda: [{"policy": "p", "name": "\u202ename", "at": datetime(2026, 1, 1, tzinfo=UTC)}],
+    "inventory": dict,
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Client]:
+    metrics = Metrics()
+    running = Server(Site(metrics.registry, metrics.health, VIEWS), HOST, 0)
+    running.start()
+    yield Client(metrics, running.port)
+    running.stop()
+
+
+# -- what it answers -------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_in_the_format_of_prometheus(server: Client) -> None:
+    status, body, answer = server.ask("/metrics")
+    assert status == 200
+    assert str(answer.getheader("Content-Type")).startswith("text/plain; version=")
+    assert "# TYPE dockwarden_engine_up gauge" in body
+
+
+def test_metrics_can_be_asked_for_by_name_and_compressed(server: Client) -> None:
+    _, body, _ = server.ask("/metrics?name[]=dockwarden_engine_up")
+    assert {line.split("{")[0].split()[0] for line in body.splitlines() if line[0] != "#"} == {"dockwarden_engine_up"}
+    _, _, answer = _compressed(server)
+    assert answer.getheader("Content-Encoding") == "gzip"
+
+
+def _compressed(server: Client) -> tuple[int, bytes, http.client.HTTPResponse]:
+    connection = http.client.HTTPConnection(HOST, server.port, timeout=_PATIENCE_SECONDS)
+    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body, answer
+
+
+def test_a_view_is_json(server: Client) -> None:
+    status, body, answer = server.ask("/api/v1/findings")
+    assert (status, answer.getheader("Content-Type")) == (200, "application/json; charset=utf-8")
+    assert json.loads(body) == [{"policy": "p", "name": "\u202ename", "at": "2026-01-01 00:00:00+00:00"}]
+    assert server.ask("/api/v1/inventory")[1] == "{}\n"
+
+
+def test_the_first_page_leads_to_the_others(server: Client) -> None:
+    status, body, _ = server.ask("/")
+    assert status == 200
+    for path in ("/metrics", "/healthz", "/readyz", "/api/v1/findings", "/api/v1/inventory"):
+        assert path in body
+        assert server.ask(path)[0] in (200, 503)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/metrics/",
+        "/api/v1/",
+        "/api/v1/nothing",
+        "/api/v2/findings",
+        "/METRICS",
+        "/../etc/passwd",
+        "/%2e%2e/etc/passwd",
+        "/api/v1/findings/x",
+    ],
+)
+def test_anything_else_is_not_found(server: Client, path: str) -> None:
+    status, body, _ = server.ask(path)
+    assert (status, body) == (404, "not found\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/findings", "/nothing"])
+def test_nothing_can_be_changed(server: Client, method: str, path: str) -> None:
+    status, _, answer = server.ask(path, method)
+    assert status == 405
+    assert answer.getheader("Allow") == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", "/api/v1/findings", "/", "/nothing"])
+def test_a_head_is_a_get_without_a_body(server: Client, path: str) -> None:
+    got, body, get = server.ask(path)
+    status, nothing, head = server.ask(path, "HEAD")
+    assert (status, nothing) == (got, "")
+    assert head.getheader("Content-Type") == get.getheader("Content-Type")
+    if path != "/metrics":
+        assert head.getheader("Content-Length") == str(len(body.encode()))
+
+
+def test_no_answer_tells_what_serves_it_and_none_is_sniffed(server: Client) -> None:
+    for path in ("/", "/healthz", "/api/v1/findings", "/nothing"):
+        _, _, answer = server.ask(path)
+        assert answer.getheader("Server") is None
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+
+
+# -- health --------------------------------------------------------------------------------------------------------
+
+
+def test_readiness_says_what_is_missing(server: Client) -> None:
+    health = server.metrics.health
+    status, body, _ = server.ask("/readyz")
+    assert status == 503
+    assert [line.partition(":")[0] for line in body.splitlines()] == ["engine", "inventory", "policies"]
+    server.metrics.set_engine(an_engine())
+    server.metrics.set_policies(policies(a_policy()), NOW)
+    health.inventory_complete = True
+    assert server.ask("/readyz")[:2] == (200, "ok\n")
+    server.metrics.set_engine(None, "permission denied\non /var/run/docker.sock")
+    status, body, _ = server.ask("/readyz")
+    assert status == 503
+    assert "permission denied" in body
+    health.inventory_complete = health.policies_loaded = False
+
+
+def test_a_daemon_that_waits_for_its_engine_is_alive(server: Client) -> None:
+    server.metrics.set_engine(None, "nothing listens")
+    assert server.ask("/healthz")[:2] == (200, "ok\n")
+
+
+def test_a_thread_without_progress_is_told(server: Client) -> None:
+    server.metrics.health.beats["worker"] = -1e9
+    status, body, _ = server.ask("/healthz")
+    assert status == 503
+    assert "worker" in body
+    server.metrics.health.beats.clear()
+    assert server.ask("/healthz")[0] == 200
+
+
+# -- strange clients -----------------------------------------------------------------------------------------------
+
+
+def test_silent_clients_keep_nobody_waiting(server: Client) -> None:
+    with ExitStack() as crowd:
+        for number in range(50):
+            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=_PATIENCE_SECONDS))
+            connection.sendall(
+                [b"", b"GET", b"GET /metrics HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"][number % 4]
+            )
+        for _ in range(5):
+            assert server.ask("/metrics")[0] == 200
+
+
+def test_clients_that_do_not_read_keep_nobody_waiting(server: Client) -> None:
+    with ExitStack() as crowd:
+        for _ in range(20):
+            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=_PATIENCE_SECONDS))
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        assert server.ask("/healthz")[0] == 200
+
+
+def test_a_huge_header_is_refused(server: Client) -> None:
+    said = server.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n")
+    assert said == b"" or b" 431 " in said.splitlines()[0]
+    assert server.ask("/healthz")[0] == 200
+
+
+def test_a_huge_body_is_refused(server: Client) -> None:
+    said = server.raw(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
+    assert b" 413 " in said.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"nonsense\r\n\r\n", b"\x00" * 100 + b"\r\n\r\n"],
+)
+def test_what_is_no_request_gets_an_error_or_nothing_and_does_no_harm(server: Client, request_bytes: bytes) -> None:
+    said = server.raw(request_bytes)
+    assert said == b"" or b" 400 " in said.splitlines()[0]
+    assert server.ask("/healthz")[0] == 200
+
+
+def test_a_path_of_odd_bytes_is_not_found(server: Client) -> None:
+    said = server.raw(b"GET /%ff%00%0d%0a HTTP/1.0\r\nHost: x\r\n\r\n")
+    assert b" 404 " in said.splitlines()[0]
+
+
+# -- listening -------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_is_taken_is_refused_at_once(server: Client) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves the socket to the garbage collector
+        with pytest.raises(OSError, match="in use"):
+            Server(Site(Metrics().registry, Metrics().health, {}), HOST, server.port)
+        gc.collect()
+
+
+def test_a_stopped_server_answers_no_more() -> None:
+    metrics = Metrics()
+    running = Server(Site(metrics.registry, metrics.health, {}), HOST, 0)
+    running.start()
+    client = Client(metrics, running.port)
+    assert client.ask("/healthz")[0] == 200
+    running.stop()
+    with pytest.raises(OSError):
+        client.ask("/healthz")
