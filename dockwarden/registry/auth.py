@@ -24,8 +24,9 @@ _USED_SHARE = 0.9  # of its life; the rest is for the way and for clocks
 _CLIENT = "dockwarden"
 _UNAUTHORIZED = 401
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+# Nothing optional comes first, or a hostile header of nothing but spaces would be tried from each of them.
 _PART = re.compile(
-    r"""[\s,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)          # a scheme, or the name of a parameter
+    r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)                    # a scheme, or the name of a parameter
         (?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?  # its value, which may have commas inside quotes""",
     re.VERBOSE,
 )

@@ -183,8 +183,8 @@ class Credentials:
     def _stamp(self) -> _Stamp | None:
         try:
             status = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None  # a folder we may not even look into is no place for our logins
         except OSError:
             return _Stamp(0, 0, 0)  # there is something that cannot be read, and will fail so
         return _Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
@@ -193,7 +193,7 @@ class Credentials:
 def default_config() -> Path:
     """Where Docker's command line has its file."""
     folder = os.environ.get("DOCKER_CONFIG")
-    return Path(folder or Path(os.environ.get("HOME") or "/root") / ".docker") / "config.json"
+    return Path(folder or Path(os.path.expanduser("~")) / ".docker") / "config.json"  # noqa: PTH111 - never fails
 
 
 def _read(path: Path) -> _Config:

@@ -65,6 +65,11 @@ def as_alice(clock: Clock | None = None) -> Iterator[tuple[HttpRegistry, Misbeha
         ('realm="of nobody"', []),
         ("", []),
         ('Bearer realm="open', [("bearer", '"open', "", "")]),
+        ("Basic" + " " * 60_000 + "\0", [("basic", "", "", "")]),
+        (" " * 60_000, []),
+        ("," * 60_000, []),
+        ('x="' * 20_000, []),
+        ("Basic " + '"\\' * 30_000, [("basic", "", "", "")]),
     ],
 )
 def test_challenge(header: str, expected: list[tuple[str, ...]]) -> None:

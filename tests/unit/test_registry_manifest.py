@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, strategies
 
 from dockwarden.ports import Entry, Reply
 from dockwarden.registry import manifest
+from dockwarden.registry.auth import challenges
+from dockwarden.registry.message import FailedError, parse_url
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 from tests.unit.registries import DIGEST, OTHER, Clock, ask, asking, head, image, index, reason, sha
 
@@ -116,6 +120,37 @@ def test_manifest_that_is_missing_is_asked_for_again() -> None:
             assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("not_found")
             clock.now += 31
         assert len(server.asked) == 2
+
+
+@given(strategies.binary() | strategies.text().map(str.encode))
+def test_anything_is_parsed_or_refused(body: bytes) -> None:
+    for parse in (manifest.contents, manifest.tags):
+        with contextlib.suppress(ValueError):
+            parse(body)
+
+
+JSON = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.floats() | strategies.text(),
+    lambda inner: (
+        strategies.lists(inner)
+        | strategies.dictionaries(
+            strategies.sampled_from(["manifests", "config", "tags", "digest", "platform", "os", "architecture"]), inner
+        )
+    ),
+)
+
+
+@given(JSON)
+def test_any_json_is_parsed_or_refused(document: object) -> None:
+    test_anything_is_parsed_or_refused.hypothesis.inner_test(json.dumps(document).encode())  # type: ignore[attr-defined]
+
+
+@given(strategies.text())
+def test_any_header_is_understood_or_ignored(text: str) -> None:
+    challenges([text])
+    manifest.next_page([text])
+    with contextlib.suppress(FailedError):
+        assert parse_url(text).scheme in ("http", "https")
 
 
 # -- tags ----------------------------------------------------------------------------------------------
