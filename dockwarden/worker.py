@@ -126,11 +126,15 @@ class Worker:
             self._changed(changes)
             if batch.resync:
                 self._ask_again()
-            now_ns = time.time_ns()
-            for _, at_ns in batch.dirty:
-                self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
+            self._observe_reactions(batch)
         for job in batch.jobs:
             self._fire(job)
+
+    def _observe_reactions(self, batch: Batch) -> None:
+        now_ns = time.time_ns()
+        for hint, at_ns in batch.dirty:
+            if hint.type != "tag":  # the same event marked an image
+                self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
 
     def _advance(self) -> bool:
         """Give the first run that can go on a slice of time; true if all of them wait for somebody's answer."""

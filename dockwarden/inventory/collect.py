@@ -24,6 +24,7 @@ class Collector:
         self._inventory = inventory
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
+        self._looked_at: set[str] = set()  # images, since the hints were given
 
     def reconcile(self, pulled: Iterable[Dirty] = ()) -> list[Change]:
         """List everything and compare. ``pulled``: hints at pulls, which no comparison can show.
@@ -72,10 +73,20 @@ class Collector:
         return changes
 
     def _look_at(self, dirty: Iterable[Dirty]) -> None:
+        inventory = self._inventory
+        self._looked_at.clear()
+        names: list[str] = []
         for hint in dirty:
-            self._try(hint)
-        while self._inventory.suspect:  # they lost a tag to another, and may be gone without any event
-            self._try(Dirty("image", self._inventory.suspect.pop()))
+            if hint.type == "tag":
+                names.append(reference.full(hint.id))
+            else:
+                self._try(hint)
+        # The image that took a name from another may have lost it again by now, or be gone: then only the other, which
+        # still seems to have it, can tell.
+        owners = {inventory.tags[name] for name in names if name in inventory.tags}
+        inventory.suspect |= owners - self._looked_at
+        while inventory.suspect:  # they lost a tag to another, and may be gone without any event
+            self._try(Dirty("image", inventory.suspect.pop()))
 
     def _try(self, hint: Dirty) -> None:
         try:
@@ -137,6 +148,7 @@ class Collector:
     def _image(self, key: str) -> list[Change]:
         try:
             image = self._engine.image(key)
+            self._looked_at.add(image.id)
         except NotFoundError:
             if reference.is_image_id(key):
                 return self._inventory.drop_image(key)

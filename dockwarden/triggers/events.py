@@ -17,6 +17,7 @@ from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Event
 from dockwarden.ports import Engine
+from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
 
 _MS = 1_000_000
@@ -114,15 +115,23 @@ class EventReader(threading.Thread):
         return lag
 
     def _submit(self, event: Event) -> None:
-        self._queue.submit(Dirty(event.type, event.id, event.action == "pull"), event.at_ns)
-        if event.type == "network" and event.name and event.action in ("connect", "disconnect"):
-            self._queue.submit(Dirty("container", event.name), event.at_ns)
+        for hint in hints(event):
+            self._queue.submit(hint, event.at_ns)
 
     def _beat(self) -> None:
         self._metrics.health.beats["events"] = time.monotonic()
 
     def _now_ns(self) -> int:
         return time.time_ns() + self._offset_ns
+
+
+def hints(event: Event) -> Iterator[Dirty]:
+    """Where to look after an event."""
+    yield Dirty(event.type, event.id, event.action == "pull")
+    if event.type == "network" and event.name and event.action in ("connect", "disconnect"):
+        yield Dirty("container", event.name)
+    if event.type == "image" and event.action in ("tag", "untag") and not is_image_id(event.name):
+        yield Dirty("tag", event.name)  # of the image that had this name before, no event tells
 
 
 def _backoff_seconds(failures: int) -> float:

@@ -130,6 +130,14 @@ def test_all_tags_of_an_image_can_go_in_one_plan(bench: Bench) -> None:
     assert bench.result(*steps) == [(Effect.APPLIED, "untagged"), (Effect.APPLIED, "removed")]
 
 
+def test_the_digest_that_goes_with_a_tag_does_not_keep_the_next_tag(bench: Bench) -> None:
+    bench.engine.pull(an_image("app"), "app:1")
+    bench.engine.name("app:1", "h.io/b:1")
+    image = bench.judged("app:1")
+    steps = [a_step(image, "app:1"), a_step(image, "h.io/b:1")]
+    assert bench.result(*steps) == [(Effect.APPLIED, "untagged"), (Effect.APPLIED, "removed")]
+
+
 def test_the_last_tag_of_a_used_image_is_kept_even_if_the_plan_took_the_others(bench: Bench) -> None:
     image = bench.put("app", "app:1", "app:2")
     bench.engine.run(a_container("web", image.id, "app"))
@@ -249,8 +257,9 @@ def disturb(bench: Bench, image: Image, what: str) -> None:
         lambda engine, _: engine.unname("app:2"),
         lambda engine, _: engine.name("other:1", "app:2"),
         lambda engine, image: engine.change(image.id, labels={"dockwarden.protect": ""}),
+        lambda engine, image: engine.pull(image, f"h.io/other@{image.id}"),
     ],
-    ids=["a new tag", "a tag less", "a tag moved", "other labels"],
+    ids=["a new tag", "a tag less", "a tag moved", "other labels", "a pull by digest"],
 )
 def test_an_image_that_is_not_what_was_judged_is_left_alone(
     bench: Bench, change: Callable[[FakeEngine, Image], None]
@@ -326,6 +335,13 @@ def test_a_tag_that_appears_at_the_last_moment_saves_an_image_that_was_pulled_by
     bench.engine.just_before("untag", partial(bench.engine.name, image.id, "new:1"))
     assert bench.result(a_step(image)) == [(Effect.SKIPPED, "renamed")]
     assert bench.tags(image) == full("new:1")
+
+
+def test_a_pull_by_digest_at_the_last_moment_saves_the_image_and_its_names(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.engine.just_before("untag", partial(bench.engine.pull, image, f"h.io/other@{image.id}"))
+    assert bench.result(a_step(image)) == [(Effect.SKIPPED, "renamed")]
+    assert bench.tags(image) == full("app:1")
 
 
 @pytest.mark.parametrize("names", [(), ("app:1",)])
@@ -537,6 +553,14 @@ def test_a_marker_that_could_not_be_taken_off_is_swept_when_the_image_has_a_name
     sweep_markers(graph.engine, graph.engine.images())
     assert graph.engine.image(image.id).markers == ()
     assert graph.tags(image) == full("app:1")
+
+
+def test_a_sweep_removes_no_image_that_has_nothing_but_its_marker(graph: Bench) -> None:
+    image = graph.put("app")
+    graph.engine.name(image.id, reference.marker(image.id))
+    sweep_markers(graph.engine, graph.engine.images())
+    assert graph.exists(image)
+    assert graph.engine.removals == []
 
 
 def test_a_marked_image_is_removed_by_the_next_plan(graph: Bench) -> None:

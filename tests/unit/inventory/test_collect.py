@@ -11,7 +11,8 @@ from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Dirty, ImageStore, Kind, Ref
+from dockwarden.model import Change, Dirty, ImageStore, Kind, Observed, Ref
+from dockwarden.triggers.events import hints
 from tests.builders import (
     Ticks,
     a_container,
@@ -43,8 +44,8 @@ class Host:
         self.engine.calls.clear()
 
     def see(self) -> Counter[Change]:
-        hints = [Dirty(event.type, event.id, event.action == "pull") for event in self.engine.take_events()]
-        return Counter(self.collector.refresh(dict.fromkeys(hints)))
+        where = [hint for event in self.engine.take_events() for hint in hints(event)]
+        return Counter(self.collector.refresh(dict.fromkeys(where)))
 
     def operations(self) -> list[str]:
         return [operation for operation, _ in self.engine.calls]
@@ -167,6 +168,28 @@ def test_a_list_forgets_the_ages_of_what_is_gone(host: Host) -> None:
     assert host.inventory.memory.known_for(image("app")) == 0.0
 
 
+def test_what_the_ledger_remembers_and_a_first_list_does_not_show_is_young_when_it_comes(host: Host) -> None:
+    host.ticks.pass_(1000)
+    host.inventory.memory.recall([(image("app"), Observed(1.0, 1.0)), (Ref(Kind.VOLUME, "data"), Observed(1.0, 1.0))])
+    host.collector.reconcile()
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.add_volume(a_volume("data"))
+    host.collector.reconcile()
+    assert host.inventory.memory.known_for(image("app")) == 0.0
+    assert host.inventory.memory.known_for(Ref(Kind.VOLUME, "data")) == 0.0
+
+
+def test_an_image_whose_removal_an_event_told_is_young_when_it_comes_back(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.ticks.pass_(100)
+    host.engine.unname("app:1")
+    host.see()
+    host.engine.load(an_image("app", "app:1"))
+    host.see()
+    assert host.inventory.memory.known_for(image("app")) == 0.0
+
+
 # -- images ----------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +262,25 @@ def test_a_tag_that_moves_to_another_image(host: Host) -> None:
     host.start()
     host.engine.name("app:2", "app:1")
     assert host.see() == happened(("image.tag", tag("app:1")), ("image.untag", image("old")))
+
+
+@pytest.mark.parametrize("last", ["app:1", "app:2"])
+def test_a_tag_that_moves_and_is_removed_before_anybody_looks(host: Host, last: str) -> None:
+    host.engine.put(an_image("old", "app:1", "app:3"), an_image("new", "app:2"))
+    host.start()
+    host.engine.name("app:2", "app:1")
+    host.engine.unname("app:1")
+    host.engine.unname(last) if last != "app:1" else None
+    assert host.see()[Change("image.untag", image("old"))] == 1
+    assert reference.full("app:1") not in host.inventory.tags
+
+
+def test_a_tag_that_is_set_costs_one_look(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start()
+    host.engine.name("app:1", "app:2")
+    host.see()
+    assert host.operations() == ["image"]
 
 
 def test_a_tag_that_is_removed(host: Host) -> None:

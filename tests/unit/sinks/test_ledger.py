@@ -194,6 +194,14 @@ def test_a_resolved_finding_is_not_open_and_may_open_again(book: Book, ledger: L
     assert history == [(NOW, NOW + 60, "pass"), (NOW + 120, None, None)]
 
 
+def test_a_second_resolution_does_not_rewrite_the_first(book: Book, ledger: Ledger) -> None:
+    for at, why in ((NOW, "pass"), (NOW + 100, "gone")):
+        ledger.record(report(a_result(), at=at))
+        ledger.record(report(resolved=(a_result(reason=why),), at=at + 10))
+    history = book.sql("SELECT opened_at, resolved_at, why FROM findings ORDER BY opened_at")
+    assert history == [(NOW, NOW + 10, "pass"), (NOW + 100, NOW + 110, "gone")]
+
+
 def test_a_finding_that_is_open_already_keeps_its_date(book: Book, ledger: Ledger) -> None:
     ledger.record(report(a_result(), at=NOW))
     ledger.record(report(a_result(), at=NOW + 60))

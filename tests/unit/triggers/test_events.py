@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WINDOW = 30.0
 WEB = a_container("web").id
+APP_2 = "docker.io/library/app:2"
 
 
 class Following:
@@ -196,6 +197,7 @@ def test_each_event_becomes_a_hint_with_the_engines_time(following: Following) -
     second = [(dirty, (at - began) // SECOND_NS) for dirty, at in following.batch().dirty]
     assert second == [
         (Dirty("image", an_image("app").id), 2),
+        (Dirty("tag", APP_2), 2),
         (Dirty("image", "app:3", pulled=True), 3),
         (Dirty("container", WEB), 4),
     ]
@@ -206,8 +208,15 @@ def test_each_event_becomes_a_hint_with_the_engines_time(following: Following) -
 def test_a_network_that_a_container_joins_or_leaves_marks_both(following: Following) -> None:
     front = a_network("front")
     following.engine.run(a_container("web"))
+    following.clock.pass_(1)
     following.follow((1.0, partial(following.engine.attach, front, "web")))
     assert set(following.dirty()) >= {Dirty("network", front.id), Dirty("container", WEB)}
+
+
+def test_a_name_that_is_set_marks_whoever_had_it(following: Following) -> None:
+    following.engine.put(an_image("app", "app:1"))
+    following.follow((1.0, partial(following.engine.name, "app:1", "app:2")))
+    assert following.dirty() == [Dirty("image", an_image("app").id), Dirty("tag", APP_2)]
 
 
 def test_a_network_that_is_made_marks_no_container(following: Following) -> None:
