@@ -161,12 +161,14 @@ class Judge:
         while verdict.missing and verdict.missing not in tried:
             tried.add(verdict.missing)
             cost = facts.VOCABULARY[ref.kind][verdict.missing].cost
+            if task.depth < cost < REGISTRY:
+                return  # it waits for a trigger that may gather so much
             self._gather(task, ref, policy, sheet, verdict.missing)
             if not self._inventory.has(ref):
                 return
             again = evaluate.judge(policy, sheet)
-            if cost > task.depth and again.missing == verdict.missing:
-                return  # nothing is remembered: it waits for a trigger that may ask
+            if cost > task.depth and again.missing == verdict.missing and not self._why_not(task, ref, again.missing):
+                return  # nothing is remembered either
             verdict = again
         sweep = task.sweep
         sweep.judged[(policy.name, verdict.status)] += 1

@@ -80,7 +80,7 @@ class _Question:
             reply = self._answer()
         except Exception as error:  # noqa: BLE001 - the thread serves others, too
             # Its text, and the values around it, may be secret.
-            _log.error("a question to a registry failed", what=self.ask.what, error=type(error).__name__)
+            _log.error("registries.question_failed", what=self.ask.what, error=type(error).__name__)
             reply = Reply(reason="bad_answer")
         self._settle(self, reply)
 

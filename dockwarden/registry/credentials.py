@@ -178,7 +178,7 @@ class Credentials:
     def _tell(self, slot: _Slot, registry: str, why: str) -> None:
         if not slot.is_told:
             slot.is_told = True
-            _log.warning("no credentials for a registry", registry=registry, why=why)
+            _log.warning("registries.no_credentials", registry=registry, why=why)
 
     def _stamp(self) -> _Stamp | None:
         try:

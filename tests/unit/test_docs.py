@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dockwarden import app, cli, registry, settings
+from dockwarden import app, cli, settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
 from dockwarden.model import Kind, Mode, Status
@@ -152,8 +152,8 @@ def test_policy_page_has_every_change_and_no_other() -> None:
 
 
 def test_policy_page_has_every_result_and_why_there_is_none() -> None:
-    asked = {*registry._REASONS.values(), "not_gathered", "error", "unavailable", "bad_reference"}
-    asked |= {"tls", "timeout", "unreachable", "bad_answer"}
+    asked = {"unauthorized", "forbidden", "not_found", "rate_limited", "unavailable", "timeout", "unreachable", "tls"}
+    asked |= {"bad_answer", "bad_reference", "credentials", "not_gathered", "error"}
     assert asked <= literals()
     assert first_cells(section(POLICIES, "## Results")) == {status.value for status in Status} | asked
 
@@ -214,9 +214,9 @@ def test_metrics_in_the_documents_exist(page: str) -> None:
 
 
 def test_operations_page_has_every_log_event_and_no_other() -> None:
-    topics = "daemon|config|engine|events|inventory|ledger|finding|run|schedule|policy|action"
+    topics = "daemon|config|engine|events|inventory|ledger|registries|finding|run|schedule|policy|action"
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
-    logged -= {"ledger.db"}
+    logged -= {"ledger.db", "config.json"}
     logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}
     assert first_cells(section(TEXT["docs/operations.md"], "## Log events")) == logged
 

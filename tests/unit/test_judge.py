@@ -12,7 +12,7 @@ from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
 from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
 from dockwarden.model import ImageStore, Kind, Policy, Ref, Severity, Status
-from dockwarden.ports import Disk, Look
+from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
     NOW,
     a_container,
@@ -279,7 +279,8 @@ def test_a_registry_is_asked_once_for_all_policies_of_a_tag(bench: Bench) -> Non
     bench.registry.slow = True
     bench.registry.digests = {APP_TAG.key: "sha256:new", "docker.io/library/app:2": "sha256:new"}
     sweep = bench.all(DRIFT, replace(DRIFT, name="also"))
-    assert Counter(bench.registry.asked) == {APP_TAG.key: 1, "docker.io/library/app:2": 1}
+    asked = Counter((ask.what, ask.reference) for ask in bench.registry.asked)
+    assert asked == {("digest", APP_TAG.key): 1, ("digest", "docker.io/library/app:2"): 1}
     assert len(sweep.opened) == 4
 
 
@@ -304,7 +305,7 @@ def test_all_registries_are_asked_before_any_answer_is_waited_for(bench: Bench) 
 def test_a_shallow_sweep_asks_no_registry_and_uses_what_is_remembered(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1", "app:2"))
     bench.look()
-    bench.registry.known[APP_TAG.key] = Look("sha256:new")
+    bench.registry.known[Ask("digest", APP_TAG.key)] = Reply(digest="sha256:new")
     sweep = bench.all(DRIFT, depth=INSPECT)
     assert bench.registry.asked == []
     assert [result.ref for result in sweep.opened] == [APP_TAG]
@@ -314,7 +315,7 @@ def test_a_shallow_sweep_asks_no_registry_and_uses_what_is_remembered(bench: Ben
 def test_a_remembered_failure_is_a_question_and_no_state(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
-    bench.registry.known[APP_TAG.key] = Look("", "unauthorized")
+    bench.registry.known[Ask("digest", APP_TAG.key)] = Reply(reason="unauthorized")
     sweep = bench.all(DRIFT, depth=INSPECT)
     assert sweep.opened == []
     assert bench.judge.findings.unknown_counts["drift", "unauthorized"] == 1
