@@ -49,7 +49,7 @@ class Executor:
     def _step(self, run: str, step: Step) -> tuple[Outcome, _Kept | None]:
         """Carry out one step; gives also why no other may follow."""
         try:
-            image = self._check(step)
+            self._check(step)
             number = self._intents.intend(run, step)
         except _Kept as kept:
             return kept.outcome(step), None
@@ -64,7 +64,7 @@ class Executor:
         except EngineError as error:
             return _outcome(step, Effect.FAILED, "engine_error", str(error)), None
         try:
-            outcome = self._remove(step, image)
+            outcome = self._remove_now(step)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             lost = _outcome(step, Effect.FAILED, "engine_unavailable", str(error))
@@ -98,10 +98,26 @@ class Executor:
                 if reference.full(self._engine.container(user).image_ref) == step.ref.key:
                     raise _Kept(Effect.REFUSED, "in_use", "a container was created from this tag")
 
+    def _remove_now(self, step: Step) -> Outcome:
+        """Look once more, because writing the intent down may have taken long, and remove."""
+        try:
+            return self._remove(step, self._check(step))
+        except _Kept as kept:
+            return kept.outcome(step)
+        except NotFoundError:
+            return _outcome(step, Effect.SKIPPED, "gone")
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            return _outcome(step, Effect.FAILED, "engine_error", str(error))
+
     def _remove(self, step: Step, image: Image) -> Outcome:
         taken = self._taken[image.id]
         try:
-            for name in (step.ref.key,) if step.ref.kind is Kind.TAG else self._names(image):
+            for number, name in enumerate((step.ref.key,) if step.ref.kind is Kind.TAG else self._names(image)):
+                if number and self._engine.image(name).id != image.id:
+                    moved = _outcome(step, Effect.SKIPPED, "changed", f"{name} names another image now")
+                    return self._give_back(step, image, moved)
                 if name == reference.marker(image.id):
                     self._engine.tag(image.id, name)
                 self._engine.untag(name)

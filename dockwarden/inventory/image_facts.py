@@ -15,9 +15,14 @@ BASE_LABEL = "org.opencontainers.image.base.name"
 
 def is_dangling(image: Image, inventory: Inventory) -> bool:
     """Nameless and superseded. A digest without a tag that we ever saw means pinned, which is not dangling."""
-    if image.tags:
-        return False
-    return not image.digests or inventory.memory.had_tag(Ref(Kind.IMAGE, image.id))
+    if image.tags or not image.digests:
+        return not image.tags
+    # Only the graph store leaves an image its digest when a pull takes its tag away.
+    return _is_graph(inventory) and inventory.memory.had_tag(Ref(Kind.IMAGE, image.id))
+
+
+def _is_graph(inventory: Inventory) -> bool:
+    return inventory.info is not None and inventory.info.image_store is ImageStore.GRAPH
 
 
 def _used_by(image: Image, view: View) -> list[str]:
@@ -26,10 +31,8 @@ def _used_by(image: Image, view: View) -> list[str]:
 
 
 def _origin(image: Image, view: View) -> str:
-    info = view.inventory.info
     # The containerd store invents a digest for every name, so there a digest proves nothing.
-    proven = info is not None and info.image_store is ImageStore.GRAPH and bool(image.digests)
-    return "registry" if proven else "unknown"
+    return "registry" if _is_graph(view.inventory) and image.digests else "unknown"
 
 
 def _base(image: Image, view: View) -> str | None:

@@ -50,8 +50,15 @@ def policy(name: str, subject: str, when: str, **keys: object) -> Policy:
 def write_policies(file: Path, *policies: Policy) -> Path:
     """A policy file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump({"version": 1, "policies": list(policies)}, sort_keys=False))
+    file.write_text(yaml.dump({"version": 1, "policies": list(policies)}, Dumper=_Plain, sort_keys=False))
     return file
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes out what occurs twice: anchors are not allowed in policies."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 class Daemon:
@@ -361,7 +368,7 @@ def truth(engine: LabEngine) -> dict[str, object]:
 def full(name: str) -> str:
     """The full reference of a short name with a tag."""
     first, slash, _ = name.partition("/")
-    if slash and re.search(r"[.:]", first):
+    if slash and re.search(r"[.:]|^localhost$", first):
         return name
     return f"docker.io/{'' if slash else 'library/'}{name}"
 

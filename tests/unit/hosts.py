@@ -120,7 +120,8 @@ class Host:
     # -- what a test does ----------------------------------------------------------------------------------
 
     def start(self, *given: Policy) -> None:
-        """The daemon comes up: policies, a connection, everything listed and judged once."""
+        """The daemon comes up: policies, a connection, everything listed and judged once; what led to it is past."""
+        self.engine.take_events()
         self.queue.submit_policies(policies(*given))
         self.connect("startup")
         self._thread.start()

@@ -120,6 +120,7 @@ def test_our_own_image_and_the_tag_we_were_made_from_are_never_touched(bench: Be
     bench.engine.name("next:1", "dockwarden:1")
     bench.look()
     assert bench.act(UNTAG, on_tag("dockwarden:1")) == [("dockwarden:1", Effect.REFUSED, "self")]
+    assert bench.act(REMOVE, on_image("dockwarden")) == [("dockwarden", Effect.REFUSED, "self")]
     assert bench.engine.removals == []
 
 

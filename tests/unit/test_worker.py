@@ -421,6 +421,32 @@ def test_a_sweep_that_waits_for_a_registry_does_not_delay_an_event(host: Host) -
     assert host.outcomes() == [("applied", "untagged")]
 
 
+def test_a_sweep_that_waits_for_a_registry_does_not_delay_another(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:latest")
+    edge = a_policy("edge", "tag.name == 'edge'", subject=Kind.TAG, every_seconds=60)
+    host.start(DRIFT, edge)
+    host.registry.slow = True
+    host.run_job("drift")
+    host.run_job("edge")
+    assert host.value("evaluations_total", policy="edge", result="pass", cause="schedule") == 1
+    host.registry.answer_all()
+    host.settle()
+    assert host.value("evaluations_total", policy="drift", result="unknown", cause="schedule") == 1
+
+
+def test_new_policies_end_the_sweeps_of_the_old_ones(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(DRIFT, LATEST)
+    host.ticks.pass_(DAY)
+    host.registry.slow = True
+    host.run_job("drift")
+    host.use(LATEST)
+    host.registry.answer_all()
+    host.settle()
+    assert (host.outcomes(), host.engine.removals, host.open_findings()) == ([], [], [])
+
+
 @pytest.fixture
 def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker looks up after each object."""
@@ -502,6 +528,31 @@ def test_a_registry_that_does_not_answer_leaves_findings_as_they_were(host: Host
     assert len(host.logged("policy.unknown")) == 2
     host.run_job("drift")
     assert len(host.logged("policy.unknown")) == 2, "the same question again"
+
+
+def test_what_could_not_be_judged_is_judged_again_with_the_next_full_list_and_not_acted_on(host: Host) -> None:
+    as_root = a_policy("as-root", "image.user == ''", every_seconds=60, mode=Mode.ENFORCE, action="remove")
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.errors["image", image_id("app")] = EngineError("image: Size is missing")
+    host.start(as_root, replace(as_root, name="patient", on_unknown="report"))
+    host.ticks.pass_(DAY)
+    assert host.value("unknown", policy="as-root", reason="not_gathered") == 1
+    host.engine.errors.clear()
+    host.connect("gap")
+    host.settle()
+    assert host.open_findings() == [("as-root", "docker.io/library/app:1")]
+    assert host.value("unknown", policy="as-root", reason="not_gathered") == 0
+    assert host.engine.removals == []
+
+
+def test_a_finding_that_is_judged_again_asks_no_registry(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.registry.known["docker.io/library/app:1"] = Look("sha256:new")
+    host.start(DRIFT)
+    host.engine.name("app:1", "app:2")
+    host.settle()
+    assert host.value("evaluations_total", policy="drift", result="fail", cause="event") == 1
+    assert host.registry.asked == []
 
 
 def test_an_answer_ends_the_question(host: Host) -> None:

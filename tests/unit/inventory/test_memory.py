@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dockwarden.inventory.facts import Sheet, fill
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.inventory.view import View
-from dockwarden.model import Kind, Observed, Ref
+from dockwarden.model import ImageStore, Kind, Observed, Ref
 from tests.builders import NOW, Ticks, a_container, a_mount, a_volume, an_image, an_inventory, digest_of, image_id
 
 APP = Ref(Kind.IMAGE, image_id("app"))
@@ -299,8 +299,8 @@ def test_only_what_changed_is_to_be_written_down(memory: Memory) -> None:
 # -- superseded or pinned ------------------------------------------------------------------------------------
 
 
-def is_dangling(inventory_of: str) -> bool:
-    inventory = an_inventory()
+def is_dangling(inventory_of: str, store: ImageStore = ImageStore.GRAPH) -> bool:
+    inventory = an_inventory(store=store)
     pinned = an_image("app", digests=(digest_of("app", "d"),))
     history = {
         "pinned": [pinned],
@@ -322,6 +322,11 @@ def is_dangling(inventory_of: str) -> bool:
 )
 def test_a_digest_that_never_had_a_tag_is_pinned_and_not_dangling(*, history: str, dangling: bool) -> None:
     assert is_dangling(history) is dangling
+
+
+def test_the_containerd_store_keeps_a_digest_only_if_somebody_pulled_it() -> None:
+    assert is_dangling("superseded", ImageStore.CONTAINERD) is False
+    assert is_dangling("nameless", ImageStore.CONTAINERD) is True
 
 
 def test_a_tag_is_remembered_through_a_restart() -> None:
