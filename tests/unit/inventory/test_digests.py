@@ -343,6 +343,18 @@ def test_a_failure_ends_nothing(watch: Watch, reason: str) -> None:
     assert ("registry", sha("x"), True) in watch.history()
 
 
+def test_what_was_seen_is_written_down_soon(watch: Watch) -> None:
+    at_rest = watch.upkeep.patience_seconds
+    watch.engine.pull(an_image("a"), "app:1")
+    watch.notice()
+    soon = watch.upkeep.patience_seconds
+    assert soon < at_rest
+    assert not watch.ledger.history(TAG)
+    watch.upkeep.is_due(time.monotonic() + soon + 1)
+    assert watch.ledger.history(TAG)
+    assert watch.upkeep.patience_seconds == at_rest
+
+
 def test_versions_that_a_tag_is_only_compared_with_leave_no_history(watch: Watch) -> None:
     watch.engine.pull(an_image("a"), "app:latest")
     watch.notice()
