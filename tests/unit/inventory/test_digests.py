@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.inventory.collect import Collector
@@ -129,6 +129,7 @@ _LOOKS = st.tuples(st.sampled_from("xy"), st.sampled_from(["local", "registry"])
 
 
 @given(st.lists(_LOOKS))
+@settings(deadline=None)
 def test_what_is_written_down_is_what_was_seen(looks: list[tuple[str, str, str | None]]) -> None:
     digests = Digests()
     present: dict[tuple[str, str], str | None] = {}

@@ -6,7 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.errors import LedgerError
@@ -169,6 +169,7 @@ _LOOKS = st.lists(
 
 
 @given(_LOOKS)
+@settings(deadline=None, max_examples=40)
 def test_what_was_seen_can_be_read_back_at_any_time(
     tmp_path_factory: pytest.TempPathFactory, looks: list[tuple[str, str, str | None, bool]]
 ) -> None:
