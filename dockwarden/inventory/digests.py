@@ -55,6 +55,11 @@ class Digests:
         if self._now.pop((tag, side), None) is not None:
             self.unsaved.append(Sighting(tag, side, None, now))
 
+    def present(self, tag: str, side: str) -> str:
+        """What we last saw; "" for nothing."""
+        known = self._now.get((tag, side))
+        return known.digest or "" if known else ""
+
     def since(self, tag: str, side: str, digest: str) -> float | None:
         """Since when a tag has had this digest; None if it is not what we last saw."""
         known = self._now.get((tag, side))

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Digests, Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
-from dockwarden.judge import REGISTRY, Judge
+from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
+from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
-from tests.builders import Ticks, a_container, an_image, an_inventory, digest_of, hexadecimal
+from tests.builders import Ticks, a_container, a_policy, an_image, an_inventory, digest_of, hexadecimal
 from tests.fakes import FakeEngine, FakeRegistry
 
 if TYPE_CHECKING:
@@ -234,6 +235,31 @@ def test_what_a_pull_brought_the_registry_had(watch: Watch) -> None:
     assert len(there) == 2
     assert there[-1] == digest_here(watch)
     assert watch.registry.asked == []
+
+
+def test_a_pull_ends_a_drift_even_if_it_brought_more_than_we_had_asked_for(watch: Watch) -> None:
+    """The tag moved twice: once before we asked, once more before somebody pulled."""
+    drifted = a_policy("drifted", "registry.state == 'drift'", subject=Kind.TAG)
+
+    def judge(depth: int) -> Sweep:
+        sweep = Sweep()
+        for _ in watch.judge.sweep([(Ref(Kind.TAG, TAG), (drifted,))], sweep, depth=depth, now=time.time()):
+            pass
+        return sweep
+
+    watch.engine.pull(an_image("a"), "app:1")
+    watch.notice()
+    watch.registry.digests[TAG] = sha("b")
+    watch.registry.manifests |= {
+        f"docker.io/library/app@{digest}": Reply(config=sha("another")) for digest in (sha("b"), digest_here(watch))
+    }
+    assert [result.name for result in judge(REGISTRY).opened] == [TAG]
+    assert judge(INSPECT).resolved == []
+    asked = len(watch.registry.asked)
+    watch.engine.pull(an_image("c"), "app:1")
+    watch.notice()
+    assert [result.name for result in judge(INSPECT).resolved] == [TAG]
+    assert len(watch.registry.asked) == asked
 
 
 def test_a_name_that_was_given_here_says_nothing_of_a_registry(watch: Watch) -> None:
