@@ -76,6 +76,10 @@ class Digests:
                 return known.digest
         return digests[0] if digests else ""
 
+    def knows(self, tag: str, side: str) -> bool:
+        """Whether the tag has a digest on this side, or had one while we looked."""
+        return (tag, side) in self._now
+
     def tags(self, side: str) -> set[str]:
-        """The tags that have a digest on this side, or had one while we looked."""
+        """Every tag that we know so."""
         return {tag for tag, known in self._now if known == side}
