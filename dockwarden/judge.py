@@ -242,7 +242,7 @@ class Judge:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if task.depth < REGISTRY:
-                reply = self._registry.remembered(ask)
+                reply = self._remembered(ask)
                 if reply is None:
                     return
             else:
@@ -251,6 +251,12 @@ class Judge:
             is_answer = bool(reply.digest) or reply.reason == "not_found"
             if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
                 self._inventory.digests.see(ask.reference, "registry", reply.digest, task.now)
+
+    def _remembered(self, ask: Ask) -> Reply | None:
+        """The last answer; of a tag's digest, what a pull brought since."""
+        reply = self._registry.remembered(ask)
+        seen = self._inventory.digests.present(ask.reference, "registry")
+        return Reply(digest=seen) if reply and reply.digest and seen and ask.what == "digest" else reply
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""

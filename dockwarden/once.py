@@ -109,8 +109,7 @@ def _look(settings: Settings) -> tuple[Parts, EngineInfo]:
     info = parts.engine.connect()
     parts.ledger.open_to_read()
     clock, memory = parts.ledger.recall(info.identity)
-    if clock or memory:  # else the ledger is another engine's
-        parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests()])
+    parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests(info.identity)])
     parts.ledger.close()
     parts.inventory.memory.clock.resume(clock)
     parts.inventory.memory.recall(memory)

@@ -81,6 +81,11 @@ class Upkeep:
             self._leave_digests()
         return changes
 
+    @property
+    def patience_seconds(self) -> float:
+        """How soon ``is_due`` wants to be asked again: what was seen of digests is soon written down."""
+        return _NOTE_SECONDS if self._inventory.digests.unsaved else _SAVE_SECONDS
+
     def is_due(self, now: float) -> bool:
         """Save what is due; whether everything should be listed again, which is said once."""
         if now - self._saved_at > _SAVE_SECONDS:
@@ -161,8 +166,7 @@ class Upkeep:
                 self._ledger.claim(info.identity)
             inventory.memory.clock.resume(clock)
             inventory.memory.recall(memory)
-            if memory or clock:
-                inventory.digests.recall([Sighting(*row) for row in self._ledger.present_digests()])
+            inventory.digests.recall([Sighting(*row) for row in self._ledger.present_digests(info.identity)])
         elif inventory.info.identity != info.identity:
             raise DockwardenError(f"the engine is another one now: {info.identity}")
         inventory.memory.clock.resume()

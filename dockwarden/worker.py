@@ -100,7 +100,8 @@ class Worker:
         waiting = False
         while not self._queue.closed:
             self._metrics.health.beats["worker"] = time.monotonic()
-            batch = self._queue.take(_IDLE_SECONDS if waiting or not self._runs else 0)
+            idle = min(_IDLE_SECONDS, self._upkeep.patience_seconds)
+            batch = self._queue.take(idle if waiting or not self._runs else 0)
             if batch is not None:
                 self._handle(batch)
             waiting = self._advance()

@@ -55,6 +55,11 @@ class Digests:
         if self._now.pop((tag, side), None) is not None:
             self.unsaved.append(Sighting(tag, side, None, now))
 
+    def present(self, tag: str, side: str) -> str:
+        """What we last saw; "" for nothing."""
+        known = self._now.get((tag, side))
+        return known.digest or "" if known else ""
+
     def since(self, tag: str, side: str, digest: str) -> float | None:
         """Since when a tag has had this digest; None if it is not what we last saw."""
         known = self._now.get((tag, side))
@@ -71,6 +76,10 @@ class Digests:
                 return known.digest
         return digests[0] if digests else ""
 
+    def knows(self, tag: str, side: str) -> bool:
+        """Whether the tag has a digest on this side, or had one while we looked."""
+        return (tag, side) in self._now
+
     def tags(self, side: str) -> set[str]:
-        """The tags that have a digest on this side, or had one while we looked."""
+        """Every tag that we know so."""
         return {tag for tag, known in self._now if known == side}

@@ -107,7 +107,7 @@ def _state(tag: str, view: View) -> str:
 def _state_of_missing(local: _Local, view: View) -> str:
     """The registry does not know the tag. The containerd store invents digests for images that never came from one."""
     is_proof = local.store is ImageStore.GRAPH or local.digests != (local.image.id,)
-    return "gone" if is_proof or local.tag in view.inventory.digests.tags("registry") else "local"
+    return "gone" if is_proof or view.inventory.digests.knows(local.tag, "registry") else "local"
 
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:

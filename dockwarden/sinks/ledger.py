@@ -122,8 +122,10 @@ class Ledger:
         db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
         db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
 
-    def present_digests(self) -> list[tuple[str, str, str, float]]:
-        """Tag, side, digest and since when, of what was there when we last looked."""
+    def present_digests(self, identity: str) -> list[tuple[str, str, str, float]]:
+        """Tag, side, digest and since when, of what was there when we last looked; nothing of another engine."""
+        if self._meta("engine") != identity:
+            return []
         return self._read("SELECT tag, side, digest, since FROM digests WHERE until IS NULL")
 
     def history(self, tag: str) -> list[tuple[str, str, float, float | None]]:

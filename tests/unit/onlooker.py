@@ -39,6 +39,5 @@ class Host:
         ledger = Ledger(self.folder, lambda: NOW, lambda _writable: None)
         ledger.open()
         ledger.claim(identity or self.engine.info.identity)
-        ledger.save(1000.0, [])
         ledger.save_digests(sightings)
         ledger.close()

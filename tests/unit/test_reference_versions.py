@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.reference import Version, version
@@ -145,12 +145,14 @@ prefixes = st.sampled_from(["", "v", "V"])
 
 
 @given(numbers, variants, prefixes, st.sampled_from("-_"))
+@settings(deadline=None)
 def test_a_version_is_read_as_it_is_written(parts: list[int], variant: str, prefix: str, joint: str) -> None:
     tag = prefix + ".".join(map(str, parts)) + (joint + variant if variant else "")
     assert version(tag) == Version(tuple(parts), variant)
 
 
 @given(numbers, numbers, variants)
+@settings(deadline=None)
 def test_versions_compare_by_their_numbers(first: list[int], second: list[int], variant: str) -> None:
     tags = [".".join(map(str, parts)) + (f"-{variant}" if variant else "") for parts in (first, second)]
     one, other = (version(tag) for tag in tags)
@@ -163,17 +165,20 @@ def test_versions_compare_by_their_numbers(first: list[int], second: list[int], 
 @given(
     numbers, st.sampled_from(["rc", "alpha", "beta", "dev", "preview", "snapshot", "M"]), st.integers(0, 99), variants
 )
+@settings(deadline=None)
 def test_no_pre_release_is_a_version_in_any_variant(parts: list[int], word: str, count: int, variant: str) -> None:
     tag = ".".join(map(str, parts)) + f"-{word}{count}" + (f"-{variant}" if variant else "")
     assert version(tag) is None
 
 
 @given(st.dates(date(1900, 1, 1), date(2100, 12, 31)), st.sampled_from(["-", ".", "", "_"]), prefixes)
+@settings(deadline=None)
 def test_no_date_is_a_version(day: date, joint: str, prefix: str) -> None:
     assert version(prefix + str(day).replace("-", joint)) is None
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))
+@settings(deadline=None)
 def test_any_text_has_a_version_or_none(text: str) -> None:
     found = version(text)
     assert found is None or (found.numbers and text.lstrip("vV")[0].isdigit())

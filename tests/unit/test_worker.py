@@ -497,6 +497,7 @@ def test_what_an_event_showed_to_be_fine_is_not_acted_on_by_a_sweep_that_saw_it_
 def test_the_start_asks_no_registry_and_uses_remembered_answers(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
     host.engine.pull(an_image("b"), "b:1")
+    host.engine.take_events()  # that was long before the registry was asked
     host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
     host.start(DRIFT)
     assert host.registry.asked == []
@@ -516,6 +517,7 @@ def test_an_event_asks_the_registry_for_what_it_touched(host: Host) -> None:
 def test_a_registry_that_does_not_answer_leaves_findings_as_they_were(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
     host.engine.pull(an_image("b"), "b:1")
+    host.engine.take_events()  # that was long before the registry was asked
     host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
     host.start(DRIFT)
     host.registry.reason = "unauthorized"

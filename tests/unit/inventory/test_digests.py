@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Digests, Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
-from dockwarden.judge import REGISTRY, Judge
+from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
+from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
-from tests.builders import Ticks, a_container, an_image, an_inventory, digest_of, hexadecimal
+from tests.builders import Ticks, a_container, a_policy, an_image, an_inventory, digest_of, hexadecimal
 from tests.fakes import FakeEngine, FakeRegistry
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ _LOOKS = st.tuples(st.sampled_from("xy"), st.sampled_from(["local", "registry"])
 
 
 @given(st.lists(_LOOKS))
+@settings(deadline=None)
 def test_what_is_written_down_is_what_was_seen(looks: list[tuple[str, str, str | None]]) -> None:
     digests = Digests()
     present: dict[tuple[str, str], str | None] = {}
@@ -233,6 +235,31 @@ def test_what_a_pull_brought_the_registry_had(watch: Watch) -> None:
     assert len(there) == 2
     assert there[-1] == digest_here(watch)
     assert watch.registry.asked == []
+
+
+def test_a_pull_ends_a_drift_even_if_it_brought_more_than_we_had_asked_for(watch: Watch) -> None:
+    """The tag moved twice: once before we asked, once more before somebody pulled."""
+    drifted = a_policy("drifted", "registry.state == 'drift'", subject=Kind.TAG)
+
+    def judge(depth: int) -> Sweep:
+        sweep = Sweep()
+        for _ in watch.judge.sweep([(Ref(Kind.TAG, TAG), (drifted,))], sweep, depth=depth, now=time.time()):
+            pass
+        return sweep
+
+    watch.engine.pull(an_image("a"), "app:1")
+    watch.notice()
+    watch.registry.digests[TAG] = sha("b")
+    watch.registry.manifests |= {
+        f"docker.io/library/app@{digest}": Reply(config=sha("another")) for digest in (sha("b"), digest_here(watch))
+    }
+    assert [result.name for result in judge(REGISTRY).opened] == [TAG]
+    assert judge(INSPECT).resolved == []
+    asked = len(watch.registry.asked)
+    watch.engine.pull(an_image("c"), "app:1")
+    watch.notice()
+    assert [result.name for result in judge(INSPECT).resolved] == [TAG]
+    assert len(watch.registry.asked) == asked
 
 
 def test_a_name_that_was_given_here_says_nothing_of_a_registry(watch: Watch) -> None:
@@ -341,6 +368,18 @@ def test_a_failure_ends_nothing(watch: Watch, reason: str) -> None:
     watch.registry.failures["docker.io"] = reason
     watch.ask(Ref(Kind.TAG, TAG), "registry.digest")
     assert ("registry", sha("x"), True) in watch.history()
+
+
+def test_what_was_seen_is_written_down_soon(watch: Watch) -> None:
+    at_rest = watch.upkeep.patience_seconds
+    watch.engine.pull(an_image("a"), "app:1")
+    watch.notice()
+    soon = watch.upkeep.patience_seconds
+    assert soon < at_rest
+    assert not watch.ledger.history(TAG)
+    watch.upkeep.is_due(time.monotonic() + soon + 1)
+    assert watch.ledger.history(TAG)
+    assert watch.upkeep.patience_seconds == at_rest
 
 
 def test_versions_that_a_tag_is_only_compared_with_leave_no_history(watch: Watch) -> None:

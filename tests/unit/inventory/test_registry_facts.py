@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.inventory import registry_facts
@@ -406,6 +406,7 @@ _CONTENTS = _WORDS | st.dictionaries(st.sampled_from([AMD, ARM, V6, V7]), _WORDS
 
 
 @given(st.sampled_from(STORES), _CONTENTS, _CONTENTS, st.sampled_from([AMD, ARM, V6, V7]))
+@settings(deadline=None)
 def test_a_tag_drifts_if_a_pull_would_bring_this_platform_another_image(
     store: ImageStore, old: str | dict[str, str], new: str | dict[str, str], platform: str
 ) -> None:
@@ -546,6 +547,7 @@ def test_newest_version(graph: World, name: str, names: str, newest: str) -> Non
 
 
 @given(st.permutations(PYTHON.split()), st.sampled_from(["latest", "3.12", "3.12-slim"]))
+@settings(deadline=None)
 def test_the_newest_version_does_not_depend_on_the_order_of_the_list(names: list[str], name: str) -> None:
     world = World()
     ref = with_tag(world, name)

@@ -1,0 +1,450 @@
+"""What a tag is here and what it is at its registry: every state, every change of it, and what it costs to know.
+
+A registry of its own holds single manifests, Docker lists and OCI indexes; engines pull from it, then its tags move,
+grow platforms, or go away. What the daemon makes of that is read where its operator reads it: in the log, metrics and
+API, in `dockwarden images` and `dockwarden history`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.e2e.harness import command, policy
+from tests.lab import images, machine
+from tests.lab.images import ImageSpec
+from tests.lab.registry import LabRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.e2e.conftest import Start
+    from tests.e2e.harness import Daemon
+    from tests.lab.engine import LabEngine
+
+STATES = ("current", "drift", "other-platform", "local", "gone")
+IN_STATE = [
+    policy(
+        f"is-{state}",
+        "tag",
+        f"registry.state == '{state}'",
+        trigger={"every": "5s"},
+        message=f"{{{{ tag.ref }}}} is {state}",
+    )
+    for state in STATES
+]
+FRESH = [
+    policy(
+        f"runs-{word}",
+        "container",
+        f"container.freshness == '{word}'",
+        trigger={"events": ["container.start", "image.pull", "image.tag", "image.untag"]},
+    )
+    for word in ("current", "recreate-needed", "pinned")
+]
+RUNNING = images.busybox()
+US, ARM, Z = f"linux/{images.ARCHITECTURE}", "linux/arm64", "linux/s390x"
+
+
+def soon(*policies: str) -> dict[str, object]:
+    """Settings by which policies that dockwarden ships run as often as they can."""
+    return {"triggers": {name: {"every": "5s"} for name in policies}}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LabRegistry]:
+    """A registry whose log tells every request of this module."""
+    machine.ensure(machine.REGISTRY, "a private registry")
+    with LabRegistry() as started:
+        yield started
+
+
+@pytest.fixture
+def host(empty_engine: LabEngine, hub: LabRegistry) -> LabEngine:
+    """An engine of either kind that reaches the registry."""
+    empty_engine.forward(hub.port)
+    return empty_engine
+
+
+# -- a registry in motion --------------------------------------------------------------------------------------
+
+Push = Callable[[LabRegistry, str], str]
+
+
+def spec(word: str) -> ImageSpec:
+    return ImageSpec(labels={"word": word})
+
+
+def single(image: ImageSpec, media: Any = "docker") -> Push:
+    return lambda hub, repository: hub.push(repository, "1", image, media)
+
+
+def index(image: ImageSpec, *platforms: str, media: Any = "oci") -> Push:
+    return lambda hub, repository: hub.push_index(repository, "1", platforms, image, media)
+
+
+def delete(hub: LabRegistry, repository: str) -> str:
+    hub.delete_tag(repository, "1")
+    return ""
+
+
+class Story(NamedTuple):
+    """What a tag named when it was pulled, what becomes of it at the registry (None: nothing), and its state then."""
+
+    before: Push
+    after: Push | None
+    state: str
+
+
+STORIES = {
+    "same": Story(single(spec("same")), None, "current"),
+    "same-index": Story(index(spec("same index"), US, ARM), None, "current"),
+    "same-list": Story(index(spec("same list"), US, ARM, media="docker"), None, "current"),
+    "single": Story(single(spec("old")), single(spec("new")), "drift"),
+    "oci": Story(single(spec("old"), "oci"), single(spec("new"), "oci"), "drift"),
+    "app": Story(
+        index(replace(RUNNING, labels={"release": "old"}), US, ARM),
+        index(replace(RUNNING, labels={"release": "new"}), US, ARM),
+        "drift",
+    ),
+    "list": Story(index(spec("old"), US, ARM, media="docker"), index(spec("new"), US, ARM, media="docker"), "drift"),
+    "others": Story(index(spec("ours"), US, ARM), index(spec("ours"), US, Z), "other-platform"),
+    "wrapped": Story(single(spec("ours"), "oci"), index(spec("ours"), US, ARM), "other-platform"),
+    "unwrapped": Story(index(spec("ours"), US, ARM), single(spec("ours"), "oci"), "other-platform"),
+    "deleted": Story(single(spec("deleted")), delete, "gone"),
+}
+
+
+def reference(hub: LabRegistry, name: str) -> str:
+    return f"{hub.host}/truth/{name}:1"
+
+
+def manifests(hub: LabRegistry) -> Counter[tuple[str, str]]:
+    """How often each manifest was asked for since the log was forgotten: by method, repository, and tag or digest."""
+    asked = [r for r in hub.requests if "/manifests/" in r.path and r.method in ("HEAD", "GET")]
+    return Counter((r.method, r.path.removeprefix("/v2/truth/").replace("/manifests/", ":", 1)) for r in asked)
+
+
+def rows(daemon: Daemon, *arguments: str, more: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """What a command of ours prints as JSON beside the running daemon."""
+    done = command(*arguments, "-o", "json", "--config", daemon.config, docker_host=daemon.docker_host, more=more)
+    assert (done.code, done.err) == (0, ""), done
+    listed: list[dict[str, Any]] = json.loads(done.out)
+    return listed
+
+
+def until_history(daemon: Daemon, tag: str, **expected: list[str]) -> None:
+    """Wait until these are the digests that a tag had on each side; they are written down soon after they were seen."""
+
+    def is_written() -> bool:
+        sides: dict[str, list[dict[str, Any]]] = {"local": [], "registry": []}
+        for row in rows(daemon, "history", tag):
+            sides[row["side"]].append(row)
+        for known in sides.values():  # each ends where the next begins
+            assert [row["until"] for row in known] == [*(row["since"] for row in known[1:]), None]
+        return {side: [row["digest"] for row in known] for side, known in sides.items()} == expected
+
+    daemon.until(is_written, f"the history of {tag} to be {expected}")
+
+
+def runs(daemon: Daemon, job: str) -> float:
+    return daemon.total("dockwarden_job_duration_seconds_count", job=job)
+
+
+@dataclass
+class Scene:
+    """One engine, its registry, the daemon, what was pulled, and what each tag should be."""
+
+    host: LabEngine
+    hub: LabRegistry
+    daemon: Daemon
+    was: dict[str, str]
+    expected: dict[str, str]
+
+    @property
+    def there(self) -> set[str]:
+        """Every digest that the registry has under a tag now."""
+        kept = (name for name, story in STORIES.items() if self.expected[reference(self.hub, name)] != "gone")
+        return {self.hub.digest(f"truth/{name}", "1") for name in kept}
+
+    @property
+    def app(self) -> str:
+        """The tag that containers run."""
+        return reference(self.hub, "app")
+
+    def settle(self) -> None:
+        """Wait until metrics and API have each tag in its state, and see that `images` agrees."""
+        counts = Counter(self.expected.values())
+        for state in STATES:
+            self.daemon.until_metric(counts[state], "dockwarden_findings", policy=f"is-{state}")
+            assert self.daemon.findings(f"is-{state}") == {tag for tag, its in self.expected.items() if its == state}
+        drifted = {tag for tag, state in self.expected.items() if state == "drift"}
+        self.daemon.until(lambda: self.daemon.findings("digest-drift") == drifted, f"{drifted} to drift")
+        self.daemon.until_metric(len(drifted), "dockwarden_findings", policy="digest-drift")
+        listed = {row["tag"]: row for row in rows(self.daemon, "images") if row["tag"]}
+        assert {tag: row["state"] for tag, row in listed.items()} == self.expected
+        for row in listed.values():
+            there = {"current": {row["digest"]}, "local": {""}, "gone": {""}}.get(row["state"])
+            assert row["registry_digest"] in (there or self.there - {row["digest"]}), row
+            assert row["state_seconds"] >= 0
+
+    def freshness(self, expected: dict[str, set[str]]) -> None:
+        """Wait until the containers are as fresh as is expected."""
+        for word in ("current", "recreate-needed", "pinned"):
+            names = expected.get(word, set())
+            self.daemon.until(lambda: self.daemon.findings(f"runs-{word}") == names, f"{names} to run {word}")  # noqa: B023
+            self.daemon.until_metric(len(names), "dockwarden_findings", policy=f"runs-{word}")
+
+
+WEBS = {"web0", "web1", "web2"}
+
+
+def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: LabRegistry, start: Start) -> None:
+    was = {}
+    for name, story in STORIES.items():
+        was[name] = story.before(hub, f"truth/{name}")
+        host.docker("pull", "--quiet", reference(hub, name))
+    built, app = reference(hub, "built"), reference(hub, "app")
+    host.load(replace(spec("built"), tags=(built,)))
+    for name in sorted(WEBS):
+        host.docker("run", "--detach", f"--name={name}", app)
+    host.docker("run", "--detach", "--name=pinned", f"{app}@{was['app']}")
+    hub.forget_requests()
+    daemon = start(
+        host,
+        [*IN_STATE, *FRESH, "digest-drift", "stale-container", "pinned-drift"],
+        settings=soon("digest-drift", "pinned-drift"),
+    ).ready()
+    tags = [reference(hub, name) for name in STORIES]
+    scene = Scene(host, hub, daemon, was, {**dict.fromkeys(tags, "current"), built: "local"})
+
+    all_is_as_it_was_pulled(scene)
+    daemon.end()
+    for name, story in STORIES.items():
+        if story.after:
+            story.after(hub, f"truth/{name}")
+            scene.expected[reference(hub, name)] = story.state
+    tags_have_moved_meanwhile(scene)
+    somebody_pulls(scene)
+    somebody_recreates_the_containers(scene)
+
+
+def all_is_as_it_was_pulled(scene: Scene) -> None:
+    """One HEAD for each tag, however many containers, policies and runs want to know, and no manifest at all."""
+    daemon = scene.daemon
+    for tag, state in scene.expected.items():
+        assert daemon.wait("finding.opened", policy=f"is-{state}", name=tag)["message"] == f"{tag} is {state}"
+    for job in ("is-current", "digest-drift", "pinned-drift"):
+        daemon.until(lambda: runs(daemon, job) >= 2, f"two runs of {job}")  # noqa: B023
+    asked = [*STORIES]
+    if scene.host.kind == "containerd":
+        asked.append("built")  # that store has a digest of everything, so it takes a question to know
+    assert manifests(scene.hub) == {("HEAD", f"{name}:1"): 1 for name in asked}
+    assert daemon.total("dockwarden_registry_requests_total", method="HEAD") == len(asked)
+    assert daemon.total("dockwarden_registry_requests_total", method="HEAD", code="200") == len(STORIES)
+    assert daemon.findings("stale-container") == daemon.findings("pinned-drift") == set()
+    scene.settle()
+    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    until_history(daemon, scene.app, local=[scene.was["app"]], registry=[scene.was["app"]])
+
+
+def tags_have_moved_meanwhile(scene: Scene) -> None:
+    """After a restart each tag is in its new state, and manifests were asked for only where digests differ."""
+    daemon, app = scene.daemon, scene.app
+    old, new = scene.was["app"], scene.hub.digest("truth/app", "1")
+    scene.hub.forget_requests()
+
+    daemon.restart()
+
+    for name, story in STORIES.items():
+        if story.after:
+            tag = reference(scene.hub, name)
+            assert daemon.wait("finding.opened", policy=f"is-{story.state}", name=tag)["subject"] == "tag"
+            daemon.wait("finding.resolved", policy="is-current", name=tag, why="pass")
+    drift = daemon.wait("finding.opened", policy="digest-drift", name=app)["message"]
+    there = f"{app} is {old} here and {new} at the registry"
+    assert drift == f"{there}, known for 0s, used by pinned, web0, web1, web2"
+    pin = daemon.wait("finding.opened", policy="pinned-drift", name="pinned")["message"]
+    assert pin == f"pinned is pinned to {app}@{old}, whose tag is {new} now"
+    asked = manifests(scene.hub)
+    assert set(asked.values()) == {1}
+    assert {what for method, what in asked if method == "HEAD"} >= {f"{name}:1" for name in STORIES}
+    differing = {name for name, story in STORIES.items() if story.state in ("drift", "other-platform")}
+    assert {what.partition(":")[0] for method, what in asked if method == "GET"} == differing
+    scene.settle()
+    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    assert daemon.findings("stale-container") == set()
+    until_history(daemon, app, local=[old], registry=[old, new])
+    deleted = scene.was["deleted"]
+    until_history(daemon, reference(scene.hub, "deleted"), local=[deleted], registry=[deleted, ""])
+
+
+def somebody_pulls(scene: Scene) -> None:
+    """The tag is current and its containers are not, without a question to a registry, which could not answer."""
+    daemon, app = scene.daemon, scene.app
+    asked = daemon.total("dockwarden_registry_requests_total")
+
+    scene.host.docker("pull", "--quiet", app)
+    scene.hub.end()
+
+    for name in sorted(WEBS):
+        line = daemon.wait("finding.opened", timeout=5, policy="stale-container", name=name)
+        assert line["message"] == f"{name} runs an older image of {app}, which names another image now"
+    for policy_name in ("digest-drift", "is-drift"):
+        daemon.wait("finding.resolved", timeout=5, policy=policy_name, name=app, why="pass")
+    daemon.until_metric(len(WEBS), "dockwarden_findings", policy="stale-container")
+    assert daemon.findings("stale-container") == WEBS
+    scene.freshness({"recreate-needed": WEBS, "pinned": {"pinned"}})
+    assert daemon.total("dockwarden_registry_requests_total") == asked
+    scene.hub.restart()
+    scene.expected[app] = "current"
+    daemon.wait("finding.opened", policy="is-current", name=app)
+    scene.settle()
+    both = [scene.was["app"], scene.hub.digest("truth/app", "1")]
+    until_history(daemon, app, local=both, registry=both)
+
+
+def somebody_recreates_the_containers(scene: Scene) -> None:
+    """They are current again."""
+    daemon = scene.daemon
+    for name in sorted(WEBS):
+        scene.host.docker("rm", "--force", name)
+        scene.host.docker("run", "--detach", f"--name={name}", scene.app)
+        daemon.wait("finding.resolved", policy="stale-container", name=name)
+    daemon.until_metric(0, "dockwarden_findings", policy="stale-container")
+    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    assert daemon.findings("stale-container") == set()
+
+
+# -- versions and aliases --------------------------------------------------------------------------------------
+
+# Words of images by tag; calendar versions, dates, pre-releases and other variants are no competitors.
+VERSIONS = {
+    "latest": "1.27.3",
+    "1.27": "1.27.3",
+    "1.27.3": "1.27.3",
+    "1.26": "1.26.2",
+    "1.26.2": "1.26.2",
+    "1.28.0-rc.1": "rc",
+    "2024.10.1": "calendar",
+    "20241001": "date",
+    "4711": "build",
+    "alpine": "1.27.2-alpine",
+    "1.27.2-alpine": "1.27.2-alpine",
+    "1.26-alpine": "1.26-alpine",
+}
+LATEST = "latest-is-not-newest"
+
+
+def test_which_version_a_tag_is_and_which_is_newest(host: LabEngine, hub: LabRegistry, tmp_path: Path) -> None:
+    settled, behind = f"{hub.host}/versions/settled", f"{hub.host}/versions/behind"
+    for tag, word in VERSIONS.items():
+        hub.push("versions/settled", tag, spec(word))
+        hub.push("versions/behind", tag, spec("1.26.2" if tag == "latest" else word))
+    for name in ("latest", "1.27", "1.26", "1.26-alpine", "20241001"):
+        host.docker("pull", "--quiet", f"{settled}:{name}")
+    host.docker("pull", "--quiet", f"{behind}:latest")
+    host.docker("run", "--detach", "--name=web", image_that_runs(host, hub))
+    pinned = hub.push_index("versions/pinned", "1", [US, ARM], spec("pinned"))
+    host.docker("pull", "--quiet", f"{hub.host}/versions/pinned@{pinned}")
+    (tmp_path / "dockwarden.yaml").write_text(f"state_dir: {tmp_path / 'state'}\n")
+
+    done = command("images", "--config", tmp_path / "dockwarden.yaml", docker_host=host.host)
+
+    assert (done.code, done.err) == (0, "")
+    header, *lines = done.out.splitlines()
+    shown = {line[header.index("TAG") :].split()[0]: line for line in lines}
+    states = {tag: line[header.index("STATE") : header.index("SINCE")].strip() for tag, line in shown.items()}
+    assert states == {
+        f"{settled}:latest": "current, is 1.27.3",
+        f"{settled}:1.27": "current, is 1.27.3",
+        f"{settled}:1.26": "current, is 1.26.2, newest is 1.27.3",
+        f"{settled}:1.26-alpine": "current, newest is 1.27.2-alpine",
+        f"{settled}:20241001": "current",
+        f"{behind}:latest": "current, is 1.26.2, newest is 1.27.3",
+        f"{hub.host}/versions/web:1": "current",
+        f"{hub.host}/versions/pinned:<none>": "pinned",
+    }
+    assert pinned[:19] in shown[f"{hub.host}/versions/pinned:<none>"]
+    # Lines without an image of their own are other names of the one above.
+    group = [line for line in lines if f"{settled}:1.27" in line or f"{settled}:latest" in line]
+    assert lines.index(group[1]) == lines.index(group[0]) + 1
+    assert [bool(line[: header.index("TAG")].strip()) for line in group] == [True, False]
+    assert shown[f"{hub.host}/versions/web:1"].split()[-1] == "web"
+    assert not (tmp_path / "state").exists()
+
+    scanned = command(
+        "scan", "--policy", LATEST, "-o", "json", "--config", tmp_path / "dockwarden.yaml", docker_host=host.host
+    )
+    results = {row["name"]: (row["result"], row["message"]) for row in json.loads(scanned.out)["results"]}
+    assert {name: found for name, found in results.items() if found[0] != "skip"} == {
+        f"{settled}:latest": ("pass", ""),
+        f"{behind}:latest": ("fail", f"{behind}:latest is not the newest version, which is 1.27.3"),
+    }
+
+
+def image_that_runs(host: LabEngine, hub: LabRegistry) -> str:
+    tag = f"{hub.host}/versions/web:1"
+    hub.push("versions/web", "1", RUNNING)
+    host.docker("pull", "--quiet", tag)
+    return tag
+
+
+# -- registries that do not answer, or not to everybody --------------------------------------------------------------
+
+
+def logged_in(registry: LabRegistry, folder: Path) -> Path:
+    """A folder with a `config.json` such as `docker login` writes."""
+    folder.mkdir()
+    auth = base64.b64encode(b"alice:secret").decode()
+    (folder / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+    return folder
+
+
+def test_a_failure_has_a_reason_and_hides_no_other_registry(
+    host: LabEngine, hub: LabRegistry, start: Start, tmp_path: Path
+) -> None:
+    with LabRegistry(htpasswd={"alice": "secret"}) as private, LabRegistry() as mute:
+        login = logged_in(private, tmp_path / "login")
+        good, guarded, silent = (f"{each.host}/among/others:1" for each in (hub, private, mute))
+        for registry, tag in ((hub, good), (private, guarded), (mute, silent)):
+            registry.push("among/others", "1", spec(tag))
+            host.forward(registry.port)
+            host.docker("--config", str(login), "pull", "--quiet", tag)
+        mute.end()
+
+        daemon = start(host, IN_STATE, environment={"DOCKER_CONFIG": str(tmp_path / "nobody")}).ready()
+
+        daemon.wait("finding.opened", policy="is-current", name=good)
+        for tag, reason in ((guarded, "unauthorized"), (silent, "unreachable")):
+            for state in STATES:
+                line = daemon.wait("policy.unknown", policy=f"is-{state}", name=tag)
+                assert line["reason"] == f"registry.state is not known: {reason}"
+                daemon.until_metric(1, "dockwarden_unknown", policy=f"is-{state}", reason=reason)
+        assert {row["name"] for row in daemon.api("findings")} == {good}
+        for folder, seen in (("nobody", ("", "unauthorized")), ("login", ("current", ""))):
+            listed = rows(daemon, "images", more={"DOCKER_CONFIG": str(tmp_path / folder)})
+            shown = {row["tag"]: (row["state"], row["reason"]) for row in listed}
+            assert shown == {good: ("current", ""), guarded: seen, silent: ("", "unreachable")}
+
+
+def test_the_daemon_is_at_a_registry_whom_the_host_is_logged_in_as(
+    any_engine: LabEngine, start: Start, tmp_path: Path
+) -> None:
+    with LabRegistry(htpasswd={"alice": "secret"}) as private:
+        login, tag = logged_in(private, tmp_path / "login"), f"{private.host}/among/others:1"
+        private.push("among/others", "1", spec("guarded"))
+        any_engine.forward(private.port)
+        any_engine.docker("--config", str(login), "pull", "--quiet", tag)
+        daemon = start(any_engine, IN_STATE, environment={"DOCKER_CONFIG": str(login)}).ready()
+        daemon.wait("finding.opened", policy="is-current", name=tag)
+        assert daemon.said("policy.unknown") == []
+        assert daemon.total("dockwarden_unknown") == 0
+        assert "secret" not in json.dumps(daemon.lines)
