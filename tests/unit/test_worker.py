@@ -549,7 +549,7 @@ def test_what_could_not_be_judged_is_judged_again_with_the_next_full_list_and_no
 
 def test_a_finding_that_is_judged_again_asks_no_registry(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
-    host.registry.known["docker.io/library/app:1"] = Look("sha256:new")
+    host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
     host.start(DRIFT)
     host.engine.name("app:1", "app:2")
     host.settle()
