@@ -29,6 +29,9 @@ class Felt(NamedTuple):
     listing: list[float]
     seconds: float
 
+    def plus(self, other: Felt) -> Felt:
+        return Felt(self.tagging + other.tagging, self.listing + other.listing, self.seconds + other.seconds)
+
     @property
     def calls_per_second(self) -> float:
         return len(self.tagging) / self.seconds

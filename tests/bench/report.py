@@ -75,18 +75,20 @@ def setup() -> dict[str, object]:
         "memory_bytes": int(_first("/proc/meminfo", "MemTotal").split()[0]) * 1024,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 1),
         "dockwarden": done.stdout.strip(),
         "engines": {},
     }
 
 
 def setup_lines(setup: dict[str, object]) -> str:
-    """The setup in two lines for people."""
+    """The setup in three lines for people."""
     memory = int(str(setup["memory_bytes"])) / 2**30
     engines = setup["engines"]
     assert isinstance(engines, dict)
     return (
-        f"{setup['cpu']}, {setup['cores']} cores, {memory:.0f} GiB; Linux {setup['kernel']}; Python {setup['python']}\n"
+        f"{setup['cpu']}, {setup['cores']} cores, {memory:.0f} GiB, busy with {setup['load_before']} others' processes\n"
+        f"Linux {setup['kernel']}; Python {setup['python']}; dockwarden {setup['dockwarden']}\n"
         + "; ".join(f"{store}: {described}" for store, described in engines.items())
     )
 
