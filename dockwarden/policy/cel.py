@@ -102,8 +102,9 @@ class Program:
         self.source = source
         self.references = frozenset(name for name in facts if _refers(checked, name))
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
-        self._times = [name for name, spec in facts.items() if spec.type == "timestamp"]
         self._constants = {name: value for name, value in constants.items() if _refers(checked, name)}
+        handed_over = self.references if self._constants else facts
+        self._times = [name for name in handed_over if facts[name].type == "timestamp"]
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
         # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.

@@ -58,6 +58,10 @@ class Findings:
             del self._by_ref[ref]
         return replace(finding.result, reason=why)
 
+    def concern(self, ref: Ref) -> bool:
+        """Whether there is an open finding or question on an object."""
+        return ref in self._by_ref or ref in self._unknown
+
     def policies_on(self, ref: Ref) -> set[str]:
         """Names of the policies with an open finding on an object."""
         return self._by_ref.get(ref, set())
