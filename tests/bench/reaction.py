@@ -110,7 +110,7 @@ def _poll_cost_ms(daemon: Daemon) -> float:
 
 
 def ratios(rows: Sequence[Row]) -> Iterator[Row]:
-    """How the middle reaction grows from the fewest images to the most; a containerd store's inspect grows with them."""
+    """How the middle reaction grows from the fewest images to the most; a containerd store's inspect grows, too."""
     for store in sorted({row.store for row in rows if row.measurement == NAME}):
         for side in ("outside", "inside"):
             p50 = {

@@ -87,7 +87,7 @@ def setup_lines(setup: dict[str, object]) -> str:
     engines = setup["engines"]
     assert isinstance(engines, dict)
     return (
-        f"{setup['cpu']}, {setup['cores']} cores, {memory:.0f} GiB, busy with {setup['load_before']} others' processes\n"
+        f"{setup['cpu']}, {setup['cores']} cores, {memory:.0f} GiB, {setup['load_before']} processes of others\n"
         f"Linux {setup['kernel']}; Python {setup['python']}; dockwarden {setup['dockwarden']}\n"
         + "; ".join(f"{store}: {described}" for store, described in engines.items())
     )
