@@ -1,8 +1,8 @@
 """What is left of the truth after a burst of tags from four clients, and what the engine's other clients feel.
 
 The burst runs with dockwarden watching and, half before and half after, without it. Afterwards the inventory must
-be the engine's, without a full list. An engine with a subscriber that is too slow makes each call that emits an event wait
-100 ms: that is what the target of the tag calls is there to show.
+be the engine's, without a full list. An engine with a subscriber that is too slow makes each call that emits an event
+wait 100 ms: that is what the target of the tag calls is there to show.
 """
 
 from __future__ import annotations
