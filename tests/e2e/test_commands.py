@@ -31,17 +31,18 @@ class Prepared(NamedTuple):
     config: Path
 
 
+def prepare(engine: LabEngine, folder: Path) -> Prepared:
+    engine.load(images.busybox("e2e/scan:latest", "e2e/scan:1"), ImageSpec(labels={"e2e": "nameless"}))
+    engine.docker("create", "--name=user", "e2e/scan:1")
+    write_policies(folder / "policies.yaml", HIGH, LOW)
+    config = folder / "dockwarden.yaml"
+    config.write_text(f"policies: [{folder}/policies.yaml]\nstate_dir: {folder}/state\nminimum_stay: 0s\n")
+    return Prepared(engine, config)
+
+
 @pytest.fixture
 def prepared(empty_engine: LabEngine, tmp_path: Path) -> Prepared:
-    engine = empty_engine
-    engine.load(
-        images.busybox("e2e/scan:latest", "e2e/scan:1"), ImageSpec(labels={"e2e": "nameless"}),
-    )  # fmt: skip
-    engine.docker("create", "--name=user", "e2e/scan:1")
-    write_policies(tmp_path / "policies.yaml", HIGH, LOW)
-    config = tmp_path / "dockwarden.yaml"
-    config.write_text(f"policies: [{tmp_path}/policies.yaml]\nstate_dir: {tmp_path}/state\nminimum_stay: 0s\n")
-    return Prepared(engine, config)
+    return prepare(empty_engine, tmp_path)
 
 
 def test_scan_prints_a_table_and_changes_nothing(prepared: Prepared) -> None:
@@ -93,24 +94,13 @@ def test_scan_prints_json(prepared: Prepared) -> None:
     ],
 )
 def test_scan_ends_with_the_code_that_was_asked_for(
-    prepared_once: Prepared, arguments: tuple[str, ...], code: int
+    any_engine: LabEngine, tmp_path: Path, arguments: tuple[str, ...], code: int
 ) -> None:
-    engine, config = prepared_once
+    engine, config = prepare(any_engine, tmp_path)
     done = command("scan", "--config", config, *arguments, docker_host=engine.host)
     assert done.code == code, done.err
     if "lwo" in arguments:
         assert "--policy lwo: no such policy; did you mean low?" in done.err
-
-
-@pytest.fixture(scope="module")
-def prepared_once(graph_engine: LabEngine, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    graph_engine.wipe()
-    graph_engine.load(images.busybox("e2e/scan:latest", "e2e/scan:1"), ImageSpec(labels={"e2e": "nameless"}))
-    folder = tmp_path_factory.mktemp("scan")
-    write_policies(folder / "policies.yaml", HIGH, LOW)
-    config = folder / "dockwarden.yaml"
-    config.write_text(f"policies: [{folder}/policies.yaml]\nstate_dir: {folder}/state\n")
-    return Prepared(graph_engine, config)
 
 
 def test_question_that_nobody_answers_is_no_finding(any_engine: LabEngine, tmp_path: Path) -> None:

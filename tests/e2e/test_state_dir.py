@@ -148,10 +148,10 @@ def test_corrupt_ledger_is_set_aside_and_named(any_engine: LabEngine, start: Sta
 
     told = daemon.wait("ledger.damaged")
     assert told["level"] == "error"
+    daemon.ready()
     aside = Path(told["set_aside"])
     assert aside.parent == daemon.state
     assert aside.read_bytes() == garbled
-    daemon.ready()
     assert daemon.value("dockwarden_ledger_writable") == 1
     assert daemon.value("dockwarden_findings", policy="named") == 1
     doomed = nameless(engine, "doomed")
