@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import machine, trixie
 from tests.lab.engine import LabEngine
@@ -12,6 +13,11 @@ from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How long an example takes depends on what else the machine does, and says nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
