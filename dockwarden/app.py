@@ -147,6 +147,7 @@ class Daemon:
         signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _frame: signals.put(received))
+        threading.excepthook = _log_failure
         _log.info("daemon.started", version=__version__, listen=self._server.port, policies=len(policies.policies))
         self._server.start()
         self._use(policies)
@@ -230,6 +231,12 @@ class Daemon:
             "volumes": list(inventory.volumes),
             "networks": [network.name for network in list(inventory.networks.values())],
         }
+
+
+def _log_failure(failure: threading.ExceptHookArgs) -> None:
+    """Why a thread ended, in one line of the log like everything else."""
+    name = failure.thread.name if failure.thread else ""
+    _log.critical("daemon.thread_failed", thread=name, error=str(failure.exc_value), exc_info=failure.exc_value)
 
 
 def jobs_of(policies: Iterable[Policy]) -> dict[str, TriggerSpec]:
