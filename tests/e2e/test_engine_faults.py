@@ -15,13 +15,14 @@ import pytest
 
 from tests.e2e.harness import full, policy
 from tests.lab import images
+from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.e2e.conftest import Start
-    from tests.lab.engine import LabEngine
 
 LATEST, STALE = "no-latest-tag", "stale-container"
 ALL_TAGS = policy("any-tag", "tag", "true", trigger={"events": ["image.tag"]})
@@ -107,6 +108,32 @@ def test_engine_that_restarts_in_order(own_engine: LabEngine, start: Start) -> N
     daemon.until_true_to(engine)
     (container,) = daemon.api("inventory")["containers"]
     assert container["state"] == "exited"
+
+
+def test_another_engine_at_the_same_address_ends_the_daemon(
+    any_engine: LabEngine, start: Start, tmp_path: Path
+) -> None:
+    """What it knows is of the former one; its supervisor starts it anew, and then it knows nothing."""
+    address = tmp_path / "docker.sock"
+    with LabEngine("graph") as former:
+        former.load(ImageSpec(tags=("e2e/former:latest",)))
+        address.symlink_to(former.socket)
+        daemon = start(f"unix://{address}", [LATEST]).ready()
+        address.unlink()
+        address.symlink_to(any_engine.socket)
+        former.kill()
+        assert daemon.ended() == 1
+    reason = daemon.wait("daemon.thread_failed")
+    assert reason["level"] == "critical"
+    assert "the engine is another one now" in reason["error"]
+    assert daemon.strange == []
+    any_engine.load(ImageSpec(tags=("e2e/present:1",)))
+    mark = daemon.mark
+    daemon.restart()
+    daemon.ready()
+    assert daemon.said("ledger.other_engine", after=mark)
+    daemon.wait("finding.resolved", after=mark, name=full("e2e/former:latest"), why="gone")
+    daemon.until_true_to(any_engine)
 
 
 def test_frozen_engine_is_noticed_and_forgiven(own_engine: LabEngine, start: Start) -> None:
