@@ -58,7 +58,7 @@ class Enforcer:
         own = inventory.containers.get(self._own_container)
         return Candidate(
             result=result,
-            image=image,
+            object=image,
             image_users=self._names(inventory.users_of_image(image.id)),
             tag_users=self._names(set().union(*(inventory.users_of_tag(tag) for tag in tags))),
             known_for_seconds=inventory.memory.known_for(Ref(Kind.IMAGE, image.id)),

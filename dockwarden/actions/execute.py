@@ -81,8 +81,11 @@ class Executor:
         Raises:
             _Kept: it is not what was judged, or it is in use.
         """
-        image = self._engine.image(step.image.id if step.ref.kind is Kind.IMAGE else step.ref.key)
-        if not _is_as_judged(image, step.image, self._taken[image.id]):
+        judged = step.object
+        if not isinstance(judged, Image):
+            raise _Kept(Effect.FAILED, "engine_error", f"{step.action} of a {step.ref.kind} is not yet possible")
+        image = self._engine.image(judged.id if step.ref.kind is Kind.IMAGE else step.ref.key)
+        if not _is_as_judged(image, judged, self._taken[image.id]):
             raise _Kept(Effect.SKIPPED, "changed", "it is not what was judged any more")
         self._refuse_if_used(step, image)
         return image

@@ -7,7 +7,7 @@ engine, and carrying out anything. The rules here are the safety rules of the pr
 import math
 from collections.abc import Sequence
 
-from dockwarden.model import Candidate, Effect, Kind, Limits, Outcome, Plan, Policy, Step
+from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Outcome, Plan, Policy, Step
 
 PROTECT_LABEL = "dockwarden.protect"
 
@@ -30,7 +30,7 @@ def plan(policy: Policy, candidates: Sequence[Candidate], population: int, minim
             kept.append(Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail))
         else:
             steps[result.ref.key] = Step(
-                policy.name, policy.action, result.ref, result.name, candidate.image, result.message
+                policy.name, policy.action, result.ref, result.name, candidate.object, result.message
             )
     error = _exceeded(policy.limits, len(steps), population)
     if not error:
@@ -50,12 +50,12 @@ def _keep(candidate: Candidate, minimum_stay_seconds: float) -> tuple[str, str]:
     """Which rule keeps the object, and in words whom it serves; two empty strings if none does."""
     if candidate.own:
         return "self", "it belongs to dockwarden"
-    if PROTECT_LABEL in candidate.image.labels:
+    if candidate.object is not None and PROTECT_LABEL in candidate.object.labels:
         return "protected", f"label {PROTECT_LABEL}"
     if candidate.known_for_seconds < minimum_stay_seconds:
         return "too_young", f"watched for {candidate.known_for_seconds:.0f} of {minimum_stay_seconds:.0f} seconds"
-    users = candidate.tag_users
-    if candidate.result.ref.kind is Kind.IMAGE or len(candidate.image.tags) <= 1:
+    users, image = candidate.tag_users, candidate.object
+    if not isinstance(image, Image) or candidate.result.ref.kind is Kind.IMAGE or len(image.tags) <= 1:
         users += candidate.image_users  # the image goes with its last tag
     if users:
         return "in_use", f"used by {', '.join(sorted(set(users))[:5])}"

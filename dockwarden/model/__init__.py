@@ -16,6 +16,7 @@ from dockwarden.model.objects import (
     Network,
     Observed,
     Ref,
+    Thing,
     Volume,
 )
 from dockwarden.model.outcomes import (
@@ -87,6 +88,7 @@ __all__ = [
     "Severity",
     "Status",
     "Step",
+    "Thing",
     "TriggerSpec",
     "Verdict",
     "Vocabulary",

@@ -170,6 +170,10 @@ class Network:
     internal: bool
 
 
+Thing = Image | Container | Volume | Network
+"""Whatever an action can be carried out on, but for the host."""
+
+
 class Change(NamedTuple):
     """One difference that the inventory saw: a cause such as ``image.tag`` and the object it happened to."""
 

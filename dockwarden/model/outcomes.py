@@ -1,10 +1,10 @@
 """Plans, what became of them, and the report of a run. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dockwarden.model.objects import Image, Ref
+from dockwarden.model.objects import Ref, Thing
 from dockwarden.model.policies import Result
 from dockwarden.model.words import Cause, Effect, Status
 
@@ -14,7 +14,7 @@ class Candidate:
     """A finding with what the planner must know of its object.
 
     Attributes:
-        image: the image, or the image that the tag names.
+        object: what is judged; of a tag, the image that it names; None for the host.
         image_users: names of the containers, running or not, that were made from this image.
         tag_users: names of the containers created from the tag (an image: from any of its tags), whatever it names now.
         known_for_seconds: how long we have watched the image exist.
@@ -22,7 +22,7 @@ class Candidate:
     """
 
     result: Result
-    image: Image
+    object: Thing | None
     image_users: tuple[str, ...]
     tag_users: tuple[str, ...]
     known_for_seconds: float
@@ -31,19 +31,29 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One removal: the object as it was judged, so that execute can tell whether it is still the same."""
+    """One action on one object, which is given as it was judged, so that execute can tell whether it is still the same.
+
+    Attributes:
+        object: of a tag, the image that it names; None for the host.
+        options: what the action needs besides; ``trim_build_cache``: ``max_used_bytes``.
+        planned_bytes: what the disk gains by this step, as planned.
+        unrecoverable: it may be carried out even if nothing could bring the object back.
+    """
 
     policy: str
     action: str
     ref: Ref
     name: str
-    image: Image
+    object: Thing | None
     why: str
+    options: Mapping[str, int] = field(default_factory=dict)
+    planned_bytes: int = 0
+    unrecoverable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one step, or why there was none."""
+    """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured."""
 
     policy: str
     action: str
@@ -53,10 +63,11 @@ class Outcome:
     reason: str
     freed_bytes: int = 0
     detail: str = ""
+    planned_bytes: int = 0
 
 
 class Intent(NamedTuple):
-    """A removal that was begun and of which no end is recorded."""
+    """An action that was begun and of which no end is recorded; ``image_id`` is that of the image a tag named."""
 
     number: int
     policy: str

@@ -29,6 +29,7 @@ from dockwarden.model import (
     Severity,
     Status,
     Step,
+    Thing,
 )
 
 _SCHEMA_VERSION = 1
@@ -174,7 +175,7 @@ class Ledger:
 
     def intend(self, run: str, step: Step) -> int:
         """Commit, durably, that this step is about to happen. Raises LedgerError when it cannot be written."""
-        values = (run, step.policy, step.action, *step.ref, step.name, _recipe(step.image), self._now())
+        values = (run, step.policy, step.action, *step.ref, step.name, _recipe(step.object), self._now())
         with self._write(durable=True) as db:
             cursor = db.execute(
                 "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at) VALUES (?,?,?,?,?,?,?,?)",
@@ -337,8 +338,10 @@ def _memory_row(seen: Observed) -> tuple[float, float, int]:
     return seen.first_seconds, seen.used_seconds, int(seen.had_tag)
 
 
-def _recipe(image: Image) -> str:
+def _recipe(image: Thing | None) -> str:
     """What is needed to bring an image back, as JSON."""
+    if not isinstance(image, Image):
+        return json.dumps({"id": getattr(image, "id", "")})
     return json.dumps(
         {
             "id": image.id,

@@ -548,7 +548,7 @@ def test_the_intent_is_written_before_anything_is_removed(bench: Bench) -> None:
     bench.run(a_step(image))
     assert seen
     assert set(seen) == {1}
-    assert bench.intents.written[1].image == image
+    assert bench.intents.written[1].object == image
     assert bench.intents.outcomes[1].effect is Effect.APPLIED
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.actions.plan import PROTECT_LABEL, plan
-from dockwarden.model import Candidate, Effect, Kind, Limits, Plan, Policy, Ref
+from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Plan, Policy, Ref
 from tests.builders import DAY, HOUR, a_candidate, a_policy, an_image, image_id
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def refused(done: Plan) -> list[tuple[str, str]]:
 def test_an_old_unused_image_is_removed() -> None:
     [step] = planned(a_candidate(an_image("app", "app:1"))).steps
     assert (step.policy, step.action, step.ref) == ("old-images", "remove", Ref(Kind.IMAGE, image_id("app")))
-    assert step.image == an_image("app", "app:1")
+    assert step.object == an_image("app", "app:1")
     assert step.why == "it is old"
 
 
@@ -176,12 +176,13 @@ def test_no_plan_touches_what_a_rule_protects(findings: Findings) -> None:
     for step in plan(policy, candidates, population, HOUR).steps:
         candidate = by_key(candidates)[step.ref.key]
         assert not candidate.own
-        assert PROTECT_LABEL not in candidate.image.labels
+        assert isinstance(candidate.object, Image)
+        assert PROTECT_LABEL not in candidate.object.labels
         assert candidate.known_for_seconds >= HOUR
         assert not candidate.tag_users
-        image_would_go = step.ref.kind is Kind.IMAGE or len(candidate.image.tags) == 1
+        image_would_go = step.ref.kind is Kind.IMAGE or len(candidate.object.tags) == 1
         assert not (image_would_go and candidate.image_users)
-        assert step.image == candidate.image
+        assert step.object == candidate.object
 
 
 @given(_findings())
