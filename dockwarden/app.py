@@ -8,8 +8,10 @@ import os
 import queue as stdlib_queue
 import re
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from dockwarden.ports import Disk
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.settings import Settings
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.systemd import ServiceManager
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule, refuse_cron
@@ -41,6 +44,8 @@ from dockwarden.worker import Worker
 
 OK, FAILED, CONFIG, INTERRUPTED = 0, 1, 78, 130
 _LOOK_ROUND_SECONDS = 5.0
+_PATIENCE = 10  # answers of the engine in the longest time it may take
+_LOOK = 0  # among the signals: none of them
 _STOP_SECONDS = 1.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
@@ -125,6 +130,7 @@ class Daemon:
             metrics=metrics,
         )
         self._reader = EventReader(parts.engine, parts.queue, metrics, settings.engine.event_window)
+        metrics.health.patience_seconds = _PATIENCE * (settings.engine.timeout + settings.engine.event_window)
         self._schedule = Schedule(
             parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter
         )
@@ -139,41 +145,62 @@ class Daemon:
             self._server = Server(Site(metrics.registry, metrics.health, views), host, port)
         except OSError as error:
             raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
+        self._manager = ServiceManager()
+        self._failed = False
+        self._signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
         # A daemon thread: one that waits for a hung engine must not keep the process.
         self._threads = (threading.Thread(target=self._worker.run, name="worker", daemon=True), self._reader)
 
     def run(self, policies: PolicySet) -> int:
         """Run until a signal ends it or a thread of ours dies; gives the exit code."""
-        signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda received, _frame: signals.put(received))
-        threading.excepthook = _log_failure
+            signal.signal(number, lambda received, _frame: self._signals.put(received))
+        threading.excepthook = self._fail
         _log.info("daemon.started", version=__version__, listen=self._server.port, policies=len(policies.policies))
         self._server.start()
         self._use(policies)
         self._schedule.start()
+        self._metrics.health.beats.update({thread.name: time.monotonic() for thread in self._threads})
         for thread in self._threads:
             thread.start()
-        code = self._watch(signals)
+        code = self._watch()
+        self._manager.stop()
         self._stop()
         return code
 
-    def _watch(self, signals: "stdlib_queue.SimpleQueue[int]") -> int:
+    def _watch(self) -> int:
         while True:
             try:
-                received = signals.get(timeout=_LOOK_ROUND_SECONDS)
+                received = self._signals.get(timeout=min(_LOOK_ROUND_SECONDS, self._manager.patience_seconds))
             except stdlib_queue.Empty:
-                received = 0
+                received = _LOOK
             if received == signal.SIGHUP:
                 self._load_again()
-            elif received:
+            elif received != _LOOK:
                 _log.info("daemon.stopping", signal=signal.Signals(received).name)
                 return INTERRUPTED if received == signal.SIGINT else OK
-            dead = [thread.name for thread in self._threads if not thread.is_alive()]
-            if dead:
-                _log.critical("daemon.thread_died", threads=dead)
+            if self._has_lost_a_thread():
                 return FAILED
-            self._schedule.check_clock()
+            self._manager.report(self._metrics.health)
+
+    def _has_lost_a_thread(self) -> bool:
+        if self._failed:
+            return True
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        if dead:
+            _log.critical("daemon.thread_died", threads=dead)
+            return True
+        self._schedule.check_clock()
+        if stuck := self._metrics.health.stuck(time.monotonic()):
+            _log.critical("daemon.thread_stuck", threads=stuck, stacks=_stacks())
+        return bool(stuck)
+
+    def _fail(self, failure: threading.ExceptHookArgs) -> None:
+        """Why a thread ended, in one line of the log like everything else; without any of them we are not whole."""
+        name = failure.thread.name if failure.thread else ""
+        _log.critical("daemon.thread_failed", thread=name, error=str(failure.exc_value), exc_info=failure.exc_value)
+        self._failed = True
+        self._signals.put(_LOOK)
 
     def _stop(self) -> None:
         self._reader.stop()
@@ -190,13 +217,16 @@ class Daemon:
         self._schedule.set_jobs(jobs_of(policies.policies))
 
     def _load_again(self) -> None:
+        self._manager.begin_reload()
         try:
             policies = self._reload()
         except ConfigError as error:
+            self._manager.end_reload(f"reload failed, the policies in use stay: {error.problems[0]}")
             self._metrics.reload_ok.set(0)
             _log.error("config.reload_failed", problems=error.problems, note="the policies in use stay")
             return
         self._use(policies)
+        self._manager.end_reload()
         _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
 
     # -- what the API shows ---------------------------------------------------------------------------------
@@ -233,10 +263,13 @@ class Daemon:
         }
 
 
-def _log_failure(failure: threading.ExceptHookArgs) -> None:
-    """Why a thread ended, in one line of the log like everything else."""
-    name = failure.thread.name if failure.thread else ""
-    _log.critical("daemon.thread_failed", thread=name, error=str(failure.exc_value), exc_info=failure.exc_value)
+def _stacks() -> dict[str, list[str]]:
+    """Where each thread is: files, lines and functions, no values."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return {
+        names.get(ident, str(ident)): [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_stack(frame)]
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - the only way, and documented
+    }
 
 
 def jobs_of(policies: Iterable[Policy]) -> dict[str, TriggerSpec]:

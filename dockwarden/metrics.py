@@ -5,6 +5,8 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 """
 
 import platform
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +19,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-_STUCK_SECONDS = 900.0  # longer than the longest window of events, or the longest list
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = ("in_use", "too_young", "protected", "self", "limits", "ledger", "conflict")
 CAUSES = ("event", "schedule", "startup", "request")
@@ -29,20 +30,23 @@ class Health:
 
     Attributes:
         beats: by name of a thread, the monotonic second at which it last made progress.
+        patience_seconds: how long a thread that is well may make none.
     """
 
     engine_up: bool = False
+    engine_away: bool = False
     engine_trouble: str = "not connected yet"
     inventory_complete: bool = False
     policies_loaded: bool = False
     beats: dict[str, float] = field(default_factory=dict)
+    patience_seconds: float = 900.0
 
     def stuck(self, now: float) -> list[str]:
         """Which threads have made no progress for too long; ``now`` is a monotonic second."""
         return [
             f"{name}: no progress for {now - beat:.0f} s"
             for name, beat in list(self.beats.items())
-            if now - beat > _STUCK_SECONDS
+            if now - beat > self.patience_seconds
         ]
 
     def unready(self) -> list[str]:
@@ -155,6 +159,7 @@ class Metrics:
         """The engine answers, as ``info`` says, or it does not, for the reason given."""
         self.engine_up.set(1 if info else 0)
         self.health.engine_up = info is not None
+        self.health.engine_away = info is None
         self.health.engine_trouble = trouble
         if info:
             self.engine_info.clear()
@@ -204,7 +209,10 @@ class Metrics:
             self.objects.labels(kind.value).set(count)
 
     def observe_engine(self, operation: str, result: str, seconds: float) -> None:
-        """One request to the engine was answered, or not."""
+        """One request to the engine was answered, or not; either way the thread that asked goes on."""
+        asker = threading.current_thread().name
+        if asker in self.health.beats:
+            self.health.beats[asker] = time.monotonic()
         self.engine_requests.labels(operation, result).inc()
         self.engine_seconds.labels(operation).observe(seconds)
 

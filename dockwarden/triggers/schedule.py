@@ -23,6 +23,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
+_LATE_SECONDS = 60.0
 _log = structlog.get_logger("dockwarden.schedule")
 
 
@@ -139,7 +140,14 @@ class Schedule:
             for job in self._scheduler.get_jobs():
                 job.reschedule(job.trigger)
         self._show_next()
-        self._metrics.health.beats["schedule"] = time.monotonic()
+        if not self._is_late():
+            self._metrics.health.beats["schedule"] = time.monotonic()
+
+    def _is_late(self) -> bool:
+        """Whether a job that was due long ago still waits, so that the library's thread must be dead or hang."""
+        now = datetime.now(UTC)
+        due = [job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)]
+        return any((now - at).total_seconds() > _LATE_SECONDS for at in due)
 
     def _trigger(self, spec: TriggerSpec) -> BaseTrigger:
         triggers: list[BaseTrigger] = []

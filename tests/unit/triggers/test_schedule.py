@@ -379,3 +379,13 @@ def test_a_look_at_the_clock_is_a_sign_of_life(clock: Clockwork, bench: Bench) -
     clock.pass_(42)
     bench.schedule.check_clock()
     assert bench.metrics.health.beats["schedule"] == 42
+
+
+def test_a_job_that_is_long_overdue_is_none(bench: Bench) -> None:
+    bench.schedule.set_jobs({"hourly": HOURLY})
+    bench.schedule.check_clock()
+    before = bench.metrics.health.beats["schedule"]
+    bench.schedule._scheduler.pause()  # its thread fires nothing any more
+    bench.is_due("hourly", timedelta(minutes=5))
+    bench.schedule.check_clock()
+    assert bench.metrics.health.beats["schedule"] == before
