@@ -76,6 +76,7 @@ class Parts:
     collector: Collector
     judge: Judge
     ledger: Ledger
+    enforcer: Enforcer
 
 
 def build(settings: Settings, metrics: Metrics) -> Parts:
@@ -93,7 +94,16 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
     )
     judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
     ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))
-    return Parts(metrics, engine, queue, inventory, collector, judge, ledger)
+    enforcer = Enforcer(
+        engine,
+        inventory,
+        collector,
+        ledger,
+        ask_host=lambda program: judge.host_says(program, time.time()),
+        minimum_stay_seconds=settings.minimum_stay,
+        own_container=own_container(),
+    )
+    return Parts(metrics, engine, queue, inventory, collector, judge, ledger, enforcer)
 
 
 class Daemon:
@@ -111,13 +121,6 @@ class Daemon:
         self._queue = parts.queue
         self._inventory = parts.inventory
         self._judge = parts.judge
-        enforcer = Enforcer(
-            parts.engine,
-            parts.inventory,
-            parts.ledger,
-            minimum_stay_seconds=settings.minimum_stay,
-            own_container=own_container(),
-        )
         upkeep = Upkeep(parts.engine, parts.inventory, parts.collector, parts.ledger, metrics, settings.resync)
         self._worker = Worker(
             queue=parts.queue,
@@ -125,7 +128,7 @@ class Daemon:
             inventory=parts.inventory,
             collector=parts.collector,
             judge=parts.judge,
-            enforcer=enforcer,
+            enforcer=parts.enforcer,
             ledger=parts.ledger,
             metrics=metrics,
         )

@@ -1,17 +1,39 @@
 """Acting on what a run found: candidates for the planner, the plan, and its execution where the policy enforces.
 
-Input: one policy and its findings of a run. Output: outcomes. Out of bounds: judging, deciding whether a finding may
-act at all, and recording. Audit mode means that the plan is not executed; there is no other difference.
+Input: one policy and its findings of a run. Output: plans and outcomes. Out of bounds: judging, deciding whether a
+finding may act at all, and recording. Audit mode means that the plan is not executed; there is no other difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dockwarden import reference
 from dockwarden.actions.execute import Executor
-from dockwarden.actions.plan import plan
+from dockwarden.actions.plan import keep, plan
+from dockwarden.errors import LedgerError
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Candidate, Effect, Kind, Mode, Outcome, Policy, Ref, Result, Step
+from dockwarden.model import (
+    Answer,
+    Candidate,
+    Container,
+    Effect,
+    Image,
+    Kind,
+    Mode,
+    Network,
+    Outcome,
+    Plan,
+    Policy,
+    Program,
+    Ref,
+    Result,
+    Step,
+    Thing,
+)
 from dockwarden.ports import Engine, Intents
+
+_ORCHESTRATORS = ("swarm", "kubernetes", "nomad", "ecs")
 
 
 class Enforcer:
@@ -21,53 +43,142 @@ class Enforcer:
         self,
         engine: Engine,
         inventory: Inventory,
+        collector: Collector,
         intents: Intents,
         *,
+        ask_host: Callable[[Program], Answer],
         minimum_stay_seconds: float,
         own_container: str,
     ) -> None:
-        """``own_container``: the ID of the container we run in, "" if in none."""
+        """``ask_host`` measures the host anew; ``own_container``: the ID of the container we run in, "" if in none."""
         self._engine = engine
         self._inventory = inventory
+        self._collector = collector
         self._intents = intents
+        self._ask_host = ask_host
         self._minimum_stay = minimum_stay_seconds
         self._own_container = own_container
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
+        planned = self.plan(policy, findings)
+        if policy.mode is Mode.ENFORCE:
+            done = list(self.carry_out(policy, planned.steps, run))
+        else:
+            done = [_outcome(step, Effect.AUDITED, "audit", step.why) for step in planned.steps]
+        return [*planned.kept, *done], planned.error
+
+    def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
+        """What would be done about these findings now."""
         candidates = [candidate for result in findings if (candidate := self._candidate(result)) is not None]
         if not candidates or self._inventory.info is None:
-            return [], ""
-        population = self._inventory.counts()[policy.subject]
-        planned = plan(policy, candidates, population, self._minimum_stay)
-        outcomes = list(planned.kept)
-        if policy.mode is Mode.ENFORCE:
-            executor = Executor(self._engine, self._intents, self._inventory.info.image_store)
-            outcomes += executor.run(run, planned.steps)
-        else:
-            outcomes += [_audited(step) for step in planned.steps]
-        return outcomes, planned.error
+            return Plan(policy.name)
+        population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
+        inventory = self._inventory
+        # Of half of the images nothing true can be said about what they share.
+        is_measured = len(inventory.histories) == inventory.detailed == len(inventory.images)
+        frees = inventory.shares().freed if is_measured and policy.subject in (Kind.IMAGE, Kind.TAG) else None
+        return plan(policy, candidates, population, self._minimum_stay, frees)
+
+    def why_kept(self, policy: Policy, result: Result) -> tuple[str, str]:
+        """The rule that would keep an object even if the policy found fault with it, and in words whom it serves."""
+        candidate = self._candidate(result)
+        return keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
+
+    def carry_out(self, policy: Policy, steps: Sequence[Step], run: str) -> Iterator[Outcome]:
+        """Carry out steps of a plan, until ``stop_when`` is true or cannot be told; one process at a time does so."""
+        info = self._inventory.info
+        if not steps or info is None:
+            return
+        try:
+            with self._intents.alone():
+                executor = Executor(self._engine, self._intents, info.image_store)
+                yield from executor.run(run, steps, lambda: self._enough(policy))
+        except LedgerError as error:
+            yield from (_outcome(step, Effect.REFUSED, "ledger", str(error)) for step in steps)
+
+    def _enough(self, policy: Policy) -> str:
+        """Why no further step may follow; empty if one may."""
+        if policy.stop_when is None:
+            return ""
+        answer = self._ask_host(policy.stop_when)
+        if answer.value is False:
+            return ""
+        trouble = f"{answer.missing} is not known" if answer.missing else answer.error
+        return f"stop_when: {trouble or 'it is true now'}"
+
+    # -- candidates -----------------------------------------------------------------------------------------
 
     def _candidate(self, result: Result) -> Candidate | None:
+        """What the planner must know of the object of a result; None if it is gone."""
         inventory, ref = self._inventory, result.ref
-        is_tag = ref.kind is Kind.TAG
-        image = inventory.images.get(inventory.tags.get(ref.key, "") if is_tag else ref.key)
-        if image is None:
+        if ref.kind is Kind.HOST:
+            return Candidate(result, None, (), (), float("inf"), own=False)
+        thing = self._thing(ref)
+        if thing is None:
             return None
-        tags = (ref.key,) if is_tag else image.tags
-        own = inventory.containers.get(self._own_container)
+        watched = Ref(Kind.IMAGE, thing.id) if isinstance(thing, Image) else ref
+        tags = (ref.key,) if ref.kind is Kind.TAG else thing.tags if isinstance(thing, Image) else ()
         return Candidate(
             result=result,
-            object=image,
-            image_users=self._names(inventory.users_of_image(image.id)),
+            object=thing,
+            users=self._names(self._users(thing)),
             tag_users=self._names(set().union(*(inventory.users_of_tag(tag) for tag in tags))),
-            known_for_seconds=inventory.memory.known_for(Ref(Kind.IMAGE, image.id)),
-            own=own is not None and (own.image_id == image.id or reference.full(own.image_ref) in tags),
+            known_for_seconds=inventory.memory.known_for(watched),
+            own=self._is_own(thing, tags),
+            owner=_owner(thing),
+            idle_seconds=inventory.idle_for(watched),
+            size_bytes=self._size(ref),
         )
 
-    def _names(self, containers: set[str]) -> tuple[str, ...]:
+    def _thing(self, ref: Ref) -> Thing | None:
+        inventory = self._inventory
+        match ref.kind:
+            case Kind.TAG:
+                return inventory.images.get(inventory.tags.get(ref.key, ""))
+            case Kind.IMAGE:
+                return inventory.images.get(ref.key)
+            case Kind.CONTAINER:
+                return inventory.containers.get(ref.key)
+            case Kind.VOLUME:
+                return inventory.volumes.get(ref.key)
+            case _:
+                return inventory.networks.get(ref.key)
+
+    def _users(self, thing: Thing) -> set[str]:
+        match thing:
+            case Image():
+                return self._inventory.users_of_image(thing.id)
+            case Network():
+                return self._inventory.users_of_network(thing)
+            case Container():
+                return set()
+            case _:
+                return self._inventory.users_of_volume(thing.name)
+
+    def _is_own(self, thing: Thing, tags: Iterable[str]) -> bool:
+        own = self._inventory.containers.get(self._own_container)
+        if own is None:
+            return False
+        if isinstance(thing, Image):
+            return own.image_id == thing.id or reference.full(own.image_ref) in tags
+        return own.id in self._users(thing) or (isinstance(thing, Container) and thing.id == own.id)
+
+    def _size(self, ref: Ref) -> int:
+        usage = self._collector.known_usage
+        sizes = {Kind.CONTAINER: usage.containers, Kind.VOLUME: usage.volumes} if usage else {}
+        return sizes.get(ref.kind, {}).get(ref.key, 0)
+
+    def _names(self, containers: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(self._inventory.containers[key].name for key in containers))
 
 
-def _audited(step: Step) -> Outcome:
-    return Outcome(step.policy, step.action, step.ref, step.name, Effect.AUDITED, "audit", 0, step.why)
+def _owner(thing: Thing) -> str:
+    if isinstance(thing, Network) and thing.driver == "overlay":
+        return "swarm"  # its containers may be on other hosts
+    owner = "" if isinstance(thing, Image) else owner_of(thing.labels)
+    return owner if owner in _ORCHESTRATORS else ""
+
+
+def _outcome(step: Step, effect: Effect, reason: str, detail: str) -> Outcome:
+    return Outcome(step.policy, step.action, step.ref, step.name, effect, reason, 0, detail, step.planned_bytes)

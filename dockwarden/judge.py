@@ -6,22 +6,23 @@ thousands of objects does not keep an event waiting.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dockwarden.errors import EngineError
 from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Kind, Policy, Ref, Result, Status, Verdict
+from dockwarden.model import Answer, Kind, Policy, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.findings import Findings
-from dockwarden.ports import Ask, Disk, DiskGauge, Registry, Reply
+from dockwarden.ports import Ask, Disk, DiskGauge, Registry, Reply, Usage
 
-INSPECT, REGISTRY = 1, 3
+INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset({"image.base", "image.base_known"})
+_SIZE_FACTS = frozenset({"image.unique_size"})
 
 Work = tuple[Ref, Sequence[Policy]]
 
@@ -50,8 +51,12 @@ class _Task:
     waiting: list[Work] = field(default_factory=list)
     disk: Disk | None = None
     disk_asked: bool = False
-    bases_asked: bool = False
-    bases_gathered: bool = False
+    usage: Usage | None = None
+    usage_asked: bool = False
+    details_asked: bool = False
+    details_gathered: bool = False
+    sizes_asked: bool = False
+    unique: Mapping[str, int] | None = None
     first: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
 
 
@@ -79,23 +84,37 @@ class Judge:
         self._wake = wake
 
     def sweep(
-        self, work: Iterable[Work], sweep: Sweep, *, depth: int, now: float, keep_all: bool = False
+        self,
+        work: Iterable[Work],
+        sweep: Sweep,
+        *,
+        depth: int,
+        now: float,
+        keep_all: bool = False,
+        sized: Collection[str] = (),
     ) -> Iterator[bool]:
-        """Judge in steps, filling ``sweep``. Yields after each step whether it waits for somebody else's answer."""
+        """Judge in steps, filling ``sweep``. Yields after each step whether it waits for somebody else's answer.
+
+        For findings of the policies named in ``sized``, what images take up is gathered, so that it can be planned.
+        """
         task = _Task(depth, now, keep_all, sweep)
         for ref, policies in work:
             self._object(task, ref, policies)
             yield False
         while task.waiting:
             again, task.waiting = task.waiting, []
-            if task.bases_asked and not task.bases_gathered:
-                yield from self._all_details()
-                task.bases_gathered = True
+            if task.details_asked and not task.details_gathered:
+                yield from self._all_details(sizes=task.sizes_asked)
+                task.details_gathered = True
+            if task.sizes_asked and task.unique is None:
+                task.unique = self._inventory.shares().alone()
             while not all(future.done() for future in task.pending.values()):
                 yield True
             for ref, policies in again:
                 self._object(task, ref, policies)
                 yield False
+        if any(result.policy in sized for result in sweep.results if result.status is Status.FAIL):
+            yield from self._all_details(sizes=True)
 
     def learn(
         self,
@@ -127,10 +146,12 @@ class Judge:
                 yield True
             left = later
 
-    def _all_details(self) -> Iterator[bool]:
+    def _all_details(self, *, sizes: bool) -> Iterator[bool]:
         for image_id in list(self._inventory.images):
             try:
                 self._collector.details(image_id)
+                if sizes:
+                    self._collector.history(image_id)
             except EngineError:
                 return  # what is missing stays unknown
             yield False
@@ -190,9 +211,30 @@ class Judge:
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
         facts.fill(sheet, policy.needs, ref, self._view(task))
         result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
+        if policy.order_by is not None:
+            result = replace(result, order=self._order(task, ref, policy, policy.order_by, sheet))
+        watched = self._inventory.memory.clock.read()
+        is_new = self.findings.note(result, task.now, watched=watched)
+        if policy.for_seconds:
+            result = replace(result, held_seconds=self.findings.held_for(policy.name, ref, watched))
         task.sweep.results.append(result)
-        if self.findings.note(result, task.now):
+        if is_new:
             task.sweep.opened.append(result)
+
+    def _order(self, task: _Task, ref: Ref, policy: Policy, order_by: Program, sheet: facts.Sheet) -> object:
+        """The value that sorts the object's step, None if it cannot be had; only a run that may act looks for it."""
+        tried: set[str] = set()
+        answer = order_by.evaluate(sheet)
+        while answer.missing and answer.missing not in tried:
+            tried.add(answer.missing)
+            if facts.VOCABULARY[ref.kind][answer.missing].cost > task.depth:
+                return None
+            self._gather(task, ref, policy, sheet, answer.missing)
+            if not self._inventory.has(ref):
+                return None
+            answer = order_by.evaluate(sheet)
+        is_number = answer.value == answer.value  # nan has no place in any order
+        return answer.value if is_number else None
 
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
         word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)
@@ -218,9 +260,14 @@ class Judge:
         cost = facts.VOCABULARY[ref.kind][missing].cost
         if cost >= REGISTRY:
             self._ask(task, ref, missing)
-        elif missing in _BASE_FACTS and not task.bases_gathered:
-            task.bases_asked = True
+        elif missing in _SIZE_FACTS and task.unique is None:
+            task.details_asked, task.details_gathered, task.sizes_asked = True, False, True
             raise _LaterError
+        elif missing in _BASE_FACTS and not task.details_gathered:
+            task.details_asked = True
+            raise _LaterError
+        elif cost == USAGE:
+            self._measure_usage(task)
         elif missing.startswith("host."):
             self._measure_disk(task)
         else:
@@ -264,7 +311,7 @@ class Judge:
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""
-        return tag in self._inventory.tags or ref.kind is Kind.CONTAINER
+        return tag in self._inventory.tags or (ref.kind is Kind.CONTAINER and "@" not in tag)
 
     def _answer(self, task: _Task, ask: Ask) -> Reply:
         future = task.pending.get(ask)
@@ -283,16 +330,24 @@ class Judge:
             task.disk_asked = True
             task.disk = self._gauge(info.data_root)
 
+    def _measure_usage(self, task: _Task) -> None:
+        if not task.usage_asked:
+            task.usage_asked = True
+            task.usage = self._collector.usage()
+
     def _view(self, task: _Task) -> View:
-        return View(self._inventory, task.now, task.disk, task.replies)
+        return View(self._inventory, task.now, task.disk, task.replies, task.usage, task.unique)
 
     def host_allows(self, policy: Policy, now: float) -> bool:
         """Whether the policy's gate is open."""
-        if policy.gate is None:
-            return True
+        return policy.gate is None or self.host_says(policy.gate, now).value is True
+
+    def host_says(self, program: Program, now: float) -> Answer:
+        """What an expression over the host's facts gives, with its disk measured now."""
         task = _Task(INSPECT, now, keep_all=False)
         self._measure_disk(task)
+        if any(facts.VOCABULARY[Kind.HOST][name].cost == USAGE for name in program.references):
+            self._measure_usage(task)
         sheet = facts.Sheet()
-        names = policy.gate.references & facts.VOCABULARY[Kind.HOST].keys()
-        facts.fill(sheet, names, Ref(Kind.HOST, ""), self._view(task))
-        return evaluate.gate(policy, sheet).status is Status.PASS
+        facts.fill(sheet, program.references, Ref(Kind.HOST, ""), self._view(task))
+        return program.evaluate(sheet)

@@ -20,7 +20,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
-REFUSALS = ("in_use", "too_young", "protected", "self", "limits", "ledger", "conflict")
+REFUSALS = (
+    *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
+    *("too_young", "waiting", "limits", "ledger", "conflict"),
+)
 CAUSES = ("event", "schedule", "startup", "request")
 
 

@@ -4,8 +4,9 @@ Input and output: values of ``model``. Out of bounds: knowing who implements the
 named here and no others; implementations translate.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from dockwarden.model import Container, EngineInfo, Event, Image, Network, Outcome, Step, Volume
@@ -67,6 +68,28 @@ class Engine(Protocol):
         would take a tag that somebody set a moment ago.
         """
 
+    def history(self, image_id: str) -> Sequence[int]:
+        """The bytes of each step of an image's history, lowest first; 0 for one that made no layer. NotFoundError."""
+
+    def disk_usage(self) -> "Usage":
+        """What containers, volumes and the build cache take up. Very dear: the engine walks through all of it."""
+
+
+class Usage(NamedTuple):
+    """What the engine says its objects take up, in bytes.
+
+    Attributes:
+        containers: by ID, what each has written besides its image.
+        volumes: by name, of those whose size the engine can tell.
+        images_bytes: all layers of all images, as they are unpacked.
+        build_cache_bytes: what the build cache has for itself.
+    """
+
+    containers: Mapping[str, int]
+    volumes: Mapping[str, int]
+    images_bytes: int
+    build_cache_bytes: int
+
 
 class Ask(NamedTuple):
     """One question to a registry.
@@ -119,7 +142,10 @@ class Registry(Protocol):
 
 
 class Intents(Protocol):
-    """Where a removal is written down before it happens. Both methods raise LedgerError when that fails."""
+    """Where a removal is written down before it happens. All methods raise LedgerError when that fails."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the only process that acts; LedgerError if another one does."""
 
     def intend(self, run: str, step: Step) -> int:
         """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number."""

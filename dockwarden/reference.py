@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
+MOVING = frozenset({"latest", "stable", "mainline", "current", "lts"})
+"""Tags, or beginnings of tags, that name something else now and then."""
 _HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
 _MAX_LENGTH = 4096
 _MAX_PATH_LENGTH = 255

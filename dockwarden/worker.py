@@ -41,6 +41,7 @@ from dockwarden.upkeep import Upkeep
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
 _MOST_ACTIONS_KEPT = 500
+_OF_IMAGES = (Kind.IMAGE, Kind.TAG)
 _log = structlog.get_logger("dockwarden.worker")
 
 
@@ -252,7 +253,8 @@ class Worker:
         acting: frozenset[tuple[str, Ref]] | None,
         job: str = "",
     ) -> _Run:
-        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time())
+        sized = [job] if job and self._policies[job].action and self._policies[job].subject in _OF_IMAGES else ()
+        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized)
         run = self._new_run(steps, sweep, cause, acting, job)
         self._runs.append(run)
         return run
@@ -301,6 +303,7 @@ class Worker:
             tuple(outcomes),
             (*run.errors, *self._collector.take_troubles()),
             run.job,
+            self._inventory.memory.clock.read(),
         )
         findings = self._judge.findings
         self._metrics.record(report, findings.counts, findings.unknown_counts, time.time())

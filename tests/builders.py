@@ -294,7 +294,7 @@ def a_candidate(
     image: Image,
     *,
     tag: str = "",
-    image_users: tuple[str, ...] = (),
+    users: tuple[str, ...] = (),
     tag_users: tuple[str, ...] = (),
     known_for_seconds: float = DAY,
     own: bool = False,
@@ -302,7 +302,7 @@ def a_candidate(
     """A finding on an image, or on one of its tags, with what the planner must know."""
     ref = Ref(Kind.TAG, reference.full(tag)) if tag else Ref(Kind.IMAGE, image.id)
     name = tag or (image.tags[0] if image.tags else reference.short_id(image.id))
-    return Candidate(a_result(ref=ref, name=name), image, image_users, tag_users, known_for_seconds, own)
+    return Candidate(a_result(ref=ref, name=name), image, users, tag_users, known_for_seconds, own)
 
 
 def a_step(image: Image, tag: str = "", policy: str = "old-images") -> Step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +27,7 @@ from dockwarden.model import (
     Step,
     Volume,
 )
-from dockwarden.ports import Ask, Reply
+from dockwarden.ports import Ask, Reply, Usage
 from tests.builders import NOW, an_engine
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class FakeEngine:
         errors: by operation or (operation, argument), what its calls raise.
         agenda: what happens while somebody reads events: each entry so many seconds after the one before.
         emitted: events that nobody has taken yet.
+        histories, usage: what it says of sizes.
     """
 
     store: ImageStore = ImageStore.GRAPH
@@ -91,6 +93,8 @@ class FakeEngine:
     errors: dict[object, Exception] = field(default_factory=dict)
     agenda: deque[tuple[float, Callable[[], object]]] = field(default_factory=deque)
     emitted: deque[Event] = field(default_factory=deque)
+    histories: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    usage: Usage = field(default_factory=lambda: Usage({}, {}, 0, 0))
 
     def __post_init__(self) -> None:
         self.info = replace(self.info, image_store=self.store)
@@ -219,6 +223,14 @@ class FakeEngine:
     def network(self, identifier: str) -> Network:
         self._called("network", identifier)
         return _one(self._networks, identifier)
+
+    def history(self, image_id: str) -> tuple[int, ...]:
+        self._called("history", image_id)
+        return self.histories.get(_one(self._images, image_id).id, ())
+
+    def disk_usage(self) -> Usage:
+        self._called("disk_usage")
+        return self.usage
 
     def tag(self, image_id: str, reference: str) -> None:
         self._called("tag", reference)
@@ -469,6 +481,12 @@ class FakeIntents:
     full: set[str] = field(default_factory=set)
     written: dict[int, Step] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        if "alone" in self.full:
+            raise LedgerError("another one acts")
+        yield
 
     def intend(self, run: str, step: Step) -> int:
         if "intend" in self.full:

@@ -5,7 +5,7 @@ bounds: deciding. An object that is not exactly as it was judged is left alone; 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from dockwarden import reference
@@ -33,13 +33,16 @@ class Executor:
         self._store = store
         self._taken: dict[str, set[str]] = defaultdict(set)  # by image, the names that it lost to this plan
 
-    def run(self, run: str, steps: Sequence[Step]) -> Iterator[Outcome]:
+    def run(self, run: str, steps: Sequence[Step], enough: Callable[[], str] = str) -> Iterator[Outcome]:
         """Carry out the steps in order.
 
-        When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so.
+        When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so; also
+        when ``enough``, which is asked before each step, gives a reason.
         """
         stop: _Kept | None = None
         for step in steps:
+            if stop is None and (why := enough()):
+                stop = _Kept(Effect.SKIPPED, "enough", why)
             if stop is None:
                 outcome, stop = self._step(run, step)
             else:

@@ -1,65 +1,205 @@
-"""From findings to a plan: what is to be removed, in which order, and which rule keeps the rest. Pure.
+"""From findings to a plan: what is to be done, in which order, and which rule keeps the rest. Pure.
 
 Input: one policy and its candidates with what must be known of each. Output: a ``Plan``. Out of bounds: looking at the
 engine, and carrying out anything. The rules here are the safety rules of the project; execute checks them once more.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Outcome, Plan, Policy, Step
+from dockwarden.model import (
+    Candidate,
+    Container,
+    Effect,
+    Image,
+    Kind,
+    Limits,
+    Network,
+    Outcome,
+    Plan,
+    Policy,
+    Step,
+    Volume,
+)
 
 PROTECT_LABEL = "dockwarden.protect"
+_MOST_USERS_NAMED = 5
+_UP = ("running", "paused", "restarting", "removing")
+
+Frees = Callable[[Iterable[str]], Sequence[int]]
+"""The bytes that the disk gains by each of some images in turn, "" standing for none."""
 
 
-def plan(policy: Policy, candidates: Sequence[Candidate], population: int, minimum_stay_seconds: float) -> Plan:
+def plan(
+    policy: Policy,
+    candidates: Sequence[Candidate],
+    population: int,
+    minimum_stay_seconds: float,
+    frees: Frees | None = None,
+) -> Plan:
     """Plan one policy's action.
 
     Args:
         policy: a policy with an action.
         candidates: its findings of this run, in any order; the plan does not depend on it.
         population: how many objects of the policy's kind exist, for the percentage limit.
-        minimum_stay_seconds: images we have watched for less are left alone, whatever the policy says.
+        minimum_stay_seconds: what we have watched for less is not removed, whatever the policy says.
+        frees: tells the bytes of images; without it those are not known.
     """
     kept: list[Outcome] = []
-    steps: dict[str, Step] = {}
-    for candidate in sorted(candidates, key=_oldest_first):
-        reason, detail = _keep(candidate, minimum_stay_seconds)
-        result = candidate.result
+    going: dict[str, Candidate] = {}
+    gone_tags: Counter[str] = Counter()
+    for candidate in _in_order(policy, {each.result.ref.key: each for each in candidates}.values()):
+        reason, detail = keep(policy, candidate, minimum_stay_seconds, gone_tags)
         if reason:
-            kept.append(Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail))
+            kept.append(_kept(policy, candidate, reason, detail))
         else:
-            steps[result.ref.key] = Step(
-                policy.name, policy.action, result.ref, result.name, candidate.object, result.message
-            )
-    error = _exceeded(policy.limits, len(steps), population)
-    if not error:
-        return Plan(policy.name, tuple(steps.values()), tuple(kept))
-    kept += [
-        Outcome(policy.name, policy.action, step.ref, step.name, Effect.REFUSED, "limits", 0, error)
-        for step in steps.values()
-    ]
-    return Plan(policy.name, (), tuple(kept), error)
+            going[candidate.result.ref.key] = candidate
+            if candidate.result.ref.kind is Kind.TAG and isinstance(candidate.object, Image):
+                gone_tags[candidate.object.id] += 1
+    error = _exceeded(policy.limits, len(going), population)
+    if error:
+        kept += [_kept(policy, candidate, "limits", error) for candidate in going.values()]
+        return Plan(policy.name, (), tuple(kept), error)
+    return Plan(policy.name, tuple(_steps(policy, list(going.values()), frees)), tuple(kept))
 
 
-def _oldest_first(candidate: Candidate) -> tuple[float, str]:
-    return -candidate.known_for_seconds, candidate.result.ref.key
+def keep(
+    policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]
+) -> tuple[str, str]:
+    """Which rule keeps the object, and in words whom it serves; two empty strings if none does.
 
-
-def _keep(candidate: Candidate, minimum_stay_seconds: float) -> tuple[str, str]:
-    """Which rule keeps the object, and in words whom it serves; two empty strings if none does."""
+    ``gone_tags``: by image, how many of its names the same plan takes already.
+    """
+    thing, result = candidate.object, candidate.result
     if candidate.own:
         return "self", "it belongs to dockwarden"
-    if candidate.object is not None and PROTECT_LABEL in candidate.object.labels:
+    if isinstance(thing, Network) and thing.builtin:
+        return "builtin", "it belongs to the engine"
+    if thing is not None and PROTECT_LABEL in thing.labels:
         return "protected", f"label {PROTECT_LABEL}"
-    if candidate.known_for_seconds < minimum_stay_seconds:
-        return "too_young", f"watched for {candidate.known_for_seconds:.0f} of {minimum_stay_seconds:.0f} seconds"
-    users, image = candidate.tag_users, candidate.object
-    if not isinstance(image, Image) or candidate.result.ref.kind is Kind.IMAGE or len(image.tags) <= 1:
-        users += candidate.image_users  # the image goes with its last tag
-    if users:
-        return "in_use", f"used by {', '.join(sorted(set(users))[:5])}"
+    if candidate.owner and candidate.owner not in policy.owners:
+        return "owner", f"it belongs to {candidate.owner}, which the policy does not name in owners"
+    if reason := _use(policy, candidate, gone_tags):
+        return reason
+    if policy.action != "stop" and thing is not None and candidate.known_for_seconds < minimum_stay_seconds:
+        return "too_young", f"watched for {_span(candidate.known_for_seconds)} of {_span(minimum_stay_seconds)}"
+    held = min(result.held_seconds, candidate.idle_seconds) if isinstance(thing, Volume) else result.held_seconds
+    if held < policy.for_seconds or (isinstance(thing, Volume) and not policy.for_seconds):
+        return "waiting", f"it has held for {_span(held)} of {_span(policy.for_seconds)}"
     return "", ""
+
+
+def _use(policy: Policy, candidate: Candidate, gone_tags: Mapping[str, int]) -> tuple[str, str] | None:
+    thing = candidate.object
+    if isinstance(thing, Container):
+        is_up = thing.running or thing.state in _UP
+        if policy.action == "stop":
+            return None if thing.running else ("not_running", f"it is {thing.state}")
+        return ("running", f"it is {thing.state}") if is_up else None
+    if candidate.tag_users:
+        return "in_use", f"created from it: {_names(candidate.tag_users)}"
+    if candidate.users:
+        if not isinstance(thing, Image) or candidate.result.ref.kind is Kind.IMAGE:
+            return "in_use", f"used by {_names(candidate.users)}"
+        if len(thing.tags) - gone_tags.get(thing.id, 0) <= 1:  # the image would go with it
+            return "in_use", f"the last name of an image that is used by {_names(candidate.users)}"
+    if isinstance(thing, Volume) and not thing.anonymous and not _selects_by_name(policy):
+        return "named", "it has a name, and the policy does not ask for volume.name"
+    return None
+
+
+def _selects_by_name(policy: Policy) -> bool:
+    asked = policy.when.references | (policy.select.references if policy.select else frozenset())
+    return "volume.name" in asked
+
+
+def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """As the policy orders them, else the longest known first; but images before those that they are built on."""
+    if policy.order_by is None:
+        ordered = sorted(candidates, key=lambda each: (-each.known_for_seconds, each.result.ref.key))
+    else:  # what cannot be ordered comes last
+        known = [each for each in candidates if each.result.order is not None]
+        known.sort(key=lambda each: (each.result.order, each.result.ref.key))
+        rest = (each for each in candidates if each.result.order is None)
+        ordered = [*known, *sorted(rest, key=lambda each: (-each.known_for_seconds, each.result.ref.key))]
+    above = _built_on(ordered)
+    seen: set[str] = set()
+    for candidate in ordered:
+        waiting = [] if candidate.result.ref.key in seen else [candidate]
+        while waiting:
+            seen.add(waiting[-1].result.ref.key)
+            first = next((c for c in above.get(waiting[-1].result.ref.key, ()) if c.result.ref.key not in seen), None)
+            if first is None:
+                yield waiting.pop()
+            else:
+                waiting.append(first)
+
+
+def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """By the key of a candidate, the candidates whose images are built directly on its image, in the given order."""
+    bottom: dict[object, Candidate] = {}  # by image ID and by layers; of several names the one that goes last
+    for candidate in candidates:
+        if isinstance(candidate.object, Image):
+            bottom[candidate.object.id] = candidate
+            if candidate.object.details:
+                bottom[candidate.object.details.layers] = candidate
+    above: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        image = candidate.object
+        if not isinstance(image, Image) or image.details is None:
+            continue
+        layers = image.details.layers
+        shorter = (layers[:length] for length in range(len(layers) - 1, 0, -1))
+        below = next((bottom[key] for key in (image.details.parent, *shorter) if key in bottom), None)
+        if below is not None and isinstance(below.object, Image) and below.object.id != image.id:
+            above[below.result.ref.key].append(candidate)
+    return above
+
+
+def _steps(policy: Policy, going: Sequence[Candidate], frees: Frees | None) -> Iterator[Step]:
+    left = {each.object.id: len(each.object.tags) for each in going if isinstance(each.object, Image)}
+    images: list[str] = []  # which go with each step, "" where none does
+    for candidate in going:
+        image = candidate.object
+        goes = isinstance(image, Image)
+        if isinstance(image, Image) and candidate.result.ref.kind is Kind.TAG:
+            left[image.id] -= 1
+            goes = left[image.id] == 0
+        images.append(image.id if goes and isinstance(image, Image) else "")
+    gains = frees(images) if frees else [0] * len(going)
+    for candidate, gain in zip(going, gains, strict=True):
+        result = candidate.result
+        yield Step(
+            policy=policy.name,
+            action=policy.action,
+            ref=result.ref,
+            name=result.name,
+            object=candidate.object,
+            why=result.message,
+            options=policy.options,
+            planned_bytes=gain + (0 if policy.action == "stop" else candidate.size_bytes),
+            unrecoverable=policy.unrecoverable,
+        )
+
+
+def _kept(policy: Policy, candidate: Candidate, reason: str, detail: str) -> Outcome:
+    result = candidate.result
+    return Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail)
+
+
+def _names(users: Iterable[str]) -> str:
+    named = sorted(set(users))
+    more = len(named) - _MOST_USERS_NAMED
+    return ", ".join(named[:_MOST_USERS_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f}".removesuffix(".0") + unit
+    return f"{seconds:.0f}s"
 
 
 def _exceeded(limits: Limits, steps: int, population: int) -> str:

@@ -28,6 +28,7 @@ from dockwarden.errors import (
     NotFoundError,
 )
 from dockwarden.model import Container, EngineInfo, Event, Image, ImageStore, Network, Volume
+from dockwarden.ports import Usage
 
 _T = TypeVar("_T")
 
@@ -223,6 +224,20 @@ class DockerEngine:
         """One network."""
         path = _path(identifier)
         return self._call("network_inspect", lambda client: translate.network(client.inspect_network(path)))
+
+    # -- sizes ---------------------------------------------------------------------------------------
+
+    def history(self, image_id: str) -> Sequence[int]:
+        """The bytes of each step of an image's history, lowest first."""
+        name = _path(image_id)
+        return self._call(
+            "image_history",
+            lambda client: translate.history(client.history(name)),  # type: ignore[no-untyped-call]
+        )
+
+    def disk_usage(self) -> Usage:
+        """What all objects take up; very dear."""
+        return self._call("disk_usage", lambda client: translate.usage(client.df()))
 
 
 class EventStream(Iterator[Event]):

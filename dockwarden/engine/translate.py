@@ -26,6 +26,7 @@ from dockwarden.model import (
     Network,
     Volume,
 )
+from dockwarden.ports import Usage
 from dockwarden.reference import MARKER_REPOSITORY
 
 DANGLING_NAME = "moby-dangling"
@@ -126,6 +127,9 @@ def image(raw: object, store: ImageStore) -> Image:
         layers=fields.nested("RootFS").texts("Layers"),
         env_names=_env_names(config),
         ports=config.names("ExposedPorts"),
+        parent=fields.text("Parent", ""),
+        # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
+        content_bytes=fields.integer("Size") if store is ImageStore.CONTAINERD else 0,
     )
     return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
 
@@ -160,6 +164,29 @@ def _names(listed: Iterable[str]) -> _Names:
         else:
             tags.add(reference.full(name))
     return _Names(tuple(sorted(tags)), tuple(sorted(digests)), tuple(sorted(markers)))
+
+
+def history(raw: object) -> tuple[int, ...]:
+    """The bytes of each step of an image's history, lowest first; a step that made no layer has none."""
+    return tuple(Fields(row, "image history").integer("Size", 0) for row in reversed(rows(raw, "image history")))
+
+
+def usage(raw: object) -> Usage:
+    """What the engine says its objects take up. It says -1 where it does not know."""
+    fields = Fields(raw, "disk usage")
+    containers = {each.text("Id"): max(0, each.integer("SizeRw", 0)) for each in fields.objects("Containers")}
+    volumes = {
+        each.text("Name"): size
+        for each in fields.objects("Volumes")
+        if (size := each.nested("UsageData").integer("Size", -1)) >= 0
+    }
+    cache = [each for each in fields.objects("BuildCache") if not each.flag("Shared")]
+    return Usage(
+        containers=containers,
+        volumes=volumes,
+        images_bytes=max(0, fields.integer("LayersSize", 0)),
+        build_cache_bytes=sum(max(0, each.integer("Size", 0)) for each in cache),
+    )
 
 
 def _has_healthcheck(config: Fields) -> bool:

@@ -4,15 +4,19 @@ Input: ``ports.Engine`` and hints (``Dirty``) which are believed in nothing but 
 bounds: policies, triggers, deciding when to look.
 """
 
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import Change, Dirty, Kind, Ref
-from dockwarden.ports import Engine
+from dockwarden.ports import Engine, Usage
 
+_USAGE_SECONDS = 10.0  # two policies of one moment share an answer
+_USAGE_SHARE = 0.01
 _T = TypeVar("_T")
 
 
@@ -25,6 +29,8 @@ class Collector:
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
         self._looked_at: set[str] = set()  # images, since the hints were given
+        self._usage: Usage | None = None
+        self._usage_due = 0.0
 
     def reconcile(self, pulled: Iterable[Dirty] = ()) -> list[Change]:
         """List everything and compare. ``pulled``: hints at pulls, which no comparison can show.
@@ -106,6 +112,30 @@ class Collector:
         image = self._inventory.images.get(image_id)
         if image is not None and image.details is None:
             self._changes += self._image(image_id)
+
+    def history(self, image_id: str) -> None:
+        """Gather how large each layer of an image is, unless it is known; of one that is gone, nothing."""
+        if image_id in self._inventory.images and image_id not in self._inventory.histories:
+            with suppress(NotFoundError):
+                self._inventory.histories[image_id] = self._engine.history(image_id)
+
+    @property
+    def known_usage(self) -> Usage | None:
+        """What everything took up when it was last asked for."""
+        return self._usage
+
+    def usage(self) -> Usage | None:
+        """What everything takes up, None if the engine did not tell; asked for at most a hundredth of the time."""
+        began = time.monotonic()
+        if began >= self._usage_due:
+            try:
+                self._usage = self._engine.disk_usage()
+            except EngineError as error:
+                self._usage = None
+                self._troubles.append(f"disk usage: {error}")
+            ended = time.monotonic()
+            self._usage_due = ended + max(_USAGE_SECONDS, (ended - began) / _USAGE_SHARE)
+        return self._usage
 
     def _look(self, hint: Dirty) -> list[Change]:
         match hint.type:

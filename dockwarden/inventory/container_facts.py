@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 from dockwarden import reference
-from dockwarden.inventory.view import Read, Row, View, time
-from dockwarden.model import Container, FactValue, Mount
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.view import Read, Row, View, span, time
+from dockwarden.model import Container, FactValue, Kind, Mount, Ref
 
 _ORCHESTRATORS = (
     ("com.docker.swarm.service.id", "swarm"),
     ("com.docker.swarm.service.name", "swarm"),
+    ("com.docker.stack.namespace", "swarm"),
     ("io.kubernetes.pod.uid", "kubernetes"),
     ("io.kubernetes.pod.name", "kubernetes"),
     ("com.hashicorp.nomad.alloc_id", "nomad"),
@@ -21,6 +23,13 @@ _LEAST_ID_DIGITS = 4
 def owner_of(labels: Mapping[str, str]) -> str:
     """Who manages a container: ``swarm``, ``kubernetes``, ``nomad``, ``ecs``, ``compose``, or nobody."""
     return next((owner for label, owner in _ORCHESTRATORS if label in labels), "")
+
+
+def exited_seconds(container: Container, inventory: Inventory, now: float) -> float:
+    """Seconds since a container ended: by the engine's clock, but no longer than we watched it not run."""
+    if container.running or container.started_at is None or container.finished_at is None:
+        return 0.0
+    return max(0.0, min(now - container.finished_at, inventory.idle_for(Ref(Kind.CONTAINER, container.id))))
 
 
 def pin_of(container: Container) -> str:
@@ -94,6 +103,13 @@ _CONTAINER: tuple[Row, ...] = (
     ("labels", "map(string)", 0, "labels", lambda c, _: dict(c.labels)),
     ("created", "timestamp", 0, "when it was created", lambda c, _: time(c.created_at)),
     ("started", "timestamp", 0, "when it was last started (1970 if never)", lambda c, _: time(c.started_at)),
+    (
+        "exited_for",
+        "duration",
+        0,
+        "how long it has been stopped, as far as we watched; 0 for one that runs or never ran",
+        lambda c, v: span(exited_seconds(c, v.inventory, v.now)),
+    ),
     ("owner", "string", 0, "compose, swarm, kubernetes, nomad, ecs, or empty", lambda c, _: owner_of(c.labels)),
     ("network_mode", "string", 0, "network mode", lambda c, _: c.network_mode),
     (
@@ -169,4 +185,12 @@ _SECURITY: tuple[Row, ...] = (
 )
 
 
-CONTAINER: tuple[Row, ...] = (*_CONTAINER, *_CONFIG, *_SECURITY)
+_SIZE_RW: Row = (
+    "size_rw",
+    "int",
+    2,
+    "bytes it has written besides its image",
+    lambda c, v: v.usage.containers.get(c.id) if v.usage else None,
+)
+
+CONTAINER: tuple[Row, ...] = (*_CONTAINER, *_CONFIG, *_SECURITY, _SIZE_RW)

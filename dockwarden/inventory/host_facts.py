@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from dockwarden.inventory.container_facts import owner_of
+from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import Read, Row, View, span, time
 from dockwarden.model import EngineInfo, FactValue, Kind, Ref, Volume
-from dockwarden.ports import Disk
+from dockwarden.ports import Disk, Usage
 
 
 def _volume_ref(volume: Volume) -> Ref:
@@ -39,7 +41,21 @@ VOLUME: tuple[Row, ...] = (
         "how long we have watched it without a container",
         lambda o, v: span(v.inventory.idle_for(_volume_ref(o))),
     ),
+    ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
+    (
+        "size",
+        "int",
+        2,
+        "bytes in it, where the engine can tell",
+        lambda o, v: v.usage.volumes.get(o.name) if v.usage else None,
+    ),
 )
+
+
+def _of_network(age: Callable[[Inventory, Ref], float]) -> Read:
+    return lambda network, view: span(age(view.inventory, Ref(Kind.NETWORK, network.id)))
+
+
 NETWORK: tuple[Row, ...] = (
     ("id", "string", 0, "network ID", lambda o, _: o.id),
     ("name", "string", 0, "name", lambda o, _: o.name),
@@ -55,6 +71,9 @@ NETWORK: tuple[Row, ...] = (
         "a container, running or not, is attached",
         lambda o, v: bool(v.inventory.users_of_network(o)),
     ),
+    ("known_for", "duration", 0, "how long we have watched it exist", _of_network(Inventory.known_for)),
+    ("idle_for", "duration", 0, "how long we have watched it without a container", _of_network(Inventory.idle_for)),
+    ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
 )
 
 
@@ -68,6 +87,13 @@ def _host(get: Callable[[EngineInfo], FactValue]) -> Read:
 def _disk(get: Callable[[Disk], FactValue]) -> Read:
     def read(_subject: object, view: View) -> FactValue | None:
         return get(view.disk) if view.disk else None
+
+    return read
+
+
+def _usage(get: Callable[[Usage], FactValue]) -> Read:
+    def read(_subject: object, view: View) -> FactValue | None:
+        return get(view.usage) if view.usage else None
 
     return read
 
@@ -93,4 +119,7 @@ HOST: tuple[Row, ...] = (
     ("live_restore", "bool", 1, "containers outlive the engine", _host(lambda e: e.live_restore)),
     ("rootless", "bool", 1, "the engine runs without root", _host(lambda e: e.rootless)),
     ("userns_remap", "bool", 1, "user namespaces are remapped", _host(lambda e: e.userns_remap)),
+    ("images_size", "int", 2, "bytes of all layers of all images, unpacked", _usage(lambda u: u.images_bytes)),
+    ("build_cache_size", "int", 2, "bytes that the build cache has for itself", _usage(lambda u: u.build_cache_bytes)),
+    ("volumes_size", "int", 2, "bytes in all volumes", _usage(lambda u: sum(u.volumes.values()))),
 )

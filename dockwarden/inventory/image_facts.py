@@ -6,7 +6,7 @@ from typing import Any
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
-from dockwarden.inventory.registry_facts import OF_TAG
+from dockwarden.inventory.registry_facts import OF_TAG, recoverable
 from dockwarden.inventory.view import Read, Row, View, span, time
 from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref
 
@@ -31,8 +31,12 @@ def _used_by(image: Image, view: View) -> list[str]:
 
 
 def _origin(image: Image, view: View) -> str:
-    # The containerd store invents a digest for every name, so there a digest proves nothing.
-    return "registry" if _is_graph(view.inventory) and image.digests else "unknown"
+    # The containerd store invents a digest for every name, so there only a registry's word counts.
+    digests = view.inventory.digests
+    seen = (digests.present(tag, "registry") for tag in image.tags)
+    named = {name.rpartition("@")[2] for name in image.digests}
+    is_proven = bool(named) if _is_graph(view.inventory) else any(digest in named for digest in seen if digest)
+    return "registry" if is_proven else "unknown"
 
 
 def _base(image: Image, view: View) -> str | None:
@@ -118,6 +122,14 @@ IMAGE: tuple[Row, ...] = (
     ),
     ("origin", "string", 0, "`registry` where a digest proves it, else `unknown`", _origin),
     ("same_as", "list(string)", 0, "its other tags, beyond the first", lambda i, _: list(i.tags[1:])),
+    (
+        "unique_size",
+        "int",
+        2,
+        "bytes that the disk gains if this image alone goes, what it shares with others excepted",
+        lambda i, v: v.unique.get(i.id) if v.unique is not None else None,
+    ),
+    ("recoverable", "bool", 3, "a registry still serves one of its digests", recoverable),
     ("os", "string", 1, "operating system", _detail(lambda d: d.os)),
     ("architecture", "string", 1, "architecture", _detail(lambda d: d.architecture)),
     ("user", "string", 1, "user it runs as, empty for root", _detail(lambda d: d.user)),
@@ -131,13 +143,23 @@ IMAGE: tuple[Row, ...] = (
 )
 
 
+def variant_of(name: str) -> str:
+    """What follows the version in a tag, or a word that moves: ``alpine`` in ``1.27-alpine`` or ``latest-alpine``."""
+    version = reference.version(name)
+    if version is not None:
+        return version.variant
+    head, _, rest = name.partition("-")
+    return rest if head in reference.MOVING else ""
+
+
 def _ranks(tag: str, view: View, key: Callable[[str], Any]) -> int:
-    """Position of the tag's image among the distinct images of its repository, highest key first."""
+    """Position of the tag's image among the distinct images of its repository and variant, highest key first."""
     tags = view.inventory.tags
-    mine = key(tag)
+    mine, variant = key(tag), variant_of(tag.rpartition(":")[2])
     if mine is None:
         return 0
-    siblings = view.inventory.repositories.get(tag.rpartition(":")[0], ())
+    family = view.inventory.repositories.get(tag.rpartition(":")[0], ())
+    siblings = (other for other in family if variant_of(other.rpartition(":")[2]) == variant)
     ahead = {tags[t] for t in siblings if (other := key(t)) is not None and other > mine}
     return len(ahead - {tags[tag]})
 
@@ -146,6 +168,15 @@ def _rank_by_created(tag: str, view: View) -> int:
     def key(other: str) -> tuple[float, str]:
         image = view.inventory.images[view.inventory.tags[other]]
         return (image.created_at or 0.0, image.id)
+
+    return _ranks(tag, view, key)
+
+
+def _rank_by_used(tag: str, view: View) -> int:
+    def key(other: str) -> tuple[float, str]:
+        ref = Ref(Kind.IMAGE, view.inventory.tags[other])
+        used = float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref)
+        return (-1.0 if used is None else used, ref.key)
 
     return _ranks(tag, view, key)
 
@@ -179,7 +210,27 @@ TAG: tuple[Row, ...] = (
     ("tag.name", "string", 0, "the tag alone", lambda t, _: t.rpartition(":")[2]),
     ("tag.digest", "string", 0, "digest that the engine has for it in this repository, empty if none", _digest),
     ("tag.version", "string", 0, "the release version it names, empty if none", _version),
-    ("tag.rank_by_created", "int", 0, "0 for the newest image of its repository, by build date", _rank_by_created),
+    (
+        "tag.variant",
+        "string",
+        0,
+        "what follows the version: `alpine` of `1.27-alpine`",
+        lambda t, _: variant_of(t.rpartition(":")[2]),
+    ),
+    (
+        "tag.rank_by_created",
+        "int",
+        0,
+        "0 for the newest image of its repository and variant, by build date; other tags of one image count once",
+        _rank_by_created,
+    ),
+    (
+        "tag.rank_by_used",
+        "int",
+        0,
+        "0 for the image of its repository and variant that is in use or was last, 1 for the one before",
+        _rank_by_used,
+    ),
     ("tag.rank_by_version", "int", 0, "0 for the highest version of its repository and variant", _rank_by_version),
     *OF_TAG,
 )

@@ -5,13 +5,16 @@ that depend on a change. Out of bounds: asking the engine (``collect``), and clo
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.memory import Memory
+from dockwarden.inventory.sizes import Shares
 from dockwarden.model import Change, Container, EngineInfo, Image, Kind, Network, Ref, Volume
+
+_REMEMBERED = (Kind.IMAGE, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)
 
 
 class Inventory:
@@ -30,6 +33,7 @@ class Inventory:
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
         self.detailed = 0  # how many images have their details
+        self.histories: dict[str, Sequence[int]] = {}  # by image, the bytes of each step, as far as gathered
         self._by_image: dict[str, set[str]] = defaultdict(set)
         self._by_name: dict[str, set[str]] = defaultdict(set)
         self._by_volume: dict[str, set[str]] = defaultdict(set)
@@ -77,6 +81,10 @@ class Inventory:
                     return tags[0]
         return ""
 
+    def shares(self) -> Shares:
+        """What the images take up together, as far as it was gathered."""
+        return Shares(self.images.values(), self.histories)
+
     def all(self, kind: Kind) -> list[Ref]:
         """Every object of a kind."""
         return [Ref(kind, key) for key in self._tables[kind]]
@@ -106,7 +114,7 @@ class Inventory:
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""
-        present = [*self.all(Kind.IMAGE), *self.all(Kind.VOLUME)]
+        present = [ref for kind in _REMEMBERED for ref in self.all(kind)]
         self.memory.keep_only(present)
         for ref in present:
             if self.is_used(ref):
@@ -146,11 +154,23 @@ class Inventory:
                 yield Ref(Kind.NETWORK, network.id)
 
     def is_used(self, ref: Ref) -> bool:
-        """Whether any container, running or not, uses this image or volume."""
-        return bool(self.users_of_image(ref.key) if ref.kind is Kind.IMAGE else self.users_of_volume(ref.key))
+        """Whether any container, running or not, uses it; whether a container itself runs."""
+        match ref.kind:
+            case Kind.IMAGE:
+                return bool(self.users_of_image(ref.key))
+            case Kind.CONTAINER:
+                return ref.key in self.containers and self.containers[ref.key].running
+            case Kind.NETWORK:
+                return ref.key in self.networks and bool(self.users_of_network(self.networks[ref.key]))
+            case _:
+                return bool(self.users_of_volume(ref.key))
+
+    def known_for(self, ref: Ref) -> float:
+        """Seconds we have watched it exist."""
+        return self.memory.known_for(ref)
 
     def idle_for(self, ref: Ref) -> float:
-        """Seconds we have watched this image or volume without a container using it."""
+        """Seconds we have watched it without a container using it; a container, without running."""
         return 0.0 if self.is_used(ref) else self.memory.idle_for(ref)
 
     # -- new looks ------------------------------------------------------------------------------------------
@@ -216,6 +236,7 @@ class Inventory:
             self._layers[image.details.layers].discard(image_id)
             if not self._layers[image.details.layers]:
                 del self._layers[image.details.layers]
+        self.histories.pop(image_id, None)
         self.memory.forget(Ref(Kind.IMAGE, image_id))
         return changes
 
@@ -226,6 +247,8 @@ class Inventory:
             return []
         if old is not None:
             self._unlink(old)
+            if old.running:
+                self.memory.see(Ref(Kind.CONTAINER, old.id), used=True)  # until now
         self.containers[container.id] = container
         self._link(container)
         ref = Ref(Kind.CONTAINER, container.id)
@@ -239,6 +262,7 @@ class Inventory:
         around = list(self._around_container(old))
         self._unlink(old)
         self._mark_used(old)
+        self.memory.forget(Ref(Kind.CONTAINER, container_id))
         gone = [Change("container.destroy", Ref(Kind.CONTAINER, container_id))]
         return gone + [Change("container.destroy", ref) for ref in around if self.has(ref)]
 
@@ -260,6 +284,7 @@ class Inventory:
         yield from ((self._by_network, network) for network in container.networks)
 
     def _mark_used(self, container: Container) -> None:
+        self.memory.see(Ref(Kind.CONTAINER, container.id), used=container.running)
         if container.image_id in self.images:
             self.memory.see(Ref(Kind.IMAGE, container.image_id), used=True)
         for mount in container.mounts:
@@ -283,11 +308,13 @@ class Inventory:
         """Take in a network."""
         known = network.id in self.networks
         self.networks[network.id] = network
+        self.memory.see(Ref(Kind.NETWORK, network.id))
         return [] if known else [Change("network.create", Ref(Kind.NETWORK, network.id))]
 
     def drop_network(self, network_id: str) -> list[Change]:
         """The network is gone."""
         ref = Ref(Kind.NETWORK, network_id)
+        self.memory.forget(ref)
         return [Change("network.destroy", ref)] if self.networks.pop(network_id, None) else []
 
 

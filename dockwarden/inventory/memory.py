@@ -1,4 +1,4 @@
-"""Our own memory of images and volumes: since when we have watched them exist, and when a container last used them.
+"""Our own memory of objects: since when we have watched them exist, when a container last used them, or last ran.
 
 Input: sightings by the inventory, and what the ledger kept. Output: ages in seconds of the observation clock. Out of
 bounds: build dates and the engine's dates, which say nothing about when an object arrived or was used.
@@ -37,7 +37,7 @@ class ObservationClock:
 
 
 class Memory:
-    """When each image and volume was first seen and last used, on the observation clock.
+    """When each object was first seen and last used, on the observation clock; a container is used while it runs.
 
     Attributes:
         unsaved: what changed since the ledger last wrote this memory down; the writer clears it.
@@ -69,6 +69,11 @@ class Memory:
         """Seconds since a container was last seen using it, or since it was first seen."""
         seen = self._seen.get(ref)
         return max(0.0, self.clock.read() - max(seen.used_seconds, seen.first_seconds)) if seen else 0.0
+
+    def used_at(self, ref: Ref) -> float | None:
+        """The clock's reading when it was last used, None if we never saw that."""
+        seen = self._seen.get(ref)
+        return seen.used_seconds if seen and seen.used_seconds > seen.first_seconds else None
 
     def had_tag(self, ref: Ref) -> bool:
         """Whether we ever saw this image with a tag; without it, a digest alone means pinned, not superseded."""

@@ -42,7 +42,10 @@ class _Local(NamedTuple):
 def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     """The question whose answer the fact waits for; None where no question helps."""
     try:
-        _compute(fact, _tag_of(ref, view), view)
+        if fact == "image.recoverable":
+            _recoverable(_image_of(ref, view), view)
+        else:
+            _compute(fact, _tag_of(ref, view), view)
     except _NeededError as error:
         return error.ask
     except _UnknownError:
@@ -62,6 +65,45 @@ def _tag_of(ref: Ref, view: View) -> str:
     if ref.kind is Kind.TAG:
         return ref.key
     return pinned_tag(view.inventory.containers[ref.key])
+
+
+def _image_of(ref: Ref, view: View) -> Image:
+    inventory = view.inventory
+    match ref.kind:
+        case Kind.TAG:
+            return inventory.images[inventory.tags[ref.key]]
+        case Kind.CONTAINER:
+            image = inventory.images.get(inventory.containers[ref.key].image_id)
+            if image is None:
+                raise _UnknownError
+            return image
+        case _:
+            return inventory.images[ref.key]
+
+
+def _recoverable(image: Image, view: View) -> bool:
+    """Whether a registry serves one of the image's digests; one that does not answer matters only if no other does."""
+    failed = None
+    for digest in image.digests:
+        ask = Ask("digest", digest)
+        reply = view.replies.get(ask)
+        if reply is None:
+            raise _NeededError(ask)
+        if reply.digest:
+            return True
+        if reply.reason != "not_found":
+            failed = failed or ask
+    if failed:
+        raise _NeededError(failed)
+    return False
+
+
+def recoverable(image: Image, view: View) -> bool | None:
+    """The fact; None while it is not known."""
+    try:
+        return _recoverable(image, view)
+    except _NeededError:
+        return None
 
 
 def pinned_tag(container: Container) -> str:
@@ -182,7 +224,7 @@ def _versions(tag: str, view: View) -> list[tuple[reference.Version, str]]:
 def _variant(name: str) -> str:
     """The variant of a moving tag: ``alpine`` for ``latest-alpine``, ``stable-alpine`` or ``alpine``."""
     head, _, rest = name.partition("-")
-    if head in ("latest", "stable", "mainline", "current", "lts"):
+    if head in reference.MOVING:
         return rest
     return name
 

@@ -9,18 +9,20 @@ from typing import Any, NamedTuple
 
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import FactValue
-from dockwarden.ports import Ask, Disk, Reply
+from dockwarden.ports import Ask, Disk, Reply, Usage
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class View(NamedTuple):
-    """What facts are read from besides the object itself. ``disk`` and ``replies`` hold what was gathered so far."""
+    """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered."""
 
     inventory: Inventory
     now: float
     disk: Disk | None = None
     replies: Mapping[Ask, Reply] = {}
+    usage: Usage | None = None
+    unique: Mapping[str, int] | None = None
 
 
 Read = Callable[[Any, View], FactValue | None]

@@ -54,7 +54,12 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """What only an inspect of an image tells; it never changes for an image ID."""
+    """What only an inspect of an image tells; it never changes for an image ID.
+
+    Attributes:
+        parent: the ID of the image that it was built from on this engine, where a graph store knows one.
+        content_bytes: what its packed layers take up on a containerd store, besides the unpacked ones.
+    """
 
     os: str
     architecture: str
@@ -64,6 +69,8 @@ class ImageDetails:
     layers: tuple[str, ...]
     env_names: tuple[str, ...]
     ports: tuple[str, ...]
+    parent: str = ""
+    content_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

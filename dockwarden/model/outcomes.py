@@ -15,18 +15,24 @@ class Candidate:
 
     Attributes:
         object: what is judged; of a tag, the image that it names; None for the host.
-        image_users: names of the containers, running or not, that were made from this image.
+        users: names of the containers, running or not, that use it; of a tag, those that were made from its image.
         tag_users: names of the containers created from the tag (an image: from any of its tags), whatever it names now.
-        known_for_seconds: how long we have watched the image exist.
+        known_for_seconds: how long we have watched it exist; of a tag, its image.
         own: it belongs to dockwarden's own container.
+        owner: who manages it, if that is somebody who does not expect others to interfere.
+        idle_seconds: how long we have watched it without a user.
+        size_bytes: what the disk gains without it, as far as known; of images, the plan finds that out.
     """
 
     result: Result
     object: Thing | None
-    image_users: tuple[str, ...]
+    users: tuple[str, ...]
     tag_users: tuple[str, ...]
     known_for_seconds: float
     own: bool
+    owner: str = ""
+    idle_seconds: float = 0.0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything one run produced; what sinks receive."""
+    """Everything one run produced; what sinks receive. ``watched_seconds`` is the observation clock's reading."""
 
     run: str
     cause: Cause
@@ -102,3 +108,4 @@ class Report:
     outcomes: tuple[Outcome, ...]
     errors: tuple[str, ...]
     job: str = ""
+    watched_seconds: float = 0.0

@@ -72,7 +72,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy, compiled. ``message`` alternates text and programs."""
+    """One policy, compiled. ``message`` alternates text and programs.
+
+    Attributes:
+        for_seconds: how long a finding must have held before it may act.
+        order_by: what sorts the steps, lowest first; without it the longest known comes first.
+        stop_when: asked before each step, with host facts measured anew; true ends the run.
+        options: what the action needs besides, such as ``max_used_bytes``.
+        owners: the managers whose objects may be acted on nevertheless.
+        unrecoverable: the action may take what nothing could bring back.
+    """
 
     name: str
     subject: Kind
@@ -83,7 +92,13 @@ class Policy:
     message: tuple["str | Program", ...]
     gate: Program | None = None
     select: Program | None = None
+    for_seconds: float = 0.0
     action: str = ""
+    options: Mapping[str, int] = field(default_factory=dict)
+    owners: frozenset[str] = frozenset()
+    unrecoverable: bool = False
+    order_by: Program | None = None
+    stop_when: Program | None = None
     limits: Limits = Limits()
     on_unknown: str = "retry"
     title: str = ""
@@ -115,7 +130,12 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One policy's result for one object, as scan prints it."""
+    """One policy's result for one object, as scan prints it.
+
+    Attributes:
+        held_seconds: for how long it has been a finding, on the observation clock.
+        order: the value of the policy's ``order_by`` for the object; None where there is none, or it is not known.
+    """
 
     policy: str
     ref: Ref
@@ -125,11 +145,14 @@ class Result:
     message: str = ""
     reason: str = ""
     evidence: Mapping[str, FactValue] = field(default_factory=dict)
+    held_seconds: float = 0.0
+    order: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An open fail, since when, by our clock."""
+    """An open fail, since when: by the wall clock, and in seconds of the observation clock."""
 
     result: Result
     opened_at: float
+    opened_seconds: float = 0.0

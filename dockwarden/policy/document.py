@@ -52,10 +52,16 @@ _ACTIONS = {
     Kind.NETWORK: ("remove",),
     Kind.HOST: ("trim_build_cache",),
 }
-_SUPPORTED = {(Kind.IMAGE, "remove"), (Kind.TAG, "untag")}
+_OPTIONS: dict[Kind, tuple[str, ...]] = {
+    Kind.CONTAINER: ("owners", "unrecoverable"),
+    Kind.VOLUME: ("owners", "unrecoverable"),
+    Kind.NETWORK: ("owners",),
+    Kind.HOST: ("max_used_space",),
+}
 _RESERVED = ("in", "null", "true", "false")
 
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kMGT])(i?)B?|B)?", re.ASCII)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _MAX_INT = 2**63
 
@@ -82,6 +88,20 @@ def duration(value: object) -> timedelta:
         raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def size(value: object) -> int:
+    """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
+    number, unit, binary = match.groups()
+    thousands = "kMGT".index(unit) + 1 if unit else 0
+    return round(float(number) * float(1024 if binary else 1000) ** thousands)
 
 
 def constant(value: object) -> FactValue:
@@ -181,10 +201,11 @@ class Limits(_Shape):
 
 
 class Options(_Shape):
-    """Options of an action."""
+    """Options of an action; which of them it takes depends on the subject."""
 
-    owners: NotYet = None
-    unrecoverable: NotYet = None
+    owners: list[Literal["swarm", "kubernetes", "nomad", "ecs"]] = []
+    unrecoverable: Literal["refuse", "allow"] = "refuse"
+    max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
 
 
 class Policy(_Shape):
@@ -205,12 +226,12 @@ class Policy(_Shape):
     when: str
     message: str = ""
     mode: Mode = Mode.AUDIT
+    for_: Annotated[timedelta, BeforeValidator(duration)] = Field(timedelta(), alias="for")
     action: Annotated[dict[str, Options], BeforeValidator(_action)] = {}
     limits: Limits = Limits()
     on_unknown: Literal["retry", "report"] = "retry"
-    for_: NotYet = Field(None, alias="for")
-    order_by: NotYet = None
-    stop_when: NotYet = None
+    order_by: str | None = None
+    stop_when: str | None = None
     tests: NotYet = None
 
     @field_validator("trigger")
@@ -227,12 +248,29 @@ class Policy(_Shape):
         if len(action) > 1:
             raise ValueError("one action only")
         names = _ACTIONS[kind] if kind else tuple(action)
-        for name in action:
+        for name, options in action.items():
             if name not in names:
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
-            if kind and (kind, name) not in _SUPPORTED:
-                raise ValueError(f"{name} in {kind} policies: not yet supported")
+            if kind:
+                _check_options(kind, name, options)
+            _check_wait(kind, name, info.data.get("for_"), info.data.get("trigger"))
         return action
+
+
+def _check_options(kind: Kind, action: str, options: Options) -> None:
+    taken = _OPTIONS.get(kind, ("unrecoverable",))
+    for option in sorted(options.model_fields_set):
+        if option not in taken:
+            raise ValueError(f"{action} of {kind} policies takes no {option}, only {', '.join(taken)}")
+    if "max_used_space" in taken and options.max_used_space is None:
+        raise ValueError(f"{action} needs how much may be left: {{{action}: {{max_used_space: 20GB}}}}")
+
+
+def _check_wait(kind: Kind | None, action: str, wait: timedelta | None, trigger: Trigger | None) -> None:
+    if wait and trigger and not (trigger.schedule or trigger.every):
+        raise ValueError("with `for`, the trigger needs schedule or every, or nothing acts when the time has come")
+    if kind is Kind.VOLUME and wait is not None and not wait:
+        raise ValueError(f"{action} of volumes needs `for`, how long nobody must have used them, such as 7d")
 
 
 class File(_Shape):

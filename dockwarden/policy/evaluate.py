@@ -30,16 +30,6 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
     return FAIL if answer.value is True else _trouble(answer)
 
 
-def gate(policy: Policy, facts: Facts) -> Verdict:
-    """Whether the policy runs at all: ``pass`` lets it run, anything else ends the run; host facts are enough."""
-    if policy.gate is None:
-        return PASS
-    answer = policy.gate.evaluate(facts)
-    if answer.value is True:
-        return PASS
-    return SKIP if answer.value is False else _trouble(answer)
-
-
 def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
     used = policy.when.references | (policy.select.references if policy.select else frozenset())

@@ -29,10 +29,11 @@ class Findings:
         for finding in findings:
             self._put(finding)
 
-    def note(self, result: Result, now: float, word: str = "") -> bool:
+    def note(self, result: Result, now: float, word: str = "", watched: float = 0.0) -> bool:
         """Take in a result that is not a pass or a skip; true if it is news: a finding opens, a question is new.
 
-        ``word`` says in one stable word why an object could not be judged.
+        ``word`` says in one stable word why an object could not be judged, ``watched`` is the reading of the
+        observation clock. A finding whose opening lies ahead of it was opened on another clock: it counts from now.
         """
         policy, ref = result.policy, result.ref
         if result.status is not Status.FAIL:
@@ -43,8 +44,14 @@ class Findings:
             return news
         self._know(policy, ref)
         known = self._open.get((policy, ref))
-        self._put(Finding(result, known.opened_at if known else now))
+        opened = known or Finding(result, now, watched)
+        self._put(Finding(result, opened.opened_at, min(opened.opened_seconds, watched)))
         return known is None
+
+    def held_for(self, policy: str, ref: Ref, watched: float) -> float:
+        """For how long a finding has been open while somebody watched; 0 where there is none."""
+        known = self._open.get((policy, ref))
+        return max(0.0, watched - known.opened_seconds) if known else 0.0
 
     def clear(self, policy: str, ref: Ref, why: str) -> Result | None:
         """The object passes, is excused, or is gone; gives the finding that is resolved by it."""

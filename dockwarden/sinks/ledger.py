@@ -5,6 +5,7 @@ The connection belongs to the worker's thread. Intents are on the disk before th
 the process and may lose the last moments to an end of the machine, which only makes things younger.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -32,14 +33,19 @@ from dockwarden.model import (
     Thing,
 )
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_UPGRADES = {  # by the version that is brought to the next one
+    # Since when the findings of before were watched is not known, which means: since now.
+    1: "ALTER TABLE findings ADD COLUMN opened_seconds REAL NOT NULL DEFAULT 9e99",
+}
 _DIGESTS_KEPT_SECONDS = 400 * 86400
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE memory (kind TEXT, key TEXT, first REAL NOT NULL, used REAL NOT NULL, had_tag INTEGER NOT NULL,
   PRIMARY KEY (kind, key)) WITHOUT ROWID;
 CREATE TABLE findings (policy TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
-  severity TEXT NOT NULL, message TEXT NOT NULL, opened_at REAL NOT NULL, resolved_at REAL, why TEXT);
+  severity TEXT NOT NULL, message TEXT NOT NULL, opened_at REAL NOT NULL, resolved_at REAL, why TEXT,
+  opened_seconds REAL NOT NULL);
 CREATE UNIQUE INDEX open_findings ON findings (policy, kind, key) WHERE resolved_at IS NULL;
 CREATE TABLE digests (tag TEXT NOT NULL, side TEXT NOT NULL, digest TEXT NOT NULL, since REAL NOT NULL, until REAL);
 CREATE INDEX digests_of_tag ON digests (tag, side);
@@ -146,11 +152,12 @@ class Ledger:
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""
         rows = self._read(
-            "SELECT policy, kind, key, name, severity, message, opened_at FROM findings WHERE resolved_at IS NULL"
+            "SELECT policy, kind, key, name, severity, message, opened_at, opened_seconds "
+            "FROM findings WHERE resolved_at IS NULL"
         )
         return [
-            Finding(Result(policy, Ref(Kind(kind), key), name, Status.FAIL, Severity(severity), message), opened_at)
-            for policy, kind, key, name, severity, message, opened_at in rows
+            Finding(Result(policy, Ref(Kind(kind), key), name, Status.FAIL, Severity(severity), message), *opened)
+            for policy, kind, key, name, severity, message, *opened in rows
         ]
 
     def open_intents(self) -> list[Intent]:
@@ -172,6 +179,20 @@ class Ledger:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     # -- what it is told ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process that acts with this ledger. Raises LedgerError if another one does."""
+        try:
+            lock = self._path.with_name("acting.lock").open("a")
+        except OSError as error:
+            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LedgerError("another dockwarden is acting just now; try again later") from None
+            yield
 
     def intend(self, run: str, step: Step) -> int:
         """Commit, durably, that this step is about to happen. Raises LedgerError when it cannot be written."""
@@ -229,9 +250,12 @@ class Ledger:
         at = report.started_at
         with self._write() as db:
             db.executemany(
-                "INSERT OR IGNORE INTO findings (policy, kind, key, name, severity, message, opened_at) "
-                "VALUES (?,?,?,?,?,?,?)",
-                [(r.policy, *r.ref, r.name, r.severity.value, r.message, at) for r in report.opened],
+                "INSERT OR IGNORE INTO findings "
+                "(policy, kind, key, name, severity, message, opened_at, opened_seconds) VALUES (?,?,?,?,?,?,?,?)",
+                [
+                    (r.policy, *r.ref, r.name, r.severity.value, r.message, at, report.watched_seconds)
+                    for r in report.opened
+                ],
             )
             db.executemany(
                 "UPDATE findings SET resolved_at = ?, why = ? "
@@ -255,8 +279,12 @@ class Ledger:
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            elif version != _SCHEMA_VERSION:
+            elif not 0 < version <= _SCHEMA_VERSION:
                 _refuse_schema(version)
+            elif version < _SCHEMA_VERSION:
+                for old in range(version, _SCHEMA_VERSION):
+                    db.execute(_UPGRADES[old])
+                db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             db.execute("COMMIT")
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
             if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

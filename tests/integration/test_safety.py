@@ -132,7 +132,15 @@ class Warden:
             inventory=self.inventory,
             collector=collector,
             judge=judge,
-            enforcer=Enforcer(meddled, self.inventory, ledger, minimum_stay_seconds=stay, own_container=own),
+            enforcer=Enforcer(
+                meddled,
+                self.inventory,
+                collector,
+                ledger,
+                ask_host=lambda program: judge.host_says(program, 0.0),
+                minimum_stay_seconds=stay,
+                own_container=own,
+            ),
             ledger=ledger,
             metrics=self.metrics,
         )

@@ -89,7 +89,15 @@ class Host:
             inventory=self.inventory,
             collector=self.collector,
             judge=self.judge,
-            enforcer=Enforcer(self.engine, self.inventory, self.ledger, minimum_stay_seconds=stay, own_container=own),
+            enforcer=Enforcer(
+                self.engine,
+                self.inventory,
+                self.collector,
+                self.ledger,
+                ask_host=lambda program: self.judge.host_says(program, 0.0),
+                minimum_stay_seconds=stay,
+                own_container=own,
+            ),
             ledger=self.ledger,
             metrics=self.metrics,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from dockwarden import reference
 from dockwarden.enforce import Enforcer
 from dockwarden.inventory.collect import Collector
-from dockwarden.model import Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
+from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
 from tests.builders import DAY, HOUR, Ticks, a_container, a_policy, a_result, an_image, an_inventory, image_id
 from tests.fakes import FakeEngine, FakeIntents
 
@@ -26,12 +27,20 @@ class Bench:
         self.intents = FakeIntents()
         self.ticks = Ticks()
         self.inventory = an_inventory(self.ticks, store=store)
+        self.collector = Collector(self.engine, self.inventory)
+        self.host: deque[Answer] = deque()
         self.enforcer = Enforcer(
-            self.engine, self.inventory, self.intents, minimum_stay_seconds=HOUR, own_container=OWN.id
+            self.engine,
+            self.inventory,
+            self.collector,
+            self.intents,
+            ask_host=lambda _: self.host.popleft(),
+            minimum_stay_seconds=HOUR,
+            own_container=OWN.id,
         )
 
     def look(self, age: float = DAY) -> None:
-        Collector(self.engine, self.inventory).reconcile()
+        self.collector.reconcile()
         self.ticks.pass_(age)
         self.engine.calls.clear()
 

@@ -16,7 +16,8 @@ from dockwarden.policy.cel import Compiler, ExpressionError, type_of
 from dockwarden.policy.document import Path
 from dockwarden.policy.load.source import Source
 
-_MESSAGE_TYPES = ("string", "int", "double", "bool", "duration", "timestamp")
+_SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
+_DEAREST_MEASURED_ANEW = 1
 _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
 _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
@@ -57,15 +58,22 @@ class Builder:
             if params is None or kind not in list(Kind):
                 continue
             expressions = _Expressions(self._compiler, source, path, Kind(kind), params)
+            stop = expressions.conditions.get("stop_when")
+            host = self._vocabulary[Kind.HOST]
+            for fact in sorted(stop.references if stop else ()):
+                if host[fact].cost > _DEAREST_MEASURED_ANEW:
+                    source.refuse((*path, "stop_when"), f"{fact} is too dear to be measured before each step", 0)
             if shape and not expressions.failed:
                 yield self._policy(source, path, shape.policies[int(path[1])], expressions)
 
     def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: "_Expressions") -> Policy:
         conditions, message = expressions.conditions, expressions.message
-        used = [*conditions.values(), *(part for part in message if not isinstance(part, str))]
+        judging = [program for key, program in conditions.items() if key != "stop_when"]
+        used = [*judging, *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
         facts = self._vocabulary[shape.subject]
-        action = next(iter(shape.action), "")
+        action, options = next(iter(shape.action.items()), ("", document.Options()))
+        room = options.max_used_space
         return Policy(
             name=shape.name,
             subject=shape.subject,
@@ -76,7 +84,13 @@ class Builder:
             message=message,
             gate=conditions.get("gate"),
             select=conditions.get("select"),
+            for_seconds=shape.for_.total_seconds(),
             action=action,
+            options={} if room is None else {"max_used_bytes": room},
+            owners=frozenset(options.owners),
+            unrecoverable=options.unrecoverable == "allow",
+            order_by=conditions.get("order_by"),
+            stop_when=conditions.get("stop_when"),
             limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
             on_unknown=shape.on_unknown,
             title=shape.title,
@@ -144,7 +158,8 @@ class _Expressions:
         self._path = path
         self._params = params
         raw = source.at(path)
-        for key, subject in (("gate", Kind.HOST), ("select", kind), ("when", kind)):
+        subjects = {"gate": Kind.HOST, "select": kind, "when": kind, "order_by": kind, "stop_when": Kind.HOST}
+        for key, subject in subjects.items():
             if isinstance(raw.get(key), str) and (program := self._program(subject, key, raw[key])):
                 self.conditions[key] = program
         message = raw.get("message") or raw.get("name")
@@ -165,7 +180,8 @@ class _Expressions:
 
     def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
         try:
-            return self._compiler.compile(kind, self._params, text, _MESSAGE_TYPES if key == "message" else ("bool",))
+            wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
+            return self._compiler.compile(kind, self._params, text, wanted)
         except ExpressionError as error:
             lines = text.split("\n")
             for line, column, reason in error.problems:

@@ -52,11 +52,11 @@ def test_an_old_unused_image_is_removed() -> None:
         (a_candidate(an_image("app", "app:1", labels={PROTECT_LABEL: "false"})), "protected"),
         (a_candidate(an_image("app", "app:1"), known_for_seconds=HOUR - 1), "too_young"),
         (a_candidate(an_image("app", "app:1"), known_for_seconds=0), "too_young"),
-        (a_candidate(an_image("app", "app:1"), image_users=("web",)), "in_use"),
-        (a_candidate(an_image("app", "app:1", "app:2"), image_users=("web",)), "in_use"),
+        (a_candidate(an_image("app", "app:1"), users=("web",)), "in_use"),
+        (a_candidate(an_image("app", "app:1", "app:2"), users=("web",)), "in_use"),
         (a_candidate(an_image("app", "app:1"), tag_users=("web",)), "in_use"),
         (a_candidate(an_image("app", "app:1"), tag="app:1", tag_users=("web",)), "in_use"),
-        (a_candidate(an_image("app", "app:1"), tag="app:1", image_users=("web",)), "in_use"),
+        (a_candidate(an_image("app", "app:1"), tag="app:1", users=("web",)), "in_use"),
         (a_candidate(an_image("app", "app:1", "app:2"), tag="app:1", tag_users=("web",)), "in_use"),
         (a_candidate(an_image("app", "app:1", "app:2"), tag="app:1", known_for_seconds=1), "too_young"),
         (a_candidate(an_image("app", "app:1", "app:2", labels={PROTECT_LABEL: "1"}), tag="app:1"), "protected"),
@@ -70,7 +70,7 @@ def test_a_rule_keeps_the_object_and_says_which(candidate: Candidate, reason: st
 
 
 def test_one_of_two_tags_of_a_used_image_may_go() -> None:
-    candidate = a_candidate(an_image("app", "app:1", "app:2"), tag="app:1", image_users=("web",))
+    candidate = a_candidate(an_image("app", "app:1", "app:2"), tag="app:1", users=("web",))
     assert [step.ref.key for step in planned(candidate, policy=UNTAG).steps] == ["docker.io/library/app:1"]
 
 
@@ -80,7 +80,7 @@ def test_the_minimum_stay_itself_is_long_enough() -> None:
 
 def test_users_are_named_but_not_all_of_a_thousand() -> None:
     users = tuple(f"web-{number}" for number in range(1000))
-    [kept] = planned(a_candidate(an_image("app", "app:1"), image_users=users, tag_users=users)).kept
+    [kept] = planned(a_candidate(an_image("app", "app:1"), users=users, tag_users=users)).kept
     assert "web-0" in kept.detail
     assert len(kept.detail) < 100
 
@@ -146,7 +146,7 @@ def _candidate(draw: st.DrawFn, word: str, kind: Kind) -> Candidate:
     return a_candidate(
         an_image(word, *names, labels=draw(_LABELS)),
         tag=draw(st.sampled_from(names)) if kind is Kind.TAG else "",
-        image_users=draw(_USERS),
+        users=draw(_USERS),
         tag_users=draw(_USERS),
         known_for_seconds=draw(_AGES),
         own=draw(st.booleans()),
@@ -181,7 +181,7 @@ def test_no_plan_touches_what_a_rule_protects(findings: Findings) -> None:
         assert candidate.known_for_seconds >= HOUR
         assert not candidate.tag_users
         image_would_go = step.ref.kind is Kind.IMAGE or len(candidate.object.tags) == 1
-        assert not (image_would_go and candidate.image_users)
+        assert not (image_would_go and candidate.users)
         assert step.object == candidate.object
 
 

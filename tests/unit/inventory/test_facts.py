@@ -27,7 +27,7 @@ from dockwarden.model import (
     Ref,
     Volume,
 )
-from dockwarden.ports import Ask, Disk, Reply
+from dockwarden.ports import Ask, Disk, Reply, Usage
 from tests.builders import (
     DAY,
     HOUR,
@@ -56,11 +56,17 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def facts_of(
-    inventory: Inventory, ref: Ref, *, disk: Disk | None = None, replies: dict[Ask, Reply] | None = None
+    inventory: Inventory,
+    ref: Ref,
+    *,
+    disk: Disk | None = None,
+    replies: dict[Ask, Reply] | None = None,
+    usage: Usage | None = None,
+    unique: dict[str, int] | None = None,
 ) -> dict[str, FactValue]:
     """Every fact that can be had of an object."""
     sheet = Sheet()
-    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, replies or {}))
+    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, replies or {}, usage, unique))
     return sheet.known
 
 
@@ -78,10 +84,10 @@ _PROMISED = {
     Kind.IMAGE: {
         "image": "id short_id ref tags repositories digests size labels created dangling in_use container_count "
         "used_by known_for last_used idle_for origin same_as os architecture user healthcheck layers base base_known "
-        "env ports setuid_unknown"
+        "env ports setuid_unknown unique_size recoverable"
     },
     Kind.TAG: {
-        "tag": "ref registry repository name digest version rank_by_created rank_by_version",
+        "tag": "ref registry repository name digest version variant rank_by_created rank_by_version rank_by_used",
         "registry": "state digest newest_version newest_version_digest latest_is drift_for",
     },
     Kind.CONTAINER: {
@@ -89,13 +95,15 @@ _PROMISED = {
         "labels created started owner network_mode mounts ports memory_limit memory_reservation cpu_limit cpu_shares "
         "pids_limit privileged pid_mode ipc_mode uts_mode userns_mode cgroup_parent read_only user cap_add cap_drop "
         "security_opt no_new_privileges seccomp apparmor devices ulimits restart_policy restart_max restart_count "
-        "log_driver healthcheck env_names"
+        "log_driver healthcheck env_names exited_for size_rw"
     },
-    Kind.VOLUME: {"volume": "name driver labels anonymous created in_use container_count known_for idle_for"},
-    Kind.NETWORK: {"network": "id name driver labels created builtin internal in_use"},
+    Kind.VOLUME: {
+        "volume": "name driver labels anonymous created in_use container_count known_for idle_for owner size"
+    },
+    Kind.NETWORK: {"network": "id name driver labels created builtin internal in_use known_for idle_for owner"},
     Kind.HOST: {
         "host": "name engine_version api_version image_store swarm images containers volumes disk_used_percent "
-        "disk_free inodes_used_percent live_restore rootless userns_remap"
+        "disk_free inodes_used_percent live_restore rootless userns_remap images_size build_cache_size volumes_size"
     },
 }
 
@@ -136,7 +144,7 @@ def test_a_fact_means_and_costs_the_same_wherever_it_is() -> None:
 def test_only_what_a_registry_knows_costs_a_registry() -> None:
     dear = {name for specs in VOCABULARY.values() for name, spec in specs.items() if spec.cost >= 3}
     assert dear
-    assert all(name.startswith("registry.") for name in dear)
+    assert all(name.startswith("registry.") for name in dear - {"image.recoverable"})
 
 
 # -- one of each, with everything gathered ---------------------------------------------------------------------
@@ -192,7 +200,9 @@ REPLIES = {
     Ask("digest", APP_TAG.key): Reply(digest=image_id("d")),
     Ask("tags", "docker.io/library/app"): Reply(tags=("1", "1.2")),
     Ask("digest", "docker.io/library/app:1.2"): Reply(digest=image_id("d")),
+    Ask("digest", digest_of("app", "d")): Reply(digest=image_id("d")),
 }
+USAGE = Usage({WEB.key: 10}, {"data": 20}, 30, 40)
 
 _PYTHON: dict[str, type] = {
     "string": str,
@@ -219,7 +229,7 @@ def check_type(name: str, type_: str, value: FactValue) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_fact_that_was_gathered_has_a_value_of_its_type(full: Inventory, kind: Kind) -> None:
-    known = facts_of(full, REFS[kind], disk=DISK, replies=REPLIES)
+    known = facts_of(full, REFS[kind], disk=DISK, replies=REPLIES, usage=USAGE, unique={APP.key: 700})
     assert known.keys() == VOCABULARY[kind].keys()
     for name, value in known.items():
         check_type(name, VOCABULARY[kind][name].type, value)
@@ -268,8 +278,10 @@ def test_the_facts_of_a_tag(full: Inventory) -> None:
         "tag.name": "1",
         "tag.digest": f"sha256:{hexadecimal('d')}",
         "tag.version": "1",
+        "tag.variant": "",
         "tag.rank_by_created": 0,
         "tag.rank_by_version": 0,
+        "tag.rank_by_used": 0,
     }
 
 
@@ -305,6 +317,7 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.labels": {"c": "1"},
         "container.created": at(NOW - 2 * HOUR),
         "container.started": at(NOW - HOUR),
+        "container.exited_for": timedelta(),
         "container.owner": "",
         "container.network_mode": "front",
         "container.mounts": [mount],
@@ -381,6 +394,7 @@ def test_the_facts_of_a_volume(full: Inventory) -> None:
         "volume.container_count": 1,
         "volume.known_for": timedelta(seconds=100),
         "volume.idle_for": timedelta(),
+        "volume.owner": "",
     }
 
 
@@ -395,6 +409,9 @@ def test_the_facts_of_a_network(full: Inventory) -> None:
         "network.builtin": False,
         "network.internal": False,
         "network.in_use": True,
+        "network.known_for": timedelta(seconds=100),
+        "network.idle_for": timedelta(),
+        "network.owner": "",
     }
 
 

@@ -5,7 +5,12 @@ from datetime import timedelta
 from dockwarden.model import FactSpec, FactValue, Kind, Mode, Policy, Program, Severity, TriggerSpec, Vocabulary
 from dockwarden.policy.cel import Compiler
 
-_EVERYWHERE = [("now", "timestamp", 0), ("host.disk_used_percent", "double", 1), ("host.images", "int", 0)]
+_EVERYWHERE = [
+    ("now", "timestamp", 0),
+    ("host.disk_used_percent", "double", 1),
+    ("host.images", "int", 0),
+    ("host.images_size", "int", 2),
+]
 _IMAGE = [
     ("image.ref", "string", 0),
     ("image.size", "int", 0),

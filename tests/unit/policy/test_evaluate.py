@@ -47,20 +47,6 @@ def test_common_verdicts_are_shared() -> None:
     assert one is other
 
 
-@pytest.mark.parametrize(
-    ("source", "known", "verdict"),
-    [
-        ("", {}, Verdict(Status.PASS)),
-        ("host.images > 1", {"host.images": 2}, Verdict(Status.PASS)),
-        ("host.images > 1", {"host.images": 1}, Verdict(Status.SKIP)),
-        ("host.images > 1", {}, Verdict(Status.UNKNOWN, missing="host.images")),
-        ("1 / host.images > 1", {"host.images": 0}, Verdict(Status.ERROR, reason="divide by zero")),
-    ],
-)
-def test_gate(source: str, known: dict[str, FactValue], verdict: Verdict) -> None:
-    assert evaluate.gate(policy(gate=source), Known(known)) == verdict
-
-
 def test_a_finding_carries_message_and_evidence() -> None:
     judged = policy("image.in_use || registry.digest == ''", "image.size > 1", message=("has ", part("image.ref")))  # type: ignore[arg-type]
     facts = Known({"image.in_use": True, "image.size": 2, "image.ref": "a", "host.images": 7})

@@ -50,7 +50,10 @@ policies:
       {{ tag.ref }}  is
       {{ image.size / 2 }} bytes
     mode: enforce
-    action: {untag: {}}
+    for: 2h
+    action: {untag: {unrecoverable: allow}}
+    order_by: image.known_for
+    stop_when: host.disk_used_percent < 70.0
     limits: {max_objects: 5, max_percent: 12.5%}
     on_unknown: report
 """
@@ -86,7 +89,11 @@ def test_everything_that_can_be_written(tmp_path: Path) -> None:
     assert (policy.remediation, policy.refs, policy.tags) == ("Do something.", ("CIS-4.2",), ("a", "b"))
     assert (policy.subject, policy.severity, policy.mode) == (Kind.TAG, Severity.CRITICAL, Mode.ENFORCE)
     assert policy.trigger == TriggerSpec(frozenset({"image.tag", "image.pull"}), "0 6 * * *", 5400.0)
-    assert policy.action == "untag"
+    assert (policy.action, policy.for_seconds, policy.unrecoverable) == ("untag", 7200.0, True)
+    assert policy.order_by is not None
+    assert policy.order_by.references == {"image.known_for"}
+    assert policy.stop_when is not None
+    assert policy.stop_when.references == {"host.disk_used_percent"}
     assert (policy.limits, policy.on_unknown) == (Limits(5, 12.5), "report")
     assert policy.gate is not None
     assert policy.select is not None
@@ -106,6 +113,21 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
     assert (policy.gate, policy.select, policy.message) == (None, None, ("minimal",))
     assert (policy.mode, policy.severity, policy.on_unknown) == (Mode.AUDIT, Severity.MEDIUM, "retry")
     assert (policy.limits, policy.action, policy.cost) == (Limits(20, 25.0), "", 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("5", 5), ("500MB", 500_000_000), ("20 GB", 20_000_000_000), ("1.5GiB", 3 * 2**29), ("2k", 2000), ("7B", 7)],
+)
+def test_sizes(tmp_path: Path, written: str, size: int) -> None:
+    text = MINIMAL.replace("image.in_use", "host.images > 1").replace("subject: image", "subject: host")
+    policy = only(load_text(tmp_path, text + f"    action: {{trim_build_cache: {{max_used_space: {written}}}}}\n"))
+    assert policy.options == {"max_used_bytes": size}
+
+
+def test_owners_that_a_policy_names(tmp_path: Path) -> None:
+    text = MINIMAL.replace("image.in_use", "host.images > 1").replace("subject: image", "subject: container")
+    assert only(load_text(tmp_path, text + "    action: {stop: {owners: [swarm, ecs]}}\n")).owners == {"swarm", "ecs"}
 
 
 @pytest.mark.parametrize("action", ["remove", "{remove: }", "{remove: {}}"])

@@ -183,6 +183,32 @@ def test_a_restart_keeps_open_findings(book: Book, ledger: Ledger) -> None:
     assert (finding.result, finding.opened_at) == (found, NOW)
 
 
+def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -> None:
+    ledger.record(replace(report(a_result(), at=NOW), watched_seconds=77.5))
+    [finding] = book.restart().open_findings()
+    assert finding.opened_seconds == 77.5
+
+
+def test_a_ledger_of_the_first_schema_is_upgraded_and_its_findings_count_from_now(book: Book, ledger: Ledger) -> None:
+    ledger.record(report(a_result(), at=NOW))
+    ledger.close()
+    book.sql("ALTER TABLE findings DROP COLUMN opened_seconds")
+    book.sql("PRAGMA user_version = 1")
+    [finding] = book.restart().open_findings()
+    assert finding.opened_at == NOW
+    assert finding.opened_seconds > 1e12
+    book.ledger.record(report(a_result("another"), at=NOW))
+    assert len(book.restart().open_findings()) == 2
+
+
+def test_only_one_process_acts_at_a_time(book: Book, ledger: Ledger) -> None:
+    other = book._new()
+    with ledger.alone(), pytest.raises(LedgerError, match="another dockwarden"), other.alone():
+        pytest.fail("both act")
+    with other.alone():
+        pass
+
+
 def test_a_resolved_finding_is_not_open_and_may_open_again(book: Book, ledger: Ledger) -> None:
     ledger.record(report(a_result(), at=NOW))
     ledger.record(report(resolved=(a_result(reason="pass"),), at=NOW + 60))
