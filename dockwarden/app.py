@@ -121,6 +121,7 @@ class Daemon:
         self._queue = parts.queue
         self._inventory = parts.inventory
         self._judge = parts.judge
+        metrics.watch_disk(self._disk)
         upkeep = Upkeep(parts.engine, parts.inventory, parts.collector, parts.ledger, metrics, settings.resync)
         self._worker = Worker(
             queue=parts.queue,
@@ -231,6 +232,10 @@ class Daemon:
         self._use(policies)
         self._manager.end_reload()
         _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
+
+    def _disk(self) -> Disk | None:
+        info = self._inventory.info
+        return measure_disk(info.data_root) if info else None
 
     # -- what the API shows ---------------------------------------------------------------------------------
 

@@ -7,13 +7,16 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from dockwarden import __version__
 from dockwarden.model import Effect, EngineInfo, Kind, Policy, PolicySet, Report, Status
+from dockwarden.ports import Disk
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -57,6 +60,24 @@ class Health:
         reasons = [] if self.engine_up else [f"engine: {self.engine_trouble}"]
         reasons += [] if self.inventory_complete else ["inventory: not listed yet"]
         return reasons + ([] if self.policies_loaded else ["policies: not loaded"])
+
+
+class _DiskUse(Collector):
+    """Use of the engine's disk, measured at each scrape; without samples where it cannot be seen."""
+
+    def __init__(self) -> None:
+        self.measure: Callable[[], Disk | None] = lambda: None
+
+    def collect(self) -> tuple[GaugeMetricFamily, ...]:
+        """Both families."""
+        used = GaugeMetricFamily("dockwarden_disk_used_ratio", "Used space of the engine's data root, 0 to 1.")
+        inodes = GaugeMetricFamily(
+            "dockwarden_disk_inodes_used_ratio", "Used inodes of the engine's data root, 0 to 1."
+        )
+        if disk := self.measure():
+            used.add_metric((), disk.used_percent / 100.0)
+            inodes.add_metric((), disk.inodes_used_percent / 100.0)
+        return used, inodes
 
 
 class Metrics:
@@ -118,10 +139,11 @@ class Metrics:
         self.registry_requests = self._counter(
             "registry_requests_total", "Requests to image registries.", "registry", "method", "code"
         )
-
         self.quota = self._gauge(
             "registry_quota_remaining", "Requests that the registry says are left, where it says so.", "registry"
         )
+        self._disk = _DiskUse()
+        self.registry.register(self._disk)
 
     def _about_judging(self) -> None:
         self.evaluations = self._counter(
@@ -167,6 +189,10 @@ class Metrics:
         if info:
             self.engine_info.clear()
             self.engine_info.labels(info.version, info.api_version, info.image_store.value).set(1)
+
+    def watch_disk(self, measure: Callable[[], Disk | None]) -> None:
+        """Call this at each scrape, in a thread of the HTTP server; it must answer at once."""
+        self._disk.measure = measure
 
     def set_policies(self, policies: PolicySet, at: float) -> None:
         """A set of policies came into use: known label sets start at 0, those of policies that went away end."""

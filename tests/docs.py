@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import ProcessCollector
 from pydantic import BaseModel, BeforeValidator
 
 from dockwarden.inventory.facts import VOCABULARY
@@ -141,6 +141,9 @@ _METRICS = """# Metrics
 known beforehand start at 0, so that `rate()` sees the first increase. Names of objects, their IDs, digests and error
 texts are never labels: which object it is stands in the log and at `/api/v1/findings`.
 
+Prometheus has a label `job` of its own and keeps ours as `exported_job`. Rules and dashboards that come with
+dockwarden, and how to install them: [monitoring.md](monitoring.md).
+
 A histogram `x` is exported as `x_bucket`, `x_sum` and `x_count`. The `process_*` metrics of the Prometheus client
 library (CPU, memory, open files, start time) are there as well.
 """
@@ -152,9 +155,11 @@ _QUESTIONS = """## Questions that operators ask
 | Which policies have open findings? | `sum by (policy, severity) (dockwarden_findings) > 0` |
 | Is the engine away? | `dockwarden_engine_up == 0` |
 | Could objects not be judged, and why? | `sum by (policy, reason) (dockwarden_unknown) > 0` |
+| Is the engine's disk full in spite of all removals? | `dockwarden_disk_used_ratio > 0.9` |
 | Did a removal fail? | `increase(dockwarden_actions_total{outcome="failed"}[1h]) > 0` |
 | Did a limit stop a policy? | `increase(dockwarden_refusals_total{reason="limits"}[1d]) > 0` |
 | Is a job overdue? | `time() - dockwarden_job_next_run_timestamp_seconds > 300` |
+| How long do registries let us ask? | `dockwarden_registry_quota_remaining` |
 | Is nothing removed because the ledger cannot be written? | `dockwarden_ledger_writable == 0` |
 | Are the files on disk not those in use? | `dockwarden_config_last_reload_successful == 0` |
 | How long from event to report? | `histogram_quantile(0.95, rate(dockwarden_reaction_duration_seconds_bucket[1h]))` |
@@ -166,11 +171,12 @@ def metrics(_old: str) -> str:
     collectors = {id(found): found for found in Metrics().registry._collector_to_names}.values()
     rows = []
     for found in collectors:
-        if not isinstance(found, MetricWrapperBase):
-            continue  # process_*, whose set depends on the platform
-        name = found._name + ("_total" if found._type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in found._labelnames)
-        rows.append((f"`{name}`", str(found._type), labels, found._documentation))
+        if isinstance(found, ProcessCollector):
+            continue  # its set depends on the platform
+        labels = ", ".join(f"`{label}`" for label in getattr(found, "_labelnames", ()))
+        for family in found.collect():
+            name = family.name + ("_total" if family.type == "counter" else "")
+            rows.append((f"`{name}`", family.type, labels, family.documentation))
     parts = [
         _METRICS,
         table(("metric", "type", "labels", "meaning"), sorted(rows)) + "\n",

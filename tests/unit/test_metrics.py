@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import Cause, Effect, ImageStore, Kind, Mode, Outcome, Report, Severity, Status
+from dockwarden.ports import Disk
 from tests.builders import DAY, NOW, a_container, a_policy, a_result, a_volume, an_engine, an_image, image_id, policies
 from tests.unit.hosts import Host
 
@@ -182,6 +183,24 @@ def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Rep
 def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:
     metrics.record(replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)), {}, {}, NOW)
     assert samples(metrics, "job_last_success_timestamp_seconds") == {("nightly",): NOW}
+
+
+# -- the disk ------------------------------------------------------------------------------------------------------
+
+
+def test_the_disk_is_measured_at_each_scrape(metrics: Metrics) -> None:
+    measured = iter([Disk(91.5, 1000, 40.0), Disk(12.5, 1000, 40.0)])
+    metrics.watch_disk(lambda: next(measured))
+    assert samples(metrics, "disk_used_ratio") == {(): 0.915}
+    assert samples(metrics, "disk_used_ratio") == {(): 0.125}
+
+
+def test_a_disk_that_cannot_be_seen_has_no_samples(metrics: Metrics) -> None:
+    assert samples(metrics, "disk_used_ratio") == {}
+    metrics.watch_disk(lambda: None)
+    assert samples(metrics, "disk_inodes_used_ratio") == {}
+    metrics.watch_disk(lambda: Disk(50.0, 1000, 25.0))
+    assert samples(metrics, "disk_inodes_used_ratio") == {(): 0.25}
 
 
 # -- strangers -------------------------------------------------------------------------------------------------------
