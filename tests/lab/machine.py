@@ -33,6 +33,7 @@ METRICS = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
 }
 EVERYTHING = {**ENGINE, **REGISTRY, **TRIXIE, **METRICS}
 
