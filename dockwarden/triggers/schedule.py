@@ -4,8 +4,9 @@ Input: names with their ``TriggerSpec``. Output: names, in time. Out of bounds: 
 are closed here: its weekday numbers, ANDed days, one second of grace, and sleep after the clock was set back.
 """
 
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -87,6 +88,35 @@ def _weekday(text: str) -> int:
     raise ValueError(f"bad weekday {text!r}: use 0 to 7 or sun to sat")
 
 
+class _Later(BaseTrigger):  # type: ignore[misc] # the library has no types
+    """The times of a cron line, each a little later: never earlier, and never as late as the next.
+
+    The library's own jitter runs early, too, and then again on time. How much later is random, but the same each time
+    that it is asked, so that a time which has passed can be told from one to come.
+    """
+
+    def __init__(self, line: BaseTrigger, share: float) -> None:
+        """``share``: of the time until the next run, at most."""
+        self.line = line
+        self._share = share
+        self._seed = random.random()  # noqa: S311 - that many hosts choose differently is all it is for
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        """The first time that is not over."""
+        at = self.line.get_next_fire_time(None, (previous or now) - timedelta(seconds=_MOST_JITTER_SECONDS))
+        while at is not None:
+            later = self._moved(at)
+            if later > previous if previous else later >= now:
+                return later
+            at = self.line.get_next_fire_time(at, at)
+        return None
+
+    def _moved(self, at: datetime) -> datetime:
+        following = self.line.get_next_fire_time(at, at) or at
+        most = min(_MOST_JITTER_SECONDS, self._share * (following - at).total_seconds())
+        return at + timedelta(seconds=most * random.Random(f"{self._seed} {at.timestamp()}").random())  # noqa: S311
+
+
 class Schedule:
     """Keeps one job per name. ``submit`` is called in a thread of the scheduler and must return at once."""
 
@@ -97,12 +127,12 @@ class Schedule:
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:
-        """``jitter``: the largest share of an interval by which a run may be early or late, 0 to 0.5."""
+        """``jitter``: the largest share of an interval by which a run may be moved, 0 to 0.5."""
         self._submit = submit
         self._metrics = metrics
         self._timezone = timezone
         self._jitter = jitter
-        self._specs: dict[str, TriggerSpec] = {}
+        self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
         self._skew = time.time() - time.monotonic()
         # "Late, but once" instead of the library's "never, if a second late".
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -118,17 +148,21 @@ class Schedule:
         """Fire no more."""
         self._scheduler.shutdown(wait=False)
 
-    def set_jobs(self, specs: Mapping[str, TriggerSpec]) -> None:
-        """Replace all jobs. One whose schedule did not change keeps its phase."""
-        for name in self._specs.keys() - specs.keys():
+    def set_jobs(self, specs: Mapping[str, TriggerSpec], spread: Collection[str] = ()) -> None:
+        """Replace all jobs. One whose schedule did not change keeps its phase.
+
+        ``spread``: those that ask others than this host, and so do not run to the second at the times of a cron line.
+        """
+        jobs = {name: (spec, name in spread) for name, spec in specs.items()}
+        for name in self._jobs.keys() - jobs.keys():
             self._scheduler.remove_job(name)
             self._metrics.drop_job(name)
-        for name, spec in specs.items():
-            if self._specs.get(name) != spec:
+        for name, job in jobs.items():
+            if self._jobs.get(name) != job:
                 self._scheduler.add_job(
-                    self._fire, self._trigger(spec), args=(name,), id=name, name=name, replace_existing=True
+                    self._fire, self._trigger(*job), args=(name,), id=name, name=name, replace_existing=True
                 )
-        self._specs = dict(specs)
+        self._jobs = jobs
         self._show_next()
 
     def check_clock(self) -> None:
@@ -149,11 +183,11 @@ class Schedule:
         due = [job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)]
         return any((now - at).total_seconds() > _LATE_SECONDS for at in due)
 
-    def _trigger(self, spec: TriggerSpec) -> BaseTrigger:
+    def _trigger(self, spec: TriggerSpec, is_spread: bool) -> BaseTrigger:  # noqa: FBT001 - half of a pair
         triggers: list[BaseTrigger] = []
         if spec.schedule:
-            # No jitter: a run that is early by it would be followed by another one on time.
-            triggers.append(parse_cron(spec.schedule, self._timezone))
+            line = parse_cron(spec.schedule, self._timezone)
+            triggers.append(_Later(line, self._jitter) if is_spread and self._jitter else line)
         if spec.every_seconds:
             jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
             triggers.append(IntervalTrigger(seconds=spec.every_seconds, jitter=jitter or None))
@@ -175,10 +209,18 @@ class Schedule:
             self._metrics.job_missed.labels(job.id)
 
 
+def interval_seconds(spec: TriggerSpec) -> float:
+    """From one run to the next, as far as its schedule tells; the shorter one of two."""
+    known = [spec.every_seconds] if spec.every_seconds else []
+    return min([*known, _interval(parse_cron(spec.schedule))] if spec.schedule else known, default=0.0)
+
+
 def _interval(trigger: BaseTrigger) -> float:
     """Seconds between the next two times a trigger fires."""
     if isinstance(trigger, IntervalTrigger):
         return float(trigger.interval.total_seconds())
+    if isinstance(trigger, _Later):
+        trigger = trigger.line
     first = trigger.get_next_fire_time(None, datetime.now(UTC))
     second = trigger.get_next_fire_time(first, first + timedelta(seconds=1)) if first else None
     return float((second - first).total_seconds()) if first and second else 0.0

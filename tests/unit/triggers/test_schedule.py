@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers import schedule as module
-from dockwarden.triggers.schedule import Schedule, parse_cron, refuse_cron
+from dockwarden.triggers.schedule import Schedule, interval_seconds, parse_cron, refuse_cron
 from tests.fakes import Clockwork
 from tests.lab.waiting import until
 
@@ -329,6 +329,53 @@ def test_a_cron_line_is_never_jittered_and_an_interval_only_a_little() -> None:
     late = jittery.next_run("hourly") - datetime.now(UTC) - timedelta(hours=1)
     assert abs(late) <= timedelta(minutes=6)
     jittery.schedule.stop()
+
+
+@pytest.mark.parametrize("line", ["* * * * *", "0 4 * * *", "0,1 4 * * *", "58 23 1,15 * mon"])
+def test_a_job_that_asks_others_runs_once_for_each_time_of_its_line_and_a_little_later(line: str) -> None:
+    exact = parse_cron(line, "UTC")
+    trigger = Schedule(print, Metrics(), "UTC", 0.25)._trigger(TriggerSpec(schedule=line), True)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    at, later = exact.get_next_fire_time(None, now), trigger.get_next_fire_time(None, now)
+    moves = set()
+    for _ in range(50):
+        assert at is not None
+        assert later is not None
+        following = exact.get_next_fire_time(at, at)
+        assert following is not None
+        assert timedelta(0) <= later - at <= min(timedelta(minutes=5), (following - at) / 4)
+        # What is asked again before it is time says the same, also between the line's time and the run.
+        assert trigger.get_next_fire_time(None, later) == later
+        moves.add(later - at)
+        at, later = following, trigger.get_next_fire_time(later, later)
+    assert len(moves) > 40
+
+
+def test_a_job_that_begins_to_ask_others_is_spread(bench: Bench) -> None:
+    daily = {"daily": TriggerSpec(schedule="0 6 * * *")}
+    jittery = Bench(jitter=0.5)
+    jittery.schedule.set_jobs(daily)
+    jittery.schedule.start()
+    exact = jittery.next_run("daily")
+    jittery.schedule.set_jobs(daily, spread={"daily"})
+    assert jittery.next_run("daily") > exact
+    assert jittery.value("interval_seconds", "daily") == 86400.0
+    jittery.schedule.stop()
+    bench.schedule.set_jobs(daily, spread={"daily"})  # where no jitter is set, nothing is spread
+    assert bench.next_run("daily").microsecond == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        (HOURLY, 3600.0),
+        (TriggerSpec(schedule="0 6 * * *"), 86400.0),
+        (TriggerSpec(schedule="0 6 * * *", every_seconds=60), 60.0),
+        (TriggerSpec(events=frozenset({"image.pull"})), 0.0),
+    ],
+)
+def test_an_interval_is_the_time_between_two_runs(spec: TriggerSpec, seconds: float) -> None:
+    assert interval_seconds(spec) == seconds
 
 
 # -- the wall clock ------------------------------------------------------------------------------------------------
