@@ -26,7 +26,7 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import Judge
+from dockwarden.judge import REGISTRY, Judge
 from dockwarden.metrics import Metrics
 from dockwarden.model import Finding, Mode, Policy, PolicySet, Result, TriggerSpec
 from dockwarden.policy.load import load
@@ -91,6 +91,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         Options(hosts=settings.registries),
         observe=metrics.observe_registry,
         observe_quota=metrics.observe_quota,
+        engine=lambda: inventory.info,
     )
     judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
     ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))
@@ -218,7 +219,8 @@ class Daemon:
 
     def _use(self, policies: PolicySet) -> None:
         self._queue.submit_policies(policies)
-        self._schedule.set_jobs(jobs_of(policies.policies))
+        spread = {policy.name for policy in policies.policies if policy.cost >= REGISTRY}
+        self._schedule.set_jobs(jobs_of(policies.policies), spread)
 
     def _load_again(self) -> None:
         self._manager.begin_reload()

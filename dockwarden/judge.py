@@ -15,10 +15,10 @@ from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Answer, Kind, Policy, Program, Ref, Result, Status, Verdict
+from dockwarden.model import Answer, Change, Kind, Policy, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.findings import Findings
-from dockwarden.ports import Ask, Disk, DiskGauge, Registry, Reply, Usage
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset({"image.base", "image.base_known"})
@@ -38,13 +38,19 @@ class Sweep:
     troubled: list[Result] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
-    """One sweep's working state. ``depth`` is the highest cost class it may gather."""
+    """One sweep's working state.
+
+    Attributes:
+        depth: the highest cost class that it may gather.
+        max_age_seconds: how old a registry's answer may be.
+    """
 
     depth: int
     now: float
     keep_all: bool
+    max_age_seconds: float = BELIEVED_SECONDS
     sweep: Sweep = field(default_factory=Sweep)
     replies: dict[Ask, Reply] = field(default_factory=dict)
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
@@ -82,6 +88,7 @@ class Judge:
         self._registry = registry
         self._gauge = gauge
         self._wake = wake
+        self._tasks: list[_Task] = []
 
     def sweep(
         self,
@@ -92,12 +99,22 @@ class Judge:
         now: float,
         keep_all: bool = False,
         sized: Collection[str] = (),
+        max_age_seconds: float = BELIEVED_SECONDS,
     ) -> Iterator[bool]:
         """Judge in steps, filling ``sweep``. Yields after each step whether it waits for somebody else's answer.
 
         For findings of the policies named in ``sized``, what images take up is gathered, so that it can be planned.
         """
-        task = _Task(depth, now, keep_all, sweep)
+        task = _Task(depth, now, keep_all, max_age_seconds, sweep)
+        self._tasks.append(task)
+        try:
+            yield from self._steps(task, work)
+        finally:
+            self._tasks.remove(task)
+        if any(result.policy in sized for result in sweep.results if result.status is Status.FAIL):
+            yield from self._all_details(sizes=True)
+
+    def _steps(self, task: _Task, work: Iterable[Work]) -> Iterator[bool]:
         for ref, policies in work:
             self._object(task, ref, policies)
             yield False
@@ -113,8 +130,14 @@ class Judge:
             for ref, policies in again:
                 self._object(task, ref, policies)
                 yield False
-        if any(result.policy in sized for result in sweep.results if result.status is Status.FAIL):
-            yield from self._all_details(sizes=True)
+
+    def note_pulls(self, changes: Iterable[Change]) -> None:
+        """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way."""
+        for ask in [Ask("digest", change.ref.key) for change in changes if change.cause == "image.pull"]:
+            self._registry.expire(ask)
+            for task in self._tasks:
+                task.replies.pop(ask, None)
+                task.pending.pop(ask, None)
 
     def learn(
         self,
@@ -316,7 +339,7 @@ class Judge:
     def _answer(self, task: _Task, ask: Ask) -> Reply:
         future = task.pending.get(ask)
         if future is None:
-            future = self._registry.ask(ask)
+            future = self._registry.ask(ask, task.max_age_seconds)
             if not future.done():
                 future.add_done_callback(lambda _: self._wake())
         if not future.done():

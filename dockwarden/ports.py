@@ -91,6 +91,10 @@ class Usage(NamedTuple):
     build_cache_bytes: int
 
 
+BELIEVED_SECONDS = 300.0
+"""For how long a registry's answer is as good as a new one."""
+
+
 class Ask(NamedTuple):
     """One question to a registry.
 
@@ -134,8 +138,14 @@ class Reply(NamedTuple):
 class Registry(Protocol):
     """Image registries, asked without pulling. Failures are replies with a reason, never exceptions. Thread-safe."""
 
-    def ask(self, ask: Ask) -> "Future[Reply]":
-        """The answer, from memory if it is fresh enough. One request serves all who ask the same meanwhile."""
+    def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> "Future[Reply]":
+        """The answer, from memory if it is younger. One request serves all who ask the same meanwhile.
+
+        A failure is remembered for half a minute at most, and what a digest stands for does not grow old.
+        """
+
+    def expire(self, ask: Ask) -> None:
+        """Something happened: believe neither the last answer any more nor one that is under way."""
 
     def remembered(self, ask: Ask) -> Reply | None:
         """The last answer, however old, without asking."""

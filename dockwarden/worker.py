@@ -33,15 +33,18 @@ from dockwarden.model import (
     Result,
     Status,
 )
+from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch, Queue
+from dockwarden.triggers.schedule import interval_seconds
 from dockwarden.upkeep import Upkeep
 
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
 _MOST_ACTIONS_KEPT = 500
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
+_LONGEST_BELIEVED_SECONDS = 12 * 3600.0
 _log = structlog.get_logger("dockwarden.worker")
 
 
@@ -125,6 +128,7 @@ class Worker:
             if self._inventory.complete and self._policies:
                 self._start()
         else:
+            self._judge.note_pulls(changes)
             self._changed(changes)
             if batch.resync:
                 self._ask_again()
@@ -234,7 +238,7 @@ class Worker:
             self._report(self._new_run(iter(()), Sweep(), Cause.SCHEDULE, frozenset(), job), ())
             return
         work = [(ref, (policy,)) for ref in self._inventory.all(policy.subject)]
-        self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job)
+        self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job, max_age_seconds=_max_age(policy))
 
     def _skip_job(self, job: str) -> None:
         """What we remember of an engine that does not answer is no basis for a judgement."""
@@ -252,9 +256,12 @@ class Worker:
         *,
         acting: frozenset[tuple[str, Ref]] | None,
         job: str = "",
+        max_age_seconds: float = BELIEVED_SECONDS,
     ) -> _Run:
         sized = [job] if job and self._policies[job].action and self._policies[job].subject in _OF_IMAGES else ()
-        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized)
+        steps = self._judge.sweep(
+            work, sweep, depth=depth, now=time.time(), sized=sized, max_age_seconds=max_age_seconds
+        )
         run = self._new_run(steps, sweep, cause, acting, job)
         self._runs.append(run)
         return run
@@ -313,6 +320,16 @@ class Worker:
         except LedgerError as error:
             _log.debug("ledger.unwritten", error=str(error))
         self.actions.extendleft(_as_row(outcome, report) for outcome in outcomes)
+
+
+def _max_age(policy: Policy) -> float:
+    """How old a registry's answer may be for a policy: half of its interval, so that its own last one never is.
+
+    What another policy has asked meanwhile, it need not ask; and what moves is seen after one and a half intervals.
+    """
+    if policy.cost < REGISTRY:
+        return BELIEVED_SECONDS
+    return min(max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2), _LONGEST_BELIEVED_SECONDS)
 
 
 def _as_row(outcome: Outcome, report: Report) -> dict[str, object]:

@@ -27,7 +27,7 @@ from dockwarden.model import (
     Step,
     Volume,
 )
-from dockwarden.ports import Ask, Reply, Usage
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply, Usage
 from tests.builders import NOW, an_engine
 
 if TYPE_CHECKING:
@@ -517,6 +517,8 @@ class FakeRegistry:
         slow: answers wait for ``answer_all``.
         asked: every question, in order.
         known: the last answer to each question.
+        believed: how old the answer to each question could have been when it was last asked.
+        expired: the questions whose answers are believed no more, in order.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -526,17 +528,23 @@ class FakeRegistry:
     slow: bool = False
     asked: list[Ask] = field(default_factory=list)
     known: dict[Ask, Reply] = field(default_factory=dict)
+    believed: dict[Ask, float] = field(default_factory=dict)
+    expired: list[Ask] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._waiting: list[tuple[Ask, Future[Reply]]] = []
 
-    def ask(self, ask: Ask) -> Future[Reply]:
+    def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> Future[Reply]:
         self.asked.append(ask)
+        self.believed[ask] = max_age_seconds
         future: Future[Reply] = Future()
         self._waiting.append((ask, future))
         if not self.slow:
             self.answer_all()
         return future
+
+    def expire(self, ask: Ask) -> None:
+        self.expired.append(ask)
 
     def remembered(self, ask: Ask) -> Reply | None:
         return self.known.get(ask)

@@ -48,6 +48,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
     root = answer.text("DockerRootDir", "")
     system_time = answer.moment("SystemTime")
     offset = 0.0 if asked_at is None or system_time is None else system_time - asked_at
+    registries = answer.nested("RegistryConfig")
     return EngineInfo(
         # An ID alone is not enough: engines that share a host's key file share the ID as well.
         identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
@@ -61,7 +62,16 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         rootless=_has_option(options, "rootless"),
         userns_remap=_has_option(options, "userns"),
         clock_offset_seconds=offset,
+        mirrors=registries.texts("Mirrors"),
+        insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
     )
+
+
+def _insecure_names(registries: Fields) -> Iterator[str]:
+    by_name = registries.nested("IndexConfigs")
+    for name in registries.names("IndexConfigs"):
+        if not by_name.nested(name).flag("Secure"):
+            yield name
 
 
 def _image_store(info: Fields) -> ImageStore:

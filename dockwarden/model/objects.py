@@ -37,7 +37,12 @@ class Dirty(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine says of itself at connect. ``identity`` tells one engine's objects from another's."""
+    """What an engine says of itself at connect. ``identity`` tells one engine's objects from another's.
+
+    Attributes:
+        mirrors: URLs that it asks before Docker Hub, in order.
+        insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
+    """
 
     identity: str
     name: str
@@ -50,6 +55,8 @@ class EngineInfo:
     rootless: bool
     userns_remap: bool
     clock_offset_seconds: float
+    mirrors: tuple[str, ...] = ()
+    insecure_registries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Input: questions, settings. Output: futures of replies. Out of bounds: HTTP, whi
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from dockwarden.ports import Ask, Reply
+from dockwarden.model import EngineInfo
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply
 from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials, default_config
@@ -37,32 +38,42 @@ class Options:
 
     Attributes:
         hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
-        mirrors: of ``docker.io`` only: URLs or hosts, tried in order before itself.
-        insecure: hosts and CIDRs where certificates are not verified, and plain HTTP will do where there is no TLS.
         docker_config: Docker's ``config.json``; it need not exist.
         certificates: folder of ``<host>/ca.crt``.
-        max_age_seconds: how long a digest or a list of tags is believed.
     """
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
-    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    insecure: Collection[str] = ()
     docker_config: Path = field(default_factory=default_config)
     certificates: Path = CERTIFICATES
-    max_age_seconds: float = 300.0
 
 
 def _ignore(*_: object) -> None:
-    """Observe nothing."""
+    """Observe nothing, know no engine."""
 
 
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
     def __init__(self, registry: str, tools: Tools, lanes: "Lanes[_Question]") -> None:
+        self._registry = registry
+        self._tools = tools
+        self._lock = threading.Lock()
+        self._endpoints: list[Endpoint] = []
         self.lane: Lane[_Question] = Lane()
-        width = Width(tools.places.concurrency(registry), lambda number: lanes.resize(self.lane, number))
-        self.endpoints = [Endpoint(registry, site, width, tools) for site in tools.places.sites(registry)]
+        self._width = Width(tools.places.concurrency(registry), lambda number: lanes.resize(self.lane, number))
+
+    def endpoints(self) -> list[Endpoint]:
+        """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
+        with self._lock:
+            if not self._endpoints:
+                sites = self._tools.places.sites(self._registry)
+                self._endpoints = [Endpoint(self._registry, site, self._width, self._tools) for site in sites]
+            return self._endpoints
+
+    def move(self) -> None:
+        """Look for the endpoints anew."""
+        with self._lock:
+            self._endpoints = []
 
 
 class _Question:
@@ -94,16 +105,18 @@ class HttpRegistry:
         *,
         observe: Callable[[str, str, str], None] = _ignore,
         observe_quota: Callable[[str, int], None] = _ignore,
+        engine: Callable[[], EngineInfo | None] = _ignore,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """All four callables are for telling and for tests; see ``endpoint.Tools``."""
+        """``engine`` is what the engine said when we last connected; the others are described in ``endpoint.Tools``."""
         options = options or Options()
         self._closing = threading.Event()
+        self._engine = engine
         self._clock = clock
         self._tools = Tools(
             wire=Wire(),
-            places=Places(options.hosts, options.mirrors, options.insecure, options.certificates),
+            places=Places(options.hosts, options.certificates),
             credentials=Credentials(options.hosts, options.docker_config, clock),
             observe=observe,
             observe_quota=observe_quota,
@@ -112,12 +125,12 @@ class HttpRegistry:
         )
         self._lanes: Lanes[_Question] = Lanes(self._tools.wire.sweep)
         self._lock = threading.Lock()
-        self._memory = Memory(options.max_age_seconds)
+        self._memory = Memory()
         self._flying: dict[Ask, _Question] = {}
         self._registries: dict[str, _Known] = {}
 
-    def ask(self, ask: Ask) -> "Future[Reply]":
-        """The answer, from memory if it is fresh enough. One request serves all who ask the same meanwhile."""
+    def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> "Future[Reply]":
+        """The answer, from memory if it is younger. One request serves all who ask the same meanwhile."""
         try:
             normal, reference = _normal(ask)
         except ValueError:
@@ -125,15 +138,13 @@ class HttpRegistry:
         with self._lock:
             if self._closing.is_set():
                 return _done(_CLOSED)
+            self._heed_engine()
             if normal in self._flying:
                 return self._flying[normal].future
-            reply = self._memory.fresh(normal, self._clock())
+            reply = self._memory.fresh(normal, self._clock(), max_age_seconds)
             if reply is not None:
                 return _done(reply)
-            try:
-                known = self._known(reference.registry)
-            except FailedError:  # such as a port that there cannot be
-                return _done(Reply(reason="bad_reference"))
+            known = self._known(reference.registry)
             question = _Question(normal, lambda: self._answer(normal.what, reference, known), self._settle)
             self._flying[normal] = question
         if not self._lanes.submit(known.lane, question):
@@ -148,6 +159,14 @@ class HttpRegistry:
                 return self._memory.last(normal)
         return None
 
+    def expire(self, ask: Ask) -> None:
+        """Believe neither the last answer any more nor one that is under way."""
+        with suppress(ValueError):
+            normal, _ = _normal(ask)
+            with self._lock:
+                self._memory.expire(normal)
+                self._flying.pop(normal, None)
+
     def close(self) -> None:
         """Give up what waits and what pauses; what is under way ends by itself."""
         with self._lock:
@@ -160,6 +179,14 @@ class HttpRegistry:
         for question in waiting:
             self._settle(question, _CLOSED)
 
+    def _heed_engine(self) -> None:
+        """With the engine's last start others may have come to answer; what was said before, others said."""
+        if self._tools.places.heed(self._engine()):
+            self._memory.expire()
+            self._flying.clear()
+            for known in self._registries.values():
+                known.move()
+
     def _known(self, registry: str) -> _Known:
         known = self._registries.get(registry)
         if known is None:
@@ -171,7 +198,11 @@ class HttpRegistry:
     def _answer(self, what: str, reference: Reference, known: _Known) -> Reply:
         reason = "unavailable"
         ends_at = time.monotonic() + QUESTION_SECONDS
-        for endpoint in known.endpoints:
+        try:
+            endpoints = known.endpoints()
+        except FailedError:  # such as a port that there cannot be
+            return Reply(reason="bad_reference")
+        for endpoint in endpoints:
             try:
                 return questions.answer(what, reference, endpoint, ends_at)
             except FailedError as failed:
@@ -180,9 +211,10 @@ class HttpRegistry:
 
     def _settle(self, question: _Question, reply: Reply) -> None:
         with self._lock:
-            if not self._closing.is_set():
-                self._memory.keep(question.ask, reply, self._clock())
-            self._flying.pop(question.ask, None)
+            if self._flying.get(question.ask) is question:  # not expired meanwhile
+                del self._flying[question.ask]
+                if not self._closing.is_set():
+                    self._memory.keep(question.ask, reply, self._clock())
         question.future.set_result(reply)
 
 

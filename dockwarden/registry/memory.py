@@ -19,8 +19,7 @@ class _Known(NamedTuple):
 class Memory:
     """The last reply to every question, the least recent forgotten first. Not thread-safe."""
 
-    def __init__(self, max_age_seconds: float) -> None:
-        self._max_age_seconds = max_age_seconds
+    def __init__(self) -> None:
         self._known: dict[Ask, _Known] = {}
         self._size = 0
 
@@ -29,18 +28,21 @@ class Memory:
         known = self._known.get(ask)
         return known.reply if known else None
 
-    def fresh(self, ask: Ask, now: float) -> Reply | None:
+    def fresh(self, ask: Ask, now: float, max_age_seconds: float) -> Reply | None:
         """If it may still be believed: what a digest stands for always, failures not for long."""
         known = self._known.get(ask)
         if known is None:
             return None
-        if known.reply.reason:
-            limit = min(_FAILURE_SECONDS, self._max_age_seconds)
-        elif ask.what == "manifest":
+        if ask.what == "manifest" and not known.reply.reason:
             return known.reply
-        else:
-            limit = self._max_age_seconds
+        limit = min(_FAILURE_SECONDS, max_age_seconds) if known.reply.reason else max_age_seconds
         return known.reply if now - known.at < limit else None
+
+    def expire(self, ask: Ask | None = None) -> None:
+        """It, or every one, is the last answer and fresh no more."""
+        for each in [ask] if ask else list(self._known):
+            if known := self._known.get(each):
+                self._known[each] = known._replace(at=float("-inf"))
 
     def keep(self, ask: Ask, reply: Reply, now: float) -> None:
         """Remember it, in place of what was said before."""

@@ -1,19 +1,21 @@
 """Where a registry is: its host, with or without TLS, whose certificates it may have, and who may answer for it.
 
-Input: what the settings say of hosts, what the engine says of mirrors and of insecure registries. Output: ``Place``
+Input: what the settings say of hosts, what the engine says of mirrors and of insecure registries. Output: ``Site``
 values, in the order in which they are to be tried. Out of bounds: trying.
 """
 
 import ipaddress
+import socket
 import ssl
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pydantic import SecretStr
 
+from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, Url, parse_url
 
@@ -73,30 +75,27 @@ class Site(NamedTuple):
 class Places:
     """The addresses of all registries. Thread-safe."""
 
-    def __init__(
-        self,
-        hosts: Mapping[str, Host],
-        mirrors: Mapping[str, Sequence[str]],
-        insecure: Collection[str],
-        certificates: Path,
-    ) -> None:
+    def __init__(self, hosts: Mapping[str, Host], certificates: Path) -> None:
         self._hosts = hosts
-        self._mirrors = mirrors
-        self._insecure_names = frozenset(insecure)
-        self._insecure_networks = tuple(_networks(insecure))
+        self._engine: EngineInfo | None = None
         self._certificates = certificates
         self._lock = threading.Lock()
         self._authorities: dict[str, Path | None] = {}
         self._contexts: dict[tuple[bool, Path | None], ssl.SSLContext] = {}
 
+    def heed(self, engine: EngineInfo | None) -> bool:
+        """Go where the engine goes; whether that is elsewhere than before."""
+        before, self._engine = self._engine, engine
+        return _reach(before) != _reach(engine)
+
     def sites(self, registry: str) -> list[Site]:
-        """Who answers for a registry: its mirrors, then itself."""
-        mirrors = self._mirrors.get(registry, ()) if registry == DEFAULT_REGISTRY else ()
+        """Who answers for a registry: its mirrors, then itself. May ask the resolver. Raises FailedError."""
+        mirrors, insecure = _reach(self._engine)
         found = []
-        for mirror in mirrors:
+        for mirror in mirrors if registry == DEFAULT_REGISTRY else ():
             with suppress(FailedError):  # what no URL is, no registry is
-                found.append(self._mirror(mirror))
-        return [*found, self._site(registry)]
+                found.append(self._mirror(mirror, insecure))
+        return [*found, self._site(registry, insecure)]
 
     def concurrency(self, registry: str) -> int:
         """How many requests may be under way at once."""
@@ -119,15 +118,13 @@ class Places:
             self._authorities[host] = (setting.ca_file if setting else None) or (found if _exists(found) else None)
         return self._authorities[host]
 
-    def _mirror(self, mirror: str) -> Site:
-        if "://" not in mirror:
-            return self._site(mirror)
+    def _mirror(self, mirror: str, insecure: Collection[str]) -> Site:
         url = parse_url(mirror).server
         if url.scheme == "http":
             return Site(url.netloc, (Place(url),), trusts_plain=True)
-        return self._site(url.netloc, http=False)
+        return self._site(url.netloc, insecure, http=False)
 
-    def _site(self, registry: str, *, http: bool | None = None) -> Site:
+    def _site(self, registry: str, insecure: Collection[str], *, http: bool | None = None) -> Site:
         host = self._hosts.get(registry)
         is_set = host is not None and (host.http is not None or host.ca_file is not None)
         http = host.http if http is None and host else http
@@ -136,26 +133,35 @@ class Places:
         is_here = _is_loopback(secure.host)
         if http or (http is None and is_here):
             return Site(registry, (Place(plain),), trusts_plain=True)
-        if not is_set and self._is_insecure(registry, secure.host):  # settings say more than the engine's networks
+        if not is_set and _is_insecure(registry, secure.host, insecure):  # settings say more than the engine's networks
             places = (Place(secure, is_verified=False), Place(plain))
             return Site(registry, places if http is None else places[:1], trusts_plain=True)
         return Site(registry, (Place(secure),), trusts_plain=is_here)
 
-    def _is_insecure(self, registry: str, host: str) -> bool:
-        if registry in self._insecure_names or host in self._insecure_names:
-            return True
-        with suppress(ValueError):
-            address = ipaddress.ip_address(host)
-            return any(address in network for network in self._insecure_networks)
+
+def _reach(engine: EngineInfo | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (engine.mirrors, engine.insecure_registries) if engine else ((), ())
+
+
+def _is_insecure(registry: str, host: str, insecure: Collection[str]) -> bool:
+    """By name, or by any of its addresses, as the engine itself decides; Docker Hub never is."""
+    if registry == DEFAULT_REGISTRY:
         return False
-
-
-def _networks(insecure: Collection[str]) -> "list[ipaddress.IPv4Network | ipaddress.IPv6Network]":
-    found = []
+    if registry in insecure:
+        return True
+    networks = []
     for text in insecure:
         with suppress(ValueError):
-            found.append(ipaddress.ip_network(text, strict=False))
-    return found
+            networks.append(ipaddress.ip_network(text, strict=False))
+    addresses = _addresses(host) if networks else []
+    return any(address in network for address in addresses for network in networks)
+
+
+def _addresses(host: str) -> "list[ipaddress.IPv4Address | ipaddress.IPv6Address]":
+    with suppress(OSError, UnicodeError):  # who cannot be found will not answer either
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    return []
 
 
 def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:

@@ -400,6 +400,29 @@ def image_that_runs(host: LabEngine, hub: LabRegistry) -> str:
 # -- registries that do not answer, or not to everybody --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("own_engine", ["graph"], indirect=True)  # who is asked does not depend on the store
+def test_docker_hub_is_asked_through_the_mirrors_that_the_engine_has_now(own_engine: LabEngine, start: Start) -> None:
+    """Nobody but the mirrors is asked: the settings let nothing through to Docker Hub itself."""
+    nobody = {"registries": {"docker.io": {"ca_file": "/nonexistent"}}}
+    with LabRegistry() as first, LabRegistry() as second:
+        digests = [mirror.push("library/app", "1", spec(mirror.host)) for mirror in (first, second)]
+        second.push("library/app", "0", spec(first.host))
+        own_engine.forward(first.port)
+        own_engine.more = {"registry-mirrors": [first.url]}
+        own_engine.restart()
+        own_engine.docker("pull", "--quiet", "app:1")
+        daemon = start(own_engine, [*IN_STATE, "digest-drift"], settings={**soon("digest-drift"), **nobody}).ready()
+        daemon.wait("finding.opened", policy="is-current", name="docker.io/library/app:1")
+
+        own_engine.more = {"registry-mirrors": [second.url]}
+        own_engine.restart()
+
+        drift = daemon.wait("finding.opened", timeout=60, policy="digest-drift", name="docker.io/library/app:1")
+        assert "{} is {} here and {} at".format("docker.io/library/app:1", *digests) in drift["message"]
+        second.end()
+        assert {row["reason"] for row in rows(daemon, "images")} == {"tls"}
+
+
 def logged_in(registry: LabRegistry, folder: Path) -> Path:
     """A folder with a `config.json` such as `docker login` writes."""
     folder.mkdir()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from dockwarden.engine import DockerEngine
 from dockwarden.ports import Ask, Entry, Reply
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.settings import RegistrySettings
@@ -22,8 +23,10 @@ from tests.lab.registry import LabRegistry
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from dockwarden.model import EngineInfo
+    from tests.lab.engine import LabEngine
     from tests.unit.misbehaving import Asked
 
 SOON = 30.0
@@ -31,10 +34,10 @@ ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
 
 
 @contextlib.contextmanager
-def client(config: Path = Path("/nonexistent"), **options: Any) -> Iterator[HttpRegistry]:
-    """Believes nothing that can change, so that every question is asked."""
-    options = {"max_age_seconds": 0, "docker_config": config, **options}
-    with contextlib.closing(HttpRegistry(Options(**options))) as registry:
+def client(
+    config: Path = Path("/nonexistent"), engine: Callable[[], EngineInfo | None] = lambda: None, **options: Any
+) -> Iterator[HttpRegistry]:
+    with contextlib.closing(HttpRegistry(Options(docker_config=config, **options), engine=engine)) as registry:
         yield registry
 
 
@@ -45,7 +48,8 @@ def ours() -> Iterator[HttpRegistry]:
 
 
 def ask(registry: HttpRegistry, reference: str, what: str = "digest") -> Reply:
-    return registry.ask(Ask(what, reference)).result(SOON)
+    """Believes nothing that can change, so that every question is asked."""
+    return registry.ask(Ask(what, reference), 0).result(SOON)
 
 
 def methods(registry: LabRegistry) -> list[tuple[str, int]]:
@@ -111,13 +115,12 @@ def test_what_is_not_there(ours: HttpRegistry, registry: LabRegistry) -> None:
     assert ask(ours, f"{registry.host}/look/there:1") == Reply(reason="not_found")
 
 
-def test_answer_is_believed_for_a_while(registry: LabRegistry) -> None:
+def test_answer_is_believed_for_a_while(ours: HttpRegistry, registry: LabRegistry) -> None:
     digest = registry.push("look/cached", "1")
     registry.forget_requests()
-    with client(max_age_seconds=300) as patient:
-        futures = [patient.ask(Ask("digest", f"{registry.host}/look/cached:1")) for _ in range(20)]
-        assert {future.result(SOON) for future in futures} == {Reply(digest=digest)}
-        assert len(registry.requests) == 1
+    futures = [ours.ask(Ask("digest", f"{registry.host}/look/cached:1"), 300) for _ in range(20)]
+    assert {future.result(SOON) for future in futures} == {Reply(digest=digest)}
+    assert len(registry.requests) == 1
 
 
 def test_many_at_once(ours: HttpRegistry, registry: LabRegistry) -> None:
@@ -164,6 +167,18 @@ def test_tls(tmp_path: Path) -> None:
         ):
             with client(**options) as ours:
                 assert ask(ours, name) == expected
+
+
+def test_registry_that_the_engine_calls_insecure(engine: LabEngine) -> None:
+    """Every engine says so of 127.0.0.0/8; `127.1` is a name, which only the resolver knows to be there."""
+    with contextlib.closing(DockerEngine(engine.host)) as docker:
+        info = docker.connect()
+    with LabRegistry(tls=True) as secure, LabRegistry() as plain:
+        for hub in (secure, plain):
+            digest = hub.push("team/app", "1")
+            with client() as strict, client(engine=lambda: info) as ours:
+                assert ask(strict, f"127.1:{hub.port}/team/app:1") == Reply(reason="tls")
+                assert ask(ours, f"127.1:{hub.port}/team/app:1") == Reply(digest=digest)
 
 
 def test_tls_to_a_registry_that_speaks_plain_http(registry: LabRegistry) -> None:

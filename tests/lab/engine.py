@@ -74,7 +74,9 @@ class LabEngine:
     """One private engine; a context manager. Not for use by two threads at once."""
 
     def __init__(self, kind: Kind = "graph", *, live_restore: bool = False) -> None:
+        """`more`: settings of dockerd besides ours, which may be changed before a restart."""
         self.kind = kind
+        self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
         self.dir = real_folder() / self.name
         self.socket = self.dir / "docker.sock"
@@ -104,7 +106,6 @@ class LabEngine:
         cache = trixie.ensure() if self.kind == "containerd" else Path("/")
         for folder in ("etc", "data", "cli"):
             (self.dir / folder).mkdir(parents=True)
-        (self.dir / "daemon.json").write_text(json.dumps(self._settings()))
         steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
         try:
@@ -116,6 +117,7 @@ class LabEngine:
     def start_again(self) -> None:
         """Start dockerd in the namespaces that exist, after `kill` or `terminate`."""
         assert self._spaces is not None
+        (self.dir / "daemon.json").write_text(json.dumps({**self._settings(), **self.more}))
         command = ["dockerd", f"--config-file={self.dir / 'daemon.json'}"]
         if self.kind == "containerd":
             command = ["chroot", str(self.dir / "root"), *command]

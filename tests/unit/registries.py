@@ -11,15 +11,19 @@ import hashlib
 import json
 import logging
 import urllib.parse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry import HttpRegistry, Options
+from tests.builders import an_engine
 from tests.unit.misbehaving import Asked, Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from dockwarden.model import EngineInfo
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 OTHER = "sha256:" + "fedcba9876543210" * 4
@@ -80,7 +84,7 @@ def options(folder: Path | None = None, **given: Any) -> Options:
 @contextlib.contextmanager
 def client(folder: Path | None = None, clock: Clock | None = None, **given: Any) -> Iterator[HttpRegistry]:
     """A client of our own; with a clock it never waits."""
-    calls: dict[str, Any] = {name: given.pop(name) for name in ("observe", "observe_quota") if name in given}
+    calls: dict[str, Any] = {name: given.pop(name) for name in ("observe", "observe_quota", "engine") if name in given}
     if clock:
         calls |= {"clock": clock, "wait": clock.wait}
     with contextlib.closing(HttpRegistry(options(folder, **given), **calls)) as registry:
@@ -96,8 +100,14 @@ def asking(
         yield registry, server
 
 
-def ask(registry: HttpRegistry, reference: str, what: str = "digest") -> Reply:
-    return registry.ask(Ask(what, reference)).result(SOON)
+def ask(registry: HttpRegistry, reference: str, what: str = "digest", max_age_seconds: float = 300) -> Reply:
+    return registry.ask(Ask(what, reference), max_age_seconds).result(SOON)
+
+
+def engine(mirrors: tuple[str, ...] = (), insecure_registries: tuple[str, ...] = ()) -> Callable[[], EngineInfo]:
+    """An engine with these mirrors and insecure registries."""
+    info = replace(an_engine(), mirrors=mirrors, insecure_registries=insecure_registries)
+    return lambda: info
 
 
 def reason(word: str) -> Reply:

@@ -334,11 +334,19 @@ def test_engine_info() -> None:
         "SecurityOptions": ["name=seccomp,profile=rootless", "name=rootless", "name=userns"],
         "Swarm": {"LocalNodeState": "active"},
         "LiveRestoreEnabled": True,
+        "RegistryConfig": {
+            "Mirrors": ["https://m.io/"],
+            "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+            "IndexConfigs": {"lab:5000": {"Secure": False}, "docker.io": {"Secure": True}},
+        },
     }
     info = translate.engine(VERSION, said, "1.41", 1893456000.0 - 2.5)
     assert (info.rootless, info.userns_remap, info.swarm, info.live_restore) == (True, True, True, True)
     assert info.clock_offset_seconds == 2.5
+    assert info.mirrors == ("https://m.io/",)
+    assert info.insecure_registries == ("127.0.0.0/8", "lab:5000")
     plain = translate.engine(VERSION, INFO, "1.41", None)
+    assert (plain.mirrors, plain.insecure_registries) == ((), ())
     assert (plain.rootless, plain.userns_remap, plain.swarm, plain.clock_offset_seconds) == (False, False, False, 0.0)
 
 

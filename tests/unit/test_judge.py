@@ -11,7 +11,7 @@ import pytest
 from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
 from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
-from dockwarden.model import ImageStore, Kind, Policy, Ref, Severity, Status
+from dockwarden.model import Change, ImageStore, Kind, Policy, Ref, Severity, Status
 from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
     NOW,
@@ -319,6 +319,26 @@ def test_a_remembered_failure_is_a_question_and_no_state(bench: Bench) -> None:
     sweep = bench.all(DRIFT, depth=INSPECT)
     assert sweep.opened == []
     assert bench.judge.findings.unknown_counts["drift", "unauthorized"] == 1
+
+
+def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench) -> None:
+    """Else the image that the pull brought would drift from what the registry had before it."""
+    bench.engine.put(an_image("app", "app:1"), an_image("other", "other:1"))
+    bench.look()
+    old = a_policy("old", "registry.digest == 'sha256:old'", subject=Kind.TAG)
+    bench.registry.digests = {APP_TAG.key: "sha256:old"}
+    sweep = Sweep()
+    steps = bench.judge.sweep([(APP_TAG, (old,))] * 2, sweep, depth=REGISTRY, now=NOW)
+    assert next(steps) is False
+    assert len(sweep.opened) == 1
+
+    bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.judge.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)])
+
+    assert list(steps) == [False]
+    assert bench.registry.expired == [Ask("digest", APP_TAG.key)]
+    assert len(sweep.resolved) == 1
+    bench.judge.note_pulls([Change("image.pull", APP_TAG)])  # no sweep is under way any more
 
 
 @pytest.mark.parametrize("reason", ["unauthorized", "forbidden", "too many requests", "timeout", "not found"])

@@ -121,11 +121,11 @@ def test_wrong_password() -> None:
 
 def test_token_is_renewed_before_it_expires() -> None:
     clock = Clock()
-    with tokens(clock, max_age_seconds=0) as (registry, server, token_registry):
+    with tokens(clock) as (registry, server, token_registry):
         token_registry.expires_in = 100
         for passed, tokens_so_far in ((0, 1), (89, 1), (2, 2), (89, 2)):
             clock.now += passed
-            assert ask(registry, f"{server.host}/public/a:1") == GOOD
+            assert ask(registry, f"{server.host}/public/a:1", max_age_seconds=0) == GOOD
             assert len(token_registry.tokens) == tokens_so_far
         refused = [a for a in server.asked if a.startswith("HEAD") and not a.header("Authorization")]
         assert len(refused) == 1
@@ -134,23 +134,23 @@ def test_token_is_renewed_before_it_expires() -> None:
 @pytest.mark.parametrize("given", [None, "soon", True, -5, 0, [], 1e400, 60])
 def test_how_long_a_token_lives(given: object) -> None:
     clock = Clock()
-    with tokens(clock, max_age_seconds=0) as (registry, server, token_registry):
+    with tokens(clock) as (registry, server, token_registry):
         token_registry.expires_in = given
-        ask(registry, f"{server.host}/public/a:1")
+        ask(registry, f"{server.host}/public/a:1", max_age_seconds=0)
         clock.now += 53
-        ask(registry, f"{server.host}/public/a:1")
+        ask(registry, f"{server.host}/public/a:1", max_age_seconds=0)
         assert len(token_registry.tokens) == 1
         clock.now += 3600
-        ask(registry, f"{server.host}/public/a:1")
+        ask(registry, f"{server.host}/public/a:1", max_age_seconds=0)
         assert len(token_registry.tokens) == 2
 
 
 def test_token_that_expired_early() -> None:
-    with tokens(max_age_seconds=0) as (registry, server, token_registry):
-        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+    with tokens() as (registry, server, token_registry):
+        assert ask(registry, f"{server.host}/public/a:1", max_age_seconds=0) == GOOD
         token_registry.tokens = {"of others": ""}
-        assert ask(registry, f"{server.host}/public/a:1") == GOOD
-        assert ask(registry, f"{server.host}/public/a:1") == GOOD
+        assert ask(registry, f"{server.host}/public/a:1", max_age_seconds=0) == GOOD
+        assert ask(registry, f"{server.host}/public/a:1", max_age_seconds=0) == GOOD
         assert [asked.split()[0] for asked in server.asked[3:]] == ["HEAD", "GET", "HEAD", "HEAD"]
 
 
@@ -331,7 +331,7 @@ def test_nothing_private_is_ever_said(
             token_registry.login, token_registry.field = "alice:secret", "unknown"
             replies.append(ask(registry, f"{server.host}/private/d:1"))
             objects = [registry, *vars(registry).values(), ALICE, registry._tools.credentials.login(server.host)]
-            objects += [e._guard for known in registry._registries.values() for e in known.endpoints]
+            objects += [e._guard for known in registry._registries.values() for e in known.endpoints()]
     assert [reply.reason for reply in replies] == ["", "", "credentials", "unauthorized", "bad_answer"]
     assert len(everything.structured) == 2  # the line above, and one about the broken file
     said = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from dockwarden.registry.endpoint import _redirected
 from dockwarden.registry.message import Answer, FailedError, parse_url
 from dockwarden.registry.places import Places
 from dockwarden.settings import RegistrySettings
+from tests.builders import an_engine
 from tests.lab.loopback import free_port, make_certificate
 from tests.unit.misbehaving import Misbehaving, json_answer
-from tests.unit.registries import DIGEST, OK, ask, asking, client, head, reason
+from tests.unit.registries import DIGEST, OK, ask, asking, client, engine, head, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +60,8 @@ def tls(certificate: Path) -> ssl.SSLContext:
         ("192.168.1.7:5000", ["https://192.168.1.7:5000/", "http://192.168.1.7:5000/"]),
         ("lab.local:5000", ["https://lab.local:5000/", "http://lab.local:5000/"]),
         ("lab.local:5001", ["https://lab.local:5001/"]),
+        ("127.1:5000", ["https://127.1:5000/", "http://127.1:5000/"]),  # a name whose address is in a network
+        ("10.1:5000", ["https://10.1:5000/"]),
         ("[fd00::1]", ["https://[fd00::1]/", "http://[fd00::1]/"]),
         ("secure.local", ["https://secure.local/"]),
     ],
@@ -68,19 +72,22 @@ def test_address(registry: str, urls: list[str]) -> None:
         "127.0.0.1:1": RegistrySettings(http=False),
         "secure.local": RegistrySettings(http=False),
     }
-    insecure = ["127.0.0.0/8", "::1/128", "192.168.0.0/16", "fd00::/8", "lab.local:5000", "secure.local", "no/thing"]
-    (site,) = Places(hosts, {}, insecure, NONE).sites(registry)
+    insecure = ("127.0.0.0/8", "::1/128", "192.168.0.0/16", "fd00::/8", "lab.local:5000", "secure.local", "no/thing")
+    places = Places(hosts, NONE)
+    places.heed(replace(an_engine(), insecure_registries=insecure))
+    (site,) = places.sites(registry)
     assert [str(place.url) for place in site.places] == urls
     assert site.places[0].is_verified == (len(urls) == 1)
 
 
 def test_mirrors_come_first_and_for_docker_hub_only() -> None:
-    mirrors = {"docker.io": ["https://a.io:5000/", "http://b.io", "c.io", "not a url"], "ghcr.io": ["https://a.io"]}
-    places = Places({"a.io:5000": RegistrySettings(username="x")}, mirrors, (), NONE)
+    places = Places({"a.io:5000": RegistrySettings(username="x")}, NONE)
+    says = replace(an_engine(), mirrors=("https://a.io:5000/", "http://b.io/", "not a url"))
+    assert places.heed(says)
+    assert not places.heed(replace(says, name="the same"))
     assert [(site.host, str(site.places[0].url)) for site in places.sites("docker.io")] == [
         ("a.io:5000", "https://a.io:5000/"),
         ("b.io", "http://b.io/"),
-        ("c.io", "https://c.io/"),
         ("docker.io", "https://registry-1.docker.io/"),
     ]
     assert [site.host for site in places.sites("ghcr.io")] == ["ghcr.io"]
@@ -91,12 +98,26 @@ def test_mirror_that_fails_is_passed_over() -> None:
     with (
         Misbehaving(lambda _: [OK]) as good,
         Misbehaving(lambda _: [head(status=404)]) as bad,
-        client(mirrors={"docker.io": [f"http://{bad.host}", good.host]}, hosts={"docker.io": hub}) as registry,
+        client(
+            engine=engine(mirrors=(f"http://{bad.host}", f"http://{good.host}")), hosts={"docker.io": hub}
+        ) as registry,
     ):
         assert ask(registry, "busybox") == GOOD
         assert bad.asked == good.asked == ["HEAD /v2/library/busybox/manifests/latest"]
         good._answer = lambda _: [head(status=500)]
         assert ask(registry, "alpine") == reason("tls")
+
+
+def test_mirrors_are_those_of_the_engine_as_it_is_now() -> None:
+    says = replace(an_engine(), mirrors=("http://127.0.0.1:1",))
+    hub = RegistrySettings(ca_file=NONE)  # so that nobody there is asked
+    with (
+        Misbehaving(lambda _: [OK]) as mirror,
+        client(engine=lambda: says, hosts={"docker.io": hub}) as registry,
+    ):
+        assert ask(registry, "busybox") == reason("tls")
+        says = replace(says, mirrors=(f"http://{mirror.host}",))
+        assert ask(registry, "busybox") == GOOD  # what the other one said counts no more
 
 
 def test_no_redirect_from_tls_to_plain_text() -> None:
@@ -150,7 +171,7 @@ def test_certificate_for_another_host(tls: ssl.SSLContext, certificate: Path) ->
 def test_insecure_registry_with_tls(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
     with Misbehaving(lambda _: [OK], tls=tls) as server:
-        with client(insecure=["127.0.0.0/8"]) as registry:
+        with client(engine=engine(insecure_registries=("127.0.0.0/8",))) as registry:
             assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
         with client() as registry:
             assert ask(registry, f"{server.host}/app:1") == reason("tls")
@@ -161,7 +182,10 @@ def test_insecure_registry_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     observed: list[str] = []
     with (
         Misbehaving(lambda _: [OK]) as server,
-        client(insecure=[server.host], observe=lambda _host, _method, code: observed.append(code)) as registry,
+        client(
+            engine=engine(insecure_registries=(server.host,)),
+            observe=lambda _host, _method, code: observed.append(code),
+        ) as registry,
     ):
         assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
         assert observed == ["tls", "200", "200", "200"]  # what spoke once is kept to
@@ -170,7 +194,7 @@ def test_insecure_registry_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_insecure_registry_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockwarden.registry.places._is_loopback", lambda _: False)
     host = f"127.0.0.1:{free_port()}"
-    with client(insecure=[host]) as registry:
+    with client(engine=engine(insecure_registries=(host,))) as registry:
         for n in range(8):
             assert ask(registry, f"{host}/app:{n}") == reason("unreachable")
 

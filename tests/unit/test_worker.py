@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -512,6 +512,29 @@ def test_an_event_asks_the_registry_for_what_it_touched(host: Host) -> None:
     host.settle()
     assert host.registry.asked == [APP_DIGEST]
     assert host.open_findings() == [("drift", "docker.io/library/app:1")]
+    assert host.registry.expired == [APP_DIGEST], "what was said before the pull is no answer after it"
+    host.engine.name("app:1", "app:2")
+    host.settle()
+    assert host.registry.expired == [APP_DIGEST], "a registry knows nothing of other names"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "seconds"),
+    [
+        ({"every_seconds": 60}, 300),
+        ({"every_seconds": 6 * 3600}, 3 * 3600),
+        ({"schedule": "0 4 * * *"}, 12 * 3600),
+        ({"schedule": "0 4 1 * *"}, 12 * 3600),
+        ({"schedule": "0 4 * * *", "every_seconds": 3600}, 1800),
+    ],
+)
+def test_an_answer_serves_other_policies_for_half_of_their_interval(
+    host: Host, trigger: dict[str, Any], seconds: float
+) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start(a_policy("drift", "registry.digest == ''", subject=Kind.TAG, **trigger))
+    host.run_job("drift")
+    assert host.registry.believed == {APP_DIGEST: seconds}
 
 
 def test_a_registry_that_does_not_answer_leaves_findings_as_they_were(host: Host) -> None:
