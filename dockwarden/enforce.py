@@ -70,19 +70,19 @@ class Enforcer:
 
     def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
         """What would be done about these findings now."""
-        candidates = [candidate for result in findings if (candidate := self._candidate(result)) is not None]
+        reading = self._inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
+        found = (self._candidate(result, reading) for result in findings)
+        candidates = [candidate for candidate in found if candidate is not None]
         if not candidates or self._inventory.info is None:
             return Plan(policy.name)
         population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
-        inventory = self._inventory
-        # Of half of the images nothing true can be said about what they share.
-        is_measured = len(inventory.histories) == inventory.detailed == len(inventory.images)
-        frees = inventory.shares().freed if is_measured and policy.subject in (Kind.IMAGE, Kind.TAG) else None
+        is_of_images = policy.subject in (Kind.IMAGE, Kind.TAG)
+        frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
         return plan(policy, candidates, population, self._minimum_stay, frees)
 
     def why_kept(self, policy: Policy, result: Result) -> tuple[str, str]:
         """The rule that would keep an object even if the policy found fault with it, and in words whom it serves."""
-        candidate = self._candidate(result)
+        candidate = self._candidate(result, self._inventory.memory.clock.read())
         return keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
 
     def carry_out(self, policy: Policy, steps: Sequence[Step], run: str) -> Iterator[Outcome]:
@@ -109,7 +109,7 @@ class Enforcer:
 
     # -- candidates -----------------------------------------------------------------------------------------
 
-    def _candidate(self, result: Result) -> Candidate | None:
+    def _candidate(self, result: Result, reading: float) -> Candidate | None:
         """What the planner must know of the object of a result; None if it is gone."""
         inventory, ref = self._inventory, result.ref
         if ref.kind is Kind.HOST:
@@ -124,7 +124,7 @@ class Enforcer:
             object=thing,
             users=self._names(self._users(thing)),
             tag_users=self._names(set().union(*(inventory.users_of_tag(tag) for tag in tags))),
-            known_for_seconds=inventory.memory.known_for(watched),
+            known_for_seconds=inventory.memory.known_for(watched, reading),
             own=self._is_own(thing, tags),
             owner=_owner(thing),
             idle_seconds=inventory.idle_for(watched),

@@ -1,4 +1,4 @@
-"""One look at the engine, and nothing changed: what ``scan`` and ``images`` print.
+"""One look at the engine: what ``scan`` and ``images`` print, and what plans are made of.
 
 Input: settings, policies. Output: results and rows. Out of bounds: printing, threads of our own, writing anything.
 """
@@ -61,7 +61,7 @@ def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Resu
     Raises:
         EngineUnavailableError: the engine cannot be reached.
     """
-    parts, info = _look(settings)
+    parts, info = look(settings)
     now = time.time()
     sweep = Sweep()
     work = []
@@ -69,7 +69,7 @@ def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Resu
         due = [p for p in policies.policies if p.subject is kind and p.mode is not Mode.OFF]
         open_ones = [policy for policy in due if parts.judge.host_allows(policy, now)]
         work += [(ref, open_ones) for ref in parts.inventory.all(kind)] if open_ones else []
-    _finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
+    finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
     return info, sweep.results
 
 
@@ -79,14 +79,14 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
     Raises:
         EngineUnavailableError: the engine cannot be reached.
     """
-    parts, _ = _look(settings)
+    parts, _ = look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
     found: dict[Ref, dict[str, FactValue]] = defaultdict(dict)
     reasons: dict[Ref, str] = {}
 
     def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
         learnt: dict[Ref, tuple[Sheet, str]] = {}
-        _finish(parts, parts.judge.learn(refs, names, learnt, depth=depth, now=now))
+        finish(parts, parts.judge.learn(refs, names, learnt, depth=depth, now=now))
         for ref, (sheet, reason) in learnt.items():
             found[ref].update(sheet.known)
             reasons.setdefault(ref, reason)  # the state's
@@ -104,21 +104,29 @@ def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
     return known.get("registry.newest_version", "") in ("", ref.key.rpartition(":")[2])
 
 
-def _look(settings: Settings) -> tuple[Parts, EngineInfo]:
+def look(settings: Settings, *, writes: bool = False) -> tuple[Parts, EngineInfo]:
+    """The parts, with everything listed once and our memory as the daemon left it.
+
+    ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError.
+    """
     parts = build(settings, Metrics())
     info = parts.engine.connect()
-    parts.ledger.open_to_read()
+    (parts.ledger.open if writes else parts.ledger.open_to_read)()
     clock, memory = parts.ledger.recall(info.identity)
     parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests(info.identity)])
-    parts.ledger.close()
+    findings = parts.ledger.open_findings()
+    if not writes:
+        parts.ledger.close()
     parts.inventory.memory.clock.resume(clock)
     parts.inventory.memory.recall(memory)
     parts.inventory.info = info
     parts.collector.reconcile()
+    parts.judge.findings.recall(finding for finding in findings if parts.inventory.has(finding.result.ref))
     return parts, info
 
 
-def _finish(parts: Parts, steps: Iterable[bool]) -> None:
+def finish(parts: Parts, steps: Iterable[bool]) -> None:
+    """Take all steps, waiting where they wait."""
     for waits in steps:
         if waits:
             parts.queue.take(_WAIT_SECONDS)  # until an answer comes

@@ -7,6 +7,7 @@ engine, and carrying out anything. The rules here are the safety rules of the pr
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from dockwarden.model import (
     Candidate,
@@ -62,7 +63,23 @@ def plan(
     if error:
         kept += [_kept(policy, candidate, "limits", error) for candidate in going.values()]
         return Plan(policy.name, (), tuple(kept), error)
-    return Plan(policy.name, tuple(_steps(policy, list(going.values()), frees)), tuple(kept))
+    steps = tuple(_step(policy, candidate) for candidate in going.values())
+    return Plan(policy.name, with_bytes(steps, frees) if frees else steps, tuple(kept))
+
+
+def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
+    """The same steps, each with what the disk gains by it after those before it; the sum is that of all together."""
+    left = {step.object.id: set(step.object.tags) for step in steps if isinstance(step.object, Image)}
+    images: list[str] = []  # which go with each step, "" where none does
+    for step in steps:
+        image = step.object
+        if not isinstance(image, Image):
+            images.append("")
+            continue
+        left[image.id] -= {step.ref.key} if step.ref.kind is Kind.TAG else left[image.id]
+        images.append("" if left[image.id] else image.id)
+    gains = zip(steps, frees(images), strict=True)
+    return tuple(replace(step, planned_bytes=gain) if isinstance(step.object, Image) else step for step, gain in gains)
 
 
 def keep(
@@ -99,7 +116,7 @@ def _use(policy: Policy, candidate: Candidate, gone_tags: Mapping[str, int]) -> 
             return None if thing.running else ("not_running", f"it is {thing.state}")
         return ("running", f"it is {thing.state}") if is_up else None
     if candidate.tag_users:
-        return "in_use", f"created from it: {_names(candidate.tag_users)}"
+        return "in_use", f"used by {_names(candidate.tag_users)}"
     if candidate.users:
         if not isinstance(thing, Image) or candidate.result.ref.kind is Kind.IMAGE:
             return "in_use", f"used by {_names(candidate.users)}"
@@ -158,30 +175,19 @@ def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
     return above
 
 
-def _steps(policy: Policy, going: Sequence[Candidate], frees: Frees | None) -> Iterator[Step]:
-    left = {each.object.id: len(each.object.tags) for each in going if isinstance(each.object, Image)}
-    images: list[str] = []  # which go with each step, "" where none does
-    for candidate in going:
-        image = candidate.object
-        goes = isinstance(image, Image)
-        if isinstance(image, Image) and candidate.result.ref.kind is Kind.TAG:
-            left[image.id] -= 1
-            goes = left[image.id] == 0
-        images.append(image.id if goes and isinstance(image, Image) else "")
-    gains = frees(images) if frees else [0] * len(going)
-    for candidate, gain in zip(going, gains, strict=True):
-        result = candidate.result
-        yield Step(
-            policy=policy.name,
-            action=policy.action,
-            ref=result.ref,
-            name=result.name,
-            object=candidate.object,
-            why=result.message,
-            options=policy.options,
-            planned_bytes=gain + (0 if policy.action == "stop" else candidate.size_bytes),
-            unrecoverable=policy.unrecoverable,
-        )
+def _step(policy: Policy, candidate: Candidate) -> Step:
+    result = candidate.result
+    return Step(
+        policy=policy.name,
+        action=policy.action,
+        ref=result.ref,
+        name=result.name,
+        object=candidate.object,
+        why=result.message,
+        options=policy.options,
+        planned_bytes=0 if policy.action == "stop" else candidate.size_bytes,
+        unrecoverable=policy.unrecoverable,
+    )
 
 
 def _kept(policy: Policy, candidate: Candidate, reason: str, detail: str) -> Outcome:

@@ -34,7 +34,7 @@ def _scan(options: argparse.Namespace) -> int:
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = _chosen(app.load_policies(chosen), options.policy)
+    policies = chosen_policies("scan", app.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
     info, results = once.scan(chosen, policies)
@@ -57,7 +57,8 @@ def _scan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
+def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
+    """Those that ``--policy`` names, all if none is named; None, after saying so, if there is no such policy."""
     import dataclasses
 
     known = [policy.name for policy in policies.policies]
@@ -65,7 +66,7 @@ def _chosen(policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-            print(f"dockwarden scan: --policy {name}: no such policy{hint}", file=sys.stderr)
+            print(f"dockwarden {command}: --policy {name}: no such policy{hint}", file=sys.stderr)
             return None
     if not names:
         return policies

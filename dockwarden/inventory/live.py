@@ -81,6 +81,11 @@ class Inventory:
                     return tags[0]
         return ""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether ``shares`` tells the truth: of half of the images nothing can be said about what they share."""
+        return len(self.histories) == self.detailed == len(self.images)
+
     def shares(self) -> Shares:
         """What the images take up together, as far as it was gathered."""
         return Shares(self.images.values(), self.histories)

@@ -60,10 +60,11 @@ class Memory:
         seen = self._seen.get(ref)
         return replace(seen, used_seconds=-1.0) if seen and used else seen
 
-    def known_for(self, ref: Ref) -> float:
-        """Seconds we have watched this object exist; 0 for one we do not remember."""
+    def known_for(self, ref: Ref, reading: float | None = None) -> float:
+        """Seconds we have watched this object exist, now or at a reading of the clock; 0 for one not remembered."""
         seen = self._seen.get(ref)
-        return max(0.0, self.clock.read() - seen.first_seconds) if seen else 0.0
+        now = self.clock.read() if reading is None else reading
+        return max(0.0, now - seen.first_seconds) if seen else 0.0
 
     def idle_for(self, ref: Ref) -> float:
         """Seconds since a container was last seen using it, or since it was first seen."""

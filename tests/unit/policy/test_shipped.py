@@ -165,31 +165,104 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             ]
         },
     ),
+    "keep-last-tags": (
+        {
+            "tag.ref": f"{BUSYBOX}:1.33.0",
+            "tag.version": "1.33.0",
+            "tag.rank_by_created": 3,
+            "tag.rank_by_used": 2,
+            "image.in_use": False,
+            "image.known_for": timedelta(days=2),
+        },
+        (
+            "docker.io/library/busybox:1.33.0 is number 4 of its repository, by age, "
+            "and neither in use nor the one that was in use before"
+        ),
+        {
+            Status.PASS: [
+                {"tag.rank_by_created": 2},
+                {"tag.rank_by_used": 1},
+                {"image.in_use": True},
+                {"image.known_for": timedelta(hours=24)},
+            ],
+            Status.SKIP: [{"tag.version": ""}],
+        },
+    ),
+    "unused-images": (
+        {
+            "image.ref": f"{BUSYBOX}:1",
+            "image.dangling": False,
+            "image.in_use": False,
+            "image.idle_for": timedelta(days=31),
+            "image.last_used": NOW,
+        },
+        "docker.io/library/busybox:1 has not been used for 31d",
+        {
+            Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(days=30)}],
+            Status.SKIP: [{"image.dangling": True}],
+        },
+    ),
+    "disk-pressure-gc": (
+        {
+            "image.ref": f"{BUSYBOX}:1",
+            "image.size": 7 * 1048576,
+            "image.in_use": False,
+            "image.idle_for": timedelta(hours=2),
+            "image.recoverable": True,
+            "host.disk_used_percent": 91.25,
+            "host.inodes_used_percent": 12.0,
+        },
+        (
+            "docker.io/library/busybox:1 of 7 MiB has not been used for 2h; "
+            "the disk is used to 91.25 %, its inodes to 12 %"
+        ),
+        {Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(hours=1)}]},
+    ),
+    "exited-containers": (
+        {
+            "container.name": "migrate",
+            "container.owner": "",
+            "container.restart_policy": "no",
+            "container.state": "exited",
+            "container.exit_code": 3,
+            "container.exited_for": timedelta(hours=25),
+        },
+        "migrate ended with 3 1d 1h ago",
+        {
+            Status.PASS: [{"container.state": "created"}, {"container.exited_for": timedelta(hours=24)}],
+            Status.SKIP: [{"container.owner": "compose"}, {"container.restart_policy": "unless-stopped"}],
+        },
+    ),
+    "build-cache-limit": (
+        {"host.build_cache_size": 30 * 2**30},
+        "the build cache has 30720 MiB",
+        {Status.PASS: [{"host.build_cache_size": 20_000_000_000}]},
+    ),
     "orphan-volume": (
         {
             "volume.name": "data",
+            "volume.anonymous": True,
             "volume.in_use": False,
             "volume.idle_for": timedelta(days=8),
-            "volume.labels": {},
+            "volume.owner": "",
         },
-        "volume data has not been used for 8d",
+        "anonymous volume data has not been used for 8d",
         {
             Status.PASS: [{"volume.in_use": True}, {"volume.idle_for": timedelta(days=7)}],
-            Status.SKIP: [{"volume.labels": {"com.docker.compose.project": "shop"}}],
+            Status.SKIP: [{"volume.owner": "compose"}],
         },
     ),
     "unused-network": (
         {
-            "now": NOW,
             "network.name": "shop_default",
             "network.driver": "bridge",
             "network.builtin": False,
             "network.in_use": False,
-            "network.created": NOW - timedelta(hours=25),
+            "network.idle_for": timedelta(hours=25),
         },
-        "network shop_default (bridge) has no container",
+        "network shop_default (bridge) has had no container for 1d 1h",
         {
-            Status.PASS: [{"network.in_use": True}, {"network.created": NOW - timedelta(hours=24)}],
+            Status.PASS: [{"network.in_use": True}, {"network.idle_for": timedelta(hours=24)}],
             Status.SKIP: [{"network.builtin": True}, {"network.driver": "overlay"}],
         },
     ),
@@ -282,6 +355,47 @@ def test_what_is_skipped_asks_no_registry() -> None:
             assert evaluate.judge(POLICIES[name], Known(offline | change)) is evaluate.SKIP
 
 
-def test_only_the_removal_of_nameless_images_acts() -> None:
+def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> None:
     acting = {name: (policy.subject, policy.action) for name, policy in POLICIES.items() if policy.action}
-    assert acting == {"prune-dangling": (Kind.IMAGE, "remove")}
+    assert acting == {
+        "prune-dangling": (Kind.IMAGE, "remove"),
+        "unused-images": (Kind.IMAGE, "remove"),
+        "disk-pressure-gc": (Kind.IMAGE, "remove"),
+        "keep-last-tags": (Kind.TAG, "untag"),
+        "exited-containers": (Kind.CONTAINER, "remove"),
+        "orphan-volume": (Kind.VOLUME, "remove"),
+        "unused-network": (Kind.NETWORK, "remove"),
+        "build-cache-limit": (Kind.HOST, "trim_build_cache"),
+    }
+    assert not any("volume.name" in policy.when.references for policy in POLICIES.values())
+    assert not any(policy.unrecoverable or policy.owners for policy in POLICIES.values())
+
+
+def idle(days: int) -> timedelta:
+    return timedelta(days=days)
+
+
+def test_a_full_disk_gives_up_what_a_registry_has_first_and_then_what_was_not_used_for_longest() -> None:
+    policy = POLICIES["disk-pressure-gc"]
+    assert policy.order_by is not None
+    orders = [
+        int(str(policy.order_by.evaluate(Known({"image.recoverable": there, "image.idle_for": idle(days)})).value))
+        for there, days in ((True, 400), (True, 2), (False, 4000), (False, 3))
+    ]
+    assert orders == sorted(orders)
+    assert len(set(orders)) == 4
+
+
+@pytest.mark.parametrize(
+    ("disk", "inodes", "opens", "is_enough"),
+    [(86.0, 1.0, True, False), (1.0, 86.0, True, False), (80.0, 80.0, False, False), (74.0, 74.0, False, True)],
+)
+def test_marks_of_a_full_disk(*, disk: float, inodes: float, opens: bool, is_enough: bool) -> None:
+    policy, facts = (
+        POLICIES["disk-pressure-gc"],
+        Known({"host.disk_used_percent": disk, "host.inodes_used_percent": inodes}),
+    )
+    assert policy.gate is not None
+    assert policy.stop_when is not None
+    assert policy.gate.evaluate(facts).value is opens
+    assert policy.stop_when.evaluate(facts).value is is_enough

@@ -1,0 +1,266 @@
+"""A plan by itself: made, saved, read again and carried out. What ``plan`` and ``apply`` do.
+
+Input: settings, policies, the file of a saved plan. Output: rows, steps, outcomes. Out of bounds: printing, asking,
+deciding: what goes and what stays is decided as the daemon decides it, by the same planner.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dockwarden.actions.plan import with_bytes
+from dockwarden.app import Parts
+from dockwarden.errors import ConfigError, DockwardenError
+from dockwarden.judge import REGISTRY, Sweep
+from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step, Volume
+from dockwarden.once import finish, look
+from dockwarden.settings import Settings
+
+_ORDER = (Kind.CONTAINER, Kind.TAG, Kind.IMAGE, Kind.VOLUME, Kind.NETWORK, Kind.HOST)
+_IMAGES = (Kind.IMAGE, Kind.TAG)
+_MEASURED = (Kind.CONTAINER, Kind.VOLUME)
+
+
+class Row(NamedTuple):
+    """What a plan says of one object: ``outcome`` is planned or kept, ``reason`` the rule in one word.
+
+    Attributes:
+        bytes: what the disk gains by this step, after those before it; None where that is not known.
+    """
+
+    policy: str
+    action: str
+    subject: str
+    object_id: str
+    name: str
+    outcome: str
+    reason: str
+    detail: str
+    bytes: int | None
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SavedStep(_Shape):
+    """A step of a saved plan. ``identity`` tells the object from a later one of the same name."""
+
+    policy: str
+    action: str
+    subject: str
+    object_id: str
+    name: str
+    identity: str
+    bytes: int | None
+
+
+class SavedPlan(_Shape):
+    """A plan as it is saved. Steps may be taken out of the file by hand; what is put in is not carried out."""
+
+    format: Literal["dockwarden plan"] = "dockwarden plan"
+    version: Literal[1] = 1
+    made_at: float
+    engine: str
+    engine_name: str
+    steps: list[SavedStep]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What came of judging once: the results of each policy that may run, and which gates are closed."""
+
+    results: Mapping[str, list[Result]]
+    closed: frozenset[str]
+
+
+class Planner:
+    """One look at one engine, and plans of it. ``acts``: they may be carried out, so the ledger is opened to write."""
+
+    def __init__(self, settings: Settings, policies: PolicySet, *, acts: bool = False) -> None:
+        """Raises EngineUnavailableError."""
+        chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
+        self.policies = sorted(chosen, key=lambda policy: (_ORDER.index(policy.subject), policy.name))
+        self._parts: Parts
+        self.info: EngineInfo
+        self._parts, self.info = look(settings, writes=acts)
+        self._is_measured = True
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._parts.ledger.close()
+
+    def plan(self) -> tuple[list[Row], list[Step]]:
+        """What would be done now, and of every object that stays, why."""
+        judged = self._judge()
+        planned = self._plan(judged)
+        steps = [step for plan in planned.values() for step in plan.steps]
+        rows = [self._planned(step) for step in steps]
+        for policy in self.policies:
+            rows += self._kept(policy, planned[policy.name], judged)
+        return rows, steps
+
+    def still(self, saved: SavedPlan) -> tuple[list[Step], list[Row]]:
+        """The steps of a saved plan that would still be taken, and for each of the others why not.
+
+        Raises:
+            DockwardenError: the plan is of another engine.
+        """
+        if saved.engine != self.info.identity:
+            raise DockwardenError(f"the plan is of another engine, {saved.engine_name}; this one is {self.info.name}")
+        wanted = {(step.policy, step.action, step.subject, step.object_id): step for step in saved.steps}
+        asked = {(step.policy, Ref(Kind(step.subject), step.object_id)) for step in saved.steps}
+        self.policies = [policy for policy in self.policies if policy.name in {name for name, _ in asked}]
+        judged = self._judge()
+        only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.results.items()}
+        planned = self._plan(replace(judged, results=only))
+        now = {(s.policy, s.action, s.ref.kind.value, s.ref.key): s for plan in planned.values() for s in plan.steps}
+        steps = [step for key, step in now.items() if key in wanted and wanted[key].identity == identity_of(step)]
+        going = {(step.policy, step.ref) for step in steps}
+        rows = [row for policy in self.policies for row in self._kept(policy, planned[policy.name], judged)]
+        why = {(row.policy, row.action, row.subject, row.object_id): row for row in rows}
+        left = [step for step in saved.steps if (step.policy, Ref(Kind(step.subject), step.object_id)) not in going]
+        return steps, [_not_any_more(step, why, now) for step in left]
+
+    def carry_out(self, steps: Sequence[Step]) -> Iterator[Outcome]:
+        """Carry out steps, as the daemon does."""
+        run = uuid.uuid4().hex[:12]
+        for policy in self.policies:
+            yield from self._parts.enforcer.carry_out(
+                policy, [step for step in steps if step.policy == policy.name], run
+            )
+
+    def _judge(self) -> _Judged:
+        parts, now, sweep = self._parts, time.time(), Sweep()
+        opened = [policy for policy in self.policies if parts.judge.host_allows(policy, now)]
+        kinds = {policy.subject for policy in opened}
+        work = [
+            (ref, [policy for policy in opened if policy.subject is kind])
+            for kind in Kind
+            if kind in kinds
+            for ref in parts.inventory.all(kind)
+        ]
+        sized = [policy.name for policy in opened if policy.subject in _IMAGES]
+        finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True, sized=sized))
+        if any(result.ref.kind in _MEASURED and result.status is Status.FAIL for result in sweep.results):
+            parts.collector.usage()
+        results: dict[str, list[Result]] = {policy.name: [] for policy in self.policies}
+        for result in sweep.results:
+            results[result.policy].append(result)
+        return _Judged(results, frozenset(p.name for p in self.policies if p not in opened))
+
+    def _plan(self, judged: _Judged) -> dict[str, Plan]:
+        """The plan of each policy; what one takes, none after it takes, and the bytes are those of all together."""
+        planned: dict[str, Plan] = {}
+        taken: set[Ref] = set()
+        for policy in self.policies:
+            fails = (result for result in judged.results[policy.name] if result.status is Status.FAIL)
+            plan = self._parts.enforcer.plan(policy, [result for result in fails if result.ref not in taken])
+            taken.update(step.ref for step in plan.steps)
+            planned[policy.name] = plan
+        inventory = self._parts.inventory
+        self._is_measured = inventory.is_measured
+        if not self._is_measured:
+            return planned
+        every = iter(with_bytes([step for plan in planned.values() for step in plan.steps], inventory.shares().freed))
+        return {name: replace(plan, steps=tuple(next(every) for _ in plan.steps)) for name, plan in planned.items()}
+
+    # -- rows -----------------------------------------------------------------------------------------------
+
+    def _planned(self, step: Step) -> Row:
+        is_known = self._is_measured if step.ref.kind in _IMAGES else step.ref.kind is not Kind.HOST
+        size = step.planned_bytes if is_known else None
+        return Row(*_named(step), "planned", "finding", step.why, size)
+
+    def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[Row]:
+        for outcome in plan.kept:
+            yield Row(*_named(outcome), "kept", outcome.reason, outcome.detail, None)
+        told = {outcome.ref for outcome in plan.kept} | {step.ref for step in plan.steps}
+        for result in judged.results[policy.name]:
+            if result.ref not in told:
+                reason, detail = self._why(policy, result)
+                row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
+                yield Row(*row, "kept", reason, detail, None)
+        if policy.name in judged.closed:
+            yield Row(
+                policy.name, policy.action, policy.subject.value, "", "*", "kept", "gate", "its gate is closed", None
+            )
+
+    def _why(self, policy: Policy, result: Result) -> tuple[str, str]:
+        """Why an object stays that no plan of this policy is about."""
+        if result.status is Status.FAIL:
+            return "planned", "another policy takes it"
+        if result.status in (Status.UNKNOWN, Status.ERROR):
+            return result.status.value, result.reason
+        rule, detail = self._parts.enforcer.why_kept(policy, result)
+        if rule and rule != "waiting":
+            return rule, detail
+        return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
+
+
+def identity_of(step: Step) -> str:
+    """What tells the object of a step from a later one of the same name."""
+    if isinstance(step.object, Volume):
+        return f"{step.object.name} {step.object.created_at}"
+    return step.object.id if step.object else ""
+
+
+def saved(info: EngineInfo, rows: Sequence[Row], steps: Sequence[Step]) -> str:
+    """The file of a plan. ``rows`` begin with those of the steps."""
+    parts = [
+        SavedStep(**dict(zip(_NAMES, _named(step), strict=True)), identity=identity_of(step), bytes=row.bytes)
+        for step, row in zip(steps, rows, strict=False)
+    ]
+    plan = SavedPlan(made_at=time.time(), engine=info.identity, engine_name=info.name, steps=parts)
+    return plan.model_dump_json(indent=2) + "\n"
+
+
+def read(path: Path) -> SavedPlan:
+    """A saved plan. Raises ConfigError where the file is none, or one of another version."""
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a plan, or a damaged one: {error}") from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version != _FILE_VERSION:
+        raise ConfigError(f"{path}: a plan of version {version}; this dockwarden knows {_FILE_VERSION}; plan again")
+    try:
+        plan = SavedPlan.model_validate(data)
+    except ValidationError as error:
+        faults = ((".".join(map(str, fault["loc"])) or "file", fault["msg"]) for fault in error.errors())
+        raise ConfigError(*(f"{path}: {place}: {text}; plan again" for place, text in faults)) from error
+    for number, step in enumerate(plan.steps):
+        if step.subject not in list(Kind):
+            raise ConfigError(f"{path}: steps.{number}.subject: there is no {step.subject}; plan again")
+    return plan
+
+
+_FILE_VERSION: int = SavedPlan.model_fields["version"].default
+_NAMES = ("policy", "action", "subject", "object_id", "name")
+
+
+def _named(what: Step | Outcome) -> tuple[str, str, str, str, str]:
+    return what.policy, what.action, what.ref.kind.value, what.ref.key, what.name
+
+
+def _not_any_more(
+    step: SavedStep, why: Mapping[tuple[str, str, str, str], Row], now: Mapping[tuple[str, str, str, str], Step]
+) -> Row:
+    """Why a step of a saved plan is not taken."""
+    key = (step.policy, step.action, step.subject, step.object_id)
+    row = why.get(key) or why.get((step.policy, step.action, step.subject, ""))
+    if row is not None:
+        return row._replace(object_id=step.object_id, name=step.name)
+    is_other = key in now
+    reason, detail = (
+        ("changed", "it is another one now") if is_other else ("gone", "it, its policy or its action is gone")
+    )
+    return Row(*key, step.name, "kept", reason, detail, None)

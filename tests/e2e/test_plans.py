@@ -1,0 +1,179 @@
+"""Plans that are saved, looked at, and carried out later, when the world is not the same any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.harness import command, full, policy, write_policies
+from tests.lab import images
+from tests.lab.images import ImageSpec, rootfs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.harness import Done
+    from tests.lab.engine import LabEngine
+
+ALL = {"max_objects": 100, "max_percent": 100}
+GOING = policy("going", "image", "image.tags.exists(t, t.contains('/going/'))", action="remove", limits=ALL)
+OLD_TAGS = policy("old-tags", "tag", "tag.repository == 'docker.io/several/app'", action="untag", limits=ALL)
+TOLERANCE = 0.02
+
+
+class Desk:
+    """Where somebody plans and applies."""
+
+    def __init__(self, engine: LabEngine, folder: Path, *policies: dict[str, object], **settings: object) -> None:
+        self.engine, self.file = engine, folder / "plan.json"
+        write_policies(folder / "policies.yaml", *policies)
+        self.config = folder / "dockwarden.yaml"
+        given = {"policies": [str(folder / "policies.yaml")], "state_dir": str(folder / "state"), "minimum_stay": "0s"}
+        self.config.write_text(json.dumps({**given, **settings}))
+
+    def run(self, *arguments: str | Path) -> Done:
+        return command(arguments[0], "--config", self.config, *arguments[1:], docker_host=self.engine.host)
+
+    def plan(self, *arguments: str | Path) -> list[dict[str, Any]]:
+        done = self.run("plan", "-o", "json", "--save", self.file, *arguments)
+        assert done.code == 0, done.err
+        rows = json.loads(done.out)
+        assert isinstance(rows, list)
+        return rows
+
+
+def noise(size: int) -> bytes:
+    """Bytes that no compression makes smaller."""
+    return os.urandom(size)
+
+
+def taken(engine: LabEngine) -> int:
+    """What layers take up on the disk of an engine: unpacked, and where there is a store of contents, packed too."""
+    data = engine.dir / "data"
+    folders = [*data.glob("overlay2/*/diff")] or [
+        *data.glob("containerd/daemon/io.containerd.content.v1.content/blobs"),
+        *data.glob("containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs"),
+    ]
+    listed = subprocess.run(["du", "-s", "-B1", *folders], capture_output=True, text=True, check=True).stdout
+    return sum(int(line.split()[0]) for line in listed.splitlines())
+
+
+def planned(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """The bytes of each step by name."""
+    return {row["name"]: row["bytes"] for row in rows if row["outcome"] == "planned"}
+
+
+def kept(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["name"]: row["reason"] for row in rows if row["outcome"] == "kept"}
+
+
+def test_bytes_of_a_set_are_those_that_the_disk_gains(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    base, middle = rootfs({"base": noise(3_000_000)}), rootfs({"middle": noise(2_000_000)})
+    own = [rootfs({f"own{n}": noise(700_000), f"text{n}": b"a" * 300_000}) for n in range(4)]
+    engine.load(
+        ImageSpec(tags=("stays/base:1",), layers=(base,)),
+        ImageSpec(tags=("a/going/one:1",), layers=(base, middle, own[0])),  # middle is shared among those that go
+        ImageSpec(tags=("a/going/two:1", "a/going/two:also"), layers=(base, middle, own[1])),
+        ImageSpec(tags=("several/app:1", "several/app:2"), layers=(base, own[2], own[3])),
+        ImageSpec(tags=("stays/four:1",), layers=(base, own[3])),
+    )
+    desk = Desk(engine, tmp_path, GOING, OLD_TAGS)
+    rows = desk.plan()
+    bytes_ = planned(rows)
+    factor = 1 if engine.kind == "graph" else 2
+    # What only those share that go, the last of them frees.
+    pair = sorted(bytes_[full(f"a/going/{name}:1")] for name in ("one", "two"))
+    assert pair == pytest.approx([factor * 1_000_000, factor * 3_000_000], rel=TOLERANCE)
+    assert bytes_[full("several/app:1")] == 0
+    # On a containerd store the packed layer own[3] stays with the image that has it on top of another.
+    last = 2_000_000 if engine.kind == "graph" else 2 * 1_000_000 + 1_000_000
+    assert bytes_[full("several/app:2")] == pytest.approx(last, rel=2 * TOLERANCE)
+    before = taken(engine)
+    done = desk.run("apply", desk.file, "--yes")
+    assert done.code == 0, done.out + done.err
+    assert before - taken(engine) == pytest.approx(sum(bytes_.values()), rel=TOLERANCE)
+    left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
+    assert left == {"stays/base:1", "stays/four:1"}
+    history = json.loads(desk.run("history", "--actions", "-o", "json").out)
+    assert {row["outcome"] for row in history} == {"applied"}
+    assert {row["name"] for row in history} == set(bytes_)
+
+
+def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    for n in range(5):
+        engine.load(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}))
+    engine.load(images.busybox("other/used:1"))
+    engine.docker("create", "--name=user", "a/going/0:1", "x")
+    desk = Desk(engine, tmp_path, GOING)
+    rows = desk.plan()
+    assert set(planned(rows)) == {full(f"a/going/{n}:1") for n in (1, 2, 3, 4)}
+    by_name = {row["name"]: row for row in rows}
+    assert (by_name[full("a/going/0:1")]["reason"], by_name[full("a/going/0:1")]["detail"]) == (
+        "in_use",
+        "used by user",
+    )
+    assert by_name[full("other/used:1")]["reason"] == "pass"
+
+    table = desk.run("plan")
+    assert "4 would go" in table.err
+    assert "used by user" in table.out
+
+    engine.docker("create", "--name=late", "a/going/1:1", "x")  # comes into use
+    engine.docker("rmi", "a/going/2:1")  # goes by itself
+    engine.docker("rmi", "a/going/3:1")  # another image under its name
+    engine.load(ImageSpec(tags=("a/going/3:1",), labels={"n": "another"}))
+    engine.load(ImageSpec(tags=("a/going/5:1",), labels={"n": "5"}))  # eligible, but nobody has seen it in the plan
+    asked = desk.run("apply", desk.file)
+    assert asked.code == 2
+    assert "--yes" in asked.err
+    done = desk.run("apply", desk.file, "--yes")
+    assert done.code == 0, done.out + done.err
+    assert "used by late" in done.out
+    left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
+    assert left == {f"a/going/{n}:1" for n in (0, 1, 3, 5)} | {"other/used:1"}
+    again = desk.run("apply", desk.file, "--yes")
+    assert (again.code, "nothing of the plan is left" in again.err) == (0, True)
+
+
+def test_plans_that_cannot_be_used(graph_engine: LabEngine, tmp_path: Path) -> None:
+    graph_engine.wipe()
+    graph_engine.load(ImageSpec(tags=("a/going/1:1",)), ImageSpec(tags=("stays/a:1",), labels={"a": "b"}))
+    desk = Desk(graph_engine, tmp_path, GOING)
+    desk.plan()
+    good = json.loads(desk.file.read_text())
+
+    def apply(content: object) -> tuple[int, str]:
+        text = content if isinstance(content, str) else json.dumps(content)
+        desk.file.write_text(text)
+        done = desk.run("apply", desk.file, "--yes")
+        assert len(graph_engine.client().images()) == 2
+        return done.code, done.err
+
+    step = good["steps"][0]
+    stays = graph_engine.client().inspect_image("stays/a:1")["Id"]
+    for content, code, words in (
+        (desk.file.read_text()[:-40], 78, "damaged"),
+        ("", 78, "damaged"),
+        ([], 78, "plan again"),
+        ({**good, "version": 7}, 78, "version 7"),
+        ({**good, "format": "shopping list"}, 78, "format"),
+        ({**good, "steps": [{**step, "subject": "moon"}]}, 78, "moon"),
+        ({**good, "steps": [{**step, "bytes": "many"}]}, 78, "steps.0.bytes"),
+        ({**good, "engine": "another"}, 1, "another engine"),
+        ({**good, "steps": [{**step, "object_id": stays, "identity": stays}]}, 0, "nothing of the plan"),
+        ({**good, "steps": [{**step, "policy": "made-up"}]}, 0, "nothing of the plan"),
+        ({**good, "steps": [{**step, "action": "untag"}]}, 0, "nothing of the plan"),
+        ({**good, "steps": []}, 0, "nothing of the plan"),
+    ):
+        assert (apply(content)[0], words in apply(content)[1]) == (code, True), (content, apply(content))
+    assert desk.run("apply", tmp_path / "none.json").code == 78
+    capped = Desk(graph_engine, tmp_path, GOING, mode="audit")
+    capped.file.write_text(json.dumps(good))
+    refused = capped.run("apply", capped.file, "--yes")
+    assert (refused.code, "mode: audit" in refused.err) == (1, True)
