@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from dockwarden.errors import EngineError
 from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Answer, Change, Kind, Policy, Program, Ref, Result, Status, Verdict
@@ -132,12 +133,27 @@ class Judge:
                 yield False
 
     def note_pulls(self, changes: Iterable[Change]) -> None:
-        """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way."""
-        for ask in [Ask("digest", change.ref.key) for change in changes if change.cause == "image.pull"]:
-            self._registry.expire(ask)
-            for task in self._tasks:
-                task.replies.pop(ask, None)
-                task.pending.pop(ask, None)
+        """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.
+
+        What the pull brought is one, if it can be told: an image may have several digests of one repository, and a
+        pull of a whole repository does not say which tags there are.
+        """
+        images, tags = self._inventory.images, self._inventory.tags
+        for _, ref in [change for change in changes if change.cause == "image.pull"]:
+            if ref.kind is Kind.TAG and (image := images.get(tags.get(ref.key, ""))):
+                here = of_repository(image.digests, ref.key.rpartition(":")[0])
+                self._note_pull(ref.key, Reply(digest=here[0]) if len(here) == 1 else None)
+            elif ref.key in images:
+                for tag in images[ref.key].tags:
+                    self._note_pull(tag, None)
+
+    def _note_pull(self, tag: str, reply: Reply | None) -> None:
+        ask = Ask("digest", tag)
+        self._registry.note(ask, reply)
+        for task in self._tasks:
+            task.pending.pop(ask, None)
+            task.replies.pop(ask, None)
+            task.replies |= {ask: reply} if reply else {}
 
     def learn(
         self,
@@ -316,7 +332,7 @@ class Judge:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if task.depth < REGISTRY:
-                reply = self._remembered(ask)
+                reply = self._registry.remembered(ask)
                 if reply is None:
                     return
             else:
@@ -325,12 +341,6 @@ class Judge:
             is_answer = bool(reply.digest) or reply.reason == "not_found"
             if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
                 self._inventory.digests.see(ask.reference, "registry", reply.digest, task.now)
-
-    def _remembered(self, ask: Ask) -> Reply | None:
-        """The last answer; of a tag's digest, what a pull brought since."""
-        reply = self._registry.remembered(ask)
-        seen = self._inventory.digests.present(ask.reference, "registry")
-        return Reply(digest=seen) if reply and reply.digest and seen and ask.what == "digest" else reply
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""

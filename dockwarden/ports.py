@@ -144,8 +144,8 @@ class Registry(Protocol):
         A failure is remembered for half a minute at most, and what a digest stands for does not grow old.
         """
 
-    def expire(self, ask: Ask) -> None:
-        """Something happened: believe neither the last answer any more nor one that is under way."""
+    def note(self, ask: Ask, reply: Reply | None) -> None:
+        """Somebody else asked: this is the answer now, or only he knows; so much for any that is under way."""
 
     def remembered(self, ask: Ask) -> Reply | None:
         """The last answer, however old, without asking."""

@@ -518,7 +518,7 @@ class FakeRegistry:
         asked: every question, in order.
         known: the last answer to each question.
         believed: how old the answer to each question could have been when it was last asked.
-        expired: the questions whose answers are believed no more, in order.
+        noted: what pulls told, in order.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -529,7 +529,7 @@ class FakeRegistry:
     asked: list[Ask] = field(default_factory=list)
     known: dict[Ask, Reply] = field(default_factory=dict)
     believed: dict[Ask, float] = field(default_factory=dict)
-    expired: list[Ask] = field(default_factory=list)
+    noted: list[tuple[Ask, Reply | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._waiting: list[tuple[Ask, Future[Reply]]] = []
@@ -543,8 +543,10 @@ class FakeRegistry:
             self.answer_all()
         return future
 
-    def expire(self, ask: Ask) -> None:
-        self.expired.append(ask)
+    def note(self, ask: Ask, reply: Reply | None) -> None:
+        self.noted.append((ask, reply))
+        if reply:
+            self.known[ask] = reply
 
     def remembered(self, ask: Ask) -> Reply | None:
         return self.known.get(ask)

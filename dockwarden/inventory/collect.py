@@ -160,7 +160,8 @@ class Collector:
             changes: list[Change] = []
             for image in self._engine.images(hint.id):
                 changes += self._image(image.id)
-                changes += [Change("image.pull", Ref(Kind.TAG, tag)) for tag in image.tags]
+                # Not the tags: one that the registry has no more was not pulled.
+                changes.append(Change("image.pull", Ref(Kind.IMAGE, image.id)))
             return changes
         name = reference.full(hint.id)
         changes = self._image(name)

@@ -159,13 +159,16 @@ class HttpRegistry:
                 return self._memory.last(normal)
         return None
 
-    def expire(self, ask: Ask) -> None:
-        """Believe neither the last answer any more nor one that is under way."""
+    def note(self, ask: Ask, reply: Reply | None) -> None:
+        """Somebody else asked: this is the answer now, or only he knows; so much for any that is under way."""
         with suppress(ValueError):
             normal, _ = _normal(ask)
             with self._lock:
-                self._memory.expire(normal)
                 self._flying.pop(normal, None)
+                if reply is None:
+                    self._memory.expire(normal)
+                else:
+                    self._memory.keep(normal, reply, self._clock())
 
     def close(self) -> None:
         """Give up what waits and what pauses; what is under way ends by itself."""

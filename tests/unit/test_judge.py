@@ -321,9 +321,11 @@ def test_a_remembered_failure_is_a_question_and_no_state(bench: Bench) -> None:
     assert bench.judge.findings.unknown_counts["drift", "unauthorized"] == 1
 
 
-def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench) -> None:
+@pytest.mark.parametrize("digests", [[], ["a"], ["a", "b"]])
+def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench, digests: list[str]) -> None:
     """Else the image that the pull brought would drift from what the registry had before it."""
-    bench.engine.put(an_image("app", "app:1"), an_image("other", "other:1"))
+    here = tuple(f"docker.io/library/app@sha256:{digest}" for digest in digests)
+    bench.engine.put(an_image("app", "app:1", digests=here))
     bench.look()
     old = a_policy("old", "registry.digest == 'sha256:old'", subject=Kind.TAG)
     bench.registry.digests = {APP_TAG.key: "sha256:old"}
@@ -332,13 +334,25 @@ def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench
     assert next(steps) is False
     assert len(sweep.opened) == 1
 
-    bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.registry.digests = {APP_TAG.key: "sha256:a"}
     bench.judge.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)])
 
     assert list(steps) == [False]
-    assert bench.registry.expired == [Ask("digest", APP_TAG.key)]
+    brought = Reply(digest="sha256:a") if digests == ["a"] else None
+    assert bench.registry.noted == [(Ask("digest", APP_TAG.key), brought)]
+    assert len(bench.registry.asked) == (1 if brought else 2)
     assert len(sweep.resolved) == 1
-    bench.judge.note_pulls([Change("image.pull", APP_TAG)])  # no sweep is under way any more
+
+
+def test_a_pull_that_names_no_tag_leaves_all_of_the_image_to_be_asked_again(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", "app:2", digests=("docker.io/library/app@sha256:a",)))
+    bench.look()
+    image = Ref(Kind.IMAGE, bench.inventory.tags[APP_TAG.key])
+    bench.judge.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))])
+    assert bench.registry.noted == [
+        (Ask("digest", APP_TAG.key), None),
+        (Ask("digest", "docker.io/library/app:2"), None),
+    ]
 
 
 @pytest.mark.parametrize("reason", ["unauthorized", "forbidden", "too many requests", "timeout", "not found"])

@@ -300,10 +300,18 @@ def test_what_has_expired_is_asked_again_and_still_remembered() -> None:
     with asking(lambda _: [answers[len(server.asked) - 1]]) as (registry, server):
         question = Ask("digest", f"{server.host}/app:1")
         ask(registry, question.reference)
-        registry.expire(question)
-        registry.expire(Ask("digest", "no reference at all"))
+        registry.note(question, None)
+        registry.note(Ask("digest", "no reference at all"), None)
         assert registry.remembered(question) == Reply(digest=DIGEST)
         assert ask(registry, question.reference) == registry.remembered(question) == Reply(digest=OTHER)
+
+
+def test_what_somebody_else_was_answered_need_not_be_asked() -> None:
+    with asking(lambda _: [OK]) as (registry, server):
+        question = Ask("digest", f"{server.host}/app:1")
+        registry.note(question, Reply(digest=OTHER))
+        assert ask(registry, question.reference) == Reply(digest=OTHER)
+        assert ask(registry, question.reference, max_age_seconds=0) == Reply(digest=DIGEST)
 
 
 def test_an_answer_that_was_under_way_when_it_expired_is_not_believed() -> None:
@@ -320,7 +328,7 @@ def test_an_answer_that_was_under_way_when_it_expired_is_not_believed() -> None:
         question = Ask("digest", f"{server.host}/app:1")
         early = registry.ask(question)
         begun.wait(SOON)
-        registry.expire(question)
+        registry.note(question, None)
         late = registry.ask(question)
         moved.set()
         assert [early.result(SOON), late.result(SOON)] == [Reply(digest=DIGEST), Reply(digest=OTHER)]

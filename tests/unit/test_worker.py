@@ -512,10 +512,11 @@ def test_an_event_asks_the_registry_for_what_it_touched(host: Host) -> None:
     host.settle()
     assert host.registry.asked == [APP_DIGEST]
     assert host.open_findings() == [("drift", "docker.io/library/app:1")]
-    assert host.registry.expired == [APP_DIGEST], "what was said before the pull is no answer after it"
+    [(noted, reply)] = host.registry.noted
+    assert (noted, reply is not None) == (APP_DIGEST, True), "what was said before the pull is no answer after it"
     host.engine.name("app:1", "app:2")
     host.settle()
-    assert host.registry.expired == [APP_DIGEST], "a registry knows nothing of other names"
+    assert len(host.registry.noted) == 1, "a registry knows nothing of other names"
 
 
 @pytest.mark.parametrize(

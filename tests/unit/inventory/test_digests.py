@@ -183,7 +183,7 @@ class Watch:
         """Handle the events since the last time."""
         events = self.engine.take_events()
         hints = tuple((Dirty(event.type, event.id, event.action == "pull"), event.at_ns) for event in events)
-        self.upkeep.look(Batch(dirty=hints))
+        self.judge.note_pulls(self.upkeep.look(Batch(dirty=hints)) or ())
 
     def resync(self) -> None:
         self.upkeep.look(Batch(resync="interval"))
