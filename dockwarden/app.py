@@ -28,7 +28,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.judge import REGISTRY, Judge
 from dockwarden.metrics import Metrics
-from dockwarden.model import Finding, Mode, Policy, PolicySet, Result, TriggerSpec
+from dockwarden.model import Mode, Policy, PolicySet, TriggerSpec
 from dockwarden.policy.load import load
 from dockwarden.ports import Disk
 from dockwarden.registry import HttpRegistry, Options
@@ -39,7 +39,10 @@ from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule, refuse_cron
 from dockwarden.upkeep import Upkeep
-from dockwarden.web import Server, Site
+from dockwarden.web.config import LiveAccess
+from dockwarden.web.server import Server
+from dockwarden.web.site import Site
+from dockwarden.web.views import Views
 from dockwarden.worker import Worker
 
 OK, FAILED, CONFIG, INTERRUPTED = 0, 1, 78, 130
@@ -121,7 +124,6 @@ class Daemon:
         self._reload = reload
         self._queue = parts.queue
         self._inventory = parts.inventory
-        self._judge = parts.judge
         metrics.watch_disk(self._disk)
         upkeep = Upkeep(parts.engine, parts.inventory, parts.collector, parts.ledger, metrics, settings.resync)
         self._worker = Worker(
@@ -139,15 +141,19 @@ class Daemon:
         self._schedule = Schedule(
             parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter
         )
-        views = {
-            "findings": self._findings,
-            "policies": self._policies,
-            "actions": lambda: list(self._worker.actions),
-            "inventory": self._objects,
-        }
+        views = Views(
+            self._worker,
+            parts.judge.findings,
+            parts.inventory,
+            metrics.health,
+            self._schedule.next_runs,
+            time.time,
+        )
+        access = LiveAccess(settings.web.config_file)
+        site = Site(metrics.registry, metrics.health, views.api(), views.status, lambda: access.last.headers)
         host, port = settings.web.address
         try:
-            self._server = Server(Site(metrics.registry, metrics.health, views), host, port)
+            self._server = Server(site, host, port, access)
         except OSError as error:
             raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
         self._manager = ServiceManager()
@@ -239,39 +245,6 @@ class Daemon:
         info = self._inventory.info
         return measure_disk(info.data_root) if info else None
 
-    # -- what the API shows ---------------------------------------------------------------------------------
-
-    def _findings(self) -> list[dict[str, object]]:
-        return [finding_row(finding) for finding in self._judge.findings.open()]
-
-    def _policies(self) -> list[dict[str, object]]:
-        return [
-            {
-                "name": policy.name,
-                "title": policy.title,
-                "subject": policy.subject,
-                "severity": policy.severity,
-                "mode": policy.mode,
-                "action": policy.action,
-                "place": policy.place,
-            }
-            for policy in self._worker.policies
-        ]
-
-    def _objects(self) -> dict[str, object]:
-        inventory = self._inventory
-        return {
-            "complete": inventory.complete,
-            "counts": {kind.value: count for kind, count in inventory.counts().items()},
-            "tags": dict(inventory.tags),
-            "containers": [
-                {"id": c.id, "name": c.name, "image": c.image_ref, "image_id": c.image_id, "state": c.state}
-                for c in list(inventory.containers.values())
-            ],
-            "volumes": list(inventory.volumes),
-            "networks": [network.name for network in list(inventory.networks.values())],
-        }
-
 
 def _stacks() -> dict[str, list[str]]:
     """Where each thread is: files, lines and functions, no values."""
@@ -289,26 +262,6 @@ def jobs_of(policies: Iterable[Policy]) -> dict[str, TriggerSpec]:
         for policy in policies
         if policy.mode is not Mode.OFF and (policy.trigger.schedule or policy.trigger.every_seconds)
     }
-
-
-def result_row(result: Result) -> dict[str, object]:
-    """A result under the names that scripts use."""
-    return {
-        "policy": result.policy,
-        "subject": result.ref.kind.value,
-        "id": result.ref.key,
-        "name": result.name,
-        "result": result.status.value,
-        "severity": result.severity.value,
-        "message": result.message,
-        "reason": result.reason,
-        "evidence": dict(result.evidence),
-    }
-
-
-def finding_row(finding: Finding) -> dict[str, object]:
-    """An open finding: its result, and since when."""
-    return {**result_row(finding.result), "opened_at": finding.opened_at}
 
 
 def open_ledger(settings: Settings) -> Ledger:

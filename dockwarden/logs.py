@@ -13,7 +13,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_NOISY = ("urllib3", "docker", "apscheduler", "waitress")
+_NOISY = ("urllib3", "docker", "apscheduler")
+_FLOODED = ("tornado",)  # warns of what any client can do
 
 
 def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
@@ -53,6 +54,8 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    for name in _FLOODED:
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

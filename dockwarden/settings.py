@@ -59,7 +59,8 @@ class EngineSettings(_Section):
 class WebSettings(_Section):
     """The HTTP server."""
 
-    listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health and API; port 0 picks one")
+    listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
+    config_file: Path | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
 
     @property
     def address(self) -> tuple[str, int]:

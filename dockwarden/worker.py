@@ -36,6 +36,7 @@ from dockwarden.model import (
 from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.rows import action_row, run_row
 from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.triggers.schedule import interval_seconds
 from dockwarden.upkeep import Upkeep
@@ -43,6 +44,7 @@ from dockwarden.upkeep import Upkeep
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
 _MOST_ACTIONS_KEPT = 500
+_MOST_RUNS_KEPT = 20
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
 _LONGEST_BELIEVED_SECONDS = 12 * 3600.0
 _log = structlog.get_logger("dockwarden.worker")
@@ -93,6 +95,7 @@ class Worker:
         self.acting = False
         self.policies: Sequence[Policy] = ()
         self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
+        self.runs: deque[dict[str, object]] = deque(maxlen=_MOST_RUNS_KEPT)
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -319,7 +322,9 @@ class Worker:
             self._ledger.record(report)
         except LedgerError as error:
             _log.debug("ledger.unwritten", error=str(error))
-        self.actions.extendleft(_as_row(outcome, report) for outcome in outcomes)
+        self.actions.extendleft(action_row(outcome, report) for outcome in outcomes)
+        if (row := run_row(report)) is not None:
+            self.runs.appendleft(row)
 
 
 def _max_age(policy: Policy) -> float:
@@ -330,18 +335,3 @@ def _max_age(policy: Policy) -> float:
     if policy.cost < REGISTRY:
         return BELIEVED_SECONDS
     return min(max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2), _LONGEST_BELIEVED_SECONDS)
-
-
-def _as_row(outcome: Outcome, report: Report) -> dict[str, object]:
-    """An outcome under the names that scripts use."""
-    return {
-        "run": report.run,
-        "policy": outcome.policy,
-        "action": outcome.action,
-        "subject": outcome.ref.kind.value,
-        "object_id": outcome.ref.key,
-        "name": outcome.name,
-        "outcome": outcome.effect.value,
-        "reason": outcome.reason,
-        "at": report.started_at,
-    }

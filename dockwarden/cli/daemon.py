@@ -3,9 +3,13 @@
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import http.client
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
+_PATIENCE_SECONDS = 5
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -22,6 +26,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         default=os.environ.get("DOCKWARDEN_WEB__LISTEN", _DEFAULT_ADDRESS),
         help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
     )
+    health.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
     health.set_defaults(run=_healthcheck)
 
 
@@ -56,15 +61,36 @@ def _healthcheck(options: argparse.Namespace) -> int:
     import http.client
 
     host, port = options.listen
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    path = "/readyz" if options.ready else "/healthz"
+    plain = http.client.HTTPConnection(host, port, timeout=_PATIENCE_SECONDS)
     try:
-        connection.request("GET", "/readyz" if options.ready else "/healthz")
-        answer = connection.getresponse()
-        text = answer.read(2000).decode("utf-8", "replace").strip()
+        try:
+            status, text = _answer(plain, path)
+        except (http.client.BadStatusLine, ConnectionResetError):  # as one who expects TLS answers
+            status, text = _answer(_secure(host, port, options.cert), path)
     except (OSError, OverflowError, http.client.HTTPException) as error:
         print(f"dockwarden: no answer from {host}:{port}: {error!s:.200}".rstrip(), file=sys.stderr)
         return 1
+    print(text)
+    return 0 if status == http.client.OK else 1
+
+
+def _answer(connection: "http.client.HTTPConnection", path: str) -> tuple[int, str]:
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(2000).decode("utf-8", "replace").strip()
     finally:
         connection.close()
-    print(text)
-    return 0 if answer.status == http.client.OK else 1
+
+
+def _secure(host: str, port: int, certificate: str | None) -> "http.client.HTTPSConnection":
+    import http.client
+    import ssl
+
+    context = ssl.create_default_context()
+    # It asks a daemon of this host how it is and tells it nothing, so it does not matter who answers for the name.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate)
+    return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_SECONDS, context=context)

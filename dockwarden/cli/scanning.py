@@ -31,6 +31,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _scan(options: argparse.Namespace) -> int:
     from dockwarden import app, logs, once, settings
+    from dockwarden.web.views import result_row
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
@@ -46,7 +47,7 @@ def _scan(options: argparse.Namespace) -> int:
             "api_version": info.api_version,
             "image_store": info.image_store.value,
         }
-        rows = [app.result_row(result) for result in results]
+        rows = [result_row(result) for result in results]
         json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=_plain, indent=2)
         print()
     else:

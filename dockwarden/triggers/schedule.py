@@ -200,11 +200,15 @@ class Schedule:
     def _missed(self, event: JobEvent) -> None:
         self._metrics.job_missed.labels(event.job_id).inc()
 
+    def next_runs(self) -> dict[str, float]:
+        """When each job is due next, in seconds since the epoch."""
+        found = ((job.id, getattr(job, "next_run_time", None)) for job in self._scheduler.get_jobs())
+        return {name: at.timestamp() for name, at in found if at is not None}
+
     def _show_next(self) -> None:
+        for name, at in self.next_runs().items():
+            self._metrics.job_next_run.labels(name).set(at)
         for job in self._scheduler.get_jobs():
-            at = getattr(job, "next_run_time", None)
-            if at is not None:
-                self._metrics.job_next_run.labels(job.id).set(at.timestamp())
             self._metrics.job_interval.labels(job.id).set(_interval(job.trigger))
             self._metrics.job_missed.labels(job.id)
 

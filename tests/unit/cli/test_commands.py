@@ -16,7 +16,9 @@ from dockwarden import __version__
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import Metrics
 from dockwarden.model import Kind
-from dockwarden.web import Server, Site
+from dockwarden.web.config import LiveAccess
+from dockwarden.web.server import Server
+from dockwarden.web.site import Site
 from tests.builders import hexadecimal
 from tests.lab.waiting import until
 from tests.unit.misbehaving import HANG, Misbehaving, http, json_answer
@@ -123,7 +125,7 @@ def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...])
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "third = {name.partition('.')[0] for name in sys.modules}\n"
         "print('IMPORTED', sorted(third & {'docker', 'requests', 'urllib3', 'pydantic', 'pydantic_settings', 'yaml',"
-        " 'structlog', 'apscheduler', 'prometheus_client', 'waitress', 'cel_expr_python', 'sqlite3'}))\n"
+        " 'structlog', 'apscheduler', 'prometheus_client', 'tornado', 'jinja2', 'cel_expr_python', 'sqlite3'}))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -238,7 +240,7 @@ def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
 @pytest.fixture
 def site() -> Iterator[tuple[Metrics, str]]:
     metrics = Metrics()
-    server = Server(Site(metrics.registry, metrics.health, {}), "127.0.0.1", 0)
+    server = Server(Site(metrics.registry, metrics.health, {}, dict), "127.0.0.1", 0, LiveAccess(None))
     server.start()
     yield metrics, f"127.0.0.1:{server.port}"
     server.stop()

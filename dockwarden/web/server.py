@@ -1,0 +1,136 @@
+"""The server: one thread reads and writes for all connections, a few answer, so that nobody waits for a silent client.
+
+Input: a site, an address, and who may connect. Output: HTTP, or HTTPS, on a socket. Out of bounds: what is answered.
+"""
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.netutil import add_accept_handler, bind_sockets
+from tornado.wsgi import WSGIContainer
+
+from dockwarden.web.config import LiveAccess
+from dockwarden.web.guard import Guard
+from dockwarden.web.site import STRANGER, Site
+
+_THREADS = 4
+_MOST_CONNECTIONS = 500
+_BACKLOG = 512
+_SILENT_SECONDS = 30
+_MOST_REQUEST_BYTES = 64 * 1024
+_log = structlog.get_logger("dockwarden.web")
+
+
+class _Container(WSGIContainer):
+    """Tells the site whether we know who asks, and sees each answer to its end."""
+
+    def __init__(self, site: Site, pool: ThreadPoolExecutor, access: LiveAccess) -> None:
+        super().__init__(site, pool)
+        self.guard = Guard()
+        self._access = access
+        self._strangers: set[HTTPServerRequest] = set()
+
+    async def handle_request(self, request: HTTPServerRequest) -> None:
+        """Answer one request, whatever happens; a client who does not take the answer is left."""
+        stream: IOStream = request.connection.stream  # type: ignore[union-attr] # an HTTP1Connection
+        users = self._access.current().users
+        try:
+            if users and not await self.guard.admits(request.headers.get("Authorization", ""), users):
+                self._strangers.add(request)
+            await super().handle_request(request)
+            await asyncio.wait_for(stream.write(b""), _SILENT_SECONDS)
+        except (StreamClosedError, TimeoutError):
+            stream.close()
+        except Exception as error:  # noqa: BLE001 - a request must not hang, whatever a stranger put into it
+            _log.warning("web.request_failed", error=repr(error))
+            stream.close()
+        finally:
+            self._strangers.discard(request)
+
+    def environ(self, request: HTTPServerRequest) -> dict[str, Any]:
+        """As the library makes it, and whether we know who asks."""
+        return {**super().environ(request), STRANGER: request in self._strangers}
+
+
+class Server:
+    """Serves a site in threads of its own.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    def __init__(self, site: Site, host: str, port: int, access: LiveAccess) -> None:
+        self._access = access
+        self._sockets = bind_sockets(port, host, backlog=_BACKLOG)
+        self.port = int(self._sockets[0].getsockname()[1])
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self._container = _Container(site, self._pool, access)
+        self._streams: list[IOStream] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        for listening in self._sockets:
+            listening.close()
+        self._container.guard.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(self._listen)
+        self._loop.run_forever()
+        for stream in self._streams:
+            stream.close()
+        for task in (left := asyncio.all_tasks(self._loop)):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    def _listen(self) -> None:
+        self._server = HTTPServer(
+            self._container,
+            idle_connection_timeout=_SILENT_SECONDS,
+            body_timeout=_SILENT_SECONDS,
+            max_header_size=_MOST_REQUEST_BYTES,
+            max_body_size=_MOST_REQUEST_BYTES,
+        )
+        for listening in self._sockets:
+            add_accept_handler(listening, self._accept)
+
+    def _accept(self, connection: socket.socket, address: Any) -> None:
+        """Take a connection; the handshake is done piece by piece, as the client's bytes come."""
+        context = self._access.current().context
+        self._make_room()
+        stream: IOStream
+        try:
+            if context is None:
+                stream = IOStream(connection)
+            else:
+                secure = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                stream = SSLIOStream(secure)
+        except OSError:  # it has gone already
+            connection.close()
+            return
+        self._streams.append(stream)
+        self._server.handle_stream(stream, address)
+
+    def _make_room(self) -> None:
+        """Whoever has been here longest goes: one who hangs on for nothing, or who will come again."""
+        self._streams = [stream for stream in self._streams if not stream.closed()]
+        if len(self._streams) >= _MOST_CONNECTIONS:
+            self._streams.pop(0).close()

@@ -1,0 +1,107 @@
+"""What the HTTP server answers, as a WSGI application: metrics, health, the status page, and JSON.
+
+Input: requests, and callables that give the current state. Output: answers. Out of bounds: computing anything dear,
+waiting, changing anything.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from dockwarden.metrics import Health
+from dockwarden.web.page import POLICY, render
+
+Json = Callable[[], object]
+STRANGER = "dockwarden.stranger"
+"""In the environment of a request: whether a password was asked for and not given."""
+
+_TEXT, _HTML, _JSON = (f"{kind}; charset=utf-8" for kind in ("text/plain", "text/html", "application/json"))
+_HEADERS = {
+    "Server": "dockwarden",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "deny",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+}
+_log = structlog.get_logger("dockwarden.web")
+
+
+class Site:
+    """The WSGI application."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        views: Mapping[str, Json],
+        status: Callable[[], Mapping[str, object]],
+        headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """``views``: what ``/api/v1/<name>`` answers. ``status``: what the page shows. ``headers``: of all answers."""
+        self._metrics: WSGIApplication = make_wsgi_app(registry)
+        self._health = health
+        self._views = {f"/api/v1/{name}": view for name, view in views.items()}
+        self._status = status
+        self._headers = headers
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Answer one request; whoever asks with HEAD gets the same without its body."""
+        said: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def note(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], object]:
+            said.append((status, headers))
+            return lambda _: None
+
+        try:
+            body = b"".join(self._respond(environ, note))
+        except Exception as error:  # noqa: BLE001 - whoever asked must hear something
+            _log.error("web.answer_failed", path=environ.get("PATH_INFO"), error=repr(error), exc_info=error)
+            [body] = _answer(note, HTTPStatus.INTERNAL_SERVER_ERROR, "something is wrong; the log says what\n")
+        status, headers = said[-1]
+        common = {**_HEADERS, **self._headers(), "Content-Length": str(len(body))}
+        start(status, [*headers, *common.items()])
+        return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
+
+    def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        known = not environ.get(STRANGER)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _answer(start, HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
+        if path == "/healthz":
+            return _judged(start, self._health.stuck(time.monotonic()), told=known)
+        if path == "/readyz":
+            return _judged(start, self._health.unready(), told=known)
+        if not known:
+            asked = {"WWW-Authenticate": 'Basic realm="dockwarden", charset="UTF-8"'}
+            return _answer(start, HTTPStatus.UNAUTHORIZED, "unauthorized\n", asked)
+        if path == "/metrics":
+            return self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)  # the library refuses HEAD
+        if path in self._views:
+            body = json.dumps(self._views[path](), default=str)
+            return _answer(start, HTTPStatus.OK, body + "\n", kind=_JSON)
+        if path == "/":
+            return _answer(start, HTTPStatus.OK, render(self._status()), kind=_HTML)
+        return _answer(start, HTTPStatus.NOT_FOUND, "not found\n")
+
+
+def _judged(start: StartResponse, reasons: list[str], *, told: bool) -> Iterable[bytes]:
+    """Anybody may know whether all is well, so that watchdogs need no password; why it is not, is for those we know."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return _answer(start, status, "\n".join((reasons if told else reasons and ["not ok"]) or ["ok"]) + "\n")
+
+
+def _answer(
+    start: StartResponse,
+    status: HTTPStatus,
+    body: str,
+    headers: Mapping[str, str] | None = None,
+    kind: str = _TEXT,
+) -> list[bytes]:
+    start(f"{status.value} {status.phrase}", [("Content-Type", kind), *(headers or {}).items()])
+    return [body.encode("utf-8", "replace")]
