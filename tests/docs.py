@@ -23,6 +23,7 @@ from dockwarden.policy.evaluate import words
 from dockwarden.policy.load import load
 from dockwarden.settings import Settings
 from dockwarden.triggers.schedule import refuse_cron
+from tests.grafana.dashboards import DASHBOARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -273,12 +274,17 @@ def _does(policy: Policy) -> str:
     return f"{policy.mode.value}: `{policy.action}`" if policy.action else "reports"
 
 
+def _as_made(text: str) -> Callable[[str], str]:
+    return lambda _old: text
+
+
 PAGES: dict[Path, Callable[[str], str]] = {
     ROOT / "README.md": readme,
     DOCS / "architecture.md": architecture,
     DOCS / "facts.md": facts,
     DOCS / "metrics.md": metrics,
     DOCS / "policies.md": policies,
+    **{ROOT / "deploy/grafana/dashboards" / name: _as_made(text) for name, text in DASHBOARDS.items()},
 }
 
 

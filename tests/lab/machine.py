@@ -35,7 +35,8 @@ METRICS = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
 }
-EVERYTHING = {**ENGINE, **REGISTRY, **TRIXIE, **METRICS}
+TYPES = {"node": "nodejs", "npm": "npm"}
+EVERYTHING = {**ENGINE, **REGISTRY, **TRIXIE, **METRICS, **TYPES}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")
