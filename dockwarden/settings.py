@@ -1,7 +1,8 @@
 """Settings of the process: every key with its type, default and meaning, and where they come from.
 
-Input: flags, environment, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names each place. Out
-of bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, the file, defaults.
+Input: flags, environment, secret files, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names
+each place. Out of bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, secrets, the
+file, defaults.
 """
 
 import difflib
@@ -27,6 +28,7 @@ from dockwarden.model import Mode
 from dockwarden.policy.document import duration
 from dockwarden.policy.load import read
 from dockwarden.policy.load.source import Source
+from dockwarden.secret_files import merged, read_secrets
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -178,7 +180,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before what ``read_settings`` passes in, which is the file."""
+        """Environment before what ``read_settings`` passes in, which are secrets and the file."""
         return env_settings, init_settings
 
 
@@ -188,7 +190,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     Args:
         config: the file that a flag names, if one does.
         audit: cap every policy at audit, whatever else says.
-        environ: the environment, for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's state folder.
+        environ: the environment, for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's folders.
 
     Raises:
         ConfigError: with one problem per place.
@@ -196,10 +198,13 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
     source = _file(config, environ)
-    values = dict(source.data) if source else {}
+    secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
+    problems += unreadable
+    places |= {name: f"environment {name}" for name in environ}
+    values = merged(dict(source.data) if source else {}, secrets)
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
-    settings = _validated(values, source, environ, problems)
+    settings = _validated(values, source, places, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
     changes: dict[str, object] = {"mode": Mode.AUDIT} if audit else {}
@@ -209,12 +214,12 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
 
 
 def _validated(
-    values: dict[str, Any], source: Source | None, environ: Mapping[str, str], problems: list[str]
+    values: dict[str, Any], source: Source | None, places: Mapping[str, str], problems: list[str]
 ) -> Settings | None:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems += [_problem(entry, source, environ) for entry in error.errors(include_url=False)]
+        problems += [_problem(entry, source, places) for entry in error.errors(include_url=False)]
     except (ValueError, TypeError) as error:
         problems.append(f"environment {PREFIX}*: {error}")
     return None
@@ -269,17 +274,17 @@ def _did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _problem(entry: Any, source: Source | None, environ: Mapping[str, str]) -> str:
+def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         reason = f"no such setting{_did_you_mean(str(path[-1]), _siblings(path))}"
     variable = PREFIX + "__".join(str(part).upper() for part in path)
-    while variable != PREFIX and variable not in environ and "__" in variable:
+    while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]
-    if variable in environ:
-        return f"environment {variable}: {reason}"
+    if variable in places:
+        return f"{places[variable]}: {reason}"
     if source is None:
         return f"{key}: {reason}"
     place = source.place(tuple(path))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden import secret_files
 from dockwarden import settings as module
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
@@ -24,6 +25,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.upper().startswith("DOCKWARDEN") or name == "STATE_DIRECTORY":
             monkeypatch.delenv(name)
     monkeypatch.setattr(module, "DEFAULT_FILE", tmp_path / "etc" / "dockwarden.yaml")
+    monkeypatch.setattr(secret_files, "FOLDER", tmp_path / "run")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
 
 
 @pytest.fixture
@@ -150,6 +153,95 @@ def test_a_policy_can_be_tuned_on_this_host(file: Callable[[str], Path]) -> None
     assert chosen.params == {"prune-dangling": {"older_than": "48h", "keep": 3}}
     assert chosen.modes == {"prune-dangling": Mode.ENFORCE, "other": Mode.OFF}
     assert chosen.triggers["prune-dangling"].every == "6h"
+
+
+# -- secrets -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    for folder in ("run", "credentials"):
+        (tmp_path / folder).mkdir()
+
+    def write(name: str, content: str | bytes, folder: str = "run") -> Path:
+        path = tmp_path / folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def login(host: str, config: Path | None = None) -> tuple[str, str]:
+    found = read_settings(config).registries[host]
+    return found.username, found.password.get_secret_value() if found.password else ""
+
+
+def test_a_secret_wins_over_the_file_and_joins_what_it_says(
+    file: Callable[[str], Path], secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file("registries:\n  ghcr.io: {username: me, concurrency: 5, password: old}\nresync: 1h\n")
+    secret("dockwarden_registries__ghcr.io__password", " {new} \n")
+    assert login("ghcr.io", path) == ("me", " {new} ")
+    assert read_settings(path).registries["ghcr.io"].concurrency == 5
+    secret("DOCKWARDEN_REGISTRIES__GHCR.IO__PASSWORD", "of systemd", "credentials")
+    assert login("ghcr.io", path) == ("me", "of systemd")
+    monkeypatch.setenv("DOCKWARDEN_REGISTRIES", '{"ghcr.io": {"password": "of the environment"}}')
+    assert login("ghcr.io", path) == ("me", "of the environment")
+    secret("dockwarden_resync", "2h\n")
+    assert read_settings(path).resync == 7200.0
+
+
+def test_a_registry_with_a_port_can_be_named_inside_a_file(secret: Callable[..., Path]) -> None:
+    secret("dockwarden_registries", '{"h.io:5000": {"username": "me", "password": "p"}}')
+    assert login("h.io:5000") == ("me", "p")
+    secret("dockwarden_registries__h.io:5000__password", "q", "credentials")  # where such a name is possible
+    assert login("h.io:5000") == ("me", "q")
+
+
+def test_secrets_of_others_are_none_of_our_business(
+    secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = read_settings(None)
+    secret("db_password", b"\xff\xfe")
+    secret("dockwarden_ghcr_password", "for password_file")
+    (tmp_path / "run" / "..data").symlink_to("loop")
+    assert read_settings(None) == before
+    monkeypatch.setattr(secret_files, "FOLDER", tmp_path / "run" / "db_password")  # no folder, or not for us
+    assert read_settings(None) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("dockwarden_registries__h.io__password", b"\xff", "is neither text nor JSON"),
+        ("dockwarden_registries", "{s3cret", "is neither text nor JSON"),
+        ("dockwarden_registries__h.io__passwort", "s3cret", "no such setting"),
+        ("dockwarden_registrys__h.io__password", "s3cret", "no such setting"),
+        ("dockwarden_mode", "s3cret", "Input should be"),
+    ],
+)
+def test_a_mistake_in_a_secret_is_named_and_its_content_is_not(
+    secret: Callable[..., Path], name: str, content: str | bytes, said: str
+) -> None:
+    path = secret(name, content)
+    [problem] = problems()
+    assert problem.startswith(f"secret {path}: ")
+    assert said in problem
+    assert "s3cret" not in problem
+
+
+def test_a_secret_that_cannot_be_read_is_a_mistake(
+    secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "dockwarden_registries").mkdir()
+    (tmp_path / "run" / "dockwarden_mode").symlink_to("nothing")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "nowhere"))
+    assert problems() == (
+        f"CREDENTIALS_DIRECTORY, {tmp_path / 'nowhere'}: No such file or directory",
+        f"secret {tmp_path / 'run/dockwarden_mode'}: No such file or directory",
+        f"secret {tmp_path / 'run/dockwarden_registries'}: Is a directory",
+    )
 
 
 # -- mistakes ------------------------------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""Settings out of secret files: one file per setting, named like its environment variable.
+
+Input: ``/run/secrets`` (Docker, Podman) and the folder that systemd names in ``$CREDENTIALS_DIRECTORY``. Output: values
+as they would stand in the settings file, and where each comes from. Out of bounds: whether a value is any good.
+
+A registry's port has a colon, which neither systemd nor Docker allows in the name of a secret. So what has names below
+it may also be one file of JSON: ``dockwarden_registries`` with ``{"host:5000": {"password": "…"}}``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path("/run/secrets")
+VARIABLE = "CREDENTIALS_DIRECTORY"
+_MOST_BYTES = 1024 * 1024
+
+
+def read_secrets(
+    prefix: str, known: frozenset[str], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Values, nested; the place of each by its variable; and what is wrong, with nothing of any content in it.
+
+    ``known`` are the names of settings. A file that only begins like one of ours may be meant for ``password_file``, so
+    it is left alone; but not if it goes on with ``__``.
+    """
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    for file in _files(prefix, environ, problems):
+        top, *rest = file.name.lower().removeprefix(prefix.lower()).split("__")
+        if top in known:
+            try:
+                values = merged(values, _nested([top, *rest], _content(file, is_whole=not rest)))
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "is neither text nor JSON"
+                problems.append(f"secret {file}: {reason}")
+            places[file.name.upper()] = f"secret {file}"
+        elif rest:
+            problems.append(f"secret {file}: no such setting")
+    return values, places, problems
+
+
+def _files(prefix: str, environ: Mapping[str, str], problems: list[str]) -> list[Path]:
+    """Ours in both folders; what systemd gives comes later, and so wins."""
+    folders = [(FOLDER, False)]
+    if environ.get(VARIABLE):
+        folders.append((Path(environ[VARIABLE]), True))
+    found: list[Path] = []
+    for folder, is_named in folders:
+        try:
+            found += sorted(file for file in folder.iterdir() if file.name.lower().startswith(prefix.lower()))
+        except OSError as error:
+            if is_named:  # the other one, where it exists at all, may be meant for others
+                problems.append(f"{VARIABLE}, {folder}: {error.strerror}")
+    return found
+
+
+def _content(file: Path, *, is_whole: bool) -> object:
+    with file.open("rb") as opened:
+        text = opened.read(_MOST_BYTES).decode().rstrip("\r\n")
+    return json.loads(text) if is_whole and text.lstrip().startswith("{") else text
+
+
+def _nested(path: list[str], value: object) -> dict[str, Any]:
+    for part in reversed(path):
+        value = {part: value}
+    return value if isinstance(value, dict) else {}
+
+
+def merged(under: Any, over: Any) -> Any:
+    """Both; where both say something, the second, except that mappings are joined."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return under | {key: merged(under.get(key), value) for key, value in over.items()}
+    return over
