@@ -8,10 +8,10 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench docs format lock clean
+.PHONY: help venv run test check bench docs format lock wheels install uninstall clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv:  ## make .venv with the locked requirements and dockwarden itself (only if they changed)
 	@PYTHON="$(PYTHON)" sh tests/lab/venv.sh
@@ -44,6 +44,17 @@ lock: venv  ## pin the newest allowed versions, with hashes, in requirements*.tx
 	@$(PIP_COMPILE) --output-file=requirements.txt pyproject.toml
 	@$(PIP_COMPILE) --extra=dev --output-file=requirements-dev.txt pyproject.toml
 
+wheels: venv  ## fill wheels/ with everything, for hosts and images that are made without network
+	@rm -rf wheels
+	@$(BIN)/pip download --quiet --only-binary=:all: --require-hashes --dest wheels --requirement requirements.txt
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
+
+install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network)
+	@deploy/install.sh install $(WHEELS)
+
+uninstall:  ## take it away again; settings and state stay
+	@deploy/install.sh uninstall
+
 clean:  ## remove .venv, caches and build results
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv wheels .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

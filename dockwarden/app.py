@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from dockwarden import __version__
+from dockwarden.claim import claim
 from dockwarden.enforce import Enforcer
 from dockwarden.engine import DockerEngine, from_environment
 from dockwarden.errors import ConfigError
@@ -117,8 +118,9 @@ class Daemon:
         """``reload`` reads the policy files again; it raises ConfigError where they cannot be used.
 
         Raises:
-            ConfigError: the address to listen on, or that of the engine, cannot be used.
+            ConfigError: the address to listen on, that of the engine, or the state folder cannot be used.
         """
+        self._claim = claim(settings.state_dir)
         parts = build(settings, metrics)
         self._metrics = metrics
         self._reload = reload

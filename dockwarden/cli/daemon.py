@@ -1,4 +1,4 @@
-"""Commands that concern the daemon: run, healthcheck."""
+"""Commands that concern the daemon: run, reload, healthcheck."""
 
 import argparse
 import os
@@ -17,6 +17,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", parents=[common], help="the daemon: watch the engine, judge, act")
     run.add_argument("--audit", action="store_true", help="cap every policy at audit: nothing is removed")
     run.set_defaults(run=_run)
+    reload = commands.add_parser(
+        "reload",
+        parents=[common],
+        help="let the daemon read settings and policies again; exit 78 if it will refuse them",
+    )
+    reload.set_defaults(run=_reload)
     health = commands.add_parser("healthcheck", help="exit 0 if the daemon answers")
     health.add_argument("--ready", action="store_true", help="also ask whether it is ready")
     health.add_argument(
@@ -46,6 +52,25 @@ def _run(options: argparse.Namespace) -> int:
         return app.load_policies(settings.read_settings(options.config, audit=options.audit))
 
     return app.Daemon(chosen, metrics, reload).run(policies)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    import signal
+
+    from dockwarden import app, claim, settings
+    from dockwarden.errors import DockwardenError
+
+    named = os.environ.get("MAINPID", "")  # systemd knows best
+    try:
+        process = int(named) if named else claim.holder(settings.read_settings(options.config).state_dir)
+        if not process:
+            raise DockwardenError("no daemon that can be seen from here uses this state_dir")
+        os.kill(process, signal.SIGHUP)
+    except (OSError, ValueError) as error:
+        raise DockwardenError(f"the daemon cannot be told: {error}") from error
+    policies = app.load_policies(settings.read_settings(options.config))
+    print(f"process {process} takes {len(policies.policies)} policies (sha256 {policies.sha256[:12]})")
+    return 0
 
 
 def _address(text: str) -> tuple[str, int]:

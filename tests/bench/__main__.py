@@ -24,7 +24,7 @@ def main() -> int:
     code = 0
     try:
         machine.require_root("the bench")
-        machine.ensure({**machine.ENGINE, **machine.TRIXIE}, "the bench")
+        machine.ensure({**machine.ENGINE, **machine.TREES}, "the bench")
         for row in plan.run(options.only, quick=options.quick, engines=engines):
             rows.append(row)  # noqa: PERF402 - what was measured before an interrupt is shown
     except LabError as error:

@@ -18,6 +18,7 @@ import urllib3
 
 from tests.lab import images, machine, trixie
 from tests.lab.engine import Kind, LabEngine
+from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry, Media
@@ -37,8 +38,8 @@ def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
         yield started
 
 
-def traces(engine: LabEngine) -> list[str]:
-    """Everything on the host that carries the engine's name."""
+def traces(engine: LabEngine | LabHost) -> list[str]:
+    """Everything on the machine that carries its name."""
     found = [line for line in Path("/proc/mounts").read_text().splitlines() if engine.name in line]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -217,3 +218,11 @@ def test_forwarded_port_without_a_server_behind_it_refuses(graph_engine: LabEngi
 def test_client_speaks_a_version_that_both_kinds_know(engine: LabEngine) -> None:
     assert engine.client().version()["ApiVersion"] >= "1.41"
     assert isinstance(engine.client(), docker.APIClient)
+
+
+def test_host_boots_with_its_engine_and_leaves_no_trace() -> None:
+    with LabHost() as host:
+        assert host.run("systemctl", "is-active", "docker") == "active"
+        with host.client() as client:
+            assert client.info()["Name"] == host.run("uname", "--nodename")
+    assert traces(host) == []

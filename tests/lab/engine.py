@@ -162,7 +162,7 @@ class LabEngine:
             self._keeper.wait()
             self._keeper = None
         self.pid = 0
-        self._remove_cgroups()
+        remove_control_groups(self.name)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     # -- use -----------------------------------------------------------------------------------
@@ -263,19 +263,20 @@ class LabEngine:
         self._keeper.wait(timeout)
         self.pid = 0
 
-    def _remove_cgroups(self) -> None:
-        """Nobody else removes the groups of an engine that was ended from outside."""
 
-        def gone() -> bool:
-            tree = Path("/sys/fs/cgroup")  # v2 has one hierarchy, v1 one per controller
-            left = [*tree.glob(self.name), *tree.glob(f"*/{self.name}")]
-            for top in left:
-                for group, _, _ in os.walk(top, topdown=False):
-                    with contextlib.suppress(OSError):
-                        Path(group).rmdir()
-            return not any(top.exists() for top in left)
+def remove_control_groups(name: str) -> None:
+    """Nobody else removes the groups of something that was ended from outside."""
 
-        until(gone, f"the end of the control groups of {self.name}", timeout=10)
+    def gone() -> bool:
+        tree = Path("/sys/fs/cgroup")  # v2 has one hierarchy, v1 one per controller
+        left = [*tree.glob(name), *tree.glob(f"*/{name}")]
+        for top in left:
+            for group, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(group).rmdir()
+        return not any(top.exists() for top in left)
+
+    until(gone, f"the end of the control groups of {name}", timeout=10)
 
 
 def real_folder() -> Path:

@@ -28,7 +28,9 @@ ENGINE = {
     "unshare": "util-linux",
 }
 REGISTRY = {"docker-registry": "docker-registry", "openssl": "openssl"}
-TRIXIE = {"mmdebstrap": "mmdebstrap"}
+TREES = {"mmdebstrap": "mmdebstrap"}
+HOST = {"systemd-nspawn": "systemd-container", "systemd-analyze": "systemd"}
+PROXY = {"haproxy": "haproxy", "docker-compose": "docker-compose"}
 METRICS = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -36,7 +38,7 @@ METRICS = {
     "amtool": "prometheus-alertmanager",
 }
 TYPES = {"node": "nodejs", "npm": "npm"}
-EVERYTHING = {**ENGINE, **REGISTRY, **TRIXIE, **METRICS, **TYPES}
+EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -113,12 +115,13 @@ def _no_services() -> Iterator[None]:
 
 def main() -> int:
     """Make the machine ready for every test."""
-    from tests.lab import trixie  # noqa: PLC0415 - it imports this module
+    from tests.lab import trees  # noqa: PLC0415 - it imports this module
 
     try:
         require_root("the lab")
         ensure(EVERYTHING, "the test suite")
-        trixie.ensure()
+        for tree in (trees.NEW_ENGINE, trees.HOST, trees.BASE):
+            trees.ensure(tree)
     except LabError as error:
         say(str(error))
         return 1

@@ -23,7 +23,7 @@ from tests.lab.machine import SEARCH_PATH, LabError
 from tests.lab.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _CLONE_NEWNET = 0x40000000
 # With SIGCHLD ignored the kernel reaps orphans (shims, containers) for this first process.
@@ -54,6 +54,7 @@ class Namespaces:
             self._log.close()
             raise
         self._relays: dict[int, Relay] = {}
+        self._ways_in: dict[int, tuple[Relay, ThreadPoolExecutor, int]] = {}
 
     def run(self, command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
         """Start a command inside; returns its keeper outside and its pid as seen from outside."""
@@ -78,10 +79,24 @@ class Namespaces:
         if port not in self._relays:
             self._relays[port] = Relay(self._listen(port), port)
 
+    def reach(self, port: int) -> int:
+        """A port of 127.0.0.1 of the host that is 127.0.0.1:port inside."""
+        if port not in self._ways_in:
+            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+            inside = ThreadPoolExecutor(max_workers=1)  # one thread that enters and stays
+            inside.submit(_enter, Path(f"/proc/{self.init_pid}/ns/net")).result()
+            relay = Relay(listener, port, lambda to: inside.submit(_connect, to).result())
+            self._ways_in[port] = relay, inside, listener.getsockname()[1]
+        return self._ways_in[port][2]
+
     def close(self) -> None:
+        for relay, inside, _ in self._ways_in.values():
+            relay.close()
+            inside.shutdown()
         for relay in self._relays.values():
             relay.close()
         self._relays.clear()
+        self._ways_in.clear()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.init_pid, signal.SIGKILL)
         self._holder.communicate()
@@ -93,12 +108,17 @@ class Namespaces:
             return pool.submit(_listen_inside, Path(f"/proc/{self.init_pid}/ns/net"), port).result()
 
 
-class Relay:
-    """Accepts on one socket and passes bytes to a port of the host's loopback, both ways."""
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
-    def __init__(self, listener: socket.socket, port: int) -> None:
+
+class Relay:
+    """Accepts on one socket and passes bytes to a port of loopback, both ways; where, `connect` decides."""
+
+    def __init__(self, listener: socket.socket, port: int, connect: Callable[[int], socket.socket] = _connect) -> None:
         self._listener = listener
         self._port = port
+        self._connect = connect
         threading.Thread(target=self._accept, name=f"lab-relay-{port}", daemon=True).start()
 
     def close(self) -> None:
@@ -113,7 +133,7 @@ class Relay:
             except OSError:
                 return
             try:
-                outside = socket.create_connection(("127.0.0.1", self._port), timeout=5)
+                outside = self._connect(self._port)
             except OSError:
                 inside.close()
                 continue
@@ -144,11 +164,15 @@ class _Pair:
                     end.close()
 
 
-def _listen_inside(namespace: Path, port: int) -> socket.socket:
+def _enter(namespace: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     with namespace.open() as handle:
         if libc.setns(handle.fileno(), _CLONE_NEWNET):
             raise LabError(f"cannot enter {namespace}: {os.strerror(ctypes.get_errno())}")
+
+
+def _listen_inside(namespace: Path, port: int) -> socket.socket:
+    _enter(namespace)
     return socket.create_server(("127.0.0.1", port), backlog=128)
 
 

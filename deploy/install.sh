@@ -1,0 +1,110 @@
+#!/bin/sh
+# Puts dockwarden on a host that has systemd, or takes it away again. As root, from a checkout:
+#
+#   deploy/install.sh install [WHEELS]   program, unit and settings; once more to upgrade. With WHEELS, a folder that
+#                                        `make wheels` filled, nothing is downloaded. PYTHON: which one to use
+#   deploy/install.sh uninstall          the program and the unit go; settings, policies and state stay
+#   deploy/install.sh purge              those go too
+#
+# Each version has a folder of its own below /opt/dockwarden, and `current` points to the one in use. An upgrade whose
+# program refuses the settings, or does not start, leaves or brings back the version before it.
+set -eu
+
+home=/opt/dockwarden
+settings=/etc/dockwarden/dockwarden.yaml
+unit=/usr/local/lib/systemd/system/dockwarden.service
+command=/usr/local/bin/dockwarden
+source=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python3}
+
+say() { echo "dockwarden: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+point_to() { # so that there is never a moment without a program
+  ln -sfn "$1" "$home/current.new"
+  mv -T "$home/current.new" "$home/current"
+}
+
+build() { # a folder with the program, ready to run
+  "$python" -m venv "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
+  if [ -n "$2" ]; then
+    "$1/bin/pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$source/requirements.txt"
+    "$1/bin/pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
+  else
+    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$source/requirements.txt"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
+  fi
+  "$1/bin/pip" uninstall --quiet --yes pip setuptools
+  install -m 644 "$source/config/dockwarden.yaml" "$source/deploy/systemd/dockwarden.service" "$1/share/dockwarden/"
+  chmod 755 "$1"
+}
+
+put_settings() { # those of version $1, unless what is there is not as version $2 brought it
+  if [ ! -e "$settings" ] || cmp -s "$settings" "$2/share/dockwarden/dockwarden.yaml"; then
+    install -D -m 644 "$1/share/dockwarden/dockwarden.yaml" "$settings"
+  elif ! cmp -s "$1/share/dockwarden/dockwarden.yaml" "$2/share/dockwarden/dockwarden.yaml"; then
+    say "$settings was edited and stays; all settings with their defaults: $1/share/dockwarden/dockwarden.yaml"
+  fi
+}
+
+put_unit() { # that of version $1
+  install -D -m 644 "$1/share/dockwarden/dockwarden.service" "$unit.new"
+  mv "$unit.new" "$unit"
+  systemctl daemon-reload
+}
+
+install_it() {
+  wheels=${1:-}
+  [ -z "$wheels" ] || [ -d "$wheels" ] || die "$wheels is not a folder; make one with: make wheels"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "needs Python 3.11 or newer; set PYTHON"
+  getent group docker >/dev/null || die "there is no group docker: install the Docker Engine first"
+  before=$(readlink -f "$home/current" 2>/dev/null || true)
+  mkdir -p "$home"
+  new=$(mktemp -d "$home/$(date +%Y%m%d-%H%M%S)-XXXX")
+  trap 'rm -rf "$new"' EXIT
+  build "$new" "$wheels"
+  if [ -e "$settings" ]; then
+    "$new/bin/dockwarden" check --config "$settings" >&2 || die "the new version refuses these; nothing was changed"
+  fi
+  put_settings "$new" "${before:-/nowhere}"
+  point_to "$new"
+  trap - EXIT
+  ln -sfn "$home/current/bin/dockwarden" "$command"
+  put_unit "$new"
+  if [ -z "$before" ]; then
+    systemctl enable --quiet --now dockwarden.service || die "it does not start: journalctl -u dockwarden"
+  elif ! systemctl try-restart dockwarden.service; then
+    point_to "$before"
+    put_settings "$before" "$new"
+    put_unit "$before"
+    systemctl restart dockwarden.service || true
+    rm -rf "$new"
+    die "the new version does not start, the one before is back: journalctl -u dockwarden"
+  fi
+  for old in "$home"/*-*; do
+    [ "$old" = "$new" ] || rm -rf "$old"
+  done
+  say "$("$command" version | cut -d' ' -f2) is installed; settings: $settings; state: systemctl status dockwarden"
+}
+
+uninstall() {
+  systemctl disable --quiet --now dockwarden.service 2>/dev/null || true
+  rm -rf "$home" "$unit" "$command"
+  systemctl daemon-reload
+}
+
+purge() {
+  uninstall
+  rm -rf /etc/dockwarden /etc/default/dockwarden /etc/systemd/system/dockwarden.service.d
+  rm -rf /var/lib/private/dockwarden /var/lib/dockwarden
+  systemctl daemon-reload
+}
+
+[ "$(id -u)" = 0 ] || die "run it as root"
+[ -d /run/systemd/system ] || die "this host does not run systemd; see docs/operations.md for containers"
+case ${1:-} in
+install) install_it "${2:-}" ;;
+uninstall) uninstall && say "uninstalled; settings in /etc/dockwarden and state in /var/lib/dockwarden stay" ;;
+purge) purge && say "nothing of dockwarden is left" ;;
+*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac

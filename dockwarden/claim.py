@@ -1,0 +1,64 @@
+"""One daemon for one state folder: a lock that goes with the process, and tells others which process it is.
+
+Input: the folder. Output: the lock, or the number of its holder. Out of bounds: what is in the folder.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+from typing import IO
+
+from dockwarden.errors import ConfigError
+
+_NAME = "daemon.lock"
+_QUESTION = "hhqqi4x"  # struct flock: type, whence, start, length, and in the answer the process
+
+
+def claim(folder: Path) -> IO[bytes] | None:
+    """Take the folder for this process, as long as the result lives.
+
+    Returns:
+        The lock; None where the folder cannot be written, so that nobody can take it.
+
+    Raises:
+        ConfigError: another daemon has it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / _NAME).open("ab")
+    except OSError:
+        return None
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return None
+        raise ConfigError(
+            f"state_dir {folder}: used by another dockwarden{_named(holder(folder))}; end that one, or set another"
+        ) from None
+    return lock
+
+
+def holder(folder: Path) -> int:
+    """The process that has the folder, 0 if none has, or none that can be seen from here.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    try:
+        lock = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        answer = fcntl.fcntl(lock, fcntl.F_GETLK, struct.pack(_QUESTION, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(lock)
+    kind, _, _, _, process = struct.unpack(_QUESTION, answer)
+    return 0 if kind == fcntl.F_UNLCK else max(0, int(process))
+
+
+def _named(process: int) -> str:
+    return f" (process {process})" if process else ""

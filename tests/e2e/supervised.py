@@ -1,0 +1,124 @@
+"""dockwarden as a unit of a booted Debian host: what tests do with it and see of it.
+
+In: a `LabHost`, wheels. Out: the unit's properties, its journal as events, its API. Out of bounds: looking
+inside the process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+import yaml
+
+from tests.e2e.harness import Policy, write_policies
+from tests.lab import trees
+from tests.lab.machine import LabError
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from tests.lab.host import LabHost
+
+ROOT = Path(__file__).parents[2]
+INSTALL = str(ROOT / "deploy/install.sh")
+SETTINGS = "/etc/dockwarden/dockwarden.yaml"
+DEADLINE = 30.0
+
+
+def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
+    """A folder of all wheels, in which dockwarden has another version or, by module, a changed text."""
+    source, house = folder / "source", folder / "wheels"
+    shutil.copytree(ROOT / "dockwarden", source / "dockwarden", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "config", source / "config")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    if version:
+        _replace(source / "pyproject.toml", 'version = "0.1.0"', f'version = "{version}"')
+        _replace(source / "dockwarden/__init__.py", '"0.1.0"', f'"{version}"')
+    for module, (old, new) in patches.items():
+        _replace(source / f"dockwarden/{module.replace('__', '/')}.py", old, new)
+    shutil.copytree(trees.wheelhouse(), house)
+    trees.pip("wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={house}", str(source))
+    return house
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, f"{old} is not in {file}"
+    file.write_text(text.replace(old, new))
+
+
+class Unit:
+    """dockwarden.service of one host."""
+
+    def __init__(self, host: LabHost) -> None:
+        self.host = host
+        self._http = urllib3.PoolManager(retries=False, timeout=10)
+
+    # -- systemd ---------------------------------------------------------------------------------------------
+
+    def shows(self, *names: str) -> dict[str, str]:
+        """Properties by name."""
+        said = self.host.run("systemctl", "show", "dockwarden", *(f"--property={name}" for name in names))
+        return dict(line.split("=", 1) for line in said.splitlines())
+
+    def show(self, name: str) -> str:
+        return self.shows(name)[name]
+
+    @property
+    def pid(self) -> int:
+        """Its process, by the host's own numbers."""
+        return int(self.show("MainPID"))
+
+    def wait(self, expected: str, name: str, timeout: float = DEADLINE) -> None:
+        """Wait until a property is, or contains, what is expected."""
+        self.until(lambda: expected in self.show(name), f"{name} to have {expected}", timeout)
+
+    # -- journal ---------------------------------------------------------------------------------------------
+
+    def journal(self, *arguments: str) -> list[str]:
+        """The messages of the unit and about it, oldest first."""
+        said = self.host.run("journalctl", "--unit=dockwarden", "--output=cat", "--no-pager", *arguments)
+        return [line for line in said.splitlines() if line != "-- No entries --"]
+
+    def mark(self) -> str:
+        """Where the journal ends now, for `said` and `heard`."""
+        (last,) = (line for line in self.journal("--show-cursor", "--lines=0") if line.startswith("-- cursor: "))
+        return last.removeprefix("-- cursor: ")
+
+    def said(self, event: str, after: str = "", **fields: object) -> list[dict[str, Any]]:
+        """Its log lines of this event with these fields."""
+        arguments = [f"--after-cursor={after}"] if after else []
+        lines = [json.loads(line) for line in self.journal(*arguments) if line.startswith("{")]
+        return [line for line in lines if line["event"] == event and fields.items() <= line.items()]
+
+    def heard(self, event: str, after: str = "", timeout: float = DEADLINE, **fields: object) -> dict[str, Any]:
+        """The first log line of this event with these fields; waits for it."""
+        self.until(lambda: self.said(event, after, **fields), f"{event} {fields}", timeout)
+        return self.said(event, after, **fields)[0]
+
+    # -- settings and HTTP -----------------------------------------------------------------------------------
+
+    def configure(self, *policies: Policy, **settings: object) -> None:
+        """Write settings and policies; who wants them used reloads or restarts."""
+        write_policies(self.host.path("/etc/dockwarden/policies/test.yaml"), *policies)
+        plain = {"policies": ["/etc/dockwarden/policies"], "schedule": {"jitter": 0}, "minimum_stay": "0s"}
+        self.host.path(SETTINGS).write_text(yaml.safe_dump({**plain, **settings}))
+
+    def get(self, path: str) -> str:
+        """What its HTTP server answers."""
+        answer = self._http.request("GET", f"http://127.0.0.1:{self.host.reach(9877)}{path}")
+        return answer.data.decode()
+
+    def api(self, view: str) -> Any:
+        return json.loads(self.get(f"/api/v1/{view}"))
+
+    def until(self, condition: Any, what: str, timeout: float = DEADLINE) -> None:
+        """Wait for a condition; the journal's end stands in the error."""
+        try:
+            until(condition, what, timeout, pause=0.1)
+        except (LabError, urllib3.exceptions.HTTPError) as error:
+            raise LabError(f"{error}\n" + "\n".join(self.journal("--lines=25"))) from None

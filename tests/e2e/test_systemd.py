@@ -1,0 +1,228 @@
+"""The unit as shipped, installed as documented, on a booted Debian with the distribution's own docker.service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import policy
+from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
+from tests.lab.hang import hanging_threads
+from tests.lab.host import LabHost
+from tests.lab.images import ImageSpec, rootfs
+from tests.lab.machine import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
+DISK = policy("disk", "host", "host.disk_used_percent >= 0.0", trigger={"every": "1h"})
+IMPATIENT = {"engine": {"timeout": "1s", "event_window": "1s"}}  # 20 s without progress are a hang
+DROP_IN = "/run/systemd/system/dockwarden.service.d/test.conf"
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels of this checkout."""
+    return wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="module")
+def installed(shipped: Path) -> Iterator[Unit]:
+    with LabHost(see=[ROOT, shipped]) as host:
+        host.run(INSTALL, "install", str(shipped))
+        yield Unit(host)
+
+
+@pytest.fixture
+def unit(installed: Unit) -> Unit:
+    """It runs with two policies, whatever the test before did."""
+    installed.configure(LATEST, DISK, **IMPATIENT)
+    installed.host.path(DROP_IN).unlink(missing_ok=True)
+    installed.host.run("systemctl", "daemon-reload")
+    installed.host.run("systemctl", "start", "docker")
+    installed.host.run("systemctl", "restart", "dockwarden")
+    return installed
+
+
+def drop_in(unit: Unit, *lines: str) -> None:
+    file = unit.host.path(DROP_IN)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("[Service]\n" + "\n".join(lines) + "\n")
+    unit.host.run("systemctl", "daemon-reload")
+
+
+def test_start_is_over_when_everything_was_listed(unit: Unit) -> None:
+    began = unit.mark()
+    unit.host.run("systemctl", "restart", "dockwarden")
+    assert unit.show("ActiveState") == "active"
+    lines = unit.journal(f"--after-cursor={began}")
+    listed = next(n for n, line in enumerate(lines) if "inventory.listed" in line)
+    assert listed < next(n for n, line in enumerate(lines) if line.startswith("Started dockwarden"))
+    unit.wait("watching", "StatusText")
+
+
+def test_start_is_over_when_the_engine_is_away(unit: Unit) -> None:
+    services = ("docker.service", "docker.socket")
+    unit.host.run("systemctl", "mask", "--runtime", "--now", *services)
+    try:
+        unit.host.run("systemctl", "restart", "dockwarden", timeout=20)
+        unit.wait("engine: ", "StatusText")
+    finally:
+        unit.host.run("systemctl", "unmask", "--runtime", *services)
+    unit.host.run("systemctl", "start", *services)
+    unit.wait("watching", "StatusText")
+    assert unit.show("NRestarts") == "0"
+
+
+def test_it_is_as_locked_up_as_promised_and_still_sees_what_it_must(unit: Unit) -> None:
+    unit.host.run("systemd-analyze", "security", "dockwarden", "--no-pager", "--threshold=15")  # an exposure of 1.5
+    assert unit.host.run("systemd-analyze", "verify", "--man=no", "dockwarden.service") == ""
+    status = unit.host.run("cat", f"/proc/{unit.pid}/status")
+    assert "CapBnd:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    uid = int(status.partition("Uid:\t")[2].split()[0])
+    assert uid > 60000
+    ledger = unit.host.path("/var/lib/private/dockwarden/ledger.db").stat()
+    assert (ledger.st_uid, ledger.st_mode & 0o777) == (uid, 0o600)
+    unit.heard("finding.opened", policy="disk")  # of a folder that only root may enter
+    assert "process_resident_memory_bytes" in unit.get("/metrics")
+    unit.host.load(ImageSpec(tags=("e2e/noted:latest",)))
+    unit.heard("finding.opened", policy="latest", name="docker.io/e2e/noted:latest")
+    assert not unit.said("ledger.not_writable")
+
+
+def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
+    pid, began = unit.pid, unit.mark()
+    unit.configure({**LATEST, "name": "renamed"}, DISK, **IMPATIENT)
+    unit.host.run("systemctl", "reload", "dockwarden")
+    unit.heard("config.reloaded", began, policies=2)
+    unit.until(lambda: {row["name"] for row in unit.api("policies")} == {"renamed", "disk"}, "the new policies")
+
+    unit.configure({**LATEST, "name": "again"}, {**DISK, "when": "host.dsik > 0"}, **IMPATIENT)
+    with pytest.raises(LabError, match=r"Job for dockwarden\.service failed"):
+        unit.host.run("systemctl", "reload", "dockwarden")
+    refused = unit.heard("config.reload_failed", began)
+    assert "host.dsik" in " ".join(refused["problems"])
+    unit.wait("reload failed", "StatusText")
+    assert {row["name"] for row in unit.api("policies")} == {"renamed", "disk"}
+    assert "dockwarden_config_last_reload_successful 0.0" in unit.get("/metrics")
+    assert unit.journal("--priority=err", f"--after-cursor={began}")
+
+    unit.configure(LATEST, DISK, **IMPATIENT)
+    assert f"process {pid} takes 2 policies" in unit.host.run("dockwarden", "reload")  # no systemd between
+    unit.until(lambda: {row["name"] for row in unit.api("policies")} == {"latest", "disk"}, "the first policies")
+    unit.until(lambda: "reload" not in unit.show("StatusText"), "an end of the trouble")
+    assert (unit.show("ActiveState"), unit.pid) == ("active", pid)
+
+
+def test_crash_of_the_engine_does_not_take_it_along(unit: Unit) -> None:
+    pid, began = unit.pid, unit.mark()
+    unit.host.run("systemctl", "kill", "--signal=KILL", "docker")
+    unit.heard("engine.unreachable", began)
+    unit.heard("inventory.listed", began, reason="reconnect")
+    unit.host.load(ImageSpec(tags=("e2e/after:latest",)))
+    unit.heard("finding.opened", began, name="docker.io/e2e/after:latest")
+    assert (unit.show("ActiveState"), unit.pid) == ("active", pid)
+
+
+def test_process_that_hangs_is_killed_by_the_watchdog_and_comes_back(unit: Unit) -> None:
+    drop_in(unit, "WatchdogSec=3", "RestartSec=100ms")
+    unit.host.run("systemctl", "restart", "dockwarden")
+    pid = unit.pid
+    os.kill(unit.host.outer_pid(pid), signal.SIGSTOP)
+    unit.wait("1", "NRestarts")
+    unit.wait("active", "ActiveState")
+    assert any("Watchdog timeout" in line for line in unit.journal())
+    assert unit.pid != pid
+    unit.wait("watching", "StatusText")
+
+
+def test_threads_that_hang_end_the_process_and_it_comes_back(unit: Unit) -> None:
+    drop_in(unit, "RestartSec=100ms")
+    pid, began = unit.pid, unit.mark()
+    with hanging_threads(unit.host.outer_pid(pid)):
+        stuck = unit.heard("daemon.thread_stuck", began, timeout=60)
+    assert {text.partition(":")[0] for text in stuck["threads"]} == {"worker", "events"}
+    assert any("queue.py" in frame for frame in stuck["stacks"]["worker"])
+    unit.wait("1", "NRestarts")
+    unit.wait("active", "ActiveState")
+    assert unit.pid != pid
+
+
+def test_stop_finishes_the_removal_under_way(unit: Unit, tmp_path: Path) -> None:
+    nameless = policy(
+        "nameless", "image", "image.dangling", mode="enforce", action="remove",
+        trigger={"events": ["image.new"], "every": "5s"}, limits={"max_objects": 1000, "max_percent": 100},
+    )  # fmt: skip
+    unit.configure(nameless, **IMPATIENT)
+    unit.host.run("systemctl", "restart", "dockwarden")
+    began = unit.mark()
+    unit.host.load(*(ImageSpec(layers=(rootfs({"n": str(n)}),), labels={"n": str(n)}) for n in range(30)))
+    unit.heard("action.applied", began)
+    unit.host.run("systemctl", "stop", "dockwarden")
+    assert unit.shows("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+    ledger = shutil.copy(unit.host.path("/var/lib/private/dockwarden/ledger.db"), tmp_path)
+    with contextlib.closing(sqlite3.connect(ledger)) as db:
+        outcomes = {row[0] for row in db.execute("SELECT outcome FROM actions")}
+    assert outcomes == {"applied"}
+
+
+def test_settings_that_cannot_be_used_are_no_reason_to_try_again(unit: Unit) -> None:
+    began = unit.mark()
+    unit.host.path(SETTINGS).write_text("mood: audit\n")
+    with pytest.raises(LabError):
+        unit.host.run("systemctl", "restart", "dockwarden")
+    # Not "auto-restart", which is what it would be before another attempt.
+    assert unit.shows("SubState", "ExecMainStatus") == {"SubState": "failed", "ExecMainStatus": "78"}
+    assert f"{SETTINGS}:1:1 mood: no such setting; did you mean mode?" in unit.journal(f"--after-cursor={began}")
+
+
+def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        broken = pool.submit(wheels, tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
+        newer = wheels(tmp_path / "n", "0.1.1")
+    with LabHost(see=[ROOT, shipped, newer, broken.result()]) as host:
+        unit = Unit(host)
+        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
+        assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+
+        unit.configure(LATEST)  # an edited file
+        edited, pid = host.path(SETTINGS).read_text(), unit.pid
+        assert "edited and stays" not in host.run(INSTALL, "install", str(newer))  # no new defaults to tell of
+        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
+        assert (unit.show("ActiveState"), unit.pid != pid) == ("active", True)
+        assert [row["name"] for row in unit.api("policies")] == ["latest"]
+        one, other = sorted(path.name for path in host.path("/opt/dockwarden").iterdir())
+        assert host.run("readlink", "/opt/dockwarden/current") == f"/opt/dockwarden/{one}"
+        assert other == "current"
+
+        with pytest.raises(LabError, match="the one before is back"):
+            host.run(INSTALL, "install", str(broken.result()))
+        unit.wait("active", "ActiveState")
+        assert 'version="0.1.1"' in unit.get("/metrics")
+        host.path(SETTINGS).write_text("mood: audit\n")
+        with pytest.raises(LabError, match=r"(?s)mood.*nothing was changed"):
+            host.run(INSTALL, "install", str(shipped))
+        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
+        assert sorted(path.name for path in host.path("/opt/dockwarden").iterdir()) == [one, "current"]
+
+        host.path(SETTINGS).write_text(edited)
+        host.run(INSTALL, "uninstall")
+        assert unit.show("LoadState") == "not-found"
+        assert host.path(SETTINGS).read_text() == edited
+        assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
+        host.run(INSTALL, "purge")
+        found = host.run(
+            "find", "/etc", "/opt", "/usr", "/var", "-xdev", "-path", "*dockwarden*", "-not", "-path", "*/log/*"
+        )
+        assert [path for path in found.splitlines() if not path.startswith(str(ROOT))] == []
