@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from typing import TYPE_CHECKING
-
-import pytest
-import urllib3
-import yaml
 
 from tests.e2e.harness import policy
 from tests.lab import machine
 from tests.lab.images import ImageSpec
-from tests.lab.loopback import free_port
-from tests.lab.waiting import until
+from tests.lab.prometheus import Prometheus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.conftest import Start
@@ -27,72 +20,11 @@ LATEST = "no-latest-tag"
 PERIODIC = policy("periodic", "image", "image.dangling", action="remove", trigger={"every": "5s"})
 
 
-class Prometheus:
-    """One Prometheus on a free loopback port that scrapes one target every second."""
-
-    def __init__(self, folder: Path, target: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._http = urllib3.PoolManager(retries=False, timeout=10)
-        folder.mkdir(parents=True)
-        config = folder / "prometheus.yml"
-        scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}]}
-        config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
-        self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "prometheus", f"--config.file={config}",
-             f"--storage.tsdb.path={folder}/data", f"--web.listen-address={self.url.removeprefix('http://')}"],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )  # fmt: skip
-
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each series; nothing while it does not answer yet."""
-        try:
-            answer = self._http.request("GET", f"{self.url}/api/v1/query", fields={"query": expression})
-        except urllib3.exceptions.HTTPError:
-            return []
-        if answer.status != 200:
-            return []
-        return [(row["metric"], float(row["value"][1])) for row in answer.json()["data"]["result"]]
-
-    def until(self, expression: str, expected: float) -> None:
-        """Wait until a query gives exactly one series, with this value."""
-        until(
-            lambda: [value for _, value in self.query(expression)] == [expected],
-            f"{expression} to be {expected:g}",
-            timeout=30,
-            pause=0.1,
-        )
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
-        self._http.clear()
-
-
-@pytest.fixture
-def tools() -> None:
-    machine.ensure(machine.METRICS, "a private Prometheus")
-
-
-@contextlib.contextmanager
-def scraping(folder: Path, target: str) -> Iterator[Prometheus]:
-    prometheus = Prometheus(folder, target)
-    try:
-        yield prometheus
-    finally:
-        prometheus.stop()
-
-
-def test_prometheus_scrapes_and_sees_what_changes(
-    any_engine: LabEngine, start: Start, tmp_path: Path, tools: None
-) -> None:
+def test_prometheus_scrapes_and_sees_what_changes(any_engine: LabEngine, start: Start, tmp_path: Path) -> None:
     engine = any_engine
     engine.load(ImageSpec(tags=("e2e/scraped:latest", "e2e/scraped:1")), ImageSpec(labels={"e2e": "nameless"}))
     daemon = start(engine, [LATEST, PERIODIC]).ready()
-    with scraping(tmp_path / "prometheus", f"127.0.0.1:{daemon.port}") as prometheus:
+    with Prometheus(tmp_path / "prometheus", f"127.0.0.1:{daemon.port}") as prometheus:
         prometheus.until("up", 1)
         prometheus.until(f'dockwarden_findings{{policy="{LATEST}",severity="medium"}}', 1)
         prometheus.until("sum(dockwarden_findings)", 2)
@@ -115,7 +47,8 @@ def test_prometheus_scrapes_and_sees_what_changes(
         prometheus.until("up", 0)
 
 
-def test_promtool_has_no_complaint(any_engine: LabEngine, start: Start, tools: None) -> None:
+def test_promtool_has_no_complaint(any_engine: LabEngine, start: Start) -> None:
+    machine.ensure(machine.METRICS, "promtool")
     any_engine.load(ImageSpec(tags=("e2e/checked:latest",)), ImageSpec(labels={"e2e": "nameless"}))
     settings = {"modes": {"periodic": "enforce"}, "minimum_stay": "0s"}
     daemon = start(any_engine, [LATEST, {**PERIODIC, "limits": {"max_percent": 100}}], settings=settings).ready()

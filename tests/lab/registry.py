@@ -76,9 +76,13 @@ class Request(NamedTuple):
 class LabRegistry:
     """One private registry; a context manager."""
 
-    def __init__(self, *, htpasswd: Mapping[str, str] | None = None, tls: bool = False) -> None:
+    def __init__(
+        self, *, htpasswd: Mapping[str, str] | None = None, tls: bool = False, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``headers`` are part of each of its answers."""
         self._users = dict(htpasswd or {})
         self._tls = tls
+        self._headers = {name: [value] for name, value in (headers or {}).items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = 0
 
@@ -197,7 +201,7 @@ class LabRegistry:
         until(self._answers, f"the registry on {self.host}", timeout=20)
 
     def _settings(self) -> dict[str, object]:
-        http: dict[str, object] = {"addr": self.host}
+        http: dict[str, object] = {"addr": self.host, "headers": self._headers}
         if self._tls:
             http["tls"] = {
                 "certificate": str(self.dir / "server.crt"),

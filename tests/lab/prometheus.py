@@ -1,0 +1,77 @@
+"""A private Prometheus that scrapes one target every second.
+
+In: a folder, a target, files of rules. Out: answers to queries. Out of bounds: what is asked.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any, Self
+
+import urllib3
+import yaml
+
+from tests.lab import machine
+from tests.lab.loopback import free_port
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Prometheus:
+    """One Prometheus on a free loopback port; a context manager."""
+
+    def __init__(self, folder: Path, target: str, rules: Sequence[Path] = ()) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._folder = folder
+        folder.mkdir(parents=True)
+        scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}]}
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(file) for file in rules],
+            "scrape_configs": [scrape],
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    def __enter__(self) -> Self:
+        machine.ensure(machine.METRICS, "a private Prometheus")
+        self._log = (self._folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "prometheus", f"--config.file={self._folder}/prometheus.yml",
+             f"--storage.tsdb.path={self._folder}/data", f"--web.listen-address={self.url.removeprefix('http://')}"],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+        self._http.clear()
+
+    def get(self, path: str, **fields: str) -> Any:
+        """The data of an answer of its API; None while it does not answer yet, or refuses."""
+        try:
+            answer = self._http.request("GET", f"{self.url}/api/v1/{path}", fields=fields)
+        except urllib3.exceptions.HTTPError:
+            return None
+        return answer.json()["data"] if answer.status == 200 else None
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series; nothing while it does not answer yet."""
+        data = self.get("query", query=expression)
+        return [(row["metric"], float(row["value"][1])) for row in data["result"]] if data else []
+
+    def until(self, expression: str, expected: float) -> None:
+        """Wait until a query gives exactly one series, with this value."""
+        until(
+            lambda: [value for _, value in self.query(expression)] == [expected],
+            f"{expression} to be {expected:g}",
+            timeout=30,
+            pause=0.1,
+        )
