@@ -19,6 +19,7 @@ from dockwarden.inventory.view import View
 from dockwarden.model import Answer, Change, Kind, Policy, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.findings import Findings
+from dockwarden.policy.together import Together
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
@@ -64,7 +65,7 @@ class _Task:
     details_gathered: bool = False
     sizes_asked: bool = False
     unique: Mapping[str, int] | None = None
-    first: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
+    sets: dict[tuple[str, ...], tuple[set[str], Together]] = field(default_factory=dict)
 
 
 class _LaterError(Exception):
@@ -131,6 +132,8 @@ class Judge:
             for ref, policies in again:
                 self._object(task, ref, policies)
                 yield False
+        for _, together in task.sets.values():
+            sweep.judged += together.quiet()
 
     def note_pulls(self, changes: Iterable[Change]) -> None:
         """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.
@@ -200,17 +203,15 @@ class Judge:
             return
         sheet = facts.Sheet()
         names = tuple([policy.name for policy in policies])
-        if names not in task.first:  # the same policies serve many objects
+        if names not in task.sets:  # the same policies serve many objects
             vocabulary = facts.VOCABULARY[ref.kind]
-            task.first[names] = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
-        facts.fill(sheet, task.first[names], ref, self._view(task))
-        noted = task.keep_all or self.findings.concern(ref)
+            first = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
+            task.sets[names] = (first, Together(policies))
+        first, together = task.sets[names]
+        facts.fill(sheet, first, ref, self._view(task))
+        noted = names if task.keep_all else self.findings.concerned_with(ref)
         later = []
-        for policy in policies:
-            verdict = evaluate.judge(policy, sheet)
-            if not noted and (verdict is evaluate.PASS or verdict is evaluate.SKIP):
-                task.sweep.judged[policy.name, verdict.status] += 1  # nearly all end here; there may be 200,000
-                continue
+        for policy, verdict in together.judge(sheet, noted):
             if not self._inventory.has(ref):
                 break  # looking at it closely showed that it is gone
             try:
@@ -248,7 +249,8 @@ class Judge:
             self._trouble(task, ref, policy, verdict)
 
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
-        facts.fill(sheet, policy.needs, ref, self._view(task))
+        if policy.cost:  # else all of it is known
+            facts.fill(sheet, policy.needs, ref, self._view(task))
         result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
         if policy.order_by is not None:
             result = replace(result, order=self._order(task, ref, policy, policy.order_by, sheet))

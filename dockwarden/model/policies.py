@@ -39,6 +39,10 @@ class Program(Protocol):
         """The expression's text."""
 
     @property
+    def constants(self) -> Mapping[str, FactValue]:
+        """The params and lists it needs, by their full names."""
+
+    @property
     def references(self) -> frozenset[str]:
         """The facts it needs, params and lists excluded."""
 

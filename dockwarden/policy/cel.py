@@ -1,7 +1,7 @@
 """CEL: expressions compiled against typed facts, evaluated with what is known. The only home of the library.
 
-Input: source text and, at evaluation, the facts of one object. Output: ``Program`` values and ``Answer`` values; faults
-of an expression are ``ExpressionError`` with line and column. Out of bounds: YAML, policies, and what facts mean.
+Input: source text and, at evaluation, the facts of one object. Output: ``Program`` and ``Joint`` values, and their
+answers; faults of an expression are ``ExpressionError`` with line and column. Out of bounds: YAML and what facts mean.
 
 What the library does that a reader would not expect, all of it handled here and nowhere else: a failed evaluation
 *returns* its text as a truthy value, but a spent iteration budget is *raised*; reading a null corrupts Python 3.11, and
@@ -11,14 +11,16 @@ are not checked when an expression is compiled.
 """
 
 import difflib
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
+from dockwarden import model
 from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
 
 MAX_SOURCE = 2000
@@ -39,6 +41,7 @@ _TYPES: dict[str, tuple[Any, FactValue]] = {
 }
 _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration", list: "list(string)"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
+_AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration"})
 _FUNCTIONS = (
     "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
     "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
@@ -58,6 +61,7 @@ _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\
 _ANY_OBJECT = re.compile(r"regular expression|Iteration budget")
 
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
+_BY_NUMBER = (None, False, True)
 
 
 class Problem(NamedTuple):
@@ -85,9 +89,22 @@ class Program:
     Attributes:
         source: the expression's text.
         references: the facts it needs; params and lists are not among them.
+        constants: the params and lists it needs.
+        facts: the vocabulary that it was compiled for.
     """
 
-    __slots__ = ("_by_cost", "_constants", "_env", "_eval", "_is_bool", "_times", "references", "source")
+    __slots__ = (
+        "_by_cost",
+        "_env",
+        "_eval",
+        "_fact",
+        "_is_bool",
+        "_times",
+        "constants",
+        "facts",
+        "references",
+        "source",
+    )
 
     def __init__(
         self,
@@ -100,11 +117,14 @@ class Program:
     ) -> None:
         checked = expression.serialize()
         self.source = source
+        self.facts = facts
         self.references = frozenset(name for name in facts if _refers(checked, name))
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
-        self._constants = {name: value for name, value in constants.items() if _refers(checked, name)}
-        handed_over = self.references if self._constants else facts
+        self.constants = {name: value for name, value in constants.items() if _refers(checked, name)}
+        handed_over = self.references if self.constants else facts
         self._times = [name for name in handed_over if facts[name].type == "timestamp"]
+        # Messages are full of parts that are no more than a fact's name.
+        self._fact = name if (name := source.strip()) in facts and facts[name].type in _AS_THEY_ARE else ""
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
         # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
@@ -115,6 +135,8 @@ class Program:
 
         A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
         """
+        if self._fact in facts.known:
+            return Answer(facts.known[self._fact])
         try:
             value = self._run(facts)
             if not self._is_bool and (kind := value.type().name()) != "ERROR":
@@ -131,23 +153,73 @@ class Program:
         return Answer(missing=name) if (name := next(missing, "")) else Answer(error=_tidy(plain))
 
     def _run(self, facts: Facts) -> Any:
-        if not self._constants:
+        if not self.constants:
             if facts.shared is None:
-                facts.shared = self._env.Activation(self._aware(facts.known))
+                facts.shared = self._env.Activation(_aware(facts.known, self._times))
             return self._eval(facts.shared)
-        known, own = facts.known, self._constants.copy()
+        known, own = facts.known, self.constants.copy()
         for name in self.references:
             if name in known:
                 own[name] = known[name]
-        return self._eval(data=self._aware(own))
+        return self._eval(data=_aware(own, self._times))
 
-    def _aware(self, known: dict[str, FactValue]) -> dict[str, FactValue]:
-        naive: dict[str, FactValue] = {
-            name: value.replace(tzinfo=UTC)
-            for name in self._times
-            if isinstance(value := known.get(name), datetime) and value.tzinfo is None
+
+class Joint:
+    """The conditions of several policies on one kind of subject as one expression, which takes a third of the time."""
+
+    def __init__(self, conditions: Sequence[tuple[model.Program | None, model.Program]]) -> None:
+        """``conditions``: ``select`` and ``when`` of each policy, all compiled here.
+
+        Raises:
+            ExpressionError: they do not fit into one expression.
+        """
+        programs = [program for pair in conditions for program in pair if isinstance(program, Program)]
+        facts = programs[0].facts
+        used = {name for program in programs for name in program.references}
+        self._lists = {
+            name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
         }
-        return known | naive if naive else known
+        self._times = [name for name in used if facts[name].type == "timestamp"]
+        self._env = _new_env({name: facts[name].type for name in used} | dict.fromkeys(self._lists, "list(string)"))
+        source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
+        if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
+            raise ExpressionError(Problem(1, 1, "a NUL character"))
+        try:
+            self._eval = self._env.compile(source).eval
+        except RuntimeError as error:
+            raise ExpressionError(Problem(1, 1, str(error))) from None
+
+    def evaluate(self, facts: Facts) -> tuple[bool | None, ...] | None:
+        """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer."""
+        try:
+            plain = self._eval(self._env.Activation(_aware(facts.known, self._times) | self._lists)).plain_value()
+        except (RuntimeError, MemoryError):
+            return None
+        return tuple([_BY_NUMBER[number] for number in plain]) if isinstance(plain, list) else None
+
+
+def _verdict(select: model.Program | None, when: model.Program) -> str:
+    # The condition of `?:` must be a bool when it runs, as above.
+    verdict = f"({_closed(when)} ? 2 : 1)"
+    return f"({_closed(select)} ? {verdict} : 0)" if select else verdict
+
+
+def _closed(program: model.Program) -> str:
+    """The expression with its params written into it, so that it can stand beside others with params of that name."""
+    source = f"(\n{program.source}\n)"
+    params = [
+        f"{_written(name.removeprefix('params.'))}: dyn({_written(value)})"
+        for name, value in program.constants.items()
+        if name.startswith("params.")
+    ]
+    return f"cel.bind(params, {{{', '.join(params)}}}, {source})" if params else source
+
+
+def _written(value: FactValue) -> str:
+    """A constant as CEL source."""
+    if isinstance(value, timedelta):
+        return f"duration('{value.total_seconds():f}s')"
+    return json.dumps(value, ensure_ascii=False)  # of bool, int, float, str and lists of str both have the same idea
 
 
 class Compiler:
@@ -197,10 +269,7 @@ class Compiler:
         key = (kind, frozenset(types.items()))
         if key not in self._envs:
             types |= {name: spec.type for name, spec in self._vocabulary[kind].items()}
-            self._envs[key] = cel.NewEnv(
-                variables={name: _TYPES[type_][0] for name, type_ in types.items()},
-                extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
-            )
+            self._envs[key] = _new_env(types)
         return self._envs[key]
 
     def _explain(self, source: str, report: str, names: list[str]) -> Iterator[Problem]:
@@ -228,6 +297,23 @@ class Compiler:
             return f"{name} is known for {', '.join(owners)}, not here"
         near = difflib.get_close_matches(name, names if "." in name else [*names, *_FUNCTIONS.split()], n=1)
         return f"unknown name {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _new_env(types: Mapping[str, str]) -> Any:
+    return cel.NewEnv(
+        variables={name: _TYPES[type_][0] for name, type_ in types.items()},
+        extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
+    )
+
+
+def _aware(known: dict[str, FactValue], times: Iterable[str]) -> dict[str, FactValue]:
+    """The facts, all times with a zone."""
+    naive: dict[str, FactValue] = {
+        name: value.replace(tzinfo=UTC)
+        for name in times
+        if isinstance(value := known.get(name), datetime) and value.tzinfo is None
+    }
+    return known | naive if naive else known
 
 
 def type_of(value: FactValue) -> str:

@@ -5,7 +5,7 @@ of bounds: judging, logging, counting.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from dockwarden.model import Finding, Ref, Result, Status
@@ -65,9 +65,9 @@ class Findings:
             del self._by_ref[ref]
         return replace(finding.result, reason=why)
 
-    def concern(self, ref: Ref) -> bool:
-        """Whether there is an open finding or question on an object."""
-        return ref in self._by_ref or ref in self._unknown
+    def concerned_with(self, ref: Ref) -> Collection[str]:
+        """Names of the policies with an open finding or question on an object."""
+        return {*self._by_ref.get(ref, ()), *self._unknown.get(ref, ())}
 
     def policies_on(self, ref: Ref) -> set[str]:
         """Names of the policies with an open finding on an object."""
@@ -117,8 +117,11 @@ class Findings:
 
     def _put(self, finding: Finding) -> None:
         key = (finding.result.policy, finding.result.ref)
-        if (old := self._open.get(key)) is not None:
-            self.counts[key[0], old.result.severity.value] -= 1
+        old = self._open.get(key)
         self._open[key] = finding
+        if old is not None and old.result.severity is finding.result.severity:
+            return  # as nearly always when all objects are judged again
+        if old is not None:
+            self.counts[key[0], old.result.severity.value] -= 1
         self.counts[key[0], finding.result.severity.value] += 1
         self._by_ref[finding.result.ref].add(finding.result.policy)
