@@ -133,7 +133,7 @@ class Judge:
                 self._object(task, ref, policies)
                 yield False
         for _, together in task.sets.values():
-            sweep.judged += together.quiet()
+            task.sweep.judged += together.quiet()
 
     def note_pulls(self, changes: Iterable[Change]) -> None:
         """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.

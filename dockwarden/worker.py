@@ -120,7 +120,10 @@ class Worker:
     def _handle(self, batch: Batch) -> None:
         if batch.policies is not None:
             self._use(batch.policies)
+        began = time.monotonic()
         changes = self._upkeep.look(batch)
+        if not batch.resync:
+            self._queue.spend(time.monotonic() - began)
         if changes is None:
             for job in batch.jobs:
                 self._skip_job(job)

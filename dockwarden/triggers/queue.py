@@ -6,12 +6,19 @@ a hint means.
 """
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, EngineInfo, PolicySet
 
 _MOST_WAITING = 50_000
+# Looking at objects takes the engine's time, which its other clients want too. A burst of hints may be worked off at
+# once; then looking gets a share of the time, hints wait, and those that name the same object become one.
+_LOOKING_SHARE = 0.2
+_LOOKING_BURST_SECONDS = 0.1
+_LONGEST_HOLD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,11 @@ class Batch:
 class Queue:
     """Thread-safe. Nothing is handed out twice, nothing is lost; above a bound, details give way to a resync."""
 
-    def __init__(self, metrics: Metrics, most: int = _MOST_WAITING) -> None:
+    def __init__(
+        self, metrics: Metrics, most: int = _MOST_WAITING, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._metrics = metrics
+        self._clock = clock
         self._most = most
         self._ready = threading.Condition()
         self._dirty: dict[Dirty, int] = {}
@@ -49,6 +59,8 @@ class Queue:
         self._lost = False
         self._policies: PolicySet | None = None
         self._woken = False
+        self._credit_seconds = _LOOKING_BURST_SECONDS
+        self._spent_at = self._hold_until = clock()
         self.closed = False
 
     def submit(self, dirty: Dirty, at_ns: int) -> None:
@@ -101,11 +113,24 @@ class Queue:
             self.closed = True
             self._ready.notify()
 
+    def spend(self, seconds: float) -> None:
+        """Looking at the last batch took so long; after much of it, hints are held back for a while."""
+        now = self._clock()
+        earned = _LOOKING_SHARE * (now - self._spent_at)
+        credit = min(_LOOKING_BURST_SECONDS, self._credit_seconds + earned) - seconds
+        self._credit_seconds = max(credit, -_LOOKING_SHARE * _LONGEST_HOLD_SECONDS)
+        self._spent_at = now
+        self._hold_until = now - min(0.0, self._credit_seconds) / _LOOKING_SHARE
+
     def take(self, timeout_seconds: float) -> Batch | None:
         """Everything that waits, or None when nothing came in time or the queue was woken or closed."""
         with self._ready:
-            if not self._waiting() and not self._woken and not self.closed and timeout_seconds > 0:
-                self._ready.wait(timeout_seconds)
+            end = self._clock() + timeout_seconds
+            while not (self._waiting() or self._woken or self.closed):
+                left = (min(end, self._hold_until) if self._dirty else end) - self._clock()
+                if left <= 0:
+                    break
+                self._ready.wait(left)
             self._woken = False
             if not self._waiting() or self.closed:
                 return None
@@ -123,7 +148,8 @@ class Queue:
             return batch
 
     def _waiting(self) -> bool:
-        return bool(self._dirty or self._jobs or self._resync or self._lost or self._policies)
+        is_held = self._clock() < self._hold_until
+        return bool((self._dirty and not is_held) or self._jobs or self._resync or self._lost or self._policies)
 
     def _notify(self) -> None:
         self._metrics.queue_length.set(len(self._dirty) + len(self._jobs))

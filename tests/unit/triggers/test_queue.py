@@ -32,6 +32,55 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"dockwarden_{name}", labels)
 
 
+# -- under a load that lasts -------------------------------------------------------------------------------
+
+
+def test_hints_wait_and_coalesce_when_looking_takes_much_of_the_time(metrics: Metrics) -> None:
+    now = 100.0
+    queue = Queue(metrics, clock=lambda: now)
+    queue.spend(0.09)
+    queue.submit(WEB, 1)
+    assert queue.take(0) is not None, "a short burst is worked off at once"
+    queue.spend(0.05)
+    queue.submit(WEB, 2)
+    queue.submit(APP, 3)
+    assert queue.take(0) is None
+    queue.submit(WEB, 4)
+    now += 0.19
+    assert queue.take(0) is None
+    now += 0.02
+    assert queue.take(0) == Batch(dirty=((WEB, 2), (APP, 3)))
+    queue.submit(WEB, 5)
+    assert queue.take(0) is not None, "nothing was spent on the last batch"
+
+
+def test_no_hint_waits_longer_than_half_a_second_however_long_looking_took(metrics: Metrics) -> None:
+    now = 100.0
+    queue = Queue(metrics, clock=lambda: now)
+    for _ in range(3):
+        queue.spend(60.0)
+    queue.submit(WEB, 1)
+    now += 0.49
+    assert queue.take(0) is None
+    now += 0.02
+    assert queue.take(0) is not None
+
+
+def test_what_is_no_hint_does_not_wait(metrics: Metrics) -> None:
+    queue = Queue(metrics, clock=lambda: 100.0)
+    queue.spend(60.0)
+    queue.submit(WEB, 1)
+    queue.submit_job("nightly")
+    assert queue.take(0) == Batch(dirty=((WEB, 1),), jobs=("nightly",))
+
+
+def test_who_waits_for_a_held_hint_gets_it_when_it_is_due(queue: Queue) -> None:
+    queue.spend(0.2)
+    queue.submit(WEB, 1)
+    assert queue.take(0) is None
+    assert queue.take(60) == Batch(dirty=((WEB, 1),))
+
+
 # -- one thread --------------------------------------------------------------------------------------------
 
 
