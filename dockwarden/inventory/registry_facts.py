@@ -4,8 +4,8 @@ Input: a tag and the answers gathered so far (``View.replies``). Output: values,
 first, a manifest only where digests differ, a list of tags only for versions. Out of bounds: asking.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
@@ -13,7 +13,11 @@ from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Ask, Reply
 
-_DIGEST = "digest that the tag has at its registry now; for a container, the tag in its pin `name:tag@digest`"
+_OF_PIN = "of a container, the tag in its pin `name:tag@digest`, empty without one"
+_DIGEST = f"digest that the tag has at its registry now; {_OF_PIN}"
+_STATE = (
+    f"`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`; {_OF_PIN}"
+)
 _NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
 
 
@@ -44,8 +48,10 @@ def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     try:
         if fact == "image.recoverable":
             _recoverable(_image_of(ref, view), view)
+        elif ref.kind is Kind.CONTAINER:
+            _of_pin(fact, view.inventory.containers[ref.key], view)
         else:
-            _compute(fact, _tag_of(ref, view), view)
+            _compute(fact, ref.key, view)
     except _NeededError as error:
         return error.ask
     except _UnknownError:
@@ -58,13 +64,6 @@ def reason(ref: Ref, fact: str, view: View) -> str:
     ask = needed(ref, fact, view)
     reply = view.replies.get(ask) if ask else None
     return reply.reason if reply else ""
-
-
-def _tag_of(ref: Ref, view: View) -> str:
-    """The tag a registry is asked about: the tag itself, or the one that a container's pinned reference names."""
-    if ref.kind is Kind.TAG:
-        return ref.key
-    return pinned_tag(view.inventory.containers[ref.key])
 
 
 def _image_of(ref: Ref, view: View) -> Image:
@@ -270,17 +269,33 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
         case "registry.latest_is":
             return _latest_is(tag, view)
         case _:
-            return _reply(view, "digest", tag).digest if tag else ""
+            return _reply(view, "digest", tag).digest
+
+
+def _of_pin(fact: str, container: Container, view: View) -> FactValue:
+    """What became of the tag in a container's pin; the engine, which takes the digest, does not look at it."""
+    tag = pinned_tag(container)
+    look = view.replies.get(Ask("digest", tag))
+    if not tag:
+        return ""
+    if look is not None and look.reason == "not_found":
+        return "gone" if fact == "registry.state" else ""
+    current = _reply(view, "digest", tag).digest
+    if fact == "registry.digest":
+        return current
+    pin = reference.parse(container.image_ref).digest
+    return "current" if pin == current or pin in _entries(f"{tag.rpartition(':')[0]}@{current}", view) else "drift"
+
+
+def _entries(index: str, view: View) -> list[str]:
+    """The digests in an index, of any platform; a pin may be on one of them."""
+    return [entry.digest for entry in _reply(view, "manifest", index).entries]
 
 
 def _rows() -> Iterator[Row]:
     for name, type_, meaning in (
         ("digest", "string", _DIGEST),
-        (
-            "state",
-            "string",
-            "`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`",
-        ),
+        ("state", "string", _STATE),
         ("drift_for", "duration", "how long we have known of the drift, 0 without one"),
         ("newest_version", "string", "tag of the highest release version of the same variant, empty if there is none"),
         ("newest_version_digest", "string", "its digest at the registry, empty if there is none"),
@@ -289,21 +304,18 @@ def _rows() -> Iterator[Row]:
         yield f"registry.{name}", type_, 3, meaning, _reader(f"registry.{name}")
 
 
-def _reader(fact: str) -> Read:
-    def read(tag: str, view: View) -> FactValue | None:
+def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute) -> Read:
+    def read(subject: Any, view: View) -> FactValue | None:
         try:
-            return _compute(fact, tag, view)
+            return compute(fact, subject, view)
         except (_NeededError, _UnknownError):
             return None
 
     return read
 
 
-def _pinned_digest(container: Container, view: View) -> str | None:
-    tag = pinned_tag(container)
-    reply = view.replies.get(Ask("digest", tag))
-    return "" if not tag else reply.digest if reply and not reply.reason else None
-
-
 OF_TAG: tuple[Row, ...] = tuple(_rows())
-OF_CONTAINER: tuple[Row, ...] = (("registry.digest", "string", 3, _DIGEST, _pinned_digest),)
+OF_CONTAINER: tuple[Row, ...] = (
+    ("registry.digest", "string", 3, _DIGEST, _reader("registry.digest", _of_pin)),
+    ("registry.state", "string", 3, _STATE, _reader("registry.state", _of_pin)),
+)

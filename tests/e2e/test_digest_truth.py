@@ -204,6 +204,7 @@ class Scene:
 
 
 WEBS = {"web0", "web1", "web2"}
+PINNED = {"pinned", "orphan"}
 
 
 def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: LabRegistry, start: Start) -> None:
@@ -216,6 +217,7 @@ def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: La
     for name in sorted(WEBS):
         host.docker("run", "--detach", f"--name={name}", app)
     host.docker("run", "--detach", "--name=pinned", f"{app}@{was['app']}")
+    host.docker("create", "--name=orphan", f"{reference(hub, 'deleted')}@{was['deleted']}", "/nothing")
     hub.forget_requests()
     daemon = start(
         host,
@@ -251,7 +253,7 @@ def all_is_as_it_was_pulled(scene: Scene) -> None:
     assert daemon.total("dockwarden_registry_requests_total", method="HEAD", code="200") == len(STORIES)
     assert daemon.findings("stale-container") == daemon.findings("pinned-drift") == set()
     scene.settle()
-    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    scene.freshness({"current": WEBS, "pinned": PINNED})
     until_history(daemon, scene.app, local=[scene.was["app"]], registry=[scene.was["app"]])
 
 
@@ -273,13 +275,16 @@ def tags_have_moved_meanwhile(scene: Scene) -> None:
     assert drift == f"{there}, known for 0s, used by pinned, web0, web1, web2"
     pin = daemon.wait("finding.opened", policy="pinned-drift", name="pinned")["message"]
     assert pin == f"pinned is pinned to {app}@{old}, whose tag is {new} now"
+    orphan = daemon.wait("finding.opened", policy="pinned-drift", name="orphan")["message"]
+    pin = f"{reference(scene.hub, 'deleted')}@{scene.was['deleted']}"
+    assert orphan == f"orphan is pinned to {pin}, whose tag the registry does not have"
     asked = manifests(scene.hub)
     assert set(asked.values()) == {1}
     assert {what for method, what in asked if method == "HEAD"} >= {f"{name}:1" for name in STORIES}
     differing = {name for name, story in STORIES.items() if story.state in ("drift", "other-platform")}
     assert {what.partition(":")[0] for method, what in asked if method == "GET"} == differing
     scene.settle()
-    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    scene.freshness({"current": WEBS, "pinned": PINNED})
     assert daemon.findings("stale-container") == set()
     until_history(daemon, app, local=[old], registry=[old, new])
     deleted = scene.was["deleted"]
@@ -301,7 +306,7 @@ def somebody_pulls(scene: Scene) -> None:
         daemon.wait("finding.resolved", timeout=5, policy=policy_name, name=app, why="pass")
     daemon.until_metric(len(WEBS), "dockwarden_findings", policy="stale-container")
     assert daemon.findings("stale-container") == WEBS
-    scene.freshness({"recreate-needed": WEBS, "pinned": {"pinned"}})
+    scene.freshness({"recreate-needed": WEBS, "pinned": PINNED})
     assert daemon.total("dockwarden_registry_requests_total") == asked
     scene.hub.restart()
     scene.expected[app] = "current"
@@ -319,7 +324,7 @@ def somebody_recreates_the_containers(scene: Scene) -> None:
         scene.host.docker("run", "--detach", f"--name={name}", scene.app)
         daemon.wait("finding.resolved", policy="stale-container", name=name)
     daemon.until_metric(0, "dockwarden_findings", policy="stale-container")
-    scene.freshness({"current": WEBS, "pinned": {"pinned"}})
+    scene.freshness({"current": WEBS, "pinned": PINNED})
     assert daemon.findings("stale-container") == set()
 
 

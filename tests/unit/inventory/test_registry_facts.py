@@ -648,10 +648,41 @@ def test_a_pin_is_compared_with_the_tag_that_it_names(
     assert world.asked == asked
 
 
-@pytest.mark.parametrize("reason", [*REASONS, "not_found"])
+@pytest.mark.parametrize(
+    ("pin", "content", "state", "asked"),
+    [
+        ("a", "a", "current", 1),
+        ("a", {AMD: "a", ARM: "b"}, "current", 2),  # a pin on the manifest of one platform
+        ("a", {AMD: "c", ARM: "b"}, "drift", 2),
+        ("a", "c", "drift", 2),
+        ("a", None, "gone", 1),
+    ],
+)
+def test_what_became_of_the_tag_in_a_pin(
+    world: World, pin: str, content: str | dict[str, str] | None, state: str, asked: int
+) -> None:
+    container = a_container("web", f"{TAG}@{manifest(pin)}")
+    world.inventory.put_container(container)
+    digest = world.push(content) if content else ""
+    ref = Ref(Kind.CONTAINER, container.id)
+    assert world.learn("registry.state", ref) == state
+    assert (len(world.asked), world.reason) == (asked, "")
+    assert world.learn("registry.digest", ref) == digest
+
+
+def test_a_container_without_a_pin_has_no_state_at_a_registry(world: World) -> None:
+    for image_ref in (TAG, f"{REPOSITORY}@{manifest('a')}", config("a")):
+        container = a_container("web", image_ref)
+        world.inventory.put_container(container)
+        assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) == ""
+    assert world.asked == []
+
+
+@pytest.mark.parametrize("reason", REASONS)
 def test_a_pin_whose_tag_cannot_be_asked_is_unknown(world: World, reason: str) -> None:
     container = a_container("web", f"{TAG}@{manifest('old')}")
     world.inventory.put_container(container)
     world.registry.failures["h.io"] = reason
-    assert world.learn("registry.digest", Ref(Kind.CONTAINER, container.id)) is None
-    assert world.reason == reason
+    for fact in ("registry.digest", "registry.state"):
+        assert world.learn(fact, Ref(Kind.CONTAINER, container.id)) is None
+        assert world.reason == reason

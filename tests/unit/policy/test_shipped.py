@@ -80,13 +80,14 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "web",
             "container.image_pin": "digest",
             "container.image_ref": f"{BUSYBOX}:1@{HERE}",
+            "registry.state": "drift",
             "registry.digest": THERE,
         },
         f"web is pinned to docker.io/library/busybox:1@{HERE}, whose tag is {THERE} now",
         {
             Status.PASS: [
-                {"registry.digest": HERE},
-                {"container.image_ref": f"{BUSYBOX}@{HERE}", "registry.digest": ""},
+                {"registry.state": "current", "registry.digest": HERE},
+                {"container.image_ref": f"{BUSYBOX}@{HERE}", "registry.state": "", "registry.digest": ""},
             ],
             Status.SKIP: [
                 {"container.image_pin": "tag", "container.image_ref": f"{BUSYBOX}:1"},
@@ -338,7 +339,7 @@ def test_a_drift_of_what_nobody_uses_says_so() -> None:
     [
         ("digest-drift", "registry.state"),
         ("latest-is-not-newest", "registry.newest_version_digest"),
-        ("pinned-drift", "registry.digest"),
+        ("pinned-drift", "registry.state"),
     ],
 )
 def test_a_registry_that_cannot_be_asked_makes_no_finding(name: str, missing: str) -> None:
