@@ -14,6 +14,8 @@ home=/opt/dockwarden
 settings=/etc/dockwarden/dockwarden.yaml
 unit=/usr/local/lib/systemd/system/dockwarden.service
 command=/usr/local/bin/dockwarden
+manual=/usr/local/share/man/man8/dockwarden.8
+completions="bash-completion/completions/dockwarden zsh/site-functions/_dockwarden fish/vendor_completions.d/dockwarden.fish"
 source=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 
@@ -35,7 +37,11 @@ build() { # a folder with the program, ready to run
     "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
   fi
   "$1/bin/pip" uninstall --quiet --yes pip setuptools
-  install -m 644 "$source/config/dockwarden.yaml" "$source/deploy/systemd/dockwarden.service" "$1/share/dockwarden/"
+  install -m 644 "$source/config/dockwarden.yaml" "$source/deploy/systemd/dockwarden.service" \
+    "$source/deploy/man/dockwarden.8" "$1/share/dockwarden/"
+  for each in $completions; do
+    "$1/bin/dockwarden" completion "${each%%[-/]*}" >"$1/share/dockwarden/completion.${each%%[-/]*}"
+  done
   chmod 755 "$1"
 }
 
@@ -51,6 +57,15 @@ put_unit() { # that of version $1
   install -D -m 644 "$1/share/dockwarden/dockwarden.service" "$unit.new"
   mv "$unit.new" "$unit"
   systemctl daemon-reload
+}
+
+put_help() { # that of the version in use
+  mkdir -p "${manual%/*}"
+  ln -sfn "$home/current/share/dockwarden/dockwarden.8" "$manual"
+  for each in $completions; do
+    mkdir -p "/usr/local/share/${each%/*}"
+    ln -sfn "$home/current/share/dockwarden/completion.${each%%[-/]*}" "/usr/local/share/$each"
+  done
 }
 
 install_it() {
@@ -70,6 +85,7 @@ install_it() {
   point_to "$new"
   trap - EXIT
   ln -sfn "$home/current/bin/dockwarden" "$command"
+  put_help
   put_unit "$new"
   if [ -z "$before" ]; then
     systemctl enable --quiet --now dockwarden.service || die "it does not start: journalctl -u dockwarden"
@@ -89,7 +105,8 @@ install_it() {
 
 uninstall() {
   systemctl disable --quiet --now dockwarden.service 2>/dev/null || true
-  rm -rf "$home" "$unit" "$command"
+  rm -rf "$home" "$unit" "$command" "$manual"
+  for each in $completions; do rm -f "/usr/local/share/$each"; done
   systemctl daemon-reload
 }
 

@@ -23,6 +23,7 @@ from dockwarden.policy.evaluate import words
 from dockwarden.policy.load import load
 from dockwarden.settings import Settings
 from dockwarden.triggers.schedule import refuse_cron
+from tests import manual
 from tests.grafana.dashboards import DASHBOARDS
 
 if TYPE_CHECKING:
@@ -284,6 +285,7 @@ PAGES: dict[Path, Callable[[str], str]] = {
     DOCS / "facts.md": facts,
     DOCS / "metrics.md": metrics,
     DOCS / "policies.md": policies,
+    ROOT / "deploy/man/dockwarden.8": manual.page,
     **{ROOT / "deploy/grafana/dashboards" / name: _as_made(text) for name, text in DASHBOARDS.items()},
 }
 

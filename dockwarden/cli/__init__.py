@@ -56,9 +56,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     for group in (daemon, scanning, acting, knowing, checking):
         group.add_commands(commands, common)
+    completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=_completion)
     version = commands.add_parser("version", help="print the version", epilog=_EPILOG)
     version.set_defaults(run=_version)
     return parser
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    parser = _parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+    for command in commands.choices.values():
+        for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
+            if action.type is Path:
+                action.complete = shtab.FILE
+    print(shtab.complete(parser, options.shell))
+    return 0
 
 
 def _version(_options: argparse.Namespace) -> int:

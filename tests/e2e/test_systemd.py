@@ -195,6 +195,8 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
         unit = Unit(host)
         assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+        assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
+        assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
 
         unit.configure(LATEST)  # an edited file
         edited, pid = host.path(SETTINGS).read_text(), unit.pid

@@ -38,7 +38,8 @@ METRICS = {
     "amtool": "prometheus-alertmanager",
 }
 TYPES = {"node": "nodejs", "npm": "npm"}
-EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES}
+SHELLS = {"zsh": "zsh", "fish": "fish"}
+EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES, **SHELLS}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")

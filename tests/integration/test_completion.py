@@ -1,0 +1,80 @@
+"""Completion in real shells: keys are typed into a terminal, and what the shell then runs is compared."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import machine
+
+# Each learns to complete as docs/operations.md says; the command itself is replaced by one that tells its arguments.
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], 'dockwarden() { echo "<$*>"; }; . ./script'),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        'dockwarden() { echo "<$*>"; }; fpath=($PWD $fpath); autoload -U compinit; compinit -u',
+    ),
+    "fish": (["fish", "--no-config", "-i"], 'function dockwarden; echo "<$argv>"; end; source ./script'),
+}
+TYPED = {
+    "dockwarden hea\t--rea\t": "<healthcheck --ready>",
+    "dockwarden scan --fail-on cri\t": "<scan --fail-on critical>",
+    "dockwarden scan --config onl\t": "<scan --config only-one.yaml>",
+    "dockwarden schema sett\t": "<schema settings>",
+    "dockwarden check onl\t": "<check only-one.yaml>",
+}
+
+
+def script(shell: str) -> str:
+    command = [sys.executable, "-m", "dockwarden", "completion", shell]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+class Terminal:
+    """A shell at a terminal."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+        child, self._terminal = pty.fork()
+        if child == 0:
+            os.chdir(folder)
+            os.execvpe(command[0], command, environment)
+        self._child = child
+        self.shown = ""
+
+    def type(self, keys: str, until: str) -> None:
+        """Type, and wait until this is shown after what was shown before."""
+        self.shown = ""
+        os.write(self._terminal, keys.encode())
+        deadline = time.monotonic() + 20
+        while until not in self.shown:
+            left = deadline - time.monotonic()
+            if left < 0 or not select.select([self._terminal], [], [], left)[0]:
+                pytest.fail(f"{keys!r} gave no {until!r} but {self.shown!r}")
+            self.shown += os.read(self._terminal, 4096).decode(errors="replace")
+
+    def close(self) -> None:
+        os.close(self._terminal)
+        os.waitpid(self._child, 0)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_completes_commands_options_values_and_files(shell: str, tmp_path: Path) -> None:
+    machine.ensure(machine.SHELLS, "trying completion")
+    (tmp_path / ("_dockwarden" if shell == "zsh" else "script")).write_text(script(shell))
+    (tmp_path / "only-one.yaml").write_text("")
+    command, begin = SHELLS[shell]
+    terminal = Terminal(command, tmp_path)
+    try:
+        terminal.type(f"{begin}; echo rea''dy\r", "ready\r\n")
+        for keys, told in TYPED.items():
+            terminal.type(f"{keys}\r", told)
+    finally:
+        terminal.close()
