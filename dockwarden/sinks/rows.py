@@ -24,12 +24,12 @@ def action_row(outcome: Outcome, report: Report) -> dict[str, object]:
 
 
 def run_row(report: Report) -> dict[str, object] | None:
-    """A run in short, with the first names of each kind of outcome; None if nobody will ask for it."""
+    """A run in short, with each kind of outcome, its action, number and first names; None if nobody will ask for it."""
     if not (report.job or report.outcomes or report.errors):
         return None
-    effects: dict[str, list[str]] = {}
+    done: dict[tuple[str, str], list[str]] = {}
     for outcome in report.outcomes:
-        effects.setdefault(outcome.effect.value, []).append(outcome.name)
+        done.setdefault((outcome.effect.value, outcome.action), []).append(outcome.name)
     return {
         "run": report.run,
         "cause": report.cause.value,
@@ -39,7 +39,7 @@ def run_row(report: Report) -> dict[str, object] | None:
         "judged": sum(report.judged.values()),
         "opened": len(report.opened),
         "resolved": len(report.resolved),
-        "outcomes": {effect: (len(names), names[:_MOST_NAMES]) for effect, names in effects.items()},
+        "outcomes": [(*what, len(names), names[:_MOST_NAMES]) for what, names in sorted(done.items())],
         "freed_bytes": sum(outcome.freed_bytes for outcome in report.outcomes),
         "errors": report.errors,
     }

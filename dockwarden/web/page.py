@@ -36,14 +36,21 @@ def render(status: Mapping[str, object]) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": _shown, "moment": _moment, "span": _span, "size": _size, "exact": _exact}
+    environment.filters |= {
+        "shown": _shown,
+        "moment": _moment,
+        "span": _span,
+        "size": _size,
+        "exact": _exact,
+        "counted": _counted,
+    }
     return environment.from_string((_HERE / "status.html").read_text(encoding="utf-8"))
 
 
-def _shown(text: object) -> Markup:
+def _shown(text: object, most: int = _MOST_TEXT) -> Markup:
     """Text of strangers: in one line, not too long, and without a say in which direction the rest runs."""
     line = printable(str(text))
-    return Markup("<bdi>{}</bdi>").format(line if len(line) <= _MOST_TEXT else line[: _MOST_TEXT - 1] + "…")
+    return Markup("<bdi>{}</bdi>").format(line if len(line) <= most else line[: most - 1] + "…")
 
 
 def _moment(at: float, now: float) -> Markup:
@@ -60,6 +67,10 @@ def _exact(at: float) -> str:
 
 def _span(seconds: float) -> str:
     return words(timedelta(seconds=seconds)) if seconds >= 1 else f"{seconds * _KILO:.0f}ms"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

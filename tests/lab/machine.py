@@ -39,7 +39,8 @@ METRICS = {
 }
 TYPES = {"node": "nodejs", "npm": "npm"}
 SHELLS = {"zsh": "zsh", "fish": "fish"}
-EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES, **SHELLS}
+BROWSER = {"chromium": "chromium", "setpriv": "util-linux"}
+EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES, **SHELLS, **BROWSER}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")
