@@ -19,9 +19,12 @@ from pathlib import Path
 import structlog
 
 from dockwarden import __version__
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.keep import Keeper
 from dockwarden.claim import claim
 from dockwarden.enforce import Enforcer
-from dockwarden.engine import DockerEngine, from_environment
+from dockwarden.engine import DockerEngine, disk, from_environment
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
@@ -29,7 +32,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.judge import REGISTRY, Judge
 from dockwarden.metrics import Metrics
-from dockwarden.model import Mode, Policy, PolicySet, TriggerSpec
+from dockwarden.model import EngineInfo, Mode, Policy, PolicySet, TriggerSpec
 from dockwarden.policy.load import load
 from dockwarden.ports import Disk
 from dockwarden.registry import HttpRegistry, Options
@@ -81,6 +84,9 @@ class Parts:
     judge: Judge
     ledger: Ledger
     enforcer: Enforcer
+    registry: HttpRegistry
+    archive: Archive
+    executor: Callable[[EngineInfo], Executor]
 
 
 def build(settings: Settings, metrics: Metrics) -> Parts:
@@ -97,18 +103,39 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         observe_quota=metrics.observe_quota,
         engine=lambda: inventory.info,
     )
-    judge = Judge(inventory, collector, registry, measure_disk, queue.wake)
-    ledger = Ledger(settings.state_dir, time.time, lambda writable: metrics.ledger_writable.set(int(writable)))
+    judge = Judge(inventory, collector, registry, disk.measure, queue.wake)
+    ledger = Ledger(
+        settings.state_dir,
+        time.time,
+        lambda writable: metrics.ledger_writable.set(int(writable)),
+        settings.undo.keep,
+    )
+    archive = Archive(
+        settings.state_dir / "archives",
+        ledger,
+        max_bytes=settings.undo.max_bytes,
+        reserve_bytes=settings.undo.keep_free,
+    )
+
+    def executor(info: EngineInfo) -> Executor:
+        around = Surroundings(
+            free_bytes=lambda: found.free_bytes if (found := disk.measure(info.data_root)) else None,
+            busy=lambda: disk.transfer(info.data_root),
+            now=time.monotonic,
+            sleep=time.sleep,
+        )
+        return Executor(engine, ledger, Keeper(engine, registry, archive), info.image_store, around)
+
     enforcer = Enforcer(
-        engine,
         inventory,
         collector,
         ledger,
+        executor,
         ask_host=lambda program: judge.host_says(program, time.time()),
         minimum_stay_seconds=settings.minimum_stay,
         own_container=own_container(),
     )
-    return Parts(metrics, engine, queue, inventory, collector, judge, ledger, enforcer)
+    return Parts(metrics, engine, queue, inventory, collector, judge, ledger, enforcer, registry, archive, executor)
 
 
 class Daemon:
@@ -127,7 +154,15 @@ class Daemon:
         self._queue = parts.queue
         self._inventory = parts.inventory
         metrics.watch_disk(self._disk)
-        upkeep = Upkeep(parts.engine, parts.inventory, parts.collector, parts.ledger, metrics, settings.resync)
+        upkeep = Upkeep(
+            parts.engine,
+            parts.inventory,
+            parts.collector,
+            parts.ledger,
+            parts.archive,
+            metrics,
+            settings.resync,
+        )
         self._worker = Worker(
             queue=parts.queue,
             upkeep=upkeep,
@@ -245,7 +280,7 @@ class Daemon:
 
     def _disk(self) -> Disk | None:
         info = self._inventory.info
-        return measure_disk(info.data_root) if info else None
+        return disk.measure(info.data_root) if info else None
 
 
 def _stacks() -> dict[str, list[str]]:
@@ -271,19 +306,6 @@ def open_ledger(settings: Settings) -> Ledger:
     ledger = Ledger(settings.state_dir, time.time, lambda _writable: None)
     ledger.open_to_read()
     return ledger
-
-
-def measure_disk(data_root: str) -> Disk | None:
-    """Use of the file system of the engine's data root, where that path can be seen from here."""
-    try:
-        stat = os.statvfs(data_root)
-    except OSError:
-        return None
-    if not stat.f_blocks:
-        return None
-    inodes = 100.0 * (stat.f_files - stat.f_ffree) / stat.f_files if stat.f_files else 0.0
-    used = stat.f_blocks - stat.f_bfree
-    return Disk(100.0 * used / max(1, used + stat.f_bavail), stat.f_bavail * stat.f_frsize, inodes)
 
 
 def own_container(mounts: Path = Path("/proc/self/mountinfo")) -> str:

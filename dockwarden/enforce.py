@@ -18,6 +18,7 @@ from dockwarden.model import (
     Candidate,
     Container,
     Effect,
+    EngineInfo,
     Image,
     Kind,
     Mode,
@@ -31,7 +32,7 @@ from dockwarden.model import (
     Step,
     Thing,
 )
-from dockwarden.ports import Engine, Intents
+from dockwarden.ports import Intents
 
 _ORCHESTRATORS = ("swarm", "kubernetes", "nomad", "ecs")
 
@@ -41,20 +42,24 @@ class Enforcer:
 
     def __init__(
         self,
-        engine: Engine,
         inventory: Inventory,
         collector: Collector,
         intents: Intents,
+        executor: Callable[[EngineInfo], Executor],
         *,
         ask_host: Callable[[Program], Answer],
         minimum_stay_seconds: float,
         own_container: str,
     ) -> None:
-        """``ask_host`` measures the host anew; ``own_container``: the ID of the container we run in, "" if in none."""
-        self._engine = engine
+        """Take what it needs.
+
+        ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the
+        container we run in, "" if in none.
+        """
         self._inventory = inventory
         self._collector = collector
         self._intents = intents
+        self._executor = executor
         self._ask_host = ask_host
         self._minimum_stay = minimum_stay_seconds
         self._own_container = own_container
@@ -92,8 +97,7 @@ class Enforcer:
             return
         try:
             with self._intents.alone():
-                executor = Executor(self._engine, self._intents, info.image_store)
-                yield from executor.run(run, steps, lambda: self._enough(policy))
+                yield from self._executor(info).run(run, steps, lambda: self._enough(policy))
         except LedgerError as error:
             yield from (_outcome(step, Effect.REFUSED, "ledger", str(error)) for step in steps)
 

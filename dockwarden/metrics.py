@@ -25,7 +25,7 @@ _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
-    *("too_young", "waiting", "limits", "ledger", "conflict"),
+    *("too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
 )
 CAUSES = ("event", "schedule", "startup", "request")
 

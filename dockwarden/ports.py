@@ -4,12 +4,12 @@ Input and output: values of ``model``. Out of bounds: knowing who implements the
 named here and no others; implementations translate.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from dockwarden.model import Container, EngineInfo, Event, Image, Network, Outcome, Step, Volume
+from dockwarden.model import Container, EngineInfo, Event, Image, Kind, Network, Outcome, Recipe, Ref, Step, Volume
 
 
 class Engine(Protocol):
@@ -46,6 +46,12 @@ class Engine(Protocol):
     def users_of(self, image_id: str) -> Sequence[str]:
         """The IDs of the containers, running or not, that the engine says use this image."""
 
+    def users_of_volume(self, name: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, that mount this volume, and perhaps of some that do not."""
+
+    def users_of_network(self, name: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, of the network of this name, and perhaps of some others."""
+
     def volumes(self) -> Iterable[Volume]:
         """All volumes."""
 
@@ -73,6 +79,51 @@ class Engine(Protocol):
 
     def disk_usage(self) -> "Usage":
         """What containers, volumes and the build cache take up. Very dear: the engine walks through all of it."""
+
+    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+        """Pull one tag or digest, for a platform such as ``linux/arm64`` if one is named.
+
+        ``login`` has ``username`` and ``password``, or ``identitytoken``. Raises NotFoundError.
+        """
+
+    def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
+        """Write an image, without its names, in the format of ``docker save``; what ``write`` raises passes through.
+
+        Raises NotFoundError.
+        """
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """Take in what ``save_image`` wrote: the image of the same ID, without names."""
+
+    def stop_container(self, identifier: str) -> None:
+        """Stop a container within the time that it asks for. Raises NotFoundError."""
+
+    def start_container(self, identifier: str) -> None:
+        """Start a container. Raises NotFoundError."""
+
+    def remove_container(self, identifier: str) -> None:
+        """Remove a container and none of its volumes. Raises NotFoundError, ConflictError (it runs)."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume. Raises NotFoundError, ConflictError (a container mounts it)."""
+
+    def remove_network(self, identifier: str) -> None:
+        """Remove a network. Raises NotFoundError, EngineError (a running container uses it)."""
+
+    def trim_build_cache(self, max_used_bytes: int) -> int:
+        """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""
+
+    def parameters(self, ref: Ref) -> dict[str, Any]:
+        """What ``create`` needs to make a container, volume or network again, as JSON can hold it.
+
+        It holds the values of a container's environment: not to be shown. Raises NotFoundError.
+        """
+
+    def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
+        """Make a container (not started), volume or network; gives its ID, or the name of a volume.
+
+        Raises ConflictError (the name is taken), NotFoundError (its image or network is not there).
+        """
 
 
 class Usage(NamedTuple):
@@ -150,18 +201,33 @@ class Registry(Protocol):
     def remembered(self, ask: Ask) -> Reply | None:
         """The last answer, however old, without asking."""
 
+    def login(self, registry: str) -> Mapping[str, str]:
+        """What an engine that pulls from this registry for us needs to know, empty if nothing: secrets."""
+
 
 class Intents(Protocol):
-    """Where a removal is written down before it happens. All methods raise LedgerError when that fails."""
+    """Where an action is written down before it happens. Its methods raise LedgerError: then nothing may happen."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Be the only process that acts; LedgerError if another one does."""
 
-    def intend(self, run: str, step: Step) -> int:
+    def intend(self, run: str, step: Step, recipe: Recipe) -> int:
         """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number."""
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it."""
+
+    def begin_archive(self, name: str) -> None:
+        """Commit, durably, that a file of this name is about to be made."""
+
+    def end_archive(self, name: str, size_bytes: int) -> None:
+        """The file is whole."""
+
+    def forget_archive(self, name: str) -> None:
+        """The file is gone."""
+
+    def archived_bytes(self) -> int:
+        """The size of all files together."""
 
 
 class Disk(NamedTuple):

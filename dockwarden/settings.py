@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
-from dockwarden.policy.document import duration
+from dockwarden.policy.document import duration, size
 from dockwarden.policy.load import read
 from dockwarden.policy.load.source import Source
 from dockwarden.secret_files import merged, read_secrets
@@ -44,6 +44,13 @@ Duration = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=str),
     Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
+]
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(size, json_schema_input_type=str | int),
+    Field(ge=0, json_schema_extra={"examples": ["500MiB", "10GiB"]}),
 ]
 
 
@@ -123,6 +130,14 @@ class RegistrySettings(_Section):
         return self
 
 
+class UndoSettings(_Section):
+    """How removals can be undone."""
+
+    keep: Duration = Field(14 * 86400.0, description="how long a removal can be undone")
+    max_bytes: Size = Field(10 << 30, description="of all archives in the state_dir together; 0: none are made")
+    keep_free: Size = Field(2 << 30, description="an archive that would leave less of the disk free is not made")
+
+
 class TriggerSettings(_Section):
     """When a policy runs on this host, instead of what its file says."""
 
@@ -151,7 +166,8 @@ class Settings(BaseSettings):
     )
     minimum_stay: Duration = Field(3600.0, description="images watched for less than this are never removed")
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
-    state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger")
+    state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
+    undo: UndoSettings = UndoSettings()
     engine: EngineSettings = EngineSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

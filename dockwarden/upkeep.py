@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import structlog
 
-from dockwarden.actions.execute import close_intent, sweep_markers
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.remove import close_intent, sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
@@ -23,6 +24,7 @@ from dockwarden.triggers.queue import Batch
 
 _SAVE_SECONDS = 30.0
 _NOTE_SECONDS = 1.0
+_EXPIRE_SECONDS = 3600.0
 _RESYNC_SHARE = 0.01  # a resync may cost this share of the time
 _LONGEST_RETRY_SECONDS = 60.0
 _log = structlog.get_logger("dockwarden.inventory")
@@ -37,6 +39,7 @@ class Upkeep:
         inventory: Inventory,
         collector: Collector,
         ledger: Ledger,
+        archive: Archive,
         metrics: Metrics,
         resync_seconds: float,
     ) -> None:
@@ -45,10 +48,12 @@ class Upkeep:
         self._inventory = inventory
         self._collector = collector
         self._ledger = ledger
+        self._archive = archive
         self._metrics = metrics
         self._resync_seconds = resync_seconds
         self._resync_at = float("inf")
         self._saved_at = self._noted_at = time.monotonic()
+        self._expired_at = float("-inf")
         self._failures = 0
 
     def look(self, batch: Batch) -> list[Change] | None:
@@ -88,6 +93,8 @@ class Upkeep:
 
     def is_due(self, now: float) -> bool:
         """Save what is due; whether everything should be listed again, which is said once."""
+        if now - self._expired_at > _EXPIRE_SECONDS:
+            self._expire(now)
         if now - self._saved_at > _SAVE_SECONDS:
             self.save()
         elif self._inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
@@ -148,11 +155,19 @@ class Upkeep:
             self._ledger.save_digests(unsaved)
             del digests.unsaved[: len(unsaved)]
 
+    def _expire(self, now: float) -> None:
+        """Forget what can be undone no longer, and remove the archives that nothing needs."""
+        self._expired_at = now
+        with suppress(LedgerError):
+            for name in self._ledger.expire():
+                self._archive.remove(name)
+                _log.info("archive.removed", archive=name)
+
     def end_intents(self) -> list[Outcome]:
         """After a full list: the ends of removals that were cut short, told by what is left of their objects."""
         ended = []
         for intent in self._ledger.open_intents():
-            outcome = close_intent(intent, still_there=self._still_there(intent))
+            outcome = close_intent(self._engine, intent, still_there=self._still_there(intent))
             with suppress(LedgerError):  # it stays open for the next time
                 self._ledger.conclude(intent.number, outcome)
                 ended.append(outcome)
@@ -184,9 +199,14 @@ class Upkeep:
         return changes
 
     def _still_there(self, intent: Intent) -> bool:
+        inventory = self._inventory
         if intent.ref.kind is Kind.TAG:
-            return self._inventory.tags.get(intent.ref.key) == intent.image_id
-        return intent.image_id in self._inventory.images
+            return inventory.tags.get(intent.ref.key) == intent.image_id
+        if intent.action == "stop":
+            container = inventory.containers.get(intent.ref.key)
+            return container is not None and container.running
+        # How far the others came cannot be told; they can be asked for again.
+        return intent.action != "remove" or inventory.has(intent.ref)
 
 
 def _tags_of(changes: Iterable[Change]) -> Iterator[str]:

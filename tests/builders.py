@@ -30,6 +30,7 @@ from dockwarden.model import (
     Policy,
     PolicySet,
     Program,
+    Recipe,
     Ref,
     Result,
     Severity,
@@ -309,7 +310,22 @@ def a_step(image: Image, tag: str = "", policy: str = "old-images") -> Step:
     """The removal of an image, or of one of its tags, as it was judged."""
     candidate = a_candidate(image, tag=tag)
     ref = candidate.result.ref
-    return Step(policy, "untag" if tag else "remove", ref, candidate.result.name, image, "it is old")
+    action = "untag" if tag else "remove"
+    is_all = not tag or len(image.tags) <= 1
+    bytes_ = image.size_bytes if is_all else 0
+    return Step(policy, action, ref, candidate.result.name, image, "it is old", planned_bytes=bytes_)
+
+
+def a_recipe(image: Image, method: str = "pull") -> Recipe:
+    """What would bring an image back."""
+    about: dict[str, object] = {
+        "id": image.id,
+        "tags": list(image.tags),
+        "digests": list(image.digests),
+        "platform": "linux/amd64",
+    }
+    about |= {"size_bytes": image.size_bytes, "labels": dict(image.labels)}
+    return Recipe(method, {**about, "from": next(iter(image.digests), "")})
 
 
 def with_tags(image: Image, *tags: str) -> Image:

@@ -235,6 +235,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, float) and any(isinstance(part, BeforeValidator) for part in field.metadata):
         value = words(timedelta(seconds=value))
+    if isinstance(value, int) and value and value % (1 << 30) == 0:
+        value = f"{value >> 30}GiB"
     return f"`{value}`" if value not in (None, "", [], {}) else ""
 
 

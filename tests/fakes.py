@@ -7,14 +7,18 @@ sockets, and waiting: time passes when a test says so.
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict, deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockwarden import reference as references
-from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.keep import Keeper
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
     Container,
     EngineInfo,
@@ -22,8 +26,11 @@ from dockwarden.model import (
     Image,
     ImageDetails,
     ImageStore,
+    Kind,
     Network,
     Outcome,
+    Recipe,
+    Ref,
     Step,
     Volume,
 )
@@ -31,7 +38,10 @@ from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply, Usage
 from tests.builders import NOW, an_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from dockwarden.ports import Intents
 
 _T = TypeVar("_T")
 
@@ -82,6 +92,8 @@ class FakeEngine:
         agenda: what happens while somebody reads events: each entry so many seconds after the one before.
         emitted: events that nobody has taken yet.
         histories, usage: what it says of sizes.
+        served: what registries serve to it, by the reference that is pulled.
+        build_cache_bytes: the size of its build cache.
     """
 
     store: ImageStore = ImageStore.GRAPH
@@ -95,6 +107,8 @@ class FakeEngine:
     emitted: deque[Event] = field(default_factory=deque)
     histories: dict[str, tuple[int, ...]] = field(default_factory=dict)
     usage: Usage = field(default_factory=lambda: Usage({}, {}, 0, 0))
+    served: dict[str, Image] = field(default_factory=dict)
+    build_cache_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.info = replace(self.info, image_store=self.store)
@@ -208,6 +222,14 @@ class FakeEngine:
         self._called("users_of", image_id)
         return self._users(image_id)
 
+    def users_of_volume(self, name: str) -> Sequence[str]:
+        self._called("users_of_volume", name)
+        return [c.id for c in self._containers.values() if name in {mount.name for mount in c.mounts}]
+
+    def users_of_network(self, name: str) -> Sequence[str]:
+        self._called("users_of_network", name)
+        return [c.id for c in self._containers.values() if name in c.networks]
+
     def volumes(self) -> list[Volume]:
         self._called("volumes")
         return list(self._volumes.values())
@@ -245,6 +267,99 @@ class FakeEngine:
         self.removals.append(reference)
         self._called("untag", reference)
         self.unname(reference)
+
+    # -- ports.Engine: changes ------------------------------------------------------------------------------
+
+    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+        self._called("pull_image", reference)
+        if reference not in self.served:
+            raise NotFoundError(f"manifest for {reference} not found")
+        self.pull(self.served[reference], reference)
+
+    def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
+        self._called("save_image", image_id)
+        image = self._images[self._resolve(image_id)]
+        write(b"an archive of ")
+        write(pickle.dumps((image.id.encode(), image)))
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        self._called("load_image")
+        content = b"".join(chunks)
+        _, image = pickle.loads(content.removeprefix(b"an archive of "))
+        self.load(replace(image, tags=(), digests=(), markers=()))
+
+    def stop_container(self, identifier: str) -> None:
+        self._called("stop_container", identifier)
+        self.die(self._container(identifier).name)
+
+    def start_container(self, identifier: str) -> None:
+        self._called("start_container", identifier)
+        self.alter(self._container(identifier).name, "start", running=True, state="running")
+
+    def remove_container(self, identifier: str) -> None:
+        self._called("remove_container", identifier)
+        container = self._container(identifier)
+        if container.running:
+            raise ConflictError(f"You cannot remove a running container {identifier}")
+        self.remove(container.name)
+
+    def remove_volume(self, name: str) -> None:
+        self._called("remove_volume", name)
+        _one(self._volumes, name)
+        if any(name in {mount.name for mount in c.mounts} for c in self._containers.values()):
+            raise ConflictError(f"remove {name}: volume is in use")
+        del self._volumes[name]
+        self.emit("volume", "destroy", name)
+
+    def remove_network(self, identifier: str) -> None:
+        self._called("remove_network", identifier)
+        network = _one(self._networks, identifier)
+        if any(c.running and network.name in c.networks for c in self._containers.values()):
+            raise EngineError(f"error while removing network: network {network.name} has active endpoints")
+        del self._networks[identifier]
+        self.emit("network", "destroy", network.id, network.name)
+
+    def trim_build_cache(self, max_used_bytes: int) -> int:
+        self._called("trim_build_cache", str(max_used_bytes))
+        freed = max(0, self.build_cache_bytes - max_used_bytes)
+        self.build_cache_bytes -= freed
+        return freed
+
+    def parameters(self, ref: Ref) -> dict[str, Any]:
+        self._called("parameters", ref.key)
+        if ref.kind is Kind.CONTAINER:
+            container = self._container(ref.key)
+            about = {"name": container.name, "image_ref": container.image_ref, "image_id": container.image_id}
+            return {**about, "body": {"Image": container.image_ref, "made from": pickle.dumps(container).hex()}}
+        if ref.kind is Kind.VOLUME:
+            volume = _one(self._volumes, ref.key)
+            names = {"Name": volume.name, "Driver": volume.driver, "DriverOpts": {}, "Labels": dict(volume.labels)}
+            return {**names, "Mountpoint": f"/nowhere/volumes/{volume.name}/_data"}
+        network = _one(self._networks, ref.key)
+        return {"Name": network.name, "made from": pickle.dumps(network).hex()}
+
+    def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
+        self._called("create", parameters.get("name", "") or parameters.get("Name", ""))
+        if kind is Kind.VOLUME:
+            labels = parameters["Labels"]
+            self.add_volume(
+                Volume(parameters["Name"], parameters["Driver"], labels, anonymous=False, created_at=self.clock.time())
+            )
+            return str(parameters["Name"])
+        if kind is Kind.NETWORK:
+            network: Network = pickle.loads(bytes.fromhex(parameters["made from"]))
+            if network.name in {each.name for each in self._networks.values()}:
+                raise ConflictError(f"network with name {network.name} already exists")
+            self.add_network(replace(network, id=_other_id(network.id)))
+            return _other_id(network.id)
+        body = parameters["body"]
+        container: Container = pickle.loads(bytes.fromhex(body["made from"]))
+        if container.name in {each.name for each in self._containers.values()}:
+            raise ConflictError(f"Conflict. The container name {container.name} is already in use")
+        image_id = self._resolve(body["Image"])
+        new = replace(container, id=_other_id(container.id), image_ref=body["Image"], image_id=image_id)
+        self.run(replace(new, running=False, state="created", started_at=None, finished_at=None))
+        return new.id
 
     def _shown(self, image_id: str) -> Image:
         image = self._images[image_id]
@@ -435,20 +550,10 @@ class FakeEngine:
         self._volumes[volume.name] = volume
         self.emit("volume", "create", volume.name)
 
-    def remove_volume(self, name: str) -> None:
-        """``docker volume rm``."""
-        del self._volumes[name]
-        self.emit("volume", "destroy", name)
-
     def add_network(self, network: Network) -> None:
         """``docker network create``."""
         self._networks[network.id] = network
         self.emit("network", "create", network.id, network.name)
-
-    def remove_network(self, network: Network) -> None:
-        """``docker network rm``."""
-        del self._networks[network.id]
-        self.emit("network", "destroy", network.id, network.name)
 
     def attach(self, network: Network, name: str) -> None:
         """``docker network connect``: an event of the network that names the container."""
@@ -462,6 +567,11 @@ def _repository(name: str) -> str:
     return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
 
 
+def _other_id(identifier: str) -> str:
+    """The ID of what is made anew."""
+    return identifier[1:] + identifier[:1]
+
+
 def _one(table: dict[str, _T], key: str) -> _T:
     if key not in table:
         raise NotFoundError(f"no such object: {key}")
@@ -473,14 +583,18 @@ class FakeIntents:
     """A ledger of removals.
 
     Attributes:
-        full: what does not work any more: ``intend``, ``conclude``.
+        full: what does not work any more: ``intend``, ``conclude``, ``begin_archive``.
         written: the steps that were about to happen, by number.
+        recipes: what would undo them.
         outcomes: what became of them.
+        archives: the sizes of archives by name.
     """
 
     full: set[str] = field(default_factory=set)
     written: dict[int, Step] = field(default_factory=dict)
+    recipes: dict[int, Recipe] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    archives: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -488,17 +602,31 @@ class FakeIntents:
             raise LedgerError("another one acts")
         yield
 
-    def intend(self, run: str, step: Step) -> int:
+    def intend(self, run: str, step: Step, recipe: Recipe) -> int:
         if "intend" in self.full:
             raise LedgerError("no space left on device")
         number = len(self.written) + 1
-        self.written[number] = step
+        self.written[number], self.recipes[number] = step, recipe
         return number
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         if "conclude" in self.full:
             raise LedgerError("no space left on device")
         self.outcomes[number] = outcome
+
+    def begin_archive(self, name: str) -> None:
+        if "begin_archive" in self.full:
+            raise LedgerError("no space left on device")
+        self.archives[name] = 0
+
+    def end_archive(self, name: str, size_bytes: int) -> None:
+        self.archives[name] = size_bytes
+
+    def forget_archive(self, name: str) -> None:
+        self.archives.pop(name, None)
+
+    def archived_bytes(self) -> int:
+        return sum(self.archives.values())
 
     def open(self) -> list[int]:
         """Removals that have no end."""
@@ -519,6 +647,7 @@ class FakeRegistry:
         known: the last answer to each question.
         believed: how old the answer to each question could have been when it was last asked.
         noted: what pulls told, in order.
+        logins: by registry.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -530,6 +659,7 @@ class FakeRegistry:
     known: dict[Ask, Reply] = field(default_factory=dict)
     believed: dict[Ask, float] = field(default_factory=dict)
     noted: list[tuple[Ask, Reply | None]] = field(default_factory=list)
+    logins: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiting: list[tuple[Ask, Future[Reply]]] = []
@@ -551,6 +681,9 @@ class FakeRegistry:
     def remembered(self, ask: Ask) -> Reply | None:
         return self.known.get(ask)
 
+    def login(self, registry: str) -> Mapping[str, str]:
+        return self.logins.get(registry, {})
+
     def answer_all(self) -> None:
         """Answer every question that waits."""
         waiting, self._waiting = self._waiting, []
@@ -571,3 +704,44 @@ class FakeRegistry:
                 tags = (tag.rpartition(":") for tag in self.digests)
                 found = Reply(tags=tuple(name for repository, _, name in tags if repository == ask.reference))
         return found if found != Reply() else Reply(reason=self.reason)
+
+
+class Ground:
+    """The host of an engine, as an executor sees it.
+
+    Attributes:
+        visible: whether its disk can be seen; there is as much free as its images leave.
+        busy: what is under way, one entry for each time that somebody looks.
+        slept: seconds that were waited.
+    """
+
+    def __init__(self, folder: Path, engine: FakeEngine, registry: FakeRegistry | None = None) -> None:
+        self._engine = engine
+        self._registry = registry or FakeRegistry()
+        self._folder = folder
+        self.visible = True
+        self.busy: deque[str] = deque()
+        self.slept: list[float] = []
+        self.room = 1 << 40
+
+    def archive(self, intents: Intents) -> Archive:
+        return Archive(self._folder / "archives", intents, max_bytes=self.room, reserve_bytes=0)
+
+    def executor(self, intents: Intents) -> Callable[[EngineInfo], Executor]:
+        """What makes one for each plan."""
+        around = Surroundings(
+            free_bytes=self._free_bytes,
+            busy=lambda: self.busy.popleft() if self.busy else "",
+            now=self._engine.clock.monotonic,
+            sleep=self._sleep,
+        )
+        keeper = Keeper(self._engine, self._registry, self.archive(intents))
+        return lambda info: Executor(self._engine, intents, keeper, info.image_store, around)
+
+    def _free_bytes(self) -> int | None:
+        taken = sum(image.size_bytes for image in self._engine._images.values())
+        return (1 << 40) - taken if self.visible else None
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._engine.clock.pass_(seconds)

@@ -1,37 +1,60 @@
 """Carry out a plan: one object at a time, by name, never forced, each looked at again immediately before.
 
-Input: the steps of a ``Plan``, ``ports.Engine``, ``ports.Intents``. Output: an ``Outcome`` for each step. Out of
-bounds: deciding. An object that is not exactly as it was judged is left alone; a refusal of the engine is normal.
+Input: the steps of a ``Plan``, ``ports.Engine``, ``ports.Intents``, a ``Keeper``. Output: an ``Outcome`` for each step.
+Out of bounds: deciding. An object that is not exactly as it was judged is left alone; a refusal of the engine is
+normal; without a record of how to bring the object back nothing is touched. The engine's other users come first: a plan
+waits while somebody pulls or builds, and ends when the engine answers much slower than at its start.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from dockwarden import reference
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, Image, ImageStore, Intent, Kind, Outcome, Step
+from dockwarden.actions.keep import Keeper
+from dockwarden.actions.remove import Kept, Remover, outcome_of
+from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.model import Effect, ImageStore, Outcome, Recipe, Step, Thing
 from dockwarden.ports import Engine, Intents
 
+_LONGEST_WAIT_SECONDS = 20.0
+_WAIT_SECONDS = 1.0
+_SLOW_SECONDS = 0.5  # an answer quicker than this never ends a plan
+_SLOWER_TIMES = 10
+_RECENT = 3
+_LONG_STEP_SECONDS = 0.25
+_LONGEST_REST_SECONDS = 5.0
 
-class _Kept(Exception):  # noqa: N818 - not an error: a rule found at the last moment
-    def __init__(self, effect: Effect, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self._effect, self._reason, self._detail = effect, reason, detail
 
-    def outcome(self, step: Step) -> Outcome:
-        """What it means for a step."""
-        return _outcome(step, self._effect, self._reason, self._detail)
+class Surroundings(NamedTuple):
+    """What a plan must know of the engine's host.
+
+    Attributes:
+        free_bytes: free space of the engine's disk, None where it cannot be seen.
+        busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
+        now: seconds of a monotonic clock.
+        sleep: wait so many seconds.
+    """
+
+    free_bytes: Callable[[], int | None]
+    busy: Callable[[], str]
+    now: Callable[[], float]
+    sleep: Callable[[float], object]
 
 
 class Executor:
-    """Carries out one plan on one engine. The store decides by which name a nameless image can safely be removed."""
+    """Carries out one plan on one engine."""
 
-    def __init__(self, engine: Engine, intents: Intents, store: ImageStore) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: Engine, intents: Intents, keeper: Keeper, store: ImageStore, surroundings: Surroundings
+    ) -> None:
         self._intents = intents
-        self._store = store
-        self._taken: dict[str, set[str]] = defaultdict(set)  # by image, the names that it lost to this plan
+        self._keeper = keeper
+        self._remover = Remover(engine, store)
+        self._around = surroundings
+        self._usual: list[float] = []
+        self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def run(self, run: str, steps: Sequence[Step], enough: Callable[[], str] = str) -> Iterator[Outcome]:
         """Carry out the steps in order.
@@ -39,173 +62,106 @@ class Executor:
         When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so; also
         when ``enough``, which is asked before each step, gives a reason.
         """
-        stop: _Kept | None = None
+        self._keeper.prepare(steps)
+        stop: Kept | None = None
         for step in steps:
             if stop is None and (why := enough()):
-                stop = _Kept(Effect.SKIPPED, "enough", why)
+                stop = Kept(Effect.SKIPPED, "enough", why)
+            stop = stop or self._must_stop()
             if stop is None:
-                outcome, stop = self._step(run, step)
+                began, free = self._around.now(), self._around.free_bytes()
+                outcome, stop = self._step(run, step, free)
+                self._rest(self._around.now() - began)
             else:
                 outcome = stop.outcome(step)
             yield outcome
 
-    def _step(self, run: str, step: Step) -> tuple[Outcome, _Kept | None]:
+    def _must_stop(self) -> Kept | None:
+        """Wait until nobody pulls or builds; why nothing more may be done now, if so."""
+        waited = 0.0
+        while busy := self._around.busy():
+            if waited >= _LONGEST_WAIT_SECONDS:
+                return Kept(Effect.SKIPPED, "busy", f"{busy} is under way")
+            self._around.sleep(_WAIT_SECONDS)
+            waited += _WAIT_SECONDS
+        if len(self._usual) < 2 * _RECENT:
+            return None
+        usual, recent = statistics.median(self._usual), min(self._recent)
+        if recent > max(_SLOW_SECONDS, _SLOWER_TIMES * usual):
+            text = f"an answer takes {recent:.1f} seconds, at the beginning {usual:.3f}"
+            return Kept(Effect.SKIPPED, "engine_slow", text)
+        return None
+
+    def _rest(self, seconds: float) -> None:
+        """After a step that kept the engine for long, leave it to others for as long."""
+        if seconds > _LONG_STEP_SECONDS:
+            self._around.sleep(min(seconds, _LONGEST_REST_SECONDS))
+
+    def _check(self, step: Step) -> Thing | None:
+        began = self._around.now()
+        found = self._remover.check(step)
+        took = self._around.now() - began
+        self._recent.append(took)
+        if len(self._usual) < 2 * _RECENT:
+            self._usual.append(took)
+        return found
+
+    def _step(self, run: str, step: Step, free: int | None) -> tuple[Outcome, Kept | None]:
         """Carry out one step; gives also why no other may follow."""
+        recipe: Recipe | None = None
         try:
-            self._check(step)
-            number = self._intents.intend(run, step)
-        except _Kept as kept:
-            return kept.outcome(step), None
-        except LedgerError as error:
-            stop = _Kept(Effect.REFUSED, "ledger", str(error))
-            return stop.outcome(step), stop
-        except NotFoundError:
-            return _outcome(step, Effect.SKIPPED, "gone"), None
-        except EngineUnavailableError as error:
-            stop = _Kept(Effect.SKIPPED, "engine_unavailable", str(error))
-            return stop.outcome(step), stop
-        except EngineError as error:
-            return _outcome(step, Effect.FAILED, "engine_error", str(error)), None
+            recipe = self._keeper.recipe(step, self._check(step))
+            number = self._intents.intend(run, step, recipe)
+        except (Kept, LedgerError, EngineError) as error:
+            if recipe is not None:
+                self._keeper.drop(recipe)
+            return _not_begun(step, error)
         try:
-            outcome = self._remove_now(step)
+            outcome = self._act(step)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
-            lost = _outcome(step, Effect.FAILED, "engine_unavailable", str(error))
-            return lost, _Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+            lost = outcome_of(step, Effect.FAILED, "engine_unavailable", str(error))
+            return lost, Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+        if outcome.effect is Effect.APPLIED:
+            outcome = replace(outcome, freed_bytes=self._freed(step, free))
         try:
             self._intents.conclude(number, outcome)
         except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
-            return outcome, _Kept(Effect.REFUSED, "ledger", str(error))
+            return outcome, Kept(Effect.REFUSED, "ledger", str(error))
+        if outcome.effect is not Effect.APPLIED:
+            self._keeper.drop(recipe)
         return outcome, None
 
-    def _check(self, step: Step) -> Image:
-        """The object as it is now.
-
-        Raises:
-            _Kept: it is not what was judged, or it is in use.
-        """
-        judged = step.object
-        if not isinstance(judged, Image):
-            raise _Kept(Effect.FAILED, "engine_error", f"{step.action} of a {step.ref.kind} is not yet possible")
-        image = self._engine.image(judged.id if step.ref.kind is Kind.IMAGE else step.ref.key)
-        if not _is_as_judged(image, judged, self._taken[image.id]):
-            raise _Kept(Effect.SKIPPED, "changed", "it is not what was judged any more")
-        self._refuse_if_used(step, image)
-        return image
-
-    def _refuse_if_used(self, step: Step, image: Image) -> None:
-        users = self._engine.users_of(image.id)
-        if not users:
-            return
-        if step.ref.kind is Kind.IMAGE or len(image.tags) <= 1:
-            raise _Kept(Effect.REFUSED, "in_use", f"{len(users)} containers")
-        for user in users:
-            with suppress(NotFoundError):  # it went a moment ago
-                if reference.full(self._engine.container(user).image_ref) == step.ref.key:
-                    raise _Kept(Effect.REFUSED, "in_use", "a container was created from this tag")
-
-    def _remove_now(self, step: Step) -> Outcome:
-        """Look once more, because writing the intent down may have taken long, and remove."""
+    def _act(self, step: Step) -> Outcome:
+        """Look once more, because writing the intent down may have taken long, and act."""
         try:
-            return self._remove(step, self._check(step))
-        except _Kept as kept:
+            return self._remover.carry_out(step, self._check(step))
+        except Kept as kept:
             return kept.outcome(step)
         except NotFoundError:
-            return _outcome(step, Effect.SKIPPED, "gone")
+            return outcome_of(step, Effect.SKIPPED, "gone")
         except EngineUnavailableError:
             raise
         except EngineError as error:
-            return _outcome(step, Effect.FAILED, "engine_error", str(error))
+            return outcome_of(step, Effect.FAILED, "engine_error", str(error))
 
-    def _remove(self, step: Step, image: Image) -> Outcome:
-        taken = self._taken[image.id]
-        try:
-            for number, name in enumerate((step.ref.key,) if step.ref.kind is Kind.TAG else self._names(image)):
-                if number and self._engine.image(name).id != image.id:
-                    moved = _outcome(step, Effect.SKIPPED, "changed", f"{name} names another image now")
-                    return self._give_back(step, image, moved)
-                if name == reference.marker(image.id):
-                    self._engine.tag(image.id, name)
-                self._engine.untag(name)
-                taken.add(name)
-        except ConflictError as error:  # it came into use
-            return self._give_back(step, image, _outcome(step, Effect.REFUSED, "conflict", str(error)))
-        except NotFoundError:
-            pass  # somebody else was quicker, or it got another name: what is left decides
-        except EngineUnavailableError:
-            raise
-        except (EngineError, ValueError) as error:
-            return self._give_back(step, image, _outcome(step, Effect.FAILED, "engine_error", str(error)))
-        return self._what_is_left(step, image)
-
-    def _give_back(self, step: Step, image: Image, outcome: Outcome) -> Outcome:
-        """The image stays, so it gets back the names that this step took; none is taken from another image."""
-        names = self._taken[image.id].intersection((step.ref.key,) if step.ref.kind is Kind.TAG else image.tags)
-        for name in sorted(names):
-            try:
-                self._engine.image(name)
-            except NotFoundError:
-                try:
-                    self._engine.tag(image.id, name)
-                    self._taken[image.id].discard(name)
-                except EngineUnavailableError:
-                    raise
-                except EngineError as error:
-                    return _outcome(step, Effect.FAILED, "engine_error", f"{name} could not be given back: {error}")
-        return outcome
-
-    def _names(self, image: Image) -> Sequence[str]:
-        """The names whose removal removes the image; an unforced removal by ID would take a tag set a moment ago."""
-        repositories = {tag.rpartition(":")[0] for tag in image.tags}
-        # A digest goes with the last tag of its repository; one without is a name of its own, and cannot be given back.
-        names = (*image.tags, *(name for name in image.digests if name.partition("@")[0] not in repositories))
-        if names:
-            return names
-        if self._store is ImageStore.CONTAINERD:
-            return (f"moby-dangling@{image.id}",)
-        return (reference.marker(image.id),)
-
-    def _what_is_left(self, step: Step, image: Image) -> Outcome:
-        try:
-            left = self._engine.image(image.id)
-        except NotFoundError:
-            return _outcome(step, Effect.APPLIED, "removed", freed=image.size_bytes)
-        except EngineError as error:
-            return _outcome(step, Effect.APPLIED, "unverified", str(error))
-        if step.ref.kind is Kind.TAG and step.ref.key not in left.tags:
-            return _outcome(step, Effect.APPLIED, "untagged")
-        if left.tags or left.digests:
-            kept = _outcome(step, Effect.SKIPPED, "renamed", "it got another name in the meantime")
-        else:
-            kept = _outcome(step, Effect.REFUSED, "conflict", "other images were built from it")
-        return self._give_back(step, image, kept)
+    def _freed(self, step: Step, before: int | None) -> int:
+        """What the disk gained, measured where it can be seen, else as planned."""
+        after = self._around.free_bytes() if before is not None else None
+        return step.planned_bytes if before is None or after is None else max(0, after - before)
 
 
-def _is_as_judged(image: Image, judged: Image, taken: set[str]) -> bool:
-    """Whether it is the image that was judged, but for names that the same plan took; with them its digests may go."""
-    digests, before = set(image.digests), set(judged.digests)
-    return (
-        image.id == judged.id
-        and set(image.tags) == set(judged.tags) - taken
-        and (digests == before or (bool(taken) and digests < before))
-        and dict(image.labels) == dict(judged.labels)
-    )
-
-
-def _outcome(step: Step, effect: Effect, reason: str, detail: str = "", freed: int = 0) -> Outcome:
-    return Outcome(step.policy, step.action, step.ref, step.name, effect, reason, freed, detail)
-
-
-def close_intent(intent: Intent, *, still_there: bool) -> Outcome:
-    """The end of a removal that was cut short, told by whether its object still exists."""
-    effect, reason = (Effect.SKIPPED, "interrupted") if still_there else (Effect.APPLIED, "found_gone")
-    return Outcome(intent.policy, intent.action, intent.ref, intent.name, effect, reason)
-
-
-def sweep_markers(engine: Engine, images: Iterable[Image]) -> None:
-    """Take our marker off images that got another name since; one without stays marked until its policy runs again."""
-    for image in images:
-        if image.tags or image.digests:
-            for marker in image.markers:
-                with suppress(EngineError):
-                    engine.untag(marker)
+def _not_begun(step: Step, error: Exception) -> tuple[Outcome, Kept | None]:
+    match error:
+        case Kept():
+            return error.outcome(step), None
+        case LedgerError():
+            stop = Kept(Effect.REFUSED, "ledger", str(error))
+            return stop.outcome(step), stop
+        case NotFoundError():
+            return outcome_of(step, Effect.SKIPPED, "gone"), None
+        case EngineUnavailableError():
+            stop = Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+            return stop.outcome(step), stop
+        case _:
+            return outcome_of(step, Effect.FAILED, "engine_error", str(error)), None

@@ -1,6 +1,7 @@
 """The Docker Engine behind ``ports.Engine``: the only package that knows docker-py and requests.
 
-``client`` asks, ``transport`` carries requests and errors, ``translate`` turns JSON into values of ``model``.
+``client`` asks, ``changes`` and ``recreate`` change, ``transport`` carries requests and errors, ``translate`` turns
+JSON into values of ``model``, ``disk`` sees what the API does not tell.
 """
 
 from dockwarden.engine.client import DockerEngine

@@ -1,7 +1,7 @@
 """One Docker Engine behind ``ports.Engine``: which request answers which question.
 
-Input: an endpoint. Output: values of ``model``, errors of ``errors``. Out of bounds: retrying, caching, deciding, and
-whatever removes more than one name: no prune, no force, no removal by ID. Thread-safe.
+Input: an endpoint. Output: values of ``model``, errors of ``errors``. Out of bounds: retrying, caching, deciding; what
+changes the engine is in ``changes``. Thread-safe.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from dockwarden import reference as references
 from dockwarden.engine import translate
+from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import (
     LIBRARY_ERRORS,
@@ -57,7 +58,7 @@ def _ignore(_operation: str, _result: str, _seconds: float) -> None:
     """Observe nothing."""
 
 
-class DockerEngine:
+class DockerEngine(Changes):
     """The Docker Engine at one address."""
 
     def __init__(
@@ -167,23 +168,11 @@ class DockerEngine:
 
     def image(self, reference: str) -> Image:
         """One image with details, by ID or reference."""
-        name = _path(reference)
+        name = path(reference)
         return self._call(
             "image_inspect",
             lambda client: translate.image(client.inspect_image(name), self._store),  # type: ignore[no-untyped-call]
         )
-
-    def tag(self, image_id: str, reference: str) -> None:
-        """Give an image one more name."""
-        parsed = references.parse(reference)
-        name = _path(image_id)
-        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
-
-    def untag(self, reference: str) -> None:
-        """Remove one name, never forced; the image goes with its last name."""
-        name = _removable(reference)
-        # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
-        self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
 
     # -- containers ----------------------------------------------------------------------------------
 
@@ -196,7 +185,7 @@ class DockerEngine:
 
     def container(self, identifier: str) -> Container:
         """One container."""
-        name = _path(identifier)
+        name = path(identifier)
         return self._call("container_inspect", lambda client: translate.container(client.inspect_container(name)))
 
     def users_of(self, image_id: str) -> Sequence[str]:
@@ -204,6 +193,21 @@ class DockerEngine:
         filters = {"ancestor": image_id}
         rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
         return translate.container_ids(rows, image_id)  # an ancestor is a parent, too
+
+    def users_of_volume(self, name: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, that mount this volume."""
+        return self._users("volume", name)
+
+    def users_of_network(self, name: str) -> Sequence[str]:
+        """The IDs of the containers, running or not, that belong to the network of this name."""
+        return self._users("network", name)
+
+    def _users(self, kind: str, name: str) -> Sequence[str]:
+        # The engine matches parts of names as well; one user too many only keeps an object that could go.
+        filters = {kind: name}
+        return self._call(
+            "container_list", lambda client: translate.container_ids(client.containers(all=True, filters=filters))
+        )
 
     # -- volumes and networks ------------------------------------------------------------------------
 
@@ -213,8 +217,8 @@ class DockerEngine:
 
     def volume(self, name: str) -> Volume:
         """One volume."""
-        path = _path(name)
-        return self._call("volume_inspect", lambda client: translate.volume(client.inspect_volume(path)))
+        safe = path(name)
+        return self._call("volume_inspect", lambda client: translate.volume(client.inspect_volume(safe)))
 
     def networks(self) -> Iterable[Network]:
         """All networks that this engine knows, those of its swarm included."""
@@ -222,14 +226,14 @@ class DockerEngine:
 
     def network(self, identifier: str) -> Network:
         """One network."""
-        path = _path(identifier)
-        return self._call("network_inspect", lambda client: translate.network(client.inspect_network(path)))
+        safe = path(identifier)
+        return self._call("network_inspect", lambda client: translate.network(client.inspect_network(safe)))
 
     # -- sizes ---------------------------------------------------------------------------------------
 
     def history(self, image_id: str) -> Sequence[int]:
         """The bytes of each step of an image's history, lowest first."""
-        name = _path(image_id)
+        name = path(image_id)
         return self._call(
             "image_history",
             lambda client: translate.history(client.history(name)),  # type: ignore[no-untyped-call]
@@ -320,26 +324,3 @@ def _timestamp(ns: int) -> str:
 def _pattern(text: str) -> str:
     """The text as a pattern that matches only itself; an IPv6 registry has brackets."""
     return text.replace("[", "\\[")
-
-
-def _path(name: str) -> str:
-    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
-    if not name or any(part in ("", ".", "..") for part in name.split("/")):
-        raise NotFoundError(f"no object can be called {name!r}")
-    return name
-
-
-def _removable(reference: str) -> str:
-    """The name to put into a DELETE.
-
-    An image ID would take a tag with it that somebody set a moment ago, and the engine takes any bare hexadecimal
-    word for the beginning of an ID; hence only names with a tag or a digest, written out in full.
-    """
-    if references.is_image_id(reference):
-        raise ValueError(f"{reference!r} is an image ID, not a name")
-    parsed = references.parse(reference)
-    if "@" not in reference and ":" not in reference.rpartition("/")[2]:
-        raise ValueError(f"{reference!r} has neither tag nor digest")
-    if reference.startswith(f"{translate.DANGLING_NAME}@"):
-        return reference  # made up by the engine, which does not know it by its full name
-    return str(parsed)

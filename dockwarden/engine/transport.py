@@ -50,7 +50,7 @@ LIBRARY_ERRORS = (
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
-_CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
@@ -182,14 +182,37 @@ class Client(docker.APIClient):
 
     def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
         """Ask for a stream of events; returns once the engine has answered with 200."""
-        url = f"{self.base_url}/v{self.api_version}/events"
-        timeout = (_CONNECT_SECONDS, read_seconds)
-        response = self.get(url, params=dict(params), stream=True, timeout=timeout)
+        return Lines(self.open("GET", "/events", "events", read_seconds, params=dict(params)))
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        read_seconds: float,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        data: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Ask for something whose answer is a stream; returns once the engine has answered with 200.
+
+        ``path`` is what follows the API version; the engine may say nothing for ``read_seconds``.
+        """
+        response = self.request(
+            method,
+            f"{self.base_url}/v{self.api_version}{path}",
+            params=dict(params or {}),
+            data=data,
+            headers=dict(headers or {}),
+            stream=True,
+            timeout=(_CONNECT_SECONDS, read_seconds),
+        )
         if response.status_code != requests.codes.ok:
             with response:
-                body = next(response.iter_content(_CHUNK_BYTES), b"")
-            raise from_status(response.status_code, body, "events")
-        return Lines(response)
+                body = next(response.iter_content(CHUNK_BYTES), b"")
+            raise from_status(response.status_code, body, operation)
+        return response
 
 
 def _configure_tls(client: Client, tls: Tls) -> None:
@@ -218,7 +241,7 @@ class Lines(Iterator[bytes]):
         parts: list[bytes] = []
         size = 0
         with self._response:
-            for chunk in self._response.iter_content(_CHUNK_BYTES):
+            for chunk in self._response.iter_content(CHUNK_BYTES):
                 *ends, rest = chunk.split(b"\n")
                 for end in ends:
                     yield b"".join((*parts, end))

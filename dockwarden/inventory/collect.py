@@ -7,6 +7,7 @@ bounds: policies, triggers, deciding when to look.
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from dockwarden import reference
@@ -108,10 +109,21 @@ class Collector:
         return troubles
 
     def details(self, image_id: str) -> None:
-        """Gather what only an inspect of an image tells, unless it is known; what else it shows the next look tells."""
+        """Gather what only an inspect of an image tells, unless it is known.
+
+        Names and labels stay what they are until the next look: an object is acted on as it was judged, or not at all.
+        """
         image = self._inventory.images.get(image_id)
-        if image is not None and image.details is None:
-            self._changes += self._image(image_id)
+        if image is None or image.details is not None:
+            return
+        try:
+            found = self._engine.image(image_id)
+        except NotFoundError:
+            self._changes += self._inventory.drop_image(image_id)
+            return
+        self._inventory.put_image(replace(image, details=found.details))
+        if (found.tags, found.digests, dict(found.labels)) != (image.tags, image.digests, dict(image.labels)):
+            self._inventory.suspect.add(image_id)
 
     def history(self, image_id: str) -> None:
         """Gather how large each layer of an image is, unless it is known; of one that is gone, nothing."""

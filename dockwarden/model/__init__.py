@@ -21,9 +21,11 @@ from dockwarden.model.objects import (
 )
 from dockwarden.model.outcomes import (
     Candidate,
+    Done,
     Intent,
     Outcome,
     Plan,
+    Recipe,
     Report,
     Step,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "Container",
     "ContainerConfig",
     "Dirty",
+    "Done",
     "Effect",
     "EngineInfo",
     "Event",
@@ -82,6 +85,7 @@ __all__ = [
     "Policy",
     "PolicySet",
     "Program",
+    "Recipe",
     "Ref",
     "Report",
     "Result",

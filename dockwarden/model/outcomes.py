@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dockwarden.model.objects import Ref, Thing
 from dockwarden.model.policies import Result
@@ -58,6 +58,38 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """What brings an object back.
+
+    Attributes:
+        method: ``tag`` the image again, ``pull`` it, ``load`` it from an archive, ``create`` the object, create the
+            volume and ``fill`` it from an archive, ``start`` the container; ``none``: nothing brings it back.
+        parameters: what the method needs, as JSON can hold it; it may have secrets in it.
+        archive: the file's name in the folder of archives, "" if there is none.
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    archive: str = ""
+    archive_bytes: int = 0
+    sha256: str = ""
+
+
+class Done(NamedTuple):
+    """An action that was carried out and can still be undone."""
+
+    number: int
+    run: str
+    policy: str
+    action: str
+    ref: Ref
+    name: str
+    at: float
+    until: float
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured."""
 
@@ -73,14 +105,19 @@ class Outcome:
 
 
 class Intent(NamedTuple):
-    """An action that was begun and of which no end is recorded; ``image_id`` is that of the image a tag named."""
+    """An action that was begun and of which no end is recorded."""
 
     number: int
     policy: str
     action: str
     ref: Ref
     name: str
-    image_id: str
+    recipe: Recipe
+
+    @property
+    def image_id(self) -> str:
+        """The image that it was about, "" if it was not about one."""
+        return str(self.recipe.parameters.get("id", ""))
 
 
 @dataclass(frozen=True, slots=True)

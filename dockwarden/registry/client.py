@@ -170,6 +170,18 @@ class HttpRegistry:
                 else:
                     self._memory.keep(normal, reply, self._clock())
 
+    def login(self, registry: str) -> Mapping[str, str]:
+        """What an engine that pulls from this registry for us needs to know, empty if nothing: secrets."""
+        try:
+            login = self._tools.credentials.login(registry)
+        except FailedError:  # the log has said so; the registry will say what it thinks of nobody
+            return {}
+        if login is None:
+            return {}
+        if login.identity:
+            return {"identitytoken": login.identity}
+        return {"username": login.username, "password": login.password}
+
     def close(self) -> None:
         """Give up what waits and what pauses; what is under way ends by itself."""
         with self._lock:

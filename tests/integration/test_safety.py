@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import docker.errors
 import pytest
 
 from dockwarden import reference, upkeep, worker
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.keep import Keeper
 from dockwarden.enforce import Enforcer
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineUnavailableError, LedgerError
@@ -117,6 +121,7 @@ class Warden:
         self._folder = folder
         self._docker = DockerEngine(engine.host)
         self.engine = Meddled(self._docker)
+        self.registry = FakeRegistry()
         self.book = Ledger(folder / "state", lambda: 1_800_000_000.0, lambda _: None)
         self.ledger = Meddled(self.book)
         self.metrics = Metrics()
@@ -124,8 +129,11 @@ class Warden:
         meddled, ledger = cast("Engine", self.engine), cast("Ledger", self.ledger)
         self.inventory = Inventory(Memory(ObservationClock(self.ticks)))
         collector = Collector(meddled, self.inventory)
-        judge = Judge(self.inventory, collector, FakeRegistry(), lambda _: None, self.queue.wake)
-        self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, self.metrics, 600.0)
+        judge = Judge(self.inventory, collector, self.registry, lambda _: None, self.queue.wake)
+        archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
+        self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
+        keeper = Keeper(meddled, self.registry, archive)
+        around = Surroundings(lambda: None, str, time.monotonic, time.sleep)
         self.worker = Worker(
             queue=self.queue,
             upkeep=self.upkeep,
@@ -133,10 +141,10 @@ class Warden:
             collector=collector,
             judge=judge,
             enforcer=Enforcer(
-                meddled,
                 self.inventory,
                 collector,
                 ledger,
+                lambda info: Executor(meddled, ledger, keeper, info.image_store, around),
                 ask_host=lambda program: judge.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,

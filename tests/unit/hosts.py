@@ -25,7 +25,7 @@ from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.upkeep import Upkeep
 from dockwarden.worker import Worker
 from tests.builders import HOUR, NOW, Ticks, policies
-from tests.fakes import FakeEngine, FakeRegistry
+from tests.fakes import FakeEngine, FakeRegistry, Ground
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -82,7 +82,9 @@ class Host:
         self.judge = Judge(self.inventory, self.collector, self.registry, lambda _: self.disk, self.queue.wake)
         writable = self.metrics.ledger_writable.set
         self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)))
-        upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, self.metrics, 600.0)
+        self.ground = Ground(folder, self.engine, self.registry)
+        archive = self.ground.archive(self.ledger)
+        upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, archive, self.metrics, 600.0)
         self.worker = Worker(
             queue=self.queue,
             upkeep=upkeep,
@@ -90,10 +92,10 @@ class Host:
             collector=self.collector,
             judge=self.judge,
             enforcer=Enforcer(
-                self.engine,
                 self.inventory,
                 self.collector,
                 self.ledger,
+                self.ground.executor(self.ledger),
                 ask_host=lambda program: self.judge.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,

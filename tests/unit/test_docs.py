@@ -214,7 +214,7 @@ def test_metrics_in_the_documents_exist(page: str) -> None:
 
 
 def test_operations_page_has_every_log_event_and_no_other() -> None:
-    topics = "daemon|config|engine|events|inventory|ledger|registries|finding|run|schedule|policy|action|web"
+    topics = "daemon|config|engine|events|inventory|ledger|registries|finding|run|schedule|policy|action|web|archive"
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
     logged -= {"daemon.lock", "ledger.db", "config.json"}
     logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}
@@ -222,8 +222,9 @@ def test_operations_page_has_every_log_event_and_no_other() -> None:
 
 
 def test_security_page_has_every_request_to_the_engine_and_no_other() -> None:
-    source = (ROOT / "dockwarden/engine/client.py").read_text()
+    source = "".join((ROOT / f"dockwarden/engine/{part}.py").read_text() for part in ("client", "changes"))
     asked = set(re.findall(r'_(?:call|measured)\(\s*"(\w+)"', source))
+    asked |= {f"{kind}_create" for kind in (Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)}
     rows = [line.split(" | ")[1] for line in TEXT["SECURITY.md"].splitlines() if line.startswith("| `")]
     assert words(" ".join(rows)) == asked
 

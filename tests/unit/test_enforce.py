@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from dockwarden.enforce import Enforcer
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
 from tests.builders import DAY, HOUR, Ticks, a_container, a_policy, a_result, an_image, an_inventory, image_id
-from tests.fakes import FakeEngine, FakeIntents
+from tests.fakes import FakeEngine, FakeIntents, Ground
 
 REMOVE = a_policy("old-images", mode=Mode.ENFORCE, action="remove")
 UNTAG = a_policy("old-tags", subject=Kind.TAG, mode=Mode.ENFORCE, action="untag")
@@ -22,7 +23,7 @@ OWN = a_container("dockwarden", "dockwarden:1", "dockwarden")
 class Bench:
     """An enforcer over an engine whose objects were watched for a day."""
 
-    def __init__(self, store: ImageStore) -> None:
+    def __init__(self, store: ImageStore, folder: Path) -> None:
         self.engine = FakeEngine(store)
         self.intents = FakeIntents()
         self.ticks = Ticks()
@@ -30,10 +31,10 @@ class Bench:
         self.collector = Collector(self.engine, self.inventory)
         self.host: deque[Answer] = deque()
         self.enforcer = Enforcer(
-            self.engine,
             self.inventory,
             self.collector,
             self.intents,
+            Ground(folder, self.engine).executor(self.intents),
             ask_host=lambda _: self.host.popleft(),
             minimum_stay_seconds=HOUR,
             own_container=OWN.id,
@@ -50,8 +51,8 @@ class Bench:
 
 
 @pytest.fixture(params=list(ImageStore))
-def bench(request: pytest.FixtureRequest) -> Bench:
-    return Bench(request.param)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return Bench(request.param, tmp_path)
 
 
 def on_image(word: str) -> Result:

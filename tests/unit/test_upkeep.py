@@ -16,7 +16,7 @@ from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
 from tests.builders import NOW, a_container, an_image, image_id
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,8 @@ class Bench:
         self.ledger = Ledger(folder, lambda: NOW, lambda _: None)
         self.ledger.open()
         collector = Collector(self.engine, self.inventory)
-        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, self.metrics, RESYNC)
+        self.archive = Ground(folder, self.engine).archive(self.ledger)
+        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, self.archive, self.metrics, RESYNC)
         self.metrics.set_engine(self.engine.info)
 
     def connect(self) -> bool:
@@ -169,6 +170,7 @@ def test_the_past_comes_back_with_the_first_connection(bench: Bench) -> None:
     bench.clock.pass_(100)
     bench.upkeep.save()
     again = Inventory(Memory(ObservationClock(bench.clock.monotonic)))
-    upkeep = Upkeep(bench.engine, again, Collector(bench.engine, again), bench.ledger, bench.metrics, RESYNC)
+    collector, archive = Collector(bench.engine, again), bench.archive
+    upkeep = Upkeep(bench.engine, again, collector, bench.ledger, archive, bench.metrics, RESYNC)
     upkeep.look(Batch(resync="startup", connected=bench.engine.info))
     assert again.memory.known_for(APP) == 100.0

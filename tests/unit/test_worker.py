@@ -20,6 +20,7 @@ from tests.builders import (
     a_container,
     a_mount,
     a_policy,
+    a_recipe,
     a_step,
     a_volume,
     an_image,
@@ -360,8 +361,8 @@ def test_removals_that_a_crash_cut_short_are_ended_at_the_next_start(tmp_path: P
     with Host(tmp_path) as host:
         host.ledger.open()
         for word in ("gone", "left"):
-            host.ledger.intend("run-0", a_step(an_image(word, f"{word}:1")))
-        host.ledger.intend("run-0", a_step(an_image("left", "left:1"), "left:1"))
+            host.ledger.intend("run-0", a_step(gone := an_image(word, f"{word}:1")), a_recipe(gone))
+        host.ledger.intend("run-0", a_step(left := an_image("left", "left:1"), "left:1"), a_recipe(left))
     with Host(tmp_path) as host:
         host.engine.put(an_image("left", "left:1"))
         host.start(LATEST)

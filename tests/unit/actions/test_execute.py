@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+import uuid
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.actions.execute import Executor, close_intent, sweep_markers
+from dockwarden.actions.remove import close_intent, sweep_markers
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Intent, Kind, Outcome, Ref, Step
-from tests.builders import a_container, a_step, an_image, digest_of, image_id
-from tests.fakes import FakeEngine, FakeIntents
+from tests.builders import a_container, a_recipe, a_step, an_image, digest_of, image_id, with_tags
+from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,10 +27,12 @@ if TYPE_CHECKING:
 class Bench:
     """An engine, a ledger, and what an executor did with them."""
 
-    def __init__(self, store: ImageStore) -> None:
+    def __init__(self, store: ImageStore, folder: Path) -> None:
         self.store = store
         self.engine = FakeEngine(store)
         self.intents = FakeIntents()
+        self.registry = FakeRegistry()
+        self.ground = Ground(folder, self.engine, self.registry)
 
     def put(self, word: str, *tags: str, digests: tuple[str, ...] = (), labels: dict[str, str] | None = None) -> Image:
         """An image that is on the engine, as it would be judged."""
@@ -40,7 +46,7 @@ class Bench:
         return shown
 
     def run(self, *steps: Step) -> list[Outcome]:
-        return list(Executor(self.engine, self.intents, self.store).run("run-1", steps))
+        return list(self.ground.executor(self.intents)(self.engine.info).run("run-1", steps))
 
     def result(self, *steps: Step) -> list[tuple[Effect, str]]:
         return [(outcome.effect, outcome.reason) for outcome in self.run(*steps)]
@@ -53,18 +59,18 @@ class Bench:
 
 
 @pytest.fixture(params=list(ImageStore))
-def bench(request: pytest.FixtureRequest) -> Bench:
-    return Bench(request.param)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return Bench(request.param, tmp_path)
 
 
 @pytest.fixture
-def graph() -> Bench:
-    return Bench(ImageStore.GRAPH)
+def graph(tmp_path: Path) -> Bench:
+    return Bench(ImageStore.GRAPH, tmp_path)
 
 
 @pytest.fixture
-def containerd() -> Bench:
-    return Bench(ImageStore.CONTAINERD)
+def containerd(tmp_path: Path) -> Bench:
+    return Bench(ImageStore.CONTAINERD, tmp_path)
 
 
 def full(*names: str) -> tuple[str, ...]:
@@ -197,12 +203,13 @@ _MOMENTS = st.sampled_from(["image", "users_of", "untag", "tag"])
 def test_nothing_is_removed_by_id_nor_without_record_nor_under_a_container_whatever_happens_meanwhile(
     *, store: ImageStore, tags: list[str], has_digest: bool, as_tag: bool, disturbances: list[tuple[str, str]]
 ) -> None:
-    bench = Bench(store)
+    bench = Bench(store, Path(tempfile.gettempdir(), uuid.uuid4().hex))
+    bench.ground.room = 0
     other = bench.put("other", "other:1")
     image = bench.put("app", *tags, digests=(digest_of("app", "app"),) if has_digest else ())
     for moment, what in disturbances:
         bench.engine.just_before(moment, partial(disturb, bench, image, what))
-    step = a_step(image, tags[0] if as_tag and tags else "")
+    step = replace(a_step(image, tags[0] if as_tag and tags else ""), unrecoverable=True)
     [outcome] = bench.run(step)
     bench.engine.come_back()
     bench.engine.errors.clear()
@@ -633,7 +640,19 @@ def test_a_removal_that_was_cut_short_ends_with_what_is_found(
     still_there: bool,
     expected: tuple[Effect, str],
 ) -> None:
-    intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image_id("app")), "app:1", image_id("app"))
-    outcome = close_intent(intent, still_there=still_there)
+    engine = FakeEngine()
+    image = an_image("app", "app:1")
+    intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
+    outcome = close_intent(engine, intent, still_there=still_there)
     assert (outcome.effect, outcome.reason) == expected
     assert (outcome.policy, outcome.name, outcome.ref) == ("old-images", "app:1", intent.ref)
+
+
+def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free() -> None:
+    engine = FakeEngine()
+    image = an_image("app", "app:1", "app:2", "app:3")
+    engine.put(with_tags(image, "app:3"), an_image("other", "app:2"))
+    intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
+    close_intent(engine, intent, still_there=True)
+    assert engine.image(image.id).tags == full("app:1", "app:3")
+    assert engine.image("app:2").id == image_id("other")

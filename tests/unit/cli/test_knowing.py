@@ -20,6 +20,7 @@ from tests.builders import (
     HOUR,
     NOW,
     a_container,
+    a_recipe,
     a_result,
     a_step,
     an_image,
@@ -277,7 +278,8 @@ def test_history_of_findings_and_of_actions(host: Host, run: Callable[..., Run])
     for word, name in (("a", tag.key), ("b", other.key)):
         step = replace(a_step(an_image(word, name), name, policy="old-tags"), name=name)
         ledger.conclude(
-            ledger.intend("run", step), Outcome("old-tags", "untag", step.ref, name, Effect.APPLIED, "untagged")
+            ledger.intend("run", step, a_recipe(an_image())),
+            Outcome("old-tags", "untag", step.ref, name, Effect.APPLIED, "untagged"),
         )
     ledger.close()
 

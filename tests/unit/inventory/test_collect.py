@@ -116,7 +116,7 @@ def test_a_list_finds_what_happened_while_nobody_looked(host: Host) -> None:
     host.engine.remove("job")
     host.engine.unname("gone:1")
     host.engine.remove_volume("lost")
-    host.engine.remove_network(a_network("front"))
+    host.engine.remove_network(a_network("front").id)
     host.engine.name("app:1", "app:2")
     host.engine.die("web", 1)
     changes = Counter(host.collector.reconcile())
@@ -376,7 +376,7 @@ def test_volumes_and_networks_follow_their_events(host: Host) -> None:
     data, front = Ref(Kind.VOLUME, "data"), Ref(Kind.NETWORK, a_network("front").id)
     assert host.see() == happened(("volume.create", data), ("network.create", front))
     host.engine.remove_volume("data")
-    host.engine.remove_network(a_network("front"))
+    host.engine.remove_network(a_network("front").id)
     assert host.see() == happened(("volume.destroy", data), ("network.destroy", front))
 
 

@@ -21,7 +21,7 @@ from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
 from tests.builders import Ticks, a_container, a_policy, an_image, an_inventory, digest_of, hexadecimal
-from tests.fakes import FakeEngine, FakeRegistry
+from tests.fakes import FakeEngine, FakeRegistry, Ground
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,8 @@ class Watch:
         self.ledger = Ledger(self.folder, time.time, lambda _writable: None)
         self.ledger.open()
         collector = Collector(self.engine, self.inventory)
-        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, Metrics(), 600.0)
+        archive = Ground(self.folder, self.engine).archive(self.ledger)
+        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, archive, Metrics(), 600.0)
         self.judge = Judge(self.inventory, collector, self.registry, lambda _: None, lambda: None)
         self.upkeep.look(Batch(resync="startup", connected=self.engine.connect()))
 

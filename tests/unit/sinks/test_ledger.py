@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from dockwarden.errors import LedgerError
 from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Ref, Report, Result, Severity, Step
 from dockwarden.sinks.ledger import Ledger
-from tests.builders import NOW, a_result, a_step, an_image, digest_of, image_id
+from tests.builders import NOW, a_recipe, a_result, a_step, an_image, digest_of, image_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,9 @@ def report(*opened: Result, resolved: tuple[Result, ...] = (), at: float = NOW) 
     return Report("run-1", Cause.EVENT, at, 0.1, {}, opened, resolved, (), (), ())
 
 
-STEP = a_step(an_image("app", "app:1", digests=(digest_of("app", "d"),), labels={"a": "b"}, size_bytes=77))
+IMAGE = an_image("app", "app:1", digests=(digest_of("app", "d"),), labels={"a": "b"}, size_bytes=77)
+STEP = a_step(IMAGE)
+RECIPE = a_recipe(IMAGE)
 
 
 # -- a first start -----------------------------------------------------------------------------------------
@@ -189,12 +191,24 @@ def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -
     assert finding.opened_seconds == 77.5
 
 
+def to_first_schema(book: Book) -> Ledger:
+    """The next process, after the file was written by the first version of the ledger."""
+    later = ("engine", "archive", "planned", "undoable_until", "undoes")
+    book.sql("ALTER TABLE findings DROP COLUMN opened_seconds")
+    for index in ("actions_of_run", "open_actions", "undoable_actions"):
+        book.sql(f"DROP INDEX {index}")
+    for column in later:
+        book.sql(f"ALTER TABLE actions DROP COLUMN {column}")
+    book.sql("DROP TABLE archives")
+    book.sql("PRAGMA user_version = 1")
+    return book.restart()
+
+
 def test_a_ledger_of_the_first_schema_is_upgraded_and_its_findings_count_from_now(book: Book, ledger: Ledger) -> None:
     ledger.record(report(a_result(), at=NOW))
     ledger.close()
-    book.sql("ALTER TABLE findings DROP COLUMN opened_seconds")
-    book.sql("PRAGMA user_version = 1")
-    [finding] = book.restart().open_findings()
+    ledger = to_first_schema(book)
+    [finding] = ledger.open_findings()
     assert finding.opened_at == NOW
     assert finding.opened_seconds > 1e12
     book.ledger.record(report(a_result("another"), at=NOW))
@@ -254,7 +268,7 @@ def test_text_of_strangers_is_stored_as_it_is(book: Book, ledger: Ledger) -> Non
 
 
 def test_an_intent_is_open_until_it_is_concluded(book: Book, ledger: Ledger) -> None:
-    number = ledger.intend("run-1", STEP)
+    number = ledger.intend("run-1", STEP, RECIPE)
     [intent] = book.restart().open_intents()
     assert (intent.number, intent.policy, intent.action) == (number, "old-images", "remove")
     assert (intent.ref, intent.name, intent.image_id) == (APP, STEP.name, image_id("app"))
@@ -263,7 +277,7 @@ def test_an_intent_is_open_until_it_is_concluded(book: Book, ledger: Ledger) -> 
 
 
 def test_an_intent_holds_what_would_bring_the_image_back(book: Book, ledger: Ledger) -> None:
-    ledger.intend("run-1", STEP)
+    ledger.intend("run-1", STEP, RECIPE)
     [[recipe]] = book.sql("SELECT recipe FROM actions")
     for needed in (image_id("app"), "docker.io/library/app:1", digest_of("app", "d"), '"a": "b"', "77"):
         assert needed in str(recipe)
@@ -273,7 +287,7 @@ def test_an_intent_is_committed_in_full_synchrony_before_it_returns(ledger: Ledg
     said: list[str] = []
     assert ledger._db is not None
     ledger._db.set_trace_callback(said.append)
-    ledger.intend("run-1", STEP)
+    ledger.intend("run-1", STEP, RECIPE)
     order = [
         said.index(next(line for line in said if line.startswith(word)))
         for word in ("PRAGMA synchronous = FULL", "BEGIN", "INSERT", "COMMIT")
@@ -285,7 +299,7 @@ def test_actions_are_shown_newest_first_under_public_names(book: Book, ledger: L
     other = a_step(an_image("other", "other:1"), "other:1", policy="old-tags")
     for run, step in (("run-1", STEP), ("run-2", other)):
         book.now += 1
-        ledger.conclude(ledger.intend(run, step), outcome_of(step, freed=77))
+        ledger.conclude(ledger.intend(run, step, RECIPE), outcome_of(step, freed=77))
     first, second = book.restart().recent_actions(10)
     assert first == {
         "id": 2,
@@ -298,14 +312,15 @@ def test_actions_are_shown_newest_first_under_public_names(book: Book, ledger: L
         "outcome": "applied",
         "reason": "removed",
         "at": NOW + 2,
+        "undoable_until": NOW + 2 + 14 * 86400,
     }
     assert second["run"] == "run-1"
     assert book.ledger.recent_actions(1) == [first]
 
 
 def test_numbers_are_never_given_twice(book: Book, ledger: Ledger) -> None:
-    numbers = [ledger.intend("run-1", STEP) for _ in range(3)]
-    numbers.append(book.restart().intend("run-2", STEP))
+    numbers = [ledger.intend("run-1", STEP, RECIPE) for _ in range(3)]
+    numbers.append(book.restart().intend("run-2", STEP, RECIPE))
     assert numbers == sorted(set(numbers))
 
 
@@ -315,7 +330,8 @@ _CRASHING = """
     import os, pathlib, signal, sys
     from dockwarden.model import Effect, Observed, Outcome
     from dockwarden.sinks.ledger import Ledger
-    from tests.builders import a_step, an_image
+    from tests.builders import a_recipe, a_step, an_image
+    RECIPE = a_recipe(an_image('app', 'app:1'))
 
     ledger = Ledger(pathlib.Path(sys.argv[1]), lambda: 1.0, lambda _: None)
     ledger.open()
@@ -334,9 +350,9 @@ def child(folder: Path, program: str) -> subprocess.Popen[str]:
 def test_a_process_that_is_killed_between_intent_and_end_leaves_the_intent_behind(book: Book) -> None:
     program = """
     step = a_step(an_image("app", "app:1"))
-    ledger.conclude(ledger.intend("run", a_step(an_image("done"))),
+    ledger.conclude(ledger.intend("run", a_step(an_image("done")), RECIPE),
                     Outcome("p", "remove", step.ref, "done", Effect.APPLIED, "removed"))
-    ledger.intend("run", step)
+    ledger.intend("run", step, RECIPE)
     os.kill(os.getpid(), signal.SIGKILL)
     """
     with child(book.folder, program) as process:
@@ -366,7 +382,7 @@ def test_everything_that_was_acknowledged_before_a_kill_is_there(book: Book, ack
     program = """
     step = a_step(an_image("app", "app:1"))
     while True:
-        number = ledger.intend("run", step)
+        number = ledger.intend("run", step, RECIPE)
         print("intended", number, flush=True)
         ledger.conclude(number, Outcome("p", "remove", step.ref, "app", Effect.APPLIED, "removed"))
         print("concluded", number, flush=True)
@@ -413,7 +429,7 @@ def test_a_damaged_file_is_set_aside_and_named_and_a_new_one_begun(book: Book, d
     with capture_logs() as lines:
         again = book.restart()
     assert again.recall(ENGINE) == (0.0, [])
-    assert again.intend("run-1", STEP)
+    assert again.intend("run-1", STEP, RECIPE)
     aside = book.folder / f"ledger.db.damaged-{int(NOW)}"
     assert aside.read_bytes() == damaged
     [line] = [line for line in lines if line["event"] == "ledger.damaged"]
@@ -424,7 +440,7 @@ def test_a_damaged_file_is_set_aside_and_named_and_a_new_one_begun(book: Book, d
 def test_an_empty_file_is_a_new_ledger(book: Book) -> None:
     book.folder.mkdir()
     book.path.touch()
-    assert book.open().intend("run-1", STEP) == 1
+    assert book.open().intend("run-1", STEP, RECIPE) == 1
 
 
 def test_a_ledger_of_a_newer_program_is_left_alone(book: Book, ledger: Ledger) -> None:
@@ -433,7 +449,7 @@ def test_a_ledger_of_a_newer_program_is_left_alone(book: Book, ledger: Ledger) -
     before = book.path.read_bytes()
     again = book.restart()
     with pytest.raises(LedgerError, match="schema is 99"):
-        again.intend("run-1", STEP)
+        again.intend("run-1", STEP, RECIPE)
     assert not book.can_be_written()
     book.ledger.close()
     assert book.path.read_bytes() == before
@@ -449,7 +465,7 @@ def test_a_folder_that_cannot_be_made_is_a_reason_and_no_crash(tmp_path: Path) -
     assert [line["event"] for line in lines] == ["ledger.not_writable"]
     assert book.ledger.recall(ENGINE) == (0.0, [])
     all_refused(
-        lambda: book.ledger.intend("run-1", STEP),
+        lambda: book.ledger.intend("run-1", STEP, RECIPE),
         lambda: book.ledger.conclude(1, outcome_of(STEP)),
         lambda: book.ledger.claim(ENGINE),
         lambda: book.ledger.save(1.0, []),
@@ -462,9 +478,9 @@ def test_a_ledger_that_could_not_be_opened_is_tried_again_by_the_next_write(tmp_
     blocker.touch()
     book = Book(blocker)
     book.open()
-    all_refused(lambda: book.ledger.claim(ENGINE), lambda: book.ledger.intend("run-1", STEP))
+    all_refused(lambda: book.ledger.claim(ENGINE), lambda: book.ledger.intend("run-1", STEP, RECIPE))
     blocker.unlink()
-    assert book.ledger.intend("run-1", STEP) == 1
+    assert book.ledger.intend("run-1", STEP, RECIPE) == 1
     assert book.can_be_written()
     book.ledger.save(7.0, [(APP, Observed(1, 1))])
     assert book.restart().recall(ENGINE) == (7.0, [(APP, Observed(1, 1))]), "it forgot whose memory it is"
@@ -482,7 +498,7 @@ def test_a_ledger_that_opens_late_keeps_what_it_remembers_of_the_same_engine(boo
 
 
 def test_a_value_that_does_not_fit_is_refused_and_harms_no_later_write(ledger: Ledger) -> None:
-    number = ledger.intend("run-1", STEP)
+    number = ledger.intend("run-1", STEP, RECIPE)
     with pytest.raises(LedgerError):
         ledger.conclude(number, outcome_of(STEP, freed=2**63))
     ledger.claim(ENGINE)
@@ -523,20 +539,20 @@ def test_on_a_full_disk_nothing_is_promised_and_with_space_everything_goes_on(di
     book = Book(disk / "state")
     ledger = book.open()
     ledger.claim(ENGINE)
-    first = ledger.intend("run-1", STEP)
+    first = ledger.intend("run-1", STEP, RECIPE)
     ballast = fill(disk)
     big = a_step(an_image("big", labels={"x": "y" * 20_000}))
     with pytest.raises(LedgerError, match=r"full|I/O"), capture_logs() as lines:
-        ledger.intend("run-1", big)
+        ledger.intend("run-1", big, RECIPE)
     assert [line["event"] for line in lines] == ["ledger.not_writable"]
     assert not book.can_be_written()
     with pytest.raises(LedgerError), capture_logs() as lines:
-        ledger.intend("run-1", big)
+        ledger.intend("run-1", big, RECIPE)
     assert lines == [], "the same reason again"
     assert [intent.number for intent in ledger.open_intents()] == [first]
     ballast.unlink()
     with capture_logs() as lines:
-        assert ledger.intend("run-1", big) > first
+        assert ledger.intend("run-1", big, RECIPE) > first
     assert [line["event"] for line in lines] == ["ledger.writable_again"]
     assert book.can_be_written()
     assert len(book.restart().open_intents()) == 2
@@ -552,7 +568,7 @@ def test_on_a_disk_that_was_full_at_the_start_the_ledger_opens_when_there_is_spa
     ballast.unlink()
     book.ledger.save(2.0, [(APP, Observed(1, 1))])
     assert book.can_be_written()
-    assert book.ledger.intend("run-1", STEP)
+    assert book.ledger.intend("run-1", STEP, RECIPE)
     book.ledger.close()
 
 
@@ -565,7 +581,7 @@ def test_on_a_read_only_disk_the_past_can_be_read_and_nothing_is_promised(disk: 
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     again = book.restart()
     assert not book.can_be_written()
-    all_refused(lambda: again.claim(ENGINE), lambda: again.intend("run-1", STEP))
+    all_refused(lambda: again.claim(ENGINE), lambda: again.intend("run-1", STEP, RECIPE))
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     again.save(6.0, [])
     assert book.can_be_written()
@@ -594,7 +610,7 @@ def test_reading_changes_nothing(book: Book, ledger: Ledger) -> None:
     assert reader.recall(ENGINE) == (5.0, [(APP, Observed(1, 1))])
     assert said == []
     with pytest.raises(LedgerError):
-        reader.intend("run-1", STEP)
+        reader.intend("run-1", STEP, RECIPE)
     reader.close()
     assert (book.files(), book.path.read_bytes(), book.path.stat().st_mtime_ns) == before
 

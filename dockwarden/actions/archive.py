@@ -1,0 +1,151 @@
+"""Archives of what was removed, files in one folder of ours, and never so many that the disk fills.
+
+Input: what writes the content. Output: a name, a size, a checksum; later the content again. Out of bounds: what is
+inside. A name is in the ledger before there is a file, and only files whose names the ledger has are ever removed; no
+link is followed.
+"""
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from dockwarden.errors import LedgerError
+from dockwarden.ports import Intents
+
+_CHUNK_BYTES = 1024 * 1024
+_NAME = re.compile(r"[0-9a-f]{32}\.tar", re.ASCII)
+_UNFINISHED = ".part"
+_TOO_BIG = "is more than the {} bytes that undo.max_bytes and the disk leave"
+
+Write = Callable[[bytes], object]
+
+
+class ArchiveError(Exception):
+    """There is no archive, and why; the text is meant for people."""
+
+
+class Stored(NamedTuple):
+    """A finished archive."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Archive:
+    """The folder. It is made when it is needed first."""
+
+    def __init__(self, folder: Path, intents: Intents, *, max_bytes: int, reserve_bytes: int) -> None:
+        """``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free."""
+        self._folder = folder
+        self._intents = intents
+        self._max_bytes = max_bytes
+        self._reserve_bytes = reserve_bytes
+
+    def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
+        """Write one archive and have it on the disk.
+
+        Args:
+            produce: is given where to write.
+            expected_bytes: about how big it will be; more than there is room for is not even begun.
+            proof: text without which in its content it is worthless.
+
+        Raises:
+            ArchiveError: it would be too big, or the disk refuses.
+            LedgerError: its name cannot be written down.
+        """
+        room = self._room()
+        if expected_bytes > room:
+            raise ArchiveError(
+                f"no registry serves it, and an archive of {expected_bytes} bytes is more than the {room} "
+                "that undo.max_bytes and the disk leave"
+            )
+        name = f"{uuid.uuid4().hex}.tar"
+        self._intents.begin_archive(name)
+        try:
+            with self._opened() as folder:
+                kept = self._filled(folder, name, produce, room, proof.encode())
+            self._intents.end_archive(name, kept.size_bytes)
+        except BaseException as error:
+            self.remove(name)
+            if isinstance(error, OSError):
+                raise ArchiveError(f"no archive could be written: {error.strerror or error}") from error
+            raise
+        return kept
+
+    def read(self, kept: Stored) -> Iterator[bytes]:
+        """The content of an archive, after its checksum was found to be right.
+
+        Raises:
+            ArchiveError: it is gone or damaged.
+        """
+        try:
+            with self._opened() as folder:
+                file = os.fdopen(os.open(kept.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb")
+        except OSError as error:
+            raise ArchiveError(f"the archive {kept.name} cannot be read: {error.strerror}") from error
+        with file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != kept.sha256:
+                raise ArchiveError(f"the archive {kept.name} is damaged: its checksum is another one")
+            file.seek(0)
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    def remove(self, name: str) -> None:
+        """Remove one archive, finished or not; what cannot be removed now stays in the ledger for the next time."""
+        if not _NAME.fullmatch(name):
+            return
+        with suppress(OSError, LedgerError):
+            with self._opened() as folder:
+                for each in (name, name + _UNFINISHED):
+                    with suppress(FileNotFoundError):
+                        os.unlink(each, dir_fd=folder)
+            self._intents.forget_archive(name)
+
+    def _room(self) -> int:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stat = os.statvfs(self._folder)
+        except OSError as error:
+            raise ArchiveError(f"{self._folder} cannot be used: {error.strerror}") from error
+        free = stat.f_bavail * stat.f_frsize - self._reserve_bytes
+        return max(0, min(free, self._max_bytes - self._intents.archived_bytes()))
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _filled(self, folder: int, name: str, produce: Callable[[Write], object], room: int, proof: bytes) -> Stored:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        sum_, size, proven, tail = hashlib.sha256(), 0, not proof, b""
+        with os.fdopen(os.open(name + _UNFINISHED, flags, 0o600, dir_fd=folder), "wb") as file:
+
+            def write(chunk: bytes) -> None:
+                nonlocal size, proven, tail
+                size += len(chunk)
+                if size > room:
+                    raise ArchiveError(
+                        f"its archive is bigger than the {room} bytes that undo.max_bytes and the disk leave"
+                    )
+                if not proven:
+                    proven, tail = proof in tail + chunk, chunk[-len(proof) :]
+                sum_.update(chunk)
+                file.write(chunk)
+
+            produce(write)
+            if not proven:
+                raise ArchiveError("what the engine saved is not this image")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(name + _UNFINISHED, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+        return Stored(name, size, sum_.hexdigest())

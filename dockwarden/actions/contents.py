@@ -1,0 +1,90 @@
+"""The files of a volume, out of the engine's data root and back into it, by GNU tar.
+
+Input: what the engine says of a volume. Output: a stream with owners, modes, times, links, holes, extended attributes
+and ACLs. Out of bounds: volumes whose files cannot be seen from here: those of plugins, of other hosts, of mounts.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dockwarden.actions.archive import ArchiveError
+from dockwarden.model import Volume
+
+_Tar = subprocess.Popen[bytes]
+_TAR = ("tar", "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--sparse", "--file=-")
+_CHUNK_BYTES = 1024 * 1024
+_BLOCK_BYTES = 512
+_MOST_SAID = 500
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+
+def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:
+    """Where the files of a volume are, if they can be seen from here. Raises ArchiveError."""
+    if parameters["Driver"] != "local" or parameters["DriverOpts"]:
+        raise ArchiveError("only volumes of the local driver without options can be exported")
+    folder = Path(parameters["Mountpoint"])
+    try:
+        # The engine tells the time of one of both folders: another engine's volume of this name has another one.
+        times = {int(os.lstat(place).st_ctime) for place in (folder, folder.parent)}
+        os.scandir(folder).close()
+    except OSError as error:
+        raise ArchiveError(f"its files cannot be read from here: {error.strerror}") from error
+    if volume.created_at is None or int(volume.created_at) not in times:
+        raise ArchiveError(f"{folder} is not this volume's folder, as seen from here")
+    return folder
+
+
+def size_of(folder: Path) -> int:
+    """About what an export will take. Raises ArchiveError."""
+    total = 0
+
+    def failed(error: OSError) -> None:
+        raise ArchiveError(f"its files cannot be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=failed):
+        for name in (*folders, *files):
+            total += os.lstat(Path(place) / name).st_blocks * _BLOCK_BYTES
+    return total
+
+
+def export(folder: Path, write: Callable[[bytes], object]) -> None:
+    """Write all of it. Raises ArchiveError where a file could not be read or changed meanwhile."""
+    with _tar("--create", f"--directory={folder}", ".", stdout=subprocess.PIPE) as tar:
+        while tar.stdout and (chunk := tar.stdout.read(_CHUNK_BYTES)):
+            write(chunk)
+
+
+def restore(folder: Path, chunks: Iterable[bytes]) -> None:
+    """Put all of it back into an empty volume. Raises ArchiveError."""
+    options = ("--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}")
+    with _tar(*options, stdin=subprocess.PIPE) as tar, suppress(BrokenPipeError):  # then it says why
+        for chunk in chunks:
+            if tar.stdin:
+                tar.stdin.write(chunk)
+
+
+@contextmanager
+def _tar(*options: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> Iterator[_Tar]:
+    """A tar that runs, and that must have ended well."""
+    with tempfile.TemporaryFile() as said:
+        try:
+            tar = subprocess.Popen([*_TAR, *options], stdin=stdin, stdout=stdout, stderr=said, env=_ENVIRONMENT)  # noqa: S603
+        except OSError as error:
+            raise ArchiveError(f"tar cannot be started: {error.strerror}") from error
+        with tar:
+            try:
+                yield tar
+                if tar.stdin:
+                    with suppress(BrokenPipeError):
+                        tar.stdin.close()
+            except BaseException:
+                tar.kill()
+                raise
+        if tar.returncode:
+            said.seek(0)
+            raise ArchiveError(f"tar: {said.read(_MOST_SAID).decode(errors='replace').strip()}")

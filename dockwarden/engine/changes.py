@@ -1,0 +1,184 @@
+"""The requests that change an engine: names, containers, volumes, networks, the build cache, images as streams.
+
+Input: names, IDs, what ``parameters`` gave, streams. Output: nothing, or what was made; errors of ``errors``. Out of
+bounds: deciding, and whatever removes more than the one thing that is named: no image prune, no force, no removal of an
+image by ID, no volumes along with a container. A mixin of ``client.DockerEngine``.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from dockwarden import reference as references
+from dockwarden.engine import recreate, translate
+from dockwarden.engine.fields import Fields
+from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, printable
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Kind, Ref
+
+_T = TypeVar("_T")
+
+_LONG_SECONDS = 900.0  # how long an engine that unpacks a big image may say nothing
+_CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
+
+
+class Changes:
+    """What changes the engine."""
+
+    def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
+        raise NotImplementedError
+
+    # -- names of images -----------------------------------------------------------------------------
+
+    def tag(self, image_id: str, reference: str) -> None:
+        """Give an image one more name."""
+        parsed = references.parse(reference)
+        name = path(image_id)
+        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
+
+    def untag(self, reference: str) -> None:
+        """Remove one name, never forced; the image goes with its last name."""
+        name = _removable(reference)
+        # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
+        self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
+
+    # -- whole images --------------------------------------------------------------------------------
+
+    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+        """Pull one tag or digest."""
+        parsed = references.parse(reference)
+        wanted = {"fromImage": parsed.repository, "tag": parsed.digest or parsed.tag}
+        if platform:
+            wanted["platform"] = platform
+        encoded = base64.urlsafe_b64encode(json.dumps(dict(login or {})).encode()).decode()
+        headers = {"X-Registry-Auth": encoded} if login else {}
+        self._call(
+            "image_pull",
+            lambda client: _spoken(
+                client.open("POST", "/images/create", "pull", _LONG_SECONDS, params=wanted, headers=headers)
+            ),
+        )
+
+    def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
+        """Write an image, without its names, in the format of ``docker save``."""
+
+        def copy(client: Client) -> None:
+            name = quote(path(image_id), safe="")
+            with client.open("GET", f"/images/{name}/get", "save", _LONG_SECONDS) as response:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    write(chunk)
+
+        self._call("image_save", copy)
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """Take in what ``save_image`` wrote."""
+        self._call(
+            "image_load",
+            lambda client: _spoken(
+                client.open(
+                    "POST",
+                    "/images/load",
+                    "load",
+                    _LONG_SECONDS,
+                    params={"quiet": 1},
+                    data=chunks,
+                    headers={"Content-Type": "application/x-tar"},
+                )
+            ),
+        )
+
+    # -- containers, volumes, networks, build cache --------------------------------------------------
+
+    def stop_container(self, identifier: str) -> None:
+        """Stop a container as ``docker stop`` does, within the time that it asks for."""
+        name = path(identifier)
+        self._call("container_stop", lambda client: client.stop(name))
+
+    def start_container(self, identifier: str) -> None:
+        """Start a container."""
+        name = path(identifier)
+        self._call("container_start", lambda client: client.start(name))
+
+    def remove_container(self, identifier: str) -> None:
+        """Remove a container that does not run; its anonymous volumes stay."""
+        name = path(identifier)
+        self._call("container_remove", lambda client: client.remove_container(name, v=False, force=False))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container mounts."""
+        safe = path(name)
+        self._call("volume_remove", lambda client: client.remove_volume(safe, force=False))
+
+    def remove_network(self, identifier: str) -> None:
+        """Remove a network that no running container uses."""
+        name = path(identifier)
+        self._call("network_remove", lambda client: client.remove_network(name))
+
+    def trim_build_cache(self, max_used_bytes: int) -> int:
+        """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""
+
+        def trim(client: Client) -> int:
+            newer = tuple(int(part) for part in client.api_version.split(".")) >= _CAP_SINCE
+            wanted = {"all": 1, "max-used-space" if newer else "keep-storage": max_used_bytes}
+            with client.open("POST", "/build/prune", "build_prune", _LONG_SECONDS, params=wanted) as response:
+                return Fields(response.json(), "build prune").integer("SpaceReclaimed", 0)
+
+        return self._call("build_prune", trim)
+
+    # -- from what an object can be made again -------------------------------------------------------
+
+    def parameters(self, ref: Ref) -> dict[str, Any]:
+        """What ``create`` needs to make a container, volume or network again; values of its environment included."""
+        key = path(ref.key)
+
+        def ask(client: Client) -> dict[str, Any]:
+            match ref.kind:
+                case Kind.CONTAINER:
+                    return recreate.container(client.inspect_container(key))
+                case Kind.VOLUME:
+                    return recreate.volume(client.inspect_volume(key))
+                case _:
+                    return recreate.network(client.inspect_network(key))
+
+        return self._call(f"{ref.kind.value}_inspect", ask)
+
+    def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
+        """Make a container (not started), volume or network; gives its ID, or the name of a volume."""
+        return self._call(f"{kind.value}_create", lambda client: recreate.create(client, kind, parameters))
+
+
+def _spoken(response: Any) -> None:
+    """Read a stream of progress to its end; an engine reports failures inside of it, after a 200."""
+    for line in Lines(response):
+        if not line.strip():
+            continue
+        said = json.loads(line)
+        if isinstance(said, dict) and "error" in said:
+            text = printable(str(said["error"]))
+            missing = any(word in text.lower() for word in ("not found", "manifest unknown", "no such"))
+            raise NotFoundError(text) if missing else EngineError(text)
+
+
+def path(name: str) -> str:
+    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
+    if not name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise NotFoundError(f"no object can be called {name!r}")
+    return name
+
+
+def _removable(reference: str) -> str:
+    """The name to put into a DELETE.
+
+    An image ID would take a tag with it that somebody set a moment ago, and the engine takes any bare hexadecimal
+    word for the beginning of an ID; hence only names with a tag or a digest, written out in full.
+    """
+    if references.is_image_id(reference):
+        raise ValueError(f"{reference!r} is an image ID, not a name")
+    parsed = references.parse(reference)
+    if "@" not in reference and ":" not in reference.rpartition("/")[2]:
+        raise ValueError(f"{reference!r} has neither tag nor digest")
+    if reference.startswith(f"{translate.DANGLING_NAME}@"):
+        return reference  # made up by the engine, which does not know it by its full name
+    return str(parsed)

@@ -1,0 +1,137 @@
+"""The ledger: what was found, what was removed, and since when we know what, in one SQLite file.
+
+Input: reports, intents, the inventory's memory. Output: the same, after a restart. Out of bounds: deciding anything.
+The connection belongs to the worker's thread. Intents are on the disk before they return; the rest survives any end of
+the process and may lose the last moments to an end of the machine, which only makes things younger.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+import structlog
+
+from dockwarden.model import Finding, Kind, Observed, Ref, Report, Result, Severity, Status
+from dockwarden.sinks.ledger.actions import Actions
+
+_DIGESTS_KEPT_SECONDS = 400 * 86400
+_log = structlog.get_logger("dockwarden.ledger")
+
+
+class Ledger(Actions):
+    """Everything that outlives the process."""
+
+    # -- what it remembers ----------------------------------------------------------------------------------
+
+    def recall(self, identity: str) -> tuple[float, list[tuple[Ref, Observed]]]:
+        """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
+        if self._meta("engine") != identity:
+            return 0.0, []
+        rows = self._read("SELECT kind, key, first, used, had_tag FROM memory")
+        memory = [(Ref(Kind(k), key), Observed(first, used, bool(tag))) for k, key, first, used, tag in rows]
+        return float(self._meta("clock") or 0.0), memory
+
+    def claim(self, identity: str) -> None:
+        """Keep the memory of this engine from now on, at the latest with the first ``save``. Raises LedgerError."""
+        self._identity = identity
+        with self._write() as db:
+            db.execute("DELETE FROM digests WHERE until < ?", (self._now() - _DIGESTS_KEPT_SECONDS,))
+            self._forget_others(db)
+
+    def _forget_others(self, db: sqlite3.Connection) -> None:
+        former = self._meta("engine")
+        if former == self._identity:
+            return
+        if former:
+            _log.warning("ledger.other_engine", note="ages start anew")
+        db.execute("DELETE FROM memory")
+        db.execute("DELETE FROM meta")
+        db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
+        db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
+
+    def present_digests(self, identity: str) -> list[tuple[str, str, str, float]]:
+        """Tag, side, digest and since when, of what was there when we last looked; nothing of another engine."""
+        if self._meta("engine") != identity:
+            return []
+        return self._read("SELECT tag, side, digest, since FROM digests WHERE until IS NULL")
+
+    def history(self, tag: str) -> list[tuple[str, str, float, float | None]]:
+        """Side, digest, since and until, of every digest a tag had that is remembered, oldest first."""
+        return self._read("SELECT side, digest, since, until FROM digests WHERE tag = ? ORDER BY since, rowid", (tag,))
+
+    def past_findings(self, most: int) -> list[dict[str, object]]:
+        """The last findings, newest first, under the names that scripts use."""
+        rows = self._read(
+            "SELECT policy, kind, key, name, severity, message, opened_at, resolved_at, why "
+            "FROM findings ORDER BY opened_at DESC, rowid DESC LIMIT ?",
+            (most,),
+        )
+        names = ("policy", "subject", "id", "name", "severity", "message", "opened_at", "resolved_at", "why")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def open_findings(self) -> list[Finding]:
+        """Findings that were open when we last looked."""
+        rows = self._read(
+            "SELECT policy, kind, key, name, severity, message, opened_at, opened_seconds "
+            "FROM findings WHERE resolved_at IS NULL"
+        )
+        return [
+            Finding(Result(policy, Ref(Kind(kind), key), name, Status.FAIL, Severity(severity), message), *opened)
+            for policy, kind, key, name, severity, message, *opened in rows
+        ]
+
+    # -- what it is told ------------------------------------------------------------------------------------
+
+    def save(self, clock: float, memory: Iterable[tuple[Ref, Observed | None]]) -> None:
+        """Write the observation clock and what changed in the memory. Raises LedgerError."""
+        if not self._identity:
+            return  # no engine was seen yet, so what is there must stay
+        with self._write() as db:
+            self._forget_others(db)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (repr(clock),))
+            for ref, seen in memory:
+                if seen is None:
+                    db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
+                else:
+                    db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
+
+    def save_digests(self, sightings: Iterable[tuple[str, str, str | None, float]]) -> None:
+        """Write down tag, side, digest (None: not seen any more), since when; the former digest ends there.
+
+        Raises LedgerError.
+        """
+        if not self._identity:
+            return  # as above
+        with self._write() as db:
+            self._forget_others(db)
+            for tag, side, digest, since in sightings:
+                db.execute(
+                    "UPDATE digests SET until = ? WHERE tag = ? AND side = ? AND until IS NULL", (since, tag, side)
+                )
+                if digest is not None:
+                    db.execute(
+                        "INSERT INTO digests (tag, side, digest, since) VALUES (?,?,?,?)", (tag, side, digest, since)
+                    )
+
+    def record(self, report: Report) -> None:
+        """Write down the openings and resolutions of a run. Raises LedgerError."""
+        if not report.opened and not report.resolved:
+            return
+        at = report.started_at
+        with self._write() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO findings "
+                "(policy, kind, key, name, severity, message, opened_at, opened_seconds) VALUES (?,?,?,?,?,?,?,?)",
+                [
+                    (r.policy, *r.ref, r.name, r.severity.value, r.message, at, report.watched_seconds)
+                    for r in report.opened
+                ],
+            )
+            db.executemany(
+                "UPDATE findings SET resolved_at = ?, why = ? "
+                "WHERE policy = ? AND kind = ? AND key = ? AND resolved_at IS NULL",
+                [(at, r.reason, r.policy, *r.ref) for r in report.resolved],
+            )
+
+
+def _memory_row(seen: Observed) -> tuple[float, float, int]:
+    return seen.first_seconds, seen.used_seconds, int(seen.had_tag)

@@ -1,0 +1,165 @@
+"""The part of the ledger that holds what was done to the engine, and what would undo it.
+
+Input: steps, recipes, outcomes. Output: the same, after a restart. Out of bounds: the files of archives, of which it
+holds the names.
+"""
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from dockwarden.errors import LedgerError
+from dockwarden.model import Done, Intent, Kind, Outcome, Recipe, Ref, Step
+from dockwarden.sinks.ledger.file import SCHEMA_VERSION, LedgerFile
+
+_PUBLIC = {
+    **{name: at for at, name in enumerate(("id", "run", "policy", "action", "subject", "object_id", "name"))},
+    "outcome": 9,
+    "reason": 10,
+    "at": 8,
+    "undoable_until": 16,
+}
+_UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
+
+
+class Actions(LedgerFile):
+    """Actions and archives."""
+
+    def open_intents(self) -> list[Intent]:
+        """Actions that a crash or a lost engine cut short."""
+        rows = self._read("SELECT id, policy, action, kind, key, name, recipe FROM actions WHERE outcome IS NULL")
+        return [
+            Intent(number, policy, action, Ref(Kind(kind), key), name, _recipe(recipe))
+            for number, policy, action, kind, key, name, recipe in rows
+        ]
+
+    def recent_actions(self, most: int) -> list[dict[str, object]]:
+        """The last actions that came to an end, newest first, under the names that scripts use."""
+        rows = self._read("SELECT * FROM actions WHERE outcome IS NOT NULL ORDER BY id DESC LIMIT ?", (most,))
+        # A file that an older version wrote and nobody has opened to write yet has fewer columns, in the same order.
+        return [{public: row[at] if at < len(row) else None for public, at in _PUBLIC.items()} for row in rows]
+
+    def undoable(self, engine: str, what: str = "") -> list[Done]:
+        """What was done to this engine and can still be undone, newest first; of one run or action, if it is named."""
+        if self._version < SCHEMA_VERSION:
+            return []
+        rows = self._read(
+            "SELECT id, run, policy, action, kind, key, name, at, undoable_until, recipe FROM actions "
+            "WHERE undoable_until > ?1 AND outcome IS NOT NULL AND engine = ?2 "
+            "AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
+            (self._now(), engine, what),
+        )
+        return [
+            Done(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe))
+            for number, run, policy, action, kind, key, name, at, until, recipe in rows
+        ]
+
+    def engine(self) -> str:
+        """The identity of the engine that this ledger is about, "" if of none yet."""
+        return self._meta("engine")
+
+    # -- what it is told ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process that acts with this ledger. Raises LedgerError if another one does."""
+        try:
+            lock = self._path.with_name("acting.lock").open("a")
+        except OSError as error:
+            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LedgerError("another dockwarden is acting just now; try again later") from None
+            yield
+
+    def intend(self, run: str, step: Step, recipe: Recipe) -> int:
+        """Commit, durably, that this step is about to happen. Raises LedgerError when it cannot be written."""
+        at = self._now()
+        until = None if recipe.method == "none" else at + self._undo_seconds
+        values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(asdict(recipe)), at)
+        further = (recipe.archive, step.planned_bytes, until, recipe.parameters.get("undoes"))
+        with self._write(durable=True) as db:
+            cursor = db.execute(
+                "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at, archive, planned, "
+                "undoable_until, undoes, engine) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (*values, *further, self._identity or self.engine()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def conclude(self, number: int, outcome: Outcome) -> None:
+        """Write down what became of an intent. Raises LedgerError; the intent then stays open."""
+        ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
+        with self._write() as db:
+            db.execute(
+                "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, "
+                "undoable_until = CASE WHEN ?1 = 'applied' THEN undoable_until END WHERE id = ?5",
+                (*ended, number),
+            )
+            if outcome.effect.value == "applied":
+                self._mark_undone(db, number)
+
+    def _mark_undone(self, db: sqlite3.Connection, number: int) -> None:
+        """What was undone cannot be undone again, and the object that came back is young."""
+        for undone, kind, key, recipe in db.execute(
+            "SELECT a.id, a.kind, a.key, a.recipe FROM actions a JOIN actions b ON a.id = b.undoes WHERE b.id = ?",
+            (number,),
+        ).fetchall():
+            db.execute("UPDATE actions SET undoable_until = NULL WHERE id = ?", (undone,))
+            for ref in ((kind, key), (Kind.IMAGE.value, _recipe(recipe).parameters.get("id", ""))):
+                db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
+
+    # -- archives -------------------------------------------------------------------------------------------
+
+    def begin_archive(self, name: str) -> None:
+        """Commit, durably, that a file of this name is about to be made. Raises LedgerError."""
+        with self._write(durable=True) as db:
+            db.execute("INSERT INTO archives VALUES (?, 0, ?)", (name, self._now()))
+
+    def end_archive(self, name: str, size_bytes: int) -> None:
+        """The file is whole. Raises LedgerError."""
+        with self._write() as db:
+            db.execute("UPDATE archives SET bytes = ? WHERE name = ?", (size_bytes, name))
+
+    def forget_archive(self, name: str) -> None:
+        """The file is gone. Raises LedgerError."""
+        with self._write() as db:
+            db.execute("DELETE FROM archives WHERE name = ?", (name,))
+
+    def archived_bytes(self) -> int:
+        """The size of all archives together."""
+        return int(self._read("SELECT coalesce(sum(bytes), 0) FROM archives")[0][0]) if self._db else 0
+
+    def expire(self) -> list[str]:
+        """Forget the recipes that are too old; gives the names of the archives that nothing needs any more.
+
+        Raises:
+            LedgerError: the recipes stay.
+        """
+        now = self._now()
+        due = self._read("SELECT 1 FROM actions WHERE undoable_until <= ? AND outcome IS NOT NULL LIMIT 1", (now,))
+        if due:
+            with self._write() as db:
+                db.execute(
+                    "UPDATE actions SET undoable_until = NULL, recipe = '{}' "
+                    "WHERE undoable_until <= ? AND outcome IS NOT NULL",
+                    (now,),
+                )
+        rows = self._read(
+            "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "
+            "AND (outcome IS NULL OR undoable_until IS NOT NULL)) "
+            "AND (begun_at < ? OR name IN (SELECT archive FROM actions))",
+            (now - _UNFINISHED_SECONDS,),
+        )
+        return [name for (name,) in rows]
+
+
+def _recipe(text: str) -> Recipe:
+    values: dict[str, Any] = json.loads(text)
+    # The first version of the ledger had only what was known of the image.
+    return Recipe(**values) if "method" in values else Recipe("none", values)
