@@ -595,7 +595,8 @@ def test_protected_image_stays_and_a_label_that_comes_with_a_new_build_counts(
     late = put(engine, "after", "doomed/app:1", protect="")
     before = world(engine)
     assert warden.run("nameless")[short(protected)] == ("refused", "protected")
-    assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}
+    # That the tag has moved was seen by the first run, which looked closely at the image that had it.
+    assert warden.run("untag") == {}
     warden.connect("gap")
     assert warden.run("untag") == {full("doomed/app:1"): ("refused", "protected")}
     assert late in world(engine).images
