@@ -36,6 +36,7 @@ from dockwarden.model import (
     Severity,
     Status,
     Step,
+    Thing,
     TriggerSpec,
     Volume,
 )
@@ -249,12 +250,19 @@ def a_policy(
     gate: str = "",
     select: str = "",
     message: str = "",
+    for_seconds: float = 0.0,
+    order_by: str = "",
+    stop_when: str = "",
+    owners: Collection[str] = (),
     limits: Limits = Limits(max_objects=1000, max_percent=100.0),  # noqa: B008 - frozen
 ) -> Policy:
     """A policy as the loader would give it; limits allow everything unless the test says otherwise."""
     condition = program(when, subject)
     chosen = program(select, subject) if select else None
-    needs = condition.references | (chosen.references if chosen else frozenset())
+    order = (
+        Compiler(VOCABULARY, {}).compile(subject, {}, order_by, ("int", "timestamp", "string")) if order_by else None
+    )
+    needs = condition.references.union(*(each.references for each in (chosen, order) if each))
     return Policy(
         name=name,
         subject=subject,
@@ -266,6 +274,10 @@ def a_policy(
         gate=program(gate, Kind.HOST) if gate else None,
         select=chosen,
         action=action,
+        for_seconds=for_seconds,
+        order_by=order,
+        stop_when=program(stop_when, Kind.HOST) if stop_when else None,
+        owners=frozenset(owners),
         limits=limits,
         needs=needs,
         cost=max((VOCABULARY[subject][fact].cost for fact in needs), default=0),
@@ -304,6 +316,34 @@ def a_candidate(
     ref = Ref(Kind.TAG, reference.full(tag)) if tag else Ref(Kind.IMAGE, image.id)
     name = tag or (image.tags[0] if image.tags else reference.short_id(image.id))
     return Candidate(a_result(ref=ref, name=name), image, users, tag_users, known_for_seconds, own)
+
+
+def a_finding_on(
+    thing: Thing | None,
+    *,
+    held_seconds: float = DAY,
+    order: object = None,
+    users: tuple[str, ...] = (),
+    known_for_seconds: float = DAY,
+    idle_seconds: float = DAY,
+    own: bool = False,
+    owner: str = "",
+    size_bytes: int = 0,
+) -> Candidate:
+    """A finding on anything but a tag, with what the planner must know."""
+    match thing:
+        case Image():
+            ref = Ref(Kind.IMAGE, thing.id)
+        case Container():
+            ref = Ref(Kind.CONTAINER, thing.id)
+        case Volume():
+            ref = Ref(Kind.VOLUME, thing.name)
+        case Network():
+            ref = Ref(Kind.NETWORK, thing.id)
+        case _:
+            ref = Ref(Kind.HOST, "")
+    result = replace(a_result(ref=ref, name=ref.key[:12]), held_seconds=held_seconds, order=order)
+    return Candidate(result, thing, users, (), known_for_seconds, own, owner, idle_seconds, size_bytes)
 
 
 def a_step(image: Image, tag: str = "", policy: str = "old-images") -> Step:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from dockwarden.ports import Engine, Registry
 
 NAME = "judging"
-_IMAGES = 10_000
+IMAGES = 10_000
 _ROUNDS = 5
 _MOST_SECONDS = 1.0
-_NOW = 1_800_000_000.0
+NOW = 1_800_000_000.0
 _DAY = 86_400.0
 _HERE = EngineInfo("bench", "bench", "28.5.2", "1.51", ImageStore.GRAPH, False, "/", False, False, False, 0.0)
 
@@ -39,17 +39,20 @@ class _Nobody:
         raise AssertionError(f"{name} was asked for: the policies need more than the inventory")
 
 
+NOBODY = _Nobody()
+
+
 def measure() -> Iterator[Row]:
     """The rows, without a host."""
     began = time.perf_counter()
     policies = load([Path(__file__).with_name("judging.yaml")], VOCABULARY, check_cron=lambda _: "").policies
     loading = time.perf_counter() - began
     assert not any(VOCABULARY[Kind.IMAGE][fact].cost for policy in policies for fact in policy.needs)
-    inventory, putting = _inventory()
+    inventory, putting = an_inventory()
     cpu = time.process_time()
     fresh, again, judged, findings = _judge(inventory, policies)
     cpu = (time.process_time() - cpu) / (1 + _ROUNDS)
-    row = partial(Row, measurement=NAME, images=_IMAGES, unit="s")
+    row = partial(Row, measurement=NAME, images=IMAGES, unit="s")
     yield row(figure=f"{len(policies)} policies read and compiled", value=loading)
     yield row(figure="images taken into the inventory", value=putting)
     yield row(
@@ -62,27 +65,27 @@ def measure() -> Iterator[Row]:
 
 
 def _judge(inventory: Inventory, policies: tuple[Policy, ...]) -> tuple[float, list[float], int, int]:
-    nobody = _Nobody()
-    collector = Collector(cast("Engine", nobody), inventory)
-    judge = Judge(inventory, collector, cast("Registry", nobody), lambda _root: None, lambda: None)
+    collector = Collector(cast("Engine", NOBODY), inventory)
+    judge = Judge(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None)
     work = [(ref, policies) for ref in inventory.all(Kind.IMAGE)]
     took: list[float] = []
     sweep = Sweep()
     for _ in range(1 + _ROUNDS):
         sweep = Sweep()
         began = time.perf_counter()
-        for waits in judge.sweep(work, sweep, depth=INSPECT, now=_NOW):
+        for waits in judge.sweep(work, sweep, depth=INSPECT, now=NOW):
             assert not waits
         took.append(time.perf_counter() - began)
     return took[0], took[1:], sum(sweep.judged.values()), len(sweep.results)
 
 
-def _inventory() -> tuple[Inventory, float]:
+def an_inventory() -> tuple[Inventory, float]:
+    """An inventory of images, and how long it took them in."""
     clock = ObservationClock(lambda: 40 * _DAY)
     inventory = Inventory(Memory(clock))
     inventory.info = _HERE
     chance = random.Random(1)
-    images = [_image(number, chance) for number in range(_IMAGES)]
+    images = [_image(number, chance) for number in range(IMAGES)]
     began = time.perf_counter()
     for image in images:
         inventory.put_image(image)
@@ -105,5 +108,5 @@ def _image(number: int, chance: random.Random) -> Image:
         markers=(),
         size_bytes=chance.randrange(5_000_000, 2_000_000_000),
         labels=labels if number % 5 else {},
-        created_at=_NOW - chance.random() * 700 * _DAY,
+        created_at=NOW - chance.random() * 700 * _DAY,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,21 @@ from dockwarden import reference
 from dockwarden.enforce import Enforcer
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
-from tests.builders import DAY, HOUR, Ticks, a_container, a_policy, a_result, an_image, an_inventory, image_id
+from tests.builders import (
+    DAY,
+    HOUR,
+    Ticks,
+    a_container,
+    a_mount,
+    a_network,
+    a_policy,
+    a_result,
+    a_volume,
+    an_image,
+    an_inventory,
+    details,
+    image_id,
+)
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
 REMOVE = a_policy("old-images", mode=Mode.ENFORCE, action="remove")
@@ -173,4 +188,96 @@ def test_before_the_first_connection_nothing_is_done(bench: Bench) -> None:
     bench.look()
     bench.inventory.info = None
     assert bench.act(REMOVE, on_image("app")) == []
+    assert bench.engine.removals == []
+
+
+# -- other kinds -----------------------------------------------------------------------------------------------
+
+
+def a_removal(kind: Kind, **keys: Any) -> Policy:
+    return a_policy(f"old-{kind}s", subject=kind, action="remove", **keys)
+
+
+def on(kind: Kind, key: str, held: float = DAY) -> Result:
+    return replace(a_result(f"old-{kind}s", Ref(kind, key), name=key[:8]), held_seconds=held)
+
+
+def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
+    swarm = {"com.docker.swarm.service.id": "x"}
+    job, replica = a_container("job", running=False, networks=("front",)), a_container("r", labels=swarm)
+    data, named, front = a_volume("f" * 64, anonymous=True), a_volume("data"), a_network("front")
+    used = a_container("db", mounts=(a_mount("data"),), networks=())
+    overlay = replace(a_network("mesh"), driver="overlay")
+    own = replace(OWN, mounts=(a_mount("own"),), networks=("home",))
+    bench.engine.put(an_image("app", "app:1"), an_image("dockwarden", "dockwarden:1"))
+    for container in (job, replica, used, own):
+        bench.engine.run(container)
+    for volume in (data, named, a_volume("own")):
+        bench.engine.add_volume(volume)
+    for network in (front, overlay, a_network("home"), a_network("free")):
+        bench.engine.add_network(network)
+    bench.look()
+    expected = {
+        (Kind.CONTAINER, job.id): "",
+        (Kind.CONTAINER, replica.id): "owner",
+        (Kind.CONTAINER, used.id): "running",
+        (Kind.CONTAINER, own.id): "self",
+        (Kind.VOLUME, data.name): "",
+        (Kind.VOLUME, "data"): "in_use",
+        (Kind.VOLUME, "own"): "self",
+        (Kind.NETWORK, front.id): "in_use",
+        (Kind.NETWORK, overlay.id): "owner",
+        (Kind.NETWORK, a_network("home").id): "self",
+        (Kind.NETWORK, a_network("free").id): "",
+    }
+    for kind in (Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK):
+        found = [on(kind, key) for its, key in expected if its is kind]
+        plan = bench.enforcer.plan(a_removal(kind, for_seconds=HOUR), found)
+        told = {kept.ref.key: kept.reason for kept in plan.kept} | {step.ref.key: "" for step in plan.steps}
+        assert told == {key: reason for (its, key), reason in expected.items() if its is kind}
+
+
+def test_bytes_are_told_when_everything_was_gathered(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", inspected=details(layers=("a", "b"))))
+    bench.engine.put(an_image("base", "base:1", inspected=details(layers=("a",))))
+    bench.engine.histories = {image_id("app"): (5, 7), image_id("base"): (5,)}
+    bench.look()
+
+    def planned() -> int:
+        return bench.enforcer.plan(REMOVE, [on_image("app")]).steps[0].planned_bytes
+
+    assert planned() == 0
+    for word in ("app", "base"):
+        bench.collector.details(image_id(word))
+        bench.collector.history(image_id(word))
+    assert planned() == 7
+
+
+# -- enough, and alone -----------------------------------------------------------------------------------------
+
+
+def test_steps_are_taken_until_it_is_enough(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(3)))
+    bench.look()
+    bench.host.extend([Answer(value=False), Answer(value=False), Answer(value=True)])
+    policy = replace(REMOVE, stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
+    effects = [(effect, reason) for _, effect, reason in bench.act(policy, *(on_image(f"app{n}") for n in range(3)))]
+    assert effects == [(Effect.APPLIED, "removed")] * 2 + [(Effect.SKIPPED, "enough")]
+
+
+@pytest.mark.parametrize("answer", [Answer(missing="host.disk_free"), Answer(error="it broke"), Answer(value=True)])
+def test_nothing_is_done_where_nobody_can_tell_whether_it_is_enough(bench: Bench, answer: Answer) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.host.append(answer)
+    policy = replace(REMOVE, stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
+    assert bench.act(policy, on_image("app")) == [("app", Effect.SKIPPED, "enough")]
+    assert bench.engine.removals == []
+
+
+def test_while_another_process_acts_nothing_is_done(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.intents.full.add("alone")
+    assert bench.act(REMOVE, on_image("app")) == [("app", Effect.REFUSED, "ledger")]
     assert bench.engine.removals == []

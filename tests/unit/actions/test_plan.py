@@ -11,11 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.actions.plan import PROTECT_LABEL, plan
-from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Plan, Policy, Ref
-from tests.builders import DAY, HOUR, a_candidate, a_policy, an_image, image_id
+from dockwarden.model import Candidate, Container, Effect, Image, Kind, Limits, Network, Plan, Policy, Ref, Volume
+from tests.builders import (
+    DAY,
+    HOUR,
+    a_candidate,
+    a_container,
+    a_finding_on,
+    a_network,
+    a_policy,
+    a_volume,
+    an_image,
+    details,
+    image_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dockwarden.model import Step, Thing
 
 REMOVE = a_policy("old-images", action="remove")
 UNTAG = a_policy("old-tags", subject=Kind.TAG, action="untag")
@@ -89,6 +103,124 @@ def test_nothing_found_is_nothing_to_do() -> None:
     assert planned() == Plan("old-images")
 
 
+# -- other kinds --------------------------------------------------------------------------------------------
+
+REMOVE_CONTAINER = a_policy(subject=Kind.CONTAINER, action="remove")
+STOP = a_policy(subject=Kind.CONTAINER, action="stop")
+REMOVE_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR)
+NAMED_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR, when="volume.name == 'data'")
+SELECTED_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR, select="volume.name == 'data'")
+HASTY_VOLUME = a_policy(subject=Kind.VOLUME, action="remove")
+REMOVE_NETWORK = a_policy(subject=Kind.NETWORK, action="remove")
+TRIM = a_policy(subject=Kind.HOST, action="trim_build_cache")
+OVER, UP = a_container("job", running=False), a_container("web")
+PAUSED = replace(OVER, state="paused")
+NAMELESS = a_volume("f" * 64, anonymous=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidate", "reason"),
+    [
+        (REMOVE_CONTAINER, a_finding_on(OVER), ""),
+        (REMOVE_CONTAINER, a_finding_on(UP), "running"),
+        (REMOVE_CONTAINER, a_finding_on(PAUSED), "running"),
+        (REMOVE_CONTAINER, a_finding_on(OVER, known_for_seconds=60), "too_young"),
+        (REMOVE_CONTAINER, a_finding_on(OVER, own=True), "self"),
+        (REMOVE_CONTAINER, a_finding_on(OVER, owner="swarm"), "owner"),
+        (replace(REMOVE_CONTAINER, owners=frozenset({"nomad"})), a_finding_on(OVER, owner="swarm"), "owner"),
+        (replace(REMOVE_CONTAINER, owners=frozenset({"swarm"})), a_finding_on(OVER, owner="swarm"), ""),
+        (REMOVE_CONTAINER, a_finding_on(replace(OVER, labels={PROTECT_LABEL: ""})), "protected"),
+        (STOP, a_finding_on(UP, known_for_seconds=60), ""),
+        (STOP, a_finding_on(OVER), "not_running"),
+        (STOP, a_finding_on(UP, owner="kubernetes"), "owner"),
+        (REMOVE_VOLUME, a_finding_on(NAMELESS), ""),
+        (REMOVE_VOLUME, a_finding_on(NAMELESS, users=("db",)), "in_use"),
+        (REMOVE_VOLUME, a_finding_on(NAMELESS, held_seconds=HOUR - 1), "waiting"),
+        (REMOVE_VOLUME, a_finding_on(NAMELESS, idle_seconds=HOUR - 1), "waiting"),
+        (REMOVE_VOLUME, a_finding_on(NAMELESS, own=True, users=("dockwarden",)), "self"),
+        (HASTY_VOLUME, a_finding_on(NAMELESS), "waiting"),
+        (REMOVE_VOLUME, a_finding_on(a_volume("data")), "named"),
+        (NAMED_VOLUME, a_finding_on(a_volume("data")), ""),
+        (SELECTED_VOLUME, a_finding_on(a_volume("data")), ""),
+        (NAMED_VOLUME, a_finding_on(a_volume("data"), users=("db",)), "in_use"),
+        (REMOVE_NETWORK, a_finding_on(a_network()), ""),
+        (REMOVE_NETWORK, a_finding_on(a_network("bridge", builtin=True)), "builtin"),
+        (REMOVE_NETWORK, a_finding_on(a_network(), users=("web",)), "in_use"),
+        (REMOVE_NETWORK, a_finding_on(a_network(), known_for_seconds=60), "too_young"),
+        (REMOVE_NETWORK, a_finding_on(a_network(), owner="swarm"), "owner"),
+        (replace(REMOVE, for_seconds=2 * DAY), a_finding_on(an_image()), "waiting"),
+        (replace(REMOVE, for_seconds=DAY), a_finding_on(an_image()), ""),
+        (TRIM, a_finding_on(None, known_for_seconds=0), ""),
+        (replace(TRIM, for_seconds=2 * DAY), a_finding_on(None), "waiting"),
+    ],
+)
+def test_rules_of_each_kind(policy: Policy, candidate: Candidate, reason: str) -> None:
+    done = planned(candidate, policy=policy)
+    assert [why for _, why in refused(done)] == ([reason] if reason else [])
+    assert len(done.steps) == (0 if reason else 1)
+
+
+def test_a_step_carries_what_its_action_needs() -> None:
+    policy = replace(TRIM, options={"max_used_bytes": 5}, unrecoverable=True)
+    [step] = planned(a_finding_on(None), policy=policy).steps
+    assert (step.object, step.options, step.unrecoverable) == (None, {"max_used_bytes": 5}, True)
+
+
+def test_bytes_of_what_is_stopped_stay() -> None:
+    assert planned(a_finding_on(OVER, size_bytes=7), policy=REMOVE_CONTAINER).steps[0].planned_bytes == 7
+    assert planned(a_finding_on(UP, size_bytes=7), policy=STOP).steps[0].planned_bytes == 0
+
+
+def test_of_several_names_that_go_an_image_in_use_keeps_the_last() -> None:
+    image = an_image("app", "app:1", "app:2", "app:3")
+    candidates = [a_candidate(image, tag=tag, users=("by-id",)) for tag in ("app:1", "app:2", "app:3")]
+    done = planned(*candidates, policy=UNTAG)
+    assert [step.name for step in done.steps] == ["app:1", "app:2"]
+    assert refused(done) == [("app:3", "in_use")]
+    assert "the last name" in done.kept[0].detail
+
+
+# -- order -------------------------------------------------------------------------------------------------
+
+
+def test_order_by_comes_before_age_and_what_cannot_be_ordered_comes_last() -> None:
+    policy = a_policy(action="remove", order_by="image.size")
+    wanted = ["two", "five", "nine", "older", "newer"]
+    candidates = [
+        a_finding_on(an_image("newer"), known_for_seconds=DAY),
+        a_finding_on(an_image("nine"), order=9),
+        a_finding_on(an_image("older"), known_for_seconds=2 * DAY),
+        a_finding_on(an_image("two"), order=2),
+        a_finding_on(an_image("five"), order=5, known_for_seconds=9 * DAY),
+    ]
+    assert [step.ref.key for step in planned(*candidates, policy=policy).steps] == [image_id(word) for word in wanted]
+
+
+def built(word: str, *layers: str, parent: str = "", tags: tuple[str, ...] = ()) -> Image:
+    inspected = replace(details(layers=layers), parent=image_id(parent) if parent else "")
+    return an_image(word, *tags, inspected=inspected)
+
+
+def test_images_go_before_those_that_they_are_built_on_whatever_the_order() -> None:
+    images = [
+        built("base", "a"),
+        built("app", "a", "b"),
+        built("label", "a", "b", parent="app"),
+        built("top", "a", "b", "c"),
+        built("apart", "x"),
+    ]
+    candidates = [a_finding_on(image, order=number) for number, image in enumerate(images)]
+    policy = a_policy(action="remove", order_by="image.size")
+    names = {image_id(word): word for word in ("base", "app", "label", "top", "apart")}
+    order = [names[step.ref.key] for step in planned(*candidates, policy=policy).steps]
+    assert order == ["top", "label", "app", "base", "apart"]
+
+
+def test_parents_that_name_each_other_come_to_an_end() -> None:
+    images = [built("a", "l", parent="b"), built("b", "l", parent="a"), built("c", "l", parent="c")]
+    assert len(planned(*(a_finding_on(image) for image in images)).steps) == 3
+
+
 # -- limits ------------------------------------------------------------------------------------------------
 
 
@@ -135,6 +267,13 @@ def test_what_a_rule_keeps_does_not_count_against_the_limits() -> None:
 
 # -- any findings ------------------------------------------------------------------------------------------
 
+_KINDS = {
+    Kind.IMAGE: REMOVE,
+    Kind.TAG: UNTAG,
+    Kind.CONTAINER: REMOVE_CONTAINER,
+    Kind.VOLUME: REMOVE_VOLUME,
+    Kind.NETWORK: REMOVE_NETWORK,
+}
 _LABELS = st.dictionaries(st.sampled_from([PROTECT_LABEL, "team", ""]), st.text(max_size=3), max_size=2)
 _USERS = st.lists(st.sampled_from(["web", "job"]), max_size=2, unique=True).map(tuple)
 _AGES = st.sampled_from([0.0, HOUR - 0.001, HOUR, DAY]) | st.floats(0, 1e6)
@@ -142,25 +281,47 @@ _AGES = st.sampled_from([0.0, HOUR - 0.001, HOUR, DAY]) | st.floats(0, 1e6)
 
 @st.composite
 def _candidate(draw: st.DrawFn, word: str, kind: Kind) -> Candidate:
-    names = [f"{word}:{n}" for n in range(draw(st.integers(1 if kind is Kind.TAG else 0, 3)))]
-    return a_candidate(
-        an_image(word, *names, labels=draw(_LABELS)),
-        tag=draw(st.sampled_from(names)) if kind is Kind.TAG else "",
-        users=draw(_USERS),
-        tag_users=draw(_USERS),
+    labels, running = draw(_LABELS), draw(st.booleans())
+    if kind in (Kind.IMAGE, Kind.TAG):
+        names = [f"{word}:{n}" for n in range(draw(st.integers(1 if kind is Kind.TAG else 0, 3)))]
+        layers = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(tuple))
+        image = an_image(word, *names, labels=labels, inspected=details(layers=layers))
+        found = a_candidate(
+            image,
+            tag=draw(st.sampled_from(names)) if kind is Kind.TAG else "",
+            tag_users=draw(_USERS),
+        )
+    else:
+        things: dict[Kind, Thing] = {
+            Kind.CONTAINER: a_container(word, running=running, labels=labels),
+            Kind.VOLUME: a_volume(word, anonymous=running, labels=labels),
+            Kind.NETWORK: a_network(word, builtin=running, labels=labels),
+        }
+        found = a_finding_on(things[kind])
+    result = replace(found.result, held_seconds=draw(_AGES), order=draw(st.none() | st.integers(0, 3)))
+    return replace(
+        found,
+        result=result,
+        users=() if kind is Kind.CONTAINER else draw(_USERS),
         known_for_seconds=draw(_AGES),
+        idle_seconds=draw(_AGES),
         own=draw(st.booleans()),
+        owner=draw(st.sampled_from(["", "", "swarm", "nomad"])),
     )
 
 
 @st.composite
 def _findings(draw: st.DrawFn) -> tuple[Policy, list[Candidate], int]:
-    kind = draw(st.sampled_from([Kind.IMAGE, Kind.TAG]))
+    kind = draw(st.sampled_from(list(_KINDS)))
     words = [f"app{n}" for n in range(draw(st.integers(0, 6)))]
     candidates = [draw(_candidate(word, kind)) for word in words]
-    policy = REMOVE if kind is Kind.IMAGE else UNTAG
     limits = draw(st.tuples(st.integers(1, 8), st.floats(0.1, 100)))
-    return limited(policy, *limits), candidates, len(words) + draw(st.integers(0, 20))
+    policy = replace(
+        limited(_KINDS[kind], *limits),
+        owners=draw(st.sampled_from([frozenset(), frozenset({"swarm"})])),
+        order_by=draw(st.sampled_from([None, a_policy(order_by="image.size").order_by])),
+    )
+    return policy, candidates, len(words) + draw(st.integers(0, 20))
 
 
 Findings = tuple[Policy, list[Candidate], int]
@@ -175,14 +336,24 @@ def test_no_plan_touches_what_a_rule_protects(findings: Findings) -> None:
     policy, candidates, population = findings
     for step in plan(policy, candidates, population, HOUR).steps:
         candidate = by_key(candidates)[step.ref.key]
+        thing = candidate.object
+        assert thing is not None
+        assert step.object == thing
         assert not candidate.own
-        assert isinstance(candidate.object, Image)
-        assert PROTECT_LABEL not in candidate.object.labels
+        assert candidate.owner in ("", *policy.owners)
+        assert PROTECT_LABEL not in thing.labels
         assert candidate.known_for_seconds >= HOUR
+        assert candidate.result.held_seconds >= policy.for_seconds
         assert not candidate.tag_users
-        image_would_go = step.ref.kind is Kind.IMAGE or len(candidate.object.tags) == 1
-        assert not (image_would_go and candidate.users)
-        assert step.object == candidate.object
+        image_would_stay = step.ref.kind is Kind.TAG and isinstance(thing, Image) and len(thing.tags) > 1
+        assert not candidate.users or image_would_stay
+        if isinstance(thing, Container):
+            assert not thing.running
+        if isinstance(thing, Volume):
+            assert thing.anonymous
+            assert candidate.idle_seconds >= policy.for_seconds > 0
+        if isinstance(thing, Network):
+            assert not thing.builtin
 
 
 @given(_findings())
@@ -206,12 +377,41 @@ def test_each_finding_becomes_a_step_or_a_refusal_that_says_why(findings: Findin
 
 
 @given(_findings())
-def test_the_longest_known_comes_first(findings: Findings) -> None:
+def test_the_order_is_kept_but_for_images_that_others_are_built_on(findings: Findings) -> None:
     policy, candidates, population = findings
     steps = plan(limited(policy), candidates, population, HOUR).steps
     known = by_key(candidates)
-    order = [(-known[step.ref.key].known_for_seconds, step.ref.key) for step in steps]
-    assert order == sorted(order)
+
+    def wanted(key: str) -> tuple[float, float, str]:
+        candidate = known[key]
+        order = candidate.result.order if policy.order_by else None
+        if isinstance(order, int):
+            return order, 0.0, key
+        return math.inf, -candidate.known_for_seconds, key
+
+    def below(one: str, other: str) -> bool:
+        first, second = (known[key].object for key in (one, other))
+        if not (isinstance(first, Image) and isinstance(second, Image) and first.details and second.details):
+            return False
+        ours, theirs = first.details.layers, second.details.layers
+        return len(ours) < len(theirs) and theirs[: len(ours)] == ours
+
+    keys = [step.ref.key for step in steps]
+    for place, key in enumerate(keys):
+        assert not any(below(before, key) and is_last_of_its_layers(before, steps) for before in keys[:place])
+        for later in keys[place + 1 :]:
+            assert wanted(key) <= wanted(later) or any(below(other, key) for other in keys)
+
+
+def is_last_of_its_layers(key: str, steps: Sequence[Step]) -> bool:
+    """Of images with the same layers, nobody can tell which one others were built on."""
+    layers = [
+        (step.ref.key, step.object.details.layers)
+        for step in steps
+        if isinstance(step.object, Image) and step.object.details
+    ]
+    mine = dict(layers)[key]
+    return [other for other, its in layers if its == mine][-1] == key
 
 
 @given(_findings(), st.randoms(use_true_random=False))
