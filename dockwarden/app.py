@@ -90,7 +90,7 @@ class Parts:
 
 
 def build(settings: Settings, metrics: Metrics) -> Parts:
-    """The parts, joined and not yet started. Raises ConfigError where the engine's address cannot be used."""
+    """The parts, joined and not yet started. Raises ConfigError for an address that cannot be used."""
     engine = DockerEngine(
         **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
     )

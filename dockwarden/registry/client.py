@@ -3,6 +3,7 @@
 Input: questions, settings. Output: futures of replies. Out of bounds: HTTP, which ``endpoint`` and ``wire`` speak.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from dockwarden.registry.memory import Memory
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
 from dockwarden.registry.places import CERTIFICATES, Host, Places
+from dockwarden.registry.proxies import Proxies
 from dockwarden.registry.wire import Wire
 
 _log = structlog.get_logger("dockwarden.registry")
@@ -40,11 +42,13 @@ class Options:
         hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
         docker_config: Docker's ``config.json``; it need not exist.
         certificates: folder of ``<host>/ca.crt``.
+        environ: where proxies are named.
     """
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     docker_config: Path = field(default_factory=default_config)
     certificates: Path = CERTIFICATES
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
 def _ignore(*_: object) -> None:
@@ -109,13 +113,17 @@ class HttpRegistry:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """``engine`` is what the engine said when we last connected; the others are described in ``endpoint.Tools``."""
+        """``engine`` is what the engine said when we last connected; the others are described in ``endpoint.Tools``.
+
+        Raises:
+            ConfigError: a proxy cannot be used.
+        """
         options = options or Options()
         self._closing = threading.Event()
         self._engine = engine
         self._clock = clock
         self._tools = Tools(
-            wire=Wire(),
+            wire=Wire(Proxies(options.environ)),
             places=Places(options.hosts, options.certificates),
             credentials=Credentials(options.hosts, options.docker_config, clock),
             observe=observe,

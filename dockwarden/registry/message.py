@@ -42,8 +42,12 @@ class Url(NamedTuple):
     @property
     def netloc(self) -> str:
         """Host and port as they are written."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return self.host_and_port.removesuffix(f":{_PORTS[self.scheme]}")
+
+    @property
+    def host_and_port(self) -> str:
+        """The same, also with the usual port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.target}"

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, Url, parse_url
+from dockwarden.registry.proxies import is_loopback
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"
@@ -130,7 +131,7 @@ class Places:
         http = host.http if http is None and host else http
         netloc = _HUB if registry == DEFAULT_REGISTRY else registry
         secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server
-        is_here = _is_loopback(secure.host)
+        is_here = is_loopback(secure.host)
         if http or (http is None and is_here):
             return Site(registry, (Place(plain),), trusts_plain=True)
         if not is_set and _is_insecure(registry, secure.host, insecure):  # settings say more than the engine's networks
@@ -181,13 +182,4 @@ def _exists(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
         return False

@@ -14,11 +14,12 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPResponse
 from typing import NamedTuple, cast
 
 from dockwarden.registry.message import OK, Answer, FailedError, Request, Url
+from dockwarden.registry.proxies import Proxies, Proxy
 
 CONNECT_SECONDS = 5.0
 PER_SERVER = 16
@@ -45,8 +46,10 @@ class _Reader(io.RawIOBase):
 class _Connection:
     """One connection to a server."""
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, proxy: Proxy | None = None) -> None:
+        """``proxy``: who is to pass on what is asked, and so must be told whom to ask."""
         self._socket = connected
+        self._proxy = proxy
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
         self.reusable = False
@@ -63,12 +66,10 @@ class _Connection:
     def exchange(self, request: Request, ends_at: float) -> Answer:
         """Send the request and read the whole answer."""
         self.reusable = False
-        self._reader = _Reader(self._socket)
-        self._reader.ends_at = ends_at
-        self._socket.settimeout(_left(ends_at))
-        self._socket.sendall(request.encoded())
-        # It calls nothing but makefile.
-        response = HTTPResponse(cast("socket.socket", self), method=request.method)
+        if self._proxy:
+            url, headers = request.url._replace(target=str(request.url)), {**request.headers, **self._proxy.headers}
+            request = request._replace(url=url, headers=headers)
+        response = self._sent(request.encoded(), request.method, ends_at)
         try:
             response.begin()
             body, whole = (b"", True) if request.method == "HEAD" else _read(response, request.limit)
@@ -76,6 +77,24 @@ class _Connection:
             return Answer(response.status, response.headers, body)
         finally:
             response.close()
+
+    def tunnel(self, server: Url, proxy: Proxy, ends_at: float) -> None:
+        """Have a proxy connect this to a server. Raises OSError."""
+        lines = [f"CONNECT {server.host_and_port} HTTP/1.1", f"Host: {server.host_and_port}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+        sent = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+        with closing(self._sent(sent, "HEAD", ends_at)) as response:  # as with that, nothing follows the headers
+            response.begin()
+            if response.status != OK:
+                raise OSError("the proxy refuses")
+
+    def _sent(self, content: bytes, method: str, ends_at: float) -> HTTPResponse:
+        self._reader = _Reader(self._socket)
+        self._reader.ends_at = ends_at
+        self._socket.settimeout(_left(ends_at))
+        self._socket.sendall(content)
+        # It calls nothing but makefile.
+        return HTTPResponse(cast("socket.socket", self), method=method)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -103,7 +122,8 @@ class _Key(NamedTuple):
 class Wire:
     """All connections, of all registries. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
         self._changed = threading.Condition()
         self._idle: dict[_Key, list[_Connection]] = {}
         self._count: dict[_Key, int] = {}
@@ -120,7 +140,7 @@ class Wire:
                         return connection.exchange(request, ends_at)
                     connection.close()
                     connection = None
-                connection = _connect(key, ends_at)
+                connection = _connect(key, self._proxies.to(key.server), ends_at)
                 return connection.exchange(request, ends_at)
             finally:
                 self._give_back(key, connection)
@@ -177,9 +197,23 @@ class Wire:
             self._changed.notify()
 
 
-def _connect(key: _Key, ends_at: float) -> _Connection:
+def _connect(key: _Key, proxy: Proxy | None, ends_at: float) -> _Connection:
     server, context = key
-    found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    opened = _opened(proxy or server, ends_at)
+    try:
+        if context is None:
+            return _Connection(opened, proxy)
+        if proxy is not None:
+            _Connection(opened).tunnel(server, proxy, ends_at)
+        opened.settimeout(_left(ends_at))
+        return _Connection(context.wrap_socket(opened, server_hostname=server.host))
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _opened(peer: Proxy | Url, ends_at: float) -> socket.socket:
+    found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
     ends_at = min(ends_at, time.monotonic() + 2 * CONNECT_SECONDS)
     for number, (family, kind, protocol, _, address) in enumerate(found, 1):
         opened = socket.socket(family, kind, protocol)
@@ -187,21 +221,12 @@ def _connect(key: _Key, ends_at: float) -> _Connection:
             opened.settimeout(min(CONNECT_SECONDS, _left(ends_at)))
             opened.connect(address)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            break
+            return opened
         except OSError:
             opened.close()
             if number == len(found):
                 raise
-    else:
-        raise OSError("no address")
-    if context is None:
-        return _Connection(opened)
-    try:
-        opened.settimeout(_left(ends_at))
-        return _Connection(context.wrap_socket(opened, server_hostname=server.host))
-    except BaseException:
-        opened.close()
-        raise
+    raise OSError("no address")
 
 
 def _left(ends_at: float) -> float:

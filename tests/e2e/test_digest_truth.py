@@ -47,7 +47,7 @@ FRESH = [
         f"container.freshness == '{word}'",
         trigger={"events": ["container.start", "image.pull", "image.tag", "image.untag"]},
     )
-    for word in ("current", "recreate-needed", "pinned")
+    for word in ("current", "recreate-needed", "pinned", "tag-gone")
 ]
 RUNNING = images.busybox()
 US, ARM, Z = f"linux/{images.ARCHITECTURE}", "linux/arm64", "linux/s390x"
@@ -197,7 +197,7 @@ class Scene:
 
     def freshness(self, expected: dict[str, set[str]]) -> None:
         """Wait until the containers are as fresh as is expected."""
-        for word in ("current", "recreate-needed", "pinned"):
+        for word in ("current", "recreate-needed", "pinned", "tag-gone"):
             names = expected.get(word, set())
             self.daemon.until(lambda: self.daemon.findings(f"runs-{word}") == names, f"{names} to run {word}")  # noqa: B023
             self.daemon.until_metric(len(names), "dockwarden_findings", policy=f"runs-{word}")
@@ -236,6 +236,7 @@ def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: La
     tags_have_moved_meanwhile(scene)
     somebody_pulls(scene)
     somebody_recreates_the_containers(scene)
+    somebody_takes_a_tag_away(scene)
 
 
 def all_is_as_it_was_pulled(scene: Scene) -> None:
@@ -326,6 +327,18 @@ def somebody_recreates_the_containers(scene: Scene) -> None:
     daemon.until_metric(0, "dockwarden_findings", policy="stale-container")
     scene.freshness({"current": WEBS, "pinned": PINNED})
     assert daemon.findings("stale-container") == set()
+
+
+def somebody_takes_a_tag_away(scene: Scene) -> None:
+    """What was created from it names nothing any more."""
+    lost = reference(scene.hub, "lost")
+    scene.host.docker("tag", scene.app, lost)
+    scene.host.docker("run", "--detach", "--name=lost", lost)
+    scene.freshness({"current": {*WEBS, "lost"}, "pinned": PINNED})
+    scene.host.docker("rmi", lost)
+    line = scene.daemon.wait("finding.opened", policy="stale-container", name="lost")
+    assert line["message"] == f"lost runs an older image of {lost}, a tag that is gone"
+    scene.freshness({"current": WEBS, "pinned": PINNED, "tag-gone": {"lost"}})
 
 
 # -- versions and aliases --------------------------------------------------------------------------------------

@@ -138,12 +138,12 @@ class Relay:
                 inside.close()
                 continue
             outside.settimeout(None)
-            pair = _Pair(inside, outside)
+            pair = Pair(inside, outside)
             for source, target in ((inside, outside), (outside, inside)):
                 threading.Thread(target=pair.copy, args=(source, target), daemon=True).start()
 
 
-class _Pair:
+class Pair:
     """Two connected sockets that are closed when both directions are through."""
 
     def __init__(self, *sockets: socket.socket) -> None:

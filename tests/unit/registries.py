@@ -78,6 +78,7 @@ def options(folder: Path | None = None, **given: Any) -> Options:
     from pathlib import Path as Real  # noqa: PLC0415
 
     given.setdefault("docker_config", (folder or Real(NOWHERE)) / "config.json")
+    given.setdefault("environ", {})
     return Options(certificates=Real(NOWHERE), **given)
 
 
