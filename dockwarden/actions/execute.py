@@ -69,8 +69,8 @@ class Executor:
                 stop = Kept(Effect.SKIPPED, "enough", why)
             stop = stop or self._must_stop()
             if stop is None:
-                began, free = self._around.now(), self._around.free_bytes()
-                outcome, stop = self._step(run, step, free)
+                began = self._around.now()
+                outcome, stop = self._step(run, step)
                 self._rest(self._around.now() - began)
             else:
                 outcome = stop.outcome(step)
@@ -106,7 +106,7 @@ class Executor:
             self._usual.append(took)
         return found
 
-    def _step(self, run: str, step: Step, free: int | None) -> tuple[Outcome, Kept | None]:
+    def _step(self, run: str, step: Step) -> tuple[Outcome, Kept | None]:
         """Carry out one step; gives also why no other may follow."""
         recipe: Recipe | None = None
         try:
@@ -116,6 +116,7 @@ class Executor:
             if recipe is not None:
                 self._keeper.drop(recipe)
             return _not_begun(step, error)
+        free = self._around.free_bytes()  # now that an archive, perhaps on the same disk, is written
         try:
             outcome = self._act(step)
         except EngineUnavailableError as error:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dockwarden import __version__
-from dockwarden.cli import acting, checking, daemon, knowing, scanning
+from dockwarden.cli import acting, checking, daemon, knowing, mending, scanning
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
 
 USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
-    for group in (daemon, scanning, acting, knowing, checking):
+    for group in (daemon, scanning, acting, mending, knowing, checking):
         group.add_commands(commands, common)
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -61,7 +61,7 @@ def _plan(options: argparse.Namespace) -> int:
         print()
     else:
         header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")
-        table(header, [(r.outcome, r.policy, r.action, r.name, _size(r.bytes), _because(r)) for r in rows])
+        table(header, [(r.outcome, r.policy, r.action, r.name, size_of(r.bytes), _because(r)) for r in rows])
         print(_summary(rows), file=sys.stderr)
     return 0
 
@@ -95,7 +95,7 @@ def _is_confirmed(steps: "Sequence[Step]") -> bool:
     if not sys.stdin.isatty():
         print("dockwarden apply: there is no terminal to ask on; say --yes", file=sys.stderr)
         return False
-    size = _size(sum(step.planned_bytes for step in steps))
+    size = size_of(sum(step.planned_bytes for step in steps))
     print(f"Carry out {len(steps)} steps, {size} as planned? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
@@ -113,7 +113,7 @@ def _told(outcomes: "Iterable[Outcome]") -> int:
         why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
         print(f"{outcome.effect}  {outcome.name}  {why}")
     words = [f"{count} {effect}" for effect, count in sorted(counts.items())]
-    print(f"{', '.join(words)}; {_size(freed)} freed", file=sys.stderr)
+    print(f"{', '.join(words)}; {size_of(freed)} freed", file=sys.stderr)
     return 1 if counts["failed"] or counts["refused"] else 0
 
 
@@ -127,12 +127,13 @@ def _summary(rows: "Sequence[Row]") -> str:
     planned = [row for row in rows if row.outcome == "planned"]
     kept = Counter(row.reason for row in rows if row.outcome != "planned")
     total, unknown = sum(row.bytes or 0 for row in planned), sum(row.bytes is None for row in planned)
-    words = f"{len(planned)} would go, {_size(total)}" + (f" and {unknown} of unknown size" if unknown else "")
+    words = f"{len(planned)} would go, {size_of(total)}" + (f" and {unknown} of unknown size" if unknown else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
     return f"{words}; {sum(kept.values())} stay" + (f": {reasons}" if reasons else "")
 
 
-def _size(size: int | None) -> str:
+def size_of(size: int | None) -> str:
+    """Bytes for people."""
     if size is None:
         return "?"
     amount, unit = float(size), 0

@@ -11,7 +11,7 @@ _LEAST_LAST_COLUMN = 30
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header; the last column is cut to a terminal's width, and never anywhere else."""
-    rows = [[_printable(cell) for cell in row] for row in rows]
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     on_terminal = sys.stdout.isatty()
     room = max(_LEAST_LAST_COLUMN, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
@@ -24,7 +24,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join([*cells, last]).rstrip())
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with whatever a terminal would act on spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,6 +7,7 @@ remove the wrong thing; one that fails for the fake alone means that unit tests 
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import pytest
 from dockwarden import reference
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import ConflictError, NotFoundError
-from dockwarden.model import ImageStore
+from dockwarden.model import ImageStore, Kind, Ref
 from tests import builders
 from tests.fakes import FakeEngine
 from tests.lab import images as lab_images
@@ -74,6 +75,18 @@ class Real:
     def remove(self, name: str) -> None:
         self.lab.docker("rm", "--force", name)
 
+    def volume(self, name: str, user: str = "") -> None:
+        self.lab.docker("volume", "create", "--label=kept=yes", name)
+        if user:
+            self.load("user", "user:1")
+            self.lab.docker("create", f"--name={user}", f"--volume={name}:/data", "user:1")
+
+    def network(self, name: str, user: str = "") -> None:
+        self.lab.docker("network", "create", "--label=kept=yes", "--subnet=10.99.7.0/24", name)
+        if user:
+            self.load("user", "user:1")
+            self.lab.docker("create", f"--name={user}", f"--network={name}", "user:1")
+
 
 @dataclass
 class InMemory:
@@ -105,6 +118,18 @@ class InMemory:
 
     def remove(self, name: str) -> None:
         self.engine.remove(name)
+
+    def volume(self, name: str, user: str = "") -> None:
+        self.engine.add_volume(builders.a_volume(name, labels={"kept": "yes"}))
+        if user:
+            self.load("user", "user:1")
+            self.engine.run(builders.a_container(user, "user:1", running=False, mounts=(builders.a_mount(name),)))
+
+    def network(self, name: str, user: str = "") -> None:
+        self.engine.add_network(builders.a_network(name, labels={"kept": "yes"}))
+        if user:
+            self.load("user", "user:1")
+            self.engine.run(builders.a_container(user, "user:1", running=False, networks=(name,)))
 
 
 @pytest.fixture(
@@ -406,3 +431,96 @@ def test_a_tag_set_meanwhile_in_the_same_repository_survives_the_removal_of_a_di
     host.engine.tag(image, tag)
     host.engine.untag(name)
     assert exists(host.engine, tag) == (host.store is ImageStore.GRAPH)
+
+
+# -- what changes it, and back -----------------------------------------------------------------------------------------
+
+
+def test_a_saved_image_comes_back_with_the_same_id_and_without_names(host: Real | InMemory) -> None:
+    image = host.load("app", "app:1", "app:2")
+    chunks: list[bytes] = []
+    host.engine.save_image(image, chunks.append)
+    host.engine.untag("app:1")
+    host.engine.untag("app:2")
+    other = host.load("other", "app:1")
+    host.engine.load_image(iter(chunks))
+    assert host.engine.image(image).tags == ()
+    assert host.engine.image("app:1").id == other
+
+
+def test_an_image_that_is_pulled_by_its_digest_comes_back_with_the_same_id(host: Real | InMemory) -> None:
+    image, name = host.pull("app", "team/app:1")
+    [digest] = host.engine.image(image).digests
+    if isinstance(host, InMemory):
+        host.engine.served[digest] = host.engine.image(image)
+    host.engine.untag(name)
+    assert not exists(host.engine, image)
+    host.engine.pull_image(digest, "linux/amd64")
+    host.engine.tag(image, name)
+    found = host.engine.image(name)
+    assert (found.id, found.tags, found.digests) == (image, (name,), (digest,))
+
+
+def test_what_no_registry_has_cannot_be_pulled(host: Real | InMemory) -> None:
+    _, name = host.pull("app", "team/app:1")
+    with pytest.raises(NotFoundError):
+        host.engine.pull_image(f"{name.rpartition(':')[0]}@sha256:{'0' * 64}")
+
+
+def test_a_container_that_runs_is_not_removed_and_one_that_was_stopped_is(host: Real | InMemory) -> None:
+    host.load("app", "app:1")
+    container = host.run("web", "app:1", running=True)
+    with pytest.raises(ConflictError):
+        host.engine.remove_container(container)
+    host.engine.stop_container(container)
+    assert not host.engine.container(container).running
+    host.engine.start_container(container)
+    assert host.engine.container(container).running
+    host.engine.stop_container(container)
+    host.engine.remove_container(container)
+    with pytest.raises(NotFoundError):
+        host.engine.container(container)
+
+
+def test_a_container_is_made_again_under_its_name_and_not_started(host: Real | InMemory) -> None:
+    image = host.load("app", "app:1")
+    container = host.run("web", "app:1", running=False)
+    parameters = host.engine.parameters(Ref(Kind.CONTAINER, container))
+    with pytest.raises(ConflictError):
+        host.engine.create(Kind.CONTAINER, parameters)
+    host.engine.remove_container(container)
+    made = host.engine.container(host.engine.create(Kind.CONTAINER, json.loads(json.dumps(parameters))))
+    assert made.id != container
+    assert (made.name, made.image_ref, made.image_id, made.running) == ("web", "app:1", image, False)
+
+
+def test_a_volume_that_is_mounted_is_not_removed(host: Real | InMemory) -> None:
+    host.volume("data", user="web")
+    with pytest.raises(ConflictError):
+        host.engine.remove_volume("data")
+    assert list(host.engine.users_of_volume("data")) == [host.engine.container("web").id]
+
+
+def test_a_volume_is_made_again_with_its_labels(host: Real | InMemory) -> None:
+    host.volume("data")
+    parameters = host.engine.parameters(Ref(Kind.VOLUME, "data"))
+    host.engine.remove_volume("data")
+    with pytest.raises(NotFoundError):
+        host.engine.volume("data")
+    assert host.engine.create(Kind.VOLUME, json.loads(json.dumps(parameters))) == "data"
+    assert host.engine.volume("data").labels == {"kept": "yes"}
+
+
+def test_a_network_tells_its_users_and_is_made_again_with_its_labels(host: Real | InMemory) -> None:
+    host.network("front", user="web")
+    [network] = [each for each in host.engine.networks() if each.name == "front"]
+    assert list(host.engine.users_of_network("front")) == [host.engine.container("web").id]
+    parameters = host.engine.parameters(Ref(Kind.NETWORK, network.id))
+    host.engine.remove_container(host.engine.container("web").id)
+    host.engine.remove_network(network.id)
+    made = host.engine.network(host.engine.create(Kind.NETWORK, json.loads(json.dumps(parameters))))
+    assert (made.name, made.labels, made.id != network.id) == ("front", {"kept": "yes"}, True)
+
+
+def test_trimming_an_empty_build_cache_frees_nothing(host: Real | InMemory) -> None:
+    assert host.engine.trim_build_cache(1_000_000) == 0

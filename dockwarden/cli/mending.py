@@ -1,0 +1,154 @@
+"""Commands that bring back: undo, reset."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.cli.acting import size_of
+from dockwarden.cli.output import printable, table
+
+if TYPE_CHECKING:
+    from dockwarden.mend import Reset
+    from dockwarden.model import Done, Outcome
+
+_USAGE = 2
+_COST = {
+    "pull": "a pull",
+    "load": "an archive of {}",
+    "fill": "an archive of {}",
+    "tag": "a name",
+    "create": "its parameters",
+    "start": "a start",
+}
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    undo = commands.add_parser("undo", parents=[common], help="bring back what a run or one action removed")
+    undo.add_argument("what", nargs="?", default="", metavar="RUN|ACTION", help="as --list and history --actions say")
+    undo.add_argument("--list", action="store_true", help="what can still be undone, until when, at what cost")
+    undo.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    undo.set_defaults(run=_undo)
+    reset = commands.add_parser(
+        "reset", parents=[common], help="remove a bad image and what hangs on it, and pull it fresh"
+    )
+    reset.add_argument("image", metavar="IMAGE", help="a tag, such as nginx:1.27")
+    reset.add_argument("--yes", action="store_true", help="do not ask; required where there is no terminal")
+    reset.set_defaults(run=_reset)
+
+
+def _undo(options: argparse.Namespace) -> int:
+    from dockwarden import logs, mend, settings
+
+    if not options.list and not options.what:
+        print("dockwarden undo: name a run or an action, or ask for --list", file=sys.stderr)
+        return _USAGE
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    with mend.Mender(chosen) as mender:
+        if options.list:
+            _print_list(mender.undoable(options.what), options.output)
+            return 0
+        undone = []
+        for done, outcome in mender.undo(options.what):
+            undone.append(_row(done, outcome))
+            if options.output == "table":
+                _tell(outcome)
+    if options.output == "json":
+        json.dump(undone, sys.stdout, indent=2)
+        print()
+    return 0 if all(row["outcome"] == "applied" for row in undone) else 1
+
+
+def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
+    """An action under the names that scripts use; with what came of its undoing, if it was undone."""
+    return {
+        "id": done.number,
+        "run": done.run,
+        "policy": done.policy,
+        "action": done.action,
+        "subject": done.ref.kind.value,
+        "object_id": done.ref.key,
+        "name": done.name,
+        "outcome": outcome.effect.value if outcome else "applied",
+        "reason": outcome.reason if outcome else "",
+        "at": done.at,
+        "undoable_until": done.until,
+        "method": done.recipe.method,
+        "bytes": done.recipe.archive_bytes,
+        **({"detail": outcome.detail} if outcome else {}),
+    }
+
+
+def _print_list(actions: "list[Done]", output: str) -> None:
+    if output == "json":
+        json.dump([_row(done) for done in actions], sys.stdout, indent=2)
+        print()
+        return
+    rows = [
+        (str(d.number), d.run, _time(d.at), _time(d.until), d.action, f"{d.ref.kind} {d.name}", _cost(d))
+        for d in actions
+    ]
+    table(("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "FROM"), rows)
+    print(f"archives: {size_of(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
+
+
+def _cost(done: "Done") -> str:
+    return _COST.get(done.recipe.method, "").format(size_of(done.recipe.archive_bytes))
+
+
+def _time(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _tell(outcome: "Outcome") -> None:
+    why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
+    print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}")
+
+
+def _reset(options: argparse.Namespace) -> int:
+    from dockwarden import logs, mend, settings
+    from dockwarden.errors import DockwardenError
+    from dockwarden.model import Mode
+
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    if chosen.mode is not Mode.ENFORCE:
+        raise DockwardenError(f"the settings say mode: {chosen.mode}, so nothing may be done on this host")
+    with mend.Mender(chosen) as mender:
+        reset = mender.reset(options.image)
+        table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
+        print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)
+        if not options.yes and not _is_confirmed():
+            return _USAGE
+        _tell_all(mender.carry_out(reset))
+    print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
+    if reset.containers:
+        names = ", ".join(sorted(container.name for container in reset.containers))
+        print(f"to be made anew, by whoever made them: {names}", file=sys.stderr)
+    print("the build cache is not tied to images, and stays; a policy can trim it", file=sys.stderr)
+    return 0
+
+
+def _names(reset: "Reset", image_id: str) -> str:
+    return ", ".join(next((image.tags for image in reset.images if image.id == image_id), ()))
+
+
+def _tell_all(outcomes: "Iterable[Outcome]") -> None:
+    for outcome in outcomes:
+        _tell(outcome)
+
+
+def _is_confirmed() -> bool:
+    if not sys.stdin.isatty():
+        print("dockwarden reset: there is no terminal to ask on; say --yes", file=sys.stderr)
+        return False
+    print("Go on? What is removed can be undone. [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    print("nothing was done", file=sys.stderr)
+    return False

@@ -1,0 +1,201 @@
+"""Bringing back what was removed, and starting from scratch with a bad image. What ``undo`` and ``reset`` do.
+
+Input: settings, what a person named. Output: what can be undone, a plan, outcomes. Out of bounds: printing, asking.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from dockwarden import reference
+from dockwarden.actions.plan import PROTECT_LABEL
+from dockwarden.actions.undo import Undoer
+from dockwarden.app import Parts, build, own_container
+from dockwarden.errors import DockwardenError, EngineError, NotFoundError
+from dockwarden.metrics import Metrics
+from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
+from dockwarden.ports import Ask
+from dockwarden.settings import Settings
+
+_POLICY = "reset"
+_REPLY_SECONDS = 120.0
+
+
+class Mender:
+    """Undoes actions, and carries out resets, on one engine; a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError."""
+        self._parts: Parts = build(settings, Metrics())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.ledger.close()
+
+    # -- undo ------------------------------------------------------------------------------------------------
+
+    def undoable(self, what: str) -> list[Done]:
+        """What can still be undone, newest first: all, or of one run or action. Asks no engine."""
+        ledger = self._parts.ledger
+        ledger.open_to_read()
+        return ledger.undoable(ledger.engine(), what)
+
+    def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
+        """Undo a run or an action.
+
+        Raises:
+            EngineUnavailableError: the engine cannot be reached.
+            DockwardenError: there is nothing to undo, or the ledger is of another engine.
+        """
+        info = self._parts.engine.connect()
+        self._open(info)
+        actions = self._parts.ledger.undoable(info.identity, what)
+        if not actions:
+            raise DockwardenError(f"{what}: nothing of it can be undone; `dockwarden undo --list` shows what can")
+        with self._parts.ledger.alone():
+            yield from self._undo(actions)
+
+    def _undo(self, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
+        parts = self._parts
+        by_object = {(done.ref, done.name): done for done in actions}
+        undoer = Undoer(parts.engine, parts.registry, parts.archive, parts.ledger)
+        for outcome in undoer.undo(_new_run(), actions):
+            yield by_object[outcome.ref, outcome.name], outcome
+
+    def _open(self, info: EngineInfo) -> None:
+        ledger = self._parts.ledger
+        ledger.open()
+        if ledger.engine() not in ("", info.identity):
+            raise DockwardenError("the ledger is of another engine than the one that answers; nothing was done")
+        ledger.claim(info.identity)
+
+    # -- reset -----------------------------------------------------------------------------------------------
+
+    def reset(self, name: str) -> "Reset":
+        """Find out what hangs on an image and whether a fresh one can be had; changes nothing.
+
+        Raises:
+            EngineUnavailableError: the engine cannot be reached.
+            DockwardenError: it cannot be done, and why.
+        """
+        engine = self._parts.engine
+        info = engine.connect()
+        self._open(info)
+        try:
+            tag = str(reference.parse(name))
+            image = engine.image(tag)
+        except (ValueError, NotFoundError):
+            raise DockwardenError(f"{name}: there is no such image here; reset takes a tag") from None
+        if "@" in tag:
+            raise DockwardenError(f"{name}: reset takes a tag, as a digest always names the same image")
+        digest = self._served(tag)
+        images = [image, *self._predecessors(tag, image)]
+        containers = [engine.container(each) for each in engine.container_ids()]
+        ids = {each.id for each in images}
+        hanging = [each for each in containers if each.image_id in ids or reference.full(each.image_ref) == tag]
+        self._refuse(images, hanging)
+        return Reset(info, tag, digest, image, images, hanging)
+
+    def _served(self, tag: str) -> str:
+        """The digest that the registry would give now."""
+        registry = self._parts.registry
+        reply = registry.ask(Ask("digest", tag), 0.0).result(_REPLY_SECONDS)
+        if not reply.reason:
+            name = f"{tag.rpartition(':')[0]}@{reply.digest}"
+            found = registry.ask(Ask("manifest", name), 0.0).result(_REPLY_SECONDS)
+            if not found.reason:
+                return reply.digest
+            reply = found
+        raise DockwardenError(f"{tag}: its registry does not give a fresh one ({reply.reason}); nothing was removed")
+
+    def _predecessors(self, tag: str, image: Image) -> list[Image]:
+        """Nameless images that had this tag, by the digests that we saw it have."""
+        past = {digest for side, digest, _, _ in self._parts.ledger.history(tag) if side == "local"}
+        found = [
+            each
+            for each in self._parts.engine.images()
+            if not each.tags and each.id != image.id
+            if each.id in past or past & {digest.partition("@")[2] for digest in each.digests}
+        ]
+        return [self._parts.engine.image(each.id) for each in found]
+
+    def _refuse(self, images: Sequence[Image], containers: Sequence[Container]) -> None:
+        own = own_container()
+        running = [each.name for each in containers if each.running]
+        if any(each.id == own for each in containers):
+            raise DockwardenError("it is dockwarden's own image; nothing was removed")
+        if running:
+            raise DockwardenError(f"running containers use it: {', '.join(sorted(running))}; stop them first")
+        labels = [each.labels for each in images] + [each.labels for each in containers]
+        if any(PROTECT_LABEL in each for each in labels):
+            raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
+
+    def carry_out(self, reset: "Reset") -> Iterator[Outcome]:
+        """Remove, pull and verify; where something fails on the way, what was removed is brought back.
+
+        Raises:
+            DockwardenError: it failed, and what came of it.
+        """
+        run = _new_run()
+        with self._parts.ledger.alone():
+            for outcome in self._parts.executor(reset.info).run(run, reset.steps):
+                yield outcome
+                if outcome.effect is not Effect.APPLIED:
+                    yield from self._back(run, reset)
+                    raise DockwardenError(f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}")
+            try:
+                fresh = self._pulled(reset)
+            except EngineError as error:
+                yield from self._back(run, reset)
+                raise DockwardenError(f"the pull failed: {error}") from error
+        if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
+            raise DockwardenError(
+                f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told"
+            )
+        if fresh.id == reset.image.id:
+            for name in reset.image.tags:
+                self._parts.engine.tag(fresh.id, name)
+
+    def _pulled(self, reset: "Reset") -> Image:
+        engine = self._parts.engine
+        engine.pull_image(reset.tag, "", self._parts.registry.login(reference.parse(reset.tag).registry))
+        return engine.image(reset.tag)
+
+    def _back(self, run: str, reset: "Reset") -> Iterator[Outcome]:
+        for _, outcome in self._undo(self._parts.ledger.undoable(reset.info.identity, run)):
+            yield outcome
+
+
+@dataclass(frozen=True)
+class Reset:
+    """What a reset would do.
+
+    Attributes:
+        digest: what the registry has for the tag.
+        images: the image and the nameless ones that had its tag before.
+        containers: those made from them, none of which runs; to be made anew by whoever made them.
+    """
+
+    info: EngineInfo
+    tag: str
+    digest: str
+    image: Image
+    images: Sequence[Image]
+    containers: Sequence[Container]
+
+    @property
+    def steps(self) -> list[Step]:
+        """The removals, in order."""
+        why = f"reset of {self.tag}"
+        gone = [Step(_POLICY, "remove", Ref(Kind.CONTAINER, each.id), each.name, each, why) for each in self.containers]
+        for each in self.images:
+            name = each.tags[0] if each.tags else reference.short_id(each.id)
+            gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why))
+        return gone
+
+
+def _new_run() -> str:
+    return uuid.uuid4().hex[:12]

@@ -1,0 +1,463 @@
+"""What was removed comes back: real engines of both kinds, a real registry, ledger and archives on a real disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.keep import Keeper
+from dockwarden.actions.undo import Undoer
+from dockwarden.engine import DockerEngine, disk
+from dockwarden.errors import NotFoundError
+from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
+from dockwarden.registry import HttpRegistry
+from dockwarden.sinks.ledger import Ledger
+from tests.lab import images
+from tests.lab.images import ImageSpec, rootfs
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dockwarden.model import Thing
+    from tests.lab.engine import LabEngine
+    from tests.lab.registry import LabRegistry
+
+APPLIED = Effect.APPLIED
+
+
+class Names(NamedTuple):
+    """What an image is called."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+class Host:
+    """An engine, a registry, and the parts of dockwarden that remove and bring back."""
+
+    def __init__(self, lab: LabEngine, registry: LabRegistry, folder: Path) -> None:
+        self.lab, self.registry, self.folder = lab, registry, folder / "state"
+        self.engine = DockerEngine(lab.host)
+        self.info = self.engine.connect()
+        self.asks = HttpRegistry()
+        self.ledger = Ledger(self.folder, time.time, lambda _: None)
+        self.ledger.open()
+        self.ledger.claim(self.info.identity)
+        self.archive = self.archive_of(1 << 30)
+        self.busy: Callable[[], str] = str
+
+    def close(self) -> None:
+        self.ledger.close()
+        self.asks.close()
+        self.engine.close()
+
+    def archive_of(self, room: int) -> Archive:
+        return Archive(self.folder / "archives", self.ledger, max_bytes=room, reserve_bytes=0)
+
+    def spec(self, word: str, *tags: str) -> ImageSpec:
+        layers = (rootfs({"own": word}), *images.busybox().layers)
+        return ImageSpec(tags=tags, layers=layers, labels={"word": word}, cmd=("sleep", "1000"), env=("PATH=/bin",),
+                         stop_signal="SIGKILL")  # fmt: skip
+
+    def name(self, repository: str) -> str:
+        return f"{self.registry.host}/{repository}"
+
+    def built(self, word: str, *names: str) -> Image:
+        """An image that no registry has."""
+        self.lab.load(self.spec(word, *map(self.name, names)))
+        return self.engine.image(self.name(names[0]))
+
+    def pulled(self, word: str, name: str) -> Image:
+        repository, _, tag = name.partition(":")
+        self.registry.push(repository, tag, self.spec(word))
+        self.lab.docker("pull", "--quiet", self.name(name))
+        return self.engine.image(self.name(name))
+
+    def remove(self, *things: Thing, unrecoverable: bool = False, run: str = "run-1") -> list[tuple[str, str]]:
+        outcomes = self.outcomes(*things, unrecoverable=unrecoverable, run=run)
+        return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
+
+    def outcomes(self, *things: Thing, unrecoverable: bool = False, run: str = "run-1") -> list[Outcome]:
+        around = Surroundings(
+            free_bytes=lambda: found.free_bytes if (found := disk.measure(self.info.data_root)) else None,
+            busy=self.busy,
+            now=time.monotonic,
+            sleep=time.sleep,
+        )
+        keeper = Keeper(self.engine, self.asks, self.archive)
+        executor = Executor(self.engine, self.ledger, keeper, self.info.image_store, around)
+        return list(executor.run(run, [step(thing, unrecoverable=unrecoverable) for thing in things]))
+
+    def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
+        actions = self.ledger.undoable(self.info.identity, what)
+        undoer = Undoer(self.engine, self.asks, self.archive, self.ledger)
+        return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
+
+    def undoable(self) -> list[str]:
+        return [done.name for done in self.ledger.undoable(self.info.identity)]
+
+    def files(self) -> list[Path]:
+        return list((self.folder / "archives").glob("*"))
+
+    def exists(self, name: str) -> bool:
+        with suppress(NotFoundError):
+            self.engine.image(name)
+            return True
+        return False
+
+    def names(self, image: str) -> Names:
+        found = self.engine.image(image)
+        return Names(found.id, found.tags, found.digests)
+
+
+def step(thing: Thing, *, unrecoverable: bool = False) -> Step:
+    kind = {Image: Kind.IMAGE, Container: Kind.CONTAINER, Volume: Kind.VOLUME, Network: Kind.NETWORK}[type(thing)]
+    key = thing.name if isinstance(thing, Volume) else thing.id
+    name = thing.id if isinstance(thing, Image) else thing.name
+    return Step("test", "remove", Ref(kind, key), name, thing, "because", unrecoverable=unrecoverable)
+
+
+@pytest.fixture
+def host(empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path) -> Iterator[Host]:
+    made = Host(empty_engine, registry, tmp_path)
+    yield made
+    made.close()
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_image_that_no_registry_has_comes_back_from_an_archive(host: Host) -> None:
+    image = host.built("a", "undo/a:1", "undo/a:2", "undo/b:1")
+    before = host.names(image.id)
+    assert host.remove(image) == [("applied", "removed")]
+    assert not host.exists(image.id)
+    [file] = host.files()
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    [(effect, reason, _)] = host.undo()
+    assert (effect, reason) == ("applied", "restored")
+    assert host.names(image.id) == before
+    assert (host.files(), host.undoable(), host.undo()) == ([], [], [])
+
+
+def test_image_without_any_name_comes_back_without(host: Host) -> None:
+    host.lab.load(host.spec("nameless"))
+    [image] = [host.engine.image(each.id) for each in host.engine.images()]
+    assert host.remove(image) == [("applied", "removed")]
+    host.undo()
+    assert host.names(image.id) == Names(image.id, (), ())
+
+
+def test_image_that_its_registry_serves_comes_back_by_a_pull(host: Host) -> None:
+    image = host.pulled("p", "undo/pulled:1")
+    host.lab.docker("tag", host.name("undo/pulled:1"), host.name("undo/alias:1"))
+    before = host.names(image.id)
+    assert host.remove(host.engine.image(image.id)) == [("applied", "removed")]
+    assert host.files() == []
+    assert host.undo() == [("applied", "restored", "")]
+    assert host.names(image.id) == before
+
+
+def test_registry_that_stops_serving_after_the_check_is_told_plainly(host: Host) -> None:
+    image = host.pulled("s", "undo/stops:1")
+    assert host.remove(image) == [("applied", "removed")]
+    host.registry.delete_tag("undo/stops", "1")
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason) == ("failed", "not_served")
+    assert "does not any more" in detail
+    assert host.undoable() == [image.id]
+
+
+def test_image_that_its_registry_does_not_serve_any_more_is_kept_in_an_archive(host: Host) -> None:
+    image = host.pulled("g", "undo/gone:1")
+    before = host.names(image.id)
+    host.registry.delete_tag("undo/gone", "1")
+    assert host.remove(image) == [("applied", "removed")]
+    assert len(host.files()) == 1
+    assert host.undo()[0][:2] == ("applied", "restored")
+    assert host.names(image.id)[:2] == before[:2]
+
+
+def test_tag_that_names_another_image_now_stays_there(host: Host) -> None:
+    image = host.built("old", "undo/moves:1", "undo/stays:1")
+    assert host.remove(image) == [("applied", "removed")]
+    new = host.built("new", "undo/moves:1")
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason) == ("applied", "restored")
+    assert f"without {host.name('undo/moves:1')}" in detail
+    assert host.names(image.id).tags == (host.name("undo/stays:1"),)
+    assert host.names(new.id).tags == (host.name("undo/moves:1"),)
+
+
+def test_without_room_for_an_archive_an_image_stays_unless_it_may_be_lost(host: Host) -> None:
+    image = host.built("big", "undo/big:1")
+    host.archive = host.archive_of(1000)
+    assert host.remove(image) == [("refused", "unrecoverable")]
+    assert host.exists(image.id)
+    assert host.remove(image, unrecoverable=True) == [("applied", "removed")]
+    assert (host.files(), host.undoable(), host.ledger.archived_bytes()) == ([], [], 0)
+
+
+def test_damaged_archive_is_not_loaded(host: Host) -> None:
+    image = host.built("d", "undo/damaged:1")
+    host.remove(image)
+    [file] = host.files()
+    with file.open("r+b") as content:
+        content.seek(100)
+        content.write(b"x")
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason) == ("failed", "archive")
+    assert "checksum" in detail
+    assert not host.exists(image.id)
+
+
+def test_freed_bytes_are_those_of_the_disk(host: Host) -> None:
+    size = 30_000_000
+    host.lab.load(ImageSpec(tags=(host.name("undo/huge:1"),), layers=(rootfs({"f": os.urandom(size)}),)))
+    [outcome] = host.outcomes(host.engine.image(host.name("undo/huge:1")), unrecoverable=True)
+    on_disk = size * (2 if host.lab.kind == "containerd" else 1)
+    assert abs(outcome.freed_bytes - on_disk) < 0.1 * on_disk
+
+
+# -- volumes, containers, networks -------------------------------------------------------------------------------------
+
+_FILL = """
+import os, socket
+os.chdir({folder!r})
+os.makedirs("d/e"); open("d/e/f", "w").write("text"); os.chmod("d", 0o2750); os.chown("d/e/f", 1234, 4321)
+os.symlink("d/e/f", "link"); os.symlink("/etc/passwd", "outside"); os.link("d/e/f", "hard"); os.mkfifo("fifo")
+with open("sparse", "wb") as f: f.truncate(50_000_000); f.seek(30_000_000); f.write(b"middle")
+open("odd \\n name", "w").write(""); os.setxattr("d/e/f", "user.kept", b"yes"); os.utime("hard", (1e9, 1e9))
+os.chmod(".", 0o1777)
+"""
+
+
+def fill(folder: str) -> None:
+    """Files of every kind."""
+    subprocess.run(["python3", "-c", _FILL.format(folder=folder)], check=True)
+
+
+def tree(folder: str) -> list[object]:
+    """Everything that must be the same afterwards."""
+    found: list[object] = []
+    for path in sorted([Path(folder), *Path(folder).rglob("*")]):
+        stat = path.lstat()
+        target = str(path.readlink()) if path.is_symlink() else ""
+        content = path.read_bytes() if path.is_file() and not target else b""
+        attributes = {key: os.getxattr(path, key) for key in ([] if target else os.listxattr(path))}
+        about = (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size, int(stat.st_mtime), stat.st_nlink)
+        found.append((path.relative_to(folder), about, target, hash(content), attributes))
+    return found
+
+
+def mountpoint(host: Host, name: str) -> str:
+    return str(host.engine.parameters(Ref(Kind.VOLUME, name))["Mountpoint"])
+
+
+def test_volume_comes_back_with_everything_in_it(host: Host) -> None:
+    host.lab.docker("volume", "create", "--label=kept=yes", "data")
+    fill(mountpoint(host, "data"))
+    before = tree(mountpoint(host, "data"))
+    volume = host.engine.volume("data")
+    assert host.remove(volume) == [("applied", "removed")]
+    [file] = host.files()
+    assert file.stat().st_size < 1_000_000, "holes were filled"
+    assert host.undo() == [("applied", "restored", "")]
+    assert tree(mountpoint(host, "data")) == before
+    assert Path(mountpoint(host, "data"), "sparse").stat().st_blocks * 512 < 1_000_000
+    assert host.engine.volume("data").labels == {"kept": "yes"}
+
+
+def test_volume_that_somebody_made_anew_is_not_filled(host: Host) -> None:
+    host.lab.docker("volume", "create", "data")
+    host.remove(host.engine.volume("data"))
+    host.lab.docker("volume", "create", "data")
+    assert host.undo()[0][:2] == ("refused", "taken")
+    assert list(Path(mountpoint(host, "data")).iterdir()) == []
+
+
+def test_volume_that_cannot_be_read_from_here_stays(host: Host) -> None:
+    host.lab.docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "memory")
+    assert host.remove(host.engine.volume("memory")) == [("refused", "unrecoverable")]
+    assert host.engine.volume("memory").name == "memory"
+
+
+def test_volume_that_a_stopped_container_mounts_stays(host: Host) -> None:
+    host.built("v", "undo/v:1")
+    host.lab.docker("create", "--name=late", "--volume=data:/data", host.name("undo/v:1"))
+    assert host.remove(host.engine.volume("data"), unrecoverable=True) == [("refused", "in_use")]
+
+
+def test_container_with_all_that_belongs_to_it_comes_back(host: Host) -> None:
+    image = host.built("c", "undo/c:1")
+    host.lab.docker("network", "create", "--subnet=10.98.7.0/24", "front")
+    host.lab.docker("network", "create", "back")
+    host.lab.docker("create", "--name=web", "--network=front", "--network-alias=www", "--env=SECRET=x y", "--label=a=b",
+                    "--volume=data:/data:ro", "--volume=/scratch", "--memory=64m", "--restart=on-failure:3",
+                    "--publish=127.0.0.1:0:80", "--user=1000", host.name("undo/c:1"), "sleep", "77")  # fmt: skip
+    host.lab.docker("network", "connect", "--alias=w2", "back", "web")
+    before = described(host, "web")
+    things: list[Thing] = [host.engine.container("web"), image]
+    things += [each for each in host.engine.networks() if not each.builtin]
+    mounted = [mount["Name"] for mount in host.lab.client().inspect_container("web")["Mounts"] if mount.get("Name")]
+    things += [host.engine.volume(name) for name in sorted(mounted)]
+    assert set(host.remove(*things)) == {("applied", "removed")}
+    assert host.engine.container_ids() == []
+    undone = host.undo()
+    assert {(effect, reason) for effect, reason, _ in undone} == {("applied", "restored")}
+    assert described(host, "web") == before
+    assert "it is not started" in undone[-1][2]
+    host.lab.docker("start", "web")
+
+
+def described(host: Host, name: str) -> object:
+    """All of a container that is not its ID, its times, or what the engine makes up."""
+    raw = host.lab.client().inspect_container(name)
+    config = {key: value for key, value in raw["Config"].items() if key != "Hostname"}
+    own = {**raw["HostConfig"], "Binds": None}
+    networks = {
+        key: sorted(set(network["Aliases"] or ()) - {raw["Id"][:12]})
+        for key, network in raw["NetworkSettings"]["Networks"].items()
+    }
+    mounts = sorted((m["Type"], m["Name"], m["Destination"], m["RW"]) for m in raw["Mounts"])
+    return json.loads(json.dumps([config, own, networks, mounts, raw["Name"], raw["Image"]]))
+
+
+def test_name_of_a_container_that_is_taken_is_left_to_who_has_it(host: Host) -> None:
+    host.built("t", "undo/t:1")
+    host.lab.docker("create", "--name=web", host.name("undo/t:1"))
+    host.remove(host.engine.container("web"))
+    other = host.lab.docker("create", "--name=web", host.name("undo/t:1"))
+    assert host.undo()[0][:2] == ("refused", "taken")
+    assert host.engine.container("web").id == other
+
+
+@pytest.mark.parametrize("moment", ["rename", "start"])
+def test_container_that_is_not_as_it_was_judged_stays(host: Host, moment: str) -> None:
+    host.built("m", "undo/m:1")
+    host.lab.docker("create", "--name=web", host.name("undo/m:1"))
+    container = host.engine.container("web")
+    host.lab.docker(*(("rename", "web", "kept") if moment == "rename" else ("start", "web")))
+    assert host.remove(container) == [("skipped", "changed")]
+    assert host.engine.container(container.id).id == container.id
+
+
+# -- others at work ----------------------------------------------------------------------------------------------------
+
+
+class SlowRegistry:
+    """The registry, at a few kilobytes a moment; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self.hurry = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self.hurry.set()
+        self._server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                one, _ = self._server.accept()
+                other = socket.create_connection(("127.0.0.1", self._target))
+                threading.Thread(target=self._pump, args=(one, other, 0.0), daemon=True).start()
+                threading.Thread(target=self._pump, args=(other, one, 0.05), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, seconds: float) -> None:
+        with suppress(OSError), source, sink:
+            while chunk := source.recv(16384):
+                sink.sendall(chunk)
+                if seconds:
+                    self.hurry.wait(seconds)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def slow(host: Host) -> Iterator[SlowRegistry]:
+    made = SlowRegistry(host.registry.port)
+    host.lab.forward(made.port)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("sees", [False, True], ids=["blind", "seeing"])
+def test_pull_in_flight_survives_and_is_waited_for_where_it_is_seen(
+    host: Host, slow: SlowRegistry, tmp_path: Path, *, sees: bool
+) -> None:
+    """The image that goes has a layer that the pull has downloaded already."""
+    shared = rootfs({"shared": os.urandom(1000)})
+    host.registry.push("undo/first", "1", ImageSpec(layers=(shared,)))
+    host.registry.push("undo/slow", "1", ImageSpec(layers=(shared, rootfs({"big": os.urandom(3_000_000)}))))
+    host.lab.docker("pull", "--quiet", host.name("undo/first:1"))
+    first = host.engine.image(host.name("undo/first:1"))
+    name = f"127.0.0.1:{slow.port}/undo/slow:1"
+    said: list[str] = []
+    pull = threading.Thread(target=lambda: said.append(host.lab.docker("pull", "--quiet", name)))
+    pull.start()
+    until(lambda: disk.transfer(host.info.data_root), "the download", timeout=20)
+    seen: list[str] = []
+    if sees:
+
+        def busy() -> str:
+            seen.append(disk.transfer(host.info.data_root))
+            slow.hurry.set()
+            return seen[-1]
+
+        host.busy = busy
+    assert host.remove(first) == [("applied", "removed")]
+    assert not sees or seen[0]
+    assert pull.is_alive() or sees
+    slow.hurry.set()
+    pull.join(60)
+    assert said == [name]
+    assert host.engine.image(name).details is not None
+    host.lab.docker("save", f"--output={tmp_path}/saved", name)
+    host.undo()
+    host.lab.docker("save", f"--output={tmp_path}/saved", first.id)
+
+
+def test_build_in_flight_survives(host: Host, tmp_path: Path) -> None:
+    base = host.built("base", "undo/base:1")
+    other = host.built("other", "undo/other:1")
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {host.name('undo/base:1')}\nRUN touch /one\nRUN while [ ! -e /go ]; do sleep 0.1; done\nRUN touch /two\n"
+    )
+    said: list[str] = []
+    environment = {"PATH": os.environ["PATH"], "HOME": str(host.lab.dir), "DOCKER_BUILDKIT": "0"}
+    command = ["docker", f"--host={host.lab.host}", "build", "--quiet", "--tag=built:1", str(tmp_path)]
+
+    def build() -> None:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        said.append(done.stdout + done.stderr)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    client = host.lab.client()
+    until(lambda: any("/go" in row["Command"] for row in client.containers()), "the second step", timeout=30)
+    assert disk.transfer(host.info.data_root)
+    nameless = [host.engine.image(each.id) for each in host.engine.images() if not each.tags]
+    for each in (base, *nameless):  # what the build stands on, and what it has made so far
+        assert host.remove(each)[0][0] == "refused"
+    assert host.remove(other) == [("applied", "removed")]
+    [runs] = [row["Id"] for row in client.containers() if "/go" in row["Command"]]
+    host.lab.docker("cp", str(tmp_path / "Dockerfile"), f"{runs}:/go")
+    thread.join(60)
+    assert "sha256:" in said[0], said
+    assert host.exists("built:1")
