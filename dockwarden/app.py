@@ -38,6 +38,7 @@ from dockwarden.ports import Disk
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.settings import Settings
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.systemd import ServiceManager
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
@@ -163,6 +164,7 @@ class Daemon:
             metrics,
             settings.resync,
         )
+        self._notifier = Notifier(open_routes(settings.notify.routes), metrics, self._host, settings.notify.wait)
         self._worker = Worker(
             queue=parts.queue,
             upkeep=upkeep,
@@ -172,6 +174,7 @@ class Daemon:
             enforcer=parts.enforcer,
             ledger=parts.ledger,
             metrics=metrics,
+            notifier=self._notifier,
         )
         self._reader = EventReader(parts.engine, parts.queue, metrics, settings.engine.event_window)
         metrics.health.patience_seconds = _PATIENCE * (settings.engine.timeout + settings.engine.event_window)
@@ -207,6 +210,7 @@ class Daemon:
         _log.info("daemon.started", version=__version__, listen=self._server.port, policies=len(policies.policies))
         self._server.start()
         self._use(policies)
+        self._notifier.start()
         self._schedule.start()
         self._metrics.health.beats.update({thread.name: time.monotonic() for thread in self._threads})
         for thread in self._threads:
@@ -258,6 +262,7 @@ class Daemon:
         worker.join(_STOP_SECONDS)
         if worker.is_alive() and self._worker.acting:
             worker.join(_LONGEST_STOP_SECONDS)
+        self._notifier.stop()
         self._server.stop()
 
     def _use(self, policies: PolicySet) -> None:
@@ -277,6 +282,9 @@ class Daemon:
         self._use(policies)
         self._manager.end_reload()
         _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
+
+    def _host(self) -> str:
+        return self._inventory.info.name if self._inventory.info else "a host unknown"
 
     def _disk(self) -> Disk | None:
         info = self._inventory.info

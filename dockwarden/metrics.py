@@ -91,6 +91,7 @@ class Metrics:
         self._about_the_engine()
         self._about_judging()
         self._about_acting()
+        self._about_telling()
         self._about_jobs()
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -166,6 +167,14 @@ class Metrics:
             "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
             "policy",
             "subject",
+        )
+
+    def _about_telling(self) -> None:
+        self.notifications = self._counter(
+            "notifications_total", "Messages that were sent, or given up after all tries.", "route", "result"
+        )
+        self.notifications_dropped = self._counter(
+            "notifications_dropped_total", "Openings, resolutions and actions in messages that were given up.", "route"
         )
 
     def _about_jobs(self) -> None:

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dockwarden.errors import ConfigError
-from dockwarden.model import Mode
+from dockwarden.model import Mode, Severity
 from dockwarden.policy.document import duration, size
 from dockwarden.policy.load import read
 from dockwarden.policy.load.source import Source
@@ -146,6 +146,31 @@ class TriggerSettings(_Section):
     every: str = Field("", description="an interval, such as 6h")
 
 
+class RouteSettings(_Section):
+    """One route of notifications: who hears of what."""
+
+    url: SecretStr | None = Field(None, description="where to, as apprise writes it; better: url_file")
+    url_file: Path | None = Field(None, description="a file that contains it")
+    severity: Severity = Field(Severity.INFO, description="the least severity that is told")
+    policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
+    events: list[Literal["opened", "resolved", "acted"]] = Field(
+        default=["opened", "resolved", "acted"], description="what is told"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> Self:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("set either url or url_file")
+        return self
+
+
+class NotifySettings(_Section):
+    """Notifications."""
+
+    wait: Duration = Field(10.0, ge=0, le=3600, description="how long news are gathered into one message")
+    routes: dict[str, RouteSettings] = Field(default_factory=dict, description="by a name of your choice")
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -173,6 +198,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     registries: dict[str, RegistrySettings] = Field(default_factory=dict, description="by host[:port]")
+    notify: NotifySettings = NotifySettings()
 
     @field_validator("policies", mode="before")
     @classmethod

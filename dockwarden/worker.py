@@ -36,6 +36,7 @@ from dockwarden.model import (
 from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.notify import Notifier
 from dockwarden.sinks.rows import action_row, run_row
 from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.triggers.schedule import interval_seconds
@@ -80,6 +81,7 @@ class Worker:
         enforcer: Enforcer,
         ledger: Ledger,
         metrics: Metrics,
+        notifier: Notifier,
     ) -> None:
         self._inventory = inventory
         self._collector = collector
@@ -89,6 +91,7 @@ class Worker:
         self._upkeep = upkeep
         self._ledger = ledger
         self._metrics = metrics
+        self._notifier = notifier
         self._policies: dict[str, Policy] = {}
         self._runs: deque[_Run] = deque()
         self._started = False
@@ -321,6 +324,7 @@ class Worker:
         findings = self._judge.findings
         self._metrics.record(report, findings.counts, findings.unknown_counts, time.time())
         log.record(report)
+        self._notifier.take(report, {policy.name: policy.severity for policy in run.policies.values()})
         try:
             self._ledger.record(report)
         except LedgerError as error:

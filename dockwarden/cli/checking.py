@@ -29,11 +29,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from dockwarden import app, settings
+    from dockwarden.sinks.notify import open_routes
     from dockwarden.web.config import read_access
 
     chosen = settings.read_settings(options.config)
     if chosen.web.config_file:
         read_access(chosen.web.config_file)
+    open_routes(chosen.notify.routes)
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
     policies = app.load_policies(chosen)

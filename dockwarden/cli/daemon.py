@@ -34,6 +34,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     health.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
     health.set_defaults(run=_healthcheck)
+    notify = commands.add_parser("notify-test", parents=[common], help="send a message along every route of notify")
+    notify.set_defaults(run=_notify_test)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -71,6 +73,20 @@ def _reload(options: argparse.Namespace) -> int:
     policies = app.load_policies(settings.read_settings(options.config))
     print(f"process {process} takes {len(policies.policies)} policies (sha256 {policies.sha256[:12]})")
     return 0
+
+
+def _notify_test(options: argparse.Namespace) -> int:
+    from dockwarden import settings
+    from dockwarden.cli.output import table
+    from dockwarden.sinks.notify import open_routes
+
+    routes = open_routes(settings.read_settings(options.config).notify.routes)
+    if not routes:
+        print("dockwarden: notify.routes is empty: nobody would hear of anything", file=sys.stderr)
+        return 1
+    sent = {name: send("dockwarden: a test", "This route works.") for name, (_, send) in routes.items()}
+    table(("ROUTE", "RESULT"), [(name, "sent" if fine else "failed") for name, fine in sent.items()])
+    return 0 if all(sent.values()) else 1
 
 
 def _address(text: str) -> tuple[str, int]:

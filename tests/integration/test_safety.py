@@ -31,6 +31,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Kind, Ref
 from dockwarden.policy.load import load
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.notify import Notifier
 from dockwarden.triggers.queue import Queue
 from dockwarden.upkeep import Upkeep
 from dockwarden.worker import Worker
@@ -151,6 +152,7 @@ class Warden:
             ),
             ledger=ledger,
             metrics=self.metrics,
+            notifier=Notifier({}, self.metrics, str, 0.0),
         )
 
     def __enter__(self) -> Self:

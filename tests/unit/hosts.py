@@ -20,6 +20,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import ImageStore, Policy
 from dockwarden.ports import Disk
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.notify import Notifier
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.upkeep import Upkeep
@@ -102,6 +103,7 @@ class Host:
             ),
             ledger=self.ledger,
             metrics=self.metrics,
+            notifier=Notifier({}, self.metrics, str, 0.0),
         )
         self._reader = EventReader(self.engine, self.queue, self.metrics, 30.0)
         self._thread = threading.Thread(target=self._run, name="worker")

@@ -95,7 +95,10 @@ def keys(values: dict[str, Any], model: type[BaseModel], prefix: str = "") -> se
 def test_config_file_has_every_setting_with_its_default() -> None:
     file = ROOT / "config/dockwarden.yaml"
     values = yaml.safe_load(file.read_text())
-    documented = {path.partition(".P")[0].partition(".H")[0] for path, _, _ in docs.settings_rows(settings.Settings)}
+    documented = {
+        path.partition(".P")[0].partition(".H")[0].partition(".N")[0]
+        for path, _, _ in docs.settings_rows(settings.Settings)
+    }
     assert keys(values, settings.Settings) == documented
     assert settings.Settings(**values) == settings.Settings()
     settings.read_settings(file, environ={})
@@ -215,6 +218,7 @@ def test_metrics_in_the_documents_exist(page: str) -> None:
 
 def test_operations_page_has_every_log_event_and_no_other() -> None:
     topics = "daemon|config|engine|events|inventory|ledger|registries|finding|run|schedule|policy|action|web|archive"
+    topics += "|notify"
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
     logged -= {"daemon.lock", "ledger.db", "config.json"}
     logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}

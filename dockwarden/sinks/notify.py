@@ -1,0 +1,294 @@
+"""Notifications: what opened, was resolved or was done, told to people through apprise, as plain text.
+
+Input: reports, and routes that say who hears of what. Output: messages, one for all that happened within a moment. Out
+of bounds: the worker's time. Each route has a thread and one digest of bounded size that waits to be sent, so that a
+service that is down or slow costs nobody anything but its own readers, and thousands of findings are one message.
+"""
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from dockwarden.errors import ConfigError
+from dockwarden.metrics import Metrics
+from dockwarden.model import Effect, Report, Severity
+
+OPENED, RESOLVED, ACTED = "opened", "resolved", "acted"
+_MOST_LINES = 10
+_MOST_TEXT = 300
+_PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
+_LAST_WORDS_SECONDS = 3.0
+_RANK = {severity: number for number, severity in enumerate(Severity)}
+# What chats take for links, mentions and markup; look-alikes stay readable.
+_LOOK_ALIKES = str.maketrans(
+    {
+        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+        "[": "(",
+        "]": ")",
+        "`": "'",
+        "*": "\N{ASTERISK OPERATOR}",
+        "|": "\N{BROKEN BAR}",
+    }
+)
+_MENTION = re.compile(r"(?<!\w)@")
+_log = structlog.get_logger("dockwarden.notify")
+
+Send = Callable[[str, str], bool]
+
+
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
+
+
+class RouteOptions(Protocol):
+    """What the settings say of a route; either ``url`` or ``url_file``."""
+
+    @property
+    def url(self) -> _Secret | None: ...
+    @property
+    def url_file(self) -> Path | None: ...
+    @property
+    def severity(self) -> Severity: ...
+    @property
+    def policies(self) -> Sequence[str]: ...
+    @property
+    def events(self) -> Sequence[str]: ...
+
+
+class News(NamedTuple):
+    """One transition."""
+
+    what: str
+    severity: Severity
+    policy: str
+    text: str
+
+
+@dataclass
+class Digest:
+    """News as one message: how much there is of everything, and the first of it in words."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    policies: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many news it is made of."""
+        return self.counts.total()
+
+    def add(self, news: News) -> None:
+        """Take in one more."""
+        self.counts[news.what] += 1
+        self.policies[news.policy, news.what] += 1
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append(plain(f"{news.what}, {news.severity.value}, {news.policy}: {news.text}"))
+
+    def title(self, host: str) -> str:
+        """The subject line."""
+        counts = ", ".join(f"{count:,} {what}" for what, count in sorted(self.counts.items()))
+        return plain(f"dockwarden on {host}: {counts}")
+
+    def body(self) -> str:
+        """What happened; of much, the first lines and how much there is by policy."""
+        lines = list(self.lines)
+        if (more := self.total - len(lines)) > 0:
+            lines += [f"and {more:,} more. In all:"]
+            lines += [plain(f"{policy}: {count:,} {what}") for (policy, what), count in self.policies.most_common(20)]
+        return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """One line that no chat or mail program takes for a link, a mention or markup, whoever wrote it."""
+    line = "".join(c if c.isprintable() else " " for c in text[:_MOST_TEXT]).translate(_LOOK_ALIKES)
+    line = _MENTION.sub("\N{FULLWIDTH COMMERCIAL AT}", line.replace("://", ": //"))
+    return line + "…" if len(text) > _MOST_TEXT else line
+
+
+class _Channel(threading.Thread):
+    """Sends one route's digests."""
+
+    def __init__(self, name: str, options: RouteOptions, send: Send, notifier: "Notifier") -> None:
+        super().__init__(name=f"notify {name}", daemon=True)
+        self._route = name
+        self._options = options
+        self._send = send
+        self._notifier = notifier
+        self._changed = threading.Condition()
+        self._pending = Digest()
+        self._stopping = False
+
+    def take(self, news: Sequence[News]) -> None:
+        """Keep what concerns this route until it is sent."""
+        wanted = [one for one in news if self._wants(one)]
+        if wanted:
+            with self._changed:
+                for one in wanted:
+                    self._pending.add(one)
+                self._changed.notify()
+
+    def stop(self) -> None:
+        """Send what is there, once, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Send until stopped."""
+        while (digest := self._next()) is not None:
+            self._deliver(digest)
+
+    def _wants(self, news: News) -> bool:
+        options = self._options
+        return (
+            news.what in options.events
+            and _RANK[news.severity] <= _RANK[options.severity]
+            and any(fnmatchcase(news.policy, pattern) for pattern in options.policies)
+        )
+
+    def _next(self) -> Digest | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending.total or self._stopping)
+            self._changed.wait_for(lambda: self._stopping, self._notifier.wait_seconds)
+            digest, self._pending = self._pending, Digest()
+        return digest if digest.total else None
+
+    def _deliver(self, digest: Digest) -> None:
+        metrics = self._notifier.metrics
+        title, body = digest.title(self._notifier.host()), digest.body()
+        for tried, pause in enumerate((*self._notifier.pauses_seconds, None)):
+            if self._send(title, body):
+                metrics.notifications.labels(self._route, "sent").inc()
+                return
+            if not tried:
+                _log.warning("notify.not_sent", route=self._route, news=digest.total, note="it is tried again")
+            with self._changed:
+                if pause is None or self._changed.wait_for(lambda: self._stopping, pause):
+                    break
+        metrics.notifications.labels(self._route, "failed").inc()
+        metrics.notifications_dropped.labels(self._route).inc(digest.total)
+        _log.error("notify.failed", route=self._route, news=digest.total, note="given up; the API and the log have it")
+
+
+class Notifier:
+    """All routes. ``take`` costs the caller next to nothing, whatever the services do."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, tuple[RouteOptions, Send]],
+        metrics: Metrics,
+        host: Callable[[], str],
+        wait_seconds: float,
+        pauses_seconds: Sequence[float] = _PAUSES_SECONDS,
+    ) -> None:
+        """``wait_seconds``: how long news are gathered; ``pauses_seconds``: between one try and the next."""
+        self.metrics = metrics
+        self.host = host
+        self.wait_seconds = wait_seconds
+        self.pauses_seconds = pauses_seconds
+        self._channels = [_Channel(name, options, send, self) for name, (options, send) in routes.items()]
+        for name in routes:
+            metrics.notifications.labels(name, "sent")
+            metrics.notifications.labels(name, "failed")
+            metrics.notifications_dropped.labels(name)
+
+    def start(self) -> None:
+        """Begin to send."""
+        for channel in self._channels:
+            channel.start()
+
+    def take(self, report: Report, severities: Mapping[str, Severity]) -> None:
+        """Note the transitions of a run. ``severities``: of the policies in use."""
+        if self._channels and (news := _news(report, severities)):
+            for channel in self._channels:
+                channel.take(news)
+
+    def stop(self) -> None:
+        """Send once what is left, and end."""
+        for channel in self._channels:
+            channel.stop()
+        for channel in self._channels:
+            if channel.is_alive():
+                channel.join(_LAST_WORDS_SECONDS)
+
+
+def _news(report: Report, severities: Mapping[str, Severity]) -> list[News]:
+    news = [News(OPENED, r.severity, r.policy, _joined(r.name, r.message)) for r in report.opened]
+    news += [News(RESOLVED, r.severity, r.policy, _joined(r.name, r.reason)) for r in report.resolved]
+    for outcome in report.outcomes:
+        if outcome.effect in (Effect.APPLIED, Effect.FAILED):
+            severity = severities.get(outcome.policy, Severity.INFO)
+            done = f"{outcome.action} {outcome.effect.value}"
+            news.append(News(ACTED, severity, outcome.policy, _joined(f"{outcome.name}, {done}", outcome.reason)))
+    return news
+
+
+def _joined(name: str, text: str) -> str:
+    return f"{name}: {text}" if text else name
+
+
+def open_routes(routes: Mapping[str, RouteOptions]) -> dict[str, tuple[RouteOptions, Send]]:
+    """What sends for each route.
+
+    Raises:
+        ConfigError: apprise is missing, or an address cannot be read or is of no kind that it knows. Addresses contain
+            passwords, so they are never told.
+    """
+    if not routes:
+        return {}
+    try:
+        import apprise  # noqa: PLC0415, F401 - an extra, and slow to import
+    except ImportError as error:
+        raise ConfigError("notify.routes: notifications need apprise; run: pip install 'dockwarden[notify]'") from error
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its messages contain addresses
+    problems, opened = [], {}
+    for name, options in routes.items():
+        try:
+            opened[name] = (options, _sender(_address(options)))
+        except (OSError, ValueError) as error:
+            problems.append(f"notify.routes.{name}: {getattr(error, 'strerror', None) or error}")
+    if problems:
+        raise ConfigError(*problems)
+    return opened
+
+
+def _address(options: RouteOptions) -> str:
+    if options.url is not None:
+        return options.url.get_secret_value()
+    if options.url_file is None:
+        raise ValueError("needs url or url_file")
+    try:
+        return options.url_file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{options.url_file} is not text") from None
+    except OSError as error:
+        raise ValueError(f"{options.url_file}: {error.strerror}") from error
+
+
+def _sender(address: str) -> Send:
+    import apprise  # noqa: PLC0415 - as above
+
+    asset = apprise.AppriseAsset(app_id="dockwarden", app_desc="dockwarden", app_url="", async_mode=False)
+    service = apprise.Apprise(asset=asset)
+    if not address or not service.add(address):
+        raise ValueError("apprise knows no such address; see https://appriseit.com for how to write one")
+    for one in service:
+        one.notify_format = apprise.NotifyFormat.TEXT  # some would make HTML of it
+
+    def send(title: str, body: str) -> bool:
+        try:
+            return bool(service.notify(body, title=title, body_format=apprise.NotifyFormat.TEXT))
+        except Exception as error:  # noqa: BLE001 - more than a hundred plugins, none of which may end the thread
+            _log.warning("notify.plugin_failed", error=type(error).__name__)
+            return False
+
+    return send

@@ -1,0 +1,236 @@
+"""Notifications: who hears of what, in how many messages, and what happens when nobody takes them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from structlog.testing import capture_logs
+
+from dockwarden.errors import ConfigError
+from dockwarden.metrics import Metrics
+from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, Severity, Status
+from dockwarden.settings import RouteSettings
+from dockwarden.sinks.notify import Notifier, open_routes, plain
+from tests.builders import NOW
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dockwarden.sinks.notify import RouteOptions, Send
+
+
+@dataclass
+class Service:
+    """Somebody's chat: takes messages, or not."""
+
+    works: bool = True
+    tries: int = 0
+    got: list[tuple[str, str]] = field(default_factory=list)
+    door: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.door.set()
+
+    def __call__(self, title: str, body: str) -> bool:
+        self.tries += 1
+        self.door.wait(20)
+        if self.works:
+            self.got.append((title, body))
+        return self.works
+
+
+def result(name: str, policy: str = "p", severity: Severity = Severity.HIGH, message: str = "is bad") -> Result:
+    return Result(policy, Ref(Kind.TAG, name), name, Status.FAIL, severity, message, "gone")
+
+
+def report(
+    opened: Sequence[Result] = (), resolved: Sequence[Result] = (), outcomes: Sequence[Outcome] = (), **more: Any
+) -> Report:
+    return Report("run", Cause.EVENT, NOW, 0.1, {}, tuple(opened), tuple(resolved), (), tuple(outcomes), (), **more)
+
+
+def an_outcome(effect: Effect, name: str = "o") -> Outcome:
+    return Outcome("p", "remove", Ref(Kind.IMAGE, name), name, effect, "")
+
+
+class Told:
+    """A notifier with services that a test looks at."""
+
+    def __init__(self, wait: float = 0.05, pauses: Sequence[float] = (0.01, 0.01), **routes: RouteSettings) -> None:
+        self.metrics = Metrics()
+        options = routes or {"all": route()}
+        self.services = {name: Service() for name in options}
+        both: dict[str, tuple[RouteOptions, Send]] = {name: (options[name], self.services[name]) for name in options}
+        self.notifier = Notifier(both, self.metrics, lambda: "web1", wait, pauses)
+        self.notifier.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in self.services.values():
+            service.door.set()
+        self.notifier.stop()
+
+    def take(self, one: Report) -> None:
+        self.notifier.take(one, {"p": Severity.HIGH})
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"dockwarden_notifications{name}_total", labels) or 0.0
+
+
+def route(**keys: Any) -> RouteSettings:
+    return RouteSettings(url="json://x", **keys)
+
+
+def test_what_happens_in_one_moment_is_one_message() -> None:
+    with Told(wait=30.0) as told:
+        told.take(report([result("a"), result("b")]))
+        told.take(report(resolved=[result("a")], outcomes=[an_outcome(Effect.APPLIED)]))
+        told.notifier.stop()  # which waits no longer
+        [(title, body)] = told.services["all"].got
+    assert title == "dockwarden on web1: 1 acted, 2 opened, 1 resolved"
+    assert body.splitlines() == [
+        "opened, high, p: a: is bad",
+        "opened, high, p: b: is bad",
+        "resolved, high, p: a: gone",
+        "acted, high, p: o, remove applied",
+    ]
+
+
+def test_thousands_of_findings_are_one_short_message() -> None:
+    with Told(wait=30.0) as told:
+        told.take(report([result(f"t{n}", policy=f"p{n % 30}") for n in range(10_000)]))
+        told.notifier.stop()
+        [(title, body)] = told.services["all"].got
+    assert "10,000 opened" in title
+    assert "and 9,990 more" in body
+    assert "p0: 334 opened" in body
+    assert len(body.splitlines()) <= 31
+
+
+def test_only_transitions_are_told() -> None:
+    with Told() as told:
+        told.take(report(outcomes=[an_outcome(e) for e in (Effect.AUDITED, Effect.SKIPPED, Effect.REFUSED)]))
+        told.take(report())
+        told.take(report(outcomes=[an_outcome(Effect.FAILED)]))
+        told.notifier.stop()
+        assert [title for title, _ in told.services["all"].got] == ["dockwarden on web1: 1 acted"]
+
+
+def test_each_route_hears_what_it_asked_for() -> None:
+    with Told(
+        loud=route(severity="high"),
+        web=route(policies=["web-*", "other"]),
+        deeds=route(events=["acted"]),
+        nobody=route(policies=[]),
+    ) as told:
+        told.take(report([result("a", "web-tags", Severity.LOW), result("b", "p", Severity.CRITICAL)]))
+        told.take(report(outcomes=[an_outcome(Effect.APPLIED)]))
+        told.notifier.stop()
+        heard = {name: "\n".join(body for _, body in service.got) for name, service in told.services.items()}
+    assert ("b: is bad" in heard["loud"], "a: is bad" in heard["loud"], "acted" in heard["loud"]) == (True, False, True)
+    assert heard["web"] == "opened, low, web-tags: a: is bad"
+    assert heard["deeds"] == "acted, high, p: o, remove applied"
+    assert heard["nobody"] == ""
+
+
+def test_a_message_that_is_not_taken_is_tried_again() -> None:
+    with Told(pauses=[0.01] * 100) as told:
+        service = told.services["all"]
+        service.works = False
+        told.take(report([result("a")]))
+        until(lambda: service.tries > 2, "more tries")
+        service.works = True
+        until(lambda: service.got, "the message")
+        until(lambda: told.count("", route="all", result="sent") == 1, "the count")
+    assert told.count("_dropped", route="all") == 0
+
+
+def test_a_message_that_nobody_takes_is_given_up_counted_and_logged() -> None:
+    with capture_logs() as lines, Told() as told:
+        told.services["all"].works = False
+        told.take(report([result("a"), result("b")]))
+        until(lambda: told.count("", route="all", result="failed") == 1, "the end of all tries")
+        assert told.services["all"].tries == 3
+        assert told.count("_dropped", route="all") == 2
+    assert [line["event"] for line in lines] == ["notify.not_sent", "notify.failed"]
+
+
+def test_a_service_that_hangs_delays_nobody_else_and_memory_stays_bounded() -> None:
+    with Told(slow=route(), quick=route()) as told:
+        told.services["slow"].door.clear()
+        told.take(report([result("first")]))
+        until(lambda: told.services["slow"].tries, "the slow one to hang")
+        until(lambda: told.services["quick"].got, "the quick one's message")
+        for number in range(200):
+            told.take(report([result(f"{number}-{one}") for one in range(100)]))
+        pending = told.notifier._channels[0]._pending
+        assert (pending.total, len(pending.lines)) == (20_000, 10)
+        told.services["slow"].door.set()
+        until(lambda: len(told.services["slow"].got) == 2, "all that came meanwhile")
+        assert "20,000 opened" in told.services["slow"].got[1][0]
+
+
+def test_an_end_waits_for_nobody_for_long() -> None:
+    with Told(pauses=[1000.0]) as told:
+        told.services["all"].works = False
+        told.take(report([result("a")]))
+        until(lambda: told.services["all"].tries, "the first try")
+        told.notifier.stop()
+        assert not any(channel.is_alive() for channel in told.notifier._channels)
+        assert told.count("_dropped", route="all") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("app@sha256:00", "app@sha256:00"),
+        ("@everyone look", "\N{FULLWIDTH COMMERCIAL AT}everyone look"),
+        ("http://evil.example/x", "http: //evil.example/x"),
+        ("[click](javascript:x)", "(click)(javascript:x)"),
+        ("<!channel> <b>", "\u2039!channel\u203a \u2039b\u203a"),
+        ("a\r\nBcc: x\x1b\u202e", "a  Bcc: x  "),
+        ("`*b*|s|", "'\u2217b\u2217\u00a6s\u00a6"),
+        ("x" * 70_000, "x" * 300 + "…"),
+    ],
+)
+def test_text_of_strangers_is_no_link_no_mention_and_no_markup(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+# -- addresses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
+def test_addresses_come_from_files_and_are_never_told(tmp_path: Path) -> None:
+    good, bad, empty, binary = (tmp_path / name for name in ("good", "bad", "empty", "binary"))
+    good.write_text("json://alice:hush@127.0.0.1:1/x\n")
+    bad.write_text("nosuchkind://alice:hush@host\n")
+    empty.write_text("\n")
+    binary.write_bytes(b"\xff\xfe")
+    assert list(open_routes({"fine": RouteSettings(url_file=good)})) == ["fine"]
+    routes = {path.name: RouteSettings(url_file=path) for path in (bad, empty, binary, tmp_path / "nothing")}
+    with pytest.raises(ConfigError) as caught:
+        open_routes(routes)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [f"notify.routes.{n}" for n in routes]
+    assert "hush" not in str(caught.value)
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "apprise", None)
+    assert open_routes({}) == {}
+    with pytest.raises(ConfigError, match=r"pip install 'dockwarden\[notify\]'"):
+        open_routes({"any": route()})
+
+
+def test_a_route_has_one_address() -> None:
+    for keys in ({}, {"url": "json://x", "url_file": "/x"}):
+        with pytest.raises(ValueError, match="either url or url_file"):
+            RouteSettings(**keys)
+    assert "hush" not in repr(RouteSettings(url="json://hush@x"))
