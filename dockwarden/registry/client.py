@@ -20,7 +20,7 @@ from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials, default_config
 from dockwarden.registry.endpoint import QUESTION_SECONDS, Endpoint, Tools
-from dockwarden.registry.lanes import Lane, Lanes
+from dockwarden.registry.lanes import Job, Lane, Lanes
 from dockwarden.registry.memory import Memory
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
@@ -58,13 +58,17 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, lanes: "Lanes[_Question]") -> None:
+    def __init__(self, registry: str, tools: Tools, lanes: Lanes[Job]) -> None:
         self._registry = registry
         self._tools = tools
+        self._lanes = lanes
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
-        self.lane: Lane[_Question] = Lane()
-        self._width = Width(tools.places.concurrency(registry), lambda number: lanes.resize(self.lane, number))
+        self.lane: Lane[Job] = Lane()
+        concurrency = tools.places.concurrency(registry)
+        self._width = Width(concurrency, lambda number: lanes.resize(self.lane, number))
+        self._to_prepare = concurrency - 1
+        self._preparing: Lane[Job] = Lane(width=concurrency)
 
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
@@ -74,10 +78,31 @@ class _Known:
                 self._endpoints = [Endpoint(self._registry, site, self._width, self._tools) for site in sites]
             return self._endpoints
 
+    def submit(self, question: "_Question") -> bool:
+        """Queue a question; False, and nothing, after the end.
+
+        Questions that wait for the first one to come back have connections made meanwhile, one each.
+        """
+        if not self.lane.is_empty and self._to_prepare and not self._width.is_known:
+            self._to_prepare -= 1
+            self._lanes.submit(self._preparing, _Preparation(self))
+        return self._lanes.submit(self.lane, question)
+
     def move(self) -> None:
         """Look for the endpoints anew."""
         with self._lock:
             self._endpoints = []
+
+
+class _Preparation:
+    """A job: one more connection to whom will be asked first."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+
+    def run(self) -> None:
+        with suppress(FailedError):  # who asks next will say so
+            self._known.endpoints()[0].prepare()
 
 
 class _Question:
@@ -131,7 +156,7 @@ class HttpRegistry:
             clock=clock,
             wait=wait or self._closing.wait,
         )
-        self._lanes: Lanes[_Question] = Lanes(self._tools.wire.sweep)
+        self._lanes: Lanes[Job] = Lanes(self._tools.wire.sweep)
         self._lock = threading.Lock()
         self._memory = Memory()
         self._flying: dict[Ask, _Question] = {}
@@ -155,7 +180,7 @@ class HttpRegistry:
             known = self._known(reference.registry)
             question = _Question(normal, lambda: self._answer(normal.what, reference, known), self._settle)
             self._flying[normal] = question
-        if not self._lanes.submit(known.lane, question):
+        if not known.submit(question):
             self._settle(question, _CLOSED)
         return question.future
 
@@ -197,10 +222,11 @@ class HttpRegistry:
                 return
             self._closing.set()
             self._lanes.close()
-            waiting = [job for known in self._registries.values() for job in known.lane.jobs]
+            jobs = [job for known in self._registries.values() for job in known.lane.jobs]
         self._tools.wire.close()
-        for question in waiting:
-            self._settle(question, _CLOSED)
+        for job in jobs:
+            if isinstance(job, _Question):
+                self._settle(job, _CLOSED)
 
     def _heed_engine(self) -> None:
         """With the engine's last start others may have come to answer; what was said before, others said."""

@@ -94,6 +94,11 @@ class Endpoint:
         self._width.contacted()
         return answer
 
+    def prepare(self) -> None:
+        """Have a connection ready for the next question. Raises FailedError."""
+        url = self._url("/")
+        self._tools.wire.prepare(url, self._context(url), time.monotonic() + ANSWER_SECONDS)
+
     def _url(self, target: str) -> Url:
         return self._site.places[self._place].url._replace(target=target)
 

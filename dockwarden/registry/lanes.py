@@ -29,9 +29,9 @@ J = TypeVar("J", bound=Job)
 class Lane(Generic[J]):
     """The jobs of one registry. Its fields belong to ``Lanes``."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         self.jobs: deque[J] = deque()
-        self.width = 1
+        self.width = width
         self.running = 0
         self.is_ready = False
 

@@ -54,17 +54,17 @@ class Width:
         self._resize = resize
         self._lock = threading.Lock()
         self._width = 1
-        self._is_known = False
+        self.is_known = False
         self._good = 0
 
     def contacted(self) -> None:
         """The registry gave an answer."""
-        if self._is_known and self._width == self._limit:
+        if self.is_known and self._width == self._limit:
             return
         with self._lock:
             self._good += 1
-            if not self._is_known:
-                self._is_known = True
+            if not self.is_known:
+                self.is_known = True
                 self._set(self._limit)
             elif self._good >= _GOOD_ANSWERS:
                 self._set(self._width + 1)
@@ -77,7 +77,7 @@ class Width:
     def lost(self) -> None:
         """It does not answer any more."""
         with self._lock:
-            self._is_known = False
+            self.is_known = False
             self._set(1)
 
     def _set(self, width: int) -> None:

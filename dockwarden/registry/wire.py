@@ -14,7 +14,8 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPResponse
 from typing import NamedTuple, cast
 
@@ -132,7 +133,7 @@ class Wire:
     def exchange(self, request: Request, context: ssl.SSLContext | None, ends_at: float) -> Answer:
         """One request, one answer, before ``ends_at`` of the monotonic clock. Raises FailedError."""
         key = _Key(request.url.server, context if request.url.scheme == "https" else None)
-        try:
+        with _failures():
             connection = self._take(key, ends_at)
             try:
                 if connection is not None:
@@ -144,10 +145,17 @@ class Wire:
                 return connection.exchange(request, ends_at)
             finally:
                 self._give_back(key, connection)
-        except FailedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a hostile answer can surface as anything
-            raise FailedError(_reason(error)) from None
+
+    def prepare(self, url: Url, context: ssl.SSLContext | None, ends_at: float) -> None:
+        """One more connection for requests to come, unless there is one that nobody uses. Raises FailedError."""
+        key = _Key(url.server, context if url.scheme == "https" else None)
+        with _failures():
+            connection = self._take(key, ends_at)
+            try:
+                connection = connection or _connect(key, self._proxies.to(key.server), ends_at)
+                connection.reusable = True
+            finally:
+                self._give_back(key, connection)
 
     def sweep(self) -> None:
         """Close what has been idle for too long."""
@@ -227,6 +235,17 @@ def _opened(peer: Proxy | Url, ends_at: float) -> socket.socket:
             if number == len(found):
                 raise
     raise OSError("no address")
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Whatever goes wrong is one of a few words."""
+    try:
+        yield
+    except FailedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a hostile answer can surface as anything
+        raise FailedError(_reason(error)) from None
 
 
 def _left(ends_at: float) -> float:

@@ -44,7 +44,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure dockwarden on real engines.")
     parser.add_argument("--only", action="append", default=[], choices=plan.NAMES, help="measure this; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="fewer images, shorter: under three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer images, shorter: under four minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write setup and rows there as well")
     return parser
 
