@@ -88,6 +88,12 @@ class _Known:
             self._lanes.submit(self._preparing, _Preparation(self))
         return self._lanes.submit(self.lane, question)
 
+    def prepare(self) -> None:
+        """Have one more connection, unless the first answer has come meanwhile."""
+        with suppress(FailedError):  # who asks next will say so
+            if not self._width.is_known:
+                self.endpoints()[0].prepare()
+
     def move(self) -> None:
         """Look for the endpoints anew."""
         with self._lock:
@@ -101,8 +107,7 @@ class _Preparation:
         self._known = known
 
     def run(self) -> None:
-        with suppress(FailedError):  # who asks next will say so
-            self._known.endpoints()[0].prepare()
+        self._known.prepare()
 
 
 class _Question:

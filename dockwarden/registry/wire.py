@@ -147,12 +147,16 @@ class Wire:
                 self._give_back(key, connection)
 
     def prepare(self, url: Url, context: ssl.SSLContext | None, ends_at: float) -> None:
-        """One more connection for requests to come, unless there is one that nobody uses. Raises FailedError."""
+        """One more connection for requests to come, if there may be one. Raises FailedError."""
         key = _Key(url.server, context if url.scheme == "https" else None)
+        with self._changed:
+            if self._count.get(key, 0) >= PER_SERVER:
+                return
+            self._count[key] = self._count.get(key, 0) + 1
         with _failures():
-            connection = self._take(key, ends_at)
+            connection = None
             try:
-                connection = connection or _connect(key, self._proxies.to(key.server), ends_at)
+                connection = _connect(key, self._proxies.to(key.server), ends_at)
                 connection.reusable = True
             finally:
                 self._give_back(key, connection)
