@@ -64,4 +64,5 @@ def record_outcome(outcome: Outcome) -> None:
         reason=outcome.reason,
         detail=outcome.detail or None,
         bytes=outcome.freed_bytes or None,
+        planned_bytes=outcome.planned_bytes or None,
     )

@@ -66,15 +66,15 @@ mkdir -p $root/etc/docker $root{dir}
 echo root:x:0: >$root/etc/group
 echo root:x:0:0:root:/:/bin/sh >$root/etc/passwd
 mount --bind {dir}/etc $root/etc/docker
-mount --bind {dir} $root{dir}
+mount --rbind {dir} $root{dir}
 """
 
 
 class LabEngine:
     """One private engine; a context manager. Not for use by two threads at once."""
 
-    def __init__(self, kind: Kind = "graph", *, live_restore: bool = False) -> None:
-        """`more`: settings of dockerd besides ours, which may be changed before a restart."""
+    def __init__(self, kind: Kind = "graph", *, live_restore: bool = False, disk_mib: int = 0) -> None:
+        """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file."""
         self.kind = kind
         self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
@@ -83,6 +83,7 @@ class LabEngine:
         self.host = f"unix://{self.socket}"
         self.pid = 0
         self._live_restore = live_restore
+        self._disk_mib = disk_mib
         self._keeper: subprocess.Popen[bytes] | None = None
         self._spaces: Namespaces | None = None
         self._clients: list[docker.APIClient] = []
@@ -106,6 +107,8 @@ class LabEngine:
         cache = trixie.ensure() if self.kind == "containerd" else Path("/")
         for folder in ("etc", "data", "cli"):
             (self.dir / folder).mkdir(parents=True)
+        if self._disk_mib:
+            self._make_disk()
         steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
         try:
@@ -163,6 +166,8 @@ class LabEngine:
             self._keeper = None
         self.pid = 0
         remove_control_groups(self.name)
+        if self._disk_mib and (self.dir / "data").is_mount():
+            subprocess.run(["umount", "--lazy", self.dir / "data"], check=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     # -- use -----------------------------------------------------------------------------------
@@ -222,6 +227,14 @@ class LabEngine:
         return ""
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _make_disk(self) -> None:
+        """Mounted here and not in the namespace, so that its use can be seen from outside."""
+        disk, data = self.dir / "disk", self.dir / "data"
+        with disk.open("wb") as file:
+            file.truncate(self._disk_mib * 2**20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", disk], check=True)
+        subprocess.run(["mount", "-o", "loop", disk, data], check=True)
 
     def _settings(self) -> dict[str, object]:
         return {

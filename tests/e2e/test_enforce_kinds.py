@@ -1,0 +1,120 @@
+"""Enforcement on containers, volumes, networks and a full disk: what goes, what never does, and when it is enough."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import policy
+from tests.lab import images, machine, trixie
+from tests.lab.engine import LabEngine
+from tests.lab.images import ImageSpec, rootfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import Start
+
+ALWAYS: dict[str, object] = {
+    "mode": "enforce", "trigger": {"every": "5s"}, "limits": {"max_objects": 100, "max_percent": 100}
+}  # fmt: skip
+CONTAINERS = policy("containers", "container", "!container.running", action="remove", **{**ALWAYS, "for": "2s"})
+VOLUMES = policy("volumes", "volume", "!volume.in_use", action="remove", **{**ALWAYS, "for": "2s"})
+CHOSEN = policy("chosen", "volume", "volume.name == 'e2e-doomed'", action="remove", **{**ALWAYS, "for": "2s"})
+NETWORKS = policy("networks", "network", "network.name != ''", action="remove", **ALWAYS)
+STOPPED = policy("stopped", "container", "container.name == 'stray'", action="stop", **ALWAYS)
+
+
+def names(engine: LabEngine, kind: str) -> set[str]:
+    form = "{{.Names}}" if kind == "container" else "{{.Name}}"
+    arguments = ("--all",) if kind == "container" else ()
+    return set(engine.docker(kind, "ls", *arguments, "--format", form).split())
+
+
+def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(empty_engine: LabEngine, start: Start) -> None:
+    engine = empty_engine
+    engine.load(images.busybox("e2e/app:1"))
+    engine.docker("network", "create", "e2e-used")
+    engine.docker("network", "create", "e2e-free")
+    engine.docker("network", "create", "--label=dockwarden.protect=", "e2e-kept")
+    for name in ("e2e-used", "e2e-named", "e2e-doomed"):
+        engine.docker("volume", "create", name)
+    anonymous = engine.docker("volume", "create")
+    engine.docker("run", "--detach", "--name=web", "--network=e2e-used", "--volume=e2e-used:/data", "e2e/app:1")
+    engine.docker("run", "--detach", "--name=stray", "e2e/app:1")
+    engine.docker("create", "--name=data-only", "--volume=e2e-data:/data", "--label=dockwarden.protect=", "e2e/app:1")
+    engine.docker("create", "--name=replica", "--label=com.docker.swarm.service.id=x", "e2e/app:1")
+    engine.docker("create", "--name=job", "e2e/app:1", "true")
+    engine.docker("start", "--attach", "job")
+    networks = names(engine, "network")
+    daemon = start(engine, [CONTAINERS, VOLUMES, CHOSEN, NETWORKS, STOPPED], settings={"minimum_stay": "2s"}).ready()
+
+    for policy_name, reason, name in (
+        ("containers", "owner", "replica"),
+        ("containers", "protected", "data-only"),
+        ("volumes", "named", "e2e-named"),
+        ("networks", "in_use", "e2e-used"),
+        ("networks", "protected", "e2e-kept"),
+        ("networks", "builtin", "bridge"),
+    ):
+        daemon.wait("action.refused", policy=policy_name, reason=reason, name=name)
+    for policy_name, name in (
+        ("containers", "job"),
+        ("volumes", anonymous),
+        ("chosen", "e2e-doomed"),
+        ("networks", "e2e-free"),
+        ("stopped", "stray"),
+    ):
+        daemon.wait("action.applied", policy=policy_name, name=name)
+    # A stray that was stopped is then a container that does not run.
+    daemon.wait("action.applied", policy="containers", name="stray")
+    daemon.until_true_to(engine)
+    assert names(engine, "container") == {"web", "data-only", "replica"}
+    assert names(engine, "volume") == {"e2e-used", "e2e-named", "e2e-data"}
+    assert names(engine, "network") == networks - {"e2e-free"}
+    assert daemon.said("action.failed") == []
+
+
+@pytest.fixture(params=["graph", "containerd"])
+def small_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
+    """An engine of each kind on a disk of 300 MiB of its own."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    if request.param == "containerd":
+        trixie.ensure()
+    with LabEngine(request.param, disk_mib=300) as started:
+        yield started
+
+
+def used(engine: LabEngine) -> float:
+    disk = shutil.disk_usage(engine.dir / "data")
+    return 100.0 * disk.used / (disk.used + disk.free)
+
+
+def test_a_full_disk_is_emptied_to_the_lower_mark_and_no_further(small_engine: LabEngine, start: Start) -> None:
+    engine = small_engine
+    count = 8
+    size = 150_000_000 // count // (1 if engine.kind == "graph" else 2)
+    for n in range(count):
+        engine.load(ImageSpec(tags=(f"e2e/n{n}:1",), layers=(rootfs({"f": os.urandom(size)}),)))
+    os.sync()
+    full_at = used(engine)
+    gc = policy(
+        "gc", "image", "!image.in_use", action={"remove": {"unrecoverable": "allow"}}, **ALWAYS,
+        gate="host.disk_used_percent > params.high", stop_when="host.disk_used_percent < params.low",
+        order_by="-int(image.ref.substring(15, 16))", params={"high": full_at - 1.0, "low": full_at - 14.0},
+    )  # fmt: skip
+    daemon = start(engine, [gc], settings={"minimum_stay": "0s"}).ready()
+    daemon.wait("action.skipped", policy="gc", reason="enough")
+    daemon.wait("run.completed", job="gc")
+    left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
+    gone = {f"e2e/n{n}:1" for n in range(count)} - left
+    # By the order, highest number first; each is some six percent of the disk.
+    assert gone == {f"e2e/n{n}:1" for n in range(count - len(gone), count)}
+    assert 2 <= len(gone) <= 4
+    assert used(engine) < full_at - 13.0
+    # Below the upper mark the gate is closed: nothing more goes.
+    daemon.until(lambda: daemon.total("dockwarden_job_duration_seconds_count", job="gc") >= 2, "another run")
+    assert {tag for image in engine.client().images() for tag in image["RepoTags"]} == left
