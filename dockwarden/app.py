@@ -155,6 +155,7 @@ class Daemon:
         self._queue = parts.queue
         self._inventory = parts.inventory
         metrics.watch_disk(self._disk)
+        metrics.watch_findings(settings.web.finding_info, parts.judge.findings.open)
         upkeep = Upkeep(
             parts.engine,
             parts.inventory,

@@ -7,7 +7,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -15,13 +15,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dockwarden import __version__
-from dockwarden.model import Effect, EngineInfo, Kind, Policy, PolicySet, Report, Status
+from dockwarden.model import Effect, EngineInfo, Finding, Kind, Policy, PolicySet, Report, Status
 from dockwarden.ports import Disk
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_MOST_NAME = 200
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
@@ -78,6 +79,32 @@ class _DiskUse(Collector):
             used.add_metric((), disk.used_percent / 100.0)
             inodes.add_metric((), disk.inodes_used_percent / 100.0)
         return used, inodes
+
+
+class _FindingInfo(Collector):
+    """The first open findings by name, for those who asked for so many series."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self.findings: Callable[[], Iterable[Finding]] = tuple
+
+    def collect(self) -> tuple[GaugeMetricFamily]:
+        """The family, read anew, so that no series outlives its finding."""
+        family = GaugeMetricFamily(
+            "dockwarden_finding_info",
+            "Open findings with the names of their objects, as many as web.finding_info allows.",
+            labels=("policy", "severity", "subject", "name"),
+        )
+        rows: dict[tuple[str, ...], None] = {}
+        if self.most:
+            for result in (finding.result for finding in self.findings()):
+                name = result.name[:_MOST_NAME].encode(errors="replace").decode()
+                rows[result.policy, result.severity.value, result.ref.kind.value, name] = None
+                if len(rows) == self.most:
+                    break
+        for row in rows:
+            family.add_metric(row, 1)
+        return (family,)
 
 
 class Metrics:
@@ -154,6 +181,8 @@ class Metrics:
             "evaluation_duration_seconds", "Time of a run's judging, look-ups included.", _RUN
         )
         self.findings = self._gauge("findings", "Findings open now.", "policy", "severity")
+        self._finding_info = _FindingInfo()
+        self.registry.register(self._finding_info)
         self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy", "reason")
         self.reaction = self._histogram(
             "reaction_duration_seconds", "From the engine's time of an event to the report on it.", _REACTION
@@ -202,6 +231,10 @@ class Metrics:
     def watch_disk(self, measure: Callable[[], Disk | None]) -> None:
         """Call this at each scrape, in a thread of the HTTP server; it must answer at once."""
         self._disk.measure = measure
+
+    def watch_findings(self, most: int, findings: Callable[[], Iterable[Finding]]) -> None:
+        """Show so many of the open findings by name; 0 for none."""
+        self._finding_info.most, self._finding_info.findings = most, findings
 
     def set_policies(self, policies: PolicySet, at: float) -> None:
         """A set of policies came into use: known label sets start at 0, those of policies that went away end."""

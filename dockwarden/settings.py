@@ -71,6 +71,10 @@ class WebSettings(_Section):
     listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
     config_file: Path | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
 
+    finding_info: int = Field(
+        0, ge=0, le=10_000, description="findings shown by name in the metrics; a series for each"
+    )
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -39,20 +40,27 @@ Samples = dict[str, float]
 class Daemon:
     """One `dockwarden run`, with the policies that are shipped and its own state folder; a context manager."""
 
-    def __init__(self, engine: LabEngine) -> None:
+    def __init__(self, engine: LabEngine, web_config: Path | None = None) -> None:
+        """``web_config``: a web configuration file with TLS."""
         self._engine = engine
+        self._web_config = web_config
         self._folder = Path(tempfile.mkdtemp(prefix="dockwarden-bench-"))
-        self._port = free_port()
-        self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        self.port = free_port()
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        if web_config:
+            context = ssl._create_unverified_context()
+            self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
         self._process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
 
     def __enter__(self) -> Self:
-        settings = {
+        settings: dict[str, object] = {
             "policies": [str(ROOT / "config/policies")],
             "state_dir": str(self._folder / "state"),
-            "web": {"listen": f"127.0.0.1:{self._port}"},
+            "web": {"listen": f"127.0.0.1:{self.port}"},
         }
+        if self._web_config:
+            settings["web"] = {"listen": f"127.0.0.1:{self.port}", "config_file": str(self._web_config)}
         config = self._folder / "dockwarden.yaml"
         config.write_text(json.dumps(settings))  # JSON is YAML
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER", "PYTHON"))}

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.bench import burst, idle, judging, memory, planning, reaction, registry, start
+from tests.bench import burst, idle, judging, memory, planning, reaction, registry, start, web
 from tests.bench.host import Host
 from tests.bench.report import Row
 from tests.lab.engine import LabEngine
@@ -42,6 +42,7 @@ _STEPS = (
     Step(start.NAME, start.measure, "graph", 1_000, quick=True),
     Step(burst.NAME, burst.measure, "graph", 1_000, quick=True),
     Step(idle.NAME, idle.measure, "graph", 1_000, quick=True),
+    Step(web.NAME, web.measure, "graph", 1_000, quick=True),
     Step(reaction.NAME, reaction.measure, "graph", 10_000),
     Step(memory.NAME, memory.measure, "graph", 10_000),
     Step(reaction.NAME, reaction.measure, "containerd", 100, quick=True),

@@ -12,7 +12,20 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dockwarden.metrics import Metrics
-from dockwarden.model import Cause, Effect, ImageStore, Kind, Mode, Outcome, Report, Severity, Status
+from dockwarden.model import (
+    Cause,
+    Effect,
+    Finding,
+    ImageStore,
+    Kind,
+    Mode,
+    Outcome,
+    Ref,
+    Report,
+    Result,
+    Severity,
+    Status,
+)
 from dockwarden.ports import Disk
 from tests.builders import DAY, NOW, a_container, a_policy, a_result, a_volume, an_engine, an_image, image_id, policies
 from tests.unit.hosts import Host
@@ -246,3 +259,22 @@ def test_what_is_missing_for_readiness_is_said_in_words(metrics: Metrics) -> Non
     assert metrics.health.unready() == []
     metrics.set_engine(None, "permission denied")
     assert metrics.health.unready() == ["engine: permission denied"]
+
+
+# -- findings by name ------------------------------------------------------------------------------------------------
+
+
+def test_findings_are_shown_by_name_only_to_those_who_ask_and_not_more_than_that(metrics: Metrics) -> None:
+    def finding(name: str) -> Finding:
+        return Finding(Result("p", Ref(Kind.VOLUME, name), name, Status.FAIL, Severity.LOW), NOW)
+
+    found = [finding(name) for name in ("a", "a", 'q"\n\ud800', "x" * 65536, "d", "e")]
+    metrics.watch_findings(0, lambda: found)
+    assert samples(metrics, "finding_info") == {}
+    metrics.watch_findings(4, lambda: found)
+    page = generate_latest(metrics.registry).decode()
+    lines = [line for line in page.splitlines() if line.startswith("dockwarden_finding_info{")]
+    assert [len(line) < 300 for line in lines] == [True] * 4
+    assert lines[0] == 'dockwarden_finding_info{name="a",policy="p",severity="low",subject="volume"} 1.0'
+    found.clear()
+    assert samples(metrics, "finding_info") == {}
