@@ -64,6 +64,7 @@ class _Known:
         self._lanes = lanes
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
+        self._has_moved = False
         self.lane: Lane[Job] = Lane()
         concurrency = tools.places.concurrency(registry)
         self._width = Width(concurrency, lambda number: lanes.resize(self.lane, number))
@@ -73,7 +74,8 @@ class _Known:
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
         with self._lock:
-            if not self._endpoints:
+            if not self._endpoints or self._has_moved:
+                self._has_moved = False
                 sites = self._tools.places.sites(self._registry)
                 self._endpoints = [Endpoint(self._registry, site, self._width, self._tools) for site in sites]
             return self._endpoints
@@ -95,9 +97,8 @@ class _Known:
                 self.endpoints()[0].prepare()
 
     def move(self) -> None:
-        """Look for the endpoints anew."""
-        with self._lock:
-            self._endpoints = []
+        """Look for the endpoints anew before the next question. Does not wait, as the resolver may make others do."""
+        self._has_moved = True
 
 
 class _Preparation:
