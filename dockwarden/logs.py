@@ -56,6 +56,7 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     for name in _FLOODED:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # every 503 of /readyz would be an error of ours
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

@@ -196,6 +196,7 @@ def _label_values() -> Iterator[tuple[str, str, str]]:
         ("severity", "all that have it", [severity.value for severity in Severity]),
         ("mode", "`dockwarden_policy_info`", [mode.value for mode in Mode]),
         ("image_store", "`dockwarden_engine_info`", [store.value for store in ImageStore]),
+        ("result", "`dockwarden_engine_requests_total`", ("ok", "not_found", "conflict", "unavailable", "error")),
         ("result", "`dockwarden_evaluations_total`", [status.value for status in Status]),
         ("cause", "`dockwarden_evaluations_total`", CAUSES),
         ("outcome", "`dockwarden_actions_total`", EFFECTS),

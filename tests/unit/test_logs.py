@@ -105,6 +105,10 @@ for name in ("urllib3", "docker.api", "apscheduler.scheduler"):
     assert [line["event"] for line in lines(program, level="debug")] == ["trouble"] * 3
 
 
+def test_requests_that_are_answered_with_an_error_are_not_logged() -> None:
+    assert lines("from tornado.log import access_log\naccess_log.error('503 GET /readyz')\nassert counted == []") == []
+
+
 def test_text_of_strangers_stays_one_line_of_json() -> None:
     odd = "a\nb\x1b[31m\u202e\u2028\ud800"
     done = written(f"log.info('x', name={odd!r})")
