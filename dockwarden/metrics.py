@@ -131,29 +131,43 @@ class Metrics:
         return Histogram(f"dockwarden_{name}", text, labels, buckets=buckets, registry=self.registry)
 
     def _about_us(self) -> None:
-        build = self._gauge("build_info", "Version of dockwarden and of Python.", "version", "revision", "python")
+        build = self._gauge(
+            "build_info", "1, with the versions of dockwarden and Python.", "version", "revision", "python"
+        )
         build.labels(__version__, "", platform.python_version()).set(1)
-        self.config_info = self._gauge("config_info", "SHA-256 of the policy files in use.", "sha256")
+        self.config_info = self._gauge("config_info", "1, with the SHA-256 of the policy files in use.", "sha256")
         self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load of the policies succeeded.")
         self.reload_at = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When the policies in use were loaded."
         )
-        self.policy_info = self._gauge("policy_info", "Policies in use.", "policy", "subject", "mode", "severity")
+        self.policy_info = self._gauge(
+            "policy_info", "1 for each policy in use.", "policy", "subject", "mode", "severity"
+        )
         self.ledger_writable = self._gauge(
             "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
         )
-        self.log_messages = self._counter("log_messages_total", "Log messages by level.", "level")
+        self.log_messages = self._counter("log_messages_total", "Lines of the log, by level.", "level")
         for level in ("debug", "info", "warning", "error", "critical"):
             self.log_messages.labels(level)
 
     def _about_the_engine(self) -> None:
         self.engine_up = self._gauge("engine_up", "1 if the engine answers.")
-        self.engine_info = self._gauge("engine_info", "The engine.", "version", "api_version", "image_store")
-        self.engine_requests = self._counter("engine_requests_total", "Requests to the engine.", "operation", "result")
+        self.engine_info = self._gauge(
+            "engine_info",
+            "1 for the engine, with its version and image store.",
+            "version",
+            "api_version",
+            "image_store",
+        )
+        self.engine_requests = self._counter(
+            "engine_requests_total", "Requests to the engine, by how they ended.", "operation", "result"
+        )
         self.engine_seconds = self._histogram(
             "engine_request_duration_seconds", "Time the engine took to answer.", _RUN, "operation"
         )
-        self.events = self._counter("events_received_total", "Events of the engine.", "type", "action")
+        self.events = self._counter(
+            "events_received_total", "Events of the engine, by type of object.", "type", "action"
+        )
         self.reconnects = self._counter("events_reconnects_total", "Times the event stream was lost and opened again.")
         self.gaps = self._counter("events_gaps_total", "Times events may have been missed, each followed by a resync.")
         self.last_event = self._gauge(
@@ -165,7 +179,11 @@ class Metrics:
         for reason in ("startup", "reconnect", "gap", "overflow", "interval", "retry"):
             self.resyncs.labels(reason)
         self.registry_requests = self._counter(
-            "registry_requests_total", "Requests to image registries.", "registry", "method", "code"
+            "registry_requests_total",
+            "Requests to image registries; code is the status, or why there was no answer.",
+            "registry",
+            "method",
+            "code",
         )
         self.quota = self._gauge(
             "registry_quota_remaining", "Requests that the registry says are left, where it says so.", "registry"
@@ -189,7 +207,9 @@ class Metrics:
         )
 
     def _about_acting(self) -> None:
-        self.actions = self._counter("actions_total", "Steps of plans.", "policy", "action", "outcome")
+        self.actions = self._counter(
+            "actions_total", "Steps of plans, by what became of them.", "policy", "action", "outcome"
+        )
         self.refusals = self._counter("refusals_total", "Steps that were refused, by reason.", "policy", "reason")
         self.reclaimed = self._counter(
             "reclaimed_bytes_total",
