@@ -65,7 +65,7 @@ def test_nameless_old_images_go_and_nothing_else(empty_engine: LabEngine, regist
     # ... and 10 s after it only what came in the meantime is.
     for each in superseded:
         gone = daemon.wait("action.applied", policy=PRUNE, id=each, reason="removed")
-        assert gone["planned_bytes"] > 0
+        assert each not in old or gone["planned_bytes"] > 0  # what replaced shares its layer with others
     daemon.wait("action.refused", after=mark, policy=PRUNE, id=young, reason="too_young")
     daemon.wait("run.completed", after=mark, job=PRUNE, steps=2 + len(superseded))
     assert ids(engine) == before - set(superseded) | {young}

@@ -11,12 +11,14 @@ import pytest
 from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
 from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
-from dockwarden.model import Change, ImageStore, Kind, Policy, Ref, Severity, Status
-from dockwarden.ports import Ask, Disk, Reply
+from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
+from dockwarden.ports import Ask, Disk, Reply, Usage
 from tests.builders import (
     NOW,
+    Ticks,
     a_container,
     a_policy,
+    a_result,
     a_volume,
     an_image,
     an_inventory,
@@ -39,10 +41,10 @@ INVENTORY_ONLY = 0
 class Bench:
     """A judge over an inventory that a full list has filled."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticks: Ticks | None = None) -> None:
         self.engine = FakeEngine(ImageStore.GRAPH)
         self.registry = FakeRegistry()
-        self.inventory = an_inventory()
+        self.inventory = an_inventory(ticks)
         self.collector = Collector(self.engine, self.inventory)
         self.measured: list[str] = []
         self.disk: Disk | None = Disk(90.0, 10, 5.0)
@@ -442,3 +444,103 @@ def test_an_object_that_goes_during_a_sweep_is_left_out(bench: Bench) -> None:
     bench.inventory.drop_image(image_id("b"))
     list(steps)
     assert len(sweep.opened) == 1
+
+
+# -- what planning needs -----------------------------------------------------------------------------------------
+
+
+def test_a_finding_tells_for_how_long_it_has_held_on_the_observation_clock() -> None:
+    ticks = Ticks()
+    bench = Bench(ticks)
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    waits = a_policy("waits", for_seconds=60)
+    held = []
+    for seconds in (0, 50, 50):
+        ticks.pass_(seconds)
+        [result] = bench.all(waits).results
+        held.append(result.held_seconds)
+    bench.inventory.memory.clock.hold()  # nobody looks
+    ticks.pass_(1000)
+    bench.inventory.memory.clock.resume()
+    [result] = bench.all(waits).results
+    assert [*held, result.held_seconds] == [0.0, 50.0, 100.0, 100.0]
+    bench.all(replace(waits, when=a_policy(when="false").when))  # it passes, and begins anew
+    [result] = bench.all(waits).results
+    assert result.held_seconds == 0.0
+
+
+@pytest.mark.parametrize(("opened", "held"), [(40.0, 60.0), (1e99, 0.0), (500.0, 0.0)])
+def test_a_finding_of_before_a_restart_goes_on_unless_it_was_opened_on_another_clock(
+    opened: float, held: float
+) -> None:
+    ticks = Ticks()
+    bench = Bench(ticks)
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    ticks.pass_(100)
+    waits = a_policy("waits", for_seconds=60)
+    bench.judge.findings.recall([Finding(a_result("waits", APP), NOW - 9, opened)])
+    assert [result.held_seconds for result in bench.all(waits).results] == [held]
+
+
+def test_what_sorts_the_steps_is_gathered_for_findings_only(bench: Bench) -> None:
+    served, lost = digest_of("app", "d"), digest_of("b", "e")
+    bench.engine.put(an_image("app", "app:1", digests=(served,)), an_image("b", "b:1", digests=(lost,)))
+    bench.engine.put(an_image("none", "none:1"))
+    bench.look()
+    bench.registry.digests = {served: served.partition("@")[2]}
+    order = a_policy("sorted", "image.tags[0] != 'docker.io/library/none:1'", order_by="image.recoverable ? 0 : 1")
+    sweep = bench.all(order)
+    assert {result.ref: result.order for result in sweep.results} == {APP: 0, Ref(Kind.IMAGE, image_id("b")): 1}
+    assert {ask.reference for ask in bench.registry.asked} == {served, lost}
+    bench.registry.asked.clear()
+    assert {result.order for result in bench.all(order, depth=INSPECT).results} == {None}
+    assert bench.registry.asked == []
+
+
+def test_an_image_is_recoverable_if_any_registry_serves_one_of_its_digests(bench: Bench) -> None:
+    one, two = digest_of("app", "d"), digest_of("other", "d")
+    bench.engine.put(an_image("app", "app:1", "other:1", digests=(one, two)))
+    bench.look()
+    kept = a_policy("kept", "image.recoverable")
+    expected = []
+    for failed, served in (([one], [two]), ([one], []), ([], [])):
+        bench.registry.failures = dict.fromkeys(failed, "timeout")
+        bench.registry.digests = {name: name.partition("@")[2] for name in served}
+        bench.registry.asked.clear()
+        expected.append(bench.statuses(bench.all(kept)))
+    assert expected == [{("kept", "fail"): 1}, {("kept", "unknown"): 1}, {("kept", "pass"): 1}]
+
+
+def test_disk_usage_is_asked_for_once_and_only_by_a_run_that_may(bench: Bench) -> None:
+    bench.engine.usage = Usage({}, {"data": 7, "other": 1}, 1, 2)
+    bench.engine.add_volume(a_volume("data"))
+    bench.engine.add_volume(a_volume("other"))
+    bench.look()
+    big = a_policy("big", "volume.size > 5", subject=Kind.VOLUME)
+    assert bench.statuses(bench.all(big, depth=INSPECT)) == {}
+    assert bench.engine.calls == []
+    for _ in range(3):
+        assert bench.statuses(bench.all(big)) == {("big", "fail"): 1, ("big", "pass"): 1}
+    assert bench.engine.calls == [("disk_usage", "")]
+
+
+def test_sizes_of_layers_are_gathered_when_something_is_to_be_planned(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", inspected=details()), an_image("b", "b:1", inspected=details()))
+    bench.look()
+    refs = bench.inventory.all(Kind.IMAGE)
+    for when, asked in (("false", 0), ("true", 2), ("true", 2)):
+        policy = a_policy("big", when, action="remove")
+        list(bench.judge.sweep([(ref, (policy,)) for ref in refs], Sweep(), depth=REGISTRY, now=NOW, sized=["big"]))
+        assert sum(call == "history" for call, _ in bench.engine.calls) == asked
+    assert bench.inventory.is_measured
+
+
+def test_what_an_image_has_for_itself(bench: Bench) -> None:
+    for word, layers in (("app", ("a", "b")), ("base", ("a",))):
+        bench.engine.put(an_image(word, f"{word}:1", inspected=details(layers=layers)))
+    bench.engine.histories = {image_id("app"): (5, 7), image_id("base"): (5,)}
+    bench.look()
+    sweep = bench.all(a_policy("own", "image.unique_size == 7 || image.unique_size == 0", message="x"))
+    assert {result.evidence["image.unique_size"] for result in sweep.results} == {0, 7}

@@ -123,6 +123,31 @@ def test_ages_survive_a_restart_in_order(tmp_path: Path) -> None:
         assert host.engine.removals == ["docker.io/library/app:1"]
 
 
+def test_what_a_policy_waits_for_goes_on_after_a_restart_and_not_while_nobody_watched(tmp_path: Path) -> None:
+    waits = replace(REMOVE, for_seconds=2 * HOUR)
+    outcomes = []
+    for _ in range(3):
+        with Host(tmp_path, stay=0) as host:
+            host.engine.put(an_image("app", "app:1"))
+            host.start(waits)
+            host.ticks.pass_(0.8 * HOUR)
+            host.run_job("old-images")
+            outcomes += host.outcomes()
+    assert outcomes == [("refused", "waiting"), ("refused", "waiting"), ("applied", "removed")]
+
+
+def test_on_another_engine_a_policy_waits_anew(tmp_path: Path) -> None:
+    waits = replace(REMOVE, for_seconds=HOUR)
+    for identity in ("one", "another"):
+        with Host(tmp_path, stay=0) as host:
+            host.engine.info = replace(host.engine.info, identity=identity)
+            host.engine.put(an_image("app", "app:1"))
+            host.start(waits)
+            host.ticks.pass_(0.8 * HOUR)
+            host.run_job("old-images")
+            assert host.outcomes()[-1:] == [("refused", "waiting")]
+
+
 def test_another_engine_makes_everything_young(tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         host.engine.put(an_image("app", "app:1"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dockwarden import reference
 from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
+from dockwarden.inventory.image_facts import variant_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import (
@@ -878,3 +879,98 @@ def test_what_a_policy_gets_is_a_copy(full: Inventory) -> None:
     assert isinstance(labels, dict)
     labels["a"] = "changed"
     assert fact(full, APP, "image.labels") == {"a": "b"}
+
+
+# -- what was used, and what is over ------------------------------------------------------------------------
+
+
+def test_variants_of_tags() -> None:
+    names = ("1.27", "v2.0.1", "1.27-alpine", "latest", "latest-alpine", "edge", "3.1-slim", "nightly-alpine")
+    assert [variant_of(name) for name in names] == ["", "", "alpine", "", "alpine", "", "slim", ""]
+
+
+def test_ranks_are_within_a_variant_and_count_an_image_once(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    for age, (word, *names) in enumerate(
+        (
+            ("new", "app:1.4", "app:1.4.0"),
+            ("new-alpine", "app:1.4-alpine"),
+            ("middle", "app:1.3"),
+            ("old", "app:1.2"),
+            ("old-alpine", "app:1.2-alpine"),
+        )
+    ):
+        inventory.put_image(an_image(word, *names, created_at=NOW - age * DAY))
+    ranks = {
+        name: fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_created")
+        for name in ("1.4", "1.4.0", "1.3", "1.2", "1.4-alpine", "1.2-alpine")
+    }
+    assert ranks == {"1.4": 0, "1.4.0": 0, "1.3": 1, "1.2": 2, "1.4-alpine": 0, "1.2-alpine": 1}
+
+
+def test_images_of_one_date_are_ranked_apart(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    for n in range(3):
+        inventory.put_image(an_image(f"i{n}", f"app:1.{n}", created_at=NOW))
+    refs = [Ref(Kind.TAG, f"docker.io/library/app:1.{n}") for n in range(3)]
+    assert sorted(str(fact(inventory, ref, "tag.rank_by_created")) for ref in refs) == ["0", "1", "2"]
+
+
+def test_the_image_in_use_comes_first_and_then_the_one_that_was_in_use_before_it(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    for word in ("1.1", "1.2", "1.3", "1.4"):
+        inventory.put_image(an_image(word, f"app:{word}"))
+    for word in ("1.1", "1.3"):
+        ticks.pass_(HOUR)
+        inventory.put_container(a_container(word, f"app:{word}", word))
+        ticks.pass_(HOUR)
+        inventory.drop_container(a_container(word).id)
+    ticks.pass_(DAY)
+    inventory.put_container(a_container("web", "app:1.2", "1.2"))
+    ranks = {
+        name: fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_used")
+        for name in ("1.1", "1.2", "1.3", "1.4")
+    }
+    assert ranks == {"1.2": 0, "1.3": 1, "1.1": 2, "1.4": 3}
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "watched", "expected"),
+    [
+        (NOW - 2 * DAY, NOW - DAY, 2 * HOUR, 2 * HOUR),  # it ended before anybody watched
+        (NOW - 2 * DAY, NOW - HOUR, 2 * HOUR, HOUR),
+        (NOW - 2 * DAY, NOW - 365 * DAY, 60, 60),  # the clock was set a year ahead
+        (NOW - 2 * DAY, NOW + 365 * DAY, 2 * HOUR, 0),  # the clock was set back
+        (None, None, 2 * HOUR, 0),  # it never ran
+        (None, NOW - DAY, 2 * HOUR, 0),
+    ],
+)
+def test_how_long_a_container_is_over(
+    ticks: Ticks, started: float | None, finished: float | None, watched: float, expected: float
+) -> None:
+    inventory = an_inventory(ticks)
+    over = replace(a_container("job", running=False, started_at=started), finished_at=finished)
+    inventory.put_container(over)
+    ticks.pass_(watched)
+    assert fact(inventory, Ref(Kind.CONTAINER, over.id), "container.exited_for") == timedelta(seconds=expected)
+
+
+def test_a_container_that_runs_again_is_not_over_and_then_anew(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    web = a_container("web")
+    over = replace(web, running=False, state="exited", finished_at=NOW - DAY)
+    ref = Ref(Kind.CONTAINER, web.id)
+    ages = []
+    for state in (over, web, over):
+        inventory.put_container(state)
+        ticks.pass_(HOUR)
+        ages.append(fact(inventory, ref, "container.exited_for"))
+    assert ages == [timedelta(hours=1), timedelta(), timedelta(hours=1)]
+
+
+def test_an_origin_is_proven_by_the_registry_alone_on_a_containerd_store(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks, store=ImageStore.CONTAINERD)
+    inventory.put_image(an_image("app", "app:1", digests=(digest_of("app", "app"),)))
+    assert fact(inventory, APP, "image.origin") == "unknown"
+    inventory.digests.see(APP_TAG.key, "registry", f"sha256:{hexadecimal('app')}", NOW)
+    assert fact(inventory, APP, "image.origin") == "registry"
