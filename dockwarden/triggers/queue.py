@@ -17,7 +17,7 @@ _MOST_WAITING = 50_000
 # Looking at objects takes the engine's time, which its other clients want too. A burst of hints may be worked off at
 # once; then looking gets a share of the time, hints wait, and those that name the same object become one.
 _LOOKING_SHARE = 0.2
-_LOOKING_BURST_SECONDS = 0.1
+_LOOKING_BURST_SECONDS = 1.0
 _LONGEST_HOLD_SECONDS = 0.5
 
 

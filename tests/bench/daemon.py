@@ -33,6 +33,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _QUIET_SECONDS = 3.0
 _QUIET_SHARE = 0.01
 
+# The log library loads `rich`, 4 MiB, where it finds it; only developers have it, among the tools that check the code.
+_AS_INSTALLED = "import runpy, sys; sys.modules['rich'] = None; runpy.run_module('dockwarden', run_name='__main__')"
+
 Samples = dict[str, float]
 """Values by the text that stands before them: `dockwarden_findings{policy="…",severity="…"}`."""
 
@@ -67,7 +70,7 @@ class Daemon:
         with (self._folder / "log").open("wb") as log:
             self.started_at = time.monotonic()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dockwarden", "run", "--config", str(config)],
+                [sys.executable, "-c", _AS_INSTALLED, "run", "--config", str(config)],
                 cwd=ROOT,
                 env=environment | {"DOCKER_HOST": self._engine.host},
                 stderr=log,

@@ -38,10 +38,10 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_hints_wait_and_coalesce_when_looking_takes_much_of_the_time(metrics: Metrics) -> None:
     now = 100.0
     queue = Queue(metrics, clock=lambda: now)
-    queue.spend(0.09)
+    queue.spend(0.9)
     queue.submit(WEB, 1)
     assert queue.take(0) is not None, "a short burst is worked off at once"
-    queue.spend(0.05)
+    queue.spend(0.14)
     queue.submit(WEB, 2)
     queue.submit(APP, 3)
     assert queue.take(0) is None
@@ -75,7 +75,7 @@ def test_what_is_no_hint_does_not_wait(metrics: Metrics) -> None:
 
 
 def test_who_waits_for_a_held_hint_gets_it_when_it_is_due(queue: Queue) -> None:
-    queue.spend(0.2)
+    queue.spend(1.04)
     queue.submit(WEB, 1)
     assert queue.take(0) is None
     assert queue.take(60) == Batch(dirty=((WEB, 1),))
