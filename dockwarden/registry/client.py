@@ -83,7 +83,7 @@ class _Known:
     def submit(self, question: "_Question") -> bool:
         """Queue a question; False, and nothing, after the end.
 
-        Questions that wait for the first one to come back have connections made meanwhile, one each.
+        Questions that wait for the first one to come back have connections made meanwhile, where that is cheap.
         """
         if not self.lane.is_empty and self._to_prepare and not self._width.is_known:
             self._to_prepare -= 1

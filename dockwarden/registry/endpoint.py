@@ -95,9 +95,10 @@ class Endpoint:
         return answer
 
     def prepare(self) -> None:
-        """Have a connection ready for the next question. Raises FailedError."""
+        """Have a connection ready for the next question, where that is cheap. Raises FailedError."""
         url = self._url("/")
-        self._tools.wire.prepare(url, self._context(url), time.monotonic() + ANSWER_SECONDS)
+        if url.scheme == "http":  # many handshakes at once cost more time than they save
+            self._tools.wire.prepare(url, time.monotonic() + ANSWER_SECONDS)
 
     def _url(self, target: str) -> Url:
         return self._site.places[self._place].url._replace(target=target)

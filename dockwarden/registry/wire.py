@@ -146,9 +146,9 @@ class Wire:
             finally:
                 self._give_back(key, connection)
 
-    def prepare(self, url: Url, context: ssl.SSLContext | None, ends_at: float) -> None:
-        """One more connection for requests to come, if there may be one. Raises FailedError."""
-        key = _Key(url.server, context if url.scheme == "https" else None)
+    def prepare(self, url: Url, ends_at: float) -> None:
+        """One more connection without TLS for requests to come, if there may be one. Raises FailedError."""
+        key = _Key(url.server, None)
         with self._changed:
             if self._count.get(key, 0) >= PER_SERVER:
                 return
