@@ -141,7 +141,8 @@ _METRICS = """# Metrics
 
 `/metrics` answers in the Prometheus text format, or in OpenMetrics where the client asks for it. Label sets that are
 known beforehand start at 0, so that `rate()` sees the first increase. Names of objects, their IDs, digests and error
-texts are never labels: which object it is stands in the log and at `/api/v1/findings`.
+texts are never labels, but for `dockwarden_finding_info`, which is empty unless `web.finding_info` asks for it: which
+object it is stands in the log and at `/api/v1/findings`.
 
 Prometheus has a label `job` of its own and keeps ours as `exported_job`. Rules and dashboards that come with
 dockwarden, and how to install them: [monitoring.md](monitoring.md).

@@ -14,8 +14,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-import bcrypt
-
 _MOST_REMEMBERED = 100
 _MOST_PASSWORD_BYTES = 72  # bcrypt looks at no more
 # Compared with where there is no such user, so that the time taken does not tell who exists.
@@ -65,6 +63,8 @@ def _login(authorization: str) -> tuple[str, bytes] | None:
 
 
 def _is_right(password: bytes, hashed: str) -> bool:
+    import bcrypt  # noqa: PLC0415 - memory, for those who have passwords
+
     try:
         return bcrypt.checkpw(password[:_MOST_PASSWORD_BYTES], hashed.encode())
     except ValueError:  # a NUL within it

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.e2e.harness import policy
+import bcrypt
+
+from tests.e2e.harness import command, policy
 from tests.lab import machine
 from tests.lab.images import ImageSpec
+from tests.lab.loopback import make_certificate
 from tests.lab.prometheus import Prometheus
 
 if TYPE_CHECKING:
@@ -45,6 +48,30 @@ def test_prometheus_scrapes_and_sees_what_changes(any_engine: LabEngine, start: 
 
         daemon.end()
         prometheus.until("up", 0)
+
+
+def test_prometheus_shows_a_certificate_and_a_password(any_engine: LabEngine, start: Start, tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    (tmp_path / "web.yml").write_text(
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt,"
+        " client_auth_type: RequireAndVerifyClientCert}\n"
+        f"basic_auth_users: {{prom: '{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}'}}\n"
+    )
+    web = {"listen": "127.0.0.1:0", "config_file": str(tmp_path / "web.yml")}
+    daemon = start(any_engine, [LATEST], settings={"web": web})
+    port = daemon.wait("daemon.started")["listen"]
+    files = {"ca_file": "ca.crt", "cert_file": "server.crt", "key_file": "server.key"}
+    scrape: dict[str, Any] = {
+        "scheme": "https",
+        "tls_config": {key: str(tmp_path / name) for key, name in files.items()},
+        "basic_auth": {"username": "prom", "password": "secret"},
+    }
+    with Prometheus(tmp_path / "prometheus", f"127.0.0.1:{port}", **scrape) as prometheus:
+        prometheus.until("dockwarden_engine_up", 1)
+
+    (tmp_path / "web.yml").write_text("tls_server_config: {}\nbasic_auth_users: {prom: secret}\n")
+    done = command("check", "--config", daemon.config)
+    assert (done.code, "web.yml:2:20 basic_auth_users.prom: must be a bcrypt hash" in done.err) == (78, True)
 
 
 def test_promtool_has_no_complaint(any_engine: LabEngine, start: Start) -> None:

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class Prometheus:
     """One Prometheus on a free loopback port; a context manager."""
 
-    def __init__(self, folder: Path, target: str, rules: Sequence[Path] = ()) -> None:
+    def __init__(self, folder: Path, target: str, rules: Sequence[Path] = (), **scrape_keys: object) -> None:
+        """``scrape_keys``: how the target is asked, such as ``scheme``."""
         self.url = f"http://127.0.0.1:{free_port()}"
         self._http = urllib3.PoolManager(retries=False, timeout=10)
         self._folder = folder
         folder.mkdir(parents=True)
-        scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}]}
+        scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}], **scrape_keys}
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(file) for file in rules],
