@@ -56,7 +56,7 @@ _OPTIONS: dict[Kind, tuple[str, ...]] = {
     Kind.CONTAINER: ("owners", "unrecoverable"),
     Kind.VOLUME: ("owners", "unrecoverable"),
     Kind.NETWORK: ("owners",),
-    Kind.HOST: ("max_used_space",),
+    Kind.HOST: ("max_used_space", "unrecoverable"),
 }
 _RESERVED = ("in", "null", "true", "false")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ ENFORCED: dict[str, object] = {
 
 def nameless(engine: LabEngine, label: str, **labels: str) -> str:
     """One more image without a name; its ID."""
-    spec = ImageSpec(layers=(rootfs({"label": label}),), labels={"e2e": label, **labels})
+    # Big enough that the disk, which others use as well, shows that it went.
+    spec = ImageSpec(layers=(rootfs({"label": label, "bulk": os.urandom(2_000_000)}),), labels={"e2e": label, **labels})
     engine.load(spec)
     (found,) = engine.client().images(filters={"label": f"e2e={label}"})
     return str(found["Id"])

@@ -656,3 +656,57 @@ def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free(
     close_intent(engine, intent, still_there=True)
     assert engine.image(image.id).tags == full("app:1", "app:3")
     assert engine.image("app:2").id == image_id("other")
+
+
+# -- the host and its other users ------------------------------------------------------------------------------------
+
+
+def test_a_plan_waits_while_somebody_pulls(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.ground.busy.extend(["a pull"] * 3)
+    assert bench.result(a_step(image)) == [(Effect.APPLIED, "removed")]
+    assert len(bench.ground.slept) == 3
+
+
+def test_a_plan_does_not_wait_for_ever(bench: Bench) -> None:
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b", "c")]
+    bench.ground.busy.extend(["", *["a pull"] * 100])
+    assert bench.result(*map(a_step, images)) == [
+        (Effect.APPLIED, "removed"),
+        (Effect.SKIPPED, "busy"),
+        (Effect.SKIPPED, "busy"),
+    ]
+    assert len(bench.intents.written) == 1
+
+
+def test_a_plan_ends_when_the_engine_gets_much_slower(bench: Bench) -> None:
+    images = [bench.put(f"app{n}", f"app{n}:1") for n in range(12)]
+    slow = partial(bench.engine.clock.pass_, 2.0)
+    bench.engine.just_before("users_of", *[lambda: None] * 12, *[slow] * 12)
+    results = bench.result(*map(a_step, images))
+    assert results[:6] == [(Effect.APPLIED, "removed")] * 6
+    assert results[-1] == (Effect.SKIPPED, "engine_slow")
+
+
+def test_after_a_step_that_took_long_the_engine_is_left_to_others(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.engine.just_before("untag", partial(bench.engine.clock.pass_, 3.0))
+    bench.run(a_step(image))
+    assert bench.ground.slept == [3.0]
+
+
+def test_what_was_freed_is_measured_where_the_disk_can_be_seen_and_else_as_planned(bench: Bench) -> None:
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
+    first, second = (replace(a_step(image), planned_bytes=77) for image in images)
+    [seen] = bench.run(first)
+    bench.ground.visible = False
+    [unseen] = bench.run(second)
+    assert (seen.planned_bytes, seen.freed_bytes) == (77, images[0].size_bytes)
+    assert (unseen.planned_bytes, unseen.freed_bytes) == (77, 77)
+
+
+def test_an_archive_of_what_stays_is_not_kept(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.engine.just_before("untag", partial(bench.engine.run, a_container("web", image.id, "app", running=False)))
+    assert bench.result(a_step(image)) == [(Effect.REFUSED, "conflict")]
+    assert bench.intents.archives == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockwarden.errors import LedgerError
-from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Ref, Report, Result, Severity, Step
+from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Recipe, Ref, Report, Result, Severity, Step
 from dockwarden.sinks.ledger import Ledger
 from tests.builders import NOW, a_recipe, a_result, a_step, an_image, digest_of, image_id
 
@@ -191,7 +192,7 @@ def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -
     assert finding.opened_seconds == 77.5
 
 
-def to_first_schema(book: Book) -> Ledger:
+def to_first_schema(book: Book, *, upgrade: bool = True) -> Ledger:
     """The next process, after the file was written by the first version of the ledger."""
     later = ("engine", "archive", "planned", "undoable_until", "undoes")
     book.sql("ALTER TABLE findings DROP COLUMN opened_seconds")
@@ -201,7 +202,7 @@ def to_first_schema(book: Book) -> Ledger:
         book.sql(f"ALTER TABLE actions DROP COLUMN {column}")
     book.sql("DROP TABLE archives")
     book.sql("PRAGMA user_version = 1")
-    return book.restart()
+    return book.restart() if upgrade else book.ledger
 
 
 def test_a_ledger_of_the_first_schema_is_upgraded_and_its_findings_count_from_now(book: Book, ledger: Ledger) -> None:
@@ -322,6 +323,88 @@ def test_numbers_are_never_given_twice(book: Book, ledger: Ledger) -> None:
     numbers = [ledger.intend("run-1", STEP, RECIPE) for _ in range(3)]
     numbers.append(book.restart().intend("run-2", STEP, RECIPE))
     assert numbers == sorted(set(numbers))
+
+
+# -- undoing -------------------------------------------------------------------------------------------------
+
+
+def kept(name: str) -> Recipe:
+    return Recipe("load", {"id": image_id("app"), "tags": []}, name, 10, "sum")
+
+
+def carried_out(ledger: Ledger, recipe: Recipe, run: str = "run-1", effect: Effect = Effect.APPLIED) -> int:
+    number = ledger.intend(run, STEP, recipe)
+    ledger.conclude(number, outcome_of(STEP, effect))
+    return number
+
+
+def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_engine(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    first, second = carried_out(ledger, RECIPE), carried_out(ledger, kept("a.tar"), "run-2")
+    carried_out(ledger, RECIPE, effect=Effect.REFUSED)
+    carried_out(ledger, Recipe("none", {}))
+    ledger.intend("run-1", STEP, RECIPE)
+    again = book.restart()
+    assert [done.number for done in again.undoable(ENGINE)] == [second, first]
+    [done] = again.undoable(ENGINE, "run-2")
+    assert (done.number, done.recipe, done.until) == (second, kept("a.tar"), NOW + 14 * 86400)
+    assert [done.number for done in again.undoable(ENGINE, str(first))] == [first]
+    assert again.undoable("another") == again.undoable(ENGINE, "run-3") == []
+
+
+def test_what_was_undone_cannot_be_undone_again_and_is_young(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
+    number = carried_out(ledger, RECIPE)
+    undo = replace(STEP, action="undo")
+    ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
+    assert len(ledger.undoable(ENGINE)) == 1
+    ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
+    assert ledger.undoable(ENGINE) == []
+    assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
+
+
+def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    for name in ("old.tar", "refused.tar", "unfinished.tar", "orphan.tar"):
+        ledger.begin_archive(name)
+        ledger.end_archive(name, 10)
+    carried_out(ledger, kept("old.tar"))
+    carried_out(ledger, kept("refused.tar"), effect=Effect.REFUSED)
+    ledger.intend("run-1", STEP, kept("unfinished.tar"))
+    assert (ledger.archived_bytes(), ledger.expire()) == (40, ["refused.tar"])
+    book.now += 2 * 86400
+    assert ledger.expire() == ["orphan.tar", "refused.tar"]
+    book.now += 13 * 86400
+    assert sorted(ledger.expire()) == ["old.tar", "orphan.tar", "refused.tar"]
+    assert ledger.undoable(ENGINE) == []
+    assert image_id("app") not in str(book.sql("SELECT recipe FROM actions WHERE outcome = 'applied'"))
+    ledger.forget_archive("old.tar")
+    assert "old.tar" not in ledger.expire()
+
+
+def test_removals_of_the_first_schema_are_kept_and_cannot_be_undone(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    ended, cut = carried_out(ledger, RECIPE), ledger.intend("run-2", STEP, RECIPE)
+    ledger.close()
+    book.sql("UPDATE actions SET recipe = ?", json.dumps({"id": image_id("app"), "tags": ["a:1"]}))
+    again = to_first_schema(book)
+    assert [row["id"] for row in again.recent_actions(10)] == [ended]
+    assert again.recent_actions(10)[0]["undoable_until"] is None
+    [intent] = again.open_intents()
+    assert (intent.number, intent.image_id) == (cut, image_id("app"))
+    assert again.undoable(ENGINE) == []
+    again.conclude(cut, outcome_of(STEP))
+    assert len(again.recent_actions(10)) == 2
+
+
+def test_a_file_of_the_first_schema_can_be_read_before_anybody_upgrades_it(book: Book, ledger: Ledger) -> None:
+    carried_out(ledger, RECIPE)
+    to_first_schema(book, upgrade=False)
+    reader = book._new()
+    reader.open_to_read()
+    assert (reader.recent_actions(10)[0]["undoable_until"], reader.undoable(ENGINE)) == (None, [])
+    reader.close()
 
 
 # -- crashes -------------------------------------------------------------------------------------------------

@@ -1,0 +1,124 @@
+"""Removed by the daemon, brought back by the command line; and a bad image made good: what an operator sees of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.e2e.harness import command, policy
+from tests.lab.images import ImageSpec, rootfs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.conftest import Start
+    from tests.lab.engine import LabEngine
+    from tests.lab.registry import LabRegistry
+
+DOOMED = policy(
+    "doomed",
+    "image",
+    "'part' in image.labels && image.labels['part'] == 'doomed'",
+    mode="enforce",
+    action="remove",
+    limits={"max_objects": 100, "max_percent": 100},
+)
+
+
+def listed(*arguments: str | Path, docker_host: str) -> list[dict[str, Any]]:
+    done = command(*arguments, "-o", "json", docker_host=docker_host)
+    assert done.code == 0, done.err
+    return list(json.loads(done.out))
+
+
+def test_what_the_daemon_removed_comes_back_and_stays(
+    empty_engine: LabEngine, registry: LabRegistry, start: Start
+) -> None:
+    engine, name = empty_engine, f"{registry.host}/undone/app:1"
+    engine.load(ImageSpec(tags=(name, f"{registry.host}/undone/app:2"), labels={"part": "doomed"}))
+    image = engine.client().inspect_image(name)["Id"]
+    daemon = start(
+        engine,
+        [{**DOOMED, "trigger": {"every": "5s"}}],
+        settings={"minimum_stay": "1s", "schedule": {"jitter": 0, "timezone": "UTC"}},
+    ).ready()
+    gone = daemon.wait("action.applied", id=image)
+    assert gone["planned_bytes"] > 0
+    daemon.write_settings(minimum_stay="1h")
+    daemon.kill()
+    daemon.restart()
+    daemon.ready()
+
+    host, config = engine.host, ("--config", daemon.config)
+    [row] = listed("undo", *config, "--list", docker_host=host)
+    assert (row["action"], row["subject"], row["object_id"], row["outcome"]) == ("remove", "image", image, "applied")
+    assert row["undoable_until"] > row["at"] + 13 * 86400
+    assert row["bytes"] > 0
+    assert [each["id"] for each in listed("history", *config, "--actions", docker_host=host)] == [row["id"]]
+    mark = daemon.mark
+    [undone] = listed("undo", *config, str(row["run"]), docker_host=host)
+    assert (undone["id"], undone["outcome"], undone["reason"]) == (row["id"], "applied", "restored")
+    assert set(engine.client().inspect_image(image)["RepoTags"]) == {name, f"{registry.host}/undone/app:2"}
+
+    daemon.wait("action.refused", after=mark, id=image, reason="too_young")
+    actions = listed("history", *config, "--actions", docker_host=host)
+    assert [each["action"] for each in actions] == ["undo", "remove"]
+    assert listed("undo", *config, "--list", docker_host=host) == []
+    done = command("undo", *config, str(row["run"]), docker_host=host)
+    assert done.code == 1
+    assert "nothing of it can be undone" in done.err
+    assert engine.client().inspect_image(image)["Id"] == image
+
+
+def settings(folder: Path) -> tuple[str, Path]:
+    """A settings file of nobody's daemon."""
+    file = folder / "dockwarden.yaml"
+    file.write_text(yaml.safe_dump({"state_dir": str(folder / "state")}))
+    return "--config", file
+
+
+def test_a_bad_image_is_made_good(empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path) -> None:
+    engine, config = empty_engine, settings(tmp_path)
+    name, alias = f"{registry.host}/reset/app:1", f"{registry.host}/reset/alias:1"
+    registry.push("reset/app", "1", ImageSpec(layers=(rootfs({"app": "good"}),)))
+    engine.load(ImageSpec(tags=(name, alias), layers=(rootfs({"app": "bad"}),), labels={"is": "bad"}))
+    bad = engine.client().inspect_image(name)["Id"]
+    engine.docker("create", "--name=worker", name)
+
+    asked = command("reset", *config, name, docker_host=engine.host)
+    assert (asked.code, "--yes" in asked.err) == (2, True)
+    assert engine.client().inspect_image(name)["Id"] == bad
+    done = command("reset", *config, name, "--yes", docker_host=engine.host)
+    assert done.code == 0, done.err
+    assert "worker" in done.err
+    fresh = engine.client().inspect_image(name)
+    assert fresh["Id"] != bad
+    assert f"{registry.host}/reset/app@{registry.digest('reset/app', '1')}" in fresh["RepoDigests"]
+    assert engine.client().containers(all=True) == []
+
+    run = listed("undo", *config, "--list", docker_host=engine.host)[0]["run"]
+    undone = listed("undo", *config, run, docker_host=engine.host)
+    assert {(each["subject"], each["reason"]) for each in undone} == {("image", "restored"), ("container", "restored")}
+    assert engine.client().inspect_image(alias)["Id"] == bad
+    assert engine.client().inspect_image(name)["Id"] == fresh["Id"], "an undo took a name"
+    assert engine.client().inspect_container("worker")["Image"] == bad
+
+
+def test_a_reset_that_cannot_end_well_does_not_begin(
+    empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path
+) -> None:
+    engine, config = empty_engine, settings(tmp_path)
+    lonely, running, kept = (f"{registry.host}/reset/{word}:1" for word in ("lonely", "running", "kept"))
+    for word in ("running", "kept"):
+        registry.push(f"reset/{word}", "1", ImageSpec())
+    engine.load(ImageSpec(tags=(lonely,)), ImageSpec(tags=(kept,), labels={"dockwarden.protect": ""}))
+    engine.docker("tag", lonely, running)
+    before = sorted(image["Id"] for image in engine.client().images())
+    for name, why in ((lonely, "not_found"), (kept, "dockwarden.protect"), ("nothing/here:1", "no such image")):
+        done = command("reset", *config, name, "--yes", docker_host=engine.host)
+        assert done.code == 1, done.out
+        assert why in done.err
+    assert sorted(image["Id"] for image in engine.client().images()) == before
+    assert command("undo", *config, docker_host=engine.host).code == 2

@@ -1,0 +1,222 @@
+"""Undoing: what was removed comes back by its recipe, in an order that works, and nothing that exists is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.actions.undo import Undoer
+from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
+from dockwarden.ports import Ask
+from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
+from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Bench:
+    """An engine, a registry, a ledger, and what was removed."""
+
+    def __init__(self, store: ImageStore, folder: Path) -> None:
+        self.engine = FakeEngine(store)
+        self.intents = FakeIntents()
+        self.registry = FakeRegistry()
+        self.ground = Ground(folder, self.engine, self.registry)
+
+    def put(self, word: str, *tags: str, digests: tuple[str, ...] = ()) -> Image:
+        image = an_image(word, *tags, digests=digests)
+        self.engine.put(image)
+        return self.engine.image(image.id)
+
+    def serve(self, name: str, image: Image) -> None:
+        """The registry has it."""
+        self.registry.digests[name] = name.partition("@")[2]
+        self.engine.served[name] = image
+
+    def remove(self, *steps: Step) -> list[tuple[str, str]]:
+        outcomes = self.ground.executor(self.intents)(self.engine.info).run("run-1", steps)
+        return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
+
+    def done(self) -> list[Done]:
+        """What the ledger would say can be undone."""
+        return [
+            Done(number, "run-1", s.policy, s.action, s.ref, s.name, 0.0, 1.0, self.intents.recipes[number])
+            for number, s in self.intents.written.items()
+            if self.intents.outcomes[number].effect is Effect.APPLIED and self.intents.recipes[number].method != "none"
+        ]
+
+    def undo(self) -> list[Outcome]:
+        archive = self.ground.archive(self.intents)
+        return list(Undoer(self.engine, self.registry, archive, self.intents).undo("undo-1", self.done()))
+
+    def methods(self) -> list[str]:
+        return [recipe.method for recipe in self.intents.recipes.values()]
+
+
+@pytest.fixture(params=list(ImageStore))
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return Bench(request.param, tmp_path)
+
+
+def step(thing: Container | Network | Volume, action: str = "remove") -> Step:
+    kind = {"Container": Kind.CONTAINER, "Network": Kind.NETWORK, "Volume": Kind.VOLUME}[type(thing).__name__]
+    return Step("old", action, Ref(kind, getattr(thing, "id", thing.name)), thing.name, thing, "it is old")
+
+
+def results(outcomes: list[Outcome]) -> list[tuple[str, str]]:
+    return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
+
+
+def test_an_image_that_a_registry_serves_is_pulled(bench: Bench) -> None:
+    digest = digest_of("h.io/app", "app")
+    image = bench.put("app", "h.io/app:1", "h.io/app:2", digests=(digest,))
+    bench.serve(digest, image)
+    bench.registry.logins["h.io"] = {"username": "me"}
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    assert bench.methods() == ["pull"]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert (bench.engine.image("h.io/app:1").id, bench.engine.image(image.id).tags) == (image.id, image.tags)
+
+
+@pytest.mark.parametrize("reason", ["not_found", "unauthorized", "unreachable", "timeout", "rate_limited"])
+def test_an_image_that_no_registry_is_known_to_serve_is_kept(bench: Bench, reason: str) -> None:
+    image = bench.put("app", "h.io/app:1", digests=(digest_of("h.io/app", "app"),))
+    bench.registry.reason = reason
+    bench.remove(a_step(image))
+    assert bench.methods() == ["load"]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert bench.engine.image(image.id).tags == image.tags
+    assert bench.intents.archives == {}
+
+
+def test_registries_are_asked_at_once_and_anew(bench: Bench) -> None:
+    images = [bench.put(word, f"h.io/{word}:1", digests=(digest_of(f"h.io/{word}", word),)) for word in "abc"]
+    bench.registry.known[Ask("digest", images[0].digests[0])] = bench.registry._reply(Ask("digest", "none"))
+    bench.remove(*map(a_step, images))
+    asked = [ask.reference for ask in bench.registry.asked]
+    assert {image.digests[0] for image in images} <= set(asked)
+    assert len(asked) == len(set(asked))
+
+
+def test_what_the_registry_stopped_serving_is_told(bench: Bench) -> None:
+    digest = digest_of("h.io/app", "app")
+    image = bench.put("app", "h.io/app:1", digests=(digest,))
+    bench.serve(digest, image)
+    bench.remove(a_step(image))
+    del bench.engine.served[digest]
+    [outcome] = bench.undo()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "not_served")
+
+
+def test_a_pull_that_brings_another_image_names_nothing(bench: Bench) -> None:
+    digest = digest_of("h.io/app", "app")
+    image = bench.put("app", "h.io/app:1", digests=(digest,))
+    bench.serve(digest, an_image("impostor"))
+    bench.remove(a_step(image))
+    [outcome] = bench.undo()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "other_image")
+    assert "docker.io/h.io/app:1" not in bench.engine._names
+
+
+def test_a_tag_that_another_image_has_stays_there(bench: Bench) -> None:
+    image = bench.put("app", "app:1", "app:2")
+    bench.remove(a_step(image))
+    bench.put("other", "app:2")
+    [outcome] = bench.undo()
+    assert (outcome.effect, outcome.reason) == (Effect.APPLIED, "restored")
+    assert "app:2" in outcome.detail
+    assert bench.engine.image("app:2").id == image_id("other")
+
+
+def test_tags_come_back_after_the_image_that_the_last_of_them_took_along(bench: Bench) -> None:
+    image = bench.put("app", "app:1", "app:2")
+    bench.remove(a_step(image, "app:1"), a_step(image, "app:2"))
+    assert bench.methods() == ["tag", "load"]
+    assert results(bench.undo()) == [("applied", "restored")] * 2
+    assert bench.engine.image(image.id).tags == image.tags
+
+
+def test_a_tag_whose_image_went_by_other_means_is_told(bench: Bench) -> None:
+    image = bench.put("app", "app:1", "app:2")
+    bench.remove(a_step(image, "app:1"))
+    bench.engine.vanish(image.id)
+    assert results(bench.undo()) == [("failed", "image_gone")]
+
+
+def test_a_container_comes_back_with_its_image(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    container = a_container("web", "app:1", running=False)
+    bench.engine.run(container)
+    bench.remove(step(bench.engine.container("web")), a_step(image))
+    assert results(bench.undo()) == [("applied", "restored")] * 2
+    assert bench.engine.container("web").image_id == image.id
+
+
+def test_a_container_whose_tag_has_moved_is_made_from_its_own_image(bench: Bench) -> None:
+    image = bench.put("app", "app:1", "app:2")
+    bench.engine.run(a_container("web", "app:1", running=False))
+    bench.remove(step(bench.engine.container("web")))
+    bench.put("other", "app:1")
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert bench.engine.container("web").image_id == image.id
+
+
+def test_a_container_without_its_image_is_told(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.engine.run(a_container("web", "app:1", running=False))
+    bench.remove(step(bench.engine.container("web")))
+    bench.engine.vanish(image.id)
+    assert results(bench.undo()) == [("failed", "image_gone")]
+
+
+def test_a_name_that_is_taken_is_left_to_who_has_it(bench: Bench) -> None:
+    bench.put("app", "app:1")
+    bench.engine.run(a_container("web", "app:1", running=False))
+    bench.engine.add_network(a_network("front"))
+    bench.remove(step(bench.engine.container("web")), step(a_network("front")))
+    bench.engine.run(replace(a_container("web", "app:1"), id="f" * 64))
+    bench.engine.add_network(replace(a_network("front"), id="e" * 64))
+    assert results(bench.undo()) == [("refused", "taken")] * 2
+
+
+def test_a_container_that_was_stopped_runs_again(bench: Bench) -> None:
+    bench.put("app", "app:1")
+    bench.engine.run(a_container("web", "app:1"))
+    assert bench.remove(step(bench.engine.container("web"), "stop")) == [("applied", "stopped")]
+    assert results(bench.undo()) == [("applied", "started")]
+    assert bench.engine.container("web").running
+
+
+def test_a_volume_whose_files_cannot_be_seen_stays_unless_it_may_be_lost(bench: Bench) -> None:
+    bench.engine.add_volume(a_volume("data"))
+    removal = step(a_volume("data"))
+    assert bench.remove(removal) == [("refused", "unrecoverable")]
+    assert bench.engine.volumes() == [a_volume("data")]
+    assert bench.remove(replace(removal, unrecoverable=True)) == [("applied", "removed")]
+    assert bench.done() == []
+
+
+def test_build_cache_goes_only_where_it_may_be_lost(bench: Bench) -> None:
+    bench.engine.build_cache_bytes = 1000
+    trim = Step("cache", "trim_build_cache", Ref(Kind.HOST, ""), "host", None, "full", {"max_used_bytes": 400})
+    assert bench.remove(trim) == [("refused", "unrecoverable")]
+    assert bench.remove(replace(trim, unrecoverable=True)) == [("applied", "trimmed")]
+    assert bench.engine.build_cache_bytes == 400
+
+
+def test_without_a_ledger_nothing_is_undone(bench: Bench) -> None:
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
+    bench.remove(*map(a_step, images))
+    bench.intents.full.add("intend")
+    assert results(bench.undo()) == [("refused", "ledger")] * 2
+    assert bench.engine.images() == []
+
+
+def test_an_engine_that_goes_away_ends_it(bench: Bench) -> None:
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
+    bench.remove(*map(a_step, images))
+    bench.engine.just_before("load_image", bench.engine.go_away)
+    assert results(bench.undo()) == [("failed", "engine_unavailable")] * 2
