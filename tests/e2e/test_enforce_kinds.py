@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.e2e.conftest import Start
+    from tests.lab.engine import Kind
 
 ALWAYS: dict[str, object] = {
     "mode": "enforce", "trigger": {"every": "5s"}, "limits": {"max_objects": 100, "max_percent": 100}
@@ -76,6 +77,29 @@ def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(empty_e
     assert names(engine, "volume") == {"e2e-used", "e2e-named", "e2e-data"}
     assert names(engine, "network") == networks - {"e2e-free"}
     assert daemon.said("action.failed") == []
+
+
+@pytest.mark.parametrize("kind", ["graph", "containerd"])
+def test_volumes_and_images_of_containers_that_outlived_the_engine_stay(kind: Kind, start: Start) -> None:
+    """After a restart with live-restore an engine may not know who uses a volume; we do."""
+    everything = policy("everything", "image", "image.id != ''", action="remove", **ALWAYS)
+    with LabEngine(kind, live_restore=True) as engine:
+        engine.load(images.busybox("e2e/app:1"))
+        anonymous = engine.docker("volume", "create")
+        engine.docker("run", "--detach", "--name=web", f"--volume={anonymous}:/data", "e2e/app:1")
+        idle = engine.docker("volume", "create")
+        engine.restart()
+        daemon = start(engine, [VOLUMES, everything], settings={"minimum_stay": "0s"}).ready()
+        daemon.wait("action.applied", policy="volumes", name=idle)
+        daemon.wait("action.refused", policy="everything", reason="in_use")
+        engine.kill()
+        engine.start_again()
+        mark = daemon.mark
+        daemon.wait("inventory.listed", after=mark, timeout=60)
+        daemon.wait("action.refused", after=mark, policy="everything", reason="in_use", detail="used by web")
+        assert names(engine, "volume") == {anonymous}
+        assert engine.client().inspect_container("web")["State"]["Running"]
+        assert len(engine.client().images()) == 1
 
 
 @pytest.fixture(params=["graph", "containerd"])

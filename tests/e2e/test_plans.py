@@ -141,6 +141,31 @@ def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: Lab
     assert (again.code, "nothing of the plan is left" in again.err) == (0, True)
 
 
+def test_sizes_of_containers_volumes_and_the_host(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    engine.load(images.busybox("e2e/app:1"))
+    engine.docker("volume", "create", "e2e-data")
+    script = "head -c 3000000 /dev/zero > /data/f; head -c 1000000 /dev/zero > /f"
+    engine.docker("run", "--name=job", "--volume=e2e-data:/data", "e2e/app:1", "sh", "-c", script)
+    small = "container.size_rw > 900000 && container.size_rw < 1200000"
+    desk = Desk(
+        engine,
+        tmp_path,
+        policy("jobs", "container", small, action="remove", limits=ALL),
+        policy("alone", "image", "image.unique_size > 0", action="remove", limits=ALL),
+        policy("data", "volume", "volume.name == 'e2e-data' && volume.size > 2900000", action="remove",
+               trigger={"every": "1h"}, **{"for": "1s"}),
+        policy("cache", "host", "host.build_cache_size >= 0 && host.volumes_size > 2900000 && host.images_size > 1000",
+               action={"trim_build_cache": {"max_used_space": "1GB"}}),
+    )  # fmt: skip
+    rows = {row["policy"]: row for row in desk.plan()}
+    assert rows["jobs"]["outcome"] == "planned"
+    assert rows["jobs"]["bytes"] == pytest.approx(1_000_000, rel=0.1)
+    assert (rows["alone"]["reason"], rows["alone"]["detail"]) == ("in_use", "used by job")
+    assert (rows["data"]["reason"], rows["data"]["detail"]) == ("in_use", "used by job")
+    assert (rows["cache"]["outcome"], rows["cache"]["bytes"]) == ("planned", None)
+
+
 def test_plans_that_cannot_be_used(graph_engine: LabEngine, tmp_path: Path) -> None:
     graph_engine.wipe()
     graph_engine.load(ImageSpec(tags=("a/going/1:1",)), ImageSpec(tags=("stays/a:1",), labels={"a": "b"}))

@@ -149,9 +149,17 @@ def _lively(registry: str) -> dict[str, Any]:
     return {
         "registries": {registry: {"http": True}},
         "minimum_stay": "10s",
-        "params": {"prune-dangling": {"older_than": "20s"}},
+        "params": {
+            "keep-last-tags": {"keep": 1, "older_than": "20s"},
+            **{name: {"older_than": "20s"} for name in ("prune-dangling", "exited-containers", "unused-network")},
+            **{name: {"idle_for": "20s"} for name in ("unused-images", "orphan-volume")},
+        },
         "modes": {"prune-dangling": "enforce"},
-        "triggers": {"prune-dangling": {"every": "30s"}, "digest-drift": {"every": "60s"}},
+        "triggers": {
+            **{name: {"every": "30s"} for name in ("prune-dangling", "keep-last-tags", "unused-images")},
+            **{name: {"every": "30s"} for name in ("exited-containers", "orphan-volume", "unused-network")},
+            "digest-drift": {"every": "60s"},
+        },
     }
 
 
