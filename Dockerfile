@@ -1,8 +1,7 @@
-# dockwarden as a container: `docker build -t dockwarden .`, then mount the engine's socket and give the container
-# the socket's group; see docs/operations.md.
+# dockwarden as a container; deploy/compose runs it, docs/operations.md tells how else.
 #
-# Any Debian-like base with Python 3.11 or newer and glibc will do. With a folder `wheels` (made by
-# `pip wheel -w wheels -r requirements.txt && pip wheel -w wheels --no-deps .`) the build needs no network.
+# Any Debian-like base with Python 3.11 or newer and glibc will do. With a folder `wheels` (see `make wheels`) the
+# build needs no network.
 ARG BASE=docker.io/library/python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
@@ -13,13 +12,14 @@ COPY config config
 COPY dockwarden dockwarden
 RUN python3 -m venv /opt/dockwarden \
  && if [ -n "$(ls wheels 2>/dev/null)" ]; then \
-      /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels dockwarden; \
+      /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --require-hashes \
+        -r requirements.txt \
+      && /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --no-deps dockwarden; \
     else \
       /opt/dockwarden/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
       && /opt/dockwarden/bin/pip install --no-cache-dir --no-deps .; \
     fi \
- && /opt/dockwarden/bin/pip uninstall --yes pip setuptools \
- && python3 -m compileall -q /opt/dockwarden
+ && /opt/dockwarden/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}
 ARG VERSION=0.1.0

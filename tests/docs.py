@@ -283,11 +283,22 @@ def _as_made(text: str) -> Callable[[str], str]:
     return lambda _old: text
 
 
+def operations(old: str) -> str:
+    """docs/operations.md: what the proxy lets through."""
+    parts, known = [], set[str]()
+    for name, needed in (("audit", "to judge"), ("enforce", "to act, besides"), ("undo", "to bring back, besides")):
+        lines = (ROOT / f"deploy/compose/requests-{name}.txt").read_text().splitlines()
+        parts += [f"# requests-{name}.txt: {needed}", *(line for line in lines if line not in known)]
+        known.update(lines)
+    return between(old, "requests", "\n".join(["```text", *parts, "```"]))
+
+
 PAGES: dict[Path, Callable[[str], str]] = {
     ROOT / "README.md": readme,
     DOCS / "architecture.md": architecture,
     DOCS / "facts.md": facts,
     DOCS / "metrics.md": metrics,
+    DOCS / "operations.md": operations,
     DOCS / "policies.md": policies,
     ROOT / "deploy/man/dockwarden.8": manual.page,
     **{ROOT / "deploy/grafana/dashboards" / name: _as_made(text) for name, text in DASHBOARDS.items()},

@@ -39,7 +39,7 @@ done
 # The engine of a guest that shares our namespace of networks must be able to switch forwarding on.
 _NSPAWN = (
     "env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network", "systemd-nspawn", "--quiet", "--boot", "--register=no",
-    "--keep-unit", "--link-journal=no", "--console=pipe", "--capability=all",
+    "--keep-unit", "--link-journal=no", "--console=pipe", "--capability=all", "--system-call-filter=@keyring bpf",
 )  # fmt: skip
 
 
@@ -82,6 +82,8 @@ class LabHost:
         try:
             self.first_pid = until(lambda: self._find_systemd(nspawn), "the guest's systemd")
             until(lambda: self.run("systemctl", "is-system-running", check=False) == "running", "a whole start", 60)
+            # With control groups v1, nspawn leaves its guest nothing to write to but systemd's own.
+            self.run("sh", "-c", "for at in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $at; done", check=False)
         except LabError as error:
             raise LabError(f"{error}\n{self._what_failed()}") from None
 
@@ -130,9 +132,14 @@ class LabHost:
                     return int(numbers[1])
         raise LabError(f"there is no process {pid} in {self.name}")
 
+    @property
+    def docker_host(self) -> str:
+        """Where its engine is reached from this machine."""
+        return f"unix://{self.path('/run/docker.sock')}"
+
     def client(self) -> docker.APIClient:
         """A new docker-py client of its engine; close it."""
-        return docker.APIClient(base_url=f"unix://{self.path('/run/docker.sock')}", version=API_VERSION, timeout=60)
+        return docker.APIClient(base_url=self.docker_host, version=API_VERSION, timeout=60)
 
     def load(self, *specs: lab_images.ImageSpec) -> None:
         """Put images into its engine's store without a registry."""

@@ -260,3 +260,31 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
 def test_no_file_names_a_package_host_or_a_path_of_one_machine(file: Path) -> None:
     hosts = r"py[p]i\.org|files\.python[h]osted|deb\.deb[i]an\.org|registry\.npm[j]s\.org"
     assert not re.search(rf"{hosts}|(?<![\w.])/(?:w[o]rk|ro[o]t|ho[m]e|tm[p])/", file.read_text())
+
+
+def test_proxy_lets_through_what_dockwarden_says_it_asks_and_nothing_else() -> None:
+    """By the lists of deploy/compose: to judge only what reads, and all of it only for a person who undoes."""
+    listed = {
+        name: set((ROOT / f"deploy/compose/requests-{name}.txt").read_text().splitlines())
+        for name in ("audit", "enforce", "undo")
+    }
+    assert listed["audit"] < listed["enforce"] < listed["undo"]
+    rows = [line.split(" | ") for line in section(TEXT["SECURITY.md"], "## What dockwarden asks").splitlines()]
+    used: set[str] = set()
+    person = False
+    for cells in rows:
+        if not cells[0].startswith("| `"):
+            continue
+        reads = not re.search("only", cells[2])
+        person = "only when a person" in cells[2] or (person and cells[2].startswith("the same"))
+        allowed = listed["audit" if reads and not person else "undo" if person else "enforce"]
+        for request in words(cells[0]):
+            method, _, path = request.partition(" ")
+            real = path.replace("NAME", "docker.io/library/a:1" if "/images/" in path else "name").replace(
+                "ID", "0" * 64
+            )
+            asked = {f"{method} {path}", f"{method} /v1.41{real}"}
+            found = {pattern for pattern in listed["undo"] if any(re.search(pattern, each) for each in asked)}
+            assert found & allowed, request
+            used |= found
+    assert used == listed["undo"]

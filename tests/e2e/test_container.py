@@ -1,0 +1,297 @@
+"""The image and the Compose files as shipped, built and run without network on a real host's engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+import urllib3
+import yaml
+
+from tests.e2e.harness import policy, write_policies
+from tests.e2e.supervised import ROOT, wheels
+from tests.lab import images, machine, trees
+from tests.lab.host import LabHost
+from tests.lab.images import ImageSpec, rootfs
+from tests.lab.machine import LabError
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.engine
+COMPOSE = ROOT / "deploy/compose"
+IMAGE = "dockwarden:0.1.0"
+MEBIBYTE = 1 << 20
+EVERY_IMAGE = policy(
+    "every-image", "image", "image.tags.exists(t, t.matches('/(dockwarden:|keep/)'))",
+    mode="enforce", action="remove", trigger={"every": "5s"}, limits={"max_objects": 100, "max_percent": 100},
+)  # fmt: skip
+EVERY_TAG = {
+    **EVERY_IMAGE, "name": "every-tag", "subject": "tag", "action": "untag",
+    "when": "tag.ref.matches('/(dockwarden:|keep/)')",
+}  # fmt: skip
+JUDGING = (
+    policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]}),
+    policy("running", "container", "container.running", trigger={"events": ["container.start"]}),
+    policy("big-volume", "volume", "volume.size >= 0", trigger={"events": ["volume.create"]}),
+    policy("network", "network", "true", trigger={"events": ["network.create"]}),
+    policy(
+        "nameless-one", "image", "image.dangling && image.os == 'linux'", action="remove", trigger={"every": "5s"},
+        limits={"max_percent": 100},
+    ),
+    policy("disk", "host", "host.disk_used_percent >= 0.0", trigger={"every": "1h"}),
+)  # fmt: skip
+
+
+class Stack:
+    """Compose on the engine of one host, and the settings that its dockwarden reads."""
+
+    def __init__(self, host: LabHost, settings: Path) -> None:
+        self.host = host
+        self.settings = settings
+        self.engine = host.client()
+        self._http = urllib3.PoolManager(retries=False, timeout=10)
+
+    def docker(self, *arguments: str, check: bool = True, **variables: str) -> str:
+        """The docker command against the host's engine: both its outputs."""
+        return self._run(["docker", *arguments], variables, check=check)
+
+    def compose(self, way: str, *arguments: str, check: bool = True, **variables: str) -> str:
+        """Compose with the file of one way to the engine."""
+        sooner = self.settings.parent / "sooner.yaml"
+        sooner.write_text("services: {dockwarden: {healthcheck: {interval: 1s}}}")
+        files = [f"--file={file}" for file in (COMPOSE / "compose.yaml", COMPOSE / f"{way}.yaml", sooner)]
+        ours = {"DOCKER_GID": self.gid, "DOCKWARDEN_CONFIG_DIR": str(self.settings), "HAPROXY_IMAGE": "haproxy:lab"}
+        return self._run(
+            ["docker-compose", "--project-name=lab", *files, *arguments], {**ours, **variables}, check=check
+        )
+
+    @property
+    def gid(self) -> str:
+        return str(self.host.path("/run/docker.sock").stat().st_gid)
+
+    def configure(self, *policies: dict[str, Any]) -> None:
+        write_policies(self.settings / "policies/test.yaml", *policies)
+        plain = {"minimum_stay": "0s", "log": {"format": "json"}, "schedule": {"jitter": 0}}
+        (self.settings / "dockwarden.yaml").write_text(yaml.safe_dump(plain))
+        for path in (self.settings, *self.settings.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+    def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log("dockwarden") if line.startswith("{")]
+        return [line for line in lines if line["event"] == event and fields.items() <= line.items()]
+
+    def log(self, service: str) -> list[str]:
+        with_what = {"label": [f"com.docker.compose.service={service}"]}
+        (found,) = self.engine.containers(all=True, filters=with_what)
+        return self.engine.logs(found["Id"]).decode().splitlines()
+
+    def heard(self, event: str, **fields: object) -> dict[str, Any]:
+        """The first line of its log with these fields; waits for it."""
+        try:
+            return until(lambda: self.said(event, **fields), f"{event} {fields}", pause=0.2)[0]
+        except LabError as error:
+            raise LabError(f"{error}\n" + "\n".join(self.log("dockwarden")[-20:])) from None
+
+    def container(self) -> Any:
+        return self.engine.inspect_container("lab_dockwarden_1")
+
+    def metrics(self) -> str:
+        return self._http.request("GET", f"http://127.0.0.1:{self.host.reach(9877)}/metrics").data.decode()
+
+    def clean(self) -> None:
+        for container in self.engine.containers(all=True):
+            self.engine.remove_container(container["Id"], v=True, force=True)
+        for volume in self.engine.volumes()["Volumes"] or ():
+            self.engine.remove_volume(volume["Name"])
+        self.engine.prune_networks()
+
+    def _run(self, command: list[str], variables: dict[str, str], *, check: bool) -> str:
+        done = subprocess.run(
+            command,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.host.dir), "DOCKER_HOST": self.host.docker_host,
+                 "DOCKER_BUILDKIT": "0", **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+            check=False,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise LabError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A host whose engine has the image, built as documented from a folder of wheels, and HAProxy."""
+    machine.ensure({**machine.ENGINE, **machine.PROXY}, "the tests of the container")
+    folder = tmp_path_factory.mktemp("build")
+    context = folder / "source"
+    shutil.move(wheels(folder), context / "wheels")
+    for name in ("Dockerfile", ".dockerignore", "requirements.txt"):
+        shutil.copy(ROOT / name, context)
+    with LabHost(see=[ROOT, folder]) as host:
+        stack = Stack(host, folder / "settings")
+        base = subprocess.Popen(["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE)
+        assert base.stdout is not None
+        with base:
+            stack.engine.import_image_from_data(base.stdout, repository="base", tag="lab")
+        stack.engine.import_image_from_data(haproxy(), repository="haproxy", tag="lab", changes=[
+            'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
+        ])  # fmt: skip
+        stack.docker("build", "--network=none", "--build-arg=BASE=base:lab", f"--tag={IMAGE}", str(context))
+        yield stack
+        stack.engine.close()
+
+
+def haproxy() -> bytes:
+    """This machine's HAProxy with all that it loads, as a layer."""
+    program = machine.find("haproxy")
+    assert program
+    loaded = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    files = [program, *re.findall(r"/\S+(?= \(0x)", loaded)]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
+        for file in files:
+            tar.add(file)
+    return out.getvalue()
+
+
+@pytest.fixture
+def stack(built: Stack) -> Iterator[Stack]:
+    built.configure(*JUDGING)
+    yield built
+    built.clean()
+
+
+def test_image_is_small_locked_up_and_says_what_it_is(stack: Stack) -> None:
+    image = stack.engine.inspect_image(IMAGE)
+    assert image["Size"] <= 260 * MEBIBYTE
+    config = image["Config"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", config["User"])
+    assert config["Healthcheck"]["Test"] == ["CMD", "dockwarden", "healthcheck"]
+    assert config["Entrypoint"] == ["dockwarden"]
+    assert config["Labels"]["org.opencontainers.image.title"] == "dockwarden"
+    assert stack.docker("run", "--rm", "--network=none", IMAGE, "version") == "dockwarden 0.1.0\n"
+    without_pip = stack.docker("run", "--rm", "--entrypoint=python3", IMAGE, "-m", "pip", check=False)
+    assert "No module named pip" in without_pip
+
+
+def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
+    stack.configure(*JUDGING, EVERY_IMAGE, EVERY_TAG)
+    for name in ("keep/one:1", "keep/two:latest"):
+        stack.docker("tag", "base:lab", name)  # more than its own, so that a plan has something to do
+    stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_MODE="enforce")
+    until(lambda: stack.container()["State"]["Health"]["Status"] == "healthy", "its health check", pause=0.5)
+
+    settings = stack.container()["HostConfig"]
+    assert settings["ReadonlyRootfs"]
+    assert settings["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in settings["SecurityOpt"]
+    status = stack.docker("exec", "lab_dockwarden_1", "cat", "/proc/1/status")
+    assert "Uid:\t10001\t" in status
+    assert "CapEff:\t0000000000000000" in status
+    stack.heard("finding.opened", policy="disk")
+
+    stack.heard("action.applied", name="docker.io/keep/two:latest")
+    stack.heard("action.refused", policy="every-image", reason="self")
+    stack.heard("action.refused", policy="every-tag", reason="self", name=f"docker.io/library/{IMAGE}")
+    assert stack.engine.inspect_image(IMAGE)["RepoTags"] == [IMAGE]
+    assert not stack.said("ledger.not_writable")
+    assert "takes 8 policies" in stack.docker("exec", "lab_dockwarden_1", "dockwarden", "reload")
+    stack.heard("config.reloaded")
+    stack.docker("stop", "lab_dockwarden_1")
+    assert stack.container()["State"]["ExitCode"] == 0
+
+
+def test_without_the_group_of_the_socket_it_says_what_is_missing(stack: Stack) -> None:
+    refused = stack.compose("socket", "config", check=False, DOCKER_GID="")
+    assert "set it to the group of the socket: stat -c %g /var/run/docker.sock" in refused
+    said = stack.docker(
+        "run", "--rm", "--read-only", "--cap-drop=ALL", "--volume=/var/run/docker.sock:/var/run/docker.sock",
+        IMAGE, "scan", check=False,
+    )  # fmt: skip
+    assert f"group {stack.gid}" in said
+    assert "--group-add" in said
+
+
+def test_proxy_for_judging_lets_through_what_it_lists_and_nothing_else(stack: Stack) -> None:
+    stack.engine.load_image(images.archive([ImageSpec(layers=(rootfs({"n": "1"}),), labels={"n": "1"})]))
+    gone = {**EVERY_IMAGE, "name": "nameless", "when": "image.dangling"}
+    stack.configure(*JUDGING)
+    stack.compose("proxy", "up", "--detach", "--no-build", "dockwarden")
+    stack.heard("inventory.listed")
+    happen(stack)
+    stack.heard("finding.opened", policy="disk")
+    stack.heard("action.audited", policy="nameless-one")
+    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "404"}
+    assert lists_used(stack, "audit") == patterns("audit")
+
+    stack.configure(*JUDGING, gone)  # somebody enforces, and the proxy does not know
+    stack.compose("proxy", "up", "--detach", "--no-build", "--force-recreate", "dockwarden", DOCKWARDEN_MODE="enforce")
+    denied = stack.heard("action.skipped", policy="nameless")
+    assert "a socket proxy or an authorization plugin denies this call" in denied["detail"]
+    assert stack.engine.images(filters={"dangling": True})
+
+
+def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stack) -> None:
+    stack.engine.load_image(images.archive([ImageSpec(layers=(rootfs({"n": "2"}),), labels={"n": "2"})]))
+    gone = {**EVERY_IMAGE, "name": "nameless", "when": "image.dangling"}
+    stack.configure(*JUDGING, gone)
+    stack.compose(
+        "proxy", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_MODE="enforce", DOCKWARDEN_REQUESTS="enforce"
+    )
+    stack.heard("action.applied", policy="nameless")
+    happen(stack)
+    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "201", "404"}
+    assert lists_used(stack, "enforce") >= patterns("audit") | {p for p in patterns("enforce") if "(?!sha256:)" in p}
+
+    (network,) = (name for name in stack.container()["NetworkSettings"]["Networks"] if "engine" in name)
+    for method, path in (
+        ("POST", "/v1.41/containers/create"),
+        ("POST", "/v1.41/images/prune"),
+        ("DELETE", "/v1.41/images/base:lab?force=1"),
+        ("DELETE", f"/v1.41/images/{stack.engine.inspect_image('base:lab')['Id']}"),
+        ("DELETE", "/v1.41/images/../containers/lab_dockwarden_1:x"),
+        ("GET", "/v1.41/containers/lab_dockwarden_1/archive"),
+    ):
+        asked = f"c.request('{method}', '{path}'); print(c.getresponse().status)"
+        asked = f"import http.client; c = http.client.HTTPConnection('proxy', 2375); {asked}"
+        said = stack.docker("run", "--rm", f"--network={network}", "--entrypoint=python3", IMAGE, "-c", asked)
+        assert said == "403\n", (method, path)
+    assert stack.engine.inspect_image("base:lab")
+
+
+def happen(stack: Stack) -> None:
+    """Something of each kind appears, so that dockwarden looks at it."""
+    with docker.APIClient(base_url=stack.host.docker_host, version="1.41") as engine:
+        engine.create_volume("e2e-volume", labels={"e2e": "1"})
+        engine.create_network("e2e-network")
+        container = engine.create_container("base:lab", "true", name="e2e-container")
+        engine.start(container)
+        engine.tag("base:lab", "e2e/tagged", "latest")
+    stack.heard("finding.opened", policy="latest", name="docker.io/e2e/tagged:latest")
+    stack.heard("finding.opened", policy="big-volume", name="e2e-volume")
+    stack.heard("finding.opened", policy="network", name="e2e-network")
+
+
+def patterns(which: str) -> set[str]:
+    return set((COMPOSE / f"requests-{which}.txt").read_text().split("\n")) - {""}
+
+
+def lists_used(stack: Stack, which: str) -> set[str]:
+    """The patterns of a list that some request needed, by the proxy's own log."""
+    requests = {line.rpartition(" ")[0] for line in stack.log("proxy") if re.match(r"[A-Z]+ /", line)}
+    return {pattern for pattern in patterns(which) for request in requests if re.search(pattern, request)}
