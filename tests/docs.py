@@ -176,8 +176,9 @@ def metrics(_old: str) -> str:
     for found in collectors:
         if isinstance(found, ProcessCollector):
             continue  # its set depends on the platform
-        labels = ", ".join(f"`{label}`" for label in getattr(found, "_labelnames", ()))
         for family in found.collect():
+            names = getattr(found, "_labelnames", ()) or getattr(family, "_labelnames", ())
+            labels = ", ".join(f"`{label}`" for label in names)
             name = family.name + ("_total" if family.type == "counter" else "")
             rows.append((f"`{name}`", family.type, labels, family.documentation))
     parts = [

@@ -379,6 +379,22 @@ _HOST: dict[str, list[Panel]] = {
             ("min by (registry) (dockwarden_registry_quota_remaining{@})", "{{registry}}"),
         ),
     ],
+    "Notifications": [
+        graph(
+            "Messages",
+            "Messages to people by route: sent, or given up after all tries.",
+            "short",
+            (_count("dockwarden_notifications_total", "route, result"), "{{route}} {{result}}"),
+            bars=True,
+        ),
+        graph(
+            "News that was lost",
+            "Openings, resolutions and actions in messages that were given up.",
+            "short",
+            (_count("dockwarden_notifications_dropped_total", "route"), "{{route}}"),
+            bars=True,
+        ),
+    ],
     "dockwarden itself": [
         graph(
             "CPU",
