@@ -164,13 +164,17 @@ class Upkeep:
                 _log.info("archive.removed", archive=name)
 
     def end_intents(self) -> list[Outcome]:
-        """After a full list: the ends of removals that were cut short, told by what is left of their objects."""
-        ended = []
-        for intent in self._ledger.open_intents():
-            outcome = close_intent(self._engine, intent, still_there=self._still_there(intent))
-            with suppress(LedgerError):  # it stays open for the next time
-                self._ledger.conclude(intent.number, outcome)
-                ended.append(outcome)
+        """After a full list: the ends of removals that were cut short, told by what is left of their objects.
+
+        While another process acts, its removals are not cut short but under way, and all wait for the next time.
+        """
+        ended: list[Outcome] = []
+        with suppress(LedgerError), self._ledger.alone():
+            for intent in self._ledger.open_intents():
+                outcome = close_intent(self._engine, intent, still_there=self._still_there(intent))
+                with suppress(LedgerError):  # it stays open for the next time
+                    self._ledger.conclude(intent.number, outcome)
+                    ended.append(outcome)
         return ended
 
     def _connect(self, info: EngineInfo) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from tests.lab.images import ImageSpec, rootfs
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.e2e.conftest import Start
     from tests.e2e.harness import Done
     from tests.lab.engine import LabEngine
 
@@ -202,3 +205,39 @@ def test_plans_that_cannot_be_used(graph_engine: LabEngine, tmp_path: Path) -> N
     capped.file.write_text(json.dumps(good))
     refused = capped.run("apply", capped.file, "--yes")
     assert (refused.code, "mode: audit" in refused.err) == (1, True)
+
+
+def test_words_that_make_no_plan(tmp_path: Path, graph_engine: LabEngine) -> None:
+    graph_engine.wipe()
+    audit = policy("reports", "image", "image.in_use")
+    desk = Desk(graph_engine, tmp_path, GOING, audit)
+    assert desk.run("plan", "--policy", "goign").code == 2
+    assert "did you mean going?" in desk.run("plan", "--policy", "goign").err
+    nothing = desk.run("plan", "--policy", "reports")
+    assert (nothing.code, "no action" in nothing.err) == (0, True)
+    assert desk.run("plan", "--save", tmp_path / "no" / "folder").code == 1
+    away = command("plan", "--config", desk.config)
+    assert away.code == 69, away
+
+
+def test_a_daemon_and_an_apply_do_not_get_in_each_others_way(
+    any_engine: LabEngine, tmp_path: Path, start: Start
+) -> None:
+    """Both want the same forty images at once: each goes once, and each record has an end."""
+    count = 40
+    for n in range(count):
+        any_engine.load(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}))
+    enforced = {**GOING, "mode": "enforce", "trigger": {"every": "5s"}}
+    daemon = start(any_engine, [enforced], settings={"minimum_stay": "0s"}).ready()
+    desk = Desk(any_engine, tmp_path, enforced, state_dir=str(daemon.state))
+    desk.plan()
+    done = desk.run("apply", desk.file, "--yes")
+    daemon.until(lambda: any_engine.client().images() == [], "all of them to be gone")
+    daemon.end()
+    with contextlib.closing(sqlite3.connect(daemon.state / "ledger.db")) as db:
+        rows = db.execute("SELECT key, outcome FROM actions").fetchall()
+    assert sorted(key for key, outcome in rows if outcome == "applied") == sorted({key for key, _ in rows})
+    assert len({key for key, _ in rows}) == count
+    assert None not in {outcome for _, outcome in rows}
+    assert done.code in (0, 1)
+    assert daemon.said("action.failed") == []

@@ -11,11 +11,11 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, ImageStore, Kind, Ref
+from dockwarden.model import Dirty, ImageStore, Kind, Recipe, Ref
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
-from tests.builders import NOW, a_container, an_image, image_id
+from tests.builders import NOW, a_container, a_step, an_image, image_id
 from tests.fakes import FakeEngine, Ground
 
 if TYPE_CHECKING:
@@ -174,3 +174,17 @@ def test_the_past_comes_back_with_the_first_connection(bench: Bench) -> None:
     upkeep = Upkeep(bench.engine, again, collector, bench.ledger, archive, bench.metrics, RESYNC)
     upkeep.look(Batch(resync="startup", connected=bench.engine.info))
     assert again.memory.known_for(APP) == 100.0
+
+
+def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    other = Ledger(bench.folder, lambda: NOW, lambda _: None)
+    other.open()
+    with other.alone():
+        other.intend("run-1", a_step(an_image("app", "app:1")), Recipe("none", {"id": image_id("app")}))
+        assert bench.connect()
+        assert bench.upkeep.end_intents() == []
+        assert len(bench.ledger.open_intents()) == 1
+    assert [outcome.reason for outcome in bench.upkeep.end_intents()] == ["interrupted"]
+    assert bench.ledger.open_intents() == []
+    other.close()
