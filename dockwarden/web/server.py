@@ -49,7 +49,7 @@ class _Container(WSGIContainer):
         except (StreamClosedError, TimeoutError):
             stream.close()
         except Exception as error:  # noqa: BLE001 - a request must not hang, whatever a stranger put into it
-            _log.warning("web.request_failed", error=repr(error))
+            _log.debug("web.request_failed", error=repr(error))  # anybody could fill the log with it
             stream.close()
         finally:
             self._strangers.discard(request)
