@@ -195,6 +195,11 @@ def test_readme_has_every_command_with_its_options_and_no_other() -> None:
         assert written == options, name
 
 
+def test_what_is_announced_is_not_there_yet() -> None:
+    part = TEXT["CHANGELOG.md"].partition("\n### Announced")[2].partition("\n#")[0]
+    assert words(part) & commands().keys() == set()
+
+
 def test_readme_has_every_exit_code() -> None:
     codes = {app.OK, app.FAILED, cli.USAGE, cli.UNAVAILABLE, cli.CONFIG, cli.INTERRUPTED}
     written = re.findall(r"^\| (\d+) \|", TEXT["README.md"], re.MULTILINE)
