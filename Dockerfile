@@ -5,18 +5,20 @@
 ARG BASE=docker.io/library/python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
+# requirements-notify.txt for what notifications need
+ARG REQUIREMENTS=requirements.txt
 WORKDIR /src
-COPY requirements.txt pyproject.toml LICENSE README.md ./
+COPY requirements*.txt pyproject.toml LICENSE README.md ./
 COPY wheels* wheels/
 COPY config config
 COPY dockwarden dockwarden
 RUN python3 -m venv /opt/dockwarden \
  && if [ -n "$(ls wheels 2>/dev/null)" ]; then \
       /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --require-hashes \
-        -r requirements.txt \
+        -r "$REQUIREMENTS" \
       && /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --no-deps dockwarden; \
     else \
-      /opt/dockwarden/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
+      /opt/dockwarden/bin/pip install --no-cache-dir --require-hashes -r "$REQUIREMENTS" \
       && /opt/dockwarden/bin/pip install --no-cache-dir --no-deps .; \
     fi \
  && /opt/dockwarden/bin/pip uninstall --yes pip setuptools

@@ -42,14 +42,15 @@ format: venv  ## let ruff rewrite what it can
 
 lock: venv  ## pin the newest allowed versions, with hashes, in requirements*.txt
 	@$(PIP_COMPILE) --output-file=requirements.txt pyproject.toml
+	@$(PIP_COMPILE) --extra=notify --constraint=requirements.txt --output-file=requirements-notify.txt pyproject.toml
 	@$(PIP_COMPILE) --extra=dev --output-file=requirements-dev.txt pyproject.toml
 
 wheels: venv  ## fill wheels/ with everything, for hosts and images that are made without network
 	@rm -rf wheels
-	@$(BIN)/pip download --quiet --only-binary=:all: --require-hashes --dest wheels --requirement requirements.txt
+	@$(BIN)/pip download --quiet --only-binary=:all: --require-hashes --dest wheels --requirement requirements-notify.txt
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
 
-install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network)
+install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network; NOTIFY=1: with apprise)
 	@deploy/install.sh install $(WHEELS)
 
 uninstall:  ## take it away again; settings and state stay

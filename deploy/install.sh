@@ -2,7 +2,8 @@
 # Puts dockwarden on a host that has systemd, or takes it away again. As root, from a checkout:
 #
 #   deploy/install.sh install [WHEELS]   program, unit and settings; once more to upgrade. With WHEELS, a folder that
-#                                        `make wheels` filled, nothing is downloaded. PYTHON: which one to use
+#                                        `make wheels` filled, nothing is downloaded. PYTHON: which one to use;
+#                                        NOTIFY=1: with what notifications need
 #   deploy/install.sh uninstall          the program and the unit go; settings, policies and state stay
 #   deploy/install.sh purge              those go too
 #
@@ -18,6 +19,7 @@ manual=/usr/local/share/man/man8/dockwarden.8
 completions="bash-completion/completions/dockwarden zsh/site-functions/_dockwarden fish/vendor_completions.d/dockwarden.fish"
 source=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
+requirements=$source/requirements${NOTIFY:+-notify}.txt
 
 say() { echo "dockwarden: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -30,10 +32,10 @@ point_to() { # so that there is never a moment without a program
 build() { # a folder with the program, ready to run
   "$python" -m venv "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
   if [ -n "$2" ]; then
-    "$1/bin/pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$source/requirements.txt"
+    "$1/bin/pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
     "$1/bin/pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
   else
-    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$source/requirements.txt"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
     "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
   fi
   "$1/bin/pip" uninstall --quiet --yes pip setuptools
@@ -123,5 +125,5 @@ case ${1:-} in
 install) install_it "${2:-}" ;;
 uninstall) uninstall && say "uninstalled; settings in /etc/dockwarden and state in /var/lib/dockwarden stay" ;;
 purge) purge && say "nothing of dockwarden is left" ;;
-*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

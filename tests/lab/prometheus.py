@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 class Prometheus:
     """One Prometheus on a free loopback port; a context manager."""
 
-    def __init__(self, folder: Path, target: str, rules: Sequence[Path] = (), **scrape_keys: object) -> None:
-        """``scrape_keys``: how the target is asked, such as ``scheme``."""
+    def __init__(
+        self, folder: Path, target: str, rules: Sequence[Path] = (), alertmanager: str = "", **scrape_keys: object
+    ) -> None:
+        """``alertmanager``: host:port of who is told of alerts; ``scrape_keys``: how the target is asked."""
         self.url = f"http://127.0.0.1:{free_port()}"
         self._http = urllib3.PoolManager(retries=False, timeout=10)
         self._folder = folder
@@ -34,6 +36,7 @@ class Prometheus:
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(file) for file in rules],
             "scrape_configs": [scrape],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
 

@@ -68,7 +68,7 @@ def ensure(tree: Tree) -> Path:
 def wheelhouse() -> Path:
     """A folder with wheels of all that dockwarden requires, for Python 3.11, as in HOST and BASE."""
     root = Path(__file__).parents[2]
-    requirements = root / "requirements.txt"
+    requirements = root / "requirements-notify.txt"
     stamp = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     cache = Path(os.environ.get("DOCKWARDEN_LAB_CACHE", "/var/cache/dockwarden-lab")) / f"wheels-{stamp}"
     cache.parent.mkdir(parents=True, exist_ok=True)
