@@ -108,7 +108,7 @@ class Engine(Protocol):
         """Remove a volume. Raises NotFoundError, ConflictError (a container mounts it)."""
 
     def remove_network(self, identifier: str) -> None:
-        """Remove a network. Raises NotFoundError, EngineError (a running container uses it)."""
+        """Remove a network. Raises NotFoundError, ConflictError (a running container uses it)."""
 
     def trim_build_cache(self, max_used_bytes: int) -> int:
         """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""

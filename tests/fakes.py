@@ -18,7 +18,7 @@ from dockwarden import reference as references
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
 from dockwarden.actions.keep import Keeper
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
     Container,
     EngineInfo,
@@ -315,7 +315,7 @@ class FakeEngine:
         self._called("remove_network", identifier)
         network = _one(self._networks, identifier)
         if any(c.running and network.name in c.networks for c in self._containers.values()):
-            raise EngineError(f"error while removing network: network {network.name} has active endpoints")
+            raise ConflictError(f"error while removing network: network {network.name} has active endpoints")
         del self._networks[identifier]
         self.emit("network", "destroy", network.id, network.name)
 

@@ -15,7 +15,7 @@ from dockwarden import reference as references
 from dockwarden.engine import recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, printable
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Kind, Ref
 
 _T = TypeVar("_T")
@@ -114,7 +114,12 @@ class Changes:
     def remove_network(self, identifier: str) -> None:
         """Remove a network that no running container uses."""
         name = path(identifier)
-        self._call("network_remove", lambda client: client.remove_network(name))
+        try:
+            self._call("network_remove", lambda client: client.remove_network(name))
+        except EngineUnavailableError as error:
+            if "active endpoints" in str(error):  # for which engines answer 403, as if a proxy forbade it
+                raise ConflictError(str(error)) from error
+            raise
 
     def trim_build_cache(self, max_used_bytes: int) -> int:
         """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import DEADLINE, full, policy, truth, write_policies
+from tests.e2e.harness import DEADLINE, command, full, policy, truth, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
 
@@ -160,6 +161,16 @@ def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: Lab
     applied = Counter(key for key, _ in ledger(daemon, "SELECT key, name FROM actions WHERE outcome = 'applied'"))
     assert set(applied.values()) == {1}, "no removal is recorded twice"
     assert "dockwarden.invalid" not in str(engine.client().images())
+
+    # What went around the crashes comes back like everything else.
+    config = ("--config", daemon.config)
+    listed = json.loads(command("undo", *config, "--list", "-o", "json", docker_host=engine.host).out)
+    assert {row["object_id"] for row in listed} == set(applied), points
+    for run in {row["run"] for row in listed}:
+        undone = command("undo", *config, run, docker_host=engine.host)
+        assert undone.code == 0, undone.out
+    assert {image["Id"] for image in engine.client().images()} >= set(applied)
+    assert ledger(daemon, "SELECT archive, 1 FROM actions WHERE undoable_until IS NOT NULL") == []
 
 
 def nameless(crash: int, i: int) -> ImageSpec:

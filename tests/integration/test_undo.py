@@ -24,6 +24,7 @@ from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, R
 from dockwarden.registry import HttpRegistry
 from dockwarden.sinks.ledger import Ledger
 from tests.lab import images
+from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.waiting import until
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dockwarden.model import Thing
-    from tests.lab.engine import LabEngine
+    from tests.lab.engine import Kind as Kind_
     from tests.lab.registry import LabRegistry
 
 APPLIED = Effect.APPLIED
@@ -353,6 +354,79 @@ def test_container_that_is_not_as_it_was_judged_stays(host: Host, moment: str) -
     host.lab.docker(*(("rename", "web", "kept") if moment == "rename" else ("start", "web")))
     assert host.remove(container) == [("skipped", "changed")]
     assert host.engine.container(container.id).id == container.id
+
+
+# -- the worst moment --------------------------------------------------------------------------------------------------
+
+
+def just_before(host: Host, method: str, *command: str) -> None:
+    """Somebody uses the docker CLI immediately before the next request of this kind."""
+    real = getattr(host.engine, method)
+
+    def call(*arguments: object, **named: object) -> object:
+        setattr(host.engine, method, real)
+        host.lab.docker(*command)
+        return real(*arguments, **named)
+
+    setattr(host.engine, method, call)
+
+
+def test_container_that_starts_at_the_last_moment_runs_on(host: Host) -> None:
+    host.built("w", "undo/w:1")
+    host.lab.docker("create", "--name=web", host.name("undo/w:1"))
+    just_before(host, "remove_container", "start", "web")
+    assert host.remove(host.engine.container("web")) == [("refused", "conflict")]
+    assert host.engine.container("web").running
+
+
+def test_volume_that_is_mounted_at_the_last_moment_stays_and_its_archive_goes(host: Host) -> None:
+    host.built("w", "undo/w:1")
+    host.lab.docker("volume", "create", "data")
+    just_before(host, "remove_volume", "create", "--name=web", "--volume=data:/data", host.name("undo/w:1"))
+    assert host.remove(host.engine.volume("data")) == [("refused", "conflict")]
+    assert host.engine.volume("data").name == "data"
+    assert (host.files(), host.undoable()) == ([], [])
+
+
+@pytest.mark.parametrize("moment", ["parameters", "remove_network"])
+def test_network_that_a_container_joins_at_the_last_moment_stays(host: Host, moment: str) -> None:
+    host.built("w", "undo/w:1")
+    host.lab.docker("network", "create", "front")
+    [network] = [each for each in host.engine.networks() if each.name == "front"]
+    verb = ("create",) if moment == "parameters" else ("run", "--detach")
+    just_before(host, moment, *verb, "--name=web", "--network=front", host.name("undo/w:1"))
+    [(effect, reason)] = host.remove(network)
+    assert (effect, reason) in {("refused", "in_use"), ("refused", "conflict")}
+    assert host.engine.network(network.id) == network
+
+
+def test_what_its_container_wrote_into_a_volume_at_the_last_moment_is_not_lost_with_it(host: Host) -> None:
+    """The container goes; the volume that nobody named stays, and the container that is made anew finds it."""
+    host.built("w", "undo/w:1")
+    host.lab.docker("run", "--name=web", "--volume=/data", host.name("undo/w:1"), "sh", "-c", "echo kept >/data/file")
+    host.remove(host.engine.container("web"))
+    assert len(list(host.engine.volumes())) == 1
+    host.undo()
+    host.lab.docker("cp", "web:/data/file", str(host.folder / "file"))
+    assert (host.folder / "file").read_text() == "kept\n"
+
+
+@pytest.mark.parametrize("kind", ["graph", "containerd"])
+def test_volume_of_a_container_that_outlived_its_engine_stays(
+    kind: Kind_, registry: LabRegistry, tmp_path: Path
+) -> None:
+    """Engines forgot, after a restart with live-restore, who uses a volume."""
+    with LabEngine(kind, live_restore=True) as lab:
+        host = Host(lab, registry, tmp_path)
+        host.built("w", "undo/w:1")
+        lab.docker("run", "--detach", "--name=web", "--volume=data:/data", "--volume=/more", host.name("undo/w:1"))
+        lab.restart()
+        host.info = host.engine.connect()
+        volumes = list(host.engine.volumes())
+        assert host.remove(*volumes, unrecoverable=True) == [("refused", "in_use")] * 2
+        assert host.engine.container("web").running
+        assert {volume.name for volume in host.engine.volumes()} == {volume.name for volume in volumes}
+        host.close()
 
 
 # -- others at work ----------------------------------------------------------------------------------------------------
