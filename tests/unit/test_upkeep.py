@@ -11,11 +11,11 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, ImageStore, Kind, Recipe, Ref
+from dockwarden.model import Dirty, Effect, ImageStore, Kind, Outcome, Recipe, Ref
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 from dockwarden.upkeep import Upkeep
-from tests.builders import NOW, a_container, a_step, an_image, image_id
+from tests.builders import DAY, NOW, a_container, a_step, an_image, image_id
 from tests.fakes import FakeEngine, Ground
 
 if TYPE_CHECKING:
@@ -188,3 +188,24 @@ def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Be
     assert [outcome.reason for outcome in bench.upkeep.end_intents()] == ["interrupted"]
     assert bench.ledger.open_intents() == []
     other.close()
+
+
+# -- archives ------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_goes_when_its_removal_can_be_undone_no_longer(bench: Bench) -> None:
+    bench.connect()
+    step = a_step(an_image("app", "app:1"))
+    stored = bench.archive.write(lambda write: write(b"content"), 7)
+    number = bench.ledger.intend("run", step, Recipe("load", {}, *stored))
+    bench.ledger.conclude(number, Outcome("old", "remove", step.ref, "app:1", Effect.APPLIED, "removed"))
+    precious = bench.folder / "archives" / "precious.tar"
+    precious.write_text("not ours")
+    bench.is_due(0)
+    assert (bench.folder / "archives" / stored.name).exists()
+    bench.ledger._now = lambda: NOW + 15 * DAY
+    bench.is_due(1800)
+    assert (bench.folder / "archives" / stored.name).exists(), "it was looked for too soon"
+    bench.is_due(1801)
+    assert list((bench.folder / "archives").iterdir()) == [precious]
+    assert bench.ledger.archived_bytes() == 0
