@@ -116,6 +116,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         ledger,
         max_bytes=settings.undo.max_bytes,
         reserve_bytes=settings.undo.keep_free,
+        progress=metrics.health.progress,
     )
 
     def executor(info: EngineInfo) -> Executor:

@@ -48,6 +48,12 @@ class Health:
     beats: dict[str, float] = field(default_factory=dict)
     patience_seconds: float = 900.0
 
+    def progress(self) -> None:
+        """The thread that calls this goes on; for steps that may take longer than the patience."""
+        name = threading.current_thread().name
+        if name in self.beats:
+            self.beats[name] = time.monotonic()
+
     def stuck(self, now: float) -> list[str]:
         """Which threads have made no progress for too long; ``now`` is a monotonic second."""
         return [
@@ -301,9 +307,7 @@ class Metrics:
 
     def observe_engine(self, operation: str, result: str, seconds: float) -> None:
         """One request to the engine was answered, or not; either way the thread that asked goes on."""
-        asker = threading.current_thread().name
-        if asker in self.health.beats:
-            self.health.beats[asker] = time.monotonic()
+        self.health.progress()
         self.engine_requests.labels(operation, result).inc()
         self.engine_seconds.labels(operation).observe(seconds)
 

@@ -40,12 +40,25 @@ class Stored(NamedTuple):
 class Archive:
     """The folder. It is made when it is needed first."""
 
-    def __init__(self, folder: Path, intents: Intents, *, max_bytes: int, reserve_bytes: int) -> None:
-        """``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free."""
+    def __init__(
+        self,
+        folder: Path,
+        intents: Intents,
+        *,
+        max_bytes: int,
+        reserve_bytes: int,
+        progress: Callable[[], object] = bool,
+    ) -> None:
+        """Make no folder yet.
+
+        ``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free; ``progress`` is called
+        from time to time while a big one is written.
+        """
         self._folder = folder
         self._intents = intents
         self._max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
+        self._progress = progress
 
     def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
         """Write one archive and have it on the disk.
@@ -140,6 +153,7 @@ class Archive:
                     proven, tail = proof in tail + chunk, chunk[-len(proof) :]
                 sum_.update(chunk)
                 file.write(chunk)
+                self._progress()
 
             produce(write)
             if not proven:

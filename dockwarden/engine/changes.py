@@ -20,7 +20,7 @@ from dockwarden.model import Kind, Ref
 
 _T = TypeVar("_T")
 
-_LONG_SECONDS = 900.0  # how long an engine that unpacks a big image may say nothing
+_LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
 
 

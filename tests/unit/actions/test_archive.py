@@ -87,6 +87,13 @@ def test_a_disk_that_fills_leaves_nothing_behind(shelf: Shelf) -> None:
     assert (shelf.files(), shelf.intents.archives) == ([], {})
 
 
+def test_a_big_one_shows_that_it_goes_on(shelf: Shelf) -> None:
+    said: list[None] = []
+    told = Archive(shelf.folder, shelf.intents, max_bytes=1 << 20, reserve_bytes=0, progress=lambda: said.append(None))
+    told.write(content, 10)
+    assert len(said) == len(CONTENT) // 1000
+
+
 def test_what_lacks_its_proof_is_none(shelf: Shelf) -> None:
     with pytest.raises(ArchiveError, match="not this image"):
         shelf.archive().write(content, 10, proof="another")
