@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import LabEngine
 
 GONE_AT_ONCE = policy(
-    "no-nameless", "image", "image.dangling", mode="enforce", action="remove",
+    "no-nameless", "image", "image.dangling", mode="enforce", action={"remove": {"unrecoverable": "allow"}},
     trigger={"events": ["image.new"], "every": "5s"}, limits={"max_percent": 100},
 )  # fmt: skip
 NAMED = policy("named", "tag", "true", trigger={"events": ["image.tag"]})
