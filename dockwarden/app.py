@@ -53,6 +53,7 @@ from dockwarden.worker import Worker
 OK, FAILED, CONFIG, INTERRUPTED = 0, 1, 78, 130
 _LOOK_ROUND_SECONDS = 5.0
 _PATIENCE = 10  # answers of the engine in the longest time it may take
+_LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
 _LOOK = 0  # among the signals: none of them
 _STOP_SECONDS = 1.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
@@ -245,7 +246,8 @@ class Daemon:
             _log.critical("daemon.thread_died", threads=dead)
             return True
         self._schedule.check_clock()
-        if stuck := self._metrics.health.stuck(time.monotonic()):
+        grace = _LONGEST_STEP_SECONDS if self._worker.acting else 0.0
+        if stuck := self._metrics.health.stuck(time.monotonic() - grace):
             _log.critical("daemon.thread_stuck", threads=stuck, stacks=_stacks())
         return bool(stuck)
 
