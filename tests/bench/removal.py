@@ -10,6 +10,7 @@ import os
 import random
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ from tests.bench.report import Row, percentile
 from tests.e2e.harness import policy, write_policies
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
-from tests.lab.machine import say
+from tests.lab.machine import LabError, say
+from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,8 +93,11 @@ def bytes_row(engine: LabEngine, folder: Path, store: Kind) -> Row:
         _timed(planner, steps)
     finally:
         planner.close()
+    planned = sum(step.planned_bytes for step in steps)
     os.sync()
-    measured, planned = _free(engine) - free, sum(step.planned_bytes for step in steps)
+    with suppress(LabError):  # a containerd store collects its garbage a moment later
+        until(lambda: _free(engine) - free >= planned, "the end of what was removed", timeout=20)
+    measured = _free(engine) - free
     return Row(
         measurement=NAME,
         store=store,
