@@ -127,7 +127,7 @@ def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
 
 def test_crash_of_the_engine_does_not_take_it_along(unit: Unit) -> None:
     pid, began = unit.pid, unit.mark()
-    unit.host.run("systemctl", "kill", "--signal=KILL", "docker")
+    unit.host.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "docker")
     unit.heard("engine.unreachable", began)
     unit.heard("inventory.listed", began, reason="reconnect")
     unit.host.load(ImageSpec(tags=("e2e/after:latest",)))
