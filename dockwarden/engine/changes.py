@@ -162,7 +162,7 @@ def _spoken(response: Any) -> None:
         said = json.loads(line)
         if isinstance(said, dict) and "error" in said:
             text = printable(str(said["error"]))
-            missing = any(word in text.lower() for word in ("not found", "manifest unknown", "no such"))
+            missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
             raise NotFoundError(text) if missing else EngineError(text)
 
 
