@@ -7,6 +7,7 @@ image by ID, no volumes along with a container. A mixin of ``client.DockerEngine
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -24,11 +25,12 @@ _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say not
 _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
 
 
-class Changes:
+class Changes(ABC):
     """What changes the engine."""
 
+    @abstractmethod
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
-        raise NotImplementedError
+        """One request: timed, counted, its errors translated."""
 
     # -- names of images -----------------------------------------------------------------------------
 
