@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dockwarden.errors import LedgerError
-from dockwarden.model import Done, Intent, Kind, Outcome, Recipe, Ref, Step
+from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.sinks.ledger.file import SCHEMA_VERSION, LedgerFile
 
 _PUBLIC = {
@@ -101,7 +101,7 @@ class Actions(LedgerFile):
                 "undoable_until = CASE WHEN ?1 = 'applied' THEN undoable_until END WHERE id = ?5",
                 (*ended, number),
             )
-            if outcome.effect.value == "applied":
+            if outcome.effect is Effect.APPLIED:
                 self._mark_undone(db, number)
 
     def _mark_undone(self, db: sqlite3.Connection, number: int) -> None:
