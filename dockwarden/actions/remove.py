@@ -57,12 +57,12 @@ class Remover:
                 return self._check_container(step, judged)
             case Volume() as judged:
                 volume = self._engine.volume(judged.name)
-                _refuse_change(volume == judged)
+                _refuse_change(unless=volume == judged)
                 self._refuse_users(self._engine.users_of_volume(judged.name))
                 return volume
             case Network() as judged:
                 network = self._engine.network(judged.id)
-                _refuse_change(network == judged and not network.builtin)
+                _refuse_change(unless=network == judged and not network.builtin)
                 self._refuse_users(self._engine.users_of_network(judged.name))
                 return network
             case None:
@@ -70,7 +70,7 @@ class Remover:
 
     def _check_image(self, step: Step, judged: Image) -> Image:
         image = self._engine.image(judged.id if step.ref.kind is Kind.IMAGE else step.ref.key)
-        _refuse_change(_is_as_judged(image, judged, self._taken[image.id]))
+        _refuse_change(unless=_is_as_judged(image, judged, self._taken[image.id]))
         users = self._engine.users_of(image.id)
         if users and (step.ref.kind is Kind.IMAGE or len(image.tags) <= 1):
             self._refuse_users(users)
@@ -84,7 +84,7 @@ class Remover:
         container = self._engine.container(judged.id)
         same = (container.name, container.running, container.state, container.started_at, container.finished_at)
         before = (judged.name, judged.running, judged.state, judged.started_at, judged.finished_at)
-        _refuse_change(same == before and dict(container.labels) == dict(judged.labels))
+        _refuse_change(unless=same == before and dict(container.labels) == dict(judged.labels))
         if step.action == "remove" and container.running:
             raise Kept(Effect.REFUSED, "in_use", "it runs")
         return container
@@ -99,7 +99,9 @@ class Remover:
         """Do it to the object that ``check`` found a moment ago.
 
         Raises:
+            NotFoundError: it is gone.
             EngineUnavailableError: whether it happened is not known.
+            EngineError: the engine did not do it.
         """
         if isinstance(found, Image):
             return self._remove_image(step, found)
@@ -107,12 +109,6 @@ class Remover:
             return self._act(step, found)
         except ConflictError as error:  # it came into use
             return outcome_of(step, Effect.REFUSED, "conflict", str(error))
-        except NotFoundError:
-            return outcome_of(step, Effect.SKIPPED, "gone")
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
-            return outcome_of(step, Effect.FAILED, "engine_error", str(error))
 
     def _act(self, step: Step, found: Container | Volume | Network | None) -> Outcome:
         match found:
@@ -201,8 +197,8 @@ def name_free(engine: Engine, name: str) -> bool:
     return False
 
 
-def _refuse_change(same: bool) -> None:  # noqa: FBT001 - reads as a sentence
-    if not same:
+def _refuse_change(*, unless: bool) -> None:
+    if not unless:
         raise Kept(Effect.SKIPPED, "changed", "it is not what was judged any more")
 
 
