@@ -75,8 +75,7 @@ class Archive:
         room = self._room()
         if expected_bytes > room:
             raise ArchiveError(
-                f"no registry serves it, and an archive of {expected_bytes} bytes is more than the {room} "
-                "that undo.max_bytes and the disk leave"
+                f"an archive of {expected_bytes} bytes is more than the {room} that undo.max_bytes and the disk leave"
             )
         name = f"{uuid.uuid4().hex}.tar"
         self._intents.begin_archive(name)

@@ -48,7 +48,10 @@ def size_of(folder: Path) -> int:
 
     for place, folders, files in os.walk(folder, onerror=failed):
         for name in (*folders, *files):
-            total += os.lstat(Path(place) / name).st_blocks * _BLOCK_BYTES
+            try:
+                total += os.lstat(Path(place) / name).st_blocks * _BLOCK_BYTES
+            except OSError as error:
+                failed(error)
     return total
 
 
@@ -73,7 +76,9 @@ def _tar(*options: str, stdin: int = subprocess.DEVNULL, stdout: int = subproces
     """A tar that runs, and that must have ended well."""
     with tempfile.TemporaryFile() as said:
         try:
-            tar = subprocess.Popen([*_TAR, *options], stdin=stdin, stdout=stdout, stderr=said, env=_ENVIRONMENT)  # noqa: S603
+            tar = subprocess.Popen(  # noqa: S603 - no shell, and of others nothing but a folder behind its option
+                [*_TAR, *options], stdin=stdin, stdout=stdout, stderr=said, env=_ENVIRONMENT
+            )
         except OSError as error:
             raise ArchiveError(f"tar cannot be started: {error.strerror}") from error
         with tar:

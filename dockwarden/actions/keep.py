@@ -6,6 +6,7 @@ removing, bringing back, and when an archive expires.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from dockwarden.actions import contents
@@ -78,8 +79,9 @@ class Keeper:
         about = _about(image)
         for name in image.digests:
             asked = self._asked.get(name) or self._registry.ask(Ask("digest", name), _FRESH_SECONDS)
-            if asked.result(_REPLY_SECONDS).digest == name.partition("@")[2]:
-                return Recipe("pull", {**about, "from": name})
+            with suppress(TimeoutError):  # no answer is not a yes
+                if asked.result(_REPLY_SECONDS).digest == name.partition("@")[2]:
+                    return Recipe("pull", {**about, "from": name})
         try:
             kept = self._archive.write(
                 lambda write: self._engine.save_image(image.id, write),
@@ -90,6 +92,8 @@ class Keeper:
             raise
         except EngineError as error:
             raise ArchiveError(f"no registry serves it, and the engine cannot save it: {error}") from error
+        except ArchiveError as error:
+            raise ArchiveError(f"no registry serves it, and {error}") from error
         return Recipe("load", about, *kept)
 
     def _volume(self, volume: Volume) -> Recipe:

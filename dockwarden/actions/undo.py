@@ -61,7 +61,7 @@ class Undoer:
                 outcome = outcome_of(step, Effect.APPLIED, reason, detail)
             except Kept as kept:
                 outcome = kept.outcome(step)
-            except ArchiveError as error:
+            except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
                 outcome = outcome_of(step, Effect.FAILED, "archive", str(error))
             except EngineUnavailableError as error:
                 stop = Kept(Effect.FAILED, "engine_unavailable", str(error))
