@@ -17,6 +17,7 @@ from tests.e2e.harness import full, policy
 from tests.lab import images
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec
+from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,5 +234,5 @@ def test_objects_that_are_gone_before_they_can_be_looked_at(empty_engine: LabEng
     assert {row["name"] for row in daemon.api("findings")} == {full("e2e/base:1")}
     assert daemon.process.poll() is None
     assert [line for line in daemon.lines if line["level"] in ("error", "critical")] == []
-    assert daemon.value("dockwarden_queue_length") == 0
+    until(lambda: daemon.value("dockwarden_queue_length") == 0, "an empty queue")
     assert daemon.value("dockwarden_events_gaps_total") == 0

@@ -145,6 +145,8 @@ class LabEngine:
     def pause(self) -> None:
         """Freeze dockerd: connections stay open, nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        until(lambda: all(_state(thread) in "TZ" for thread in threads.iterdir()), "dockerd to stand still")
 
     def resume(self) -> None:
         # The keeper stops itself together with its child, so it is woken too.
@@ -304,3 +306,11 @@ def real_folder() -> Path:
         if kind not in _NEVER_REAL and not kind.startswith("overlay"):
             return Path(place)
     raise LabError("no folder on a disk for the engine's data; point TMPDIR to one")
+
+
+def _state(thread: Path) -> str:
+    """One letter; a thread that has gone meanwhile stands still, too."""
+    try:
+        return (thread / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "T"
