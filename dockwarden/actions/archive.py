@@ -74,9 +74,7 @@ class Archive:
         """
         room = self._room()
         if expected_bytes > room:
-            raise ArchiveError(
-                f"an archive of {expected_bytes} bytes is more than the {room} that undo.max_bytes and the disk leave"
-            )
+            raise ArchiveError(f"an archive of {expected_bytes} bytes {_TOO_BIG.format(room)}")
         name = f"{uuid.uuid4().hex}.tar"
         self._intents.begin_archive(name)
         try:
