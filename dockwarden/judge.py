@@ -135,17 +135,19 @@ class Judge:
         for _, together in task.sets.values():
             task.sweep.judged += together.quiet()
 
-    def note_pulls(self, changes: Iterable[Change]) -> None:
+    def note_pulls(self, changes: Iterable[Change], now: float) -> None:
         """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.
 
-        What the pull brought is one, if it can be told: an image may have several digests of one repository, and a
-        pull of a whole repository does not say which tags there are.
+        What the pull brought is one, and a part of the tag's history, if it can be told: an image may have several
+        digests of one repository, and a pull of a whole repository does not say which tags there are.
         """
         images, tags = self._inventory.images, self._inventory.tags
         for _, ref in [change for change in changes if change.cause == "image.pull"]:
             if ref.kind is Kind.TAG and (image := images.get(tags.get(ref.key, ""))):
                 here = of_repository(image.digests, ref.key.rpartition(":")[0])
                 self._note_pull(ref.key, Reply(digest=here[0]) if len(here) == 1 else None)
+                if len(here) == 1:
+                    self._inventory.digests.see(ref.key, "registry", here[0], now)
             elif ref.key in images:
                 for tag in images[ref.key].tags:
                     self._note_pull(tag, None)

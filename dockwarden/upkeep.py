@@ -80,10 +80,10 @@ class Upkeep:
             return None
         self._failures = 0
         self._metrics.set_objects(self._inventory.counts())
-        self._note_digests(self._known_tags() if batch.resync else _tags_of(changes))
-        self._note_pulls(changes)
+        now = time.time()
+        self._note_digests(self._known_tags() if batch.resync else _tags_of(changes), now)
         if batch.resync:
-            self._leave_digests()
+            self._leave_digests(now)
         return changes
 
     @property
@@ -115,9 +115,9 @@ class Upkeep:
             self._ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
 
-    def _note_digests(self, tags: Iterable[str]) -> None:
+    def _note_digests(self, tags: Iterable[str], now: float) -> None:
         """See what each tag is here now: its digest, or where it has none the ID of its image."""
-        now, inventory = time.time(), self._inventory
+        inventory = self._inventory
         for tag in tags:
             image_id = inventory.tags.get(tag)
             if image_id is None:
@@ -126,26 +126,16 @@ class Upkeep:
             digests = of_repository(inventory.images[image_id].digests, tag.rpartition(":")[0])
             inventory.digests.see(tag, "local", inventory.digests.pick(tag, digests) or image_id, now)
 
-    def _note_pulls(self, changes: Iterable[Change]) -> None:
-        """What a pull brought, the registry had."""
-        inventory = self._inventory
-        for change in changes:
-            image_id = inventory.tags.get(change.ref.key) if change.cause == "image.pull" else None
-            if image_id is not None:
-                digests = of_repository(inventory.images[image_id].digests, change.ref.key.rpartition(":")[0])
-                if len(digests) == 1:
-                    inventory.digests.see(change.ref.key, "registry", digests[0], time.time())
-
     def _known_tags(self) -> set[str]:
         """The tags that are here, and those that were when we last looked."""
         return self._inventory.digests.tags("local") | self._inventory.tags.keys()
 
-    def _leave_digests(self) -> None:
+    def _leave_digests(self, now: float) -> None:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""
         inventory = self._inventory
         asked_for = {pinned_tag(container) for container in inventory.containers.values()} | inventory.tags.keys()
         for tag in inventory.digests.tags("registry") - asked_for:
-            inventory.digests.leave(tag, "registry", time.time())
+            inventory.digests.leave(tag, "registry", now)
 
     def _save_digests(self) -> None:
         self._noted_at = time.monotonic()

@@ -131,13 +131,13 @@ class Worker:
             for job in batch.jobs:
                 self._skip_job(job)
             return
+        self._judge.note_pulls(changes, time.time())
         if batch.resync and (ended := self._upkeep.end_intents()):
             self._report(self._new_run(iter(()), Sweep(), Cause.STARTUP, frozenset()), ended)
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()
         else:
-            self._judge.note_pulls(changes)
             self._changed(changes)
             if batch.resync:
                 self._ask_again()

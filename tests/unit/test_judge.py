@@ -337,7 +337,7 @@ def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench
     assert len(sweep.opened) == 1
 
     bench.registry.digests = {APP_TAG.key: "sha256:a"}
-    bench.judge.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)])
+    bench.judge.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)], NOW)
 
     assert list(steps) == [False]
     brought = Reply(digest="sha256:a") if digests == ["a"] else None
@@ -350,7 +350,7 @@ def test_a_pull_that_names_no_tag_leaves_all_of_the_image_to_be_asked_again(benc
     bench.engine.put(an_image("app", "app:1", "app:2", digests=("docker.io/library/app@sha256:a",)))
     bench.look()
     image = Ref(Kind.IMAGE, bench.inventory.tags[APP_TAG.key])
-    bench.judge.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))])
+    bench.judge.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))], NOW)
     assert bench.registry.noted == [
         (Ask("digest", APP_TAG.key), None),
         (Ask("digest", "docker.io/library/app:2"), None),

@@ -184,7 +184,7 @@ class Watch:
         """Handle the events since the last time."""
         events = self.engine.take_events()
         hints = tuple((Dirty(event.type, event.id, event.action == "pull"), event.at_ns) for event in events)
-        self.judge.note_pulls(self.upkeep.look(Batch(dirty=hints)) or ())
+        self.judge.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
 
     def resync(self) -> None:
         self.upkeep.look(Batch(resync="interval"))
