@@ -87,7 +87,7 @@ docs/policies.md, docs/operations.md and docs/runbooks.md of the source
 
 def page(_old: str) -> str:
     """The whole page."""
-    parser = cli._parser()
+    parser, _ = cli._parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     helps = {action.dest: action.help or "" for action in commands._choices_actions}
     lines = [line for name, one in commands.choices.items() for line in _command(name, helps[name], one)]

@@ -7,7 +7,7 @@ commands has a file; what they need is imported when they run, so that ``--help`
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dockwarden import __version__
@@ -20,7 +20,8 @@ _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavail
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
-    options = _parser().parse_args(arguments)
+    parser, _ = _parser()
+    options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
     except ConfigError as error:
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
     parser = argparse.ArgumentParser(
         prog="dockwarden",
         description="Keep a Docker host clean, honest and safe by policies in YAML.",
@@ -61,18 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     completion.set_defaults(run=_completion)
     version = commands.add_parser("version", help="print the version", epilog=_EPILOG)
     version.set_defaults(run=_version)
-    return parser
+    return parser, commands.choices
 
 
 def _completion(options: argparse.Namespace) -> int:
     import shtab
 
-    parser = _parser()
-    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
-    for command in commands.choices.values():
+    parser, commands = _parser()
+    for command in commands.values():
         for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
             if action.type is Path:
-                action.complete = shtab.FILE
+                action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
     print(shtab.complete(parser, options.shell))
     return 0
 
