@@ -8,16 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import table
+from dockwarden.cli.output import is_confirmed, size_of, table, tell
 from dockwarden.cli.scanning import chosen_policies
 
 if TYPE_CHECKING:
-    from dockwarden.model import Outcome, Step
+    from dockwarden.model import Outcome
     from dockwarden.plans import Row
 
 _USAGE = 2
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_THOUSAND = 1000
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -84,23 +82,12 @@ def _apply(options: argparse.Namespace) -> int:
             print("nothing of the plan is left to do", file=sys.stderr)
             return 0
         table(("GOES", "POLICY", "ACTION"), [(step.name, step.policy, step.action) for step in steps])
-        if not options.yes and not _is_confirmed(steps):
+        size = size_of(sum(step.planned_bytes for step in steps))
+        if not options.yes and not is_confirmed("apply", f"Carry out {len(steps)} steps, {size} as planned?"):
             return _USAGE
         return _told(planner.carry_out(steps))
     finally:
         planner.close()
-
-
-def _is_confirmed(steps: "Sequence[Step]") -> bool:
-    if not sys.stdin.isatty():
-        print("dockwarden apply: there is no terminal to ask on; say --yes", file=sys.stderr)
-        return False
-    size = size_of(sum(step.planned_bytes for step in steps))
-    print(f"Carry out {len(steps)} steps, {size} as planned? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
-        return True
-    print("nothing was done", file=sys.stderr)
-    return False
 
 
 def _told(outcomes: "Iterable[Outcome]") -> int:
@@ -110,8 +97,7 @@ def _told(outcomes: "Iterable[Outcome]") -> int:
     for outcome in outcomes:
         counts[outcome.effect.value] += 1
         freed += outcome.freed_bytes
-        why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
-        print(f"{outcome.effect}  {outcome.name}  {why}")
+        tell(outcome)
     words = [f"{count} {effect}" for effect, count in sorted(counts.items())]
     print(f"{', '.join(words)}; {size_of(freed)} freed", file=sys.stderr)
     return 1 if counts["failed"] or counts["refused"] else 0
@@ -130,13 +116,3 @@ def _summary(rows: "Sequence[Row]") -> str:
     words = f"{len(planned)} would go, {size_of(total)}" + (f" and {unknown} of unknown size" if unknown else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
     return f"{words}; {sum(kept.values())} stay" + (f": {reasons}" if reasons else "")
-
-
-def size_of(size: int | None) -> str:
-    """Bytes for people."""
-    if size is None:
-        return "?"
-    amount, unit = float(size), 0
-    while amount >= _THOUSAND and unit < len(_UNITS) - 1:
-        amount, unit = amount / _THOUSAND, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} B"

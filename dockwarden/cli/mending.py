@@ -3,11 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.acting import size_of
-from dockwarden.cli.output import printable, table
+from dockwarden.cli.output import is_confirmed, printable, size_of, table, tell
 
 if TYPE_CHECKING:
     from dockwarden.mend import Reset
@@ -55,7 +53,7 @@ def _undo(options: argparse.Namespace) -> int:
         for done, outcome in mender.undo(options.what):
             undone.append(_row(done, outcome))
             if options.output == "table":
-                _tell(outcome)
+                tell(outcome)
     if options.output == "json":
         json.dump(undone, sys.stdout, indent=2)
         print()
@@ -105,11 +103,6 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _tell(outcome: "Outcome") -> None:
-    why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
-    print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}")
-
-
 def _reset(options: argparse.Namespace) -> int:
     from dockwarden import logs, mend, settings
     from dockwarden.errors import DockwardenError
@@ -123,32 +116,17 @@ def _reset(options: argparse.Namespace) -> int:
         reset = mender.reset(options.image)
         table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
         print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)
-        if not options.yes and not _is_confirmed():
+        if not options.yes and not is_confirmed("reset", "Go on? What is removed can be undone."):
             return _USAGE
-        _tell_all(mender.carry_out(reset))
+        for outcome in mender.carry_out(reset):
+            tell(outcome)
     print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
     if reset.containers:
         names = ", ".join(sorted(container.name for container in reset.containers))
-        print(f"to be made anew, by whoever made them: {names}", file=sys.stderr)
+        print(f"to be made anew, by whoever made them: {printable(names)}", file=sys.stderr)
     print("the build cache is not tied to images, and stays; a policy can trim it", file=sys.stderr)
     return 0
 
 
 def _names(reset: "Reset", image_id: str) -> str:
     return ", ".join(next((image.tags for image in reset.images if image.id == image_id), ()))
-
-
-def _tell_all(outcomes: "Iterable[Outcome]") -> None:
-    for outcome in outcomes:
-        _tell(outcome)
-
-
-def _is_confirmed() -> bool:
-    if not sys.stdin.isatty():
-        print("dockwarden reset: there is no terminal to ask on; say --yes", file=sys.stderr)
-        return False
-    print("Go on? What is removed can be undone. [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
-        return True
-    print("nothing was done", file=sys.stderr)
-    return False

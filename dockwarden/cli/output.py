@@ -1,12 +1,18 @@
-"""Tables for people: aligned, coloured on a terminal only, and safe against control characters in names."""
+"""Words and tables for people: aligned, coloured on a terminal only, and safe against control characters in names."""
 
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dockwarden.model import Outcome
 
 _COLORS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "info": "2", "unknown": "35", "error": "1;35"}
 _LEAST_LAST_COLUMN = 30
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_THOUSAND = 1000
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -22,6 +28,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         if colored and row[0] in _COLORS:
             cells[0] = f"\x1b[{_COLORS[row[0]]}m{cells[0]}\x1b[0m"
         print("  ".join([*cells, last]).rstrip())
+
+
+def tell(outcome: "Outcome") -> None:
+    """Print what became of one step."""
+    why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
+    print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}", flush=True)
+
+
+def is_confirmed(command: str, question: str) -> bool:
+    """Ask a person on a terminal; where there is none, or the answer is not yes, say that nothing is done."""
+    if not sys.stdin.isatty():
+        print(f"dockwarden {command}: there is no terminal to ask on; say --yes", file=sys.stderr)
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    print("nothing was done", file=sys.stderr)
+    return False
+
+
+def size_of(size: int | None) -> str:
+    """Bytes for people."""
+    if size is None:
+        return "?"
+    amount, unit = float(size), 0
+    while amount >= _THOUSAND and unit < len(_UNITS) - 1:
+        amount, unit = amount / _THOUSAND, unit + 1
+    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} B"
 
 
 def printable(text: str) -> str:

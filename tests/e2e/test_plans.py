@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import sqlite3
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import command, full, policy, write_policies
+from tests.e2e.harness import command, environment, full, policy, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
 
@@ -105,6 +107,36 @@ def test_bytes_of_a_set_are_those_that_the_disk_gains(empty_engine: LabEngine, t
     history = json.loads(desk.run("history", "--actions", "-o", "json").out)
     assert {row["outcome"] for row in history} == {"applied"}
     assert {row["name"] for row in history} == set(bytes_)
+
+
+def answered(desk: Desk, answer: str) -> tuple[int, str]:
+    """What `apply` shows on a terminal to somebody who types this, and its exit code."""
+    child, terminal = pty.fork()
+    if child == 0:
+        command = [sys.executable, "-m", "dockwarden", "apply", "--config", str(desk.config), str(desk.file)]
+        os.execve(command[0], command, environment(desk.engine.host, None))
+    shown = b""
+    with contextlib.suppress(OSError):  # so a terminal ends
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+            if chunk.endswith(b"[y/N] "):
+                os.write(terminal, answer.encode() + b"\n")
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_a_person_is_asked_on_a_terminal(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    engine.load(ImageSpec(tags=("a/going/1:1",)))
+    desk = Desk(engine, tmp_path, GOING)
+    desk.plan()
+    for answer in ("n", "", "never", "yes please"):
+        code, shown = answered(desk, answer)
+        assert (code, "nothing was done" in shown) == (2, True), shown
+        assert len(engine.client().images()) == 1
+    code, shown = answered(desk, "y")
+    assert (code, "1 applied" in shown) == (0, True), shown
+    assert engine.client().images() == []
 
 
 def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: LabEngine, tmp_path: Path) -> None:
