@@ -11,7 +11,7 @@ from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
 from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.container_facts import owner_of
+from dockwarden.inventory.container_facts import orchestrator_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
     Answer,
@@ -33,8 +33,6 @@ from dockwarden.model import (
     Thing,
 )
 from dockwarden.ports import Intents
-
-_ORCHESTRATORS = ("swarm", "kubernetes", "nomad", "ecs")
 
 
 class Enforcer:
@@ -180,8 +178,7 @@ class Enforcer:
 def _owner(thing: Thing) -> str:
     if isinstance(thing, Network) and thing.driver == "overlay":
         return "swarm"  # its containers may be on other hosts
-    owner = "" if isinstance(thing, Image) else owner_of(thing.labels)
-    return owner if owner in _ORCHESTRATORS else ""
+    return "" if isinstance(thing, Image) else orchestrator_of(thing.labels)
 
 
 def _outcome(step: Step, effect: Effect, reason: str, detail: str) -> Outcome:

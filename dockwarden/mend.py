@@ -13,6 +13,7 @@ from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
 from dockwarden.app import Parts, build, own_container
 from dockwarden.errors import DockwardenError, EngineError, NotFoundError
+from dockwarden.inventory.container_facts import orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
 from dockwarden.ports import Ask
@@ -129,6 +130,9 @@ class Mender:
             raise DockwardenError("it is dockwarden's own image; nothing was removed")
         if running:
             raise DockwardenError(f"running containers use it: {', '.join(sorted(running))}; stop them first")
+        owned = [f"{each.name} ({owner})" for each in containers if (owner := orchestrator_of(each.labels))]
+        if owned:
+            raise DockwardenError(f"an orchestrator manages {', '.join(sorted(owned))}; let it drain this host first")
         labels = [each.labels for each in images] + [each.labels for each in containers]
         if any(PROTECT_LABEL in each for each in labels):
             raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
@@ -153,7 +157,8 @@ class Mender:
                 raise DockwardenError(f"the pull failed: {error}") from error
         if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
             raise DockwardenError(
-                f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told"
+                f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told; "
+                f"`dockwarden undo {run}` brings back what was removed"
             )
         if fresh.id == reset.image.id:
             for name in reset.image.tags:

@@ -25,6 +25,11 @@ def owner_of(labels: Mapping[str, str]) -> str:
     return next((owner for label, owner in _ORCHESTRATORS if label in labels), "")
 
 
+def orchestrator_of(labels: Mapping[str, str]) -> str:
+    """Who would put a removed object back or miss it: as ``owner_of``, but Compose leaves that to people."""
+    return "" if (owner := owner_of(labels)) == "compose" else owner
+
+
 def exited_seconds(container: Container, inventory: Inventory, now: float) -> float:
     """Seconds since a container ended: by the engine's clock, but no longer than we watched it not run."""
     if container.running or container.started_at is None or container.finished_at is None:

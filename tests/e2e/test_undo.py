@@ -115,8 +115,15 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
         registry.push(f"reset/{word}", "1", ImageSpec())
     engine.load(ImageSpec(tags=(lonely,)), ImageSpec(tags=(kept,), labels={"dockwarden.protect": ""}))
     engine.docker("tag", lonely, running)
+    for word, label in (("swarm", "com.docker.swarm.service.name=web"), ("ecs", "com.amazonaws.ecs.task-arn=a")):
+        owned = f"{registry.host}/reset/{word}:1"
+        registry.push(f"reset/{word}", "1", ImageSpec())
+        engine.load(ImageSpec(tags=(owned,), labels={"of": word}))
+        engine.docker("create", f"--name={word}", f"--label={label}", owned, "x")
     before = sorted(image["Id"] for image in engine.client().images())
-    for name, why in ((lonely, "not_found"), (kept, "dockwarden.protect"), ("nothing/here:1", "no such image")):
+    reasons = {lonely: "not_found", kept: "dockwarden.protect", "nothing/here:1": "no such image"}
+    reasons |= {f"{registry.host}/reset/{word}:1": f"{word} ({word})" for word in ("swarm", "ecs")}
+    for name, why in reasons.items():
         done = command("reset", *config, name, "--yes", docker_host=engine.host)
         assert done.code == 1, done.out
         assert why in done.err
