@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -22,11 +23,12 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.engine import DockerEngine, disk
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
-from dockwarden.registry import HttpRegistry
+from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.ledger import Ledger
 from tests.lab import images
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
+from tests.lab.registry import LabRegistry
 from tests.lab.waiting import until
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from dockwarden.model import Thing
     from tests.lab.engine import Kind as Kind_
-    from tests.lab.registry import LabRegistry
 
 APPLIED = Effect.APPLIED
 
@@ -212,6 +213,63 @@ def test_without_room_for_an_archive_an_image_stays_unless_it_may_be_lost(host: 
     assert host.exists(image.id)
     assert host.remove(image, unrecoverable=True) == [("applied", "removed")]
     assert (host.files(), host.undoable(), host.ledger.archived_bytes()) == ([], [], 0)
+
+
+def test_image_of_a_private_registry_comes_back_by_a_pull_with_its_login(host: Host) -> None:
+    with LabRegistry(htpasswd={"alice": "secret"}) as private:
+        login = {"auths": {private.host: {"auth": base64.b64encode(b"alice:secret").decode()}}}
+        (host.folder / "config.json").write_text(json.dumps(login))
+        host.lab.forward(private.port)
+        private.push("team/app", "1", host.spec("private"))
+        name = f"{private.host}/team/app:1"
+        host.lab.docker("--config", str(host.folder), "pull", "--quiet", name)
+        image = host.engine.image(name)
+        host.asks.close()
+        host.asks = HttpRegistry(Options(docker_config=host.folder / "config.json"))
+        before = host.names(image.id)
+        assert host.remove(image) == [("applied", "removed")]
+        assert (host.files(), host.exists(name)) == ([], False)
+        assert host.undo() == [("applied", "restored", "")]
+        assert host.names(image.id) == before
+
+
+@pytest.fixture
+def small(host: Host) -> Iterator[Path]:
+    """A file system of 4 MB that holds the state."""
+    host.ledger.close()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "dockwarden-small", host.folder], check=True)
+    try:
+        host.ledger.open()
+        host.ledger.claim(host.info.identity)
+        yield host.folder
+    finally:
+        host.ledger.close()
+        subprocess.run(["umount", host.folder], check=True)
+
+
+def test_volume_stays_when_the_disk_is_full_in_the_middle_of_its_archive(host: Host, small: Path) -> None:
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    for n in range(10_000):
+        (folder / f"empty-{n}").touch()  # takes no block, but room in an archive
+    assert host.remove(host.engine.volume("data")) == [("refused", "unrecoverable")]
+    assert len(list(folder.iterdir())) == 10_000
+    assert (host.files(), host.undoable()) == ([], [])
+    host.lab.docker("volume", "create", "small")
+    assert host.remove(host.engine.volume("small")) == [("applied", "removed")], "the room was not given back"
+
+
+def test_nothing_is_removed_that_cannot_be_written_down(host: Host, small: Path) -> None:
+    image = host.built("full", "undo/full:1")
+    with suppress(OSError), (small / "other").open("wb", buffering=0) as other:
+        while other.write(bytes(4096)):
+            pass
+    [(effect, _)] = host.remove(image, unrecoverable=True)
+    assert effect in {"refused", "failed"}
+    assert host.exists(image.id)
+    (small / "other").unlink()
+    assert host.remove(image) == [("applied", "removed")]
+    assert host.undo()[0][:2] == ("applied", "restored")
 
 
 def test_damaged_archive_is_not_loaded(host: Host) -> None:
