@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +20,7 @@ from tests.lab.hang import hanging_threads
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.machine import LabError
+from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
+CURRENT = policy("current", "tag", "registry.state == 'current'", trigger={"every": "5s"})
 DISK = policy("disk", "host", "host.disk_used_percent >= 0.0", trigger={"every": "1h"})
 IMPATIENT = {"engine": {"timeout": "1s", "event_window": "1s"}}  # 20 s without progress are a hang
 DROP_IN = "/run/systemd/system/dockwarden.service.d/test.conf"
@@ -99,6 +103,32 @@ def test_it_is_as_locked_up_as_promised_and_still_sees_what_it_must(unit: Unit) 
     unit.host.load(ImageSpec(tags=("e2e/noted:latest",)))
     unit.heard("finding.opened", policy="latest", name="docker.io/e2e/noted:latest")
     assert not unit.said("ledger.not_writable")
+
+
+def test_login_that_only_root_can_read_comes_as_a_credential(unit: Unit) -> None:
+    host, secrets = unit.host, "/etc/dockwarden/secrets"
+    auth = base64.b64encode(b"alice:secret").decode()
+    with LabRegistry(htpasswd={"alice": "secret"}) as private, LabRegistry(htpasswd={"alice": "secret"}) as other:
+        host.run("mkdir", "-p", "-m", "700", secrets)
+        for each in (private, other):
+            host.forward(each.port)
+            each.push("team/app", "1")
+            host.path(f"{secrets}/config.json").write_text(json.dumps({"auths": {each.host: {"auth": auth}}}))
+            host.run("docker", "--config", secrets, "pull", "--quiet", f"{each.host}/team/app:1")
+        host.path(f"{secrets}/config.json").write_text(json.dumps({"auths": {private.host: {"auth": auth}}}))
+        host.path(f"{secrets}/other").write_text("secret\n")
+        host.run("chmod", "-R", "go=", secrets)
+        own = {"http": True, "username": "alice", "password_file": "/run/credentials/dockwarden.service/other"}
+        registries = {private.host: {"http": True}, other.host: own}
+        unit.configure(CURRENT, **IMPATIENT, registries=registries)
+        drop_in(unit, f"LoadCredential=other:{secrets}/other", f"LoadCredential=config.json:{secrets}/config.json",
+                "Environment=DOCKER_CONFIG=%d")  # fmt: skip
+        began = unit.mark()
+        host.run("systemctl", "restart", "dockwarden")
+        for each in (private, other):
+            unit.heard("finding.opened", began, policy="current", name=f"{each.host}/team/app:1")
+            host.run("docker", "rmi", f"{each.host}/team/app:1")
+    assert auth not in "\n".join(unit.journal(f"--after-cursor={began}"))
 
 
 def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
