@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     triggers: dict[str, TriggerSettings] = Field(
         default_factory=dict, description="by policy: when it runs on this host"
     )
-    minimum_stay: Duration = Field(3600.0, description="images watched for less than this are never removed")
+    minimum_stay: Duration = Field(3600.0, description="what was watched for less than this is never removed")
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings()
