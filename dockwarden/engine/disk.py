@@ -15,10 +15,11 @@ from pathlib import Path
 
 from dockwarden.ports import Disk
 
+_STEPS = "buildkit/executor"
 _PLACES = (
     ("tmp", ("GetImageBlob", "docker-builder", "docker-import")),
     ("containerd/daemon/io.containerd.content.v1.content/ingest", ("",)),
-    ("buildkit/executor", ("",)),
+    (_STEPS, ("",)),
     ("buildkit/content/ingest", ("",)),
 )
 _LEFT_BEHIND_SECONDS = 600.0  # what nobody has written to for so long is of an engine that died
@@ -30,6 +31,8 @@ def transfer(data_root: str) -> str:
     for place, beginnings in _PLACES:
         with suppress(OSError), os.scandir(Path(data_root) / place) as entries:
             for entry in entries:
+                if place == _STEPS and not entry.is_dir(follow_symlinks=False):
+                    continue  # files for all steps, which outlive them
                 if entry.name.startswith(beginnings) and now - max(_changes(entry)) < _LEFT_BEHIND_SECONDS:
                     return f"a pull or a build ({place}/{entry.name[:40]})"
     return ""
