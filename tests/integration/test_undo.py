@@ -25,7 +25,7 @@ from dockwarden.errors import NotFoundError
 from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.ledger import Ledger
-from tests.lab import images
+from tests.lab import images, trees, trixie
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.registry import LabRegistry
@@ -567,31 +567,38 @@ def test_pull_in_flight_survives_and_is_waited_for_where_it_is_seen(
     host.lab.docker("save", f"--output={tmp_path}/saved", first.id)
 
 
-def test_build_in_flight_survives(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("builder", ["classic", "buildkit"])
+def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> None:
     base = host.built("base", "undo/base:1")
     other = host.built("other", "undo/other:1")
-    (tmp_path / "Dockerfile").write_text(
-        f"FROM {host.name('undo/base:1')}\nRUN touch /one\nRUN while [ ! -e /go ]; do sleep 0.1; done\nRUN touch /two\n"
-    )
-    said: list[str] = []
-    environment = {"PATH": os.environ["PATH"], "HOME": str(host.lab.dir), "DOCKER_BUILDKIT": "0"}
-    command = ["docker", f"--host={host.lab.host}", "build", "--quiet", "--tag=built:1", str(tmp_path)]
-
-    def build() -> None:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        said.append(done.stdout + done.stderr)
-
-    thread = threading.Thread(target=build)
-    thread.start()
-    client = host.lab.client()
-    until(lambda: any("/go" in row["Command"] for row in client.containers()), "the second step", timeout=30)
-    assert disk.transfer(host.info.data_root)
-    nameless = [host.engine.image(each.id) for each in host.engine.images() if not each.tags]
-    for each in (base, *nameless):  # what the build stands on, and what it has made so far
-        assert host.remove(each)[0][0] == "refused"
-    assert host.remove(other) == [("applied", "removed")]
-    [runs] = [row["Id"] for row in client.containers() if "/go" in row["Command"]]
-    host.lab.docker("cp", str(tmp_path / "Dockerfile"), f"{runs}:/go")
-    thread.join(60)
-    assert "sha256:" in said[0], said
+    context, environment = tmp_path / "context", {"PATH": os.environ["PATH"], "HOME": str(host.lab.dir)}
+    context.mkdir()
+    environment["DOCKER_BUILDKIT"] = "1" if builder == "buildkit" else "0"
+    if builder == "buildkit":
+        environment["DOCKER_CONFIG"] = str(tmp_path)
+        (tmp_path / "cli-plugins").mkdir()
+        (tmp_path / "cli-plugins/docker-buildx").symlink_to(trixie.ensure() / trees.BUILDX)
+    with socket.create_server(("127.0.0.1", 0)) as gate:
+        port = gate.getsockname()[1]
+        host.lab.forward(port)
+        (context / "Dockerfile").write_text(
+            f"FROM {host.name('undo/base:1')}\nRUN touch /one\nRUN nc 127.0.0.1 {port} </dev/null\nRUN touch /two\n"
+        )
+        command = ["docker", f"--host={host.lab.host}", "build", "--network=host", "--tag=built:1", str(context)]
+        with (tmp_path / "said").open("w") as said:
+            build = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        gate.settimeout(60)
+        step, _ = gate.accept()  # the second step runs, and waits for an answer
+        assert disk.transfer(host.info.data_root)
+        nameless = [host.engine.image(each.id) for each in host.engine.images() if not each.tags]
+        if builder == "classic":
+            for each in (base, *nameless):  # what the build stands on, and what it has made so far
+                assert host.remove(each)[0][0] == "refused"
+        else:  # it has a store of its own, or a lease on what it takes out of the common one
+            assert host.remove(base) == [("applied", "removed")]
+        assert host.remove(other) == [("applied", "removed")]
+        step.close()
+        assert build.wait(60) == 0, (tmp_path / "said").read_text()
     assert host.exists("built:1")
+    assert not disk.transfer(host.info.data_root)
+    host.lab.docker("save", f"--output={tmp_path}/saved", "built:1")

@@ -40,8 +40,9 @@ class Tree:
     proof: str  # a file that is there when it is complete
 
 
-NEW_ENGINE = Tree("trixie", "trixie", "base-files,docker.io,iptables", "extract", "usr/sbin/dockerd")
-"""A newer engine than the machine's: 26.1, with the containerd store. 12 s, 260 MB."""
+BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
+NEW_ENGINE = Tree("trixie", "trixie", "base-files,docker.io,docker-buildx,iptables", "extract", BUILDX)
+"""A newer engine than the machine's: 26.1, with the containerd store and BuildKit. 14 s, 320 MB."""
 HOST = Tree(
     "host", "bookworm", "systemd,systemd-sysv,dbus,docker.io,iptables,python3,python3-venv", "minbase",
     "usr/sbin/dockerd",
