@@ -411,7 +411,7 @@ def test_an_engine_that_answers_nonsense_is_an_error_in_words(tmp_path: Path, po
 def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path) -> None:
     with Misbehaving(lambda _: [HANG], tmp_path / "docker.sock") as engine:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dockwarden", "scan"],
+            ["env", "--default-signal=INT", sys.executable, "-m", "dockwarden", "scan"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
