@@ -26,11 +26,12 @@ from dockwarden.claim import claim
 from dockwarden.enforce import Enforcer
 from dockwarden.engine import DockerEngine, disk, from_environment
 from dockwarden.errors import ConfigError
+from dockwarden.gather import REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import REGISTRY, Judge
+from dockwarden.judge import Judge
 from dockwarden.metrics import Metrics
 from dockwarden.model import EngineInfo, Mode, Policy, PolicySet, TriggerSpec
 from dockwarden.policy.load import load
@@ -105,7 +106,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         observe_quota=metrics.observe_quota,
         engine=lambda: inventory.info,
     )
-    judge = Judge(inventory, collector, registry, disk.measure, queue.wake)
+    gatherer = Gatherer(inventory, collector, registry, disk.measure, queue.wake)
     ledger = Ledger(
         settings.state_dir,
         time.time,
@@ -134,10 +135,11 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         collector,
         ledger,
         executor,
-        ask_host=lambda program: judge.host_says(program, time.time()),
+        ask_host=lambda program: gatherer.host_says(program, time.time()),
         minimum_stay_seconds=settings.minimum_stay,
         own_container=own_container(),
     )
+    judge = Judge(inventory, gatherer)
     return Parts(metrics, engine, queue, inventory, collector, judge, ledger, enforcer, registry, archive, executor)
 
 

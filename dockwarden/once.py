@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.app import Parts, build
+from dockwarden.gather import INSPECT, REGISTRY
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
-from dockwarden.judge import INSPECT, REGISTRY, Sweep
+from dockwarden.judge import Sweep
 from dockwarden.metrics import Metrics
 from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result
 from dockwarden.settings import Settings
@@ -86,7 +87,7 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
 
     def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
         learnt: dict[Ref, tuple[Sheet, str]] = {}
-        finish(parts, parts.judge.learn(refs, names, learnt, depth=depth, now=now))
+        finish(parts, parts.judge.gatherer.learn(refs, names, learnt, depth, now))
         for ref, (sheet, reason) in learnt.items():
             found[ref].update(sheet.known)
             reasons.setdefault(ref, reason)  # the state's

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dockwarden.actions.plan import with_bytes
 from dockwarden.app import Parts
 from dockwarden.errors import ConfigError, DockwardenError
-from dockwarden.judge import REGISTRY, Sweep
+from dockwarden.gather import REGISTRY
+from dockwarden.judge import Sweep
 from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step, Volume
 from dockwarden.once import finish, look
 from dockwarden.settings import Settings

@@ -16,9 +16,10 @@ import structlog
 
 from dockwarden.enforce import Enforcer
 from dockwarden.errors import LedgerError
+from dockwarden.gather import INSPECT, REGISTRY
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
-from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep, Work
+from dockwarden.judge import Judge, Sweep, Work
 from dockwarden.metrics import Metrics
 from dockwarden.model import (
     Cause,
@@ -131,7 +132,7 @@ class Worker:
             for job in batch.jobs:
                 self._skip_job(job)
             return
-        self._judge.note_pulls(changes, time.time())
+        self._judge.gatherer.note_pulls(changes, time.time())
         if batch.resync and (ended := self._upkeep.end_intents()):
             self._report(self._new_run(iter(()), Sweep(), Cause.STARTUP, frozenset()), ended)
         if not self._started:

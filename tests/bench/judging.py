@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from dockwarden.gather import INSPECT, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import INSPECT, Judge, Sweep
+from dockwarden.judge import Judge, Sweep
 from dockwarden.model import EngineInfo, Image, ImageStore, Kind
 from dockwarden.policy.load import load
 from tests.bench.report import Row, percentile
@@ -66,7 +67,7 @@ def measure() -> Iterator[Row]:
 
 def _judge(inventory: Inventory, policies: tuple[Policy, ...]) -> tuple[float, list[float], int, int]:
     collector = Collector(cast("Engine", NOBODY), inventory)
-    judge = Judge(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None)
+    judge = Judge(inventory, Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None))
     work = [(ref, policies) for ref in inventory.all(Kind.IMAGE)]
     took: list[float] = []
     sweep = Sweep()

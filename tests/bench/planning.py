@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from dockwarden.enforce import Enforcer
+from dockwarden.gather import REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.judge import REGISTRY, Judge, Sweep
+from dockwarden.judge import Judge, Sweep
 from dockwarden.model import Answer, ImageDetails, ImageStore, Kind, Limits, Mode, Policy, Severity, TriggerSpec
 from dockwarden.policy.cel import Compiler
 from tests.bench.judging import IMAGES, NOBODY, NOW, an_inventory
@@ -58,7 +59,7 @@ def _said(plan: Plan | None) -> str:
 
 def _judged(inventory: Inventory) -> tuple[float, list[Result]]:
     collector = Collector(cast("Engine", NOBODY), inventory)
-    judge = Judge(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None)
+    judge = Judge(inventory, Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None))
     sweep = Sweep()
     work = [(ref, (_POLICY,)) for ref in inventory.all(Kind.IMAGE)]
     began = time.perf_counter()

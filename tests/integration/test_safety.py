@@ -22,6 +22,7 @@ from dockwarden.actions.keep import Keeper
 from dockwarden.enforce import Enforcer
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineUnavailableError, LedgerError
+from dockwarden.gather import Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.live import Inventory
@@ -130,7 +131,8 @@ class Warden:
         meddled, ledger = cast("Engine", self.engine), cast("Ledger", self.ledger)
         self.inventory = Inventory(Memory(ObservationClock(self.ticks)))
         collector = Collector(meddled, self.inventory)
-        judge = Judge(self.inventory, collector, self.registry, lambda _: None, self.queue.wake)
+        gatherer = Gatherer(self.inventory, collector, self.registry, lambda _: None, self.queue.wake)
+        judge = Judge(self.inventory, gatherer)
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
         keeper = Keeper(meddled, self.registry, archive)
@@ -146,7 +148,7 @@ class Warden:
                 collector,
                 ledger,
                 lambda info: Executor(meddled, ledger, keeper, info.image_store, around),
-                ask_host=lambda program: judge.host_says(program, 0.0),
+                ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,
             ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from structlog.testing import capture_logs
 
 from dockwarden.enforce import Enforcer
+from dockwarden.gather import Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
@@ -80,7 +81,8 @@ class Host:
         self.queue = WatchedQueue(self.metrics)
         self.inventory = Inventory(Memory(ObservationClock(self.ticks)))
         self.collector = Collector(self.engine, self.inventory)
-        self.judge = Judge(self.inventory, self.collector, self.registry, lambda _: self.disk, self.queue.wake)
+        gatherer = Gatherer(self.inventory, self.collector, self.registry, lambda _: self.disk, self.queue.wake)
+        self.judge = Judge(self.inventory, gatherer)
         writable = self.metrics.ledger_writable.set
         self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)))
         self.ground = Ground(folder, self.engine, self.registry)
@@ -97,7 +99,7 @@ class Host:
                 self.collector,
                 self.ledger,
                 self.ground.executor(self.ledger),
-                ask_host=lambda program: self.judge.host_says(program, 0.0),
+                ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,
             ),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden.errors import EngineError
+from dockwarden.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
-from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
+from dockwarden.judge import Judge, Sweep
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
 from dockwarden.ports import Ask, Disk, Reply, Usage
 from tests.builders import (
@@ -49,9 +50,10 @@ class Bench:
         self.measured: list[str] = []
         self.disk: Disk | None = Disk(90.0, 10, 5.0)
         self.woken: list[bool] = []
-        self.judge = Judge(
+        gatherer = Gatherer(
             self.inventory, self.collector, self.registry, self._measure, lambda: self.woken.append(True)
         )
+        self.judge = Judge(self.inventory, gatherer)
 
     def _measure(self, data_root: str) -> Disk | None:
         self.measured.append(data_root)
@@ -337,7 +339,7 @@ def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench
     assert len(sweep.opened) == 1
 
     bench.registry.digests = {APP_TAG.key: "sha256:a"}
-    bench.judge.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)], NOW)
+    bench.judge.gatherer.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)], NOW)
 
     assert list(steps) == [False]
     brought = Reply(digest="sha256:a") if digests == ["a"] else None
@@ -350,7 +352,7 @@ def test_a_pull_that_names_no_tag_leaves_all_of_the_image_to_be_asked_again(benc
     bench.engine.put(an_image("app", "app:1", "app:2", digests=("docker.io/library/app@sha256:a",)))
     bench.look()
     image = Ref(Kind.IMAGE, bench.inventory.tags[APP_TAG.key])
-    bench.judge.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))], NOW)
+    bench.judge.gatherer.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))], NOW)
     assert bench.registry.noted == [
         (Ask("digest", APP_TAG.key), None),
         (Ask("digest", "docker.io/library/app:2"), None),

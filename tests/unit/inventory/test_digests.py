@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dockwarden.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Digests, Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
-from dockwarden.judge import INSPECT, REGISTRY, Judge, Sweep
+from dockwarden.judge import Judge, Sweep
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Reply
@@ -172,7 +173,8 @@ class Watch:
         collector = Collector(self.engine, self.inventory)
         archive = Ground(self.folder, self.engine).archive(self.ledger)
         self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, archive, Metrics(), 600.0)
-        self.judge = Judge(self.inventory, collector, self.registry, lambda _: None, lambda: None)
+        gatherer = Gatherer(self.inventory, collector, self.registry, lambda _: None, lambda: None)
+        self.judge = Judge(self.inventory, gatherer)
         self.upkeep.look(Batch(resync="startup", connected=self.engine.connect()))
 
     def restart(self) -> Watch:
@@ -184,7 +186,7 @@ class Watch:
         """Handle the events since the last time."""
         events = self.engine.take_events()
         hints = tuple((Dirty(event.type, event.id, event.action == "pull"), event.at_ns) for event in events)
-        self.judge.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
+        self.judge.gatherer.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
 
     def resync(self) -> None:
         self.upkeep.look(Batch(resync="interval"))
@@ -192,7 +194,7 @@ class Watch:
     def ask(self, ref: Ref, *names: str) -> None:
         """Gather facts of a registry, as a sweep does."""
         found: dict[Ref, tuple[Sheet, str]] = {}
-        for _ in self.judge.learn([ref], names, found, depth=REGISTRY, now=time.time()):
+        for _ in self.judge.gatherer.learn([ref], names, found, REGISTRY, time.time()):
             pass
 
     def history(self, tag: str = TAG) -> list[tuple[str, str, bool]]:

@@ -1,0 +1,261 @@
+"""Gathering what the inventory does not have by itself: details of images, disks, sizes, and answers of registries.
+
+Input: an object and the fact that is missing. Output: values in its sheet, each asked for at most once by one sweep.
+Out of bounds: judging, and deciding how dear a fact may be.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dockwarden.errors import EngineError
+from dockwarden.inventory import facts, registry_facts
+from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.digests import of_repository
+from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.view import View
+from dockwarden.model import Answer, Change, Kind, Program, Ref
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
+
+INSPECT, USAGE, REGISTRY = 1, 2, 3
+_BASE_FACTS = frozenset({"image.base", "image.base_known"})
+_SIZE_FACTS = frozenset({"image.unique_size"})
+
+
+class LaterError(Exception):
+    """The fact can be had only after ``catch_up``."""
+
+
+@dataclass(eq=False)
+class Gathering:
+    """What one sweep has gathered so far.
+
+    Attributes:
+        depth: the highest cost class that it may gather.
+        max_age_seconds: how old a registry's answer may be.
+    """
+
+    depth: int
+    now: float
+    max_age_seconds: float = BELIEVED_SECONDS
+    replies: dict[Ask, Reply] = field(default_factory=dict)
+    pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
+    disk: Disk | None = None
+    disk_asked: bool = False
+    usage: Usage | None = None
+    usage_asked: bool = False
+    details_asked: bool = False
+    details_gathered: bool = False
+    sizes_asked: bool = False
+    unique: Mapping[str, int] | None = None
+
+
+class Gatherer:
+    """Gathers for one inventory."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        collector: Collector,
+        registry: Registry,
+        gauge: DiskGauge,
+        wake: Callable[[], None],
+    ) -> None:
+        """``wake`` is called from another thread when an answer that a sweep waits for has come."""
+        self._inventory = inventory
+        self._collector = collector
+        self._registry = registry
+        self._gauge = gauge
+        self._wake = wake
+        self._under_way: list[Gathering] = []
+
+    @contextmanager
+    def begin(self, depth: int, now: float, max_age_seconds: float = BELIEVED_SECONDS) -> Iterator[Gathering]:
+        """What a sweep gathers, until the end of the sweep."""
+        gathering = Gathering(depth, now, max_age_seconds)
+        self._under_way.append(gathering)
+        try:
+            yield gathering
+        finally:
+            self._under_way.remove(gathering)
+
+    def view(self, gathering: Gathering) -> View:
+        """The inventory with what was gathered."""
+        return View(
+            self._inventory, gathering.now, gathering.disk, gathering.replies, gathering.usage, gathering.unique
+        )
+
+    def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
+        """Get a fact, and fill in those of ``needs`` that are no dearer.
+
+        Raises:
+            LaterError: somebody else's answer, or something dear about all objects, comes first.
+        """
+        vocabulary = facts.VOCABULARY[ref.kind]
+        cost = vocabulary[missing].cost
+        if cost >= REGISTRY:
+            self._ask(gathering, ref, missing)
+        elif missing in _SIZE_FACTS and gathering.unique is None:
+            gathering.details_asked, gathering.details_gathered, gathering.sizes_asked = True, False, True
+            raise LaterError
+        elif missing in _BASE_FACTS and not gathering.details_gathered:
+            gathering.details_asked = True
+            raise LaterError
+        elif cost == USAGE:
+            self._measure_usage(gathering)
+        elif missing.startswith("host."):
+            self._measure_disk(gathering)
+        else:
+            self._inspect(ref)
+        if self._inventory.has(ref):
+            names = [name for name in needs if vocabulary[name].cost <= cost]
+            facts.fill(sheet, names, ref, self.view(gathering))
+
+    def catch_up(self, gathering: Gathering) -> Iterator[bool]:
+        """Get what objects wait for, in steps; yields whether the step waits for somebody else's answer."""
+        if gathering.details_asked and not gathering.details_gathered:
+            yield from self.all_details(sizes=gathering.sizes_asked)
+            gathering.details_gathered = True
+        if gathering.sizes_asked and gathering.unique is None:
+            gathering.unique = self._inventory.shares().alone()
+        while not all(future.done() for future in gathering.pending.values()):
+            yield True
+
+    def all_details(self, *, sizes: bool) -> Iterator[bool]:
+        """Get the details of all images, and with ``sizes`` the bytes of their layers, in steps."""
+        for image_id in list(self._inventory.images):
+            try:
+                self._collector.details(image_id)
+                if sizes:
+                    self._collector.history(image_id)
+            except EngineError:
+                return  # what is missing stays unknown
+            yield False
+
+    def learn(
+        self,
+        refs: Iterable[Ref],
+        names: Sequence[str],
+        found: dict[Ref, tuple[facts.Sheet, str]],
+        depth: int,
+        now: float,
+    ) -> Iterator[bool]:
+        """Gather facts of a registry for people, in steps, into ``found``, each with why something is missing."""
+        with self.begin(depth, now) as gathering:
+            left = list(refs)
+            while left:
+                later = []
+                for ref in left:
+                    sheet, why = facts.Sheet(), ""
+                    try:
+                        for name in names:
+                            self._ask(gathering, ref, name)
+                            why = why or self.why_not(gathering, ref, name)
+                    except LaterError:
+                        later.append(ref)
+                    if self._inventory.has(ref):
+                        facts.fill(sheet, names, ref, self.view(gathering))
+                        found[ref] = (sheet, why)
+                    yield False
+                yield from self.catch_up(gathering)
+                left = later
+
+    def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
+        """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""
+        return registry_facts.reason(ref, fact, self.view(gathering)) if self._inventory.has(ref) else ""
+
+    def host_says(self, program: Program, now: float) -> Answer:
+        """What an expression over the host's facts gives, with its disk measured now."""
+        gathering = Gathering(INSPECT, now)
+        self._measure_disk(gathering)
+        if any(facts.VOCABULARY[Kind.HOST][name].cost == USAGE for name in program.references):
+            self._measure_usage(gathering)
+        sheet = facts.Sheet()
+        facts.fill(sheet, program.references, Ref(Kind.HOST, ""), self.view(gathering))
+        return program.evaluate(sheet)
+
+    # -- the engine ----------------------------------------------------------------------------------------------
+
+    def _inspect(self, ref: Ref) -> None:
+        image_id = {
+            Kind.IMAGE: lambda: ref.key,
+            Kind.TAG: lambda: self._inventory.tags[ref.key],
+            Kind.CONTAINER: lambda: self._inventory.containers[ref.key].image_id,
+        }[ref.kind]()
+        try:
+            self._collector.details(image_id)
+        except EngineError:
+            return  # what is missing stays unknown
+
+    def _measure_disk(self, gathering: Gathering) -> None:
+        info = self._inventory.info
+        if info is not None and not gathering.disk_asked:
+            gathering.disk_asked = True
+            gathering.disk = self._gauge(info.data_root)
+
+    def _measure_usage(self, gathering: Gathering) -> None:
+        if not gathering.usage_asked:
+            gathering.usage_asked = True
+            gathering.usage = self._collector.usage()
+
+    # -- registries ----------------------------------------------------------------------------------------------
+
+    def note_pulls(self, changes: Iterable[Change], now: float) -> None:
+        """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.
+
+        What the pull brought is one, and a part of the tag's history, if it can be told: an image may have several
+        digests of one repository, and a pull of a whole repository does not say which tags there are.
+        """
+        images, tags = self._inventory.images, self._inventory.tags
+        for _, ref in [change for change in changes if change.cause == "image.pull"]:
+            if ref.kind is Kind.TAG and (image := images.get(tags.get(ref.key, ""))):
+                here = of_repository(image.digests, ref.key.rpartition(":")[0])
+                self._note_pull(ref.key, Reply(digest=here[0]) if len(here) == 1 else None)
+                if len(here) == 1:
+                    self._inventory.digests.see(ref.key, "registry", here[0], now)
+            elif ref.key in images:
+                for tag in images[ref.key].tags:
+                    self._note_pull(tag, None)
+
+    def _note_pull(self, tag: str, reply: Reply | None) -> None:
+        ask = Ask("digest", tag)
+        self._registry.note(ask, reply)
+        for gathering in self._under_way:
+            gathering.pending.pop(ask, None)
+            gathering.replies.pop(ask, None)
+            gathering.replies |= {ask: reply} if reply else {}
+
+    def _ask(self, gathering: Gathering, ref: Ref, fact: str) -> None:
+        """Get the answers a fact waits for, one after the other; what a registry refused is not asked again."""
+        while (ask := self._needed(gathering, ref, fact)) is not None and ask not in gathering.replies:
+            if ask.what == "manifest":
+                self._inspect(ref)  # of an index, the entry of the image's platform counts
+            if gathering.depth < REGISTRY:
+                reply = self._registry.remembered(ask)
+                if reply is None:
+                    return
+            else:
+                reply = self._answer(gathering, ask)
+            gathering.replies[ask] = reply
+            is_answer = bool(reply.digest) or reply.reason == "not_found"
+            if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
+                self._inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
+
+    def _needed(self, gathering: Gathering, ref: Ref, fact: str) -> Ask | None:
+        return registry_facts.needed(ref, fact, self.view(gathering)) if self._inventory.has(ref) else None
+
+    def _is_kept(self, tag: str, ref: Ref) -> bool:
+        """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""
+        return tag in self._inventory.tags or (ref.kind is Kind.CONTAINER and "@" not in tag)
+
+    def _answer(self, gathering: Gathering, ask: Ask) -> Reply:
+        future = gathering.pending.get(ask)
+        if future is None:
+            future = self._registry.ask(ask, gathering.max_age_seconds)
+            if not future.done():
+                future.add_done_callback(lambda _: self._wake())
+        if not future.done():
+            gathering.pending[ask] = future
+            raise LaterError
+        return future.result()
