@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lab import machine, trixie
+from tests.lab import machine, trees, trixie
 from tests.lab.engine import LabEngine
 from tests.lab.registry import LabRegistry
 
@@ -43,6 +43,15 @@ def containerd_engine(registry: LabRegistry) -> Iterator[LabEngine]:
     machine.ensure(machine.ENGINE, "a private engine")
     trixie.ensure()
     with LabEngine("containerd") as started:
+        started.forward(registry.port)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def newest_engine(registry: LabRegistry) -> Iterator[LabEngine]:
+    """As `containerd_engine`, of the newest version that Debian has."""
+    machine.ensure(machine.ENGINE, "a private engine")
+    with LabEngine("containerd", tree=trees.NEWEST_ENGINE) as started:
         started.forward(registry.port)
         yield started
 

@@ -138,6 +138,7 @@ class InMemory:
         "fake containerd",
         pytest.param("real graph", marks=pytest.mark.engine),
         pytest.param("real containerd", marks=pytest.mark.engine),
+        pytest.param("newest containerd", marks=pytest.mark.engine),
     ]
 )
 def host(request: pytest.FixtureRequest) -> Iterator[Real | InMemory]:
@@ -149,7 +150,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Real | InMemory]:
         fake.connect()
         yield InMemory(fake, store)
         return
-    lab: LabEngine = request.getfixturevalue(f"{word}_engine")
+    lab: LabEngine = request.getfixturevalue(f"{'newest' if kind == 'newest' else word}_engine")
     lab.wipe()
     engine = DockerEngine(lab.host)
     assert engine.connect().image_store is store

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import docker
 
 from tests.lab import images as lab_images
-from tests.lab import machine, trixie
+from tests.lab import machine, trees
 from tests.lab.machine import LabError
 from tests.lab.namespace import Namespaces
 from tests.lab.waiting import until
@@ -73,9 +73,20 @@ mount --rbind {dir} $root{dir}
 class LabEngine:
     """One private engine; a context manager. Not for use by two threads at once."""
 
-    def __init__(self, kind: Kind = "graph", *, live_restore: bool = False, disk_mib: int = 0) -> None:
-        """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file."""
+    def __init__(
+        self,
+        kind: Kind = "graph",
+        *,
+        live_restore: bool = False,
+        disk_mib: int = 0,
+        tree: trees.Tree = trees.NEW_ENGINE,
+    ) -> None:
+        """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file.
+
+        `tree`: which engine has the containerd store.
+        """
         self.kind = kind
+        self._tree = tree
         self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
         self.dir = real_folder() / self.name
@@ -104,7 +115,7 @@ class LabEngine:
     def start(self) -> None:
         """Make the namespaces and start dockerd in them; returns when it answers."""
         machine.require_root("a private engine")
-        cache = trixie.ensure() if self.kind == "containerd" else Path("/")
+        cache = trees.ensure(self._tree) if self.kind == "containerd" else Path("/")
         for folder in ("etc", "data", "cli"):
             (self.dir / folder).mkdir(parents=True)
         if self._disk_mib:

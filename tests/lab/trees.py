@@ -38,11 +38,17 @@ class Tree:
     packages: str
     variant: str
     proof: str  # a file that is there when it is complete
+    options: tuple[str, ...] = ()  # more for mmdebstrap
 
 
 BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
 NEW_ENGINE = Tree("trixie", "trixie", "base-files,docker.io,docker-buildx,iptables", "extract", BUILDX)
 """A newer engine than the machine's: 26.1, with the containerd store and BuildKit. 14 s, 320 MB."""
+NEWEST_ENGINE = Tree(
+    "sid", "sid", "base-files,docker.io,iptables", "extract", "usr/sbin/dockerd",
+    ('--aptopt=Acquire::Check-Valid-Until "false"',),  # a mirror may keep an old day of what changes every day
+)  # fmt: skip
+"""The newest engine that Debian has: 28.5, with the containerd store. 15 s, 300 MB."""
 HOST = Tree(
     "host", "bookworm", "systemd,systemd-sysv,dbus,docker.io,iptables,python3,python3-venv", "minbase",
     "usr/sbin/dockerd",
@@ -94,7 +100,14 @@ def pip(*arguments: str) -> None:
 def _build(tree: Tree, cache: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{cache.name}.", dir=cache.parent))
     left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-    command = ["mmdebstrap", "--quiet", f"--variant={tree.variant}", f"--include={tree.packages}", *left_out]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        f"--variant={tree.variant}",
+        f"--include={tree.packages}",
+        *left_out,
+        *tree.options,
+    ]
     try:
         unfinished.chmod(0o755)
         done = subprocess.run(
