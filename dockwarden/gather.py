@@ -6,7 +6,7 @@ Out of bounds: judging, and deciding how dear a fact may be.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dockwarden.errors import EngineError
@@ -17,6 +17,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Answer, Change, Kind, Program, Ref
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
+from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset({"image.base", "image.base_known"})
@@ -107,7 +108,7 @@ class Gatherer:
         elif missing.startswith("host."):
             self._measure_disk(gathering)
         else:
-            self._inspect(ref)
+            self._inspect(ref, missing)
         if self._inventory.has(ref):
             names = [name for name in needs if vocabulary[name].cost <= cost]
             facts.fill(sheet, names, ref, self.view(gathering))
@@ -177,16 +178,19 @@ class Gatherer:
 
     # -- the engine ----------------------------------------------------------------------------------------------
 
-    def _inspect(self, ref: Ref) -> None:
-        image_id = {
-            Kind.IMAGE: lambda: ref.key,
-            Kind.TAG: lambda: self._inventory.tags[ref.key],
-            Kind.CONTAINER: lambda: self._inventory.containers[ref.key].image_id,
-        }[ref.kind]()
-        try:
+    def _inspect(self, ref: Ref, fact: str = "") -> None:
+        inventory = self._inventory
+        match ref.kind:
+            case Kind.TAG:
+                image_id = inventory.tags[ref.key]
+            case Kind.CONTAINER if fact == "container.freshness":  # about the image that its tag names now
+                image_id = inventory.tags.get(full(inventory.containers[ref.key].image_ref), "")
+            case Kind.CONTAINER:
+                image_id = inventory.containers[ref.key].image_id
+            case _:
+                image_id = ref.key
+        with suppress(EngineError):  # what is missing stays unknown
             self._collector.details(image_id)
-        except EngineError:
-            return  # what is missing stays unknown
 
     def _measure_disk(self, gathering: Gathering) -> None:
         info = self._inventory.info

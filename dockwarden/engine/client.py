@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 from dockwarden import reference as references
 from dockwarden.engine import translate
@@ -37,6 +38,7 @@ Observe = Callable[[str, str, float], None]
 """Told of every request: operation, result (ok, not_found, conflict, unavailable, error), seconds."""
 
 _NEWEST_TESTED = (1, 51)
+_MANIFESTS_SINCE = (1, 48)
 _OLDEST_SPOKEN = (1, 24)  # docker-py's own limit
 _NANO = 1_000_000_000
 _GRACE_SECONDS = 3.0
@@ -169,10 +171,14 @@ class DockerEngine(Changes):
     def image(self, reference: str) -> Image:
         """One image with details, by ID or reference."""
         name = path(reference)
-        return self._call(
-            "image_inspect",
-            lambda client: translate.image(client.inspect_image(name), self._store),  # type: ignore[no-untyped-call]
-        )
+        return self._call("image_inspect", lambda client: translate.image(self._inspected(client, name), self._store))
+
+    def _inspected(self, client: Client, name: str) -> object:
+        if self._store is ImageStore.GRAPH or _numbers(client.api_version) < _MANIFESTS_SINCE:
+            return client.inspect_image(name)  # type: ignore[no-untyped-call]
+        where, wanted = f"/images/{quote(name, safe='/:')}/json", {"manifests": 1}  # which docker-py cannot send
+        with client.open("GET", where, "image_inspect", self._timeout, params=wanted) as response:
+            return response.json()
 
     # -- containers ----------------------------------------------------------------------------------
 

@@ -140,6 +140,7 @@ def image(raw: object, store: ImageStore) -> Image:
         parent=fields.text("Parent", ""),
         # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
         content_bytes=fields.integer("Size") if store is ImageStore.CONTAINERD else 0,
+        manifests=tuple(each.text("ID") for each in fields.objects("Manifests") if each.text("Kind") == "image"),
     )
     return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
 
@@ -244,6 +245,7 @@ def container(raw: object) -> Container:
         mounts=tuple(_mount(each) for each in fields.objects("Mounts")),
         ports=_ports(settings, config, host),
         config=_container_config(fields, config, host),
+        manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
     )
 
 

@@ -46,13 +46,19 @@ def pin_of(container: Container) -> str:
     return "digest" if "@" in text else "tag"
 
 
-def _freshness(container: Container, view: View) -> str:
+def _freshness(container: Container, view: View) -> str | None:
     if pin_of(container) != "tag":
         return "pinned"
     current = view.inventory.tags.get(reference.full(container.image_ref))
     if current is None:
         return "tag-gone"
-    return "current" if current == container.image_id else "recreate-needed"
+    if current == container.image_id:
+        return "current"
+    details = view.inventory.images[current].details
+    if container.manifest and details is None:
+        return None
+    # The same image for this platform in another index, which differs for others only.
+    return "current" if details and container.manifest in details.manifests else "recreate-needed"
 
 
 def _repository(container: Container) -> str:

@@ -66,6 +66,7 @@ class ImageDetails:
     Attributes:
         parent: the ID of the image that it was built from on this engine, where a graph store knows one.
         content_bytes: what its packed layers take up on a containerd store, besides the unpacked ones.
+        manifests: of an index, the digests of its images, of whatever platform; from API 1.48 on.
     """
 
     os: str
@@ -78,6 +79,7 @@ class ImageDetails:
     ports: tuple[str, ...]
     parent: str = ""
     content_bytes: int = 0
+    manifests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,11 @@ class ContainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container. ``image_ref`` is what its creator typed; ``image_id`` is what it runs."""
+    """A container. ``image_ref`` is what its creator typed; ``image_id`` is what it runs.
+
+    Attributes:
+        manifest: the digest of the one image that it runs of an index; from API 1.48 on, on a containerd store.
+    """
 
     id: str
     name: str
@@ -158,6 +164,7 @@ class Container:
     mounts: tuple[Mount, ...]
     ports: tuple[str, ...]
     config: ContainerConfig
+    manifest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

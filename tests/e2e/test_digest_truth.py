@@ -20,6 +20,7 @@ from tests.e2e.harness import command, policy
 from tests.lab import images, machine
 from tests.lab.images import ImageSpec
 from tests.lab.registry import LabRegistry
+from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -489,3 +490,29 @@ def test_the_daemon_is_at_a_registry_whom_the_host_is_logged_in_as(
         assert daemon.said("policy.unknown") == []
         assert daemon.total("dockwarden_unknown") == 0
         assert "secret" not in json.dumps(daemon.lines)
+
+
+def test_a_pull_that_changed_other_platforms_only_makes_no_container_stale(
+    newest_engine: LabEngine, registry: LabRegistry, start: Start
+) -> None:
+    engine, tag = newest_engine, f"{registry.host}/truth/newest:1"
+    engine.wipe()
+    registry.push_index("truth/newest", "1", (US, ARM), RUNNING)
+    engine.docker("pull", "--quiet", tag)
+    daemon = start(engine, FRESH).ready()
+    engine.docker("run", "--detach", "--name=web", tag)
+    daemon.wait("finding.opened", policy="runs-current", name="web")
+
+    index = registry.push_index("truth/newest", "1", (US, Z), RUNNING)
+    engine.docker("pull", "--quiet", tag)
+    until(lambda: daemon.api("inventory")["tags"][tag] == index, "the other index")
+    daemon.until_true_to(engine)
+    done = command("scan", "-o", "json", "--config", daemon.config, docker_host=engine.host)
+    seen = {row["policy"]: row["result"] for row in json.loads(done.out)["results"] if row["name"] == "web"}
+    assert (seen["runs-current"], seen["runs-recreate-needed"]) == ("fail", "pass")
+    assert daemon.findings("runs-current") == {"web"}
+    assert daemon.said("finding.opened", policy="runs-recreate-needed") == []
+
+    registry.push_index("truth/newest", "1", (US, Z), replace(RUNNING, labels={"release": "new"}))
+    engine.docker("pull", "--quiet", tag)
+    daemon.wait("finding.opened", policy="runs-recreate-needed", name="web")

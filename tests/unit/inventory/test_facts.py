@@ -665,6 +665,22 @@ def test_a_short_name_of_hexadecimal_letters_is_a_name_even_if_the_id_begins_wit
     assert fact(inventory, WEB, "container.freshness") == "current"
 
 
+@pytest.mark.parametrize(
+    ("runs", "known", "freshness"),
+    [("", None, "recreate-needed"), ("one", None, None), ("one", ("one", "two"), "current"),
+     ("one", ("two",), "recreate-needed"), ("one", (), "recreate-needed"), ("", ("one",), "recreate-needed")],
+)  # fmt: skip
+def test_an_index_that_changed_for_others_only_makes_no_container_stale(
+    runs: str, known: tuple[str, ...] | None, freshness: str | None
+) -> None:
+    inventory = an_inventory()
+    inventory.put_image(an_image("app"))
+    inspected = None if known is None else replace(details(), manifests=known)
+    inventory.put_image(an_image("next", "app:1", inspected=inspected))
+    inventory.put_container(replace(a_container("web", "app:1", "app"), manifest=runs))
+    assert facts_of(inventory, WEB).get("container.freshness") == freshness
+
+
 def test_a_container_whose_creator_typed_nothing_has_no_name_that_could_be_stale() -> None:
     inventory = an_inventory()
     inventory.put_container(a_container("web", image_ref=""))
