@@ -10,21 +10,18 @@ read as local time; ``has(fact)`` gives the fact's value; constants of regular e
 are not checked when an expression is compiled.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
 from dockwarden import model
 from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
-
-MAX_SOURCE = 2000
-MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
+from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 
 _T = cel.Type
 # The library's type and a made-up value, by the name of the type.
@@ -42,45 +39,12 @@ _TYPES: dict[str, tuple[Any, FactValue]] = {
 _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration", list: "list(string)"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
 _AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration"})
-_FUNCTIONS = (
-    "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
-    "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
-    "orValue replace size split startsWith string substring timestamp trim upperAscii"
-)
-_OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
-
-_A_DURATION = "; a duration is written duration('24h')"
-
-_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
-_ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
-_NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
-_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
-_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
 _ANY_OBJECT = re.compile(r"regular expression|Iteration budget")
 
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _BY_NUMBER = (None, False, True)
-
-
-class Problem(NamedTuple):
-    """One fault of an expression; line and column count from 1 within its source."""
-
-    line: int
-    column: int
-    text: str
-
-
-_TOO_DEEP = Problem(1, 1, "nested too deeply, about 30 levels at most")
-
-
-class ExpressionError(Exception):
-    """An expression cannot be used."""
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__("; ".join(problem.text for problem in problems))
-        self.problems = problems
 
 
 class Program:
@@ -143,14 +107,14 @@ class Program:
                 return Answer(value.plain_value()) if kind in _SCALARS else Answer(error=f"gave {kind}")
             plain = value.plain_value()
         except (RuntimeError, MemoryError) as error:
-            return Answer(error=_tidy(str(error)))
+            return Answer(error=tidy(str(error)))
         if plain is True:
             return _TRUE
         if plain is False:
             return _FALSE
         # An error is final only when nothing is missing: `false && error` is false, whichever comes first.
         missing = (name for name in self._by_cost if name not in facts.known)
-        return Answer(missing=name) if (name := next(missing, "")) else Answer(error=_tidy(plain))
+        return Answer(missing=name) if (name := next(missing, "")) else Answer(error=tidy(plain))
 
     def _run(self, facts: Facts) -> Any:
         if not self.constants:
@@ -247,12 +211,12 @@ class Compiler:
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
         env = self._env(kind, constants)
-        if problems := list(_limits(source)) or list(_traps(source, env, {*facts, *constants})):
+        if problems := list(limits(source)) or list(_traps(source, env, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
             expression = env.compile(source)
         except (RuntimeError, TypeError) as error:
-            raise ExpressionError(*self._explain(source, str(error), [*facts, *constants])) from None
+            raise ExpressionError(*explain(source, str(error), [*facts, *constants], self._vocabulary)) from None
         given = expression.return_type().name().lower()
         if given not in want:
             hint = "; wrap it in string(...)" if given == "dyn" and "string" in want else ""
@@ -260,7 +224,7 @@ class Compiler:
         try:
             program = Program(source, env, expression, facts=facts, constants=constants)
         except RuntimeError:  # one level deeper than as it was written
-            raise ExpressionError(_TOO_DEEP) from None
+            raise ExpressionError(TOO_DEEP) from None
         _rehearse(program, facts)
         return program
 
@@ -271,32 +235,6 @@ class Compiler:
             types |= {name: spec.type for name, spec in self._vocabulary[kind].items()}
             self._envs[key] = _new_env(types)
         return self._envs[key]
-
-    def _explain(self, source: str, report: str, names: list[str]) -> Iterator[Problem]:
-        found = _ERROR_LINE.findall(report)
-        if not found or int(found[0][0]) < 1:
-            yield _TOO_DEEP if "recursion" in report else Problem(1, 1, "not valid text")
-            return
-        for row, at, raw in found:
-            line, column, text = int(row), int(at), _tidy(raw)
-            written = source.split("\n")[line - 1]
-            if undeclared := _UNDECLARED.search(text):
-                name = undeclared[1]
-                # The library points at the last dot or bracket of a name; people look for its start.
-                start = written.rfind(name, 0, column - 1 + len(name))
-                yield Problem(line, start + 1 if start >= 0 else column, self._unknown(name, names))
-            elif overload := _OVERLOAD.search(text):
-                operator, hint = overload[1].strip("_@"), _A_DURATION if "Duration" in overload[2] else ""
-                yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
-            else:
-                yield Problem(line, column, text + _syntax_hint(written, column, text))
-                return  # what follows a syntax error is noise
-
-    def _unknown(self, name: str, names: list[str]) -> str:
-        if owners := [kind for kind, facts in self._vocabulary.items() if name in facts]:
-            return f"{name} is known for {', '.join(owners)}, not here"
-        near = difflib.get_close_matches(name, names if "." in name else [*names, *_FUNCTIONS.split()], n=1)
-        return f"unknown name {name}" + (f", did you mean {near[0]}?" if near else "")
 
 
 def _new_env(types: Mapping[str, str]) -> Any:
@@ -321,20 +259,11 @@ def type_of(value: FactValue) -> str:
     return _CONSTANTS[type(value)]
 
 
-def _limits(source: str) -> Iterator[Problem]:
-    macros = [match.start() for match in _MACRO.finditer(source)]
-    if len(source) > MAX_SOURCE:
-        yield Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed")
-    elif len(macros) > MAX_MACROS:
-        at = _place(source, macros[MAX_MACROS])
-        yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
-
-
 def _traps(source: str, env: Any, names: Collection[str]) -> Iterator[Problem]:
     """What the library accepts and should not: ``has(fact)`` and constants that can never work."""
     for match in _HAS.finditer(source):
         if match[1] in names:
-            yield Problem(*_place(source, match.start(1)), f"{match[1]} always exists; has() is for keys of maps")
+            yield Problem(*place(source, match.start(1)), f"{match[1]} always exists; has() is for keys of maps")
     for match in _LITERAL.finditer(source):
         call = f"{match[1]}({match[2]})"
         try:
@@ -343,7 +272,7 @@ def _traps(source: str, env: Any, names: Collection[str]) -> Iterator[Problem]:
             continue  # not a literal after all; compiling the whole says what is wrong
         if value.type() == _T.ERROR:
             hint = "; the largest unit is the hour: duration('24h')" if match[1] == "duration" else ""
-            yield Problem(*_place(source, match.start(2)), f"{call}: {_tidy(value.plain_value())}{hint}")
+            yield Problem(*place(source, match.start(2)), f"{call}: {tidy(value.plain_value())}{hint}")
 
 
 class _Sample:
@@ -362,21 +291,3 @@ def _rehearse(program: Program, facts: Mapping[str, FactSpec]) -> None:
 def _refers(checked: bytes, name: str) -> bool:
     """Whether a serialized checked expression names a fact: identifiers are field 1 with their length before them."""
     return b"\n%c%b" % (len(name), name.encode()) in checked
-
-
-def _tidy(text: str) -> str:
-    return _NOISE.sub("", text).replace("No matching overloads found : <jump_condition>", "a condition gave no bool")
-
-
-def _place(source: str, offset: int) -> tuple[int, int]:
-    before = source[:offset]
-    return before.count("\n") + 1, offset - before.rfind("\n")
-
-
-def _syntax_hint(line: str, column: int, text: str) -> str:
-    token = re.search(r"'(\S+?)\s*'$", text)
-    if token and token[1] in _OPERATORS:
-        return f", did you mean {_OPERATORS[token[1]]}?"
-    if re.match(r"\d[smhd]\b", line[max(column - 2, 0) :]):
-        return _A_DURATION
-    return ""

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from dockwarden.model import Facts, Policy, Status, Verdict
 from dockwarden.policy import evaluate
-from dockwarden.policy.cel import ExpressionError, Joint
+from dockwarden.policy.cel import Joint
+from dockwarden.policy.faults import ExpressionError
 
 _WORTH_OBJECTS = 100  # making one expression takes as long as judging about 40 objects
 _VERDICTS = {None: evaluate.SKIP, False: evaluate.PASS, True: evaluate.FAIL}

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from dockwarden.model import FactValue, Kind, Limits, Mode, Policy, Program, TriggerSpec, Vocabulary
 from dockwarden.policy import document
-from dockwarden.policy.cel import Compiler, ExpressionError, type_of
+from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.document import Path
+from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.load.source import Source
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")

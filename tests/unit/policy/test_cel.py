@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Answer, FactValue, Kind
 from dockwarden.policy import cel
-from dockwarden.policy.cel import ExpressionError
+from dockwarden.policy.faults import ExpressionError, Problem
 from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, Known, compiler, program
 
 YES, NO = Answer(value=True), Answer(value=False)
@@ -18,7 +18,7 @@ def answer(source: str, known: dict[str, FactValue] | None = None, want: tuple[s
     return program(source, Kind.CONTAINER, want).evaluate(Known(known or {}))
 
 
-def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",)) -> list[cel.Problem]:
+def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",)) -> list[Problem]:
     with pytest.raises(ExpressionError) as caught:
         program(source, kind, want)
     return list(caught.value.problems)

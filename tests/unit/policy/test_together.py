@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Facts, FactValue, Kind, Limits, Mode, Policy, Severity, Status, TriggerSpec, Verdict
 from dockwarden.policy import evaluate
-from dockwarden.policy.cel import Compiler, ExpressionError, Joint
+from dockwarden.policy.cel import Compiler, Joint
+from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.together import Together
 from tests.unit.policy.builders import Known
 

@@ -1,0 +1,108 @@
+"""What is wrong with an expression, in words for its author. Pure, and without the library.
+
+Input: source text, and the library's report on it. Output: ``Problem`` values with line and column. Out of bounds:
+compiling.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dockwarden.model import Vocabulary
+
+MAX_SOURCE = 2000
+MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
+
+_FUNCTIONS = (
+    "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
+    "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
+    "orValue replace size split startsWith string substring timestamp trim upperAscii"
+)
+_OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
+
+_A_DURATION = "; a duration is written duration('24h')"
+
+_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
+_ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
+_NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
+
+
+class Problem(NamedTuple):
+    """One fault of an expression; line and column count from 1 within its source."""
+
+    line: int
+    column: int
+    text: str
+
+
+TOO_DEEP = Problem(1, 1, "nested too deeply, about 30 levels at most")
+
+
+class ExpressionError(Exception):
+    """An expression cannot be used."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(problem.text for problem in problems))
+        self.problems = problems
+
+
+def limits(source: str) -> Iterator[Problem]:
+    """What makes an expression too long or too dear to be compiled."""
+    macros = [match.start() for match in _MACRO.finditer(source)]
+    if len(source) > MAX_SOURCE:
+        yield Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed")
+    elif len(macros) > MAX_MACROS:
+        at = place(source, macros[MAX_MACROS])
+        yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
+
+
+def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) -> Iterator[Problem]:
+    """The library's report in our words; ``names`` are those that the expression may use."""
+    found = _ERROR_LINE.findall(report)
+    if not found or int(found[0][0]) < 1:
+        yield TOO_DEEP if "recursion" in report else Problem(1, 1, "not valid text")
+        return
+    for row, at, raw in found:
+        line, column, text = int(row), int(at), tidy(raw)
+        written = source.split("\n")[line - 1]
+        if undeclared := _UNDECLARED.search(text):
+            name = undeclared[1]
+            # The library points at the last dot or bracket of a name; people look for its start.
+            start = written.rfind(name, 0, column - 1 + len(name))
+            yield Problem(line, start + 1 if start >= 0 else column, _unknown(name, names, vocabulary))
+        elif overload := _OVERLOAD.search(text):
+            operator, hint = overload[1].strip("_@"), _A_DURATION if "Duration" in overload[2] else ""
+            yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
+        else:
+            yield Problem(line, column, text + _syntax_hint(written, column, text))
+            return  # what follows a syntax error is noise
+
+
+def _unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
+    if owners := [kind for kind, facts in vocabulary.items() if name in facts]:
+        return f"{name} is known for {', '.join(owners)}, not here"
+    near = difflib.get_close_matches(name, names if "." in name else [*names, *_FUNCTIONS.split()], n=1)
+    return f"unknown name {name}" + (f", did you mean {near[0]}?" if near else "")
+
+
+def tidy(text: str) -> str:
+    """A message of the library without its decoration."""
+    return _NOISE.sub("", text).replace("No matching overloads found : <jump_condition>", "a condition gave no bool")
+
+
+def place(source: str, offset: int) -> tuple[int, int]:
+    """Line and column of a character, counted from 1."""
+    before = source[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+def _syntax_hint(line: str, column: int, text: str) -> str:
+    token = re.search(r"'(\S+?)\s*'$", text)
+    if token and token[1] in _OPERATORS:
+        return f", did you mean {_OPERATORS[token[1]]}?"
+    if re.match(r"\d[smhd]\b", line[max(column - 2, 0) :]):
+        return _A_DURATION
+    return ""
