@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.lab import machine, trees, trixie
+from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.registry import LabRegistry
 
@@ -41,7 +41,7 @@ def graph_engine(registry: LabRegistry) -> Iterator[LabEngine]:
 def containerd_engine(registry: LabRegistry) -> Iterator[LabEngine]:
     """One engine with the containerd image store for the session; it reaches `registry`."""
     machine.ensure(machine.ENGINE, "a private engine")
-    trixie.ensure()
+    trees.ensure(trees.NEW_ENGINE)
     with LabEngine("containerd") as started:
         started.forward(registry.port)
         yield started

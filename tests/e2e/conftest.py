@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.e2e.harness import Daemon, Policy
-from tests.lab import machine, trixie
+from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """An engine of each kind that the test may break."""
     machine.ensure(machine.ENGINE, "a private engine")
     if request.param == "containerd":
-        trixie.ensure()
+        trees.ensure(trees.NEW_ENGINE)
     with LabEngine(request.param) as started:
         yield started
 

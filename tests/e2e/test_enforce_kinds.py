@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.harness import policy
-from tests.lab import images, machine, trixie
+from tests.lab import images, machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
 
@@ -107,7 +107,7 @@ def small_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """An engine of each kind on a disk of 300 MiB of its own."""
     machine.ensure(machine.ENGINE, "a private engine")
     if request.param == "containerd":
-        trixie.ensure()
+        trees.ensure(trees.NEW_ENGINE)
     with LabEngine(request.param, disk_mib=300) as started:
         yield started
 

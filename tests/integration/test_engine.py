@@ -16,7 +16,7 @@ import pytest
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import ImageStore
-from tests.lab import images, machine, trixie
+from tests.lab import images, machine, trees
 from tests.lab.engine import Kind, LabEngine
 from tests.lab.waiting import until
 
@@ -62,7 +62,7 @@ def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """An engine that the test may break."""
     machine.ensure(machine.ENGINE, "a private engine")
     if request.param == "containerd":
-        trixie.ensure()
+        trees.ensure(trees.NEW_ENGINE)
     with LabEngine(request.param) as started:
         yield started
 

@@ -16,7 +16,7 @@ import pytest
 import requests
 import urllib3
 
-from tests.lab import images, machine, trixie
+from tests.lab import images, machine, trees
 from tests.lab.engine import Kind, LabEngine
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec
@@ -33,7 +33,7 @@ def own_engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """An engine that the test may break."""
     machine.ensure(machine.ENGINE, "a private engine")
     if request.param == "containerd":
-        trixie.ensure()
+        trees.ensure(trees.NEW_ENGINE)
     with LabEngine(request.param) as started:
         yield started
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from tests.lab import machine, trixie
+from tests.lab import machine, trees
 from tests.lab.engine import Kind, LabEngine
 from tests.lab.seed import BASE_NAME_LABEL, Host, make_young_dangling, seed
 
@@ -23,7 +23,7 @@ def lived_in(request: pytest.FixtureRequest, registry: LabRegistry) -> Iterator[
     """An engine of its own, seeded once."""
     machine.ensure(machine.ENGINE, "a private engine")
     if request.param == "containerd":
-        trixie.ensure()
+        trees.ensure(trees.NEW_ENGINE)
     with LabEngine(request.param) as started:
         started.forward(registry.port)
         yield started, seed(started, registry)

@@ -25,7 +25,7 @@ from dockwarden.errors import NotFoundError
 from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.ledger import Ledger
-from tests.lab import images, trees, trixie
+from tests.lab import images, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.registry import LabRegistry
@@ -577,7 +577,7 @@ def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> N
     if builder == "buildkit":
         environment["DOCKER_CONFIG"] = str(tmp_path)
         (tmp_path / "cli-plugins").mkdir()
-        (tmp_path / "cli-plugins/docker-buildx").symlink_to(trixie.ensure() / trees.BUILDX)
+        (tmp_path / "cli-plugins/docker-buildx").symlink_to(trees.ensure(trees.NEW_ENGINE) / trees.BUILDX)
     with socket.create_server(("127.0.0.1", 0)) as gate:
         port = gate.getsockname()[1]
         host.lab.forward(port)
