@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.engine
 COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
 MEBIBYTE = 1 << 20
+NOBODY = 65534
 EVERY_IMAGE = policy(
     "every-image", "image", "image.tags.exists(t, t.matches('/(dockwarden:|keep/)'))",
     mode="enforce", action="remove", trigger={"every": "5s"}, limits={"max_objects": 100, "max_percent": 100},
@@ -109,6 +111,12 @@ class Stack:
     def metrics(self) -> str:
         return self._http.request("GET", f"http://127.0.0.1:{self.host.reach(9877)}/metrics").data.decode()
 
+    def asked(self, port: int, path: str) -> Any:
+        """What a service beside it answers in JSON on its published port; nothing while it does not."""
+        with contextlib.suppress(urllib3.exceptions.HTTPError, ValueError):
+            return json.loads(self._http.request("GET", f"http://127.0.0.1:{self.host.reach(port)}{path}").data)
+        return {}
+
     def clean(self) -> None:
         for container in self.engine.containers(all=True):
             self.engine.remove_container(container["Id"], v=True, force=True)
@@ -148,7 +156,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert base.stdout is not None
         with base:
             stack.engine.import_image_from_data(base.stdout, repository="base", tag="lab")
-        stack.engine.import_image_from_data(haproxy(), repository="haproxy", tag="lab", changes=[
+        stack.engine.import_image_from_data(layer("haproxy"), repository="haproxy", tag="lab", changes=[
             'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
         ])  # fmt: skip
         stack.docker("build", "--network=none", "--build-arg=BASE=base:lab", f"--tag={IMAGE}", str(context))
@@ -156,16 +164,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.engine.close()
 
 
-def haproxy() -> bytes:
-    """This machine's HAProxy with all that it loads, as a layer."""
-    program = machine.find("haproxy")
+def layer(name: str, *beside: str, folder: str = "") -> bytes:
+    """A program of this machine with all that it loads and needs beside it, as a layer; and a folder of nobody's."""
+    program = machine.find(name)
     assert program
     loaded = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    files = [program, *re.findall(r"/\S+(?= \(0x)", loaded)]
+    files = [program, *re.findall(r"/\S+(?= \(0x)", loaded), *beside]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
         for file in files:
             tar.add(file)
+        if folder:
+            own = tarfile.TarInfo(folder)
+            own.type, own.mode, own.uid, own.gid = tarfile.DIRTYPE, 0o755, NOBODY, NOBODY
+            tar.addfile(own)
     return out.getvalue()
 
 
@@ -214,6 +226,34 @@ def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.heard("config.reloaded")
     stack.docker("stop", "lab_dockwarden_1")
     assert stack.container()["State"]["ExitCode"] == 0
+
+
+def test_prometheus_and_alertmanager_beside_it_are_set_up_to_watch_it(stack: Stack) -> None:
+    machine.ensure(machine.METRICS, "the services beside dockwarden")
+    services = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
+    for name, program, storage, *beside in (
+        ("prometheus", "prometheus", "--storage.tsdb.path"),
+        ("alertmanager", "prometheus-alertmanager", "--storage.path", "/usr/share/prometheus/alertmanager"),
+    ):  # as in the images that the file names, which cannot be pulled here
+        command = [machine.find(program), f"--config.file=/etc/{name}/{name}.yml", f"{storage}=/{name}"]
+        repository, _, tag = services[name]["image"].rpartition(":")
+        changes = [f"ENTRYPOINT {json.dumps(command)}", f"USER {NOBODY}:{NOBODY}"]
+        stack.engine.import_image_from_data(
+            layer(program, *beside, folder=f"/{name}"), repository, tag, changes=changes
+        )
+    stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", "prometheus", "alertmanager")
+    stack.heard("inventory.listed")
+
+    def targets() -> list[str]:
+        found = stack.asked(9090, "/api/v1/targets").get("data", {}).get("activeTargets", [])
+        return [target["labels"]["job"] for target in found if target["health"] == "up"]
+
+    until(lambda: "dockwarden" in targets(), "a scrape of dockwarden", timeout=60)
+    groups = stack.asked(9090, "/api/v1/rules")["data"]["groups"]
+    assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
+    assert any(rule["name"] == "DockwardenDown" for group in groups for rule in group["rules"])
+    until(lambda: stack.asked(9090, "/api/v1/alertmanagers")["data"]["activeAlertmanagers"], "the way to Alertmanager")
+    until(lambda: stack.asked(9093, "/api/v2/status").get("config"), "an answer of Alertmanager")
 
 
 def test_without_the_group_of_the_socket_it_says_what_is_missing(stack: Stack) -> None:
