@@ -178,6 +178,16 @@ class Gatherer:
 
     # -- the engine ----------------------------------------------------------------------------------------------
 
+    def _inspect_origin(self, ref: Ref) -> None:
+        """No registry is asked about what was built here; of that, whether it is still so: a push ends it."""
+        inventory = self._inventory
+        if ref.kind is Kind.CONTAINER or inventory.info is None or not inventory.info.tells_builds:
+            return
+        image = inventory.images.get(inventory.tags.get(ref.key, ref.key))
+        if image is not None:
+            with suppress(EngineError):
+                self._collector.details(image.id, again=image.details is not None and image.details.built_here)
+
     def _inspect(self, ref: Ref, fact: str = "") -> None:
         inventory = self._inventory
         match ref.kind:
@@ -232,6 +242,7 @@ class Gatherer:
 
     def _ask(self, gathering: Gathering, ref: Ref, fact: str) -> None:
         """Get the answers a fact waits for, one after the other; what a registry refused is not asked again."""
+        self._inspect_origin(ref)
         while (ask := self._needed(gathering, ref, fact)) is not None and ask not in gathering.replies:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts

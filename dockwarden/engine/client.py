@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 Observe = Callable[[str, str, float], None]
 """Told of every request: operation, result (ok, not_found, conflict, unavailable, error), seconds."""
 
-_NEWEST_TESTED = (1, 51)
+_NEWEST_TESTED = (1, 55)
 _MANIFESTS_SINCE = (1, 48)
 _OLDEST_SPOKEN = (1, 24)  # docker-py's own limit
 _NANO = 1_000_000_000

@@ -36,6 +36,7 @@ _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _BUILTIN_NETWORKS = frozenset({"bridge", "host", "none", "ingress", "docker_gwbridge"})
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _NANO = 1_000_000_000
+_IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
 # -- the engine itself ---------------------------------------------------------------------------------
@@ -49,13 +50,15 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
     system_time = answer.moment("SystemTime")
     offset = 0.0 if asked_at is None or system_time is None else system_time - asked_at
     registries = answer.nested("RegistryConfig")
+    store = _image_store(answer)
+    spoken = tuple(int(part) for part in api_version.split("."))
     return EngineInfo(
         # An ID alone is not enough: engines that share a host's key file share the ID as well.
         identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
         name=answer.text("Name", ""),
         version=says.text("Version"),
         api_version=api_version,
-        image_store=_image_store(answer),
+        image_store=store,
         swarm=answer.nested("Swarm").text("LocalNodeState", "") not in ("", "inactive"),
         data_root=root,
         live_restore=answer.flag("LiveRestoreEnabled"),
@@ -64,6 +67,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         clock_offset_seconds=offset,
         mirrors=registries.texts("Mirrors"),
         insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
+        tells_builds=store is ImageStore.CONTAINERD and spoken >= _IDENTITY_SINCE,
     )
 
 
@@ -127,7 +131,7 @@ def images(raw: object, store: ImageStore) -> Iterator[Image]:
 def image(raw: object, store: ImageStore) -> Image:
     """An inspected image."""
     fields = Fields(raw, "image")
-    config = fields.nested("Config")
+    config, identity = fields.nested("Config"), fields.nested("Identity")
     details = ImageDetails(
         os=fields.text("Os", ""),
         architecture=fields.text("Architecture", ""),
@@ -141,6 +145,8 @@ def image(raw: object, store: ImageStore) -> Image:
         # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
         content_bytes=fields.integer("Size") if store is ImageStore.CONTAINERD else 0,
         manifests=tuple(each.text("ID") for each in fields.objects("Manifests") if each.text("Kind") == "image"),
+        # A pull and a push both leave the name of their repository.
+        built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
     )
     return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
 

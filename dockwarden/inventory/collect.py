@@ -108,13 +108,13 @@ class Collector:
         troubles, self._troubles = self._troubles, []
         return troubles
 
-    def details(self, image_id: str) -> None:
-        """Gather what only an inspect of an image tells, unless it is known.
+    def details(self, image_id: str, *, again: bool = False) -> None:
+        """Gather what only an inspect of an image tells, unless it is known; ``again``: also then.
 
         Names and labels stay what they are until the next look: an object is acted on as it was judged, or not at all.
         """
         image = self._inventory.images.get(image_id)
-        if image is None or image.details is not None:
+        if image is None or (image.details is not None and not again):
             return
         try:
             found = self._engine.image(image_id)

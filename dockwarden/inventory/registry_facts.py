@@ -82,6 +82,8 @@ def _image_of(ref: Ref, view: View) -> Image:
 
 def _recoverable(image: Image, view: View) -> bool:
     """Whether a registry serves one of the image's digests; one that does not answer matters only if no other does."""
+    if _is_built_here(image):
+        return False
     failed = None
     for digest in image.digests:
         ask = Ask("digest", digest)
@@ -132,9 +134,13 @@ def _local(tag: str, view: View) -> _Local:
     return _Local(tag, repository, image, digests, store)
 
 
+def _is_built_here(image: Image) -> bool:
+    return image.details is not None and image.details.built_here
+
+
 def _state(tag: str, view: View) -> str:
     local = _local(tag, view)
-    if not local.digests:
+    if not local.digests or _is_built_here(local.image):
         return "local"
     look = view.replies.get(Ask("digest", tag))
     if look is not None and look.reason == "not_found":
@@ -257,11 +263,16 @@ def _digest_if_there(tag: str, view: View) -> str:
 
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
+    built_here = _is_built_here(_local(tag, view).image)
     match fact:
         case "registry.state":
             return _state(tag, view)
         case "registry.drift_for":
             return span(_drift_seconds(tag, view))
+        case "registry.latest_is" if built_here:
+            return []
+        case _ if built_here:
+            return ""
         case "registry.newest_version":
             return _newest(tag, view)
         case "registry.newest_version_digest":

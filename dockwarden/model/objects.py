@@ -42,6 +42,7 @@ class EngineInfo:
     Attributes:
         mirrors: URLs that it asks before Docker Hub, in order.
         insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
+        tells_builds: whether an inspect of an image says that it was built here.
     """
 
     identity: str
@@ -57,16 +58,18 @@ class EngineInfo:
     clock_offset_seconds: float
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
+    tells_builds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """What only an inspect of an image tells; it never changes for an image ID.
+    """What only an inspect of an image tells; but for ``built_here``, which a push ends, it never changes for an ID.
 
     Attributes:
         parent: the ID of the image that it was built from on this engine, where a graph store knows one.
         content_bytes: what its packed layers take up on a containerd store, besides the unpacked ones.
         manifests: of an index, the digests of its images, of whatever platform; from API 1.48 on.
+        built_here: BuildKit made it on this engine, and no registry was ever given it; see ``tells_builds``.
     """
 
     os: str
@@ -80,6 +83,7 @@ class ImageDetails:
     parent: str = ""
     content_bytes: int = 0
     manifests: tuple[str, ...] = ()
+    built_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, get_args
@@ -22,6 +23,7 @@ from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from dockwarden.model import Event
     from tests.lab.registry import LabRegistry
@@ -78,7 +80,40 @@ def test_who_the_engine_is(engine: LabEngine) -> None:
     assert info.image_store.value == engine.kind
     assert (info.name, info.data_root, info.version) == (said["Name"], said["DockerRootDir"], said["ServerVersion"])
     assert (info.swarm, info.rootless, info.userns_remap, info.clock_offset_seconds) == (False, False, False, 0.0)
-    assert info.api_version == {"graph": "1.41", "containerd": "1.45"}[engine.kind]
+    assert info.api_version == engine.client().version()["ApiVersion"]
+
+
+@pytest.mark.parametrize("which", ["containerd_engine", "newest_engine"])
+def test_what_was_built_here_is_told_from_api_1_53_on_until_it_is_pushed(
+    request: pytest.FixtureRequest, registry: LabRegistry, tmp_path: Path, which: str
+) -> None:
+    lab: LabEngine = request.getfixturevalue(which)
+    lab.wipe()
+    name = f"{registry.host}/engine/built:1"
+    build_with_buildkit(lab, tmp_path, name)
+    with connected(lab) as ours:
+        info, before = ours.connect(), ours.image(name).details
+        lab.docker("push", "--quiet", name)
+        after = ours.image(name).details
+    assert info.tells_builds is (tuple(int(part) for part in info.api_version.split(".")) >= (1, 53))
+    assert before is not None
+    assert after is not None
+    assert (before.built_here, after.built_here) == (info.tells_builds, False)
+
+
+def build_with_buildkit(lab: LabEngine, folder: Path, name: str) -> None:
+    (folder / "cli-plugins").mkdir()
+    (folder / "cli-plugins/docker-buildx").symlink_to(trees.ensure(trees.NEW_ENGINE) / trees.BUILDX)
+    (folder / "context").mkdir()
+    (folder / "context/Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    build = ["docker", f"--host={lab.host}", "build", f"--tag={name}", str(folder / "context")]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "DOCKER_CONFIG": str(folder),
+        "DOCKER_BUILDKIT": "1",
+    }
+    subprocess.run(build, env=environment, check=True, capture_output=True)
 
 
 def test_engines_of_one_host_have_different_identities(

@@ -509,17 +509,24 @@ class SlowRegistry:
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
-                one, _ = self._server.accept()
-                other = socket.create_connection(("127.0.0.1", self._target))
-                threading.Thread(target=self._pump, args=(one, other, 0.0), daemon=True).start()
-                threading.Thread(target=self._pump, args=(other, one, 0.05), daemon=True).start()
+                client, _ = self._server.accept()
+                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        """Neither side is closed before both have said all that they have to say."""
+        with client, socket.create_connection(("127.0.0.1", self._target)) as registry:
+            asking = threading.Thread(target=self._pump, args=(client, registry, 0.0), daemon=True)
+            asking.start()
+            self._pump(registry, client, 0.05)
+            asking.join()
 
     def _pump(self, source: socket.socket, sink: socket.socket, seconds: float) -> None:
-        with suppress(OSError), source, sink:
+        with suppress(OSError):
             while chunk := source.recv(16384):
                 sink.sendall(chunk)
                 if seconds:
                     self.hurry.wait(seconds)
+        with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
 

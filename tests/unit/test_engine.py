@@ -152,6 +152,40 @@ def test_image_names(tags: list[str] | None, digests: list[str] | None, expected
     assert (image.tags, image.digests, image.markers) == expected
 
 
+@pytest.mark.parametrize(
+    ("identity", "built_here"),
+    [
+        (None, False),
+        ({}, False),
+        ({"Build": []}, False),
+        ({"Build": [{"Ref": "x"}]}, True),
+        ({"Build": [{"Ref": "x"}], "Pull": [{"Repository": "h.io/b"}]}, False),
+        ({"Pull": [{"Repository": "h.io/b"}]}, False),
+        ({"Signature": [{}]}, False),
+    ],
+)
+def test_built_here_is_what_was_built_and_neither_pulled_nor_pushed(identity: object, *, built_here: bool) -> None:
+    image = translate.image({**IMAGE, "Identity": identity}, ImageStore.CONTAINERD)
+    assert image.details is not None
+    assert image.details.built_here is built_here
+
+
+@pytest.mark.parametrize("identity", ["built", {"Build": "x"}, {"Build": ["x"]}])
+def test_an_identity_of_another_shape_is_an_error(identity: object) -> None:
+    with pytest.raises(EngineError, match=r"Identity|Build"):
+        translate.image({**IMAGE, "Identity": identity}, ImageStore.CONTAINERD)
+
+
+@pytest.mark.parametrize(
+    ("api", "store", "tells"),
+    [("1.52", "containerd", False), ("1.53", "containerd", True), ("1.55", "containerd", True), ("1.55", "", False)],
+)
+def test_which_engines_tell_what_they_built(api: str, store: str, *, tells: bool) -> None:
+    status = [["driver-type", "io.containerd.snapshotter.v1"]] if store else []
+    info = translate.engine({"Version": "x"}, {"DriverStatus": status}, api, None)
+    assert info.tells_builds is tells
+
+
 def test_list_and_inspect_of_a_containerd_store_agree_on_digests() -> None:
     row = {"Id": ID, "RepoTags": ["app:1", "h.io/b:2"], "RepoDigests": [f"h.io/b@{ID}"], "Size": 1, "Created": 1}
     full = {**row, "RepoDigests": [f"app@{ID}", f"h.io/b@{ID}"]}
@@ -536,9 +570,9 @@ def fake(
     [
         ("1.41", "1.12", "1.41"),
         ("1.51", "1.24", "1.51"),
-        ("1.55", "1.40", "1.51"),
-        ("1.55", "1.51", "1.51"),
-        ("1.55", "1.52", "wants API 1.52 or newer; this dockwarden is tested up to 1.51"),
+        ("1.60", "1.40", "1.55"),
+        ("1.60", "1.55", "1.55"),
+        ("1.60", "1.56", "wants API 1.56 or newer; this dockwarden is tested up to 1.55"),
         ("1.23", "1.12", "too old: it speaks API 1.23 at most"),
         ("1.4é", "1.12", "not an API version"),
         ("latest", "1.12", "not an API version"),

@@ -21,6 +21,7 @@ from tests.builders import (
     a_policy,
     a_result,
     a_volume,
+    an_engine,
     an_image,
     an_inventory,
     details,
@@ -304,6 +305,38 @@ def test_all_registries_are_asked_before_any_answer_is_waited_for(bench: Bench) 
     assert len(bench.woken) == 5
     assert list(steps) == [False] * 5
     assert bench.statuses(sweep) == {("drift", "unknown"): 5}
+
+
+def test_no_registry_is_asked_about_what_was_built_here_until_it_is_pushed(bench: Bench) -> None:
+    bench.inventory.info = replace(an_engine(ImageStore.CONTAINERD), tells_builds=True)
+    built = an_image("app", "app:1", digests=(digest_of("app", "a"),), inspected=replace(details(), built_here=True))
+    bench.engine.put(built)
+    bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.look()
+    drift = a_policy("drift", "registry.state == 'drift'", subject=Kind.TAG)
+    lost = a_policy("lost", "!image.recoverable")
+    assert bench.statuses(bench.all(drift, lost)) == {("drift", "pass"): 1, ("lost", "fail"): 1}
+    assert bench.registry.asked == []
+    bench.engine.put(replace(built, details=details()))  # which a push does
+    assert bench.statuses(bench.all(drift)) == {("drift", "fail"): 1}
+
+
+def test_an_engine_that_does_not_tell_builds_is_not_asked_for_them(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1", digests=(digest_of("app", "a"),), inspected=details()))
+    bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.look()
+    bench.all(DRIFT)
+    assert bench.engine.calls == []
+
+
+def test_of_what_was_not_built_here_that_is_asked_once(bench: Bench) -> None:
+    bench.inventory.info = replace(an_engine(ImageStore.CONTAINERD), tells_builds=True)
+    bench.engine.put(an_image("app", "app:1", digests=(digest_of("app", "a"),), inspected=details()))
+    bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.look()
+    for _ in range(2):
+        bench.all(DRIFT)
+    assert bench.engine.calls == [("image", APP.key)]
 
 
 def test_a_shallow_sweep_asks_no_registry_and_uses_what_is_remembered(bench: Bench) -> None:

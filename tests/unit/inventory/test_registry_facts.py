@@ -262,6 +262,28 @@ def test_an_image_without_a_digest_in_the_repository_is_local_and_nobody_is_aske
     assert graph.asked == []
 
 
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("registry.state", "local"),
+        ("registry.digest", ""),
+        ("registry.newest_version", ""),
+        ("registry.newest_version_digest", ""),
+        ("registry.latest_is", []),
+    ],
+)
+def test_of_what_the_engine_says_it_built_no_fact_asks_a_registry(
+    containerd: World, fact: str, value: FactValue
+) -> None:
+    containerd.push("other")
+    image = an_image("built", TAG, inspected=replace(details(), built_here=True))
+    repository = TAG.rpartition(":")[0]
+    containerd.inventory.put_image(replace(image, digests=(f"{repository}@{image.id}",)))
+    assert containerd.learn(fact) == value
+    assert containerd.learn("image.recoverable", Ref(Kind.IMAGE, image.id)) is False
+    assert containerd.asked == []
+
+
 def test_a_tag_that_the_registry_does_not_know_any_more_is_gone(world: World) -> None:
     digest = world.push("a")
     world.pull(digest, "a")
