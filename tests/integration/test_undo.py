@@ -548,6 +548,7 @@ def test_pull_in_flight_survives_and_is_waited_for_where_it_is_seen(
     host.registry.push("undo/slow", "1", ImageSpec(layers=(shared, rootfs({"big": os.urandom(3_000_000)}))))
     host.lab.docker("pull", "--quiet", host.name("undo/first:1"))
     first = host.engine.image(host.name("undo/first:1"))
+    until(lambda: not disk.transfer(host.info.data_root), "the end of the first download")
     name = f"127.0.0.1:{slow.port}/undo/slow:1"
     said: list[str] = []
     pull = threading.Thread(target=lambda: said.append(host.lab.docker("pull", "--quiet", name)))
