@@ -1,20 +1,18 @@
-"""All metrics in one list, on a registry of our own, and the health record that readiness is read from.
+"""All metrics in one list, on a registry of our own.
 
 Input: plain numbers and words from every layer above. Output: Prometheus families. Out of bounds: object names, IDs,
 digests and error texts as labels; help texts end up in docs/metrics.md, which is generated from here.
 """
 
 import platform
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dockwarden import __version__
+from dockwarden.health import Health
 from dockwarden.model import Effect, EngineInfo, Finding, Kind, Policy, PolicySet, Report, Status
 from dockwarden.ports import Disk
 
@@ -29,44 +27,6 @@ REFUSALS = (
     *("too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
 )
 CAUSES = ("event", "schedule", "startup", "request")
-
-
-@dataclass
-class Health:
-    """What /healthz and /readyz answer from; each flag has one writer.
-
-    Attributes:
-        beats: by name of a thread, the monotonic second at which it last made progress.
-        patience_seconds: how long a thread that is well may make none.
-    """
-
-    engine_up: bool = False
-    engine_away: bool = False
-    engine_trouble: str = "not connected yet"
-    inventory_complete: bool = False
-    policies_loaded: bool = False
-    beats: dict[str, float] = field(default_factory=dict)
-    patience_seconds: float = 900.0
-
-    def progress(self) -> None:
-        """The thread that calls this goes on; for steps that may take longer than the patience."""
-        name = threading.current_thread().name
-        if name in self.beats:
-            self.beats[name] = time.monotonic()
-
-    def stuck(self, now: float) -> list[str]:
-        """Which threads have made no progress for too long; ``now`` is a monotonic second."""
-        return [
-            f"{name}: no progress for {now - beat:.0f} s"
-            for name, beat in list(self.beats.items())
-            if now - beat > self.patience_seconds
-        ]
-
-    def unready(self) -> list[str]:
-        """Why the daemon is not ready, in words; empty when it is."""
-        reasons = [] if self.engine_up else [f"engine: {self.engine_trouble}"]
-        reasons += [] if self.inventory_complete else ["inventory: not listed yet"]
-        return reasons + ([] if self.policies_loaded else ["policies: not loaded"])
 
 
 class _DiskUse(Collector):

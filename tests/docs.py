@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, get_args
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, BeforeValidator
 
+from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import CAUSES, EFFECTS, REFUSALS, Metrics
 from dockwarden.model import FactSpec, ImageStore, Kind, Mode, Severity, Status
-from dockwarden.policy.evaluate import words
 from dockwarden.policy.load import load
-from dockwarden.settings import Settings
+from dockwarden.text import words
 from dockwarden.triggers.schedule import refuse_cron
 from tests import manual
 from tests.grafana.dashboards import DASHBOARDS

@@ -23,6 +23,7 @@ from dockwarden.model import (
     Step,
     Volume,
 )
+from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
 _MOST_USERS_NAMED = 5
@@ -101,10 +102,10 @@ def keep(
     if reason := _use(policy, candidate, gone_tags):
         return reason
     if policy.action != "stop" and thing is not None and candidate.known_for_seconds < minimum_stay_seconds:
-        return "too_young", f"watched for {_span(candidate.known_for_seconds)} of {_span(minimum_stay_seconds)}"
+        return "too_young", f"watched for {span(candidate.known_for_seconds)} of {span(minimum_stay_seconds)}"
     held = min(result.held_seconds, candidate.idle_seconds) if isinstance(thing, Volume) else result.held_seconds
     if held < policy.for_seconds or (isinstance(thing, Volume) and not policy.for_seconds):
-        return "waiting", f"it has held for {_span(held)} of {_span(policy.for_seconds)}"
+        return "waiting", f"it has held for {span(held)} of {span(policy.for_seconds)}"
     return "", ""
 
 
@@ -199,13 +200,6 @@ def _names(users: Iterable[str]) -> str:
     named = sorted(set(users))
     more = len(named) - _MOST_USERS_NAMED
     return ", ".join(named[:_MOST_USERS_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f}".removesuffix(".0") + unit
-    return f"{seconds:.0f}s"
 
 
 def _exceeded(limits: Limits, steps: int, population: int) -> str:

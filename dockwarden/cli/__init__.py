@@ -13,8 +13,8 @@ from pathlib import Path
 from dockwarden import __version__
 from dockwarden.cli import acting, checking, daemon, knowing, mending, scanning
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE
 
-USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
 _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"
 
 
@@ -32,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNAVAILABLE
     except DockwardenError as error:
         print(f"dockwarden: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader has had enough; so have we
-        return 0
+        return OK
 
 
 def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
@@ -75,9 +75,9 @@ def _completion(options: argparse.Namespace) -> int:
             if action.type is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
     print(shtab.complete(parser, options.shell))
-    return 0
+    return OK
 
 
 def _version(_options: argparse.Namespace) -> int:
     print(f"dockwarden {__version__}")
-    return 0
+    return OK

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import is_confirmed, size_of, table, tell
+from dockwarden.cli.output import is_confirmed, table, tell
 from dockwarden.cli.scanning import chosen_policies
+from dockwarden.text import in_bytes
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome
-    from dockwarden.plans import Row
+    from dockwarden.oneshot.plans import Row
 
 _USAGE = 2
 
@@ -36,7 +37,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from dockwarden import app, logs, plans, settings
+    from dockwarden import app
+    from dockwarden.config import settings
+    from dockwarden.oneshot import plans
+    from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
@@ -59,15 +63,18 @@ def _plan(options: argparse.Namespace) -> int:
         print()
     else:
         header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")
-        table(header, [(r.outcome, r.policy, r.action, r.name, size_of(r.bytes), _because(r)) for r in rows])
+        table(header, [(r.outcome, r.policy, r.action, r.name, in_bytes(r.bytes), _because(r)) for r in rows])
         print(_summary(rows), file=sys.stderr)
     return 0
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from dockwarden import app, logs, plans, settings
+    from dockwarden import app
+    from dockwarden.config import settings
     from dockwarden.errors import DockwardenError
     from dockwarden.model import Mode
+    from dockwarden.oneshot import plans
+    from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
@@ -82,7 +89,7 @@ def _apply(options: argparse.Namespace) -> int:
             print("nothing of the plan is left to do", file=sys.stderr)
             return 0
         table(("GOES", "POLICY", "ACTION"), [(step.name, step.policy, step.action) for step in steps])
-        size = size_of(sum(step.planned_bytes for step in steps))
+        size = in_bytes(sum(step.planned_bytes for step in steps))
         if not options.yes and not is_confirmed("apply", f"Carry out {len(steps)} steps, {size} as planned?"):
             return _USAGE
         return _told(planner.carry_out(steps))
@@ -99,7 +106,7 @@ def _told(outcomes: "Iterable[Outcome]") -> int:
         freed += outcome.freed_bytes
         tell(outcome)
     words = [f"{count} {effect}" for effect, count in sorted(counts.items())]
-    print(f"{', '.join(words)}; {size_of(freed)} freed", file=sys.stderr)
+    print(f"{', '.join(words)}; {in_bytes(freed)} freed", file=sys.stderr)
     return 1 if counts["failed"] or counts["refused"] else 0
 
 
@@ -113,6 +120,6 @@ def _summary(rows: "Sequence[Row]") -> str:
     planned = [row for row in rows if row.outcome == "planned"]
     kept = Counter(row.reason for row in rows if row.outcome != "planned")
     total, unknown = sum(row.bytes or 0 for row in planned), sum(row.bytes is None for row in planned)
-    words = f"{len(planned)} would go, {size_of(total)}" + (f" and {unknown} of unknown size" if unknown else "")
+    words = f"{len(planned)} would go, {in_bytes(total)}" + (f" and {unknown} of unknown size" if unknown else "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
     return f"{words}; {sum(kept.values())} stay" + (f": {reasons}" if reasons else "")

@@ -28,7 +28,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from dockwarden import app, settings
+    from dockwarden import app
+    from dockwarden.config import settings
     from dockwarden.sinks.notify import open_routes
     from dockwarden.web.config import read_access
 
@@ -67,8 +68,8 @@ def _facts(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
+    from dockwarden.config.settings import Settings
     from dockwarden.policy.document import File
-    from dockwarden.settings import Settings
 
     shape = Settings if options.what == "settings" else File
     json.dump(shape.model_json_schema(), sys.stdout, indent=2)

@@ -42,8 +42,10 @@ def _run(options: argparse.Namespace) -> int:
     import faulthandler
 
     faulthandler.enable()
-    from dockwarden import app, logs, settings
+    from dockwarden import app
+    from dockwarden.config import settings
     from dockwarden.metrics import Metrics
+    from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config, audit=options.audit)
     metrics = Metrics()
@@ -53,14 +55,16 @@ def _run(options: argparse.Namespace) -> int:
     def reload() -> Any:
         return app.load_policies(settings.read_settings(options.config, audit=options.audit))
 
-    return app.Daemon(chosen, metrics, reload).run(policies)
+    return app.daemon(chosen, metrics, reload).run(policies)
 
 
 def _reload(options: argparse.Namespace) -> int:
     import signal
 
-    from dockwarden import app, claim, settings
+    from dockwarden import app
+    from dockwarden.config import settings
     from dockwarden.errors import DockwardenError
+    from dockwarden.process import claim
 
     named = os.environ.get("MAINPID", "")  # systemd knows best
     try:
@@ -76,8 +80,8 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _notify_test(options: argparse.Namespace) -> int:
-    from dockwarden import settings
     from dockwarden.cli.output import table
+    from dockwarden.config import settings
     from dockwarden.sinks.notify import open_routes
 
     routes = open_routes(settings.read_settings(options.config).notify.routes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import table
 
 if TYPE_CHECKING:
-    from dockwarden.once import TagRow
+    from dockwarden.oneshot.look import TagRow
 
 _MOST = 200
 _LONGEST_DIGEST = 19  # sha256: and twelve digits
@@ -35,11 +35,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _images(options: argparse.Namespace) -> int:
-    from dockwarden import logs, once, settings
+    from dockwarden.config import settings
+    from dockwarden.oneshot import look
+    from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    rows = once.look_at_tags(chosen, offline=options.offline)
+    rows = look.look_at_tags(chosen, offline=options.offline)
     if options.output == "json":
         json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
         print()
@@ -92,8 +94,9 @@ def _age(seconds: float) -> str:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from dockwarden import reference, settings
+    from dockwarden import reference
     from dockwarden.app import open_ledger
+    from dockwarden.config import settings
 
     if not (options.ref or options.actions or options.findings):
         print("dockwarden history: name a tag, or ask for --actions or --findings", file=sys.stderr)

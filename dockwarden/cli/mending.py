@@ -5,11 +5,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import is_confirmed, printable, size_of, table, tell
+from dockwarden.cli.output import is_confirmed, table, tell
+from dockwarden.text import in_bytes, printable
 
 if TYPE_CHECKING:
-    from dockwarden.mend import Reset
     from dockwarden.model import Done, Outcome
+    from dockwarden.oneshot.mend import Reset
 
 _USAGE = 2
 _COST = {
@@ -38,7 +39,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from dockwarden import logs, mend, settings
+    from dockwarden.config import settings
+    from dockwarden.oneshot import mend
+    from dockwarden.process import logs
 
     if not options.list and not options.what:
         print("dockwarden undo: name a run or an action, or ask for --list", file=sys.stderr)
@@ -90,11 +93,11 @@ def _print_list(actions: "list[Done]", output: str) -> None:
         for d in actions
     ]
     table(("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "FROM"), rows)
-    print(f"archives: {size_of(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
+    print(f"archives: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
 
 
 def _cost(done: "Done") -> str:
-    return _COST.get(done.recipe.method, "").format(size_of(done.recipe.archive_bytes))
+    return _COST.get(done.recipe.method, "").format(in_bytes(done.recipe.archive_bytes))
 
 
 def _time(seconds: float) -> str:
@@ -104,9 +107,11 @@ def _time(seconds: float) -> str:
 
 
 def _reset(options: argparse.Namespace) -> int:
-    from dockwarden import logs, mend, settings
+    from dockwarden.config import settings
     from dockwarden.errors import DockwardenError
     from dockwarden.model import Mode
+    from dockwarden.oneshot import mend
+    from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dockwarden.text import printable
+
 if TYPE_CHECKING:
     from dockwarden.model import Outcome
 
 _COLORS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "info": "2", "unknown": "35", "error": "1;35"}
 _LEAST_LAST_COLUMN = 30
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_THOUSAND = 1000
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -46,20 +46,3 @@ def is_confirmed(command: str, question: str) -> bool:
         return True
     print("nothing was done", file=sys.stderr)
     return False
-
-
-def size_of(size: int | None) -> str:
-    """Bytes for people."""
-    if size is None:
-        return "?"
-    amount, unit = float(size), 0
-    while amount >= _THOUSAND and unit < len(_UNITS) - 1:
-        amount, unit = amount / _THOUSAND, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} B"
-
-
-def printable(text: str) -> str:
-    """The text with whatever a terminal would act on spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

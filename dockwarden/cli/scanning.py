@@ -1,7 +1,6 @@
 """Commands that look at the engine and change nothing: scan."""
 
 import argparse
-import difflib
 import json
 import sys
 from collections import Counter
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import table
 from dockwarden.errors import ConfigError
+from dockwarden.model.words import Severity
+from dockwarden.text import USAGE, near
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet, Result
 
-_SEVERITIES = ("critical", "high", "medium", "low", "info")
-_USAGE = 2
+_SEVERITIES = tuple(Severity)
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -30,15 +30,18 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from dockwarden import app, logs, once, settings
+    from dockwarden import app
+    from dockwarden.config import settings
+    from dockwarden.oneshot import look
+    from dockwarden.process import logs
     from dockwarden.web.views import result_row
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
     policies = chosen_policies("scan", app.load_policies(chosen), options.policy)
     if policies is None:
-        return _USAGE
-    info, results = once.scan(chosen, policies)
+        return USAGE
+    info, results = look.scan(chosen, policies)
     summary = Counter(result.status.value for result in results)
     if options.output == "json":
         engine = {
@@ -65,8 +68,7 @@ def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -
     known = [policy.name for policy in policies.policies]
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+            hint = near(name, known) or f"; there are {', '.join(known)}"
             print(f"dockwarden {command}: --policy {name}: no such policy{hint}", file=sys.stderr)
             return None
     if not names:

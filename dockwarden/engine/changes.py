@@ -15,7 +15,7 @@ from urllib.parse import quote
 from dockwarden import reference as references
 from dockwarden.engine import recreate, translate
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, printable
+from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Kind, Ref
 
@@ -163,7 +163,7 @@ def _spoken(response: Any) -> None:
             continue
         said = json.loads(line)
         if isinstance(said, dict) and "error" in said:
-            text = printable(str(said["error"]))
+            text = in_a_line(str(said["error"]))
             missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
             raise NotFoundError(text) if missing else EngineError(text)
 

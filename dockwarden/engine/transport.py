@@ -8,7 +8,6 @@ event stream are not (they read the user's files, follow the CLI to other hosts,
 import errno
 import grp
 import json
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
+from dockwarden.text import printable
 
 LIBRARY_ERRORS = (
     DockerException,
@@ -53,7 +53,6 @@ _CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 
@@ -270,7 +269,7 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
             return EngineUnavailableError(_explain(each, endpoint))
     if isinstance(error, requests.TooManyRedirects):
         return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
-    text = printable(str(error)) or type(error).__name__
+    text = in_a_line(str(error)) or type(error).__name__
     if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
         return EngineError(f"{operation}: the answer cannot be used: {text}")
     return EngineUnavailableError(f"{operation}: {text}")
@@ -301,16 +300,15 @@ def _message(body: bytes) -> str:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return printable(body.decode(errors="replace"))
+        return in_a_line(body.decode(errors="replace"))
     if isinstance(answer, dict) and isinstance(answer.get("message"), str):
-        return printable(answer["message"])
-    return printable(body.decode(errors="replace"))
+        return in_a_line(answer["message"])
+    return in_a_line(body.decode(errors="replace"))
 
 
-def printable(text: str) -> str:
-    """Text of strangers for one line of a log: no control or direction characters, cut."""
-    text = _UNSAFE.sub(" ", text).strip()
-    return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
+def in_a_line(text: str) -> str:
+    """Text of strangers for one line of a log."""
+    return printable(" ".join(text.split()), _MESSAGE_CHARACTERS)
 
 
 def _explain(error: OSError, endpoint: Endpoint) -> str:

@@ -4,7 +4,6 @@ Input: plain values as YAML gives them. Output: a ``File``, or everything that i
 path. Out of bounds: reading files, lines and columns, compiling expressions.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterator
@@ -23,9 +22,9 @@ from pydantic import (
     model_validator,
 )
 
+from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity
-
-Path = tuple[str | int, ...]
+from dockwarden.text import duration, is_duration, near, one_of, size
 
 MIN_EVERY = timedelta(seconds=5)
 
@@ -60,48 +59,8 @@ _OPTIONS: dict[Kind, tuple[str, ...]] = {
 }
 _RESERVED = ("in", "null", "true", "false")
 
-_DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kMGT])(i?)B?|B)?", re.ASCII)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _MAX_INT = 2**63
-
-
-def near(word: object, known: Collection[str]) -> str:
-    """``, did you mean x?`` for the known word that is nearest, else nothing."""
-    found = difflib.get_close_matches(str(word), known, n=1)
-    return f", did you mean {found[0]}?" if found else ""
-
-
-def one_of(word: object, known: Collection[str]) -> str:
-    """What to say of a word that is none of the known ones."""
-    return f"unknown: {word}{near(word, known) or '; use ' + ', '.join(known)}"
-
-
-def duration(value: object) -> timedelta:
-    """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def size(value: object) -> int:
-    """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
-    if match is None:
-        raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
-    number, unit, binary = match.groups()
-    thousands = "kMGT".index(unit) + 1 if unit else 0
-    return round(float(number) * float(1024 if binary else 1000) ** thousands)
 
 
 def constant(value: object) -> FactValue:
@@ -111,7 +70,7 @@ def constant(value: object) -> FactValue:
         ValueError: it has no type that a param may have.
     """
     if isinstance(value, str):
-        return duration(value) if _DURATION.fullmatch(value) else value
+        return duration(value) if is_duration(value) else value
     if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, int) and -_MAX_INT <= value < _MAX_INT:

@@ -4,18 +4,13 @@ Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and
 Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from dockwarden.model import Answer, Facts, Policy, Ref, Result, Status, Verdict
-
-MAX_TEXT = 2000
+from dockwarden.text import MAX_TEXT, printable, words
 
 # Most judgements end in one of these; they are shared so that the hot path allocates nothing.
 PASS = Verdict(Status.PASS)
 SKIP = Verdict(Status.SKIP)
 FAIL = Verdict(Status.FAIL)
-
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def judge(policy: Policy, facts: Facts) -> Verdict:
@@ -49,45 +44,13 @@ def unknown(policy: Policy, ref: Ref, name: str, verdict: Verdict, reason: str =
     why = reason or verdict.reason
     if verdict.missing:
         why = f"{verdict.missing} is not known" + (f": {why}" if why else "")
-    return Result(policy.name, ref, name, verdict.status, policy.severity, reason=printable(why))
+    return Result(policy.name, ref, name, verdict.status, policy.severity, reason=printable(why, MAX_TEXT))
 
 
 def render(policy: Policy, facts: Facts) -> str:
     """The policy's message for this object: one printable line. What cannot be had reads ``?``."""
     parts = (part if isinstance(part, str) else _word(part.evaluate(facts)) for part in policy.message)
-    return printable("".join(parts))
-
-
-def printable(text: str) -> str:
-    """Text from strangers as one line of at most 2,000 characters, control characters spelled out."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
-def words(value: object) -> str:
-    """A fact's value as people write it: ``2d 1h``, ``2026-03-01T12:00:00Z``, ``12.5``, ``true``."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".")
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, timedelta):
-        return _span(value)
-    return str(value)
-
-
-def _span(value: timedelta) -> str:
-    """The two largest units of a duration; less than a second is ``0s``."""
-    rest = abs(int(value.total_seconds()))
-    parts: list[str] = []
-    for unit, seconds in _UNITS:
-        count, rest = divmod(rest, seconds)
-        if count or parts:
-            parts.append(f"{count}{unit}" if count else "")
-    sign = "-" if value < timedelta() else ""
-    return sign + " ".join(part for part in parts[:2] if part) if parts else "0s"
+    return printable("".join(parts), MAX_TEXT)
 
 
 def _word(answer: Answer) -> str:

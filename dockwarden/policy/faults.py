@@ -4,12 +4,12 @@ Input: source text, and the library's report on it. Output: ``Problem`` values w
 compiling.
 """
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dockwarden.model import Vocabulary
+from dockwarden.text import near
 
 MAX_SOURCE = 2000
 MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
@@ -84,8 +84,7 @@ def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) 
 def _unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
     if owners := [kind for kind, facts in vocabulary.items() if name in facts]:
         return f"{name} is known for {', '.join(owners)}, not here"
-    near = difflib.get_close_matches(name, names if "." in name else [*names, *_FUNCTIONS.split()], n=1)
-    return f"unknown name {name}" + (f", did you mean {near[0]}?" if near else "")
+    return f"unknown name {name}" + near(name, names if "." in name else [*names, *_FUNCTIONS.split()])
 
 
 def tidy(text: str) -> str:

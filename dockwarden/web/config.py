@@ -14,9 +14,8 @@ from typing import Any
 
 import structlog
 
+from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
-from dockwarden.policy.load import read
-from dockwarden.policy.load.source import Source
 
 _VERSIONS = {"TLS10": 10, "TLS11": 11, "TLS12": 12, "TLS13": 13}
 _OPENSSL_VERSIONS = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}

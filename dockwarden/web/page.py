@@ -6,14 +6,13 @@ Input: what ``views`` gives. Output: HTML. Out of bounds: knowing where a value 
 import base64
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from dockwarden.policy.evaluate import printable, words
+from dockwarden.text import counted, in_bytes, moment, printable, span
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -45,42 +44,25 @@ def _template() -> "Template":
         "shown": _shown,
         "moment": _moment,
         "span": _span,
-        "size": _size,
-        "exact": _exact,
-        "counted": _counted,
+        "size": in_bytes,
+        "exact": moment,
+        "counted": counted,
     }
     return environment.from_string((_HERE / "status.html").read_text(encoding="utf-8"))
 
 
 def _shown(text: object, most: int = _MOST_TEXT) -> Markup:
     """Text of strangers: in one line, not too long, and without a say in which direction the rest runs."""
-    line = printable(str(text))
-    return Markup("<bdi>{}</bdi>").format(line if len(line) <= most else line[: most - 1] + "…")
+    return Markup("<bdi>{}</bdi>").format(printable(str(text), most))
 
 
 def _moment(at: float, now: float) -> Markup:
     """How far away a time is, with the time itself for those who point at it and for programs."""
-    distance = words(timedelta(seconds=abs(now - at)))
+    distance = span(abs(now - at))
     text = f"in {distance}" if at > now else f"{distance} ago"
-    exact = _exact(at)
+    exact = moment(at)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
 
 
-def _exact(at: float) -> str:
-    return words(datetime.fromtimestamp(at, UTC))
-
-
 def _span(seconds: float) -> str:
-    return words(timedelta(seconds=seconds)) if seconds >= 1 else f"{seconds * _KILO:.0f}ms"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < _KILO:
-            return f"{count:.3g} {unit}"
-        count /= _KILO
-    return f"{count:.3g} TB"
+    return span(seconds) if seconds >= 1 else f"{seconds * _KILO:.0f}ms"

@@ -13,7 +13,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from dockwarden.metrics import Health
+from dockwarden.health import Health
 from dockwarden.web.page import POLICY, render
 
 Json = Callable[[], object]

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dockwarden import __version__
+from dockwarden.health import Health
 from dockwarden.inventory.live import Inventory
-from dockwarden.metrics import Health
 from dockwarden.model import Finding, Mode, Policy, Result, Severity
+from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
-from dockwarden.worker import Worker
 
 _MOST_FINDINGS = 100
 _WEIGHT = {severity: number for number, severity in enumerate(Severity)}

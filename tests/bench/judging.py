@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from dockwarden.gather import INSPECT, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.inventory.gather import INSPECT, Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import Judge, Sweep
 from dockwarden.model import EngineInfo, Image, ImageStore, Kind
+from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.load import load
 from tests.bench.report import Row, percentile
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from dockwarden.enforce import Enforcer
-from dockwarden.gather import REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.judge import Judge, Sweep
+from dockwarden.inventory.gather import REGISTRY, Gatherer
 from dockwarden.model import Answer, ImageDetails, ImageStore, Kind, Limits, Mode, Policy, Severity, TriggerSpec
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.cel import Compiler
 from tests.bench.judging import IMAGES, NOBODY, NOW, an_inventory
 from tests.bench.report import Row, percentile

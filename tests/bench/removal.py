@@ -20,10 +20,10 @@ from unittest.mock import patch
 
 from dockwarden import app
 from dockwarden.actions import execute
+from dockwarden.config.settings import read_settings
 from dockwarden.engine import disk
 from dockwarden.model import Effect
-from dockwarden.plans import Planner
-from dockwarden.settings import read_settings
+from dockwarden.oneshot.plans import Planner
 from tests.bench.report import Row, percentile
 from tests.e2e.harness import policy, write_policies
 from tests.lab.engine import LabEngine

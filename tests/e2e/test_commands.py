@@ -100,7 +100,7 @@ def test_scan_ends_with_the_code_that_was_asked_for(
     done = command("scan", "--config", config, *arguments, docker_host=engine.host)
     assert done.code == code, done.err
     if "lwo" in arguments:
-        assert "--policy lwo: no such policy; did you mean low?" in done.err
+        assert "--policy lwo: no such policy, did you mean low?" in done.err
 
 
 def test_question_that_nobody_answers_is_no_finding(any_engine: LabEngine, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_settings_and_environment_are_blamed_together(tmp_path: Path) -> None:
     wrong = {"DOCKWARDEN_STATEDIR": "/x", "DOCKWARDEN_LOG__LEVEL": "loud"}
     done = command("run", "--config", config, more=wrong)
     assert done.code == CONFIG
-    assert "environment DOCKWARDEN_STATEDIR: no such setting; did you mean DOCKWARDEN_STATE_DIR?" in done.err
+    assert "environment DOCKWARDEN_STATEDIR: no such setting, did you mean DOCKWARDEN_STATE_DIR?" in done.err
     assert "environment DOCKWARDEN_LOG__LEVEL: " in done.err
     assert f"{config}:1:1 mode: " in done.err
 

@@ -214,7 +214,7 @@ def test_settings_that_cannot_be_used_are_no_reason_to_try_again(unit: Unit) -> 
         unit.host.run("systemctl", "restart", "dockwarden")
     # Not "auto-restart", which is what it would be before another attempt.
     assert unit.shows("SubState", "ExecMainStatus") == {"SubState": "failed", "ExecMainStatus": "78"}
-    assert f"{SETTINGS}:1:1 mood: no such setting; did you mean mode?" in unit.journal(f"--after-cursor={began}")
+    assert f"{SETTINGS}:1:1 mood: no such setting, did you mean mode?" in unit.journal(f"--after-cursor={began}")
 
 
 def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.engine import DockerEngine
 from dockwarden.ports import Ask, Entry, Reply
 from dockwarden.registry import HttpRegistry, Options
-from dockwarden.settings import RegistrySettings
 from tests.lab.images import ImageSpec
 from tests.lab.registry import LabRegistry
 from tests.unit.misbehaving import Misbehaving, http, json_answer

@@ -15,27 +15,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 import docker.errors
 import pytest
 
-from dockwarden import reference, upkeep, worker
+from dockwarden import reference
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
 from dockwarden.actions.keep import Keeper
-from dockwarden.enforce import Enforcer
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineUnavailableError, LedgerError
-from dockwarden.gather import Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import Judge
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Kind, Ref
+from dockwarden.pipeline import upkeep, worker
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.pipeline.judge import Judge
+from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.load import load
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.notify import Notifier
 from dockwarden.triggers.queue import Queue
-from dockwarden.upkeep import Upkeep
-from dockwarden.worker import Worker
 from tests.builders import Ticks
 from tests.e2e.harness import full, policy, write_policies
 from tests.fakes import FakeRegistry

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from structlog.testing import capture_logs
 
-from dockwarden.enforce import Enforcer
-from dockwarden.gather import Gatherer
 from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.judge import Judge
 from dockwarden.metrics import Metrics
 from dockwarden.model import ImageStore, Policy
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.pipeline.judge import Judge
+from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.pipeline.worker import Worker
 from dockwarden.ports import Disk
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.notify import Notifier
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Batch, Queue
-from dockwarden.upkeep import Upkeep
-from dockwarden.worker import Worker
 from tests.builders import HOUR, NOW, Ticks, policies
 from tests.fakes import FakeEngine, FakeRegistry, Ground
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dockwarden import app
-from dockwarden.settings import Settings
+from dockwarden.config.settings import Settings
 from dockwarden.sinks.ledger import Ledger
 from tests.builders import NOW
 from tests.fakes import FakeEngine, FakeRegistry

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dockwarden import app, cli, settings
+from dockwarden import app, cli
+from dockwarden.config import settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
 from dockwarden.model import Kind, Mode, Status
 from dockwarden.policy import document
 from dockwarden.policy.load import load
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
 from dockwarden.triggers.schedule import refuse_cron
 from tests import docs
 
@@ -200,7 +202,7 @@ def test_what_is_announced_is_not_there_yet() -> None:
 
 
 def test_readme_has_every_exit_code() -> None:
-    codes = {app.OK, app.FAILED, cli.USAGE, cli.UNAVAILABLE, cli.CONFIG, cli.INTERRUPTED}
+    codes = {OK, FAILED, USAGE, UNAVAILABLE, CONFIG, INTERRUPTED}
     written = re.findall(r"^\| (\d+) \|", TEXT["README.md"], re.MULTILINE)
     assert {int(code) for code in written} == codes
     assert set(written) <= set(re.findall(r"\d+", cli._EPILOG))

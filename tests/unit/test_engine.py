@@ -689,7 +689,7 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
     "403": ([http(403, b"Forbidden")], EngineUnavailableError, "a socket proxy .* denies this call: .* Forbidden"),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
-    "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, "HTTP 500: boom \\[31m next$"),
+    "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, r"HTTP 500: boom\\x1b\[31m next$"),
     "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
     "500 without message": ([json_answer({"error": "x"}, 500)], EngineError, "HTTP 500"),
     "500 with a list": ([json_answer([], 500)], EngineError, "HTTP 500"),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry import wire
-from dockwarden.settings import RegistrySettings
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
 from tests.unit.misbehaving import CHUNKED, CLOSE, HANG, LAST_CHUNK, PAUSE, RESET, Misbehaving, chunk, http

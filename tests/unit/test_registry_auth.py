@@ -10,9 +10,9 @@ import pytest
 import structlog
 from pydantic import SecretStr, ValidationError
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry.auth import Challenge, challenges
-from dockwarden.settings import RegistrySettings
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 from tests.unit.registries import (
     DIGEST,

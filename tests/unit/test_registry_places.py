@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Reply
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.registry.endpoint import _redirected
 from dockwarden.registry.message import Answer, FailedError, parse_url
 from dockwarden.registry.places import Places
-from dockwarden.settings import RegistrySettings
 from tests.builders import an_engine
 from tests.lab.loopback import free_port, make_certificate
 from tests.unit.misbehaving import Misbehaving, json_answer

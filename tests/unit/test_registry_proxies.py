@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.errors import ConfigError
 from dockwarden.ports import Reply
 from dockwarden.registry.message import parse_url
 from dockwarden.registry.proxies import Proxies
-from dockwarden.settings import RegistrySettings
 from tests.lab.loopback import make_certificate
 from tests.lab.namespace import Pair
 from tests.unit.misbehaving import Misbehaving, http

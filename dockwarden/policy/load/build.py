@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from dockwarden import text
+from dockwarden.config.source import Path, Source
 from dockwarden.model import FactValue, Kind, Limits, Mode, Policy, Program, TriggerSpec, Vocabulary
 from dockwarden.policy import document
 from dockwarden.policy.cel import Compiler, type_of
-from dockwarden.policy.document import Path
 from dockwarden.policy.faults import ExpressionError
-from dockwarden.policy.load.source import Source
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _DEAREST_MEASURED_ANEW = 1
@@ -46,13 +46,13 @@ class Builder:
         names = _names(sources)
         for key in ("params", "modes", "triggers"):
             for name in getattr(host, key).keys() - names:
-                self._refuse(f"{key}.{name}", "no such policy" + document.near(name, names))
+                self._refuse(f"{key}.{name}", "no such policy" + text.near(name, names))
 
     def build(self, source: Source) -> Iterator[Policy]:
         """The policies of one source that can be used."""
         shape, faults = document.read(source.data)
-        for path, text in faults:
-            source.refuse(path, text)
+        for path, fault in faults:
+            source.refuse(path, fault)
         for path, raw in source.policies():
             self._refuse_cron(source, path, raw)
             params, kind = self._params(raw), raw.get("subject")
@@ -198,7 +198,7 @@ class _Expressions:
 def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:
     """This host's value of a param, of the same type as the policy's own."""
     if key not in own:
-        raise ValueError(f"no such param{document.near(key, own) or '; there are: ' + (', '.join(own) or 'none')}")
+        raise ValueError(f"no such param{text.near(key, own) or '; there are: ' + (', '.join(own) or 'none')}")
     wanted, given = type_of(own[key]), type_of(value)
     if (wanted, given) == ("double", "int"):
         return float(str(value))

@@ -171,7 +171,7 @@ def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_pa
     path.write_text("mdoe: audit\n")
     done = dockwarden(command, "--config", str(path))
     assert (done.returncode, done.stdout) == (CONFIG, "")
-    assert done.stderr == f"{path}:1:1 mdoe: no such setting; did you mean mode?\n"
+    assert done.stderr == f"{path}:1:1 mdoe: no such setting, did you mean mode?\n"
 
 
 def test_a_misspelt_variable_is_a_configuration_error(policies: Path) -> None:

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockwarden.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Digests, Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
-from dockwarden.judge import Judge, Sweep
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
+from dockwarden.pipeline.judge import Judge, Sweep
+from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
-from dockwarden.upkeep import Upkeep
 from tests.builders import Ticks, a_container, a_policy, an_image, an_inventory, digest_of, hexadecimal
 from tests.fakes import FakeEngine, FakeRegistry, Ground
 

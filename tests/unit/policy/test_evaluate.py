@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Answer, FactValue, Kind, Ref, Result, Severity, Status, Verdict
 from dockwarden.policy import evaluate
+from dockwarden.text import MAX_TEXT, printable, words
 from tests.unit.policy.builders import SCALARS, Known, policy, program
 
 REF = Ref(Kind.TAG, "docker.io/library/busybox:1")
@@ -108,7 +109,7 @@ def test_message_parts_that_cannot_be_had_read_as_a_question_mark(source: str, t
     ],
 )
 def test_values_are_written_for_people(value: object, text: str) -> None:
-    assert evaluate.words(value) == text
+    assert words(value) == text
 
 
 @pytest.mark.parametrize(
@@ -124,12 +125,12 @@ def test_values_are_written_for_people(value: object, text: str) -> None:
     ],
 )
 def test_text_from_strangers_is_made_harmless(text: str, clean: str) -> None:
-    assert evaluate.printable(text) == clean
+    assert printable(text, MAX_TEXT) == clean
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=50), st.integers(0, 100))
 def test_messages_are_one_printable_line(text: str, times: int) -> None:
-    line = evaluate.printable(text * times)
+    line = printable(text * times, MAX_TEXT)
     assert line.isprintable()
     assert len(line) <= 2000
 

@@ -9,9 +9,10 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
-from dockwarden.policy.load import MAX_BYTES, load, read
+from dockwarden.policy.load import MAX_BYTES, load
 from tests.unit.policy.builders import VOCABULARY, Known
 
 TESTDATA = Path(__file__).parent / "testdata"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from structlog.testing import capture_logs
 
+from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, Severity, Status
-from dockwarden.settings import RouteSettings
 from dockwarden.sinks.notify import Notifier, open_routes, plain
 from tests.builders import NOW
 from tests.lab.waiting import until

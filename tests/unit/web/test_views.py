@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from dockwarden.metrics import Health
+from dockwarden.health import Health
 from dockwarden.model import Kind, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
 from dockwarden.web.page import POLICY, render
@@ -12,7 +12,7 @@ from dockwarden.web.views import Views
 from tests.builders import NOW, a_policy, an_inventory
 
 if TYPE_CHECKING:
-    from dockwarden.worker import Worker
+    from dockwarden.pipeline.worker import Worker
 
 
 class _Idle:

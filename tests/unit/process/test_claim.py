@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden import cli
-from dockwarden.claim import claim, holder
 from dockwarden.errors import ConfigError
+from dockwarden.process.claim import claim, holder
+from dockwarden.text import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 OTHER = """
 import pathlib, signal, sys
 signal.signal(signal.SIGHUP, lambda *_: print("reload", flush=True))
-from dockwarden.claim import claim
+from dockwarden.process.claim import claim
 lock = claim(pathlib.Path(sys.argv[1]))
 print("has it", flush=True)
 sys.stdin.read()
@@ -71,7 +72,7 @@ def test_reload_tells_the_holder_and_what_it_will_take(
     config.write_text(f"state_dir: {tmp_path}/state\npolicies: [{policy}]\n")
     good = "{version: 1, policies: [{name: a, subject: image, when: 'true', trigger: {every: 1h}}]}"
     assert other.stdout is not None
-    for text, code in ((good, 0), (good.replace("when", "wen"), cli.CONFIG)):
+    for text, code in ((good, 0), (good.replace("when", "wen"), CONFIG)):
         policy.write_text(text)
         assert cli.main(["reload", "--config", str(config)]) == code
         assert other.stdout.readline() == "reload\n"

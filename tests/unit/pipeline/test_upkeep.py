@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden import upkeep as module
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Effect, ImageStore, Kind, Outcome, Recipe, Ref
+from dockwarden.pipeline import upkeep as module
+from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
-from dockwarden.upkeep import Upkeep
 from tests.builders import DAY, NOW, a_container, a_step, an_image, image_id
 from tests.fakes import FakeEngine, Ground
 

@@ -12,12 +12,12 @@ from dockwarden import reference
 from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
 from dockwarden.app import Parts, build, own_container
+from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, NotFoundError
 from dockwarden.inventory.container_facts import orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
 from dockwarden.ports import Ask
-from dockwarden.settings import Settings
 
 _POLICY = "reset"
 _REPLY_SECONDS = 120.0

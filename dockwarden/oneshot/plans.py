@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dockwarden.actions.plan import with_bytes
 from dockwarden.app import Parts
+from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, DockwardenError
-from dockwarden.gather import REGISTRY
-from dockwarden.judge import Sweep
+from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step, Volume
-from dockwarden.once import finish, look
-from dockwarden.settings import Settings
+from dockwarden.oneshot.look import finish, look
+from dockwarden.pipeline.judge import Sweep
 
 _ORDER = (Kind.CONTAINER, Kind.TAG, Kind.IMAGE, Kind.VOLUME, Kind.NETWORK, Kind.HOST)
 _IMAGES = (Kind.IMAGE, Kind.TAG)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 _SET_UP = """
 import logging, sys, warnings
 import structlog
-from dockwarden import logs
+from dockwarden.process import logs
 counted = []
 logs.set_up({form!r}, {level!r}, counted.append)
 log = structlog.get_logger("dockwarden.test")

@@ -5,7 +5,6 @@ each place. Out of bounds: policies, and what a setting leads to. Precedence: fl
 file, defaults.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +22,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dockwarden.config.secret_files import merged, read_secrets
+from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
-from dockwarden.policy.document import duration, size
-from dockwarden.policy.load import read
-from dockwarden.policy.load.source import Source
-from dockwarden.secret_files import merged, read_secrets
+from dockwarden.text import duration, near, size
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -273,7 +271,7 @@ def _validated(
 
 def default_policies() -> Path:
     """The host's policy folder, or where there is none the policies that dockwarden ships."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     places = (
         DEFAULT_POLICIES,
         *(up / "share/dockwarden/policies" for up in package.parents),
@@ -311,13 +309,8 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         top = name.partition("__")[0].upper()
         if name.upper().startswith(PREFIX) and top not in known:
-            problems.append(f"environment {name}: no such setting{_did_you_mean(top, known)}")
+            problems.append(f"environment {name}: no such setting{near(top, known)}")
     return problems
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
@@ -325,7 +318,7 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
-        reason = f"no such setting{_did_you_mean(str(path[-1]), _siblings(path))}"
+        reason = f"no such setting{near(str(path[-1]), _siblings(path))}"
     variable = PREFIX + "__".join(str(part).upper() for part in path)
     while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]

@@ -476,7 +476,7 @@ def test_new_policies_end_the_sweeps_of_the_old_ones(host: Host) -> None:
 @pytest.fixture
 def short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker looks up after each object."""
-    monkeypatch.setattr("dockwarden.worker._SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("dockwarden.pipeline.worker._SLICE_SECONDS", 0.0)
 
 
 def in_the_middle(host: Host, what: Callable[[], object], *, after: int) -> None:

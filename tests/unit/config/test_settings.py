@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden import secret_files
-from dockwarden import settings as module
+from dockwarden.config import secret_files
+from dockwarden.config import settings as module
+from dockwarden.config.settings import Settings, read_settings
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
-from dockwarden.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,10 +250,10 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("DOCKWARDEN_MOD", "audit", "environment DOCKWARDEN_MOD: no such setting; did you mean DOCKWARDEN_MODE?"),
+        ("DOCKWARDEN_MOD", "audit", "environment DOCKWARDEN_MOD: no such setting, did you mean DOCKWARDEN_MODE?"),
         ("DOCKWARDEN_POLICY", "/a", "did you mean DOCKWARDEN_POLICIES?"),
         ("DOCKWARDEN_XYZZY", "1", "environment DOCKWARDEN_XYZZY: no such setting"),
-        ("DOCKWARDEN_WEB__LISTN", "x", "environment DOCKWARDEN_WEB__LISTN: no such setting; did you mean listen?"),
+        ("DOCKWARDEN_WEB__LISTN", "x", "environment DOCKWARDEN_WEB__LISTN: no such setting, did you mean listen?"),
         ("DOCKWARDEN_MODE", "shout", "environment DOCKWARDEN_MODE: "),
         ("DOCKWARDEN_MODE", "", "environment DOCKWARDEN_MODE: "),
         ("DOCKWARDEN_RESYNC", "soon", "environment DOCKWARDEN_RESYNC: must be a duration"),
@@ -276,8 +276,8 @@ def test_a_mistake_in_the_environment_is_named(
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("mdoe: audit\n", "1:1", "mdoe: no such setting; did you mean mode?"),
-        ("mode: audit\nlog:\n  levl: debug\n", "3:3", "log.levl: no such setting; did you mean level?"),
+        ("mdoe: audit\n", "1:1", "mdoe: no such setting, did you mean mode?"),
+        ("mode: audit\nlog:\n  levl: debug\n", "3:3", "log.levl: no such setting, did you mean level?"),
         ("mode: loud\n", "1:1", "mode: "),
         ("resync: [1]\n", "1:1", "resync: "),
         ("resync: 0s\n", "1:1", "resync: "),

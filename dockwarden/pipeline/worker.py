@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dockwarden.enforce import Enforcer
 from dockwarden.errors import LedgerError
-from dockwarden.gather import INSPECT, REGISTRY
 from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.live import Inventory
-from dockwarden.judge import Judge, Sweep, Work
 from dockwarden.metrics import Metrics
 from dockwarden.model import (
     Cause,
@@ -34,6 +32,9 @@ from dockwarden.model import (
     Result,
     Status,
 )
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.pipeline.judge import Judge, Sweep, Work
+from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.sinks import log
 from dockwarden.sinks.ledger import Ledger
@@ -41,7 +42,6 @@ from dockwarden.sinks.notify import Notifier
 from dockwarden.sinks.rows import action_row, run_row
 from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.triggers.schedule import interval_seconds
-from dockwarden.upkeep import Upkeep
 
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0

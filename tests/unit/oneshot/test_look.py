@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden import once
 from dockwarden.errors import EngineUnavailableError
 from dockwarden.model import ImageStore, Kind, Status
+from dockwarden.oneshot import look as once
 from dockwarden.ports import Ask, Entry, Reply
 from tests.builders import (
     DAY,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dockwarden.once import TagRow
+    from dockwarden.oneshot.look import TagRow
 
 NGINX, APP = "docker.io/library/nginx", "h.io/team/app"
 

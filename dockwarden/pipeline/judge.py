@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from dockwarden.gather import REGISTRY, Gatherer, Gathering, LaterError
 from dockwarden.inventory import facts
+from dockwarden.inventory.gather import REGISTRY, Gatherer, Gathering, LaterError
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import Policy, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden.errors import EngineError
-from dockwarden.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.collect import Collector
-from dockwarden.judge import Judge, Sweep
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
+from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.ports import Ask, Disk, Reply, Usage
 from tests.builders import (
     NOW,

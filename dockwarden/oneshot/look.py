@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.app import Parts, build
-from dockwarden.gather import INSPECT, REGISTRY
+from dockwarden.config.settings import Settings
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.facts import Sheet
+from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
-from dockwarden.judge import Sweep
 from dockwarden.metrics import Metrics
 from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result
-from dockwarden.settings import Settings
+from dockwarden.pipeline.judge import Sweep
 
 _WAIT_SECONDS = 1.0
 _STATE = ("registry.state", "registry.drift_for")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from dockwarden.text import printable
+
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _NOISY = ("urllib3", "docker", "apscheduler")
 _FLOODED = ("tornado",)  # warns of what any client can do
@@ -96,11 +98,6 @@ def _without_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> Mapping[str, object]:
     """Names and labels come from strangers; a terminal obeys control characters."""
     return {
-        key: _escaped(value) if isinstance(value, str) and key != "exception" else value for key, value in event.items()
+        key: printable(value) if isinstance(value, str) and key != "exception" else value
+        for key, value in event.items()
     }
-
-
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from dockwarden.metrics import Health
+from dockwarden.health import Health
 
 _MORE_START_SECONDS = 60
 _log = structlog.get_logger("dockwarden.systemd")

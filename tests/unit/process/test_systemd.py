@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from dockwarden.metrics import Health
-from dockwarden.systemd import ServiceManager
+from dockwarden.health import Health
+from dockwarden.process.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

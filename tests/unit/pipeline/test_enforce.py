@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dockwarden import reference
-from dockwarden.enforce import Enforcer
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
+from dockwarden.pipeline.enforce import Enforcer
 from tests.builders import (
     DAY,
     HOUR,

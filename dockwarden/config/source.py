@@ -1,0 +1,221 @@
+"""YAML files, read strictly: their values, where each of them is written, and what is wrong with them.
+
+Input: the bytes of a file. Output: a ``Source``; problems as ``file:line:col key: reason``, one line each. Out of
+bounds: judging values. The only home of yaml.
+
+YAML is read more strictly than its library would: no anchors, aliases or tags, no key twice, one document per file,
+``true`` and ``false`` are the only booleans, and numbers are written in decimal.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import yaml
+
+from dockwarden.text import MAX_TEXT, printable
+
+Path = tuple[str | int, ...]
+"""Where a value is in a file: keys and indexes, as in ``("policies", 0, "when")``."""
+
+QUOTE = "put the expression in quotes or after >-"
+
+MAX_DEPTH = 20
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)", re.ASCII)
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_KEY_LINE = re.compile(r"\s*(?:- +)?([\w-]+) *:")
+_QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "description", "remediation")
+_TOKEN = re.compile(r".")
+_TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.", re.DOTALL)}
+_BLANK_ESCAPES = ("\\n", "\\t", "\\ ", "\\r", "\\\n")
+
+
+class Place(NamedTuple):
+    """Where a value is written: its key's (or its own) line and column from 1, its span in the text, its quotes."""
+
+    line: int
+    column: int
+    start: int
+    end: int
+    style: str | None
+
+
+@dataclass
+class Source:
+    """One file; ``places`` is keyed by path, as in ``("policies", 0, "when")``."""
+
+    file: str
+    text: str = ""
+    data: Any = None
+    places: dict[Path, Place] = field(default_factory=lambda: {(): Place(1, 1, 0, 0, None)})
+    _found: set[tuple[int, int, str]] = field(default_factory=set)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that was noted, as ``file:line:col key: reason``, in the order of the file."""
+        return [f"{self.file}:{line}:{column} {text}" for line, column, text in sorted(self._found)]
+
+    def note(self, line: int, column: int, text: str) -> None:
+        """Note a problem of a place in the file."""
+        self._found.add((line, column, printable(text, MAX_TEXT)))
+
+    def refuse(self, path: Path, text: str, offset: int | None = None) -> None:
+        """Note a problem of the value at a path, or of one character within it."""
+        place = self.place(path)
+        line, column = place.line, place.column
+        if offset is not None:
+            at = _position(self.text, place, str(self.at(path))[:offset])
+            line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
+            if place.style is None and re.match(r"[ \t]+#", self.text[place.end :]):
+                text += f"; what follows # is a comment, {QUOTE}"
+        if len(path) > 1 and path[0] == "policies":
+            raw = self.at(path[:2])
+            name = raw.get("name") if isinstance(raw, dict) else None
+            path = (name if isinstance(name, str) else f"policies[{path[1]}]", *path[2:])
+        self.note(line, column, f"{'.'.join(map(str, path)) or 'file'}: {text}")
+
+    def place(self, path: Path) -> Place:
+        """Where the value at a path is written, or the nearest value around it that is."""
+        return next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
+
+    def policies(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """What is written as a policy, however wrong, each with its path."""
+        raw = self.data.get("policies") if isinstance(self.data, dict) else None
+        for index, policy in enumerate(raw if isinstance(raw, list) else ()):
+            if isinstance(policy, dict):
+                yield ("policies", index), policy
+
+    def at(self, path: Path) -> Any:
+        """The value at a path."""
+        value = self.data
+        for part in path:
+            value = value[part]
+        return value
+
+
+def _position(text: str, place: Place, before: str) -> int:
+    """Where in the file a character of a value stands, found by counting the characters before that are not blank."""
+    wanted = sum(not char.isspace() for char in before)
+    start, end = place.start, place.end
+    if place.style in ("|", ">"):
+        start = text.index("\n", start) + 1
+    elif place.style:
+        start, end = start + 1, end - 1
+    for match in _TOKENS.get(place.style or "", _TOKEN).finditer(text, start, end):
+        if match[0].isspace() or match[0] in _BLANK_ESCAPES:
+            continue
+        if wanted == 0:
+            return match.start()
+        wanted, start = wanted - 1, match.end()
+    return start
+
+
+# -- YAML -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Frame:
+    """A mapping or list that is being read; ``key`` waits for its value and stands at ``mark``."""
+
+    container: Any
+    path: tuple[str | int, ...]
+    key: str | None = None
+    mark: Any = None
+
+
+def read(file: str, content: bytes) -> Source:
+    """Read one YAML file, strictly. What is wrong is in its ``problems``; then ``data`` may be incomplete or None."""
+    source = Source(file)
+    try:
+        source.text = content.decode("utf-8-sig")
+        _fill(source)
+    except UnicodeDecodeError as error:
+        source.note(content.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8")
+    except yaml.reader.ReaderError as error:
+        before = source.text[: error.position]
+        column = error.position - before.rfind("\n")
+        source.note(before.count("\n") + 1, column, f"file: the character U+{error.character:04X} is not allowed")
+    except yaml.MarkedYAMLError as error:
+        _explain(source, error)
+    return source
+
+
+def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
+    mark: Any = error.problem_mark or error.context_mark
+    lines = source.text.split("\n")[: mark.line + 1]
+    key = next((match[1] for line in reversed(lines) if (match := _KEY_LINE.match(line))), "file")
+    text = ", ".join(part for part in (error.context, error.problem) if part)
+    if "\\t" in text:
+        text += "; indent with blanks"
+    elif key in _QUOTABLE:
+        text += f"; {QUOTE}"
+    source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
+
+
+def _fill(source: Source) -> None:
+    """Build the values from the library's events, without recursion."""
+    stack: list[_Frame] = []
+    documents = 0
+    for event in yaml.parse(source.text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                _fault(event.start_mark, "one document per file")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            stack.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            _check(event, len(stack))
+            _put(source, stack, event)
+
+
+def _fault(mark: Any, text: str) -> None:
+    raise yaml.MarkedYAMLError(problem=text, problem_mark=mark)
+
+
+def _check(event: Any, depth: int) -> None:
+    if event.anchor is not None:
+        _fault(event.start_mark, "anchors and aliases (& and *) are not allowed")
+    if getattr(event, "tag", None) is not None:
+        _fault(event.start_mark, f"tags such as {event.tag} are not allowed")
+    if depth > MAX_DEPTH:
+        _fault(event.start_mark, f"nested deeper than {MAX_DEPTH}")
+
+
+def _put(source: Source, stack: list[_Frame], event: Any) -> None:
+    value, mark, frame = _value(event), event.start_mark, stack[-1] if stack else _Frame(None, ())
+    path = frame.path
+    if not stack:
+        source.data = value
+    elif isinstance(frame.container, list):
+        path = (*path, len(frame.container))
+        frame.container.append(value)
+    elif frame.key is None:
+        if not isinstance(value, str):
+            _fault(mark, "a key must be text; put it in quotes")
+        if value in frame.container:
+            source.note(mark.line + 1, mark.column + 1, f"{value}: the same key twice")
+        frame.key, frame.mark = value, mark
+        return
+    else:
+        path, mark = (*path, frame.key), frame.mark
+        frame.container[frame.key], frame.key = value, None
+    style = getattr(event, "style", None)
+    source.places[path] = Place(mark.line + 1, mark.column + 1, event.start_mark.index, event.end_mark.index, style)
+    if isinstance(event, yaml.CollectionStartEvent):
+        stack.append(_Frame(value, path))
+
+
+def _value(event: Any) -> Any:
+    """The value of a scalar, or an empty container. Only plain scalars may be something else than text."""
+    if not isinstance(event, yaml.ScalarEvent):
+        return [] if isinstance(event, yaml.SequenceStartEvent) else {}
+    text = event.value
+    if event.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,1 @@
+"""What commands do by themselves, without the daemon: a look, plans, undo and reset."""

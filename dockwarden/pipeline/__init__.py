@@ -1,0 +1,1 @@
+"""The order of the stages, judging, enforcing, and the upkeep of what both stand on."""

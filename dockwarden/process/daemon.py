@@ -1,0 +1,180 @@
+"""The daemon: threads from the first one's start to the last one's end, signals, reloads, and who is stuck.
+
+Input: the parts that run, already joined, and signals. Output: an exit code. Out of bounds: how the parts are joined
+(``app``), and any decision that a stage could take.
+"""
+
+import queue as stdlib_queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+import structlog
+
+from dockwarden import __version__
+from dockwarden.errors import ConfigError
+from dockwarden.inventory.gather import REGISTRY
+from dockwarden.metrics import Metrics
+from dockwarden.model import Mode, Policy, PolicySet, TriggerSpec
+from dockwarden.pipeline.worker import Worker
+from dockwarden.process.systemd import ServiceManager
+from dockwarden.sinks.notify import Notifier
+from dockwarden.text import FAILED, INTERRUPTED, OK
+from dockwarden.triggers.events import EventReader
+from dockwarden.triggers.queue import Queue
+from dockwarden.triggers.schedule import Schedule
+
+_LOOK_ROUND_SECONDS = 5.0
+_LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
+_LOOK = 0  # among the signals: none of them
+_STOP_SECONDS = 1.0
+_LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
+_log = structlog.get_logger("dockwarden")
+
+
+class HttpServer(Protocol):
+    """What answers scrapes, in threads of its own."""
+
+    port: int
+
+    def start(self) -> None:
+        """Begin to answer."""
+
+    def stop(self) -> None:
+        """Answer no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs. ``claim`` is the lock on the state folder, held as long as the process."""
+
+    worker: Worker
+    reader: EventReader
+    schedule: Schedule
+    notifier: Notifier
+    server: HttpServer
+    queue: Queue
+    metrics: Metrics
+    claim: IO[bytes] | None
+
+
+class Daemon:
+    """Everything that runs, from the first thread's start to the last one's end."""
+
+    def __init__(self, parts: Running, reload: Callable[[], PolicySet]) -> None:
+        """``reload`` reads the policy files again; it raises ConfigError where they cannot be used."""
+        self._parts = parts
+        self._metrics = parts.metrics
+        self._reload = reload
+        self._manager = ServiceManager()
+        self._failed = False
+        self._signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
+        # A daemon thread: one that waits for a hung engine must not keep the process.
+        self._threads = (threading.Thread(target=parts.worker.run, name="worker", daemon=True), parts.reader)
+
+    def run(self, policies: PolicySet) -> int:
+        """Run until a signal ends it or a thread of ours dies; gives the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _frame: self._signals.put(received))
+        threading.excepthook = self._fail
+        _log.info(
+            "daemon.started", version=__version__, listen=self._parts.server.port, policies=len(policies.policies)
+        )
+        self._parts.server.start()
+        self._use(policies)
+        self._parts.notifier.start()
+        self._parts.schedule.start()
+        self._metrics.health.beats.update({thread.name: time.monotonic() for thread in self._threads})
+        for thread in self._threads:
+            thread.start()
+        code = self._watch()
+        self._manager.stop()
+        self._stop()
+        return code
+
+    def _watch(self) -> int:
+        while True:
+            try:
+                received = self._signals.get(timeout=min(_LOOK_ROUND_SECONDS, self._manager.patience_seconds))
+            except stdlib_queue.Empty:
+                received = _LOOK
+            if received == signal.SIGHUP:
+                self._load_again()
+            elif received != _LOOK:
+                _log.info("daemon.stopping", signal=signal.Signals(received).name)
+                return INTERRUPTED if received == signal.SIGINT else OK
+            if self._has_lost_a_thread():
+                return FAILED
+            self._manager.report(self._metrics.health)
+
+    def _has_lost_a_thread(self) -> bool:
+        if self._failed:
+            return True
+        dead = [thread.name for thread in self._threads if not thread.is_alive()]
+        if dead:
+            _log.critical("daemon.thread_died", threads=dead)
+            return True
+        self._parts.schedule.check_clock()
+        grace = _LONGEST_STEP_SECONDS if self._parts.worker.acting else 0.0
+        if stuck := self._metrics.health.stuck(time.monotonic() - grace):
+            _log.critical("daemon.thread_stuck", threads=stuck, stacks=_stacks())
+        return bool(stuck)
+
+    def _fail(self, failure: threading.ExceptHookArgs) -> None:
+        """Why a thread ended, in one line of the log like everything else; without any of them we are not whole."""
+        name = failure.thread.name if failure.thread else ""
+        _log.critical("daemon.thread_failed", thread=name, error=str(failure.exc_value), exc_info=failure.exc_value)
+        self._failed = True
+        self._signals.put(_LOOK)
+
+    def _stop(self) -> None:
+        self._parts.reader.stop()
+        self._parts.schedule.stop()
+        self._parts.queue.close()
+        worker = self._threads[0]
+        worker.join(_STOP_SECONDS)
+        if worker.is_alive() and self._parts.worker.acting:
+            worker.join(_LONGEST_STOP_SECONDS)
+        self._parts.notifier.stop()
+        self._parts.server.stop()
+
+    def _use(self, policies: PolicySet) -> None:
+        self._parts.queue.submit_policies(policies)
+        spread = {policy.name for policy in policies.policies if policy.cost >= REGISTRY}
+        self._parts.schedule.set_jobs(jobs_of(policies.policies), spread)
+
+    def _load_again(self) -> None:
+        self._manager.begin_reload()
+        try:
+            policies = self._reload()
+        except ConfigError as error:
+            self._manager.end_reload(f"reload failed, the policies in use stay: {error.problems[0]}")
+            self._metrics.reload_ok.set(0)
+            _log.error("config.reload_failed", problems=error.problems, note="the policies in use stay")
+            return
+        self._use(policies)
+        self._manager.end_reload()
+        _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
+
+
+def _stacks() -> dict[str, list[str]]:
+    """Where each thread is: files, lines and functions, no values."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return {
+        names.get(ident, str(ident)): [f"{at.filename}:{at.lineno} {at.name}" for at in traceback.extract_stack(frame)]
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - the only way, and documented
+    }
+
+
+def jobs_of(policies: Iterable[Policy]) -> dict[str, TriggerSpec]:
+    """The schedules of policies that are not off."""
+    return {
+        policy.name: policy.trigger
+        for policy in policies
+        if policy.mode is not Mode.OFF and (policy.trigger.schedule or policy.trigger.every_seconds)
+    }

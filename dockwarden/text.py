@@ -1,0 +1,128 @@
+"""Words for people and programs: durations, sizes, times, names that are safe to show, hints, exit codes. Pure.
+
+Input: plain values, and texts of strangers. Output: text; values read from it. Out of bounds: where a text is shown.
+Durations and sizes have one spelling, whoever writes them; each can be read back.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+
+OK, FAILED, USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 0, 1, 2, 69, 78, 130
+"""Exit codes: fine; findings or a failure; wrong usage; no engine; settings or a policy; a signal."""
+
+MAX_TEXT = 2000
+"""Characters of a message, however long the names in it."""
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_SIZES = ("B", "kB", "MB", "GB", "TB")
+_THOUSAND = 1000
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kMGT])(i?)B?|B)?", re.ASCII)
+
+
+# -- names and messages -----------------------------------------------------------------------------------------------
+
+
+def printable(text: str, most: int = sys.maxsize) -> str:
+    """Text of strangers as one line of at most ``most`` characters, whatever a terminal would act on spelled out."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
+    """``, did you mean x?`` for the known word that is nearest, else nothing."""
+    found = difflib.get_close_matches(str(word), known, n=1, cutoff=cutoff)
+    return f", did you mean {found[0]}?" if found else ""
+
+
+def one_of(word: object, known: Collection[str]) -> str:
+    """What to say of a word that is none of the known ones."""
+    return f"unknown: {word}{near(word, known) or '; use ' + ', '.join(known)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``12 images``, ``1,200 images``, ``3 policies``."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+    return f"{count:,} {noun}"
+
+
+# -- times and sizes --------------------------------------------------------------------------------------------------
+
+
+def span(value: timedelta | float) -> str:
+    """A duration, timedelta or seconds, by its two largest units: ``1d 12h``; less than a second is ``0s``."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    rest = abs(int(seconds))
+    parts: list[str] = []
+    for unit, length in _UNITS:
+        count, rest = divmod(rest, length)
+        if count or parts:
+            parts.append(f"{count}{unit}" if count else "")
+    sign = "-" if seconds < 0 else ""
+    return sign + " ".join(part for part in parts[:2] if part) if parts else "0s"
+
+
+def moment(value: datetime | float) -> str:
+    """A time, datetime or seconds since the epoch, as RFC 3339 in UTC to the second."""
+    at = value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def in_bytes(size: float | None) -> str:
+    """A size: ``5 B``, ``77.8 kB``, ``1.2 GB``; ``?`` where it is not known."""
+    if size is None:
+        return "?"
+    amount, unit = float(size), 0
+    while abs(amount) >= _THOUSAND and unit < len(_SIZES) - 1:
+        amount, unit = amount / _THOUSAND, unit + 1
+    return f"{amount:.1f} {_SIZES[unit]}" if unit else f"{amount:.0f} B"
+
+
+def words(value: object) -> str:
+    """A fact's value as people write it: ``2d 1h``, ``2026-03-01T12:00:00Z``, ``12.5``, ``true``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, timedelta):
+        return span(value)
+    return str(value)
+
+
+def is_duration(text: str) -> bool:
+    """Whether ``duration`` can read it."""
+    return _DURATION.fullmatch(text) is not None
+
+
+def duration(value: object) -> timedelta:
+    """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def size(value: object) -> int:
+    """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
+    number, unit, binary = match.groups()
+    thousands = "kMGT".index(unit) + 1 if unit else 0
+    return round(float(number) * float(1024 if binary else 1000) ** thousands)
