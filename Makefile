@@ -21,7 +21,7 @@ run: venv  ## watch your engine in audit mode or, if there is none, a lived-in p
 
 test: venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
 	@$(BIN)/python -m tests.lab.machine
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto $(ARGS)
 
 check: venv  ## lint, format, types, import contracts
 	@$(BIN)/ruff check

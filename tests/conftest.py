@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
 # How long an example takes depends on what else the machine does, and says nothing about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+_MOST_WORKERS = 8  # each has engines of its own
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Twice the cores, as most tests wait; none for a choice of tests, which would be over before they had started."""
+    chosen = config.option.keyword or config.option.markexpr or config.args != config.getini("testpaths")
+    return 0 if chosen else min(2 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who shares what a module sets up stays in one process; before xdist looks for groups."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            shared = item._fixtureinfo.name2fixturedefs.values()
+            if any(definitions[-1].scope == "module" for definitions in shared):
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
