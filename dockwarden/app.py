@@ -32,7 +32,9 @@ from dockwarden.policy.load import load
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
+from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.log import Log
 from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
@@ -146,6 +148,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         lambda: inventory.info.name if inventory.info else "a host unknown",
         settings.notify.wait,
     )
+    board = Board(parts.ledger.recent_actions)
     worker = Worker(
         queue=parts.queue,
         upkeep=upkeep,
@@ -155,10 +158,10 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         enforcer=parts.enforcer,
         ledger=parts.ledger,
         metrics=metrics,
-        notifier=notifier,
+        sinks=(metrics, Log(), notifier, parts.ledger, board),
     )
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
-    views = Views(worker, parts.judge.findings, inventory, metrics.health, schedule.next_runs, time.time)
+    views = Views(board, parts.judge.findings, inventory, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
     server = _server(settings, metrics, views)
     return Daemon(Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock), reload)

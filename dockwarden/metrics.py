@@ -5,7 +5,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 """
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -26,6 +26,7 @@ REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
 )
+STAGES = ("report",)
 CAUSES = ("event", "schedule", "startup", "request")
 
 
@@ -113,6 +114,9 @@ class Metrics:
             "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
         )
         self.log_messages = self._counter("log_messages_total", "Lines of the log, by level.", "level")
+        self.errors = self._counter("errors_total", "Faults of our own that cost one object or one sink.", "stage")
+        for stage in STAGES:
+            self.errors.labels(stage)
         for level in ("debug", "info", "warning", "error", "critical"):
             self.log_messages.labels(level)
 
@@ -222,8 +226,8 @@ class Metrics:
         """Show so many of the open findings by name; 0 for none."""
         self._finding_info.most, self._finding_info.findings = most, findings
 
-    def set_policies(self, policies: PolicySet, at: float) -> None:
-        """A set of policies came into use: known label sets start at 0, those of policies that went away end."""
+    def _use(self, policies: PolicySet, at: float) -> None:
+        """Known label sets start at 0, those of policies that went away end."""
         self.config_info.clear()
         self.config_info.labels(policies.sha256).set(1)
         self.reload_ok.set(1)
@@ -279,14 +283,10 @@ class Metrics:
         """One request to a registry was answered, or not."""
         self.registry_requests.labels(registry, method, code).inc()
 
-    def record(
-        self,
-        report: Report,
-        findings: Mapping[tuple[str, str], int],
-        unknown: Mapping[tuple[str, str], int],
-        now: float,
-    ) -> None:
-        """Count a run. ``findings`` and ``unknown`` are what is open now, by policy and severity or reason."""
+    def record(self, report: Report) -> None:
+        """Count a run, and show what is open after it."""
+        if report.policies is not None:
+            self._use(report.policies, report.ended_at)
         for (policy, status), count in report.judged.items():
             self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
         for outcome in report.outcomes:
@@ -295,12 +295,12 @@ class Metrics:
                 self.refusals.labels(outcome.policy, outcome.reason).inc()
             if outcome.freed_bytes:
                 self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
-        for (policy, severity), count in findings.items():
+        for (policy, severity), count in report.open.items():
             self.findings.labels(policy, severity).set(count)
-        for (policy, reason), count in unknown.items():
+        for (policy, reason), count in report.unknown.items():
             self.unknown.labels(policy, reason).set(count)
         if report.job:
-            self.job_last_run.labels(report.job).set(now)
+            self.job_last_run.labels(report.job).set(report.ended_at)
             self.job_seconds.labels(report.job).observe(report.duration_seconds)
             if not report.errors and not any(outcome.effect is Effect.FAILED for outcome in report.outcomes):
-                self.job_last_success.labels(report.job).set(now)
+                self.job_last_success.labels(report.job).set(report.ended_at)

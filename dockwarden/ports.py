@@ -1,4 +1,4 @@
-"""The two borders behind which concrete classes stand: the engine and the registries.
+"""The borders behind which concrete classes stand: the engine, the registries, and where reports go.
 
 Input and output: values of ``model``. Out of bounds: knowing who implements them. Every method may raise the errors
 named here and no others; implementations translate.
@@ -9,7 +9,20 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from dockwarden.model import Container, EngineInfo, Event, Image, Kind, Network, Outcome, Recipe, Ref, Step, Volume
+from dockwarden.model import (
+    Container,
+    EngineInfo,
+    Event,
+    Image,
+    Kind,
+    Network,
+    Outcome,
+    Recipe,
+    Ref,
+    Report,
+    Step,
+    Volume,
+)
 
 
 class Engine(Protocol):
@@ -228,6 +241,13 @@ class Intents(Protocol):
 
     def archived_bytes(self) -> int:
         """The size of all files together."""
+
+
+class Sink(Protocol):
+    """Where reports go, told from the worker's thread. What it raises is its own trouble, and no other sink's."""
+
+    def record(self, report: Report) -> None:
+        """A run has ended, or other policies came into use."""
 
 
 class Disk(NamedTuple):

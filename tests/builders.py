@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dockwarden import reference
 from dockwarden.inventory.facts import VOCABULARY
@@ -16,6 +16,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.model import (
     Candidate,
+    Cause,
     Container,
     ContainerConfig,
     EngineInfo,
@@ -32,6 +33,7 @@ from dockwarden.model import (
     Program,
     Recipe,
     Ref,
+    Report,
     Result,
     Severity,
     Status,
@@ -287,6 +289,11 @@ def a_policy(
 def policies(*given: Policy, sha256: str = "0" * 64) -> PolicySet:
     """A set of policies."""
     return PolicySet(given, sha256)
+
+
+def a_report(**changed: Any) -> Report:
+    """A report of a run in which nothing happened, but for what is changed."""
+    return replace(Report("run-1", Cause.EVENT, NOW, 0.5, {}, (), (), (), (), ()), **changed)
 
 
 def a_result(

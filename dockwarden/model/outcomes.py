@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dockwarden.model.objects import Ref, Thing
-from dockwarden.model.policies import Result
+from dockwarden.model.policies import PolicySet, Result
 from dockwarden.model.words import Cause, Effect, Status
 
 
@@ -132,7 +132,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything one run produced; what sinks receive. ``watched_seconds`` is the observation clock's reading."""
+    """Everything one run produced; what sinks receive.
+
+    Attributes:
+        watched_seconds: the observation clock's reading.
+        open: how many findings are open after it, by policy and severity.
+        unknown: how many objects could not be judged, by policy and reason.
+        policies: those in use from now on, if they are others than before.
+    """
 
     run: str
     cause: Cause
@@ -146,3 +153,11 @@ class Report:
     errors: tuple[str, ...]
     job: str = ""
     watched_seconds: float = 0.0
+    open: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unknown: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    policies: PolicySet | None = None
+
+    @property
+    def ended_at(self) -> float:
+        """When it ended."""
+        return self.started_at + self.duration_seconds

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dockwarden.errors import LedgerError
+from dockwarden.errors import DockwardenError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.live import Inventory
@@ -35,18 +35,13 @@ from dockwarden.model import (
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep, Work
 from dockwarden.pipeline.upkeep import Upkeep
-from dockwarden.ports import BELIEVED_SECONDS
-from dockwarden.sinks import log
+from dockwarden.ports import BELIEVED_SECONDS, Sink
 from dockwarden.sinks.ledger import Ledger
-from dockwarden.sinks.notify import Notifier
-from dockwarden.sinks.rows import action_row, run_row
 from dockwarden.triggers.queue import Batch, Queue
 from dockwarden.triggers.schedule import interval_seconds
 
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
-_MOST_ACTIONS_KEPT = 500
-_MOST_RUNS_KEPT = 20
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
 _LONGEST_BELIEVED_SECONDS = 12 * 3600.0
 _log = structlog.get_logger("dockwarden.worker")
@@ -82,7 +77,7 @@ class Worker:
         enforcer: Enforcer,
         ledger: Ledger,
         metrics: Metrics,
-        notifier: Notifier,
+        sinks: Sequence[Sink],
     ) -> None:
         self._inventory = inventory
         self._collector = collector
@@ -92,14 +87,11 @@ class Worker:
         self._upkeep = upkeep
         self._ledger = ledger
         self._metrics = metrics
-        self._notifier = notifier
+        self._sinks = sinks
         self._policies: dict[str, Policy] = {}
         self._runs: deque[_Run] = deque()
         self._started = False
         self.acting = False
-        self.policies: Sequence[Policy] = ()
-        self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS_KEPT)
-        self.runs: deque[dict[str, object]] = deque(maxlen=_MOST_RUNS_KEPT)
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -107,7 +99,6 @@ class Worker:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
         self._ledger.open()
         self._judge.findings.recall(self._ledger.open_findings())
-        self.actions.extendleft(reversed(self._ledger.recent_actions(_MOST_ACTIONS_KEPT)))
         waiting = False
         while not self._queue.closed:
             self._metrics.health.beats["worker"] = time.monotonic()
@@ -174,12 +165,9 @@ class Worker:
     def _use(self, policies: PolicySet) -> None:
         active = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
         self._policies = {policy.name: policy for policy in active}
-        self.policies = policies.policies
         self._runs.clear()
         resolved = self._judge.findings.keep_only(self._policies)
-        self._metrics.set_policies(policies, time.time())
-        if resolved or self._started:
-            self._report(self._new_run(iter(()), Sweep(resolved=resolved), Cause.REQUEST, frozenset()), ())
+        self._report(self._new_run(iter(()), Sweep(resolved=resolved), Cause.REQUEST, frozenset()), (), policies)
         if self._started:
             self._start()
 
@@ -306,8 +294,8 @@ class Worker:
             return False  # an event came during the sweep, and by what it showed the object passes
         return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
 
-    def _report(self, run: _Run, outcomes: Sequence[Outcome]) -> None:
-        sweep = run.sweep
+    def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
+        sweep, findings = run.sweep, self._judge.findings
         report = Report(
             run.id,
             run.cause,
@@ -321,18 +309,18 @@ class Worker:
             (*run.errors, *self._collector.take_troubles()),
             run.job,
             self._inventory.memory.clock.read(),
+            dict(findings.counts),
+            dict(findings.unknown_counts),
+            policies,
         )
-        findings = self._judge.findings
-        self._metrics.record(report, findings.counts, findings.unknown_counts, time.time())
-        log.record(report)
-        self._notifier.take(report, {policy.name: policy.severity for policy in run.policies.values()})
-        try:
-            self._ledger.record(report)
-        except LedgerError as error:
-            _log.debug("ledger.unwritten", error=str(error))
-        self.actions.extendleft(action_row(outcome, report) for outcome in outcomes)
-        if (row := run_row(report)) is not None:
-            self.runs.appendleft(row)
+        for sink in self._sinks:
+            try:
+                sink.record(report)
+            except Exception as error:  # noqa: BLE001 - one sink's trouble is none of the others'
+                told = isinstance(error, DockwardenError)  # as the ledger does, once
+                write = _log.debug if told else _log.error
+                write("run.unreported", sink=type(sink).__name__, error=str(error), exc_info=None if told else error)
+                self._metrics.errors.labels("report").inc()
 
 
 def _max_age(policy: Policy) -> float:

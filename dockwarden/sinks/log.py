@@ -14,30 +14,33 @@ _log = structlog.get_logger("dockwarden")
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
 
 
-def record(report: Report) -> None:
-    """Write a report to the log."""
-    for result in report.opened:
-        _line(_log.warning if result.severity in _LOUD else _log.info, "finding.opened", result)
-    for result in report.resolved:
-        _log.info("finding.resolved", policy=result.policy, name=result.name, why=result.reason)
-    for result in report.troubled:
-        _log.warning(f"policy.{result.status.value}", policy=result.policy, name=result.name, reason=result.reason)
-    for outcome in report.outcomes:
-        record_outcome(outcome)
-    for error in report.errors:
-        _log.error("run.error", run=report.run, error=error)
-    quiet = not (report.opened or report.resolved or report.outcomes or report.errors)
-    (_log.debug if quiet else _log.info)(
-        "run.completed",
-        run=report.run,
-        cause=report.cause.value,
-        job=report.job or None,
-        judged=sum(report.judged.values()),
-        opened=len(report.opened),
-        resolved=len(report.resolved),
-        steps=len(report.outcomes),
-        seconds=round(report.duration_seconds, 4),
-    )
+class Log:
+    """The log."""
+
+    def record(self, report: Report) -> None:
+        """Write a report to the log."""
+        for result in report.opened:
+            _line(_log.warning if result.severity in _LOUD else _log.info, "finding.opened", result)
+        for result in report.resolved:
+            _log.info("finding.resolved", policy=result.policy, name=result.name, why=result.reason)
+        for result in report.troubled:
+            _log.warning(f"policy.{result.status.value}", policy=result.policy, name=result.name, reason=result.reason)
+        for outcome in report.outcomes:
+            _outcome(outcome)
+        for error in report.errors:
+            _log.error("run.error", run=report.run, error=error)
+        quiet = not (report.opened or report.resolved or report.outcomes or report.errors)
+        (_log.debug if quiet else _log.info)(
+            "run.completed",
+            run=report.run,
+            cause=report.cause.value,
+            job=report.job or None,
+            judged=sum(report.judged.values()),
+            opened=len(report.opened),
+            resolved=len(report.resolved),
+            steps=len(report.outcomes),
+            seconds=round(report.duration_seconds, 4),
+        )
 
 
 def _line(write: Callable[..., object], event: str, result: Result) -> None:
@@ -52,8 +55,7 @@ def _line(write: Callable[..., object], event: str, result: Result) -> None:
     )
 
 
-def record_outcome(outcome: Outcome) -> None:
-    """Write one step's outcome to the log."""
+def _outcome(outcome: Outcome) -> None:
     write = _log.error if outcome.effect is Effect.FAILED else _log.info
     write(
         f"action.{outcome.effect.value}",

@@ -180,7 +180,7 @@ class _Channel(threading.Thread):
 
 
 class Notifier:
-    """All routes. ``take`` costs the caller next to nothing, whatever the services do."""
+    """All routes. ``record`` costs the caller next to nothing, whatever the services do."""
 
     def __init__(
         self,
@@ -195,6 +195,7 @@ class Notifier:
         self.host = host
         self.wait_seconds = wait_seconds
         self.pauses_seconds = pauses_seconds
+        self._severities: Mapping[str, Severity] = {}
         self._channels = [_Channel(name, options, send, self) for name, (options, send) in routes.items()]
         for name in routes:
             metrics.notifications.labels(name, "sent")
@@ -206,9 +207,11 @@ class Notifier:
         for channel in self._channels:
             channel.start()
 
-    def take(self, report: Report, severities: Mapping[str, Severity]) -> None:
-        """Note the transitions of a run. ``severities``: of the policies in use."""
-        if self._channels and (news := _news(report, severities)):
+    def record(self, report: Report) -> None:
+        """Note the transitions of a run; what was done is as severe as its policy."""
+        if report.policies is not None:
+            self._severities = {policy.name: policy.severity for policy in report.policies.policies}
+        if self._channels and (news := _news(report, self._severities)):
             for channel in self._channels:
                 channel.take(news)
 

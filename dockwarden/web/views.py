@@ -12,8 +12,8 @@ from dockwarden import __version__
 from dockwarden.health import Health
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import Finding, Mode, Policy, Result, Severity
-from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
+from dockwarden.sinks.board import Board
 
 _MOST_FINDINGS = 100
 _WEIGHT = {severity: number for number, severity in enumerate(Severity)}
@@ -24,7 +24,7 @@ class Views:
 
     def __init__(
         self,
-        worker: Worker,
+        board: Board,
         findings: Findings,
         inventory: Inventory,
         health: Health,
@@ -32,7 +32,7 @@ class Views:
         now: Callable[[], float],
     ) -> None:
         """``next_runs``: when each job is due. ``now``: the wall clock, in seconds since the epoch."""
-        self._worker = worker
+        self._board = board
         self._findings = findings
         self._inventory = inventory
         self._health = health
@@ -43,8 +43,8 @@ class Views:
         """What ``/api/v1/<name>`` answers."""
         return {
             "findings": lambda: [finding_row(finding) for finding in self._findings.open()],
-            "policies": lambda: [_policy_row(policy) for policy in self._worker.policies],
-            "actions": lambda: list(self._worker.actions),
+            "policies": lambda: [_policy_row(policy) for policy in self._board.policies],
+            "actions": lambda: list(self._board.actions),
             "inventory": self._objects,
         }
 
@@ -62,7 +62,7 @@ class Views:
             "policies": self._policies(Counter(finding.result.policy for finding in open_findings)),
             "findings": [finding_row(finding) for finding in shown],
             "severities": Counter(finding.result.severity.value for finding in open_findings),
-            "runs": list(self._worker.runs),
+            "runs": list(self._board.runs),
         }
 
     def _policies(self, found: Counter[str]) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ class Views:
                 "every_seconds": policy.trigger.every_seconds,
                 "next_run_at": None if policy.mode is Mode.OFF else due.get(policy.name),
             }
-            for policy in sorted(self._worker.policies, key=lambda policy: policy.name)
+            for policy in sorted(self._board.policies, key=lambda policy: policy.name)
         ]
 
     def _objects(self) -> dict[str, object]:

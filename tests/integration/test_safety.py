@@ -34,8 +34,9 @@ from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.load import load
+from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
-from dockwarden.sinks.notify import Notifier
+from dockwarden.sinks.log import Log
 from dockwarden.triggers.queue import Queue
 from tests.builders import Ticks
 from tests.e2e.harness import full, policy, write_policies
@@ -138,6 +139,7 @@ class Warden:
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
         keeper = Keeper(meddled, self.registry, archive)
         around = Surroundings(lambda: None, str, time.monotonic, time.sleep)
+        self.board = Board(self.book.recent_actions)
         self.worker = Worker(
             queue=self.queue,
             upkeep=self.upkeep,
@@ -155,7 +157,7 @@ class Warden:
             ),
             ledger=ledger,
             metrics=self.metrics,
-            notifier=Notifier({}, self.metrics, str, 0.0),
+            sinks=(self.metrics, Log(), ledger, self.board),
         )
 
     def __enter__(self) -> Self:
@@ -187,10 +189,10 @@ class Warden:
 
     def run(self, name: str) -> Outcomes:
         """The policy's schedule fires: what became of each object, by name."""
-        self.worker.actions.clear()
+        self.board.actions.clear()
         self.queue.submit_job(name)
         self.work()
-        return {str(row["name"]): (str(row["outcome"]), str(row["reason"])) for row in self.worker.actions}
+        return {str(row["name"]): (str(row["outcome"]), str(row["reason"])) for row in self.board.actions}
 
     def work(self) -> None:
         """Let the worker do everything that waits."""
@@ -710,7 +712,7 @@ def test_two_policies_that_want_the_same_object(engine: LabEngine, warden: Warde
     for name in ("untag", "twin", "whole"):
         warden.queue.submit_job(name)
     warden.work()
-    outcomes = [(row["outcome"], row["reason"]) for row in warden.worker.actions]
+    outcomes = [(row["outcome"], row["reason"]) for row in warden.board.actions]
     assert outcomes.count(("applied", "removed")) == 1
     assert {effect for effect, _ in outcomes} <= {"applied", "skipped"}
     assert world(engine) == before.without(app)
@@ -726,7 +728,7 @@ def test_two_policies_that_each_want_one_of_two_names(engine: LabEngine, warden:
         warden.queue.submit_job(name)
     warden.work()
     assert len(world(engine).images[app]) == 1
-    assert "applied" in {row["outcome"] for row in warden.worker.actions}
+    assert "applied" in {row["outcome"] for row in warden.board.actions}
 
 
 def test_too_many_means_none(engine: LabEngine, warden: Warden) -> None:
@@ -906,10 +908,10 @@ def test_engine_that_goes_amid_a_removal_is_asked_when_it_is_back(engine: LabEng
     getattr(warden.engine, when)("untag", fail(EngineUnavailableError("it hung up")))
     assert warden.run("nameless") == {short(doomed): ("failed", "engine_unavailable")}
     assert warden.open_intents() == 1
-    warden.worker.actions.clear()
+    warden.board.actions.clear()
     warden.connect("reconnect")
     assert warden.open_intents() == 0
-    (row,) = warden.worker.actions
+    (row,) = warden.board.actions
     gone = when == "after"
     assert (row["outcome"], row["reason"]) == (("applied", "found_gone") if gone else ("skipped", "interrupted"))
     assert warden.run("nameless") == ({} if gone else {short(doomed): ("applied", "removed")})

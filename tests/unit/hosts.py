@@ -22,8 +22,9 @@ from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.worker import Worker
 from dockwarden.ports import Disk
+from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
-from dockwarden.sinks.notify import Notifier
+from dockwarden.sinks.log import Log
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import HOUR, NOW, Ticks, policies
@@ -32,6 +33,8 @@ from tests.fakes import FakeEngine, FakeRegistry, Ground
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from pathlib import Path
+
+    from dockwarden.model import Report
 
 _PATIENCE_SECONDS = 60.0
 
@@ -67,6 +70,17 @@ class WatchedQueue(Queue):
             self._changed.notify_all()
 
 
+class Failing:
+    """A sink that raises what a test gives it, and takes reports before and after."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def record(self, report: Report) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 class Host:
     """One host under watch. A context manager; `start` begins the first run."""
 
@@ -88,6 +102,8 @@ class Host:
         self.ground = Ground(folder, self.engine, self.registry)
         archive = self.ground.archive(self.ledger)
         upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, archive, self.metrics, 600.0)
+        self.failing = Failing()
+        self.board = Board(self.ledger.recent_actions)
         self.worker = Worker(
             queue=self.queue,
             upkeep=upkeep,
@@ -105,7 +121,7 @@ class Host:
             ),
             ledger=self.ledger,
             metrics=self.metrics,
-            notifier=Notifier({}, self.metrics, str, 0.0),
+            sinks=(self.metrics, self.failing, Log(), self.ledger, self.board),
         )
         self._reader = EventReader(self.engine, self.queue, self.metrics, 30.0)
         self._thread = threading.Thread(target=self._run, name="worker")
@@ -195,7 +211,7 @@ class Host:
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Effect and reason of every step so far, oldest first."""
-        return [(str(action["outcome"]), str(action["reason"])) for action in reversed(self.worker.actions)]
+        return [(str(action["outcome"]), str(action["reason"])) for action in reversed(self.board.actions)]
 
     def logged(self, event: str) -> list[MutableMapping[str, Any]]:
         """The lines of one event."""

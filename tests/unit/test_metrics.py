@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -32,6 +32,8 @@ from tests.unit.hosts import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dockwarden.model import PolicySet
 
 REMOVE = a_policy("old-images", "!image.in_use", every_seconds=60, mode=Mode.ENFORCE, action="remove")
 REPORT = Report("run-1", Cause.SCHEDULE, NOW, 0.5, Counter(), (), (), (), (), ())
@@ -93,15 +95,19 @@ def test_counters_that_need_no_name_start_at_zero(metrics: Metrics) -> None:
 
 
 def test_nothing_says_when_a_counter_was_made(metrics: Metrics) -> None:
-    metrics.set_policies(policies(REMOVE), NOW)
+    use(metrics, policies(REMOVE))
     assert "_created" not in text(metrics)
+
+
+def use(metrics: Metrics, chosen: PolicySet, at: float = NOW) -> None:
+    metrics.record(replace(REPORT, policies=chosen, started_at=at, duration_seconds=0.0))
 
 
 # -- policies ----------------------------------------------------------------------------------------------------
 
 
 def test_all_that_can_happen_to_a_policy_starts_at_zero(metrics: Metrics) -> None:
-    metrics.set_policies(policies(REMOVE), NOW)
+    use(metrics, policies(REMOVE))
     evaluations = samples(metrics, "evaluations_total")
     assert evaluations == {(cause.value, "old-images", status.value): 0 for cause in Cause for status in Status}
     assert samples(metrics, "findings") == {("old-images", "medium"): 0}
@@ -113,15 +119,15 @@ def test_all_that_can_happen_to_a_policy_starts_at_zero(metrics: Metrics) -> Non
 
 
 def test_a_policy_without_an_action_has_no_series_of_actions(metrics: Metrics) -> None:
-    metrics.set_policies(policies(a_policy("look", "true")), NOW)
+    use(metrics, policies(a_policy("look", "true")))
     assert samples(metrics, "actions_total") == {}
     assert samples(metrics, "refusals_total") == {}
 
 
 def test_policies_that_went_away_end(metrics: Metrics) -> None:
-    metrics.set_policies(policies(REMOVE, a_policy("gone"), sha256="a"), NOW)
-    metrics.record(REPORT, {("gone", "medium"): 2}, {("gone", "timeout"): 1}, NOW)
-    metrics.set_policies(policies(REMOVE, sha256="b"), NOW + 60)
+    use(metrics, policies(REMOVE, a_policy("gone"), sha256="a"))
+    metrics.record(replace(REPORT, open={("gone", "medium"): 2}, unknown={("gone", "timeout"): 1}))
+    use(metrics, policies(REMOVE, sha256="b"), NOW + 60)
     for name in ("policy_info", "findings", "unknown"):
         assert not [labels for labels in samples(metrics, name) if "gone" in labels]
     assert samples(metrics, "config_info") == {("b",): 1}
@@ -130,8 +136,8 @@ def test_policies_that_went_away_end(metrics: Metrics) -> None:
 
 
 def test_a_policy_that_changed_has_one_description(metrics: Metrics) -> None:
-    metrics.set_policies(policies(REMOVE), NOW)
-    metrics.set_policies(policies(replace(REMOVE, mode=Mode.AUDIT, severity=Severity.HIGH)), NOW)
+    use(metrics, policies(REMOVE))
+    use(metrics, policies(replace(REMOVE, mode=Mode.AUDIT, severity=Severity.HIGH)))
     assert samples(metrics, "policy_info") == {("audit", "old-images", "high", "image"): 1}
 
 
@@ -163,11 +169,11 @@ def test_requests_and_objects_are_counted(metrics: Metrics) -> None:
 
 
 def test_a_run_is_counted(metrics: Metrics) -> None:
-    metrics.set_policies(policies(REMOVE), NOW)
+    use(metrics, policies(REMOVE))
     judged = Counter({("old-images", Status.FAIL): 2, ("old-images", Status.PASS): 5})
     outcomes = (an_outcome(Effect.APPLIED, "removed", 100), an_outcome(Effect.REFUSED, "in_use"))
-    report = replace(REPORT, judged=judged, outcomes=outcomes, job="old-images")
-    metrics.record(report, {("old-images", "medium"): 2}, {("old-images", "timeout"): 1}, NOW)
+    counts: Any = {"open": {("old-images", "medium"): 2}, "unknown": {("old-images", "timeout"): 1}}
+    metrics.record(replace(REPORT, judged=judged, outcomes=outcomes, job="old-images", **counts))
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "fail"] == 2
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "pass"] == 5
     assert samples(metrics, "findings") == {("old-images", "medium"): 2}
@@ -175,8 +181,8 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     assert samples(metrics, "actions_total")["remove", "applied", "old-images"] == 1
     assert samples(metrics, "refusals_total")["old-images", "in_use"] == 1
     assert samples(metrics, "reclaimed_bytes_total") == {("old-images", "image"): 100}
-    assert samples(metrics, "job_last_run_timestamp_seconds") == {("old-images",): NOW}
-    assert samples(metrics, "job_last_success_timestamp_seconds") == {("old-images",): NOW}
+    assert samples(metrics, "job_last_run_timestamp_seconds") == {("old-images",): NOW + 0.5}
+    assert samples(metrics, "job_last_success_timestamp_seconds") == {("old-images",): NOW + 0.5}
     assert samples(metrics, "job_duration_seconds_sum") == {("old-images",): 0.5}
 
 
@@ -188,14 +194,14 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     ],
 )
 def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Report) -> None:
-    metrics.record(report, {}, {}, NOW)
-    assert samples(metrics, "job_last_run_timestamp_seconds") == {("nightly",): NOW}
+    metrics.record(report)
+    assert samples(metrics, "job_last_run_timestamp_seconds") == {("nightly",): NOW + 0.5}
     assert samples(metrics, "job_last_success_timestamp_seconds") == {}
 
 
 def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:
-    metrics.record(replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)), {}, {}, NOW)
-    assert samples(metrics, "job_last_success_timestamp_seconds") == {("nightly",): NOW}
+    metrics.record(replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)))
+    assert samples(metrics, "job_last_success_timestamp_seconds") == {("nightly",): NOW + 0.5}
 
 
 # -- the disk ------------------------------------------------------------------------------------------------------
@@ -253,7 +259,7 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_objects(tmp_path:
 def test_what_is_missing_for_readiness_is_said_in_words(metrics: Metrics) -> None:
     assert [reason.partition(":")[0] for reason in metrics.health.unready()] == ["engine", "inventory", "policies"]
     metrics.set_engine(an_engine())
-    metrics.set_policies(policies(REMOVE), NOW)
+    use(metrics, policies(REMOVE))
     assert metrics.health.unready() == ["inventory: not listed yet"]
     metrics.health.inventory_complete = True
     assert metrics.health.unready() == []

@@ -378,7 +378,7 @@ def test_what_became_of_a_removal_is_in_the_ledger(host: Host) -> None:
     assert (action["outcome"], action["name"], action["run"]) == (
         "applied",
         "docker.io/library/a:1",
-        host.worker.actions[0]["run"],
+        host.board.actions[0]["run"],
     )
 
 
@@ -831,3 +831,25 @@ def test_an_engine_info_is_kept_for_the_facts_of_the_host(host: Host) -> None:
     host.engine.info = replace(host.engine.info, swarm=True)
     host.start(a_policy("swarm", "host.swarm", subject=Kind.HOST, every_seconds=60))
     assert host.open_findings() == [("swarm", "host")]
+
+
+# -- reports -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyError("x"), DockwardenError("said already")])
+def test_what_a_sink_raises_is_counted_and_costs_no_other_sink_a_report(host: Host, error: Exception) -> None:
+    host.engine.put(an_image("app", "app:latest"))
+    host.start(LATEST)
+    host.failing.error = error
+    host.engine.tag(image_id("app"), "docker.io/library/other:latest")
+    host.settle()
+    host.failing.error = None
+    host.run_job("nobody")
+    assert host.value("errors_total", stage="report") == 1
+    assert host.value("findings", policy="no-latest", severity="medium") == 2
+    assert len(host.logged("finding.opened")) == 2
+    host.stop()
+    host.ledger.open_to_read()
+    assert len(host.ledger.open_findings()) == 2
+    told = [line for line in host.logged("run.unreported") if line["log_level"] == "error"]
+    assert len(told) == (not isinstance(error, DockwardenError))

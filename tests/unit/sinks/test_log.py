@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dockwarden.model import Cause, Effect, Outcome, Report, Severity, Status
-from dockwarden.sinks import log
+from dockwarden.sinks.log import Log
 from tests.builders import NOW, a_result, image_id
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ QUIET = Report("run-1", Cause.EVENT, NOW, 0.12345, Counter(), (), (), (), (), ()
 
 def lines_of(report: Report) -> list[MutableMapping[str, Any]]:
     with capture_logs() as lines:
-        log.record(report)
+        Log().record(report)
     return list(lines)
 
 

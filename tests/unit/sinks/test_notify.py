@@ -14,7 +14,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, Severity, Status
 from dockwarden.sinks.notify import Notifier, open_routes, plain
-from tests.builders import NOW
+from tests.builders import NOW, a_policy, policies
 from tests.lab.waiting import until
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Told:
         self.services = {name: Service() for name in options}
         both: dict[str, tuple[RouteOptions, Send]] = {name: (options[name], self.services[name]) for name in options}
         self.notifier = Notifier(both, self.metrics, lambda: "web1", wait, pauses)
+        self.notifier.record(report(policies=policies(a_policy("p", severity=Severity.HIGH))))
         self.notifier.start()
 
     def __enter__(self) -> Self:
@@ -78,7 +79,7 @@ class Told:
         self.notifier.stop()
 
     def take(self, one: Report) -> None:
-        self.notifier.take(one, {"p": Severity.HIGH})
+        self.notifier.record(one)
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"dockwarden_notifications{name}_total", labels) or 0.0

@@ -19,7 +19,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Site
-from tests.builders import NOW, a_policy, an_engine, policies
+from tests.builders import NOW, a_policy, a_report, an_engine, policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,7 +183,7 @@ def test_readiness_says_what_is_missing(server: Client) -> None:
     assert status == 503
     assert [line.partition(":")[0] for line in body.splitlines()] == ["engine", "inventory", "policies"]
     server.metrics.set_engine(an_engine())
-    server.metrics.set_policies(policies(a_policy()), NOW)
+    server.metrics.record(a_report(policies=policies(a_policy())))
     health.inventory_complete = True
     assert server.ask("/readyz")[:2] == (200, "ok\n")
     server.metrics.set_engine(None, "permission denied\non /var/run/docker.sock")

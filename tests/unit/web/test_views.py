@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from dockwarden.health import Health
 from dockwarden.model import Kind, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
+from dockwarden.sinks.board import Board
 from dockwarden.web.page import POLICY, render
 from dockwarden.web.views import Views
-from tests.builders import NOW, a_policy, an_inventory
-
-if TYPE_CHECKING:
-    from dockwarden.pipeline.worker import Worker
-
-
-class _Idle:
-    """A worker as far as views look at it."""
-
-    policies = (a_policy("old", schedule="0 4 * * *"), a_policy("few"))
-    actions = ()
-    runs = ()
+from tests.builders import NOW, a_policy, a_report, an_inventory, policies
 
 
 def views(findings: Findings) -> Views:
-    worker = cast("Worker", _Idle())
-    return Views(worker, findings, an_inventory(), Health(), lambda: {"old": NOW + 90}, lambda: NOW)
+    board = Board(lambda _most: ())
+    board.record(a_report(policies=policies(a_policy("old", schedule="0 4 * * *"), a_policy("few"))))
+    return Views(board, findings, an_inventory(), Health(), lambda: {"old": NOW + 90}, lambda: NOW)
 
 
 def fill(findings: Findings, policy: str, severity: Severity, count: int) -> None:
