@@ -169,9 +169,11 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
 
 def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
     access = LiveAccess(settings.web.config_file)
-    site = Site(metrics.registry, metrics.health, views.api(), views.status, lambda: access.last.headers)
+    site = Site(
+        metrics.registry, metrics.health, views.api(), views.status, lambda: access.last.headers, settings.web.hosts
+    )
     try:
-        return Server(site, *settings.web.address, access)
+        return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
     except OSError as error:
         raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
 

@@ -120,6 +120,8 @@ class Metrics:
         for level in ("debug", "info", "warning", "error", "critical"):
             self.log_messages.labels(level)
 
+        self.logins_failed = self._counter("web_logins_failed_total", "Requests with a wrong user name or password.")
+
     def _about_the_engine(self) -> None:
         self.engine_up = self._gauge("engine_up", "1 if the engine answers.")
         self.engine_info = self._gauge(

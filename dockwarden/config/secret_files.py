@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dockwarden.config.files import content
+
 FOLDER = Path("/run/secrets")
 VARIABLE = "CREDENTIALS_DIRECTORY"
-_MOST_BYTES = 1024 * 1024
 
 
 def read_secrets(
@@ -58,8 +59,7 @@ def _files(prefix: str, environ: Mapping[str, str], problems: list[str]) -> list
 
 
 def _content(file: Path, *, is_whole: bool) -> object:
-    with file.open("rb") as opened:
-        text = opened.read(_MOST_BYTES).decode().rstrip("\r\n")
+    text = content(file).decode().rstrip("\r\n")
     return json.loads(text) if is_whole and text.lstrip().startswith("{") else text
 
 

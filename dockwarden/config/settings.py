@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dockwarden.config.files import content
 from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
@@ -67,6 +68,10 @@ class WebSettings(_Section):
     """The HTTP server."""
 
     listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
+    hosts: list[str] = Field(
+        default_factory=list,
+        description="names by which clients call it, with *, besides localhost and addresses",
+    )
     config_file: Path | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
 
     finding_info: int = Field(
@@ -290,10 +295,10 @@ def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
 def _read(file: Path) -> Source | None:
     """The file's values and their places, None if it is empty."""
     try:
-        content = file.read_bytes()
+        text = content(file)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    source = read(str(file), content)
+    source = read(str(file), text)
     if source.problems:
         raise ConfigError(*source.problems)
     if source.data is None:

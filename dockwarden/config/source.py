@@ -55,7 +55,7 @@ class Source:
     @property
     def problems(self) -> list[str]:
         """Everything that was noted, as ``file:line:col key: reason``, in the order of the file."""
-        return [f"{self.file}:{line}:{column} {text}" for line, column, text in sorted(self._found)]
+        return [f"{printable(self.file)}:{line}:{column} {text}" for line, column, text in sorted(self._found)]
 
     def note(self, line: int, column: int, text: str) -> None:
         """Note a problem of a place in the file."""

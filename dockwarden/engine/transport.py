@@ -8,6 +8,7 @@ event stream are not (they read the user's files, follow the CLI to other hosts,
 import errno
 import grp
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,6 +58,10 @@ _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 
 
+def _masked(address: str) -> str:
+    return re.sub(r"//[^/]*@", "//***@", address)
+
+
 class Endpoint(NamedTuple):
     """Where an engine listens: the path of its socket, or a URL; one of both is empty."""
 
@@ -64,7 +69,7 @@ class Endpoint(NamedTuple):
     url: str
 
     def __str__(self) -> str:
-        return f"unix://{self.socket}" if self.socket else self.url
+        return f"unix://{self.socket}" if self.socket else _masked(self.url)
 
 
 class Tls(NamedTuple):
@@ -101,22 +106,23 @@ def from_environment(env: Mapping[str, str]) -> Connection:
 
 
 def locate(base_url: str, tls: Tls | None) -> Endpoint:
-    """The endpoint that an address names."""
+    """The endpoint that an address names. Raises ConfigError, in which a password is not told."""
+    told = _masked(printable(base_url.strip()))
     scheme, separator, rest = base_url.strip().partition("://")
     if separator and scheme in ("unix", "http+unix"):
         path = unquote(rest) if scheme == "http+unix" else rest
         return Endpoint("/" + path.lstrip("/") if path else _DEFAULT_SOCKET, "")
     if scheme == "ssh":
         raise ConfigError(
-            f"DOCKER_HOST: {base_url}: ssh is not supported; forward the engine's socket instead, for example with "
+            f"DOCKER_HOST: {told}: ssh is not supported; forward the engine's socket instead, for example with "
             "ssh -NL /run/remote-docker.sock:/var/run/docker.sock HOST, and use unix:///run/remote-docker.sock"
         )
     if not separator or scheme not in ("tcp", "http", "https"):
-        raise ConfigError(f"DOCKER_HOST: {base_url}: use unix:///path or tcp://host:port")
+        raise ConfigError(f"DOCKER_HOST: {told}: use unix:///path or tcp://host:port")
     try:
         return Endpoint("", str(parse_host(base_url, tls=tls is not None)))
     except (DockerException, ValueError) as error:
-        raise ConfigError(f"DOCKER_HOST: {base_url}: {error}") from error
+        raise ConfigError(f"DOCKER_HOST: {told}: {_masked(printable(str(error)))}") from error
 
 
 class _Connection(HTTPConnection):

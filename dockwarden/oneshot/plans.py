@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dockwarden.actions.plan import with_bytes
 from dockwarden.app import Parts
+from dockwarden.config.files import content
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, DockwardenError
 from dockwarden.inventory.gather import REGISTRY
@@ -23,6 +24,7 @@ from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, Poli
 from dockwarden.oneshot.look import finish, look
 from dockwarden.pipeline.judge import Sweep
 
+_MOST_BYTES = 64 * 1024 * 1024
 _ORDER = (Kind.CONTAINER, Kind.TAG, Kind.IMAGE, Kind.VOLUME, Kind.NETWORK, Kind.HOST)
 _IMAGES = (Kind.IMAGE, Kind.TAG)
 _MEASURED = (Kind.CONTAINER, Kind.VOLUME)
@@ -225,7 +227,7 @@ def saved(info: EngineInfo, rows: Sequence[Row], steps: Sequence[Step]) -> str:
 def read(path: Path) -> SavedPlan:
     """A saved plan. Raises ConfigError where the file is none, or one of another version."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(content(path, _MOST_BYTES))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

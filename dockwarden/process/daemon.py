@@ -31,7 +31,7 @@ from dockwarden.triggers.schedule import Schedule
 
 _LOOK_ROUND_SECONDS = 5.0
 _LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
-_LOOK = 0  # among the signals: none of them
+_LOOK, _LOADED = 0, -1  # among the signals: none of them, and that a reload has ended
 _STOP_SECONDS = 1.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _log = structlog.get_logger("dockwarden")
@@ -74,6 +74,8 @@ class Daemon:
         self._manager = ServiceManager()
         self._failed = False
         self._signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
+        self._loads: stdlib_queue.SimpleQueue[PolicySet | ConfigError] = stdlib_queue.SimpleQueue()
+        self._is_loading = self._must_load_again = False
         # A daemon thread: one that waits for a hung engine must not keep the process.
         self._threads = (threading.Thread(target=parts.worker.run, name="worker", daemon=True), parts.reader)
 
@@ -105,6 +107,8 @@ class Daemon:
                 received = _LOOK
             if received == signal.SIGHUP:
                 self._load_again()
+            elif received == _LOADED:
+                self._end_load()
             elif received != _LOOK:
                 _log.info("daemon.stopping", signal=signal.Signals(received).name)
                 return INTERRUPTED if received == signal.SIGINT else OK
@@ -149,17 +153,39 @@ class Daemon:
         self._parts.schedule.set_jobs(jobs_of(policies.policies), spread)
 
     def _load_again(self) -> None:
-        self._manager.begin_reload()
+        """Read everything again in a thread: a file on a server that is gone must not keep us from other signals."""
+        self._must_load_again = self._is_loading  # however many ask meanwhile, it is read once more
+        if not self._is_loading:
+            self._is_loading = True
+            self._manager.begin_reload()
+            threading.Thread(target=self._load, name="reload", daemon=True).start()
+
+    def _load(self) -> None:
         try:
-            policies = self._reload()
+            self._loads.put(self._reload())
         except ConfigError as error:
-            self._manager.end_reload(f"reload failed, the policies in use stay: {error.problems[0]}")
+            self._loads.put(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the policies in use stay
+            failed = ConfigError(f"{type(error).__name__}: {error}")
+            failed.__cause__ = error
+            self._loads.put(failed)
+        self._signals.put(_LOADED)
+
+    def _end_load(self) -> None:
+        loaded = self._loads.get()
+        self._is_loading = False
+        if isinstance(loaded, ConfigError):
+            self._manager.end_reload(f"reload failed, the policies in use stay: {loaded.problems[0]}")
             self._metrics.reload_ok.set(0)
-            _log.error("config.reload_failed", problems=error.problems, note="the policies in use stay")
-            return
-        self._use(policies)
-        self._manager.end_reload()
-        _log.info("config.reloaded", policies=len(policies.policies), sha256=policies.sha256)
+            cause = loaded.__cause__  # a fault of ours, if there is one
+            note = "the policies in use stay"
+            _log.error("config.reload_failed", problems=loaded.problems, note=note, exc_info=cause)
+        else:
+            self._use(loaded)
+            self._manager.end_reload()
+            _log.info("config.reloaded", policies=len(loaded.policies), sha256=loaded.sha256)
+        if self._must_load_again:
+            self._load_again()
 
 
 def _stacks() -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
+from dockwarden.config.files import content
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.helper import HelperError, ask_helper
 from dockwarden.registry.message import FailedError
@@ -143,8 +144,7 @@ class Credentials:
         if host.password_file is None:
             return Login(host.username, host.password.get_secret_value() if host.password else "")
         try:
-            with host.password_file.open("rb") as file:
-                return Login(host.username, file.read(_SECRET_BYTES).decode().rstrip("\r\n"))
+            return Login(host.username, content(host.password_file, _SECRET_BYTES).decode().rstrip("\r\n"))
         except (OSError, ValueError):
             with self._lock:
                 slot = self._slots.setdefault(registry, _Slot())
@@ -197,9 +197,8 @@ def default_config() -> Path:
 
 
 def _read(path: Path) -> _Config:
-    with path.open("rb") as file:
-        content = file.read(_FILE_BYTES)
-    return _Config(json.loads(content) if content.strip() else None)
+    text = content(path, _FILE_BYTES)
+    return _Config(json.loads(text) if text.strip() else None)
 
 
 def _decoded(auth: object) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import SecretStr
 
+from dockwarden.config.files import content
 from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, Url, parse_url
@@ -172,6 +173,7 @@ def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     elif authority is not None:
         try:
+            content(authority)  # a FIFO would be waited for
             context.load_verify_locations(authority)
         except OSError:
             raise FailedError("tls") from None

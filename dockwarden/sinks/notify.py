@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Report, Severity
@@ -270,7 +271,7 @@ def _address(options: RouteOptions) -> str:
     if options.url_file is None:
         raise ValueError("needs url or url_file")
     try:
-        return options.url_file.read_text(encoding="utf-8").strip()
+        return content(options.url_file).decode().strip()
     except UnicodeDecodeError:
         raise ValueError(f"{options.url_file} is not text") from None
     except OSError as error:

@@ -5,15 +5,19 @@ that names each place. Out of bounds: asking for passwords, serving. A file that
 refused, never understood as something weaker.
 """
 
+import asyncio
 import re
 import ssl
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from dockwarden.config.files import content
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 
@@ -56,6 +60,7 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "X-XSS-Protection": (),
     "Content-Security-Policy": (),
 }
+_LOOK_SECONDS = 1.0
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _SECTIONS: dict[str, dict[str, type]] = {
     "tls_server_config": {
@@ -94,7 +99,8 @@ class Access:
 class LiveAccess:
     """The file's content as it is now: read again when it, a certificate or a key has changed.
 
-    Only one thread may ask for what is current; ``last`` is what it was told last, for all others.
+    Files may be on a server that is gone, so a thread of its own looks, and is not waited for longer than a moment;
+    ``last`` is what it saw last, for all others.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -102,6 +108,35 @@ class LiveAccess:
         self._file = file
         self.last = read_access(file) if file else Access()
         self._seen = _state(self.last.files)
+        self._look: asyncio.Future[None] | None = None
+        self._is_late = False
+
+    async def fresh(self) -> Access:
+        """What holds now, or what held last where the files do not answer."""
+        if self._file is None:
+            return self.last
+        if self._look is None or self._look.done():
+            loop = asyncio.get_running_loop()
+            look = self._look = loop.create_future()
+            threading.Thread(target=self._look_now, args=(loop, look), name="access", daemon=True).start()
+            self._is_late = False
+        if not self._is_late:
+            try:
+                await asyncio.wait_for(asyncio.shield(self._look), _LOOK_SECONDS)
+            except TimeoutError:
+                self._is_late = True
+                _log.error(
+                    "web.config_failed", problems=(f"{self._file}: does not answer",), note="what was in use stays"
+                )
+        return self.last
+
+    def _look_now(self, loop: asyncio.AbstractEventLoop, look: "asyncio.Future[None]") -> None:
+        try:
+            self.current()
+        except Exception as error:  # noqa: BLE001 - who waits for it must go on, whatever is in the file
+            _log.error("web.config_failed", problems=(repr(error),), note="what was in use stays", exc_info=error)
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(look.set_result, None)
 
     def current(self) -> Access:
         """What holds now. A change that cannot be used changes nothing and is logged once."""
@@ -141,7 +176,7 @@ def read_access(file: Path) -> Access:
         ConfigError: with one problem per place.
     """
     try:
-        source = read(str(file), file.read_bytes())
+        source = read(str(file), content(file))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
     if not source.problems:
@@ -282,6 +317,8 @@ def _client(source: Source, tls: Mapping[str, Any]) -> ssl.VerifyMode:
 def _load(source: Source, tls: Mapping[str, Any], context: ssl.SSLContext, client: ssl.VerifyMode) -> None:
     section = "tls_server_config"
     try:
+        for key in ("cert_file", "key_file"):
+            content(Path(tls[key]))  # a FIFO would be waited for
         # Without a password of its own the library would ask a terminal for it.
         context.load_cert_chain(tls["cert_file"], tls["key_file"], password="")
     except (OSError, ValueError) as error:  # the library's own errors are OSErrors
@@ -290,6 +327,7 @@ def _load(source: Source, tls: Mapping[str, Any], context: ssl.SSLContext, clien
     authority = tls.get("client_ca_file")
     try:
         if authority:
+            content(Path(authority))
             context.load_verify_locations(authority)
         elif client is not ssl.CERT_NONE:
             context.load_default_certs(ssl.Purpose.CLIENT_AUTH)

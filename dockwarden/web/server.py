@@ -6,6 +6,8 @@ Input: a site, an address, and who may connect. Output: HTTP, or HTTPS, on a soc
 import asyncio
 import socket
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,19 +33,24 @@ _log = structlog.get_logger("dockwarden.web")
 class _Container(WSGIContainer):
     """Tells the site whether we know who asks, and sees each answer to its end."""
 
-    def __init__(self, site: Site, pool: ThreadPoolExecutor, access: LiveAccess) -> None:
+    def __init__(self, site: Site, pool: ThreadPoolExecutor, access: LiveAccess, refused: Callable[[], object]) -> None:
         super().__init__(site, pool)
         self.guard = Guard()
         self._access = access
+        self._count = refused
+        self._unsaid, self._said_at = 0, -float(_SILENT_SECONDS)
         self._strangers: set[HTTPServerRequest] = set()
 
     async def handle_request(self, request: HTTPServerRequest) -> None:
         """Answer one request, whatever happens; a client who does not take the answer is left."""
         stream: IOStream = request.connection.stream  # type: ignore[union-attr] # an HTTP1Connection
-        users = self._access.current().users
         try:
-            if users and not await self.guard.admits(request.headers.get("Authorization", ""), users):
+            users = (await self._access.fresh()).users
+            login = request.headers.get("Authorization", "")
+            if users and not await self.guard.admits(login, users):
                 self._strangers.add(request)
+                if login:
+                    self._refused(str(request.remote_ip))
             await super().handle_request(request)
             await asyncio.wait_for(stream.write(b""), _SILENT_SECONDS)
         except (StreamClosedError, TimeoutError):
@@ -53,6 +60,14 @@ class _Container(WSGIContainer):
             stream.close()
         finally:
             self._strangers.discard(request)
+
+    def _refused(self, address: str) -> None:
+        """Count each; tell in the log of one in half a minute, with the number of those before it."""
+        self._count()
+        self._unsaid += 1
+        if (now := time.monotonic()) - self._said_at >= _SILENT_SECONDS:
+            _log.warning("web.login_failed", address=address, logins=self._unsaid)
+            self._unsaid, self._said_at = 0, now
 
     def environ(self, request: HTTPServerRequest) -> dict[str, Any]:
         """As the library makes it, and whether we know who asks."""
@@ -66,12 +81,16 @@ class Server:
         OSError: the address cannot be listened on.
     """
 
-    def __init__(self, site: Site, host: str, port: int, access: LiveAccess) -> None:
+    def __init__(
+        self, site: Site, host: str, port: int, access: LiveAccess, refused: Callable[[], object] = bool
+    ) -> None:
+        """``refused`` is called for each login that is wrong."""
         self._access = access
+        self._taking: set[asyncio.Task[None]] = set()
         self._sockets = bind_sockets(port, host, backlog=_BACKLOG)
         self.port = int(self._sockets[0].getsockname()[1])
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
-        self._container = _Container(site, self._pool, access)
+        self._container = _Container(site, self._pool, access, refused)
         self._streams: list[IOStream] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -113,8 +132,13 @@ class Server:
             add_accept_handler(listening, self._accept)
 
     def _accept(self, connection: socket.socket, address: Any) -> None:
+        task = self._loop.create_task(self._take(connection, address))
+        self._taking.add(task)  # else nobody would hold it
+        task.add_done_callback(self._taking.discard)
+
+    async def _take(self, connection: socket.socket, address: Any) -> None:
         """Take a connection; the handshake is done piece by piece, as the client's bytes come."""
-        context = self._access.current().context
+        context = (await self._access.fresh()).context
         self._make_room()
         stream: IOStream
         try:

@@ -4,9 +4,12 @@ Input: requests, and callables that give the current state. Output: answers. Out
 waiting, changing anything.
 """
 
+import ipaddress
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -42,13 +45,19 @@ class Site:
         views: Mapping[str, Json],
         status: Callable[[], Mapping[str, object]],
         headers: Callable[[], Mapping[str, str]] = dict,
+        hosts: Sequence[str] = (),
     ) -> None:
-        """``views``: what ``/api/v1/<name>`` answers. ``status``: what the page shows. ``headers``: of all answers."""
+        """Take what it answers from.
+
+        ``views``: what ``/api/v1/<name>`` answers. ``status``: what the page shows. ``headers``: of all answers.
+        ``hosts``: names, with ``*``, by which clients may call us, besides addresses and those of the own machine.
+        """
         self._metrics: WSGIApplication = make_wsgi_app(registry)
         self._health = health
         self._views = {f"/api/v1/{name}": view for name, view in views.items()}
         self._status = status
         self._headers = headers
+        self._hosts = tuple(name.lower() for name in hosts)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer one request; whoever asks with HEAD gets the same without its body."""
@@ -68,11 +77,23 @@ class Site:
         start(status, [*headers, *common.items()])
         return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
 
+    def _is_ours(self, host: str) -> bool:
+        """Whether a client may call us so: a page of a stranger's, whose name leads here, must not read us."""
+        name = re.sub(r":[0-9]*$", "", host.strip().lower()).rstrip(".")
+        if not name or name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            return bool(ipaddress.ip_address(name.removeprefix("[").removesuffix("]").partition("%")[0]))
+        except ValueError:
+            return any(fnmatchcase(name, known) for known in self._hosts)
+
     def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         known = not environ.get(STRANGER)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
+        if not self._is_ours(environ.get("HTTP_HOST", "")):
+            return _answer(start, HTTPStatus.MISDIRECTED_REQUEST, "not a name of this host; see web.hosts\n")
         if path == "/healthz":
             return _judged(start, self._health.stuck(time.monotonic()), told=known)
         if path == "/readyz":

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.e2e.conftest import Start
     from tests.e2e.harness import Daemon
     from tests.lab.engine import LabEngine
@@ -233,3 +237,57 @@ def test_reload_that_no_file_survives(graph_engine: LabEngine, start: Start) -> 
     assert str(daemon.policy_file) in problems
     assert daemon.value("dockwarden_config_last_reload_successful") == 0
     assert [row["name"] for row in daemon.api("policies")] == ["only"]
+
+
+def deep(folder: Path) -> None:
+    """Folders in folders, deeper than anything that calls itself for each of them can go."""
+    path = folder
+    for _ in range(1500):
+        path /= "d"
+    subprocess.run(["mkdir", "-p", str(path)], check=True)
+
+
+def fifo(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+
+
+def loop(folder: Path) -> None:
+    (folder / "loop.yaml").symlink_to("loop.yaml")
+
+
+def kernel_log(folder: Path) -> None:
+    (folder / "log.yaml").symlink_to("/proc/kmsg")
+
+
+@pytest.mark.parametrize("odd", [deep, fifo, loop, kernel_log])
+def test_reload_that_finds_no_files_among_policies_keeps_the_old_ones(
+    graph_engine: LabEngine, start: Start, tmp_path: Path, odd: Callable[[Path], None]
+) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    write_policies(policies / "only.yaml", policy("only", "image", "true"))
+    daemon = start(graph_engine, [], settings={"policies": [str(policies)]}).ready()
+    try:
+        odd(policies)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait("config.reload_failed")
+        daemon.until_metric(0, "dockwarden_config_last_reload_successful")
+        assert [row["name"] for row in daemon.api("policies")] == ["only"]
+        assert daemon.get("/healthz").status == 200
+    finally:
+        subprocess.run(["rm", "-rf", str(policies)], check=True)
+
+
+def test_many_reloads_become_few_and_the_end_overtakes_them(graph_engine: LabEngine, start: Start) -> None:
+    daemon = start(graph_engine, [policy("only", "image", "true")]).ready()
+    for _ in range(1000):
+        daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait("config.reloaded")
+    write_policies(daemon.policy_file, policy("other", "image", "true"))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: [row["name"] for row in daemon.api("policies")] == ["other"], "the last state of the file")
+    assert len(daemon.said("config.reloaded")) < 100
+    for _ in range(1000):
+        daemon.process.send_signal(signal.SIGHUP)
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.ended() == 0

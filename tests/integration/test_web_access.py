@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import http.client
+import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bcrypt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
-from dockwarden.web.config import LiveAccess, read_access
+from dockwarden.web.config import Access, LiveAccess, read_access
+from dockwarden.web.guard import Guard
 from dockwarden.web.server import Server
 from dockwarden.web.site import Site
 from tests.lab import machine
@@ -159,6 +165,19 @@ def test_a_mistake_has_its_place_and_reason(folder: Path, name: str) -> None:
 # -- at work -----------------------------------------------------------------------------------------------------
 
 
+class Halting(LiveAccess):
+    """Files on a disk that stops to answer, for as long as a test says so."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def current(self) -> Access:
+        self.answers.wait()
+        return super().current()
+
+
 class Running:
     """A server whose configuration a test may change, and its clients."""
 
@@ -166,10 +185,10 @@ class Running:
         self.folder = folder
         self.file = folder / "web.yml"
         self.file.write_text(config)
-        metrics = Metrics()
-        access = LiveAccess(self.file)
-        site = Site(metrics.registry, metrics.health, {}, dict, lambda: access.last.headers)
-        self.server = Server(site, HOST, 0, access)
+        self.metrics = metrics = Metrics()
+        self.access = access = Halting(self.file)
+        site = Site(metrics.registry, metrics.health, {}, dict, lambda: access.last.headers, ["*.lan", "Known"])
+        self.server = Server(site, HOST, 0, access, metrics.logins_failed.inc)
         self.server.start()
 
     def change(self, config: str) -> None:
@@ -185,12 +204,13 @@ class Running:
         return context
 
     def ask(
-        self, path: str = "/metrics", *, context: ssl.SSLContext | None = None, login: str = ""
+        self, path: str = "/metrics", *, context: ssl.SSLContext | None = None, login: str = "", host: str = ""
     ) -> tuple[int, str, http.client.HTTPResponse]:
         connection = http.client.HTTPConnection(HOST, self.server.port, timeout=20)
         if context:
             connection = http.client.HTTPSConnection(HOST, self.server.port, timeout=20, context=context)
         headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
+        headers |= {"Host": host} if host else {}
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
@@ -367,3 +387,84 @@ def test_the_healthcheck_speaks_tls(run: Run) -> None:
     assert check() == 1
     server.change(tls())
     assert check() == 0
+
+
+def test_files_that_do_not_answer_keep_nobody_waiting(run: Run) -> None:
+    server = run(f"basic_auth_users: {{scraper: {HASH}}}")
+    assert server.ask(login="scraper:secret")[0] == 200
+    server.access.answers.clear()
+    try:
+        assert server.ask("/healthz")[0] == 200
+        assert server.ask(login="scraper:secret")[0] == 200
+        assert server.ask(login="scraper:wrong")[0] == 401
+        server.change("{}")
+    finally:
+        server.access.answers.set()
+    until(lambda: server.ask()[0] == 200, "the file is read when it answers again")
+
+
+def test_a_fifo_in_place_of_the_file_changes_nothing(run: Run) -> None:
+    server = run(f"basic_auth_users: {{scraper: {HASH}}}")
+    os.mkfifo(server.folder / "pipe")
+    (server.folder / "pipe").rename(server.file)
+    assert server.ask("/healthz")[0] == 200
+    assert server.ask(login="scraper:secret")[0] == 200
+    assert server.ask(login="scraper:wrong")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("", 200),
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("a.localhost:9877", 200),
+        ("127.0.0.1", 200),
+        ("10.1.2.3:9877", 200),
+        ("[::1]:9877", 200),
+        ("[fe80::1%25eth0]:9877", 200),
+        ("web.lan:9877", 200),
+        ("known", 200),
+        ("known.", 200),
+        ("evil.example", 421),
+        ("evil.example:9877", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("web.lan.evil.example", 421),
+        ("2130706433.example", 421),
+        ("lan", 421),
+    ],
+)
+def test_names_that_are_not_ours_are_misdirected(run: Run, host: str, status: int) -> None:
+    server = run("{}")
+    for path in ("/metrics", "/healthz", "/"):
+        if path != "/" or status != 200:  # there is nothing to show here
+            assert server.ask(path, host=host)[0] == status
+
+
+def test_wrong_logins_are_counted_and_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    server = run(f"basic_auth_users: {{scraper: {HASH}}}")
+    assert server.ask()[0] == 401  # who says nothing has not failed yet
+    for login in ("scraper:wrong", "nobody:secret", "scraper:secret\0", "scraper:"):
+        assert server.ask(login=login)[0] == 401
+    assert server.ask(login="scraper:secret")[0] == 200
+    assert server.metrics.registry.get_sample_value("dockwarden_web_logins_failed_total") == 4
+
+
+@given(st.lists(st.sampled_from(["04", "05", "06"]), min_size=1, max_size=4), st.integers(0, 4))
+def test_each_login_costs_the_same_work(costs: list[str], who: int) -> None:
+    users = {f"user{n}": bcrypt.hashpw(b"right", bcrypt.gensalt(int(cost))).decode() for n, cost in enumerate(costs)}
+    done: list[str] = []
+    real = bcrypt.checkpw
+
+    def noted(word: bytes, hashed: bytes) -> bool:
+        done.append(hashed.split(b"$")[2].decode())
+        return real(word, hashed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bcrypt, "checkpw", noted)
+        for password, fine in ((b"right", True), (b"wrong", False), (b"right\0", False)):
+            done.clear()
+            login = base64.b64encode(f"user{who}:".encode() + password).decode()
+            assert asyncio.run(Guard().admits(f"Basic {login}", users)) == (fine and who < len(costs))
+            assert sorted(done) == sorted(set(costs))

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from dockwarden.config.files import below, content
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, PolicySet, Vocabulary
 from dockwarden.policy.load.build import Builder, Overrides
-
-MAX_BYTES = 1024 * 1024
+from dockwarden.text import printable
 
 
 def load(
@@ -44,9 +44,9 @@ def load(
     problems: list[str] = []
     digest = hashlib.sha256()
     sources = []
-    for file, content in _contents(paths, problems):
-        digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(content), content))
-        source = read(str(file), content)
+    for file, text in _contents(paths, problems):
+        digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(text), text))
+        source = read(str(file), text)
         if source.data is None and not source.problems:
             source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
         sources.append(source)
@@ -66,34 +66,13 @@ def _contents(paths: Iterable[str | Path], problems: list[str]) -> Iterator[tupl
     seen = set()
     for path in map(Path, paths):
         try:
-            files = list(_files(path)) if path.is_dir() else [path]
+            files = list(below(path, (".yaml", ".yml"))) if path.is_dir() else [path]
             if not files:
-                problems.append(f"{path}: no *.yaml or *.yml file in it")
+                problems.append(printable(f"{path}: no *.yaml or *.yml file in it"))
             for file in files:
-                if file.resolve() not in seen:
-                    seen.add(file.resolve())
-                    yield file, _content(file)
+                stat = file.stat()
+                if (stat.st_dev, stat.st_ino) not in seen:
+                    seen.add((stat.st_dev, stat.st_ino))
+                    yield file, content(file)
         except OSError as error:
-            problems.append(f"{error.filename or path}: {error.strerror}")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder, onerror=_stop):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith((".yaml", ".yml")) and not name.startswith("."):
-                yield Path(where, name)
-
-
-def _stop(error: OSError) -> None:
-    raise error
-
-
-def _content(file: Path) -> bytes:
-    if file.exists() and not file.is_file():
-        raise OSError(None, "not a regular file", str(file))
-    with file.open("rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise OSError(None, "larger than 1 MiB", str(file))
-    return content
+            problems.append(printable(f"{error.filename or path}: {error.strerror}"))

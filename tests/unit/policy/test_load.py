@@ -9,10 +9,11 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
-from dockwarden.policy.load import MAX_BYTES, load
+from dockwarden.policy.load import load
 from tests.unit.policy.builders import VOCABULARY, Known
 
 TESTDATA = Path(__file__).parent / "testdata"
@@ -200,7 +201,7 @@ def test_all_files_are_reported_at_once() -> None:
         (b'version: 1\npolicies: [{when: "\\ud800"}]\n', "2:12 policies[0].name: is required"),
         (b"[" * 200_000, "1:22 file: nested deeper than 20"),
         (b"version: 1\nlists:\n" + b"".join(b" " * n + b"- \n" for n in range(1, 30)), "23:22 lists: nested deeper"),
-        (b"version: 1\n# " + b"a" * MAX_BYTES, "larger than 1 MiB"),
+        (b"version: 1\n# " + b"a" * MAX_BYTES, "larger than 1,048,576 bytes"),
     ],
 )
 def test_content_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -1,0 +1,58 @@
+"""Reading files that somebody named: never more than asked for, never waiting for what is no file.
+
+Input: a path from a flag, a setting or a folder. Output: its bytes, or an ``OSError`` with a reason for people. Out of
+bounds: what is in it. A FIFO, a device or a log of the kernel would be waited for without end, so none is ever read.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 20
+_CHUNK_BYTES = 64 * 1024
+
+
+def content(path: Path, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file. Raises OSError, also for what is none and for one larger than ``most`` bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(None, "not a regular file", str(path))
+        parts, left = [], most + 1
+        while left and (part := os.read(descriptor, min(left, _CHUNK_BYTES))):
+            parts.append(part)
+            left -= len(part)
+    except BlockingIOError as error:
+        raise OSError(None, "not a regular file: reading it would wait", str(path)) from error
+    finally:
+        os.close(descriptor)
+    if not left:
+        raise OSError(None, f"larger than {most:,} bytes", str(path))
+    return b"".join(parts)
+
+
+def below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files with such a name, in order; hidden ones and links to folders excepted. Raises OSError."""
+    waiting = [(folder, 0)]
+    while waiting:
+        where, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise OSError(None, f"folders are nested deeper than {MAX_DEPTH}", str(where))
+        with os.scandir(where) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        waiting += [(each, depth + 1) for each in reversed(folders)]
+        yield from (Path(entry.path) for entry in entries if entry.name.endswith(suffixes) and not _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # reading it will say why
