@@ -562,6 +562,13 @@ class FakeEngine:
         self._containers[container.id] = replace(container, networks=networks)
         self.emit("network", "connect", network.id, container.id)
 
+    def detach(self, network: Network, name: str) -> None:
+        """``docker network disconnect``: an event of the network that names the container."""
+        container = self._container(name)
+        networks = tuple(each for each in container.networks if each not in (network.name, network.id))
+        self._containers[container.id] = replace(container, networks=networks)
+        self.emit("network", "disconnect", network.id, container.id)
+
 
 def _repository(name: str) -> str:
     return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]

@@ -9,7 +9,7 @@ import base64
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 from urllib.parse import quote
 
 from dockwarden import reference as references
@@ -146,8 +146,12 @@ class Changes(ABC):
                     return recreate.container(client.inspect_container(key))
                 case Kind.VOLUME:
                     return recreate.volume(client.inspect_volume(key))
-                case _:
+                case Kind.NETWORK:
                     return recreate.network(client.inspect_network(key))
+                case Kind.IMAGE | Kind.TAG | Kind.HOST:
+                    raise ValueError(f"{ref.kind}: not made from parameters")
+                case _:
+                    assert_never(ref.kind)
 
         return self._call(f"{ref.kind.value}_inspect", ask)
 

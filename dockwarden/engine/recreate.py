@@ -5,7 +5,7 @@ inside of them, and starting anything.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import Client
@@ -85,11 +85,15 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
                 parameters["Name"], parameters["Driver"], parameters["DriverOpts"], parameters["Labels"]
             )
             return str(parameters["Name"])
-        case _:
+        case Kind.NETWORK:
             body = {**parameters, "CheckDuplicate": True}
             answer = client.post(f"{client.base_url}/v{client.api_version}/networks/create", json=body)
             answer.raise_for_status()
             return Fields(answer.json(), "network").text("Id")
+        case Kind.IMAGE | Kind.TAG | Kind.HOST:
+            raise ValueError(f"{kind}: not made from parameters")
+        case _:
+            assert_never(kind)
 
 
 def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:

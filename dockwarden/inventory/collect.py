@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import assert_never
 
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Dirty, Kind, Ref
+from dockwarden.model import Change, Dirty, Kind, Ref, Thing, ref_of
 from dockwarden.ports import Engine, Usage
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
 _USAGE_SHARE = 0.01
-_T = TypeVar("_T")
 
 
 class Collector:
@@ -44,23 +43,18 @@ class Collector:
         seen_images = set()
         for image in engine.images():
             seen_images.add(image.id)
-            self._changes += inventory.put_image(image)
+            self._changes += inventory.put(image)
         containers = set(engine.container_ids())
-        self._look_at(Dirty("container", key) for key in containers)
-        volumes = {volume.name: volume for volume in engine.volumes()}
-        networks = {network.id: network for network in engine.networks()}
+        self._look_at(Dirty(Kind.CONTAINER, key) for key in containers)
+        plain = {ref_of(thing): thing for kind in Kind for thing in self._list(kind)}
         for key in inventory.containers.keys() - containers:
-            self._changes += inventory.drop_container(key)
+            self._changes += inventory.drop(Ref(Kind.CONTAINER, key))
         # An image that the list did not show may have come since it was made: look before believing it gone.
-        self._look_at(Dirty("image", key) for key in inventory.images.keys() - seen_images)
-        for name in inventory.volumes.keys() - volumes.keys():
-            self._changes += inventory.drop_volume(name)
-        for key in inventory.networks.keys() - networks.keys():
-            self._changes += inventory.drop_network(key)
-        for volume in volumes.values():
-            self._changes += inventory.put_volume(volume)
-        for network in networks.values():
-            self._changes += inventory.put_network(network)
+        self._look_at(Dirty(Kind.IMAGE, key) for key in inventory.images.keys() - seen_images)
+        for ref in (*inventory.all(Kind.VOLUME), *inventory.all(Kind.NETWORK)):
+            self._changes += inventory.drop(ref) if ref not in plain else []
+        for thing in plain.values():
+            self._changes += inventory.put(thing)
         self._look_at(pulled)
         inventory.settle_memory()
         inventory.complete = True
@@ -84,8 +78,8 @@ class Collector:
         self._looked_at.clear()
         names: list[str] = []
         for hint in dirty:
-            if hint.type == "tag":
-                names.append(reference.full(hint.id))
+            if hint.kind is Kind.TAG:
+                names.append(reference.full(hint.key))
             else:
                 self._try(hint)
         # The image that took a name from another may have lost it again by now, or be gone: then only the other, which
@@ -93,7 +87,7 @@ class Collector:
         owners = {inventory.tags[name] for name in names if name in inventory.tags}
         inventory.suspect |= owners - self._looked_at
         while inventory.suspect:  # they lost a tag to another, and may be gone without any event
-            self._try(Dirty("image", inventory.suspect.pop()))
+            self._try(Dirty(Kind.IMAGE, inventory.suspect.pop()))
 
     def _try(self, hint: Dirty) -> None:
         try:
@@ -101,7 +95,7 @@ class Collector:
         except EngineUnavailableError:
             raise
         except EngineError as error:  # one object's bad answer must not hide the others
-            self._troubles.append(f"{hint.type} {hint.id}: {error}")
+            self._troubles.append(f"{hint.kind} {hint.key}: {error}")
 
     def take_troubles(self) -> list[str]:
         """Objects whose looks failed since the last call, in words."""
@@ -119,9 +113,9 @@ class Collector:
         try:
             found = self._engine.image(image_id)
         except NotFoundError:
-            self._changes += self._inventory.drop_image(image_id)
+            self._changes += self._inventory.drop(Ref(Kind.IMAGE, image_id))
             return
-        self._inventory.put_image(replace(image, details=found.details))
+        self._inventory.put(replace(image, details=found.details))
         if (found.tags, found.digests, dict(found.labels)) != (image.tags, image.digests, dict(image.labels)):
             self._inventory.suspect.add(image_id)
 
@@ -150,32 +144,44 @@ class Collector:
         return self._usage
 
     def _look(self, hint: Dirty) -> list[Change]:
-        match hint.type:
-            case "image":
+        match hint.kind:
+            case Kind.IMAGE:
                 return self._image_hint(hint)
-            case "container":
-                return self._container(hint.id)
-            case "volume":
-                return self._one(self._engine.volume, self._inventory.put_volume, self._inventory.drop_volume, hint.id)
-            case "network":
-                return self._one(
-                    self._engine.network, self._inventory.put_network, self._inventory.drop_network, hint.id
-                )
+            case Kind.CONTAINER:
+                return self._container(hint.key)
+            case Kind.VOLUME:
+                return self._one(self._engine.volume, Ref(*hint[:2]))
+            case Kind.NETWORK:
+                return self._one(self._engine.network, Ref(*hint[:2]))
+            case Kind.TAG | Kind.HOST:
+                return []  # a tag is looked at with its image, and nothing happens to the host
             case _:
-                return []
+                assert_never(hint.kind)
+
+    def _list(self, kind: Kind) -> Iterable[Thing]:
+        """Everything of a kind whose list tells all that an inspect would."""
+        match kind:
+            case Kind.VOLUME:
+                return self._engine.volumes()
+            case Kind.NETWORK:
+                return self._engine.networks()
+            case Kind.IMAGE | Kind.TAG | Kind.CONTAINER | Kind.HOST:
+                return ()
+            case _:
+                assert_never(kind)
 
     def _image_hint(self, hint: Dirty) -> list[Change]:
         if not hint.pulled:
-            return self._image(hint.id)
-        whole_repository = ":" not in hint.id.rpartition("/")[2] and "@" not in hint.id
+            return self._image(hint.key)
+        whole_repository = ":" not in hint.key.rpartition("/")[2] and "@" not in hint.key
         if whole_repository:  # `docker pull --all-tags` on the graph store names no tag
             changes: list[Change] = []
-            for image in self._engine.images(hint.id):
+            for image in self._engine.images(hint.key):
                 changes += self._image(image.id)
                 # Not the tags: one that the registry has no more was not pulled.
                 changes.append(Change("image.pull", Ref(Kind.IMAGE, image.id)))
             return changes
-        name = reference.full(hint.id)
+        name = reference.full(hint.key)
         changes = self._image(name)
         owner = self._inventory.tags.get(name)
         if owner:
@@ -194,26 +200,21 @@ class Collector:
             self._looked_at.add(image.id)
         except NotFoundError:
             if reference.is_image_id(key):
-                return self._inventory.drop_image(key)
+                return self._inventory.drop(Ref(Kind.IMAGE, key))
             owner = self._inventory.tags.get(key)
             return self._image(owner) if owner else []
-        return self._inventory.put_image(image)
+        return self._inventory.put(image)
 
     def _container(self, key: str) -> list[Change]:
-        try:
-            container = self._engine.container(key)
-        except NotFoundError:
-            return self._inventory.drop_container(key)
-        changes = self._inventory.put_container(container)
-        if container.image_id not in self._inventory.images:
+        changes = self._one(self._engine.container, Ref(Kind.CONTAINER, key))
+        container = self._inventory.containers.get(key)
+        if container is not None and container.image_id not in self._inventory.images:
             # A BuildKit build on an old engine tells nobody: the first container is how we learn of its image.
             changes += self._image(container.image_id)
         return changes
 
-    def _one(
-        self, get: Callable[[str], _T], put: Callable[[_T], list[Change]], drop: Callable[[str], list[Change]], key: str
-    ) -> list[Change]:
+    def _one(self, get: Callable[[str], Thing], ref: Ref) -> list[Change]:
         try:
-            return put(get(key))
+            return self._inventory.put(get(ref.key))
         except NotFoundError:
-            return drop(key)
+            return self._inventory.drop(ref)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import Read, Row, View, span, time
-from dockwarden.model import Container, FactValue, Kind, Mount, Ref
+from dockwarden.model import Container, FactValue, Mount, ref_of
 
 _ORCHESTRATORS = (
     ("com.docker.swarm.service.id", "swarm"),
@@ -34,7 +34,7 @@ def exited_seconds(container: Container, inventory: Inventory, now: float) -> fl
     """Seconds since a container ended: by the engine's clock, but no longer than we watched it not run."""
     if container.running or container.started_at is None or container.finished_at is None:
         return 0.0
-    return max(0.0, min(now - container.finished_at, inventory.idle_for(Ref(Kind.CONTAINER, container.id))))
+    return max(0.0, min(now - container.finished_at, inventory.idle_for(ref_of(container))))
 
 
 def pin_of(container: Container) -> str:

@@ -5,12 +5,11 @@ Out of bounds: gathering anything. A fact that has not been gathered is left out
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
-from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_CONTAINER
 from dockwarden.inventory.view import Read, Row, View, time
 from dockwarden.model import Container, FactSpec, FactValue, Kind, Ref
@@ -58,31 +57,28 @@ def _table(*groups: tuple[str, Iterable[Row], Callable[[Read], Read] | None]) ->
     }
 
 
-_FACTS: dict[Kind, dict[str, _Fact]] = {
-    Kind.IMAGE: _table(("image.", IMAGE, None)),
-    Kind.TAG: _table(("", TAG, None), ("image.", IMAGE, _of_tag)),
-    Kind.CONTAINER: _table(("container.", CONTAINER, None), ("", OF_CONTAINER, None), ("image.", IMAGE, _of_container)),
-    Kind.VOLUME: _table(("volume.", VOLUME, None)),
-    Kind.NETWORK: _table(("network.", NETWORK, None)),
-    Kind.HOST: _table(),
-}
+def _facts(kind: Kind) -> dict[str, _Fact]:
+    match kind:
+        case Kind.IMAGE:
+            return _table(("image.", IMAGE, None))
+        case Kind.TAG:
+            return _table(("", TAG, None), ("image.", IMAGE, _of_tag))
+        case Kind.CONTAINER:
+            return _table(("container.", CONTAINER, None), ("", OF_CONTAINER, None), ("image.", IMAGE, _of_container))
+        case Kind.VOLUME:
+            return _table(("volume.", VOLUME, None))
+        case Kind.NETWORK:
+            return _table(("network.", NETWORK, None))
+        case Kind.HOST:
+            return _table()
+        case _:
+            assert_never(kind)
+
+
+_FACTS = {kind: _facts(kind) for kind in Kind}
 VOCABULARY: dict[Kind, dict[str, FactSpec]] = {
     kind: {name: fact.spec for name, fact in facts.items()} for kind, facts in _FACTS.items()
 }
-
-
-def _subject(ref: Ref, inventory: Inventory) -> object:
-    match ref.kind:
-        case Kind.IMAGE:
-            return inventory.images[ref.key]
-        case Kind.CONTAINER:
-            return inventory.containers[ref.key]
-        case Kind.VOLUME:
-            return inventory.volumes[ref.key]
-        case Kind.NETWORK:
-            return inventory.networks[ref.key]
-        case Kind.TAG | Kind.HOST:
-            return ref.key
 
 
 def fill(sheet: Sheet, names: Iterable[str], ref: Ref, view: View) -> None:
@@ -92,7 +88,10 @@ def fill(sheet: Sheet, names: Iterable[str], ref: Ref, view: View) -> None:
         KeyError: the object is not in the inventory, or a name is not in the vocabulary of its kind.
     """
     facts, known = _FACTS[ref.kind], sheet.known
-    subject = _subject(ref, view.inventory)
+    # A tag and the host are read by their keys.
+    subject = ref.key if ref.kind in (Kind.TAG, Kind.HOST) else view.inventory.get(ref)
+    if subject is None:
+        raise KeyError(ref)
     for name in names:
         if name not in known:
             value = facts[name].get(subject, view)

@@ -183,22 +183,16 @@ class Gatherer:
         inventory = self._inventory
         if ref.kind is Kind.CONTAINER or inventory.info is None or not inventory.info.tells_builds:
             return
-        image = inventory.images.get(inventory.tags.get(ref.key, ref.key))
-        if image is not None:
+        if (image := inventory.image_of(ref)) is not None:
             with suppress(EngineError):
                 self._collector.details(image.id, again=image.details is not None and image.details.built_here)
 
     def _inspect(self, ref: Ref, fact: str = "") -> None:
         inventory = self._inventory
-        match ref.kind:
-            case Kind.TAG:
-                image_id = inventory.tags[ref.key]
-            case Kind.CONTAINER if fact == "container.freshness":  # about the image that its tag names now
-                image_id = inventory.tags.get(full(inventory.containers[ref.key].image_ref), "")
-            case Kind.CONTAINER:
-                image_id = inventory.containers[ref.key].image_id
-            case _:
-                image_id = ref.key
+        if ref.kind is Kind.CONTAINER and fact == "container.freshness":  # about the image that its tag names now
+            image_id = inventory.tags.get(full(inventory.containers[ref.key].image_ref), "")
+        else:
+            image_id = image.id if (image := inventory.image_of(ref)) else ""
         with suppress(EngineError):  # what is missing stays unknown
             self._collector.details(image_id)
 
@@ -221,15 +215,15 @@ class Gatherer:
         What the pull brought is one, and a part of the tag's history, if it can be told: an image may have several
         digests of one repository, and a pull of a whole repository does not say which tags there are.
         """
-        images, tags = self._inventory.images, self._inventory.tags
         for _, ref in [change for change in changes if change.cause == "image.pull"]:
-            if ref.kind is Kind.TAG and (image := images.get(tags.get(ref.key, ""))):
+            image = self._inventory.image_of(ref)
+            if ref.kind is Kind.TAG and image:
                 here = of_repository(image.digests, ref.key.rpartition(":")[0])
                 self._note_pull(ref.key, Reply(digest=here[0]) if len(here) == 1 else None)
                 if len(here) == 1:
                     self._inventory.digests.see(ref.key, "registry", here[0], now)
-            elif ref.key in images:
-                for tag in images[ref.key].tags:
+            else:
+                for tag in self._inventory.tags_of(ref):
                     self._note_pull(tag, None)
 
     def _note_pull(self, tag: str, reply: Reply | None) -> None:

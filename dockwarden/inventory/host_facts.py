@@ -1,16 +1,20 @@
 """Facts of volumes, networks and the host. Pure; see ``facts``."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from dockwarden.inventory.container_facts import owner_of
-from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import Read, Row, View, span, time
-from dockwarden.model import EngineInfo, FactValue, Kind, Ref, Volume
+from dockwarden.model import EngineInfo, FactValue, Thing, ref_of
 from dockwarden.ports import Disk, Usage
 
 
-def _volume_ref(volume: Volume) -> Ref:
-    return Ref(Kind.VOLUME, volume.name)
+def _known_for(thing: Thing, view: View) -> timedelta:
+    return span(view.inventory.known_for(ref_of(thing)))
+
+
+def _idle_for(thing: Thing, view: View) -> timedelta:
+    return span(view.inventory.idle_for(ref_of(thing)))
 
 
 VOLUME: tuple[Row, ...] = (
@@ -24,23 +28,11 @@ VOLUME: tuple[Row, ...] = (
         "bool",
         0,
         "a container, running or not, mounts it",
-        lambda o, v: bool(v.inventory.users_of_volume(o.name)),
+        lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
-    ("container_count", "int", 0, "containers that mount it", lambda o, v: len(v.inventory.users_of_volume(o.name))),
-    (
-        "known_for",
-        "duration",
-        0,
-        "how long we have watched it exist",
-        lambda o, v: span(v.inventory.memory.known_for(_volume_ref(o))),
-    ),
-    (
-        "idle_for",
-        "duration",
-        0,
-        "how long we have watched it without a container",
-        lambda o, v: span(v.inventory.idle_for(_volume_ref(o))),
-    ),
+    ("container_count", "int", 0, "containers that mount it", lambda o, v: len(v.inventory.users_of(ref_of(o)))),
+    ("known_for", "duration", 0, "how long we have watched it exist", _known_for),
+    ("idle_for", "duration", 0, "how long we have watched it without a container", _idle_for),
     ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
     (
         "size",
@@ -50,10 +42,6 @@ VOLUME: tuple[Row, ...] = (
         lambda o, v: v.usage.volumes.get(o.name) if v.usage else None,
     ),
 )
-
-
-def _of_network(age: Callable[[Inventory, Ref], float]) -> Read:
-    return lambda network, view: span(age(view.inventory, Ref(Kind.NETWORK, network.id)))
 
 
 NETWORK: tuple[Row, ...] = (
@@ -69,10 +57,22 @@ NETWORK: tuple[Row, ...] = (
         "bool",
         0,
         "a container, running or not, is attached",
-        lambda o, v: bool(v.inventory.users_of_network(o)),
+        lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
-    ("known_for", "duration", 0, "how long we have watched it exist", _of_network(Inventory.known_for)),
-    ("idle_for", "duration", 0, "how long we have watched it without a container", _of_network(Inventory.idle_for)),
+    (
+        "known_for",
+        "duration",
+        0,
+        "how long we have watched it exist",
+        lambda o, v: span(v.inventory.known_for(ref_of(o))),
+    ),
+    (
+        "idle_for",
+        "duration",
+        0,
+        "how long we have watched it without a container",
+        lambda o, v: span(v.inventory.idle_for(ref_of(o))),
+    ),
     ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
 )
 

@@ -8,7 +8,7 @@ from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG, recoverable
 from dockwarden.inventory.view import Read, Row, View, span, time
-from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref
+from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref, ref_of
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 
@@ -18,7 +18,7 @@ def is_dangling(image: Image, inventory: Inventory) -> bool:
     if image.tags or not image.digests:
         return not image.tags
     # Only the graph store leaves an image its digest when a pull takes its tag away.
-    return _is_graph(inventory) and inventory.memory.had_tag(Ref(Kind.IMAGE, image.id))
+    return _is_graph(inventory) and inventory.memory.had_tag(ref_of(image))
 
 
 def _is_graph(inventory: Inventory) -> bool:
@@ -26,8 +26,7 @@ def _is_graph(inventory: Inventory) -> bool:
 
 
 def _used_by(image: Image, view: View) -> list[str]:
-    containers = view.inventory.containers
-    return sorted(containers[key].name for key in view.inventory.users_of_image(image.id))
+    return sorted(view.inventory.name_of(user) for user in view.inventory.users_of(ref_of(image)))
 
 
 def _origin(image: Image, view: View) -> str:
@@ -55,10 +54,6 @@ def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
 def _base_known(image: Image, view: View) -> bool | None:
     base = _base(image, view)
     return None if base is None else base != ""
-
-
-def _image_ref(image: Image) -> Ref:
-    return Ref(Kind.IMAGE, image.id)
 
 
 IMAGE: tuple[Row, ...] = (
@@ -95,30 +90,30 @@ IMAGE: tuple[Row, ...] = (
         "bool",
         0,
         "a container, running or not, was made from it",
-        lambda i, v: bool(v.inventory.users_of_image(i.id)),
+        lambda i, v: bool(v.inventory.users_of(ref_of(i))),
     ),
-    ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of_image(i.id))),
+    ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of(ref_of(i)))),
     ("used_by", "list(string)", 0, "names of the containers made from it", _used_by),
     (
         "known_for",
         "duration",
         0,
         "how long we have watched it exist",
-        lambda i, v: span(v.inventory.memory.known_for(_image_ref(i))),
+        lambda i, v: span(v.inventory.known_for(ref_of(i))),
     ),
     (
         "last_used",
         "timestamp",
         0,
         "when we last saw a container use it, else since when we know it",
-        lambda i, v: time(v.now - v.inventory.idle_for(_image_ref(i))),
+        lambda i, v: time(v.now - v.inventory.idle_for(ref_of(i))),
     ),
     (
         "idle_for",
         "duration",
         0,
         "how long we have watched it without a container",
-        lambda i, v: span(v.inventory.idle_for(_image_ref(i))),
+        lambda i, v: span(v.inventory.idle_for(ref_of(i))),
     ),
     ("origin", "string", 0, "`registry` where a digest proves it, else `unknown`", _origin),
     ("same_as", "list(string)", 0, "its other tags, beyond the first", lambda i, _: list(i.tags[1:])),

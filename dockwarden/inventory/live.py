@@ -5,16 +5,21 @@ that depend on a change. Out of bounds: asking the engine (``collect``), and clo
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar, assert_never
 
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests
+from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.memory import Memory
 from dockwarden.inventory.sizes import Shares
-from dockwarden.model import Change, Container, EngineInfo, Image, Kind, Network, Ref, Volume
+from dockwarden.model import Change, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
 
-_REMEMBERED = (Kind.IMAGE, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)
+_NOBODY: frozenset[Ref] = frozenset()
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_T = TypeVar("_T", Volume, Network)
 
 
 class Inventory:
@@ -34,37 +39,154 @@ class Inventory:
         self.suspect: set[str] = set()
         self.detailed = 0  # how many images have their details
         self.histories: dict[str, Sequence[int]] = {}  # by image, the bytes of each step, as far as gathered
-        self._by_image: dict[str, set[str]] = defaultdict(set)
-        self._by_name: dict[str, set[str]] = defaultdict(set)
-        self._by_volume: dict[str, set[str]] = defaultdict(set)
-        self._by_network: dict[str, set[str]] = defaultdict(set)
-        self._tables: dict[Kind, Collection[str]] = {
-            Kind.IMAGE: self.images,
-            Kind.TAG: self.tags,
-            Kind.CONTAINER: self.containers,
-            Kind.VOLUME: self.volumes,
-            Kind.NETWORK: self.networks,
-            Kind.HOST: ("",),
-        }
+        self._tables: dict[Kind, Collection[str]] = {kind: self._table(kind) for kind in Kind}
+        self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
+        self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
         self._layers: dict[tuple[str, ...], set[str]] = defaultdict(set)
 
-    # -- questions ------------------------------------------------------------------------------------------
+    def _table(self, kind: Kind) -> Collection[str]:
+        match kind:
+            case Kind.IMAGE:
+                return self.images
+            case Kind.TAG:
+                return self.tags
+            case Kind.CONTAINER:
+                return self.containers
+            case Kind.VOLUME:
+                return self.volumes
+            case Kind.NETWORK:
+                return self.networks
+            case Kind.HOST:
+                return ("",)
+            case _:
+                assert_never(kind)
 
-    def users_of_image(self, image_id: str) -> set[str]:
-        """IDs of the containers, running or not, whose image this is."""
-        return self._by_image.get(image_id, set())
+    # -- questions about any object -------------------------------------------------------------------------
 
-    def users_of_tag(self, tag: str) -> set[str]:
-        """IDs of the containers that were created from this tag, whatever it names now."""
-        return self._by_name.get(tag, set())
+    def all(self, kind: Kind) -> list[Ref]:
+        """Every object of a kind."""
+        return [Ref(kind, key) for key in self._tables[kind]]
 
-    def users_of_volume(self, name: str) -> set[str]:
-        """IDs of the containers that mount this volume."""
-        return self._by_volume.get(name, set())
+    def counts(self) -> dict[Kind, int]:
+        """How many objects of each kind there are."""
+        return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
 
-    def users_of_network(self, network: Network) -> set[str]:
-        """IDs of the containers attached to this network, running or not."""
-        return self._by_network.get(network.id, set()) | self._by_network.get(network.name, set())
+    def has(self, ref: Ref) -> bool:
+        """Whether the object is still there."""
+        return ref.key in self._tables[ref.kind]
+
+    def get(self, ref: Ref) -> Thing | None:
+        """The object as it was last seen; of a tag, the image that it names; None of the host and what is gone."""
+        match ref.kind:
+            case Kind.IMAGE:
+                return self.images.get(ref.key)
+            case Kind.TAG:
+                return self.images.get(self.tags.get(ref.key, ""))
+            case Kind.CONTAINER:
+                return self.containers.get(ref.key)
+            case Kind.VOLUME:
+                return self.volumes.get(ref.key)
+            case Kind.NETWORK:
+                return self.networks.get(ref.key)
+            case Kind.HOST:
+                return None
+            case _:
+                assert_never(ref.kind)
+
+    def image_of(self, ref: Ref) -> Image | None:
+        """The image that it is, that it names, or that it was made from; None where there is no such image."""
+        match thing := self.get(ref):
+            case Image():
+                return thing
+            case Container():
+                return self.images.get(thing.image_id)
+            case Volume() | Network() | None:
+                return None
+            case _:
+                assert_never(thing)
+
+    def tags_of(self, ref: Ref) -> tuple[str, ...]:
+        """The tags that go with it: of an image all, of a tag itself, of anything else none."""
+        thing = self.get(ref) if ref.kind is Kind.IMAGE else None
+        return thing.tags if isinstance(thing, Image) else (ref.key,) if ref.kind is Kind.TAG else ()
+
+    def watched(self, ref: Ref) -> Ref:
+        """The object by whose age and use it is judged: of a tag, the image that it names."""
+        image = self.images.get(self.tags.get(ref.key, "")) if ref.kind is Kind.TAG else None
+        return ref_of(image) if image else ref
+
+    def name_of(self, ref: Ref) -> str:
+        """What people call the object: an image goes by its first tag or short ID."""
+        if ref.kind is Kind.HOST:
+            return self.info.name if self.info else ""
+        if ref.kind is Kind.IMAGE:
+            return next(iter(self.tags_of(ref)), reference.short_id(ref.key))
+        thing = self.get(ref)
+        return ref.key if thing is None or isinstance(thing, Image) else thing.name
+
+    # -- use and age ----------------------------------------------------------------------------------------
+
+    def users_of(self, ref: Ref) -> Collection[Ref]:
+        """The containers, running or not, that use it; of a tag, those that were created from it, whatever it names."""
+        users = self._users.get(ref, _NOBODY)
+        thing = self.get(ref)
+        for alias in KINDS[ref.kind].aliases(thing) if thing else ():
+            users = users | self._users.get((ref.kind, alias), _NOBODY)
+        return users
+
+    def is_used(self, ref: Ref) -> bool:
+        """Whether any container, running or not, uses it; whether a container itself runs."""
+        if ref.kind is Kind.CONTAINER:
+            return ref.key in self.containers and self.containers[ref.key].running
+        return bool(self.users_of(self.watched(ref)))
+
+    def known_for(self, ref: Ref, reading: float | None = None) -> float:
+        """Seconds we have watched it exist, now or at a reading of the observation clock; a tag, its image."""
+        return self.memory.known_for(self.watched(ref), reading)
+
+    def idle_for(self, ref: Ref) -> float:
+        """Seconds we have watched it without a container using it; a container, without running."""
+        return 0.0 if self.is_used(ref) else self.memory.idle_for(self.watched(ref))
+
+    def settle_memory(self) -> None:
+        """After a full list: forget what is gone, and note what is in use."""
+        present = [ref for kind in Kind if KINDS[kind].is_remembered for ref in self.all(kind)]
+        self.memory.keep_only(present)
+        for ref in present:
+            if self.is_used(ref):
+                self.memory.see(ref, used=True)
+
+    def dependents(self, ref: Ref) -> dict[Kind, set[str]]:
+        """By kind, the keys of the object itself and of what its change can alter.
+
+        An image alters its tags and the containers made from it or from them, a container what it uses.
+        """
+        found: dict[Kind, set[str]] = {kind: set() for kind in Kind}
+        found[Kind.HOST].add("")
+        thing = self.get(ref)
+        if isinstance(thing, Container):
+            for kind, key in self._used_by(thing):
+                found[kind].add(key)
+        image = self.image_of(ref)
+        if image is not None:
+            found[Kind.IMAGE].add(image.id)
+            found[Kind.TAG].update(image.tags)
+        found[ref.kind].add(ref.key)
+        if not isinstance(thing, Container):
+            names = [(Kind.IMAGE, key) for key in found[Kind.IMAGE]] + [(Kind.TAG, key) for key in found[Kind.TAG]]
+            for user in _NOBODY.union(*(self._users[name] for name in names if name in self._users)):
+                found[user.kind].add(user.key)
+        return found
+
+    def _used_by(self, thing: Thing) -> Iterator[Ref]:
+        """What is here of all that an object uses."""
+        for kind, name in KINDS[ref_of(thing).kind].uses(thing):
+            if name in self._tables[kind]:
+                yield Ref(kind, name)
+            for key in self._aliases.get((kind, name), ()):
+                yield Ref(kind, key)
+
+    # -- questions about images -----------------------------------------------------------------------------
 
     def base_of(self, image: Image) -> str | None:
         """The tag of the local image whose layers this one starts with, the longest such; ``""`` if there is none.
@@ -90,100 +212,60 @@ class Inventory:
         """What the images take up together, as far as it was gathered."""
         return Shares(self.images.values(), self.histories)
 
-    def all(self, kind: Kind) -> list[Ref]:
-        """Every object of a kind."""
-        return [Ref(kind, key) for key in self._tables[kind]]
-
-    def counts(self) -> dict[Kind, int]:
-        """How many objects of each kind there are."""
-        return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
-
-    def has(self, ref: Ref) -> bool:
-        """Whether the object is still there."""
-        return ref.key in self._tables[ref.kind]
-
-    def name_of(self, ref: Ref) -> str:
-        """What people call the object: an image goes by its first tag or short ID."""
-        match ref.kind:
-            case Kind.IMAGE:
-                image = self.images.get(ref.key)
-                return image.tags[0] if image and image.tags else reference.short_id(ref.key)
-            case Kind.CONTAINER if ref.key in self.containers:
-                return self.containers[ref.key].name
-            case Kind.NETWORK if ref.key in self.networks:
-                return self.networks[ref.key].name
-            case Kind.HOST:
-                return self.info.name if self.info else ""
-            case _:
-                return ref.key
-
-    def settle_memory(self) -> None:
-        """After a full list: forget what is gone, and note what is in use."""
-        present = [ref for kind in _REMEMBERED for ref in self.all(kind)]
-        self.memory.keep_only(present)
-        for ref in present:
-            if self.is_used(ref):
-                self.memory.see(ref, used=True)
-
-    def dependents(self, ref: Ref) -> Iterator[Ref]:
-        """The object and what its change can alter: an image its tags and containers, a container its image's use."""
-        yield ref
-        yield Ref(Kind.HOST, "")
-        match ref.kind:
-            case Kind.IMAGE:
-                yield from self._around_image(ref.key)
-            case Kind.TAG:
-                yield from (Ref(Kind.CONTAINER, key) for key in self.users_of_tag(ref.key))
-                if ref.key in self.tags:
-                    yield Ref(Kind.IMAGE, self.tags[ref.key])
-                    yield from self._around_image(self.tags[ref.key])
-            case Kind.CONTAINER if ref.key in self.containers:
-                yield from self._around_container(self.containers[ref.key])
-            case _:
-                pass
-
-    def _around_image(self, image_id: str) -> Iterator[Ref]:
-        image = self.images.get(image_id)
-        for tag in image.tags if image else ():
-            yield Ref(Kind.TAG, tag)
-            yield from (Ref(Kind.CONTAINER, key) for key in self.users_of_tag(tag))
-        yield from (Ref(Kind.CONTAINER, key) for key in self.users_of_image(image_id))
-
-    def _around_container(self, container: Container) -> Iterator[Ref]:
-        yield Ref(Kind.IMAGE, container.image_id)
-        image = self.images.get(container.image_id)
-        yield from (Ref(Kind.TAG, tag) for tag in (image.tags if image else ()))
-        yield from (Ref(Kind.VOLUME, mount.name) for mount in container.mounts if mount.name in self.volumes)
-        for network in self.networks.values():
-            if network.id in container.networks or network.name in container.networks:
-                yield Ref(Kind.NETWORK, network.id)
-
-    def is_used(self, ref: Ref) -> bool:
-        """Whether any container, running or not, uses it; whether a container itself runs."""
-        match ref.kind:
-            case Kind.IMAGE:
-                return bool(self.users_of_image(ref.key))
-            case Kind.CONTAINER:
-                return ref.key in self.containers and self.containers[ref.key].running
-            case Kind.NETWORK:
-                return ref.key in self.networks and bool(self.users_of_network(self.networks[ref.key]))
-            case _:
-                return bool(self.users_of_volume(ref.key))
-
-    def known_for(self, ref: Ref) -> float:
-        """Seconds we have watched it exist."""
-        return self.memory.known_for(ref)
-
-    def idle_for(self, ref: Ref) -> float:
-        """Seconds we have watched it without a container using it; a container, without running."""
-        return 0.0 if self.is_used(ref) else self.memory.idle_for(ref)
-
     # -- new looks ------------------------------------------------------------------------------------------
 
-    def put_image(self, image: Image) -> list[Change]:
-        """Take in an image as it is now. A tag it gained is taken from the image that had it, which becomes suspect."""
+    def put(self, thing: Thing) -> list[Change]:
+        """Take in an object as it is now."""
+        match thing:
+            case Image():
+                return self._put_image(thing)
+            case Container():
+                return self._put_container(thing)
+            case Volume():
+                return self._put_plain(self.volumes, thing)
+            case Network():
+                return self._put_plain(self.networks, thing)
+            case _:
+                assert_never(thing)
+
+    def drop(self, ref: Ref) -> list[Change]:
+        """The object is gone. What it used was in use until now."""
+        thing = self.get(ref) if self.has(ref) else None
+        if thing is None:
+            return []
+        changes = [Change(KINDS[ref.kind].gone, ref)]
+        match thing:
+            case Image() if ref.kind is Kind.TAG:
+                return []  # a tag goes with its image, or in a look at it
+            case Image():
+                changes += self._forget_image(thing)
+            case Container():
+                around = self.dependents(ref)
+                del self.containers[ref.key]
+                near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
+                changes += [Change("container.destroy", each) for each in near if self.has(each)]
+            case Volume():
+                del self.volumes[ref.key]
+            case Network():
+                del self.networks[ref.key]
+            case _:
+                assert_never(thing)
+        self._unlink(thing)
+        self.memory.forget(ref)
+        return changes
+
+    def _put_plain(self, table: dict[str, _T], thing: _T) -> list[Change]:
+        """Take in what has no life but being there."""
+        ref = ref_of(thing)
+        is_new = ref.key not in table
+        table[ref.key] = thing
+        self._link(thing)
+        return [Change(KINDS[ref.kind].born, ref)] if is_new else []
+
+    def _put_image(self, image: Image) -> list[Change]:
+        """Take in an image. A tag it gained is taken from the image that had it, which becomes suspect."""
         old = self.images.get(image.id)
-        ref = Ref(Kind.IMAGE, image.id)
+        ref = ref_of(image)
         changes = [Change("image.new", ref)] if old is None else []
         if old is not None:
             # A containerd store lists the size with what is unpacked and inspects it without.
@@ -192,15 +274,14 @@ class Inventory:
         if old == image:
             return changes
         self.images[image.id] = image
-        self.memory.see(ref, had_tag=bool(image.tags))
+        self._link(image)
         for tag in image.tags:
             if self.tags.get(tag) != image.id:
                 changes += self._take_tag(tag, image.id)
-        for tag in old.tags if old else ():
-            if tag not in image.tags and self.tags.get(tag) == image.id:
+        for tag in set(old.tags).difference(image.tags) if old else ():
+            if self.tags.get(tag) == image.id:
                 self._drop_tag(tag)
-                changes.append(Change("image.untag", ref))
-                changes.append(Change("image.untag", Ref(Kind.TAG, tag)))
+                changes += [Change("image.untag", ref), Change("image.untag", Ref(Kind.TAG, tag))]
         if image.details and not (old and old.details):
             self.detailed += 1
             self._layers[image.details.layers].add(image.id)
@@ -212,115 +293,75 @@ class Inventory:
         if loser is not None:
             self.images[loser.id] = replace(loser, tags=tuple(t for t in loser.tags if t != tag))
             self.suspect.add(loser.id)
-            changes.append(Change("image.untag", Ref(Kind.IMAGE, loser.id)))
+            changes.append(Change("image.untag", ref_of(loser)))
         self.tags[tag] = image_id
         self.repositories[tag.rpartition(":")[0]].add(tag)
         return changes
 
     def _drop_tag(self, tag: str) -> None:
         del self.tags[tag]
-        repository = tag.rpartition(":")[0]
-        self.repositories[repository].discard(tag)
-        if not self.repositories[repository]:
-            del self.repositories[repository]
+        _discard(self.repositories, tag.rpartition(":")[0], tag)
 
-    def drop_image(self, image_id: str) -> list[Change]:
-        """The image is gone."""
-        image = self.images.get(image_id)
-        if image is None:
-            return []
-        changes = [Change("image.delete", Ref(Kind.IMAGE, image_id))]
+    def _forget_image(self, image: Image) -> list[Change]:
+        changes = []
         for tag in image.tags:
-            if self.tags.get(tag) == image_id:
+            if self.tags.get(tag) == image.id:
                 self._drop_tag(tag)
                 changes.append(Change("image.untag", Ref(Kind.TAG, tag)))
-        changes += [Change("image.delete", Ref(Kind.CONTAINER, key)) for key in self.users_of_image(image_id)]
-        del self.images[image_id]
+        changes += [Change("image.delete", user) for user in self.users_of(ref_of(image))]
+        del self.images[image.id]
         if image.details:
             self.detailed -= 1
-            self._layers[image.details.layers].discard(image_id)
-            if not self._layers[image.details.layers]:
-                del self._layers[image.details.layers]
-        self.histories.pop(image_id, None)
-        self.memory.forget(Ref(Kind.IMAGE, image_id))
+            _discard(self._layers, image.details.layers, image.id)
+        self.histories.pop(image.id, None)
         return changes
 
-    def put_container(self, container: Container) -> list[Change]:
-        """Take in a container as it is now."""
+    def _put_container(self, container: Container) -> list[Change]:
         old = self.containers.get(container.id)
         if old == container:
             return []
         if old is not None:
             self._unlink(old)
-            if old.running:
-                self.memory.see(Ref(Kind.CONTAINER, old.id), used=True)  # until now
         self.containers[container.id] = container
         self._link(container)
-        ref = Ref(Kind.CONTAINER, container.id)
-        return [Change(cause, ref) for cause in _container_causes(old, container)]
+        return [Change(cause, ref_of(container)) for cause in _container_causes(old, container)]
 
-    def drop_container(self, container_id: str) -> list[Change]:
-        """The container is gone; its image and volumes were used until now."""
-        old = self.containers.pop(container_id, None)
-        if old is None:
-            return []
-        around = list(self._around_container(old))
-        self._unlink(old)
-        self._mark_used(old)
-        self.memory.forget(Ref(Kind.CONTAINER, container_id))
-        gone = [Change("container.destroy", Ref(Kind.CONTAINER, container_id))]
-        return gone + [Change("container.destroy", ref) for ref in around if self.has(ref)]
+    # -- who uses what --------------------------------------------------------------------------------------
 
-    def _link(self, container: Container) -> None:
-        for table, key in self._links(container):
-            table[key].add(container.id)
-        self._mark_used(container)
+    def _link(self, thing: Thing) -> None:
+        """An object is here: it can be found by its other names, it uses things, and it may be in use."""
+        ref = ref_of(thing)
+        row = KINDS[ref.kind]
+        for alias in row.aliases(thing):
+            self._aliases[ref.kind, alias].add(ref.key)
+        for name in row.uses(thing):
+            self._users[name].add(ref)
+        had_tag = isinstance(thing, Image) and bool(thing.tags)
+        self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
+        self._mark_used(self._used_by(thing))
 
-    def _unlink(self, container: Container) -> None:
-        for table, key in self._links(container):
-            table[key].discard(container.id)
-            if not table[key]:
-                del table[key]
+    def _unlink(self, thing: Thing) -> None:
+        """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
+        ref = ref_of(thing)
+        row = KINDS[ref.kind]
+        self._mark_used(self._used_by(thing))
+        if isinstance(thing, Container) and thing.running:
+            self.memory.see(ref, used=True)
+        for alias in row.aliases(thing):
+            _discard(self._aliases, (ref.kind, alias), ref.key)
+        for name in row.uses(thing):
+            _discard(self._users, name, ref)
 
-    def _links(self, container: Container) -> Iterator[tuple[dict[str, set[str]], str]]:
-        yield self._by_image, container.image_id
-        yield self._by_name, reference.full(container.image_ref)
-        yield from ((self._by_volume, mount.name) for mount in container.mounts if mount.name)
-        yield from ((self._by_network, network) for network in container.networks)
+    def _mark_used(self, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            if KINDS[ref.kind].is_remembered:
+                self.memory.see(ref, used=True)
 
-    def _mark_used(self, container: Container) -> None:
-        self.memory.see(Ref(Kind.CONTAINER, container.id), used=container.running)
-        if container.image_id in self.images:
-            self.memory.see(Ref(Kind.IMAGE, container.image_id), used=True)
-        for mount in container.mounts:
-            if mount.name in self.volumes:
-                self.memory.see(Ref(Kind.VOLUME, mount.name), used=True)
 
-    def put_volume(self, volume: Volume) -> list[Change]:
-        """Take in a volume."""
-        known = volume.name in self.volumes
-        self.volumes[volume.name] = volume
-        ref = Ref(Kind.VOLUME, volume.name)
-        self.memory.see(ref)
-        return [] if known else [Change("volume.create", ref)]
-
-    def drop_volume(self, name: str) -> list[Change]:
-        """The volume is gone."""
-        self.memory.forget(Ref(Kind.VOLUME, name))
-        return [Change("volume.destroy", Ref(Kind.VOLUME, name))] if self.volumes.pop(name, None) else []
-
-    def put_network(self, network: Network) -> list[Change]:
-        """Take in a network."""
-        known = network.id in self.networks
-        self.networks[network.id] = network
-        self.memory.see(Ref(Kind.NETWORK, network.id))
-        return [] if known else [Change("network.create", Ref(Kind.NETWORK, network.id))]
-
-    def drop_network(self, network_id: str) -> list[Change]:
-        """The network is gone."""
-        ref = Ref(Kind.NETWORK, network_id)
-        self.memory.forget(ref)
-        return [Change("network.destroy", ref)] if self.networks.pop(network_id, None) else []
+def _discard(table: dict[_K, set[_V]], key: _K, value: _V) -> None:
+    table[key].discard(value)
+    if not table[key]:
+        del table[key]
 
 
 def _container_causes(old: Container | None, new: Container) -> Iterator[str]:

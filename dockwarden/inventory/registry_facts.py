@@ -67,17 +67,9 @@ def reason(ref: Ref, fact: str, view: View) -> str:
 
 
 def _image_of(ref: Ref, view: View) -> Image:
-    inventory = view.inventory
-    match ref.kind:
-        case Kind.TAG:
-            return inventory.images[inventory.tags[ref.key]]
-        case Kind.CONTAINER:
-            image = inventory.images.get(inventory.containers[ref.key].image_id)
-            if image is None:
-                raise _UnknownError
-            return image
-        case _:
-            return inventory.images[ref.key]
+    if (image := view.inventory.image_of(ref)) is None:
+        raise _UnknownError
+    return image
 
 
 def _recoverable(image: Image, view: View) -> bool:

@@ -18,6 +18,7 @@ from dockwarden.model.objects import (
     Ref,
     Thing,
     Volume,
+    ref_of,
 )
 from dockwarden.model.outcomes import (
     Candidate,
@@ -97,4 +98,5 @@ __all__ = [
     "Verdict",
     "Vocabulary",
     "Volume",
+    "ref_of",
 ]

@@ -5,7 +5,7 @@ Times end in ``_at``, in seconds since the epoch (``None``: never), durations in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from dockwarden.model.words import ImageStore, Kind
 
@@ -28,10 +28,10 @@ class Event(NamedTuple):
 
 
 class Dirty(NamedTuple):
-    """A hint that something happened to an object: the engine's type for it, ID or reference, whether it was a pull."""
+    """A hint that something happened to an object: its kind, ID or reference, and whether it was a pull."""
 
-    type: str
-    id: str
+    kind: Kind
+    key: str
     pulled: bool = False
 
 
@@ -197,6 +197,21 @@ class Network:
 
 Thing = Image | Container | Volume | Network
 """Whatever an action can be carried out on, but for the host."""
+
+
+def ref_of(thing: Thing) -> Ref:
+    """How to point at an object."""
+    match thing:
+        case Image():
+            return Ref(Kind.IMAGE, thing.id)
+        case Container():
+            return Ref(Kind.CONTAINER, thing.id)
+        case Volume():
+            return Ref(Kind.VOLUME, thing.name)
+        case Network():
+            return Ref(Kind.NETWORK, thing.id)
+        case _:
+            assert_never(thing)
 
 
 class Change(NamedTuple):

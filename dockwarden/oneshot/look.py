@@ -18,7 +18,7 @@ from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result
+from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result, ref_of
 from dockwarden.pipeline.judge import Sweep
 
 _WAIT_SECONDS = 1.0
@@ -137,7 +137,7 @@ def _rows(
     parts: Parts, image: Image, found: Mapping[Ref, Mapping[str, FactValue]], reasons: Mapping[Ref, str], now: float
 ) -> Iterator[TagRow]:
     inventory = parts.inventory
-    users = sorted(inventory.containers[key].name for key in inventory.users_of_image(image.id))
+    users = sorted(inventory.name_of(user) for user in inventory.users_of(ref_of(image)))
     for tag in image.tags or ("",):
         ref = Ref(Kind.TAG, tag)
         known = found.get(ref, {})
@@ -159,7 +159,7 @@ def _rows(
             newest_version=str(known.get("registry.newest_version", "")),
             newest_version_digest=str(known.get("registry.newest_version_digest", "")),
             latest_is=[str(name) for name in latest_is] if isinstance(latest_is, list) else [],
-            known_seconds=inventory.memory.known_for(Ref(Kind.IMAGE, image.id)),
+            known_seconds=inventory.known_for(ref_of(image)),
             used_by=users,
             same_as=[other for other in image.tags if other != tag],
         )

@@ -6,7 +6,6 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dockwarden import reference
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
 from dockwarden.errors import LedgerError
@@ -16,7 +15,6 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
     Answer,
     Candidate,
-    Container,
     Effect,
     EngineInfo,
     Image,
@@ -116,63 +114,34 @@ class Enforcer:
         inventory, ref = self._inventory, result.ref
         if ref.kind is Kind.HOST:
             return Candidate(result, None, (), (), float("inf"), own=False)
-        thing = self._thing(ref)
+        thing = inventory.get(ref)
         if thing is None:
             return None
-        watched = Ref(Kind.IMAGE, thing.id) if isinstance(thing, Image) else ref
-        tags = (ref.key,) if ref.kind is Kind.TAG else thing.tags if isinstance(thing, Image) else ()
+        tags = inventory.tags_of(ref)
         return Candidate(
             result=result,
             object=thing,
-            users=self._names(self._users(thing)),
-            tag_users=self._names(set().union(*(inventory.users_of_tag(tag) for tag in tags))),
-            known_for_seconds=inventory.memory.known_for(watched, reading),
-            own=self._is_own(thing, tags),
+            users=self._names(inventory.users_of(inventory.watched(ref))),
+            tag_users=self._names({user for tag in tags for user in inventory.users_of(Ref(Kind.TAG, tag))}),
+            known_for_seconds=inventory.known_for(ref, reading),
+            own=self._is_own(ref),
             owner=_owner(thing),
-            idle_seconds=inventory.idle_for(watched),
+            idle_seconds=inventory.idle_for(ref),
             size_bytes=self._size(ref),
         )
 
-    def _thing(self, ref: Ref) -> Thing | None:
-        inventory = self._inventory
-        match ref.kind:
-            case Kind.TAG:
-                return inventory.images.get(inventory.tags.get(ref.key, ""))
-            case Kind.IMAGE:
-                return inventory.images.get(ref.key)
-            case Kind.CONTAINER:
-                return inventory.containers.get(ref.key)
-            case Kind.VOLUME:
-                return inventory.volumes.get(ref.key)
-            case _:
-                return inventory.networks.get(ref.key)
-
-    def _users(self, thing: Thing) -> set[str]:
-        match thing:
-            case Image():
-                return self._inventory.users_of_image(thing.id)
-            case Network():
-                return self._inventory.users_of_network(thing)
-            case Container():
-                return set()
-            case _:
-                return self._inventory.users_of_volume(thing.name)
-
-    def _is_own(self, thing: Thing, tags: Iterable[str]) -> bool:
-        own = self._inventory.containers.get(self._own_container)
-        if own is None:
-            return False
-        if isinstance(thing, Image):
-            return own.image_id == thing.id or reference.full(own.image_ref) in tags
-        return own.id in self._users(thing) or (isinstance(thing, Container) and thing.id == own.id)
+    def _is_own(self, ref: Ref) -> bool:
+        own = Ref(Kind.CONTAINER, self._own_container)
+        names = [self._inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref))]
+        return ref == own or any(own in self._inventory.users_of(name) for name in names)
 
     def _size(self, ref: Ref) -> int:
         usage = self._collector.known_usage
         sizes = {Kind.CONTAINER: usage.containers, Kind.VOLUME: usage.volumes} if usage else {}
         return sizes.get(ref.kind, {}).get(ref.key, 0)
 
-    def _names(self, containers: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(self._inventory.containers[key].name for key in containers))
+    def _names(self, users: Iterable[Ref]) -> tuple[str, ...]:
+        return tuple(sorted(self._inventory.name_of(user) for user in users))
 
 
 def _owner(thing: Thing) -> str:

@@ -140,7 +140,7 @@ class Worker:
     def _observe_reactions(self, batch: Batch) -> None:
         now_ns = time.time_ns()
         for hint, at_ns in batch.dirty:
-            if hint.type != "tag":  # the same event marked an image
+            if hint.kind is not Kind.TAG:  # the same event marked an image
                 self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
 
     def _advance(self) -> bool:
@@ -187,8 +187,9 @@ class Worker:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
         causes: dict[Ref, set[str]] = {}
         for change in changes:
-            for ref in (change.ref, *self._inventory.dependents(change.ref)):
-                causes.setdefault(ref, set()).add(change.cause)
+            for kind, keys in self._inventory.dependents(change.ref).items():
+                for key in keys:
+                    causes.setdefault(Ref(kind, key), set()).add(change.cause)
         gone = [ref for ref in causes if not self._inventory.has(ref)]
         sweep = Sweep(resolved=self._judge.findings.drop_objects(gone))
         now = time.time()

@@ -15,7 +15,7 @@ import structlog
 
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, Event
+from dockwarden.model import Dirty, Event, Kind
 from dockwarden.ports import Engine
 from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
@@ -127,11 +127,14 @@ class EventReader(threading.Thread):
 
 def hints(event: Event) -> Iterator[Dirty]:
     """Where to look after an event."""
-    yield Dirty(event.type, event.id, event.action == "pull")
-    if event.type == "network" and event.name and event.action in ("connect", "disconnect"):
-        yield Dirty("container", event.name)
-    if event.type == "image" and event.action in ("tag", "untag") and not is_image_id(event.name):
-        yield Dirty("tag", event.name)  # of the image that had this name before, no event tells
+    if event.type not in list(Kind):
+        return
+    kind = Kind(event.type)
+    yield Dirty(kind, event.id, event.action == "pull")
+    if kind is Kind.NETWORK and event.name and event.action in ("connect", "disconnect"):
+        yield Dirty(Kind.CONTAINER, event.name)
+    if kind is Kind.IMAGE and event.action in ("tag", "untag") and not is_image_id(event.name):
+        yield Dirty(Kind.TAG, event.name)  # of the image that had this name before, no event tells
 
 
 def _backoff_seconds(failures: int) -> float:

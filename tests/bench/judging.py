@@ -89,7 +89,7 @@ def an_inventory() -> tuple[Inventory, float]:
     images = [_image(number, chance) for number in range(IMAGES)]
     began = time.perf_counter()
     for image in images:
-        inventory.put_image(image)
+        inventory.put(image)
     inventory.complete = True
     return inventory, time.perf_counter() - began
 

@@ -93,7 +93,7 @@ def _inventory(store: ImageStore) -> Inventory:
         history = [sizes.get(layer) or chance.randrange(1000, 50_000_000) for layer in layers]
         packed = sum(history) // 3 if store is ImageStore.CONTAINERD else 0
         details = ImageDetails("linux", "amd64", "", "", False, layers, (), (), "", packed)
-        inventory.put_image(replace(image, details=details))
+        inventory.put(replace(image, details=details))
         inventory.histories[image.id] = history
     return inventory
 

@@ -374,7 +374,7 @@ def test_name_that_appears_after_a_list_saves_the_image(engine: LabEngine, warde
     engine.docker("tag", doomed, "rescued/app:1")  # and its event is still on the way
     assert warden.run("nameless") == {short(doomed): ("skipped", "changed")}
     assert world(engine) == before.named(doomed, "rescued/app:1")
-    warden.look(Dirty("image", doomed))
+    warden.look(Dirty(Kind.IMAGE, doomed))
     assert warden.run("nameless") == {}
 
 
@@ -653,10 +653,10 @@ def test_save_and_load_make_an_image_young_again(engine: LabEngine, tmp_path: Pa
         warden.start(UNTAG)
         warden.ticks.pass_(2 * HOUR)
         engine.docker("image", "rm", "doomed/app:1")
-        warden.look(Dirty("image", app))
+        warden.look(Dirty(Kind.IMAGE, app))
         engine.docker("load", "--input", str(archive))
         (row,) = engine.client().images(filters={"label": "safety=app"})
-        warden.look(Dirty("image", row["Id"]))
+        warden.look(Dirty(Kind.IMAGE, row["Id"]))
         before = world(engine)
         assert warden.run("untag") == {full("doomed/app:1"): ("refused", "too_young")}
         assert world(engine) == before

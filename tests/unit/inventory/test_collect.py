@@ -333,7 +333,9 @@ def test_a_name_that_is_gone_leads_to_the_image_that_had_it(host: Host) -> None:
     host.start()
     host.engine.unname("app:1")
     host.engine.take_events()
-    assert Counter(host.collector.refresh([Dirty("image", "app:1", pulled=True)]))[Change("image.untag", tag("app:1"))]
+    assert Counter(host.collector.refresh([Dirty(Kind.IMAGE, "app:1", pulled=True)]))[
+        Change("image.untag", tag("app:1"))
+    ]
 
 
 # -- the others ------------------------------------------------------------------------------------------------
@@ -427,7 +429,7 @@ def test_what_a_closer_look_shows_besides_details_is_told_by_the_next_look(host:
 def test_a_pull_that_waits_when_everything_is_listed_is_still_a_pull(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
     host.start()
-    changes = host.collector.reconcile([Dirty("image", "app:1", pulled=True)])
+    changes = host.collector.reconcile([Dirty(Kind.IMAGE, "app:1", pulled=True)])
     assert changes == [Change("image.pull", tag("app:1"))]
 
 

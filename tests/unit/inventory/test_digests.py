@@ -185,7 +185,7 @@ class Watch:
     def notice(self) -> None:
         """Handle the events since the last time."""
         events = self.engine.take_events()
-        hints = tuple((Dirty(event.type, event.id, event.action == "pull"), event.at_ns) for event in events)
+        hints = tuple((Dirty(Kind(event.type), event.id, event.action == "pull"), event.at_ns) for event in events)
         self.judge.gatherer.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
 
     def resync(self) -> None:

@@ -160,7 +160,7 @@ def ticks() -> Ticks:
 def full(ticks: Ticks) -> Inventory:
     """One of each, of which everything is known."""
     inventory = an_inventory(ticks)
-    inventory.put_image(
+    inventory.put(
         an_image(
             "app",
             "app:1",
@@ -172,9 +172,9 @@ def full(ticks: Ticks) -> Inventory:
             inspected=details(layers=("l1", "l2"), user="me", healthcheck=True),
         )
     )
-    inventory.put_volume(a_volume("data", labels={"v": "1"}))
-    inventory.put_network(a_network("front", labels={"n": "1"}))
-    inventory.put_container(
+    inventory.put(a_volume("data", labels={"v": "1"}))
+    inventory.put(a_network("front", labels={"n": "1"}))
+    inventory.put(
         a_container(
             "web",
             labels={"c": "1"},
@@ -372,7 +372,7 @@ def test_each_limit_of_a_container_is_read_from_its_own_field(full: Inventory) -
         read_only=True,
         healthcheck=True,
     )
-    full.put_container(a_container("web", config=config))
+    full.put(a_container("web", config=config))
     known = facts_of(full, WEB)
     values = [known[f"container.{name}"] for name in ("memory_limit", "memory_reservation", "cpu_limit", "cpu_shares")]
     assert values == [1, 2, 3.5, 4]
@@ -441,8 +441,8 @@ def test_the_facts_of_the_host(full: Inventory) -> None:
 
 def test_what_only_an_inspect_tells_is_unknown_before_it() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1"))
-    inventory.put_container(a_container("web"))
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(a_container("web"))
     for ref in (APP, APP_TAG, WEB):
         known = facts_of(inventory, ref)
         dear = {n for n, spec in VOCABULARY[ref.kind].items() if n.startswith("image.") and spec.cost == 1}
@@ -463,7 +463,7 @@ def test_the_digest_at_the_registry_is_unknown_unless_it_answered(full: Inventor
 
 
 def test_the_facts_of_an_image_that_is_gone_are_unknown_to_its_container(full: Inventory) -> None:
-    full.drop_image(image_id("app"))
+    full.drop(Ref(Kind.IMAGE, image_id("app")))
     known = facts_of(full, WEB)
     assert not [name for name in known if name.startswith("image.")]
     assert known["container.image_id"] == image_id("app")
@@ -508,39 +508,39 @@ def test_only_a_digest_on_a_graph_store_proves_a_registry(
     store: ImageStore, digests: tuple[str, ...], origin: str
 ) -> None:
     inventory = an_inventory(store=store)
-    inventory.put_image(an_image("app", "app:1", digests=digests))
+    inventory.put(an_image("app", "app:1", digests=digests))
     assert fact(inventory, APP, "image.origin") == origin
 
 
 def test_the_base_is_what_the_label_says_without_any_layer_known() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", labels={"org.opencontainers.image.base.name": "debian:12"}))
-    inventory.put_image(an_image("unseen"))
+    inventory.put(an_image("app", labels={"org.opencontainers.image.base.name": "debian:12"}))
+    inventory.put(an_image("unseen"))
     known = facts_of(inventory, APP)
     assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
 
 
 def test_the_base_is_the_local_image_below() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("base", "debian:12", inspected=details(layers=("l1",))))
-    inventory.put_image(an_image("app", inspected=details(layers=("l1", "l2"))))
+    inventory.put(an_image("base", "debian:12", inspected=details(layers=("l1",))))
+    inventory.put(an_image("app", inspected=details(layers=("l1", "l2"))))
     known = facts_of(inventory, APP)
     assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
 
 
 def test_the_base_is_unknown_until_the_layers_of_all_images_are_known() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", inspected=details(layers=("l1", "l2"))))
-    inventory.put_image(an_image("unseen"))
+    inventory.put(an_image("app", inspected=details(layers=("l1", "l2"))))
+    inventory.put(an_image("unseen"))
     assert not {"image.base", "image.base_known"} & facts_of(inventory, APP).keys()
-    inventory.put_image(an_image("unseen", inspected=details(layers=("x",))))
+    inventory.put(an_image("unseen", inspected=details(layers=("x",))))
     known = facts_of(inventory, APP)
     assert (known["image.base"], known["image.base_known"]) == ("", False)
 
 
 def test_an_empty_base_label_is_no_base() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", labels={"org.opencontainers.image.base.name": ""}))
+    inventory.put(an_image("app", labels={"org.opencontainers.image.base.name": ""}))
     assert fact(inventory, APP, "image.base_known") is False
 
 
@@ -550,8 +550,8 @@ def test_an_empty_base_label_is_no_base() -> None:
 def test_ranks_by_build_date_count_the_newer_images_of_the_repository() -> None:
     inventory = an_inventory()
     for days, word in enumerate(("newest", "newer", "old")):
-        inventory.put_image(an_image(word, f"app:{word}", created_at=NOW - days * DAY))
-    inventory.put_image(an_image("other", "other:1", created_at=NOW + DAY))
+        inventory.put(an_image(word, f"app:{word}", created_at=NOW - days * DAY))
+    inventory.put(an_image("other", "other:1", created_at=NOW + DAY))
     ranks = {
         w: fact(inventory, Ref(Kind.TAG, reference.full(f"app:{w}")), "tag.rank_by_created")
         for w in ("newest", "newer", "old")
@@ -561,8 +561,8 @@ def test_ranks_by_build_date_count_the_newer_images_of_the_repository() -> None:
 
 def test_two_tags_of_one_image_have_one_rank() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("old", "app:1", "app:stable", created_at=NOW - DAY))
-    inventory.put_image(an_image("new", "app:2", "app:latest", "app:2.0", created_at=NOW))
+    inventory.put(an_image("old", "app:1", "app:stable", created_at=NOW - DAY))
+    inventory.put(an_image("new", "app:2", "app:latest", "app:2.0", created_at=NOW))
     for name in ("1", "stable"):
         assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_created") == 1
 
@@ -570,7 +570,7 @@ def test_two_tags_of_one_image_have_one_rank() -> None:
 def test_images_of_the_same_date_have_different_ranks() -> None:
     inventory = an_inventory()
     for word in ("one", "two", "three"):
-        inventory.put_image(an_image(word, f"app:{word}", created_at=None))
+        inventory.put(an_image(word, f"app:{word}", created_at=None))
     ranks = [fact(inventory, ref, "tag.rank_by_created") for ref in inventory.all(Kind.TAG)]
     assert sorted(map(str, ranks)) == ["0", "1", "2"]
 
@@ -591,7 +591,7 @@ def test_images_of_the_same_date_have_different_ranks() -> None:
 def test_ranks_by_version_count_the_higher_versions_of_the_same_variant(name: str, rank: int) -> None:
     inventory = an_inventory()
     for other in ("1.10.0", "v1.9", "1.2.0", "1.3-alpine", "1.2.0-alpine", "latest", "2.0.0-rc1", "20240501"):
-        inventory.put_image(an_image(other, f"app:{other}"))
+        inventory.put(an_image(other, f"app:{other}"))
     assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_version") == rank
 
 
@@ -601,14 +601,14 @@ def test_ranks_by_version_count_the_higher_versions_of_the_same_variant(name: st
 )
 def test_a_version_is_told_from_what_only_looks_like_one(name: str, version: str) -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", f"app:{name}"))
+    inventory.put(an_image("app", f"app:{name}"))
     assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.version") == version
 
 
 def test_the_digest_of_a_tag_is_the_one_of_its_own_repository() -> None:
     inventory = an_inventory()
     digests = (digest_of("app", "one"), digest_of("h.io/mirror/app", "two"))
-    inventory.put_image(an_image("app", "app:1", "h.io/mirror/app:1", "h.io/unpushed:1", digests=digests))
+    inventory.put(an_image("app", "app:1", "h.io/mirror/app:1", "h.io/unpushed:1", digests=digests))
     found = {ref.key: fact(inventory, ref, "tag.digest") for ref in inventory.all(Kind.TAG)}
     assert found == {
         "docker.io/library/app:1": f"sha256:{hexadecimal('one')}",
@@ -619,7 +619,7 @@ def test_the_digest_of_a_tag_is_the_one_of_its_own_repository() -> None:
 
 def test_a_registry_with_a_port_is_not_taken_for_a_tag() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "h.io:5000/team/app:1.0"))
+    inventory.put(an_image("app", "h.io:5000/team/app:1.0"))
     known = facts_of(inventory, Ref(Kind.TAG, "h.io:5000/team/app:1.0"))
     assert [known[f"tag.{n}"] for n in ("registry", "repository", "name")] == ["h.io:5000", "h.io:5000/team/app", "1.0"]
 
@@ -647,9 +647,9 @@ def test_how_a_container_names_its_image_and_whether_the_name_still_means_it(
     image_ref: str, pin: str, freshness: str, repository: str
 ) -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1"))
-    inventory.put_image(an_image("next", "app:2"))
-    inventory.put_container(a_container("web", image_ref))
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(an_image("next", "app:2"))
+    inventory.put(a_container("web", image_ref))
     known = facts_of(inventory, WEB)
     assert known["container.image_pin"] == pin
     assert known["container.freshness"] == freshness
@@ -659,8 +659,8 @@ def test_how_a_container_names_its_image_and_whether_the_name_still_means_it(
 def test_a_short_name_of_hexadecimal_letters_is_a_name_even_if_the_id_begins_with_it() -> None:
     inventory = an_inventory()
     name = hexadecimal("app")[:3]
-    inventory.put_image(an_image("app", f"{name}:latest"))
-    inventory.put_container(a_container("web", name))
+    inventory.put(an_image("app", f"{name}:latest"))
+    inventory.put(a_container("web", name))
     assert fact(inventory, WEB, "container.image_pin") == "tag"
     assert fact(inventory, WEB, "container.freshness") == "current"
 
@@ -674,16 +674,16 @@ def test_an_index_that_changed_for_others_only_makes_no_container_stale(
     runs: str, known: tuple[str, ...] | None, freshness: str | None
 ) -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app"))
+    inventory.put(an_image("app"))
     inspected = None if known is None else replace(details(), manifests=known)
-    inventory.put_image(an_image("next", "app:1", inspected=inspected))
-    inventory.put_container(replace(a_container("web", "app:1", "app"), manifest=runs))
+    inventory.put(an_image("next", "app:1", inspected=inspected))
+    inventory.put(replace(a_container("web", "app:1", "app"), manifest=runs))
     assert facts_of(inventory, WEB).get("container.freshness") == freshness
 
 
 def test_a_container_whose_creator_typed_nothing_has_no_name_that_could_be_stale() -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container("web", image_ref=""))
+    inventory.put(a_container("web", image_ref=""))
     assert fact(inventory, WEB, "container.freshness") == "pinned"
 
 
@@ -703,7 +703,7 @@ def test_a_container_whose_creator_typed_nothing_has_no_name_that_could_be_stale
 )
 def test_the_owner_of_a_container_is_read_from_its_labels(labels: dict[str, str], owner: str) -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container("web", labels=labels))
+    inventory.put(a_container("web", labels=labels))
     assert fact(inventory, WEB, "container.owner") == owner
 
 
@@ -720,7 +720,7 @@ def test_the_owner_of_a_container_is_read_from_its_labels(labels: dict[str, str]
 )
 def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, seccomp: str) -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=options, privileged=privileged)))
+    inventory.put(a_container(config=replace(UNLIMITED, security_opt=options, privileged=privileged)))
     assert fact(inventory, WEB, "container.seccomp") == seccomp
 
 
@@ -736,15 +736,15 @@ def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, secc
 )
 def test_no_new_privileges_in_every_spelling(*, option: str, expected: bool) -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container(config=replace(UNLIMITED, security_opt=(option,))))
+    inventory.put(a_container(config=replace(UNLIMITED, security_opt=(option,))))
     assert fact(inventory, WEB, "container.no_new_privileges") is expected
 
 
 def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
     inventory = an_inventory()
-    inventory.put_volume(a_volume("a" * 64, anonymous=True))
+    inventory.put(a_volume("a" * 64, anonymous=True))
     bind = Mount("bind", "", "/etc", "/host", "", writable=False)
-    inventory.put_container(a_container(mounts=(a_mount("a" * 64), bind)))
+    inventory.put(a_container(mounts=(a_mount("a" * 64), bind)))
     mounts = fact(inventory, WEB, "container.mounts")
     assert isinstance(mounts, list)
     seen = [(m["type"], m["anonymous"], m["rw"]) for m in mounts if isinstance(m, dict)]
@@ -753,11 +753,11 @@ def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
 
 def test_a_network_is_in_use_by_name_or_by_id() -> None:
     inventory, front = an_inventory(), a_network("front")
-    inventory.put_network(front)
+    inventory.put(front)
     assert fact(inventory, FRONT, "network.in_use") is False
-    inventory.put_container(a_container("web", networks=(front.id,), running=False))
+    inventory.put(a_container("web", networks=(front.id,), running=False))
     assert fact(inventory, FRONT, "network.in_use") is True
-    inventory.put_container(a_container("web", networks=("front",), running=False))
+    inventory.put(a_container("web", networks=("front",), running=False))
     assert fact(inventory, FRONT, "network.in_use") is True
 
 
@@ -766,10 +766,10 @@ def test_a_network_is_in_use_by_name_or_by_id() -> None:
 
 def test_last_used_is_when_we_last_saw_a_container(ticks: Ticks) -> None:
     inventory = an_inventory(ticks)
-    inventory.put_image(an_image("app", "app:1"))
-    inventory.put_container(a_container("web"))
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(a_container("web"))
     ticks.pass_(50)
-    inventory.drop_container(WEB.key)
+    inventory.drop(Ref(Kind.CONTAINER, WEB.key))
     ticks.pass_(30)
     known = facts_of(inventory, APP)
     assert known["image.idle_for"] == timedelta(seconds=30)
@@ -779,8 +779,8 @@ def test_last_used_is_when_we_last_saw_a_container(ticks: Ticks) -> None:
 
 def test_what_never_was_is_1970() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", created_at=None))
-    inventory.put_container(a_container("web", started_at=None))
+    inventory.put(an_image("app", created_at=None))
+    inventory.put(a_container("web", started_at=None))
     assert fact(inventory, APP, "image.created") == EPOCH
     assert fact(inventory, WEB, "container.started") == EPOCH
 
@@ -869,24 +869,24 @@ def test_every_fact_of_every_odd_object_can_be_read_and_has_its_type(
 ) -> None:
     inventory = an_inventory()
     for image in images:
-        inventory.put_image(image)
+        inventory.put(image)
     for volume in volumes:
-        inventory.put_volume(volume)
+        inventory.put(volume)
     for network in networks:
-        inventory.put_network(network)
+        inventory.put(network)
     for container in containers:
-        inventory.put_container(container)
+        inventory.put(container)
     for kind in Kind:
         for ref in inventory.all(kind):
             assert isinstance(inventory.name_of(ref), str)
-            assert ref in set(inventory.dependents(ref))
+            assert ref.key in inventory.dependents(ref)[kind]
             for name, value in facts_of(inventory, ref, disk=DISK).items():
                 check_type(name, VOCABULARY[kind][name].type, value)
 
 
 def test_labels_of_strangers_are_data_and_nothing_else(full: Inventory) -> None:
     hostile = {"{{ image.id }}": "${now}", "true || true": "'; DROP TABLE memory; --", "\x1b[31m": "\u202e", "": ""}
-    full.put_image(an_image("app", "app:1", labels=hostile))
+    full.put(an_image("app", "app:1", labels=hostile))
     assert fact(full, APP, "image.labels") == hostile
 
 
@@ -916,7 +916,7 @@ def test_ranks_are_within_a_variant_and_count_an_image_once(ticks: Ticks) -> Non
             ("old-alpine", "app:1.2-alpine"),
         )
     ):
-        inventory.put_image(an_image(word, *names, created_at=NOW - age * DAY))
+        inventory.put(an_image(word, *names, created_at=NOW - age * DAY))
     ranks = {
         name: fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_created")
         for name in ("1.4", "1.4.0", "1.3", "1.2", "1.4-alpine", "1.2-alpine")
@@ -927,7 +927,7 @@ def test_ranks_are_within_a_variant_and_count_an_image_once(ticks: Ticks) -> Non
 def test_images_of_one_date_are_ranked_apart(ticks: Ticks) -> None:
     inventory = an_inventory(ticks)
     for n in range(3):
-        inventory.put_image(an_image(f"i{n}", f"app:1.{n}", created_at=NOW))
+        inventory.put(an_image(f"i{n}", f"app:1.{n}", created_at=NOW))
     refs = [Ref(Kind.TAG, f"docker.io/library/app:1.{n}") for n in range(3)]
     assert sorted(str(fact(inventory, ref, "tag.rank_by_created")) for ref in refs) == ["0", "1", "2"]
 
@@ -935,14 +935,14 @@ def test_images_of_one_date_are_ranked_apart(ticks: Ticks) -> None:
 def test_the_image_in_use_comes_first_and_then_the_one_that_was_in_use_before_it(ticks: Ticks) -> None:
     inventory = an_inventory(ticks)
     for word in ("1.1", "1.2", "1.3", "1.4"):
-        inventory.put_image(an_image(word, f"app:{word}"))
+        inventory.put(an_image(word, f"app:{word}"))
     for word in ("1.1", "1.3"):
         ticks.pass_(HOUR)
-        inventory.put_container(a_container(word, f"app:{word}", word))
+        inventory.put(a_container(word, f"app:{word}", word))
         ticks.pass_(HOUR)
-        inventory.drop_container(a_container(word).id)
+        inventory.drop(Ref(Kind.CONTAINER, a_container(word).id))
     ticks.pass_(DAY)
-    inventory.put_container(a_container("web", "app:1.2", "1.2"))
+    inventory.put(a_container("web", "app:1.2", "1.2"))
     ranks = {
         name: fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_used")
         for name in ("1.1", "1.2", "1.3", "1.4")
@@ -966,7 +966,7 @@ def test_how_long_a_container_is_over(
 ) -> None:
     inventory = an_inventory(ticks)
     over = replace(a_container("job", running=False, started_at=started), finished_at=finished)
-    inventory.put_container(over)
+    inventory.put(over)
     ticks.pass_(watched)
     assert fact(inventory, Ref(Kind.CONTAINER, over.id), "container.exited_for") == timedelta(seconds=expected)
 
@@ -978,7 +978,7 @@ def test_a_container_that_runs_again_is_not_over_and_then_anew(ticks: Ticks) -> 
     ref = Ref(Kind.CONTAINER, web.id)
     ages = []
     for state in (over, web, over):
-        inventory.put_container(state)
+        inventory.put(state)
         ticks.pass_(HOUR)
         ages.append(fact(inventory, ref, "container.exited_for"))
     assert ages == [timedelta(hours=1), timedelta(), timedelta(hours=1)]
@@ -986,7 +986,7 @@ def test_a_container_that_runs_again_is_not_over_and_then_anew(ticks: Ticks) -> 
 
 def test_an_origin_is_proven_by_the_registry_alone_on_a_containerd_store(ticks: Ticks) -> None:
     inventory = an_inventory(ticks, store=ImageStore.CONTAINERD)
-    inventory.put_image(an_image("app", "app:1", digests=(digest_of("app", "app"),)))
+    inventory.put(an_image("app", "app:1", digests=(digest_of("app", "app"),)))
     assert fact(inventory, APP, "image.origin") == "unknown"
     inventory.digests.see(APP_TAG.key, "registry", f"sha256:{hexadecimal('app')}", NOW)
     assert fact(inventory, APP, "image.origin") == "registry"

@@ -42,20 +42,20 @@ def happened(*changes: tuple[str, Ref]) -> Counter[Change]:
 
 
 def test_a_first_image_is_new_and_each_of_its_tags_was_set() -> None:
-    changes = an_inventory().put_image(an_image("app", "app:1", "app:2"))
+    changes = an_inventory().put(an_image("app", "app:1", "app:2"))
     assert Counter(changes) == happened(("image.new", APP), ("image.tag", tag("app:1")), ("image.tag", tag("app:2")))
 
 
 def test_an_image_that_looks_as_before_changed_nothing() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1", inspected=details()))
-    assert inventory.put_image(an_image("app", "app:1")) == []
+    inventory.put(an_image("app", "app:1", inspected=details()))
+    assert inventory.put(an_image("app", "app:1")) == []
 
 
 def test_what_an_inspect_told_outlives_a_list_that_does_not_know_it() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1", inspected=details(user="me")))
-    inventory.put_image(an_image("app", "app:1", "app:2"))
+    inventory.put(an_image("app", "app:1", inspected=details(user="me")))
+    inventory.put(an_image("app", "app:1", "app:2"))
     told = inventory.images[image_id("app")].details
     assert told is not None
     assert (told.user, inventory.detailed) == ("me", 1)
@@ -63,21 +63,21 @@ def test_what_an_inspect_told_outlives_a_list_that_does_not_know_it() -> None:
 
 def test_a_size_does_not_shrink_when_the_engine_tells_it_in_another_way() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", size_bytes=3000))
-    inventory.put_image(an_image("app", size_bytes=1000, inspected=details()))
+    inventory.put(an_image("app", size_bytes=3000))
+    inventory.put(an_image("app", size_bytes=1000, inspected=details()))
     assert inventory.images[image_id("app")].size_bytes == 3000
 
 
 def test_a_new_tag_is_a_change_of_the_tag_alone() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1"))
-    assert inventory.put_image(an_image("app", "app:1", "app:2")) == [Change("image.tag", tag("app:2"))]
+    inventory.put(an_image("app", "app:1"))
+    assert inventory.put(an_image("app", "app:1", "app:2")) == [Change("image.tag", tag("app:2"))]
 
 
 def test_a_tag_that_is_gone_is_a_change_of_tag_and_image() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1", "app:2"))
-    changes = inventory.put_image(an_image("app", "app:1"))
+    inventory.put(an_image("app", "app:1", "app:2"))
+    changes = inventory.put(an_image("app", "app:1"))
     assert Counter(changes) == happened(("image.untag", APP), ("image.untag", tag("app:2")))
     assert tag("app:2").key not in inventory.tags
     assert inventory.repositories["docker.io/library/app"] == {tag("app:1").key}
@@ -85,9 +85,9 @@ def test_a_tag_that_is_gone_is_a_change_of_tag_and_image() -> None:
 
 def test_a_moved_tag_is_set_here_lost_there_and_makes_the_loser_suspect() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("old", "app:1"))
-    inventory.put_image(an_image("new"))
-    changes = inventory.put_image(an_image("new", "app:1"))
+    inventory.put(an_image("old", "app:1"))
+    inventory.put(an_image("new"))
+    changes = inventory.put(an_image("new", "app:1"))
     old = image_id("old")
     assert Counter(changes) == happened(("image.tag", tag("app:1")), ("image.untag", Ref(Kind.IMAGE, old)))
     assert inventory.suspect == {old}
@@ -97,17 +97,17 @@ def test_a_moved_tag_is_set_here_lost_there_and_makes_the_loser_suspect() -> Non
 
 def test_the_loser_of_a_moved_tag_does_not_lose_it_twice() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("old", "app:1"))
-    inventory.put_image(an_image("new", "app:1"))
-    assert inventory.put_image(an_image("old")) == []
+    inventory.put(an_image("old", "app:1"))
+    inventory.put(an_image("new", "app:1"))
+    assert inventory.put(an_image("old")) == []
     assert inventory.tags[tag("app:1").key] == image_id("new")
 
 
 def test_an_image_that_is_gone_takes_its_tags_along_and_concerns_its_containers() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1"))
-    inventory.put_container(a_container("web"))
-    changes = inventory.drop_image(image_id("app"))
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(a_container("web"))
+    changes = inventory.drop(Ref(Kind.IMAGE, image_id("app")))
     assert Counter(changes) == happened(("image.delete", APP), ("image.untag", tag("app:1")), ("image.delete", WEB))
     assert not inventory.tags
     assert not inventory.repositories
@@ -116,23 +116,25 @@ def test_an_image_that_is_gone_takes_its_tags_along_and_concerns_its_containers(
 
 def test_an_image_that_is_gone_does_not_take_a_tag_that_moved_on() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("old", "app:1"))
-    inventory.put_image(an_image("new", "app:1"))
-    assert inventory.drop_image(image_id("old")) == [Change("image.delete", Ref(Kind.IMAGE, image_id("old")))]
+    inventory.put(an_image("old", "app:1"))
+    inventory.put(an_image("new", "app:1"))
+    assert inventory.drop(Ref(Kind.IMAGE, image_id("old"))) == [
+        Change("image.delete", Ref(Kind.IMAGE, image_id("old")))
+    ]
     assert inventory.has(tag("app:1"))
 
 
 def test_what_nobody_knew_cannot_go() -> None:
     inventory = an_inventory()
-    assert inventory.drop_image(image_id("app")) == []
-    assert inventory.drop_container("nothing") == []
-    assert inventory.drop_volume("nothing") == []
-    assert inventory.drop_network("nothing") == []
+    assert inventory.drop(Ref(Kind.IMAGE, image_id("app"))) == []
+    assert inventory.drop(Ref(Kind.CONTAINER, "nothing")) == []
+    assert inventory.drop(Ref(Kind.VOLUME, "nothing")) == []
+    assert inventory.drop(Ref(Kind.NETWORK, "nothing")) == []
 
 
 def test_tags_of_a_registry_with_a_port_are_told_apart_from_it() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "h.io:5000/app:1"))
+    inventory.put(an_image("app", "h.io:5000/app:1"))
     assert dict(inventory.repositories) == {"h.io:5000/app": {"h.io:5000/app:1"}}
 
 
@@ -149,9 +151,9 @@ def test_the_tables_agree_after_any_sequence_of_looks(looks: list[tuple[str, set
     inventory = an_inventory()
     for word, tags in looks:
         if tags is None:
-            inventory.drop_image(image_id(word))
+            inventory.drop(Ref(Kind.IMAGE, image_id(word)))
         else:
-            inventory.put_image(an_image(word, *tags, inspected=details(layers=(word,))))
+            inventory.put(an_image(word, *tags, inspected=details(layers=(word,))))
     for name, owner in inventory.tags.items():
         assert name in inventory.images[owner].tags
         assert name in inventory.repositories[name.rpartition(":")[0]]
@@ -167,7 +169,7 @@ def test_the_changes_of_an_image_add_up_to_its_tags(looks: list[set[str]]) -> No
     inventory = an_inventory()
     tags: set[str] = set()
     for look in looks:
-        for cause, ref in inventory.put_image(an_image("app", *look)):
+        for cause, ref in inventory.put(an_image("app", *look)):
             if ref.kind is Kind.TAG:
                 (tags.add if cause == "image.tag" else tags.remove)(ref.key)
         assert tags == {reference.full(name) for name in look}
@@ -184,7 +186,7 @@ def family() -> Inventory:
         an_image("top", "top:1", inspected=details(layers=("a", "b", "c"))),
         an_image("apart", "apart:1", inspected=details(layers=("b", "a"))),
     ):
-        inventory.put_image(image)
+        inventory.put(image)
     return inventory
 
 
@@ -197,28 +199,28 @@ def test_the_base_is_the_image_with_the_longest_prefix_of_layers(word: str, base
 
 def test_the_base_is_not_known_while_the_layers_of_any_image_are_not() -> None:
     inventory = family()
-    inventory.put_image(an_image("unseen", "unseen:1"))
+    inventory.put(an_image("unseen", "unseen:1"))
     assert inventory.base_of(inventory.images[image_id("top")]) is None
-    inventory.drop_image(image_id("unseen"))
+    inventory.drop(Ref(Kind.IMAGE, image_id("unseen")))
     assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("middle:1")
 
 
 def test_a_nameless_image_is_nobodys_base() -> None:
     inventory = family()
-    inventory.put_image(with_tags(inventory.images[image_id("middle")]))
+    inventory.put(with_tags(inventory.images[image_id("middle")]))
     assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("base:1")
 
 
 def test_an_image_with_the_same_layers_is_no_base() -> None:
     inventory = an_inventory()
     for word in ("one", "two"):
-        inventory.put_image(an_image(word, f"{word}:1", inspected=details(layers=("a", "b"))))
+        inventory.put(an_image(word, f"{word}:1", inspected=details(layers=("a", "b"))))
     assert inventory.base_of(inventory.images[image_id("one")]) == ""
 
 
 def test_a_base_that_is_gone_is_a_base_no_more() -> None:
     inventory = family()
-    inventory.drop_image(image_id("middle"))
+    inventory.drop(Ref(Kind.IMAGE, image_id("middle")))
     assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("base:1")
 
 
@@ -247,56 +249,55 @@ def test_what_happened_to_a_container_is_read_from_two_looks(
 ) -> None:
     inventory = an_inventory()
     if before is not None:
-        inventory.put_container(a_container(**before))  # type: ignore[arg-type]
-    changes = inventory.put_container(a_container(**after))  # type: ignore[arg-type]
+        inventory.put(a_container(**before))  # type: ignore[arg-type]
+    changes = inventory.put(a_container(**after))  # type: ignore[arg-type]
     assert changes == [Change(f"container.{cause}", WEB) for cause in causes]
 
 
 def test_a_restart_by_the_engine_is_a_die_and_a_start_and_no_update() -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container())
+    inventory.put(a_container())
     again = a_container(started_at=NOW, config=replace(UNLIMITED, restart_count=1))
-    assert [c.cause for c in inventory.put_container(again)] == ["container.die", "container.stop", "container.start"]
+    assert [c.cause for c in inventory.put(again)] == ["container.die", "container.stop", "container.start"]
 
 
 def test_a_new_name_is_a_rename() -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container("web"))
+    inventory.put(a_container("web"))
     renamed = replace(a_container("web"), name="api")
-    assert inventory.put_container(renamed) == [Change("container.rename", WEB)]
+    assert inventory.put(renamed) == [Change("container.rename", WEB)]
     assert inventory.name_of(WEB) == "api"
 
 
 def test_a_container_that_is_gone_concerns_what_it_used() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1"))
-    inventory.put_volume(a_volume("data"))
-    inventory.put_network(a_network("front"))
-    inventory.put_container(a_container("web", mounts=(a_mount("data"),), networks=("front",)))
-    gone = inventory.drop_container(WEB.key)
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(a_volume("data"))
+    inventory.put(a_network("front"))
+    inventory.put(a_container("web", mounts=(a_mount("data"),), networks=("front",)))
+    gone = inventory.drop(Ref(Kind.CONTAINER, WEB.key))
     touched = {WEB, APP, tag("app:1"), Ref(Kind.VOLUME, "data"), Ref(Kind.NETWORK, a_network("front").id)}
     assert {change.ref for change in gone} == touched
     assert {change.cause for change in gone} == {"container.destroy"}
-    assert not inventory.users_of_image(APP.key)
-    assert not inventory.users_of_volume("data")
-    assert not inventory.users_of_network(a_network("front"))
+    assert not any(inventory.users_of(ref) for ref in touched)
 
 
 def test_a_container_counts_for_its_image_and_for_the_tag_it_was_made_from() -> None:
     inventory = an_inventory()
-    inventory.put_image(an_image("old", "app:1"))
-    inventory.put_container(a_container("web", "app:1", "old", running=False))
-    inventory.put_image(an_image("new", "app:1"))
-    assert inventory.users_of_image(image_id("old")) == {WEB.key}
-    assert inventory.users_of_tag(tag("app:1").key) == {WEB.key}
-    assert inventory.users_of_image(image_id("new")) == set()
+    inventory.put(an_image("old", "app:1"))
+    inventory.put(a_container("web", "app:1", "old", running=False))
+    inventory.put(an_image("new", "app:1"))
+    assert inventory.users_of(Ref(Kind.IMAGE, image_id("old"))) == {WEB}
+    assert inventory.users_of(tag("app:1")) == {WEB}
+    assert inventory.users_of(Ref(Kind.IMAGE, image_id("new"))) == set()
 
 
 def test_a_container_that_changes_its_mounts_uses_only_the_new_ones() -> None:
     inventory = an_inventory()
-    inventory.put_container(a_container(mounts=(a_mount("one"),)))
-    inventory.put_container(a_container(mounts=(a_mount("two"),)))
-    assert (inventory.users_of_volume("one"), inventory.users_of_volume("two")) == (set(), {WEB.key})
+    inventory.put(a_container(mounts=(a_mount("one"),)))
+    inventory.put(a_container(mounts=(a_mount("two"),)))
+    one, two = Ref(Kind.VOLUME, "one"), Ref(Kind.VOLUME, "two")
+    assert (inventory.users_of(one), inventory.users_of(two)) == (set(), {WEB})
 
 
 # -- volumes and networks --------------------------------------------------------------------------------
@@ -305,13 +306,13 @@ def test_a_container_that_changes_its_mounts_uses_only_the_new_ones() -> None:
 def test_volumes_and_networks_come_once_and_go_once() -> None:
     inventory, front = an_inventory(), a_network("front")
     data = Ref(Kind.VOLUME, "data")
-    assert inventory.put_volume(a_volume("data")) == [Change("volume.create", data)]
-    assert inventory.put_volume(a_volume("data", labels={"a": "b"})) == []
+    assert inventory.put(a_volume("data")) == [Change("volume.create", data)]
+    assert inventory.put(a_volume("data", labels={"a": "b"})) == []
     assert inventory.volumes["data"].labels == {"a": "b"}
-    assert inventory.drop_volume("data") == [Change("volume.destroy", data)]
-    assert inventory.put_network(front) == [Change("network.create", Ref(Kind.NETWORK, front.id))]
-    assert inventory.put_network(front) == []
-    assert inventory.drop_network(front.id) == [Change("network.destroy", Ref(Kind.NETWORK, front.id))]
+    assert inventory.drop(Ref(Kind.VOLUME, "data")) == [Change("volume.destroy", data)]
+    assert inventory.put(front) == [Change("network.create", Ref(Kind.NETWORK, front.id))]
+    assert inventory.put(front) == []
+    assert inventory.drop(Ref(Kind.NETWORK, front.id)) == [Change("network.destroy", Ref(Kind.NETWORK, front.id))]
     assert not inventory.has(data)
 
 
@@ -319,21 +320,22 @@ def test_volumes_and_networks_come_once_and_go_once() -> None:
 
 
 def dependents(inventory: Inventory, ref: Ref) -> set[Ref]:
-    return set(inventory.dependents(ref)) - {Ref(Kind.HOST, "")}
+    found = inventory.dependents(ref)
+    return {Ref(kind, key) for kind, keys in found.items() for key in keys if kind is not Kind.HOST}
 
 
 @pytest.fixture
 def busy() -> Inventory:
     """One image with two tags, a container on it with a volume and a network, and a stranger of each kind."""
     inventory = an_inventory()
-    inventory.put_image(an_image("app", "app:1", "app:2"))
-    inventory.put_image(an_image("other", "other:1"))
+    inventory.put(an_image("app", "app:1", "app:2"))
+    inventory.put(an_image("other", "other:1"))
     for name in ("data", "strange"):
-        inventory.put_volume(a_volume(name))
+        inventory.put(a_volume(name))
     for name in ("front", "back"):
-        inventory.put_network(a_network(name))
-    inventory.put_container(a_container("web", "app:1", mounts=(a_mount("data"),), networks=("front",)))
-    inventory.put_container(a_container("apart", "other:1", "other", networks=("back",)))
+        inventory.put(a_network(name))
+    inventory.put(a_container("web", "app:1", mounts=(a_mount("data"),), networks=("front",)))
+    inventory.put(a_container("apart", "other:1", "other", networks=("back",)))
     return inventory
 
 
@@ -346,12 +348,12 @@ def test_a_tag_alters_its_image_the_other_tags_and_the_containers(busy: Inventor
 
 
 def test_a_tag_alters_the_containers_made_from_it_even_when_it_is_gone(busy: Inventory) -> None:
-    busy.put_image(an_image("app"))
+    busy.put(an_image("app"))
     assert dependents(busy, tag("app:1")) == {tag("app:1"), WEB}
 
 
 def test_a_moved_tag_alters_the_containers_of_the_image_that_lost_it(busy: Inventory) -> None:
-    busy.put_image(an_image("new", "app:1"))
+    busy.put(an_image("new", "app:1"))
     assert dependents(busy, tag("app:1")) == {tag("app:1"), Ref(Kind.IMAGE, image_id("new")), WEB}
 
 
@@ -363,7 +365,7 @@ def test_a_container_alters_its_image_tags_volumes_and_networks(busy: Inventory)
 def test_everything_alters_the_host(busy: Inventory) -> None:
     for kind in Kind:
         for ref in busy.all(kind):
-            assert Ref(Kind.HOST, "") in set(busy.dependents(ref))
+            assert busy.dependents(ref)[Kind.HOST] == {""}
 
 
 def test_what_depends_on_a_missing_object_is_the_object(busy: Inventory) -> None:
@@ -372,7 +374,7 @@ def test_what_depends_on_a_missing_object_is_the_object(busy: Inventory) -> None
 
 
 def test_a_container_of_an_image_that_is_gone_alters_no_tag(busy: Inventory) -> None:
-    busy.drop_image(APP.key)
+    busy.drop(Ref(Kind.IMAGE, APP.key))
     assert tag("app:1") not in dependents(busy, WEB)
 
 
@@ -385,7 +387,7 @@ def test_objects_go_by_the_names_that_people_use(busy: Inventory) -> None:
     assert busy.name_of(Ref(Kind.NETWORK, a_network("front").id)) == "front"
     assert busy.name_of(Ref(Kind.VOLUME, "data")) == "data"
     assert busy.name_of(Ref(Kind.HOST, "")) == "host"
-    busy.put_image(an_image("bare"))
+    busy.put(an_image("bare"))
     assert busy.name_of(Ref(Kind.IMAGE, image_id("bare"))) == reference.short_id(image_id("bare"))
 
 
@@ -403,6 +405,6 @@ def test_counts_are_of_every_kind_but_the_host(busy: Inventory) -> None:
 def test_strange_names_are_keys_like_any_other() -> None:
     inventory = an_inventory()
     for name in ("a b", "$(reboot)", "\u202e", "", "x" * 5000):
-        inventory.put_container(a_container(name, image_ref=name))
-        inventory.put_volume(a_volume(name))
+        inventory.put(a_container(name, image_ref=name))
+        inventory.put(a_volume(name))
     assert len(inventory.containers) == len(inventory.volumes) == 5

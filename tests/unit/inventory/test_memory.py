@@ -166,12 +166,12 @@ def test_a_volume_is_idle_since_its_container_went() -> None:
     ticks = Ticks()
     inventory = an_inventory(ticks)
     data = Ref(Kind.VOLUME, "data")
-    inventory.put_volume(a_volume("data"))
+    inventory.put(a_volume("data"))
     ticks.pass_(5)
-    inventory.put_container(a_container("web", mounts=(a_mount("data"),), running=False))
+    inventory.put(a_container("web", mounts=(a_mount("data"),), running=False))
     ticks.pass_(5)
     assert inventory.idle_for(data) == 0.0
-    inventory.drop_container(a_container("web").id)
+    inventory.drop(Ref(Kind.CONTAINER, a_container("web").id))
     ticks.pass_(2)
     assert inventory.idle_for(data) == 2.0
 
@@ -179,14 +179,14 @@ def test_a_volume_is_idle_since_its_container_went() -> None:
 def test_an_image_is_idle_since_its_last_container_went() -> None:
     ticks = Ticks()
     inventory = an_inventory(ticks)
-    inventory.put_image(an_image("app", "app:1"))
+    inventory.put(an_image("app", "app:1"))
     for name in ("one", "two"):
-        inventory.put_container(a_container(name))
+        inventory.put(a_container(name))
     ticks.pass_(5)
-    inventory.drop_container(a_container("one").id)
+    inventory.drop(Ref(Kind.CONTAINER, a_container("one").id))
     ticks.pass_(5)
     assert inventory.idle_for(APP) == 0.0
-    inventory.drop_container(a_container("two").id)
+    inventory.drop(Ref(Kind.CONTAINER, a_container("two").id))
     ticks.pass_(2)
     assert inventory.idle_for(APP) == 2.0
 
@@ -194,9 +194,9 @@ def test_an_image_is_idle_since_its_last_container_went() -> None:
 def test_an_image_that_we_saw_only_after_its_container_was_used_until_now() -> None:
     ticks = Ticks()
     inventory = an_inventory(ticks)
-    inventory.put_container(a_container("web"))
+    inventory.put(a_container("web"))
     ticks.pass_(5)
-    inventory.put_image(an_image("app", "app:1"))
+    inventory.put(an_image("app", "app:1"))
     inventory.settle_memory()
     ticks.pass_(5)
     assert inventory.idle_for(APP) == 0.0
@@ -310,7 +310,7 @@ def is_dangling(inventory_of: str, store: ImageStore = ImageStore.GRAPH) -> bool
         "tagged again": [pinned, an_image("app", "app:1", digests=pinned.digests)],
     }
     for image in history[inventory_of]:
-        inventory.put_image(image)
+        inventory.put(image)
     sheet = Sheet()
     fill(sheet, ["image.dangling"], APP, View(inventory, NOW))
     return sheet.known["image.dangling"] is True
@@ -332,10 +332,10 @@ def test_the_containerd_store_keeps_a_digest_only_if_somebody_pulled_it() -> Non
 def test_a_tag_is_remembered_through_a_restart() -> None:
     ticks = Ticks()
     before = an_inventory(ticks)
-    before.put_image(an_image("app", "app:1", digests=(digest_of("app", "d"),)))
+    before.put(an_image("app", "app:1", digests=(digest_of("app", "d"),)))
     after = an_inventory(ticks)
     after.memory.recall([(APP, before.memory.of(APP, used=False) or Observed(0, 0))])
-    after.put_image(an_image("app", digests=(digest_of("app", "d"),)))
+    after.put(an_image("app", digests=(digest_of("app", "d"),)))
     sheet = Sheet()
     fill(sheet, ["image.dangling"], APP, View(after, NOW))
     assert sheet.known["image.dangling"] is True

@@ -85,7 +85,7 @@ class World:
             an_image(word, tag, digests=(f"{repository}@{digest}",), inspected=details(platform=platform)),
             id=identifier,
         )
-        self.inventory.put_image(image)
+        self.inventory.put(image)
         return image
 
     def learn(self, fact: str, ref: Ref | None = None) -> FactValue | None:
@@ -233,7 +233,7 @@ def test_the_platform_is_that_of_the_image_not_of_the_host(world: World) -> None
 def test_any_digest_of_the_same_repository_makes_it_current(graph: World) -> None:
     old, new = graph.push({AMD: "a", ARM: "b"}), graph.push({AMD: "a", ARM: "c"})
     image = graph.pull(old, "a")
-    graph.inventory.put_image(replace(image, digests=(f"{REPOSITORY}@{new}", f"{REPOSITORY}@{old}")))
+    graph.inventory.put(replace(image, digests=(f"{REPOSITORY}@{new}", f"{REPOSITORY}@{old}")))
     assert graph.state == "current"
     assert graph.asked == [head()]
 
@@ -242,7 +242,7 @@ def test_a_digest_of_another_repository_does_not_count(world: World) -> None:
     """The same image mirrored: what the mirror's tag names says nothing of this one."""
     image = world.pull(world.push("a"), "a")
     new = world.push("c")
-    world.inventory.put_image(replace(image, digests=(*image.digests, f"mirror.io/app@{new}")))
+    world.inventory.put(replace(image, digests=(*image.digests, f"mirror.io/app@{new}")))
     assert world.state == "drift"
 
 
@@ -250,14 +250,14 @@ def test_each_repository_of_an_image_is_judged_by_its_own_digest(graph: World) -
     mirror = "mirror.io/app:1"
     image = graph.pull(graph.push("a"), "a")
     mirrored = graph.push("a", mirror)
-    graph.inventory.put_image(replace(image, tags=(TAG, mirror), digests=(*image.digests, f"mirror.io/app@{mirrored}")))
+    graph.inventory.put(replace(image, tags=(TAG, mirror), digests=(*image.digests, f"mirror.io/app@{mirrored}")))
     graph.push("c", mirror)
     assert graph.state == "current"
     assert graph.learn("registry.state", Ref(Kind.TAG, mirror)) == "drift"
 
 
 def test_an_image_without_a_digest_in_the_repository_is_local_and_nobody_is_asked(graph: World) -> None:
-    graph.inventory.put_image(an_image("built", TAG, digests=(digest_of("mirror.io/app", "a"),)))
+    graph.inventory.put(an_image("built", TAG, digests=(digest_of("mirror.io/app", "a"),)))
     assert graph.state == "local"
     assert graph.asked == []
 
@@ -278,7 +278,7 @@ def test_of_what_the_engine_says_it_built_no_fact_asks_a_registry(
     containerd.push("other")
     image = an_image("built", TAG, inspected=replace(details(), built_here=True))
     repository = TAG.rpartition(":")[0]
-    containerd.inventory.put_image(replace(image, digests=(f"{repository}@{image.id}",)))
+    containerd.inventory.put(replace(image, digests=(f"{repository}@{image.id}",)))
     assert containerd.learn(fact) == value
     assert containerd.learn("image.recoverable", Ref(Kind.IMAGE, image.id)) is False
     assert containerd.asked == []
@@ -304,7 +304,7 @@ def test_a_containerd_store_invents_digests_so_only_what_was_seen_there_can_be_g
     containerd: World, tag: str
 ) -> None:
     image, ref = an_image("app", tag), Ref(Kind.TAG, tag)
-    containerd.inventory.put_image(replace(image, digests=(f"{tag.rpartition(':')[0]}@{image.id}",)))
+    containerd.inventory.put(replace(image, digests=(f"{tag.rpartition(':')[0]}@{image.id}",)))
     assert containerd.learn("registry.state", ref) == "local"
     assert containerd.asked == [head(tag)]
     containerd.inventory.digests.see(tag, "registry", image.id, NOW - DAY)
@@ -317,7 +317,7 @@ def test_a_containerd_store_invents_digests_so_only_what_was_seen_there_can_be_g
 
 def test_a_digest_that_is_not_the_image_was_not_invented(containerd: World) -> None:
     image = an_image("app", TAG, digests=(f"{REPOSITORY}@{manifest('pulled')}",))
-    containerd.inventory.put_image(image)
+    containerd.inventory.put(image)
     assert containerd.state == "gone"
 
 
@@ -414,7 +414,7 @@ def test_without_the_platform_of_the_image_an_index_says_nothing(world: World) -
     old = world.push({AMD: "a", ARM: "b"})
     identifier = config("a") if world.store is ImageStore.GRAPH else old
     image = replace(an_image("a", TAG, digests=(f"{REPOSITORY}@{old}",)), id=identifier)
-    world.inventory.put_image(image)
+    world.inventory.put(image)
     world.push({AMD: "a", ARM: "c"})
     assert image.details is None
     assert world.state is None
@@ -665,7 +665,7 @@ def test_a_pin_is_compared_with_the_tag_that_it_names(
     world.push("a")
     world.push("hub", "docker.io/team/app:1")
     container = a_container("web", image_ref)
-    world.inventory.put_container(container)
+    world.inventory.put(container)
     assert world.learn("registry.digest", Ref(Kind.CONTAINER, container.id)) == digest
     assert world.asked == asked
 
@@ -684,7 +684,7 @@ def test_what_became_of_the_tag_in_a_pin(
     world: World, pin: str, content: str | dict[str, str] | None, state: str, asked: int
 ) -> None:
     container = a_container("web", f"{TAG}@{manifest(pin)}")
-    world.inventory.put_container(container)
+    world.inventory.put(container)
     digest = world.push(content) if content else ""
     ref = Ref(Kind.CONTAINER, container.id)
     assert world.learn("registry.state", ref) == state
@@ -695,7 +695,7 @@ def test_what_became_of_the_tag_in_a_pin(
 def test_a_container_without_a_pin_has_no_state_at_a_registry(world: World) -> None:
     for image_ref in (TAG, f"{REPOSITORY}@{manifest('a')}", config("a")):
         container = a_container("web", image_ref)
-        world.inventory.put_container(container)
+        world.inventory.put(container)
         assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) == ""
     assert world.asked == []
 
@@ -703,7 +703,7 @@ def test_a_container_without_a_pin_has_no_state_at_a_registry(world: World) -> N
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_pin_whose_tag_cannot_be_asked_is_unknown(world: World, reason: str) -> None:
     container = a_container("web", f"{TAG}@{manifest('old')}")
-    world.inventory.put_container(container)
+    world.inventory.put(container)
     world.registry.failures["h.io"] = reason
     for fact in ("registry.digest", "registry.state"):
         assert world.learn(fact, Ref(Kind.CONTAINER, container.id)) is None

@@ -476,7 +476,7 @@ def test_an_object_that_goes_during_a_sweep_is_left_out(bench: Bench) -> None:
     sweep = Sweep()
     steps = bench.judge.sweep(work, sweep, depth=REGISTRY, now=NOW)
     next(steps)
-    bench.inventory.drop_image(image_id("b"))
+    bench.inventory.drop(Ref(Kind.IMAGE, image_id("b")))
     list(steps)
     assert len(sweep.opened) == 1
 

@@ -127,7 +127,7 @@ def test_a_look_at_one_object_that_fails_leads_to_a_look_at_everything(bench: Be
     bench.engine.run(a_container("web"))
     bench.engine.go_away()
     [event] = [event for event in bench.engine.take_events() if event.action == "start"]
-    assert bench.upkeep.look(Batch(dirty=((Dirty("container", event.id), event.at_ns),))) is None
+    assert bench.upkeep.look(Batch(dirty=((Dirty(Kind.CONTAINER, event.id), event.at_ns),))) is None
     bench.engine.come_back()
     assert bench.is_due(2)
     changes = bench.upkeep.look(Batch(resync="interval"))

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty
+from dockwarden.model import Dirty, Kind
 from dockwarden.triggers import events as module
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Batch, Queue
@@ -196,10 +196,10 @@ def test_each_event_becomes_a_hint_with_the_engines_time(following: Following) -
     )
     second = [(dirty, (at - began) // SECOND_NS) for dirty, at in following.batch().dirty]
     assert second == [
-        (Dirty("image", an_image("app").id), 2),
-        (Dirty("tag", APP_2), 2),
-        (Dirty("image", "app:3", pulled=True), 3),
-        (Dirty("container", WEB), 4),
+        (Dirty(Kind.IMAGE, an_image("app").id), 2),
+        (Dirty(Kind.TAG, APP_2), 2),
+        (Dirty(Kind.IMAGE, "app:3", pulled=True), 3),
+        (Dirty(Kind.CONTAINER, WEB), 4),
     ]
     assert following.value("events_received_total", type="container", action="start") == 1
     assert following.value("events_last_received_timestamp_seconds") == (began + 4 * SECOND_NS) / SECOND_NS
@@ -210,18 +210,18 @@ def test_a_network_that_a_container_joins_or_leaves_marks_both(following: Follow
     following.engine.run(a_container("web"))
     following.clock.pass_(1)
     following.follow((1.0, partial(following.engine.attach, front, "web")))
-    assert set(following.dirty()) >= {Dirty("network", front.id), Dirty("container", WEB)}
+    assert set(following.dirty()) >= {Dirty(Kind.NETWORK, front.id), Dirty(Kind.CONTAINER, WEB)}
 
 
 def test_a_name_that_is_set_marks_whoever_had_it(following: Following) -> None:
     following.engine.put(an_image("app", "app:1"))
     following.follow((1.0, partial(following.engine.name, "app:1", "app:2")))
-    assert following.dirty() == [Dirty("image", an_image("app").id), Dirty("tag", APP_2)]
+    assert following.dirty() == [Dirty(Kind.IMAGE, an_image("app").id), Dirty(Kind.TAG, APP_2)]
 
 
 def test_a_network_that_is_made_marks_no_container(following: Following) -> None:
     following.follow((1.0, partial(following.engine.add_network, a_network("front"))))
-    assert following.dirty() == [Dirty("network", a_network("front").id)]
+    assert following.dirty() == [Dirty(Kind.NETWORK, a_network("front").id)]
 
 
 def test_the_past_is_not_replayed_at_the_start(following: Following) -> None:
@@ -282,7 +282,7 @@ def test_an_event_between_two_windows_is_not_lost(following: Following) -> None:
 
     following.engine.just_before("events", lambda: None, late)
     following.follow()
-    assert following.dirty() == [Dirty("container", WEB)]
+    assert following.dirty() == [Dirty(Kind.CONTAINER, WEB)]
     assert following.value("events_gaps_total") == 0
 
 
@@ -348,7 +348,7 @@ def test_an_event_that_lay_unread_for_long_is_a_gap(following: Following) -> Non
     following.follow((1.0, asleep))
     assert following.value("events_gaps_total") == 1
     batch = following.batch()
-    assert (batch.resync, [dirty for dirty, _ in batch.dirty]) == ("gap", [Dirty("container", WEB)])
+    assert (batch.resync, [dirty for dirty, _ in batch.dirty]) == ("gap", [Dirty(Kind.CONTAINER, WEB)])
 
 
 def test_after_a_gap_reading_goes_on(following: Following) -> None:
@@ -359,7 +359,7 @@ def test_after_a_gap_reading_goes_on(following: Following) -> None:
     following.engine.just_before("events", lambda: None, fall_behind)
     following.follow((WINDOW + 1, partial(following.engine.emit, "container", "start", WEB)))
     batch = following.batch()
-    assert (batch.resync, [dirty for dirty, _ in batch.dirty]) == ("gap", [Dirty("container", WEB)])
+    assert (batch.resync, [dirty for dirty, _ in batch.dirty]) == ("gap", [Dirty(Kind.CONTAINER, WEB)])
     assert following.value("events_gaps_total") == 1
 
 

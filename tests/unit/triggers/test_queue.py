@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty
+from dockwarden.model import Dirty, Kind
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import a_policy, an_engine, policies
 
-WEB = Dirty("container", "web")
-APP = Dirty("image", "app:1", pulled=True)
+WEB = Dirty(Kind.CONTAINER, "web")
+APP = Dirty(Kind.IMAGE, "app:1", pulled=True)
 
 
 @pytest.fixture
@@ -96,15 +96,15 @@ def test_events_of_one_object_become_one_with_the_oldest_time(queue: Queue) -> N
 
 
 def test_a_pull_is_not_absorbed_by_another_event_of_the_same_name(queue: Queue) -> None:
-    queue.submit(Dirty("image", "app:1"), 1)
+    queue.submit(Dirty(Kind.IMAGE, "app:1"), 1)
     queue.submit(APP, 2)
     batch = queue.take(0)
     assert batch is not None
-    assert {dirty for dirty, _ in batch.dirty} == {Dirty("image", "app:1"), APP}
+    assert {dirty for dirty, _ in batch.dirty} == {Dirty(Kind.IMAGE, "app:1"), APP}
 
 
 def test_objects_come_out_in_the_order_of_their_first_event(queue: Queue) -> None:
-    objects = [Dirty("image", str(n)) for n in range(20)]
+    objects = [Dirty(Kind.IMAGE, str(n)) for n in range(20)]
     for dirty in [*objects, *reversed(objects)]:
         queue.submit(dirty, 1)
     batch = queue.take(0)
@@ -115,22 +115,22 @@ def test_objects_come_out_in_the_order_of_their_first_event(queue: Queue) -> Non
 def test_too_many_objects_give_way_to_a_resync(metrics: Metrics) -> None:
     queue = Queue(metrics, most=3)
     for number in range(4):
-        queue.submit(Dirty("image", str(number)), number)
+        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
     assert queue.take(0) == Batch(resync="overflow")
 
 
 def test_after_an_overflow_new_events_are_kept_again(metrics: Metrics) -> None:
     queue = Queue(metrics, most=3)
     for number in range(5):
-        queue.submit(Dirty("image", str(number)), number)
-    assert queue.take(0) == Batch(dirty=((Dirty("image", "4"), 4),), resync="overflow")
+        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
+    assert queue.take(0) == Batch(dirty=((Dirty(Kind.IMAGE, "4"), 4),), resync="overflow")
 
 
 def test_an_overflow_does_not_take_the_jobs_along(metrics: Metrics) -> None:
     queue = Queue(metrics, most=1)
     queue.submit_job("nightly")
     for number in range(3):
-        queue.submit(Dirty("image", str(number)), number)
+        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
     batch = queue.take(0)
     assert batch is not None
     assert (batch.jobs, batch.resync) == (("nightly",), "overflow")
@@ -212,7 +212,7 @@ def test_any_sequence_gives_what_a_plain_model_gives(steps: list[tuple[str, str,
     resync, lost = "", False
     for step, name, at in [*steps, ("take", "", 0)]:
         if step == "submit":
-            queue.submit(Dirty("image", name), at)
+            queue.submit(Dirty(Kind.IMAGE, name), at)
             waiting[name] = min(at, waiting.get(name, at))
             if len(waiting) > most:
                 waiting, resync = {}, resync or "overflow"
@@ -227,7 +227,7 @@ def test_any_sequence_gives_what_a_plain_model_gives(steps: list[tuple[str, str,
             queue.submit_lost()
             waiting, resync, lost = {}, "", True
         else:
-            dirty = tuple((Dirty("image", key), value) for key, value in waiting.items())
+            dirty = tuple((Dirty(Kind.IMAGE, key), value) for key, value in waiting.items())
             expected = Batch(dirty=dirty, jobs=tuple(jobs), resync=resync, lost=lost)
             assert queue.take(0) == (expected if expected != Batch() else None)
             waiting, jobs, resync, lost = {}, [], "", False
@@ -244,7 +244,7 @@ def test_nothing_is_lost_and_nothing_doubled_between_threads(queue: Queue) -> No
     def produce(producer: int) -> None:
         begin.wait(30)
         for number in range(each):
-            queue.submit(Dirty("image", f"{producer} {number}"), number)
+            queue.submit(Dirty(Kind.IMAGE, f"{producer} {number}"), number)
             if number % 100 == 0:
                 queue.submit_job(f"{producer} {number}")
 
@@ -256,7 +256,7 @@ def test_nothing_is_lost_and_nothing_doubled_between_threads(queue: Queue) -> No
     while len(taken) < producers * (each + each // 100):
         batch = queue.take(30)
         assert batch is not None, "something was lost"
-        taken.update(dirty.id for dirty, _ in batch.dirty)
+        taken.update(dirty.key for dirty, _ in batch.dirty)
         taken.update(f"job {job}" for job in batch.jobs)
     for thread in threads:
         thread.join(30)

@@ -1,0 +1,64 @@
+"""What an object of each kind is to the inventory: the causes of its changes, what it uses, who names it how. Pure.
+
+Input: frozen objects. Output: a ``KindRow`` per kind. Out of bounds: tables, memory, asking the engine. A new kind of
+object is a row here; the type checker lists the other places that must answer for it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, assert_never
+
+from dockwarden import reference
+from dockwarden.model import Container, Kind, Network, Thing
+
+
+class KindRow(NamedTuple):
+    """One kind.
+
+    Attributes:
+        born, gone: the causes of the changes when an object comes and goes; "" where that is told in another way.
+        is_remembered: our memory has an entry of its own for each object.
+        uses: the kinds and names of what an object has in use, as it names them itself.
+        aliases: names besides its key by which others name an object.
+    """
+
+    born: str
+    gone: str
+    is_remembered: bool
+    uses: Callable[[Thing], Iterable[tuple[Kind, str]]] = lambda _thing: ()
+    aliases: Callable[[Thing], Iterable[str]] = lambda _thing: ()
+
+
+def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
+    """Running or not: a container keeps what it was created with."""
+    if isinstance(thing, Container):
+        yield Kind.IMAGE, thing.image_id
+        yield Kind.TAG, reference.full(thing.image_ref)
+        yield from ((Kind.VOLUME, mount.name) for mount in thing.mounts if mount.name)
+        yield from ((Kind.NETWORK, network) for network in thing.networks)
+
+
+def _network_name(thing: Thing) -> tuple[str, ...]:
+    """A container that never ran knows its networks by their names only."""
+    return (thing.name,) if isinstance(thing, Network) else ()
+
+
+def _row(kind: Kind) -> KindRow:
+    match kind:
+        case Kind.IMAGE:
+            return KindRow("image.new", "image.delete", is_remembered=True)
+        case Kind.TAG:
+            return KindRow("image.tag", "image.untag", is_remembered=False)
+        case Kind.CONTAINER:
+            return KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
+        case Kind.VOLUME:
+            return KindRow("volume.create", "volume.destroy", is_remembered=True)
+        case Kind.NETWORK:
+            return KindRow("network.create", "network.destroy", is_remembered=True, aliases=_network_name)
+        case Kind.HOST:
+            return KindRow("", "", is_remembered=False)
+        case _:
+            assert_never(kind)
+
+
+KINDS = {kind: _row(kind) for kind in Kind}
+"""The table."""

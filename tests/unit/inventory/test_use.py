@@ -1,0 +1,137 @@
+"""Use, idle time and what depends on what are the same whether they come from events or from full lists, of any kind.
+
+One inventory looks where events say so, another lists everything after each thing that happens. Both have one clock.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.errors import ConflictError, NotFoundError
+from dockwarden.inventory.collect import Collector
+from dockwarden.model import Kind, Ref
+from dockwarden.triggers.events import hints
+from tests.builders import Ticks, a_container, a_mount, a_network, a_volume, an_image, an_inventory, image_id
+from tests.fakes import FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dockwarden.inventory.live import Inventory
+    from dockwarden.model import Container
+
+WORDS = ("one", "two")
+
+
+class Step(NamedTuple):
+    """Something that a person does, how long after the step before, and whether our looks come by events or a list."""
+
+    verb: str
+    name: str
+    other: str
+    seconds: int
+    is_full: bool
+
+
+def container(name: str, other: str, *, running: bool) -> Container:
+    mounts, networks = (a_mount(f"{other}-data"),), (f"{other}-net",)
+    return a_container(name, f"{other}:1", other, running=running, mounts=mounts, networks=networks)
+
+
+def run(engine: FakeEngine, name: str, other: str, *, running: bool) -> None:
+    is_new = a_container(name).id not in engine.container_ids()
+    if is_new and image_id(other) in [image.id for image in engine.images()]:
+        engine.run(container(name, other, running=running))
+
+
+def load(engine: FakeEngine, name: str) -> None:
+    if image_id(name) not in [image.id for image in engine.images()]:
+        engine.load(an_image(name))
+
+
+DEEDS: dict[str, Callable[[FakeEngine, str, str], object]] = {
+    "create": lambda engine, name, other: run(engine, name, other, running=False),
+    "run": lambda engine, name, other: run(engine, name, other, running=True),
+    "start": lambda engine, name, _: engine.start_container(a_container(name).id),
+    "stop": lambda engine, name, _: engine.stop_container(a_container(name).id),
+    "destroy": lambda engine, name, _: engine.remove(name),
+    "attach": lambda engine, name, other: engine.attach(a_network(f"{other}-net"), name),
+    "detach": lambda engine, name, other: engine.detach(a_network(f"{other}-net"), name),
+    "tag": lambda engine, name, other: engine.name(image_id(name), f"{other}:1"),
+    "untag": lambda engine, name, _: engine.unname(f"{name}:1"),
+    "load": lambda engine, name, _: load(engine, name),
+    "make volume": lambda engine, name, _: engine.add_volume(a_volume(f"{name}-data")),
+    "make network": lambda engine, name, _: engine.add_network(a_network(f"{name}-net")),
+    "remove volume": lambda engine, name, _: engine.remove_volume(f"{name}-data"),
+    "remove network": lambda engine, name, _: engine.remove_network(a_network(f"{name}-net").id),
+}
+WORD = st.sampled_from(WORDS)
+STEPS = st.lists(
+    st.builds(
+        Step, st.sampled_from(sorted(DEEDS)), WORD, WORD, st.integers(0, 5), st.sampled_from([False, False, True])
+    ),
+    max_size=25,
+)
+
+
+class Watch:
+    """An inventory of an engine, kept true by events or by lists."""
+
+    def __init__(self, engine: FakeEngine, ticks: Ticks) -> None:
+        self.inventory = an_inventory(ticks)
+        self.collector = Collector(engine, self.inventory)
+        self.collector.reconcile()
+
+
+def known(inventory: Inventory) -> dict[Ref, tuple[object, ...]]:
+    """Of every object that is here: use, ages, and what its change alters."""
+    found: dict[Ref, tuple[object, ...]] = {}
+    for kind in Kind:
+        for ref in inventory.all(kind):
+            ages = (inventory.known_for(ref), inventory.idle_for(ref)) if kind is not Kind.HOST else ()
+            found[ref] = (inventory.is_used(ref), set(inventory.users_of(ref)), ages, inventory.dependents(ref))
+    return found
+
+
+def a_busy_engine() -> FakeEngine:
+    engine = FakeEngine()
+    for word in WORDS:
+        engine.put(an_image(word, f"{word}:1"))
+        engine.add_volume(a_volume(f"{word}-data"))
+        engine.add_network(a_network(f"{word}-net"))
+        engine.run(container(word, word, running=True))
+    engine.take_events()
+    return engine
+
+
+@given(STEPS)
+def test_events_tell_the_same_as_full_lists(steps: list[Step]) -> None:
+    engine, ticks = a_busy_engine(), Ticks()
+    by_events, by_lists = Watch(engine, ticks), Watch(engine, ticks)
+    for step in steps:
+        ticks.pass_(step.seconds)
+        with suppress(ConflictError, NotFoundError):
+            DEEDS[step.verb](engine, step.name, step.other)
+        dirty = [hint for event in engine.take_events() for hint in hints(event)]
+        if step.is_full:
+            by_events.collector.reconcile()
+        else:
+            by_events.collector.refresh(dirty)
+        by_lists.collector.reconcile()
+        assert known(by_events.inventory) == known(by_lists.inventory)
+
+
+def test_whatever_a_container_used_is_idle_since_it_went() -> None:
+    engine, ticks = a_busy_engine(), Ticks()
+    watch = Watch(engine, ticks)
+    ticks.pass_(60)
+    engine.remove("one")
+    watch.collector.refresh(hint for event in engine.take_events() for hint in hints(event))
+    ticks.pass_(5)
+    for kind in (Kind.IMAGE, Kind.TAG, Kind.VOLUME, Kind.NETWORK):
+        used = next(ref for ref in watch.inventory.all(kind) if watch.inventory.idle_for(ref))
+        assert (watch.inventory.idle_for(used), watch.inventory.known_for(used)) == (5.0, 65.0), kind
