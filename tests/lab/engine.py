@@ -67,6 +67,11 @@ echo root:x:0: >$root/etc/group
 echo root:x:0:0:root:/:/bin/sh >$root/etc/passwd
 mount --bind {dir}/etc $root/etc/docker
 mount --rbind {dir} $root{dir}
+cp /bin/busybox $root/bin/
+mkdir $root/before
+cd $root
+pivot_root . before
+busybox umount -l /before
 """
 
 
@@ -132,10 +137,7 @@ class LabEngine:
         """Start dockerd in the namespaces that exist, after `kill` or `terminate`."""
         assert self._spaces is not None
         (self.dir / "daemon.json").write_text(json.dumps({**self._settings(), **self.more}))
-        command = ["dockerd", f"--config-file={self.dir / 'daemon.json'}"]
-        if self.kind == "containerd":
-            command = ["chroot", str(self.dir / "root"), *command]
-        self._keeper, self.pid = self._spaces.run(command)
+        self._keeper, self.pid = self._spaces.run(["dockerd", f"--config-file={self.dir / 'daemon.json'}"])
         try:
             until(self._answers, "an answer to /_ping", timeout=60)
         except LabError as error:
@@ -170,13 +172,14 @@ class LabEngine:
         for client in self._clients:
             client.close()
         self._clients.clear()
+        thaw_control_groups(self.name)
+        if self._keeper is not None:
+            self._keeper.kill()  # first: one that stands still would never bury its child
+            self._keeper.wait()
+            self._keeper = None
         if self._spaces is not None:
             self._spaces.close()
             self._spaces = None
-        if self._keeper is not None:
-            self._keeper.kill()
-            self._keeper.wait()
-            self._keeper = None
         self.pid = 0
         remove_control_groups(self.name)
         if self._disk_mib and (self.dir / "data").is_mount():
@@ -290,12 +293,24 @@ class LabEngine:
         self.pid = 0
 
 
+def control_groups(name: str) -> list[Path]:
+    """The topmost groups of that name: v2 has one hierarchy, v1 one per controller."""
+    tree = Path("/sys/fs/cgroup")
+    return [*tree.glob(name), *tree.glob(f"*/{name}")]
+
+
+def thaw_control_groups(name: str) -> None:
+    """With control groups v1, what is frozen, as a paused container is, cannot even be killed."""
+    for state in (state for top in control_groups(name) for state in top.rglob("freezer.state")):
+        with contextlib.suppress(OSError):  # it ends at this moment
+            state.write_text("THAWED")
+
+
 def remove_control_groups(name: str) -> None:
     """Nobody else removes the groups of something that was ended from outside."""
 
     def gone() -> bool:
-        tree = Path("/sys/fs/cgroup")  # v2 has one hierarchy, v1 one per controller
-        left = [*tree.glob(name), *tree.glob(f"*/{name}")]
+        left = control_groups(name)
         for top in left:
             for group, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):

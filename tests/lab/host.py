@@ -21,7 +21,7 @@ import docker
 
 from tests.lab import images as lab_images
 from tests.lab import machine, trees
-from tests.lab.engine import API_VERSION, real_folder, remove_control_groups
+from tests.lab.engine import API_VERSION, real_folder, remove_control_groups, thaw_control_groups
 from tests.lab.machine import LabError
 from tests.lab.namespace import Namespaces
 from tests.lab.waiting import until
@@ -89,13 +89,14 @@ class LabHost:
 
     def stop(self) -> None:
         """End everything that was started, and remove every trace; harmless if repeated."""
+        thaw_control_groups(self.name)
+        if self._keeper is not None:
+            self._keeper.kill()  # first: one that stands still would never bury its child
+            self._keeper.wait()
+            self._keeper = None
         if self._spaces is not None:
             self._spaces.close()
             self._spaces = None
-        if self._keeper is not None:
-            self._keeper.kill()
-            self._keeper.wait()
-            self._keeper = None
         remove_control_groups(self.name)
         shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from tests.lab.machine import LabError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_PORTS = range(20_000, 32_000)  # below those that Linux takes by itself, for port 0 and for connections
+_reserved: list[socket.socket] = []
+
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, and that no process of the lab is given while this one lives."""
+    for _ in range(1000):
+        port = random.SystemRandom().choice(_PORTS)
+        held = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            held.bind(f"\0dockwarden-lab-port-{port}")  # gone with the process
+            socket.create_server(("127.0.0.1", port)).close()
+            _reserved.append(held)
+            return port
+        held.close()
+    raise LabError("a thousand ports are taken")
 
 
 def make_certificate(folder: Path) -> Path:

@@ -8,10 +8,12 @@ that bring the missing ones. In: a mapping of command or path to Debian package.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,12 +79,20 @@ def ensure(packages: Mapping[str, str], purpose: str = "the lab") -> None:
         print("lab: go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
         if not sys.stdin.readline().strip().lower().startswith("y"):
             raise LabError(f"not installed; {purpose} needs: {line}")
-    with _no_services():
+    with locked(Path(tempfile.gettempdir(), "dockwarden-lab-apt")), _no_services():
         _apt("update", "-qq")
         _apt("install", "-y", "-qq", "--no-install-recommends", *names)
     still = [command for command in missing if not find(command)]
     if still:
         raise LabError(f"{', '.join(still)} not found although installed: {', '.join(names)}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else makes this path at the same time."""
+    with path.with_name(f"{path.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def require_root(purpose: str) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CLONE_NEWNET = 0x40000000
-# With SIGCHLD ignored the kernel reaps orphans (shims, containers) for this first process.
-_HOLD = "\necho ready\nexec env --ignore-signal=CHLD cat >/dev/null\n"
+# As in a container, the first process buries orphans: shims and what ran in containers.
+_HOLD = "\necho ready\nexec docker-init -- busybox cat >/dev/null\n"
 
 
 class Namespaces:

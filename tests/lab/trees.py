@@ -7,23 +7,17 @@ Role: keep a folder with the files of each. In: the mirror that the machine's ow
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab import machine
-from tests.lab.machine import LabError, say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.lab.machine import LabError, locked, say
 
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _TARGETS = "$(ORIGIN)|$(RELEASE)|$(REPO_URI)"
@@ -141,11 +135,3 @@ def _mirror() -> str:
             if origin == "Debian" and "-" not in release:
                 return uri
     raise LabError("apt on this machine knows no Debian mirror to take packages from")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Nobody else makes this path at the same time."""
-    with path.with_name(f"{path.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
