@@ -24,6 +24,11 @@ _OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
 _A_DURATION = "; a duration is written duration('24h')"
 
 _MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
+MAX_GROWTH = 100  # a label of 1 MiB then takes 100; three replace() in a row took 6 GiB
+_SPLIT_GROWTH, _FORMAT_GROWTH = 8.0, 10.0  # a part of a list takes more than its text; a text may be put in often
+_TEXT = r"r?(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+_GROWING = re.compile(rf"\.\s*(replace|join|split|format)\s*\(\s*(?:({_TEXT})\s*(?:,\s*({_TEXT})\s*)?\))?(\))?")
+_CHARACTER = re.compile(r"\\(?:x..|u.{4}|U.{8}|[0-7]{3}|.)|.", re.DOTALL)
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
@@ -57,6 +62,31 @@ def limits(source: str) -> Iterator[Problem]:
     elif len(macros) > MAX_MACROS:
         at = place(source, macros[MAX_MACROS])
         yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
+    grown = 1.0
+    for match in _GROWING.finditer(source):
+        grown *= _growth(match)
+        if grown > MAX_GROWTH:
+            text = f"up to here a text may grow to more than {MAX_GROWTH} times its length; use fewer {match[1]}()"
+            yield Problem(*place(source, match.start(1)), text)
+            return
+
+
+def _growth(call: re.Match[str]) -> float:
+    """How many times as much memory a text may take after a call, at most."""
+    name, first, second, is_empty = call[1], _length(call[2]), _length(call[3]), bool(call[4])
+    if name == "split":
+        return _SPLIT_GROWTH
+    if name == "format":
+        return _FORMAT_GROWTH
+    if name == "join":
+        return 1.0 if is_empty else MAX_GROWTH / 2 if first is None else first + 1.0
+    if first is None or second is None:
+        return MAX_GROWTH / 2  # not known before it runs
+    return max(1.0, second / first if first else second + 1.0)
+
+
+def _length(literal: str | None) -> int | None:
+    return None if literal is None else len(_CHARACTER.findall(literal.removeprefix("r")[1:-1]))
 
 
 def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) -> Iterator[Problem]:

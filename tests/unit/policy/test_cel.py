@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Answer, FactValue, Kind
 from dockwarden.policy import cel
-from dockwarden.policy.faults import ExpressionError, Problem
+from dockwarden.policy.faults import MAX_GROWTH, ExpressionError, Problem, limits
 from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, Known, compiler, program
 
 YES, NO = Answer(value=True), Answer(value=False)
@@ -309,3 +309,38 @@ def test_any_text_compiles_or_is_refused_with_a_place_inside_it(source: str) -> 
             assert 1 <= line <= len(lines)
             assert 1 <= column <= len(lines[line - 1]) + 1
             assert text
+
+
+GROWING = [
+    ".replace('a', 'aaaaaaaaaaaaaaaaaaaa')",
+    ".replace('', 'aaaaaaaaaa')",
+    r".replace('\u0061', '" + "b" * 60 + "')",
+    ".split('').join('aaaaaaaaaaaa')",
+    ".split('').map(x, 'a%s%s%s%s'.format([x, x, x, x])).join()",
+    ".replace('a', image.labels['a'])",
+]
+
+
+@given(st.lists(st.sampled_from(GROWING), min_size=1, max_size=6))
+def test_no_chain_of_calls_makes_much_of_a_little(calls: list[str]) -> None:
+    source = f"size(image.labels['a']{''.join(calls)})"
+    if list(limits(source)):
+        assert ["times its length" in problem.text for problem in refusal(source)] == [True]
+        return
+    compiled = program(source, Kind.IMAGE, ("int",))
+    length = compiled.evaluate(Known({"image.labels": {"a": "a" * 100}})).value
+    assert isinstance(length, int)
+    assert length <= 100 * MAX_GROWTH
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "image.ref.replace('docker.io/library/', '')",
+        "image.ref.split('/')[0].split(':')[0]",
+        "image.tags.join(', ')",
+        "image.ref.replace('-', '_').replace('/', '__').split('@')[0]",
+    ],
+)
+def test_calls_of_every_day_are_allowed(source: str) -> None:
+    assert not list(limits(source))
