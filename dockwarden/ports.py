@@ -163,7 +163,8 @@ class Ask(NamedTuple):
     """One question to a registry.
 
     Attributes:
-        what: ``digest`` (of a tag, a HEAD), ``manifest`` (what a digest stands for, a GET), ``tags`` (of a repository).
+        what: ``digest`` (of a tag, a HEAD), ``manifest`` (what a digest stands for, a GET), ``config`` (the platform of
+            an image, by the digest of its configuration), ``tags`` (of a repository).
         reference: full reference: ``repository:tag``, ``repository@sha256:…``, or ``repository``.
     """
 
@@ -172,12 +173,17 @@ class Ask(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One platform of an index."""
+    """One entry of an index. Which platform it is for is empty where the index does not say.
+
+    Attributes:
+        is_index: it is, or may be, an index itself.
+    """
 
     digest: str
     os: str
     architecture: str
     variant: str
+    is_index: bool = False
 
 
 class Reply(NamedTuple):
@@ -186,10 +192,10 @@ class Reply(NamedTuple):
     Attributes:
         digest: to ``digest``: what the tag names now.
         config: to ``manifest``, of a single image: the digest of its configuration.
-        entries: to ``manifest``, of an index: its platforms; entries of unknown platform (attestations) are left out.
+        entries: to ``manifest``, of an index: its entries but attestations; to ``config``: one, if it tells a platform.
         tags: to ``tags``: all of them, as the registry orders them.
-        reason: ``""``, or unauthorized, forbidden, not_found, rate_limited, unavailable, timeout, unreachable, tls,
-            bad_answer, bad_reference, credentials.
+        reason: ``""``, or unauthorized, forbidden, refused, not_found (the registry itself says so, confirmed),
+            rate_limited, unavailable, timeout, unreachable, tls, bad_answer, bad_reference, credentials, too_many_tags.
     """
 
     digest: str = ""
@@ -205,7 +211,8 @@ class Registry(Protocol):
     def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> "Future[Reply]":
         """The answer, from memory if it is younger. One request serves all who ask the same meanwhile.
 
-        A failure is remembered for half a minute at most, and what a digest stands for does not grow old.
+        A failure is remembered for half a minute at most, what a digest stands for does not grow old, and a long list
+        of tags is believed longer than a short one.
         """
 
     def note(self, ask: Ask, reply: Reply | None) -> None:

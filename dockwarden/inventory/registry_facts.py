@@ -4,20 +4,22 @@ Input: a tag and the answers gathered so far (``View.replies``). Output: values,
 first, a manifest only where digests differ, a list of tags only for versions. Out of bounds: asking.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
-from dockwarden.ports import Ask, Reply
+from dockwarden.ports import Ask, Entry, Reply
 
 _OF_PIN = "of a container, the tag in its pin `name:tag@digest`, empty without one"
 _DIGEST = f"digest that the tag has at its registry now; {_OF_PIN}"
 _STATE = (
     f"`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`; {_OF_PIN}"
 )
+_DEEPEST = 4  # index in an index in an index
+_MOST_LOOKED_INTO = 50  # of the entries of an index that do not tell their platform, or of the indexes in it
 _NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
 
 
@@ -174,20 +176,40 @@ def _is_spared(local: _Local, current: str, view: View) -> bool:
     return here in ours or (bool(ours) and set(ours) == set(_manifests(here, local, view)))
 
 
-def _manifests(digest: str, local: _Local, view: View) -> list[str]:
-    """What a digest stands for on the image's platform: itself, or entries of an index.
+def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[str]:
+    """The images that a digest stands for on this image's platform: itself, or entries of an index, however deep.
 
     These are several where an image does not say which variant of an architecture it is for.
     """
     reply = _reply(view, "manifest", f"{local.repository}@{digest}")
     if not reply.entries:
-        return [digest]
+        return [digest] if not depth or _fits_config(reply.config, local, view) else []
+    found = []
+    fitting = _fitting(reply.entries, local) or [entry for entry in reply.entries if not entry.os]
+    if depth == _DEEPEST or len(fitting) > _MOST_LOOKED_INTO:
+        raise _UnknownError
+    for entry in fitting:
+        if entry.is_index or not entry.os:
+            found += _manifests(entry.digest, local, view, depth + 1)
+        else:
+            found.append(entry.digest)
+    return found
+
+
+def _fitting(entries: Sequence[Entry], local: _Local) -> list[Entry]:
+    """Those that are for the image's platform."""
     details = local.image.details
     if details is None:
         raise _UnknownError
-    fitting = [e for e in reply.entries if (e.os, e.architecture) == (details.os, details.architecture)]
-    exact = [e for e in fitting if e.variant == details.variant]
-    return [e.digest for e in exact or fitting]
+    fitting = [e for e in entries if (e.os, e.architecture) == (details.os, details.architecture)]
+    return [e for e in fitting if e.variant == details.variant] or fitting
+
+
+def _fits_config(config: str, local: _Local, view: View) -> bool:
+    """Whether an image of which no index tells the platform is for the same as ours."""
+    if not config or config == local.image.id:
+        return bool(config)
+    return bool(_fitting(_reply(view, "config", f"{local.repository}@{config}").entries, local))
 
 
 def _drift_seconds(tag: str, view: View) -> float:
@@ -287,12 +309,25 @@ def _of_pin(fact: str, container: Container, view: View) -> FactValue:
     if fact == "registry.digest":
         return current
     pin = reference.parse(container.image_ref).digest
-    return "current" if pin == current or pin in _entries(f"{tag.rpartition(':')[0]}@{current}", view) else "drift"
+    if pin == current or pin in _entries(tag.rpartition(":")[0], current, view):
+        return "current"
+    inventory = view.inventory
+    image = inventory.images.get(container.image_id)
+    if image is None:
+        return "drift"
+    store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
+    return _state_of_other(_Local(tag, tag.rpartition(":")[0], image, (pin,), store), current, view)
 
 
-def _entries(index: str, view: View) -> list[str]:
-    """The digests in an index, of any platform; a pin may be on one of them."""
-    return [entry.digest for entry in _reply(view, "manifest", index).entries]
+def _entries(repository: str, index: str, view: View) -> Iterator[str]:
+    """The digests in an index and in those inside it, of any platform; a pin may be on one of them."""
+    left = [index]
+    for number, digest in enumerate(left):
+        if number > _MOST_LOOKED_INTO:
+            raise _UnknownError
+        for entry in _reply(view, "manifest", f"{repository}@{digest}").entries:
+            yield entry.digest
+            left += [entry.digest] if entry.is_index else []
 
 
 def _rows() -> Iterator[Row]:

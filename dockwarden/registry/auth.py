@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from dockwarden.registry.credentials import Credentials, Login
-from dockwarden.registry.message import Answer, FailedError, Request, parse_url
+from dockwarden.registry.message import NOT_FOUND, Answer, FailedError, Request, parse_url
 
 _TOKEN_BYTES = 1024 * 1024
 _MOST_TOKENS = 2_000
@@ -22,8 +22,11 @@ _DEFAULT_SECONDS = 60.0  # where a token does not say how long it lives
 _LONGEST_SECONDS = 3600.0
 _USED_SHARE = 0.9  # of its life; the rest is for the way and for clocks
 _CLIENT = "dockwarden"
-_UNAUTHORIZED = 401
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_NO_POST = (_UNAUTHORIZED, NOT_FOUND, 405)
+_UNWELCOME = ("unauthorized", "forbidden", "refused")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+_SCOPE = re.compile(r"[^:]+:.+:[^:]+")
 # Nothing optional comes first, or a hostile header of nothing but spaces would be tried from each of them.
 _PART = re.compile(
     r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)                    # a scheme, or the name of a parameter
@@ -56,34 +59,43 @@ def challenges(headers: Iterable[str]) -> list[Challenge]:
 
 
 class _Slot:
-    """The token for one repository; one thread fetches it, the others wait."""
+    """The token for one repository; one thread fetches it, the others wait.
+
+    Attributes:
+        scope: what a token was asked for last.
+        scopes: what could have been, by the last challenge.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.header = ""
+        self.header = self.scope = ""
+        self.scopes: list[str] = []
         self.fresh_until = 0.0
 
 
 class Guard:
-    """Access to one registry. Thread-safe."""
+    """Access to one registry; without credentials as nobody. Thread-safe."""
 
-    def __init__(
-        self,
-        registry: str,
-        credentials: Credentials,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, registry: str, credentials: Credentials | None, clock: Callable[[], float]) -> None:
         self._registry = registry
         self._credentials = credentials
         self._clock = clock
         self._lock = threading.Lock()
         self._known: Challenge | None = None
+        self.is_new = True
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
     def learn(self, answer: Answer) -> Challenge | None:
-        """Remember what a 401 asks for, so that the next request need not be refused first."""
+        """Remember what a refusal asks for, so that the next request need not be refused first.
+
+        Some registries ask for a token with 403; a password that was refused so is another matter.
+        """
+        if answer.status not in (_UNAUTHORIZED, _FORBIDDEN):
+            return None
         found = challenges(answer.all("WWW-Authenticate"))
-        ours = [c for c in found if c.scheme == "bearer" and c.realm] or [c for c in found if c.scheme == "basic"]
+        ours = [c for c in found if c.scheme == "bearer" and c.realm]
+        if answer.status == _UNAUTHORIZED:
+            ours = ours or [c for c in found if c.scheme == "basic"]
         if ours:
             self._known = ours[0]
         return ours[0] if ours else None
@@ -94,6 +106,7 @@ class Guard:
         send: Callable[[Request], Answer],
         challenge: Challenge | None = None,
         unlike: str = "",
+        attempt: int = 0,
     ) -> str:
         """The header's value; empty where none is known to be wanted, or none helps.
 
@@ -102,21 +115,58 @@ class Guard:
             send: how a token is asked for.
             challenge: if it was just made; else what is remembered counts.
             unlike: the value that was refused.
+            attempt: how many challenges to the same request were answered before, in vain.
         """
         wanted = challenge or self._known
         if wanted is None:
             return ""
         if wanted.scheme == "basic":
-            return self._basic(unlike)
+            return "" if attempt else self._basic(unlike)
         slot = self._slot(path)
         with slot.lock:
             if not slot.header or slot.header == unlike or self._clock() >= slot.fresh_until:
                 slot.header = ""
-                scope = (challenge.scope if challenge else "") or f"repository:{path}:pull"
-                asked_at = self._clock()
-                token, seconds = self._fetch(wanted, scope, send)
-                slot.header, slot.fresh_until = f"Bearer {token}", asked_at + seconds * _USED_SHARE
+                if challenge is None:
+                    is_guess = not slot.scope or len(slot.scopes) > 1
+                    self._renew(slot, wanted, [slot.scope or _scopes(path)[0]], send, is_guess=is_guess)
+                else:
+                    scopes = _scopes(path, challenge.scope)
+                    first = scopes.index(slot.scope) + (attempt > 0) if slot.scopes == scopes else 0
+                    slot.scopes = scopes if first < len(scopes) else []
+                    self._renew(slot, challenge, scopes[first:], send)
             return slot.header
+
+    def failure(self, reason: str) -> str:
+        """The same reason, unless it is that we could not find out who to be."""
+        is_ours = self._credentials is not None and self._credentials.is_troubled(self._registry)
+        return "credentials" if is_ours and reason in ("unauthorized", "forbidden") else reason
+
+    def _renew(
+        self,
+        slot: _Slot,
+        challenge: Challenge,
+        scopes: list[str],
+        send: Callable[[Request], Answer],
+        *,
+        is_guess: bool = False,
+    ) -> None:
+        """Have a token for the first scope that one is given for; instead of a guess the registry will name one."""
+        asked_at = self._clock()
+        for number, slot.scope in enumerate(scopes, 1):
+            try:
+                token, seconds = self._fetch(challenge, slot.scope, send)
+            except FailedError as error:
+                if error.reason not in _UNWELCOME or not (is_guess or number < len(scopes)):
+                    raise
+            else:
+                slot.header, slot.fresh_until = f"Bearer {token}", asked_at + seconds * _USED_SHARE
+                break
+
+    def _login(self) -> Login | None:
+        return self._credentials.login(self._registry) if self._credentials else None
+
+    def _renewed(self, login: Login) -> Login | None:
+        return self._credentials.renewed(self._registry, login) if self._credentials else None
 
     def _slot(self, path: str) -> _Slot:
         with self._lock:
@@ -129,22 +179,39 @@ class Guard:
             return slot
 
     def _basic(self, unlike: str) -> str:
-        login = self._credentials.login(self._registry)
+        login = self._login()
         header = _basic_header(login)
-        if login and header == unlike:
-            return _basic_header(self._credentials.renewed(self._registry, login))
-        return header
+        return _basic_header(self._renewed(login)) if login and header == unlike else header
 
     def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
-        login = self._credentials.login(self._registry)
-        answer = send(_token_request(challenge, scope, login))
+        login = self._login()
+        answer = _asked(challenge, scope, login, send)
         if answer.status == _UNAUTHORIZED and login:
             # A helper's answer does not live for ever, and the one we keep may be too old.
-            login = self._credentials.renewed(self._registry, login)
-            answer = send(_token_request(challenge, scope, login)) if login else answer
-        if not answer.is_good:
-            raise FailedError(answer.failure)
+            login = self._renewed(login)
+            answer = _asked(challenge, scope, login, send) if login else answer
+        if not answer.is_good:  # a server of tokens knows nothing of manifests
+            raise FailedError("refused" if answer.status == NOT_FOUND else self.failure(answer.failure))
         return _token(answer.body)
+
+
+def _scopes(path: str, wanted: str = "") -> list[str]:
+    """What tokens may be asked for, likeliest first: some registries want what is not named after the repository.
+
+    What others want is a placeholder, which their tokens are not given for.
+    """
+    own = f"repository:{path}:"
+    others = [s for s in wanted.split() if _SCOPE.fullmatch(s) and not s.startswith(own)]
+    if not others or not path:
+        return [" ".join(others) or (f"{own}pull" if path else "")]
+    return [" ".join([*others, f"{own}pull"]), f"{own}pull", " ".join(others)]
+
+
+def _asked(challenge: Challenge, scope: str, login: Login | None, send: Callable[[Request], Answer]) -> Answer:
+    answer = send(_token_request(challenge, scope, login))
+    if answer.status in _NO_POST and login is not None and login.identity:  # some know the older way only
+        return send(_token_request(challenge, scope, Login(password=login.identity)))
+    return answer
 
 
 def _basic_header(login: Login | None) -> str:

@@ -19,7 +19,7 @@ from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply
 from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials, default_config
-from dockwarden.registry.endpoint import QUESTION_SECONDS, Endpoint, Tools
+from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
 from dockwarden.registry.lanes import Job, Lane, Lanes
 from dockwarden.registry.memory import Memory
 from dockwarden.registry.message import FailedError
@@ -252,7 +252,7 @@ class HttpRegistry:
 
     def _answer(self, what: str, reference: Reference, known: _Known) -> Reply:
         reason = "unavailable"
-        ends_at = time.monotonic() + QUESTION_SECONDS
+        ends_at = time.monotonic() + (TAGS_SECONDS if what == "tags" else QUESTION_SECONDS)
         try:
             endpoints = known.endpoints()
         except FailedError:  # such as a port that there cannot be
@@ -279,7 +279,7 @@ def _normal(ask: Ask) -> tuple[Ask, Reference]:
     match ask.what:
         case "digest":
             reference = Reference(reference.registry, reference.path, reference.tag, "") if reference.tag else reference
-        case "manifest" if reference.digest:
+        case "manifest" | "config" if reference.digest:
             reference = Reference(reference.registry, reference.path, "", reference.digest)
         case "tags":
             reference = Reference(reference.registry, reference.path, "", "")

@@ -1,7 +1,9 @@
 """Logins for registries: from the settings, else from Docker's ``config.json`` and the helpers that it names.
 
 Input: settings per host, a file, helper programs. Output: a ``Login``, None for nobody, or a ``FailedError`` of reason
-``credentials``. Out of bounds: what a login is used for. Nothing secret is logged, kept in an error, or shown by repr.
+``credentials`` where the settings cannot be followed. A file or helper that cannot be used is no login, as it is to
+Docker's command line, and a warning. Out of bounds: what a login is used for. Nothing secret is logged, kept in an
+error, or shown by repr.
 """
 
 import base64
@@ -114,7 +116,7 @@ class Credentials:
         self._slots: dict[str, _Slot] = {}
 
     def login(self, registry: str) -> Login | None:
-        """Whom the registry is to see. Raises FailedError."""
+        """Whom the registry is to see. Raises FailedError for a password file that cannot be read."""
         host = self._hosts.get(registry)
         if host is not None and host.username:
             return self._configured(registry, host)
@@ -124,9 +126,13 @@ class Credentials:
             stamp = self._stamp()
             if slot.stamp != stamp or self._clock() >= slot.fresh_until:
                 self._find(registry, slot, stamp)
-            if slot.failed:
-                raise FailedError("credentials")
             return slot.login
+
+    def is_troubled(self, registry: str) -> bool:
+        """Whether there may be a login that we failed to find out."""
+        with self._lock:
+            slot = self._slots.get(registry)
+        return slot is not None and slot.failed
 
     def renewed(self, registry: str, refused: Login) -> Login | None:
         """After a refusal: None unless there is a helper, or another file, that now says something else."""
@@ -158,17 +164,14 @@ class Credentials:
         try:
             config = _read(self._path) if stamp else _Config()
             helper = config.helper(registry)
-            if helper:
-                found = ask_helper(helper, _HUB_KEY if registry == DEFAULT_REGISTRY else registry)
-                if found is not None:
-                    username, secret = found
-                    slot.login = Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
+            try:
+                slot.login = _helped(helper, registry) if helper else None
+            except HelperError as error:
+                self._fail(slot, registry, str(error))
             slot.login = slot.login or config.login(registry)
-            slot.is_told = False
-        except HelperError as error:
-            self._fail(slot, registry, str(error))
         except (OSError, ValueError, RecursionError):
             self._fail(slot, registry, f"{self._path} cannot be used")
+        slot.is_told = slot.failed
 
     def _fail(self, slot: _Slot, registry: str, why: str) -> None:
         slot.failed = True
@@ -196,6 +199,14 @@ def default_config() -> Path:
     return Path(folder or Path(os.path.expanduser("~")) / ".docker") / "config.json"  # noqa: PTH111 - never fails
 
 
+def _helped(helper: str, registry: str) -> Login | None:
+    found = ask_helper(helper, _HUB_KEY if registry == DEFAULT_REGISTRY else registry)
+    if found is None:
+        return None
+    username, secret = found
+    return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
+
+
 def _read(path: Path) -> _Config:
     text = content(path, _FILE_BYTES)
     return _Config(json.loads(text) if text.strip() else None)
@@ -205,7 +216,7 @@ def _decoded(auth: object) -> str:
     if not isinstance(auth, str):
         raise ValueError("malformed")  # noqa: TRY004
     try:
-        decoded = base64.b64decode(auth, validate=True).decode()
+        decoded = base64.b64decode("".join(auth.split()), validate=True).decode()  # some wrap it at 76 columns
     except (binascii.Error, UnicodeDecodeError):
         raise ValueError("malformed") from None  # the error would carry the secret
     if ":" not in decoded:

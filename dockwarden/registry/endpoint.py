@@ -7,7 +7,9 @@ bounds: what the answer means.
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -21,10 +23,15 @@ from dockwarden.registry.wire import Wire
 
 ANSWER_SECONDS = 20.0  # for one whole answer, however slowly it trickles in
 QUESTION_SECONDS = 90.0  # for all requests that one question takes, with the pauses between them
-_REDIRECTS = 3
+TAGS_SECONDS = 600.0  # the same for a list of tags, which may have thousands of pages
+_REDIRECTS = 9  # as many as the engine follows
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+_KEEPING_STATUS = frozenset({307, 308})
 _UNAUTHORIZED, _TOO_MANY = 401, 429
-_HEADERS = {"Accept": ", ".join(MEDIA_TYPES), "Accept-Encoding": "identity", "User-Agent": "dockwarden"}
+_HIDDEN = frozenset({401, 403, 404})
+_MOST_STRANGERS = 16
+_NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,19 @@ class Query(NamedTuple):
     """One request of a question.
 
     Attributes:
-        target: path and query.
-        repository: its path, which a token is for.
+        target: path and query, from ``/v2/`` on unless there is a server.
         limit: how many bytes of body are read.
         ends_at: when the question as a whole has to be answered, by the monotonic clock.
+        accept: which media types.
+        server: which redirects led to before, instead of where they begin.
     """
 
     method: str
     target: str
-    repository: str
     limit: int
     ends_at: float
+    accept: str = ", ".join(MEDIA_TYPES)
+    server: Url | None = None
 
 
 class Endpoint:
@@ -75,24 +84,38 @@ class Endpoint:
         # A quota of pulls that is used up says nothing of requests that are not counted.
         self._pace_of_pulls = Pace(tools.clock, width)
         self._guard = Guard(site.host, tools.credentials, tools.clock)
+        self._strangers: dict[Url, Guard] = {}
         self._place = 0
         self._has_spoken = False
+        self._no_head_until = float("-inf")
+
+    @property
+    def answers_head(self) -> bool:
+        """Whether a HEAD is worth while."""
+        return self._tools.clock() >= self._no_head_until
+
+    def refuse_head(self) -> None:
+        """From now on, for a while, it is not: where a HEAD failed, a GET did not."""
+        self._no_head_until = self._tools.clock() + _NO_HEAD_SECONDS
 
     def ask(self, query: Query) -> Answer:
         """The answer, after redirects, tokens and pauses. Raises FailedError."""
-        send = self._token_sender(query)
-        authorization = self._guard.authorization(query.repository, send)
-        answer, is_own = self._follow(query, authorization)
-        # Nobody else's challenge counts: who is redirected to must not be told a password.
-        if answer.status == _UNAUTHORIZED and is_own:
-            challenge = self._guard.learn(answer)
-            self._width.contacted()
-            if challenge is not None:
-                fresh = self._guard.authorization(query.repository, send, challenge, unlike=authorization)
-                if fresh:
-                    answer, _ = self._follow(query, fresh)
-        self._width.contacted()
-        return answer
+        begin = self._url(query.target)
+        url = query.server._replace(target=query.target) if query.server else begin
+        is_own = url.server == begin.server
+        for _ in range(_REDIRECTS + 1):
+            # Whoever we are sent to must not be told a password, not even if he sends us back.
+            guard = self._guard if is_own else self._stranger(url.server)
+            answer = self._admitted(query, url, guard)
+            if answer.status not in _REDIRECT_STATUS:
+                self._width.contacted()
+                if answer.status == _UNAUTHORIZED:
+                    raise FailedError(guard.failure(answer.failure))
+                return answer._replace(url=url)
+            target = _redirected(url, answer)
+            is_own = is_own and target.server == url.server
+            url = target
+        raise FailedError("bad_answer")
 
     def prepare(self) -> None:
         """Have a connection ready for the next question, where that is cheap. Raises FailedError."""
@@ -101,27 +124,48 @@ class Endpoint:
             self._tools.wire.prepare(url, time.monotonic() + ANSWER_SECONDS)
 
     def _url(self, target: str) -> Url:
-        return self._site.places[self._place].url._replace(target=target)
+        return self._site.places[self._place].url._replace(target=self._site.base + target.removeprefix("/v2/"))
 
-    def _follow(self, query: Query, authorization: str) -> tuple[Answer, bool]:
-        """The answer at the end of redirects, and whether it is the registry's own: some only point to others."""
-        url = self._url(query.target)
-        is_own = True
-        for _ in range(_REDIRECTS + 1):
-            headers = {**_HEADERS, "Authorization": authorization} if authorization and is_own else _HEADERS
+    def _stranger(self, server: Url) -> Guard:
+        """Where others are sent to by the registry, we are nobody."""
+        if len(self._strangers) > _MOST_STRANGERS:
+            self._strangers.clear()
+        return self._strangers.setdefault(server, Guard(server.netloc, None, self._tools.clock))
+
+    def _admitted(self, query: Query, url: Url, guard: Guard) -> Answer:
+        """The answer of one server, after it was shown whom it wants to see."""
+        send = self._token_sender(query)
+        authorization = guard.authorization(url.repository, send)
+        attempts = count()
+        while True:
+            headers = {"Accept": query.accept, **_HEADERS}
+            if authorization:
+                headers["Authorization"] = authorization
             answer = self._send(Request(query.method, url, headers, limit=query.limit), query.method, query.ends_at)
-            if answer.status not in _REDIRECT_STATUS:
-                return answer, is_own
-            target = _redirected(url, answer)
-            is_own = is_own and target.server == url.server  # once lost, it does not come back
-            url = target
-        raise FailedError("bad_answer")
+            challenge = guard.learn(answer)
+            if challenge is None and not authorization and answer.status in _HIDDEN and guard.is_new:
+                guard.is_new = False  # some say whom they want to see at the front door only
+                front = Request("GET", url._replace(target="/v2/"), headers, limit=query.limit)
+                with suppress(FailedError):
+                    challenge = guard.learn(self._send(front, "GET", query.ends_at))
+            if challenge is None:
+                return answer
+            self._width.contacted()
+            fresh = guard.authorization(url.repository, send, challenge, authorization, next(attempts))
+            if not fresh:
+                return answer
+            authorization = fresh
 
     def _token_sender(self, query: Query) -> Callable[[Request], Answer]:
         def send(request: Request) -> Answer:
-            if request.url.scheme != "https" and not self._site.trusts_plain:
-                raise FailedError("bad_answer")  # no password and no token in plain text
-            return self._send(request, "TOKEN", query.ends_at)
+            for _ in range(_REDIRECTS + 1):
+                if request.url.scheme != "https" and not self._site.trusts_plain:
+                    break  # no password and no token in plain text
+                answer = self._send(request, "TOKEN", query.ends_at)
+                if answer.status not in _REDIRECT_STATUS:
+                    return answer
+                request = _sent_on(request, answer)
+            raise FailedError("bad_answer")
 
         return send
 
@@ -153,7 +197,9 @@ class Endpoint:
                 answer = self._observed(request, label, min(ends_at, time.monotonic() + ANSWER_SECONDS))
             except FailedError as error:
                 if self._try_next_place(number, error.reason):
-                    request = request._replace(url=self._url(request.url.target))
+                    request = request._replace(
+                        url=self._site.places[self._place].url._replace(target=request.url.target)
+                    )
                     continue
                 if pace.failed(error.reason):
                     self._has_spoken = False
@@ -191,6 +237,19 @@ class Endpoint:
             return None
         place = self._site.places[self._place]
         return self._tools.places.context(self._site.host, is_verified=place.is_verified)
+
+
+def _sent_on(request: Request, answer: Answer) -> Request:
+    """The same request, as it is sent on. What is secret is for its own server only."""
+    url = _redirected(request.url, answer)
+    headers = dict(request.headers)
+    if url.server != request.url.server:
+        headers.pop("Authorization", None)
+    if request.method == "GET" or answer.status not in _KEEPING_STATUS:
+        return request._replace(method="GET", url=url, headers=headers, body=b"")
+    if url.server != request.url.server:
+        raise FailedError("bad_answer")
+    return request._replace(url=url)
 
 
 def _redirected(url: Url, answer: Answer) -> Url:

@@ -7,7 +7,7 @@ which registries get wrong; a document is what it contains.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from dockwarden.ports import Entry, Reply
 
@@ -20,6 +20,7 @@ MEDIA_TYPES = (
 """All four, or a registry converts the manifest and names the digest of the conversion."""
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_INDEXES = frozenset(MEDIA_TYPES[::2])
 _MOST_ENTRIES = 1_000
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _VARIANT = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
@@ -53,19 +54,46 @@ def contents(body: bytes) -> Reply:
 
 
 def _entries(manifests: Iterable[object]) -> Iterator[Entry]:
-    """Those with a platform; attestations have none, or say ``unknown``."""
+    """All but attestations, whose platform is ``unknown``, and what is no manifest."""
     for manifest in manifests:
         if not isinstance(manifest, dict):
             continue
-        digest, platform = manifest.get("digest"), manifest.get("platform")
-        if not (isinstance(platform, dict) and isinstance(digest, str) and DIGEST.fullmatch(digest)):
+        digest, media_type, platform = manifest.get("digest"), manifest.get("mediaType"), manifest.get("platform")
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
             continue
-        system, architecture = platform.get("os"), platform.get("architecture")
-        variant = platform.get("variant") or ""
-        if _is(_WORD, system) and _is(_WORD, architecture) and _is(_VARIANT, variant):
-            entry = Entry(digest, str(system), str(architecture), str(variant))
-            if "unknown" not in (entry.os, entry.architecture):
-                yield entry
+        is_index = media_type in _INDEXES
+        if platform:
+            yield from _of_platform(digest, platform, is_index=is_index)
+        elif not media_type or (media_type in MEDIA_TYPES and not _is_about_another(manifest)):
+            yield Entry(digest, "", "", "", is_index or not media_type)
+
+
+def _is_about_another(manifest: Mapping[str, object]) -> bool:
+    """Signatures and the like say what they are, and attestations of whom."""
+    annotations = manifest.get("annotations")
+    is_attestation = isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
+    return is_attestation or bool(manifest.get("artifactType"))
+
+
+def platform(body: bytes) -> Reply:
+    """The platform that the configuration of an image is for; without entries where it says none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = list(_of_platform(digest_of(body), _object(body)))
+    return Reply(entries=tuple(found))
+
+
+def _of_platform(digest: str, platform: object, *, is_index: bool = False) -> Iterator[Entry]:
+    if not isinstance(platform, dict):
+        return
+    system, architecture = platform.get("os"), platform.get("architecture")
+    variant = platform.get("variant") or ""
+    if _is(_WORD, system) and _is(_WORD, architecture) and _is(_VARIANT, variant):
+        entry = Entry(digest, str(system), str(architecture), str(variant), is_index)
+        if "unknown" not in (entry.os, entry.architecture):
+            yield entry
 
 
 def tags(body: bytes) -> list[str]:

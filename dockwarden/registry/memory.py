@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from dockwarden.ports import Ask, Reply
 
-_MOST = 200_000
+_MOST = 400_000
 _FAILURE_SECONDS = 30.0
+_TOO_MANY_SECONDS = 86_400.0
+_SECONDS_OF_TAG = 0.2  # a long list takes many requests, and so is believed longer
 
 
 class _Known(NamedTuple):
@@ -33,9 +35,15 @@ class Memory:
         known = self._known.get(ask)
         if known is None:
             return None
-        if ask.what == "manifest" and not known.reply.reason:
-            return known.reply
-        limit = min(_FAILURE_SECONDS, max_age_seconds) if known.reply.reason else max_age_seconds
+        match known.reply.reason:
+            case "" if ask.what in ("manifest", "config"):
+                return known.reply
+            case "":
+                limit = max(max_age_seconds, _SECONDS_OF_TAG * len(known.reply.tags))
+            case "too_many_tags":
+                limit = _TOO_MANY_SECONDS
+            case _:
+                limit = min(_FAILURE_SECONDS, max_age_seconds)
         return known.reply if now - known.at < limit else None
 
     def expire(self, ask: Ask | None = None) -> None:
@@ -60,4 +68,4 @@ class Memory:
 
 def _weight(reply: Reply) -> int:
     """In units of about a hundred bytes."""
-    return 5 + len(reply.tags) + 4 * len(reply.entries)
+    return 5 + sum(50 + len(tag) for tag in reply.tags) // 100 + 4 * len(reply.entries)

@@ -4,18 +4,23 @@ Input: URLs, headers and bodies, also such as others wrote. Output: bytes to sen
 bounds: sending and receiving.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPMessage
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 OK = 200
-_SERVER_ERROR = 500
-_REASONS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited"}
+NOT_FOUND = 404
+_REFUSED, _SERVER_ERROR = 400, 500
+_REASONS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited"}
+_ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"})
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_REPOSITORY = re.compile(r"/v2/([^?]+?)/(?:manifests|tags|blobs)/")
 
 
 class FailedError(Exception):
@@ -24,6 +29,13 @@ class FailedError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class TooLongError(FailedError):
+    """A good answer is longer than anybody may make it."""
+
+    def __init__(self) -> None:
+        super().__init__("bad_answer")
 
 
 class Url(NamedTuple):
@@ -38,6 +50,12 @@ class Url(NamedTuple):
     def server(self) -> "Url":
         """The same without path and query."""
         return Url(self.scheme, self.host, self.port)
+
+    @property
+    def repository(self) -> str:
+        """The repository that a request is about, empty if none."""
+        found = _REPOSITORY.search(self.target)
+        return found[1] if found else ""
 
     @property
     def netloc(self) -> str:
@@ -89,11 +107,12 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """What came back, and from where in the end."""
 
     status: int
     headers: HTTPMessage
     body: bytes = b""
+    url: Url = Url("", "", 0)
 
     @property
     def is_good(self) -> bool:
@@ -103,7 +122,20 @@ class Answer(NamedTuple):
     @property
     def failure(self) -> str:
         """The word for an answer that is not."""
-        return _REASONS.get(self.status, "unavailable" if self.status >= _SERVER_ERROR else "bad_answer")
+        if self.status == NOT_FOUND:
+            return "not_found" if self._says_absent() else "bad_answer"
+        if self.status < _REFUSED:
+            return "bad_answer"
+        return _REASONS.get(self.status, "unavailable" if self.status >= _SERVER_ERROR else "refused")
+
+    def _says_absent(self) -> bool:
+        """Whether a registry says so, in the form that the protocol has: anybody can answer 404."""
+        with suppress(ValueError, RecursionError):
+            document = json.loads(self.body)
+            errors = document.get("errors") if isinstance(document, dict) else None
+            codes = [e.get("code") for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+            return any(isinstance(code, str) and code in _ABSENT for code in codes)
+        return False
 
     def all(self, name: str) -> list[str]:
         """Every value of a header."""

@@ -67,11 +67,13 @@ class Site(NamedTuple):
     Attributes:
         host: under which its settings, certificates and logins are found.
         trusts_plain: tokens may be fetched, and passwords sent, without TLS.
+        base: below which its repositories are.
     """
 
     host: str
     places: tuple[Place, ...]
     trusts_plain: bool
+    base: str = "/v2/"
 
 
 class Places:
@@ -96,7 +98,7 @@ class Places:
         found = []
         for mirror in mirrors if registry == DEFAULT_REGISTRY else ():
             with suppress(FailedError):  # what no URL is, no registry is
-                found.append(self._mirror(mirror, insecure))
+                found += self._mirror(mirror, insecure)
         return [*found, self._site(registry, insecure)]
 
     def concurrency(self, registry: str) -> int:
@@ -120,11 +122,15 @@ class Places:
             self._authorities[host] = (setting.ca_file if setting else None) or (found if _exists(found) else None)
         return self._authorities[host]
 
-    def _mirror(self, mirror: str, insecure: Collection[str]) -> Site:
-        url = parse_url(mirror).server
-        if url.scheme == "http":
-            return Site(url.netloc, (Place(url),), trusts_plain=True)
-        return self._site(url.netloc, insecure, http=False)
+    def _mirror(self, mirror: str, insecure: Collection[str]) -> list[Site]:
+        """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
+        url = parse_url(mirror)
+        path = url.target.partition("?")[0].strip("/")
+        url = url.server
+        site = Site(url.netloc, (Place(url),), trusts_plain=True)
+        if url.scheme != "http":
+            site = self._site(url.netloc, insecure, http=False)
+        return [site._replace(base=base) for base in (f"/v2/{path}/", f"/{path}/v2/")] if path else [site]
 
     def _site(self, registry: str, insecure: Collection[str], *, http: bool | None = None) -> Site:
         host = self._hosts.get(registry)

@@ -1,24 +1,27 @@
-"""The three questions: what a tag names, what a digest stands for, which tags there are.
+"""The questions: what a tag names, what a digest stands for, which platform an image is for, which tags there are.
 
 Input: a question, an endpoint. Output: a ``Reply``, or a ``FailedError``. Out of bounds: how requests are sent.
 
-A digest is asked for with a HEAD, which registries do not count as a pull. Only where they leave the digest out, or
-know no HEAD, the manifest is fetched and hashed.
+A digest is asked for with a HEAD, which registries do not count as a pull. Only where they leave the digest out, or a
+HEAD fails, the manifest is fetched and hashed: some know no HEAD, and that of a 404 cannot say who answers it.
 """
 
+import re
+import time
 from urllib.parse import urljoin
 
 from dockwarden.ports import Reply
 from dockwarden.reference import Reference
 from dockwarden.registry import manifest
 from dockwarden.registry.endpoint import Endpoint, Query
-from dockwarden.registry.message import Answer, FailedError, parse_url
+from dockwarden.registry.message import Answer, FailedError, TooLongError, parse_url
 
 _MANIFEST_BYTES = 10 * 1024 * 1024
-_PAGE_BYTES = 4 * 1024 * 1024
-_MOST_PAGES = 200
-_MOST_TAGS = 20_000
-_NO_HEAD = (405, 501)
+_PAGE_BYTES = 16 * 1024 * 1024
+_TAGS_BYTES = 24 * 1024 * 1024  # of memory for all tags of a repository, some 300,000
+_TAG_BYTES = 50  # for each besides its letters
+_PAGE_TAGS = 1000  # more than most give if they are not asked
+_IDLE_PAGES = 100  # without any new tag
 
 
 def answer(what: str, reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
@@ -27,68 +30,102 @@ def answer(what: str, reference: Reference, endpoint: Endpoint, ends_at: float) 
         case "digest":
             return _digest(reference, endpoint, ends_at)
         case "manifest":
-            return _manifest(reference, endpoint, ends_at)
+            return _parsed(_of_digest("manifests", reference, endpoint, ends_at))
+        case "config":
+            body = _of_digest("blobs", reference, endpoint, ends_at)
+            try:
+                return manifest.platform(body)
+            except ValueError:
+                raise FailedError("bad_answer") from None
         case _:
             return _tags(reference, endpoint, ends_at)
 
 
 def _digest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
-    query = _of_manifest("HEAD", reference, reference.tag or reference.digest, ends_at)
-    head = endpoint.ask(query)
-    if not head.is_good and head.status not in _NO_HEAD:
-        raise FailedError(head.failure)
-    named = head.all("Docker-Content-Digest")
-    if named and head.is_good:
-        digest = ",".join(named)
+    name = reference.tag or reference.digest
+    query = Query("HEAD", f"/v2/{reference.path}/manifests/{name}", _MANIFEST_BYTES, ends_at)
+    head = endpoint.ask(query) if endpoint.answers_head else None
+    if head is not None and head.is_good and (named := head.all("Docker-Content-Digest")):
+        digest = ",".join({part.strip() for value in named for part in value.split(",")})
     else:
-        body = _fetched(endpoint, query._replace(method="GET"))
+        body = _good(endpoint.ask(query._replace(method="GET"))).body
         _parsed(body)  # the page of some portal has a hash, too
         digest = manifest.digest_of(body, reference.digest.partition(":")[0] or "sha256")
+        if head is not None and not head.is_good:
+            endpoint.refuse_head()
     is_right = manifest.DIGEST.fullmatch(digest) if reference.tag else digest == reference.digest
     if not is_right:
         raise FailedError("bad_answer")
     return Reply(digest=digest)
 
 
-def _manifest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
-    body = _fetched(endpoint, _of_manifest("GET", reference, reference.digest, ends_at))
+def _of_digest(kind: str, reference: Reference, endpoint: Endpoint, ends_at: float) -> bytes:
+    target = f"/v2/{reference.path}/{kind}/{reference.digest}"
+    body = _good(endpoint.ask(Query("GET", target, _MANIFEST_BYTES, ends_at))).body
     if manifest.digest_of(body, reference.digest.partition(":")[0]) != reference.digest:
         raise FailedError("bad_answer")
-    return _parsed(body)
+    return body
 
 
 def _tags(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
-    target = f"/v2/{reference.path}/tags/list"
+    """All pages, or a failure: part of the tags is no answer to which there are."""
+    query = Query("GET", f"/v2/{reference.path}/tags/list", _PAGE_BYTES, ends_at, "application/json")
+    ways = [query._replace(target=f"{query.target}?n={_PAGE_TAGS}"), query]
     found: dict[str, None] = {}  # each once, in order
-    for _ in range(_MOST_PAGES):
-        page = _good(endpoint.ask(Query("GET", target, reference.path, _PAGE_BYTES, ends_at)))
+    seen: set[str] = set()
+    room = _TAGS_BYTES
+    while True:
         try:
-            found.update(dict.fromkeys(manifest.tags(page.body)))
-        except ValueError:
-            raise FailedError("bad_answer") from None
-        if len(found) > _MOST_TAGS:
-            break
+            page, tags = _page(endpoint, ways, is_first=not seen)
+        except TooLongError:
+            raise FailedError("too_many_tags") from None
+        except FailedError:
+            if seen and time.monotonic() >= ends_at:
+                raise FailedError("too_many_tags") from None
+            raise
+        found.update(dict.fromkeys(tags))
+        room -= sum(_TAG_BYTES + len(tag) for tag in tags)
+        if room < 0:
+            raise FailedError("too_many_tags")
         link = manifest.next_page(page.all("Link"))
         if not link:
             return Reply(tags=tuple(found))
-        target = _next_target(target, link)
-    raise FailedError("bad_answer")  # part of the tags is no answer to which there are
+        ways = _next(query, page, link)
+        if ways[0].target in seen or len(seen) > len(found) + _IDLE_PAGES:
+            raise FailedError("bad_answer")  # it goes in circles
+        seen.add(ways[0].target)
 
 
-def _next_target(target: str, link: str) -> str:
-    """Where the next page is. It is asked of the same host, whichever the link names."""
+def _page(endpoint: Endpoint, ways: list[Query], *, is_first: bool) -> tuple[Answer, list[str]]:
+    """One page, by the first way that works. Not everybody likes to be told how many tags a page shall have."""
+    for query in ways[:-1]:
+        try:
+            return _read(endpoint, query)
+        except FailedError as error:
+            if is_first and error.reason != "refused":
+                raise
+    return _read(endpoint, ways[-1])
+
+
+def _read(endpoint: Endpoint, query: Query) -> tuple[Answer, list[str]]:
+    page = _good(endpoint.ask(query))
     try:
-        return parse_url(urljoin(f"https://registry.invalid{target}", link)).target
+        return page, manifest.tags(page.body)
     except ValueError:
         raise FailedError("bad_answer") from None
 
 
-def _of_manifest(method: str, reference: Reference, name: str, ends_at: float) -> Query:
-    return Query(method, f"/v2/{reference.path}/manifests/{name}", reference.path, _MANIFEST_BYTES, ends_at)
+def _next(query: Query, page: Answer, link: str) -> list[Query]:
+    """Where the next page is: at the server that gave the last one, whichever the link names.
 
-
-def _fetched(endpoint: Endpoint, query: Query) -> bytes:
-    return _good(endpoint.ask(query)).body
+    Some registries do not know under which path they are seen from outside.
+    """
+    try:
+        target = parse_url(urljoin(str(page.url), link)).target
+    except ValueError:
+        raise FailedError("bad_answer") from None
+    starts = [0, *(found.start() for found in re.finditer("/v2/", target.partition("?")[0]) if found.start())]
+    return [query._replace(target=target[start:], server=page.url.server) for start in starts[:3]]
 
 
 def _good(found: Answer) -> Answer:

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPResponse
 from typing import NamedTuple, cast
 
-from dockwarden.registry.message import OK, Answer, FailedError, Request, Url
+from dockwarden.registry.message import OK, Answer, FailedError, Request, TooLongError, Url
 from dockwarden.registry.proxies import Proxies, Proxy
 
 CONNECT_SECONDS = 5.0
@@ -110,7 +110,7 @@ def _read(response: HTTPResponse, limit: int) -> tuple[bytes, bool]:
         body += piece
         if len(body) > (limit if good else _ERROR_BYTES):
             if good:
-                raise FailedError("bad_answer")
+                raise TooLongError
             return b"", False
     return bytes(body), response.isclosed() or response.length == 0
 

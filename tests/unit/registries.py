@@ -40,6 +40,12 @@ def head(*headers: str, status: int = 200, length: int = 0) -> bytes:
 OK = head(f"Docker-Content-Digest: {DIGEST}", length=500)
 
 
+def absent(asked: str, code: str = "MANIFEST_UNKNOWN") -> bytes:
+    """A registry's own 404."""
+    body = json.dumps({"errors": [{"code": code, "message": "x", "detail": {"Tag": "1"}}]}).encode()
+    return head(status=404, length=len(body)) if asked.startswith("HEAD") else http(404, body)
+
+
 def sha(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
@@ -132,6 +138,7 @@ class TokenRegistry:
         self.parameters = ',service="reg,istry"'
         self.field = "token"
         self.expires_in: object = 300
+        self.believes = True
         self.tokens: dict[str, str] = {}
         self.host = ""
 
@@ -141,7 +148,7 @@ class TokenRegistry:
             return
         repository = asked.partition("/v2/")[2].partition("/manifests/")[0]
         scope = f"repository:{repository}:pull"
-        if self.tokens.get(asked.header("Authorization").removeprefix("Bearer ")) != scope:
+        if not self.believes or self.tokens.get(asked.header("Authorization").removeprefix("Bearer ")) != scope:
             realm = self.realm or f"http://{self.host}/Token"
             challenge = f'Bearer realm="{realm}"{self.parameters},scope="{scope}"'
             yield head(f"WWW-Authenticate: {challenge}", status=401)

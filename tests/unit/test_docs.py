@@ -158,7 +158,7 @@ def test_policy_page_has_every_change_and_no_other() -> None:
 
 def test_policy_page_has_every_result_and_why_there_is_none() -> None:
     asked = {"unauthorized", "forbidden", "not_found", "rate_limited", "unavailable", "timeout", "unreachable", "tls"}
-    asked |= {"bad_answer", "bad_reference", "credentials", "not_gathered", "error"}
+    asked |= {"bad_answer", "bad_reference", "credentials", "refused", "too_many_tags", "not_gathered", "error"}
     assert asked <= literals()
     assert first_cells(section(POLICIES, "## Results")) == {status.value for status in Status} | asked
 

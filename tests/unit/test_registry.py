@@ -13,8 +13,8 @@ from dockwarden.ports import Ask, Reply
 from dockwarden.registry import wire
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
-from tests.unit.misbehaving import CHUNKED, CLOSE, HANG, LAST_CHUNK, PAUSE, RESET, Misbehaving, chunk, http
-from tests.unit.registries import DIGEST, OK, OTHER, SOON, Clock, ask, asking, client, head, image, reason, sha
+from tests.unit.misbehaving import CHUNKED, CLOSE, HANG, LAST_CHUNK, PAUSE, RESET, Misbehaving, chunk, http, json_answer
+from tests.unit.registries import DIGEST, OK, OTHER, SOON, Clock, absent, ask, asking, client, head, image, reason, sha
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,14 +57,14 @@ def test_connections_are_kept() -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         if asked.startswith("HEAD"):
             return [head(f"Docker-Content-Digest: {DIGEST}" if asked.endswith("1") else "")]
-        return [http(200, BODY)] if asked.endswith("2") else [http(404, b"x" * 70_000)]
+        return [http(200, BODY)] if asked.endswith("2") else [http(410, b"x" * 70_000)]
 
     with asking(answer) as (registry, server):
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
         assert ask(registry, f"{server.host}/app:2") == Reply(digest=sha(BODY))
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
         assert server.connections == 1
-        assert ask(registry, f"{server.host}/app:3") == reason("not_found")
+        assert ask(registry, f"{server.host}/app:3") == reason("refused")
         assert ask(registry, f"{server.host}/other:1") == Reply(digest=DIGEST)
         assert server.connections == 2  # nobody reads much of a refusal
 
@@ -131,16 +131,21 @@ FAULTS: dict[str, tuple[list[bytes], str]] = {
     "401 without realm": ([head("WWW-Authenticate: Bearer", status=401)], "unauthorized"),
     "401 for a name": ([head('WWW-Authenticate: Basic realm="x"', status=401)], "unauthorized"),
     "403": ([head(status=403)], "forbidden"),
-    "404": ([head(status=404)], "not_found"),
+    "404": ([head(status=404)], "bad_answer"),
+    "402": ([head(status=402)], "refused"),
+    "405": ([head(status=405)], "refused"),
+    "410": ([head(status=410)], "refused"),
+    "412": ([head(status=412)], "refused"),
+    "451": ([head(status=451)], "refused"),
     "500": ([head(status=500)], "unavailable"),
     "503": ([head(status=503)], "unavailable"),
-    "400": ([head(status=400)], "bad_answer"),
+    "400": ([head(status=400)], "refused"),
     "204": ([b"HTTP/1.1 204 X\r\n\r\n"], "bad_answer"),
     "no sha256": ([head("Docker-Content-Digest: sha512:" + "0" * 128)], "bad_answer"),
     "short digest": ([head("Docker-Content-Digest: sha256:12")], "bad_answer"),
     "upper case": ([head(f"Docker-Content-Digest: {DIGEST.upper()}")], "bad_answer"),
     "empty digest": ([head("Docker-Content-Digest: ")], "bad_answer"),
-    "two digests": ([head(*[f"Docker-Content-Digest: {DIGEST}"] * 2)], "bad_answer"),
+    "two digests": ([head(*[f"Docker-Content-Digest: {digest}" for digest in (DIGEST, OTHER)])], "bad_answer"),
     "garbage": ([b"SSH-2.0-x\r\n\r\n", CLOSE], "bad_answer"),
     "binary": ([bytes(range(256)), b"\r\n\r\n", CLOSE], "bad_answer"),
     "many headers": ([b"HTTP/1.1 200 X\r\n", b"a: b\r\n" * 1000, b"\r\n"], "bad_answer"),
@@ -174,9 +179,9 @@ def test_fault(fault: str) -> None:
         ([http(200, BODY, "Content-Encoding: gzip")], "bad_answer"),
         ([http(200, b"<html>a portal</html>")], "bad_answer"),
         ([http(200, b"{}")], "bad_answer"),
-        ([head(status=404)], "not_found"),
+        ([head(status=404)], "bad_answer"),
         ([head(status=503)], "unavailable"),
-        ([head(status=405)], "bad_answer"),
+        ([head(status=405)], "refused"),
     ],
 )
 def test_fault_while_the_manifest_is_read(pieces: list[bytes], word: str) -> None:
@@ -244,6 +249,111 @@ def test_no_question(question: Ask) -> None:
         assert registry.remembered(question) is None
 
 
+# -- who says 404 --------------------------------------------------------------------------------------
+
+
+def error(*codes: object, status: int = 404, key: str = "errors") -> bytes:
+    return json_answer({key: [{"code": code, "message": "x"} for code in codes]}, status)
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (error("MANIFEST_UNKNOWN"), "not_found"),
+        (error("NAME_UNKNOWN"), "not_found"),
+        (error("NOT_FOUND"), "not_found"),
+        (error("DENIED", "MANIFEST_UNKNOWN"), "not_found"),
+        (http(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}', "Content-Type: text/plain"), "not_found"),
+        (http(404), "bad_answer"),
+        (http(404, b"404 page not found\n", "Content-Type: text/plain"), "bad_answer"),
+        (http(404, b"<html>MANIFEST_UNKNOWN</html>", "Content-Type: text/html"), "bad_answer"),
+        (http(404, b'"MANIFEST_UNKNOWN"'), "bad_answer"),
+        (http(404, b"[" * 60_000), "bad_answer"),
+        (http(404, b" " * 70_000 + b'{"errors":[{"code":"NAME_UNKNOWN"}]}'), "bad_answer"),
+        (json_answer({"errors": {"code": "NAME_UNKNOWN"}}, 404), "bad_answer"),
+        (json_answer({"errors": ["NAME_UNKNOWN", None]}, 404), "bad_answer"),
+        (json_answer({"code": "NAME_UNKNOWN"}, 404), "bad_answer"),
+        (error(key="errors"), "bad_answer"),
+        (error("UNAUTHORIZED"), "bad_answer"),
+        (error("BLOB_UNKNOWN"), "bad_answer"),
+        (error(404, None, ["NAME_UNKNOWN"]), "bad_answer"),
+        (error("MANIFEST_UNKNOWN", key="error"), "bad_answer"),
+        (error("MANIFEST_UNKNOWN", status=403), "forbidden"),
+        (error("MANIFEST_UNKNOWN", status=400), "refused"),
+        (error("MANIFEST_UNKNOWN", status=500), "unavailable"),
+    ],
+)
+@pytest.mark.parametrize("redirected", [False, True])
+def test_only_a_registry_can_say_that_it_has_no_such_manifest(said: bytes, word: str, redirected: bool) -> None:  # noqa: FBT001
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [said.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if asked.startswith("HEAD") else said]
+
+    with Misbehaving(answer) as target:
+
+        def first(asked: Asked) -> Iterable[bytes]:
+            if redirected:
+                return [head(f"Location: http://{target.host}{asked.split()[1]}", status=307)]
+            return answer(asked)
+
+        with asking(first) as (registry, server):
+            for what in (f"{server.host}/app:1", f"{server.host}/app@{DIGEST}"):
+                assert ask(registry, what) == reason(word)
+            for what, reference in (("manifest", f"app@{DIGEST}"), ("tags", "app")):
+                assert ask(registry, f"{server.host}/{reference}", what) == reason(word)
+
+
+def test_404_to_a_head_alone_says_nothing() -> None:
+    with asking(lambda asked: [head(status=404)] if asked.startswith("HEAD") else [http(200, BODY)]) as (
+        registry,
+        server,
+    ):
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=sha(BODY))
+        assert ask(registry, f"{server.host}/app:2") == Reply(digest=sha(BODY))
+        assert [asked for asked in server.asked if "manifests" in asked] == [
+            "HEAD /v2/app/manifests/1",
+            "GET /v2/app/manifests/1",
+            "GET /v2/app/manifests/2",
+        ]
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 406, 410, 412, 415, 451, 500, 501, 502, 503])
+def test_where_a_head_fails_and_a_get_does_not_a_get_is_sent_for_an_hour(status: int) -> None:
+    clock, refused = Clock(), True
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if asked.startswith("HEAD"):
+            return [head(status=status)] if refused else [OK]
+        return [http(200, BODY)]
+
+    with asking(answer, clock) as (registry, server):
+        for n in range(3):
+            assert ask(registry, f"{server.host}/app:{n}") == Reply(digest=sha(BODY))
+        assert len([asked for asked in server.asked if asked.startswith("HEAD")]) == 1
+        clock.now, refused = clock.now + 3601, False
+        for n in range(3, 6):
+            assert ask(registry, f"{server.host}/app:{n}") == Reply(digest=DIGEST)
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_no_get_after_a_refusal_that_a_get_would_get_as_well(status: int) -> None:
+    with asking(lambda _: [head("Retry-After: 3600", status=status)]) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1").reason in ("unauthorized", "rate_limited")
+        assert [asked for asked in server.asked if "manifests" in asked] == ["HEAD /v2/app/manifests/1"]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        [f"Docker-Content-Digest: {DIGEST}"] * 3,
+        [f"docker-content-digest: {DIGEST}", f"Docker-Content-Digest:  {DIGEST} "],
+        [f"Docker-Content-Digest: {DIGEST}, {DIGEST}"],
+    ],
+)
+def test_the_same_digest_several_times(named: list[str]) -> None:
+    with asking(lambda _: [head(*named)]) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
+
+
 # -- redirects -----------------------------------------------------------------------------------------
 
 
@@ -265,11 +375,21 @@ def test_redirect_within_a_host() -> None:
         assert server.asked == ["HEAD /v2/app/manifests/1", "HEAD /v2/app/manifests/there"]
 
 
+@pytest.mark.parametrize(("hops", "expected"), [(9, Reply(digest=DIGEST)), (10, reason("bad_answer"))])
+def test_as_many_redirects_as_an_engine_follows(hops: int, expected: Reply) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        number = int(asked.partition("?")[2] or 0)
+        return [OK] if number == hops else [head(f"Location: ?{number + 1}", status=302)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == expected
+
+
 # -- memory --------------------------------------------------------------------------------------------
 
 
 def test_answer_is_believed_for_a_while_and_remembered_for_ever() -> None:
-    clock, answers = Clock(), [OK, head(status=404), OK]
+    clock, answers = Clock(), [OK, absent("HEAD"), http(200, b"{}"), absent("GET"), OK]
     with asking(lambda _: [answers[len(server.asked) - 1]], clock) as (registry, server):
         name = f"{server.host}/app:1"
         question = Ask("digest", name)
@@ -283,7 +403,7 @@ def test_answer_is_believed_for_a_while_and_remembered_for_ever() -> None:
         assert ask(registry, name) == registry.remembered(question) == reason("not_found")
         clock.now += 31  # failures are believed for a shorter time
         assert ask(registry, name) == Reply(digest=DIGEST)
-        assert len(server.asked) == 3
+        assert len(server.asked) == 5
 
 
 def test_how_old_an_answer_may_be_is_for_who_asks_to_say() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import pytest
 import structlog
@@ -21,6 +23,7 @@ from tests.unit.registries import (
     Clock,
     Everything,
     TokenRegistry,
+    absent,
     ask,
     asking,
     basic,
@@ -169,17 +172,20 @@ def test_token_for_the_wrong_scope() -> None:
         assert ask(registry, f"{server.host}/second:1") == GOOD
         wanted = "scope=repository%3Agroup%2Fapp%3Apull&scope=repository%3Agroup%2Fbase%3Apull"
         assert [asked for asked in server.asked if "token" in asked] == [
-            f"GET /token?a=b&{wanted}",
+            f"GET /token?a=b&{wanted}&scope=repository%3Afirst%3Apull",
             "GET /token?a=b&scope=repository%3Asecond%3Apull",
-            f"GET /token?a=b&{wanted}",
+            f"GET /token?a=b&{wanted}&scope=repository%3Asecond%3Apull",
         ]
 
 
 def test_token_that_never_pleases() -> None:
     with tokens() as (registry, server, token_registry):
-        token_registry.parameters += ',scope="repository:other:pull"'
+        token_registry.believes = False
         assert ask(registry, f"{server.host}/public/a:1") == reason("unauthorized")
         assert len(server.asked) == 3
+        token_registry.parameters += ',scope="repository:other:pull"'
+        assert ask(registry, f"{server.host}/public/b:1") == reason("unauthorized")
+        assert len(server.asked) == 3 + 8  # a token for its own name, then for both, its own again, and the other
 
 
 @pytest.mark.parametrize(("field", "parameters"), [("access_token", ""), ("token", "")])
@@ -196,7 +202,12 @@ def test_odd_names(field: str, parameters: str) -> None:
         (http(401), "unauthorized"),
         (http(403), "forbidden"),
         (http(500), "unavailable"),
-        (http(307, b"", "Location: http://127.0.0.1:1/"), "bad_answer"),
+        (http(307, b"", "Location: http://127.0.0.1:1/"), "unreachable"),
+        (http(307, b"", "Location: ftp://127.0.0.1/"), "bad_answer"),
+        (http(307, b"", "Location: /token"), "bad_answer"),
+        (http(404), "refused"),
+        (absent("GET"), "refused"),
+        (http(418), "refused"),
         (http(200, b"<html>"), "bad_answer"),
         (http(200, b"[" * 100_000), "bad_answer"),
         (json_answer([]), "bad_answer"),
@@ -298,6 +309,123 @@ def test_challenge_of_another_host_is_not_answered() -> None:
         assert ask(registry, f"{server.host}/a:1") == reason("unauthorized")
         assert len(target.asked) == len(server.asked) == 1
         assert "authorization" not in target.heads[0].lower()
+
+
+def test_redirect_to_a_host_with_tokens_of_its_own() -> None:
+    """It gets no password; and tokens are for one repository as it is called there."""
+    elsewhere = TokenRegistry()
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [head(f"Location: http://{target.host}{asked.split()[1].replace('/v2/', '/v2/public/')}", status=307)]
+
+    with Misbehaving(elsewhere) as target, Misbehaving(answer) as server:
+        elsewhere.host = target.host
+        with client(hosts={server.host: ALICE, target.host: ALICE}) as registry:
+            for n in range(3):
+                assert ask(registry, f"{server.host}/app:{n}") == GOOD
+        assert [asked.split()[0] for asked in target.asked] == ["HEAD", "GET", "HEAD", "HEAD", "HEAD"]
+        assert "scope=repository%3Apublic%2Fapp%3Apull" in target.asked[1]
+        assert not [asked for asked in target.asked if asked.header("Authorization").startswith("Basic")]
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("is_same", [True, False])
+@pytest.mark.parametrize("identity", ["", "idtoken"])
+def test_server_of_tokens_that_has_moved(status: int, is_same: bool, identity: str, tmp_path: Path) -> None:  # noqa: FBT001
+    """Follow it; but what is secret goes to no other host."""
+
+    def moved(asked: Asked) -> Iterable[bytes]:
+        if asked.split()[1].startswith("/moved"):
+            host = server.host if is_same else other.host
+            query = asked.partition("?")[2] or "scope=repository:public/app:pull"
+            return [http(status, b"", f"Location: http://{host}/Token?{query}")]
+        return token_registry(asked)
+
+    token_registry = TokenRegistry()
+    token_registry.identity = identity
+    with Misbehaving(token_registry) as other, Misbehaving(moved) as server:
+        token_registry.realm = f"http://{server.host}/moved"
+        auth = {"identitytoken": identity} if identity else {"username": "alice", "password": "secret"}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: auth}}))
+        with client(tmp_path) as registry:
+            found = ask(registry, f"{server.host}/public/app:1")
+        is_kept = bool(identity) and status in (307, 308) and not is_same
+        assert found == (reason("bad_answer") if is_kept else GOOD)
+        for asked in other.asked:
+            assert not asked.header("Authorization")
+            assert b"idtoken" not in asked.body
+        if is_same and not identity:
+            given = [asked.header("Authorization") for asked in server.asked if not asked.startswith("HEAD")]
+            assert given == [basic("alice:secret")] * 2
+
+
+@pytest.mark.parametrize("status", [401, 404, 405])
+def test_server_of_tokens_that_knows_the_older_way_only(status: int, tmp_path: Path) -> None:
+    token_registry = TokenRegistry(login=":idtoken")
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [http(status)] if asked.startswith("POST") else token_registry(asked)
+
+    with Misbehaving(answer) as server:
+        token_registry.host = server.host
+        (tmp_path / "config.json").write_text(f'{{"auths": {{"{server.host}": {{"identitytoken": "idtoken"}}}}}}')
+        with client(tmp_path) as registry:
+            assert ask(registry, f"{server.host}/private/a:1") == GOOD
+            token_registry.login = ":changed"
+            assert ask(registry, f"{server.host}/private/b:1") == reason("unauthorized")
+
+
+@pytest.mark.parametrize(
+    "answer", [http(404), http(404, b"404 page not found"), absent("GET"), absent("GET", "NOT_FOUND")]
+)
+def test_404_of_a_server_of_tokens_is_about_no_manifest(answer: bytes, tmp_path: Path) -> None:
+    """Whether it is asked by GET or, for an identity token, by POST."""
+    challenge = 'WWW-Authenticate: Bearer realm="http://{}/token"'
+    with Misbehaving(
+        lambda asked: [answer if "/token" in asked else head(challenge.format(server.host), status=401)]
+    ) as server:
+        for auth in ({}, {"username": "alice", "password": "secret"}, {"identitytoken": "idtoken"}):
+            (tmp_path / "config.json").write_text(json.dumps({"auths": {server.host: auth}}))
+            with client(tmp_path) as registry:
+                for n in range(2):
+                    assert ask(registry, f"{server.host}/app:{n}") == reason("refused")
+
+
+@pytest.mark.parametrize("placeholder", ["repository:user/image:pull", "*", "repository:*:*", "registry:catalog:*", ""])
+@pytest.mark.parametrize("takes", ["all", "first", "last", "own"])
+def test_scope_that_is_a_placeholder(placeholder: str, takes: str) -> None:
+    """Whether the server of tokens reads one scope or all of them, or refuses what it does not know."""
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        own = "repository:app:pull"
+        if "/token" in asked:
+            wanted = parse_qs(asked.partition("?")[2]).get("scope", [""])
+            if takes == "own" and wanted != [own]:
+                return [http(403)]
+            given = {"first": wanted[:1], "last": wanted[-1:]}.get(takes, wanted)
+            return [json_answer({"token": "good" if own in given else "useless"})]
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token",scope="{placeholder}"'
+        return [OK] if asked.header("Authorization") == "Bearer good" else [head(challenge, status=401)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        server.asked.clear()
+        assert ask(registry, f"{server.host}/app:2") == GOOD
+        assert len(server.asked) == 1
+
+
+def test_403_is_a_challenge_where_it_asks_for_a_token() -> None:
+    token_registry = TokenRegistry()
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [piece.replace(b" 401 ", b" 403 ") for piece in token_registry(asked)]
+
+    with Misbehaving(answer) as server:
+        token_registry.host = server.host
+        with client() as registry:
+            assert ask(registry, f"{server.host}/public/app:1") == GOOD
+            assert ask(registry, f"{server.host}/private/app:1") == reason("forbidden")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import structlog
 
 from dockwarden.ports import Reply
 from dockwarden.registry.credentials import Credentials, Login, default_config
-from dockwarden.registry.message import FailedError
 from tests.lab.waiting import until
 from tests.unit.misbehaving import Misbehaving
 from tests.unit.registries import DIGEST, Clock, TokenRegistry, ask, client, reason
@@ -63,6 +62,8 @@ def logins(folder: Path, content: Any, clock: Clock | None = None) -> Credential
         ({"host": {"username": "alice", "password": "secret"}}, "host", SECRET),
         ({"host": {"auth": base64.b64encode(b"alice:secret\0\0").decode()}}, "host", SECRET),
         ({"host": {"auth": base64.b64encode(b"alice:a:b").decode()}}, "host", Login("alice", "a:b")),
+        ({"host": {"auth": base64.encodebytes(b"alice:" + b"x" * 99).decode()}}, "host", Login("alice", "x" * 99)),
+        ({"host": {"auth": f" {AUTH[:3]}\r\n\t{AUTH[3:]}\n"}}, "host", SECRET),
         ({"host": {"identitytoken": "t", "auth": AUTH}}, "host", Login(identity="t")),
         ({"host": {}}, "host", None),
         ({}, "host", None),
@@ -102,8 +103,8 @@ def test_broken_file(content: object, tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         credentials = logins(tmp_path, content)
         for _ in range(3):
-            with pytest.raises(FailedError, match="credentials"):
-                credentials.login("host")
+            assert credentials.login("host") is None
+            assert credentials.is_troubled("host")
     assert [entry["registry"] for entry in logged] == ["host"]
 
 
@@ -118,25 +119,26 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_broken_entry_is_the_matter_of_its_host_only(tmp_path: Path) -> None:
     credentials = logins(tmp_path, {"auths": {"bad": {"auth": "!"}, "good": {"auth": AUTH}}})
-    with pytest.raises(FailedError):
-        credentials.login("bad")
+    assert credentials.login("bad") is None
     assert credentials.login("good") == SECRET
+    assert [credentials.is_troubled(host) for host in ("bad", "good", "unheard-of")] == [True, False, False]
 
 
 def test_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     credentials = logins(tmp_path, "broken")
-    with pytest.raises(FailedError):
-        credentials.login("host")
+    assert credentials.login("host") is None
     write(tmp_path, {"auths": {"host": {"auth": AUTH}}})
     assert credentials.login("host") == SECRET
+    assert not credentials.is_troubled("host")
     (tmp_path / "config.json").unlink()
     assert credentials.login("host") is None
 
 
 def test_folder_instead_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
-    with pytest.raises(FailedError):
-        Credentials({}, tmp_path / "config.json").login("host")
+    credentials = Credentials({}, tmp_path / "config.json")
+    assert credentials.login("host") is None
+    assert credentials.is_troubled("host")
 
 
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,8 +227,8 @@ def test_bad_helper(
     with structlog.testing.capture_logs() as logged:
         credentials = logins(tmp_path, {"credHelpers": {"host": "bad"}, "auths": {"other": {"auth": AUTH}}}, clock)
         for _ in range(3):
-            with pytest.raises(FailedError, match="credentials"):
-                credentials.login("host")
+            assert credentials.login("host") is None
+            assert credentials.is_troubled("host")
         assert credentials.login("other") == SECRET
         calls = (tmp_path / "calls").read_text().split()
         assert len(calls) == 1
@@ -250,8 +252,17 @@ def test_one_bad_helper_among_registries(
         write(tmp_path, {"credHelpers": {bad.host: "bad"}, "auths": {good.host: {"auth": AUTH}}})
         with client(tmp_path) as registry:
             assert ask(registry, f"{bad.host}/private/app:1") == reason("credentials")
+            assert ask(registry, f"{bad.host}/public/app:1") == Reply(digest=DIGEST)
             assert ask(registry, f"{good.host}/private/app:1") == Reply(digest=DIGEST)
             assert ask(registry, f"{anonymous.host}/public/app:1") == Reply(digest=DIGEST)
+
+
+@pytest.mark.parametrize("helper", [{"credsStore": "is-not-installed"}, {"credHelpers": {"host": "is-not-installed"}}])
+def test_the_files_own_entry_counts_where_a_helper_is_not_installed(helper: dict[str, Any], tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        credentials = logins(tmp_path, {**helper, "auths": {"host": {"auth": AUTH}}})
+        assert [credentials.login("host") for _ in range(3)] == [SECRET] * 3
+    assert [(entry["registry"], "is-not-installed" in entry["why"]) for entry in logged] == [("host", True)]
 
 
 def test_helper_whose_answer_became_too_old(tmp_path: Path, program: Callable[[str, str], None]) -> None:

@@ -14,8 +14,8 @@ from dockwarden.ports import Entry, Reply
 from dockwarden.registry import manifest
 from dockwarden.registry.auth import challenges
 from dockwarden.registry.message import FailedError, parse_url
-from tests.unit.misbehaving import Misbehaving, http, json_answer
-from tests.unit.registries import DIGEST, OTHER, Clock, ask, asking, head, image, index, reason, sha
+from tests.unit.misbehaving import PAUSE, http, json_answer
+from tests.unit.registries import DIGEST, OTHER, Clock, absent, ask, asking, head, image, index, reason, sha
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,11 @@ ENTRIES = (
     Entry(f"sha256:{1:064x}", "linux", "arm64", "v8"),
     Entry(f"sha256:{2:064x}", "windows", "amd64", ""),
 )
+
+
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+ATTESTATION = {"vnd.docker.reference.type": "attestation-manifest"}
 
 
 def with_entry(entry: object) -> bytes:
@@ -44,8 +49,17 @@ def with_entry(entry: object) -> bytes:
         (index("linux/amd64", "unknown/unknown", "linux/unknown"), Reply(entries=ENTRIES[:1])),
         (index(), Reply()),
         (with_entry("x"), Reply()),
-        (with_entry({"digest": DIGEST}), Reply()),
-        (with_entry({"digest": DIGEST, "platform": None}), Reply()),
+        (with_entry({"digest": DIGEST}), Reply(entries=(Entry(DIGEST, "", "", "", is_index=True),))),
+        (with_entry({"digest": DIGEST, "platform": None}), Reply(entries=(Entry(DIGEST, "", "", "", is_index=True),))),
+        (with_entry({"digest": DIGEST, "mediaType": IMAGE}), Reply(entries=(Entry(DIGEST, "", "", ""),))),
+        (with_entry({"digest": DIGEST, "mediaType": LIST}), Reply(entries=(Entry(DIGEST, "", "", "", is_index=True),))),
+        (
+            with_entry({"digest": DIGEST, "mediaType": LIST, "platform": {"os": "a", "architecture": "b"}}),
+            Reply(entries=(Entry(DIGEST, "a", "b", "", is_index=True),)),
+        ),
+        (with_entry({"digest": DIGEST, "mediaType": "application/vnd.oci.image.layer.v1.tar"}), Reply()),
+        (with_entry({"digest": DIGEST, "mediaType": IMAGE, "artifactType": "application/x"}), Reply()),
+        (with_entry({"digest": DIGEST, "mediaType": IMAGE, "annotations": ATTESTATION}), Reply()),
         (with_entry({"digest": "x", "platform": {"os": "a", "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": "a" * 100, "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": 5, "architecture": "b"}}), Reply()),
@@ -115,11 +129,11 @@ def test_manifest_never_changes() -> None:
 
 def test_manifest_that_is_missing_is_asked_for_again() -> None:
     clock = Clock()
-    with asking(lambda _: [http(404)], clock) as (registry, server):
+    with asking(lambda asked: [absent(asked)], clock) as (registry, server):
         for _ in range(2):
             assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("not_found")
             clock.now += 31
-        assert len(server.asked) == 2
+        assert len([asked for asked in server.asked if asked.endswith(DIGEST)]) == 2
 
 
 @given(strategies.binary() | strategies.text().map(str.encode))
@@ -174,20 +188,23 @@ def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
     with asking(lambda _: [answer]) as (registry, server):
         assert ask(registry, f"{server.host}/team/app", "tags") == Reply(tags=expected)
         assert ask(registry, f"{server.host}/team/app:1", "tags") == Reply(tags=expected)
-        assert server.asked == ["GET /v2/team/app/tags/list"]
+        assert server.asked == ["GET /v2/team/app/tags/list?n=1000"]
+        assert server.asked[0].header("Accept") == "application/json"
 
 
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        (http(404), "not_found"),
+        (absent("GET", "NAME_UNKNOWN"), "not_found"),
+        (http(404), "bad_answer"),
+        (http(410), "refused"),
         (http(200, b"x"), "bad_answer"),
         (json_answer([]), "bad_answer"),
         (json_answer({"tags": "x"}), "bad_answer"),
         (page("1", link="<http://[>; rel=next"), "bad_answer"),
         (page("1", link="<?last=1>; rel=next"), "bad_answer"),
-        (page(*(f"t{n}" for n in range(20_001))), "bad_answer"),
-        (http(200, b" " * ((4 << 20) + 1)), "bad_answer"),
+        (page(*(f"{n:0128}" for n in range(150_000))), "too_many_tags"),
+        (http(200, b" " * ((16 << 20) + 1)), "too_many_tags"),
     ],
 )
 def test_no_tags(answer: bytes, word: str) -> None:
@@ -230,12 +247,13 @@ def test_page_that_fails_spoils_the_list() -> None:
 
 
 def test_question_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.client.QUESTION_SECONDS", 0.3)
+    monkeypatch.setattr("dockwarden.registry.client.TAGS_SECONDS", 0.3)
 
-    def answer(_asked: Asked) -> Iterable[bytes]:
-        from tests.unit.misbehaving import PAUSE  # noqa: PLC0415
+    def answer(asked: Asked) -> Iterable[bytes]:
+        last = int(asked.partition("last=")[2] or 0)
+        return [PAUSE, page(str(last), link=f"<?last={last + 1}>; rel=next")]
 
-        return [PAUSE] * 5 + [page("1", link="<?last=1>; rel=next")]
-
-    with Misbehaving(answer) as server, asking(answer) as (registry, _):
-        assert ask(registry, f"{server.host}/app", "tags") == reason("timeout")
+    with asking(answer) as (registry, server):
+        for _ in range(2):  # nor is it asked again
+            assert ask(registry, f"{server.host}/app", "tags", max_age_seconds=0) == reason("too_many_tags")
+        assert len([asked for asked in server.asked if "n=1000" in asked]) == 1

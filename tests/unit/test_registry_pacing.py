@@ -198,7 +198,7 @@ def test_bad_answers_do_not_make_a_host_dead() -> None:
     with asking(lambda _: [head(status=503)], Clock()) as (registry, server):
         for n in range(9):
             assert ask(registry, f"{server.host}/app:{n}") == reason("unavailable")
-        assert len(server.asked) == 9
+        assert len(server.asked) == 18
 
 
 # -- quota ---------------------------------------------------------------------------------------------

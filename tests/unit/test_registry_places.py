@@ -103,7 +103,7 @@ def test_mirror_that_fails_is_passed_over() -> None:
         ) as registry,
     ):
         assert ask(registry, "busybox") == GOOD
-        assert bad.asked == good.asked == ["HEAD /v2/library/busybox/manifests/latest"]
+        assert good.asked == bad.asked[:1] == ["HEAD /v2/library/busybox/manifests/latest"]
         good._answer = lambda _: [head(status=500)]
         assert ask(registry, "alpine") == reason("tls")
 

@@ -32,6 +32,8 @@ REASONS = (
     "bad_answer",
     "bad_reference",
     "credentials",
+    "refused",
+    "too_many_tags",
 )
 AMD, ARM, V6, V7 = "linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"
 
