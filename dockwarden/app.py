@@ -56,7 +56,7 @@ def load_policies(settings: Settings) -> PolicySet:
         params=settings.params,
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
-        cap=settings.mode,
+        cap=settings.allow,
         check_cron=refuse_cron,
     )
 

@@ -199,15 +199,15 @@ class Metrics:
         )
 
     def _about_jobs(self) -> None:
-        self.job_last_run = self._gauge("job_last_run_timestamp_seconds", "When the job last ended.", "job")
+        self.job_last_run = self._gauge("job_last_run_timestamp_seconds", "When the job last ended.", "policy")
         self.job_last_success = self._gauge(
-            "job_last_success_timestamp_seconds", "When the job last ended without an error.", "job"
+            "job_last_success_timestamp_seconds", "When the job last ended without an error.", "policy"
         )
-        self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "job")
-        self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "job")
-        self.job_interval = self._gauge("job_interval_seconds", "Seconds between the next two runs.", "job")
+        self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "policy")
+        self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "policy")
+        self.job_interval = self._gauge("job_interval_seconds", "Seconds between the next two runs.", "policy")
         self.job_missed = self._counter(
-            "job_missed_total", "Runs that came too late or found the last one waiting.", "job"
+            "job_missed_total", "Runs that came too late or found the last one waiting.", "policy"
         )
 
     def set_engine(self, info: EngineInfo | None, trouble: str = "") -> None:

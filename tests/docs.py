@@ -144,8 +144,7 @@ known beforehand start at 0, so that `rate()` sees the first increase. Names of 
 texts are never labels, but for `dockwarden_finding_info`, which is empty unless `web.finding_info` asks for it: which
 object it is stands in the log and at `/api/v1/findings`.
 
-Prometheus has a label `job` of its own and keeps ours as `exported_job`. Rules and dashboards that come with
-dockwarden, and how to install them: [monitoring.md](monitoring.md).
+Rules and dashboards that come with dockwarden, and how to install them: [monitoring.md](monitoring.md).
 
 A histogram `x` is exported as `x_bucket`, `x_sum` and `x_count`. The `process_*` metrics of the Prometheus client
 library (CPU, memory, open files, start time) are there as well.
@@ -208,7 +207,6 @@ def _label_values() -> Iterator[tuple[str, str, str]]:
     for label, where, values in rows:
         yield f"`{label}`", where, ", ".join(f"`{value}`" for value in values)
     yield "`reason`", "`dockwarden_unknown`", "see [policies.md](policies.md#results)"
-    yield "`job`", "`dockwarden_job_*`", "the name of the policy whose schedule it is"
 
 
 # -- parts of other pages -----------------------------------------------------------------------------------

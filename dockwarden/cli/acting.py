@@ -79,8 +79,8 @@ def _apply(options: argparse.Namespace) -> int:
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
     saved = plans.read(options.plan)
-    if chosen.mode is not Mode.ENFORCE:
-        raise DockwardenError(f"the settings say mode: {chosen.mode}, so nothing may be done on this host")
+    if chosen.allow is not Mode.ENFORCE:
+        raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
     planner = plans.Planner(chosen, app.load_policies(chosen), acts=True)
     try:
         steps, left = planner.still(saved)

@@ -115,8 +115,8 @@ def _reset(options: argparse.Namespace) -> int:
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    if chosen.mode is not Mode.ENFORCE:
-        raise DockwardenError(f"the settings say mode: {chosen.mode}, so nothing may be done on this host")
+    if chosen.allow is not Mode.ENFORCE:
+        raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
     with mend.Mender(chosen) as mender:
         reset = mender.reset(options.image)
         table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])

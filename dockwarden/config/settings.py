@@ -32,6 +32,7 @@ from dockwarden.text import duration, near, size
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
+_RENAMED = {"mode": "allow"}
 DEFAULT_POLICIES = Path("/etc/dockwarden/policies")
 
 
@@ -185,7 +186,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
     )
 
-    mode: Mode = Field(Mode.ENFORCE, description="audit caps every policy at audit; enforce lets each policy decide")
+    allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
+        Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
+    )
     policies: Annotated[list[Path], NoDecode] = Field(
         default_factory=list, description="policy files and folders; unset: /etc/dockwarden/policies, or those shipped"
     )
@@ -256,7 +259,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     settings = _validated(values, source, places, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
-    changes: dict[str, object] = {"mode": Mode.AUDIT} if audit else {}
+    changes: dict[str, object] = {"allow": Mode.AUDIT} if audit else {}
     if not settings.policies:
         changes["policies"] = [default_policies()]
     return settings.model_copy(update=changes)
@@ -304,7 +307,7 @@ def _read(file: Path) -> Source | None:
     if source.data is None:
         return None  # nothing, or nothing but comments
     if not isinstance(source.data, dict):
-        raise ConfigError(f"{file}:1:1 file: must be a mapping, such as `mode: audit`")
+        raise ConfigError(f"{file}:1:1 file: must be a mapping, such as `allow: audit`")
     return source
 
 
@@ -314,7 +317,7 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         top = name.partition("__")[0].upper()
         if name.upper().startswith(PREFIX) and top not in known:
-            problems.append(f"environment {name}: no such setting{near(top, known)}")
+            problems.append(f"environment {name}: {_unknown(top, known)}")
     return problems
 
 
@@ -323,7 +326,7 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
-        reason = f"no such setting{near(str(path[-1]), _siblings(path))}"
+        reason = _unknown(str(path[-1]), _siblings(path))
     variable = PREFIX + "__".join(str(part).upper() for part in path)
     while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]
@@ -333,6 +336,13 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
         return f"{key}: {reason}"
     place = source.place(tuple(path))
     return f"{source.file}:{place.line}:{place.column} {key}: {reason}"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    prefix = PREFIX if name.startswith(PREFIX) else ""
+    if now := _RENAMED.get(name.removeprefix(prefix).lower()):
+        return f"it is called {prefix}{now.upper() if prefix else now} now"
+    return f"no such setting{near(name, known)}"
 
 
 def _siblings(path: list[Any]) -> list[str]:

@@ -205,7 +205,7 @@ def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.configure(*JUDGING, EVERY_IMAGE, EVERY_TAG)
     for name in ("keep/one:1", "keep/two:latest"):
         stack.docker("tag", "base:lab", name)  # more than its own, so that a plan has something to do
-    stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_MODE="enforce")
+    stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_ALLOW="enforce")
     until(lambda: stack.container()["State"]["Health"]["Status"] == "healthy", "its health check", pause=0.5)
 
     settings = stack.container()["HostConfig"]
@@ -280,7 +280,7 @@ def test_proxy_for_judging_lets_through_what_it_lists_and_nothing_else(stack: St
     assert lists_used(stack, "audit") == patterns("audit")
 
     stack.configure(*JUDGING, gone)  # somebody enforces, and the proxy does not know
-    stack.compose("proxy", "up", "--detach", "--no-build", "--force-recreate", "dockwarden", DOCKWARDEN_MODE="enforce")
+    stack.compose("proxy", "up", "--detach", "--no-build", "--force-recreate", "dockwarden", DOCKWARDEN_ALLOW="enforce")
     denied = stack.heard("action.skipped", policy="nameless")
     assert "a socket proxy or an authorization plugin denies this call" in denied["detail"]
     assert stack.engine.images(filters={"dangling": True})
@@ -291,7 +291,7 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
     gone = {**EVERY_IMAGE, "name": "nameless", "when": "image.dangling"}
     stack.configure(*JUDGING, gone)
     stack.compose(
-        "proxy", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_MODE="enforce", DOCKWARDEN_REQUESTS="enforce"
+        "proxy", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_ALLOW="enforce", DOCKWARDEN_REQUESTS="enforce"
     )
     stack.heard("action.applied", policy="nameless")
     happen(stack)

@@ -156,7 +156,7 @@ def until_history(daemon: Daemon, tag: str, **expected: list[str]) -> None:
 
 
 def runs(daemon: Daemon, job: str) -> float:
-    return daemon.total("dockwarden_job_duration_seconds_count", job=job)
+    return daemon.total("dockwarden_job_duration_seconds_count", policy=job)
 
 
 @dataclass

@@ -120,7 +120,7 @@ def test_audit_limits_and_tags_in_use(empty_engine: LabEngine, start: Start) -> 
     assert "4 of 7 objects are more than limits.max_percent 25 %" in daemon.said("run.error")[0]["error"]
     assert daemon.total("dockwarden_actions_total", policy=PRUNE, outcome="applied") == 0
     assert daemon.value("dockwarden_refusals_total", policy=PRUNE, reason="limits") == 4
-    assert daemon.total("dockwarden_job_last_success_timestamp_seconds", job=PRUNE) == 0
+    assert daemon.total("dockwarden_job_last_success_timestamp_seconds", policy=PRUNE) == 0
 
     # Audit says what it would do.
     assert len(daemon.said("action.audited", policy="would-remove")) == 4

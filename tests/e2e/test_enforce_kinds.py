@@ -140,5 +140,5 @@ def test_a_full_disk_is_emptied_to_the_lower_mark_and_no_further(small_engine: L
     assert 2 <= len(gone) <= 4
     assert used(engine) < full_at - 13.0
     # Below the upper mark the gate is closed: nothing more goes.
-    daemon.until(lambda: daemon.total("dockwarden_job_duration_seconds_count", job="gc") >= 2, "another run")
+    daemon.until(lambda: daemon.total("dockwarden_job_duration_seconds_count", policy="gc") >= 2, "another run")
     assert {tag for image in engine.client().images() for tag in image["RepoTags"]} == left

@@ -233,10 +233,10 @@ def test_plans_that_cannot_be_used(graph_engine: LabEngine, tmp_path: Path) -> N
     ):
         assert (apply(content)[0], words in apply(content)[1]) == (code, True), (content, apply(content))
     assert desk.run("apply", tmp_path / "none.json").code == 78
-    capped = Desk(graph_engine, tmp_path, GOING, mode="audit")
+    capped = Desk(graph_engine, tmp_path, GOING, allow="audit")
     capped.file.write_text(json.dumps(good))
     refused = capped.run("apply", capped.file, "--yes")
-    assert (refused.code, "mode: audit" in refused.err) == (1, True)
+    assert (refused.code, "allow: audit" in refused.err) == (1, True)
 
 
 def test_words_that_make_no_plan(tmp_path: Path, graph_engine: LabEngine) -> None:

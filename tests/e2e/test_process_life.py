@@ -204,7 +204,7 @@ def test_reload_takes_good_policies_and_keeps_the_old_instead_of_bad_ones(any_en
     assert len(now) == 1
     assert now != hashes
     assert daemon.value("dockwarden_config_last_reload_success_timestamp_seconds") > loaded_at
-    assert daemon.total("dockwarden_job_interval_seconds", job="second") == 7200
+    assert daemon.total("dockwarden_job_interval_seconds", policy="second") == 7200
     names = {sample.labels["policy"] for sample in daemon.samples() if sample.name == "dockwarden_policy_info"}
     assert names == {"second"}
 

@@ -39,8 +39,7 @@ def test_prometheus_scrapes_and_sees_what_changes(any_engine: LabEngine, start: 
         prometheus.until(f'dockwarden_findings{{policy="{LATEST}"}}', 2)
         judged = f'dockwarden_evaluations_total{{policy="{LATEST}",result="fail",cause="event"}}'
         prometheus.until(f"increase({judged}[1m]) > bool 0", 1)
-        # Prometheus has a label "job" of its own and keeps ours under another name.
-        ours = '{exported_job="periodic"}'
+        ours = '{policy="periodic"}'
         prometheus.until(f"time() - dockwarden_job_last_success_timestamp_seconds{ours} < bool 30", 1)
         prometheus.until(f"dockwarden_job_next_run_timestamp_seconds{ours} > bool time() - 5", 1)
         prometheus.until("histogram_quantile(0.9, dockwarden_reaction_duration_seconds_bucket) < bool 60", 1)

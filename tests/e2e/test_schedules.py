@@ -23,7 +23,7 @@ def test_interval_judges_and_its_job_is_measured(any_engine: LabEngine, start: S
     began = time.time()
     daemon = start(any_engine, [EVERY, NIGHTLY]).ready()
     assert daemon.findings("by-interval") == set()  # too young by its condition at the first judgement
-    job = {"job": "by-interval"}
+    job = {"policy": "by-interval"}
     assert daemon.total("dockwarden_job_last_run_timestamp_seconds", **job) == 0
 
     daemon.wait("finding.opened", policy="by-interval")  # nothing happens on the engine: only the clock can do this
@@ -41,16 +41,16 @@ def test_interval_judges_and_its_job_is_measured(any_engine: LabEngine, start: S
 
     daemon.until(lambda: daemon.value("dockwarden_job_last_run_timestamp_seconds", **job) > first, "the second run")
 
-    at = dt.datetime.fromtimestamp(daemon.value("dockwarden_job_next_run_timestamp_seconds", job="nightly"), dt.UTC)
+    at = dt.datetime.fromtimestamp(daemon.value("dockwarden_job_next_run_timestamp_seconds", policy="nightly"), dt.UTC)
     assert (at.hour, at.minute, at.second) == (4, 30, 0)
     assert time.time() < at.timestamp() < time.time() + 24 * 3600 + 1
-    assert daemon.value("dockwarden_job_interval_seconds", job="nightly") == 24 * 3600
-    assert daemon.total("dockwarden_job_duration_seconds_count", job="nightly") == 0
+    assert daemon.value("dockwarden_job_interval_seconds", policy="nightly") == 24 * 3600
+    assert daemon.total("dockwarden_job_duration_seconds_count", policy="nightly") == 0
 
 
 def test_cron_lines_follow_the_time_zone_of_the_settings(graph_engine: LabEngine, start: Start) -> None:
     daemon = start(graph_engine, [NIGHTLY], settings={"schedule": {"timezone": "Asia/Kolkata"}}).ready()
-    at = daemon.value("dockwarden_job_next_run_timestamp_seconds", job="nightly")
+    at = daemon.value("dockwarden_job_next_run_timestamp_seconds", policy="nightly")
     shown = dt.datetime.fromtimestamp(at, dt.UTC)
     assert (shown.hour, shown.minute) == (23, 0)  # 04:30 at +05:30
 

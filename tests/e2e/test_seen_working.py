@@ -99,7 +99,7 @@ def test_what_happens_on_a_host_is_seen_everywhere(tmp_path: Path) -> None:
         # Prometheus, and Alertmanager
         prometheus.until('dockwarden_findings{policy="latest",severity="high"}', 1)
         prometheus.until('dockwarden_findings{policy="moved",severity="critical"}', 1)
-        prometheus.until('time() - dockwarden_job_last_success_timestamp_seconds{exported_job="moved"} < bool 30', 1)
+        prometheus.until('time() - dockwarden_job_last_success_timestamp_seconds{policy="moved"} < bool 30', 1)
         fired = {"alertname": "DockwardenLimitReached", "policy": "too-much"}
         until(lambda: any(fired.items() <= labels.items() for labels in alerts(watcher)), f"the alert {fired}", 60)
 

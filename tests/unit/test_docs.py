@@ -107,7 +107,7 @@ def test_config_file_has_every_setting_with_its_default() -> None:
 
 
 def test_settings_for_a_host_in_the_policy_page_load(tmp_path: Path) -> None:
-    (sample,) = [block for block in blocks(POLICIES, "yaml") if block.startswith("mode:")]
+    (sample,) = [block for block in blocks(POLICIES, "yaml") if block.startswith("allow:")]
     file = tmp_path / "dockwarden.yaml"
     file.write_text(sample + f"policies: [{docs.POLICIES}]\n")
     loaded = {policy.name: policy for policy in app.load_policies(settings.read_settings(file)).policies}

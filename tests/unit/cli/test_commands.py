@@ -168,10 +168,10 @@ def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
 def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"
-    path.write_text("mdoe: audit\n")
+    path.write_text("alow: audit\n")
     done = dockwarden(command, "--config", str(path))
     assert (done.returncode, done.stdout) == (CONFIG, "")
-    assert done.stderr == f"{path}:1:1 mdoe: no such setting, did you mean mode?\n"
+    assert done.stderr == f"{path}:1:1 alow: no such setting, did you mean allow?\n"
 
 
 def test_a_misspelt_variable_is_a_configuration_error(policies: Path) -> None:

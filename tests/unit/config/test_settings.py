@@ -50,7 +50,7 @@ def problems(config: Path | None = None) -> tuple[str, ...]:
 
 def test_without_anything_the_defaults_hold() -> None:
     chosen = read_settings(None)
-    assert (chosen.mode, chosen.minimum_stay, chosen.resync) == (Mode.ENFORCE, 3600.0, 600.0)
+    assert (chosen.allow, chosen.minimum_stay, chosen.resync) == (Mode.ENFORCE, 3600.0, 600.0)
     assert (chosen.web.listen, chosen.web.address) == ("127.0.0.1:9877", ("127.0.0.1", 9877))
     assert (chosen.log.format, chosen.log.level) == ("auto", "info")
     assert chosen.state_dir == Path("/var/lib/dockwarden")
@@ -75,8 +75,8 @@ def test_the_environment_wins_over_a_file(file: Callable[[str], Path], monkeypat
 
 
 def test_the_flag_wins_over_all(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKWARDEN_MODE", "enforce")
-    assert read_settings(file("mode: enforce"), audit=True).mode is Mode.AUDIT
+    monkeypatch.setenv("DOCKWARDEN_ALLOW", "enforce")
+    assert read_settings(file("allow: enforce"), audit=True).allow is Mode.AUDIT
 
 
 def test_a_file_can_be_named_by_the_environment_and_a_flag_names_another(
@@ -112,7 +112,7 @@ def test_systemd_tells_where_state_belongs_and_a_setting_wins(
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        read_settings(None).mode = Mode.OFF  # type: ignore[misc]
+        read_settings(None).allow = Mode.AUDIT  # type: ignore[misc]
 
 
 # -- policies ------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_secrets_of_others_are_none_of_our_business(
         ("dockwarden_registries", "{s3cret", "is neither text nor JSON"),
         ("dockwarden_registries__h.io__passwort", "s3cret", "no such setting"),
         ("dockwarden_registrys__h.io__password", "s3cret", "no such setting"),
-        ("dockwarden_mode", "s3cret", "Input should be"),
+        ("dockwarden_allow", "s3cret", "Input should be"),
     ],
 )
 def test_a_mistake_in_a_secret_is_named_and_its_content_is_not(
@@ -235,11 +235,11 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
     secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "run" / "dockwarden_registries").mkdir()
-    (tmp_path / "run" / "dockwarden_mode").symlink_to("nothing")
+    (tmp_path / "run" / "dockwarden_allow").symlink_to("nothing")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "nowhere"))
     assert problems() == (
         f"CREDENTIALS_DIRECTORY, {tmp_path / 'nowhere'}: No such file or directory",
-        f"secret {tmp_path / 'run/dockwarden_mode'}: No such file or directory",
+        f"secret {tmp_path / 'run/dockwarden_allow'}: No such file or directory",
         f"secret {tmp_path / 'run/dockwarden_registries'}: Is a directory",
     )
 
@@ -250,12 +250,14 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("DOCKWARDEN_MOD", "audit", "environment DOCKWARDEN_MOD: no such setting, did you mean DOCKWARDEN_MODE?"),
+        ("DOCKWARDEN_ALOW", "audit", "environment DOCKWARDEN_ALOW: no such setting, did you mean DOCKWARDEN_ALLOW?"),
         ("DOCKWARDEN_POLICY", "/a", "did you mean DOCKWARDEN_POLICIES?"),
         ("DOCKWARDEN_XYZZY", "1", "environment DOCKWARDEN_XYZZY: no such setting"),
         ("DOCKWARDEN_WEB__LISTN", "x", "environment DOCKWARDEN_WEB__LISTN: no such setting, did you mean listen?"),
-        ("DOCKWARDEN_MODE", "shout", "environment DOCKWARDEN_MODE: "),
-        ("DOCKWARDEN_MODE", "", "environment DOCKWARDEN_MODE: "),
+        ("DOCKWARDEN_ALLOW", "shout", "environment DOCKWARDEN_ALLOW: "),
+        ("DOCKWARDEN_ALLOW", "", "environment DOCKWARDEN_ALLOW: "),
+        ("DOCKWARDEN_ALLOW", "off", "environment DOCKWARDEN_ALLOW: "),
+        ("DOCKWARDEN_MODE", "audit", "environment DOCKWARDEN_MODE: it is called DOCKWARDEN_ALLOW now"),
         ("DOCKWARDEN_RESYNC", "soon", "environment DOCKWARDEN_RESYNC: must be a duration"),
         ("DOCKWARDEN_LOG__LEVEL", "loud", "environment DOCKWARDEN_LOG__LEVEL: "),
         ("DOCKWARDEN_WEB__LISTEN", "9877", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
@@ -276,9 +278,10 @@ def test_a_mistake_in_the_environment_is_named(
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("mdoe: audit\n", "1:1", "mdoe: no such setting, did you mean mode?"),
-        ("mode: audit\nlog:\n  levl: debug\n", "3:3", "log.levl: no such setting, did you mean level?"),
-        ("mode: loud\n", "1:1", "mode: "),
+        ("alow: audit\n", "1:1", "alow: no such setting, did you mean allow?"),
+        ("allow: audit\nlog:\n  levl: debug\n", "3:3", "log.levl: no such setting, did you mean level?"),
+        ("mode: audit\n", "1:1", "mode: it is called allow now"),
+        ("allow: loud\n", "1:1", "allow: "),
         ("resync: [1]\n", "1:1", "resync: "),
         ("resync: 0s\n", "1:1", "resync: "),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
@@ -286,9 +289,9 @@ def test_a_mistake_in_the_environment_is_named(
         ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting"),
         ("modes: {p: never}\n", "1:", "modes.p"),
         ("log: yes please\n", "1:1", "log: "),
-        ("mode: audit\nmode: enforce\n", "2:1", "twice"),
-        ("- mode\n", "1:1", "must be a mapping"),
-        ("mode: [\n", "", "dockwarden.yaml"),
+        ("allow: audit\nallow: enforce\n", "2:1", "twice"),
+        ("- allow\n", "1:1", "must be a mapping"),
+        ("allow: [\n", "", "dockwarden.yaml"),
     ],
 )
 def test_a_mistake_in_a_file_is_named_with_its_place(
@@ -301,11 +304,11 @@ def test_a_mistake_in_a_file_is_named_with_its_place(
 
 
 def test_all_mistakes_are_told_at_once(file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKWARDEN_MOD", "audit")
+    monkeypatch.setenv("DOCKWARDEN_ALOW", "audit")
     monkeypatch.setenv("DOCKWARDEN_RESYNC", "soon")
-    found = problems(file("mdoe: audit\nlog: {level: loud}\n"))
+    found = problems(file("alloww: audit\nlog: {level: loud}\n"))
     assert len(found) == 4
-    for word in ("DOCKWARDEN_MOD:", "DOCKWARDEN_RESYNC", "mdoe", "log.level"):
+    for word in ("DOCKWARDEN_ALOW:", "DOCKWARDEN_RESYNC", "alloww", "log.level"):
         assert any(word in problem for problem in found), word
 
 
@@ -324,8 +327,8 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///x")
-    monkeypatch.setenv("MY_DOCKWARDEN_MODE", "shout")
-    assert read_settings(None).mode is Mode.ENFORCE
+    monkeypatch.setenv("MY_DOCKWARDEN_ALLOW", "shout")
+    assert read_settings(None).allow is Mode.ENFORCE
 
 
 # -- documentation -------------------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ def test_a_schedule_acts_on_all_its_findings(host: Host) -> None:
     assert host.open_findings() == []
     assert host.value("actions_total", policy="old-images", action="remove", outcome="applied") == 2
     assert host.value("reclaimed_bytes_total", policy="old-images", subject="image") == 2000
-    assert host.value("job_last_success_timestamp_seconds", job="old-images") is not None
+    assert host.value("job_last_success_timestamp_seconds", policy="old-images") is not None
 
 
 def test_an_event_acts_on_what_it_touched_only(host: Host) -> None:
@@ -350,8 +350,8 @@ def test_limits_refuse_the_plan_as_a_whole(host: Host) -> None:
     [line] = host.logged("run.error")
     assert "max_objects" in line["error"]
     assert host.value("refusals_total", policy="old-images", reason="limits") == 3
-    assert host.value("job_last_success_timestamp_seconds", job="old-images") is None
-    assert host.value("job_last_run_timestamp_seconds", job="old-images") is not None
+    assert host.value("job_last_success_timestamp_seconds", policy="old-images") is None
+    assert host.value("job_last_run_timestamp_seconds", policy="old-images") is not None
 
 
 def test_without_a_ledger_nothing_is_removed_and_judging_goes_on(tmp_path: Path) -> None:
@@ -629,7 +629,7 @@ def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert (host.open_findings(), host.engine.removals) == ([], [])
-    assert host.value("job_last_success_timestamp_seconds", job="old-images") is not None
+    assert host.value("job_last_success_timestamp_seconds", policy="old-images") is not None
     host.disk = None
     host.run_job("old-images")
     assert host.engine.removals == [], "a disk that cannot be seen opens no gate"
@@ -679,8 +679,8 @@ def test_a_job_that_is_due_while_the_engine_is_away_fails_and_is_told(host: Host
     host.settle()
     host.run_job("old-images")
     assert host.value("evaluations_total", policy="old-images", result="fail", cause="schedule") == 0
-    assert host.value("job_last_run_timestamp_seconds", job="old-images") is not None
-    assert host.value("job_last_success_timestamp_seconds", job="old-images") is None
+    assert host.value("job_last_run_timestamp_seconds", policy="old-images") is not None
+    assert host.value("job_last_success_timestamp_seconds", policy="old-images") is None
     assert any("not available" in line["error"] for line in host.logged("run.error"))
 
 

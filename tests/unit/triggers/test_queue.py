@@ -141,8 +141,8 @@ def test_a_job_that_still_waits_absorbs_the_next_and_counts_as_missed(queue: Que
         queue.submit_job("nightly")
     queue.submit_job("hourly")
     assert queue.take(0) == Batch(jobs=("nightly", "hourly"))
-    assert sample(metrics, "job_missed_total", job="nightly") == 2
-    assert sample(metrics, "job_missed_total", job="hourly") is None
+    assert sample(metrics, "job_missed_total", policy="nightly") == 2
+    assert sample(metrics, "job_missed_total", policy="hourly") is None
 
 
 def test_the_first_reason_for_a_resync_stays(queue: Queue) -> None:
@@ -231,7 +231,7 @@ def test_any_sequence_gives_what_a_plain_model_gives(steps: list[tuple[str, str,
             expected = Batch(dirty=dirty, jobs=tuple(jobs), resync=resync, lost=lost)
             assert queue.take(0) == (expected if expected != Batch() else None)
             waiting, jobs, resync, lost = {}, [], "", False
-    assert {name: sample(metrics, "job_missed_total", job=name) or 0 for name in missed} == missed
+    assert {name: sample(metrics, "job_missed_total", policy=name) or 0 for name in missed} == missed
 
 
 # -- many threads ------------------------------------------------------------------------------------------

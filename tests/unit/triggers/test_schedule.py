@@ -240,7 +240,7 @@ class Bench:
         self.schedule._scheduler.get_job(name).modify(next_run_time=datetime.now(UTC) - late)
 
     def value(self, name: str, job: str) -> float | None:
-        return self.metrics.registry.get_sample_value(f"dockwarden_job_{name}", {"job": job})
+        return self.metrics.registry.get_sample_value(f"dockwarden_job_{name}", {"policy": job})
 
 
 @pytest.fixture
