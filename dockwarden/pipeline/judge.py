@@ -107,21 +107,30 @@ class Judge:
         if later:
             task.waiting.append((ref, later))
 
-    def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, verdict: Verdict) -> None:
+    def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, verdict: Verdict) -> Verdict | None:
+        """The verdict after all that may be gathered was; None if it must wait, or the object is gone."""
         tried: set[str] = set()
         while verdict.missing and verdict.missing not in tried:
             tried.add(verdict.missing)
             cost = facts.VOCABULARY[ref.kind][verdict.missing].cost
             if task.gathering.depth < cost < REGISTRY:
-                return  # it waits for a trigger that may gather so much
+                return None  # it waits for a trigger that may gather so much
             self.gatherer.gather(task.gathering, ref, verdict.missing, policy.needs, sheet)
             if not self._inventory.has(ref):
-                return
+                return None
             again = evaluate.judge(policy, sheet)
             is_stuck = cost > task.gathering.depth and again.missing == verdict.missing
             if is_stuck and not self.gatherer.why_not(task.gathering, ref, again.missing):
-                return  # nothing is remembered either
+                return None  # nothing is remembered either
             verdict = again
+        if verdict.status is Status.FAIL:
+            self._complete(task, ref, policy, sheet)
+        return verdict if self._inventory.has(ref) else None
+
+    def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, first: Verdict) -> None:
+        verdict = self._settled(task, ref, policy, sheet, first)
+        if verdict is None:
+            return
         sweep = task.sweep
         sweep.judged[(policy.name, verdict.status)] += 1
         if verdict.status in (Status.PASS, Status.SKIP):
@@ -135,12 +144,17 @@ class Judge:
         else:
             self._trouble(task, ref, policy, verdict)
 
+    def _complete(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
+        """Gather what only the message or the order needs, as far as that may be."""
+        costs = {name: facts.VOCABULARY[ref.kind][name].cost for name in policy.needs if name not in sheet.known}
+        for name, cost in sorted(costs.items(), key=lambda item: (item[1], item[0])):
+            if cost <= task.gathering.depth and name not in sheet.known and self._inventory.has(ref):
+                self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
+
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
-        if policy.cost:  # else all of it is known
-            facts.fill(sheet, policy.needs, ref, self.gatherer.view(task.gathering))
         result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
         if policy.order_by is not None:
-            result = replace(result, order=self._order(task, ref, policy, policy.order_by, sheet))
+            result = replace(result, order=_order(policy.order_by, sheet))
         watched = self._inventory.memory.clock.read()
         is_new = self.findings.note(result, task.gathering.now, watched=watched)
         if policy.for_seconds:
@@ -148,21 +162,6 @@ class Judge:
         task.sweep.results.append(result)
         if is_new:
             task.sweep.opened.append(result)
-
-    def _order(self, task: _Task, ref: Ref, policy: Policy, order_by: Program, sheet: facts.Sheet) -> object:
-        """The value that sorts the object's step, None if it cannot be had; only a run that may act looks for it."""
-        tried: set[str] = set()
-        answer = order_by.evaluate(sheet)
-        while answer.missing and answer.missing not in tried:
-            tried.add(answer.missing)
-            if facts.VOCABULARY[ref.kind][answer.missing].cost > task.gathering.depth:
-                return None
-            self.gatherer.gather(task.gathering, ref, answer.missing, policy.needs, sheet)
-            if not self._inventory.has(ref):
-                return None
-            answer = order_by.evaluate(sheet)
-        is_number = answer.value == answer.value  # nan has no place in any order
-        return answer.value if is_number else None
 
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
         word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)
@@ -180,3 +179,10 @@ class Judge:
     def host_allows(self, policy: Policy, now: float) -> bool:
         """Whether the policy's gate is open."""
         return policy.gate is None or self.gatherer.host_says(policy.gate, now).value is True
+
+
+def _order(order_by: Program, sheet: facts.Sheet) -> object:
+    """The value that sorts the object's step, None if it cannot be had."""
+    answer = order_by.evaluate(sheet)
+    is_number = answer.value == answer.value  # nan has no place in any order
+    return answer.value if is_number else None
