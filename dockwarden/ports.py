@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from dockwarden.model import (
+    BuildStep,
     Container,
     EngineInfo,
     Event,
@@ -87,8 +88,14 @@ class Engine(Protocol):
         would take a tag that somebody set a moment ago.
         """
 
-    def history(self, image_id: str) -> Sequence[int]:
-        """The bytes of each step of an image's history, lowest first; 0 for one that made no layer. NotFoundError."""
+    def history(self, image_id: str) -> Sequence[BuildStep]:
+        """The steps of an image's history, lowest first. NotFoundError."""
+
+    def processes(self, identifier: str) -> Sequence[str]:
+        """The command lines of a running container's processes. Raises NotFoundError, ConflictError (it stopped)."""
+
+    def log_bytes(self, identifier: str) -> int | None:
+        """What a container's log takes up, None where the engine's disk cannot be seen from here."""
 
     def disk_usage(self) -> "Usage":
         """What containers, volumes and the build cache take up. Very dear: the engine walks through all of it."""

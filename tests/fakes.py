@@ -20,6 +20,7 @@ from dockwarden.actions.execute import Executor, Surroundings
 from dockwarden.actions.keep import Keeper
 from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
+    BuildStep,
     Container,
     EngineInfo,
     Event,
@@ -92,6 +93,7 @@ class FakeEngine:
         agenda: what happens while somebody reads events: each entry so many seconds after the one before.
         emitted: events that nobody has taken yet.
         histories, usage: what it says of sizes.
+        runs, logs: the processes of containers, and the bytes of their logs, by name.
         served: what registries serve to it, by the reference that is pulled.
         build_cache_bytes: the size of its build cache.
     """
@@ -105,7 +107,9 @@ class FakeEngine:
     errors: dict[object, Exception] = field(default_factory=dict)
     agenda: deque[tuple[float, Callable[[], object]]] = field(default_factory=deque)
     emitted: deque[Event] = field(default_factory=deque)
-    histories: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    histories: dict[str, Sequence[int | BuildStep]] = field(default_factory=dict)
+    runs: dict[str, Sequence[str]] = field(default_factory=dict)
+    logs: dict[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=lambda: Usage({}, {}, 0, 0))
     served: dict[str, Image] = field(default_factory=dict)
     build_cache_bytes: int = 0
@@ -246,9 +250,18 @@ class FakeEngine:
         self._called("network", identifier)
         return _one(self._networks, identifier)
 
-    def history(self, image_id: str) -> tuple[int, ...]:
+    def history(self, image_id: str) -> Sequence[BuildStep]:
         self._called("history", image_id)
-        return self.histories.get(_one(self._images, image_id).id, ())
+        given = self.histories.get(_one(self._images, image_id).id, ())
+        return [BuildStep(step) if isinstance(step, int) else step for step in given]
+
+    def processes(self, identifier: str) -> Sequence[str]:
+        self._called("processes", identifier)
+        return self.runs.get(self._container(identifier).name, ())
+
+    def log_bytes(self, identifier: str) -> int | None:
+        self._called("log_bytes", identifier)
+        return self.logs.get(self._container(identifier).name)
 
     def disk_usage(self) -> Usage:
         self._called("disk_usage")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from dockwarden import reference as references
-from dockwarden.engine import translate
+from dockwarden.engine import disk, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import (
@@ -29,7 +29,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import Container, EngineInfo, Event, Image, ImageStore, Network, Volume
+from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Network, Volume
 from dockwarden.ports import Usage
 
 _T = TypeVar("_T")
@@ -84,6 +84,7 @@ class DockerEngine(Changes):
         self._local_ns = now_ns
         self._offset_ns = 0
         self._store = ImageStore.GRAPH
+        self._data_root = ""
         self._client = self._make_client(_OLDEST_SPOKEN)
         self._connected = False
 
@@ -123,7 +124,7 @@ class DockerEngine(Changes):
         info = self._measured("info", client.info)
         asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
         engine = translate.engine(version, info, client.api_version, asked_at)
-        self._store = engine.image_store
+        self._store, self._data_root = engine.image_store, engine.data_root
         self._offset_ns = round(engine.clock_offset_seconds * _NANO)
         # Requests of other threads end on the client that they began with; it closes itself after the last.
         self._client, self._connected = client, True
@@ -237,13 +238,22 @@ class DockerEngine(Changes):
 
     # -- sizes ---------------------------------------------------------------------------------------
 
-    def history(self, image_id: str) -> Sequence[int]:
-        """The bytes of each step of an image's history, lowest first."""
+    def history(self, image_id: str) -> Sequence[BuildStep]:
+        """The steps of an image's history, lowest first."""
         name = path(image_id)
         return self._call(
             "image_history",
             lambda client: translate.history(client.history(name)),  # type: ignore[no-untyped-call]
         )
+
+    def processes(self, identifier: str) -> Sequence[str]:
+        """The command lines of a running container's processes."""
+        name = path(identifier)
+        return self._call("container_top", lambda client: translate.processes(client.top(name)))
+
+    def log_bytes(self, identifier: str) -> int | None:
+        """What a container's log takes up, None where the engine's disk cannot be seen from here."""
+        return disk.log_bytes(self._data_root, identifier)
 
     def disk_usage(self) -> Usage:
         """What all objects take up; very dear."""

@@ -1,6 +1,7 @@
 """What can be seen of an engine on its own disk, where that can be seen from here, as the API does not tell it.
 
-Input: the engine's data root. Output: whether somebody pulls, loads or builds right now, and how full the disk is.
+Input: the engine's data root. Output: whether somebody pulls, loads or builds right now, how full the disk is,
+how large logs are.
 Out of bounds: changing anything there, and engines of other hosts, of which nothing is seen.
 
 An engine says nothing of a pull before its end. But a graph store keeps what it downloads in `tmp`, a containerd store
@@ -22,6 +23,7 @@ _PLACES = (
     (_STEPS, ("",)),
     ("buildkit/content/ingest", ("",)),
 )
+_LOGS = ("*-json.log*", "local-logs/*", "container-cached.log*")
 _LEFT_BEHIND_SECONDS = 600.0  # what nobody has written to for so long is of an engine that died
 
 
@@ -43,6 +45,17 @@ def _changes(entry: "os.DirEntry[str]") -> Iterator[float]:
     if entry.is_dir(follow_symlinks=False):
         with os.scandir(entry) as inside:
             yield from (each.stat(follow_symlinks=False).st_mtime for each in inside)
+
+
+def log_bytes(data_root: str, container_id: str) -> int | None:
+    """The log of a container as the drivers json-file and local keep it, and others what they keep to be read again."""
+    folder = Path(data_root) / "containers" / container_id
+    try:
+        if not (folder / "config.v2.json").is_file():
+            return None  # another engine's disk
+        return sum(each.stat().st_size for part in _LOGS for each in folder.glob(part))
+    except OSError:
+        return None
 
 
 def measure(data_root: str) -> Disk | None:

@@ -7,14 +7,15 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from dockwarden import reference
-from dockwarden.engine.fields import Fields, rows
+from dockwarden.engine.fields import Fields, clean, rows
 from dockwarden.errors import EngineError
 from dockwarden.model import (
+    BuildStep,
     Container,
     ContainerConfig,
     EngineInfo,
@@ -36,6 +37,12 @@ _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _BUILTIN_NETWORKS = frozenset({"bridge", "host", "none", "ingress", "docker_gwbridge"})
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _NANO = 1_000_000_000
+_RETRIES = 3  # of a health check that does not say
+_RUN = re.compile(r"RUN |(?=\|\d+ )|(?=/\S*sh .*-\w*c )")
+_SHELL = re.compile(r" /\S*sh(?: \S+)*? -\w*c ")
+_NAME = re.compile(r"[=\s]")
+_SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|[-_])key$")
+_SECRET_PART = re.compile(r"(?i)((?:pass(?:word|wd)?|secret|token)=)[^,]*")
 _IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
@@ -52,6 +59,8 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
     registries = answer.nested("RegistryConfig")
     store = _image_store(answer)
     spoken = tuple(int(part) for part in api_version.split("."))
+    swarm = answer.nested("Swarm")
+    of_swarm = swarm.nested("Cluster").nested("Spec")
     return EngineInfo(
         # An ID alone is not enough: engines that share a host's key file share the ID as well.
         identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
@@ -59,7 +68,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         version=says.text("Version"),
         api_version=api_version,
         image_store=store,
-        swarm=answer.nested("Swarm").text("LocalNodeState", "") not in ("", "inactive"),
+        swarm=swarm.text("LocalNodeState", "") not in ("", "inactive"),
         data_root=root,
         live_restore=answer.flag("LiveRestoreEnabled"),
         rootless=_has_option(options, "rootless"),
@@ -68,7 +77,32 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         mirrors=registries.texts("Mirrors"),
         insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
         tells_builds=store is ImageStore.CONTAINERD and spoken >= _IDENTITY_SINCE,
+        security_options=options,
+        storage_driver=answer.text("Driver", ""),
+        log_driver=answer.text("LoggingDriver", ""),
+        memory_bytes=answer.integer("MemTotal", 0),
+        cpus=answer.integer("NCPU", 0),
+        authorization_plugins=answer.nested("Plugins").texts("Authorization"),
+        experimental=answer.flag("ExperimentalBuild"),
+        warnings=answer.texts("Warnings"),
+        kernel=answer.text("KernelVersion", ""),
+        architecture=answer.text("Architecture", ""),
+        cgroup_version=int(version) if (version := answer.text("CgroupVersion", "")).isdecimal() else 0,
+        swarm_role=_swarm_role(swarm),
+        swarm_managers=swarm.integer("Managers", 0),
+        swarm_autolock=of_swarm.nested("EncryptionConfig").flag("AutoLockManagers"),
+        swarm_certificate_seconds=of_swarm.nested("CAConfig").integer("NodeCertExpiry", 0) / _NANO,
     )
+
+
+def _swarm_role(swarm: Fields) -> str | None:
+    match swarm.text("LocalNodeState", ""):
+        case "" | "inactive":
+            return ""
+        case "active":
+            return "manager" if swarm.flag("ControlAvailable") else "worker"
+        case _:
+            return None  # it joins, is locked or failed
 
 
 def _insecure_names(registries: Fields) -> Iterator[str]:
@@ -147,6 +181,7 @@ def image(raw: object, store: ImageStore) -> Image:
         manifests=tuple(each.text("ID") for each in fields.objects("Manifests") if each.text("Kind") == "image"),
         # A pull and a push both leave the name of their repository.
         built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
+        volumes=config.names("Volumes"),
     )
     return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
 
@@ -183,9 +218,27 @@ def _names(listed: Iterable[str]) -> _Names:
     return _Names(tuple(sorted(tags)), tuple(sorted(digests)), tuple(sorted(markers)))
 
 
-def history(raw: object) -> tuple[int, ...]:
-    """The bytes of each step of an image's history, lowest first; a step that made no layer has none."""
-    return tuple(Fields(row, "image history").integer("Size", 0) for row in reversed(rows(raw, "image history")))
+def history(raw: object) -> tuple[BuildStep, ...]:
+    """The steps of an image's history, lowest first; one that made no layer has no bytes."""
+    listed = (Fields(row, "image history") for row in reversed(rows(raw, "image history")))
+    return tuple(
+        BuildStep(row.integer("Size", 0), instruction(row.text("CreatedBy", "")), row.moment("Created"))
+        for row in listed
+    )
+
+
+def instruction(created_by: str) -> str:
+    """A step as a Dockerfile has it, whichever builder wrote it down; arguments and variables without their values."""
+    text = " ".join(created_by.removesuffix("# buildkit").split())
+    if "#(nop)" in text:  # the classic builder's mark of all but RUN
+        text = text.partition("#(nop)")[2].strip()
+    elif ran := _RUN.match(text):
+        # Values may hold anything, so the command is what follows a shell, or it is not told at all.
+        command = text[ran.end() :]
+        command = _SHELL.split(f" {command}", maxsplit=1)[-1] if _SHELL.search(f" {command}") else command
+        return "RUN" if command.startswith("|") else f"RUN {command}"
+    keyword, _, rest = text.partition(" ")
+    return f"{keyword} {_NAME.split(rest, maxsplit=1)[0]}" if keyword in ("ENV", "ARG") else text
 
 
 def usage(raw: object) -> Usage:
@@ -233,6 +286,7 @@ def container(raw: object) -> Container:
     networks = settings.nested("Networks")
     names = settings.names("Networks")
     network_ids = (networks.nested(name).text("NetworkID", "") for name in names)
+    health, health_at = _health(state, config.nested("Healthcheck"))
     return Container(
         id=fields.text("Id"),
         name=fields.text("Name").removeprefix("/"),
@@ -240,7 +294,9 @@ def container(raw: object) -> Container:
         image_id=fields.text("Image"),
         running=state.flag("Running"),
         state=state.text("Status"),
-        health=state.nested("Health").text("Status", ""),
+        health=health,
+        health_at=health_at,
+        oom_killed=state.flag("OOMKilled"),
         exit_code=state.integer("ExitCode", 0),
         labels=config.labels("Labels"),
         created_at=fields.moment("Created"),
@@ -253,6 +309,35 @@ def container(raw: object) -> Container:
         config=_container_config(fields, config, host),
         manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
     )
+
+
+def processes(raw: object) -> tuple[str, ...]:
+    """The command lines of a container's processes, which the engine's own ``ps`` tells in its last column."""
+    return tuple(clean(str(row[-1])) for row in Fields(raw, "processes").items("Processes") if isinstance(row, list))
+
+
+def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
+    """The health of what runs, and since when, as far as the probes that the engine remembers reach back.
+
+    Engines call every container with a check unhealthy that is stopped or paused.
+    """
+    health = state.nested("Health")
+    status = health.text("Status", "")
+    if state.text("Status") != "running" or status in ("", "none"):
+        return "", None
+    if status == "starting":
+        return status, state.moment("StartedAt")
+    probes, retries = list(health.objects("Log")), check.integer("Retries", 0) or _RETRIES
+    if status == "unhealthy":  # since as many failures as it takes
+        back = min(len(probes), max(1, health.integer("FailingStreak", 0) - retries + 1))
+        return status, probes[-back].moment("End") if probes else None
+    since, failures = None, 0
+    for probe in reversed(probes):
+        failures = failures + 1 if probe.integer("ExitCode", 0) else 0
+        if failures >= retries:
+            break
+        since = since if failures else probe.moment("End")
+    return status, since
 
 
 def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
@@ -283,7 +368,20 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         healthcheck=_has_healthcheck(config),
         env_names=_env_names(config),
         apparmor=fields.text("AppArmorProfile", ""),
+        log_opts=_masked(host.nested("LogConfig").labels("Config")),
+        sysctls=host.labels("Sysctls"),
+        masked_paths=host.texts("MaskedPaths"),
+        device_rules=host.texts("DeviceCgroupRules"),
+        group_add=host.texts("GroupAdd"),
+        runtime=host.text("Runtime", ""),
     )
+
+
+def _masked(options: Mapping[str, str]) -> dict[str, str]:
+    """Options of drivers without the passwords that some take, ``o=username=a,password=b``."""
+    return {
+        name: "***" if _SECRET.search(name) else _SECRET_PART.sub(r"\1***", value) for name, value in options.items()
+    }
 
 
 def _cores(host: Fields) -> float:
@@ -317,6 +415,7 @@ def _mount(fields: Fields) -> Mount:
         destination=fields.text("Destination", ""),
         driver=fields.text("Driver", ""),
         writable=fields.flag("RW"),
+        propagation=fields.text("Propagation", ""),
     )
 
 
@@ -365,6 +464,7 @@ def _volume(fields: Fields) -> Volume:
         labels=labels,
         anonymous=anonymous,
         created_at=fields.moment("CreatedAt"),
+        options=_masked(fields.labels("Options")),
     )
 
 
@@ -388,4 +488,5 @@ def _network(fields: Fields) -> Network:
         created_at=fields.moment("Created"),
         builtin=name in _BUILTIN_NETWORKS or fields.flag("Ingress"),
         internal=fields.flag("Internal"),
+        options=_masked(fields.labels("Options")),
     )

@@ -13,7 +13,7 @@ from typing import assert_never
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Dirty, Kind, Ref, Thing, ref_of
+from dockwarden.model import Change, Dirty, FactValue, Kind, Ref, Thing, ref_of
 from dockwarden.ports import Engine, Usage
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
@@ -120,10 +120,16 @@ class Collector:
             self._inventory.suspect.add(image_id)
 
     def history(self, image_id: str) -> None:
-        """Gather how large each layer of an image is, unless it is known; of one that is gone, nothing."""
+        """Gather an image's history, unless it is known; of one that is gone, nothing."""
         if image_id in self._inventory.images and image_id not in self._inventory.histories:
             with suppress(NotFoundError):
                 self._inventory.histories[image_id] = self._engine.history(image_id)
+
+    def measure(self, fact: str, container_id: str) -> FactValue | None:
+        """One of the facts of a container that are asked for by themselves."""
+        if fact == "container.log_bytes":
+            return self._engine.log_bytes(container_id)
+        return list(self._engine.processes(container_id))
 
     @property
     def known_usage(self) -> Usage | None:

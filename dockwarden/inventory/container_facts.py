@@ -1,33 +1,49 @@
 """Facts of containers: where they come from, their limits and their isolation. Pure; see ``facts``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
-from dockwarden.inventory.view import Read, Row, View, span, time
-from dockwarden.model import Container, FactValue, Mount, ref_of
+from dockwarden.inventory.view import Read, Row, View, is_root, span, time
+from dockwarden.model import Container, FactValue, Image, Mount, ref_of
 
-_ORCHESTRATORS = (
-    ("com.docker.swarm.service.id", "swarm"),
-    ("com.docker.swarm.service.name", "swarm"),
+_ORCHESTRATORS = (  # by the beginning of a label's name
+    ("com.docker.swarm.", "swarm"),
     ("com.docker.stack.namespace", "swarm"),
     ("io.kubernetes.pod.uid", "kubernetes"),
     ("io.kubernetes.pod.name", "kubernetes"),
     ("com.hashicorp.nomad.alloc_id", "nomad"),
     ("com.amazonaws.ecs.task-arn", "ecs"),
-    ("com.docker.compose.project", "compose"),
+    ("com.docker.compose.", "compose"),  # an image that Compose built has the project's label, but no other
 )
 _LEAST_ID_DIGITS = 4
 
 
 def owner_of(labels: Mapping[str, str]) -> str:
-    """Who manages a container: ``swarm``, ``kubernetes``, ``nomad``, ``ecs``, ``compose``, or nobody."""
-    return next((owner for label, owner in _ORCHESTRATORS if label in labels), "")
+    """Who manages an object: ``swarm``, ``kubernetes``, ``nomad``, ``ecs``, ``compose``, or nobody."""
+    return next((owner for start, owner in _ORCHESTRATORS if any(name.startswith(start) for name in labels)), "")
 
 
 def orchestrator_of(labels: Mapping[str, str]) -> str:
     """Who would put a removed object back or miss it: as ``owner_of``, but Compose leaves that to people."""
     return "" if (owner := owner_of(labels)) == "compose" else owner
+
+
+def own_labels(container: Container, image: Image | None) -> dict[str, str] | None:
+    """Labels that it was given itself; engines add those of its image, which says them about all made from it.
+
+    None if its image is gone, so that nobody can tell whose they are.
+    """
+    if image is None:
+        return None if container.labels else {}
+    return {name: value for name, value in container.labels.items() if image.labels.get(name) != value}
+
+
+def labels_that_count(container: Container, image: Image | None) -> Mapping[str, str]:
+    """Labels that may claim or protect a container: no image can do that. Of those of unknown origin all count."""
+    own = own_labels(container, image)
+    return container.labels if own is None else own
 
 
 def exited_seconds(container: Container, inventory: Inventory, now: float) -> float:
@@ -78,7 +94,48 @@ def _mount(mount: Mount, view: View) -> dict[str, object]:
         "driver": mount.driver,
         "rw": mount.writable,
         "anonymous": volume.anonymous if volume else False,
+        "propagation": mount.propagation,
     }
+
+
+def _published(container: Container) -> Iterator[dict[str, object]]:
+    for text in container.ports:
+        here, arrow, inside = text.partition("->")
+        if arrow:
+            address, _, port = here.rpartition(":")
+            number, _, protocol = inside.partition("/")
+            yield {
+                "host_ip": address.strip("[]"),
+                "host_port": int(port),
+                "port": int(number),
+                "protocol": protocol or "tcp",
+            }
+
+
+def _networks(container: Container, view: View) -> list[str]:
+    known = view.inventory.networks
+    names = {known[each].name if each in known else each for each in container.networks}
+    return sorted(name for name in names if not reference.is_image_id(f"sha256:{name}"))  # of one that is gone
+
+
+def _since(at: float | None, view: View) -> float:
+    return max(0.0, view.now - at) if at is not None else 0.0
+
+
+def _state_for(container: Container, view: View) -> timedelta:
+    ended = ("exited", "dead", "restarting")
+    at = {"running": container.started_at, "created": container.created_at} | dict.fromkeys(
+        ended, container.finished_at
+    )
+    if (since := at.get(container.state)) is not None:
+        return span(_since(since, view))
+    return span(view.inventory.lives.state_for(container.id))
+
+
+def _sibling_images(container: Container, view: View) -> list[str]:
+    tags = view.inventory.tags
+    here = view.inventory.repositories.get(_repository(container), ())
+    return sorted(tag for tag in here if tags[tag] != container.image_id)
 
 
 _CONTAINER: tuple[Row, ...] = (
@@ -109,9 +166,50 @@ _CONTAINER: tuple[Row, ...] = (
     ),
     ("running", "bool", 0, "it runs", lambda c, _: c.running),
     ("state", "string", 0, "created, running, paused, restarting, removing, exited or dead", lambda c, _: c.state),
-    ("health", "string", 0, "healthy, unhealthy, starting, or empty without a health check", lambda c, _: c.health),
+    (
+        "health",
+        "string",
+        0,
+        "healthy, unhealthy or starting; empty without a health check, and unless it is running",
+        lambda c, _: c.health,
+    ),
+    (
+        "health_for",
+        "duration",
+        0,
+        "how long it has had this health at least, as far as probes are remembered; 0 without one",
+        lambda c, v: span(_since(c.health_at if c.health else None, v)),
+    ),
+    (
+        "state_for",
+        "duration",
+        0,
+        "how long it has been in its state by the engine's clock; paused: as far as we watched",
+        _state_for,
+    ),
+    (
+        "restarts_last_hour",
+        "int",
+        0,
+        "how often it was started again in the last hour, as far as we watched",
+        lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),
+    ),
+    (
+        "oom_killed",
+        "bool",
+        0,
+        "the kernel ended a process of its last run for lack of memory",
+        lambda c, _: c.oom_killed,
+    ),
     ("exit_code", "int", 0, "exit code of its last run", lambda c, _: c.exit_code),
-    ("labels", "map(string)", 0, "labels", lambda c, _: dict(c.labels)),
+    ("labels", "map(string)", 0, "labels, those of its image included", lambda c, _: dict(c.labels)),
+    (
+        "own_labels",
+        "map(string)",
+        0,
+        "labels that it has itself and not from its image; unknown if the image is gone",
+        lambda c, v: own_labels(c, v.inventory.images.get(c.image_id)),
+    ),
     ("created", "timestamp", 0, "when it was created", lambda c, _: time(c.created_at)),
     ("started", "timestamp", 0, "when it was last started (1970 if never)", lambda c, _: time(c.started_at)),
     (
@@ -121,16 +219,37 @@ _CONTAINER: tuple[Row, ...] = (
         "how long it has been stopped, as far as we watched; 0 for one that runs or never ran",
         lambda c, v: span(exited_seconds(c, v.inventory, v.now)),
     ),
-    ("owner", "string", 0, "compose, swarm, kubernetes, nomad, ecs, or empty", lambda c, _: owner_of(c.labels)),
+    (
+        "owner",
+        "string",
+        0,
+        "compose, swarm, kubernetes, nomad, ecs, or empty; by its own labels",
+        lambda c, v: owner_of(labels_that_count(c, v.inventory.images.get(c.image_id))),
+    ),
+    ("networks", "list(string)", 0, "names of the networks it belongs to", _networks),
+    (
+        "sibling_images",
+        "list(string)",
+        0,
+        "tags of its image's repository that are here and name other images",
+        _sibling_images,
+    ),
     ("network_mode", "string", 0, "network mode", lambda c, _: c.network_mode),
     (
         "mounts",
         "list(map)",
         0,
-        "mounts: type, name, source, destination, driver, rw, anonymous",
+        "mounts: type, name, source, destination, driver, rw, anonymous, propagation",
         lambda c, v: [_mount(m, v) for m in c.mounts],
     ),
     ("ports", "list(string)", 0, "published and exposed ports", lambda c, _: list(c.ports)),
+    (
+        "published",
+        "list(map)",
+        0,
+        "published ports: host_ip, host_port (0: the engine picks one at start), port, protocol",
+        lambda c, _: list(_published(c)),
+    ),
 )
 _CONFIG_NAMES = {"memory_limit": "memory_limit_bytes", "memory_reservation": "memory_reservation_bytes"}
 
@@ -140,7 +259,7 @@ def _config(name: str) -> Read:
 
     def read(container: Container, _view: View) -> FactValue:
         value = getattr(container.config, field)
-        return list(value) if isinstance(value, tuple) else value
+        return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
 
     return read
 
@@ -175,17 +294,23 @@ _CONFIG: tuple[Row, ...] = tuple(
         ("userns_mode", "string", "user namespace mode"),
         ("cgroup_parent", "string", "parent control group, empty for the default"),
         ("read_only", "bool", "its root file system is read-only"),
-        ("user", "string", "user, empty for the image's"),
+        ("user", "string", "user as set for it or by its image, empty for root"),
         ("cap_add", "list(string)", "capabilities added"),
         ("cap_drop", "list(string)", "capabilities dropped"),
         ("security_opt", "list(string)", "security options"),
         ("apparmor", "string", "AppArmor profile"),
         ("devices", "list(string)", "host devices"),
+        ("device_rules", "list(string)", "rules for devices beyond the default ones, `c 188:* rmw`"),
+        ("group_add", "list(string)", "additional groups"),
+        ("masked_paths", "list(string)", "paths of /proc and /sys that it cannot see"),
+        ("runtime", "string", "runtime, such as runc"),
+        ("sysctls", "map(string)", "kernel parameters set for it"),
         ("ulimits", "list(string)", "limits, `nofile=1024:2048`"),
         ("restart_policy", "string", "restart policy"),
         ("restart_max", "int", "most restarts of on-failure"),
         ("restart_count", "int", "restarts by the engine"),
         ("log_driver", "string", "log driver"),
+        ("log_opts", "map(string)", "options of the log driver, the engine's defaults included; secrets as `***`"),
         ("healthcheck", "bool", "a health check is set"),
         ("env_names", "list(string)", "names of its environment variables, never values"),
     )
@@ -193,6 +318,7 @@ _CONFIG: tuple[Row, ...] = tuple(
 _SECURITY: tuple[Row, ...] = (
     ("seccomp", "string", 1, "`default`, `unconfined`, `custom` or a profile name", _seccomp),
     ("no_new_privileges", "bool", 1, "no-new-privileges is set", _no_new_privileges),
+    ("root", "bool", 1, "it runs as root, whoever said so", lambda c, _: is_root(c.config.user)),
 )
 
 
@@ -204,4 +330,21 @@ _SIZE_RW: Row = (
     lambda c, v: v.usage.containers.get(c.id) if v.usage else None,
 )
 
-CONTAINER: tuple[Row, ...] = (*_CONTAINER, *_CONFIG, *_SECURITY, _SIZE_RW)
+_MEASURED: tuple[Row, ...] = (
+    (
+        "log_bytes",
+        "int",
+        2,
+        "bytes of its log on the engine's disk, where that can be seen",
+        lambda c, v: v.measured.get(("container.log_bytes", c.id)),
+    ),
+    (
+        "processes",
+        "list(string)",
+        2,
+        "command lines of its processes; never shown, as they may hold secrets",
+        lambda c, v: v.measured.get(("container.processes", c.id)) if c.running else [],
+    ),
+)
+
+CONTAINER: tuple[Row, ...] = (*_CONTAINER, *_CONFIG, *_SECURITY, _SIZE_RW, *_MEASURED)

@@ -25,6 +25,18 @@ class Sheet:
         self.shared: object = None
 
 
+RECORDS: dict[str, dict[str, str]] = {
+    "container.mounts": {
+        **dict.fromkeys(("type", "name", "source", "destination", "driver", "propagation"), "string"),
+        "rw": "bool",
+        "anonymous": "bool",
+    },
+    "container.published": {"host_ip": "string", "host_port": "int", "port": "int", "protocol": "string"},
+    "image.history": {"instruction": "string", "size": "int", "created": "timestamp"},
+}
+"""What the records of a fact hold: their keys, with the types of the values."""
+
+
 class _Fact(NamedTuple):
     spec: FactSpec
     get: Read
@@ -51,7 +63,9 @@ def _table(*groups: tuple[str, Iterable[Row], Callable[[Read], Read] | None]) ->
         ("", (("now", "timestamp", 0, "the time of the judgement", lambda _, v: time(v.now)),), None),
     )
     return {
-        prefix + name: _Fact(FactSpec(prefix + name, type_, cost, meaning), wrap(get) if wrap else get)
+        prefix + name: _Fact(
+            FactSpec(prefix + name, type_, cost, meaning, RECORDS.get(prefix + name, {})), wrap(get) if wrap else get
+        )
         for prefix, rows, wrap in (*groups, *everywhere)
         for name, type_, cost, meaning, get in rows
     }

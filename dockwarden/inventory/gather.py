@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 
 from dockwarden.errors import EngineError
 from dockwarden.inventory import facts, registry_facts
+from dockwarden.inventory.bases import Bases, relatives
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Answer, Change, Kind, Program, Ref
+from dockwarden.model import Answer, Change, FactValue, Kind, Program, Ref
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
 from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
-_BASE_FACTS = frozenset({"image.base", "image.base_known"})
+_BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "base_digest", "children", "is_base"))
+_STEP_FACTS = frozenset({"image.history", "image.instructions"})
+_MEASURED = frozenset({"container.log_bytes", "container.processes"})
 _SIZE_FACTS = frozenset({"image.unique_size"})
 
 
@@ -50,6 +53,10 @@ class Gathering:
     details_gathered: bool = False
     sizes_asked: bool = False
     unique: Mapping[str, int] | None = None
+    bases_asked: bool = False
+    bases_gathered: bool = False
+    bases: Bases | None = None
+    measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
 
 
 class Gatherer:
@@ -83,8 +90,16 @@ class Gatherer:
 
     def view(self, gathering: Gathering) -> View:
         """The inventory with what was gathered."""
+        known = gathering
         return View(
-            self._inventory, gathering.now, gathering.disk, gathering.replies, gathering.usage, gathering.unique
+            self._inventory,
+            known.now,
+            known.disk,
+            known.replies,
+            known.usage,
+            known.unique,
+            known.bases,
+            known.measured,
         )
 
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
@@ -100,9 +115,13 @@ class Gatherer:
         elif missing in _SIZE_FACTS and gathering.unique is None:
             gathering.details_asked, gathering.details_gathered, gathering.sizes_asked = True, False, True
             raise LaterError
-        elif missing in _BASE_FACTS and not gathering.details_gathered:
-            gathering.details_asked = True
+        elif missing in _BASE_FACTS and not gathering.bases_gathered:
+            gathering.details_asked = gathering.bases_asked = True
             raise LaterError
+        elif missing in _MEASURED:
+            with suppress(EngineError):  # what is missing stays unknown
+                if (value := self._collector.measure(missing, ref.key)) is not None:
+                    gathering.measured[missing, ref.key] = value
         elif cost == USAGE:
             self._measure_usage(gathering)
         elif missing.startswith("host."):
@@ -118,10 +137,23 @@ class Gatherer:
         if gathering.details_asked and not gathering.details_gathered:
             yield from self.all_details(sizes=gathering.sizes_asked)
             gathering.details_gathered = True
+        if gathering.bases_asked and not gathering.bases_gathered:
+            yield from self._all_bases(gathering)
+            gathering.bases_gathered = True
         if gathering.sizes_asked and gathering.unique is None:
             gathering.unique = self._inventory.shares().alone()
         while not all(future.done() for future in gathering.pending.values()):
             yield True
+
+    def _all_bases(self, gathering: Gathering) -> Iterator[bool]:
+        inventory = self._inventory
+        for image_id in relatives(inventory.images.values()):
+            with suppress(EngineError):
+                self._collector.history(image_id)
+            yield False
+        is_known = inventory.histories.keys() >= set(relatives(inventory.images.values()))
+        if is_known and inventory.detailed == len(inventory.images):
+            gathering.bases = Bases(inventory.images.values(), inventory.histories)
 
     def all_details(self, *, sizes: bool) -> Iterator[bool]:
         """Get the details of all images, and with ``sizes`` the bytes of their layers, in steps."""
@@ -195,6 +227,8 @@ class Gatherer:
             image_id = image.id if (image := inventory.image_of(ref)) else ""
         with suppress(EngineError):  # what is missing stays unknown
             self._collector.details(image_id)
+            if fact in _STEP_FACTS:
+                self._collector.history(image_id)
 
     def _measure_disk(self, gathering: Gathering) -> None:
         info = self._inventory.info

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from dockwarden.inventory.container_facts import owner_of
-from dockwarden.inventory.view import Read, Row, View, span, time
+from dockwarden.inventory.view import Read, Row, View, span, time, used_by
 from dockwarden.model import EngineInfo, FactValue, Thing, ref_of
 from dockwarden.ports import Disk, Usage
 
@@ -31,6 +31,8 @@ VOLUME: tuple[Row, ...] = (
         lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
     ("container_count", "int", 0, "containers that mount it", lambda o, v: len(v.inventory.users_of(ref_of(o)))),
+    ("used_by", "list(string)", 0, "names of the containers that mount it", used_by),
+    ("options", "map(string)", 0, "options of its driver; secrets as `***`", lambda o, _: dict(o.options)),
     ("known_for", "duration", 0, "how long we have watched it exist", _known_for),
     ("idle_for", "duration", 0, "how long we have watched it without a container", _idle_for),
     ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
@@ -59,25 +61,19 @@ NETWORK: tuple[Row, ...] = (
         "a container, running or not, is attached",
         lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
-    (
-        "known_for",
-        "duration",
-        0,
-        "how long we have watched it exist",
-        lambda o, v: span(v.inventory.known_for(ref_of(o))),
-    ),
-    (
-        "idle_for",
-        "duration",
-        0,
-        "how long we have watched it without a container",
-        lambda o, v: span(v.inventory.idle_for(ref_of(o))),
-    ),
+    ("known_for", "duration", 0, "how long we have watched it exist", _known_for),
+    ("idle_for", "duration", 0, "how long we have watched it without a container", _idle_for),
+    ("container_count", "int", 0, "containers attached to it", lambda o, v: len(v.inventory.users_of(ref_of(o)))),
+    ("used_by", "list(string)", 0, "names of the containers attached to it", used_by),
+    ("options", "map(string)", 0, "options of its driver", lambda o, _: dict(o.options)),
     ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
 )
 
 
-def _host(get: Callable[[EngineInfo], FactValue]) -> Read:
+_LOOPBACK = ("127.0.0.0/8", "::1/128")  # every engine has them
+
+
+def _host(get: Callable[[EngineInfo], FactValue | None]) -> Read:
     def read(_subject: object, view: View) -> FactValue | None:
         return get(view.inventory.info) if view.inventory.info else None
 
@@ -104,6 +100,52 @@ HOST: tuple[Row, ...] = (
     ("api_version", "string", 0, "API version in use", _host(lambda e: e.api_version)),
     ("image_store", "string", 0, "`graph` or `containerd`", _host(lambda e: e.image_store.value)),
     ("swarm", "bool", 0, "part of a swarm", _host(lambda e: e.swarm)),
+    ("swarm_role", "string", 0, "`manager`, `worker`, or empty outside of a swarm", _host(lambda e: e.swarm_role)),
+    ("swarm_managers", "int", 0, "managers of its swarm, 0 where it is none", _host(lambda e: e.swarm_managers)),
+    (
+        "swarm_autolock",
+        "bool",
+        0,
+        "managers are locked when they start; false elsewhere",
+        _host(lambda e: e.swarm_autolock),
+    ),
+    (
+        "swarm_certificates_last",
+        "duration",
+        0,
+        "for how long the swarm's certificates are valid; 0 where it is no manager",
+        _host(lambda e: span(e.swarm_certificate_seconds)),
+    ),
+    ("storage_driver", "string", 0, "storage driver, such as overlay2", _host(lambda e: e.storage_driver)),
+    ("log_driver", "string", 0, "log driver of new containers", _host(lambda e: e.log_driver)),
+    ("memory", "int", 0, "bytes of memory", _host(lambda e: e.memory_bytes)),
+    ("cpus", "int", 0, "CPUs", _host(lambda e: e.cpus)),
+    ("kernel", "string", 0, "version of the kernel", _host(lambda e: e.kernel)),
+    ("architecture", "string", 0, "as the kernel names it, `x86_64`", _host(lambda e: e.architecture)),
+    ("cgroup_version", "int", 0, "1 or 2", _host(lambda e: e.cgroup_version)),
+    ("experimental", "bool", 0, "experimental features are on", _host(lambda e: e.experimental)),
+    (
+        "security_options",
+        "list(string)",
+        0,
+        "as the engine says them, `name=seccomp,profile=default`",
+        _host(lambda e: list(e.security_options)),
+    ),
+    (
+        "insecure_registries",
+        "list(string)",
+        0,
+        "hosts and networks of registries spoken to without verified TLS, the loopback excepted",
+        _host(lambda e: [each for each in e.insecure_registries if each not in _LOOPBACK]),
+    ),
+    (
+        "authorization_plugins",
+        "list(string)",
+        0,
+        "plugins that are asked before each request",
+        _host(lambda e: list(e.authorization_plugins)),
+    ),
+    ("warnings", "list(string)", 0, "what the engine warns of", _host(lambda e: list(e.warnings))),
     ("images", "int", 0, "images", lambda _, v: len(v.inventory.images)),
     ("containers", "int", 0, "containers", lambda _, v: len(v.inventory.containers)),
     ("volumes", "int", 0, "volumes", lambda _, v: len(v.inventory.volumes)),

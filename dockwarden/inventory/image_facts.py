@@ -1,16 +1,17 @@
 """Facts of images and tags. Pure; see ``facts`` for how they are used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG, recoverable
-from dockwarden.inventory.view import Read, Row, View, span, time
+from dockwarden.inventory.view import Read, Row, View, is_root, span, time, used_by
 from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref, ref_of
 
 BASE_LABEL = "org.opencontainers.image.base.name"
+_BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
 
 
 def is_dangling(image: Image, inventory: Inventory) -> bool:
@@ -25,10 +26,6 @@ def _is_graph(inventory: Inventory) -> bool:
     return inventory.info is not None and inventory.info.image_store is ImageStore.GRAPH
 
 
-def _used_by(image: Image, view: View) -> list[str]:
-    return sorted(view.inventory.name_of(user) for user in view.inventory.users_of(ref_of(image)))
-
-
 def _origin(image: Image, view: View) -> str:
     # The containerd store invents a digest for every name, so there only a registry's word counts.
     digests = view.inventory.digests
@@ -38,10 +35,64 @@ def _origin(image: Image, view: View) -> str:
     return "registry" if is_proven else "unknown"
 
 
+def _there(keys: Iterable[str], view: View) -> list[Image]:
+    return [image for key in keys if (image := view.inventory.images.get(key))]
+
+
+def _own_label(image: Image, view: View, label: str) -> str:
+    """What the image says of itself; children inherit the labels of their base, whose word is about its own."""
+    said = image.labels.get(label, "")
+    above = view.bases.above.get(image.id, ()) if view.bases else ()
+    return "" if any(base.labels.get(label) == said for base in _there(above, view)) else said
+
+
 def _base(image: Image, view: View) -> str | None:
-    if BASE_LABEL in image.labels:
-        return reference.full(image.labels[BASE_LABEL])
-    return view.inventory.base_of(image)
+    if view.bases is None or image.id not in view.bases.above:
+        return None
+    if said := _own_label(image, view, BASE_LABEL):
+        return reference.full(said)
+    nearest = _there(view.bases.nearest(image.id), view)
+    if len(nearest) > 1 or any(not base.tags for base in nearest):
+        return None
+    return nearest[0].tags[0] if nearest else ""
+
+
+def _bases(image: Image, view: View) -> list[str] | None:
+    if view.bases is None or image.id not in view.bases.above:
+        return None
+    above = [tag for base in _there(view.bases.above[image.id], view) for tag in base.tags]
+    said = _own_label(image, view, BASE_LABEL)
+    return list(dict.fromkeys([reference.full(said), *above] if said else above))
+
+
+def _base_digest(image: Image, view: View) -> str | None:
+    base = _base(image, view)
+    if base is None or (said := _own_label(image, view, _BASE_DIGEST_LABEL)):
+        return None if base is None else said
+    return _digest(base, view).rpartition("@")[2] if base in view.inventory.tags else ""
+
+
+def _children(image: Image, view: View) -> list[str] | None:
+    if view.bases is None or image.id not in view.bases.below:
+        return None
+    return sorted(view.inventory.name_of(Ref(Kind.IMAGE, key)) for key in view.bases.below[image.id])
+
+
+def _is_base(image: Image, view: View) -> bool | None:
+    children = _children(image, view)
+    return None if children is None else bool(children)
+
+
+def _instructions(image: Image, view: View) -> list[str] | None:
+    steps = view.inventory.histories.get(image.id)
+    return None if steps is None else [step.instruction for step in steps]
+
+
+def _history(image: Image, view: View) -> list[dict[str, object]] | None:
+    steps = view.inventory.histories.get(image.id)
+    if steps is None:
+        return None
+    return [{"instruction": each[1], "size": each[0], "created": time(each[2])} for each in steps]
 
 
 def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
@@ -52,8 +103,7 @@ def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
 
 
 def _base_known(image: Image, view: View) -> bool | None:
-    base = _base(image, view)
-    return None if base is None else base != ""
+    return bool(_base(image, view)) if view.bases else None
 
 
 IMAGE: tuple[Row, ...] = (
@@ -93,7 +143,7 @@ IMAGE: tuple[Row, ...] = (
         lambda i, v: bool(v.inventory.users_of(ref_of(i))),
     ),
     ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of(ref_of(i)))),
-    ("used_by", "list(string)", 0, "names of the containers made from it", _used_by),
+    ("used_by", "list(string)", 0, "names of the containers made from it", used_by),
     (
         "known_for",
         "duration",
@@ -128,10 +178,30 @@ IMAGE: tuple[Row, ...] = (
     ("os", "string", 1, "operating system", _detail(lambda d: d.os)),
     ("architecture", "string", 1, "architecture", _detail(lambda d: d.architecture)),
     ("user", "string", 1, "user it runs as, empty for root", _detail(lambda d: d.user)),
+    ("root", "bool", 1, "it runs as root", _detail(lambda d: is_root(d.user))),
     ("healthcheck", "bool", 1, "it defines a health check", _detail(lambda d: d.healthcheck)),
     ("layers", "int", 1, "number of layers", _detail(lambda d: len(d.layers))),
-    ("base", "string", 1, "base image: its label, or the local image whose layers it starts with", _base),
+    (
+        "base",
+        "string",
+        1,
+        "base image: its label, or the local image it begins with; empty if none is here, unknown if several may be it",
+        _base,
+    ),
     ("base_known", "bool", 1, "the base could be told", _base_known),
+    ("bases", "list(string)", 1, "all tags of all local images that it is or may be built on, nearest first", _bases),
+    ("base_digest", "string", 1, "digest of its base: its label, or the local image's; empty if none", _base_digest),
+    ("children", "list(string)", 1, "local images that are built on it", _children),
+    ("is_base", "bool", 1, "a local image is built on it", _is_base),
+    (
+        "instructions",
+        "list(string)",
+        1,
+        "its build as lines of a Dockerfile, those of its base first; never shown, as they may hold secrets",
+        _instructions,
+    ),
+    ("history", "list(map)", 1, "the same with more: instruction, size, created; never shown", _history),
+    ("volumes", "list(string)", 1, "paths that get a volume in each container", _detail(lambda d: list(d.volumes))),
     ("env", "list(string)", 1, "names of its environment variables", _detail(lambda d: list(d.env_names))),
     ("ports", "list(string)", 1, "exposed ports", _detail(lambda d: list(d.ports))),
     ("setuid_unknown", "bool", 1, "always true: layers are not searched for setuid files", _detail(lambda _: True)),
@@ -225,6 +295,13 @@ TAG: tuple[Row, ...] = (
         0,
         "0 for the image of its repository and variant that is in use or was last, 1 for the one before",
         _rank_by_used,
+    ),
+    (
+        "tag.siblings",
+        "list(string)",
+        0,
+        "the other tags of its repository that are here",
+        lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
     ),
     ("tag.rank_by_version", "int", 0, "0 for the highest version of its repository and variant", _rank_by_version),
     *OF_TAG,

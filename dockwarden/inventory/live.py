@@ -12,9 +12,9 @@ from typing import TypeVar, assert_never
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.kinds import KINDS
-from dockwarden.inventory.memory import Memory
+from dockwarden.inventory.memory import Lives, Memory
 from dockwarden.inventory.sizes import Shares
-from dockwarden.model import Change, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
+from dockwarden.model import BuildStep, Change, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
 
 _NOBODY: frozenset[Ref] = frozenset()
 _K = TypeVar("_K")
@@ -27,6 +27,7 @@ class Inventory:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        self.lives = Lives(memory.clock)
         self.digests = Digests()
         self.info: EngineInfo | None = None
         self.complete = False
@@ -38,11 +39,10 @@ class Inventory:
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
         self.detailed = 0  # how many images have their details
-        self.histories: dict[str, Sequence[int]] = {}  # by image, the bytes of each step, as far as gathered
+        self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
         self._tables: dict[Kind, Collection[str]] = {kind: self._table(kind) for kind in Kind}
         self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
         self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
-        self._layers: dict[tuple[str, ...], set[str]] = defaultdict(set)
 
     def _table(self, kind: Kind) -> Collection[str]:
         match kind:
@@ -188,21 +188,6 @@ class Inventory:
 
     # -- questions about images -----------------------------------------------------------------------------
 
-    def base_of(self, image: Image) -> str | None:
-        """The tag of the local image whose layers this one starts with, the longest such; ``""`` if there is none.
-
-        None while the layers of some image are not known.
-        """
-        if self.detailed < len(self.images):
-            return None
-        layers = image.details.layers if image.details else ()
-        for length in range(len(layers) - 1, 0, -1):
-            for candidate in sorted(self._layers.get(layers[:length], ())):
-                tags = self.images[candidate].tags
-                if candidate != image.id and tags:
-                    return tags[0]
-        return ""
-
     @property
     def is_measured(self) -> bool:
         """Whether ``shares`` tells the truth: of half of the images nothing can be said about what they share."""
@@ -210,7 +195,8 @@ class Inventory:
 
     def shares(self) -> Shares:
         """What the images take up together, as far as it was gathered."""
-        return Shares(self.images.values(), self.histories)
+        sizes = {image: [step.size_bytes for step in steps] for image, steps in self.histories.items()}
+        return Shares(self.images.values(), sizes)
 
     # -- new looks ------------------------------------------------------------------------------------------
 
@@ -242,6 +228,7 @@ class Inventory:
             case Container():
                 around = self.dependents(ref)
                 del self.containers[ref.key]
+                self.lives.forget(ref.key)
                 near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
                 changes += [Change("container.destroy", each) for each in near if self.has(each)]
             case Volume():
@@ -284,7 +271,6 @@ class Inventory:
                 changes += [Change("image.untag", ref), Change("image.untag", Ref(Kind.TAG, tag))]
         if image.details and not (old and old.details):
             self.detailed += 1
-            self._layers[image.details.layers].add(image.id)
         return changes
 
     def _take_tag(self, tag: str, image_id: str) -> list[Change]:
@@ -312,14 +298,17 @@ class Inventory:
         del self.images[image.id]
         if image.details:
             self.detailed -= 1
-            _discard(self._layers, image.details.layers, image.id)
         self.histories.pop(image.id, None)
         return changes
 
     def _put_container(self, container: Container) -> list[Change]:
         old = self.containers.get(container.id)
+        if old and old.health == container.health and old.started_at == container.started_at and old.health_at:
+            # The engine forgets probes; we do not.
+            container = replace(container, health_at=min(old.health_at, container.health_at or old.health_at))
         if old == container:
             return []
+        self.lives.see(old, container)
         if old is not None:
             self._unlink(old)
         self.containers[container.id] = container

@@ -7,7 +7,10 @@ bounds: build dates and the engine's dates, which say nothing about when an obje
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from dockwarden.model import Observed, Ref
+from dockwarden.model import Container, Observed, Ref
+
+_HOUR = 3600.0
+_MOST_STARTS = 1000
 
 
 class ObservationClock:
@@ -103,3 +106,44 @@ class Memory:
         """After a full list: forget what is not there any more."""
         for ref in self._seen.keys() - set(present):
             self.forget(ref)
+
+
+class Lives:
+    """What containers went through while we watched: since when each is in its state, and when it was started again.
+
+    It is not kept across starts: then counting begins anew, with what the engine counted of young containers.
+    """
+
+    def __init__(self, clock: ObservationClock) -> None:
+        self._clock = clock
+        self._turned: dict[str, float] = {}
+        self._starts: dict[str, list[float]] = {}
+        self._before: dict[str, int] = {}
+
+    def see(self, old: Container | None, new: Container) -> None:
+        """A container as it was, and as it is now."""
+        now = self._clock.read()
+        if old is None or (old.state, old.started_at) != (new.state, new.started_at):
+            self._turned[new.id] = now
+        if old is None:
+            self._before[new.id] = new.config.restart_count
+        elif old.started_at and old.started_at != new.started_at:
+            times = max(1, new.config.restart_count - old.config.restart_count)
+            within = [at for at in self._starts.get(new.id, ()) if now - at < _HOUR]
+            self._starts[new.id] = [*within, *[now] * times][-_MOST_STARTS:]
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        for table in (self._turned, self._starts, self._before):
+            table.pop(container_id, None)
+
+    def state_for(self, container_id: str) -> float:
+        """Seconds we have watched it in its state."""
+        return max(0.0, self._clock.read() - self._turned.get(container_id, self._clock.read()))
+
+    def restarts_last_hour(self, container: Container, now: float) -> int:
+        """How often it was started again in the last hour; ``now`` by the wall clock, for what was before we came."""
+        read = self._clock.read()
+        is_young = container.created_at is not None and now - container.created_at < _HOUR
+        before = self._before.get(container.id, 0) if is_young else 0
+        return before + sum(read - at < _HOUR for at in self._starts.get(container.id, ()))

@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import FactValue
+from dockwarden.model import FactValue, Thing, ref_of
 from dockwarden.ports import Ask, Disk, Reply, Usage
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class View(NamedTuple):
-    """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered."""
+    """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered.
+
+    ``measured`` holds what was asked about one object, by fact and key.
+    """
 
     inventory: Inventory
     now: float
@@ -23,6 +27,8 @@ class View(NamedTuple):
     replies: Mapping[Ask, Reply] = {}
     usage: Usage | None = None
     unique: Mapping[str, int] | None = None
+    bases: Bases | None = None
+    measured: Mapping[tuple[str, str], FactValue] = {}
 
 
 Read = Callable[[Any, View], FactValue | None]
@@ -40,3 +46,17 @@ def time(at: float | None) -> datetime:
 def span(seconds: float) -> timedelta:
     """A duration."""
     return timedelta(seconds=seconds)
+
+
+def is_root(user: str) -> bool:
+    """Whether a user as images and containers name it, ``1000:1000``, is root; nobody named is root, too."""
+    name = user.partition(":")[0]
+    try:
+        return name in ("", "root") or int(name) == 0
+    except ValueError:
+        return False
+
+
+def used_by(thing: Thing, view: View) -> list[str]:
+    """The names of the containers that use it."""
+    return sorted(view.inventory.name_of(user) for user in view.inventory.users_of(ref_of(thing)))

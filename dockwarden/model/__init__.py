@@ -4,6 +4,7 @@ Input: nothing. Output: the types that stages hand to each other. Out of bounds:
 """
 
 from dockwarden.model.objects import (
+    BuildStep,
     Change,
     Container,
     ContainerConfig,
@@ -31,6 +32,7 @@ from dockwarden.model.outcomes import (
     Step,
 )
 from dockwarden.model.policies import (
+    NEVER_SHOWN,
     Answer,
     Facts,
     FactSpec,
@@ -56,7 +58,9 @@ from dockwarden.model.words import (
 )
 
 __all__ = [
+    "NEVER_SHOWN",
     "Answer",
+    "BuildStep",
     "Candidate",
     "Cause",
     "Change",

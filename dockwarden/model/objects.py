@@ -4,7 +4,7 @@ Times end in ``_at``, in seconds since the epoch (``None``: never), durations in
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from dockwarden.model.words import ImageStore, Kind
@@ -43,6 +43,8 @@ class EngineInfo:
         mirrors: URLs that it asks before Docker Hub, in order.
         insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
         tells_builds: whether an inspect of an image says that it was built here.
+        swarm_role: manager, worker, "" outside of a swarm, None while that is not settled.
+        swarm_autolock, swarm_certificate_seconds: settings of the swarm, which only its managers tell.
     """
 
     identity: str
@@ -59,6 +61,21 @@ class EngineInfo:
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     tells_builds: bool = False
+    security_options: tuple[str, ...] = ()
+    storage_driver: str = ""
+    log_driver: str = ""
+    memory_bytes: int = 0
+    cpus: int = 0
+    authorization_plugins: tuple[str, ...] = ()
+    experimental: bool = False
+    warnings: tuple[str, ...] = ()
+    kernel: str = ""
+    architecture: str = ""
+    cgroup_version: int = 0
+    swarm_role: str | None = ""
+    swarm_managers: int = 0
+    swarm_autolock: bool = False
+    swarm_certificate_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,15 @@ class ImageDetails:
     content_bytes: int = 0
     manifests: tuple[str, ...] = ()
     built_here: bool = False
+    volumes: tuple[str, ...] = ()
+
+
+class BuildStep(NamedTuple):
+    """One step of an image's history. ``instruction`` reads like a Dockerfile's line and may hold secrets."""
+
+    size_bytes: int
+    instruction: str = ""
+    created_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +136,7 @@ class Mount:
     destination: str
     driver: str
     writable: bool
+    propagation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +168,12 @@ class ContainerConfig:
     healthcheck: bool
     env_names: tuple[str, ...]
     apparmor: str
+    log_opts: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    masked_paths: tuple[str, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    runtime: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +182,8 @@ class Container:
 
     Attributes:
         manifest: the digest of the one image that it runs of an index; from API 1.48 on, on a containerd store.
+        health: of a container that runs; empty for one that is stopped or paused, of which nobody knows it.
+        health_at: since when it is so at the latest, as far as the engine remembers probes.
     """
 
     id: str
@@ -169,6 +204,8 @@ class Container:
     ports: tuple[str, ...]
     config: ContainerConfig
     manifest: str = ""
+    health_at: float | None = None
+    oom_killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +217,7 @@ class Volume:
     labels: Mapping[str, str]
     anonymous: bool
     created_at: float | None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +231,7 @@ class Network:
     created_at: float | None
     builtin: bool
     internal: bool
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 Thing = Image | Container | Volume | Network

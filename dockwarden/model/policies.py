@@ -12,13 +12,20 @@ FactValue = bool | int | float | str | datetime | timedelta | list[str] | list[d
 
 
 class FactSpec(NamedTuple):
-    """One fact of the vocabulary: CEL type, cost class (0 inventory … 3 registry), and a line for people."""
+    """One fact of the vocabulary: CEL type, cost class (0 inventory … 3 registry), and a line for people.
+
+    ``keys``: of a fact that is records, the keys that each of them has, with their types.
+    """
 
     name: str
     type: str
     cost: int
     meaning: str
+    keys: Mapping[str, str] = {}
 
+
+NEVER_SHOWN = frozenset({"image.history", "image.instructions", "container.processes"})
+"""Facts that policies may judge by and that nothing repeats as evidence: they may hold secrets."""
 
 Vocabulary = Mapping[Kind, Mapping[str, FactSpec]]
 

@@ -14,7 +14,7 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.app import Parts, build, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, NotFoundError
-from dockwarden.inventory.container_facts import orchestrator_of
+from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
 from dockwarden.ports import Ask
@@ -130,11 +130,13 @@ class Mender:
             raise DockwardenError("it is dockwarden's own image; nothing was removed")
         if running:
             raise DockwardenError(f"running containers use it: {', '.join(sorted(running))}; stop them first")
-        owned = [f"{each.name} ({owner})" for each in containers if (owner := orchestrator_of(each.labels))]
+        by_id = {each.id: each for each in images}
+        theirs = [labels_that_count(each, by_id.get(each.image_id)) for each in containers]
+        managers = zip(containers, map(orchestrator_of, theirs), strict=True)
+        owned = [f"{each.name} ({manager})" for each, manager in managers if manager]
         if owned:
             raise DockwardenError(f"an orchestrator manages {', '.join(sorted(owned))}; let it drain this host first")
-        labels = [each.labels for each in images] + [each.labels for each in containers]
-        if any(PROTECT_LABEL in each for each in labels):
+        if any(PROTECT_LABEL in each for each in (*theirs, *(image.labels for image in images))):
             raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
 
     def carry_out(self, reset: "Reset") -> Iterator[Outcome]:

@@ -5,16 +5,18 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import assert_never
 
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
 from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.container_facts import orchestrator_of
+from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
     Answer,
     Candidate,
+    Container,
     Effect,
     EngineInfo,
     Image,
@@ -29,6 +31,7 @@ from dockwarden.model import (
     Result,
     Step,
     Thing,
+    Volume,
 )
 from dockwarden.ports import Intents
 
@@ -125,7 +128,7 @@ class Enforcer:
             tag_users=self._names({user for tag in tags for user in inventory.users_of(Ref(Kind.TAG, tag))}),
             known_for_seconds=inventory.known_for(ref, reading),
             own=self._is_own(ref),
-            owner=_owner(thing),
+            owner=self._owner(thing),
             idle_seconds=inventory.idle_for(ref),
             size_bytes=self._size(ref),
         )
@@ -143,11 +146,18 @@ class Enforcer:
     def _names(self, users: Iterable[Ref]) -> tuple[str, ...]:
         return tuple(sorted(self._inventory.name_of(user) for user in users))
 
-
-def _owner(thing: Thing) -> str:
-    if isinstance(thing, Network) and thing.driver == "overlay":
-        return "swarm"  # its containers may be on other hosts
-    return "" if isinstance(thing, Image) else orchestrator_of(thing.labels)
+    def _owner(self, thing: Thing) -> str:
+        match thing:
+            case Image():
+                return ""
+            case Container():
+                return orchestrator_of(labels_that_count(thing, self._inventory.images.get(thing.image_id)))
+            case Network() if thing.driver == "overlay":
+                return "swarm"  # its containers may be on other hosts
+            case Network() | Volume():
+                return orchestrator_of(thing.labels)
+            case _:
+                assert_never(thing)
 
 
 def _outcome(step: Step, effect: Effect, reason: str, detail: str) -> Outcome:

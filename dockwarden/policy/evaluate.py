@@ -4,7 +4,7 @@ Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and
 Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
 """
 
-from dockwarden.model import Answer, Facts, Policy, Ref, Result, Status, Verdict
+from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, printable, words
 
 # Most judgements end in one of these; they are shared so that the hot path allocates nothing.
@@ -35,7 +35,7 @@ def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
         status=Status.FAIL,
         severity=policy.severity,
         message=render(policy, facts),
-        evidence={fact: facts.known[fact] for fact in sorted(used) if fact in facts.known},
+        evidence={fact: facts.known[fact] for fact in sorted(used - NEVER_SHOWN) if fact in facts.known},
     )
 
 

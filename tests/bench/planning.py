@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, cast
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import REGISTRY, Gatherer
-from dockwarden.model import Answer, ImageDetails, ImageStore, Kind, Limits, Mode, Policy, Severity, TriggerSpec
+from dockwarden.model import (
+    Answer,
+    BuildStep,
+    ImageDetails,
+    ImageStore,
+    Kind,
+    Limits,
+    Mode,
+    Policy,
+    Severity,
+    TriggerSpec,
+)
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.cel import Compiler
@@ -94,7 +105,7 @@ def _inventory(store: ImageStore) -> Inventory:
         packed = sum(history) // 3 if store is ImageStore.CONTAINERD else 0
         details = ImageDetails("linux", "amd64", "", "", False, layers, (), (), "", packed)
         inventory.put(replace(image, details=details))
-        inventory.histories[image.id] = history
+        inventory.histories[image.id] = [BuildStep(size) for size in history]
     return inventory
 
 

@@ -266,6 +266,113 @@ def test_container() -> None:
     assert (container.config.restart_count, container.config.apparmor) == (3, "docker-default")
 
 
+def probes(results: str) -> list[dict[str, object]]:
+    """The last ones that an engine remembers, a second apart: + is a success."""
+    ends = [f"2024-05-01T00:01:{second:02}Z" for second in range(len(results))]
+    return [{"End": end, "ExitCode": int(result != "+")} for end, result in zip(ends, results, strict=True)]
+
+
+MINUTE = 1714521660.0
+
+
+@pytest.mark.parametrize(
+    ("state", "health", "retries", "expected"),
+    [
+        ("running", {"Status": "starting"}, 0, ("starting", 1714521601.0)),
+        ("running", {"Status": "healthy", "Log": probes("+++++")}, 0, ("healthy", MINUTE)),
+        ("running", {"Status": "healthy", "Log": probes("---++")}, 0, ("healthy", MINUTE + 3)),
+        ("running", {"Status": "healthy", "Log": probes("+--+-")}, 3, ("healthy", MINUTE)),
+        ("running", {"Status": "healthy", "Log": probes("+-+")}, 1, ("healthy", MINUTE + 2)),
+        ("running", {"Status": "unhealthy", "FailingStreak": 3, "Log": probes("+---")}, 0, ("unhealthy", MINUTE + 3)),
+        ("running", {"Status": "unhealthy", "FailingStreak": 4, "Log": probes("-----")}, 2, ("unhealthy", MINUTE + 2)),
+        ("running", {"Status": "unhealthy", "FailingStreak": 90, "Log": probes("-----")}, 2, ("unhealthy", MINUTE)),
+        ("running", {"Status": "unhealthy", "Log": None}, 0, ("unhealthy", None)),
+        ("running", {"Status": "none"}, 0, ("", None)),
+        ("running", None, 0, ("", None)),
+        *((state, {"Status": "unhealthy"}, 0, ("", None)) for state in ("paused", "exited", "created", "restarting")),
+    ],
+)
+def test_health_is_that_of_what_runs_and_as_old_as_the_probes_say(
+    state: str, health: object, retries: int, expected: tuple[str, float | None]
+) -> None:
+    raw = {
+        **CONTAINER,
+        "State": {"Status": state, "StartedAt": "2024-05-01T00:00:01Z", "Health": health},
+        "Config": {"Healthcheck": {"Test": ["CMD", "x"], "Retries": retries}},
+    }
+    container = translate.container(raw)
+    assert (container.health, container.health_at) == expected
+
+
+@pytest.mark.parametrize(
+    ("created_by", "instruction"),
+    [
+        ('/bin/sh -c #(nop)  CMD ["sh"]', 'CMD ["sh"]'),
+        ("/bin/sh -c #(nop) ADD file:ab in / ", "ADD file:ab in /"),
+        ("/bin/sh -c apt-get update", "RUN apt-get update"),
+        ("/bin/bash -o pipefail -c apt-get update", "RUN apt-get update"),
+        ("|2 A=1 KEY=s3cret x /bin/sh -c make all", "RUN make all"),
+        ("|1 KEY=s3cret make all", "RUN"),
+        ("RUN /bin/sh -c apt-get  update\t&& true # buildkit", "RUN apt-get update && true"),
+        ("RUN |1 KEY=s3cret /bin/sh -c make # buildkit", "RUN make"),
+        ("RUN |1 KEY=s3cret make # buildkit", "RUN"),
+        ("COPY . /app # buildkit", "COPY . /app"),
+        ("ENV KEY=s3cret OTHER=s3cret", "ENV KEY"),
+        ("/bin/sh -c #(nop)  ENV KEY=s3cret", "ENV KEY"),
+        ("ARG KEY=s3cret", "ARG KEY"),
+        ("ARG KEY", "ARG KEY"),
+        ("# debian.sh --arch amd64", "# debian.sh --arch amd64"),
+        ("", ""),
+    ],
+)
+def test_a_step_reads_like_the_line_that_made_it_without_values(created_by: str, instruction: str) -> None:
+    newest_first = [{"CreatedBy": "later", "Size": 0}, {"CreatedBy": created_by, "Size": 7, "Created": 1714521600}]
+    steps = translate.history(newest_first)
+    assert steps[0] == (7, instruction, 1714521600.0)
+    assert [step.instruction for step in steps] == [instruction, "later"]
+    assert "s3cret" not in instruction
+
+
+def test_options_of_drivers_come_without_their_secrets() -> None:
+    options = {"type": "cifs", "o": "username=me,password=s3cret,uid=1", "splunk-token": "s3cret", "max-size": "10m"}
+    log = translate.container({**CONTAINER, "HostConfig": {"LogConfig": {"Type": "x", "Config": options}}})
+    found = translate.volume({**VOLUME, "Options": options}).options
+    assert found == log.config.log_opts == translate.network({**NETWORK, "Options": options}).options
+    assert found == {
+        "type": "cifs",
+        "o": "username=me,password=***,uid=1",
+        "splunk-token": "***",
+        "max-size": "10m",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "controls", "role"),
+    [("inactive", False, ""), ("active", True, "manager"), ("active", False, "worker"), ("locked", False, None)],
+)
+def test_the_role_in_a_swarm(state: str, role: str | None, *, controls: bool) -> None:
+    swarm = {
+        "LocalNodeState": state,
+        "ControlAvailable": controls,
+        "Managers": 3,
+        "Cluster": {
+            "Spec": {
+                "EncryptionConfig": {"AutoLockManagers": True},
+                "CAConfig": {"NodeCertExpiry": 172_800_000_000_000},
+            }
+        },
+    }
+    info = translate.engine({"Version": "1"}, {"Swarm": swarm}, "1.41", None)
+    assert info.swarm_role == role
+    assert (info.swarm_managers, info.swarm_autolock, info.swarm_certificate_seconds) == (3, True, 2 * 86400.0)
+
+
+def test_processes_are_command_lines() -> None:
+    raw = {"Titles": ["PID", "CMD"], "Processes": [["1", "sleep 9"], ["7", "sshd: x"]]}
+    assert translate.processes(raw) == ("sleep 9", "sshd: x")
+    assert translate.processes({"Processes": None}) == ()
+
+
 @pytest.mark.parametrize(
     ("host", "cores"),
     [

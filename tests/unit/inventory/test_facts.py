@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
+from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
 from dockwarden.inventory.image_facts import variant_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import (
+    BuildStep,
     Container,
     FactSpec,
     FactValue,
@@ -39,6 +41,7 @@ from tests.builders import (
     a_mount,
     a_network,
     a_volume,
+    an_engine,
     an_image,
     an_inventory,
     details,
@@ -64,10 +67,14 @@ def facts_of(
     replies: dict[Ask, Reply] | None = None,
     usage: Usage | None = None,
     unique: dict[str, int] | None = None,
+    measured: dict[tuple[str, str], FactValue] | None = None,
 ) -> dict[str, FactValue]:
     """Every fact that can be had of an object."""
     sheet = Sheet()
-    fill(sheet, VOCABULARY[ref.kind], ref, View(inventory, NOW, disk, replies or {}, usage, unique))
+    is_known = inventory.detailed == len(inventory.images)
+    bases = Bases(inventory.images.values(), inventory.histories) if is_known else None
+    view = View(inventory, NOW, disk, replies or {}, usage, unique, bases, measured or {})
+    fill(sheet, VOCABULARY[ref.kind], ref, view)
     return sheet.known
 
 
@@ -184,6 +191,7 @@ def full(ticks: Ticks) -> Inventory:
             ports=("0.0.0.0:80->80/tcp",),
         )
     )
+    inventory.histories[image_id("app")] = [BuildStep(5, "ADD x", NOW), BuildStep(0, "CMD x", NOW)]
     ticks.pass_(100)
     return inventory
 
@@ -202,6 +210,10 @@ REPLIES = {
     Ask("tags", "docker.io/library/app"): Reply(tags=("1", "1.2")),
     Ask("digest", "docker.io/library/app:1.2"): Reply(digest=image_id("d")),
     Ask("digest", digest_of("app", "d")): Reply(digest=image_id("d")),
+}
+MEASURED: dict[tuple[str, str], FactValue] = {
+    ("container.log_bytes", WEB.key): 70,
+    ("container.processes", WEB.key): ["sleep 9"],
 }
 USAGE = Usage({WEB.key: 10}, {"data": 20}, 30, 40)
 
@@ -230,7 +242,9 @@ def check_type(name: str, type_: str, value: FactValue) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_fact_that_was_gathered_has_a_value_of_its_type(full: Inventory, kind: Kind) -> None:
-    known = facts_of(full, REFS[kind], disk=DISK, replies=REPLIES, usage=USAGE, unique={APP.key: 700})
+    known = facts_of(
+        full, REFS[kind], disk=DISK, replies=REPLIES, usage=USAGE, unique={APP.key: 700}, measured=MEASURED
+    )
     assert known.keys() == VOCABULARY[kind].keys()
     for name, value in known.items():
         check_type(name, VOCABULARY[kind][name].type, value)
@@ -267,6 +281,17 @@ def test_the_facts_of_an_image(full: Inventory) -> None:
         "image.env": ["PATH"],
         "image.ports": ["80/tcp"],
         "image.setuid_unknown": True,
+        "image.root": False,
+        "image.bases": [],
+        "image.base_digest": "",
+        "image.children": [],
+        "image.is_base": False,
+        "image.instructions": ["ADD x", "CMD x"],
+        "image.history": [
+            {"instruction": "ADD x", "size": 5, "created": at(NOW)},
+            {"instruction": "CMD x", "size": 0, "created": at(NOW)},
+        ],
+        "image.volumes": [],
     }
 
 
@@ -283,6 +308,7 @@ def test_the_facts_of_a_tag(full: Inventory) -> None:
         "tag.rank_by_created": 0,
         "tag.rank_by_version": 0,
         "tag.rank_by_used": 0,
+        "tag.siblings": [],
     }
 
 
@@ -302,6 +328,7 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "driver": "local",
         "rw": True,
         "anonymous": False,
+        "propagation": "",
     }
     assert known == {
         "container.id": WEB.key,
@@ -350,6 +377,21 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.log_driver": "json-file",
         "container.healthcheck": False,
         "container.env_names": [],
+        "container.health_for": timedelta(),
+        "container.state_for": timedelta(seconds=HOUR),
+        "container.restarts_last_hour": 0,
+        "container.oom_killed": False,
+        "container.own_labels": {"c": "1"},
+        "container.networks": ["front"],
+        "container.sibling_images": [],
+        "container.published": [{"host_ip": "0.0.0.0", "host_port": 80, "port": 80, "protocol": "tcp"}],
+        "container.root": True,
+        "container.log_opts": {},
+        "container.sysctls": {},
+        "container.masked_paths": [],
+        "container.device_rules": [],
+        "container.group_add": [],
+        "container.runtime": "",
     }
 
 
@@ -396,6 +438,8 @@ def test_the_facts_of_a_volume(full: Inventory) -> None:
         "volume.known_for": timedelta(seconds=100),
         "volume.idle_for": timedelta(),
         "volume.owner": "",
+        "volume.used_by": ["web"],
+        "volume.options": {},
     }
 
 
@@ -413,10 +457,28 @@ def test_the_facts_of_a_network(full: Inventory) -> None:
         "network.known_for": timedelta(seconds=100),
         "network.idle_for": timedelta(),
         "network.owner": "",
+        "network.container_count": 1,
+        "network.used_by": ["web"],
+        "network.options": {},
     }
 
 
 def test_the_facts_of_the_host(full: Inventory) -> None:
+    full.info = replace(
+        an_engine(),
+        security_options=("name=seccomp,profile=default",),
+        storage_driver="overlay2",
+        log_driver="json-file",
+        memory_bytes=8 << 30,
+        cpus=4,
+        insecure_registries=("10.0.0.0/8", "127.0.0.0/8", "::1/128"),
+        authorization_plugins=("opa",),
+        experimental=True,
+        warnings=("WARNING: No swap limit support",),
+        kernel="6.1.0",
+        architecture="x86_64",
+        cgroup_version=2,
+    )
     assert facts_of(full, HOST, disk=DISK) == {
         "host.name": "host",
         "host.engine_version": "20.10.24",
@@ -432,6 +494,22 @@ def test_the_facts_of_the_host(full: Inventory) -> None:
         "host.live_restore": False,
         "host.rootless": False,
         "host.userns_remap": False,
+        "host.security_options": ["name=seccomp,profile=default"],
+        "host.storage_driver": "overlay2",
+        "host.log_driver": "json-file",
+        "host.memory": 8 << 30,
+        "host.cpus": 4,
+        "host.insecure_registries": ["10.0.0.0/8"],
+        "host.authorization_plugins": ["opa"],
+        "host.experimental": True,
+        "host.warnings": ["WARNING: No swap limit support"],
+        "host.kernel": "6.1.0",
+        "host.architecture": "x86_64",
+        "host.cgroup_version": 2,
+        "host.swarm_role": "",
+        "host.swarm_managers": 0,
+        "host.swarm_autolock": False,
+        "host.swarm_certificates_last": timedelta(),
         "now": at(NOW),
     }
 
@@ -510,38 +588,6 @@ def test_only_a_digest_on_a_graph_store_proves_a_registry(
     inventory = an_inventory(store=store)
     inventory.put(an_image("app", "app:1", digests=digests))
     assert fact(inventory, APP, "image.origin") == origin
-
-
-def test_the_base_is_what_the_label_says_without_any_layer_known() -> None:
-    inventory = an_inventory()
-    inventory.put(an_image("app", labels={"org.opencontainers.image.base.name": "debian:12"}))
-    inventory.put(an_image("unseen"))
-    known = facts_of(inventory, APP)
-    assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
-
-
-def test_the_base_is_the_local_image_below() -> None:
-    inventory = an_inventory()
-    inventory.put(an_image("base", "debian:12", inspected=details(layers=("l1",))))
-    inventory.put(an_image("app", inspected=details(layers=("l1", "l2"))))
-    known = facts_of(inventory, APP)
-    assert (known["image.base"], known["image.base_known"]) == ("docker.io/library/debian:12", True)
-
-
-def test_the_base_is_unknown_until_the_layers_of_all_images_are_known() -> None:
-    inventory = an_inventory()
-    inventory.put(an_image("app", inspected=details(layers=("l1", "l2"))))
-    inventory.put(an_image("unseen"))
-    assert not {"image.base", "image.base_known"} & facts_of(inventory, APP).keys()
-    inventory.put(an_image("unseen", inspected=details(layers=("x",))))
-    known = facts_of(inventory, APP)
-    assert (known["image.base"], known["image.base_known"]) == ("", False)
-
-
-def test_an_empty_base_label_is_no_base() -> None:
-    inventory = an_inventory()
-    inventory.put(an_image("app", labels={"org.opencontainers.image.base.name": ""}))
-    assert fact(inventory, APP, "image.base_known") is False
 
 
 # -- tags ----------------------------------------------------------------------------------------------------------
@@ -990,3 +1036,147 @@ def test_an_origin_is_proven_by_the_registry_alone_on_a_containerd_store(ticks: 
     assert fact(inventory, APP, "image.origin") == "unknown"
     inventory.digests.see(APP_TAG.key, "registry", f"sha256:{hexadecimal('app')}", NOW)
     assert fact(inventory, APP, "image.origin") == "registry"
+
+
+# -- what containers went through --------------------------------------------------------------------------------
+
+
+def test_restarts_are_those_that_we_watched_and_those_of_a_young_container(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    once = a_container("web", config=replace(UNLIMITED, restart_count=2))
+    inventory.put(replace(once, created_at=NOW - 60))
+    assert fact(inventory, WEB, "container.restarts_last_hour") == 2
+    inventory.drop(WEB)
+    inventory.put(once)  # two hours old: nobody knows when it was
+    assert fact(inventory, WEB, "container.restarts_last_hour") == 0
+    for count, started_at in ((3, NOW - 50), (7, NOW - 40), (0, NOW - 30)):  # one missed look, and one manual start
+        ticks.pass_(60)
+        inventory.put(replace(once, started_at=started_at, config=replace(UNLIMITED, restart_count=count)))
+    assert fact(inventory, WEB, "container.restarts_last_hour") == 1 + 4 + 1
+    ticks.pass_(HOUR - 60)
+    assert fact(inventory, WEB, "container.restarts_last_hour") == 1
+    ticks.pass_(60)
+    assert fact(inventory, WEB, "container.restarts_last_hour") == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [("running", HOUR), ("created", 2 * HOUR), ("exited", 60), ("dead", 60), ("restarting", 60), ("paused", 30)],
+)
+def test_how_long_a_state_lasts_is_the_engines_word_where_it_has_one(ticks: Ticks, state: str, seconds: float) -> None:
+    inventory = an_inventory(ticks)
+    inventory.put(replace(a_container("web"), finished_at=NOW - 60))
+    ticks.pass_(5)
+    inventory.put(replace(a_container("web"), finished_at=NOW - 60, state=state))
+    ticks.pass_(30 if state != "running" else 0)
+    assert fact(inventory, WEB, "container.state_for") == timedelta(seconds=seconds)
+
+
+def test_a_health_lasts_as_long_as_probes_are_remembered_by_the_engine_or_by_us() -> None:
+    inventory = an_inventory()
+    web = a_container("web", health="unhealthy")
+    for health_at in (NOW - 100, NOW - 20, None):
+        inventory.put(replace(web, health_at=health_at))
+        assert fact(inventory, WEB, "container.health_for") == timedelta(seconds=100)
+    inventory.put(replace(web, health="healthy", health_at=NOW - 10))
+    assert fact(inventory, WEB, "container.health_for") == timedelta(seconds=10)
+    inventory.put(replace(web, health=""))
+    assert fact(inventory, WEB, "container.health_for") == timedelta()
+
+
+# -- labels of its own ---------------------------------------------------------------------------------------------
+
+_PROJECT = {"com.docker.compose.project": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("of_image", "of_container", "own", "owner"),
+    [
+        ({}, {"a": "1"}, {"a": "1"}, ""),
+        ({"a": "1", "b": "2"}, {"a": "1", "b": "3"}, {"b": "3"}, ""),
+        ({}, _PROJECT, _PROJECT, "compose"),
+        (_PROJECT, _PROJECT, {}, ""),  # docker run of what Compose built
+        (
+            _PROJECT,
+            {**_PROJECT, "com.docker.compose.config-hash": "x"},
+            {"com.docker.compose.config-hash": "x"},
+            "compose",
+        ),
+        ({"io.kubernetes.pod.uid": "1"}, {"io.kubernetes.pod.uid": "1"}, {}, ""),
+        ({}, {"com.docker.swarm.task.id": "1"}, {"com.docker.swarm.task.id": "1"}, "swarm"),
+    ],
+)
+def test_an_image_neither_labels_nor_claims_its_containers(
+    of_image: dict[str, str], of_container: dict[str, str], own: dict[str, str], owner: str
+) -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("app", "app:1", labels=of_image))
+    inventory.put(a_container("web", labels=of_container))
+    known = facts_of(inventory, WEB)
+    assert (known["container.own_labels"], known["container.owner"]) == (own, owner)
+
+
+def test_whose_labels_they_are_is_unknown_if_the_image_is_gone_and_the_owner_is_kept() -> None:
+    inventory = an_inventory()
+    inventory.put(a_container("web", labels=_PROJECT))
+    known = facts_of(inventory, WEB)
+    assert "container.own_labels" not in known
+    assert known["container.owner"] == "compose"
+
+
+# -- networks, ports, users ----------------------------------------------------------------------------------------
+
+
+def test_a_published_port_is_a_record() -> None:
+    inventory = an_inventory()
+    ports = ("0.0.0.0:8080->80/tcp", "[::]:8080->80/tcp", "127.0.0.1:0->53/udp", "9000/tcp")
+    inventory.put(a_container("web", ports=ports))
+    assert fact(inventory, WEB, "container.published") == [
+        {"host_ip": "0.0.0.0", "host_port": 8080, "port": 80, "protocol": "tcp"},
+        {"host_ip": "::", "host_port": 8080, "port": 80, "protocol": "tcp"},
+        {"host_ip": "127.0.0.1", "host_port": 0, "port": 53, "protocol": "udp"},
+    ]
+
+
+def test_the_networks_of_a_container_are_their_names() -> None:
+    inventory = an_inventory()
+    front = a_network("front")
+    inventory.put(front)
+    inventory.put(a_container("web", networks=("back", front.id, hexadecimal("gone"))))
+    assert fact(inventory, WEB, "container.networks") == ["back", "front"]
+
+
+@pytest.mark.parametrize(
+    ("user", "root"),
+    [
+        *((user, True) for user in ("", "0", "root", "0:0", "root:app", "00", ":app")),
+        *((user, False) for user in ("1000", "app", "1000:0", "rooty", "toor:root")),
+    ],
+)
+def test_who_is_root(user: str, *, root: bool) -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("app", inspected=details(user=user)))
+    inventory.put(a_container("web", config=replace(UNLIMITED, user=user)))
+    known = facts_of(inventory, WEB)
+    assert (known["container.root"], known["image.root"]) == (root, root)
+
+
+def test_other_tags_of_the_repository() -> None:
+    inventory = an_inventory()
+    for word, *tags in (("app", "app:1", "app:latest"), ("new", "app:2"), ("other", "b:1")):
+        inventory.put(an_image(word, *tags))
+    inventory.put(a_container("web", "app:1"))
+    assert fact(inventory, WEB, "container.sibling_images") == ["docker.io/library/app:2"]
+    assert fact(inventory, APP_TAG, "tag.siblings") == ["docker.io/library/app:2", "docker.io/library/app:latest"]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_record_has_the_keys_that_the_vocabulary_declares(full: Inventory, kind: Kind) -> None:
+    known = facts_of(full, REFS[kind])
+    for name, spec in VOCABULARY[kind].items():
+        assert bool(spec.keys) == (spec.type == "list(map)"), name
+        for record in known.get(name, []) if spec.keys else []:  # type: ignore[union-attr]
+            assert isinstance(record, dict)
+            assert record.keys() == spec.keys.keys(), name
+            for key, value in record.items():
+                check_type(f"{name}.{key}", spec.keys[key], value)  # type: ignore[arg-type]

@@ -23,7 +23,6 @@ from tests.builders import (
     an_inventory,
     details,
     image_id,
-    with_tags,
 )
 
 APP = Ref(Kind.IMAGE, image_id("app"))
@@ -173,55 +172,6 @@ def test_the_changes_of_an_image_add_up_to_its_tags(looks: list[set[str]]) -> No
             if ref.kind is Kind.TAG:
                 (tags.add if cause == "image.tag" else tags.remove)(ref.key)
         assert tags == {reference.full(name) for name in look}
-
-
-# -- bases -----------------------------------------------------------------------------------------------
-
-
-def family() -> Inventory:
-    inventory = an_inventory()
-    for image in (
-        an_image("base", "base:1", inspected=details(layers=("a",))),
-        an_image("middle", "middle:1", inspected=details(layers=("a", "b"))),
-        an_image("top", "top:1", inspected=details(layers=("a", "b", "c"))),
-        an_image("apart", "apart:1", inspected=details(layers=("b", "a"))),
-    ):
-        inventory.put(image)
-    return inventory
-
-
-@pytest.mark.parametrize(("word", "base"), [("top", "middle:1"), ("middle", "base:1"), ("base", ""), ("apart", "")])
-def test_the_base_is_the_image_with_the_longest_prefix_of_layers(word: str, base: str) -> None:
-    inventory = family()
-    expected = reference.full(base) if base else ""
-    assert inventory.base_of(inventory.images[image_id(word)]) == expected
-
-
-def test_the_base_is_not_known_while_the_layers_of_any_image_are_not() -> None:
-    inventory = family()
-    inventory.put(an_image("unseen", "unseen:1"))
-    assert inventory.base_of(inventory.images[image_id("top")]) is None
-    inventory.drop(Ref(Kind.IMAGE, image_id("unseen")))
-    assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("middle:1")
-
-
-def test_a_nameless_image_is_nobodys_base() -> None:
-    inventory = family()
-    inventory.put(with_tags(inventory.images[image_id("middle")]))
-    assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("base:1")
-
-
-def test_an_image_with_the_same_layers_is_no_base() -> None:
-    inventory = an_inventory()
-    for word in ("one", "two"):
-        inventory.put(an_image(word, f"{word}:1", inspected=details(layers=("a", "b"))))
-    assert inventory.base_of(inventory.images[image_id("one")]) == ""
-
-
-def test_a_base_that_is_gone_is_a_base_no_more() -> None:
-    inventory = family()
-    inventory.drop(Ref(Kind.IMAGE, image_id("middle")))
-    assert inventory.base_of(inventory.images[image_id("top")]) == reference.full("base:1")
 
 
 # -- containers ------------------------------------------------------------------------------------------
