@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
-from dockwarden.actions.keep import Keeper
+from dockwarden.actions.table import VERBS
+from dockwarden.actions.verb import Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
 from dockwarden.errors import ConfigError
@@ -53,6 +55,7 @@ def load_policies(settings: Settings) -> PolicySet:
     return load(
         settings.policies,
         VOCABULARY,
+        VERBS,
         params=settings.params,
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
@@ -75,6 +78,7 @@ class Parts:
     enforcer: Enforcer
     registry: HttpRegistry
     archive: Archive
+    tools: Callable[[EngineInfo], Tools]
     executor: Callable[[EngineInfo], Executor]
 
 
@@ -107,6 +111,9 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         progress=metrics.health.progress,
     )
 
+    def tools(info: EngineInfo) -> Tools:
+        return Tools(engine, registry, archive, contents, info.image_store)
+
     def executor(info: EngineInfo) -> Executor:
         around = Surroundings(
             free_bytes=lambda: found.free_bytes if (found := disk.measure(info.data_root)) else None,
@@ -114,7 +121,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
             now=time.monotonic,
             sleep=time.sleep,
         )
-        return Executor(engine, ledger, Keeper(engine, registry, archive), info.image_store, around)
+        return Executor(tools(info), ledger, around)
 
     enforcer = Enforcer(
         inventory,
@@ -126,7 +133,9 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         own_container=own_container(),
     )
     judge = Judge(inventory, gatherer)
-    return Parts(metrics, engine, queue, inventory, collector, judge, ledger, enforcer, registry, archive, executor)
+    return Parts(
+        metrics, engine, queue, inventory, collector, judge, ledger, enforcer, registry, archive, tools, executor
+    )
 
 
 def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> Daemon:

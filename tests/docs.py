@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from prometheus_client import ProcessCollector
 from pydantic import BaseModel, BeforeValidator
 
+from dockwarden.actions.table import VERBS
 from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import CAUSES, EFFECTS, REFUSALS, Metrics
@@ -260,7 +261,7 @@ def _tree() -> Iterator[str]:
 
 def policies(old: str) -> str:
     """docs/policies.md: the table of shipped policies."""
-    found = load([POLICIES], VOCABULARY, check_cron=refuse_cron).policies
+    found = load([POLICIES], VOCABULARY, VERBS, check_cron=refuse_cron).policies
     rows = [(f"`{p.name}`", p.subject.value, p.severity.value, _when(p), _does(p), p.title) for p in found]
     return between(
         old, "shipped policies", table(("policy", "subject", "severity", "runs", "does", "what should be true"), rows)

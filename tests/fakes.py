@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockwarden import reference as references
+from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
-from dockwarden.actions.keep import Keeper
+from dockwarden.actions.verb import Tools
 from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
     BuildStep,
@@ -755,8 +756,11 @@ class Ground:
             now=self._engine.clock.monotonic,
             sleep=self._sleep,
         )
-        keeper = Keeper(self._engine, self._registry, self.archive(intents))
-        return lambda info: Executor(self._engine, intents, keeper, info.image_store, around)
+        return lambda _info: Executor(self.tools(intents), intents, around)
+
+    def tools(self, intents: Intents) -> Tools:
+        """What verbs work with."""
+        return Tools(self._engine, self._registry, self.archive(intents), contents, self._engine.store)
 
     def _free_bytes(self) -> int | None:
         taken = sum(image.size_bytes for image in self._engine._images.values())

@@ -62,13 +62,21 @@ def export(folder: Path, write: Callable[[bytes], object]) -> None:
             write(chunk)
 
 
-def restore(folder: Path, chunks: Iterable[bytes]) -> None:
-    """Put all of it back into an empty volume. Raises ArchiveError."""
+def has_room(folder: Path, mark: str) -> bool:
+    """Whether it is empty, or a ``restore`` with this mark was cut short."""
+    return not any(folder.iterdir()) or (folder.parent / mark).exists()
+
+
+def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
+    """Put all of it back into a volume that has room. Raises ArchiveError, and then leaves its mark."""
     options = ("--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}")
+    with suppress(FileExistsError):
+        (folder.parent / mark).touch(mode=0o600, exist_ok=False)  # beside the files, where no container sees it
     with _tar(*options, stdin=subprocess.PIPE) as tar, suppress(BrokenPipeError):  # then it says why
         for chunk in chunks:
             if tar.stdin:
                 tar.stdin.write(chunk)
+    (folder.parent / mark).unlink()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Carry out a plan: one object at a time, by name, never forced, each looked at again immediately before.
 
-Input: the steps of a ``Plan``, ``ports.Engine``, ``ports.Intents``, a ``Keeper``. Output: an ``Outcome`` for each step.
+Input: the steps of a ``Plan``, ``Tools``, ``ports.Intents``. Output: an ``Outcome`` for each step.
 Out of bounds: deciding. An object that is not exactly as it was judged is left alone; a refusal of the engine is
 normal; without a record of how to bring the object back nothing is touched. The engine's other users come first: a plan
 waits while somebody pulls or builds, and ends when the engine answers much slower than at its start.
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from dockwarden.actions.keep import Keeper
-from dockwarden.actions.remove import Kept, Remover, outcome_of
-from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, ImageStore, Outcome, Recipe, Step, Thing
+from dockwarden.actions.archive import Archive, ArchiveError
+from dockwarden.actions.table import VERBS
+from dockwarden.actions.verb import Stays, Tools, Unfinished
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.model import Effect, Intent, Outcome, Recipe, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -46,12 +47,9 @@ class Surroundings(NamedTuple):
 class Executor:
     """Carries out one plan on one engine."""
 
-    def __init__(
-        self, engine: Engine, intents: Intents, keeper: Keeper, store: ImageStore, surroundings: Surroundings
-    ) -> None:
+    def __init__(self, tools: Tools, intents: Intents, surroundings: Surroundings) -> None:
+        self._tools = tools
         self._intents = intents
-        self._keeper = keeper
-        self._remover = Remover(engine, store)
         self._around = surroundings
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
@@ -62,11 +60,12 @@ class Executor:
         When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so; also
         when ``enough``, which is asked before each step, gives a reason.
         """
-        self._keeper.prepare(steps)
-        stop: Kept | None = None
+        for step in steps:
+            VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
+        stop: Stays | None = None
         for step in steps:
             if stop is None and (why := enough()):
-                stop = Kept(Effect.SKIPPED, "enough", why)
+                stop = Stays(Effect.SKIPPED, "enough", why)
             stop = stop or self._must_stop()
             if stop is None:
                 began = self._around.now()
@@ -76,12 +75,12 @@ class Executor:
                 outcome = stop.outcome(step)
             yield outcome
 
-    def _must_stop(self) -> Kept | None:
+    def _must_stop(self) -> Stays | None:
         """Wait until nobody pulls or builds; why nothing more may be done now, if so."""
         waited = 0.0
         while busy := self._around.busy():
             if waited >= _LONGEST_WAIT_SECONDS:
-                return Kept(Effect.SKIPPED, "busy", f"{busy} is under way")
+                return Stays(Effect.SKIPPED, "busy", f"{busy} is under way")
             self._around.sleep(_WAIT_SECONDS)
             waited += _WAIT_SECONDS
         if len(self._usual) < 2 * _RECENT:
@@ -89,7 +88,7 @@ class Executor:
         usual, recent = statistics.median(self._usual), min(self._recent)
         if recent > max(_SLOW_SECONDS, _SLOWER_TIMES * usual):
             text = f"an answer takes {recent:.1f} seconds, at the beginning {usual:.3f}"
-            return Kept(Effect.SKIPPED, "engine_slow", text)
+            return Stays(Effect.SKIPPED, "engine_slow", text)
         return None
 
     def _rest(self, seconds: float) -> None:
@@ -97,54 +96,63 @@ class Executor:
         if seconds > _LONG_STEP_SECONDS:
             self._around.sleep(min(seconds, _LONGEST_REST_SECONDS))
 
-    def _check(self, step: Step) -> Thing | None:
+    def _look(self, step: Step) -> Thing | None:
+        """What must hold immediately before a step, looked at twice: before its record is made, and after."""
         began = self._around.now()
-        found = self._remover.check(step)
+        found: Thing | None = VERBS[step.ref.kind, step.action].look(self._tools, step, step.object)
         took = self._around.now() - began
         self._recent.append(took)
         if len(self._usual) < 2 * _RECENT:
             self._usual.append(took)
         return found
 
-    def _step(self, run: str, step: Step) -> tuple[Outcome, Kept | None]:
+    def _recipe(self, step: Step, found: Thing | None) -> Recipe:
+        """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
+        verb = VERBS[step.ref.kind, step.action]
+        try:
+            return verb.recipe(self._tools, step, found)
+        except ArchiveError as error:
+            if step.unrecoverable:
+                return Recipe("none", verb.about(found))
+            raise Stays(Effect.REFUSED, "unrecoverable", str(error)) from error
+
+    def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:
         """Carry out one step; gives also why no other may follow."""
         recipe: Recipe | None = None
         try:
-            recipe = self._keeper.recipe(step, self._check(step))
+            recipe = self._recipe(step, self._look(step))
             number = self._intents.intend(run, step, recipe)
-        except (Kept, LedgerError, EngineError) as error:
-            if recipe is not None:
-                self._keeper.drop(recipe)
-            return _not_begun(step, error)
+        except (Stays, LedgerError, EngineError) as error:
+            drop(self._tools.archive, recipe)
+            why = because(error)
+            return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         free = self._around.free_bytes()  # now that an archive, perhaps on the same disk, is written
         try:
             outcome = self._act(step)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
-            lost = outcome_of(step, Effect.FAILED, "engine_unavailable", str(error))
-            return lost, Kept(Effect.SKIPPED, "engine_unavailable", str(error))
+            return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)
+        except Unfinished as error:
+            return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
             outcome = replace(outcome, freed_bytes=self._freed(step, free))
         try:
             self._intents.conclude(number, outcome)
         except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
-            return outcome, Kept(Effect.REFUSED, "ledger", str(error))
+            return outcome, because(error)
         if outcome.effect is not Effect.APPLIED:
-            self._keeper.drop(recipe)
+            drop(self._tools.archive, recipe)
         return outcome, None
 
     def _act(self, step: Step) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""
         try:
-            return self._remover.carry_out(step, self._check(step))
-        except Kept as kept:
-            return kept.outcome(step)
-        except NotFoundError:
-            return outcome_of(step, Effect.SKIPPED, "gone")
+            done = VERBS[step.ref.kind, step.action].act(self._tools, step, self._look(step))
         except EngineUnavailableError:
             raise
-        except EngineError as error:
-            return outcome_of(step, Effect.FAILED, "engine_error", str(error))
+        except (Stays, EngineError) as error:
+            return because(error).outcome(step)
+        return step.ended(Effect.APPLIED, *done)
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained, measured where it can be seen, else as planned."""
@@ -152,17 +160,39 @@ class Executor:
         return step.planned_bytes if before is None or after is None else max(0, after - before)
 
 
-def _not_begun(step: Step, error: Exception) -> tuple[Outcome, Kept | None]:
+def because(error: Exception) -> Stays:
+    """What an error means for the object that a step is about."""
     match error:
-        case Kept():
-            return error.outcome(step), None
+        case Stays():
+            return error
         case LedgerError():
-            stop = Kept(Effect.REFUSED, "ledger", str(error))
-            return stop.outcome(step), stop
+            return Stays(Effect.REFUSED, "ledger", str(error))
         case NotFoundError():
-            return outcome_of(step, Effect.SKIPPED, "gone"), None
+            return Stays(Effect.SKIPPED, "gone")
+        case ConflictError():  # it came into use
+            return Stays(Effect.REFUSED, "conflict", str(error))
         case EngineUnavailableError():
-            stop = Kept(Effect.SKIPPED, "engine_unavailable", str(error))
-            return stop.outcome(step), stop
+            return Stays(Effect.SKIPPED, "engine_unavailable", str(error))
         case _:
-            return outcome_of(step, Effect.FAILED, "engine_error", str(error)), None
+            return Stays(Effect.FAILED, "engine_error", str(error))
+
+
+def drop(archive: Archive, recipe: Recipe | None) -> None:
+    """The recipe is not needed, or not any more."""
+    if recipe is not None and recipe.archive:
+        archive.remove(recipe.archive)
+
+
+def close(engine: Engine, intent: Intent, now: Thing | None) -> Outcome:
+    """The end of an action that was cut short, told by its object as it is now.
+
+    Raises:
+        EngineError: what it had taken could not be given back; the record stays open.
+    """
+    verb = VERBS.get((intent.ref.kind, intent.action))  # None: an undo, of which the next try tells how far it came
+    effect, reason = Effect.SKIPPED, "interrupted"
+    if verb is not None and not verb.is_undone(intent, now):
+        effect, reason = Effect.APPLIED, "found_gone"
+    elif verb is not None:
+        verb.give_back(engine, intent)
+    return Outcome(intent.policy, intent.action, intent.ref, intent.name, effect, reason)

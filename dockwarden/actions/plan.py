@@ -9,25 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dockwarden.model import (
-    Candidate,
-    Container,
-    Effect,
-    Image,
-    Kind,
-    Limits,
-    Network,
-    Outcome,
-    Plan,
-    Policy,
-    Step,
-    Volume,
-)
+from dockwarden.actions.table import VERBS
+from dockwarden.actions.verb import Gain, Why
+from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Outcome, Plan, Policy, Step
 from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
-_MOST_USERS_NAMED = 5
-_UP = ("running", "paused", "restarting", "removing")
 
 Frees = Callable[[Iterable[str]], Sequence[int]]
 """The bytes that the disk gains by each of some images in turn, "" standing for none."""
@@ -83,54 +70,26 @@ def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
     return tuple(replace(step, planned_bytes=gain) if isinstance(step.object, Image) else step for step, gain in gains)
 
 
-def keep(
-    policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]
-) -> tuple[str, str]:
+def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]) -> Why:
     """Which rule keeps the object, and in words whom it serves; two empty strings if none does.
 
     ``gone_tags``: by image, how many of its names the same plan takes already.
     """
-    thing, result = candidate.object, candidate.result
+    thing, verb = candidate.object, VERBS[policy.subject, policy.action]
     if candidate.own:
         return "self", "it belongs to dockwarden"
-    if isinstance(thing, Network) and thing.builtin:
-        return "builtin", "it belongs to the engine"
     if thing is not None and PROTECT_LABEL in thing.labels:
         return "protected", f"label {PROTECT_LABEL}"
     if candidate.owner and candidate.owner not in policy.owners:
         return "owner", f"it belongs to {candidate.owner}, which the policy does not name in owners"
-    if reason := _use(policy, candidate, gone_tags):
+    if reason := verb.keeps(policy, candidate, thing, gone_tags.get(thing.id, 0) if isinstance(thing, Image) else 0):
         return reason
-    if policy.action != "stop" and thing is not None and candidate.known_for_seconds < minimum_stay_seconds:
+    if verb.removes and candidate.known_for_seconds < minimum_stay_seconds:
         return "too_young", f"watched for {span(candidate.known_for_seconds)} of {span(minimum_stay_seconds)}"
-    held = min(result.held_seconds, candidate.idle_seconds) if isinstance(thing, Volume) else result.held_seconds
-    if held < policy.for_seconds or (isinstance(thing, Volume) and not policy.for_seconds):
+    held = verb.held_seconds(candidate)
+    if held < policy.for_seconds or (verb.needs_for and not policy.for_seconds):
         return "waiting", f"it has held for {span(held)} of {span(policy.for_seconds)}"
     return "", ""
-
-
-def _use(policy: Policy, candidate: Candidate, gone_tags: Mapping[str, int]) -> tuple[str, str] | None:
-    thing = candidate.object
-    if isinstance(thing, Container):
-        is_up = thing.running or thing.state in _UP
-        if policy.action == "stop":
-            return None if thing.running else ("not_running", f"it is {thing.state}")
-        return ("running", f"it is {thing.state}") if is_up else None
-    if candidate.tag_users:
-        return "in_use", f"used by {_names(candidate.tag_users)}"
-    if candidate.users:
-        if not isinstance(thing, Image) or candidate.result.ref.kind is Kind.IMAGE:
-            return "in_use", f"used by {_names(candidate.users)}"
-        if len(thing.tags) - gone_tags.get(thing.id, 0) <= 1:  # the image would go with it
-            return "in_use", f"the last name of an image that is used by {_names(candidate.users)}"
-    if isinstance(thing, Volume) and not thing.anonymous and not _selects_by_name(policy):
-        return "named", "it has a name, and the policy does not ask for volume.name"
-    return None
-
-
-def _selects_by_name(policy: Policy) -> bool:
-    asked = policy.when.references | (policy.select.references if policy.select else frozenset())
-    return "volume.name" in asked
 
 
 def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
@@ -177,7 +136,7 @@ def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
 
 
 def _step(policy: Policy, candidate: Candidate) -> Step:
-    result = candidate.result
+    result, gain = candidate.result, VERBS[policy.subject, policy.action].gain
     return Step(
         policy=policy.name,
         action=policy.action,
@@ -186,7 +145,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         object=candidate.object,
         why=result.message,
         options=policy.options,
-        planned_bytes=0 if policy.action == "stop" else candidate.size_bytes,
+        planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
     )
 
@@ -194,12 +153,6 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
 def _kept(policy: Policy, candidate: Candidate, reason: str, detail: str) -> Outcome:
     result = candidate.result
     return Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail)
-
-
-def _names(users: Iterable[str]) -> str:
-    named = sorted(set(users))
-    more = len(named) - _MOST_USERS_NAMED
-    return ", ".join(named[:_MOST_USERS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _exceeded(limits: Limits, steps: int, population: int) -> str:

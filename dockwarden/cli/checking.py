@@ -68,10 +68,11 @@ def _facts(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
+    from dockwarden.actions.table import VERBS
     from dockwarden.config.settings import Settings
-    from dockwarden.policy.document import File
+    from dockwarden.policy import document
 
-    shape = Settings if options.what == "settings" else File
-    json.dump(shape.model_json_schema(), sys.stdout, indent=2)
+    shape = Settings.model_json_schema() if options.what == "settings" else document.schema(VERBS)
+    json.dump(shape, sys.stdout, indent=2)
     print()
     return 0

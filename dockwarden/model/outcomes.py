@@ -41,7 +41,7 @@ class Step:
 
     Attributes:
         object: of a tag, the image that it names; None for the host.
-        options: what the action needs besides; ``trim_build_cache``: ``max_used_bytes``.
+        options: what the policy says of the action besides, as the verb's file has it.
         planned_bytes: what the disk gains by this step, as planned.
         unrecoverable: it may be carried out even if nothing could bring the object back.
     """
@@ -52,9 +52,13 @@ class Step:
     name: str
     object: Thing | None
     why: str
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     planned_bytes: int = 0
     unrecoverable: bool = False
+
+    def ended(self, effect: Effect, reason: str, detail: str = "") -> "Outcome":
+        """What became of it; what it freed is measured elsewhere."""
+        return Outcome(self.policy, self.action, self.ref, self.name, effect, reason, 0, detail, self.planned_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dockwarden.model.objects import Ref
 from dockwarden.model.words import Kind, Mode, Severity, Status
@@ -89,7 +89,7 @@ class Policy:
         for_seconds: how long a finding must have held before it may act.
         order_by: what sorts the steps, lowest first; without it the longest known comes first.
         stop_when: asked before each step, with host facts measured anew; true ends the run.
-        options: what the action needs besides, such as ``max_used_bytes``.
+        options: what else it says of the action, as the verb's file has it, such as ``max_used_space``.
         owners: the managers whose objects may be acted on nevertheless.
         unrecoverable: the action may take what nothing could bring back.
     """
@@ -105,7 +105,7 @@ class Policy:
     select: Program | None = None
     for_seconds: float = 0.0
     action: str = ""
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     owners: frozenset[str] = frozenset()
     unrecoverable: bool = False
     order_by: Program | None = None

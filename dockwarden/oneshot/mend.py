@@ -57,13 +57,12 @@ class Mender:
         if not actions:
             raise DockwardenError(f"{what}: nothing of it can be undone; `dockwarden undo --list` shows what can")
         with self._parts.ledger.alone():
-            yield from self._undo(actions)
+            yield from self._undo(info, actions)
 
-    def _undo(self, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
+    def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        undoer = Undoer(parts.engine, parts.registry, parts.archive, parts.ledger)
-        for outcome in undoer.undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
             yield by_object[outcome.ref, outcome.name], outcome
 
     def _open(self, info: EngineInfo) -> None:
@@ -172,7 +171,7 @@ class Mender:
         return engine.image(reset.tag)
 
     def _back(self, run: str, reset: "Reset") -> Iterator[Outcome]:
-        for _, outcome in self._undo(self._parts.ledger.undoable(reset.info.identity, run)):
+        for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(reset.info.identity, run)):
             yield outcome
 
 

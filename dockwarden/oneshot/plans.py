@@ -15,19 +15,18 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dockwarden.actions.plan import with_bytes
+from dockwarden.actions.table import ORDER, VERBS
+from dockwarden.actions.verb import Gain
 from dockwarden.app import Parts
 from dockwarden.config.files import content
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, DockwardenError
 from dockwarden.inventory.gather import REGISTRY
-from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step, Volume
+from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
 from dockwarden.oneshot.look import finish, look
 from dockwarden.pipeline.judge import Sweep
 
 _MOST_BYTES = 64 * 1024 * 1024
-_ORDER = (Kind.CONTAINER, Kind.TAG, Kind.IMAGE, Kind.VOLUME, Kind.NETWORK, Kind.HOST)
-_IMAGES = (Kind.IMAGE, Kind.TAG)
-_MEASURED = (Kind.CONTAINER, Kind.VOLUME)
 
 
 class Row(NamedTuple):
@@ -89,7 +88,7 @@ class Planner:
     def __init__(self, settings: Settings, policies: PolicySet, *, acts: bool = False) -> None:
         """Raises EngineUnavailableError."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
-        self.policies = sorted(chosen, key=lambda policy: (_ORDER.index(policy.subject), policy.name))
+        self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo
         self._parts, self.info = look(settings, writes=acts)
@@ -149,9 +148,10 @@ class Planner:
             if kind in kinds
             for ref in parts.inventory.all(kind)
         ]
-        sized = [policy.name for policy in opened if policy.subject in _IMAGES]
+        sized = [policy.name for policy in opened if _gain(policy) is Gain.LAYERS]
         finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True, sized=sized))
-        if any(result.ref.kind in _MEASURED and result.status is Status.FAIL for result in sweep.results):
+        counted = {policy.name for policy in opened if _gain(policy) is Gain.USAGE}
+        if any(result.policy in counted and result.status is Status.FAIL for result in sweep.results):
             parts.collector.usage()
         results: dict[str, list[Result]] = {policy.name: [] for policy in self.policies}
         for result in sweep.results:
@@ -177,7 +177,8 @@ class Planner:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def _planned(self, step: Step) -> Row:
-        is_known = self._is_measured if step.ref.kind in _IMAGES else step.ref.kind is not Kind.HOST
+        gain = VERBS[step.ref.kind, step.action].gain
+        is_known = self._is_measured if gain is Gain.LAYERS else gain is not Gain.UNTOLD
         size = step.planned_bytes if is_known else None
         return Row(*_named(step), "planned", "finding", step.why, size)
 
@@ -209,9 +210,11 @@ class Planner:
 
 def identity_of(step: Step) -> str:
     """What tells the object of a step from a later one of the same name."""
-    if isinstance(step.object, Volume):
-        return f"{step.object.name} {step.object.created_at}"
-    return step.object.id if step.object else ""
+    return VERBS[step.ref.kind, step.action].identity(step.object)
+
+
+def _gain(policy: Policy) -> Gain:
+    return VERBS[policy.subject, policy.action].gain
 
 
 def saved(info: EngineInfo, rows: Sequence[Row], steps: Sequence[Step]) -> str:

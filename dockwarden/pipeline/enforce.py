@@ -9,6 +9,8 @@ from typing import assert_never
 
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
+from dockwarden.actions.table import VERBS
+from dockwarden.actions.verb import Gain
 from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
@@ -69,7 +71,7 @@ class Enforcer:
         if policy.mode is Mode.ENFORCE:
             done = list(self.carry_out(policy, planned.steps, run))
         else:
-            done = [_outcome(step, Effect.AUDITED, "audit", step.why) for step in planned.steps]
+            done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
         return [*planned.kept, *done], planned.error
 
     def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
@@ -80,7 +82,7 @@ class Enforcer:
         if not candidates or self._inventory.info is None:
             return Plan(policy.name)
         population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
-        is_of_images = policy.subject in (Kind.IMAGE, Kind.TAG)
+        is_of_images = VERBS[policy.subject, policy.action].gain is Gain.LAYERS
         frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
         return plan(policy, candidates, population, self._minimum_stay, frees)
 
@@ -98,7 +100,7 @@ class Enforcer:
             with self._intents.alone():
                 yield from self._executor(info).run(run, steps, lambda: self._enough(policy))
         except LedgerError as error:
-            yield from (_outcome(step, Effect.REFUSED, "ledger", str(error)) for step in steps)
+            yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in steps)
 
     def _enough(self, policy: Policy) -> str:
         """Why no further step may follow; empty if one may."""
@@ -158,7 +160,3 @@ class Enforcer:
                 return orchestrator_of(thing.labels)
             case _:
                 assert_never(thing)
-
-
-def _outcome(step: Step, effect: Effect, reason: str, detail: str) -> Outcome:
-    return Outcome(step.policy, step.action, step.ref, step.name, effect, reason, 0, detail, step.planned_bytes)

@@ -10,14 +10,15 @@ from contextlib import suppress
 import structlog
 
 from dockwarden.actions.archive import Archive
-from dockwarden.actions.remove import close_intent, sweep_markers
+from dockwarden.actions.execute import close
+from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, Dirty, EngineInfo, Intent, Kind, Outcome
+from dockwarden.model import Change, Dirty, EngineInfo, Kind, Outcome
 from dockwarden.ports import Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
@@ -161,8 +162,8 @@ class Upkeep:
         ended: list[Outcome] = []
         with suppress(LedgerError), self._ledger.alone():
             for intent in self._ledger.open_intents():
-                outcome = close_intent(self._engine, intent, still_there=self._still_there(intent))
-                with suppress(LedgerError):  # it stays open for the next time
+                with suppress(EngineError, LedgerError):  # it stays open for the next time
+                    outcome = close(self._engine, intent, self._inventory.get(intent.ref))
                     self._ledger.conclude(intent.number, outcome)
                     ended.append(outcome)
         return ended
@@ -191,16 +192,6 @@ class Upkeep:
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
         sweep_markers(self._engine, list(self._inventory.images.values()))
         return changes
-
-    def _still_there(self, intent: Intent) -> bool:
-        inventory = self._inventory
-        if intent.ref.kind is Kind.TAG:
-            return inventory.tags.get(intent.ref.key) == intent.image_id
-        if intent.action == "stop":
-            container = inventory.containers.get(intent.ref.key)
-            return container is not None and container.running
-        # How far the others came cannot be told; they can be asked for again.
-        return intent.action != "remove" or inventory.has(intent.ref)
 
 
 def _tags_of(changes: Iterable[Change]) -> Iterator[str]:

@@ -6,9 +6,9 @@ path. Out of bounds: reading files, lines and columns, compiling expressions.
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -24,9 +25,24 @@ from pydantic import (
 
 from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity
-from dockwarden.text import duration, is_duration, near, one_of, size
+from dockwarden.text import duration, is_duration, near, one_of
 
 MIN_EVERY = timedelta(seconds=5)
+
+
+class Verb(Protocol):
+    """What the loader must know of an action: its options, and whether its policies must say ``for``."""
+
+    @property
+    def options(self) -> type[BaseModel]:
+        """What may be said of it."""
+
+    @property
+    def needs_for(self) -> bool:
+        """Whether the condition must have held for a while."""
+
+
+Verbs = Mapping[tuple[Kind, str], Verb]
 
 _VERBS = {
     Kind.IMAGE: "pull new tag untag delete",
@@ -42,20 +58,6 @@ _HEARS = {
     Kind.VOLUME: (Kind.VOLUME, Kind.CONTAINER),
     Kind.NETWORK: (Kind.NETWORK, Kind.CONTAINER),
     Kind.HOST: tuple(_VERBS),
-}
-_ACTIONS = {
-    Kind.IMAGE: ("remove",),
-    Kind.TAG: ("untag",),
-    Kind.CONTAINER: ("stop", "remove"),
-    Kind.VOLUME: ("remove",),
-    Kind.NETWORK: ("remove",),
-    Kind.HOST: ("trim_build_cache",),
-}
-_OPTIONS: dict[Kind, tuple[str, ...]] = {
-    Kind.CONTAINER: ("owners", "unrecoverable"),
-    Kind.VOLUME: ("owners", "unrecoverable"),
-    Kind.NETWORK: ("owners",),
-    Kind.HOST: ("max_used_space", "unrecoverable"),
 }
 _RESERVED = ("in", "null", "true", "false")
 
@@ -159,14 +161,6 @@ class Limits(_Shape):
     max_percent: Annotated[float, BeforeValidator(_percent)] = 25.0
 
 
-class Options(_Shape):
-    """Options of an action; which of them it takes depends on the subject."""
-
-    owners: list[Literal["swarm", "kubernetes", "nomad", "ecs"]] = []
-    unrecoverable: Literal["refuse", "allow"] = "refuse"
-    max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
-
-
 class Policy(_Shape):
     """One policy as it is written."""
 
@@ -186,7 +180,7 @@ class Policy(_Shape):
     message: str = ""
     mode: Mode = Mode.AUDIT
     for_: Annotated[timedelta, BeforeValidator(duration)] = Field(timedelta(), alias="for")
-    action: Annotated[dict[str, Options], BeforeValidator(_action)] = {}
+    action: Annotated[dict[str, dict[str, Any]], BeforeValidator(_action)] = {}
     limits: Limits = Limits()
     on_unknown: Literal["retry", "report"] = "retry"
     order_by: str | None = None
@@ -202,34 +196,33 @@ class Policy(_Shape):
 
     @field_validator("action")
     @classmethod
-    def _known(cls, action: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
-        kind: Kind | None = info.data.get("subject")
+    def _known(cls, action: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         if len(action) > 1:
             raise ValueError("one action only")
-        names = _ACTIONS[kind] if kind else tuple(action)
+        verbs: Verbs = info.context or {}
+        kind: Kind | None = info.data.get("subject")
+        if kind is None:
+            return action
+        names = [name for subject, name in verbs if subject is kind]
         for name, options in action.items():
             if name not in names:
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
-            if kind:
-                _check_options(kind, name, options)
-            _check_wait(kind, name, info.data.get("for_"), info.data.get("trigger"))
+            verb = verbs[kind, name]
+            taken = sorted(verb.options.model_fields)
+            for option in options.keys() - taken:
+                only = f"only {', '.join(taken)}" if taken else "nor any other"
+                raise ValueError(f"{name} of {kind} policies takes no {option}, {only}{near(option, taken)}")
+            _check_wait(verb, f"{name} of {kind}s", info.data.get("for_"), info.data.get("trigger"))
+            given = TypeAdapter(dict[str, verb.options]).validate_python(action)  # type: ignore[name-defined]
+            return {name: given[name].model_dump()}
         return action
 
 
-def _check_options(kind: Kind, action: str, options: Options) -> None:
-    taken = _OPTIONS.get(kind, ("unrecoverable",))
-    for option in sorted(options.model_fields_set):
-        if option not in taken:
-            raise ValueError(f"{action} of {kind} policies takes no {option}, only {', '.join(taken)}")
-    if "max_used_space" in taken and options.max_used_space is None:
-        raise ValueError(f"{action} needs how much may be left: {{{action}: {{max_used_space: 20GB}}}}")
-
-
-def _check_wait(kind: Kind | None, action: str, wait: timedelta | None, trigger: Trigger | None) -> None:
+def _check_wait(verb: Verb, what: str, wait: timedelta | None, trigger: Trigger | None) -> None:
     if wait and trigger and not (trigger.schedule or trigger.every):
         raise ValueError("with `for`, the trigger needs schedule or every, or nothing acts when the time has come")
-    if kind is Kind.VOLUME and wait is not None and not wait:
-        raise ValueError(f"{action} of volumes needs `for`, how long nobody must have used them, such as 7d")
+    if verb.needs_for and wait is not None and not wait:
+        raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
 
 
 class File(_Shape):
@@ -260,10 +253,10 @@ _WORDS = {
 }
 
 
-def read(data: object) -> tuple[File | None, list[tuple[Path, str]]]:
+def read(data: object, verbs: Verbs) -> tuple[File | None, list[tuple[Path, str]]]:
     """The file, or what is wrong with it: each problem with the path of its key."""
     try:
-        return File.model_validate(data), []
+        return File.model_validate(data, context=verbs), []
     except ValidationError as error:
         return None, list(problems(error))
 
@@ -275,7 +268,7 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         kind, context, given = fault["type"], fault.get("ctx", {}), fault["input"]
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
-            fields = (root if parent is None else _KEYS.get(parent, Options)).model_fields
+            fields = (root if parent is None else _KEYS[parent]).model_fields
             known = [field.alias or name for name, field in fields.items()]
             meant = _SYNONYMS.get(str(path[-1]))
             yield path, "unknown key" + (f", did you mean {meant}?" if meant in known else near(path[-1], known))
@@ -283,3 +276,16 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
             yield path, _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
+
+
+def schema(verbs: Verbs) -> dict[str, Any]:
+    """The JSON Schema of policy files."""
+    found = File.model_json_schema()
+    actions = {name: verb.options.model_json_schema() for (_, name), verb in verbs.items()}
+    found["$defs"]["Policy"]["properties"]["action"] = {
+        "anyOf": [
+            {"enum": sorted(actions)},
+            {"type": "object", "properties": actions, "additionalProperties": False, "maxProperties": 1},
+        ]
+    }
+    return found

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from dockwarden.actions.table import VERBS
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import INSPECT, Gatherer
@@ -46,7 +47,7 @@ NOBODY = _Nobody()
 def measure() -> Iterator[Row]:
     """The rows, without a host."""
     began = time.perf_counter()
-    policies = load([Path(__file__).with_name("judging.yaml")], VOCABULARY, check_cron=lambda _: "").policies
+    policies = load([Path(__file__).with_name("judging.yaml")], VOCABULARY, VERBS, check_cron=lambda _: "").policies
     loading = time.perf_counter() - began
     assert not any(VOCABULARY[Kind.IMAGE][fact].cost for policy in policies for fact in policy.needs)
     inventory, putting = an_inventory()

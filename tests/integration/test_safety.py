@@ -16,9 +16,11 @@ import docker.errors
 import pytest
 
 from dockwarden import reference
+from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
-from dockwarden.actions.keep import Keeper
+from dockwarden.actions.table import VERBS
+from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineUnavailableError, LedgerError
 from dockwarden.inventory.collect import Collector
@@ -137,7 +139,6 @@ class Warden:
         judge = Judge(self.inventory, gatherer)
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
-        keeper = Keeper(meddled, self.registry, archive)
         around = Surroundings(lambda: None, str, time.monotonic, time.sleep)
         self.board = Board(self.book.recent_actions)
         self.worker = Worker(
@@ -150,7 +151,9 @@ class Warden:
                 self.inventory,
                 collector,
                 ledger,
-                lambda info: Executor(meddled, ledger, keeper, info.image_store, around),
+                lambda info: Executor(
+                    Tools(meddled, self.registry, archive, contents, info.image_store), ledger, around
+                ),
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,
@@ -171,7 +174,7 @@ class Warden:
     def start(self, *given: Policy) -> Self:
         """Connect, list everything, judge everything once."""
         file = write_policies(self._folder / "policies.yaml", *given)
-        self.queue.submit_policies(load([file], VOCABULARY, check_cron=lambda _: ""))
+        self.queue.submit_policies(load([file], VOCABULARY, VERBS, check_cron=lambda _: ""))
         self.connect()
         return self
 

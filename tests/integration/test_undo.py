@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
-from dockwarden.actions.keep import Keeper
 from dockwarden.actions.undo import Undoer
+from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine, disk
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
@@ -100,14 +101,16 @@ class Host:
             now=time.monotonic,
             sleep=time.sleep,
         )
-        keeper = Keeper(self.engine, self.asks, self.archive)
-        executor = Executor(self.engine, self.ledger, keeper, self.info.image_store, around)
+        executor = Executor(self.tools(), self.ledger, around)
         return list(executor.run(run, [step(thing, unrecoverable=unrecoverable) for thing in things]))
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
         actions = self.ledger.undoable(self.info.identity, what)
-        undoer = Undoer(self.engine, self.asks, self.archive, self.ledger)
+        undoer = Undoer(self.tools(), self.ledger)
         return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
+
+    def tools(self) -> Tools:
+        return Tools(self.engine, self.asks, self.archive, contents, self.info.image_store)
 
     def undoable(self) -> list[str]:
         return [done.name for done in self.ledger.undoable(self.info.identity)]
@@ -342,12 +345,19 @@ def test_volume_comes_back_with_everything_in_it(host: Host) -> None:
     assert host.engine.volume("data").labels == {"kept": "yes"}
 
 
-def test_volume_that_somebody_made_anew_is_not_filled(host: Host) -> None:
+def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: Host) -> None:
     host.lab.docker("volume", "create", "data")
+    fill(mountpoint(host, "data"))
+    before = tree(mountpoint(host, "data"))
     host.remove(host.engine.volume("data"))
     host.lab.docker("volume", "create", "data")
+    theirs = Path(mountpoint(host, "data"), "theirs")
+    theirs.write_text("kept")
     assert host.undo()[0][:2] == ("refused", "taken")
-    assert list(Path(mountpoint(host, "data")).iterdir()) == []
+    assert list(theirs.parent.iterdir()) == [theirs]
+    theirs.unlink()
+    assert host.undo()[0][:2] == ("applied", "restored")
+    assert tree(mountpoint(host, "data")) == before
 
 
 def test_volume_that_cannot_be_read_from_here_stays(host: Host) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from dockwarden import app, cli
+from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
@@ -125,7 +126,7 @@ def test_sample_policies_load(page: str, tmp_path: Path) -> None:
     for number, sample in enumerate(samples):
         file = tmp_path / f"{number}.yaml"
         file.write_text(sample)
-        assert len(load([file], VOCABULARY, check_cron=refuse_cron).policies) == 1
+        assert len(load([file], VOCABULARY, VERBS, check_cron=refuse_cron).policies) == 1
 
 
 def test_readme_begins_with_a_policy_of_ten_lines() -> None:
@@ -146,7 +147,7 @@ def test_policy_page_has_every_key_and_no_other() -> None:
 
 
 def test_policy_page_names_what_is_refused_for_now() -> None:
-    shapes = (document.File, document.Policy, document.Trigger, document.Limits, document.Options)
+    shapes = (document.File, document.Policy, document.Trigger, document.Limits)
     refused = set().union(*(fields(shape, supported=False) for shape in shapes))
     assert refused <= words(section(POLICIES, "## Not yet"))
 
@@ -165,7 +166,7 @@ def test_policy_page_has_every_result_and_why_there_is_none() -> None:
 
 def test_policy_page_has_every_outcome_and_its_reason() -> None:
     source = "".join(path.read_text() for path in (ROOT / "dockwarden").rglob("*.py"))
-    reasons = set(re.findall(r'Effect\.[A-Z]+, "(\w+)"', source)) | set(REFUSALS)
+    reasons = set(re.findall(r'(?:Effect\.[A-Z]+, |Applied\()"(\w+)"', source)) | set(REFUSALS)
     assert {"removed", "gone", "audit"} <= reasons
     assert reasons | set(EFFECTS) <= words(section(POLICIES, "## What keeps an object"))
 

@@ -1,7 +1,7 @@
 """Loading policies: YAML files in, a compiled set out, or everything that is wrong with them at once.
 
-Input: paths of files and folders, the vocabulary of facts, and what this host overrides. Output: a ``PolicySet``.
-Out of bounds: watching files, evaluating, knowing who runs a schedule.
+Input: paths of files and folders, the vocabulary, the verbs, and what this host overrides. Output: a ``PolicySet``. Out
+of bounds: watching files, evaluating, knowing who runs a schedule.
 """
 
 import hashlib
@@ -13,13 +13,15 @@ from dockwarden.config.files import below, content
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, PolicySet, Vocabulary
+from dockwarden.policy.document import Verbs
 from dockwarden.policy.load.build import Builder, Overrides
 from dockwarden.text import printable
 
 
-def load(
+def load(  # noqa: PLR0913 - a host may override much
     paths: Iterable[str | Path],
     vocabulary: Vocabulary,
+    verbs: Verbs,
     *,
     check_cron: Callable[[str], str],
     params: Mapping[str, Mapping[str, object]] | None = None,
@@ -32,6 +34,7 @@ def load(
     Args:
         paths: files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted.
         vocabulary: the facts that expressions may use.
+        verbs: the actions that policies may have.
         check_cron: gives the reason why a cron line cannot be used, or nothing.
         params: this host's values of params, by policy and param; of the same type as the policy's own.
         modes: this host's modes, by policy.
@@ -51,7 +54,9 @@ def load(
             source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
         sources.append(source)
     readable = [source for source in sources if not source.problems]
-    builder = Builder(vocabulary, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap))
+    builder = Builder(
+        vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap)
+    )
     policies = [policy for source in readable for policy in builder.build(source)]
     problems += [problem for source in sources for problem in source.problems] + builder.problems
     if problems:

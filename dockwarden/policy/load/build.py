@@ -36,10 +36,16 @@ class Builder:
     """Builds the policies of some sources, which share their lists."""
 
     def __init__(
-        self, vocabulary: Vocabulary, sources: Sequence[Source], check_cron: Callable[[str], str], host: Overrides
+        self,
+        vocabulary: Vocabulary,
+        verbs: document.Verbs,
+        sources: Sequence[Source],
+        check_cron: Callable[[str], str],
+        host: Overrides,
     ) -> None:
         self.problems: list[str] = []
         self._vocabulary = vocabulary
+        self._verbs = verbs
         self._check_cron = check_cron
         self._host = host
         self._compiler = Compiler(vocabulary, _lists(sources))
@@ -50,7 +56,7 @@ class Builder:
 
     def build(self, source: Source) -> Iterator[Policy]:
         """The policies of one source that can be used."""
-        shape, faults = document.read(source.data)
+        shape, faults = document.read(source.data, self._verbs)
         for path, fault in faults:
             source.refuse(path, fault)
         for path, raw in source.policies():
@@ -73,8 +79,8 @@ class Builder:
         used = [*judging, *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
         facts = self._vocabulary[shape.subject]
-        action, options = next(iter(shape.action.items()), ("", document.Options()))
-        room = options.max_used_space
+        action, options = next(iter(shape.action.items()), ("", {}))
+        options = dict(options)
         return Policy(
             name=shape.name,
             subject=shape.subject,
@@ -87,9 +93,9 @@ class Builder:
             select=conditions.get("select"),
             for_seconds=shape.for_.total_seconds(),
             action=action,
-            options={} if room is None else {"max_used_bytes": room},
-            owners=frozenset(options.owners),
-            unrecoverable=options.unrecoverable == "allow",
+            owners=frozenset(options.pop("owners", ())),
+            unrecoverable=options.pop("unrecoverable", "") == "allow",
+            options=options,
             order_by=conditions.get("order_by"),
             stop_when=conditions.get("stop_when"),
             limits=Limits(shape.limits.max_objects, shape.limits.max_percent),

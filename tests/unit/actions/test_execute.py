@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.actions.remove import close_intent, sweep_markers
+from dockwarden.actions.execute import close
+from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Intent, Kind, Outcome, Ref, Step
 from tests.builders import a_container, a_recipe, a_step, an_image, digest_of, image_id, with_tags
@@ -642,8 +643,9 @@ def test_a_removal_that_was_cut_short_ends_with_what_is_found(
 ) -> None:
     engine = FakeEngine()
     image = an_image("app", "app:1")
+    engine.put(image)
     intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
-    outcome = close_intent(engine, intent, still_there=still_there)
+    outcome = close(engine, intent, image if still_there else None)
     assert (outcome.effect, outcome.reason) == expected
     assert (outcome.policy, outcome.name, outcome.ref) == ("old-images", "app:1", intent.ref)
 
@@ -653,7 +655,7 @@ def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free(
     image = an_image("app", "app:1", "app:2", "app:3")
     engine.put(with_tags(image, "app:3"), an_image("other", "app:2"))
     intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
-    close_intent(engine, intent, still_there=True)
+    close(engine, intent, image)
     assert engine.image(image.id).tags == full("app:1", "app:3")
     assert engine.image("app:2").id == image_id("other")
 

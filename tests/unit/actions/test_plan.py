@@ -161,9 +161,9 @@ def test_rules_of_each_kind(policy: Policy, candidate: Candidate, reason: str) -
 
 
 def test_a_step_carries_what_its_action_needs() -> None:
-    policy = replace(TRIM, options={"max_used_bytes": 5}, unrecoverable=True)
+    policy = replace(TRIM, options={"max_used_space": 5}, unrecoverable=True)
     [step] = planned(a_finding_on(None), policy=policy).steps
-    assert (step.object, step.options, step.unrecoverable) == (None, {"max_used_bytes": 5}, True)
+    assert (step.object, step.options, step.unrecoverable) == (None, {"max_used_space": 5}, True)
 
 
 def test_bytes_of_what_is_stopped_stay() -> None:

@@ -49,8 +49,7 @@ class Bench:
         ]
 
     def undo(self) -> list[Outcome]:
-        archive = self.ground.archive(self.intents)
-        return list(Undoer(self.engine, self.registry, archive, self.intents).undo("undo-1", self.done()))
+        return list(Undoer(self.ground.tools(self.intents), self.intents).undo("undo-1", self.done()))
 
     def methods(self) -> list[str]:
         return [recipe.method for recipe in self.intents.recipes.values()]
@@ -201,7 +200,7 @@ def test_a_volume_whose_files_cannot_be_seen_stays_unless_it_may_be_lost(bench: 
 
 def test_build_cache_goes_only_where_it_may_be_lost(bench: Bench) -> None:
     bench.engine.build_cache_bytes = 1000
-    trim = Step("cache", "trim_build_cache", Ref(Kind.HOST, ""), "host", None, "full", {"max_used_bytes": 400})
+    trim = Step("cache", "trim_build_cache", Ref(Kind.HOST, ""), "host", None, "full", {"max_used_space": 400})
     assert bench.remove(trim) == [("refused", "unrecoverable")]
     assert bench.remove(replace(trim, unrecoverable=True)) == [("applied", "trimmed")]
     assert bench.engine.build_cache_bytes == 400

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.config.files import MAX_BYTES, MAX_DEPTH, below, content
 from dockwarden.config.settings import RouteSettings
@@ -106,7 +107,7 @@ def test_settings_refuse_what_is_no_file(named: Path) -> None:
 
 
 def test_policies_refuse_what_is_no_file(named: Path) -> None:
-    error = promptly(lambda: load([named], VOCABULARY, check_cron=refuse_cron))
+    error = promptly(lambda: load([named], VOCABULARY, VERBS, check_cron=refuse_cron))
     assert isinstance(error, ConfigError)
     assert str(named) in str(error)
 
@@ -140,7 +141,7 @@ def test_logins_are_in_a_file(named: Path) -> None:
 
 def test_policies_in_a_folder_that_holds_such_are_refused_with_its_name(tmp_path: Path) -> None:
     fifo(tmp_path / "pipe.yaml")
-    error = promptly(lambda: load([tmp_path], VOCABULARY, check_cron=refuse_cron))
+    error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS, check_cron=refuse_cron))
     assert f"{tmp_path}/pipe.yaml: not a regular file" in str(error)
 
 
@@ -163,7 +164,7 @@ def test_folders_below_folders_without_end_are_an_error(tmp_path: Path, depth: i
     finally:
         os.chdir(before)
     try:
-        error = promptly(lambda: load([tmp_path], VOCABULARY, check_cron=refuse_cron))
+        error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS, check_cron=refuse_cron))
         assert f"nested deeper than {MAX_DEPTH}" in str(error)
     finally:
         _remove(tmp_path / "d", depth)

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from dockwarden.actions.table import VERBS
 from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
@@ -68,7 +69,7 @@ def fine(_line: str) -> str:
 def load_text(folder: Path, text: str | bytes, **overrides: object) -> PolicySet:
     file = folder / "policies.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load([file], VOCABULARY, check_cron=fine, **overrides)  # type: ignore[arg-type]
+    return load([file], VOCABULARY, VERBS, check_cron=fine, **overrides)  # type: ignore[arg-type]
 
 
 def refusal(folder: Path, text: str | bytes, **overrides: object) -> list[str]:
@@ -124,7 +125,7 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
 def test_sizes(tmp_path: Path, written: str, size: int) -> None:
     text = MINIMAL.replace("image.in_use", "host.images > 1").replace("subject: image", "subject: host")
     policy = only(load_text(tmp_path, text + f"    action: {{trim_build_cache: {{max_used_space: {written}}}}}\n"))
-    assert policy.options == {"max_used_bytes": size}
+    assert policy.options == {"max_used_space": size}
 
 
 def test_owners_that_a_policy_names(tmp_path: Path) -> None:
@@ -182,13 +183,13 @@ def test_bad_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(TESTDATA)
     expected = re.findall(r"^# expect (.*)$", Path(name).read_text(), re.MULTILINE)
     with pytest.raises(ConfigError) as caught:
-        load([name], VOCABULARY, check_cron=lambda _: "it never fires")
+        load([name], VOCABULARY, VERBS, check_cron=lambda _: "it never fires")
     assert list(caught.value.problems) == [f"{name}:{line}" for line in expected]
 
 
 def test_all_files_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load([TESTDATA], VOCABULARY, check_cron=fine)
+        load([TESTDATA], VOCABULARY, VERBS, check_cron=fine)
     named = {problem.partition(":")[0].rpartition("/")[2] for problem in caught.value.problems}
     assert named == {file.name for file in TESTDATA.iterdir()} - {"bad-cron.yaml"}
 
@@ -297,7 +298,7 @@ def policy_file(path: Path, name: str) -> Path:
 
 
 def names(*paths: Path) -> list[str]:
-    return [policy.name for policy in load(paths, VOCABULARY, check_cron=fine).policies]
+    return [policy.name for policy in load(paths, VOCABULARY, VERBS, check_cron=fine).policies]
 
 
 def test_folders_are_read_in_order_without_what_is_hidden(tmp_path: Path) -> None:
@@ -324,7 +325,7 @@ def test_paths_that_match_no_file_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError) as caught:
-        load([tmp_path / name for name in ("absent.yaml", "empty", "pipe")], VOCABULARY, check_cron=fine)
+        load([tmp_path / name for name in ("absent.yaml", "empty", "pipe")], VOCABULARY, VERBS, check_cron=fine)
     assert caught.value.problems == (
         f"{tmp_path}/absent.yaml: No such file or directory",
         f"{tmp_path}/empty: no *.yaml or *.yml file in it",
@@ -362,7 +363,7 @@ def test_names_are_unique_across_files(tmp_path: Path) -> None:
 
 def test_the_hash_tells_contents_and_names_apart(tmp_path: Path) -> None:
     def digest(file: Path) -> str:
-        return load([file], VOCABULARY, check_cron=fine).sha256
+        return load([file], VOCABULARY, VERBS, check_cron=fine).sha256
 
     first = digest(policy_file(tmp_path / "a.yaml", "a"))
     assert first == digest(policy_file(tmp_path / "elsewhere" / "a.yaml", "a"))
@@ -435,7 +436,7 @@ def test_triggers_of_this_host_are_checked(tmp_path: Path, own: dict[str, object
     file = tmp_path / "a.yaml"
     file.write_text(MINIMAL)
     with pytest.raises(ConfigError) as caught:
-        load([file], VOCABULARY, check_cron=lambda line: f"{line!r} is refused", triggers={"minimal": own})
+        load([file], VOCABULARY, VERBS, check_cron=lambda line: f"{line!r} is refused", triggers={"minimal": own})
     assert list(caught.value.problems) == problems
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from dockwarden.actions.table import VERBS
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import FactValue, Kind, Mode, Policy, Ref, Status
 from dockwarden.policy import evaluate
@@ -11,7 +12,7 @@ from dockwarden.triggers.schedule import refuse_cron
 from tests.unit.policy.builders import Known
 
 FOLDER = Path(__file__).parents[3] / "config/policies"
-LOADED = load([FOLDER], VOCABULARY, check_cron=refuse_cron)
+LOADED = load([FOLDER], VOCABULARY, VERBS, check_cron=refuse_cron)
 POLICIES = {policy.name: policy for policy in LOADED.policies}
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

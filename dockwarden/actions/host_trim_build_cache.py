@@ -1,0 +1,52 @@
+"""host trim_build_cache: what was least recently used goes; nothing brings it back. Pure but for its tools."""
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
+from dockwarden.model import Candidate, Done, Intent, Kind, Policy, Recipe, Step
+from dockwarden.text import size
+
+
+class Options(Losable):
+    """How much may be left."""
+
+    max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max_used_space is None:
+            raise ValueError("needs how much may be left: {trim_build_cache: {max_used_space: 20GB}}")
+        return self
+
+
+class TrimBuildCache(Verb[None]):
+    """Remove build cache until it fits."""
+
+    subject, name = Kind.HOST, "trim_build_cache"
+    options = Options
+    removes = False
+    gain = Gain.UNTOLD
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: None, gone_tags: int) -> Why | None:
+        """Nothing."""
+
+    def look(self, tools: Tools, step: Step, judged: None) -> None:
+        """There is nothing to look at."""
+
+    def recipe(self, tools: Tools, step: Step, found: None) -> Recipe:
+        raise ArchiveError("build cache cannot be brought back")
+
+    def act(self, tools: Tools, step: Step, found: None) -> Applied:
+        said = tools.engine.trim_build_cache(step.options["max_used_space"])
+        return Applied("trimmed", f"the engine says {said} bytes")
+
+    def undo(self, tools: Tools, done: Done) -> Applied:
+        """Never asked for."""
+        raise ArchiveError("build cache cannot be brought back")
+
+    def is_undone(self, intent: Intent, now: None) -> bool:
+        """How far it came cannot be told; it can be asked for again."""
+        return True

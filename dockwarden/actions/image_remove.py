@@ -1,0 +1,37 @@
+"""image remove: it goes by its names, all of them. Pure but for its tools."""
+
+from collections.abc import Sequence
+
+from dockwarden import reference
+from dockwarden.actions.images import ImageVerb, give_names
+from dockwarden.actions.verb import Tools, Why, in_use, refuse_users
+from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy, Step
+from dockwarden.ports import Engine
+
+
+class ImageRemove(ImageVerb):
+    """Remove an image that no container uses, running or not."""
+
+    subject, name = Kind.IMAGE, "remove"
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: Image, gone_tags: int) -> Why | None:
+        """What a container uses, or was made from by a tag that names it now."""
+        return in_use(candidate.tag_users) or in_use(candidate.users)
+
+    def look(self, tools: Tools, step: Step, judged: Image) -> Image:
+        found = self.found(tools, judged, judged.id)
+        refuse_users(tools.engine.users_of(found.id))
+        return found
+
+    def names(self, tools: Tools, step: Step, image: Image) -> Sequence[str]:
+        repositories = {tag.rpartition(":")[0] for tag in image.tags}
+        # A digest goes with the last tag of its repository; one without is a name of its own, and cannot be given back.
+        names = (*image.tags, *(name for name in image.digests if name.partition("@")[0] not in repositories))
+        if names:
+            return names
+        if tools.store is ImageStore.CONTAINERD:
+            return (f"moby-dangling@{image.id}",)
+        return (reference.marker(image.id),)
+
+    def give_back(self, engine: Engine, intent: Intent) -> None:
+        give_names(engine, intent.image_id, intent.recipe.parameters.get("tags", ()))

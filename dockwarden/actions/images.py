@@ -1,0 +1,198 @@
+"""What the removal of an image and of one of its tags share: its names go, and come back. Pure but for its tools.
+
+Input: an image as it was judged, the names that are to go. Output: the image without them, or with all of them again.
+Out of bounds: removing by ID: an unforced removal by ID would take a tag that somebody set a moment ago.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from dockwarden import reference
+from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.verb import Applied, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_change, stored
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.model import Done, Effect, Image, Recipe, Step
+from dockwarden.ports import Ask, Engine
+
+_FRESH_SECONDS = 5.0
+_REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
+
+
+class ImageVerb(Verb[Image]):
+    """Takes names of an image; it goes with the last one."""
+
+    options = Losable
+    gain = Gain.LAYERS
+
+    @abstractmethod
+    def names(self, tools: Tools, step: Step, image: Image) -> Sequence[str]:
+        """The names that are to go."""
+
+    def about(self, found: Image) -> Mapping[str, Any]:
+        details = found.details
+        parts = (details.os, details.architecture, details.variant) if details else ()
+        return {
+            "id": found.id,
+            "tags": list(found.tags),
+            "digests": list(found.digests),
+            "size_bytes": found.size_bytes,
+            "labels": dict(found.labels),
+            "platform": "/".join(part for part in parts if part),
+        }
+
+    # -- before ------------------------------------------------------------------------------------------------
+
+    def found(self, tools: Tools, judged: Image, name: str) -> Image:
+        """The image that has this name or ID now. Raises Stays if it is not the judged one, but for what we took."""
+        image = tools.engine.image(name)
+        taken, digests, before = tools.taken[image.id], set(image.digests), set(judged.digests)
+        refuse_change(
+            unless=image.id == judged.id
+            and set(image.tags) == set(judged.tags) - taken
+            and (digests == before or (bool(taken) and digests < before))  # digests go with names
+            and dict(image.labels) == dict(judged.labels)
+        )
+        return image
+
+    def prepare(self, tools: Tools, thing: Image) -> None:
+        """Ask registries whether they still have it."""
+        tools.asked |= {name: tools.registry.ask(Ask("digest", name), _FRESH_SECONDS) for name in thing.digests}
+
+    def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
+        """A pull where a registry still has it, else an archive."""
+        known = self.about(found)
+        for name in found.digests:
+            asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), _FRESH_SECONDS)
+            with suppress(TimeoutError):  # no answer is not a yes
+                if asked.result(_REPLY_SECONDS).digest == name.partition("@")[2]:
+                    return Recipe("pull", {**known, "from": name})
+        try:
+            kept = tools.archive.write(
+                lambda write: tools.engine.save_image(found.id, write),
+                found.size_bytes,
+                proof=found.id.partition(":")[2],
+            )
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            raise ArchiveError(f"no registry serves it, and the engine cannot save it: {error}") from error
+        except ArchiveError as error:
+            raise ArchiveError(f"no registry serves it, and {error}") from error
+        return Recipe("load", known, *kept)
+
+    # -- the deed ------------------------------------------------------------------------------------------------
+
+    def act(self, tools: Tools, step: Step, found: Image) -> Applied:
+        """Take the names, one by one; where the image stays, it gets back those that this step took."""
+        gone: list[str] = []
+        try:
+            for name in self.names(tools, step, found):
+                _take(tools, found, name, is_first=not gone)
+                gone.append(name)
+        except NotFoundError:
+            pass  # somebody else was quicker, or it got another name: what is left decides
+        except EngineUnavailableError:
+            raise
+        except (Stays, EngineError, ValueError) as error:
+            _return(tools, found, gone)
+            if isinstance(error, ValueError):
+                raise Stays(Effect.FAILED, "engine_error", str(error)) from error
+            raise
+        return self._what_is_left(tools, step, found, gone)
+
+    def is_gone(self, step: Step, left: Image) -> bool:
+        """Whether what is left of the image is as it was to be."""
+        return False
+
+    def _what_is_left(self, tools: Tools, step: Step, image: Image, gone: Sequence[str]) -> Applied:
+        try:
+            left = tools.engine.image(image.id)
+        except NotFoundError:
+            return Applied("removed")
+        except EngineError as error:
+            return Applied("unverified", str(error))
+        if self.is_gone(step, left):
+            return Applied("untagged")
+        _return(tools, image, gone)
+        if left.tags or left.digests:
+            raise Stays(Effect.SKIPPED, "renamed", "it got another name in the meantime")
+        raise Stays(Effect.REFUSED, "conflict", "other images were built from it")
+
+    # -- afterwards ----------------------------------------------------------------------------------------------
+
+    def undo(self, tools: Tools, done: Done) -> Applied:
+        """Have the image again, then give it its names; both can be tried again."""
+        about, method = done.recipe.parameters, done.recipe.method
+        if tools.image(about["id"]) is None:
+            if method == "tag":
+                raise Stays(Effect.FAILED, "image_gone", "the image that it named is gone; undo its removal first")
+            if method == "load":
+                tools.engine.load_image(tools.archive.read(stored(done.recipe)))
+            else:
+                _pull(tools, about)
+        image = tools.image(about["id"])
+        if image is None:
+            raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
+        taken = give_names(tools.engine, image.id, about["tags"])
+        if taken:
+            return Applied("restored", f"without {', '.join(taken)}, which name another image now")
+        lost = set(about["digests"]) - set(image.digests) if not about["tags"] else ()
+        return Applied("restored", "without its digest, which only a pull gives" if lost else "")
+
+
+def give_names(engine: Engine, image_id: str, names: Iterable[str]) -> list[str]:
+    """Give an image names, but for those that another one has, which are returned."""
+    taken = []
+    for name in names:
+        try:
+            if engine.image(name).id != image_id:
+                taken.append(name)
+        except NotFoundError:
+            engine.tag(image_id, name)
+    return taken
+
+
+def sweep_markers(engine: Engine, images: Iterable[Image]) -> None:
+    """Take our marker off images that got another name since; one without stays marked until its policy runs again."""
+    for image in images:
+        if image.tags or image.digests:
+            for marker in image.markers:
+                with suppress(EngineError):
+                    engine.untag(marker)
+
+
+def _take(tools: Tools, image: Image, name: str, *, is_first: bool) -> None:
+    """Take one name: the only place where an image loses one."""
+    if not is_first and tools.engine.image(name).id != image.id:
+        raise Stays(Effect.SKIPPED, "changed", f"{name} names another image now")
+    if name == reference.marker(image.id):
+        tools.engine.tag(image.id, name)
+    tools.engine.untag(name)
+    tools.taken[image.id].add(name)
+
+
+def _return(tools: Tools, image: Image, gone: Iterable[str]) -> None:
+    """The image stays, so it gets back its tags; a marker or a digest cannot be given."""
+    back = sorted(set(gone) & set(image.tags))
+    try:
+        give_names(tools.engine, image.id, back)
+    except EngineUnavailableError:
+        raise
+    except EngineError as error:
+        text = f"{', '.join(back)} could not be given back: {error}"
+        if isinstance(error, NotFoundError):  # it is gone, so nothing is left to be done
+            raise Stays(Effect.FAILED, "engine_error", text) from error
+        raise Unfinished(text) from error
+    tools.taken[image.id].difference_update(back)
+
+
+def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
+    source = str(about["from"])
+    login = tools.registry.login(reference.parse(source).registry)
+    try:
+        tools.engine.pull_image(source, about["platform"], login)
+    except NotFoundError as error:
+        text = f"the registry served {source} when the image was removed and does not any more: {error}"
+        raise Stays(Effect.FAILED, "not_served", text) from error

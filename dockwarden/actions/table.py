@@ -1,0 +1,26 @@
+"""The verbs, in the order in which they are done: what stands on others goes first. Undo goes the other way. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dockwarden.actions.container_remove import ContainerRemove
+from dockwarden.actions.container_stop import ContainerStop
+from dockwarden.actions.host_trim_build_cache import TrimBuildCache
+from dockwarden.actions.image_remove import ImageRemove
+from dockwarden.actions.network_remove import NetworkRemove
+from dockwarden.actions.tag_untag import TagUntag
+from dockwarden.actions.verb import Verb
+from dockwarden.actions.volume_remove import VolumeRemove
+from dockwarden.model import Kind
+
+_ALL: tuple[Verb[Any], ...] = (
+    ContainerStop(),
+    ContainerRemove(),
+    TagUntag(),
+    ImageRemove(),
+    VolumeRemove(),
+    NetworkRemove(),
+    TrimBuildCache(),
+)
+VERBS: Mapping[tuple[Kind, str], Verb[Any]] = {(verb.subject, verb.name): verb for verb in _ALL}
+ORDER = tuple(dict.fromkeys(kind for kind, _ in VERBS))

@@ -1,0 +1,221 @@
+"""The shape of a verb: what each action on each kind of object answers for, and what it works with. Pure.
+
+Input: a candidate, a step, what was done; the world only through ``Tools``. Output: the rule that keeps an object, a
+recipe, the deed, its undoing. Out of bounds: rules that hold for all verbs (``plan``), and the order of things.
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from dockwarden import reference
+from dockwarden.actions.archive import Archive, Stored
+from dockwarden.errors import NotFoundError
+from dockwarden.model import (
+    Candidate,
+    Done,
+    Effect,
+    Image,
+    ImageStore,
+    Intent,
+    Kind,
+    Outcome,
+    Policy,
+    Recipe,
+    Ref,
+    Step,
+    Thing,
+    Volume,
+)
+from dockwarden.ports import Engine, Registry, Reply
+
+T = TypeVar("T", bound=Thing | None)
+Why = tuple[str, str]
+"""The rule that keeps an object, in one word, and in words whom it serves."""
+
+_MOST_USERS_NAMED = 5
+
+
+class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last moment
+    """The object stays as it is, and why."""
+
+    def __init__(self, effect: Effect, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self._effect, self._reason, self._detail = effect, reason, detail
+
+    def outcome(self, step: Step) -> Outcome:
+        """What it means for a step."""
+        return step.ended(self._effect, self._reason, self._detail)
+
+
+class Unfinished(Exception):  # noqa: N818 - as above
+    """It failed half way, and so did taking it back: its record stays open, and that is tried again later."""
+
+
+class Applied(NamedTuple):
+    """It was done: in one word how, and what is to be said of it."""
+
+    reason: str
+    detail: str = ""
+
+
+class Gain(Enum):
+    """Where the bytes that the disk gains by a verb come from: nowhere, layers, the engine's own count, or unknown."""
+
+    NOTHING = 0
+    LAYERS = 1
+    USAGE = 2
+    UNTOLD = 3
+
+
+class Owned(BaseModel):
+    """What policies may say of verbs on what orchestrators own; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    owners: list[Literal["swarm", "kubernetes", "nomad", "ecs"]] = []
+
+
+class Losable(BaseModel):
+    """What they may say of verbs that take what perhaps nothing brings back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    unrecoverable: Literal["refuse", "allow"] = "refuse"
+
+
+class OwnedLosable(Losable, Owned):
+    """Both."""
+
+
+class VolumeFiles(Protocol):
+    """The files of a volume, as ``contents`` reads and writes them."""
+
+    def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path: ...
+    def size_of(self, folder: Path) -> int: ...
+    def export(self, folder: Path, write: Callable[[bytes], object]) -> None: ...
+    def has_room(self, folder: Path, mark: str) -> bool: ...
+    def restore(self, folder: Path, chunks: Iterable[bytes], mark: str) -> None: ...
+
+
+@dataclass
+class Tools:
+    """What verbs work with, made anew for each plan.
+
+    Attributes:
+        store: it decides by which name a nameless image can safely be removed.
+        taken: by image, the names that it lost to this plan.
+        asked: questions to registries that are under way, by what they are about.
+    """
+
+    engine: Engine
+    registry: Registry
+    archive: Archive
+    files: VolumeFiles
+    store: ImageStore
+    taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    asked: dict[str, Future[Reply]] = field(default_factory=dict)
+
+    def image(self, name: str) -> Image | None:
+        """The image of this name or ID, None if there is none."""
+        try:
+            return self.engine.image(name)
+        except NotFoundError:
+            return None
+
+
+class Verb(ABC, Generic[T]):
+    """One action on one kind of object. Errors of ``ports`` pass through, and become outcomes in ``execute``.
+
+    Attributes:
+        options: what the policy loader accepts besides the name.
+        needs_for: a policy must say for how long its condition must have held.
+        removes: the object goes, so one that we have not watched for the minimum stay is kept.
+        gain: where the bytes that the disk gains come from.
+    """
+
+    subject: ClassVar[Kind]
+    name: ClassVar[str]
+    options: ClassVar[type[BaseModel]]
+    needs_for: ClassVar[bool] = False
+    removes: ClassVar[bool] = True
+    gain: ClassVar[Gain] = Gain.NOTHING
+
+    # -- before the plan: no engine is asked -----------------------------------------------------------------
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: T, gone_tags: int) -> Why | None:
+        """The verb's own rule that keeps the object. ``gone_tags``: names of it that the same plan takes already."""
+        return in_use(candidate.users)
+
+    def held_seconds(self, candidate: Candidate) -> float:
+        """For how long the reason to act has held."""
+        return candidate.result.held_seconds
+
+    def identity(self, thing: T) -> str:
+        """What tells the object from a later one of the same name."""
+        return str(getattr(thing, "id", ""))
+
+    # -- before the deed ---------------------------------------------------------------------------------------
+
+    def prepare(self, tools: Tools, thing: T) -> None:
+        """Begin, for all steps at once, what takes long before the recipe of one is known."""
+
+    @abstractmethod
+    def look(self, tools: Tools, step: Step, judged: T) -> T:
+        """The last look: the object as it is now; Stays if it is not what was judged, or is in use."""
+
+    def about(self, found: T) -> Mapping[str, object]:
+        """What the record says of the object where nothing can bring it back."""
+        return {key: value for key in ("id", "name") if (value := getattr(found, key, ""))}
+
+    def recipe(self, tools: Tools, step: Step, found: T) -> Recipe:
+        """What would bring the object back, kept where needed. ArchiveError if nothing would."""
+        return Recipe("create", tools.engine.parameters(Ref(self.subject, getattr(found, "id", ""))))
+
+    # -- the deed, and afterwards ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def act(self, tools: Tools, step: Step, found: T) -> Applied:
+        """Do it to the object that ``look`` found a moment ago, never forced. Stays, with what it took given back."""
+
+    def undo(self, tools: Tools, done: Done) -> Applied:
+        """Bring the object back. What fails on the way can be tried again. Stays if it cannot be now."""
+        new = tools.engine.create(self.subject, done.recipe.parameters)
+        return Applied("restored", f"its ID is {reference.short_id(new)} now")
+
+    def is_undone(self, intent: Intent, now: T | None) -> bool:
+        """Whether a deed that was cut short did not happen, told by its object as it is now; None if it is gone."""
+        return now is not None
+
+    def give_back(self, engine: Engine, intent: Intent) -> None:
+        """Give the object back what a deed that was cut short had taken from it."""
+
+
+def in_use(users: Iterable[str], text: str = "used by") -> Why | None:
+    """The rule that keeps what somebody uses."""
+    named = sorted(set(users))
+    more = len(named) - _MOST_USERS_NAMED
+    listed = ", ".join(named[:_MOST_USERS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ("in_use", f"{text} {listed}") if named else None
+
+
+def refuse_change(*, unless: bool) -> None:
+    """Raises Stays."""
+    if not unless:
+        raise Stays(Effect.SKIPPED, "changed", "it is not what was judged any more")
+
+
+def refuse_users(users: Sequence[str]) -> None:
+    """Raises Stays if there are any."""
+    if users:
+        raise Stays(Effect.REFUSED, "in_use", f"{len(users)} containers")
+
+
+def stored(recipe: Recipe) -> Stored:
+    """The archive of a recipe."""
+    return Stored(recipe.archive, recipe.archive_bytes, recipe.sha256)

@@ -1,0 +1,70 @@
+"""volume remove: its files are exported before and put back by undo. Pure but for its tools."""
+
+from contextlib import suppress
+from itertools import chain
+
+from dockwarden.actions import verb
+from dockwarden.actions.archive import ArchiveError
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Ref, Step, Volume
+
+
+class VolumeRemove(verb.Verb[Volume]):
+    """Remove a volume that no container mounts, running or not."""
+
+    subject, name = Kind.VOLUME, "remove"
+    options = verb.OwnedLosable
+    needs_for = True
+    gain = verb.Gain.USAGE
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: Volume, gone_tags: int) -> verb.Why | None:
+        """What somebody uses; and what somebody gave a name, unless the policy asks for names."""
+        asked = policy.when.references | (policy.select.references if policy.select else frozenset())
+        if candidate.users or thing.anonymous or "volume.name" in asked:
+            return verb.in_use(candidate.users)
+        return "named", "it has a name, and the policy does not ask for volume.name"
+
+    def held_seconds(self, candidate: Candidate) -> float:
+        return min(candidate.result.held_seconds, candidate.idle_seconds)
+
+    def identity(self, thing: Volume) -> str:
+        return f"{thing.name} {thing.created_at}"
+
+    def look(self, tools: verb.Tools, step: Step, judged: Volume) -> Volume:
+        found = tools.engine.volume(judged.name)
+        verb.refuse_change(unless=found == judged)
+        verb.refuse_users(tools.engine.users_of_volume(judged.name))
+        return found
+
+    def recipe(self, tools: verb.Tools, step: Step, found: Volume) -> Recipe:
+        parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))
+        folder = tools.files.folder_of(parameters, found)
+        size = tools.files.size_of(folder)
+        return Recipe("fill", parameters, *tools.archive.write(lambda write: tools.files.export(folder, write), size))
+
+    def act(self, tools: verb.Tools, step: Step, found: Volume) -> verb.Applied:
+        tools.engine.remove_volume(found.name)
+        return verb.Applied("removed")
+
+    def undo(self, tools: verb.Tools, done: Done) -> verb.Applied:
+        """Make it and fill it; one that is empty, or that an earlier try began to fill, is filled as well."""
+        key, recipe = done.ref.key, done.recipe
+        chunks = tools.archive.read(verb.stored(recipe))
+        first = next(chunks, b"")  # now it is known to be whole
+        is_new = False
+        try:
+            tools.engine.volume(key)
+        except NotFoundError:
+            tools.engine.create(Kind.VOLUME, recipe.parameters)
+            is_new = True
+        folder = tools.files.folder_of(tools.engine.parameters(Ref(Kind.VOLUME, key)), tools.engine.volume(key))
+        if not tools.files.has_room(folder, recipe.archive):
+            raise verb.Stays(Effect.REFUSED, "taken", "there is a volume of this name, and it is not empty")
+        try:
+            tools.files.restore(folder, chain((first,), chunks), recipe.archive)
+        except (ArchiveError, OSError):
+            if is_new:  # half of one is none; where this fails as well, the next try goes on
+                with suppress(EngineError):
+                    tools.engine.remove_volume(key)
+            raise
+        return verb.Applied("restored")
