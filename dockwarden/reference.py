@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
-MOVING = frozenset({"latest", "stable", "mainline", "current", "lts"})
-"""Tags, or beginnings of tags, that name something else now and then."""
 _HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
 _MAX_LENGTH = 4096
 _MAX_PATH_LENGTH = 255
@@ -120,43 +118,6 @@ def is_image_id(text: str) -> bool:
 def short_id(identifier: str) -> str:
     """The first twelve characters of an ID, as the docker CLI shows it."""
     return identifier.removeprefix("sha256:")[:12]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """A release version read from a tag. Only versions of one ``variant`` compare meaningfully.
-
-    Attributes:
-        numbers: ``(1, 27, 3)`` for ``v1.27.3-alpine``.
-        variant: what follows the numbers, ``alpine`` in that example.
-    """
-
-    numbers: tuple[int, ...]
-    variant: str = ""
-
-
-_VERSION = re.compile(r"[vV]?(\d+(?:\.\d+){0,3})(?:[-_+]([A-Za-z0-9_.+-]+))?", re.ASCII)
-_PRE_RELEASE = re.compile(
-    r"(?:^|[-_.+])(?:rc|alpha|beta|dev|pre|preview|snapshot|nightly|canary|next|m|a|b)[-_.]?\d*(?:$|[-_.+])",
-    re.IGNORECASE | re.ASCII,
-)
-_FIRST_YEAR, _LAST_YEAR = 1900, 2100
-_MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
-
-
-def version(tag: str) -> Version | None:
-    """The release version a tag names, or None: no pre-releases, no dates, no hashes, no bare build numbers."""
-    match = _VERSION.fullmatch(tag)
-    if match is None:
-        return None
-    parts = match[1].split(".")
-    if any(len(part) > _MOST_DIGITS for part in parts):
-        return None
-    numbers = tuple(int(part) for part in parts)
-    variant = match[2] or ""
-    if _FIRST_YEAR <= numbers[0] <= _LAST_YEAR or _PRE_RELEASE.search(variant):
-        return None
-    return Version(numbers, variant)
 
 
 MARKER_REPOSITORY = "dockwarden.invalid/marker"

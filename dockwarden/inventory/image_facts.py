@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dockwarden import reference
+from dockwarden import reference, versions
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG, recoverable
@@ -12,6 +12,11 @@ from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, R
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 _BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
+_NEWEST_BUILT = (
+    "0 for the image built last among the releases of its repository and variant or, of a tag that is no release, "
+    "among the tags that begin with the same word, as `pr-101` and `pr-102` do; other tags of one image count once"
+)
+_FIRST_DATE = 366e6  # in 1981; what is older was not built then
 
 
 def is_dangling(image: Image, inventory: Inventory) -> bool:
@@ -208,58 +213,45 @@ IMAGE: tuple[Row, ...] = (
 )
 
 
-def variant_of(name: str) -> str:
-    """What follows the version in a tag, or a word that moves: ``alpine`` in ``1.27-alpine`` or ``latest-alpine``."""
-    version = reference.version(name)
-    if version is not None:
-        return version.variant
-    head, _, rest = name.partition("-")
-    return rest if head in reference.MOVING else ""
+def _ranks(tag: str, view: View, *keys: Callable[[str, View], float | None]) -> int:
+    """How many images of the tag's family are ahead of its own, the highest keys first.
+
+    A key that is not known of every image says nothing; equal ones are ordered by version, then by first sight. Images
+    that are equal in all of this have one rank.
+    """
+    inventory = view.inventory
+    repository, _, name = tag.rpartition(":")
+    family, reading = versions.family(name), inventory.memory.clock.read()
+    tags = [t for t in inventory.repositories.get(repository, ()) if versions.family(t.rpartition(":")[2]) == family]
+    known = [key for key in keys if all(key(other, view) is not None for other in tags)]
+    places: dict[str, tuple[Any, ...]] = {}
+    for other in tags:
+        image_id, found = inventory.tags[other], versions.release(other.rpartition(":")[2])
+        age = inventory.memory.known_for(Ref(Kind.IMAGE, image_id), reading)
+        place = (*(key(other, view) for key in known), found.rank if found else (), -age)
+        places[image_id] = max(place, places.get(image_id, place))
+    return sum(place > places[inventory.tags[tag]] for place in places.values())
 
 
-def _ranks(tag: str, view: View, key: Callable[[str], Any]) -> int:
-    """Position of the tag's image among the distinct images of its repository and variant, highest key first."""
-    tags = view.inventory.tags
-    mine, variant = key(tag), variant_of(tag.rpartition(":")[2])
-    if mine is None:
-        return 0
-    family = view.inventory.repositories.get(tag.rpartition(":")[0], ())
-    siblings = (other for other in family if variant_of(other.rpartition(":")[2]) == variant)
-    ahead = {tags[t] for t in siblings if (other := key(t)) is not None and other > mine}
-    return len(ahead - {tags[tag]})
+def _created(tag: str, view: View) -> float | None:
+    """The build date, if it is one: a build that can be repeated writes 1970 or 1980."""
+    created = view.inventory.images[view.inventory.tags[tag]].created_at
+    return created if created and created > _FIRST_DATE else None
 
 
-def _rank_by_created(tag: str, view: View) -> int:
-    def key(other: str) -> tuple[float, str]:
-        image = view.inventory.images[view.inventory.tags[other]]
-        return (image.created_at or 0.0, image.id)
-
-    return _ranks(tag, view, key)
-
-
-def _rank_by_used(tag: str, view: View) -> int:
-    def key(other: str) -> tuple[float, str]:
-        ref = Ref(Kind.IMAGE, view.inventory.tags[other])
-        used = float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref)
-        return (-1.0 if used is None else used, ref.key)
-
-    return _ranks(tag, view, key)
+def _used(tag: str, view: View) -> float:
+    ref = Ref(Kind.IMAGE, view.inventory.tags[tag])
+    used = float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref)
+    return -1.0 if used is None else used
 
 
 def _rank_by_version(tag: str, view: View) -> int:
-    mine = reference.version(tag.rpartition(":")[2])
-
-    def key(other: str) -> tuple[int, ...] | None:
-        version = reference.version(other.rpartition(":")[2])
-        same_variant = mine is not None and version is not None and version.variant == mine.variant
-        return version.numbers if version is not None and same_variant else None
-
-    return _ranks(tag, view, key)
+    return _ranks(tag, view) if versions.release(tag.rpartition(":")[2]) else 0
 
 
 def _version(tag: str, _view: View) -> str:
-    version = reference.version(tag.rpartition(":")[2])
-    return ".".join(map(str, version.numbers)) if version else ""
+    found = versions.release(tag.rpartition(":")[2])
+    return ".".join(map(str, found.numbers)) if found else ""
 
 
 def _digest(tag: str, view: View) -> str:
@@ -279,22 +271,22 @@ TAG: tuple[Row, ...] = (
         "tag.variant",
         "string",
         0,
-        "what follows the version: `alpine` of `1.27-alpine`",
-        lambda t, _: variant_of(t.rpartition(":")[2]),
+        "what follows the version, but for numbers of builds: `alpine` of `1.27-alpine`",
+        lambda t, _: versions.variant(t.rpartition(":")[2]),
     ),
     (
         "tag.rank_by_created",
         "int",
         0,
-        "0 for the newest image of its repository and variant, by build date; other tags of one image count once",
-        _rank_by_created,
+        _NEWEST_BUILT,
+        lambda t, v: _ranks(t, v, _created),
     ),
     (
         "tag.rank_by_used",
         "int",
         0,
-        "0 for the image of its repository and variant that is in use or was last, 1 for the one before",
-        _rank_by_used,
+        "0 for the image among the same that is in use or was last, 1 for the one before",
+        lambda t, v: _ranks(t, v, _used),
     ),
     (
         "tag.siblings",
@@ -303,6 +295,6 @@ TAG: tuple[Row, ...] = (
         "the other tags of its repository that are here",
         lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
     ),
-    ("tag.rank_by_version", "int", 0, "0 for the highest version of its repository and variant", _rank_by_version),
+    ("tag.rank_by_version", "int", 0, "0 for the highest release of its repository and variant", _rank_by_version),
     *OF_TAG,
 )

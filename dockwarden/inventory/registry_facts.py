@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
+from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Ask, Entry, Reply
@@ -20,7 +21,7 @@ _STATE = (
 )
 _DEEPEST = 4  # index in an index in an index
 _MOST_LOOKED_INTO = 50  # of the entries of an index that do not tell their platform, or of the indexes in it
-_NEWEST_COMPARED = 5  # how many of the highest versions are asked whether they are the same image
+VERSION_LABEL = "org.opencontainers.image.version"
 
 
 class _NeededError(Exception):
@@ -221,48 +222,40 @@ def _drift_seconds(tag: str, view: View) -> float:
     return max(0.0, view.now - since) if there is not None else 0.0
 
 
-def _versions(tag: str, view: View) -> list[tuple[reference.Version, str]]:
-    """Release versions of the tag's variant at its registry, highest first, each with its tag."""
-    repository, _, name = tag.rpartition(":")
-    own = reference.version(name)
-    variant = own.variant if own else _variant(name)
-    found = [
-        (version, other)
-        for other in _reply(view, "tags", repository).tags
-        if (version := reference.version(other)) is not None and version.variant == variant
-    ]
-    # A bare number beside 1.27.3 is a moving tag such as 1, or the number of a build.
-    dotted = [pair for pair in found if len(pair[0].numbers) > 1]
-    # 1.27.0 is higher than 1.27, which moves; of v1.27.0 and 1.27.0 the one that is spelled like the tag itself.
-    has_v = name[:1] in ("v", "V")
-    return sorted(
-        dotted or found, key=lambda pair: (pair[0].numbers, (pair[1][:1] in ("v", "V")) == has_v), reverse=True
-    )
+def _look(tag: str, view: View, *, here: bool) -> Look:
+    """How tags of the repository compare with this one, as it is at the registry and, if ``here``, on the engine."""
+    local = _local(tag, view)
 
+    def digest(name: str) -> str:
+        return _digest_if_there(f"{local.repository}:{name}", view)
 
-def _variant(name: str) -> str:
-    """The variant of a moving tag: ``alpine`` for ``latest-alpine``, ``stable-alpine`` or ``alpine``."""
-    head, _, rest = name.partition("-")
-    if head in reference.MOVING:
-        return rest
-    return name
+    def is_ours(name: str) -> bool:
+        if here and f"{local.repository}:{name}" in local.image.tags:
+            return True
+        there = digest(name)
+        return there != "" and ((here and there in local.digests) or there == _digest_if_there(tag, view))
+
+    names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
+    return Look(is_ours, digest, [*names, local.image.labels.get(VERSION_LABEL, "")])
 
 
 def _newest(tag: str, view: View) -> str:
-    versions = _versions(tag, view)
-    return versions[0][1] if versions else ""
+    repository, _, name = tag.rpartition(":")
+    try:
+        return newest(name, _reply(view, "tags", repository).tags, _look(tag, view, here=True))
+    except UnclearError as error:
+        raise _UnknownError from error
 
 
 def _newest_digest(tag: str, view: View) -> str:
-    newest = _newest(tag, view)
-    return _reply(view, "digest", f"{tag.rpartition(':')[0]}:{newest}").digest if newest else ""
+    name = _newest(tag, view)
+    return _reply(view, "digest", f"{tag.rpartition(':')[0]}:{name}").digest if name else ""
 
 
 def _latest_is(tag: str, view: View) -> list[str]:
-    repository = tag.rpartition(":")[0]
-    mine = _reply(view, "digest", tag).digest
-    highest = [name for _, name in _versions(tag, view) if name != tag.rpartition(":")[2]][:_NEWEST_COMPARED]
-    return [name for name in highest if _digest_if_there(f"{repository}:{name}", view) == mine]
+    repository, _, name = tag.rpartition(":")
+    _reply(view, "digest", tag)
+    return aliases(name, _reply(view, "tags", repository).tags, _look(tag, view, here=False))
 
 
 def _digest_if_there(tag: str, view: View) -> str:
@@ -335,9 +328,13 @@ def _rows() -> Iterator[Row]:
         ("digest", "string", _DIGEST),
         ("state", "string", _STATE),
         ("drift_for", "duration", "how long we have known of the drift, 0 without one"),
-        ("newest_version", "string", "tag of the highest release version of the same variant, empty if there is none"),
+        (
+            "newest_version",
+            "string",
+            "tag of the highest release in the scheme of its own versions, empty if there is none",
+        ),
         ("newest_version_digest", "string", "its digest at the registry, empty if there is none"),
-        ("latest_is", "list(string)", "version tags, of the five highest, that are the same image there"),
+        ("latest_is", "list(string)", "version tags that are the same image there"),
     ):
         yield f"registry.{name}", type_, 3, meaning, _reader(f"registry.{name}")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.reference import Reference, Version, familiar, full, is_image_id, parse, short_id
+from dockwarden.reference import Reference, familiar, full, is_image_id, parse, short_id
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -179,30 +179,3 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert full(text) == text
     else:
         assert parse(str(parsed)) == parsed
-
-
-# -- versions ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tag", "expected"),
-    [
-        ("1", Version((1,))),
-        ("v1.27.3", Version((1, 27, 3))),
-        ("1.27.3-alpine3.20", Version((1, 27, 3), "alpine3.20")),
-        ("15.2_slim", Version((15, 2), "slim")),
-        ("1.2.3.4", Version((1, 2, 3, 4))),
-        ("1.2.3.4.5", None),
-        ("latest", None),
-        ("", None),
-        ("1.0-rc1", None),
-        ("2.0.0-beta.3", None),
-        ("2024-05-01", None),
-        ("2024.05", None),
-        ("20240501", None),
-        ("1.27.3\n", None),
-        ("१.0", None),
-    ],
-)
-def test_version(tag: str, expected: Version | None) -> None:
-    assert reference.version(tag) == expected

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden import reference
 from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
-from dockwarden.inventory.image_facts import variant_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import (
@@ -593,32 +591,84 @@ def test_only_a_digest_on_a_graph_store_proves_a_registry(
 # -- tags ----------------------------------------------------------------------------------------------------------
 
 
+def ranks(inventory: Inventory, fact_name: str, *names: str) -> dict[str, object]:
+    return {name: fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), f"tag.{fact_name}") for name in names}
+
+
 def test_ranks_by_build_date_count_the_newer_images_of_the_repository() -> None:
     inventory = an_inventory()
-    for days, word in enumerate(("newest", "newer", "old")):
+    for days, word in enumerate(("1.0", "3.0", "2.0")):
         inventory.put(an_image(word, f"app:{word}", created_at=NOW - days * DAY))
     inventory.put(an_image("other", "other:1", created_at=NOW + DAY))
-    ranks = {
-        w: fact(inventory, Ref(Kind.TAG, reference.full(f"app:{w}")), "tag.rank_by_created")
-        for w in ("newest", "newer", "old")
-    }
-    assert ranks == {"newest": 0, "newer": 1, "old": 2}
+    assert ranks(inventory, "rank_by_created", "1.0", "3.0", "2.0") == {"1.0": 0, "3.0": 1, "2.0": 2}
 
 
 def test_two_tags_of_one_image_have_one_rank() -> None:
     inventory = an_inventory()
-    inventory.put(an_image("old", "app:1", "app:stable", created_at=NOW - DAY))
+    inventory.put(an_image("old", "app:1", "app:1.4", created_at=NOW - DAY))
     inventory.put(an_image("new", "app:2", "app:latest", "app:2.0", created_at=NOW))
-    for name in ("1", "stable"):
+    for name in ("1", "1.4"):
         assert fact(inventory, Ref(Kind.TAG, f"docker.io/library/app:{name}"), "tag.rank_by_created") == 1
 
 
-def test_images_of_the_same_date_have_different_ranks() -> None:
+JUNK = (
+    "pr-101",
+    "pr-102",
+    "main-abcdef1",
+    "sha-1234567",
+    "20240501",
+    "2024-05-01",
+    "nightly",
+    "edge",
+    "latest",
+    "9f3a2c1",
+)
+
+
+@pytest.mark.parametrize("fact_name", ["rank_by_created", "rank_by_used", "rank_by_version"])
+def test_only_releases_rank_among_releases(fact_name: str, ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    for age, name in enumerate(
+        (*JUNK, "2026.8.3", "1.3.0-rc1", "1.2.0", "1.1.0-ls3", "1.1.0-ls2", "1.0.0", "1.2.0-alpine")
+    ):
+        inventory.put(an_image(name, f"app:{name}", created_at=NOW - age * DAY))
+        if name in JUNK:
+            inventory.put(a_container(name, f"app:{name}", name))
+    found = ranks(inventory, fact_name, "1.2.0", "1.1.0-ls3", "1.1.0-ls2", "1.0.0", "1.2.0-alpine", "2026.8.3")
+    by_use = fact_name == "rank_by_used"  # nobody uses one of them: by version, too
+    assert list(found.values()) == [0, 1, 2, 3, 0, 0], by_use
+
+
+@pytest.mark.parametrize("date", [None, 0.0, 1.0, 315532801.0, NOW])
+@pytest.mark.parametrize("fact_name", ["rank_by_created", "rank_by_used"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_equal_or_unknown_dates_are_ordered_by_version(
+    date: float | None, fact_name: str, order: tuple[int, ...], ticks: Ticks
+) -> None:
+    inventory = an_inventory(ticks)
+    for n in order:
+        ticks.pass_(HOUR)
+        inventory.put(an_image(f"image {n}", f"app:1.{n + 8}", created_at=date))
+    assert ranks(inventory, fact_name, "1.10", "1.9", "1.8") == {"1.10": 0, "1.9": 1, "1.8": 2}
+
+
+def test_one_unknown_date_lets_versions_decide() -> None:
     inventory = an_inventory()
-    for word in ("one", "two", "three"):
-        inventory.put(an_image(word, f"app:{word}", created_at=None))
-    ranks = [fact(inventory, ref, "tag.rank_by_created") for ref in inventory.all(Kind.TAG)]
-    assert sorted(map(str, ranks)) == ["0", "1", "2"]
+    for n, date in enumerate((NOW, NOW - DAY, 1.0)):
+        inventory.put(an_image(f"image {n}", f"app:1.{n}", created_at=date))
+    assert ranks(inventory, "rank_by_created", "1.2", "1.1", "1.0") == {"1.2": 0, "1.1": 1, "1.0": 2}
+
+
+def test_what_has_neither_date_nor_version_is_ordered_by_first_sight_and_never_by_id(ticks: Ticks) -> None:
+    inventory = an_inventory(ticks)
+    for name in ("pr-9", "pr-101", "pr-7"):
+        ticks.pass_(HOUR)
+        inventory.put(an_image(name, f"app:{name}", created_at=None))
+    assert ranks(inventory, "rank_by_created", "pr-7", "pr-101", "pr-9") == {"pr-7": 0, "pr-101": 1, "pr-9": 2}
+    alike = an_inventory(ticks)
+    for name in ("pr-1", "pr-2"):
+        alike.put(an_image(name, f"app:{name}", created_at=None))
+    assert ranks(alike, "rank_by_created", "pr-1", "pr-2") == {"pr-1": 0, "pr-2": 0}
 
 
 @pytest.mark.parametrize(
@@ -946,11 +996,6 @@ def test_what_a_policy_gets_is_a_copy(full: Inventory) -> None:
 # -- what was used, and what is over ------------------------------------------------------------------------
 
 
-def test_variants_of_tags() -> None:
-    names = ("1.27", "v2.0.1", "1.27-alpine", "latest", "latest-alpine", "edge", "3.1-slim", "nightly-alpine")
-    assert [variant_of(name) for name in names] == ["", "", "alpine", "", "alpine", "", "slim", ""]
-
-
 def test_ranks_are_within_a_variant_and_count_an_image_once(ticks: Ticks) -> None:
     inventory = an_inventory(ticks)
     for age, (word, *names) in enumerate(
@@ -968,14 +1013,6 @@ def test_ranks_are_within_a_variant_and_count_an_image_once(ticks: Ticks) -> Non
         for name in ("1.4", "1.4.0", "1.3", "1.2", "1.4-alpine", "1.2-alpine")
     }
     assert ranks == {"1.4": 0, "1.4.0": 0, "1.3": 1, "1.2": 2, "1.4-alpine": 0, "1.2-alpine": 1}
-
-
-def test_images_of_one_date_are_ranked_apart(ticks: Ticks) -> None:
-    inventory = an_inventory(ticks)
-    for n in range(3):
-        inventory.put(an_image(f"i{n}", f"app:1.{n}", created_at=NOW))
-    refs = [Ref(Kind.TAG, f"docker.io/library/app:1.{n}") for n in range(3)]
-    assert sorted(str(fact(inventory, ref, "tag.rank_by_created")) for ref in refs) == ["0", "1", "2"]
 
 
 def test_the_image_in_use_comes_first_and_then_the_one_that_was_in_use_before_it(ticks: Ticks) -> None:

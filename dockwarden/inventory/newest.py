@@ -1,0 +1,237 @@
+"""Which version a tag is, and which is the newest that it could be, among the tags of its repository. Pure.
+
+Input: names, and a ``Look`` that tells which tags are one image. Output: names of tags. Out of bounds: asking.
+
+A list of tags says nothing of images, so a version is found by comparing digests: of the likeliest tags first, and of
+no more than it takes. Whoever speaks of a newer version must be right, so what is not clear raises ``UnclearError``.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from dockwarden.versions import Scheme, Version, is_branch, says_early, version
+
+_MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
+_MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
+_MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, how many are compared with it
+_MOST_ALIASES = 5
+_LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
+_LINE = 2  # numbers that a line has, at most
+_NEIGHBOURS, _OTHER_SCHEMES, _LINES = 4, 12, 14
+
+
+class UnclearError(Exception):
+    """The tag equals no version that we could find, so nothing can be called newer."""
+
+
+class Look(NamedTuple):
+    """What one may ask of tags.
+
+    Attributes:
+        is_ours: whether a tag names the image in question.
+        digest: a tag's digest, "" if the registry does not have it.
+        hints: tags that are likely the same image, likeliest first.
+    """
+
+    is_ours: Callable[[str], bool]
+    digest: Callable[[str], str]
+    hints: Sequence[str] = ()
+
+
+class _Book(NamedTuple):
+    """A repository's tags.
+
+    Attributes:
+        releases: by scheme, highest first.
+        lines: by scheme, numbers of which a version says more: 1.27 beside 1.27.3.
+        early: pre-releases.
+        words: names without a version that say pre-release.
+    """
+
+    releases: dict[Scheme, list[Version]]
+    lines: dict[Scheme, set[tuple[int, ...]]]
+    early: list[Version]
+    words: list[str]
+
+
+@lru_cache(maxsize=16)
+def _book(tags: tuple[str, ...]) -> _Book:
+    releases: dict[Scheme, list[Version]] = defaultdict(list)
+    early, words = [], []
+    for tag in sorted(set(tags)):
+        found = version(tag)
+        if found is None:
+            words += [tag] if says_early(tag) and not is_branch(tag) else []
+        elif found.is_early:
+            early.append(found)
+        else:
+            releases[found.scheme].append(found)
+    for versions in (*releases.values(), early):
+        versions.sort(key=lambda v: v.rank, reverse=True)
+    # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
+    others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
+    releases = {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
+    lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
+    return _Book(releases, lines, early, words)
+
+
+def _last(one: Version) -> tuple[str, str]:
+    """The word before the number, and the number."""
+    return one.scheme.prefix[:-1].rpartition("-")[2], one.tag.removeprefix(one.scheme.prefix).partition("-")[0]
+
+
+def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
+    """The tag of the highest release in the scheme of the tag's own versions, "" where there are no versions at all.
+
+    Raises:
+        UnclearError: it is not clear which version the tag is.
+    """
+    book = _book(tags)
+    if not book.releases:
+        return ""
+    own = version(name)
+    found = _above(own, book, look) if own and own.scheme in book.releases else None
+    if own and own.is_early and found in (own, None):
+        raise UnclearError
+    if found is None:
+        alias = _alias(name, book, look)
+        found = _above(alias, book, look)
+    if found is None:
+        raise UnclearError
+    return found.tag
+
+
+def aliases(name: str, tags: tuple[str, ...], look: Look) -> list[str]:
+    """Version tags that are the same image as the tag."""
+    book = _book(tags)
+    own = version(name)
+    if own is None or own.scheme not in book.releases:
+        try:
+            own = _alias(name, book, look)
+        except UnclearError:
+            return []
+    versions = book.releases[own.scheme]
+    least = min(2, len(versions[0].numbers))  # beside 1.27.3, 1 is the name of a line
+    near = [v for v in versions if (v.begins(own) or own.begins(v)) and v.tag != name and len(v.numbers) >= least]
+    return [v.tag for v in near[:_MOST_ALIASES] if look.is_ours(v.tag)]
+
+
+def _above(own: Version, book: _Book, look: Look) -> Version | None:
+    """The highest release above a version of ours, which is itself if there is none.
+
+    None where ours is the name of a line, such as 1.27, and the last release of the line is another image.
+    """
+    versions = book.releases[own.scheme]
+    early_line: tuple[int, ...] = ()
+    looked = 0
+    for other in versions:
+        if other.rank <= own.rank:
+            break
+        if own.begins(other) and len(other.numbers) > len(own.numbers):
+            return other if look.is_ours(other.tag) else None
+        if other.numbers in book.lines[own.scheme] or (early_line and other.numbers[: len(early_line)] == early_line):
+            continue
+        if not _counts(other, own, versions, look):
+            continue
+        if looked == _MOST_CANDIDATES:
+            raise UnclearError
+        looked += 1
+        if not _is_gone_or_early(other, book, look):
+            return _spelled(other, own, versions)
+        early_line = other.numbers[:-1] if len(other.numbers) > _LINE else ()  # 5.45.1 before 5.45.2, which is devel
+    return own
+
+
+def _counts(other: Version, own: Version, versions: list[Version], look: Look) -> bool:
+    """Whether it is a version as ours is, and not one of another count, such as 4711.
+
+    It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name.
+    """
+    length = len(other.numbers)
+    first = sorted({v.numbers[0] for v in versions if own.numbers <= v.numbers <= other.numbers} | {own.numbers[0]})
+    if own.scheme.kind != "date" and any(after - before > _LEAP for before, after in pairwise(first)):
+        return False
+    if length >= len(own.numbers):
+        return True
+    lines = (v for v in versions if v.numbers == own.numbers[:length] and not v.build)
+    return any(look.is_ours(line.tag) for line in lines)
+
+
+def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:
+    """Whether a registry lists it only, or it is a pre-release under a plain name: 6.0 that is 6.0-alpha2 or devel."""
+    digest = look.digest(other.tag)
+    size = len(other.numbers)
+    early = [v for v in book.early if (*v.numbers, *(0,) * size)[:size] == other.numbers]
+    early.sort(key=lambda v: v.scheme.words == other.scheme.words, reverse=True)
+    words = sorted(book.words, key=lambda word: (not _is_like(word, other), word))
+    signs = [v.tag for v in early[:_MOST_SIGNS]] + words[:_MOST_SIGNS]
+    return not digest or any(look.digest(sign) == digest for sign in signs)
+
+
+def _is_like(word: str, other: Version) -> bool:
+    return {part for part in word.split("-") if not says_early(part)} == other.scheme.words
+
+
+def _spelled(one: Version, like: Version, versions: list[Version]) -> Version:
+    """Of v1.2.0 and 1.2.0 the one that is spelled like ours."""
+    same = [v for v in versions if v.rank == one.rank]
+    return next((v for v in same if v.tag[:1].isalpha() == like.tag[:1].isalpha()), one)
+
+
+def _alias(name: str, book: _Book, look: Look) -> Version:
+    """A version that is the same image as the tag."""
+    looked: set[str] = set()
+    for likely in _likely(name, book, look):
+        if likely.tag not in looked and likely.tag != name:
+            looked.add(likely.tag)
+            if look.is_ours(likely.tag):
+                return likely
+            if len(looked) == _MOST_LOOKS:
+                break
+    raise UnclearError
+
+
+def _likely(name: str, book: _Book, look: Look) -> Iterator[Version]:
+    """Which versions a tag could be, likeliest first."""
+    fits = _fitting(name, book)
+    tops = [book.releases[scheme][0] for scheme in fits]
+    main = book.releases[fits[0]]
+    for hint in look.hints:
+        told = version(hint)
+        yield from (v for s in fits for v in book.releases[s] if told and (v.tag == hint or v.numbers == told.numbers))
+    yield main[0]
+    others = [v for v in tops[1:] if v.scheme.kind != "date"]
+    others.sort(key=lambda v: (len(v.numbers) > 1, v.numbers), reverse=True)
+    yield from [v for v in others if v.numbers > main[0].numbers][:_OTHER_SCHEMES]
+    yield from [v for v in main if v.numbers not in book.lines[fits[0]]][:_NEIGHBOURS]
+    lines = {v.numbers[:1]: v for v in reversed(main)}, {v.numbers[:2]: v for v in reversed(main)}
+    yield from list(lines[0].values())[::-1][:_LINES]
+    yield from [v for v in others if v.numbers <= main[0].numbers][:_OTHER_SCHEMES]
+    yield from list(lines[1].values())[::-1]
+
+
+def _fitting(name: str, book: _Book) -> list[Scheme]:
+    """The schemes that a tag may belong to, likeliest first: of its variant, then of those that say more."""
+    own = version(name)
+    known = {word for scheme in book.releases for word in scheme.words}
+    parts = set(name.split("-"))
+    if own is None and (says_early(name) or any(c.isdigit() for part in parts - known for c in part)):
+        raise UnclearError  # a date, a hash, a branch
+    wanted = own.scheme.words if own else parts & known
+    fits = [scheme for scheme in book.releases if wanted <= scheme.words]
+    if not fits:
+        raise UnclearError
+
+    def far(scheme: Scheme) -> tuple[bool, int, bool, int, Scheme]:
+        return (
+            own is None or scheme != own.scheme,
+            len(scheme.words - wanted),
+            not scheme.is_plain,
+            -len(book.releases[scheme]),
+            scheme,
+        )
+
+    return sorted(fits, key=far)

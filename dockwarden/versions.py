@@ -1,0 +1,179 @@
+"""Versions in tags: what a tag's name says of a release, and which of two releases is higher. Pure.
+
+Input: names of tags, untrusted. Output: ``Version`` values, or None where a name tells of none. Out of bounds: which
+tags there are, and which of them are the same image.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+_MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
+_EARLY = (
+    "alpha|beta|rc|cr|dp|ea|eap|dev|devel|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
+    "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
+)
+_BRANCHES = frozenset(
+    ("main", "master", "head", "trunk", "pr", "sha", "commit", "git", "build", "branch", "feature", "ci")
+)
+_IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
+_IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])g?[0-9a-f]{7,40}", re.ASCII)
+_IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
+_NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
+_BUILD = re.compile(r"(r|ls|u|v|p|pl|rev|build|bld|patch|update|post)\.?(\d+)", re.IGNORECASE | re.ASCII)
+_COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
+_FORM = re.compile(
+    r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
+    re.ASCII,
+)
+_ISO_TIME = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(\d\d)Z)?", re.ASCII)
+_JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
+_FIRST_YEAR, _LAST_YEAR = 1900, 2100
+_MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
+_PARTS = re.compile(r"[-_+]")
+
+
+class Scheme(NamedTuple):
+    """How a repository counts; only what is counted in the same way can be compared.
+
+    Attributes:
+        prefix: what comes before the number, but for a ``v``: ``version-``.
+        variant: ``alpine`` of ``1.27.3-alpine``, ``debian-12`` of ``7.2.5-debian-12-r4``, ``ee`` of ``ee-8.1``.
+        kind: ``year`` or ``date`` first, ``long`` for a part of six digits or more, ``""`` for all else.
+        build: which kinds of build numbers follow.
+    """
+
+    prefix: str
+    variant: str
+    kind: str
+    build: str
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The parts of the variant."""
+        return frozenset(self.variant.split("-")) - {""}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing stands before the number that could say what it is the number of."""
+        return self.prefix.rstrip("-_.").lower() in ("", "version", "release") and not self.kind.startswith("date")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a tag says of a version.
+
+    Attributes:
+        numbers: ``(1, 27, 3)`` of ``v1.27.3-alpine``.
+        build: numbers of builds and dates of builds, compared last: ``(4,)`` of ``7.2.5-debian-12-r4``.
+        is_early: a pre-release, or a build of a branch.
+    """
+
+    tag: str
+    numbers: tuple[int, ...]
+    build: tuple[int, ...]
+    scheme: Scheme
+    is_early: bool
+
+    @property
+    def rank(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What orders versions of one scheme."""
+        return self.numbers, self.build
+
+    def begins(self, other: "Version") -> bool:
+        """Whether the other is in its line: 1.27 begins 1.27.3."""
+        return other.numbers[: len(self.numbers)] == self.numbers
+
+
+def version(tag: str) -> Version | None:
+    """The version that a tag names, released or not; None for words, hashes and dates."""
+    plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 2, 3)) + ("." + "".join(m.group(4, 5, 6)) if m[4] else ""), tag)
+    plain = _JAVA_UPDATE.sub(lambda m: f"{m[1]}.{m[2]}" + ("_" if m[0].endswith("b") else ""), plain)
+    form = _FORM.fullmatch(plain)
+    if form is None:
+        return None
+    prefix, core, rest = form.group("prefix", "core", "rest")
+    if rest and rest[0] not in "-_+":
+        rest = "-" + rest.removeprefix(".")  # 3.14.0a1, 26.0.0.Final; but 9f3a2c1, 1.x
+        if ("." not in core and not _IS_EARLY.match(rest)) or rest == "-x":
+            return None
+    kind = _kind(core)
+    if kind is None or (prefix and "." not in core and kind != "date") or (not prefix and kind == "date"):
+        return None
+    words = _PARTS.split(rest[1:]) if rest else []
+    if "" in words:
+        return None
+    before = [word for word in re.split(r"[-_.]", prefix) if word and word.lower() not in ("version", "release")]
+    is_early = bool(_IS_EARLY.search(rest)) or says_early("-".join(before))
+    variant, build, labels = _suffix(words)
+    scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))
+    return Version(tag, tuple(map(int, core.split("."))), tuple(build), scheme, is_early)
+
+
+def _kind(core: str) -> str | None:
+    first, *others = core.split(".")
+    if len(first) > _MOST_DIGITS:
+        return "date" if _IS_DATE.fullmatch(core) else None
+    year = "year " if _FIRST_YEAR <= int(first) <= _LAST_YEAR else ""
+    return year + ("long" if any(len(part) > _MOST_DIGITS for part in others) else "")
+
+
+def _suffix(words: list[str]) -> tuple[list[str], list[int], list[str]]:
+    """What follows the numbers: words that make a variant, numbers of builds, and of which kinds these are."""
+    variant: list[str] = []
+    build: list[int] = []
+    labels: list[str] = []
+    for word in words:
+        if _IS_EARLY.fullmatch(word):
+            continue
+        if _IS_DATE.fullmatch(word) or (_NUMBERS.fullmatch(word) and not variant):  # the 12 of debian-12 is none
+            build += map(int, word.split("."))
+            labels.append("number")
+        elif _IS_HASH.fullmatch(word):
+            labels.append("hash")
+        elif found := _BUILD.fullmatch(word):
+            build.append(int(found[2]))
+            labels.append(found[1].lower())
+        elif found := _COUNTED.fullmatch(word):
+            variant.append(found[1])
+            build.append(int(found[2]))
+        else:
+            variant.append(word)
+    return variant, build, labels
+
+
+@lru_cache(maxsize=4096)
+def release(tag: str) -> Version | None:
+    """The released version that a tag names and nothing else does: no pre-release, no date, no ``php-8.2``."""
+    found = version(tag)
+    return found if found and not found.is_early and found.scheme.is_plain else None
+
+
+def is_branch(tag: str) -> bool:
+    """Whether it names a build of a branch or of a commit, which may well be a released one."""
+    return any(word.lower() in _BRANCHES for word in _PARTS.split(tag))
+
+
+def says_early(tag: str) -> bool:
+    """Whether a word in the tag's name says that it is not released: ``devel``, ``edge-alpine``, ``pr-101``."""
+    return is_branch(tag) or any(_IS_EARLY.fullmatch(word) for word in _PARTS.split(tag))
+
+
+def variant(tag: str) -> str:
+    """What follows the version, or goes with a word that moves: ``alpine`` in ``1.27-alpine`` or ``latest-alpine``."""
+    found = version(tag)
+    if found is not None:
+        return found.scheme.variant
+    words = [word for word in _PARTS.split(tag) if not (word.lower() in _MOVING or says_early(word))]
+    return "-".join(word for word in words if not (_IS_HASH.fullmatch(word) or word[:1].isdigit()))
+
+
+@lru_cache(maxsize=4096)
+def family(tag: str) -> tuple[str, ...]:
+    """What a tag is ranked among: releases of one variant, or tags that begin with one word, ``pr`` of ``pr-101``."""
+    found = release(tag)
+    if found is not None:
+        return "release", found.scheme.variant, found.scheme.kind
+    word = re.match(r"[A-Za-z]*", tag)
+    return ("hash",) if _IS_HASH.fullmatch(tag) else ("word", word[0].lower() if word else "")

@@ -1,0 +1,347 @@
+"""Which version is the newest: in Docker's official catalogue, in repositories that count oddly, and in any."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
+from dockwarden.versions import version
+from tests.bench.versions import NEWER, WORDS, Repository, catalogue, verdicts
+
+# -- the official catalogue ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_who_speaks_of_a_newer_version_is_right(gone: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    found = dict(verdicts(gone=gone))
+    assert len(found) == 81
+    assert {name for name, verdict in found.items() if verdict == "flagged, right"} == set(NEWER)
+    assert {name for name, verdict in found.items() if verdict == "unknown, rightly"} == set(WORDS)
+    assert {
+        verdict for verdict in found.values() if verdict not in ("silent", "flagged, right", "unknown, rightly")
+    } <= ({"flagged, unclear"} if gone else set())
+
+
+@pytest.mark.parametrize("name", sorted(catalogue(gone=False)))
+def test_of_no_tag_of_the_catalogue_a_lower_version_or_a_pre_release_is_called_newest(name: str) -> None:
+    repository = catalogue(gone=False)[name]
+    tags = sorted(repository.images)
+    for tag in tags[:: len(tags) // 60 + 1]:
+        found = repository.newest(tag)
+        if found and not repository.is_same(found, tag):
+            best = version(found)
+            assert best is not None
+            mine = [v for v in map(version, repository.images[tag].split()) if v and v.scheme.is_plain]
+            assert all(v.numbers < best.numbers for v in mine if v.scheme.kind == best.scheme.kind), (tag, found)
+            assert not any(v.is_early for v in map(version, repository.images[found].split()) if v), (tag, found)
+
+
+# -- other people's repositories -------------------------------------------------------------------------------
+
+# Images by their tags, and then of some tags the newest: `=` for itself or an alias, `?` for unclear, `-` for none.
+WORLDS = """
+# linuxserver/sonarr
+  latest 4.0.20.3001-ls323 version-4.0.20.3001 4.0.20 | amd64-latest amd64-4.0.20.3001-ls323
+  amd64-version-4.0.20.3001 | 4.0.19.2979-ls322 version-4.0.19.2979 4.0.19 | 4.0.9.2244-ls250 version-4.0.9.2244 |
+  4.0.20.2990-ls321 | 3.0.10.1567-ls220 version-3.0.10.1567 | develop develop-4.0.20.3110-ls500
+  develop-version-4.0.20.3110 | nightly-4.0.21.1-ls9 | 2.0.0.5344-ls102 | 124
+> latest:= 4.0.19.2979-ls322:4.0.20.3001-ls323 version-4.0.9.2244:version-4.0.20.3001 4.0.19:4.0.20 develop:?
+> 124:124 amd64-latest:=
+# bitnami/redis
+  latest 7.2.5-debian-12-r4 7.2.5 7.2 7.2-debian-12 | 7.2.5-debian-12-r3 | 7.2.4-debian-12-r9 7.2.4 |
+  7.2.4-debian-12-r16 | 6.2.14-debian-12-r22 6.2.14 6.2 6.2-debian-12 | 7.0.1-debian-11-r0 | sha256-0123456789.sig
+> latest:= 7.2.4-debian-12-r9:7.2.5-debian-12-r4 6.2:7.2.5 7.2.5-debian-12-r3:7.2.5-debian-12-r4
+> 6.2-debian-12:7.2-debian-12
+# keycloak
+  latest 26.0.7-0 26.0.7 26.0 | 26.0.6-0 26.0.6 | 25.0.1-1 | 25.0.1-0 25.0.1 | nightly | 999.0.0-SNAPSHOT
+> latest:= 25.0.1-1:26.0.7-0 25.0.1:26.0.7
+# gitlab/gitlab-ce
+  latest 17.5.2-ce.0 | 17.5.1-ce.0 | 17.6.0-rc42.ce.0 rc | 16.11.10-ce.0 | nightly
+> latest:17.5.2-ce.0 16.11.10-ce.0:17.5.2-ce.0
+# jenkins
+  latest 2.463 2.463-jdk17 latest-jdk17 jdk17 | lts 2.452.2-lts 2.452.2 lts-jdk17 2.452.2-lts-jdk17 | 2.452.1-lts
+  2.452.1 2.452.1-lts-jdk17 | 2.462 2.462-jdk17 | 2.452 2.452-jdk17 | 2.440.3-lts 2.440.3 | 2.440
+> latest:= lts:= 2.452.1-lts:2.452.2-lts 2.452.1:2.452.2 2.462:2.463 lts-jdk17:=
+# home-assistant
+  latest stable 2026.9.1 2026.9 | 2026.8.3 2026.8 | beta rc 2026.10.0b2 | dev 2026.10.0.dev20260920 | 0.118.5 |
+  0.117.6 | 2020.12.1
+> latest:2026.9.1 2026.8.3:2026.9.1 stable:=
+# amazonlinux
+  latest 2023 2023.12.20260817.0 | 2 2.0.20260817.0 | 2018.03 2018.03.0.20230000.0 1 | 2017.12.0.20180330 |
+  2.0.20250101.0 | 2023.11.20260701.1 | devel
+> latest:= 2023.11.20260701.1:2023.12.20260817.0 2.0.20250101.0:2.0.20260817.0
+# oraclelinux
+  10 | 10-slim | 9 | 9-slim | 8 8.10 | 8-slim 8.10-slim | 7 7.9 | 8.9
+> 9:10 8.9:8.10 9-slim:10-slim 8:10 10:10 8.10:10
+# grafana
+  latest 11.2.2 | latest-ubuntu 11.2.2-ubuntu | 11.2.1 | 11.2.1-ubuntu | 10.4.10 | main | 11.3.0-pre | 9.5.21
+> latest:11.2.2 11.2.1-ubuntu:11.2.2-ubuntu latest-ubuntu:11.2.2-ubuntu
+# minio
+  latest RELEASE.2024-11-07T00-52-20Z | RELEASE.2024-10-29T16-01-48Z | RELEASE.2024-10-29T16-01-48Z.fips |
+  RELEASE.2024-11-07T00-52-20Z.fips | edge | RELEASE.2024-11-07T00-52-20Z-cpuv1
+> latest:RELEASE.2024-11-07T00-52-20Z RELEASE.2024-10-29T16-01-48Z:RELEASE.2024-11-07T00-52-20Z
+# plex
+  latest public 1.41.1.9057-af5eaea7a | 1.40.0.7998-c29d4c0c8 | 1.41.0.8994-f2c27da23 | beta plexpass
+> latest:= 1.40.0.7998-c29d4c0c8:1.41.1.9057-af5eaea7a
+# prometheus
+  latest v2.55.1 | v2.55.0 | v3.0.0-rc.1 | v2.53.3 | main | v2.55.1-distroless
+> latest:v2.55.1 v2.53.3:v2.55.1
+# pihole
+  latest 2024.07.0 | 2024.06.0 | v5.8.1 | 4.3.2 | nightly dev | 2023.05.2 | development-v6
+> latest:2024.07.0 2023.05.2:2024.07.0
+# jellyfin
+  latest 10.9.11 10.9 10 10.9.11.20240908-012345 | 10.9.10 | 2024110405 | 20241104.3-unstable unstable |
+  10.10.0-rc1 | 10.8.13 10.8
+> latest:= 10.8:10.9.11 2024110405:?
+# unifi
+  latest v8.1.113 v8 v8.1 | v7.5.187 | v8.0.28 | stable-6 6.5.55 | 5.14.23-ls80
+> latest:= v7.5.187:v8.1.113
+# alpine
+  latest 3.22.1 3.22 3 | edge 20250108 | 3.21.4 3.21 | 20240923 | 20240606
+> latest:= 3.21:3.22.1 edge:? 20240606:?
+# busybox
+  latest 1.37.0 1.37 1 unstable | stable 1.36.1 1.36 | glibc 1.37.0-glibc unstable-glibc | 1.35.0
+> latest:= 1.35.0:1.36.1 stable:=
+# postgis
+  latest 17-3.5 | 17-3.5-alpine alpine | 16-3.5 | 16-3.4 | 17-master
+> latest:17-3.5 16-3.4:17-3.5
+# mssql
+  latest 2022-latest 2022-CU15-ubuntu-22.04 | 2019-latest 2019-CU28-ubuntu-20.04 | 2022-CU14-ubuntu-22.04 |
+  2017-latest
+> latest:2022-latest 2019-latest:2022-latest
+# build counters
+  latest 1.2.4 sha-1234567 | 1.2.3 | 4711 | 1 | 2 | 3 | main-abcdef1 | pr-101 | 20241001
+> latest:1.2.4 1.2.3:1.2.4
+# behind
+  latest 1.2.0 1.2 | 1.3.0 1.3 1 | 1.1.0 | 1.3.0-rc1
+> latest:1.3.0 1.2:1.3.0
+# stale line
+  1 1.2.0 | 1.5.0 | 1.4.0 | 1.1.0
+> 1:1.5.0
+# from main
+  latest main | 1.2.0 | 1.1.0
+> latest:?
+# mariadb
+  latest 11.5.2 11.5 11 11.5.2-noble noble 11.5-noble | lts 11.4.3 11.4 11.4.3-noble lts-noble | 11.6.1-rc 11.6-rc
+  11.6.1-noble-rc | 11.6-rc-noble | 10.11.9 10.11 10 10.11-jammy | 12.0.1-ubi9-rc
+> latest:= 10.11:11.5.2
+# python
+  latest 3.13.0 3.13 3 3.13.0-bookworm bookworm | slim 3.13.0-slim 3.13.0-slim-bookworm slim-bookworm 3-slim |
+  3.14.0a1 3.14-rc | 3.14.0a1-slim 3.14-rc-slim | 3.12.7 3.12 | 3.12.7-slim-bookworm 3.12-slim-bookworm
+  3.12.7-slim
+> latest:= slim:= 3.12-slim-bookworm:3.13.0-slim-bookworm bookworm:=
+# php
+  latest 8.3.13 8.3 8 8.3.13-cli cli 8.3.13-cli-bookworm | fpm-alpine 8.3.13-fpm-alpine 8.3.13-fpm-alpine3.20
+  fpm-alpine3.20 | 8.2.25-fpm-alpine 8.2-fpm-alpine | 8.4.0RC3-fpm-alpine 8.4-rc-fpm-alpine rc-fpm-alpine | fpm
+  8.3.13-fpm | 8.4.0RC3 rc
+> latest:= fpm-alpine:= 8.2-fpm-alpine:8.3.13-fpm-alpine fpm:8.3.13-fpm
+# openjdk
+  latest 24-ea-21 24-ea 24-ea-21-jdk-oraclelinux9 | 23 23-jdk 23-oraclelinux9 | 22 22.0.2 22-jdk | 17.0.2 17
+> latest:? 17:23
+# debian names
+  latest bookworm bookworm-20240812 12.6 12 | bookworm-slim bookworm-20240812-slim 12.6-slim |
+  bookworm-20240722-slim | trixie-slim testing-slim trixie-20240812-slim | 11.10 11
+> latest:= bookworm-slim:= bookworm-20240722-slim:bookworm-20240812-slim bookworm:=
+# nightly alias
+  latest 1.5.2 | 1.6.0 edge nightly | 1.5.1 | 1.6.0-rc1
+> latest:1.5.2
+# wildfly
+  latest 34.0.0.Final-jdk21 34.0.0.Final-jdk21-x | 33.0.2.Final-jdk21 | 35.0.0.Beta1-jdk21 | 34.0.0.Final-jdk17
+> latest:= 33.0.2.Final-jdk21:34.0.0.Final-jdk21
+# pypy
+  latest 3.11 3.11-7.3.20 3 3-7.3.20 | 3.10 3.10-7.3.19 | 3.11-7.3.19 | 2.7 2.7-7.3.20 2
+> latest:= 3.11-7.3.19:3.11-7.3.20
+# portainer
+  latest lts 2.21.4 | sts 2.24.0 | 2.24.0-alpine | 2.21.4-alpine alpine | 2.20.3
+> latest:2.24.0
+# rethink
+  latest | edge | dev
+> latest:-
+# uptime-kuma
+  latest 1.23.15 1 1.23.15-debian debian | 2.0.0-beta.0 beta 2 | 1.23.14 | nightly2
+> latest:=
+# varnish
+  fresh latest 9.0.3-4 9.0.3 9.0 9 | 8.0.2-1 8.0.2 8.0 8 old | 9.0.3-3
+> latest:= 8.0.2-1:9.0.3-4 9.0.3-3:9.0.3-4
+# gitea
+  latest 1.22.3 1.22 1 | latest-rootless 1.22.3-rootless 1.22-rootless 1-rootless | 1.21.11-rootless | nightly
+  1.23-nightly main-nightly | nightly-rootless | 1.23.0-rc0-rootless
+> latest:= 1.22-rootless:1.22.3-rootless 1.21.11-rootless:1.22.3-rootless latest-rootless:=
+"""
+
+
+def _worlds() -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for block in WORLDS.strip().removeprefix("# ").split("\n# "):
+        name, *lines = block.splitlines()
+        images, expected = (" ".join(line[2:] for line in lines if line[0] == mark) for mark in " >")
+        found[name] = (images, expected)
+    return found
+
+
+@pytest.mark.parametrize(("images", "expected"), _worlds().values(), ids=_worlds())
+def test_the_newest_version_where_people_count_oddly(images: str, expected: str) -> None:
+    repository = Repository({tag: line for line in images.split("|") for tag in line.split()})
+    for pair in expected.split():
+        tag, _, right = pair.partition(":")
+        found = repository.newest(tag)
+        if right == "=":
+            assert found, tag
+            assert repository.is_same(found, tag), (tag, found)
+        else:
+            assert found == {"?": None, "-": ""}.get(right, right), tag
+
+
+def test_a_candidate_that_is_listed_but_gone_is_none() -> None:
+    repository = Repository({"latest": "a", "1.0.0": "a", "1.1.0": "b"})
+    assert repository.newest("latest", ["latest", "1.0.0", "1.1.0", "1.2.0"]) == "1.1.0"
+
+
+def test_the_highest_version_is_the_only_one_that_is_looked_at_where_it_is_ours() -> None:
+    repository = Repository({"latest": "a", "1.2.0": "a", "1.1.0": "b", "2.0.0-rc1": "c", "edge": "d"})
+    assert repository.newest("latest") == "1.2.0"
+    assert repository.asked == ["1.2.0"]
+
+
+@pytest.mark.parametrize("hint", ["1.90.0", "v1.90.0"])
+def test_a_hint_saves_looks_and_decides_nothing(hint: str) -> None:
+    images = {"latest": "90"} | {f"1.{minor}.0": str(minor) for minor in range(100)}
+    repository = Repository(images)
+
+    def is_ours(tag: str) -> bool:
+        return repository.digest(tag) == images["latest"]
+
+    assert newest("latest", tuple(images), Look(is_ours, repository.digest, [hint])) == "1.99.0"
+    assert repository.asked == ["1.90.0", "1.99.0"]
+    assert newest("latest", tuple(images), Look(is_ours, repository.digest, ["1.50.0"])) == "1.99.0"
+
+
+def test_looks_are_bounded() -> None:
+    images = {"latest": "none"} | {f"{n}.{n % 7}.{n % 5}": str(n) for n in range(3_000)}
+    repository = Repository(images)
+    assert repository.newest("latest") is None
+    assert len(set(repository.asked)) <= 32
+
+
+# -- in any repository -----------------------------------------------------------------------------------------
+
+numbers = st.lists(st.integers(0, 12), min_size=3, max_size=3).map(tuple)
+variants = st.sampled_from(["", "-alpine", "-slim"])
+JUNK = [
+    "sha-1234567",
+    "main-abcdef1",
+    "pr-12",
+    "9f3a2c1",
+    "20240501",
+    "2024-05-01",
+    "cache",
+    "main",
+    "4711",
+    "feature-x",
+]
+
+
+@st.composite
+def repositories(draw: st.DrawFn) -> tuple[dict[str, str], str]:
+    """Releases with their lines and `latest`, as a careful maintainer pushes them, and one of the tags."""
+    releases = draw(st.lists(numbers, min_size=1, max_size=12, unique=True))
+    suffix, images = draw(variants), {}
+    for parts in sorted(releases):  # of the names of lines, the last one has them
+        for size in (3, 2, 1):
+            images[".".join(map(str, parts[:size])) + suffix] = f"image {parts}"
+    current = draw(st.sampled_from(releases))
+    images["latest" + suffix] = f"image {current}"
+    return images, draw(st.sampled_from(sorted(images)))
+
+
+def _highest(images: dict[str, str]) -> str:
+    return max(images.values(), key=lambda image: [int(n) for n in image.strip("image ()").split(",")])
+
+
+@given(repositories())
+@settings(deadline=None)
+def test_the_newest_version_is_the_highest_release_whatever_the_tag(drawn: tuple[dict[str, str], str]) -> None:
+    images, tag = drawn
+    found = Repository(images).newest(tag)
+    assert found
+    assert images[found] == _highest(images)
+    assert found.split("-")[0].count(".") == 2  # and the name that says most
+
+
+@given(repositories(), st.randoms(use_true_random=False), st.lists(st.sampled_from(JUNK)))
+@settings(deadline=None)
+def test_neither_order_nor_junk_matters(drawn: tuple[dict[str, str], str], random: object, junk: list[str]) -> None:
+    images, tag = drawn
+    right = Repository(images).newest(tag)
+    tags = [*images, *junk]
+    random.shuffle(tags)  # type: ignore[attr-defined]
+    assert Repository(images | {name: f"junk {name}" for name in junk}).newest(tag, tags) == right
+
+
+@given(
+    repositories(),
+    numbers,
+    st.sampled_from(["-rc1", "-beta.2", "-M3", "-alpha", "-preview", "-dev", "rc1"]),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_no_pre_release_matters_also_not_one_under_a_plain_name(
+    drawn: tuple[dict[str, str], str],
+    parts: tuple[int, ...],
+    word: str,
+    hides: bool,  # noqa: FBT001 - drawn
+) -> None:
+    images, tag = drawn
+    suffix = tag.partition("-")[2]
+    plain = ".".join(map(str, (13, *parts[1:])))  # higher than all
+    ending = f"-{suffix}" if suffix else ""
+    more = {f"{plain}{word}{ending}": "early"} | ({f"{plain}{ending}": "early"} if hides else {})
+    assert Repository(images | more).newest(tag) == Repository(images).newest(tag)
+
+
+@given(repositories(), st.sampled_from(["edge", "devel", "rawhide", "unstable", "testing", "nightly", "beta"]))
+@settings(deadline=None)
+def test_a_release_that_shares_its_image_with_devel_is_none(drawn: tuple[dict[str, str], str], word: str) -> None:
+    images, tag = drawn
+    ending = "-" + tag.partition("-")[2] if "-" in tag else ""
+    more = {f"13.0.0{ending}": "early", f"{word}{ending}": "early"}
+    assert Repository(images | more).newest(tag) == Repository(images).newest(tag)
+
+
+@given(repositories())
+@settings(deadline=None)
+def test_aliases_are_the_same_image(drawn: tuple[dict[str, str], str]) -> None:
+    images, tag = drawn
+    repository = Repository(images)
+    look = Look(lambda name: images[name] == images[tag], repository.digest)
+    found = aliases(tag, tuple(images), look)
+    assert all(images[name] == images[tag] and name != tag for name in found)
+    if tag.startswith("latest"):
+        assert any(name.partition("-")[0].count(".") == 2 for name in found)
+
+
+_TAG = st.one_of(
+    st.from_regex(r"v?\d{1,4}(\.\d{1,3}){0,3}(-(alpine|rc1|r2|3|slim))?", fullmatch=True),
+    st.sampled_from(["latest", "edge", "lts", "stable", *JUNK]),
+)
+
+
+@given(st.dictionaries(_TAG, st.sampled_from("abcde"), min_size=1), st.data())
+@settings(deadline=None)
+def test_in_no_repository_at_all_a_tag_is_called_older_than_a_lower_alias(
+    images: dict[str, str], data: st.DataObject
+) -> None:
+    tag = data.draw(st.sampled_from(sorted(images)))
+    try:
+        found = newest(tag, tuple(images), Look(lambda name: images[name] == images[tag], images.__getitem__))
+    except UnclearError:
+        return
+    best = version(found)
+    if best is None:
+        assert found == ""
+        return
+    assert not best.is_early
+    mine = [v for v in (version(name) for name in images if images[name] == images[tag]) if v and not v.is_early]
+    assert all(v.rank <= best.rank for v in mine if v.scheme == best.scheme) or images[found] == images[tag]
