@@ -9,7 +9,6 @@ deadline. Only processes that were started here are ever signalled, by their pid
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import urllib3
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.commands import environment
 from tests.lab.machine import LabError
 from tests.lab.waiting import until
 
@@ -306,36 +306,6 @@ class Sample(NamedTuple):
     name: str
     labels: dict[str, str]
     value: float
-
-
-class Done(NamedTuple):
-    """A command that is over."""
-
-    code: int
-    out: str
-    err: str
-
-
-def environment(docker_host: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a command: nothing of ours that could be a setting of dockwarden or Docker."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKWARDEN_", "DOCKER_", "STATE_DIRECTORY"))}
-    return {**ours, "DOCKER_HOST": docker_host, "NO_COLOR": "1", **(more or {})}
-
-
-def command(
-    *arguments: str | Path, docker_host: str = "unix:///nowhere/docker.sock", more: Mapping[str, str] | None = None
-) -> Done:
-    """Run one command of dockwarden to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dockwarden", *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=environment(docker_host, more),
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def shown(daemon: Daemon) -> dict[str, object]:

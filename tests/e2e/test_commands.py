@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.e2e.harness import SHIPPED, command, full, policy, truth, write_policies
+from tests.commands import command
+from tests.e2e.harness import SHIPPED, full, policy, truth, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import free_port

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import command
+from tests.commands import command
 
 if TYPE_CHECKING:
     from pathlib import Path

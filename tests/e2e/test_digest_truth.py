@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.e2e.harness import command, policy
+from tests.commands import command
+from tests.e2e.harness import policy
 from tests.lab import images, machine
 from tests.lab.images import ImageSpec
 from tests.lab.registry import LabRegistry

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from tests.e2e.harness import command, policy
+from tests.commands import command
+from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until

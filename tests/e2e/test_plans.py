@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.harness import command, environment, full, policy, write_policies
+from tests.commands import command, environment
+from tests.e2e.harness import full, policy, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.commands import Done
     from tests.e2e.conftest import Start
-    from tests.e2e.harness import Done
     from tests.lab.engine import LabEngine
 
 ALL = {"max_objects": 100, "max_percent": 100}

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import DEADLINE, command, full, policy, truth, write_policies
+from tests.commands import command
+from tests.e2e.harness import DEADLINE, full, policy, truth, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import bcrypt
 
-from tests.e2e.harness import command, policy
+from tests.commands import command
+from tests.e2e.harness import policy
 from tests.lab import machine
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import make_certificate

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.harness import command, policy
+from tests.commands import command
+from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec, rootfs
 
 if TYPE_CHECKING:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import select
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.commands import command
 from tests.lab import machine
 
 # Each learns to complete as docs/operations.md says; the command itself is replaced by one that tells its arguments.
@@ -32,11 +31,6 @@ TYPED = {
 }
 
 
-def script(shell: str) -> str:
-    command = [sys.executable, "-m", "dockwarden", "completion", shell]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 class Terminal:
     """A shell at a terminal."""
 
@@ -47,6 +41,8 @@ class Terminal:
             os.chdir(folder)
             os.execvpe(command[0], command, environment)
         self._child = child
+        self._news = select.poll()  # select() knows 1,024 files only, and this process may have more
+        self._news.register(self._terminal, select.POLLIN)
         self.shown = ""
 
     def type(self, keys: str, until: str) -> None:
@@ -56,7 +52,7 @@ class Terminal:
         deadline = time.monotonic() + 20
         while until not in self.shown:
             left = deadline - time.monotonic()
-            if left < 0 or not select.select([self._terminal], [], [], left)[0]:
+            if left < 0 or not self._news.poll(left * 1000):
                 pytest.fail(f"{keys!r} gave no {until!r} but {self.shown!r}")
             self.shown += os.read(self._terminal, 4096).decode(errors="replace")
 
@@ -68,10 +64,10 @@ class Terminal:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_shell_completes_commands_options_values_and_files(shell: str, tmp_path: Path) -> None:
     machine.ensure(machine.SHELLS, "trying completion")
-    (tmp_path / ("_dockwarden" if shell == "zsh" else "script")).write_text(script(shell))
+    (tmp_path / ("_dockwarden" if shell == "zsh" else "script")).write_text(command("completion", shell).out)
     (tmp_path / "only-one.yaml").write_text("")
-    command, begin = SHELLS[shell]
-    terminal = Terminal(command, tmp_path)
+    program, begin = SHELLS[shell]
+    terminal = Terminal(program, tmp_path)
     try:
         terminal.type(f"{begin}; echo rea''dy\r", "ready\r\n")
         for keys, told in TYPED.items():

@@ -102,7 +102,7 @@ class LabEngine:
         self._disk_mib = disk_mib
         self._keeper: subprocess.Popen[bytes] | None = None
         self._spaces: Namespaces | None = None
-        self._clients: list[docker.APIClient] = []
+        self._clients: dict[int, docker.APIClient] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -169,7 +169,7 @@ class LabEngine:
 
     def stop(self) -> None:
         """End everything that was started, and remove every trace; harmless if repeated."""
-        for client in self._clients:
+        for client in self._clients.values():
             client.close()
         self._clients.clear()
         thaw_control_groups(self.name)
@@ -189,10 +189,10 @@ class LabEngine:
     # -- use -----------------------------------------------------------------------------------
 
     def client(self, timeout: int = 60) -> docker.APIClient:
-        """A new docker-py client, closed with the engine."""
-        client = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
-        self._clients.append(client)
-        return client
+        """The docker-py client with this timeout, closed with the engine."""
+        if timeout not in self._clients:
+            self._clients[timeout] = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
+        return self._clients[timeout]
 
     def docker(self, *arguments: str, timeout: float = 120) -> str:
         """The docker CLI against this engine: its standard output, stripped."""
@@ -225,7 +225,7 @@ class LabEngine:
         self._spaces.forward(port)
 
     def wipe(self) -> None:
-        """Remove every container, image, volume and own network, for the next test."""
+        """Remove every container, image, volume, own network and what builds left, for the next test."""
         with docker.APIClient(base_url=self.host, version=API_VERSION, timeout=60) as client:
             for container in client.containers(all=True):
                 client.remove_container(container["Id"], v=True, force=True)
@@ -236,6 +236,7 @@ class LabEngine:
                 for image in found:
                     with contextlib.suppress(docker.errors.APIError):  # went with another one
                         client.remove_image(image["Id"], force=True)
+            client.prune_builds(all=True)
 
     def log_tail(self, lines: int = 15) -> str:
         with contextlib.suppress(FileNotFoundError):

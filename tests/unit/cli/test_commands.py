@@ -1,4 +1,4 @@
-"""The command line as people and scripts meet it: a process with arguments, an exit code, and what it writes."""
+"""The command line as people and scripts meet it: arguments, an exit code, and what it writes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Site
 from tests.builders import hexadecimal
+from tests.commands import Done, command
 from tests.lab.waiting import until
 from tests.unit.misbehaving import HANG, Misbehaving, http, json_answer
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
 COMMANDS = ("run", "healthcheck", "scan", "check", "facts", "schema", "version")
-Done = subprocess.CompletedProcess[str]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -39,15 +39,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def dockwarden(*arguments: str, **more: str) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "dockwarden", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(**more),
-        timeout=60,
-        check=False,
-    )
+    return command(*arguments, more=more)
 
 
 @pytest.fixture
@@ -94,23 +86,23 @@ policies:
 )
 def test_a_wrong_call_is_a_usage_error_with_a_hint_on_stderr(arguments: tuple[str, ...]) -> None:
     done = dockwarden(*arguments)
-    assert done.returncode == USAGE
-    assert done.stdout == ""
-    assert "dockwarden" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == USAGE
+    assert done.out == ""
+    assert "dockwarden" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
 def test_help_is_help(arguments: tuple[str, ...]) -> None:
     done = dockwarden(*arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: dockwarden")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("usage: dockwarden")
 
 
 def test_the_first_help_names_all_commands_and_exit_codes() -> None:
-    shown = dockwarden("--help").stdout
-    for command in COMMANDS:
-        assert command in shown
+    shown = dockwarden("--help").out
+    for name in COMMANDS:
+        assert name in shown
     for code in ("69", "78", "130"):
         assert code in shown
 
@@ -140,7 +132,7 @@ def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...])
 
 
 def test_the_version_is_the_version() -> None:
-    assert dockwarden("version").stdout == f"dockwarden {__version__}\n"
+    assert dockwarden("version").out == f"dockwarden {__version__}\n"
 
 
 # -- check -------------------------------------------------------------------------------------------------
@@ -148,21 +140,21 @@ def test_the_version_is_the_version() -> None:
 
 def test_good_files_are_counted(policies: Path) -> None:
     done = dockwarden("check", str(policies))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 policies in 1 files are fine")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("2 policies in 1 files are fine")
 
 
 def test_what_is_shipped_is_fine() -> None:
-    assert dockwarden("check", "--config", "config/dockwarden.yaml").returncode == 0
+    assert dockwarden("check", "--config", f"{ROOT}/config/dockwarden.yaml").code == 0
 
 
 def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\npolicies:\n  - name: a\n    subject: tag\n    wen: 'true'\n    when: tag.nam == ''\n")
     done = dockwarden("check", str(path))
-    assert (done.returncode, done.stdout) == (CONFIG, "")
+    assert (done.code, done.out) == (CONFIG, "")
     for word in ("wen", "tag.nam", "trigger"):
-        assert any(line.startswith(f"{path}:") and word in line for line in done.stderr.splitlines()), word
+        assert any(line.startswith(f"{path}:") and word in line for line in done.err.splitlines()), word
 
 
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
@@ -170,27 +162,27 @@ def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_pa
     path = tmp_path / "dockwarden.yaml"
     path.write_text("alow: audit\n")
     done = dockwarden(command, "--config", str(path))
-    assert (done.returncode, done.stdout) == (CONFIG, "")
-    assert done.stderr == f"{path}:1:1 alow: no such setting, did you mean allow?\n"
+    assert (done.code, done.out) == (CONFIG, "")
+    assert done.err == f"{path}:1:1 alow: no such setting, did you mean allow?\n"
 
 
 def test_a_misspelt_variable_is_a_configuration_error(policies: Path) -> None:
     done = dockwarden("check", str(policies), DOCKWARDEN_MODUS="audit")
-    assert done.returncode == CONFIG
-    assert "DOCKWARDEN_MODUS" in done.stderr
+    assert done.code == CONFIG
+    assert "DOCKWARDEN_MODUS" in done.err
 
 
 def test_a_policy_file_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
     done = dockwarden("check", str(tmp_path / "nothing.yaml"))
-    assert done.returncode == CONFIG
-    assert "nothing.yaml" in done.stderr
+    assert done.code == CONFIG
+    assert "nothing.yaml" in done.err
 
 
 # -- facts and schema ----------------------------------------------------------------------------------------
 
 
 def test_facts_are_all_there_as_json() -> None:
-    rows = json.loads(dockwarden("facts", "-o", "json").stdout)
+    rows = json.loads(dockwarden("facts", "-o", "json").out)
     assert {(row["subject"], row["name"]) for row in rows} == {
         (kind.value, name) for kind, specs in VOCABULARY.items() for name in specs
     }
@@ -199,14 +191,14 @@ def test_facts_are_all_there_as_json() -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_facts_of_one_subject_are_a_table(kind: Kind) -> None:
-    header, *rows = dockwarden("facts", kind.value).stdout.splitlines()
+    header, *rows = dockwarden("facts", kind.value).out.splitlines()
     assert header.split() == ["SUBJECT", "NAME", "TYPE", "COST", "MEANING"]
     assert {row.split()[1] for row in rows} == set(VOCABULARY[kind])
     assert {row.split()[0] for row in rows} == {kind.value}
 
 
 def test_a_table_that_is_piped_has_no_colours_and_is_not_cut() -> None:
-    shown = dockwarden("facts", "container", COLUMNS="20").stdout
+    shown = dockwarden("facts", "container", COLUMNS="20").out
     assert "\x1b" not in shown
     longest = max((spec.meaning for spec in VOCABULARY[Kind.CONTAINER].values()), key=len)
     assert longest in shown
@@ -229,7 +221,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 
 @pytest.mark.parametrize(("what", "key"), [("settings", "minimum_stay"), ("policies", "policies"), (None, "policies")])
 def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
-    shown = json.loads(dockwarden("schema", *([what] if what else [])).stdout)
+    shown = json.loads(dockwarden("schema", *([what] if what else [])).out)
     assert shown["type"] == "object"
     assert key in shown["properties"]
 
@@ -249,30 +241,30 @@ def site() -> Iterator[tuple[Metrics, str]]:
 def test_a_daemon_that_answers_is_healthy(site: tuple[Metrics, str]) -> None:
     _, address = site
     done = dockwarden("healthcheck", "--listen", address)
-    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert (done.code, done.out) == (0, "ok\n")
     everywhere = f"0.0.0.0:{address.rpartition(':')[2]}"
-    assert dockwarden("healthcheck", DOCKWARDEN_WEB__LISTEN=everywhere).returncode == 0
+    assert dockwarden("healthcheck", DOCKWARDEN_WEB__LISTEN=everywhere).code == 0
 
 
 def test_a_daemon_without_an_engine_is_alive_but_not_ready(site: tuple[Metrics, str]) -> None:
     _, address = site
     done = dockwarden("healthcheck", "--ready", "--listen", address)
-    assert done.returncode == 1
-    assert "engine: not connected yet" in done.stdout
+    assert done.code == 1
+    assert "engine: not connected yet" in done.out
 
 
 def test_nobody_there_is_unhealthy() -> None:
     done = dockwarden("healthcheck", "--listen", "127.0.0.1:1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "no answer from 127.0.0.1:1" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.code, done.out) == (1, "")
+    assert "no answer from 127.0.0.1:1" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_somebody_else_there_is_unhealthy() -> None:
     with Misbehaving(lambda _: [b"SSH-2.0-OpenSSH\r\n"]) as other:
         done = dockwarden("healthcheck", "--listen", other.host)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert "Traceback" not in done.err
 
 
 # -- scan --------------------------------------------------------------------------------------------------------
@@ -326,8 +318,8 @@ def scan(engine: Misbehaving, policies: Path, *arguments: str, **more: str) -> D
 
 def test_a_scan_as_json_tells_everything_under_public_names(engine: Misbehaving, policies: Path) -> None:
     done = scan(engine, policies, "-o", "json")
-    assert (done.returncode, done.stderr) == (0, "")
-    told: dict[str, Any] = json.loads(done.stdout)
+    assert (done.code, done.err) == (0, "")
+    told: dict[str, Any] = json.loads(done.out)
     assert told["engine"] == {
         "name": "testhost",
         "version": "20.10.24",
@@ -351,32 +343,32 @@ def test_a_scan_as_json_tells_everything_under_public_names(engine: Misbehaving,
 
 def test_a_scan_as_table_shows_findings_and_sums_up_on_stderr(engine: Misbehaving, policies: Path) -> None:
     done = scan(engine, policies)
-    header, row = done.stdout.splitlines()
+    header, row = done.out.splitlines()
     assert header.split() == ["SEVERITY", "POLICY", "NAME", "MESSAGE"]
     assert row.split()[:3] == ["high", "no-latest", "docker.io/library/app:latest"]
-    assert "\x1b" not in done.stdout
-    assert done.stderr == "1 fail, 3 pass, 0 skip, 0 unknown, 0 error\n"
+    assert "\x1b" not in done.out
+    assert done.err == "1 fail, 3 pass, 0 skip, 0 unknown, 0 error\n"
 
 
 @pytest.mark.parametrize(("severity", "code"), [("critical", 0), ("high", 1), ("medium", 1), ("low", 1), ("info", 1)])
 def test_a_scan_fails_on_findings_of_a_severity_or_above(
     engine: Misbehaving, policies: Path, severity: str, code: int
 ) -> None:
-    assert scan(engine, policies, "--fail-on", severity).returncode == code
+    assert scan(engine, policies, "--fail-on", severity).code == code
 
 
 def test_a_scan_can_be_of_some_policies_only(engine: Misbehaving, policies: Path) -> None:
     done = scan(engine, policies, "--policy", "crowded", "-o", "json", "--fail-on", "info")
-    assert done.returncode == 0
-    assert {result["policy"] for result in json.loads(done.stdout)["results"]} == {"crowded"}
+    assert done.code == 0
+    assert {result["policy"] for result in json.loads(done.out)["results"]} == {"crowded"}
 
 
 def test_a_policy_that_does_not_exist_is_a_usage_error_before_the_engine_is_asked(
     engine: Misbehaving, policies: Path
 ) -> None:
     done = scan(engine, policies, "--policy", "no-lastest")
-    assert done.returncode == USAGE
-    assert "did you mean no-latest?" in done.stderr
+    assert done.code == USAGE
+    assert "did you mean no-latest?" in done.err
     assert engine.asked == []
 
 
@@ -390,22 +382,22 @@ def test_a_scan_changes_nothing(engine: Misbehaving, policies: Path) -> None:
 @pytest.mark.parametrize("host", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1"])
 def test_without_an_engine_a_scan_says_so(policies: Path, host: str) -> None:
     done = dockwarden("scan", DOCKER_HOST=host, DOCKWARDEN_POLICIES=str(policies))
-    assert (done.returncode, done.stdout) == (UNAVAILABLE, "")
-    assert done.stderr.startswith("dockwarden: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert (done.code, done.out) == (UNAVAILABLE, "")
+    assert done.err.startswith("dockwarden: ")
+    assert len(done.err.splitlines()) == 1
 
 
 def test_an_address_that_cannot_be_used_is_a_configuration_error(policies: Path) -> None:
     done = dockwarden("scan", DOCKER_HOST="ssh://somewhere", DOCKWARDEN_POLICIES=str(policies))
-    assert done.returncode == CONFIG
-    assert "DOCKER_HOST" in done.stderr
+    assert done.code == CONFIG
+    assert "DOCKER_HOST" in done.err
 
 
 def test_an_engine_that_answers_nonsense_is_an_error_in_words(tmp_path: Path, policies: Path) -> None:
     with Misbehaving(lambda _: [json_answer(["no"])], tmp_path / "docker.sock") as engine:
         done = scan(engine, policies)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert "Traceback" not in done.err
 
 
 def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path) -> None:
