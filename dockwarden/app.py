@@ -25,11 +25,13 @@ from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import EngineInfo, PolicySet
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.worker import Worker
+from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
@@ -73,11 +75,14 @@ class Parts:
     queue: Queue
     inventory: Inventory
     collector: Collector
+    gatherer: Gatherer
+    findings: Findings
     judge: Judge
     ledger: Ledger
     enforcer: Enforcer
     registry: HttpRegistry
     archive: Archive
+    mishaps: Mishaps
     tools: Callable[[EngineInfo], Tools]
     executor: Callable[[EngineInfo], Executor]
 
@@ -89,7 +94,8 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
     )
     queue = Queue(metrics)
     inventory = Inventory(Memory(ObservationClock(time.monotonic)))
-    collector = Collector(engine, inventory)
+    mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
+    collector = Collector(engine, inventory, mishaps)
     registry = HttpRegistry(
         Options(hosts=settings.registries),
         observe=metrics.observe_registry,
@@ -131,10 +137,25 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         ask_host=lambda program: gatherer.host_says(program, time.time()),
         minimum_stay_seconds=settings.minimum_stay,
         own_container=own_container(),
+        mishaps=mishaps,
     )
-    judge = Judge(inventory, gatherer)
+    findings = Findings()
     return Parts(
-        metrics, engine, queue, inventory, collector, judge, ledger, enforcer, registry, archive, tools, executor
+        metrics=metrics,
+        engine=engine,
+        queue=queue,
+        inventory=inventory,
+        collector=collector,
+        gatherer=gatherer,
+        findings=findings,
+        judge=Judge(inventory, gatherer, findings, mishaps),
+        ledger=ledger,
+        enforcer=enforcer,
+        registry=registry,
+        archive=archive,
+        mishaps=mishaps,
+        tools=tools,
+        executor=executor,
     )
 
 
@@ -148,7 +169,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     parts = build(settings, metrics)
     inventory, engine = parts.inventory, settings.engine
     metrics.watch_disk(lambda: disk.measure(inventory.info.data_root) if inventory.info else None)
-    metrics.watch_findings(settings.web.finding_info, parts.judge.findings.open)
+    metrics.watch_findings(settings.web.finding_info, parts.findings.open)
     metrics.health.patience_seconds = _PATIENCE * (engine.timeout + engine.event_window)
     upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.archive, metrics, settings.resync)
     notifier = Notifier(
@@ -163,14 +184,17 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         upkeep=upkeep,
         inventory=inventory,
         collector=parts.collector,
+        gatherer=parts.gatherer,
+        findings=parts.findings,
         judge=parts.judge,
         enforcer=parts.enforcer,
         ledger=parts.ledger,
         metrics=metrics,
+        mishaps=parts.mishaps,
         sinks=(metrics, Log(), notifier, parts.ledger, board),
     )
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
-    views = Views(board, parts.judge.findings, inventory, metrics.health, schedule.next_runs, time.time)
+    views = Views(board, parts.findings, inventory, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
     server = _server(settings, metrics, views)
     return Daemon(Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock), reload)

@@ -26,7 +26,7 @@ REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
 )
-STAGES = ("report",)
+STAGES = ("collect", "judge", "plan", "execute", "report")
 CAUSES = ("event", "schedule", "startup", "request")
 
 

@@ -14,7 +14,7 @@ from dockwarden.text import in_bytes
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome
-    from dockwarden.oneshot.plans import Row
+    from dockwarden.oneshot.plans import PlanRow
 
 _USAGE = 2
 
@@ -110,13 +110,13 @@ def _told(outcomes: "Iterable[Outcome]") -> int:
     return 1 if counts["failed"] or counts["refused"] else 0
 
 
-def _because(row: "Row") -> str:
+def _because(row: "PlanRow") -> str:
     if row.outcome == "planned" or not row.detail:
         return row.detail or row.reason
     return f"{row.reason}: {row.detail}"
 
 
-def _summary(rows: "Sequence[Row]") -> str:
+def _summary(rows: "Sequence[PlanRow]") -> str:
     planned = [row for row in rows if row.outcome == "planned"]
     kept = Counter(row.reason for row in rows if row.outcome != "planned")
     total, unknown = sum(row.bytes or 0 for row in planned), sum(row.bytes is None for row in planned)

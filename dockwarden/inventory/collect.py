@@ -13,6 +13,7 @@ from typing import assert_never
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import Change, Dirty, FactValue, Kind, Ref, Thing, ref_of
 from dockwarden.ports import Engine, Usage
 
@@ -23,8 +24,9 @@ _USAGE_SHARE = 0.01
 class Collector:
     """Looks at the engine and feeds the inventory."""
 
-    def __init__(self, engine: Engine, inventory: Inventory) -> None:
+    def __init__(self, engine: Engine, inventory: Inventory, mishaps: Mishaps | None = None) -> None:
         self._engine = engine
+        self._mishaps = mishaps or Mishaps()
         self._inventory = inventory
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
@@ -96,6 +98,9 @@ class Collector:
             raise
         except EngineError as error:  # one object's bad answer must not hide the others
             self._troubles.append(f"{hint.kind} {hint.key}: {error}")
+        except Exception as error:  # noqa: BLE001 - of our own
+            what = self._mishaps.note("collect", error, object=f"{hint.kind}/{hint.key}")
+            self._troubles.append(f"{hint.kind} {hint.key}: {what}")
 
     def take_troubles(self) -> list[str]:
         """Objects whose looks failed since the last call, in words."""

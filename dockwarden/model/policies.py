@@ -121,6 +121,11 @@ class Policy:
     cost: int = 0
     place: str = ""
 
+    @property
+    def definition(self) -> str:
+        """What a finding of this policy says of an object; when that is another text, former findings are void."""
+        return f"{self.subject}: {self.select.source if self.select else ''}: {self.when.source}"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
@@ -146,6 +151,7 @@ class Result:
     Attributes:
         held_seconds: for how long it has been a finding, on the observation clock.
         order: the value of the policy's ``order_by`` for the object; None where there is none, or it is not known.
+        definition: of a finding, what its policy said then; "" where that was not written down.
     """
 
     policy: str
@@ -158,6 +164,7 @@ class Result:
     evidence: Mapping[str, FactValue] = field(default_factory=dict)
     held_seconds: float = 0.0
     order: object = None
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

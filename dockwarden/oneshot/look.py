@@ -12,14 +12,15 @@ from typing import NamedTuple
 from dockwarden import reference
 from dockwarden.app import Parts, build
 from dockwarden.config.settings import Settings
-from dockwarden.inventory.digests import Sighting, of_repository
+from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, FactValue, Image, Kind, Mode, PolicySet, Ref, Result, ref_of
+from dockwarden.model import EngineInfo, FactValue, Image, Kind, PolicySet, Ref, Result, ref_of
 from dockwarden.pipeline.judge import Sweep
+from dockwarden.pipeline.upkeep import resume
 
 _WAIT_SECONDS = 1.0
 _STATE = ("registry.state", "registry.drift_for")
@@ -62,14 +63,9 @@ def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Resu
     Raises:
         EngineUnavailableError: the engine cannot be reached.
     """
-    parts, info = look(settings)
-    now = time.time()
-    sweep = Sweep()
-    work = []
-    for kind in Kind:
-        due = [p for p in policies.policies if p.subject is kind and p.mode is not Mode.OFF]
-        open_ones = [policy for policy in due if parts.judge.host_allows(policy, now)]
-        work += [(ref, open_ones) for ref in parts.inventory.all(kind)] if open_ones else []
+    parts, info = look(settings, policies)
+    now, sweep = time.time(), Sweep()
+    work = parts.judge.everything(parts.judge.allowed(policies.policies, now))
     finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
     return info, sweep.results
 
@@ -105,24 +101,21 @@ def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
     return known.get("registry.newest_version", "") in ("", ref.key.rpartition(":")[2])
 
 
-def look(settings: Settings, *, writes: bool = False) -> tuple[Parts, EngineInfo]:
-    """The parts, with everything listed once and our memory as the daemon left it.
+def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool = False) -> tuple[Parts, EngineInfo]:
+    """The parts, with everything listed once and our memory as the daemon left it: objects, findings of ``policies``.
 
     ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError.
     """
     parts = build(settings, Metrics())
     info = parts.engine.connect()
     (parts.ledger.open if writes else parts.ledger.open_to_read)()
-    clock, memory = parts.ledger.recall(info.identity)
-    parts.inventory.digests.recall([Sighting(*row) for row in parts.ledger.present_digests(info.identity)])
-    findings = parts.ledger.open_findings()
+    resume(parts.inventory, parts.ledger, info)
+    parts.findings.recall(parts.ledger.open_findings())
     if not writes:
         parts.ledger.close()
-    parts.inventory.memory.clock.resume(clock)
-    parts.inventory.memory.recall(memory)
-    parts.inventory.info = info
     parts.collector.reconcile()
-    parts.judge.findings.recall(finding for finding in findings if parts.inventory.has(finding.result.ref))
+    parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
+    parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
     return parts, info
 
 

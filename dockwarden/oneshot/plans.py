@@ -29,7 +29,7 @@ from dockwarden.pipeline.judge import Sweep
 _MOST_BYTES = 64 * 1024 * 1024
 
 
-class Row(NamedTuple):
+class PlanRow(NamedTuple):
     """What a plan says of one object: ``outcome`` is planned or kept, ``reason`` the rule in one word.
 
     Attributes:
@@ -91,14 +91,14 @@ class Planner:
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo
-        self._parts, self.info = look(settings, writes=acts)
+        self._parts, self.info = look(settings, policies, writes=acts)
         self._is_measured = True
 
     def close(self) -> None:
         """Close the ledger."""
         self._parts.ledger.close()
 
-    def plan(self) -> tuple[list[Row], list[Step]]:
+    def plan(self) -> tuple[list[PlanRow], list[Step]]:
         """What would be done now, and of every object that stays, why."""
         judged = self._judge()
         planned = self._plan(judged)
@@ -108,7 +108,7 @@ class Planner:
             rows += self._kept(policy, planned[policy.name], judged)
         return rows, steps
 
-    def still(self, saved: SavedPlan) -> tuple[list[Step], list[Row]]:
+    def still(self, saved: SavedPlan) -> tuple[list[Step], list[PlanRow]]:
         """The steps of a saved plan that would still be taken, and for each of the others why not.
 
         Raises:
@@ -140,14 +140,8 @@ class Planner:
 
     def _judge(self) -> _Judged:
         parts, now, sweep = self._parts, time.time(), Sweep()
-        opened = [policy for policy in self.policies if parts.judge.host_allows(policy, now)]
-        kinds = {policy.subject for policy in opened}
-        work = [
-            (ref, [policy for policy in opened if policy.subject is kind])
-            for kind in Kind
-            if kind in kinds
-            for ref in parts.inventory.all(kind)
-        ]
+        opened = parts.judge.allowed(self.policies, now)
+        work = parts.judge.everything(opened)
         sized = [policy.name for policy in opened if _gain(policy) is Gain.LAYERS]
         finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True, sized=sized))
         counted = {policy.name for policy in opened if _gain(policy) is Gain.USAGE}
@@ -176,23 +170,23 @@ class Planner:
 
     # -- rows -----------------------------------------------------------------------------------------------
 
-    def _planned(self, step: Step) -> Row:
+    def _planned(self, step: Step) -> PlanRow:
         gain = VERBS[step.ref.kind, step.action].gain
         is_known = self._is_measured if gain is Gain.LAYERS else gain is not Gain.UNTOLD
         size = step.planned_bytes if is_known else None
-        return Row(*_named(step), "planned", "finding", step.why, size)
+        return PlanRow(*_named(step), "planned", "finding", step.why, size)
 
-    def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[Row]:
+    def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[PlanRow]:
         for outcome in plan.kept:
-            yield Row(*_named(outcome), "kept", outcome.reason, outcome.detail, None)
+            yield PlanRow(*_named(outcome), "kept", outcome.reason, outcome.detail, None)
         told = {outcome.ref for outcome in plan.kept} | {step.ref for step in plan.steps}
         for result in judged.results[policy.name]:
             if result.ref not in told:
                 reason, detail = self._why(policy, result)
                 row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
-                yield Row(*row, "kept", reason, detail, None)
+                yield PlanRow(*row, "kept", reason, detail, None)
         if policy.name in judged.closed:
-            yield Row(
+            yield PlanRow(
                 policy.name, policy.action, policy.subject.value, "", "*", "kept", "gate", "its gate is closed", None
             )
 
@@ -217,7 +211,7 @@ def _gain(policy: Policy) -> Gain:
     return VERBS[policy.subject, policy.action].gain
 
 
-def saved(info: EngineInfo, rows: Sequence[Row], steps: Sequence[Step]) -> str:
+def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step]) -> str:
     """The file of a plan. ``rows`` begin with those of the steps."""
     parts = [
         SavedStep(**dict(zip(_NAMES, _named(step), strict=True)), identity=identity_of(step), bytes=row.bytes)
@@ -258,8 +252,8 @@ def _named(what: Step | Outcome) -> tuple[str, str, str, str, str]:
 
 
 def _not_any_more(
-    step: SavedStep, why: Mapping[tuple[str, str, str, str], Row], now: Mapping[tuple[str, str, str, str], Step]
-) -> Row:
+    step: SavedStep, why: Mapping[tuple[str, str, str, str], PlanRow], now: Mapping[tuple[str, str, str, str], Step]
+) -> PlanRow:
     """Why a step of a saved plan is not taken."""
     key = (step.policy, step.action, step.subject, step.object_id)
     row = why.get(key) or why.get((step.policy, step.action, step.subject, ""))
@@ -269,4 +263,4 @@ def _not_any_more(
     reason, detail = (
         ("changed", "it is another one now") if is_other else ("gone", "it, its policy or its action is gone")
     )
-    return Row(*key, step.name, "kept", reason, detail, None)
+    return PlanRow(*key, step.name, "kept", reason, detail, None)

@@ -5,6 +5,7 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from dockwarden.actions.execute import Executor
@@ -15,6 +16,7 @@ from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.inventory.live import Inventory
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import (
     Answer,
     Candidate,
@@ -41,7 +43,7 @@ from dockwarden.ports import Intents
 class Enforcer:
     """Acts on one engine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each stands for one thing that it needs
         self,
         inventory: Inventory,
         collector: Collector,
@@ -51,6 +53,7 @@ class Enforcer:
         ask_host: Callable[[Program], Answer],
         minimum_stay_seconds: float,
         own_container: str,
+        mishaps: Mishaps | None = None,
     ) -> None:
         """Take what it needs.
 
@@ -64,6 +67,7 @@ class Enforcer:
         self._ask_host = ask_host
         self._minimum_stay = minimum_stay_seconds
         self._own_container = own_container
+        self._mishaps = mishaps or Mishaps()
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
@@ -77,14 +81,25 @@ class Enforcer:
     def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
         """What would be done about these findings now."""
         reading = self._inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
-        found = (self._candidate(result, reading) for result in findings)
-        candidates = [candidate for candidate in found if candidate is not None]
+        candidates: list[Candidate] = []
+        kept: list[Outcome] = []
+        for result in findings:
+            try:
+                if (found := self._candidate(result, reading)) is not None:
+                    keep(policy, found, self._minimum_stay, {})  # which shows whether it can be planned at all
+                    candidates.append(found)
+            except Exception as error:  # noqa: BLE001 - of our own
+                why = self._mishaps.note("plan", error, policy=policy.name, name=result.name)
+                kept.append(
+                    Outcome(policy.name, policy.action, result.ref, result.name, Effect.FAILED, "error", 0, why)
+                )
         if not candidates or self._inventory.info is None:
-            return Plan(policy.name)
+            return Plan(policy.name, kept=tuple(kept))
         population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
         is_of_images = VERBS[policy.subject, policy.action].gain is Gain.LAYERS
         frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
-        return plan(policy, candidates, population, self._minimum_stay, frees)
+        planned = plan(policy, candidates, population, self._minimum_stay, frees)
+        return replace(planned, kept=(*kept, *planned.kept))
 
     def why_kept(self, policy: Policy, result: Result) -> tuple[str, str]:
         """The rule that would keep an object even if the policy found fault with it, and in words whom it serves."""
@@ -96,11 +111,22 @@ class Enforcer:
         info = self._inventory.info
         if not steps or info is None:
             return
+        left = list(steps)
         try:
             with self._intents.alone():
-                yield from self._executor(info).run(run, steps, lambda: self._enough(policy))
+                while left:
+                    try:
+                        for outcome in self._executor(info).run(run, tuple(left), lambda: self._enough(policy)):
+                            del left[0]
+                            yield outcome
+                    except LedgerError:
+                        raise
+                    except Exception as error:  # noqa: BLE001 - of our own; what it had begun is found out later
+                        step = left.pop(0)
+                        why = self._mishaps.note("execute", error, policy=policy.name, name=step.name)
+                        yield step.ended(Effect.FAILED, "error", why)
         except LedgerError as error:
-            yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in steps)
+            yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left)
 
     def _enough(self, policy: Policy) -> str:
         """Why no further step may follow; empty if one may."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from dockwarden.inventory import facts
 from dockwarden.inventory.gather import REGISTRY, Gatherer, Gathering, LaterError
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Policy, Program, Ref, Result, Status, Verdict
+from dockwarden.mishaps import Mishaps
+from dockwarden.model import Kind, Mode, Policy, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
@@ -46,10 +47,29 @@ class _Task:
 class Judge:
     """Judges objects of one inventory and keeps ``findings`` true."""
 
-    def __init__(self, inventory: Inventory, gatherer: Gatherer) -> None:
-        self.findings = Findings()
+    def __init__(
+        self, inventory: Inventory, gatherer: Gatherer, findings: Findings, mishaps: Mishaps | None = None
+    ) -> None:
+        self.findings = findings
         self._inventory = inventory
         self.gatherer = gatherer
+        self._mishaps = mishaps or Mishaps()
+
+    def everything(self, policies: Collection[Policy]) -> list[Work]:
+        """All objects, each with the policies that are about its kind."""
+        by_kind = {kind: [policy for policy in policies if policy.subject is kind] for kind in Kind}
+        return [(ref, due) for kind, due in by_kind.items() if due for ref in self._inventory.all(kind)]
+
+    def allowed(self, policies: Iterable[Policy], now: float) -> list[Policy]:
+        """Those that are on, and whose gate is open."""
+        return [policy for policy in policies if policy.mode is not Mode.OFF and self._is_open(policy, now)]
+
+    def _is_open(self, policy: Policy, now: float) -> bool:
+        try:
+            return policy.gate is None or self.gatherer.host_says(policy.gate, now).value is True
+        except Exception as error:  # noqa: BLE001 - of our own
+            self._mishaps.note("judge", error, policy=policy.name)
+            return False
 
     def sweep(
         self,
@@ -87,6 +107,25 @@ class Judge:
     def _object(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
         if not self._inventory.has(ref):
             return
+        undone = {policy.name: policy for policy in policies}
+        later: list[Policy] = []
+        try:
+            for policy, sheet, verdict in self._verdicts(task, ref, policies):
+                if not self._inventory.has(ref):
+                    break  # looking at it closely showed that it is gone
+                del undone[policy.name]
+                later += self._settle(task, ref, policy, sheet, verdict)
+        except Exception as error:  # noqa: BLE001 - of our own; each policy by itself shows which of them it concerns
+            self._mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
+            for policy in undone.values():
+                later += self._settle(task, ref, policy)
+        if later:
+            task.waiting.append((ref, later))
+
+    def _verdicts(
+        self, task: _Task, ref: Ref, policies: Sequence[Policy]
+    ) -> Iterator[tuple[Policy, facts.Sheet, Verdict]]:
+        """What the policies say of one object, by what is known of it; those that it passes are only counted."""
         sheet = facts.Sheet()
         names = tuple([policy.name for policy in policies])
         if names not in task.sets:  # the same policies serve many objects
@@ -96,16 +135,30 @@ class Judge:
         first, together = task.sets[names]
         facts.fill(sheet, first, ref, self.gatherer.view(task.gathering))
         noted = names if task.keep_all else self.findings.concerned_with(ref)
-        later = []
         for policy, verdict in together.judge(sheet, noted):
-            if not self._inventory.has(ref):
-                break  # looking at it closely showed that it is gone
-            try:
-                self._one(task, ref, policy, sheet, verdict)
-            except LaterError:
-                later.append(policy)
-        if later:
-            task.waiting.append((ref, later))
+            yield policy, sheet, verdict
+
+    def _settle(
+        self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet | None = None, verdict: Verdict | None = None
+    ) -> list[Policy]:
+        """Judge one object by one policy to the end; gives the policy back if it has to wait for an answer.
+
+        What goes wrong in our own code is this result's trouble and nobody else's.
+        """
+        try:
+            if sheet is None or verdict is None:
+                sheet = facts.Sheet()
+                cheap = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost == 0]
+                facts.fill(sheet, cheap, ref, self.gatherer.view(task.gathering))
+                verdict = evaluate.judge(policy, sheet)
+            self._one(task, ref, policy, sheet, verdict)
+        except LaterError:
+            return [policy]
+        except Exception as error:  # noqa: BLE001 - of our own
+            reason = self._mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
+            task.sweep.judged[policy.name, Status.ERROR] += 1
+            self._trouble(task, ref, policy, Verdict(Status.ERROR, reason))
+        return []
 
     def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, verdict: Verdict) -> Verdict | None:
         """The verdict after all that may be gathered was; None if it must wait, or the object is gone."""
@@ -156,7 +209,7 @@ class Judge:
         if policy.order_by is not None:
             result = replace(result, order=_order(policy.order_by, sheet))
         watched = self._inventory.memory.clock.read()
-        is_new = self.findings.note(result, task.gathering.now, watched=watched)
+        is_new = self.findings.note(result, task.gathering.now, watched)
         if policy.for_seconds:
             result = replace(result, held_seconds=self.findings.held_for(policy.name, ref, watched))
         task.sweep.results.append(result)
@@ -166,7 +219,7 @@ class Judge:
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
         word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)
         result = evaluate.unknown(policy, ref, self._inventory.name_of(ref), verdict, word if verdict.missing else "")
-        if self.findings.note(result, task.gathering.now, word):
+        if self.findings.wonder(policy.name, ref, word):
             task.sweep.troubled.append(result)
         if task.keep_all:
             task.sweep.results.append(result)
@@ -175,10 +228,6 @@ class Judge:
         if facts.VOCABULARY[ref.kind][missing].cost < REGISTRY:
             return "not_gathered"
         return self.gatherer.why_not(task.gathering, ref, missing) or "not_gathered"
-
-    def host_allows(self, policy: Policy, now: float) -> bool:
-        """Whether the policy's gate is open."""
-        return policy.gate is None or self.gatherer.host_says(policy.gate, now).value is True
 
 
 def _order(order_by: Program, sheet: facts.Sheet) -> object:

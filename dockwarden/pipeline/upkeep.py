@@ -89,21 +89,21 @@ class Upkeep:
 
     @property
     def patience_seconds(self) -> float:
-        """How soon ``is_due`` wants to be asked again: what was seen of digests is soon written down."""
+        """How soon ``save_due`` wants to be called again: what was seen of digests is soon written down."""
         return _NOTE_SECONDS if self._inventory.digests.unsaved else _SAVE_SECONDS
 
-    def is_due(self, now: float) -> bool:
-        """Save what is due; whether everything should be listed again, which is said once."""
+    def is_list_due(self, now: float) -> bool:
+        """Whether everything should be listed again."""
+        return now >= self._resync_at and self._metrics.health.engine_up
+
+    def save_due(self, now: float) -> None:
+        """Write down what is due, and forget what has become too old."""
         if now - self._expired_at > _EXPIRE_SECONDS:
             self._expire(now)
         if now - self._saved_at > _SAVE_SECONDS:
             self.save()
         elif self._inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
             self._save_digests()
-        if now < self._resync_at or not self._metrics.health.engine_up:
-            return False
-        self._resync_at = float("inf")
-        return True
 
     def save(self) -> None:
         """Write down the observation clock and what changed in our memory."""
@@ -171,12 +171,9 @@ class Upkeep:
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory
         if inventory.info is None:
-            clock, memory = self._ledger.recall(info.identity)
+            resume(inventory, self._ledger, info)
             with suppress(LedgerError):
                 self._ledger.claim(info.identity)
-            inventory.memory.clock.resume(clock)
-            inventory.memory.recall(memory)
-            inventory.digests.recall([Sighting(*row) for row in self._ledger.present_digests(info.identity)])
         elif inventory.info.identity != info.identity:
             raise DockwardenError(f"the engine is another one now: {info.identity}")
         inventory.memory.clock.resume()
@@ -192,6 +189,15 @@ class Upkeep:
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
         sweep_markers(self._engine, list(self._inventory.images.values()))
         return changes
+
+
+def resume(inventory: Inventory, ledger: Ledger, info: EngineInfo) -> None:
+    """What the ledger remembers of this engine: the clock, when each object was seen and used, the tags' digests."""
+    clock, memory = ledger.recall(info.identity)
+    inventory.memory.clock.resume(clock)
+    inventory.memory.recall(memory)
+    inventory.digests.recall([Sighting(*row) for row in ledger.present_digests(info.identity)])
+    inventory.info = info
 
 
 def _tags_of(changes: Iterable[Change]) -> Iterator[str]:

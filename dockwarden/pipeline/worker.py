@@ -16,9 +16,10 @@ import structlog
 
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.gather import INSPECT, REGISTRY
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import (
     Cause,
     Change,
@@ -35,6 +36,7 @@ from dockwarden.model import (
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep, Work
 from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.policy.findings import Findings
 from dockwarden.ports import BELIEVED_SECONDS, Sink
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch, Queue
@@ -51,12 +53,12 @@ _log = structlog.get_logger("dockwarden.worker")
 class _Run:
     """One run under way: its sweep, and who may act on what it finds (None: every policy on every object)."""
 
-    steps: Iterator[bool]
     sweep: Sweep
     cause: Cause
     policies: Mapping[str, Policy]
     acting: frozenset[tuple[str, Ref]] | None
     job: str = ""
+    steps: Iterator[bool] = field(default_factory=lambda: iter(()))
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
@@ -73,22 +75,29 @@ class Worker:
         upkeep: Upkeep,
         inventory: Inventory,
         collector: Collector,
+        gatherer: Gatherer,
+        findings: Findings,
         judge: Judge,
         enforcer: Enforcer,
         ledger: Ledger,
         metrics: Metrics,
+        mishaps: Mishaps,
         sinks: Sequence[Sink],
     ) -> None:
         self._inventory = inventory
         self._collector = collector
+        self._gatherer = gatherer
+        self._findings = findings
         self._judge = judge
         self._enforcer = enforcer
         self._queue = queue
         self._upkeep = upkeep
         self._ledger = ledger
         self._metrics = metrics
+        self._mishaps = mishaps
         self._sinks = sinks
         self._policies: dict[str, Policy] = {}
+        self._listeners: dict[str, dict[Kind, list[Policy]]] = {}  # by cause and kind of object
         self._runs: deque[_Run] = deque()
         self._started = False
         self.acting = False
@@ -98,7 +107,7 @@ class Worker:
     def run(self) -> None:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
         self._ledger.open()
-        self._judge.findings.recall(self._ledger.open_findings())
+        self._findings.recall(self._ledger.open_findings())
         waiting = False
         while not self._queue.closed:
             self._metrics.health.beats["worker"] = time.monotonic()
@@ -107,7 +116,8 @@ class Worker:
             if batch is not None:
                 self._handle(batch)
             waiting = self._advance()
-            if self._upkeep.is_due(time.monotonic()):
+            self._upkeep.save_due(time.monotonic())
+            if self._upkeep.is_list_due(time.monotonic()):
                 self._queue.submit_resync("interval")
         self._upkeep.save()
         self._ledger.close()
@@ -123,9 +133,9 @@ class Worker:
             for job in batch.jobs:
                 self._skip_job(job)
             return
-        self._judge.gatherer.note_pulls(changes, time.time())
+        self._gatherer.note_pulls(changes, time.time())
         if batch.resync and (ended := self._upkeep.end_intents()):
-            self._report(self._new_run(iter(()), Sweep(), Cause.STARTUP, frozenset()), ended)
+            self._report(self._new_run(Cause.STARTUP), ended)
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()
@@ -163,55 +173,61 @@ class Worker:
     # -- what is due ----------------------------------------------------------------------------------------
 
     def _use(self, policies: PolicySet) -> None:
-        active = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
-        self._policies = {policy.name: policy for policy in active}
+        for run in self._runs:  # what they have found so far is in the book
+            self._report(run, ())
         self._runs.clear()
-        resolved = self._judge.findings.keep_only(self._policies)
-        self._report(self._new_run(iter(()), Sweep(resolved=resolved), Cause.REQUEST, frozenset()), (), policies)
+        self._policies = {policy.name: policy for policy in policies.policies if policy.mode is not Mode.OFF}
+        self._listeners = {}
+        for policy in self._policies.values():
+            for cause in policy.trigger.events:
+                self._listeners.setdefault(cause, {}).setdefault(policy.subject, []).append(policy)
+        resolved = self._findings.keep_only(self._policies)
+        self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
             self._start()
 
     def _start(self) -> None:
         """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
         self._started = True
-        gone = [ref for ref in self._judge.findings.refs() if not self._inventory.has(ref)]
-        sweep = Sweep(resolved=self._judge.findings.drop_objects(gone))
-        now = time.time()
-        work: list[Work] = []
-        for kind in Kind:
-            policies = [p for p in self._policies.values() if p.subject is kind and self._judge.host_allows(p, now)]
-            work += [(ref, policies) for ref in self._inventory.all(kind)] if policies else []
+        gone = [ref for ref in self._findings.refs() if not self._inventory.has(ref)]
+        sweep = Sweep(resolved=self._findings.drop_objects(gone))
+        work = self._judge.everything(self._judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
     def _changed(self, changes: Sequence[Change]) -> None:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
         causes: dict[Ref, set[str]] = {}
         for change in changes:
+            causes.setdefault(change.ref, set())
+            listening = self._listeners.get(change.cause, {})
             for kind, keys in self._inventory.dependents(change.ref).items():
-                for key in keys:
+                # There may be thousands: of a kind that nobody listens to, only open findings matter.
+                for key in keys if kind in listening else keys & self._findings.keys(kind):
                     causes.setdefault(Ref(kind, key), set()).add(change.cause)
-        gone = [ref for ref in causes if not self._inventory.has(ref)]
-        sweep = Sweep(resolved=self._judge.findings.drop_objects(gone))
-        now = time.time()
+        sweep = Sweep(resolved=self._findings.drop_objects(ref for ref in causes if not self._inventory.has(ref)))
+        hearing = {p.name: p for cause in {c.cause for c in changes} for p in self._hearing(cause)}
+        allowed = self._judge.allowed(hearing.values(), time.time())
         work: list[Work] = []
         acting: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
-            again = self._judge.findings.policies_on(ref)
-            listening = [p for p in self._policies.values() if p.subject is ref.kind and p.trigger.events & why]
-            listening = [p for p in listening if self._judge.host_allows(p, now)]
-            acting.update((policy.name, ref) for policy in listening)
-            judged = {p.name: p for p in listening} | {n: self._policies[n] for n in again if n in self._policies}
-            if judged:
-                work.append((ref, tuple(judged.values())))
+            due = {p.name: p for p in allowed if p.subject is ref.kind and p.trigger.events & why}
+            acting.update((name, ref) for name in due)
+            again = self._findings.policies_on(ref)
+            due |= {name: self._policies[name] for name in again if name in self._policies}
+            if due:
+                work.append((ref, tuple(due.values())))
         if work or sweep.resolved:
             depth = REGISTRY if acting else INSPECT
             self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
+
+    def _hearing(self, cause: str) -> Iterator[Policy]:
+        return (policy for policies in self._listeners.get(cause, {}).values() for policy in policies)
 
     def _ask_again(self) -> None:
         """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
         work = [
             (ref, (policy,))
-            for name, ref in self._judge.findings.unknown()
+            for name, ref in self._findings.unknown()
             if (policy := self._policies.get(name)) is not None and policy.on_unknown == "retry"
         ]
         if work:
@@ -228,21 +244,22 @@ class Worker:
 
     def _fire(self, job: str) -> None:
         policy = self._policies.get(job)
-        if policy is None or not self._started:
-            return
+        if policy is None or not self._started or not (policy.trigger.schedule or policy.trigger.every_seconds):
+            return  # the job is one of former policies
         if not self._metrics.health.engine_up:
             self._skip_job(job)
             return
-        if not self._judge.host_allows(policy, time.time()):
-            self._report(self._new_run(iter(()), Sweep(), Cause.SCHEDULE, frozenset(), job), ())
+        allowed = self._judge.allowed([policy], time.time())
+        if not allowed:
+            self._report(self._new_run(Cause.SCHEDULE, job=job), ())
             return
-        work = [(ref, (policy,)) for ref in self._inventory.all(policy.subject)]
+        work = self._judge.everything(allowed)
         self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job, max_age_seconds=_max_age(policy))
 
     def _skip_job(self, job: str) -> None:
         """What we remember of an engine that does not answer is no basis for a judgement."""
         if job in self._policies:
-            run = self._new_run(iter(()), Sweep(), Cause.SCHEDULE, frozenset(), job)
+            run = self._new_run(Cause.SCHEDULE, job=job)
             run.errors.append(f"{job}: the engine is not available")
             self._report(run, ())
 
@@ -258,22 +275,30 @@ class Worker:
         max_age_seconds: float = BELIEVED_SECONDS,
     ) -> _Run:
         sized = [job] if job and self._policies[job].action and self._policies[job].subject in _OF_IMAGES else ()
+        run = self._new_run(cause, sweep, acting, job)
         steps = self._judge.sweep(
             work, sweep, depth=depth, now=time.time(), sized=sized, max_age_seconds=max_age_seconds
         )
-        run = self._new_run(steps, sweep, cause, acting, job)
+        run.steps = self._guarded(run, steps)
         self._runs.append(run)
         return run
 
+    def _guarded(self, run: _Run, steps: Iterator[bool]) -> Iterator[bool]:
+        """A run that fails as a whole ends with what it has, and does not act."""
+        try:
+            yield from steps
+        except Exception as error:  # noqa: BLE001 - of our own
+            run.errors.append(self._mishaps.note("judge", error, run=run.id))
+            run.acting = frozenset()
+
     def _new_run(
         self,
-        steps: Iterator[bool],
-        sweep: Sweep,
         cause: Cause,
-        acting: frozenset[tuple[str, Ref]] | None,
+        sweep: Sweep | None = None,
+        acting: frozenset[tuple[str, Ref]] | None = frozenset(),
         job: str = "",
     ) -> _Run:
-        return _Run(steps, sweep, cause, self._policies, acting, job)
+        return _Run(sweep or Sweep(), cause, self._policies, acting, job)
 
     # -- acting and reporting -------------------------------------------------------------------------------
 
@@ -284,19 +309,22 @@ class Worker:
             if policy.action and (run.acting is None or run.acting):
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
-                done, error = self._enforcer.act(policy, due, run.id)
+                try:
+                    done, error = self._enforcer.act(policy, due, run.id)
+                except Exception as fault:  # noqa: BLE001 - of our own
+                    done, error = [], self._mishaps.note("plan", fault, policy=policy.name)
                 self.acting = False
                 outcomes += done
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._report(run, outcomes)
 
     def _may_act(self, result: Result, run: _Run) -> bool:
-        if result.policy not in self._judge.findings.policies_on(result.ref):
+        if result.policy not in self._findings.policies_on(result.ref):
             return False  # an event came during the sweep, and by what it showed the object passes
         return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
-        sweep, findings = run.sweep, self._judge.findings
+        sweep, findings = run.sweep, self._findings
         report = Report(
             run.id,
             run.cause,
@@ -317,11 +345,11 @@ class Worker:
         for sink in self._sinks:
             try:
                 sink.record(report)
-            except Exception as error:  # noqa: BLE001 - one sink's trouble is none of the others'
-                told = isinstance(error, DockwardenError)  # as the ledger does, once
-                write = _log.debug if told else _log.error
-                write("run.unreported", sink=type(sink).__name__, error=str(error), exc_info=None if told else error)
+            except DockwardenError as error:  # it has said so itself, as the ledger does, once
+                _log.debug("run.unreported", sink=type(sink).__name__, error=str(error))
                 self._metrics.errors.labels("report").inc()
+            except Exception as error:  # noqa: BLE001 - one sink's trouble is none of the others'
+                _log.error("run.unreported", sink=type(sink).__name__, error=self._mishaps.note("report", error))
 
 
 def _max_age(policy: Policy) -> float:

@@ -36,6 +36,7 @@ def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
         severity=policy.severity,
         message=render(policy, facts),
         evidence={fact: facts.known[fact] for fact in sorted(used - NEVER_SHOWN) if fact in facts.known},
+        definition=policy.definition,
     )
 
 

@@ -4,11 +4,11 @@ Input: results of judgements, objects that are gone. Output: which findings open
 of bounds: judging, logging, counting.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, KeysView, Mapping
 from dataclasses import replace
 
-from dockwarden.model import Finding, Ref, Result, Status
+from dockwarden.model import Finding, Kind, Policy, Ref, Result
 
 
 class Findings:
@@ -19,7 +19,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, Ref], Finding] = {}
-        self._by_ref: dict[Ref, set[str]] = defaultdict(set)
+        self._on: dict[Kind, dict[str, set[str]]] = {kind: {} for kind in Kind}  # by kind and key, names of policies
         self._unknown: dict[Ref, dict[str, str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         self.unknown_counts: Counter[tuple[str, str]] = Counter()
@@ -29,24 +29,25 @@ class Findings:
         for finding in findings:
             self._put(finding)
 
-    def note(self, result: Result, now: float, word: str = "", watched: float = 0.0) -> bool:
-        """Take in a result that is not a pass or a skip; true if it is news: a finding opens, a question is new.
+    def note(self, result: Result, now: float, watched: float = 0.0) -> bool:
+        """Take in a fail; true if a finding opens with it.
 
-        ``word`` says in one stable word why an object could not be judged, ``watched`` is the reading of the
-        observation clock. A finding whose opening lies ahead of it was opened on another clock: it counts from now.
+        ``watched`` is the reading of the observation clock. A finding whose opening lies ahead of it was opened on
+        another clock: it counts from now.
         """
-        policy, ref = result.policy, result.ref
-        if result.status is not Status.FAIL:
-            news = self._unknown.get(ref, {}).get(policy) != word
-            self._know(policy, ref)
-            self._unknown.setdefault(ref, {})[policy] = word
-            self.unknown_counts[policy, word] += 1
-            return news
-        self._know(policy, ref)
-        known = self._open.get((policy, ref))
+        self._know(result.policy, result.ref)
+        known = self._open.get((result.policy, result.ref))
         opened = known or Finding(result, now, watched)
         self._put(Finding(result, opened.opened_at, min(opened.opened_seconds, watched)))
         return known is None
+
+    def wonder(self, policy: str, ref: Ref, word: str) -> bool:
+        """An object could not be judged, for a reason in one stable word; true if that is news."""
+        news = self._unknown.get(ref, {}).get(policy) != word
+        self._know(policy, ref)
+        self._unknown.setdefault(ref, {})[policy] = word
+        self.unknown_counts[policy, word] += 1
+        return news
 
     def held_for(self, policy: str, ref: Ref, watched: float) -> float:
         """For how long a finding has been open while somebody watched; 0 where there is none."""
@@ -60,18 +61,23 @@ class Findings:
         if finding is None:
             return None
         self.counts[policy, finding.result.severity.value] -= 1
-        self._by_ref[ref].discard(policy)
-        if not self._by_ref[ref]:
-            del self._by_ref[ref]
+        names = self._on[ref.kind][ref.key]
+        names.discard(policy)
+        if not names:
+            del self._on[ref.kind][ref.key]
         return replace(finding.result, reason=why)
 
     def concerned_with(self, ref: Ref) -> Collection[str]:
         """Names of the policies with an open finding or question on an object."""
-        return {*self._by_ref.get(ref, ()), *self._unknown.get(ref, ())}
+        return {*self.policies_on(ref), *self._unknown.get(ref, ())}
 
-    def policies_on(self, ref: Ref) -> set[str]:
+    def policies_on(self, ref: Ref) -> Collection[str]:
         """Names of the policies with an open finding on an object."""
-        return self._by_ref.get(ref, set())
+        return self._on[ref.kind].get(ref.key, ())
+
+    def keys(self, kind: Kind) -> KeysView[str]:
+        """The keys of the objects of a kind with an open finding."""
+        return self._on[kind].keys()
 
     def drop_objects(self, gone: Iterable[Ref]) -> list[Result]:
         """Resolve everything on objects that are gone."""
@@ -81,21 +87,21 @@ class Findings:
         pairs = [(policy, ref) for ref in refs for policy in tuple(self.policies_on(ref))]
         return [result for policy, ref in pairs if (result := self.clear(policy, ref, "gone"))]
 
-    def keep_only(self, policies: Iterable[str]) -> list[Result]:
-        """Resolve everything of policies that are not in use any more."""
-        names = set(policies)
-        for policy, ref in [key for key in self.unknown() if key[0] not in names]:
-            self._know(policy, ref)
-        pairs = [(policy, ref) for policy, ref in self._open if policy not in names]
-        resolved = [result for policy, ref in pairs if (result := self.clear(policy, ref, "policy removed"))]
+    def keep_only(self, policies: Mapping[str, Policy]) -> list[Result]:
+        """Resolve everything of policies that are not in use any more, or that mean something else by now."""
+        for policy, ref in self.unknown():
+            if policy not in policies or policies[policy].subject is not ref.kind:
+                self._know(policy, ref)
+        void = [(key, why) for key, finding in self._open.items() if (why := _void(finding, policies.get(key[0])))]
+        resolved = [result for key, why in void if (result := self.clear(*key, why))]
         for counts in (self.counts, self.unknown_counts):
-            for key in [key for key in counts if key[0] not in names]:
-                del counts[key]
+            for pair in [pair for pair in counts if pair[0] not in policies]:
+                del counts[pair]
         return resolved
 
     def refs(self) -> set[Ref]:
         """All objects with an open finding or an open question."""
-        return set(self._by_ref) | set(self._unknown)
+        return {ref for _, ref in self._open} | set(self._unknown)
 
     def open(self) -> list[Finding]:
         """All open findings; safe to call from any thread."""
@@ -124,4 +130,12 @@ class Findings:
         if old is not None:
             self.counts[key[0], old.result.severity.value] -= 1
         self.counts[key[0], finding.result.severity.value] += 1
-        self._by_ref[finding.result.ref].add(finding.result.policy)
+        self._on[key[1].kind].setdefault(key[1].key, set()).add(key[0])
+
+
+def _void(finding: Finding, policy: Policy | None) -> str:
+    """Why a finding does not stand any more; "" if it does."""
+    if policy is None:
+        return "policy removed"
+    is_same = finding.result.definition in ("", policy.definition) and finding.result.ref.kind is policy.subject
+    return "" if is_same else "policy_changed"

@@ -16,6 +16,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.model import EngineInfo, Image, ImageStore, Kind
 from dockwarden.pipeline.judge import Judge, Sweep
+from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
 from tests.bench.report import Row, percentile
 
@@ -68,7 +69,11 @@ def measure() -> Iterator[Row]:
 
 def _judge(inventory: Inventory, policies: tuple[Policy, ...]) -> tuple[float, list[float], int, int]:
     collector = Collector(cast("Engine", NOBODY), inventory)
-    judge = Judge(inventory, Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None))
+    judge = Judge(
+        inventory,
+        Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None),
+        Findings(),
+    )
     work = [(ref, policies) for ref in inventory.all(Kind.IMAGE)]
     took: list[float] = []
     sweep = Sweep()

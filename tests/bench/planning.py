@@ -26,6 +26,7 @@ from dockwarden.model import (
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.cel import Compiler
+from dockwarden.policy.findings import Findings
 from tests.bench.judging import IMAGES, NOBODY, NOW, an_inventory
 from tests.bench.report import Row, percentile
 
@@ -70,7 +71,8 @@ def _said(plan: Plan | None) -> str:
 
 def _judged(inventory: Inventory) -> tuple[float, list[Result]]:
     collector = Collector(cast("Engine", NOBODY), inventory)
-    judge = Judge(inventory, Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None))
+    gatherer = Gatherer(inventory, collector, cast("Registry", NOBODY), lambda _root: None, lambda: None)
+    judge = Judge(inventory, gatherer, Findings())
     sweep = Sweep()
     work = [(ref, (_POLICY,)) for ref in inventory.all(Kind.IMAGE)]
     began = time.perf_counter()

@@ -183,6 +183,19 @@ def nameless(crash: int, i: int) -> ImageSpec:
     return ImageSpec(layers=(rootfs({"n": f"{crash} {i}"}),), labels={"e2e.crash": f"{crash} {i}"})
 
 
+def test_a_name_that_means_another_kind_of_object_after_a_reload(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    engine.load(ImageSpec(tags=("e2e/app:1",)))
+    daemon = start(engine, [policy("p", "image", "true", trigger={"events": ["image.tag"]})]).ready()
+    daemon.wait("finding.opened", policy="p", name=full("e2e/app:1"))
+    write_policies(daemon.policy_file, policy("p", "tag", "tag.name == '2'", trigger={"events": ["image.tag"]}))
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait("finding.resolved", policy="p", why="policy_changed")
+    engine.docker("tag", "e2e/app:1", "e2e/app:2")
+    daemon.wait("finding.opened", policy="p", name=full("e2e/app:2"))
+    assert daemon.said("stage.failed") == daemon.said("daemon.thread_failed") == []
+
+
 def test_reload_takes_good_policies_and_keeps_the_old_instead_of_bad_ones(any_engine: LabEngine, start: Start) -> None:
     engine = any_engine
     engine.load(ImageSpec(tags=("e2e/app:1",)))

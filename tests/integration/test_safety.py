@@ -29,12 +29,14 @@ from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import Dirty, Kind, Ref
 from dockwarden.pipeline import upkeep, worker
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.worker import Worker
+from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
 from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
@@ -136,7 +138,8 @@ class Warden:
         self.inventory = Inventory(Memory(ObservationClock(self.ticks)))
         collector = Collector(meddled, self.inventory)
         gatherer = Gatherer(self.inventory, collector, self.registry, lambda _: None, self.queue.wake)
-        judge = Judge(self.inventory, gatherer)
+        findings = Findings()
+        judge = Judge(self.inventory, gatherer, findings)
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
         around = Surroundings(lambda: None, str, time.monotonic, time.sleep)
@@ -146,6 +149,8 @@ class Warden:
             upkeep=self.upkeep,
             inventory=self.inventory,
             collector=collector,
+            gatherer=gatherer,
+            findings=findings,
             judge=judge,
             enforcer=Enforcer(
                 self.inventory,
@@ -160,6 +165,7 @@ class Warden:
             ),
             ledger=ledger,
             metrics=self.metrics,
+            mishaps=Mishaps(),
             sinks=(self.metrics, Log(), ledger, self.board),
         )
 

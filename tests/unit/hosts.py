@@ -16,11 +16,13 @@ from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
+from dockwarden.mishaps import Mishaps
 from dockwarden.model import ImageStore, Policy
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.worker import Worker
+from dockwarden.policy.findings import Findings
 from dockwarden.ports import Disk
 from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
@@ -94,9 +96,11 @@ class Host:
         self.metrics = Metrics()
         self.queue = WatchedQueue(self.metrics)
         self.inventory = Inventory(Memory(ObservationClock(self.ticks)))
-        self.collector = Collector(self.engine, self.inventory)
+        mishaps = Mishaps(lambda stage: self.metrics.errors.labels(stage).inc())
+        self.collector = Collector(self.engine, self.inventory, mishaps)
         gatherer = Gatherer(self.inventory, self.collector, self.registry, lambda _: self.disk, self.queue.wake)
-        self.judge = Judge(self.inventory, gatherer)
+        self.findings = Findings()
+        self.judge = Judge(self.inventory, gatherer, self.findings, mishaps)
         writable = self.metrics.ledger_writable.set
         self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)))
         self.ground = Ground(folder, self.engine, self.registry)
@@ -109,6 +113,8 @@ class Host:
             upkeep=upkeep,
             inventory=self.inventory,
             collector=self.collector,
+            gatherer=gatherer,
+            findings=self.findings,
             judge=self.judge,
             enforcer=Enforcer(
                 self.inventory,
@@ -118,9 +124,11 @@ class Host:
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,
+                mishaps=mishaps,
             ),
             ledger=self.ledger,
             metrics=self.metrics,
+            mishaps=mishaps,
             sinks=(self.metrics, self.failing, Log(), self.ledger, self.board),
         )
         self._reader = EventReader(self.engine, self.queue, self.metrics, 30.0)
@@ -207,7 +215,7 @@ class Host:
 
     def open_findings(self) -> list[tuple[str, str]]:
         """Policy and name of what is open now."""
-        return sorted((finding.result.policy, finding.result.name) for finding in self.judge.findings.open())
+        return sorted((finding.result.policy, finding.result.name) for finding in self.findings.open())
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Effect and reason of every step so far, oldest first."""

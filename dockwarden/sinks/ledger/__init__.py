@@ -12,6 +12,7 @@ import structlog
 
 from dockwarden.model import Finding, Kind, Observed, Ref, Report, Result, Severity, Status
 from dockwarden.sinks.ledger.actions import Actions
+from dockwarden.sinks.ledger.file import SCHEMA_VERSION
 
 _DIGESTS_KEPT_SECONDS = 400 * 86400
 _log = structlog.get_logger("dockwarden.ledger")
@@ -27,7 +28,7 @@ class Ledger(Actions):
         if self._meta("engine") != identity:
             return 0.0, []
         rows = self._read("SELECT kind, key, first, used, had_tag FROM memory")
-        memory = [(Ref(Kind(k), key), Observed(first, used, bool(tag))) for k, key, first, used, tag in rows]
+        memory = [(ref, Observed(first, used, bool(tag))) for k, key, first, used, tag in rows if (ref := _ref(k, key))]
         return float(self._meta("clock") or 0.0), memory
 
     def claim(self, identity: str) -> None:
@@ -70,13 +71,16 @@ class Ledger(Actions):
 
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""
+        if self._version < SCHEMA_VERSION:
+            return []  # a file of an older version, which nobody has opened to write yet
         rows = self._read(
-            "SELECT policy, kind, key, name, severity, message, opened_at, opened_seconds "
+            "SELECT policy, kind, key, name, severity, message, definition, opened_at, opened_seconds "
             "FROM findings WHERE resolved_at IS NULL"
         )
         return [
-            Finding(Result(policy, Ref(Kind(kind), key), name, Status.FAIL, Severity(severity), message), *opened)
-            for policy, kind, key, name, severity, message, *opened in rows
+            Finding(Result(policy, ref, name, Status.FAIL, Severity(severity), message, definition=definition), *opened)
+            for policy, kind, key, name, severity, message, definition, *opened in rows
+            if (ref := _ref(kind, key))
         ]
 
     # -- what it is told ------------------------------------------------------------------------------------
@@ -120,9 +124,10 @@ class Ledger(Actions):
         with self._write() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO findings "
-                "(policy, kind, key, name, severity, message, opened_at, opened_seconds) VALUES (?,?,?,?,?,?,?,?)",
+                "(policy, kind, key, name, severity, message, definition, opened_at, opened_seconds) "
+                "VALUES (?,?,?,?,?,?,?,?,?)",
                 [
-                    (r.policy, *r.ref, r.name, r.severity.value, r.message, at, report.watched_seconds)
+                    (r.policy, *r.ref, r.name, r.severity.value, r.message, r.definition, at, report.watched_seconds)
                     for r in report.opened
                 ],
             )
@@ -131,6 +136,14 @@ class Ledger(Actions):
                 "WHERE policy = ? AND kind = ? AND key = ? AND resolved_at IS NULL",
                 [(at, r.reason, r.policy, *r.ref) for r in report.resolved],
             )
+
+
+def _ref(kind: str, key: str) -> Ref | None:
+    """None for a kind of object that another version of this program knows."""
+    if kind in list(Kind):
+        return Ref(Kind(kind), key)
+    _log.warning("ledger.unknown_kind", kind=kind, key=key)
+    return None
 
 
 def _memory_row(seen: Observed) -> tuple[float, float, int]:

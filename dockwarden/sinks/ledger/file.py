@@ -14,7 +14,7 @@ import structlog
 
 from dockwarden.errors import LedgerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE memory (kind TEXT, key TEXT, first REAL NOT NULL, used REAL NOT NULL, had_tag INTEGER NOT NULL,
@@ -41,6 +41,9 @@ CREATE INDEX actions_of_run ON actions (run);
 CREATE INDEX open_actions ON actions (id) WHERE outcome IS NULL;
 CREATE INDEX undoable_actions ON actions (id) WHERE undoable_until IS NOT NULL;
 CREATE TABLE archives (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, begun_at REAL NOT NULL) WITHOUT ROWID;
+"""
+_TO_VERSION_3 = """
+ALTER TABLE findings ADD COLUMN definition TEXT NOT NULL DEFAULT ''
 """
 _log = structlog.get_logger("dockwarden.ledger")
 
@@ -109,7 +112,7 @@ class LedgerFile:
             if version > SCHEMA_VERSION:
                 _refuse_schema(version)
             if version < SCHEMA_VERSION:
-                for statements in (_SCHEMA, _TO_VERSION_2)[version:]:
+                for statements in (_SCHEMA, _TO_VERSION_2, _TO_VERSION_3)[version:]:
                     for statement in statements.split(";"):
                         db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

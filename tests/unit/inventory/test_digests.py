@@ -18,6 +18,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.policy.findings import Findings
 from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
@@ -173,8 +174,9 @@ class Watch:
         collector = Collector(self.engine, self.inventory)
         archive = Ground(self.folder, self.engine).archive(self.ledger)
         self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, archive, Metrics(), 600.0)
-        gatherer = Gatherer(self.inventory, collector, self.registry, lambda _: None, lambda: None)
-        self.judge = Judge(self.inventory, gatherer)
+        self.gatherer = Gatherer(self.inventory, collector, self.registry, lambda _: None, lambda: None)
+        self.findings = Findings()
+        self.judge = Judge(self.inventory, self.gatherer, self.findings)
         self.upkeep.look(Batch(resync="startup", connected=self.engine.connect()))
 
     def restart(self) -> Watch:
@@ -186,7 +188,7 @@ class Watch:
         """Handle the events since the last time."""
         events = self.engine.take_events()
         hints = tuple((Dirty(Kind(event.type), event.id, event.action == "pull"), event.at_ns) for event in events)
-        self.judge.gatherer.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
+        self.gatherer.note_pulls(self.upkeep.look(Batch(dirty=hints)) or (), time.time())
 
     def resync(self) -> None:
         self.upkeep.look(Batch(resync="interval"))
@@ -194,7 +196,7 @@ class Watch:
     def ask(self, ref: Ref, *names: str) -> None:
         """Gather facts of a registry, as a sweep does."""
         found: dict[Ref, tuple[Sheet, str]] = {}
-        for _ in self.judge.gatherer.learn([ref], names, found, REGISTRY, time.time()):
+        for _ in self.gatherer.learn([ref], names, found, REGISTRY, time.time()):
             pass
 
     def history(self, tag: str = TAG) -> list[tuple[str, str, bool]]:
@@ -380,7 +382,7 @@ def test_what_was_seen_is_written_down_soon(watch: Watch) -> None:
     soon = watch.upkeep.patience_seconds
     assert soon < at_rest
     assert not watch.ledger.history(TAG)
-    watch.upkeep.is_due(time.monotonic() + soon + 1)
+    watch.upkeep.save_due(time.monotonic() + soon + 1)
     assert watch.ledger.history(TAG)
     assert watch.upkeep.patience_seconds == at_rest
 

@@ -13,6 +13,7 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
 from dockwarden.pipeline.judge import Judge, Sweep
+from dockwarden.policy.findings import Findings
 from dockwarden.ports import Ask, Disk, Reply, Usage
 from tests.builders import (
     NOW,
@@ -51,10 +52,11 @@ class Bench:
         self.measured: list[str] = []
         self.disk: Disk | None = Disk(90.0, 10, 5.0)
         self.woken: list[bool] = []
-        gatherer = Gatherer(
+        self.gatherer = Gatherer(
             self.inventory, self.collector, self.registry, self._measure, lambda: self.woken.append(True)
         )
-        self.judge = Judge(self.inventory, gatherer)
+        self.findings = Findings()
+        self.judge = Judge(self.inventory, self.gatherer, self.findings)
 
     def _measure(self, data_root: str) -> Disk | None:
         self.measured.append(data_root)
@@ -139,7 +141,7 @@ def test_a_condition_that_breaks_is_an_error_and_no_finding(bench: Bench) -> Non
     assert (sweep.opened, sweep.results) == ([], [])
     [trouble] = sweep.troubled
     assert "nothing" in trouble.reason
-    assert bench.judge.findings.unknown_counts["broken", "error"] == 1
+    assert bench.findings.unknown_counts["broken", "error"] == 1
 
 
 # -- findings over time ----------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_a_finding_opens_once_and_is_resolved_once(bench: Bench) -> None:
     [resolved] = bench.all(unused).resolved
     assert (resolved.policy, resolved.ref, resolved.reason) == ("unused", APP, "pass")
     assert bench.all(unused).resolved == []
-    assert bench.judge.findings.counts["unused", "medium"] == 0
+    assert bench.findings.counts["unused", "medium"] == 0
 
 
 def test_a_subject_that_is_not_selected_any_more_resolves_its_finding(bench: Bench) -> None:
@@ -177,7 +179,7 @@ def test_what_cannot_be_known_keeps_a_finding_as_it_was(bench: Bench) -> None:
     sweep = bench.all(DRIFT)
     assert (sweep.opened, sweep.resolved, sweep.results) == ([], [], [])
     assert len(sweep.troubled) == 1
-    assert len(bench.judge.findings.open()) == 1
+    assert len(bench.findings.open()) == 1
     assert bench.all(DRIFT).troubled == [], "the same question again"
 
 
@@ -187,7 +189,7 @@ def test_a_broken_condition_keeps_a_finding_as_it_was(bench: Bench) -> None:
     bench.all(a_policy("p", "true"))
     sweep = bench.all(a_policy("p", "image.labels.nothing == 'x'"))
     assert sweep.resolved == []
-    assert len(bench.judge.findings.open()) == 1
+    assert len(bench.findings.open()) == 1
 
 
 # -- inspect ---------------------------------------------------------------------------------------------------
@@ -356,7 +358,7 @@ def test_a_remembered_failure_is_a_question_and_no_state(bench: Bench) -> None:
     bench.registry.known[Ask("digest", APP_TAG.key)] = Reply(reason="unauthorized")
     sweep = bench.all(DRIFT, depth=INSPECT)
     assert sweep.opened == []
-    assert bench.judge.findings.unknown_counts["drift", "unauthorized"] == 1
+    assert bench.findings.unknown_counts["drift", "unauthorized"] == 1
 
 
 @pytest.mark.parametrize("digests", [[], ["a"], ["a", "b"]])
@@ -373,7 +375,7 @@ def test_a_sweep_under_way_does_not_use_what_was_said_before_a_pull(bench: Bench
     assert len(sweep.opened) == 1
 
     bench.registry.digests = {APP_TAG.key: "sha256:a"}
-    bench.judge.gatherer.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)], NOW)
+    bench.gatherer.note_pulls([Change("image.tag", APP_TAG), Change("image.pull", APP_TAG)], NOW)
 
     assert list(steps) == [False]
     brought = Reply(digest="sha256:a") if digests == ["a"] else None
@@ -386,7 +388,7 @@ def test_a_pull_that_names_no_tag_leaves_all_of_the_image_to_be_asked_again(benc
     bench.engine.put(an_image("app", "app:1", "app:2", digests=("docker.io/library/app@sha256:a",)))
     bench.look()
     image = Ref(Kind.IMAGE, bench.inventory.tags[APP_TAG.key])
-    bench.judge.gatherer.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))], NOW)
+    bench.gatherer.note_pulls([Change("image.pull", image), Change("image.pull", Ref(Kind.IMAGE, "gone"))], NOW)
     assert bench.registry.noted == [
         (Ask("digest", APP_TAG.key), None),
         (Ask("digest", "docker.io/library/app:2"), None),
@@ -440,7 +442,7 @@ def test_a_gate_lets_through_only_what_is_known_to_be_so(
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
     bench.disk = disk
-    assert bench.judge.host_allows(a_policy(gate=gate), NOW) is allowed
+    assert bool(bench.judge.allowed([a_policy(gate=gate)], NOW)) is allowed
 
 
 # -- every kind ----------------------------------------------------------------------------------------------------
@@ -516,7 +518,7 @@ def test_a_finding_of_before_a_restart_goes_on_unless_it_was_opened_on_another_c
     bench.look()
     ticks.pass_(100)
     waits = a_policy("waits", for_seconds=60)
-    bench.judge.findings.recall([Finding(a_result("waits", APP), NOW - 9, opened)])
+    bench.findings.recall([Finding(a_result("waits", APP), NOW - 9, opened)])
     assert [result.held_seconds for result in bench.all(waits).results] == [held]
 
 

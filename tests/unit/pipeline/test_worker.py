@@ -12,7 +12,7 @@ import pytest
 from dockwarden.actions.table import VERBS
 from dockwarden.errors import DockwardenError, EngineError
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.model import Dirty, ImageStore, Kind, Limits, Mode, Ref, Severity
+from dockwarden.model import Dirty, ImageStore, Kind, Limits, Mode, Ref, Severity, TriggerSpec
 from dockwarden.policy.load import load
 from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
@@ -20,18 +20,22 @@ from tests.builders import (
     HOUR,
     a_container,
     a_mount,
+    a_network,
     a_policy,
     a_recipe,
     a_step,
     a_volume,
     an_image,
     details,
+    digest_of,
     image_id,
 )
 from tests.unit.hosts import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dockwarden.model import Policy
 
 UNUSED = "!image.in_use"
 LATEST = a_policy("no-latest", "tag.name == 'latest'", subject=Kind.TAG, events=["image.tag", "image.pull"])
@@ -832,6 +836,160 @@ def test_an_engine_info_is_kept_for_the_facts_of_the_host(host: Host) -> None:
     host.engine.info = replace(host.engine.info, swarm=True)
     host.start(a_policy("swarm", "host.swarm", subject=Kind.HOST, every_seconds=60))
     assert host.open_findings() == [("swarm", "host")]
+
+
+FORMER = a_policy("p", "image.in_use == false", events=["image.tag"])
+EDITED = [
+    a_policy("p", "tag.name == '2'", subject=Kind.TAG, events=["image.tag"]),
+    a_policy("p", "container.privileged", subject=Kind.CONTAINER, events=["container.create"]),
+    a_policy("p", "host.images > 1000", subject=Kind.HOST, events=["image.tag"]),
+    a_policy("p", "image.size > 1", events=["image.tag"]),
+    a_policy("p", "image.in_use == false", select="image.size > 1", events=["image.tag"]),
+    a_policy("p", "image.recoverable == false", events=["image.tag"]),  # which nobody knows
+]
+
+
+@pytest.mark.parametrize("edited", EDITED, ids=lambda policy: f"{policy.subject} {policy.when.source}")
+@pytest.mark.parametrize("is_restart", [False, True])
+def test_a_finding_ends_when_its_name_means_something_else(tmp_path: Path, edited: Policy, *, is_restart: bool) -> None:
+    def start(host: Host, *given: Policy) -> None:
+        host.engine.put(an_image("app", "app:1"))
+        host.engine.run(a_container("web", "other:1", "other"))
+        host.start(*given)
+
+    def go_on(host: Host) -> None:
+        host.engine.name("app:1", "app:2")
+        host.settle()
+        assert [line["why"] for line in host.logged("finding.resolved")] == ["policy_changed"]
+        kinds = {finding.result.ref.kind for finding in host.findings.open()}
+        assert kinds <= {edited.subject}
+        texts = {finding.result.definition for finding in host.findings.open()}
+        assert texts <= {edited.definition}
+
+    with Host(tmp_path) as host:
+        start(host, FORMER)
+        assert host.open_findings() == [("p", "docker.io/library/app:1")]
+        if not is_restart:
+            host.use(edited)
+            go_on(host)
+    with Host(tmp_path) as host:
+        start(host, edited)
+        if is_restart:
+            go_on(host)
+        else:
+            assert "policy_changed" not in [line["why"] for line in host.logged("finding.resolved")]
+
+
+def test_a_finding_of_an_edited_policy_has_not_held_yet(host: Host) -> None:
+    edited = a_policy("p", "image.size > 1", for_seconds=HOUR, every_seconds=60, mode=Mode.ENFORCE, action="remove")
+    host.engine.put(an_image("app", "app:1"))
+    host.start(a_policy("p", UNUSED, for_seconds=HOUR, every_seconds=60))
+    host.ticks.pass_(2 * HOUR)
+    host.use(edited)
+    host.run_job("p")
+    assert host.outcomes() == [("refused", "waiting")]
+    host.ticks.pass_(HOUR + 1)
+    host.run_job("p")
+    assert host.outcomes()[1:] == [("applied", "")] or host.engine.removals
+
+
+def test_a_question_about_an_object_ends_when_its_name_means_another_kind(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1", digests=(digest_of("app", "app"),)))
+    host.registry.reason = "unauthorized"
+    host.start(a_policy("p", "image.recoverable == false", every_seconds=60))
+    host.run_job("p")
+    assert host.findings.unknown()
+    host.use(a_policy("p", "tag.name == 'x'", subject=Kind.TAG))
+    host.connect()  # which asks again
+    host.settle()
+    assert host.findings.unknown() == {}
+
+
+def test_a_job_of_former_policies_starts_no_run_of_one_without_a_schedule(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start(replace(REMOVE, trigger=TriggerSpec(events=frozenset({"image.new"}))))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert (host.outcomes(), host.engine.removals) == ([], [])
+
+
+def test_what_a_run_found_until_a_reload_is_reported(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest"), an_image("b", "b:1"))
+    host.start(LATEST)
+    asks = a_policy("asks", "tag.name == '1' || registry.state == 'drift'", subject=Kind.TAG, every_seconds=60)
+    host.registry.slow = True
+    host.use(LATEST, asks)
+    host.engine.name("b:1", "app:1")
+    host.run_job("asks")
+    host.use(LATEST, asks)
+    assert ("asks", "docker.io/library/app:1") in host.open_findings()
+    host.stop()
+    host.ledger.open_to_read()
+    opened = {(finding.result.policy, finding.result.name) for finding in host.ledger.open_findings()}
+    assert opened == set(host.open_findings())
+
+
+# -- faults of our own ---------------------------------------------------------------------------------------
+
+NEVER = 1e30  # no calendar has that year: whatever reads such a date fails
+
+
+def test_an_object_that_cannot_be_judged_for_our_own_fault_is_an_error_and_the_others_are_judged(host: Host) -> None:
+    names = [f"app{number}:1" for number in range(150)]  # more than are judged one by one
+    host.engine.put(*(an_image(name, name) for name in names), an_image("bad", "bad:1", created_at=NEVER))
+    old = a_policy("old", "image.created > timestamp('1990-01-01T00:00:00Z')", events=["image.tag"])
+    large = a_policy("large", "image.size > 1", events=["image.tag"])
+    host.start(old, large)
+    assert host.died is None
+    assert len(host.open_findings()) == 150 + 151
+    assert host.value("evaluations_total", policy="old", result="error", cause="startup") == 1
+    assert host.value("unknown", policy="old", reason="error") == 1
+    [line] = host.logged("policy.error")
+    assert (line["policy"], line["name"]) == ("old", "docker.io/library/bad:1")
+    assert (host.value("errors_total", stage="judge") or 0) >= 1
+    host.engine.name("bad:1", "bad:2")
+    host.settle()
+    assert host.died is None
+    told = [line for line in host.logged("stage.failed") if line["stage"] == "judge"]
+    assert len(told) == 1  # however often it happens
+
+
+def test_an_object_that_cannot_be_looked_at_for_our_own_fault_hides_no_other(host: Host) -> None:
+    host.engine.put(an_image("app", "app:1"))
+    host.start(LATEST)
+    host.engine.errors["container", a_container("bad").id] = KeyError("State")
+    host.engine.run(a_container("bad"))
+    host.engine.name("app:1", "app:latest")
+    host.settle()
+    assert host.open_findings() == [("no-latest", "docker.io/library/app:latest")]
+    assert host.value("errors_total", stage="collect") == 1
+    [line] = host.logged("run.error")
+    assert "KeyError" in line["error"]
+
+
+def test_an_object_that_cannot_be_planned_for_our_own_fault_stays_and_the_others_go(host: Host) -> None:
+    for network in (replace(a_network("bad"), labels=None), a_network("good")):  # type: ignore[arg-type]
+        host.engine.add_network(network)
+    host.start(a_policy("p", "!network.in_use", subject=Kind.NETWORK, every_seconds=60, action="remove"))
+    host.ticks.pass_(DAY)
+    host.run_job("p")
+    assert sorted(host.outcomes()) == [("audited", "audit"), ("failed", "error")]
+    assert host.value("errors_total", stage="plan") == 1
+
+
+def test_an_object_on_which_acting_fails_for_our_own_fault_stays_and_the_others_go(host: Host) -> None:
+    for name in ("bad", "good"):
+        host.engine.add_network(a_network(name))
+    unused = a_policy(
+        "p", "!network.in_use", subject=Kind.NETWORK, every_seconds=60, mode=Mode.ENFORCE, action="remove"
+    )
+    host.start(unused)
+    host.engine.errors["network", a_network("bad").id] = KeyError("Name")
+    host.ticks.pass_(DAY)
+    host.run_job("p")
+    assert ("failed", "error") in host.outcomes()
+    assert [network.name for network in host.engine._networks.values()] == ["bad"]
+    assert host.value("errors_total", stage="execute") == 1
 
 
 # -- reports -----------------------------------------------------------------------------------------------

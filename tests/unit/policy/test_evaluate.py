@@ -59,6 +59,7 @@ def test_a_finding_carries_message_and_evidence() -> None:
         severity=Severity.HIGH,
         message="has a",
         evidence={"image.in_use": True, "image.size": 2},
+        definition=judged.definition,
     )
 
 

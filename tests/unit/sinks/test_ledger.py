@@ -195,7 +195,8 @@ def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -
 def to_first_schema(book: Book, *, upgrade: bool = True) -> Ledger:
     """The next process, after the file was written by the first version of the ledger."""
     later = ("engine", "archive", "planned", "undoable_until", "undoes")
-    book.sql("ALTER TABLE findings DROP COLUMN opened_seconds")
+    for column in ("opened_seconds", "definition"):
+        book.sql(f"ALTER TABLE findings DROP COLUMN {column}")
     for index in ("actions_of_run", "open_actions", "undoable_actions"):
         book.sql(f"DROP INDEX {index}")
     for column in later:

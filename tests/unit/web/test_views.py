@@ -43,7 +43,7 @@ def test_of_ten_thousand_findings_the_page_has_the_worst_and_newest_and_says_whe
 def test_policies_have_their_counts_and_next_run() -> None:
     findings = Findings()
     fill(findings, "old", Severity.LOW, 2)
-    findings.note(Result("old", Ref(Kind.VOLUME, "x"), "x", Status.UNKNOWN, Severity.LOW), NOW, "timeout")
+    findings.wonder("old", Ref(Kind.VOLUME, "x"), "timeout")
     few, old = cast("list[dict[str, object]]", views(findings).status()["policies"])
     assert (old["found"], old["unknown"], old["next_run_at"]) == (2, 1, NOW + 90)
     assert (few["found"], few["unknown"], few["next_run_at"]) == (0, 0, None)
