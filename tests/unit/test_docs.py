@@ -225,7 +225,7 @@ def test_metrics_in_the_documents_exist(page: str) -> None:
 
 def test_operations_page_has_every_log_event_and_no_other() -> None:
     topics = "daemon|config|engine|events|inventory|ledger|registries|finding|run|schedule|policy|action|web|archive"
-    topics += "|notify"
+    topics += "|notify|stage"
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
     logged -= {"daemon.lock", "ledger.db", "config.json"}
     logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}
