@@ -719,8 +719,8 @@ class FakeRegistry:
         match ask.what:
             case "digest":
                 found = Reply(digest=self.digests.get(ask.reference, ""))
-            case "manifest":
-                found = self.manifests.get(ask.reference, Reply())
+            case "manifest" | "config":
+                return self.manifests.get(ask.reference, Reply(reason=self.reason))
             case _:
                 tags = (tag.rpartition(":") for tag in self.digests)
                 found = Reply(tags=tuple(name for repository, _, name in tags if repository == ask.reference))

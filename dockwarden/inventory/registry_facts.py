@@ -120,6 +120,12 @@ def _reply(view: View, what: str, key: str) -> Reply:
     return reply
 
 
+def _reply_if_there(view: View, what: str, key: str) -> Reply:
+    """The same, without anything in it where the registry does not have what it named."""
+    reply = view.replies.get(Ask(what, key))
+    return Reply() if reply is not None and reply.reason == "not_found" else _reply(view, what, key)
+
+
 def _local(tag: str, view: View) -> _Local:
     inventory = view.inventory
     image = inventory.images[inventory.tags[tag]]
@@ -182,7 +188,7 @@ def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[s
 
     These are several where an image does not say which variant of an architecture it is for.
     """
-    reply = _reply(view, "manifest", f"{local.repository}@{digest}")
+    reply = (_reply_if_there if depth else _reply)(view, "manifest", f"{local.repository}@{digest}")
     if not reply.entries:
         return [digest] if not depth or _fits_config(reply.config, local, view) else []
     found = []
@@ -210,7 +216,7 @@ def _fits_config(config: str, local: _Local, view: View) -> bool:
     """Whether an image of which no index tells the platform is for the same as ours."""
     if not config or config == local.image.id:
         return bool(config)
-    return bool(_fitting(_reply(view, "config", f"{local.repository}@{config}").entries, local))
+    return bool(_fitting(_reply_if_there(view, "config", f"{local.repository}@{config}").entries, local))
 
 
 def _drift_seconds(tag: str, view: View) -> float:
@@ -318,7 +324,7 @@ def _entries(repository: str, index: str, view: View) -> Iterator[str]:
     for number, digest in enumerate(left):
         if number > _MOST_LOOKED_INTO:
             raise _UnknownError
-        for entry in _reply(view, "manifest", f"{repository}@{digest}").entries:
+        for entry in (_reply_if_there if number else _reply)(view, "manifest", f"{repository}@{digest}").entries:
             yield entry.digest
             left += [entry.digest] if entry.is_index else []
 

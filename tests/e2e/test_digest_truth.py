@@ -8,6 +8,7 @@ API, in `dockwarden images` and `dockwarden history`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -18,10 +19,13 @@ import pytest
 
 from tests.commands import command
 from tests.e2e.harness import policy
+from tests.integration import worlds
 from tests.lab import images, machine
 from tests.lab.images import ImageSpec
+from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry
 from tests.lab.waiting import until
+from tests.unit.misbehaving import http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Start
     from tests.e2e.harness import Daemon
     from tests.lab.engine import LabEngine
+    from tests.unit.misbehaving import Asked
 
 STATES = ("current", "drift", "other-platform", "local", "gone")
 IN_STATE = [
@@ -345,6 +350,123 @@ def somebody_takes_a_tag_away(scene: Scene) -> None:
     scene.freshness({"current": WEBS, "pinned": PINNED, "tag-gone": {"lost"}})
 
 
+# -- indexes in indexes ---------------------------------------------------------------------------------------
+
+
+def entry(hub: LabRegistry, repository: str, word: str, platform: str = US) -> dict[str, object]:
+    """What an index says of an image for a platform."""
+    system, architecture = platform.split("/")
+    told = {"platform": {"os": system, "architecture": architecture}}
+    return {**hub.put_image(repository, replace(spec(word), architecture=architecture)), **told}
+
+
+def attested(hub: LabRegistry, repository: str, word: str, attestation: str) -> dict[str, object]:
+    """An image with an attestation, as buildx makes it: an index of its own."""
+    return hub.put_index(repository, [entry(hub, repository, word), nobody(hub, repository, attestation)])
+
+
+def nobody(hub: LabRegistry, repository: str, attestation: str) -> dict[str, object]:
+    told = {
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+        "platform": {"os": "unknown", "architecture": "unknown"},
+    }
+    return {**hub.put_image(repository, replace(spec(attestation), architecture="unknown")), **told}
+
+
+def silent(told: dict[str, object]) -> dict[str, object]:
+    """The same entry without its platform."""
+    return {**{key: value for key, value in told.items() if key != "platform"}, "annotations": {"of": "somebody"}}
+
+
+Entries = Callable[[LabRegistry, str], list[dict[str, object]]]
+NESTED: dict[str, tuple[Entries, Entries, str]] = {
+    "attestation": (
+        lambda hub, name: [entry(hub, name, "a"), nobody(hub, name, "first")],
+        lambda hub, name: [entry(hub, name, "a"), nobody(hub, name, "second")],
+        "other-platform",
+    ),
+    "attestation-inside": (
+        lambda hub, name: [attested(hub, name, "a", "first"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [attested(hub, name, "a", "second"), entry(hub, name, "a", ARM)],
+        "other-platform",
+    ),
+    "image-inside": (
+        lambda hub, name: [attested(hub, name, "a", "first"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [attested(hub, name, "b", "first"), entry(hub, name, "a", ARM)],
+        "drift",
+    ),
+    "flat-to-nested": (
+        lambda hub, name: [entry(hub, name, "a"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [attested(hub, name, "a", "first"), entry(hub, name, "a", ARM)],
+        "other-platform",
+    ),
+    "nested-to-flat": (
+        lambda hub, name: [attested(hub, name, "a", "first"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [entry(hub, name, "a"), entry(hub, name, "a", ARM)],
+        "other-platform",
+    ),
+    "flat-to-another": (
+        lambda hub, name: [entry(hub, name, "a"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [attested(hub, name, "b", "first"), entry(hub, name, "a", ARM)],
+        "drift",
+    ),
+    "silent": (
+        lambda hub, name: [silent(entry(hub, name, "a")), silent(entry(hub, name, "a", ARM))],
+        lambda hub, name: [silent(entry(hub, name, "a")), silent(entry(hub, name, "b", ARM))],
+        "other-platform",
+    ),
+    "silent-another": (
+        lambda hub, name: [silent(entry(hub, name, "a")), silent(entry(hub, name, "a", ARM))],
+        lambda hub, name: [silent(entry(hub, name, "b")), silent(entry(hub, name, "a", ARM))],
+        "drift",
+    ),
+    "becomes-silent": (
+        lambda hub, name: [entry(hub, name, "a"), entry(hub, name, "a", ARM)],
+        lambda hub, name: [silent(entry(hub, name, "b", ARM)), silent(entry(hub, name, "a"))],
+        "other-platform",
+    ),
+    "two-deep": (
+        lambda hub, name: [entry(hub, name, "a")],
+        lambda hub, name: [hub.put_index(name, [attested(hub, name, "a", "first")])],
+        "other-platform",
+    ),
+}
+
+
+def test_the_image_of_this_platform_counts_however_deep_it_is(
+    host: LabEngine, hub: LabRegistry, tmp_path: Path
+) -> None:
+    """As far as the engine pulls from such an index: one with a graph store takes flat ones only."""
+    (tmp_path / "dockwarden.yaml").write_text(f"state_dir: {tmp_path / 'state'}\n")
+    expected, created = {}, set()
+    for story, (before, after, state) in NESTED.items():
+        name, tag = f"nested/{story}", f"{hub.host}/nested/{story}:1"
+        hub.put_index(name, before(hub, name), tag="1")
+        try:
+            host.docker("pull", "--quiet", tag)
+        except LabError:
+            assert host.kind == "graph"
+            assert story.startswith(("nested", "silent")) or story.endswith("inside")
+            continue
+        with contextlib.suppress(LabError):  # some engines make no container of what they pulled
+            host.docker("create", f"--name={story}", f"{tag}@{hub.digest(name, '1')}", "/nothing")
+            created.add(tag)
+        hub.put_index(name, after(hub, name), tag="1")
+        expected[tag] = state
+    config = tmp_path / "dockwarden.yaml"
+
+    done = command("images", "-o", "json", "--config", config, docker_host=host.host)
+
+    assert (done.code, done.err) == (0, "")
+    assert {row["tag"]: row["state"] for row in json.loads(done.out) if row["tag"]} == expected
+    assert len(expected) >= (4 if host.kind == "graph" else len(NESTED))
+    scanned = command("scan", "--policy", "pinned-drift", "-o", "json", "--config", config, docker_host=host.host)
+    found = {row["name"] for row in json.loads(scanned.out)["results"] if row["result"] == "fail"}
+    drifted = {tag for tag, state in expected.items() if state == "drift"} & created
+    assert found == {tag.rpartition("/")[2].removesuffix(":1") for tag in drifted}
+    assert len(created) >= 4
+
+
 # -- versions and aliases --------------------------------------------------------------------------------------
 
 # Words of images by tag; calendar versions, dates, pre-releases and other variants are no competitors.
@@ -443,6 +565,44 @@ def test_docker_hub_is_asked_through_the_mirrors_that_the_engine_has_now(own_eng
         assert "{} is {} here and {} at".format("docker.io/library/app:1", *digests) in drift["message"]
         second.end()
         assert {row["reason"] for row in rows(daemon, "images")} == {"tls"}
+
+
+def without_tokens(scene: worlds.Scene, asked: Asked) -> bytes:
+    return http(404, b"404 page not found") if "/token" in asked else scene.challenge(asked, 0)
+
+
+def by_redirect(scene: worlds.Scene, asked: Asked) -> bytes:
+    return http(307, b"", f"Location: http://{scene.hosts[1].host}{asked.split()[1]}")
+
+
+def ingress(_scene: worlds.Scene, asked: Asked) -> bytes:
+    answer = http(404, worlds.HTML, "Content-Type: text/html")
+    return worlds.head_of(answer) if asked.startswith("HEAD") else answer
+
+
+def test_a_404_of_somebody_else_is_no_state_and_no_history(host: LabEngine, hub: LabRegistry, start: Start) -> None:
+    was = hub.push("among/others", "1", spec("others"))
+    with worlds.world(hub, "plain") as scene:
+        scene.second = ingress
+        host.forward(int(scene.hosts[0].host.partition(":")[2]))
+        tag = f"{scene.hosts[0].host}/among/others:1"
+        host.docker("pull", "--quiet", tag)
+        daemon = start(host, IN_STATE).ready()
+        daemon.wait("finding.opened", policy="is-current", name=tag)
+        for says, reason in ((without_tokens, "refused"), (by_redirect, "bad_answer"), (ingress, "bad_answer")):
+            scene.first = says
+            daemon.end()
+            daemon.restart()
+            for state in STATES:
+                line = daemon.wait("policy.unknown", policy=f"is-{state}", name=tag)
+                assert line["reason"] == f"registry.state is not known: {reason}"
+            daemon.until(lambda: daemon.findings("is-current") == {tag}, "the finding to stay open")
+            until_history(daemon, tag, local=[was], registry=[was])
+        scene.first = worlds.Scene.passed
+        hub.delete_tag("among/others", "1")
+        daemon.restart()
+        daemon.wait("finding.opened", policy="is-gone", name=tag)
+        until_history(daemon, tag, local=[was], registry=[was, ""])
 
 
 def logged_in(registry: LabRegistry, folder: Path) -> Path:

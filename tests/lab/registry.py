@@ -135,9 +135,7 @@ class LabRegistry:
 
     def push(self, repository: str, tag: str, image: ImageSpec | None = None, media: Media = "docker") -> str:
         """Upload a single-platform image; the digest of its manifest."""
-        manifest = self._manifest(repository, image or ImageSpec(), media)
-        self._put_manifest(repository, tag, manifest, TYPES[media].manifest)
-        return digest(manifest)
+        return str(self.put_image(repository, image or ImageSpec(), media, tag)["digest"])
 
     def push_index(
         self,
@@ -152,13 +150,20 @@ class LabRegistry:
         for platform in platforms:
             system, architecture = platform.split("/", 1)
             spec = replace(image or ImageSpec(), architecture=architecture)
-            manifest = self._manifest(repository, spec, media)
-            entry = self._descriptor(TYPES[media].manifest, manifest)
-            self._put_manifest(repository, str(entry["digest"]), manifest, TYPES[media].manifest)
+            entry = self.put_image(repository, spec, media)
             entries.append({**entry, "platform": {"architecture": architecture, "os": system}})
-        index = _json({"schemaVersion": 2, "mediaType": TYPES[media].index, "manifests": entries})
-        self._put_manifest(repository, tag, index, TYPES[media].index)
-        return digest(index)
+        return str(self.put_index(repository, entries, media, tag)["digest"])
+
+    def put_image(self, repository: str, image: ImageSpec, media: Media = "oci", tag: str = "") -> dict[str, object]:
+        """Upload an image, without a tag if none is given; what an index says of it, but its platform."""
+        return self._put(repository, tag, self._manifest(repository, image, media), TYPES[media].manifest)
+
+    def put_index(
+        self, repository: str, entries: Sequence[Mapping[str, object]], media: Media = "oci", tag: str = ""
+    ) -> dict[str, object]:
+        """Upload an index of what was uploaded before; what another index says of it."""
+        index = {"schemaVersion": 2, "mediaType": TYPES[media].index, "manifests": list(entries)}
+        return self._put(repository, tag, _json(index), TYPES[media].index)
 
     def digest(self, repository: str, tag: str) -> str:
         """What the tag points to; a `LabError` if there is no such tag."""
@@ -263,9 +268,10 @@ class LabRegistry:
         joint = "&" if "?" in place else "?"
         self._ask("PUT", f"{place}{joint}digest={digest(content)}", 201, body=content)
 
-    def _put_manifest(self, repository: str, reference: str, content: bytes, kind: str) -> None:
-        path = f"/v2/{repository}/manifests/{reference}"
+    def _put(self, repository: str, tag: str, content: bytes, kind: str) -> dict[str, object]:
+        path = f"/v2/{repository}/manifests/{tag or digest(content)}"
         self._ask("PUT", path, 201, body=content, headers={"Content-Type": kind})
+        return self._descriptor(kind, content)
 
     def _ask(
         self,

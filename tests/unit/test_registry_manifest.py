@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies
 
-from dockwarden.ports import Entry, Reply
+from dockwarden.ports import Ask, Entry, Reply
 from dockwarden.registry import manifest
 from dockwarden.registry.auth import challenges
 from dockwarden.registry.message import FailedError, parse_url
-from tests.unit.misbehaving import PAUSE, http, json_answer
+from tests.unit.misbehaving import PAUSE, Misbehaving, http, json_answer
 from tests.unit.registries import DIGEST, OTHER, Clock, absent, ask, asking, head, image, index, reason, sha
 
 if TYPE_CHECKING:
@@ -231,6 +231,76 @@ def test_next_page_is_at_the_same_host(link: str) -> None:
     with asking(answer) as (registry, server):
         assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=("1", "2"))
         assert server.asked[1] == "GET /v2/app/tags/list?last=1&n=1"
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_as_many_pages_as_a_repository_has(size: int) -> None:
+    """And what took many requests is believed for long."""
+    every = [f"nightly-2026.{n:06}-arm64" for n in range(20_502 if size == 100 else 202_169)]
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        start = int(asked.partition("last=")[2] or 0)
+        link = f"</v2/app/tags/list?last={start + size}>; rel=next" if start + size < len(every) else ""
+        return [page(*every[start : start + size], link=link)]
+
+    clock = Clock()
+    with asking(answer, clock) as (registry, server):
+        assert registry.ask(Ask("tags", f"{server.host}/app")).result(120) == Reply(tags=tuple(every))
+        assert len(server.asked) == -(-len(every) // size)
+        clock.now += 3600
+        assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=tuple(every))
+        assert len(server.asked) == -(-len(every) // size)
+        clock.now += 12 * 3600
+        registry.ask(Ask("tags", f"{server.host}/app")).result(120)
+        assert len(server.asked) == 2 * -(-len(every) // size)
+
+
+def test_pages_without_tags_come_to_an_end() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        return [page("1", link=f"<?last={len(server.asked)}>; rel=next")]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == reason("bad_answer")
+        assert len(server.asked) < 200
+
+
+@pytest.mark.parametrize("status", [400, 405, 416, 422])
+def test_who_does_not_like_to_be_told_the_size_of_a_page(status: int) -> None:
+    with asking(lambda asked: [http(status) if "n=" in asked else page("1")]) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=("1",))
+        assert server.asked == ["GET /v2/app/tags/list?n=1000", "GET /v2/app/tags/list"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "</v2/real/name/tags/list?last=1>; rel=next",
+        "<list?last=1>; rel=next",
+        "<?last=1>; rel=next",
+        "<http://registry.internal:5000/v2/real/name/tags/list?last=1>; rel=next",
+        "<http://registry.internal/behind/v2/real/name/tags/list?last=1>; rel=next",
+        "</behind/v2/real/name/tags/list?last=1>; rel=next",
+        "</api/v2/behind/v2/real/name/tags/list?last=1>; rel=next",
+    ],
+)
+@pytest.mark.parametrize("otherwise", [http(404), http(200, b"<html>"), http(500), http(403)])
+def test_next_page_counts_from_where_redirects_led_to(link: str, otherwise: bytes) -> None:
+    """And is asked there; from `/v2/` on, if the registry does not know its own address."""
+
+    def target_says(asked: Asked) -> Iterable[bytes]:
+        if not asked.startswith("GET /v2/real/name/tags/list?"):
+            return [otherwise]
+        return [page("2") if "last=1" in asked else page("1", link=link)]
+
+    with Misbehaving(target_says) as target:
+
+        def answer(asked: Asked) -> Iterable[bytes]:
+            query = asked.partition("?")[2]
+            return [http(307, b"", f"Location: http://{target.host}/v2/real/name/tags/list?{query}")]
+
+        with asking(answer) as (registry, server):
+            assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=("1", "2"))
+            assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("link", ["</x>", '</x>; rel="prev"', "/x; rel=next", '</x>; rel="nextish"', "<<>;rel=next"])

@@ -17,8 +17,8 @@ from dockwarden.registry.message import Answer, FailedError, parse_url
 from dockwarden.registry.places import Places
 from tests.builders import an_engine
 from tests.lab.loopback import free_port, make_certificate
-from tests.unit.misbehaving import Misbehaving, json_answer
-from tests.unit.registries import DIGEST, OK, ask, asking, client, engine, head, reason
+from tests.unit.misbehaving import Misbehaving, http, json_answer
+from tests.unit.registries import DIGEST, OK, OTHER, ask, asking, client, engine, head, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,6 +106,37 @@ def test_mirror_that_fails_is_passed_over() -> None:
         assert good.asked == bad.asked[:1] == ["HEAD /v2/library/busybox/manifests/latest"]
         good._answer = lambda _: [head(status=500)]
         assert ask(registry, "alpine") == reason("tls")
+
+
+@pytest.mark.parametrize("path", ["docker_hub", "docker_hub/", "a/b"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_mirror_with_a_path(path: str, is_first: bool) -> None:  # noqa: FBT001
+    """Engines before 28 ask below the path, later ones put it first; another repository's digest is none."""
+    base = f"/{path.strip('/')}/v2/" if is_first else f"/v2/{path.strip('/')}/"
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if not asked.split()[1].startswith(base):
+            return (
+                [head(f"Docker-Content-Digest: {OTHER}")]
+                if asked.split()[1].startswith("/v2/library/")
+                else [http(404)]
+            )
+        return [OK] if asked.startswith("HEAD") else [json_answer({"tags": ["1"]})]
+
+    hub = RegistrySettings(ca_file=NONE)  # so that nobody there is asked
+    with (
+        Misbehaving(answer) as mirror,
+        client(engine=engine(mirrors=(f"http://{mirror.host}/{path}",)), hosts={"docker.io": hub}) as registry,
+    ):
+        assert ask(registry, "busybox") == GOOD
+        assert ask(registry, "team/app:1") == GOOD
+        assert ask(registry, "team/app", "tags") == Reply(tags=("1",))
+        asked = [asked.split()[1] for asked in mirror.asked if asked.split()[1].startswith(base)]
+        assert asked == [
+            f"{base}library/busybox/manifests/latest",
+            f"{base}team/app/manifests/1",
+            f"{base}team/app/tags/list?n=1000",
+        ]
 
 
 def test_mirrors_are_those_of_the_engine_as_it_is_now() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -617,6 +618,138 @@ def test_a_version_that_cannot_be_compared_leaves_the_comparison_unknown(graph: 
     for fact in ("newest_version", "newest_version_digest", "latest_is"):
         assert graph.learn(f"registry.{fact}", ref) is None
         assert graph.reason == reason
+
+
+# -- indexes in indexes, and entries that do not tell their platform ------------------------------------------
+
+
+class Node(NamedTuple):
+    """An image by its word, or an index; how its entry in the index above tells what it is.
+
+    Attributes:
+        platform: that of an image, or of all images of an index, if there is one.
+        tells: the entry tells the platform.
+        typed: the entry tells whether it is an index.
+    """
+
+    content: str | tuple[Node, ...]
+    platform: str = ""
+    tells: bool = True
+    typed: bool = True
+
+    @property
+    def digest(self) -> str:
+        return manifest(repr(self))
+
+    def put(self, registry: FakeRegistry) -> None:
+        """Into a registry, with all that is inside."""
+        registry.manifests[f"{REPOSITORY}@{self.digest}"] = Reply(config=config(str(self.content)))
+        if isinstance(self.content, str):
+            told = Entry(config(self.content), *_platform(self.platform))
+            registry.manifests[f"{REPOSITORY}@{config(self.content)}"] = Reply(entries=(told,))
+            return
+        for node in self.content:
+            node.put(registry)
+        entries = tuple(node.entry for node in self.content)
+        registry.manifests[f"{REPOSITORY}@{self.digest}"] = Reply(entries=entries)
+
+    @property
+    def entry(self) -> Entry:
+        is_told = self.tells and bool(self.platform)
+        is_index = not isinstance(self.content, str)
+        return Entry(
+            self.digest,
+            *(_platform(self.platform) if is_told else ("", "", "")),
+            is_index=is_index if self.typed else not is_told,
+        )
+
+    @property
+    def inside(self) -> set[str]:
+        """The digests of everything in it."""
+        if isinstance(self.content, str):
+            return set()
+        return {node.digest for node in self.content}.union(*(node.inside for node in self.content))
+
+
+def leaf(word: str, platform: str) -> st.SearchStrategy[Node]:
+    """The digest of an image has nothing to do with how it is told of."""
+    return st.builds(lambda tells, typed: Told(word, platform, tells, typed), st.booleans(), st.booleans())
+
+
+class Told(Node):
+    """An image: the same one, however its entry tells of it."""
+
+    @property
+    def digest(self) -> str:
+        return manifest(f"{self.content} {self.platform}")
+
+
+@st.composite
+def trees(draw: st.DrawFn, ours: str, platform: str = AMD) -> Node:
+    """An index with our image somewhere in it, besides others: of other platforms, and what nobody runs."""
+    node = draw(leaf(ours, platform))
+    for depth in range(draw(st.integers(1, 3))):
+        others = [Told(f"{draw(st.sampled_from('xyz'))}", ARM)] if draw(st.booleans()) else []
+        beside = [Node((), tells=False)] if draw(st.booleans()) else []  # such as an index of attestations
+        # An index tells a platform only if all that is in it are for that.
+        told = platform if not others and not beside and not depth and draw(st.booleans()) else ""
+        if not told and others:
+            others = [others[0]._replace(tells=node.tells)] if isinstance(node, Told) else others
+        node = Node((node, *others, *beside), told)
+    return node
+
+
+@settings(max_examples=200)
+@given(trees("ours"), trees("ours"), trees("theirs"), st.sampled_from(STORES))
+def test_the_image_of_this_platform_counts_however_deep_it_is(
+    here: Node, same: Node, other: Node, store: ImageStore
+) -> None:
+    world = World(store)
+    for tree in (here, same, other):
+        tree.put(world.registry)
+    world.pull(here.digest, "ours")
+    for there, state in ((here, "current"), (same, "other-platform"), (other, "drift")):
+        world.registry.digests[TAG] = there.digest
+        assert world.state == ("current" if there.digest == here.digest else state)
+        assert len(world.asked) <= 30
+
+
+@settings(max_examples=100)
+@given(trees("ours"), st.data())
+def test_a_pin_on_anything_inside_the_index_is_current(tree: Node, data: st.DataObject) -> None:
+    world = World()
+    tree.put(world.registry)
+    world.registry.digests[TAG] = tree.digest
+    pin = data.draw(st.sampled_from(sorted(tree.inside)))
+    container = a_container("web", f"{TAG}@{pin}")
+    world.inventory.put(container)
+    assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) == "current"
+
+
+def test_a_pin_on_an_index_that_changed_for_others_only(world: World) -> None:
+    old = world.push({AMD: "a", ARM: "b"})
+    image = world.pull(old, "a")
+    container = replace(a_container("web", f"{TAG}@{old}"), image_id=image.id)
+    world.inventory.put(container)
+    for content, state in (({AMD: "a", ARM: "c"}, "other-platform"), ("a", "other-platform"), ({AMD: "c"}, "drift")):
+        world.push(content)
+        assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) == state
+
+
+def test_an_index_without_end_is_unknown(world: World) -> None:
+    world.pull(manifest("a"), "a")
+    deep = Node((Told("a", AMD),))
+    for _ in range(9):
+        deep = Node((deep,))
+    wide = Node(tuple(Told(f"{n}", AMD, tells=False, typed=False) for n in range(99)))
+    container = a_container("web", f"{TAG}@{manifest('old')}")
+    world.inventory.put(container)
+    for tree in (deep, wide):
+        tree.put(world.registry)
+        world.registry.digests[TAG] = tree.digest
+        assert world.state is None
+        assert len(world.asked) <= 60
+    assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) is None
 
 
 # -- containers pinned by digest -----------------------------------------------------------------------------
