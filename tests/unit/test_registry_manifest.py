@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 from typing import TYPE_CHECKING
@@ -104,6 +105,15 @@ def test_no_manifest(body: bytes) -> None:
 def test_body_must_be_what_was_asked_for() -> None:
     with asking(lambda _: [http(200, MANY, f"Docker-Content-Digest: {DIGEST}")]) as (registry, server):
         assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("bad_answer")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(gzip.compress(MANY), Reply(entries=ENTRIES)), (gzip.compress(MANY)[:-9], reason("bad_answer"))],
+)
+def test_body_that_was_packed_on_the_way(body: bytes, expected: Reply) -> None:
+    with asking(lambda _: [http(200, body, "Content-Encoding: gzip")]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == expected
 
 
 def test_packed_body() -> None:
@@ -253,6 +263,24 @@ def test_as_many_pages_as_a_repository_has(size: int) -> None:
         clock.now += 12 * 3600
         registry.ask(Ask("tags", f"{server.host}/app")).result(120)
         assert len(server.asked) == 2 * -(-len(every) // size)
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2000, 2500])
+@pytest.mark.parametrize("knows_last", [200, 400, 404, None])
+def test_a_page_may_end_without_saying_that_there_is_more(count: int, knows_last: int | None) -> None:
+    """Whether `last` is understood, refused, or passed over."""
+    every = [f"{n:05}" for n in range(count)]
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        last = asked.partition("last=")[2]
+        if last and knows_last not in (200, None):
+            return [http(knows_last or 0)]
+        begun = [tag for tag in every if tag > last or not knows_last]
+        return [page(*(begun[:1000] if "n=1000" in asked else begun))]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=tuple(every))
+        assert len(server.asked) <= 5
 
 
 def test_pages_without_tags_come_to_an_end() -> None:
