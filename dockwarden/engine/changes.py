@@ -8,9 +8,12 @@ image by ID, no volumes along with a container. A mixin of ``client.DockerEngine
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, assert_never
 from urllib.parse import quote
+
+from docker.errors import NotFound
 
 from dockwarden import reference as references
 from dockwarden.engine import recreate, translate
@@ -143,7 +146,11 @@ class Changes(ABC):
         def ask(client: Client) -> dict[str, Any]:
             match ref.kind:
                 case Kind.CONTAINER:
-                    return recreate.container(client.inspect_container(key))
+                    raw = client.inspect_container(key)
+                    image: Mapping[str, Any] = {}
+                    with suppress(NotFound):
+                        image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
+                    return recreate.container(raw, image, _names(client, recreate.peers(raw)))
                 case Kind.VOLUME:
                     return recreate.volume(client.inspect_volume(key))
                 case Kind.NETWORK:
@@ -158,6 +165,15 @@ class Changes(ABC):
     def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
         """Make a container (not started), volume or network; gives its ID, or the name of a volume."""
         return self._call(f"{kind.value}_create", lambda client: recreate.create(client, kind, parameters))
+
+
+def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
+    """By what each is called, its name; "" for one that is gone."""
+    names = dict.fromkeys(containers, "")
+    for called in names:
+        with suppress(NotFound):
+            names[called] = client.inspect_container(called)["Name"].removeprefix("/")
+    return names
 
 
 def _spoken(response: Any) -> None:

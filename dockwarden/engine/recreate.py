@@ -4,58 +4,128 @@ Input: an engine's answers, later the same reduced to JSON. Output: that JSON, t
 inside of them, and starting anything.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from posixpath import normpath
 from typing import Any, assert_never
+
+from docker.errors import NotFound
 
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import Client
+from dockwarden.errors import NotFoundError
 from dockwarden.model import Kind
 
-_OWN_NETWORKS = frozenset({"bridge", "host", "none"})
-_ENDPOINT_KEYS = ("IPAMConfig", "Links", "Aliases", "DriverOpts")
-_NETWORK_KEYS = ("Name", "Driver", "Internal", "Attachable", "EnableIPv6", "IPAM", "Options", "Labels", "ConfigOnly")
+_NEVER_JOINED = frozenset({"host", "none"})
+_ENDPOINT_KEYS = ("IPAMConfig", "Links", "Aliases", "DriverOpts", "MacAddress", "GwPriority")
+_NETWORK_KEYS = (
+    *("Name", "Driver", "Scope", "Internal", "Attachable", "Ingress", "EnableIPv4", "EnableIPv6"),
+    *("IPAM", "Options", "Labels", "ConfigOnly", "ConfigFrom"),
+)
+_NOT_OF_CONFIGURATIONS = ("Scope", "Internal", "Attachable", "Ingress")
+_OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
+_NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
+_JOINED = "container:"
 _SHORT_ID = 12
 
 
-def container(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Name, image, body and further networks of a container."""
+def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """What makes a container again.
+
+    Args:
+        raw: its inspect.
+        image: that of its image, empty if that is gone.
+        names: of the containers that it needs, by what it calls them; see ``peers``.
+    """
     fields = Fields(raw, "container")
     identifier = fields.text("Id")
     config, host = dict(raw["Config"]), dict(raw["HostConfig"])
-    if config.get("Hostname") == identifier[:_SHORT_ID]:
-        config.pop("Hostname")  # the engine's own choice
-    settings = raw.get("NetworkSettings") or {}
-    networks = settings.get("Networks") or {}
+    networks = (raw.get("NetworkSettings") or {}).get("Networks") or {}
     by_id = {network.get("NetworkID"): name for name, network in networks.items() if network}
     host["NetworkMode"] = by_id.get(host.get("NetworkMode"), host.get("NetworkMode"))
-    host["Binds"] = [*(host.get("Binds") or []), *_unnamed_mounts(raw, host)] or None
+    _forget_what_the_engine_chose(config, host, identifier)
+    _settle_mounts(raw.get("Mounts") or (), config, host)
+    first = _first_network(host)
     endpoints = {
-        name: _endpoint(network or {}, identifier) for name, network in networks.items() if name not in _OWN_NETWORKS
+        name: _endpoint(network or {}, identifier)
+        for name, network in networks.items()
+        if name not in _NEVER_JOINED and (name != "bridge" or first != "bridge")
     }
     return {
         "name": fields.text("Name").removeprefix("/"),
         "image_ref": fields.nested("Config").text("Image", ""),
         "image_id": fields.text("Image"),
+        "platform": _platform((raw.get("ImageManifestDescriptor") or {}).get("platform") or {}) or _platform(image),
         "body": {**config, "HostConfig": host},
         "endpoints": endpoints,
+        "networks": list(networks),
+        "peers": dict(names),
     }
 
 
-def _unnamed_mounts(raw: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
-    """Volumes that the engine made up for the container; they stay when it goes, and are to be found again."""
-    asked_for = {bind.split(":")[1] for bind in host.get("Binds") or [] if ":" in bind}
-    asked_for |= {mount.get("Target") for mount in host.get("Mounts") or [] if mount.get("Source")}
-    return [
-        f"{mount['Name']}:{mount['Destination']}"
-        for mount in raw.get("Mounts") or []
-        if mount.get("Type") == "volume" and mount.get("Name") and mount["Destination"] not in asked_for
-    ]
+def _forget_what_the_engine_chose(config: dict[str, Any], host: dict[str, Any], identifier: str) -> None:
+    """Leave out what an inspect shows and a create refuses, or would take for a wish of somebody's."""
+    is_joined = str(host["NetworkMode"] or "").startswith(_JOINED)
+    if config.get("Hostname") == identifier[:_SHORT_ID] or is_joined or host.get("UTSMode") == "host":
+        config.pop("Hostname", None)
+    if is_joined:  # the image's
+        config.pop("ExposedPorts", None)
+    if not config.get("Entrypoint"):  # none, and not the image's
+        config["Entrypoint"] = [""]
+
+
+def _settle_mounts(mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], host: dict[str, Any]) -> None:
+    """Let volumes that the engine made up be found again; those of other containers come with ``VolumesFrom``."""
+    binds = {_target(bind): bind for bind in host.get("Binds") or ()}
+    asked = {normpath(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
+    made_up = {normpath(place) for place in config.get("Volumes") or ()}
+    for mount in mounts:
+        place, name = normpath(mount["Destination"]), mount.get("Name")
+        bind = f"{name or mount.get('Source')}:{mount['Destination']}{'' if mount.get('RW', True) else ':ro'}"
+        if place in asked:
+            if name and not asked[place].get("Source"):
+                asked[place]["Source"] = name
+        elif place in binds:
+            if ":" not in binds[place]:
+                binds[place] = bind
+        elif place in made_up:
+            binds[place] = bind
+    host["Binds"] = list(binds.values()) or None
+    if asked:
+        host["Mounts"] = list(asked.values())
+
+
+def _target(bind: str) -> str:
+    parts = bind.split(":")
+    return normpath(parts[1] if len(parts) > 1 else bind)
+
+
+def _first_network(host: Mapping[str, Any]) -> str:
+    mode = str(host.get("NetworkMode") or "default")
+    return "bridge" if mode == "default" else mode
 
 
 def _endpoint(network: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     kept = {key: network[key] for key in _ENDPOINT_KEYS if network.get(key)}
     aliases = [alias for alias in kept.pop("Aliases", ()) if alias != identifier[:_SHORT_ID]]
     return {**kept, "Aliases": aliases} if aliases else kept
+
+
+def _platform(says: Mapping[str, Any]) -> str:
+    """``linux/arm64/v8``, from the entry of an index or the inspect of an image; "" if it does not say."""
+    found = {key.lower(): value for key, value in says.items()}
+    parts = (found.get("os"), found.get("architecture"), found.get("variant"))
+    return "/".join(part for part in parts if part) if all(parts[:2]) else ""
+
+
+def peers(raw: Mapping[str, Any]) -> list[str]:
+    """The containers without which it cannot be made, as its inspect calls them: mostly by ID."""
+    host = raw["HostConfig"]
+    joined = [str(host.get(key) or "") for key in _NAMESPACES]
+    peers = [mode.removeprefix(_JOINED) for mode in joined if mode.startswith(_JOINED)]
+    peers += [source.partition(":")[0] for source in host.get("VolumesFrom") or ()]
+    peers += [link.partition(":")[0].removeprefix("/") for link in host.get("Links") or ()]
+    return list(dict.fromkeys(peers))
 
 
 def volume(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +142,9 @@ def volume(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def network(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The body that makes a network of the same name, address range and options."""
-    return {key: raw[key] for key in _NETWORK_KEYS if key in raw}
+    is_from_another = bool((raw.get("ConfigFrom") or {}).get("Network"))
+    given = (_OF_CONFIGURATIONS if is_from_another else ()) + (_NOT_OF_CONFIGURATIONS if raw.get("ConfigOnly") else ())
+    return {key: raw[key] for key in _NETWORK_KEYS if key in raw and key not in given}
 
 
 def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
@@ -86,10 +158,8 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
             )
             return str(parameters["Name"])
         case Kind.NETWORK:
-            body = {**parameters, "CheckDuplicate": True}
-            answer = client.post(f"{client.base_url}/v{client.api_version}/networks/create", json=body)
-            answer.raise_for_status()
-            return Fields(answer.json(), "network").text("Id")
+            answer = _post(client, "/networks/create", {**parameters, "CheckDuplicate": True})
+            return Fields(answer, "network").text("Id")
         case Kind.IMAGE | Kind.TAG | Kind.HOST:
             raise ValueError(f"{kind}: not made from parameters")
         case _:
@@ -98,20 +168,53 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
 
 def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
-    body = dict(parameters["body"])
-    mode = body["HostConfig"].get("NetworkMode")
+    host = _with_living_peers(client, parameters)
+    body = {**parameters["body"], "HostConfig": host}
+    mode = host.get("NetworkMode")
     if mode in endpoints:  # old engines take one at the birth of a container
         body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(mode)}}
-    made = client.create_container_from_config(body, parameters["name"])  # type: ignore[no-untyped-call]
+    platform = parameters.get("platform") or None
+    made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
-            answer = client.post(
-                f"{client.base_url}/v{client.api_version}/networks/{name}/connect",
-                json={"Container": identifier, "EndpointConfig": endpoint},
-            )
-            answer.raise_for_status()
+            _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
+        first = _first_network(host)
+        left = set(parameters.get("networks", (first,)))
+        if first not in left and first not in _NEVER_JOINED and not first.startswith(_JOINED):
+            _post(client, f"/networks/{first}/disconnect", {"Container": identifier, "Force": True})
     except Exception:
         client.remove_container(identifier)  # half of one is none
         raise
     return identifier
+
+
+def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's part of the body; a container that was made again meanwhile is called by the ID that it has now."""
+    host = dict(parameters["body"]["HostConfig"])
+    for called, name in parameters.get("peers", {}).items():
+        if _id_of(client, called):
+            continue
+        now = _id_of(client, name)
+        if not now:
+            raise NotFoundError(f"it needs the container {name or called}, which is gone: bring that back first")
+        for key in _NAMESPACES:
+            if host.get(key) == f"{_JOINED}{called}":
+                host[key] = f"{_JOINED}{now}"
+        host["VolumesFrom"] = [
+            re.sub(rf"^{re.escape(called)}(?=:|$)", now, source) for source in host.get("VolumesFrom") or ()
+        ] or None
+    return host
+
+
+def _id_of(client: Client, name: str) -> str:
+    try:
+        return str(client.inspect_container(name)["Id"]) if name else ""
+    except NotFound:
+        return ""
+
+
+def _post(client: Client, path: str, body: Mapping[str, Any]) -> Any:
+    answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None

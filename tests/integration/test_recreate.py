@@ -1,0 +1,360 @@
+"""A container that was removed is made again as it was, whatever options it was created with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dockwarden.engine import DockerEngine
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Kind, Ref
+from tests.lab import images
+from tests.lab.images import ImageSpec, rootfs
+from tests.lab.machine import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.engine import LabEngine
+
+IMAGE = "recreate/app:1"
+LADEN = "recreate/laden:1"
+"""An image that says of everything what its containers shall have."""
+
+OPTIONS = {
+    "isolation": """
+--cap-add NET_ADMIN --cap-drop ALL
+--cgroup-parent /mine
+--cgroupns host
+--cgroupns private
+--device /dev/zero:/dev/nil:r
+--device-cgroup-rule 'c 42:* rmw'
+--ipc host
+--ipc none
+--ipc shareable
+--ipc private
+--ipc container:peer
+--pid host
+--pid container:peer
+--privileged
+--security-opt no-new-privileges --security-opt seccomp=unconfined --security-opt apparmor=unconfined
+--security-opt label=disable
+--sysctl net.ipv4.ip_forward=1
+--userns host
+--uts host
+--uts host --network host
+""",
+    "process": """
+--attach stdout
+--entrypoint /bin/sleep
+--entrypoint ''
+--env A=1 --env B= --env 'C=x y'
+--group-add 12 --group-add audio
+--health-cmd 'echo ok' --health-interval 9s --health-retries 4 --health-start-period 3s --health-timeout 2s
+--init
+--interactive --tty
+--label a=1 --label b= --label com.docker.compose.project=p --label com.docker.compose.service=s
+--log-driver none
+--log-driver json-file --log-opt max-size=1m --log-opt max-file=2
+--no-healthcheck
+--restart always
+--restart unless-stopped
+--restart on-failure:3
+--stop-signal SIGUSR1 --stop-timeout 3
+--user 12:13
+--user ''
+--workdir /w
+""",
+    "mounts": """
+--mount type=bind,source=/tmp,target=/t,readonly
+--mount type=bind,source=/tmp,target=/t,bind-propagation=rslave
+--mount type=bind,source=/tmp,target=/t/
+--mount type=volume,source=named,target=/data
+--mount type=volume,source=named,target=/data,readonly
+--mount type=volume,source=named,target=/data,volume-nocopy
+--mount type=volume,source=labelled,target=/data,volume-label=a=1
+--mount type=volume,source=named,target=/data/
+--mount type=volume,source=named,dst=/data//sub/
+--mount type=volume,target=/data
+--mount type=volume,target=/data/
+--mount type=volume,target=/data --mount type=volume,target=/other --volume /third
+--mount type=tmpfs,target=/t
+--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770
+--read-only --tmpfs /run:size=1m,mode=1777
+--volume named:/data
+--volume named:/data:ro
+--volume named:/data/
+--volume named:/data/sub:rw,nocopy
+--volume /tmp:/t:ro
+--volume /tmp:/t:rw,z
+--volume /sys:/t:rslave
+--volume /data
+--volume /data/
+--volume /data --volume /other
+--volumes-from peer
+--volumes-from peer:ro
+--volumes-from peer:ro --volume named:/data --volume /mine
+--volumes-from peer --mount type=volume,target=/mine
+""",
+    "networks": """
+--add-host a:10.0.0.1 --add-host b:10.0.0.2
+--dns 10.0.0.3 --dns-option ndots:2 --dns-search example.com
+--domainname example.com
+--hostname web --domainname example.com
+--expose 80 --expose 81/udp
+--hostname web
+--mac-address 02:42:ac:11:00:99
+--network none
+--network host
+--network host --hostname web
+--network bridge
+--network one
+--network one --network-alias x --network-alias y
+--network one --ip 10.99.0.77
+--network one --ip 10.99.0.78 --mac-address 02:42:ac:11:00:98
+--network one --link peer:p
+--network one --link-local-ip 169.254.7.7
+--network container:peer
+--link single:s --link single:t
+--publish 127.0.0.1:8081:80 --publish 82/udp
+--publish-all
+--publish 18080-18082:80-82
+""",
+    "resources": """
+--blkio-weight 300
+--cpu-period 50000 --cpu-quota 20000
+--cpu-shares 512
+--cpus 0.5
+--cpuset-cpus 0
+--device-read-bps /dev/null:1mb
+--memory 64m --memory-reservation 32m --memory-swap 128m
+--memory-swappiness 10
+--oom-kill-disable --memory 64m
+--oom-score-adj 300
+--pids-limit 77
+--pids-limit -1
+--shm-size 12m
+--ulimit nofile=100:200 --ulimit core=0
+""",
+    "over an image": """
+{LADEN}
+--entrypoint '' {LADEN} sleep 1
+--entrypoint /bin/sleep {LADEN}
+--entrypoint /bin/sleep {LADEN} 1
+--network container:peer {LADEN}
+--no-healthcheck {LADEN}
+--health-interval 7s {LADEN}
+--volume named:/image-data {LADEN}
+--volume /image-data/ {LADEN}
+--mount type=volume,target=/image-data {LADEN}
+--mount type=volume,source=named,target=/image-data/ {LADEN}
+--volumes-from peer {LADEN}
+--env A=mine --label a=mine --user 0 --workdir / --stop-signal SIGINT {LADEN}
+--publish-all {LADEN}
+--uts host --hostname '' {LADEN}
+""",
+}
+
+NOT_ON_OLD_ENGINES = [line for line in OPTIONS["networks"].split("\n") if "--mac-address" in line]  # by this client
+
+# What tells one life of a container from another, and is no part of what somebody asked for.
+_OF_THIS_LIFE = (
+    *("Id", "Created", "State", "LogPath", "ResolvConfPath", "HostnamePath", "HostsPath", "GraphDriver", "ExecIDs"),
+    *("RestartCount", "MountLabel", "ProcessLabel", "SizeRw", "SizeRootFs", "Storage", "AppArmorProfile"),
+)
+_OF_THIS_ENDPOINT = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address",
+                     "GlobalIPv6PrefixLen", "DNSNames", "NetworkID")  # fmt: skip
+
+
+def shape(raw: dict[str, Any]) -> dict[str, Any]:
+    """Of an inspect, what was asked for; IDs of its own written as such."""
+    identifier = raw["Id"]
+    kept = {key: value for key, value in raw.items() if key not in _OF_THIS_LIFE}
+    networks = raw["NetworkSettings"]["Networks"] or {}
+    kept["NetworkSettings"] = {
+        name: {key: value for key, value in endpoint.items() if key not in _OF_THIS_ENDPOINT}
+        for name, endpoint in networks.items()
+    }
+    kept["Mounts"] = sorted(kept["Mounts"], key=lambda mount: mount["Destination"])
+    text = json.dumps(kept, sort_keys=True).replace(identifier, "<id>").replace(identifier[:12], "<id>")
+    plain: dict[str, Any] = json.loads(text)
+    for endpoint in plain["NetworkSettings"].values():
+        endpoint["Aliases"] = sorted(alias for alias in endpoint.get("Aliases") or () if alias != "<id>")
+    if raw["HostConfig"]["NetworkMode"].startswith("container:"):
+        plain["Config"]["Hostname"] = ""  # once it ran, the other's
+    for mount in plain["Mounts"]:
+        mount["Mode"] = mount["Mode"] or "z"
+    host = plain["HostConfig"]
+    host["Binds"], host["Mounts"] = None, None  # two ways to ask for what Mounts shows
+    host["Links"] = sorted(host.get("Links") or ())
+    return plain
+
+
+@pytest.fixture
+def world(empty_engine: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
+    lab = empty_engine
+    spec = ImageSpec(tags=(IMAGE,), layers=(rootfs({"own": "x"}), *images.busybox().layers), cmd=("sleep", "1000"),
+                     env=("PATH=/bin",), stop_signal="SIGKILL")  # fmt: skip
+    lab.load(spec)
+    laden = replace(
+        spec,
+        tags=(LADEN,),
+        entrypoint=("/bin/sleep",),
+        cmd=("1000",),
+        labels={"a": "image", "b": "image"},
+        user="5",
+        volumes=("/image-data",),
+        exposed_ports=("70/tcp", "71/udp"),
+        env=("PATH=/bin", "A=image"),
+        healthcheck={"Test": ["CMD", "true"], "Interval": 10**10},
+    )
+    lab.load(laden)
+    lab.docker("run", "--detach", "--name", "single", IMAGE)
+    lab.docker("network", "create", "--subnet", "10.99.0.0/24", "one")
+    lab.docker("network", "create", "two")
+    lab.docker("run", "--detach", "--name", "peer", "--ipc", "shareable", "--volume", "peerdata:/peer", "--volume",
+               "/anonymous", "--network", "one", IMAGE)  # fmt: skip
+    engine = DockerEngine(lab.host)
+    engine.connect()
+    yield lab, engine
+    engine.close()
+
+
+def inspected(lab: LabEngine, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.docker("inspect", "--type", "container", name))[0]
+    return found
+
+
+def again(lab: LabEngine, engine: DockerEngine, name: str) -> None:
+    """Remove it and make it again, by what JSON can hold."""
+    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, name)["Id"]))))
+    lab.docker("rm", name)
+    engine.create(Kind.CONTAINER, recipe)
+
+
+def unequal(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
+    """What is not as it was after an undo: of one that was only created, and of one that ran and ended."""
+    words = shlex.split(options)
+    lab.docker("create", "--name", "it", *words, *(() if LADEN in words else (IMAGE, "true")))
+    found = []
+    try:
+        for life in ("created", "ended"):
+            before = shape(inspected(lab, "it"))
+            asked = {name: each["MacAddress"] for name, each in before["NetworkSettings"].items()}
+            again(lab, engine, "it")
+            after = shape(inspected(lab, "it"))
+            for name, address in asked.items():
+                if not address and name in after["NetworkSettings"]:  # of one that ended, the engine does not tell it
+                    after["NetworkSettings"][name]["MacAddress"] = ""
+            found += [f"{life} {options}: {key}: {text}" for key, text in differences(before, after)]
+            if life == "created":
+                with contextlib.suppress(LabError):  # some are for other machines than this one
+                    lab.docker("start", "it")
+                lab.docker("stop", "--time", "0", "it")
+    except (LabError, EngineError) as error:
+        found.append(f"{options}: {error}")
+    finally:
+        with contextlib.suppress(LabError):
+            lab.docker("rm", "--force", "--volumes", "it")
+    return found
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in sorted({*before, *after}):
+        one, other = before.get(key), after.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from ((f"{key}.{inner}", text) for inner, text in differences(one, other))
+        elif (one or None) != (other or None) and _in_order(one) != _in_order(other):
+            yield key, f"{one} became {other}"
+
+
+def _in_order(value: object) -> object:
+    return sorted(value, key=str) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_containers_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngine], group: str) -> None:
+    lab, engine = world
+    lines = OPTIONS[group].format(LADEN=LADEN).strip().split("\n")
+    lines = [line for line in lines if lab.kind != "graph" or line not in NOT_ON_OLD_ENGINES]
+    assert [text for line in lines for text in unequal(lab, engine, line)] == []
+
+
+def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
+    lab, engine = world
+    lab.docker("create", "--name", "joined", "--network", "one", IMAGE)
+    lab.docker("network", "connect", "--alias", "z", "two", "joined")
+    lab.docker("network", "connect", "bridge", "joined")
+    lab.docker("create", "--name", "left", "--network", "one", IMAGE)
+    lab.docker("network", "connect", "two", "left")
+    lab.docker("network", "disconnect", "one", "left")
+    lab.docker("create", "--name", "alone", IMAGE)
+    lab.docker("network", "disconnect", "bridge", "alone")
+    for name in ("joined", "left", "alone"):
+        before = shape(inspected(lab, name))
+        again(lab, engine, name)
+        assert list(differences(before, shape(inspected(lab, name)))) == [], name
+        lab.docker("start", name)
+
+
+@pytest.mark.parametrize("option", ["--pid", "--ipc", "--network"])
+def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
+    world: tuple[LabEngine, DockerEngine], option: str
+) -> None:
+    lab, engine = world
+    lab.docker("create", "--name", "it", option, "container:peer", "--volumes-from", "peer", IMAGE)
+    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "it")["Id"]))))
+    lab.docker("rm", "it")
+    lab.docker("stop", "peer")
+    peer = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "peer")["Id"]))))
+    lab.docker("rm", "peer")
+    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone"):
+        engine.create(Kind.CONTAINER, recipe)
+    assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
+    engine.create(Kind.CONTAINER, peer)
+    lab.docker("start", "peer")
+    engine.create(Kind.CONTAINER, recipe)
+    lab.docker("start", "it")
+    key = {"--pid": "PidMode", "--ipc": "IpcMode", "--network": "NetworkMode"}[option]
+    assert inspected(lab, "it")["HostConfig"][key] == f"container:{inspected(lab, 'peer')['Id']}"
+
+
+NETWORKS = """
+--label a=1 --label b=
+--internal
+--attachable
+--subnet 10.81.0.0/24 --gateway 10.81.0.9 --ip-range 10.81.0.128/25 --aux-address x=10.81.0.5
+--ipv6 --subnet fd00:81::/64
+--opt com.docker.network.bridge.name=mine0 --opt com.docker.network.driver.mtu=1400
+--driver macvlan --opt parent=lo
+--driver ipvlan --opt parent=lo --opt ipvlan_mode=l3
+--config-only --subnet 10.82.0.0/24
+--config-from configuration --driver bridge
+""".strip().split("\n")
+
+
+def test_networks_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
+    lab, engine = world
+    lab.docker("network", "create", "--config-only", "--subnet", "10.83.0.0/24", "configuration")
+    for line in NETWORKS:
+        if "vlan" in line:  # of which this kernel may know nothing
+            with contextlib.suppress(LabError):
+                lab.docker("network", "create", *shlex.split(line), "it")
+        else:
+            lab.docker("network", "create", *shlex.split(line), "it")
+        if not lab.docker("network", "ls", "--quiet", "--filter", "name=^it$"):
+            continue
+        before = json.loads(lab.docker("network", "inspect", "it"))[0]
+        recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.NETWORK, before["Id"]))))
+        lab.docker("network", "rm", "it")
+        engine.create(Kind.NETWORK, recipe)
+        after = json.loads(lab.docker("network", "inspect", "it"))[0]
+        for each in (before, after):
+            del each["Id"], each["Created"]
+        assert list(differences(before, after)) == [], line
+        lab.docker("network", "rm", "it")
