@@ -20,7 +20,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kMGT])(i?)B?|B)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?", re.ASCII)
 
 
 # -- names and messages -----------------------------------------------------------------------------------------------
@@ -114,6 +114,11 @@ def duration(value: object) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
+def is_size(text: str) -> bool:
+    """Whether it is a size with its unit; ``5M`` may be anything."""
+    return text.endswith("B") and _SIZE.fullmatch(text) is not None
+
+
 def size(value: object) -> int:
     """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``.
 
@@ -124,5 +129,5 @@ def size(value: object) -> int:
     if match is None:
         raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
     number, unit, binary = match.groups()
-    thousands = "kMGT".index(unit) + 1 if unit else 0
+    thousands = "kMGT".index(unit.replace("K", "k")) + 1 if unit else 0
     return round(float(number) * float(1024 if binary else 1000) ** thousands)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import table
 from dockwarden.errors import ConfigError
 from dockwarden.model.words import Severity
-from dockwarden.text import USAGE, near
+from dockwarden.text import FAILED, OK, USAGE, near
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet, Result
@@ -26,6 +26,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     scan.add_argument(
         "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
     )
+    scan.add_argument("--ignore-errors", action="store_true", help="do not exit 1 for policies that failed on objects")
     scan.set_defaults(run=_scan)
 
 
@@ -57,8 +58,8 @@ def _scan(options: argparse.Namespace) -> int:
         _print_table(results, summary)
     worst = [_SEVERITIES.index(result.severity.value) for result in results if result.status.value == "fail"]
     if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
-        return 1
-    return 0
+        return FAILED
+    return FAILED if summary.get("error") and not options.ignore_errors else OK
 
 
 def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":

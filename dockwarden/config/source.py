@@ -68,13 +68,16 @@ class Source:
         if offset is not None:
             at = _position(self.text, place, str(self.at(path))[:offset])
             line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
-            if place.style is None and re.match(r"[ \t]+#", self.text[place.end :]):
-                text += f"; what follows # is a comment, {QUOTE}"
         if len(path) > 1 and path[0] == "policies":
             raw = self.at(path[:2])
             name = raw.get("name") if isinstance(raw, dict) else None
             path = (name if isinstance(name, str) else f"policies[{path[1]}]", *path[2:])
         self.note(line, column, f"{'.'.join(map(str, path)) or 'file'}: {text}")
+
+    def is_cut(self, path: Path) -> bool:
+        """Whether a comment follows what is written there without quotes; it may have been meant as a part of it."""
+        place = self.place(path)
+        return place.style is None and re.match(r"[ \t]+#", self.text[place.end : place.end + 80]) is not None
 
     def place(self, path: Path) -> Place:
         """Where the value at a path is written, or the nearest value around it that is."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, assert_never
 
 from dockwarden.inventory.container_facts import CONTAINER
+from dockwarden.inventory.forms import spec
 from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.registry_facts import OF_CONTAINER
@@ -23,18 +24,6 @@ class Sheet:
     def __init__(self) -> None:
         self.known: dict[str, FactValue] = {}
         self.shared: object = None
-
-
-RECORDS: dict[str, dict[str, str]] = {
-    "container.mounts": {
-        **dict.fromkeys(("type", "name", "source", "destination", "driver", "propagation"), "string"),
-        "rw": "bool",
-        "anonymous": "bool",
-    },
-    "container.published": {"host_ip": "string", "host_port": "int", "port": "int", "protocol": "string"},
-    "image.history": {"instruction": "string", "size": "int", "created": "timestamp"},
-}
-"""What the records of a fact hold: their keys, with the types of the values."""
 
 
 class _Fact(NamedTuple):
@@ -63,9 +52,7 @@ def _table(*groups: tuple[str, Iterable[Row], Callable[[Read], Read] | None]) ->
         ("", (("now", "timestamp", 0, "the time of the judgement", lambda _, v: time(v.now)),), None),
     )
     return {
-        prefix + name: _Fact(
-            FactSpec(prefix + name, type_, cost, meaning, RECORDS.get(prefix + name, {})), wrap(get) if wrap else get
-        )
+        prefix + name: _Fact(spec(prefix + name, type_, cost, meaning), wrap(get) if wrap else get)
         for prefix, rows, wrap in (*groups, *everywhere)
         for name, type_, cost, meaning, get in rows
     }

@@ -9,6 +9,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG, recoverable
 from dockwarden.inventory.view import Read, Row, View, is_root, span, time, used_by
 from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref, ref_of
+from dockwarden.text import moment
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 _BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
@@ -97,7 +98,8 @@ def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     steps = view.inventory.histories.get(image.id)
     if steps is None:
         return None
-    return [{"instruction": each[1], "size": each[0], "created": time(each[2])} for each in steps]
+    # As text, because the values of records are not typed and the language takes no times there.
+    return [{"instruction": each[1], "size": each[0], "created": moment(time(each[2]))} for each in steps]
 
 
 def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:

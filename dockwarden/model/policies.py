@@ -8,20 +8,35 @@ from typing import Any, NamedTuple, Protocol
 from dockwarden.model.objects import Ref
 from dockwarden.model.words import Kind, Mode, Severity, Status
 
-FactValue = bool | int | float | str | datetime | timedelta | list[str] | list[dict[str, object]] | dict[str, str]
+FactValue = (
+    bool
+    | int
+    | float
+    | str
+    | datetime
+    | timedelta
+    | list[str]
+    | list[int]
+    | list[float]
+    | list[dict[str, object]]
+    | dict[str, str]
+)
 
 
 class FactSpec(NamedTuple):
     """One fact of the vocabulary: CEL type, cost class (0 inventory … 3 registry), and a line for people.
 
-    ``keys``: of a fact that is records, the keys that each of them has, with their types.
+    ``words``: all that it can be, where that is a closed set. ``form``: which rule its values follow besides. ``keys``:
+    of records, the specs of their values.
     """
 
     name: str
     type: str
     cost: int
     meaning: str
-    keys: Mapping[str, str] = {}
+    form: str = ""
+    words: tuple[str, ...] = ()
+    keys: Mapping[str, "FactSpec"] = {}
 
 
 NEVER_SHOWN = frozenset({"image.history", "image.instructions", "container.processes"})

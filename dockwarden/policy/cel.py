@@ -21,7 +21,10 @@ from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
 from dockwarden import model
 from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
+from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
+from dockwarden.policy.hints import WEAK, of_result
+from dockwarden.policy.tree import read
 
 _T = cel.Type
 # The library's type and a made-up value, by the name of the type.
@@ -33,16 +36,39 @@ _TYPES: dict[str, tuple[Any, FactValue]] = {
     "duration": (_T.DURATION, timedelta(days=1)),
     "timestamp": (_T.TIMESTAMP, datetime(2000, 1, 1, tzinfo=UTC)),
     "list(string)": (_T.List(_T.STRING), ["a"]),
+    "list(int)": (_T.List(_T.INT), ["a"]),
+    "list(double)": (_T.List(_T.DOUBLE), ["a"]),
     "list(map)": (_T.List(_T.Map(_T.STRING, _T.DYN)), [dict[str, object]()]),
     "map(string)": (_T.Map(_T.STRING, _T.STRING), {"a": "a"}),
 }
-_CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration", list: "list(string)"}
+_CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
 _AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration"})
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
+_NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
+_PRE_RELEASE = re.compile(r"[-_.~]?(?:a|alpha|b|beta|c|rc|pre|preview|dev|snapshot|nightly|m)(?![a-z])", re.ASCII)
+_FULL = {
+    "duration": "; the largest unit is the hour: duration('24h')",
+    "timestamp": "; write all of it: timestamp('2026-01-31T00:00:00Z')",
+}
 _ANY_OBJECT = re.compile(r"regular expression|Iteration budget")
 
+
+def _version(text: str) -> bytes:
+    """What sorts as the versions do: numbers by their value, pre-releases before the release, builds after it."""
+    match = _NUMBERS.match(text)
+    if match is None:
+        raise ValueError(f"'{text}' is no version")
+    numbers = [number.zfill(20) for number in re.sub(r"(\.0+)+$", "", match[1]).split(".")]
+    rest = re.sub(r"\d+", lambda digits: digits[0].zfill(20), match[2].partition("+")[0].lower())
+    return ".".join([*numbers, f"!{rest}" if _PRE_RELEASE.match(rest) else f"/{rest}"]).encode()
+
+
+# Bytes, because the library then refuses to compare one with a text.
+_VERSION = cel.FunctionDecl(
+    "version", [cel.Overload("version_string", _T.BYTES, [_T.STRING], is_member=False, impl=_version)]
+)
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _BY_NUMBER = (None, False, True)
 
@@ -55,6 +81,9 @@ class Program:
         references: the facts it needs; params and lists are not among them.
         constants: the params and lists it needs.
         facts: the vocabulary that it was compiled for.
+        doubts: what of it is certainly wrong.
+        risks: what of it may fail on some object.
+        literals: the constants written in it.
     """
 
     __slots__ = (
@@ -65,8 +94,11 @@ class Program:
         "_is_bool",
         "_times",
         "constants",
+        "doubts",
         "facts",
+        "literals",
         "references",
+        "risks",
         "source",
     )
 
@@ -78,13 +110,15 @@ class Program:
         *,
         facts: Mapping[str, FactSpec],
         constants: Mapping[str, FactValue],
+        doubts: Doubts,
     ) -> None:
-        checked = expression.serialize()
         self.source = source
         self.facts = facts
-        self.references = frozenset(name for name in facts if _refers(checked, name))
+        self.references = frozenset(doubts.names & facts.keys())
+        self.doubts, self.risks = tuple(doubts.problems), tuple(doubts.risks)
+        self.literals = tuple(doubts.literals)
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
-        self.constants = {name: value for name, value in constants.items() if _refers(checked, name)}
+        self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         handed_over = self.references if self.constants else facts
         self._times = [name for name in handed_over if facts[name].type == "timestamp"]
         # Messages are full of parts that are no more than a fact's name.
@@ -216,17 +250,25 @@ class Compiler:
         try:
             expression = env.compile(source)
         except (RuntimeError, TypeError) as error:
-            raise ExpressionError(*explain(source, str(error), [*facts, *constants], self._vocabulary)) from None
+            told = list(explain(source, str(error), [*facts, *constants], self._vocabulary))
+            # A macro that does not exist leaves its variable unknown, too.
+            raise ExpressionError(*([each for each in told if not each.text.endswith(WEAK)] or told)) from None
         given = expression.return_type().name().lower()
         if given not in want:
-            hint = "; wrap it in string(...)" if given == "dyn" and "string" in want else ""
+            hint = of_result(given, want)
             raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
+        doubts = Doubts(source, facts, constants)
+        doubts.look(read(expression.serialize()), {})
         try:
-            program = Program(source, env, expression, facts=facts, constants=constants)
+            program = Program(source, env, expression, facts=facts, constants=constants, doubts=doubts)
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
         _rehearse(program, facts)
         return program
+
+    def knows(self, kind: Kind, name: str) -> bool:
+        """Whether a name is a fact of such subjects, or a list."""
+        return name in self._vocabulary[kind] or name in self._lists
 
     def _env(self, kind: Kind, constants: Mapping[str, FactValue]) -> Any:
         types = {name: type_of(value) for name, value in constants.items()}
@@ -241,6 +283,7 @@ def _new_env(types: Mapping[str, str]) -> Any:
     return cel.NewEnv(
         variables={name: _TYPES[type_][0] for name, type_ in types.items()},
         extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
+        functions=[_VERSION],
     )
 
 
@@ -256,6 +299,8 @@ def _aware(known: dict[str, FactValue], times: Iterable[str]) -> dict[str, FactV
 
 def type_of(value: FactValue) -> str:
     """The type of a constant, as ``FactSpec.type`` names it; KeyError where no constant can be of that type."""
+    if isinstance(value, list):
+        return f"list({type_of(value[0]) if value else 'string'})"  # type: ignore[arg-type]
     return _CONSTANTS[type(value)]
 
 
@@ -271,7 +316,7 @@ def _traps(source: str, env: Any, names: Collection[str]) -> Iterator[Problem]:
         except (RuntimeError, TypeError):
             continue  # not a literal after all; compiling the whole says what is wrong
         if value.type() == _T.ERROR:
-            hint = "; the largest unit is the hour: duration('24h')" if match[1] == "duration" else ""
+            hint = _FULL.get(match[1], "")
             yield Problem(*place(source, match.start(2)), f"{call}: {tidy(value.plain_value())}{hint}")
 
 
@@ -286,8 +331,3 @@ def _rehearse(program: Program, facts: Mapping[str, FactSpec]) -> None:
     answer = program.evaluate(_Sample({name: _TYPES[facts[name].type][1] for name in program.references}))
     if _ANY_OBJECT.search(answer.error):
         raise ExpressionError(Problem(1, 1, answer.error))
-
-
-def _refers(checked: bytes, name: str) -> bool:
-    """Whether a serialized checked expression names a fact: identifiers are field 1 with their length before them."""
-    return b"\n%c%b" % (len(name), name.encode()) in checked

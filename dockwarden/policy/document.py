@@ -25,7 +25,7 @@ from pydantic import (
 
 from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity
-from dockwarden.text import duration, is_duration, near, one_of
+from dockwarden.text import duration, is_duration, is_size, near, one_of, size
 
 MIN_EVERY = timedelta(seconds=5)
 
@@ -61,25 +61,28 @@ _HEARS = {
 }
 _RESERVED = ("in", "null", "true", "false")
 
+NO_ACTION = "enforce needs an action; write `action: {…}`, or `mode: audit`"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _MAX_INT = 2**63
 
 
 def constant(value: object) -> FactValue:
-    """The value of a param: what reads as a duration is one.
+    """The value of a param: what reads as a duration is one, and what reads as a size is a number of bytes.
 
     Raises:
         ValueError: it has no type that a param may have.
     """
     if isinstance(value, str):
-        return duration(value) if is_duration(value) else value
+        return duration(value) if is_duration(value) else size(value) if is_size(value) else value
     if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, int) and -_MAX_INT <= value < _MAX_INT:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    raise ValueError("must be a duration, number, text, true, false or a list of texts")
+    if isinstance(value, list) and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+        return value if all(isinstance(item, int) for item in value) else [float(item) for item in value]
+    raise ValueError("must be a duration, size, number, text, true, false, or a list of texts or of numbers")
 
 
 def _not_yet(_value: object) -> None:
@@ -105,6 +108,8 @@ def _every(value: object) -> timedelta:
 
 
 def _percent(value: object) -> float:
+    if isinstance(value, float) and value < 1:
+        raise ValueError(f"is in percent; write {value * 100:g}%, or {value}% if that is meant")
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%?", str(value), re.ASCII)
     if match is None or not 0 < float(match[1]) <= 100:  # noqa: PLR2004 - percent
         raise ValueError("must be above 0 and at most 100, such as 25%")
@@ -129,7 +134,8 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
     heard = [f"{other}.{verb}" for other in _HEARS[kind] for verb in _VERBS[other].split()]
     for event in events:
         if event not in heard:
-            raise ValueError(f"{event} does not concern {kind} policies{near(event, heard)}")
+            hint = near(event, heard, 0.8) or f"; there are {', '.join(heard)}"
+            raise ValueError(f"{event} does not concern {kind} policies{hint}")
 
 
 NotYet = Annotated[None, BeforeValidator(_not_yet)]
@@ -150,7 +156,7 @@ class Trigger(_Shape):
     @model_validator(mode="after")
     def _some(self) -> "Trigger":
         if not (self.events or self.schedule or self.every):
-            raise ValueError("needs events, schedule or every")
+            raise ValueError('needs events, schedule or every, such as {schedule: "0 3 * * *"}')
         return self
 
 
@@ -187,6 +193,16 @@ class Policy(_Shape):
     stop_when: str | None = None
     tests: NotYet = None
 
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> "Policy":
+        if self.mode is Mode.ENFORCE and not self.action:
+            raise ValueError(NO_ACTION)
+        if self.for_ and not (self.trigger.schedule or self.trigger.every):
+            raise ValueError("with `for`, the trigger needs schedule or every, or nobody looks when the time has come")
+        if "for_" in self.model_fields_set and not self.for_:
+            raise ValueError("`for` of 0 has no effect; leave it out")
+        return self
+
     @field_validator("trigger")
     @classmethod
     def _heard(cls, trigger: Trigger, info: ValidationInfo) -> Trigger:
@@ -206,23 +222,19 @@ class Policy(_Shape):
         names = [name for subject, name in verbs if subject is kind]
         for name, options in action.items():
             if name not in names:
-                raise ValueError(f"{kind} policies have no action {name}{near(name, names)}")
+                there = f"they have {', '.join(names)}; who is told of findings, the settings say"
+                raise ValueError(f"{kind} policies have no action {name}{near(name, names, 0.8) or '; ' + there}")
             verb = verbs[kind, name]
             taken = sorted(verb.options.model_fields)
             for option in options.keys() - taken:
                 only = f"only {', '.join(taken)}" if taken else "nor any other"
                 raise ValueError(f"{name} of {kind} policies takes no {option}, {only}{near(option, taken)}")
-            _check_wait(verb, f"{name} of {kind}s", info.data.get("for_"), info.data.get("trigger"))
+            if verb.needs_for and info.data.get("for_") is not None and not info.data["for_"]:
+                what = f"{name} of {kind}s"
+                raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
             given = TypeAdapter(dict[str, verb.options]).validate_python(action)  # type: ignore[name-defined]
             return {name: given[name].model_dump()}
         return action
-
-
-def _check_wait(verb: Verb, what: str, wait: timedelta | None, trigger: Trigger | None) -> None:
-    if wait and trigger and not (trigger.schedule or trigger.every):
-        raise ValueError("with `for`, the trigger needs schedule or every, or nothing acts when the time has come")
-    if verb.needs_for and wait is not None and not wait:
-        raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
 
 
 class File(_Shape):
@@ -235,8 +247,39 @@ class File(_Shape):
 
 
 _KEYS: dict[object, type[BaseModel]] = {"policies": Policy, "trigger": Trigger, "limits": Limits}
-_SYNONYMS = {"on": "trigger", "if": "when", "condition": "when", "match": "select", "filter": "select"}
-_SYNONYMS |= {"cron": "schedule", "interval": "every", "kind": "subject", "actions": "action"}
+_SYNONYMS = {
+    "trigger": "on triggers cron event interval",
+    "when": "if condition conditions expression expr check rule query where deny assert",
+    "select": "match filter exclude unless except skip ignore selector only not",
+    "subject": "kind target resource scope object type",
+    "schedule": "cron crontab at",
+    "every": "interval period",
+    "events": "event on",
+    "action": "actions do then remediate",
+    "mode": "enabled disabled enforce effect enforcement dry_run validationFailureAction",
+    "for": "wait delay grace grace_period",
+    "params": "vars variables parameters constants args values",
+    "message": "msg summary text annotations",
+    "description": "desc details rationale why",
+    "remediation": "fix recommendation solution howto",
+    "severity": "level priority importance",
+    "refs": "ref references cis controls links",
+    "name": "id",
+    "policies": "policy rules checks spec",
+    "version": "apiVersion",
+    "max_objects": "max count objects",
+    "max_percent": "percent max_percentage",
+}
+_EXAMPLES = {
+    "trigger": '{every: 1h}, {schedule: "0 3 * * *"} or {events: [container.start]}',
+    "events": "[container.start]",
+    "limits": "{max_objects: 5}",
+    "params": "{older_than: 24h}",
+    "lists": "{teams: [web, data]}",
+    "policies": "- name: no-latest-tag, and what belongs to it, indented",
+    "when": "a == 1 && b == 2, as one text",
+    "action": "remove, one action",
+}
 _WORDS = {
     "missing": "is required",
     "string_type": "must be text; put it in quotes",
@@ -268,14 +311,24 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         kind, context, given = fault["type"], fault.get("ctx", {}), fault["input"]
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
-            fields = (root if parent is None else _KEYS[parent]).model_fields
-            known = [field.alias or name for name, field in fields.items()]
-            meant = _SYNONYMS.get(str(path[-1]))
-            yield path, "unknown key" + (f", did you mean {meant}?" if meant in known else near(path[-1], known))
+            yield path, "unknown key" + _key_hint(str(path[-1]), root if parent is None else _KEYS[parent])
         elif kind == "enum":
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
-            yield path, _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
+            text = _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
+            is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
+            yield path, f"must be written like {_EXAMPLES[path[-1]]}" if is_shape and path[-1] in _EXAMPLES else text
+
+
+def _key_hint(key: str, shape: type[BaseModel]) -> str:
+    known = [field.alias or name for name, field in shape.model_fields.items()]
+    homes: dict[str, type[BaseModel]] = {"policies": Policy, "trigger": Trigger, "limits": Limits}
+    home = next((name for name, other in homes.items() if key in other.model_fields and other is not shape), "")
+    if home:
+        return f"; it belongs below {home}"
+    if meant := next((word for word in known if key in _SYNONYMS.get(word, "").split()), ""):
+        return f", did you mean {meant}?"
+    return near(key, known, 0.75) or f"; there are {', '.join(known)}"
 
 
 def schema(verbs: Verbs) -> dict[str, Any]:

@@ -9,19 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dockwarden.model import Vocabulary
-from dockwarden.text import near
+from dockwarden.policy import hints
 
 MAX_SOURCE = 2000
 MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
-
-_FUNCTIONS = (
-    "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
-    "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
-    "orValue replace size split startsWith string substring timestamp trim upperAscii"
-)
-_OPERATORS = {"and": "&&", "or": "||", "&": "&&", "|": "||", "=": "=="}
-
-_A_DURATION = "; a duration is written duration('24h')"
 
 _MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
 MAX_GROWTH = 100  # a label of 1 MiB then takes 100; three replace() in a row took 6 GiB
@@ -32,6 +23,7 @@ _CHARACTER = re.compile(r"\\(?:x..|u.{4}|U.{8}|[0-7]{3}|.)|.", re.DOTALL)
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_SELECTED = re.compile(r"expression of type '(.*)' cannot be the operand of a select operation")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
 
 
@@ -95,26 +87,26 @@ def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) 
     if not found or int(found[0][0]) < 1:
         yield TOO_DEEP if "recursion" in report else Problem(1, 1, "not valid text")
         return
-    for row, at, raw in found:
+    for row, at, raw in [each for each in found if "*error*" not in each[2]]:
         line, column, text = int(row), int(at), tidy(raw)
         written = source.split("\n")[line - 1]
         if undeclared := _UNDECLARED.search(text):
             name = undeclared[1]
             # The library points at the last dot or bracket of a name; people look for its start.
             start = written.rfind(name, 0, column - 1 + len(name))
-            yield Problem(line, start + 1 if start >= 0 else column, _unknown(name, names, vocabulary))
+            yield Problem(line, start + 1 if start >= 0 else column, hints.unknown(name, names, vocabulary))
         elif overload := _OVERLOAD.search(text):
-            operator, hint = overload[1].strip("_@"), _A_DURATION if "Duration" in overload[2] else ""
+            operator = overload[1].strip("_@")
+            hint = hints.mismatch(operator, overload[2])
             yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
+        elif selected := _SELECTED.search(text):
+            if "*error*" not in text:
+                yield Problem(
+                    line, column, f"a {selected[1]} has no parts{hints.of_part(selected[1], written, column)}"
+                )
         else:
-            yield Problem(line, column, text + _syntax_hint(written, column, text))
+            yield Problem(line, column, text + hints.of_syntax(source, written, column, text))
             return  # what follows a syntax error is noise
-
-
-def _unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
-    if owners := [kind for kind, facts in vocabulary.items() if name in facts]:
-        return f"{name} is known for {', '.join(owners)}, not here"
-    return f"unknown name {name}" + near(name, names if "." in name else [*names, *_FUNCTIONS.split()])
 
 
 def tidy(text: str) -> str:
@@ -126,12 +118,3 @@ def place(source: str, offset: int) -> tuple[int, int]:
     """Line and column of a character, counted from 1."""
     before = source[:offset]
     return before.count("\n") + 1, offset - before.rfind("\n")
-
-
-def _syntax_hint(line: str, column: int, text: str) -> str:
-    token = re.search(r"'(\S+?)\s*'$", text)
-    if token and token[1] in _OPERATORS:
-        return f", did you mean {_OPERATORS[token[1]]}?"
-    if re.match(r"\d[smhd]\b", line[max(column - 2, 0) :]):
-        return _A_DURATION
-    return ""

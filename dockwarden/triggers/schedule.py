@@ -6,7 +6,7 @@ are closed here: its weekday numbers, ANDed days, one second of grace, and sleep
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -22,6 +22,9 @@ from dockwarden.model import TriggerSpec
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
+_SHORTHANDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
+_SHORTHANDS |= {"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
+_SHORTHANDS |= {name[1:]: line for name, line in _SHORTHANDS.items()}
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
 _LATE_SECONDS = 60.0
@@ -36,13 +39,21 @@ def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
     """
     fields = line.split()
     if len(fields) != _FIELDS:
-        raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}")
+        raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}{_cron_hint(line, fields)}")
     minute, hour, day, month, weekday = fields
     days = _weekdays(weekday)
     fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone}
     if "*" in day or "*" in weekday:
         return _those_that_fire(CronTrigger(day=day, day_of_week=days, **fixed))
     return _those_that_fire(CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed))
+
+
+def _cron_hint(line: str, fields: Sequence[str]) -> str:
+    if line in _SHORTHANDS:
+        return f'; write "{_SHORTHANDS[line]}"'
+    if len(fields) == _FIELDS + 1:
+        return f'; there are no seconds, write "{" ".join(fields[1:])}"'
+    return '; minute, hour, day, month, weekday, such as "0 3 * * *"; for intervals there is every'
 
 
 def _those_that_fire(*triggers: BaseTrigger) -> BaseTrigger:

@@ -58,6 +58,8 @@ def load(  # noqa: PLR0913 - a host may override much
         vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap)
     )
     policies = [policy for source in readable for policy in builder.build(source)]
+    if not any(source.problems for source in sources):
+        builder.end()
     problems += [problem for source in sources for problem in source.problems] + builder.problems
     if problems:
         raise ConfigError(*problems)

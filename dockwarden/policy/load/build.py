@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from dockwarden import text
-from dockwarden.config.source import Path, Source
-from dockwarden.model import FactValue, Kind, Limits, Mode, Policy, Program, TriggerSpec, Vocabulary
+from dockwarden.config.source import QUOTE, Path, Source
+from dockwarden.model import FactSpec, FactValue, Kind, Limits, Mode, Policy, TriggerSpec, Vocabulary
 from dockwarden.policy import document
-from dockwarden.policy.cel import Compiler, type_of
+from dockwarden.policy.cel import Compiler, Program, type_of
 from dockwarden.policy.faults import ExpressionError
+from dockwarden.policy.rehearse import Part, rehearse
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _DEAREST_MEASURED_ANEW = 1
@@ -48,6 +49,8 @@ class Builder:
         self._verbs = verbs
         self._check_cron = check_cron
         self._host = host
+        self._sources = sources
+        self._used_lists: set[str] = set()
         self._compiler = Compiler(vocabulary, _lists(sources))
         names = _names(sources)
         for key in ("params", "modes", "triggers"):
@@ -70,8 +73,22 @@ class Builder:
             for fact in sorted(stop.references if stop else ()):
                 if host[fact].cost > _DEAREST_MEASURED_ANEW:
                     source.refuse((*path, "stop_when"), f"{fact} is too dear to be measured before each step", 0)
+            if not expressions.failed:
+                expressions.rehearse(self._vocabulary[Kind(kind)], host)
+                used = expressions.constants()
+                self._used_lists |= used
+                for key in [key for key in params if f"params.{key}" not in used]:
+                    source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
             if shape and not expressions.failed:
                 yield self._policy(source, path, shape.policies[int(path[1])], expressions)
+
+    def end(self) -> None:
+        """See, after all sources, that every list is used, if there are policies that could use it."""
+        for source in self._sources if any(any(each.policies()) for each in self._sources) else ():
+            lists = source.data.get("lists")
+            for name in lists if isinstance(lists, dict) else ():
+                if f"lists.{name}" not in self._used_lists:
+                    source.refuse(("lists", name), f"nothing uses it; write lists.{name} where it is meant")
 
     def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: "_Expressions") -> Policy:
         conditions, message = expressions.conditions, expressions.message
@@ -81,11 +98,14 @@ class Builder:
         facts = self._vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)
+        mode = self._host.modes.get(shape.name, shape.mode)
+        if mode is Mode.ENFORCE and not action:
+            self._refuse(f"modes.{shape.name}", document.NO_ACTION)
         return Policy(
             name=shape.name,
             subject=shape.subject,
             severity=shape.severity,
-            mode=min(self._host.modes.get(shape.name, shape.mode), self._host.cap, key=_SOFT_TO_HARD.index),
+            mode=min(mode, self._host.cap, key=_SOFT_TO_HARD.index),
             trigger=self._trigger(shape),
             when=conditions["when"],
             message=message,
@@ -160,6 +180,7 @@ class _Expressions:
     ) -> None:
         self.failed = False
         self.conditions: dict[str, Program] = {}
+        self._starts: dict[Program, int] = {}
         self._compiler = compiler
         self._source = source
         self._path = path
@@ -169,8 +190,35 @@ class _Expressions:
         for key, subject in subjects.items():
             if isinstance(raw.get(key), str) and (program := self._program(subject, key, raw[key])):
                 self.conditions[key] = program
+        for key in (*subjects, "message"):
+            if isinstance(raw.get(key), str) and source.is_cut((*path, key)):
+                self._refuse(key, f"what follows # is a comment; {QUOTE}, or write the comment above", len(raw[key]))
         message = raw.get("message") or raw.get("name")
         self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
+
+    def constants(self) -> set[str]:
+        """The params and lists that are used."""
+        parts = [part for part in self.message if not isinstance(part, str)]
+        return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
+
+    def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
+        """Run everything on made-up subjects, each expression where those that come before it let it."""
+        judging = [Part(key, self.conditions[key]) for key in ("select", "when") if key in self.conditions]
+        telling = [Part("message", part) for part in self.message if not isinstance(part, str)]
+        telling += [Part(key, self.conditions[key]) for key in ("order_by",) if key in self.conditions]
+        self._run(judging, telling, facts)
+        for key in ("gate", "stop_when"):
+            if key in self.conditions:
+                self._run([Part(key, self.conditions[key])], [], host)
+
+    def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]) -> None:
+        if (failed := rehearse(conditions, others, facts)) is None:
+            return
+        part, error = failed
+        risk = next((risk for risk in part.program.risks if re.search(risk.error, error)), None)
+        start = self._starts.get(part.program, 0)
+        text = f"fails on some objects: {error}"
+        self._refuse(part.key, f"{text}; {risk.guard}" if risk else text, start + (risk.at if risk else 0))
 
     def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
         at = 0
@@ -178,6 +226,8 @@ class _Expressions:
             between = text[at : match.start() if match else len(text)]
             if loose := re.search(r"\{\{|\}\}", between):
                 self._refuse("message", f"{loose[0]} without its other half", at + loose.start())
+            if plain := self._plain(kind, between):
+                self._refuse("message", plain[1], at + plain[0])
             if between:
                 yield re.sub(r"\s+", " ", between)
             if match:
@@ -185,10 +235,22 @@ class _Expressions:
                 yield from [part] if part else []
                 at = match.end()
 
+    def _plain(self, kind: Kind, text: str) -> tuple[int, str] | None:
+        """What in a message looks as if it should be filled in, and is not between {{ and }}."""
+        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%[sdv](?!\w)", text):
+            if match[1] is None or self._compiler.knows(kind, match[1]):
+                meant = match[1] or f"{kind}.name"
+                return match.start(), f"'{match[0].strip()}' is printed as it stands; write {{{{ {meant} }}}}"
+        return None
+
     def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
         try:
             wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
-            return self._compiler.compile(kind, self._params, text, wanted)
+            program = self._compiler.compile(kind, self._params, text, wanted)
+            if program.doubts:
+                raise ExpressionError(*program.doubts)
+            self._starts[program] = start
+            return program
         except ExpressionError as error:
             lines = text.split("\n")
             for line, column, reason in error.problems:
@@ -208,7 +270,7 @@ def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue
     wanted, given = type_of(own[key]), type_of(value)
     if (wanted, given) == ("double", "int"):
         return float(str(value))
-    if given != wanted:
+    if given != wanted and not (value == [] and wanted.startswith("list")):
         raise ValueError(f"is {given}, must be {wanted} as in the policy")
     return value
 

@@ -29,6 +29,7 @@ from dockwarden.model import (
     Volume,
 )
 from dockwarden.ports import Ask, Disk, Reply, Usage
+from dockwarden.text import moment
 from tests.builders import (
     DAY,
     HOUR,
@@ -286,8 +287,8 @@ def test_the_facts_of_an_image(full: Inventory) -> None:
         "image.is_base": False,
         "image.instructions": ["ADD x", "CMD x"],
         "image.history": [
-            {"instruction": "ADD x", "size": 5, "created": at(NOW)},
-            {"instruction": "CMD x", "size": 0, "created": at(NOW)},
+            {"instruction": "ADD x", "size": 5, "created": moment(NOW)},
+            {"instruction": "CMD x", "size": 0, "created": moment(NOW)},
         ],
         "image.volumes": [],
     }
@@ -1216,4 +1217,4 @@ def test_every_record_has_the_keys_that_the_vocabulary_declares(full: Inventory,
             assert isinstance(record, dict)
             assert record.keys() == spec.keys.keys(), name
             for key, value in record.items():
-                check_type(f"{name}.{key}", spec.keys[key], value)  # type: ignore[arg-type]
+                check_type(f"{name}.{key}", spec.keys[key].type, value)  # type: ignore[arg-type]

@@ -65,7 +65,9 @@ def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",
     ],
 )
 def test_says_what_is_wrong_and_where(source: str, problem: tuple[int, int, str]) -> None:
-    assert refusal(source) == [problem]
+    (found,) = refusal(source)
+    assert found[:2] == problem[:2]
+    assert found[2].startswith(problem[2])  # hints follow, see test_mistakes
 
 
 def test_reports_every_unknown_name_at_once() -> None:
@@ -85,7 +87,9 @@ def test_reports_every_unknown_name_at_once() -> None:
     ],
 )
 def test_refuses_another_type_than_wanted(source: str, want: tuple[str, ...], text: str) -> None:
-    assert refusal(source, Kind.CONTAINER, want) == [(1, 1, text)]
+    (found,) = refusal(source, Kind.CONTAINER, want)
+    assert found[:2] == (1, 1)
+    assert found[2].startswith(text)
 
 
 @pytest.mark.parametrize("depth", range(24, 36))

@@ -43,12 +43,14 @@ policies:
     severity: critical
     subject: tag
     trigger: {events: [image.tag, image.pull], schedule: "0 6 * * *", every: 1h30m}
-    params: {age: 1d12h, most: 3, share: 0.5, word: off, flag: true, names: [a, b]}
+    params: {age: 1d12h, most: 3, share: 0.5, word: off, flag: true, names: [a, b], room: 10GB, ports: [80, 443]}
     gate: host.images > params.most
     select: tag.name in lists.moving
     when: |
       // old enough
       image.known_for > params.age && registry.digest != ''
+      && (!params.flag || params.share > 0.1 || params.word in params.names || image.size > params.room
+      || image.size in params.ports)
     message: >-
       {{ tag.ref }}  is
       {{ image.size / 2 }} bytes
@@ -229,7 +231,8 @@ def test_a_lone_surrogate_in_an_expression(tmp_path: Path) -> None:
 
 
 def test_a_name_from_a_stranger_is_printed_harmlessly(tmp_path: Path) -> None:
-    assert refusal(tmp_path, r"version: 1" + "\n" + r'"\x1b[31m": 1') == [r"policies.yaml:2:1 \x1b[31m: unknown key"]
+    (problem,) = refusal(tmp_path, r"version: 1" + "\n" + r'"\x1b[31m": 1')
+    assert problem.startswith(r"policies.yaml:2:1 \x1b[31m: unknown key; there are version, lists")
 
 
 @given(
@@ -375,7 +378,8 @@ def test_the_hash_tells_contents_and_names_apart(tmp_path: Path) -> None:
 # -- what a host says otherwise ---------------------------------------------------------------------------------------
 
 PARAMS = MINIMAL.replace(
-    "image.in_use", "image.size > params.most && image.known_for > params.age && 1.0 < params.share"
+    "image.in_use",
+    "image.size > params.most && image.known_for > params.age && 1.0 < params.share && params.names != ['c']",
 ).replace("trigger: {every: 1h}", "trigger: {every: 1h}\n    params: {most: 5, age: 24h, share: 0.5, names: [a]}")
 
 
@@ -392,9 +396,12 @@ def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) ->
         "settings params.minimul: no such policy, did you mean minimal?",
         "settings params.minimal.most: is string, must be int as in the policy",
         "settings params.minimal.age: is int, must be duration as in the policy",
-        "settings params.minimal.share: must be a duration, number, text, true, false or a list of texts",
+        (
+            "settings params.minimal.share: must be a duration, size, number, text, true, false, "
+            "or a list of texts or of numbers"
+        ),
         "settings params.minimal.mots: no such param, did you mean most?",
-        "settings params.minimal.names: must be a duration, number, text, true, false or a list of texts",
+        "settings params.minimal.names: is list(int), must be list(string) as in the policy",
     ]
 
 
@@ -412,7 +419,14 @@ def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) ->
 )
 def test_modes_of_this_host(tmp_path: Path, written: str, own: Mode | None, cap: Mode, mode: Mode) -> None:
     modes = {"minimal": own} if own else {}
-    assert only(load_text(tmp_path, MINIMAL + f"    mode: {written}\n", modes=modes, cap=cap)).mode is mode
+    text = MINIMAL + f"    mode: {written}\n    action: remove\n"
+    assert only(load_text(tmp_path, text, modes=modes, cap=cap)).mode is mode
+
+
+def test_a_policy_without_an_action_cannot_be_made_to_enforce(tmp_path: Path) -> None:
+    assert refusal(tmp_path, MINIMAL, modes={"minimal": Mode.ENFORCE}) == [
+        "settings modes.minimal: enforce needs an action; write `action: {…}`, or `mode: audit`"
+    ]
 
 
 def test_triggers_of_this_host_replace_the_policys(tmp_path: Path) -> None:
@@ -424,7 +438,10 @@ def test_triggers_of_this_host_replace_the_policys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "problems"),
     [
-        ({}, ["settings triggers.minimal: needs events, schedule or every"]),
+        (
+            {},
+            ['settings triggers.minimal: needs events, schedule or every, such as {schedule: "0 3 * * *"}'],
+        ),
         ({"evry": "1h", "every": "1s"}, ["settings triggers.minimal.every: must be at least 5s",
                                          "settings triggers.minimal.evry: unknown key, did you mean every?"]),
         ({"events": ["image.pul"]},

@@ -1,0 +1,76 @@
+"""What values facts can have: closed sets of words, forms of texts and numbers, keys of records. Pure.
+
+A condition that compares a fact with a value that it never has is certainly wrong, so policies are held to these.
+"""
+
+from dockwarden.model import FactSpec
+
+_OWNERS = "|compose|swarm|kubernetes|nomad|ecs"
+WORDS = {
+    "container.state": "created|running|paused|restarting|removing|exited|dead",
+    "container.health": "|healthy|unhealthy|starting",
+    "container.freshness": "current|recreate-needed|tag-gone|pinned",
+    "container.image_pin": "tag|digest|id",
+    "container.owner": _OWNERS,
+    "container.restart_policy": "|no|always|on-failure|unless-stopped",
+    "container.uts_mode": "|host",
+    "container.userns_mode": "|host",
+    "volume.owner": _OWNERS,
+    "network.owner": _OWNERS,
+    "registry.state": "|current|drift|other-platform|local|gone",
+    "image.origin": "registry|unknown",
+    "image.os": "|aix|android|darwin|dragonfly|freebsd|illumos|linux|netbsd|openbsd|plan9|solaris|wasip1|windows",
+    "image.architecture": "|386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm",
+    "host.image_store": "graph|containerd",
+    "container.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
+    "container.mounts.propagation": "|private|rprivate|shared|rshared|slave|rslave",
+    "container.published.protocol": "tcp|udp|sctp",
+    "host.swarm_role": "|manager|worker",
+}
+"""Closed sets of words, of lists those of their items; the first of them may be empty."""
+
+FORMS = {
+    **dict.fromkeys(("container.image_ref", "image.ref", "image.tags", "image.same_as", "image.base"), "reference"),
+    **dict.fromkeys(("tag.ref", "tag.siblings", "container.sibling_images", "image.bases"), "reference"),
+    **dict.fromkeys(("tag.repository", "image.repositories", "container.image_repository"), "repository"),
+    "tag.registry": "registry",
+    "tag.name": "tag",
+    "tag.version": "version",
+    "registry.newest_version": "tag",
+    "registry.latest_is": "tag",
+    "host.engine_version": "release",
+    "host.api_version": "version",
+    **dict.fromkeys(("image.id", "container.image_id"), "id"),
+    "image.short_id": "short_id",
+    **dict.fromkeys(("tag.digest", "registry.digest", "registry.newest_version_digest"), "digest"),
+    "image.digests": "repository_digest",
+    "container.name": "name",
+    **dict.fromkeys(("container.cap_add", "container.cap_drop"), "capability"),
+    **dict.fromkeys(("container.ports", "image.ports"), "port"),
+    "container.ulimits": "ulimit",
+    "container.security_opt": "security_opt",
+    **dict.fromkeys(("container.env_names", "image.env"), "variable"),
+    **dict.fromkeys(("host.disk_used_percent", "host.inodes_used_percent"), "percent"),
+    **dict.fromkeys(("container.memory_limit", "container.memory_reservation"), "memory"),
+    "container.exit_code": "any",
+}
+"""Of texts and numbers with rules of their own; ``policy.doubts`` knows the rules. Other whole numbers are never
+below 0."""
+
+RECORDS: dict[str, dict[str, str]] = {
+    "container.mounts": {
+        **dict.fromkeys(("type", "name", "source", "destination", "driver", "propagation"), "string"),
+        "rw": "bool",
+        "anonymous": "bool",
+    },
+    "container.published": {"host_ip": "string", "host_port": "int", "port": "int", "protocol": "string"},
+    "image.history": {"instruction": "string", "size": "int", "created": "string"},
+}
+"""Of records: their keys, with the types of the values."""
+
+
+def spec(name: str, type_: str, cost: int, meaning: str) -> FactSpec:
+    """The row of the vocabulary, with what is known here of the fact."""
+    words = tuple(WORDS[name].split("|")) if name in WORDS else ()
+    keys = {key: spec(f"{name}.{key}", inner, cost, "") for key, inner in RECORDS.get(name, {}).items()}
+    return FactSpec(name, type_, cost, meaning, FORMS.get(name, ""), words, keys)

@@ -1,0 +1,232 @@
+"""What to write instead: hints for people who come from other languages. Pure.
+
+Input: what the library found fault with. Output: the end of a sentence. Out of bounds: finding the fault.
+"""
+
+import re
+from collections.abc import Collection
+
+from dockwarden.model import Vocabulary
+from dockwarden.text import near
+
+_FUNCTIONS = (
+    "all bool charAt contains double duration endsWith exists exists_one filter format getDate getDayOfWeek "
+    "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
+    "orValue replace size split startsWith string substring timestamp trim upperAscii version"
+)
+_EMPTY = "facts always have a value; where there is none it is '', 0, false or []"
+_HERE = "facts are named by their subject, such as container.name or image.tags"
+WEAK = ("; a text stands in quotes", _HERE)
+_LABELS = "write 'key' in container.labels, or container.labels[?'key'].orValue('')"
+# What people write who come from other languages, and what it is here.
+_INSTEAD = {
+    "size(x)": "len count length strlen cardinality",
+    "x.exists(i, …)": "any some has_any anyMatch",
+    "x.all(i, …)": "every each all_of",
+    "a.contains('b') for texts, 'b' in list for lists": "includes include contain icontains in_list member substr",
+    "a.matches('^b$')": "match test regex re search like regexMatch re_match glob fnmatch",
+    "x.lowerAscii()": "lower toLowerCase lowercase downcase ascii_downcase to_lower tolower toLower",
+    "x.upperAscii()": "upper toUpperCase uppercase upcase to_upper toupper toUpper",
+    "!(…)": "not Not NOT",
+    "string(x)": "str toString to_string text String",
+    "int(x)": "integer Integer parseInt to_number tonumber Number",
+    "now - x, as in now - image.created > duration('24h')": "age since ago timeSince older_than olderThan days hours",
+    "timestamp('2026-01-31T00:00:00Z')": "date datetime Date parse_time strptime",
+    "now, without brackets": "today time current_time NOW",
+    "version(a) < version(b)": "semver semver_compare compareVersions compare_versions parse_version semverCompare",
+    "a param such as `most: 10GB`": "quantity bytes to_bytes bytesize",
+    "x.filter(i, …)": "find select where reject filterBy",
+    "size(x) == 0, or x == '' for texts": "empty isEmpty is_empty blank isBlank",
+    "x.split(',')": "explode tokenize",
+    "x.trim()": "strip",
+    "x[?'key'].orValue('')": "get get_or_default getOrDefault lookup default",
+    "x.startsWith('a')": "starts_with hasPrefix has_prefix begins_with startsWithAny",
+    "x.endsWith('a')": "ends_with hasSuffix has_suffix",
+    "true": "True TRUE yes on",
+    "false": "False FALSE no off",
+}
+_MEANT = {word: meant for meant, words in _INSTEAD.items() for word in words.split()}
+_FACTS = {
+    "image.name": "image.ref or image.tags", "image.tag": "image.tags", "image.repository": "image.repositories",
+    "image.digest": "image.digests", "image.arch": "image.architecture", "image.age": "now - image.created",
+    "image.used": "image.in_use", "image.unused": "!image.in_use", "image.untagged": "image.dangling",
+    "tag.tag": "tag.name", "tag.image": "tag.ref", "tag.latest": "tag.name == 'latest'",
+    "container.image": "container.image_ref", "container.status": "container.state",
+    "container.tag": "container.image_ref", "container.restarts": "container.restart_count",
+    "container.age": "now - container.created", "container.uptime": "now - container.started",
+    "container.env": "container.env_names", "container.memory": "container.memory_limit",
+    "container.cpus": "container.cpu_limit", "container.cpu": "container.cpu_limit",
+    "container.pids": "container.pids_limit", "container.network": "container.network_mode",
+    "container.volumes": "container.mounts", "container.capabilities": "container.cap_add",
+    "container.readonly": "container.read_only", "container.root": "container.user",
+    "container.logging": "container.log_driver", "container.restart": "container.restart_policy",
+    "volume.used": "volume.in_use", "volume.dangling": "!volume.in_use", "network.used": "network.in_use",
+    "host.disk": "host.disk_used_percent", "host.disk_usage": "host.disk_used_percent",
+    "host.version": "host.engine_version",
+}  # fmt: skip
+_EMPTIES = ("None", "nil", "undefined", "NULL", "Null", "null", "NaN")
+_ROOTS = ("input", "object", "request", "resource", "self", "this", "item", "it", "obj", "data", "spec", "metadata")
+# What a line with a syntax error has that other languages have, and what to write.
+_FOREIGN = (
+    (r"[\u2018-\u201f]", "quotes are ' or \", not curly ones"),
+    (r"\{\{|\}\}", "{{ }} belongs into message only; here the expression stands by itself"),
+    (r"\$\{|\$", "there are no $ variables; facts are written plainly, as in container.name"),
+    (r"=~|~=|!~", "write a.matches('^b$')"),
+    (r"===", "did you mean ==?"),
+    (r"!==|<>", "did you mean !=?"),
+    (r"=>|\blambda\b", "write list.exists(i, i.key == 'a')"),
+    (r":=", "did you mean ==?"),
+    (r"\bnot\s+in\b", "write !(a in b)"),
+    (r"\bis\s+not\b", "did you mean !=?"),
+    (r"(?i)\bnot\b", "did you mean !, as in !image.in_use?"),
+    (r"(?<!\|)\|\s*[a-z]+\s*(\(|$)", "there are no filters; functions follow a dot, as in a.upperAscii()"),
+    (r"(?i)\band\b|(?<!&)&(?!&)", "did you mean &&?"),
+    (r"(?i)\bor\b|(?<!\|)\|(?!\|)", "did you mean ||?"),
+    (r"(?i)\bxor\b|\^", "write (a && !b) || (!a && b)"),
+    (r"(?i)\bis\b|\beq(?:uals)?\b", "did you mean ==?"),
+    (r"(?i)\bne\b", "did you mean !=?"),
+    (r"(?i)\bgte\b|\bge\b", "did you mean >=?"),
+    (r"(?i)\blte\b|\ble\b", "did you mean <=?"),
+    (r"(?i)\bgt\b", "did you mean >?"),
+    (r"(?i)\blt\b", "did you mean <?"),
+    (r"\.\.", "write a >= 1 && a <= 5"),
+    (r"(?i)\bbetween\b", "write a >= 1 && a <= 5"),
+    (
+        r"\b(contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
+        "functions have brackets, as in a.contains('b')",
+    ),
+    (r"(?i)\blike\b", "write a.matches('^b'), or a.startsWith('b')"),
+    (r"\bif\b|\bthen\b|\belse\b|\bunless\b", "write condition ? this : that"),
+    (r"\bfor\b|\bsome\b|\[\*?\]|\[_\]", "write list.exists(i, i.key == 'a')"),
+    (r"\?\?|\?\.", "write labels[?'key'].orValue('')"),
+    (r"\b\d[\d.]*\s?([kKMGT]i?B|[KMGT]i|[kKMGT])\b", "a size is a param, as in `most: 10GB`, used as params.most"),
+    (
+        r"\b\d+\s?(s|m|h|d|w|sec|min|minutes?|hours?|days?|weeks?|months?|years?)\b",
+        "a duration is written duration('24h')",
+    ),
+    (r"\b\d+_\d", "numbers have no _; sizes can be params, as in `most: 10GB`"),
+    (r"%", "percents are plain numbers, as in host.disk_used_percent > 85.0"),
+    (r"`", "texts are written in ' or \""),
+    (r"(?<![\w)\]])\s*/[^/ ]+/", "write a.matches('^b$')"),
+    (r"/\*", "a comment begins with // and ends with the line"),
+    (r"(?m)^\s*#|#", "a comment begins with // in an expression"),
+    (r"\bin\s*\(", "lists are written in [ ], as in a in ['b', 'c']"),
+    (r"\+\+|--|\*\*", ""),
+    (r"(?<![=!<>])=(?![=~])", "did you mean ==?"),
+    (r"@", "names have no @"),
+    (r";|,", "join conditions with && or ||"),
+)
+_STRINGS = re.compile(r"[rR]?(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")")
+
+_A_DURATION = "a duration is written duration('24h'), or is a param"
+# What is told of an operator or function and the types it was given.
+_MISMATCHES = (
+    (r"null_type", _EMPTY),
+    (r"^in\(", "`in` looks into lists and keys of maps, for texts write a.contains('b')"),
+    (r"^!\(string", "write !(a in b), or compare, as in a == ''"),
+    (r"^[!=]=\((list|.*, list)", "write 'a' in list, or size(list) == 1 && list[0] == 'a'"),
+    (r"^!\(", "compare it, as in a == 0"),
+    (r"^(&&|\|\|)", "both sides are conditions, as in a == 'x' || a == 'y', or a in ['x', 'y']"),
+    (r"Duration", _A_DURATION),
+    (r"Timestamp", "an age is now - image.created > duration('24h'), a time timestamp('2026-01-31T00:00:00Z')"),
+    (r"bytes", "write version(…) on both sides"),
+    (r"^\w+\(map", _LABELS),
+    (r"^([^=!]+|.=?[<>]=?)\(list", "of a list ask its items, as in list.exists(i, i.startsWith('a')), or 'a' in list"),
+    (r"^[<>]=?\(bool", "write a < b && b < c"),
+    (r"\(int, double\)", "write a whole number, or double(a)"),
+    (r"\(double, int\)", "write the number with a point, as in 85.0, or double(b)"),
+    (r"bool", "a bool stands by itself, as in a or !a; labels are texts: == 'true'"),
+    (r"\((string, (int|double)|(int|double), string)\)",
+     "numbers stand without quotes, sizes are params, as in `most: 10GB`; labels are texts: == '1'"),
+)  # fmt: skip
+
+
+def unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
+    """What to say of a name that does not exist; ``names`` are those that do."""
+    if name in names:
+        return f"{name} is no function; write it without brackets"
+    if owners := [kind for kind, facts in vocabulary.items() if name in facts]:
+        return f"{name} is known for {', '.join(owners)}, not here"
+    root, dot, rest = name.partition(".")
+    meant = _FACTS.get(name, "")
+    if any(word in names for word in re.findall(r"[a-z_.]+", meant)):
+        hint = f", did you mean {meant}?"
+    elif name in _MEANT:
+        hint = f"; write {_MEANT[name]}"
+    elif name in _EMPTIES or root in _ROOTS:
+        hint = f"; {_EMPTY if name in _EMPTIES else _HERE}"
+    else:
+        hint = _fact(root, rest, names, vocabulary) if dot else _word(name, names)
+    return f"unknown name {name}{hint}"
+
+
+def _word(name: str, names: list[str]) -> str:
+    if name in _FUNCTIONS.split():
+        macro = name in ("all", "exists", "exists_one", "filter", "map")
+        example = f"list.{name}(i, i == 'a')" if macro else "'key' in labels" if name == "has" else f"a.{name}(…)"
+        return f"; it is written {example}"
+    if bare := [fact for fact in names if fact.endswith(f".{name}")]:
+        return f", did you mean {' or '.join(bare[:3])}?"
+    return near(name, _FUNCTIONS.split(), 0.7) or WEAK[0]
+
+
+def _fact(root: str, rest: str, names: list[str], vocabulary: Vocabulary) -> str:
+    same = [fact for fact in names if fact.startswith(f"{root}.")]
+    if root in ("params", "lists"):
+        hint = near(f"{root}.{rest}", same, 0.75)
+        return hint or (f"; there are {', '.join(same)}" if same else f"; there are no {root} here")
+    if not same:
+        return f"; {_HERE}"
+    if begun := [fact for fact in same if rest and fact.startswith(f"{root}.{rest}")]:
+        return f", did you mean {' or '.join(begun[:4])}?"
+    close = near(rest, [fact.partition(".")[2] for fact in same], 0.75)
+    if close:
+        return close.replace("mean ", f"mean {root}.")
+    home = next((kind for kind, facts in vocabulary.items() if same[0] in facts), root)
+    return f"; `dockwarden facts {root if root in vocabulary else home}` lists what there is"
+
+
+def of_result(given: str, want: Collection[str]) -> str:
+    """What to write where an expression gives another type than wanted."""
+    if given == "dyn":
+        return "; wrap it in string(...)" if "string" in want else ""
+    if "bool" in want and len(want) == 1:
+        examples = {"int": "; compare it, as in a > 0", "string": "; compare it, as in a == 'b'"}
+        return examples.get(given, "; write size(list) > 0" if given.startswith(("list", "map")) else "")
+    return "; write list.join(', ')" if given == "list<string>" else ""
+
+
+def of_part(type_: str, written: str, column: int) -> str:
+    """What to write instead of a part of what has none."""
+    key = written[column:].strip()
+    if re.match(r"(length|size|count|len)\b", key):
+        return "; write size(x)"
+    if type_.startswith("list"):
+        return "; ask its items, as in list.exists(i, i.key == 'a')"
+    if ".labels." in written:
+        return "; a key with dots stands in brackets: labels[?'com.example.team'].orValue('')"
+    return ""
+
+
+def mismatch(operator: str, types: str) -> str:
+    """What to write where an operator or function does not take what it is given: ``>``, ``(int, string)``."""
+    return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
+
+
+def of_syntax(source: str, line: str, column: int, text: str) -> str:
+    """What to write where the source is no expression; ``text`` is the library's word for it."""
+    if "token recognition" in text and re.search(r"\\[^\\'\"`abfnrtvuUxX0-7?]", source):
+        return r"; in an expression write \\d for \d, or r'…' around the pattern"
+    if not source.strip():
+        return "; it is empty"
+    bare = _STRINGS.sub(lambda match: " " * len(match[0]), source)
+    for pattern, hint in _FOREIGN:
+        if hint and re.search(pattern, bare):
+            return f", {hint}" if hint.startswith("did") else f"; {hint}"
+    if bare.count("'") % 2 or bare.count('"') % 2:
+        return "; a quote is not closed, or stands within a text; texts may stand in ' or in \""
+    if bare.count("(") != bare.count(")") or bare.count("[") != bare.count("]"):
+        return "; the brackets do not match"
+    if "<EOF>" in text and column >= len(line.rstrip()):
+        return "; it ends too early"
+    return ""

@@ -1,0 +1,139 @@
+"""Running a policy on made-up subjects, empty, full and mixed, to find what would fail on a real one. Pure.
+
+Input: compiled expressions and the facts they need. Output: the first that fails, and how. Out of bounds: YAML, and
+what is wrong with an expression that runs.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from dockwarden.model import FactSpec, FactValue
+from dockwarden.policy.cel import Program
+
+_MIXES = 120
+_MANY = 10**12
+_EPOCH, _NOW = datetime.fromtimestamp(0, UTC), datetime(2026, 1, 1, tzinfo=UTC)
+_TEXTS = {
+    "reference": "docker.io/library/nginx:1.27",
+    "repository": "docker.io/library/nginx",
+    "registry": "docker.io",
+    "tag": "1.27.0",
+    "version": "1.27.0",
+    "release": "26.1.5+dfsg1",
+    "id": f"sha256:{'0' * 64}",
+    "digest": f"sha256:{'0' * 64}",
+    "port": "0.0.0.0:8080->80/tcp",
+    "ulimit": "nofile=1024:2048",
+    "capability": "SYS_ADMIN",
+}
+
+
+class Part(NamedTuple):
+    """One expression of a policy, under the key where it is written."""
+
+    key: str
+    program: Program
+
+
+class _Subject:
+    def __init__(self, known: dict[str, FactValue]) -> None:
+        self.known = known
+        self.shared: object = None
+
+
+def rehearse(
+    conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]
+) -> tuple[Part, str] | None:
+    """The first expression that fails on a made-up subject, and its error.
+
+    Args:
+        conditions: each is asked only where those before it are true, as when a policy judges.
+        others: those that are asked about a finding.
+        facts: what the expressions may need.
+    """
+    mixes = any(part.program.risks for part in (*conditions, *others))
+    literals = sorted({value for part in (*conditions, *others) for value in _literals(part.program)}, key=repr)
+    needs = sorted({name for _, program in (*conditions, *others) for name in program.references})
+    choices = {name: _values(facts[name], literals) for name in needs}
+    for known in _subjects(choices, mixes=mixes):
+        subject = _Subject(known)
+        for part in conditions:
+            answer = part.program.evaluate(subject)
+            if answer.error:
+                return part, answer.error
+            if answer.value is not True:
+                break
+        else:
+            for part in others:
+                if error := part.program.evaluate(subject).error:
+                    return part, error
+    return None
+
+
+def _literals(program: Program) -> Iterator[object]:
+    yield from program.literals
+    for value in program.constants.values():
+        yield from value if isinstance(value, list) else (value,)
+
+
+def _subjects(choices: Mapping[str, Sequence[FactValue]], *, mixes: bool) -> Iterator[dict[str, FactValue]]:
+    yield {name: values[0] for name, values in choices.items()}
+    yield {name: values[-1] for name, values in choices.items()}
+    pick = random.Random(0)  # noqa: S311 - the same each time
+    for _ in range(_MIXES if mixes else 0):
+        yield {name: pick.choice(values) for name, values in choices.items()}
+
+
+def _values(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
+    """Values that a fact may have: the empty one first, a full one last."""
+    texts = [text for text in literals if isinstance(text, str)]
+    numbers = [number for number in literals if isinstance(number, int) and not isinstance(number, bool)]
+    match spec.type:
+        case "bool":
+            return [False, True]
+        case "int":
+            return [0, 1, *(n + more for n in numbers for more in (0, 1) if n >= 0), _MANY]
+        case "double":
+            return [0.0, *(number for number in literals if isinstance(number, float)), 99.5]
+        case "string":
+            return list(_texts(spec, texts))
+        case "duration":
+            return [timedelta(), timedelta(hours=1), timedelta(days=4000)]
+        case "timestamp":
+            return [_EPOCH, _NOW - timedelta(days=1), _NOW]
+        case "list(string)":
+            *some, full = _texts(spec, texts)
+            return [[], *([text] for text in some if text), [full, *(text for text in some if text)], [full]]
+        case "map(string)":
+            return [
+                {},
+                {"other": "x"},
+                *({text: "x"} for text in texts),
+                {**dict.fromkeys(texts, ""), "other": "x"},
+                {**dict.fromkeys(texts, "x"), "other": "x"},
+            ]
+        case _:
+            return [[], *_records(spec, texts)]
+
+
+def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
+    if spec.words:
+        yield from sorted(spec.words)
+        return
+    full = _TEXTS.get(spec.form, "a")
+    yield ""
+    if full not in ("1.27.0", "26.1.5+dfsg1"):
+        yield from texts
+    yield full
+
+
+def _records(spec: FactSpec, texts: Sequence[str]) -> Iterator[list[dict[str, object]]]:
+    """Lists of records with every key: one for each value that one of the keys may have."""
+    first: dict[str, object] = {key: _values(inner, ())[0] for key, inner in spec.keys.items()}
+    full: dict[str, object] = {key: _values(inner, texts)[-1] for key, inner in spec.keys.items()}
+    yield [first]
+    for key, inner in spec.keys.items():
+        yield from ([{**full, key: value}] for value in _values(inner, texts))
+    yield [full, first]

@@ -1,0 +1,54 @@
+"""Mistakes that people make, each refused with a way out; and what looks like one and is none."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dockwarden.actions.table import VERBS
+from dockwarden.errors import ConfigError
+from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.policy.load import load
+from dockwarden.triggers.schedule import refuse_cron
+
+MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text())
+
+
+def written(when: str = "container.running", subject: str = "container", **keys: str) -> str:
+    lines = {"subject": subject, "trigger": "{every: 1h}", "when": ">-\n      " + when.replace("\n", "\n      ")} | keys
+    return "version: 1\npolicies:\n  - name: p\n" + "".join(f"    {key}: {text}\n" for key, text in lines.items())
+
+
+def refused(folder: Path, text: str) -> list[str]:
+    file = folder / "p.yaml"
+    file.write_text(text)
+    try:
+        load([file], VOCABULARY, VERBS, check_cron=refuse_cron)
+    except ConfigError as error:
+        return [problem.removeprefix(f"{folder}/") for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(("subject", "when", "way"), MISTAKES["expressions"], ids=lambda text: text[:50])
+def test_expressions(tmp_path: Path, subject: str, when: str, way: str) -> None:
+    problems = refused(tmp_path, written(when, subject))
+    assert any(way in problem for problem in problems), problems
+    assert all(problem.startswith("p.yaml:") for problem in problems)
+
+
+@pytest.mark.parametrize(("line", "way"), MISTAKES["keys"], ids=lambda text: text[:50])
+def test_keys(tmp_path: Path, line: str, way: str) -> None:
+    key, _, text = line.partition(": ")
+    problems = refused(tmp_path, written(**{key: text}))
+    assert any(way in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(("text", "way"), MISTAKES["files"], ids=lambda text: text[:50])
+def test_files(tmp_path: Path, text: str, way: str) -> None:
+    problems = refused(tmp_path, text)
+    assert any(way in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(("subject", "when"), MISTAKES["fine"], ids=lambda text: text[:50])
+def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
+    assert refused(tmp_path, written(when, subject)) == []
