@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dockwarden.model import Answer, FactValue, Kind
@@ -326,6 +326,7 @@ GROWING = [
 
 
 @given(st.lists(st.sampled_from(GROWING), min_size=1, max_size=6))
+@example([".replace('', 'aaaaaaaaaa')", ".split('').join('aaaaaaaaaaaa')"])
 def test_no_chain_of_calls_makes_much_of_a_little(calls: list[str]) -> None:
     source = f"size(image.labels['a']{''.join(calls)})"
     if list(limits(source)):
