@@ -18,6 +18,7 @@ from unittest.mock import patch
 import structlog
 
 from dockwarden.cli import main
+from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +72,7 @@ def process(*arguments: str, variables: Mapping[str, str]) -> Done:
         capture_output=True,
         env=variables,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

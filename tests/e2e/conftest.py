@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.e2e.harness import Daemon, Policy
+from tests.e2e.supervised import wheels
 from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 
@@ -62,6 +63,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(daemon)
 
         yield begin
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels of this checkout."""
+    return wheels(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture

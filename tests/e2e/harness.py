@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.commands import environment
 from tests.lab.machine import LabError
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parents[2] / "config" / "policies"
 """The policies that dockwarden ships."""
 
-DEADLINE = 20.0
 Line = dict[str, Any]
 Policy = dict[str, Any]
 
@@ -99,7 +98,7 @@ class Daemon:
         self._arguments = tuple(arguments)
         self._under = tuple(under)
         self._environment = dict(environment or {})
-        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self._news = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
         self.lines: list[Line] = []
@@ -154,12 +153,12 @@ class Daemon:
         self.process.kill()
         self.ended()
 
-    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = DEADLINE) -> int:
+    def end(self, how: signal.Signals = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(how)
         return self.ended(timeout)
 
-    def ended(self, timeout: float = DEADLINE) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """Wait until the process is over and all its lines are read; its exit code."""
         try:
             code = self.process.wait(timeout)
@@ -180,7 +179,7 @@ class Daemon:
 
     # -- log -------------------------------------------------------------------------------------------------
 
-    def wait(self, event: str, *, after: int = 0, timeout: float = DEADLINE, **fields: object) -> Line:
+    def wait(self, event: str, *, after: int = 0, timeout: float = PATIENCE, **fields: object) -> Line:
         """The first line of this event with these fields, from position ``after`` of the log on."""
         deadline = time.monotonic() + timeout
         position = max(after, self._begun)
@@ -210,7 +209,7 @@ class Daemon:
         """The end of the log, for the message of a failed test."""
         return "\n".join([json.dumps(line) for line in self.lines[-lines:]] + self.strange[-10:])
 
-    def ready(self, timeout: float = DEADLINE) -> Self:
+    def ready(self, timeout: float = PATIENCE) -> Self:
         """Wait until it is ready and has judged everything once."""
         self.wait("daemon.started", timeout=timeout)
         self.until(lambda: self.get("/readyz").status == 200, "readiness", timeout)
@@ -257,7 +256,7 @@ class Daemon:
 
     # -- waiting ---------------------------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], object], what: str, timeout: float = DEADLINE) -> None:
+    def until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Wait for a condition; what the daemon said last stands in the error."""
         try:
             until(condition, what, timeout, pause=0.05)
@@ -268,7 +267,7 @@ class Daemon:
         """Wait for the sum of a metric's samples with these labels."""
         self.until(lambda: self.total(name, **labels) == expected, f"{name} {labels} to be {expected:g}")
 
-    def until_true_to(self, engine: LabEngine, timeout: float = DEADLINE) -> None:
+    def until_true_to(self, engine: LabEngine, timeout: float = PATIENCE) -> None:
         """Wait until the inventory is what the engine really has."""
         try:
             self.until(lambda: shown(self) == truth(engine), "the inventory to be true", timeout)

@@ -17,7 +17,7 @@ import yaml
 from tests.e2e.harness import Policy, write_policies
 from tests.lab import trees
 from tests.lab.machine import LabError
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from tests.lab.host import LabHost
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 INSTALL = str(ROOT / "deploy/install.sh")
 SETTINGS = "/etc/dockwarden/dockwarden.yaml"
-DEADLINE = 30.0
 
 
 def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
@@ -56,7 +55,7 @@ class Unit:
 
     def __init__(self, host: LabHost) -> None:
         self.host = host
-        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
 
     # -- systemd ---------------------------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ class Unit:
         """Its process, by the host's own numbers."""
         return int(self.show("MainPID"))
 
-    def wait(self, expected: str, name: str, timeout: float = DEADLINE) -> None:
+    def wait(self, expected: str, name: str, timeout: float = PATIENCE) -> None:
         """Wait until a property is, or contains, what is expected."""
         self.until(lambda: expected in self.show(name), f"{name} to have {expected}", timeout)
 
@@ -95,7 +94,7 @@ class Unit:
         lines = [json.loads(line) for line in self.journal(*arguments) if line.startswith("{")]
         return [line for line in lines if line["event"] == event and fields.items() <= line.items()]
 
-    def heard(self, event: str, after: str = "", timeout: float = DEADLINE, **fields: object) -> dict[str, Any]:
+    def heard(self, event: str, after: str = "", timeout: float = PATIENCE, **fields: object) -> dict[str, Any]:
         """The first log line of this event with these fields; waits for it."""
         self.until(lambda: self.said(event, after, **fields), f"{event} {fields}", timeout)
         return self.said(event, after, **fields)[0]
@@ -116,7 +115,7 @@ class Unit:
     def api(self, view: str) -> Any:
         return json.loads(self.get(f"/api/v1/{view}"))
 
-    def until(self, condition: Any, what: str, timeout: float = DEADLINE) -> None:
+    def until(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:
         """Wait for a condition; the journal's end stands in the error."""
         try:
             until(condition, what, timeout, pause=0.1)

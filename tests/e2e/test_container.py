@@ -19,17 +19,17 @@ import urllib3
 import yaml
 
 from tests.e2e.harness import policy, write_policies
-from tests.e2e.supervised import ROOT, wheels
+from tests.e2e.supervised import ROOT
 from tests.lab import images, machine, trees
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.machine import LabError
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
 MEBIBYTE = 1 << 20
@@ -62,7 +62,7 @@ class Stack:
         self.host = host
         self.settings = settings
         self.engine = host.client()
-        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
 
     def docker(self, *arguments: str, check: bool = True, **variables: str) -> str:
         """The docker command against the host's engine: both its outputs."""
@@ -142,12 +142,12 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A host whose engine has the image, built as documented from a folder of wheels, and HAProxy."""
     machine.ensure({**machine.ENGINE, **machine.PROXY}, "the tests of the container")
     folder = tmp_path_factory.mktemp("build")
     context = folder / "source"
-    shutil.move(wheels(folder), context / "wheels")
+    shutil.copytree(shipped, context / "wheels")
     for name in ("Dockerfile", ".dockerignore", "requirements.txt"):
         shutil.copy(ROOT / name, context)
     with LabHost(see=[ROOT, folder]) as host:
@@ -248,7 +248,7 @@ def test_prometheus_and_alertmanager_beside_it_are_set_up_to_watch_it(stack: Sta
         found = stack.asked(9090, "/api/v1/targets").get("data", {}).get("activeTargets", [])
         return [target["labels"]["job"] for target in found if target["health"] == "up"]
 
-    until(lambda: "dockwarden" in targets(), "a scrape of dockwarden", timeout=60)
+    until(lambda: "dockwarden" in targets(), "a scrape of dockwarden")
     groups = stack.asked(9090, "/api/v1/rules")["data"]["groups"]
     assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
     assert any(rule["name"] == "DockwardenDown" for group in groups for rule in group["rules"])

@@ -115,7 +115,7 @@ def test_every_metric_is_there(prometheus: Prometheus) -> None:
         return {name for name in known if not there & {name, f"{name}_total", f"{name}_count"}}
 
     with suppress(LabError):
-        until(lambda: not missing(), "all metrics to be scraped", timeout=20)
+        until(lambda: not missing(), "all metrics to be scraped")
     assert missing() == set()
 
 
@@ -131,7 +131,7 @@ def test_no_panel_is_empty(prometheus: Prometheus, board: str) -> None:
         return not empty
 
     try:
-        until(all_answered, "answers to all queries", timeout=30)
+        until(all_answered, "answers to all queries")
     except LabError:
         pytest.fail(f"no answer: {json.dumps(empty, indent=1)}")
 

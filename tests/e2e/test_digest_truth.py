@@ -214,6 +214,7 @@ WEBS = {"web0", "web1", "web2"}
 PINNED = {"pinned", "orphan"}
 
 
+@pytest.mark.slow
 def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: LabRegistry, start: Start) -> None:
     was = {}
     for name, story in STORIES.items():
@@ -310,10 +311,10 @@ def somebody_pulls(scene: Scene) -> None:
     scene.hub.end()
 
     for name in sorted(WEBS):
-        line = daemon.wait("finding.opened", timeout=5, policy="stale-container", name=name)
+        line = daemon.wait("finding.opened", policy="stale-container", name=name)
         assert line["message"] == f"{name} runs an older image of {app}, which names another image now"
     for policy_name in ("digest-drift", "is-drift"):
-        daemon.wait("finding.resolved", timeout=5, policy=policy_name, name=app, why="pass")
+        daemon.wait("finding.resolved", policy=policy_name, name=app, why="pass")
     daemon.until_metric(len(WEBS), "dockwarden_findings", policy="stale-container")
     assert daemon.findings("stale-container") == WEBS
     scene.freshness({"recreate-needed": WEBS, "pinned": PINNED})
@@ -561,7 +562,7 @@ def test_docker_hub_is_asked_through_the_mirrors_that_the_engine_has_now(own_eng
         own_engine.more = {"registry-mirrors": [second.url]}
         own_engine.restart()
 
-        drift = daemon.wait("finding.opened", timeout=60, policy="digest-drift", name="docker.io/library/app:1")
+        drift = daemon.wait("finding.opened", policy="digest-drift", name="docker.io/library/app:1")
         assert "{} is {} here and {} at".format("docker.io/library/app:1", *digests) in drift["message"]
         second.end()
         assert {row["reason"] for row in rows(daemon, "images")} == {"tls"}

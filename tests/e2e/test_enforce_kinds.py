@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Start
     from tests.lab.engine import Kind
 
+pytestmark = pytest.mark.slow
 ALWAYS: dict[str, object] = {
     "mode": "enforce", "trigger": {"every": "5s"}, "limits": {"max_objects": 100, "max_percent": 100}
 }  # fmt: skip
@@ -95,7 +96,7 @@ def test_volumes_and_images_of_containers_that_outlived_the_engine_stay(kind: Ki
         engine.kill()
         engine.start_again()
         mark = daemon.mark
-        daemon.wait("inventory.listed", after=mark, timeout=60)
+        daemon.wait("inventory.listed", after=mark)
         daemon.wait("action.refused", after=mark, policy="everything", reason="in_use", detail="used by web")
         assert names(engine, "volume") == {anonymous}
         assert engine.client().inspect_container("web")["State"]["Running"]

@@ -143,7 +143,7 @@ def test_frozen_engine_is_noticed_and_forgiven(own_engine: LabEngine, start: Sta
     daemon = start(engine, [LATEST], settings={"engine": {"event_window": "2s", "timeout": "3s"}}).ready()
 
     engine.pause()
-    daemon.until(lambda: daemon.get("/readyz").status == 503, "the freeze to be noticed", timeout=15)
+    daemon.until(lambda: daemon.get("/readyz").status == 503, "the freeze to be noticed")
     assert "did not answer in time" in daemon.get("/readyz").text
     assert daemon.value("dockwarden_engine_up") == 0
     assert daemon.get("/healthz").status == 200

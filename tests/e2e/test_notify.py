@@ -129,6 +129,7 @@ def test_a_digest_first_and_then_transitions(
     assert "secret-path" not in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("receiver", [1], indirect=True)
 def test_a_service_that_was_down_gets_it_later_and_the_worker_waits_for_none(
     any_engine: LabEngine, start: Start, receiver: Receiver

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.commands import command
-from tests.e2e.harness import DEADLINE, full, policy, truth, write_policies
+from tests.e2e.harness import full, policy, truth, write_policies
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
+from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,37 +35,39 @@ GONE_AT_ONCE = policy(
     "no-nameless", "image", "image.dangling", mode="enforce", action="remove",
     trigger={"events": ["image.new"], "every": "5s"}, limits={"max_objects": 1000, "max_percent": 100},
 )  # fmt: skip
-QUICK = 2.0
+LONG = {"engine": {"timeout": "10m", "event_window": "10m"}}
+"""Longer than any test waits: who ends before has not waited for the engine."""
 CRASHES = 3
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_signal_ends_it_quickly(graph_engine: LabEngine, start: Start, how: signal.Signals, code: int) -> None:
-    daemon = start(graph_engine, [LATEST]).ready()
-    assert daemon.end(how, timeout=QUICK) == code
+    daemon = start(graph_engine, [LATEST], settings=LONG).ready()
+    assert daemon.end(how) == code
     assert daemon.said("daemon.stopping", signal=how.name)
 
 
 def test_signal_ends_it_quickly_without_an_engine(start: Start) -> None:
-    daemon = start("unix:///nowhere/docker.sock", [LATEST])
+    daemon = start("unix:///nowhere/docker.sock", [LATEST], settings=LONG)
     daemon.wait("engine.unreachable")
-    assert daemon.end(timeout=QUICK) == 0
+    assert daemon.end() == 0
 
 
 def test_signal_ends_it_quickly_while_the_engine_hangs(graph_engine: LabEngine, start: Start) -> None:
     graph_engine.load(ImageSpec(tags=("e2e/hang:1",)))
-    daemon = start(graph_engine, [LATEST]).ready()
+    daemon = start(graph_engine, [LATEST], settings=LONG).ready()
     os.kill(daemon.process.pid, signal.SIGSTOP)
     graph_engine.docker("tag", "e2e/hang:1", "e2e/hang:latest")  # the event waits in the daemon's socket
     graph_engine.pause()
     try:
         os.kill(daemon.process.pid, signal.SIGCONT)
         daemon.until_metric(1, "dockwarden_events_received_total", action="tag")  # so the worker asks, in vain
-        assert daemon.end(timeout=QUICK) == 0
+        assert daemon.end() == 0
     finally:
         graph_engine.resume()
 
 
+@pytest.mark.slow
 def test_findings_and_ages_survive_a_restart(any_engine: LabEngine, start: Start) -> None:
     engine = any_engine
     engine.load(ImageSpec(tags=("e2e/kept:latest",)))
@@ -125,6 +128,7 @@ def ledger(daemon: Daemon, query: str) -> list[tuple[str, str]]:
         return db.execute(query).fetchall()
 
 
+@pytest.mark.slow
 def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: LabEngine, start: Start) -> None:
     engine = empty_engine
     chance = random.Random()
@@ -144,7 +148,7 @@ def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: Lab
             moment = "SELECT id, name FROM actions" + chance.choice(("", " WHERE outcome IS NOT NULL"))
             before = len(ledger(daemon, moment))
             loading = pool.submit(engine.load, *(nameless(crash, i) for i in range(count)))
-            threshold, deadline = before + chance.randrange(1, count // 2), time.monotonic() + DEADLINE
+            threshold, deadline = before + chance.randrange(1, count // 2), time.monotonic() + PATIENCE
             while len(ledger(daemon, moment)) < threshold:
                 assert time.monotonic() < deadline, daemon.tail()
             daemon.kill()

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from tests.e2e.harness import policy
-from tests.e2e.supervised import INSTALL, ROOT, Unit, wheels
+from tests.e2e.supervised import INSTALL, ROOT, Unit
 from tests.e2e.test_dashboards import queries
 from tests.e2e.test_notify import Receiver
 from tests.lab import machine
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 SHIPPED = ROOT / "deploy/prometheus"
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]}, severity="high")
 MOVED = policy("moved", "tag", "registry.state == 'drift'", trigger={"every": "5s"}, severity="critical")
@@ -66,27 +66,27 @@ def alerts(address: str) -> list[dict[str, str]]:
     return [row["labels"] for row in json.loads(answer.data) if row["status"]["state"] == "active"]
 
 
-def test_what_happens_on_a_host_is_seen_everywhere(tmp_path: Path) -> None:
+def test_what_happens_on_a_host_is_seen_everywhere(shipped: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        folder = wheels(tmp_path)
         registry = stack.enter_context(LabRegistry())
         receiver = Receiver()
         stack.callback(receiver.stop)
-        host = stack.enter_context(LabHost(see=[ROOT, folder]))
+        host = stack.enter_context(LabHost(see=[ROOT, shipped]))
         for port in (registry.port, int(receiver.address.rpartition(":")[2])):
             host.forward(port)
-        unit = install(host, str(folder), registry, receiver)
+        name = f"{registry.host}/e2e/shop"
+        registry.push("e2e/shop", "1")
+        host.run("docker", "pull", "--quiet", f"{name}:1")
+        registry.push("e2e/shop", "1", ImageSpec(layers=(rootfs({"n": "moved"}),)))  # before it is first asked
+        unit = install(host, str(shipped), registry, receiver)
         target = f"127.0.0.1:{host.reach(9877)}"
         watcher = stack.enter_context(alertmanager(tmp_path))
         rules = [SHIPPED / "rules.yml", SHIPPED / "alerts.yml"]
         prometheus = stack.enter_context(Prometheus(tmp_path / "prometheus", target, rules, watcher))
         prometheus.until("up", 1)
 
-        name = f"{registry.host}/e2e/shop"
-        for tag in ("latest", "1"):
-            registry.push("e2e/shop", tag)
-            host.run("docker", "pull", "--quiet", f"{name}:{tag}")
-        registry.push("e2e/shop", "1", ImageSpec(layers=(rootfs({"n": "moved"}),)))
+        registry.push("e2e/shop", "latest")
+        host.run("docker", "pull", "--quiet", f"{name}:latest")
         host.load(*(ImageSpec(layers=(rootfs({"n": n}),), labels={"n": n}) for n in ("1", "2", "3")))
 
         # the journal

@@ -9,13 +9,12 @@ import os
 import shutil
 import signal
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.harness import policy
-from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
+from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit
 from tests.lab.hang import hanging_threads
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec, rootfs
@@ -26,18 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
 CURRENT = policy("current", "tag", "registry.state == 'current'", trigger={"every": "5s"})
 DISK = policy("disk", "host", "host.disk_used_percent >= 0.0", trigger={"every": "1h"})
 IMPATIENT = {"engine": {"timeout": "1s", "event_window": "1s"}}  # 20 s without progress are a hang
+PLAIN = {"engine": {"event_window": "1s"}}
 DROP_IN = "/run/systemd/system/dockwarden.service.d/test.conf"
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels of this checkout."""
-    return wheels(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +44,7 @@ def installed(shipped: Path) -> Iterator[Unit]:
 @pytest.fixture
 def unit(installed: Unit) -> Unit:
     """It runs with two policies, whatever the test before did."""
-    installed.configure(LATEST, DISK, **IMPATIENT)
+    installed.configure(LATEST, DISK, **PLAIN)
     installed.host.path(DROP_IN).unlink(missing_ok=True)
     installed.host.run("systemctl", "daemon-reload")
     installed.host.run("systemctl", "start", "docker")
@@ -79,7 +73,7 @@ def test_start_is_over_when_the_engine_is_away(unit: Unit) -> None:
     services = ("docker.service", "docker.socket")
     unit.host.run("systemctl", "mask", "--runtime", "--now", *services)
     try:
-        unit.host.run("systemctl", "restart", "dockwarden", timeout=20)
+        unit.host.run("systemctl", "restart", "dockwarden")
         unit.wait("engine: ", "StatusText")
     finally:
         unit.host.run("systemctl", "unmask", "--runtime", *services)
@@ -120,7 +114,7 @@ def test_login_that_only_root_can_read_comes_as_a_credential(unit: Unit) -> None
         host.run("chmod", "-R", "go=", secrets)
         own = {"http": True, "username": "alice", "password_file": "/run/credentials/dockwarden.service/other"}
         registries = {private.host: {"http": True}, other.host: own}
-        unit.configure(CURRENT, **IMPATIENT, registries=registries)
+        unit.configure(CURRENT, **PLAIN, registries=registries)
         drop_in(unit, f"LoadCredential=other:{secrets}/other", f"LoadCredential=config.json:{secrets}/config.json",
                 "Environment=DOCKER_CONFIG=%d")  # fmt: skip
         began = unit.mark()
@@ -133,12 +127,12 @@ def test_login_that_only_root_can_read_comes_as_a_credential(unit: Unit) -> None
 
 def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
     pid, began = unit.pid, unit.mark()
-    unit.configure({**LATEST, "name": "renamed"}, DISK, **IMPATIENT)
+    unit.configure({**LATEST, "name": "renamed"}, DISK, **PLAIN)
     unit.host.run("systemctl", "reload", "dockwarden")
     unit.heard("config.reloaded", began, policies=2)
     unit.until(lambda: {row["name"] for row in unit.api("policies")} == {"renamed", "disk"}, "the new policies")
 
-    unit.configure({**LATEST, "name": "again"}, {**DISK, "when": "host.dsik > 0"}, **IMPATIENT)
+    unit.configure({**LATEST, "name": "again"}, {**DISK, "when": "host.dsik > 0"}, **PLAIN)
     with pytest.raises(LabError, match=r"Job for dockwarden\.service failed"):
         unit.host.run("systemctl", "reload", "dockwarden")
     refused = unit.heard("config.reload_failed", began)
@@ -148,7 +142,7 @@ def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
     assert "dockwarden_config_last_reload_successful 0.0" in unit.get("/metrics")
     assert unit.journal("--priority=err", f"--after-cursor={began}")
 
-    unit.configure(LATEST, DISK, **IMPATIENT)
+    unit.configure(LATEST, DISK, **PLAIN)
     assert f"process {pid} takes 2 policies" in unit.host.run("dockwarden", "reload")  # no systemd between
     unit.until(lambda: {row["name"] for row in unit.api("policies")} == {"latest", "disk"}, "the first policies")
     unit.until(lambda: "reload" not in unit.show("StatusText"), "an end of the trouble")
@@ -170,7 +164,7 @@ def test_process_that_hangs_is_killed_by_the_watchdog_and_comes_back(unit: Unit)
     unit.host.run("systemctl", "restart", "dockwarden")
     pid = unit.pid
     os.kill(unit.host.outer_pid(pid), signal.SIGSTOP)
-    unit.wait("1", "NRestarts")
+    unit.until(lambda: unit.show("NRestarts") != "0", "a new start")
     unit.wait("active", "ActiveState")
     assert any("Watchdog timeout" in line for line in unit.journal())
     assert unit.pid != pid
@@ -179,12 +173,14 @@ def test_process_that_hangs_is_killed_by_the_watchdog_and_comes_back(unit: Unit)
 
 def test_threads_that_hang_end_the_process_and_it_comes_back(unit: Unit) -> None:
     drop_in(unit, "RestartSec=100ms")
+    unit.configure(LATEST, DISK, **IMPATIENT)
+    unit.host.run("systemctl", "restart", "dockwarden")
     pid, began = unit.pid, unit.mark()
     with hanging_threads(unit.host.outer_pid(pid)):
-        stuck = unit.heard("daemon.thread_stuck", began, timeout=60)
+        stuck = unit.heard("daemon.thread_stuck", began)
     assert {text.partition(":")[0] for text in stuck["threads"]} == {"worker", "events"}
     assert any("queue.py" in frame for frame in stuck["stacks"]["worker"])
-    unit.wait("1", "NRestarts")
+    unit.until(lambda: unit.show("NRestarts") != "0", "a new start")
     unit.wait("active", "ActiveState")
     assert unit.pid != pid
 
@@ -194,7 +190,7 @@ def test_stop_finishes_the_removal_under_way(unit: Unit, tmp_path: Path) -> None
         "nameless", "image", "image.dangling", mode="enforce", action="remove",
         trigger={"events": ["image.new"], "every": "5s"}, limits={"max_objects": 1000, "max_percent": 100},
     )  # fmt: skip
-    unit.configure(nameless, **IMPATIENT)
+    unit.configure(nameless, **PLAIN)
     unit.host.run("systemctl", "restart", "dockwarden")
     began = unit.mark()
     unit.host.load(*(ImageSpec(layers=(rootfs({"n": str(n)}),), labels={"n": str(n)}) for n in range(30)))
@@ -209,52 +205,9 @@ def test_stop_finishes_the_removal_under_way(unit: Unit, tmp_path: Path) -> None
 
 def test_settings_that_cannot_be_used_are_no_reason_to_try_again(unit: Unit) -> None:
     began = unit.mark()
-    unit.host.path(SETTINGS).write_text("mood: audit\n")
+    unit.host.path(SETTINGS).write_text("alow: audit\n")
     with pytest.raises(LabError):
         unit.host.run("systemctl", "restart", "dockwarden")
     # Not "auto-restart", which is what it would be before another attempt.
     assert unit.shows("SubState", "ExecMainStatus") == {"SubState": "failed", "ExecMainStatus": "78"}
-    assert f"{SETTINGS}:1:1 mood: no such setting, did you mean mode?" in unit.journal(f"--after-cursor={began}")
-
-
-def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor() as pool:
-        broken = pool.submit(wheels, tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
-        newer = wheels(tmp_path / "n", "0.1.1")
-    with LabHost(see=[ROOT, shipped, newer, broken.result()]) as host:
-        unit = Unit(host)
-        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
-        assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
-        assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
-        assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
-
-        unit.configure(LATEST)  # an edited file
-        edited, pid = host.path(SETTINGS).read_text(), unit.pid
-        assert "edited and stays" not in host.run(INSTALL, "install", str(newer))  # no new defaults to tell of
-        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
-        assert (unit.show("ActiveState"), unit.pid != pid) == ("active", True)
-        assert [row["name"] for row in unit.api("policies")] == ["latest"]
-        one, other = sorted(path.name for path in host.path("/opt/dockwarden").iterdir())
-        assert host.run("readlink", "/opt/dockwarden/current") == f"/opt/dockwarden/{one}"
-        assert other == "current"
-
-        with pytest.raises(LabError, match="the one before is back"):
-            host.run(INSTALL, "install", str(broken.result()))
-        unit.wait("active", "ActiveState")
-        assert 'version="0.1.1"' in unit.get("/metrics")
-        host.path(SETTINGS).write_text("mood: audit\n")
-        with pytest.raises(LabError, match=r"(?s)mood.*nothing was changed"):
-            host.run(INSTALL, "install", str(shipped))
-        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
-        assert sorted(path.name for path in host.path("/opt/dockwarden").iterdir()) == [one, "current"]
-
-        host.path(SETTINGS).write_text(edited)
-        host.run(INSTALL, "uninstall")
-        assert unit.show("LoadState") == "not-found"
-        assert host.path(SETTINGS).read_text() == edited
-        assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
-        host.run(INSTALL, "purge")
-        found = host.run(
-            "find", "/etc", "/opt", "/usr", "/var", "-xdev", "-path", "*dockwarden*", "-not", "-path", "*/log/*"
-        )
-        assert [path for path in found.splitlines() if not path.startswith(str(ROOT))] == []
+    assert f"{SETTINGS}:1:1 alow: no such setting, did you mean allow?" in unit.journal(f"--after-cursor={began}")

@@ -99,7 +99,7 @@ def test_engine_dies_with_the_process_that_started_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     pid, folder = done.stdout.split()
-    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the orphaned dockerd", timeout=5)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the orphaned dockerd")
     subprocess.run(["rm", "-rf", folder], check=True)
 
 
@@ -144,7 +144,7 @@ def test_paused_engine_is_silent_until_it_is_resumed(engine: LabEngine) -> None:
             engine.client(timeout=1).ping()
     finally:
         engine.resume()
-    assert engine.client(timeout=5).ping()
+    assert engine.client().ping()
 
 
 @pytest.mark.parametrize("media", get_args(Media))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tests.lab import machine
 from tests.lab.machine import LabError
+from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         os.close(self._to)  # which ends it
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

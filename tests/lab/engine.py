@@ -34,7 +34,7 @@ from tests.lab import images as lab_images
 from tests.lab import machine, trees
 from tests.lab.machine import LabError
 from tests.lab.namespace import Namespaces
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,7 +139,7 @@ class LabEngine:
         (self.dir / "daemon.json").write_text(json.dumps({**self._settings(), **self.more}))
         self._keeper, self.pid = self._spaces.run(["dockerd", f"--config-file={self.dir / 'daemon.json'}"])
         try:
-            until(self._answers, "an answer to /_ping", timeout=60)
+            until(self._answers, "an answer to /_ping")
         except LabError as error:
             raise LabError(f"dockerd ({self.kind}): {error}\n{self.log_tail()}") from None
 
@@ -147,13 +147,13 @@ class LabEngine:
         self.terminate()
         self.start_again()
 
-    def terminate(self, timeout: float = 30) -> None:
+    def terminate(self, timeout: float = PATIENCE) -> None:
         """End dockerd as systemd would: SIGTERM, then wait."""
         self._end(signal.SIGTERM, timeout)
 
     def kill(self) -> None:
         """Crash dockerd; its namespaces and the containers' shims stay."""
-        self._end(signal.SIGKILL, 10)
+        self._end(signal.SIGKILL, PATIENCE)
 
     def pause(self) -> None:
         """Freeze dockerd: connections stay open, nothing answers."""
@@ -318,7 +318,7 @@ def remove_control_groups(name: str) -> None:
                     Path(group).rmdir()
         return not any(top.exists() for top in left)
 
-    until(gone, f"the end of the control groups of {name}", timeout=10)
+    until(gone, f"the end of the control groups of {name}")
 
 
 def real_folder() -> Path:

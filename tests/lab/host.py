@@ -81,7 +81,7 @@ class LabHost:
         self._keeper, nspawn = self._spaces.run(command)
         try:
             self.first_pid = until(lambda: self._find_systemd(nspawn), "the guest's systemd")
-            until(lambda: self.run("systemctl", "is-system-running", check=False) == "running", "a whole start", 60)
+            until(lambda: self.run("systemctl", "is-system-running", check=False) == "running", "a whole start")
             # With control groups v1, nspawn leaves its guest nothing to write to but systemd's own.
             self.run("sh", "-c", "for at in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $at; done", check=False)
         except LabError as error:
@@ -102,7 +102,7 @@ class LabHost:
 
     # -- use -----------------------------------------------------------------------------------
 
-    def run(self, *command: str, check: bool = True, timeout: float = 90) -> str:
+    def run(self, *command: str, check: bool = True, timeout: float = 300) -> str:
         """Run a command in it as root: both its outputs, stripped. Unless `check` is off, it must succeed."""
         done = subprocess.run(
             ["nsenter", f"--target={self.first_pid}", "--all", "--", "env", "-i", f"PATH={machine.SEARCH_PATH}",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab.machine import SEARCH_PATH, LabError
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,7 +109,7 @@ class Namespaces:
 
 
 def _connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 class Relay:
@@ -185,4 +185,4 @@ def _only_child(pid: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             raise LabError(f"process {pid} ended before it had a child") from None
 
-    return until(first, f"a child of process {pid}", timeout=10, pause=0.005)
+    return until(first, f"a child of process {pid}", pause=0.005)

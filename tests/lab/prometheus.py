@@ -13,7 +13,7 @@ import yaml
 
 from tests.lab import machine
 from tests.lab.loopback import free_port
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Prometheus:
     ) -> None:
         """``alertmanager``: host:port of who is told of alerts; ``scrape_keys``: how the target is asked."""
         self.url = f"http://127.0.0.1:{free_port()}"
-        self._http = urllib3.PoolManager(retries=False, timeout=10)
+        self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self._folder = folder
         folder.mkdir(parents=True)
         scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}], **scrape_keys}
@@ -76,6 +76,6 @@ class Prometheus:
         until(
             lambda: [value for _, value in self.query(expression)] == [expected],
             f"{expression} to be {expected:g}",
-            timeout=30,
+            timeout=PATIENCE,
             pause=0.1,
         )

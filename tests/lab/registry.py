@@ -29,7 +29,7 @@ import urllib3
 from tests.lab.images import ImageSpec, digest, rootfs
 from tests.lab.loopback import free_port, make_certificate
 from tests.lab.machine import SEARCH_PATH, LabError, find
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,7 @@ class LabRegistry:
             headers=self._credentials(),
             ca_certs=str(self.ca_file) if self._tls else None,
             retries=False,
-            timeout=10,
+            timeout=PATIENCE,
         )
         self._serve()
 
@@ -203,7 +203,7 @@ class LabRegistry:
                 env={"PATH": SEARCH_PATH},
                 start_new_session=True,
             )
-        until(self._answers, f"the registry on {self.host}", timeout=20)
+        until(self._answers, f"the registry on {self.host}")
 
     def _settings(self) -> dict[str, object]:
         http: dict[str, object] = {"addr": self.host, "headers": self._headers}

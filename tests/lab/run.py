@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 _DEFAULT_PORT = 9877
-_GRACE = 1.2  # seconds the daemon has to end by itself
+_GRACE = 10.0  # seconds the daemon has to end by itself
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user is done
@@ -212,7 +212,7 @@ def _gets_ready(child: subprocess.Popen[bytes], address: str) -> bool:
                 return False
 
         try:
-            until(ready, f"http://{address}/readyz", timeout=60, pause=0.1)
+            until(ready, f"http://{address}/readyz", pause=0.1)
         except LabError as error:
             say(str(error))
             return False

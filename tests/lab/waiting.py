@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+PATIENCE = 90.0
+"""Seconds after which nothing will come any more, on a machine that does much else; it costs those who fail."""
 
 
-def until(condition: Callable[[], T], what: str, timeout: float = 30.0, pause: float = 0.02) -> T:
+def until(condition: Callable[[], T], what: str, timeout: float = PATIENCE, pause: float = 0.02) -> T:
     """The first true answer of `condition`; a `LabError` naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):

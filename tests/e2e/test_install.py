@@ -1,0 +1,62 @@
+"""Installed, upgraded and taken away as documented, on a booted Debian with the distribution's own docker.service."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import policy
+from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
+from tests.lab.host import LabHost
+from tests.lab.machine import LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
+
+
+def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        broken = pool.submit(wheels, tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
+        newer = wheels(tmp_path / "n", "0.1.1")
+    with LabHost(see=[ROOT, shipped, newer, broken.result()]) as host:
+        unit = Unit(host)
+        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
+        assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+        assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
+        assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
+
+        unit.configure(LATEST)  # an edited file
+        edited, pid = host.path(SETTINGS).read_text(), unit.pid
+        assert "edited and stays" not in host.run(INSTALL, "install", str(newer))  # no new defaults to tell of
+        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
+        assert (unit.show("ActiveState"), unit.pid != pid) == ("active", True)
+        assert [row["name"] for row in unit.api("policies")] == ["latest"]
+        one, other = sorted(path.name for path in host.path("/opt/dockwarden").iterdir())
+        assert host.run("readlink", "/opt/dockwarden/current") == f"/opt/dockwarden/{one}"
+        assert other == "current"
+
+        with pytest.raises(LabError, match="the one before is back"):
+            host.run(INSTALL, "install", str(broken.result()))
+        unit.wait("active", "ActiveState")
+        assert 'version="0.1.1"' in unit.get("/metrics")
+        host.path(SETTINGS).write_text("mood: audit\n")
+        with pytest.raises(LabError, match=r"(?s)mood.*nothing was changed"):
+            host.run(INSTALL, "install", str(shipped))
+        assert host.run("dockwarden", "version") == "dockwarden 0.1.1"
+        assert sorted(path.name for path in host.path("/opt/dockwarden").iterdir()) == [one, "current"]
+
+        host.path(SETTINGS).write_text(edited)
+        host.run(INSTALL, "uninstall")
+        assert unit.show("LoadState") == "not-found"
+        assert host.path(SETTINGS).read_text() == edited
+        assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
+        host.run(INSTALL, "purge")
+        found = host.run(
+            "find", "/etc", "/opt", "/usr", "/var", "-xdev", "-path", "*dockwarden*", "-not", "-path", "*/log/*"
+        )
+        assert [path for path in found.splitlines() if not path.startswith(str(ROOT))] == []
