@@ -8,6 +8,7 @@ The grammar is the one of the distribution project's reference package.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 DEFAULT_REGISTRY = "docker.io"
 _HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
@@ -97,6 +98,11 @@ def _split(name: str) -> tuple[str, str]:
 
 def full(text: str) -> str:
     """The full form of a reference, or the text unchanged where it is none."""
+    return _full(text) if len(text) <= _MAX_PATH_LENGTH else _full.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)  # an image with a thousand tags tells all of them again whenever one changes
+def _full(text: str) -> str:
     try:
         return str(parse(text))
     except ValueError:

@@ -19,6 +19,7 @@ class KindRow(NamedTuple):
         is_remembered: our memory has an entry of its own for each object.
         uses: the kinds and names of what an object has in use, as it names them itself.
         aliases: names besides its key by which others name an object.
+        is_active: whether an object is in use by itself; None where it is others that use it.
     """
 
     born: str
@@ -26,6 +27,7 @@ class KindRow(NamedTuple):
     is_remembered: bool
     uses: Callable[[Thing], Iterable[tuple[Kind, str]]] = lambda _thing: ()
     aliases: Callable[[Thing], Iterable[str]] = lambda _thing: ()
+    is_active: Callable[[Thing], bool] | None = None
 
 
 def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
@@ -49,7 +51,8 @@ def _row(kind: Kind) -> KindRow:
         case Kind.TAG:
             return KindRow("image.tag", "image.untag", is_remembered=False)
         case Kind.CONTAINER:
-            return KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
+            row = KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
+            return row._replace(is_active=lambda thing: isinstance(thing, Container) and thing.running)
         case Kind.VOLUME:
             return KindRow("volume.create", "volume.destroy", is_remembered=True)
         case Kind.NETWORK:

@@ -136,8 +136,8 @@ class Inventory:
 
     def is_used(self, ref: Ref) -> bool:
         """Whether any container, running or not, uses it; whether a container itself runs."""
-        if ref.kind is Kind.CONTAINER:
-            return ref.key in self.containers and self.containers[ref.key].running
+        if (is_active := KINDS[ref.kind].is_active) is not None:
+            return (thing := self.get(ref)) is not None and is_active(thing)
         return bool(self.users_of(self.watched(ref)))
 
     def known_for(self, ref: Ref, reading: float | None = None) -> float:
@@ -334,7 +334,7 @@ class Inventory:
         ref = ref_of(thing)
         row = KINDS[ref.kind]
         self._mark_used(self._used_by(thing))
-        if isinstance(thing, Container) and thing.running:
+        if row.is_active is not None and row.is_active(thing):
             self.memory.see(ref, used=True)
         for alias in row.aliases(thing):
             _discard(self._aliases, (ref.kind, alias), ref.key)

@@ -5,7 +5,7 @@ first, a manifest only where digests differ, a list of tags only for versions. O
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
@@ -51,10 +51,16 @@ def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     try:
         if fact == "image.recoverable":
             _recoverable(_image_of(ref, view), view)
-        elif ref.kind is Kind.CONTAINER:
-            _of_pin(fact, view.inventory.containers[ref.key], view)
-        else:
-            _compute(fact, ref.key, view)
+            return None
+        match ref.kind:
+            case Kind.TAG:
+                _compute(fact, ref.key, view)
+            case Kind.CONTAINER:
+                _of_pin(fact, view.inventory.containers[ref.key], view)
+            case Kind.IMAGE | Kind.VOLUME | Kind.NETWORK | Kind.HOST:
+                pass
+            case _:
+                assert_never(ref.kind)
     except _NeededError as error:
         return error.ask
     except _UnknownError:

@@ -158,7 +158,7 @@ class Enforcer:
             own=self._is_own(ref),
             owner=self._owner(thing),
             idle_seconds=inventory.idle_for(ref),
-            size_bytes=self._size(ref),
+            size_bytes=self._size(thing),
         )
 
     def _is_own(self, ref: Ref) -> bool:
@@ -166,10 +166,18 @@ class Enforcer:
         names = [self._inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref))]
         return ref == own or any(own in self._inventory.users_of(name) for name in names)
 
-    def _size(self, ref: Ref) -> int:
-        usage = self._collector.known_usage
-        sizes = {Kind.CONTAINER: usage.containers, Kind.VOLUME: usage.volumes} if usage else {}
-        return sizes.get(ref.kind, {}).get(ref.key, 0)
+    def _size(self, thing: Thing) -> int:
+        if (usage := self._collector.known_usage) is None:
+            return 0
+        match thing:
+            case Container():
+                return usage.containers.get(thing.id, 0)
+            case Volume():
+                return usage.volumes.get(thing.name, 0)
+            case Image() | Network():
+                return 0
+            case _:
+                assert_never(thing)
 
     def _names(self, users: Iterable[Ref]) -> tuple[str, ...]:
         return tuple(sorted(self._inventory.name_of(user) for user in users))

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, assert_never
 
 from pydantic import (
     AfterValidator,
@@ -44,26 +44,41 @@ class Verb(Protocol):
 
 Verbs = Mapping[tuple[Kind, str], Verb]
 
-_VERBS = {
-    Kind.IMAGE: "pull new tag untag delete",
-    Kind.CONTAINER: "create start die stop update rename health destroy",
-    Kind.VOLUME: "create destroy",
-    Kind.NETWORK: "create destroy",
-}
-# What can change a subject: a container's start makes its image used, a moved tag makes its container stale.
-_HEARS = {
-    Kind.IMAGE: (Kind.IMAGE, Kind.CONTAINER),
-    Kind.TAG: (Kind.IMAGE, Kind.CONTAINER),
-    Kind.CONTAINER: (Kind.CONTAINER, Kind.IMAGE),
-    Kind.VOLUME: (Kind.VOLUME, Kind.CONTAINER),
-    Kind.NETWORK: (Kind.NETWORK, Kind.CONTAINER),
-    Kind.HOST: tuple(_VERBS),
-}
 _RESERVED = ("in", "null", "true", "false")
 
 NO_ACTION = "enforce needs an action; write `action: {…}`, or `mode: audit`"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _MAX_INT = 2**63
+
+
+def happenings(kind: Kind) -> tuple[str, ...]:
+    """What can happen to an object of a kind; what happens to tags and to the host is said of images and others."""
+    match kind:
+        case Kind.IMAGE:
+            return ("pull", "new", "tag", "untag", "delete")
+        case Kind.CONTAINER:
+            return ("create", "start", "die", "stop", "update", "rename", "health", "destroy")
+        case Kind.VOLUME | Kind.NETWORK:
+            return ("create", "destroy")
+        case Kind.TAG | Kind.HOST:
+            return ()
+        case _:
+            assert_never(kind)
+
+
+def _heard(kind: Kind) -> tuple[Kind, ...]:
+    """What can change a subject: a container's start makes its image used, a moved tag makes its container stale."""
+    match kind:
+        case Kind.IMAGE | Kind.TAG:
+            return (Kind.IMAGE, Kind.CONTAINER)
+        case Kind.CONTAINER:
+            return (Kind.CONTAINER, Kind.IMAGE)
+        case Kind.VOLUME | Kind.NETWORK:
+            return (kind, Kind.CONTAINER)
+        case Kind.HOST:
+            return tuple(Kind)
+        case _:
+            assert_never(kind)
 
 
 def constant(value: object) -> FactValue:
@@ -131,7 +146,7 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
     Raises:
         ValueError: one of them cannot.
     """
-    heard = [f"{other}.{verb}" for other in _HEARS[kind] for verb in _VERBS[other].split()]
+    heard = [f"{other}.{verb}" for other in _heard(kind) for verb in happenings(other)]
     for event in events:
         if event not in heard:
             hint = near(event, heard, 0.8) or f"; there are {', '.join(heard)}"
