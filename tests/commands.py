@@ -12,12 +12,13 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import structlog
 
 from dockwarden.cli import main
+from dockwarden.registry import HttpRegistry
 from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def command(
         redirect_stdout(out),
         redirect_stderr(err),
         _logging_of_its_own(),
+        _closed_registries(),
     ):
         try:
             code = main([*map(str, arguments)])
@@ -76,6 +78,23 @@ def process(*arguments: str, variables: Mapping[str, str]) -> Done:
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def _closed_registries() -> Iterator[None]:
+    """Connections that the end of the process would close, and else the garbage collector, with a warning."""
+    made = []
+
+    def remembered(*arguments: Any, **options: Any) -> HttpRegistry:
+        made.append(HttpRegistry(*arguments, **options))
+        return made[-1]
+
+    with patch("dockwarden.app.HttpRegistry", remembered):
+        try:
+            yield
+        finally:
+            for registry in made:
+                registry.close()
 
 
 @contextmanager
