@@ -5,7 +5,6 @@ tags there are, and which of them are the same image.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,14 +13,11 @@ _EARLY = (
     "alpha|beta|rc|cr|dp|ea|eap|dev|devel|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
     "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
 )
-_BRANCHES = frozenset(
-    ("main", "master", "head", "trunk", "pr", "sha", "commit", "git", "build", "branch", "feature", "ci")
-)
+_BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
 _IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])g?[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
-_NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
-_BUILD = re.compile(r"(r|ls|u|v|p|pl|rev|build|bld|patch|update|post)\.?(\d+)", re.IGNORECASE | re.ASCII)
+_BUILD = re.compile(r"(|r|ls|u|v|p|pl|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII)
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
@@ -50,25 +46,18 @@ class Scheme(NamedTuple):
     build: str
 
     @property
-    def words(self) -> frozenset[str]:
+    def words(self) -> set[str]:
         """The parts of the variant."""
-        return frozenset(self.variant.split("-")) - {""}
+        return set(filter(None, self.variant.split("-")))
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing stands before the number that could say what it is the number of."""
-        return self.prefix.rstrip("-_.").lower() in ("", "version", "release") and not self.kind.startswith("date")
+        return self.prefix[:-1].lower() in ("", "version", "release") and self.kind != "date"
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """What a tag says of a version.
-
-    Attributes:
-        numbers: ``(1, 27, 3)`` of ``v1.27.3-alpine``.
-        build: numbers of builds and dates of builds, compared last: ``(4,)`` of ``7.2.5-debian-12-r4``.
-        is_early: a pre-release, or a build of a branch.
-    """
+class Version(NamedTuple):
+    """What a tag says of a version; ``build`` numbers and dates of builds, and is compared last."""
 
     tag: str
     numbers: tuple[int, ...]
@@ -125,16 +114,14 @@ def _suffix(words: list[str]) -> tuple[list[str], list[int], list[str]]:
     build: list[int] = []
     labels: list[str] = []
     for word in words:
+        found = _BUILD.fullmatch(word)
         if _IS_EARLY.fullmatch(word):
             continue
-        if _IS_DATE.fullmatch(word) or (_NUMBERS.fullmatch(word) and not variant):  # the 12 of debian-12 is none
-            build += map(int, word.split("."))
-            labels.append("number")
+        if found and (found[1] or not variant or _IS_DATE.fullmatch(word)):  # the 12 of debian-12 is no build
+            build += map(int, found[2].split("."))
+            labels.append(found[1].lower() or "number")
         elif _IS_HASH.fullmatch(word):
             labels.append("hash")
-        elif found := _BUILD.fullmatch(word):
-            build.append(int(found[2]))
-            labels.append(found[1].lower())
         elif found := _COUNTED.fullmatch(word):
             variant.append(found[1])
             build.append(int(found[2]))
@@ -152,7 +139,7 @@ def release(tag: str) -> Version | None:
 
 def is_branch(tag: str) -> bool:
     """Whether it names a build of a branch or of a commit, which may well be a released one."""
-    return any(word.lower() in _BRANCHES for word in _PARTS.split(tag))
+    return any(_BRANCH.fullmatch(word) for word in _PARTS.split(tag))
 
 
 def says_early(tag: str) -> bool:

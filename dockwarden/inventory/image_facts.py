@@ -243,8 +243,7 @@ def _created(tag: str, view: View) -> float | None:
 
 def _used(tag: str, view: View) -> float:
     ref = Ref(Kind.IMAGE, view.inventory.tags[tag])
-    used = float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref)
-    return -1.0 if used is None else used
+    return float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref) or -1.0
 
 
 def _rank_by_version(tag: str, view: View) -> int:

@@ -9,7 +9,7 @@ no more than it takes. Whoever speaks of a newer version must be right, so what 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from dockwarden.versions import Scheme, Version, is_branch, says_early, version
@@ -20,7 +20,7 @@ _MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, ho
 _MOST_ALIASES = 5
 _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
 _LINE = 2  # numbers that a line has, at most
-_NEIGHBOURS, _OTHER_SCHEMES, _LINES = 4, 12, 14
+_OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 
 
 class UnclearError(Exception):
@@ -42,13 +42,9 @@ class Look(NamedTuple):
 
 
 class _Book(NamedTuple):
-    """A repository's tags.
+    """A repository's tags: releases by scheme, highest first; pre-releases; words that say pre-release.
 
-    Attributes:
-        releases: by scheme, highest first.
-        lines: by scheme, numbers of which a version says more: 1.27 beside 1.27.3.
-        early: pre-releases.
-        words: names without a version that say pre-release.
+    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3.
     """
 
     releases: dict[Scheme, list[Version]]
@@ -90,18 +86,15 @@ def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
         UnclearError: it is not clear which version the tag is.
     """
     book = _book(tags)
-    if not book.releases:
-        return ""
     own = version(name)
     found = _above(own, book, look) if own and own.scheme in book.releases else None
     if own and own.is_early and found in (own, None):
         raise UnclearError
-    if found is None:
-        alias = _alias(name, book, look)
-        found = _above(alias, book, look)
-    if found is None:
-        raise UnclearError
-    return found.tag
+    if found is None and book.releases:
+        found = _above(_alias(name, book, look), book, look)
+        if found is None:
+            raise UnclearError
+    return found.tag if found else ""
 
 
 def aliases(name: str, tags: tuple[str, ...], look: Look) -> list[str]:
@@ -139,8 +132,9 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
         if looked == _MOST_CANDIDATES:
             raise UnclearError
         looked += 1
-        if not _is_gone_or_early(other, book, look):
-            return _spelled(other, own, versions)
+        if not _is_gone_or_early(other, book, look):  # and of v1.2.0 and 1.2.0, the one that is spelled like ours
+            same = [v for v in versions if v.rank == other.rank]
+            return min(same, key=lambda v: v.tag[:1].isalpha() != own.tag[:1].isalpha())
         early_line = other.numbers[:-1] if len(other.numbers) > _LINE else ()  # 5.45.1 before 5.45.2, which is devel
     return own
 
@@ -162,23 +156,12 @@ def _counts(other: Version, own: Version, versions: list[Version], look: Look) -
 
 def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:
     """Whether a registry lists it only, or it is a pre-release under a plain name: 6.0 that is 6.0-alpha2 or devel."""
-    digest = look.digest(other.tag)
-    size = len(other.numbers)
+    digest, size, like = look.digest(other.tag), len(other.numbers), other.scheme.words
     early = [v for v in book.early if (*v.numbers, *(0,) * size)[:size] == other.numbers]
-    early.sort(key=lambda v: v.scheme.words == other.scheme.words, reverse=True)
-    words = sorted(book.words, key=lambda word: (not _is_like(word, other), word))
+    early.sort(key=lambda v: v.scheme.words != like)
+    words = sorted(book.words, key=lambda word: {part for part in word.split("-") if not says_early(part)} != like)
     signs = [v.tag for v in early[:_MOST_SIGNS]] + words[:_MOST_SIGNS]
     return not digest or any(look.digest(sign) == digest for sign in signs)
-
-
-def _is_like(word: str, other: Version) -> bool:
-    return {part for part in word.split("-") if not says_early(part)} == other.scheme.words
-
-
-def _spelled(one: Version, like: Version, versions: list[Version]) -> Version:
-    """Of v1.2.0 and 1.2.0 the one that is spelled like ours."""
-    same = [v for v in versions if v.rank == one.rank]
-    return next((v for v in same if v.tag[:1].isalpha() == like.tag[:1].isalpha()), one)
 
 
 def _alias(name: str, book: _Book, look: Look) -> Version:
@@ -199,18 +182,18 @@ def _likely(name: str, book: _Book, look: Look) -> Iterator[Version]:
     fits = _fitting(name, book)
     tops = [book.releases[scheme][0] for scheme in fits]
     main = book.releases[fits[0]]
-    for hint in look.hints:
-        told = version(hint)
-        yield from (v for s in fits for v in book.releases[s] if told and (v.tag == hint or v.numbers == told.numbers))
+    for told in filter(None, map(version, look.hints)):
+        yield from [v for s in fits for v in book.releases[s] if v.numbers == told.numbers][:_OF_A_HINT]
     yield main[0]
     others = [v for v in tops[1:] if v.scheme.kind != "date"]
     others.sort(key=lambda v: (len(v.numbers) > 1, v.numbers), reverse=True)
     yield from [v for v in others if v.numbers > main[0].numbers][:_OTHER_SCHEMES]
-    yield from [v for v in main if v.numbers not in book.lines[fits[0]]][:_NEIGHBOURS]
-    lines = {v.numbers[:1]: v for v in reversed(main)}, {v.numbers[:2]: v for v in reversed(main)}
-    yield from list(lines[0].values())[::-1][:_LINES]
+    details = [v for v in main if v.numbers not in book.lines[fits[0]]]
+    yield from details[:_NEIGHBOURS]
+    yield from [next(of) for _, of in groupby(main, key=lambda v: v.numbers[0])][:_LINES]
     yield from [v for v in others if v.numbers <= main[0].numbers][:_OTHER_SCHEMES]
-    yield from list(lines[1].values())[::-1]
+    yield from (next(of) for _, of in groupby(main, key=lambda v: v.numbers[:2]))
+    yield from details
 
 
 def _fitting(name: str, book: _Book) -> list[Scheme]:
@@ -225,13 +208,13 @@ def _fitting(name: str, book: _Book) -> list[Scheme]:
     if not fits:
         raise UnclearError
 
-    def far(scheme: Scheme) -> tuple[bool, int, bool, int, Scheme]:
-        return (
-            own is None or scheme != own.scheme,
-            len(scheme.words - wanted),
-            not scheme.is_plain,
-            -len(book.releases[scheme]),
-            scheme,
-        )
-
-    return sorted(fits, key=far)
+    return sorted(
+        fits,
+        key=lambda s: (
+            own is None or s != own.scheme,
+            len(s.words - wanted),
+            not s.is_plain,
+            -len(book.releases[s]),
+            s,
+        ),
+    )

@@ -470,7 +470,7 @@ def test_the_image_of_this_platform_counts_however_deep_it_is(
 
 # -- versions and aliases --------------------------------------------------------------------------------------
 
-# Words of images by tag; calendar versions, dates, pre-releases and other variants are no competitors.
+# Words of images by tag; years, dates, pre-releases, also under a plain name, and other variants are no competitors.
 VERSIONS = {
     "latest": "1.27.3",
     "1.27": "1.27.3",
@@ -478,6 +478,7 @@ VERSIONS = {
     "1.26": "1.26.2",
     "1.26.2": "1.26.2",
     "1.28.0-rc.1": "rc",
+    "1.28": "rc",
     "2024.10.1": "calendar",
     "20241001": "date",
     "4711": "build",
@@ -493,8 +494,18 @@ def test_which_version_a_tag_is_and_which_is_newest(host: LabEngine, hub: LabReg
     for tag, word in VERSIONS.items():
         hub.push("versions/settled", tag, spec(word))
         hub.push("versions/behind", tag, spec("1.26.2" if tag == "latest" else word))
+    built = f"{hub.host}/versions/built"
+    for tag, word in (
+        ("latest", "main"),
+        ("4.0.9.2-ls322", "322"),
+        ("4.0.10.3-ls323", "323"),
+        ("version-4.0.9.2", "322"),
+    ):
+        hub.push("versions/built", tag, spec(word))
     for name in ("latest", "1.27", "1.26", "1.26-alpine", "20241001"):
         host.docker("pull", "--quiet", f"{settled}:{name}")
+    for name in ("latest", "4.0.9.2-ls322"):
+        host.docker("pull", "--quiet", f"{built}:{name}")
     host.docker("pull", "--quiet", f"{behind}:latest")
     host.docker("run", "--detach", "--name=web", image_that_runs(host, hub))
     pinned = hub.push_index("versions/pinned", "1", [US, ARM], spec("pinned"))
@@ -513,6 +524,8 @@ def test_which_version_a_tag_is_and_which_is_newest(host: LabEngine, hub: LabReg
         f"{settled}:1.26": "current, is 1.26.2, newest is 1.27.3",
         f"{settled}:1.26-alpine": "current, newest is 1.27.2-alpine",
         f"{settled}:20241001": "current",
+        f"{built}:latest": "current",
+        f"{built}:4.0.9.2-ls322": "current, newest is 4.0.10.3-ls323",
         f"{behind}:latest": "current, is 1.26.2, newest is 1.27.3",
         f"{hub.host}/versions/web:1": "current",
         f"{hub.host}/versions/pinned:<none>": "pinned",
@@ -531,6 +544,7 @@ def test_which_version_a_tag_is_and_which_is_newest(host: LabEngine, hub: LabReg
     results = {row["name"]: (row["result"], row["message"]) for row in json.loads(scanned.out)["results"]}
     assert {name: found for name, found in results.items() if found[0] != "skip"} == {
         f"{settled}:latest": ("pass", ""),
+        f"{built}:latest": ("unknown", ""),
         f"{behind}:latest": ("fail", f"{behind}:latest is not the newest version, which is 1.27.3"),
     }
 
