@@ -74,9 +74,9 @@ class _Slot:
 
 
 class Guard:
-    """Access to one registry; without credentials as nobody. Thread-safe."""
+    """Access to one registry. Thread-safe."""
 
-    def __init__(self, registry: str, credentials: Credentials | None, clock: Callable[[], float]) -> None:
+    def __init__(self, registry: str, credentials: Credentials, clock: Callable[[], float]) -> None:
         self._registry = registry
         self._credentials = credentials
         self._clock = clock
@@ -138,8 +138,8 @@ class Guard:
 
     def failure(self, reason: str) -> str:
         """The same reason, unless it is that we could not find out who to be."""
-        is_ours = self._credentials is not None and self._credentials.is_troubled(self._registry)
-        return "credentials" if is_ours and reason in ("unauthorized", "forbidden") else reason
+        is_ours = reason in ("unauthorized", "forbidden") and self._credentials.is_troubled(self._registry)
+        return "credentials" if is_ours else reason
 
     def _renew(
         self,
@@ -162,12 +162,6 @@ class Guard:
                 slot.header, slot.fresh_until = f"Bearer {token}", asked_at + seconds * _USED_SHARE
                 break
 
-    def _login(self) -> Login | None:
-        return self._credentials.login(self._registry) if self._credentials else None
-
-    def _renewed(self, login: Login) -> Login | None:
-        return self._credentials.renewed(self._registry, login) if self._credentials else None
-
     def _slot(self, path: str) -> _Slot:
         with self._lock:
             slot = self._slots.get(path)
@@ -179,16 +173,18 @@ class Guard:
             return slot
 
     def _basic(self, unlike: str) -> str:
-        login = self._login()
+        login = self._credentials.login(self._registry)
         header = _basic_header(login)
-        return _basic_header(self._renewed(login)) if login and header == unlike else header
+        if login and header == unlike:
+            return _basic_header(self._credentials.renewed(self._registry, login))
+        return header
 
     def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
-        login = self._login()
+        login = self._credentials.login(self._registry)
         answer = _asked(challenge, scope, login, send)
         if answer.status == _UNAUTHORIZED and login:
             # A helper's answer does not live for ever, and the one we keep may be too old.
-            login = self._renewed(login)
+            login = self._credentials.renewed(self._registry, login)
             answer = _asked(challenge, scope, login, send) if login else answer
         if not answer.is_good:  # a server of tokens knows nothing of manifests
             raise FailedError("refused" if answer.status == NOT_FOUND else self.failure(answer.failure))

@@ -64,8 +64,8 @@ class _Config:
         self._store = store
 
     def helper(self, registry: str) -> str:
-        """The name of the helper that is to be asked, if one is."""
-        return str(self._helpers.get(registry) or self._store)
+        """The name of the helper that is to be asked, if one is; an empty one means the file itself."""
+        return str(self._helpers.get(registry, self._store))
 
     def login(self, registry: str) -> Login | None:
         """What the file itself says. Raises ValueError."""

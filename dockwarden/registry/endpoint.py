@@ -4,12 +4,14 @@ Input: a method and a path. Output: an answer of status 200 or one that says why
 bounds: what the answer means.
 """
 
+import os
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -31,6 +33,7 @@ _UNAUTHORIZED, _TOO_MANY = 401, 429
 _HIDDEN = frozenset({401, 403, 404})
 _MOST_STRANGERS = 16
 _NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
+_NOBODY = Credentials({}, Path(os.devnull, "none"))
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
 
 
@@ -130,7 +133,7 @@ class Endpoint:
         """Where others are sent to by the registry, we are nobody."""
         if len(self._strangers) > _MOST_STRANGERS:
             self._strangers.clear()
-        return self._strangers.setdefault(server, Guard(server.netloc, None, self._tools.clock))
+        return self._strangers.setdefault(server, Guard(server.netloc, _NOBODY, self._tools.clock))
 
     def _admitted(self, query: Query, url: Url, guard: Guard) -> Answer:
         """The answer of one server, after it was shown whom it wants to see."""
@@ -144,10 +147,11 @@ class Endpoint:
             answer = self._send(Request(query.method, url, headers, limit=query.limit), query.method, query.ends_at)
             challenge = guard.learn(answer)
             if challenge is None and not authorization and answer.status in _HIDDEN and guard.is_new:
-                guard.is_new = False  # some say whom they want to see at the front door only
+                # Some say whom they want to see at the front door only.
                 front = Request("GET", url._replace(target="/v2/"), headers, limit=query.limit)
                 with suppress(FailedError):
                     challenge = guard.learn(self._send(front, "GET", query.ends_at))
+                    guard.is_new = False
             if challenge is None:
                 return answer
             self._width.contacted()

@@ -17,6 +17,7 @@ from dockwarden.reference import Reference
 from dockwarden.registry import manifest
 from dockwarden.registry.endpoint import Endpoint, Query
 from dockwarden.registry.message import Answer, FailedError, TooLongError, parse_url
+from dockwarden.registry.pacing import remaining
 
 _MANIFEST_BYTES = 10 * 1024 * 1024
 _PAGE_BYTES = 16 * 1024 * 1024
@@ -50,10 +51,10 @@ def _digest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
     if head is not None and head.is_good and (named := head.all("Docker-Content-Digest")):
         digest = ",".join({part.strip() for value in named for part in value.split(",")})
     else:
-        body = _good(endpoint.ask(query._replace(method="GET"))).body
-        _parsed(body)  # the page of some portal has a hash, too
-        digest = manifest.digest_of(body, reference.digest.partition(":")[0] or "sha256")
-        if head is not None and not head.is_good:
+        got = _good(endpoint.ask(query._replace(method="GET")))
+        _parsed(got.body)  # the page of some portal has a hash, too
+        digest = manifest.digest_of(got.body, reference.digest.partition(":")[0] or "sha256")
+        if head is not None and not head.is_good and remaining(got) is None:  # where pulls count, none is made for long
             endpoint.refuse_head()
     is_right = manifest.DIGEST.fullmatch(digest) if reference.tag else digest == reference.digest
     if not is_right:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,19 +17,50 @@ from dockwarden.registry import HttpRegistry, Options
 from tests.integration.worlds import PULLED, world
 from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
+from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from tests.lab.engine import LabEngine
-    from tests.lab.registry import LabRegistry
 
 SOON = 30.0
 ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
 NAMES = list(PULLED)
+PASSWORD = "a rather long secret, " * 3
 
 
 @pytest.fixture(scope="module")
 def digest(registry: LabRegistry) -> str:
     return registry.push("worlds/app", "1", ImageSpec(labels={"of": "worlds"}))
+
+
+def logins(host: str) -> dict[str, dict[str, object]]:
+    """Docker's `config.json`, as it is found on hosts, with a login for alice somewhere in it, or none."""
+    auth = base64.b64encode(b"alice:" + PASSWORD.encode()).decode()
+    wrapped = base64.encodebytes(b"alice:" + PASSWORD.encode()).decode()
+    return {
+        "plain": {"auths": {host: {"auth": auth}}},
+        "wrapped": {"auths": {host: {"auth": wrapped}}},
+        "the store is not installed": {"credsStore": "is-not-installed", "auths": {host: {"auth": auth}}},
+        "the helper is not installed": {"credHelpers": {host: "is-not-installed"}, "auths": {host: {"auth": auth}}},
+        "no helper for this one": {"credHelpers": {host: ""}, "credsStore": "x", "auths": {host: {"auth": auth}}},
+        "open: the store is not installed": {"credsStore": "is-not-installed"},
+        "open: malformed": {"auths": {host: {"auth": "%%%"}}},
+        "open: no shape": {"auths": []},
+    }
+
+
+@pytest.mark.parametrize("name", logins(""))
+def test_a_login_that_the_command_line_finds_we_find(graph_engine: LabEngine, tmp_path: Path, name: str) -> None:
+    """Whether it is needed, or the registry is open to all; no helper is installed here."""
+    with LabRegistry(htpasswd=None if name.startswith("open") else {"alice": PASSWORD}) as hub:
+        digest = hub.push("worlds/app", "1", ImageSpec(labels={"for": "alice"}))
+        (tmp_path / "config.json").write_text(json.dumps(logins(hub.host)[name]))
+        graph_engine.forward(hub.port)
+        tag = f"{hub.host}/worlds/app:1"
+        graph_engine.docker("--config", str(tmp_path), "pull", "--quiet", tag)
+        given = Options(docker_config=tmp_path / "config.json", environ={})
+        with contextlib.closing(HttpRegistry(given)) as ours:
+            assert ours.ask(Ask("digest", tag), 0).result(SOON) == Reply(digest=digest)
 
 
 @pytest.mark.parametrize("name", NAMES)

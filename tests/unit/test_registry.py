@@ -334,6 +334,13 @@ def test_where_a_head_fails_and_a_get_does_not_a_get_is_sent_for_an_hour(status:
             assert ask(registry, f"{server.host}/app:{n}") == Reply(digest=DIGEST)
 
 
+def test_a_head_is_tried_again_where_pulls_are_counted() -> None:
+    """One bad moment must not use up the quota of the host."""
+    answers = iter([[head(status=503)], [http(200, BODY, "RateLimit-Remaining: 99;w=21600")], [OK], [OK]])
+    with asking(lambda _: next(answers)) as (registry, server):
+        assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(3)] == [sha(BODY), DIGEST, DIGEST]
+
+
 @pytest.mark.parametrize("status", [401, 429])
 def test_no_get_after_a_refusal_that_a_get_would_get_as_well(status: int) -> None:
     with asking(lambda _: [head("Retry-After: 3600", status=status)]) as (registry, server):

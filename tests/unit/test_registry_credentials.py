@@ -265,6 +265,14 @@ def test_the_files_own_entry_counts_where_a_helper_is_not_installed(helper: dict
     assert [(entry["registry"], "is-not-installed" in entry["why"]) for entry in logged] == [("host", True)]
 
 
+def test_no_helper_for_one_host(tmp_path: Path) -> None:
+    auths = {host: {"auth": AUTH} for host in ("mine", "other")}
+    with structlog.testing.capture_logs() as logged:
+        credentials = logins(tmp_path, {"credsStore": "none", "credHelpers": {"mine": ""}, "auths": auths})
+        assert [credentials.login(host) for host in auths] == [SECRET] * 2
+    assert [entry["registry"] for entry in logged] == ["other"]
+
+
 def test_helper_whose_answer_became_too_old(tmp_path: Path, program: Callable[[str, str], None]) -> None:
     answer = tmp_path / "answer"
     program("cat", f"cat {answer}")
