@@ -15,6 +15,7 @@ from dockwarden.model import (
     EngineInfo,
     Event,
     Image,
+    Intent,
     Kind,
     Network,
     Outcome,
@@ -243,6 +244,9 @@ class Intents(Protocol):
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it."""
+
+    def open_intents(self) -> Sequence[Intent]:
+        """The steps whose end is not written down."""
 
     def begin_archive(self, name: str) -> None:
         """Commit, durably, that a file of this name is about to be made."""

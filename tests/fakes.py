@@ -28,6 +28,7 @@ from dockwarden.model import (
     Image,
     ImageDetails,
     ImageStore,
+    Intent,
     Kind,
     Network,
     Outcome,
@@ -118,6 +119,7 @@ class FakeEngine:
     def __post_init__(self) -> None:
         self.info = replace(self.info, image_store=self.store)
         self._images: dict[str, Image] = {}
+        self._made = 0
         self._names: dict[str, str] = {}  # tags, markers and digests, in full, and the image of each
         self._parents: dict[str, str] = {}
         self._containers: dict[str, Container] = {}
@@ -249,7 +251,7 @@ class FakeEngine:
 
     def network(self, identifier: str) -> Network:
         self._called("network", identifier)
-        return _one(self._networks, identifier)
+        return _one(self._networks | {each.name: each for each in self._networks.values()}, identifier)
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
         self._called("history", image_id)
@@ -344,13 +346,18 @@ class FakeEngine:
         if ref.kind is Kind.CONTAINER:
             container = self._container(ref.key)
             about = {"name": container.name, "image_ref": container.image_ref, "image_id": container.image_id}
-            return {**about, "body": {"Image": container.image_ref, "made from": pickle.dumps(container).hex()}}
+            new = replace(
+                container, running=False, state="created", started_at=None, finished_at=None, id="", image_id=""
+            )
+            made_from = pickle.dumps(replace(new, image_ref="", networks=())).hex()
+            endpoints: dict[str, object] = {network: {} for network in container.networks}
+            return {**about, "body": {"Image": container.image_ref, "made from": made_from}, "endpoints": endpoints}
         if ref.kind is Kind.VOLUME:
             volume = _one(self._volumes, ref.key)
             names = {"Name": volume.name, "Driver": volume.driver, "DriverOpts": {}, "Labels": dict(volume.labels)}
             return {**names, "Mountpoint": f"/nowhere/volumes/{volume.name}/_data"}
         network = _one(self._networks, ref.key)
-        return {"Name": network.name, "made from": pickle.dumps(network).hex()}
+        return {"Name": network.name, "made from": pickle.dumps(replace(network, id="")).hex()}
 
     def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
         self._called("create", parameters.get("name", "") or parameters.get("Name", ""))
@@ -364,15 +371,17 @@ class FakeEngine:
             network: Network = pickle.loads(bytes.fromhex(parameters["made from"]))
             if network.name in {each.name for each in self._networks.values()}:
                 raise ConflictError(f"network with name {network.name} already exists")
-            self.add_network(replace(network, id=_other_id(network.id)))
-            return _other_id(network.id)
+            self._made += 1
+            self.add_network(replace(network, id=f"{self._made:x}".ljust(64, "0")))
+            return f"{self._made:x}".ljust(64, "0")
         body = parameters["body"]
         container: Container = pickle.loads(bytes.fromhex(body["made from"]))
         if container.name in {each.name for each in self._containers.values()}:
             raise ConflictError(f"Conflict. The container name {container.name} is already in use")
         image_id = self._resolve(body["Image"])
-        new = replace(container, id=_other_id(container.id), image_ref=body["Image"], image_id=image_id)
-        self.run(replace(new, running=False, state="created", started_at=None, finished_at=None))
+        self._made += 1
+        new = replace(container, id=f"{self._made:x}".ljust(64, "0"), image_ref=body["Image"], image_id=image_id)
+        self.run(replace(new, networks=tuple(parameters["endpoints"])))
         return new.id
 
     def _shown(self, image_id: str) -> Image:
@@ -588,11 +597,6 @@ def _repository(name: str) -> str:
     return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
 
 
-def _other_id(identifier: str) -> str:
-    """The ID of what is made anew."""
-    return identifier[1:] + identifier[:1]
-
-
 def _one(table: dict[str, _T], key: str) -> _T:
     if key not in table:
         raise NotFoundError(f"no such object: {key}")
@@ -634,6 +638,20 @@ class FakeIntents:
         if "conclude" in self.full:
             raise LedgerError("no space left on device")
         self.outcomes[number] = outcome
+
+    def open_intents(self) -> list[Intent]:
+        written = self.written
+        return [
+            Intent(
+                number,
+                written[number].policy,
+                written[number].action,
+                written[number].ref,
+                written[number].name,
+                self.recipes[number],
+            )
+            for number in self.open()
+        ]
 
     def begin_archive(self, name: str) -> None:
         if "begin_archive" in self.full:

@@ -1,24 +1,21 @@
 """container stop: nothing goes, so neither the minimum stay nor an archive is needed. Pure but for its tools."""
 
-from dockwarden.actions import containers
-from dockwarden.actions.verb import Applied, OwnedLosable, Stays, Tools, Verb, Why
+from dockwarden.actions.containers import ContainerVerb
+from dockwarden.actions.verb import Applied, OwnedLosable, Stays, Tools, Why
 from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Container, Done, Effect, Intent, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Container, Done, Effect, Policy, Recipe, Step
 
 
-class ContainerStop(Verb[Container]):
+class ContainerStop(ContainerVerb):
     """Stop it as ``docker stop`` does."""
 
-    subject, name = Kind.CONTAINER, "stop"
+    name = "stop"
     options = OwnedLosable
     removes = False
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
         """What does not run cannot be stopped."""
         return None if thing.running else ("not_running", f"it is {thing.state}")
-
-    def look(self, tools: Tools, step: Step, judged: Container) -> Container:
-        return containers.look(tools, judged)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         return Recipe("start", self.about(found))
@@ -34,5 +31,5 @@ class ContainerStop(Verb[Container]):
             raise Stays(Effect.FAILED, "gone", "the container is gone") from error
         return Applied("started")
 
-    def is_undone(self, intent: Intent, now: Container | None) -> bool:
+    def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return now is not None and now.running

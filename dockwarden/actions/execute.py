@@ -9,14 +9,15 @@ waits while somebody pulls or builds, and ends when the engine answers much slow
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dockwarden.actions.archive import Archive, ArchiveError
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Stays, Tools, Unfinished
+from dockwarden.actions.verb import Stays, Tools, Unfinished, Verb
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, Intent, Outcome, Recipe, Step, Thing
+from dockwarden.model import Effect, Intent, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -99,7 +100,9 @@ class Executor:
     def _look(self, step: Step) -> Thing | None:
         """What must hold immediately before a step, looked at twice: before its record is made, and after."""
         began = self._around.now()
-        found: Thing | None = VERBS[step.ref.kind, step.action].look(self._tools, step, step.object)
+        verb = VERBS[step.ref.kind, step.action]
+        found: Thing | None = verb.find(self._tools.engine, step.ref.key)
+        verb.check(self._tools, step, step.object, found)
         took = self._around.now() - began
         self._recent.append(took)
         if len(self._usual) < 2 * _RECENT:
@@ -128,7 +131,7 @@ class Executor:
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         free = self._around.free_bytes()  # now that an archive, perhaps on the same disk, is written
         try:
-            outcome = self._act(step)
+            outcome = self._act(step, recipe)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)
@@ -144,15 +147,20 @@ class Executor:
             drop(self._tools.archive, recipe)
         return outcome, None
 
-    def _act(self, step: Step) -> Outcome:
+    def _act(self, step: Step, recipe: Recipe) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""
+        verb, is_begun = VERBS[step.ref.kind, step.action], False
         try:
-            done = VERBS[step.ref.kind, step.action].act(self._tools, step, self._look(step))
+            found = self._look(step)
+            is_begun = True
+            return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
         except EngineUnavailableError:
             raise
         except (Stays, EngineError) as error:
-            return because(error).outcome(step)
-        return step.ended(Effect.APPLIED, *done)
+            why = because(error)
+            if is_begun and why.effect is Effect.FAILED and not _is_undone(self._tools.engine, verb, step.ref, recipe):
+                return step.ended(Effect.APPLIED, "found_gone", str(error))
+            return why.outcome(step)
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained, measured where it can be seen, else as planned."""
@@ -183,16 +191,36 @@ def drop(archive: Archive, recipe: Recipe | None) -> None:
         archive.remove(recipe.archive)
 
 
-def close(engine: Engine, intent: Intent, now: Thing | None) -> Outcome:
-    """The end of an action that was cut short, told by its object as it is now.
+def end_intents(engine: Engine, intents: Intents) -> list[Outcome]:
+    """The ends of actions that were cut short, told by what is left of their objects, which get back what they lost.
 
-    Raises:
-        EngineError: what it had taken could not be given back; the record stays open.
+    While another process acts, its actions are not cut short but under way. What cannot be told or given back now stays
+    open for the next time.
     """
-    verb = VERBS.get((intent.ref.kind, intent.action))  # None: an undo, of which the next try tells how far it came
+    ended: list[Outcome] = []
+    with suppress(LedgerError), intents.alone():
+        for intent in intents.open_intents():
+            with suppress(EngineError, LedgerError):
+                outcome = _end(engine, intent)
+                intents.conclude(intent.number, outcome)
+                ended.append(outcome)
+    return ended
+
+
+def _end(engine: Engine, intent: Intent) -> Outcome:
+    verb = VERBS.get((intent.ref.kind, intent.action))
     effect, reason = Effect.SKIPPED, "interrupted"
-    if verb is not None and not verb.is_undone(intent, now):
-        effect, reason = Effect.APPLIED, "found_gone"
-    elif verb is not None:
-        verb.give_back(engine, intent)
+    if verb is not None:  # else it was an undo, whose next try finds out how far it came
+        if _is_undone(engine, verb, intent.ref, intent.recipe):
+            verb.give_back(engine, intent)
+        else:
+            effect, reason = Effect.APPLIED, "found_gone"
     return Outcome(intent.policy, intent.action, intent.ref, intent.name, effect, reason)
+
+
+def _is_undone(engine: Engine, verb: Verb[Any], ref: Ref, recipe: Recipe) -> bool:
+    """Whether a deed that failed or was cut short did not happen, told by its object. Raises EngineError."""
+    try:
+        return verb.is_undone(recipe, verb.find(engine, ref.key))
+    except NotFoundError:
+        return verb.is_undone(recipe, None)

@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, model_validator
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
-from dockwarden.model import Candidate, Done, Intent, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Done, Kind, Policy, Recipe, Step
+from dockwarden.ports import Engine
 from dockwarden.text import size
 
 
@@ -33,8 +34,11 @@ class TrimBuildCache(Verb[None]):
     def keeps(self, policy: Policy, candidate: Candidate, thing: None, gone_tags: int) -> Why | None:
         """Nothing."""
 
-    def look(self, tools: Tools, step: Step, judged: None) -> None:
+    def find(self, engine: Engine, key: str) -> None:
         """There is nothing to look at."""
+
+    def check(self, tools: Tools, step: Step, judged: None, found: None) -> None:
+        """Nor to compare."""
 
     def recipe(self, tools: Tools, step: Step, found: None) -> Recipe:
         raise ArchiveError("build cache cannot be brought back")
@@ -47,6 +51,6 @@ class TrimBuildCache(Verb[None]):
         """Never asked for."""
         raise ArchiveError("build cache cannot be brought back")
 
-    def is_undone(self, intent: Intent, now: None) -> bool:
+    def is_undone(self, recipe: Recipe, now: None) -> bool:
         """How far it came cannot be told; it can be asked for again."""
         return True

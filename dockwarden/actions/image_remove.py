@@ -18,10 +18,9 @@ class ImageRemove(ImageVerb):
         """What a container uses, or was made from by a tag that names it now."""
         return in_use(candidate.tag_users) or in_use(candidate.users)
 
-    def look(self, tools: Tools, step: Step, judged: Image) -> Image:
-        found = self.found(tools, judged, judged.id)
+    def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
+        super().check(tools, step, judged, found)
         refuse_users(tools.engine.users_of(found.id))
-        return found
 
     def names(self, tools: Tools, step: Step, image: Image) -> Sequence[str]:
         repositories = {tag.rpartition(":")[0] for tag in image.tags}

@@ -44,17 +44,18 @@ class ImageVerb(Verb[Image]):
 
     # -- before ------------------------------------------------------------------------------------------------
 
-    def found(self, tools: Tools, judged: Image, name: str) -> Image:
-        """The image that has this name or ID now. Raises Stays if it is not the judged one, but for what we took."""
-        image = tools.engine.image(name)
-        taken, digests, before = tools.taken[image.id], set(image.digests), set(judged.digests)
+    def find(self, engine: Engine, key: str) -> Image:
+        return engine.image(key)
+
+    def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
+        """As it was judged, but for the names that this plan took."""
+        taken, digests, before = tools.taken[found.id], set(found.digests), set(judged.digests)
         refuse_change(
-            unless=image.id == judged.id
-            and set(image.tags) == set(judged.tags) - taken
+            unless=found.id == judged.id
+            and set(found.tags) == set(judged.tags) - taken
             and (digests == before or (bool(taken) and digests < before))  # digests go with names
-            and dict(image.labels) == dict(judged.labels)
+            and dict(found.labels) == dict(judged.labels)
         )
-        return image
 
     def prepare(self, tools: Tools, thing: Image) -> None:
         """Ask registries whether they still have it."""
@@ -89,14 +90,15 @@ class ImageVerb(Verb[Image]):
         gone: list[str] = []
         try:
             for name in self.names(tools, step, found):
-                _take(tools, found, name, is_first=not gone)
-                gone.append(name)
+                gone.append(name)  # also where an error comes after the deed
+                _take(tools, found, name, is_first=len(gone) == 1)
         except NotFoundError:
-            pass  # somebody else was quicker, or it got another name: what is left decides
+            gone.pop()  # somebody else was quicker, or it got another name: what is left decides
         except EngineUnavailableError:
             raise
         except (Stays, EngineError, ValueError) as error:
-            _return(tools, found, gone)
+            if not _return(tools, found, gone):
+                return Applied("found_gone", str(error))
             if isinstance(error, ValueError):
                 raise Stays(Effect.FAILED, "engine_error", str(error)) from error
             raise
@@ -115,7 +117,8 @@ class ImageVerb(Verb[Image]):
             return Applied("unverified", str(error))
         if self.is_gone(step, left):
             return Applied("untagged")
-        _return(tools, image, gone)
+        if not _return(tools, image, gone):
+            return Applied("removed")
         if left.tags or left.digests:
             raise Stays(Effect.SKIPPED, "renamed", "it got another name in the meantime")
         raise Stays(Effect.REFUSED, "conflict", "other images were built from it")
@@ -173,19 +176,19 @@ def _take(tools: Tools, image: Image, name: str, *, is_first: bool) -> None:
     tools.taken[image.id].add(name)
 
 
-def _return(tools: Tools, image: Image, gone: Iterable[str]) -> None:
-    """The image stays, so it gets back its tags; a marker or a digest cannot be given."""
+def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:
+    """The image stays, so it gets back its tags, but for markers and digests; False if it is gone nevertheless."""
     back = sorted(set(gone) & set(image.tags))
     try:
         give_names(tools.engine, image.id, back)
     except EngineUnavailableError:
         raise
     except EngineError as error:
-        text = f"{', '.join(back)} could not be given back: {error}"
-        if isinstance(error, NotFoundError):  # it is gone, so nothing is left to be done
-            raise Stays(Effect.FAILED, "engine_error", text) from error
-        raise Unfinished(text) from error
+        if isinstance(error, NotFoundError):
+            return False
+        raise Unfinished(f"{', '.join(back)} could not be given back: {error}") from error
     tools.taken[image.id].difference_update(back)
+    return True
 
 
 def _pull(tools: Tools, about: Mapping[str, Any]) -> None:

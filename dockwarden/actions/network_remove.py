@@ -1,7 +1,10 @@
 """network remove: made anew by undo, under another ID. Pure but for its tools."""
 
+from dockwarden import reference
 from dockwarden.actions.verb import Applied, Owned, Tools, Verb, Why, in_use, refuse_change, refuse_users
-from dockwarden.model import Candidate, Kind, Network, Policy, Step
+from dockwarden.errors import ConflictError
+from dockwarden.model import Candidate, Done, Kind, Network, Policy, Ref, Step
+from dockwarden.ports import Engine
 
 
 class NetworkRemove(Verb[Network]):
@@ -14,13 +17,25 @@ class NetworkRemove(Verb[Network]):
         """What the engine made for itself, or somebody uses."""
         return ("builtin", "it belongs to the engine") if thing.builtin else in_use(candidate.users)
 
-    def look(self, tools: Tools, step: Step, judged: Network) -> Network:
-        found = tools.engine.network(judged.id)
+    def find(self, engine: Engine, key: str) -> Network:
+        return engine.network(key)
+
+    def check(self, tools: Tools, step: Step, judged: Network, found: Network) -> None:
         refuse_change(unless=found == judged and not found.builtin)
         refuse_users(tools.engine.users_of_network(judged.name))
-        return found
 
     def act(self, tools: Tools, step: Step, found: Network) -> Applied:
         """By its ID, as several may have one name."""
         tools.engine.remove_network(found.id)
         return Applied("removed")
+
+    def undo(self, tools: Tools, done: Done) -> Applied:
+        """Make one of the same name, address range and options, if an earlier try did not."""
+        wanted = done.recipe.parameters
+        try:
+            return super().undo(tools, done)
+        except ConflictError:
+            key = self.find(tools.engine, wanted["Name"]).id
+            if tools.engine.parameters(Ref(Kind.NETWORK, key)) != wanted:
+                raise
+        return Applied("restored", f"its ID is {reference.short_id(key)} now")

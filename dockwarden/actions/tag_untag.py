@@ -7,7 +7,7 @@ from dockwarden import reference
 from dockwarden.actions.images import ImageVerb
 from dockwarden.actions.verb import Stays, Tools, Why, in_use, refuse_users
 from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Effect, Image, Intent, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Effect, Image, Kind, Policy, Recipe, Step
 
 
 class TagUntag(ImageVerb):
@@ -20,8 +20,8 @@ class TagUntag(ImageVerb):
         last = in_use(candidate.users, "the last name of an image that is used by") if is_last else None
         return in_use(candidate.tag_users) or last
 
-    def look(self, tools: Tools, step: Step, judged: Image) -> Image:
-        found = self.found(tools, judged, step.ref.key)
+    def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
+        super().check(tools, step, judged, found)
         users = tools.engine.users_of(found.id)
         if len(found.tags) <= 1:
             refuse_users(users)
@@ -29,7 +29,6 @@ class TagUntag(ImageVerb):
             with suppress(NotFoundError):  # it went a moment ago
                 if reference.full(tools.engine.container(user).image_ref) == step.ref.key:
                     raise Stays(Effect.REFUSED, "in_use", "a container was created from this tag")
-        return found
 
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         if len(found.tags) > 1:
@@ -42,5 +41,5 @@ class TagUntag(ImageVerb):
     def is_gone(self, step: Step, left: Image) -> bool:
         return step.ref.key not in left.tags
 
-    def is_undone(self, intent: Intent, now: Image | None) -> bool:
-        return now is not None and now.id == intent.image_id
+    def is_undone(self, recipe: Recipe, now: Image | None) -> bool:
+        return now is not None and now.id == recipe.parameters.get("id")

@@ -48,11 +48,11 @@ class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last m
 
     def __init__(self, effect: Effect, reason: str, detail: str = "") -> None:
         super().__init__(reason)
-        self._effect, self._reason, self._detail = effect, reason, detail
+        self.effect, self._reason, self._detail = effect, reason, detail
 
     def outcome(self, step: Step) -> Outcome:
         """What it means for a step."""
-        return step.ended(self._effect, self._reason, self._detail)
+        return step.ended(self.effect, self._reason, self._detail)
 
 
 class Unfinished(Exception):  # noqa: N818 - as above
@@ -166,8 +166,12 @@ class Verb(ABC, Generic[T]):
         """Begin, for all steps at once, what takes long before the recipe of one is known."""
 
     @abstractmethod
-    def look(self, tools: Tools, step: Step, judged: T) -> T:
-        """The last look: the object as it is now; Stays if it is not what was judged, or is in use."""
+    def find(self, engine: Engine, key: str) -> T:
+        """The object as it is now. Raises NotFoundError."""
+
+    @abstractmethod
+    def check(self, tools: Tools, step: Step, judged: T, found: T) -> None:
+        """The last look. Raises Stays if it is not what was judged, or is in use."""
 
     def about(self, found: T) -> Mapping[str, object]:
         """What the record says of the object where nothing can bring it back."""
@@ -181,15 +185,15 @@ class Verb(ABC, Generic[T]):
 
     @abstractmethod
     def act(self, tools: Tools, step: Step, found: T) -> Applied:
-        """Do it to the object that ``look`` found a moment ago, never forced. Stays, with what it took given back."""
+        """Do it to the object that was found a moment ago, never forced. Stays, with what it took given back."""
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """Bring the object back. What fails on the way can be tried again. Stays if it cannot be now."""
         new = tools.engine.create(self.subject, done.recipe.parameters)
         return Applied("restored", f"its ID is {reference.short_id(new)} now")
 
-    def is_undone(self, intent: Intent, now: T | None) -> bool:
-        """Whether a deed that was cut short did not happen, told by its object as it is now; None if it is gone."""
+    def is_undone(self, recipe: Recipe, now: T | None) -> bool:
+        """Whether a deed that failed or was cut short did not happen: its object as it is now; None if it is gone."""
         return now is not None
 
     def give_back(self, engine: Engine, intent: Intent) -> None:

@@ -7,6 +7,7 @@ from dockwarden.actions import verb
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Ref, Step, Volume
+from dockwarden.ports import Engine
 
 
 class VolumeRemove(verb.Verb[Volume]):
@@ -30,11 +31,12 @@ class VolumeRemove(verb.Verb[Volume]):
     def identity(self, thing: Volume) -> str:
         return f"{thing.name} {thing.created_at}"
 
-    def look(self, tools: verb.Tools, step: Step, judged: Volume) -> Volume:
-        found = tools.engine.volume(judged.name)
+    def find(self, engine: Engine, key: str) -> Volume:
+        return engine.volume(key)
+
+    def check(self, tools: verb.Tools, step: Step, judged: Volume, found: Volume) -> None:
         verb.refuse_change(unless=found == judged)
         verb.refuse_users(tools.engine.users_of_volume(judged.name))
-        return found
 
     def recipe(self, tools: verb.Tools, step: Step, found: Volume) -> Recipe:
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))

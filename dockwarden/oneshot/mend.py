@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from dockwarden import reference
+from dockwarden.actions.execute import end_intents
+from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
 from dockwarden.app import Parts, build, own_container
@@ -35,6 +37,7 @@ class Mender:
 
     def __exit__(self, *_: object) -> None:
         self._parts.ledger.close()
+        self._parts.registry.close()
 
     # -- undo ------------------------------------------------------------------------------------------------
 
@@ -71,6 +74,7 @@ class Mender:
         if ledger.engine() not in ("", info.identity):
             raise DockwardenError("the ledger is of another engine than the one that answers; nothing was done")
         ledger.claim(info.identity)
+        end_intents(self._parts.engine, ledger)  # or what was cut short could not be undone
 
     # -- reset -----------------------------------------------------------------------------------------------
 
@@ -150,25 +154,27 @@ class Mender:
                 yield outcome
                 if outcome.effect is not Effect.APPLIED:
                     yield from self._back(run, reset)
-                    raise DockwardenError(f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}")
+                    raise DockwardenError(
+                        f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}; {_later(run)}"
+                    )
             try:
                 fresh = self._pulled(reset)
             except EngineError as error:
                 yield from self._back(run, reset)
-                raise DockwardenError(f"the pull failed: {error}") from error
+                raise DockwardenError(f"the pull failed: {error}; {_later(run)}") from error
         if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
             raise DockwardenError(
                 f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told; "
                 f"`dockwarden undo {run}` brings back what was removed"
             )
-        if fresh.id == reset.image.id:
-            for name in reset.image.tags:
-                self._parts.engine.tag(fresh.id, name)
 
     def _pulled(self, reset: "Reset") -> Image:
         engine = self._parts.engine
         engine.pull_image(reset.tag, "", self._parts.registry.login(reference.parse(reset.tag).registry))
-        return engine.image(reset.tag)
+        fresh = engine.image(reset.tag)
+        if fresh.id == reset.image.id:
+            give_names(engine, fresh.id, reset.image.tags)
+        return fresh
 
     def _back(self, run: str, reset: "Reset") -> Iterator[Outcome]:
         for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(reset.info.identity, run)):
@@ -201,6 +207,10 @@ class Reset:
             name = each.tags[0] if each.tags else reference.short_id(each.id)
             gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why))
         return gone
+
+
+def _later(run: str) -> str:
+    return f"what is still missing, if anything is, comes back with `dockwarden undo {run}`"
 
 
 def _new_run() -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from dockwarden.actions.archive import Archive
-from dockwarden.actions.execute import close
+from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
@@ -155,18 +155,8 @@ class Upkeep:
                 _log.info("archive.removed", archive=name)
 
     def end_intents(self) -> list[Outcome]:
-        """After a full list: the ends of removals that were cut short, told by what is left of their objects.
-
-        While another process acts, its removals are not cut short but under way, and all wait for the next time.
-        """
-        ended: list[Outcome] = []
-        with suppress(LedgerError), self._ledger.alone():
-            for intent in self._ledger.open_intents():
-                with suppress(EngineError, LedgerError):  # it stays open for the next time
-                    outcome = close(self._engine, intent, self._inventory.get(intent.ref))
-                    self._ledger.conclude(intent.number, outcome)
-                    ended.append(outcome)
-        return ended
+        """After a full list: the ends of actions that were cut short."""
+        return end_intents(self._engine, self._ledger)
 
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory

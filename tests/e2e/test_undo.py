@@ -10,13 +10,13 @@ import yaml
 from tests.commands import command
 from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec, rootfs
+from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.conftest import Start
     from tests.lab.engine import LabEngine
-    from tests.lab.registry import LabRegistry
 
 DOOMED = policy(
     "doomed",
@@ -105,6 +105,26 @@ def test_a_bad_image_is_made_good(empty_engine: LabEngine, registry: LabRegistry
     assert engine.client().inspect_image(alias)["Id"] == bad
     assert engine.client().inspect_image(name)["Id"] == fresh["Id"], "an undo took a name"
     assert engine.client().inspect_container("worker")["Image"] == bad
+
+
+def test_a_reset_whose_pull_fails_brings_everything_back(empty_engine: LabEngine, tmp_path: Path) -> None:
+    """A registry that answers us and not the engine."""
+    engine, config = empty_engine, settings(tmp_path)
+    with LabRegistry() as registry:
+        name, alias = f"{registry.host}/reset/app:1", "alias:1"
+        registry.push("reset/app", "1", ImageSpec(layers=(rootfs({"app": "good"}),)))
+        engine.load(ImageSpec(tags=(name, alias), layers=(rootfs({"app": "bad"}),)))
+        engine.docker("network", "create", "front")
+        for word in ("one", "two"):
+            engine.docker("create", f"--name={word}", "--network=front", name, "x")
+        before = engine.client().inspect_image(name)
+        done = command("reset", *config, name, "--yes", docker_host=engine.host)
+    assert done.code == 1
+    assert "pull failed" in done.err
+    after = engine.client().inspect_image(name)
+    assert (after["Id"], set(after["RepoTags"])) == (before["Id"], set(before["RepoTags"]))
+    assert {each["Names"][0] for each in engine.client().containers(all=True)} == {"/one", "/two"}
+    assert listed("undo", *config, "--list", docker_host=engine.host) == []
 
 
 def test_a_reset_that_cannot_end_well_does_not_begin(

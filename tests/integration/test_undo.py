@@ -11,21 +11,23 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from dockwarden.actions import contents
-from dockwarden.actions.archive import Archive
+from dockwarden.actions.archive import Archive, ArchiveError, Stored
 from dockwarden.actions.execute import Executor, Surroundings
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine, disk
-from dockwarden.errors import NotFoundError
-from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
+from dockwarden.errors import EngineUnavailableError, NotFoundError
+from dockwarden.model import Container, Done, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.ledger import Ledger
+from tests.faults import Faulty
 from tests.lab import images, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
@@ -112,8 +114,11 @@ class Host:
     def tools(self) -> Tools:
         return Tools(self.engine, self.asks, self.archive, contents, self.info.image_store)
 
+    def done(self) -> list[Done]:
+        return self.ledger.undoable(self.info.identity)
+
     def undoable(self) -> list[str]:
-        return [done.name for done in self.ledger.undoable(self.info.identity)]
+        return [done.name for done in self.done()]
 
     def files(self) -> list[Path]:
         return list((self.folder / "archives").glob("*"))
@@ -360,6 +365,78 @@ def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: H
     assert tree(mountpoint(host, "data")) == before
 
 
+def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.lab.docker("volume", "create", "data")
+    fill(mountpoint(host, "data"))
+    Path(mountpoint(host, "data"), "big").write_bytes(os.urandom(5_000_000))
+    before = tree(mountpoint(host, "data"))
+    host.remove(host.engine.volume("data"))
+    reads = host.archive.read
+
+    def cut_short(kept: Stored) -> Iterator[bytes]:
+        chunks = reads(kept)
+        yield from (next(chunks), next(chunks))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host.archive, "read", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        host.undo()
+    monkeypatch.undo()
+    assert list(Path(mountpoint(host, "data")).iterdir())
+    assert host.undo()[0][:2] == ("applied", "restored")
+    assert tree(mountpoint(host, "data")) == before
+    assert [path.name for path in Path(mountpoint(host, "data")).parent.iterdir()] == ["_data"]
+
+
+def test_half_a_container_that_an_interrupted_undo_left_is_made_whole(host: Host) -> None:
+    host.built("w", "undo/w:1")
+    for name in ("front", "back"):
+        host.lab.docker("network", "create", name)
+    host.lab.docker("create", "--name=web", "--network=front", "--volume=data:/data", host.name("undo/w:1"), "sleep")
+    host.lab.docker("network", "connect", "--alias=w2", "back", "web")
+    before = described(host, "web")
+    host.remove(host.engine.container("web"))
+    [done] = host.done()
+    endpoints = {"front": done.recipe.parameters["endpoints"]["front"]}
+    host.engine.create(Kind.CONTAINER, {**done.recipe.parameters, "endpoints": endpoints})
+    assert described(host, "web") != before
+    assert host.undo()[0][:2] == ("applied", "restored")
+    assert described(host, "web") == before
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host, *, is_done: bool) -> None:
+    host.built("w", "undo/w:1", "undo/w:2")
+    host.lab.docker("network", "create", "front")
+    host.lab.docker("create", "--name=web", "--network=front", host.name("undo/w:1"), "sleep", "1")
+    host.lab.docker("volume", "create", "data")
+    fill(mountpoint(host, "data"))
+
+    def everything() -> tuple[object, ...]:
+        networks = {each.name for each in host.engine.networks()}
+        return described(host, "web"), host.engine.image(image.id).tags, tree(mountpoint(host, "data")), networks
+
+    image = host.engine.image(host.name("undo/w:1"))
+    before, at, has_failed = everything(), 0, True
+    while has_failed:
+        at += 1
+        networks = [each for each in host.engine.networks() if each.name == "front"]
+        things: list[Thing] = [
+            host.engine.container("web"),
+            host.engine.image(image.id),
+            host.engine.volume("data"),
+            *networks,
+        ]
+        assert set(host.remove(*things, run=f"run-{at}")) == {("applied", "removed")}
+        faulty = Faulty(at, EngineUnavailableError, is_done=is_done)
+        tools = replace(host.tools(), engine=faulty.part(host.engine), files=faulty.part(contents, ArchiveError))
+        list(Undoer(tools, host.ledger).undo("undo-1", host.done()))
+        has_failed = faulty.calls >= at
+        host.undo(f"run-{at}")
+        assert (host.undoable(), host.files(), everything()) == ([], [], before), f"request {at}"
+    assert at > 10
+
+
 def test_volume_that_cannot_be_read_from_here_stays(host: Host) -> None:
     host.lab.docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "memory")
     assert host.remove(host.engine.volume("memory")) == [("refused", "unrecoverable")]
@@ -411,7 +488,7 @@ def test_name_of_a_container_that_is_taken_is_left_to_who_has_it(host: Host) -> 
     host.built("t", "undo/t:1")
     host.lab.docker("create", "--name=web", host.name("undo/t:1"))
     host.remove(host.engine.container("web"))
-    other = host.lab.docker("create", "--name=web", host.name("undo/t:1"))
+    other = host.lab.docker("create", "--name=web", "--label=is=theirs", host.name("undo/t:1"))
     assert host.undo()[0][:2] == ("refused", "taken")
     assert host.engine.container("web").id == other
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.actions.execute import close
+from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import EngineError, EngineUnavailableError
-from dockwarden.model import Effect, Image, ImageStore, Intent, Kind, Outcome, Ref, Step
+from dockwarden.model import Effect, Image, ImageStore, Kind, Outcome, Ref, Step
 from tests.builders import a_container, a_recipe, a_step, an_image, digest_of, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
@@ -383,7 +383,7 @@ def test_a_name_that_another_image_has_taken_meanwhile_is_not_taken_back(bench: 
     assert bench.tags(image) == full("app:2")
 
 
-def test_an_image_that_vanishes_while_its_names_are_given_back_fails_this_step_only(bench: Bench) -> None:
+def test_an_image_that_vanishes_while_its_names_are_given_back_is_gone_and_can_be_undone(bench: Bench) -> None:
     image, next_one = bench.put("app", "app:1", "app:2"), bench.put("next", "next:1")
 
     def vanish() -> None:
@@ -394,8 +394,8 @@ def test_an_image_that_vanishes_while_its_names_are_given_back_fails_this_step_o
     bench.engine.just_before("untag", lambda: None, start)
     bench.engine.just_before("tag", vanish)
     outcomes = bench.run(a_step(image), a_step(next_one))
-    assert [outcome.effect for outcome in outcomes] == [Effect.FAILED, Effect.APPLIED]
-    assert "app:1" in outcomes[0].detail
+    assert [(o.effect, o.reason) for o in outcomes] == [(Effect.APPLIED, "found_gone"), (Effect.APPLIED, "removed")]
+    assert bench.intents.recipes[1].archive in bench.intents.archives
     assert bench.intents.open() == []
 
 
@@ -641,23 +641,36 @@ def test_a_removal_that_was_cut_short_ends_with_what_is_found(
     still_there: bool,
     expected: tuple[Effect, str],
 ) -> None:
-    engine = FakeEngine()
-    image = an_image("app", "app:1")
-    engine.put(image)
-    intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
-    outcome = close(engine, intent, image if still_there else None)
+    engine, intents, image = FakeEngine(), FakeIntents(), an_image("app", "app:1")
+    intents.intend("run", a_step(image), a_recipe(image))
+    engine.put(*[image] * still_there)
+    [outcome] = end_intents(engine, intents)
     assert (outcome.effect, outcome.reason) == expected
-    assert (outcome.policy, outcome.name, outcome.ref) == ("old-images", "app:1", intent.ref)
+    assert (outcome.policy, outcome.name, outcome.ref) == ("old-images", *full("app:1"), Ref(Kind.IMAGE, image.id))
+    assert intents.open() == []
 
 
 def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free() -> None:
-    engine = FakeEngine()
-    image = an_image("app", "app:1", "app:2", "app:3")
+    engine, intents, image = FakeEngine(), FakeIntents(), an_image("app", "app:1", "app:2", "app:3")
     engine.put(with_tags(image, "app:3"), an_image("other", "app:2"))
-    intent = Intent(7, "old-images", "remove", Ref(Kind.IMAGE, image.id), "app:1", a_recipe(image))
-    close(engine, intent, image)
+    intents.intend("run", a_step(image), a_recipe(image))
+    end_intents(engine, intents)
     assert engine.image(image.id).tags == full("app:1", "app:3")
     assert engine.image("app:2").id == image_id("other")
+
+
+def test_what_cannot_be_told_or_given_back_yet_stays_open() -> None:
+    engine, intents = FakeEngine(), FakeIntents()
+    images = [an_image(word, f"{word}:1") for word in "ab"]
+    engine.put(*(with_tags(image) for image in images))
+    for image in images:
+        intents.intend("run", a_step(image), a_recipe(image))
+    engine.errors["tag", *full("a:1")] = EngineError("tag: HTTP 500")
+    assert [outcome.name for outcome in end_intents(engine, intents)] == [*full("b:1")]
+    assert intents.open() == [1]
+    engine.errors.clear()
+    end_intents(engine, intents)
+    assert engine.image("a:1").id == images[0].id
 
 
 # -- the host and its other users ------------------------------------------------------------------------------------

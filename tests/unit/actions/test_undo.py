@@ -177,7 +177,7 @@ def test_a_name_that_is_taken_is_left_to_who_has_it(bench: Bench) -> None:
     bench.engine.add_network(a_network("front"))
     bench.remove(step(bench.engine.container("web")), step(a_network("front")))
     bench.engine.run(replace(a_container("web", "app:1"), id="f" * 64))
-    bench.engine.add_network(replace(a_network("front"), id="e" * 64))
+    bench.engine.add_network(replace(a_network("front"), id="e" * 64, labels={"is": "theirs"}))
     assert results(bench.undo()) == [("refused", "taken")] * 2
 
 
