@@ -53,7 +53,7 @@ class _Book(NamedTuple):
     words: list[str]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _book(tags: tuple[str, ...]) -> _Book:
     releases: dict[Scheme, list[Version]] = defaultdict(list)
     early, words = [], []

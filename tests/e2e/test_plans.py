@@ -9,6 +9,7 @@ import pty
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,28 @@ def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: Lab
     assert left == {f"a/going/{n}:1" for n in (0, 1, 3, 5)} | {"other/used:1"}
     again = desk.run("apply", desk.file, "--yes")
     assert (again.code, "nothing of the plan is left" in again.err) == (0, True)
+
+
+def test_releases_are_kept_by_version_and_other_tags_by_their_word(empty_engine: LabEngine, tmp_path: Path) -> None:
+    """All builds of releases say 1970, as builds do that can be repeated; what a pipeline leaves is newer than all."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    releases = ("1.10.0", "1.9.0-ls200", "1.9.0-ls31", "1.2.0", "2024.10.1", "1.1.0-alpine")
+    others = ("pr-12", "pr-101", "pr-9", "pr-7", "main-abcdef1", "sha-1234567", "20240501")
+    for name in releases:
+        empty_engine.load(ImageSpec(tags=(f"kept/app:{name}",), labels={"n": name}, created=epoch))
+    for age, name in enumerate(others):
+        made = datetime.now(UTC) - timedelta(days=age)
+        empty_engine.load(ImageSpec(tags=(f"kept/app:{name}",), labels={"n": name}, created=made))
+    when = "tag.rank_by_created >= 2 && !image.in_use"
+    desk = Desk(
+        empty_engine,
+        tmp_path,
+        policy(
+            "releases", "tag", f"{when} && tag.rank_by_used > 1", select="tag.version != ''", action="untag", limits=ALL
+        ),
+        policy("pulls", "tag", when, select="tag.name.startsWith('pr-')", action="untag", limits=ALL),
+    )
+    assert set(planned(desk.plan())) == {full(f"kept/app:{name}") for name in ("1.9.0-ls31", "1.2.0", "pr-9", "pr-7")}
 
 
 def test_sizes_of_containers_volumes_and_the_host(empty_engine: LabEngine, tmp_path: Path) -> None:
