@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from dockwarden.cli.output import table
@@ -15,7 +14,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add this group's commands to the parser."""
     check = commands.add_parser("check", parents=[common], help="validate settings and policies")
     check.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="policy files or folders instead of the configured ones"
+        "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
     check.set_defaults(run=_check)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dockwarden.config import packs
 from dockwarden.config.files import content
 from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, read
@@ -33,7 +34,6 @@ PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _RENAMED = {"mode": "allow"}
-DEFAULT_POLICIES = Path("/etc/dockwarden/policies")
 
 
 def _seconds(value: object) -> object:
@@ -189,8 +189,9 @@ class Settings(BaseSettings):
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
         Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
     )
-    policies: Annotated[list[Path], NoDecode] = Field(
-        default_factory=list, description="policy files and folders; unset: /etc/dockwarden/policies, or those shipped"
+    policies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="packs (shipped, cis, baseline), files and folders; unset: shipped and /etc/dockwarden/policies",
     )
     params: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="by policy: values of its params on this host"
@@ -261,7 +262,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         raise ConfigError(*problems)
     changes: dict[str, object] = {"allow": Mode.AUDIT} if audit else {}
     if not settings.policies:
-        changes["policies"] = [default_policies()]
+        changes["policies"] = packs.default()
     return settings.model_copy(update=changes)
 
 
@@ -275,17 +276,6 @@ def _validated(
     except (ValueError, TypeError) as error:
         problems.append(f"environment {PREFIX}*: {error}")
     return None
-
-
-def default_policies() -> Path:
-    """The host's policy folder, or where there is none the policies that dockwarden ships."""
-    package = Path(__file__).resolve().parents[1]
-    places = (
-        DEFAULT_POLICIES,
-        *(up / "share/dockwarden/policies" for up in package.parents),
-        package.parent / "config/policies",
-    )
-    return next((place for place in places if place.is_dir()), DEFAULT_POLICIES)
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:

@@ -265,7 +265,8 @@ def _config(name: str) -> Read:
 
 
 def _seccomp(container: Container, _view: View) -> str:
-    options = (option.partition("=") for option in container.config.security_opt)
+    # Engines still take the old form, `seccomp:unconfined`.
+    options = (option.replace(":", "=", 1).partition("=") for option in container.config.security_opt)
     profile = next((value for name, _, value in options if name == "seccomp"), "")
     if profile:
         return profile if len(profile) < 100 else "custom"  # noqa: PLR2004 - the engine stores the whole profile

@@ -144,11 +144,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies of one load, and the hash of the files they came from."""
+    """All policies of one load, the hash of the files they came from, and the packs and paths that were named."""
 
     policies: tuple[Policy, ...]
     sha256: str
     files: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
 
 class Verdict(NamedTuple):

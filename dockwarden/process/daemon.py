@@ -87,6 +87,9 @@ class Daemon:
         _log.info(
             "daemon.started", version=__version__, listen=self._parts.server.port, policies=len(policies.policies)
         )
+        if policies.origins and "shipped" not in policies.origins:
+            hint = "the everyday policies are left out; add `shipped` to `policies` to have them as well"
+            _log.info("policy.own_only", origins=policies.origins, hint=hint)
         self._parts.server.start()
         self._use(policies)
         self._parts.notifier.start()

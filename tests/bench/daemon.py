@@ -58,7 +58,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         settings: dict[str, object] = {
-            "policies": [str(ROOT / "config/policies")],
+            "policies": ["shipped"],
             "state_dir": str(self._folder / "state"),
             "web": {"listen": f"127.0.0.1:{self.port}"},
         }

@@ -118,7 +118,7 @@ def test_question_that_nobody_answers_is_no_finding(any_engine: LabEngine, tmp_p
 
 def test_scan_without_an_engine_ends_with_69(tmp_path: Path) -> None:
     config = tmp_path / "dockwarden.yaml"
-    config.write_text(f"policies: [{SHIPPED}]\nstate_dir: {tmp_path}/state\n")
+    config.write_text(f"policies: [shipped]\nstate_dir: {tmp_path}/state\n")
     done = command("scan", "--config", config, docker_host=NOWHERE)
     assert done.code == 69
     assert done.out == ""
@@ -139,7 +139,7 @@ def test_scan_beside_the_daemon_knows_the_same_ages(any_engine: LabEngine, start
 
 def test_check_says_what_is_fine(tmp_path: Path) -> None:
     config = tmp_path / "dockwarden.yaml"
-    config.write_text(f"policies: [{SHIPPED}]\nstate_dir: {tmp_path}/state\n")
+    config.write_text(f"policies: [shipped]\nstate_dir: {tmp_path}/state\n")
     count = len(list(SHIPPED.glob("*.yaml")))
     done = command("check", "--config", config)
     assert (done.code, done.err) == (0, "")

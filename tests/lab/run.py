@@ -35,7 +35,6 @@ from tests.lab.waiting import until
 if TYPE_CHECKING:
     from types import FrameType
 
-_ROOT = Path(__file__).parents[2]
 _DEFAULT_PORT = 9877
 _GRACE = 10.0  # seconds the daemon has to end by itself
 
@@ -139,7 +138,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     (folder / "state").mkdir()
     return {
         "state_dir": str(folder / "state"),
-        "policies": [str(_ROOT / "config/policies")],
+        "policies": ["shipped"],
         "web": {"listen": f"127.0.0.1:{port}"},
     }
 

@@ -4,18 +4,20 @@ Input: paths of files and folders, the vocabulary, the verbs, and what this host
 of bounds: watching files, evaluating, knowing who runs a schedule.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from dockwarden.config import packs
 from dockwarden.config.files import below, content
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, PolicySet, Vocabulary
 from dockwarden.policy.document import Verbs
 from dockwarden.policy.load.build import Builder, Overrides
-from dockwarden.text import printable
+from dockwarden.text import near, printable
 
 
 def load(  # noqa: PLR0913 - a host may override much
@@ -32,7 +34,8 @@ def load(  # noqa: PLR0913 - a host may override much
     """Read and compile everything, then return it.
 
     Args:
-        paths: files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted.
+        paths: names of packs, files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted. Where
+            a file of the host's own has a policy of a pack's name, the pack's file is left out.
         vocabulary: the facts that expressions may use.
         verbs: the actions that policies may have.
         check_cron: gives the reason why a cron line cannot be used, or nothing.
@@ -45,17 +48,25 @@ def load(  # noqa: PLR0913 - a host may override much
         ConfigError: with all problems of all files.
     """
     problems: list[str] = []
+    named = [str(path) for path in paths]
+    packed = {str(file) for pack in packs.PACKS if pack in named for file in packs.files(pack)}
     digest = hashlib.sha256()
     sources = []
-    for file, text in _contents(paths, problems):
+    for file, text in _contents(named, problems):
         digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(text), text))
         source = read(str(file), text)
         if source.data is None and not source.problems:
             source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
         sources.append(source)
+    own = {str(raw.get("name")) for source in sources if source.file not in packed for _, raw in source.policies()}
+    sources = [
+        source
+        for source in sources
+        if source.file not in packed or own.isdisjoint(str(raw.get("name")) for _, raw in source.policies())
+    ]
     readable = [source for source in sources if not source.problems]
     builder = Builder(
-        vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap)
+        vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap, tuple(named))
     )
     policies = [policy for source in readable for policy in builder.build(source)]
     if not any(source.problems for source in sources):
@@ -63,17 +74,17 @@ def load(  # noqa: PLR0913 - a host may override much
     problems += [problem for source in sources for problem in source.problems] + builder.problems
     if problems:
         raise ConfigError(*problems)
-    return PolicySet(tuple(policies), digest.hexdigest(), tuple(source.file for source in sources))
+    return PolicySet(tuple(policies), digest.hexdigest(), tuple(source.file for source in sources), tuple(named))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _contents(paths: Iterable[str | Path], problems: list[str]) -> Iterator[tuple[Path, bytes]]:
+def _contents(paths: Iterable[str], problems: list[str]) -> Iterator[tuple[Path, bytes]]:
     seen = set()
-    for path in map(Path, paths):
+    for path in paths:
         try:
-            files = list(below(path, (".yaml", ".yml"))) if path.is_dir() else [path]
+            files = packs.files(path) if path in packs.PACKS else _files(Path(path))
             if not files:
                 problems.append(printable(f"{path}: no *.yaml or *.yml file in it"))
             for file in files:
@@ -82,4 +93,9 @@ def _contents(paths: Iterable[str | Path], problems: list[str]) -> Iterator[tupl
                     seen.add((stat.st_dev, stat.st_ino))
                     yield file, content(file)
         except OSError as error:
-            problems.append(printable(f"{error.filename or path}: {error.strerror}"))
+            hint = near(path, packs.PACKS) if error.errno == errno.ENOENT else ""
+            problems.append(printable(f"{error.filename or path}: {error.strerror}{hint}"))
+
+
+def _files(path: Path) -> list[Path]:
+    return list(below(path, (".yaml", ".yml"))) if path.is_dir() else [path]

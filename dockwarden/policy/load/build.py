@@ -25,12 +25,16 @@ _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 class Overrides(NamedTuple):
-    """What this host says otherwise, by policy; ``cap`` is the hardest mode that any policy may have."""
+    """What this host says otherwise, by policy.
+
+    ``cap`` is the hardest mode that any policy may have, ``loaded`` the packs and paths that policies come from.
+    """
 
     params: Mapping[str, Mapping[str, object]]
     modes: Mapping[str, Mode]
     triggers: Mapping[str, Mapping[str, object]]
     cap: Mode
+    loaded: tuple[str, ...] = ()
 
 
 class Builder:
@@ -55,7 +59,7 @@ class Builder:
         names = _names(sources)
         for key in ("params", "modes", "triggers"):
             for name in getattr(host, key).keys() - names:
-                self._refuse(f"{key}.{name}", "no such policy" + text.near(name, names))
+                self._refuse(f"{key}.{name}", f"no such policy in {', '.join(host.loaded)}" + text.near(name, names))
 
     def build(self, source: Source) -> Iterator[Policy]:
         """The policies of one source that can be used."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden.config import secret_files
+from dockwarden.config import packs, secret_files
 from dockwarden.config import settings as module
 from dockwarden.config.settings import Settings, read_settings
 from dockwarden.errors import ConfigError
@@ -126,21 +126,26 @@ def test_policies_in_the_environment_are_separated_by_colons(
     monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("DOCKWARDEN_POLICIES", value)
-    assert read_settings(None).policies == [Path(path) for path in expected]
+    assert read_settings(None).policies == expected
 
 
 def test_policies_in_a_file_are_a_list(file: Callable[[str], Path]) -> None:
-    assert read_settings(file("policies: [/a, /b]")).policies == [Path("/a"), Path("/b")]
+    assert read_settings(file("policies: [/a, /b]")).policies == ["/a", "/b"]
 
 
-def test_where_no_policies_are_named_the_hosts_own_are_used_or_those_shipped(
+def test_where_no_policies_are_named_the_hosts_own_are_added_to_those_shipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "DEFAULT_POLICIES", tmp_path)
-    assert read_settings(None).policies == [tmp_path]
-    monkeypatch.setattr(module, "DEFAULT_POLICIES", tmp_path / "nothing")
-    [shipped] = read_settings(None).policies
-    assert list(shipped.glob("*.yaml"))
+    monkeypatch.setattr(packs, "OWN", tmp_path)
+    assert read_settings(None).policies == ["shipped", str(tmp_path)]
+    monkeypatch.setattr(packs, "OWN", tmp_path / "nothing")
+    assert read_settings(None).policies == ["shipped"]
+
+
+@pytest.mark.parametrize("pack", packs.PACKS)
+def test_a_pack_is_some_files(pack: str) -> None:
+    assert packs.files(pack)
+    assert all(file.is_file() for file in packs.files(pack))
 
 
 def test_a_policy_can_be_tuned_on_this_host(file: Callable[[str], Path]) -> None:

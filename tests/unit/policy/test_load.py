@@ -393,7 +393,7 @@ def test_params_of_this_host(tmp_path: Path) -> None:
 def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) -> None:
     own = {"minimal": {"most": "4", "age": 5, "share": math.inf, "mots": 1, "names": [1]}, "minimul": {"most": 1}}
     assert refusal(tmp_path, PARAMS, params=own) == [
-        "settings params.minimul: no such policy, did you mean minimal?",
+        f"settings params.minimul: no such policy in {tmp_path}/policies.yaml, did you mean minimal?",
         "settings params.minimal.most: is string, must be int as in the policy",
         "settings params.minimal.age: is int, must be duration as in the policy",
         (
@@ -460,6 +460,6 @@ def test_triggers_of_this_host_are_checked(tmp_path: Path, own: dict[str, object
 def test_overrides_of_unknown_policies_are_refused(tmp_path: Path) -> None:
     unknown = {"modes": {"minimul": Mode.OFF}, "triggers": {"zzz": {"every": "1h"}}}
     assert refusal(tmp_path, MINIMAL, **unknown) == [
-        "settings modes.minimul: no such policy, did you mean minimal?",
-        "settings triggers.zzz: no such policy",
+        f"settings modes.minimul: no such policy in {tmp_path}/policies.yaml, did you mean minimal?",
+        f"settings triggers.zzz: no such policy in {tmp_path}/policies.yaml",
     ]

@@ -11,8 +11,7 @@ from dockwarden.policy.load import load
 from dockwarden.triggers.schedule import refuse_cron
 from tests.unit.policy.builders import Known
 
-FOLDER = Path(__file__).parents[3] / "config/policies"
-LOADED = load([FOLDER], VOCABULARY, VERBS, check_cron=refuse_cron)
+LOADED = load(["shipped"], VOCABULARY, VERBS, check_cron=refuse_cron)
 POLICIES = {policy.name: policy for policy in LOADED.policies}
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
