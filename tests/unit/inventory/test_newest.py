@@ -169,6 +169,73 @@ WORLDS = """
   latest 1.22.3 1.22 1 | latest-rootless 1.22.3-rootless 1.22-rootless 1-rootless | 1.21.11-rootless | nightly
   1.23-nightly main-nightly | nightly-rootless | 1.23.0-rc0-rootless
 > latest:= 1.22-rootless:1.22.3-rootless 1.21.11-rootless:1.22.3-rootless latest-rootless:=
+# odoo
+  latest 18.0 18 18.0-20241101 | 17.0 17 17.0-20241101 | 16.0 | 17.0-20241001
+> latest:= 17.0:18.0 17.0-20241001:18.0-20241101
+# selenium
+  latest 4.26.0-20241101 4.26.0 4.26 4 130.0 130.0.6723.91 | 4.25.0 4.25 129.0 | 4.25.0-20241024 | 128.0 | nightly
+  | beta
+> latest:= 4.25.0:4.26.0 4.25.0-20241024:4.26.0-20241101
+# qbittorrent
+  latest 5.0.1_v2.0.10-ls361 version-5.0.1_v2.0.10 5.0.1 | 5.0.0_v2.0.9-ls355 | libtorrentv1
+  libtorrentv1-5.0.1_v1.2.19-ls90 | 4.6.7_v2.0.10-ls350
+> latest:= 5.0.0_v2.0.9-ls355:5.0.1_v2.0.10-ls361 libtorrentv1:=
+# wireguard
+  latest 1.0.20210914-r4-ls56 | 1.0.20210914-r3-ls50 | v1.0.20200827-ls5
+> latest:= 1.0.20210914-r3-ls50:1.0.20210914-r4-ls56
+# gitlab-runner
+  latest ubuntu v17.5.3 ubuntu-v17.5.3 | alpine alpine-v17.5.3 | v17.4.0 ubuntu-v17.4.0 | alpine-v17.4.0 |
+  bleeding
+> latest:= alpine:= alpine-v17.4.0:alpine-v17.5.3
+# emby
+  latest 4.8.10.0 | beta 4.9.0.31 | 4.9.0.30 | 4.8.9.0
+> latest:4.8.10.0
+# mysql
+  latest 9.4.0 9.4 9 innovation 9.4.0-oraclelinux9 | lts 8.4.6 8.4 8 | 8.0.43 8.0
+> latest:= 8.0:9.4.0 lts:9.4.0
+# archlinux
+  latest base base-20250914.0.423100 | base-devel base-devel-20250914.0.423100 | base-20250907.0.418300 |
+  multilib-devel
+> latest:= base-20250907.0.418300:base-20250914.0.423100
+# rockylinux
+  9 9.3 9.3.20231119 | 9-minimal 9.3-minimal 9.3.20231119-minimal | 8 8.9 8.9.20231119 | 8.8
+> 8:9.3 8.9.20231119:9.3.20231119 9:9.3
+# fluentd
+  latest v1.16.6-1.0 v1.16-1 | v1.16-debian-1 v1.16.6-debian-1.0 | v1.17.1-1.0 v1.17-1 | v1.17.1-debian-1.0 | edge
+  edge-alpine | v1.16.5-1.0
+> latest:v1.17.1-1.0
+# elixir
+  latest 1.18.4 1.18 1.18.4-otp-28 | 1.19.0-rc.0 1.19 | 1.17.3 1.17 | 1.18.4-otp-27
+> latest:= 1.17:1.18.4
+# flink
+  latest 2.1.0 2.1.0-java17 2.1.0-scala_2.12-java17 scala_2.12 | 1.20.2 1.20.2-java17 | 2.1.0-java11
+> latest:= 1.20.2:2.1.0
+# clojure
+  latest tools-deps temurin-25-tools-deps-1.12.2.1565 tools-deps-1.12.2.1565 | lein lein-2.11.2 temurin-25-lein |
+  tools-deps-1.11.0 | boot-2.8.3
+> latest:=
+# influx
+  latest 2.7.12 2.7 2 | 3.4.1-core 3-core core | 1.12.2 1.12 | 2.7.12-alpine alpine
+> latest:= 1.12:2.7.12
+# node
+  latest 24.9.0 24 current 24.9 bookworm 24-bookworm | lts 22.20.0 22 jod | 23.11.1 23 | slim 24.9.0-slim 24-slim
+  | 25.0.0-nightly2025
+> latest:= 23:24.9.0 slim:=
+# kong old
+  latest 3.9.1 3.9.1-ubuntu 3.9 ubuntu | 3.8.0 | 2023.1.0 | 20210101 | 100.0.0
+> latest:= 3.8.0:3.9.1
+# old scheme
+  latest 1.4.0 | 20.10 | 19.04 | 1.3.0 | 1.2.0
+> latest:1.4.0
+# year then semver
+  latest 1.5.0 1.5 | 2020.12 | 2019.3.1 | 1.4.0
+> latest:= 1.4.0:1.5.0
+# hash tags
+  latest 0.9.2 1234567 | 7654321 | 89abcde | 0.9.1
+> latest:0.9.2 1234567:?
+# calver short
+  latest 24.11.0 24.11.0-alpine | 24.10.1 | 24.12.0-rc1 edge | 24.12.0 nightly
+> latest:= 24.10.1:24.11.0
 """
 
 
