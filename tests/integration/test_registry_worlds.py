@@ -12,15 +12,21 @@ import pytest
 from pydantic import SecretStr
 
 from dockwarden.config.settings import RegistrySettings
+from dockwarden.engine import DockerEngine
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry import HttpRegistry, Options
-from tests.integration.worlds import PULLED, world
+from tests.integration.worlds import PULLED, Scene, passed_on, world
+from tests.lab import trees
+from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry
+from tests.unit.misbehaving import Misbehaving, http
 
 if TYPE_CHECKING:
-    from tests.lab.engine import LabEngine
+    from collections.abc import Iterable
+
+    from tests.unit.misbehaving import Asked
 
 SOON = 30.0
 ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
@@ -61,6 +67,36 @@ def test_a_login_that_the_command_line_finds_we_find(graph_engine: LabEngine, tm
         given = Options(docker_config=tmp_path / "config.json", environ={})
         with contextlib.closing(HttpRegistry(given)) as ours:
             assert ours.ask(Ask("digest", tag), 0).result(SOON) == Reply(digest=digest)
+
+
+@pytest.mark.parametrize(("tree", "is_below"), [(trees.NEW_ENGINE, True), (trees.NEWEST_ENGINE, False)])
+def test_a_mirror_with_a_path_is_asked_where_the_engine_asks_it(
+    registry: LabRegistry,
+    tree: trees.Tree,
+    is_below: bool,  # noqa: FBT001
+) -> None:
+    """As for Harbor's projects that cache Docker Hub; graph stores take no such mirror."""
+    digest = registry.push("worlds/cache/library/app", "1", ImageSpec(labels={"of": "the cache"}))
+    registry.push("library/app", "1", ImageSpec(labels={"of": "somebody else"}))
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        base, path = "/worlds/cache/v2/", asked.split()[1].partition("?")[0]
+        if is_below == path.startswith(base) and path != "/v2/":
+            return [http(404)]
+        at = f"/v2/worlds/cache/{path.removeprefix(base)}" if path.startswith(base) else path
+        return [Scene(registry, passed_on, passed_on).passed(asked.to(at))]
+
+    with Misbehaving(answer) as mirror, LabEngine("containerd", tree=tree) as engine:
+        engine.forward(int(mirror.host.partition(":")[2]))
+        engine.more = {"registry-mirrors": [f"http://{mirror.host}/worlds/cache"]}
+        engine.restart()
+        engine.docker("pull", "--quiet", "app:1")
+        with contextlib.closing(DockerEngine(engine.host)) as docker:
+            info = docker.connect()
+        nobody = {"docker.io": RegistrySettings(ca_file=Path("/nonexistent"))}
+        given = Options(hosts=nobody, docker_config=Path("/nonexistent"), environ={})
+        with contextlib.closing(HttpRegistry(given, engine=lambda: info)) as ours:
+            assert ours.ask(Ask("digest", "app:1"), 0).result(SOON) == Reply(digest=digest)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -88,6 +88,10 @@ BOTH, GRAPH, CONTAINERD, NOBODY = (
 )
 
 
+def passed_on(scene: Scene, asked: Asked) -> bytes:
+    return scene.passed(asked)
+
+
 def _nobody(_scene: Scene, _asked: Asked) -> bytes:
     return http(500)
 
@@ -188,25 +192,12 @@ def _access_token(scene: Scene, asked: Asked) -> bytes:
 def _many_hops(scene: Scene, asked: Asked) -> bytes:
     path, _, hops = asked.split()[1].partition("?hop=")
     if "/v2/" not in path or int(hops or 0) == 5:
-        return scene.passed(Asked_of(asked, path))
+        return scene.passed(asked.to(path))
     return http(302, b"", f"Location: {path}?hop={int(hops or 0) + 1}")
 
 
-def Asked_of(asked: Asked, path: str) -> Asked:  # noqa: N802 - a variant of the class
-    """The same for another path."""
-    return type(asked)(asked.head.replace(asked.split()[1], path, 1), asked.body)
-
-
-def _says(status: int, body: bytes, *headers: str) -> Callable[[Scene, Asked], bytes]:
-    def answer(_scene: Scene, asked: Asked) -> bytes:
-        answer = http(status, body, *headers)
-        return head_of(answer) if asked.startswith("HEAD") else answer
-
-    return answer
-
-
 PULLED: dict[str, World] = {
-    "plain": (lambda scene, asked: scene.passed(asked), _nobody, BOTH),
+    "plain": (passed_on, _nobody, BOTH),
     "tokens": (_guarded(0), _nobody, BOTH),
     "everything is redirected to a host with tokens of its own": (_sends_on, _guarded(1), BOTH),
     "a challenge is passed on, then redirected": (_challenges_then_sends_on, _guarded(1), CONTAINERD),

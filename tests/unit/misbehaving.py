@@ -61,6 +61,10 @@ class Asked(str):
         asked.head, asked.body = head, body
         return asked
 
+    def to(self, path: str) -> Self:
+        """The same for another path."""
+        return type(self)(self.head.replace(self.split()[1], path, 1), self.body)
+
     def header(self, name: str) -> str:
         """The value of a header, empty without it."""
         for line in self.head.splitlines()[1:]:
