@@ -86,6 +86,11 @@ class Parts:
     tools: Callable[[EngineInfo], Tools]
     executor: Callable[[EngineInfo], Executor]
 
+    def close(self) -> None:
+        """Leave the ledger and the registries."""
+        self.ledger.close()
+        self.registry.close()
+
 
 def build(settings: Settings, metrics: Metrics) -> Parts:
     """The parts, joined and not yet started. Raises ConfigError for an address that cannot be used."""

@@ -720,6 +720,9 @@ class FakeRegistry:
     def remembered(self, ask: Ask) -> Reply | None:
         return self.known.get(ask)
 
+    def close(self) -> None:
+        self._waiting.clear()
+
     def login(self, registry: str) -> Mapping[str, str]:
         return self.logins.get(registry, {})
 

@@ -6,6 +6,7 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing, th
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -65,8 +66,9 @@ def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Resu
     """
     parts, info = look(settings, policies)
     now, sweep = time.time(), Sweep()
-    work = parts.judge.everything(parts.judge.allowed(policies.policies, now))
-    finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
+    with closing(parts):
+        work = parts.judge.everything(parts.judge.allowed(policies.policies, now))
+        finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
     return info, sweep.results
 
 
@@ -88,10 +90,11 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
             found[ref].update(sheet.known)
             reasons.setdefault(ref, reason)  # the state's
 
-    learn(parts.inventory.all(Kind.TAG), _STATE)
-    # No registry is told the names of what was built here.
-    learn([ref for ref, known in found.items() if known.get("registry.state") != "local"], _THERE)
-    learn([ref for ref, known in found.items() if not _is_newest(ref, known)], _ALIASES)
+    with closing(parts):
+        learn(parts.inventory.all(Kind.TAG), _STATE)
+        # No registry is told the names of what was built here.
+        learn([ref for ref, known in found.items() if known.get("registry.state") != "local"], _THERE)
+        learn([ref for ref, known in found.items() if not _is_newest(ref, known)], _ALIASES)
     images = sorted(parts.inventory.images.values(), key=lambda image: (image.tags or ("~",), image.id))
     return [row for image in images for row in _rows(parts, image, found, reasons, now)]
 

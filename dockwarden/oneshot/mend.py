@@ -36,8 +36,7 @@ class Mender:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._parts.ledger.close()
-        self._parts.registry.close()
+        self._parts.close()
 
     # -- undo ------------------------------------------------------------------------------------------------
 

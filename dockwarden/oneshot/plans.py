@@ -95,8 +95,8 @@ class Planner:
         self._is_measured = True
 
     def close(self) -> None:
-        """Close the ledger."""
-        self._parts.ledger.close()
+        """Leave what was opened."""
+        self._parts.close()
 
     def plan(self) -> tuple[list[PlanRow], list[Step]]:
         """What would be done now, and of every object that stays, why."""

@@ -65,9 +65,9 @@ def soon(*policies: str) -> dict[str, object]:
     return {"triggers": {name: {"every": "5s"} for name in policies}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hub() -> Iterator[LabRegistry]:
-    """A registry whose log tells every request of this module."""
+    """A registry whose log tells every request of this test."""
     machine.ensure(machine.REGISTRY, "a private registry")
     with LabRegistry() as started:
         yield started

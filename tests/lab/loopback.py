@@ -17,10 +17,9 @@ _PORTS = range(20_000, 32_000)  # below those that Linux takes by itself, for po
 _reserved: list[socket.socket] = []
 
 
-def free_port() -> int:
+def free_port(*wishes: int) -> int:
     """A loopback port that nobody listens on, and that no process of the lab is given while this one lives."""
-    for _ in range(1000):
-        port = random.SystemRandom().choice(_PORTS)
+    for port in (*wishes, *(random.SystemRandom().choice(_PORTS) for _ in range(1000))):
         held = socket.socket(socket.AF_UNIX)
         with suppress(OSError):
             held.bind(f"\0dockwarden-lab-port-{port}")  # gone with the process

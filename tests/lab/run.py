@@ -130,9 +130,8 @@ def _watch_ours(stack: contextlib.ExitStack, folder: Path) -> int:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """Settings that keep everything of this run apart from the machine's own."""
-    port = _DEFAULT_PORT
-    if _taken(port):
-        port = free_port()
+    port = free_port(_DEFAULT_PORT)
+    if port != _DEFAULT_PORT:
         say(f"port {_DEFAULT_PORT} is taken; listening on {port}")
     say(f"metrics:      http://127.0.0.1:{port}/metrics   (stop with Ctrl-C)")
     (folder / "state").mkdir()
@@ -216,11 +215,6 @@ def _gets_ready(child: subprocess.Popen[bytes], address: str) -> bool:
             say(str(error))
             return False
     return child.poll() is None
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # -- signals ----------------------------------------------------------------------------------------
