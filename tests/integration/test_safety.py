@@ -442,7 +442,7 @@ def test_names_are_given_back_but_not_taken_from_others(engine: LabEngine, warde
         engine.load(fresh)
 
     warden.engine.after("untag", somebody, call=2)
-    part = policy("unused", "image", "image.labels['safety'] == 'doomed'", action="remove", **ENFORCED)
+    part = policy("unused", "image", "image.labels[?'safety'].orValue('') == 'doomed'", action="remove", **ENFORCED)
     warden.start(part)
     assert list(warden.run("unused").values()) == [("refused", "conflict")]
     after = world(engine)
@@ -537,7 +537,7 @@ def test_parent_of_another_image_keeps_its_name_or_goes_alone(engine: LabEngine,
     dockerfile.write_text("FROM doomed/base:1\nLABEL safety=child\n")
     engine.docker("build", "--quiet", "--tag=child/app:1", str(dockerfile.parent))
     before = world(engine)
-    some = policy("some", "image", "image.labels['safety'] == 'base'", action="remove", **ENFORCED)
+    some = policy("some", "image", "image.labels[?'safety'].orValue('') == 'base'", action="remove", **ENFORCED)
     ((effect, reason),) = warden.start(some).run("some").values()
     after = world(engine)
     if (effect, reason) == ("refused", "conflict"):  # the child cannot be without it
@@ -583,7 +583,7 @@ def test_digests_go_with_their_image_and_no_other(engine: LabEngine, registry: L
         engine.docker("pull", "--quiet", f"{registry.host}/safety/d{n}@{digest}")
     (row,) = engine.client().images(filters={"label": "safety=digests"})
     before = world(engine)
-    some = policy("some", "image", "image.labels['safety'] == 'digests'", action="remove", **ENFORCED)
+    some = policy("some", "image", "image.labels[?'safety'].orValue('') == 'digests'", action="remove", **ENFORCED)
     assert list(warden.start(some).run("some").values()) == [("applied", "removed")]
     assert world(engine) == before.without(row["Id"])
 
@@ -595,7 +595,7 @@ def test_image_whose_tag_appears_beside_its_digest_stays(
     engine.docker("pull", "--quiet", f"{registry.host}/safety/digest@{digest}")
     (row,) = engine.client().images(filters={"label": "safety=digest"})
     before = world(engine)
-    some = policy("some", "image", "image.labels['safety'] == 'digest'", action="remove", **ENFORCED)
+    some = policy("some", "image", "image.labels[?'safety'].orValue('') == 'digest'", action="remove", **ENFORCED)
     warden.start(some)
     warden.engine.before("untag", lambda: engine.docker("tag", row["Id"], "rescued/digest:1"))
     assert list(warden.run("some").values()) == [("skipped", "renamed")]
@@ -715,7 +715,7 @@ def test_image_that_a_stranger_named_like_a_marker_stays(engine: LabEngine, ward
 def test_two_policies_that_want_the_same_object(engine: LabEngine, warden: Warden) -> None:
     app = put(engine, "app", "doomed/app:1")
     twin = policy("twin", "tag", "tag.repository.startsWith('docker.io/doomed/')", action="untag", **ENFORCED)
-    image = policy("whole", "image", "image.labels['safety'] == 'app'", action="remove", **ENFORCED)
+    image = policy("whole", "image", "image.labels[?'safety'].orValue('') == 'app'", action="remove", **ENFORCED)
     before = world(engine)
     warden.start(UNTAG, twin, image)
     for name in ("untag", "twin", "whole"):
