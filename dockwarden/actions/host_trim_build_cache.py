@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, model_validator
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
-from dockwarden.model import Candidate, Done, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
 from dockwarden.text import size
 
@@ -46,10 +46,6 @@ class TrimBuildCache(Verb[None]):
     def act(self, tools: Tools, step: Step, found: None) -> Applied:
         said = tools.engine.trim_build_cache(step.options["max_used_space"])
         return Applied("trimmed", f"the engine says {said} bytes")
-
-    def undo(self, tools: Tools, done: Done) -> Applied:
-        """Never asked for."""
-        raise ArchiveError("build cache cannot be brought back")
 
     def is_undone(self, recipe: Recipe, now: None) -> bool:
         """How far it came cannot be told; it can be asked for again."""

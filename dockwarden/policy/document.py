@@ -349,11 +349,9 @@ def _key_hint(key: str, shape: type[BaseModel]) -> str:
 def schema(verbs: Verbs) -> dict[str, Any]:
     """The JSON Schema of policy files."""
     found = File.model_json_schema()
-    actions = {name: verb.options.model_json_schema() for (_, name), verb in verbs.items()}
-    found["$defs"]["Policy"]["properties"]["action"] = {
-        "anyOf": [
-            {"enum": sorted(actions)},
-            {"type": "object", "properties": actions, "additionalProperties": False, "maxProperties": 1},
-        ]
-    }
+    actions: dict[str, Any] = {name: {"anyOf": [{"type": "null"}]} for _, name in verbs}
+    for (_, name), verb in verbs.items():
+        actions[name]["anyOf"].append(verb.options.model_json_schema())
+    options = {"type": "object", "properties": actions, "additionalProperties": False, "maxProperties": 1}
+    found["$defs"]["Policy"]["properties"]["action"] = {"anyOf": [{"enum": sorted(actions)}, options]}
     return found
