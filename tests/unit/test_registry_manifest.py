@@ -345,7 +345,7 @@ def test_page_that_fails_spoils_the_list() -> None:
 
 
 def test_question_as_a_whole_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.client.TAGS_SECONDS", 0.3)
+    monkeypatch.setattr("dockwarden.registry.client.TAGS_SECONDS", 3.0)
 
     def answer(asked: Asked) -> Iterable[bytes]:
         last = int(asked.partition("last=")[2] or 0)
