@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from dockwarden import reference as references
-from dockwarden.engine import disk, translate
+from dockwarden.engine import containers, disk, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import (
@@ -187,19 +187,19 @@ class DockerEngine(Changes):
         """The IDs of all containers, running or not."""
         return self._call(
             "container_list",
-            lambda client: translate.container_ids(client.containers(all=True)),
+            lambda client: containers.container_ids(client.containers(all=True)),
         )
 
     def container(self, identifier: str) -> Container:
         """One container."""
         name = path(identifier)
-        return self._call("container_inspect", lambda client: translate.container(client.inspect_container(name)))
+        return self._call("container_inspect", lambda client: containers.container(client.inspect_container(name)))
 
     def users_of(self, image_id: str) -> Sequence[str]:
         """The IDs of the containers, running or not, that the engine says use this image."""
         filters = {"ancestor": image_id}
         rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
-        return translate.container_ids(rows, image_id)  # an ancestor is a parent, too
+        return containers.container_ids(rows, image_id)  # an ancestor is a parent, too
 
     def users_of_volume(self, name: str) -> Sequence[str]:
         """The IDs of the containers, running or not, that mount this volume."""
@@ -213,7 +213,7 @@ class DockerEngine(Changes):
         # The engine matches parts of names as well; one user too many only keeps an object that could go.
         filters = {kind: name}
         return self._call(
-            "container_list", lambda client: translate.container_ids(client.containers(all=True, filters=filters))
+            "container_list", lambda client: containers.container_ids(client.containers(all=True, filters=filters))
         )
 
     # -- volumes and networks ------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class DockerEngine(Changes):
     def processes(self, identifier: str) -> Sequence[str]:
         """The command lines of a running container's processes."""
         name = path(identifier)
-        return self._call("container_top", lambda client: translate.processes(client.top(name)))
+        return self._call("container_top", lambda client: containers.processes(client.top(name)))
 
     def log_bytes(self, identifier: str) -> int | None:
         """What a container's log takes up, None where the engine's disk cannot be seen from here."""

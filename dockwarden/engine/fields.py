@@ -5,12 +5,14 @@ what a field means, and surprises: a wrong type or a missing field is an ``Engin
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from dockwarden.errors import EngineError
 
+_SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|[-_])key$")
+_SECRET_PART = re.compile(r"(?i)((?:pass(?:word|wd)?|secret|token)=)[^,]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _YEAR_ONE = -62135596800  # how Go writes "no time" in seconds
 _MAX_INTEGER = 2**63
@@ -139,3 +141,23 @@ def rows(raw: object, what: str) -> list[Any]:
     if not isinstance(raw, list):
         raise EngineError(f"{what}: a list was expected, not {_kind(raw)}")
     return raw
+
+
+# -- parts that several kinds of objects have -----------------------------------------------------------
+
+
+def has_healthcheck(config: Fields) -> bool:
+    test = config.nested("Healthcheck").texts("Test")
+    return bool(test) and test[0] != "NONE"
+
+
+def env_names(config: Fields) -> tuple[str, ...]:
+    """Names only: values are where people keep their secrets."""
+    return tuple(entry.partition("=")[0] for entry in config.texts("Env"))
+
+
+def masked(options: Mapping[str, str]) -> dict[str, str]:
+    """Options of drivers without the passwords that some take, ``o=username=a,password=b``."""
+    return {
+        name: "***" if _SECRET.search(name) else _SECRET_PART.sub(r"\1***", value) for name, value in options.items()
+    }

@@ -7,23 +7,20 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from dockwarden import reference
-from dockwarden.engine.fields import Fields, clean, rows
+from dockwarden.engine.fields import Fields, env_names, has_healthcheck, masked, rows
 from dockwarden.errors import EngineError
 from dockwarden.model import (
     BuildStep,
-    Container,
-    ContainerConfig,
     EngineInfo,
     Event,
     Image,
     ImageDetails,
     ImageStore,
-    Mount,
     Network,
     Volume,
 )
@@ -35,14 +32,10 @@ DANGLING_NAME = "moby-dangling"
 
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _BUILTIN_NETWORKS = frozenset({"bridge", "host", "none", "ingress", "docker_gwbridge"})
-_CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _NANO = 1_000_000_000
-_RETRIES = 3  # of a health check that does not say
 _RUN = re.compile(r"RUN |(?=\|\d+ )|(?=/\S*sh .*-\w*c )")
 _SHELL = re.compile(r" /\S*sh(?: \S+)*? -\w*c ")
 _NAME = re.compile(r"[=\s]")
-_SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|[-_])key$")
-_SECRET_PART = re.compile(r"(?i)((?:pass(?:word|wd)?|secret|token)=)[^,]*")
 _IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
@@ -171,9 +164,9 @@ def image(raw: object, store: ImageStore) -> Image:
         architecture=fields.text("Architecture", ""),
         variant=fields.text("Variant", ""),
         user=config.text("User", ""),
-        healthcheck=_has_healthcheck(config),
+        healthcheck=has_healthcheck(config),
         layers=fields.nested("RootFS").texts("Layers"),
-        env_names=_env_names(config),
+        env_names=env_names(config),
         ports=config.names("ExposedPorts"),
         parent=fields.text("Parent", ""),
         # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
@@ -259,188 +252,6 @@ def usage(raw: object) -> Usage:
     )
 
 
-def _has_healthcheck(config: Fields) -> bool:
-    test = config.nested("Healthcheck").texts("Test")
-    return bool(test) and test[0] != "NONE"
-
-
-def _env_names(config: Fields) -> tuple[str, ...]:
-    """Names only: values are where people keep their secrets."""
-    return tuple(entry.partition("=")[0] for entry in config.texts("Env"))
-
-
-# -- containers ----------------------------------------------------------------------------------------
-
-
-def container_ids(raw: object, image_id: str = "") -> list[str]:
-    """The IDs of a list of containers; of those that run exactly this image, if one is given."""
-    listed = (Fields(each, "container list") for each in rows(raw, "container list"))
-    return [each.text("Id") for each in listed if not image_id or each.text("ImageID", "") == image_id]
-
-
-def container(raw: object) -> Container:
-    """An inspected container."""
-    fields = Fields(raw, "container")
-    config, host = fields.nested("Config"), fields.nested("HostConfig")
-    state, settings = fields.nested("State"), fields.nested("NetworkSettings")
-    networks = settings.nested("Networks")
-    names = settings.names("Networks")
-    network_ids = (networks.nested(name).text("NetworkID", "") for name in names)
-    health, health_at = _health(state, config.nested("Healthcheck"))
-    return Container(
-        id=fields.text("Id"),
-        name=fields.text("Name").removeprefix("/"),
-        image_ref=config.text("Image", ""),
-        image_id=fields.text("Image"),
-        running=state.flag("Running"),
-        state=state.text("Status"),
-        health=health,
-        health_at=health_at,
-        oom_killed=state.flag("OOMKilled"),
-        exit_code=state.integer("ExitCode", 0),
-        labels=config.labels("Labels"),
-        created_at=fields.moment("Created"),
-        started_at=state.moment("StartedAt"),
-        finished_at=state.moment("FinishedAt"),
-        network_mode=host.text("NetworkMode", ""),
-        networks=(*names, *(each for each in network_ids if each)),
-        mounts=tuple(_mount(each) for each in fields.objects("Mounts")),
-        ports=_ports(settings, config, host),
-        config=_container_config(fields, config, host),
-        manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
-    )
-
-
-def processes(raw: object) -> tuple[str, ...]:
-    """The command lines of a container's processes, which the engine's own ``ps`` tells in its last column."""
-    return tuple(clean(str(row[-1])) for row in Fields(raw, "processes").items("Processes") if isinstance(row, list))
-
-
-def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
-    """The health of what runs, and since when, as far as the probes that the engine remembers reach back.
-
-    Engines call every container with a check unhealthy that is stopped or paused.
-    """
-    health = state.nested("Health")
-    status = health.text("Status", "")
-    if state.text("Status") != "running" or status in ("", "none"):
-        return "", None
-    if status == "starting":
-        return status, state.moment("StartedAt")
-    probes, retries = list(health.objects("Log")), check.integer("Retries", 0) or _RETRIES
-    if status == "unhealthy":  # since as many failures as it takes
-        back = min(len(probes), max(1, health.integer("FailingStreak", 0) - retries + 1))
-        return status, probes[-back].moment("End") if probes else None
-    since, failures = None, 0
-    for probe in reversed(probes):
-        failures = failures + 1 if probe.integer("ExitCode", 0) else 0
-        if failures >= retries:
-            break
-        since = since if failures else probe.moment("End")
-    return status, since
-
-
-def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
-    restart = host.nested("RestartPolicy")
-    return ContainerConfig(
-        memory_limit_bytes=max(0, host.integer("Memory", 0)),
-        memory_reservation_bytes=max(0, host.integer("MemoryReservation", 0)),
-        cpu_limit=_cores(host),
-        cpu_shares=max(0, host.integer("CpuShares", 0)),
-        pids_limit=max(0, host.integer("PidsLimit", 0)),  # null, 0 and -1 all mean none
-        privileged=host.flag("Privileged"),
-        pid_mode=host.text("PidMode", ""),
-        ipc_mode=host.text("IpcMode", ""),
-        uts_mode=host.text("UTSMode", ""),
-        userns_mode=host.text("UsernsMode", ""),
-        cgroup_parent=host.text("CgroupParent", ""),
-        read_only=host.flag("ReadonlyRootfs"),
-        user=config.text("User", ""),
-        cap_add=_capabilities(host, "CapAdd"),
-        cap_drop=_capabilities(host, "CapDrop"),
-        security_opt=host.texts("SecurityOpt"),
-        devices=tuple(_device(each) for each in host.objects("Devices")),
-        ulimits=tuple(_ulimit(each) for each in host.objects("Ulimits")),
-        restart_policy=restart.text("Name", "") or "no",
-        restart_max=restart.integer("MaximumRetryCount", 0),
-        restart_count=fields.integer("RestartCount", 0),
-        log_driver=host.nested("LogConfig").text("Type", ""),
-        healthcheck=_has_healthcheck(config),
-        env_names=_env_names(config),
-        apparmor=fields.text("AppArmorProfile", ""),
-        log_opts=_masked(host.nested("LogConfig").labels("Config")),
-        sysctls=host.labels("Sysctls"),
-        masked_paths=host.texts("MaskedPaths"),
-        device_rules=host.texts("DeviceCgroupRules"),
-        group_add=host.texts("GroupAdd"),
-        runtime=host.text("Runtime", ""),
-    )
-
-
-def _masked(options: Mapping[str, str]) -> dict[str, str]:
-    """Options of drivers without the passwords that some take, ``o=username=a,password=b``."""
-    return {
-        name: "***" if _SECRET.search(name) else _SECRET_PART.sub(r"\1***", value) for name, value in options.items()
-    }
-
-
-def _cores(host: Fields) -> float:
-    """--cpus and --cpu-quota are two ways to set the same limit; the engine keeps them apart."""
-    nano = host.integer("NanoCpus", 0)
-    if nano > 0:
-        return nano / _NANO
-    quota = host.integer("CpuQuota", 0)
-    return max(0, quota) / (host.integer("CpuPeriod", 0) or _CPU_PERIOD_MICROSECONDS)
-
-
-def _capabilities(host: Fields, key: str) -> tuple[str, ...]:
-    """Engines keep them as typed or with the prefix, by version."""
-    return tuple(name.upper().removeprefix("CAP_") for name in host.texts(key))
-
-
-def _device(fields: Fields) -> str:
-    parts = (fields.text(key, "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
-    return ":".join(parts)
-
-
-def _ulimit(fields: Fields) -> str:
-    return f"{fields.text('Name')}={fields.integer('Soft', 0)}:{fields.integer('Hard', 0)}"
-
-
-def _mount(fields: Fields) -> Mount:
-    return Mount(
-        type=fields.text("Type", ""),
-        name=fields.text("Name", ""),
-        source=fields.text("Source", ""),
-        destination=fields.text("Destination", ""),
-        driver=fields.text("Driver", ""),
-        writable=fields.flag("RW"),
-        propagation=fields.text("Propagation", ""),
-    )
-
-
-def _ports(settings: Fields, config: Fields, host: Fields) -> tuple[str, ...]:
-    """``8080/tcp`` or ``0.0.0.0:80->8080/tcp``. A container that is not up has only what was asked for."""
-    up = settings.names("Ports")
-    ports = settings.nested("Ports") if up else host.nested("PortBindings")
-    found: list[str] = []
-    for port in up or sorted({*host.names("PortBindings"), *config.names("ExposedPorts")}):
-        bindings = [_binding(each) for each in ports.objects(port)]
-        found.extend(f"{each}->{port}" for each in bindings)
-        if not bindings:
-            found.append(port)
-    return tuple(found)
-
-
-def _binding(fields: Fields) -> str:
-    address = fields.text("HostIp", "") or "0.0.0.0"
-    return f"[{address}]:{_port(fields)}" if ":" in address else f"{address}:{_port(fields)}"
-
-
-def _port(fields: Fields) -> str:
-    return fields.text("HostPort", "") or "0"  # 0: the engine picks one at start
-
-
 # -- volumes and networks ------------------------------------------------------------------------------
 
 
@@ -464,7 +275,7 @@ def _volume(fields: Fields) -> Volume:
         labels=labels,
         anonymous=anonymous,
         created_at=fields.moment("CreatedAt"),
-        options=_masked(fields.labels("Options")),
+        options=masked(fields.labels("Options")),
     )
 
 
@@ -488,5 +299,5 @@ def _network(fields: Fields) -> Network:
         created_at=fields.moment("Created"),
         builtin=name in _BUILTIN_NETWORKS or fields.flag("Ingress"),
         internal=fields.flag("Internal"),
-        options=_masked(fields.labels("Options")),
+        options=masked(fields.labels("Options")),
     )

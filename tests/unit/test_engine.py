@@ -17,7 +17,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.engine import DockerEngine, Tls, from_environment, translate, transport
+from dockwarden.engine import DockerEngine, Tls, containers, from_environment, translate, transport
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -247,13 +247,13 @@ def test_image_without_a_config(config: object) -> None:
 )
 def test_healthcheck(check: object, expected: bool) -> None:  # noqa: FBT001
     image = translate.image({**IMAGE, "Config": {"Healthcheck": check}}, ImageStore.GRAPH)
-    container = translate.container({**CONTAINER, "Config": {"Healthcheck": check}})
+    container = containers.container({**CONTAINER, "Config": {"Healthcheck": check}})
     assert image.details is not None
     assert (image.details.healthcheck, container.config.healthcheck) == (expected, expected)
 
 
 def test_container() -> None:
-    container = translate.container(CONTAINER)
+    container = containers.container(CONTAINER)
     assert (container.name, container.image_ref, container.image_id) == ("web", "app:1", ID)
     assert (container.state, container.health, container.running) == ("running", "healthy", True)
     assert (container.started_at, container.finished_at) == (1714521601.0, None)
@@ -300,7 +300,7 @@ def test_health_is_that_of_what_runs_and_as_old_as_the_probes_say(
         "State": {"Status": state, "StartedAt": "2024-05-01T00:00:01Z", "Health": health},
         "Config": {"Healthcheck": {"Test": ["CMD", "x"], "Retries": retries}},
     }
-    container = translate.container(raw)
+    container = containers.container(raw)
     assert (container.health, container.health_at) == expected
 
 
@@ -335,7 +335,7 @@ def test_a_step_reads_like_the_line_that_made_it_without_values(created_by: str,
 
 def test_options_of_drivers_come_without_their_secrets() -> None:
     options = {"type": "cifs", "o": "username=me,password=s3cret,uid=1", "splunk-token": "s3cret", "max-size": "10m"}
-    log = translate.container({**CONTAINER, "HostConfig": {"LogConfig": {"Type": "x", "Config": options}}})
+    log = containers.container({**CONTAINER, "HostConfig": {"LogConfig": {"Type": "x", "Config": options}}})
     found = translate.volume({**VOLUME, "Options": options}).options
     assert found == log.config.log_opts == translate.network({**NETWORK, "Options": options}).options
     assert found == {
@@ -369,8 +369,8 @@ def test_the_role_in_a_swarm(state: str, role: str | None, *, controls: bool) ->
 
 def test_processes_are_command_lines() -> None:
     raw = {"Titles": ["PID", "CMD"], "Processes": [["1", "sleep 9"], ["7", "sshd: x"]]}
-    assert translate.processes(raw) == ("sleep 9", "sshd: x")
-    assert translate.processes({"Processes": None}) == ()
+    assert containers.processes(raw) == ("sleep 9", "sshd: x")
+    assert containers.processes({"Processes": None}) == ()
 
 
 @pytest.mark.parametrize(
@@ -386,12 +386,12 @@ def test_processes_are_command_lines() -> None:
     ],
 )
 def test_cpu_limit(host: dict[str, object], cores: float) -> None:
-    assert translate.container({**CONTAINER, "HostConfig": host}).config.cpu_limit == cores
+    assert containers.container({**CONTAINER, "HostConfig": host}).config.cpu_limit == cores
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, 0), (0, 0), (-1, 0), (50, 50)])
 def test_pids_limit(limit: int | None, expected: int) -> None:
-    assert translate.container({**CONTAINER, "HostConfig": {"PidsLimit": limit}}).config.pids_limit == expected
+    assert containers.container({**CONTAINER, "HostConfig": {"PidsLimit": limit}}).config.pids_limit == expected
 
 
 def test_ports_of_a_container_that_is_not_up_are_those_it_asked_for() -> None:
@@ -400,7 +400,7 @@ def test_ports_of_a_container_that_is_not_up_are_those_it_asked_for() -> None:
         "Config": {"ExposedPorts": {"80/tcp": {}, "81/tcp": {}}},
         "NetworkSettings": {"Ports": {}},
     }
-    ports = translate.container({**CONTAINER, **wanted}).ports
+    ports = containers.container({**CONTAINER, **wanted}).ports
     assert ports == ("0.0.0.0:8080->80/tcp", "0.0.0.0:0->80/tcp", "81/tcp")
 
 
@@ -508,8 +508,8 @@ def test_lone_surrogates_are_replaced() -> None:
 SAMPLES: dict[str, tuple[object, Callable[[object], object]]] = {
     "image": (IMAGE, lambda raw: translate.image(raw, ImageStore.CONTAINERD)),
     "images": ([IMAGE], lambda raw: list(translate.images(raw, ImageStore.GRAPH))),
-    "container": (CONTAINER, translate.container),
-    "containers": ([{"Id": HEX, "ImageID": ID}], lambda raw: translate.container_ids(raw, ID)),
+    "container": (CONTAINER, containers.container),
+    "containers": ([{"Id": HEX, "ImageID": ID}], lambda raw: containers.container_ids(raw, ID)),
     "volumes": ({"Volumes": [VOLUME]}, translate.volumes),
     "networks": ([NETWORK], translate.networks),
     "info": (INFO, lambda raw: translate.engine(VERSION, raw, "1.41", 0.0)),
