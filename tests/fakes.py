@@ -153,9 +153,9 @@ class FakeEngine:
         self.emitted.clear()
         return taken
 
-    def emit(self, type_: str, action: str, identifier: str, name: str = "") -> Event:
+    def emit(self, type_: str, action: str, identifier: str, name: str = "", image: str = "") -> Event:
         """Say that something happened, whether it did or not."""
-        event = Event(type_, action, identifier, name or identifier, self.clock.time_ns())
+        event = Event(type_, action, identifier, name or identifier, self.clock.time_ns(), image)
         self._past.append(event)
         self.emitted.append(event)
         if self._streaming is not None:
@@ -310,7 +310,10 @@ class FakeEngine:
 
     def start_container(self, identifier: str) -> None:
         self._called("start_container", identifier)
-        self.alter(self._container(identifier).name, "start", running=True, state="running")
+        container = self._container(identifier)
+        if not container.running:
+            started_at = (container.started_at or 0.0) + 1
+            self.alter(container.name, "start", running=True, state="running", started_at=started_at)
 
     def remove_container(self, identifier: str) -> None:
         self._called("remove_container", identifier)
@@ -549,14 +552,28 @@ class FakeEngine:
         """``docker run``, or ``docker create`` of one that is not running; its image is the one that is named."""
         image_id = self._names.get(references.full(container.image_ref), container.image_id)
         self._containers[container.id] = replace(container, image_id=image_id)
-        for action in ("create", "start") if container.running else ("create",):
-            self.emit("container", action, container.id, container.name)
+        self.emit("container", "create", container.id, container.name, container.image_ref)
+        if container.running:
+            self._use(container, "mount", "connect")
+            self.emit("container", "start", container.id, container.name, container.image_ref)
 
     def alter(self, name: str, action: str, /, **fields: object) -> None:
         """Something happens to a container: what it is called, and what is different afterwards."""
         container = self._container(name)
         self._containers[container.id] = replace(container, **fields)  # type: ignore[arg-type]
-        self.emit("container", action, container.id, name)
+        if action == "start":
+            self._use(container, "mount", "connect")
+        self.emit("container", action, container.id, name, container.image_ref)
+        if action == "die":
+            self._use(container, "unmount", "disconnect")
+
+    def _use(self, container: Container, of_volumes: str, of_networks: str) -> None:
+        """Volumes and networks say when a container comes and goes."""
+        for mount in container.mounts:
+            self.emit("volume", of_volumes, mount.name, container.id)
+        for network in self._networks.values():
+            if network.name in container.networks:
+                self.emit("network", of_networks, network.id, container.id)
 
     def die(self, name: str, exit_code: int = 0) -> None:
         """The container's process ends."""
@@ -566,7 +583,10 @@ class FakeEngine:
         """``docker rm``."""
         container = self._container(name)
         del self._containers[container.id]
-        self.emit("container", "destroy", container.id, name)
+        if container.running:  # forced
+            self.emit("container", "die", container.id, name, container.image_ref)
+            self._use(container, "unmount", "disconnect")
+        self.emit("container", "destroy", container.id, name, container.image_ref)
 
     def add_volume(self, volume: Volume) -> None:
         """``docker volume create``."""
@@ -581,6 +601,8 @@ class FakeEngine:
     def attach(self, network: Network, name: str) -> None:
         """``docker network connect``: an event of the network that names the container."""
         container = self._container(name)
+        if network.name in container.networks:
+            raise ConflictError(f"endpoint with name {name} already exists in network {network.name}")
         networks = (*container.networks, network.name)
         self._containers[container.id] = replace(container, networks=networks)
         self.emit("network", "connect", network.id, container.id)
@@ -588,6 +610,8 @@ class FakeEngine:
     def detach(self, network: Network, name: str) -> None:
         """``docker network disconnect``: an event of the network that names the container."""
         container = self._container(name)
+        if network.name not in container.networks:
+            raise NotFoundError(f"container {name} is not connected to the network {network.name}")
         networks = tuple(each for each in container.networks if each not in (network.name, network.id))
         self._containers[container.id] = replace(container, networks=networks)
         self.emit("network", "disconnect", network.id, container.id)

@@ -51,7 +51,7 @@ _EVENT_FILTERS = {
     "event": [
         *("pull", "tag", "untag", "delete", "load", "import", "create"),
         *("start", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
-        *("connect", "disconnect"),
+        *("connect", "disconnect", "mount", "unmount"),
     ],
 }
 

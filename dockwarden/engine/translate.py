@@ -128,13 +128,14 @@ def event(line: bytes) -> Event:
     kind = fields.text("Type")
     # "health_status: healthy", "exec_create: <a command line>": the suffix may hold secrets
     action = fields.text("Action").partition(": ")[0]
-    about_container = kind == "network" and action in ("connect", "disconnect")
+    about_container = action in ("connect", "disconnect", "mount", "unmount")
     return Event(
         type=kind,
         action=action,
         id=actor.text("ID", ""),
         name=attributes.text("container" if about_container else "name", ""),
         at_ns=fields.integer("timeNano"),
+        image=attributes.text("image", "") if kind == "container" else "",
     )
 
 

@@ -34,8 +34,8 @@ class Collector:
         self._usage: Usage | None = None
         self._usage_due = 0.0
 
-    def reconcile(self, pulled: Iterable[Dirty] = ()) -> list[Change]:
-        """List everything and compare. ``pulled``: hints at pulls, which no comparison can show.
+    def reconcile(self, past: Iterable[Dirty] = ()) -> list[Change]:
+        """List everything and compare. ``past``: hints at what no comparison can show.
 
         Raises:
             EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to then
@@ -57,7 +57,7 @@ class Collector:
             self._changes += inventory.drop(ref) if ref not in plain else []
         for thing in plain.values():
             self._changes += inventory.put(thing)
-        self._look_at(pulled)
+        self._look_at(past)
         inventory.settle_memory()
         inventory.complete = True
         return self._take_changes()
@@ -79,7 +79,11 @@ class Collector:
         inventory = self._inventory
         self._looked_at.clear()
         names: list[str] = []
-        for hint in dirty:
+        hints = list(dirty)
+        known = {hint for hint in hints if hint.used_by in inventory.containers}
+        for hint in hints:
+            if hint.used_by:
+                continue
             if hint.kind is Kind.TAG:
                 names.append(reference.full(hint.key))
             else:
@@ -90,6 +94,13 @@ class Collector:
         inventory.suspect |= owners - self._looked_at
         while inventory.suspect:  # they lost a tag to another, and may be gone without any event
             self._try(Dirty(Kind.IMAGE, inventory.suspect.pop()))
+        for hint in hints:
+            if hint.used_by and hint.kind is not Kind.IMAGE:
+                inventory.note_use(Ref(hint.kind, hint.key))
+            elif hint.used_by and hint not in known and hint.used_by not in inventory.containers:
+                # It came and went before anybody looked. Of others the image is known, whatever their name means now.
+                named = Ref(Kind.TAG, reference.full(hint.key))
+                inventory.note_use(inventory.watched(named) if inventory.has(named) else Ref(hint.kind, hint.key))
 
     def _try(self, hint: Dirty) -> None:
         try:
@@ -155,6 +166,10 @@ class Collector:
         return self._usage
 
     def _look(self, hint: Dirty) -> list[Change]:
+        changes = self._inventory.drop(Ref(hint.kind, hint.key)) if hint.gone else []
+        return changes + self._look_now(hint)
+
+    def _look_now(self, hint: Dirty) -> list[Change]:
         match hint.kind:
             case Kind.IMAGE:
                 return self._image_hint(hint)

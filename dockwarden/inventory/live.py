@@ -5,7 +5,7 @@ that depend on a change. Out of bounds: asking the engine (``collect``), and clo
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
@@ -147,6 +147,11 @@ class Inventory:
     def idle_for(self, ref: Ref) -> float:
         """Seconds we have watched it without a container using it; a container, without running."""
         return 0.0 if self.is_used(ref) else self.memory.idle_for(self.watched(ref))
+
+    def note_use(self, ref: Ref) -> None:
+        """It was in use a moment ago, by whatever."""
+        if self.has(ref) and KINDS[ref.kind].is_remembered:
+            self.memory.see(ref, used=True)
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""
@@ -313,6 +318,8 @@ class Inventory:
             self._unlink(old)
         self.containers[container.id] = container
         self._link(container)
+        if old is not None and _has_run_between(old, container):
+            self.note_use(ref_of(container))
         return [Change(cause, ref_of(container)) for cause in _container_causes(old, container)]
 
     # -- who uses what --------------------------------------------------------------------------------------
@@ -327,24 +334,21 @@ class Inventory:
             self._users[name].add(ref)
         had_tag = isinstance(thing, Image) and bool(thing.tags)
         self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
-        self._mark_used(self._used_by(thing))
+        for used in self._used_by(thing):
+            self.note_use(used)
 
     def _unlink(self, thing: Thing) -> None:
         """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
         ref = ref_of(thing)
         row = KINDS[ref.kind]
-        self._mark_used(self._used_by(thing))
+        for used in self._used_by(thing):
+            self.note_use(used)
         if row.is_active is not None and row.is_active(thing):
             self.memory.see(ref, used=True)
         for alias in row.aliases(thing):
             _discard(self._aliases, (ref.kind, alias), ref.key)
         for name in row.uses(thing):
             _discard(self._users, name, ref)
-
-    def _mark_used(self, refs: Iterable[Ref]) -> None:
-        for ref in refs:
-            if KINDS[ref.kind].is_remembered:
-                self.memory.see(ref, used=True)
 
 
 def _discard(table: dict[_K, set[_V]], key: _K, value: _V) -> None:
@@ -358,7 +362,10 @@ def _container_causes(old: Container | None, new: Container) -> Iterator[str]:
         yield "container.create"
     was_running = old is not None and old.running
     restarted = old is not None and was_running and new.running and old.started_at != new.started_at
-    if restarted or (was_running and not new.running):
+    has_run = old is not None and _has_run_between(old, new)
+    if has_run:
+        yield "container.start"
+    if restarted or has_run or (was_running and not new.running):
         yield "container.die"
         yield "container.stop"
     if new.running and (restarted or not was_running):
@@ -369,6 +376,11 @@ def _container_causes(old: Container | None, new: Container) -> Iterator[str]:
         yield "container.health"
     if old is not None and _settings(old) != _settings(new):
         yield "container.update"
+
+
+def _has_run_between(old: Container, new: Container) -> bool:
+    """Whether a container was started and ended since the last look."""
+    return not old.running and not new.running and old.started_at != new.started_at
 
 
 def _settings(container: Container) -> tuple[object, ...]:

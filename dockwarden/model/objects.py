@@ -18,21 +18,36 @@ class Ref(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One message of the engine, reduced to what may be used. ``name`` is untrusted text."""
+    """One message of the engine, reduced to what may be used. ``name`` and ``image`` are untrusted text.
+
+    Attributes:
+        name: of the use of a volume or network, the ID of the container.
+        image: of a container, what its creator typed.
+    """
 
     type: str
     action: str
     id: str
     name: str
     at_ns: int
+    image: str = ""
 
 
 class Dirty(NamedTuple):
-    """A hint that something happened to an object: its kind, ID or reference, and whether it was a pull."""
+    """A hint that something happened to an object, and of its past what no look could show any more.
+
+    Attributes:
+        key: ID or reference.
+        pulled: it was a pull.
+        gone: it went; what is there now, if anything, is another one.
+        used_by: the ID of a container that used it at that moment; nothing else happened to it.
+    """
 
     kind: Kind
     key: str
     pulled: bool = False
+    gone: bool = False
+    used_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ class Upkeep:
             self._connect(batch.connected)
         try:
             if batch.resync:
-                pulled = [dirty for dirty, _ in batch.dirty if dirty.pulled]
-                changes = self._resync("retry" if self._failures else batch.resync, pulled)
+                past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
+                changes = self._resync("retry" if self._failures else batch.resync, past)
             else:
                 changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
         except EngineError as error:
@@ -169,9 +169,9 @@ class Upkeep:
         inventory.memory.clock.resume()
         inventory.info = info
 
-    def _resync(self, reason: str, pulled: Sequence[Dirty]) -> list[Change]:
+    def _resync(self, reason: str, past: Sequence[Dirty]) -> list[Change]:
         began = time.monotonic()
-        changes = self._collector.reconcile(pulled)
+        changes = self._collector.reconcile(past)
         cost = time.monotonic() - began
         self._metrics.resyncs.labels(reason).inc()
         self._metrics.health.inventory_complete = True

@@ -150,7 +150,7 @@ class Worker:
     def _observe_reactions(self, batch: Batch) -> None:
         now_ns = time.time_ns()
         for hint, at_ns in batch.dirty:
-            if hint.kind is not Kind.TAG:  # the same event marked an image
+            if hint.kind is not Kind.TAG and not hint.used_by:  # else the same event marked something else, too
                 self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
 
     def _advance(self) -> bool:

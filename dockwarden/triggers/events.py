@@ -27,6 +27,7 @@ _SHORT_STALL_NS = 100 * _MS  # within it no engine emits that many events
 _LONG_STALL_NS = _SECOND_NS  # an engine may drop events for a reader that was away so long
 _SETTLED_SECONDS = 60.0  # a connection that held so long resets the back-off
 _LONGEST_BACKOFF_SECONDS = 15.0
+_USES = ("connect", "disconnect", "mount", "unmount")  # by a container, of a network or a volume
 _log = structlog.get_logger("dockwarden.events")
 
 
@@ -130,8 +131,14 @@ def hints(event: Event) -> Iterator[Dirty]:
     if event.type not in list(Kind):
         return
     kind = Kind(event.type)
-    yield Dirty(kind, event.id, event.action == "pull")
-    if kind is Kind.NETWORK and event.name and event.action in ("connect", "disconnect"):
+    is_use = event.action in _USES
+    if is_use and event.name:
+        yield Dirty(kind, event.id, used_by=event.name)
+    if event.image:
+        yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
+    if not (is_use and kind is Kind.VOLUME):
+        yield Dirty(kind, event.id, event.action == "pull", gone=event.action in ("delete", "destroy"))
+    if is_use and kind is Kind.NETWORK and event.name:
         yield Dirty(Kind.CONTAINER, event.name)
     if kind is Kind.IMAGE and event.action in ("tag", "untag") and not is_image_id(event.name):
         yield Dirty(Kind.TAG, event.name)  # of the image that had this name before, no event tells

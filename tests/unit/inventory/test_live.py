@@ -219,6 +219,13 @@ def test_a_new_name_is_a_rename() -> None:
     assert inventory.name_of(WEB) == "api"
 
 
+def test_a_container_that_ran_between_two_looks_started_and_died() -> None:
+    inventory = an_inventory()
+    inventory.put(a_container("web", running=False, started_at=NOW - 9))
+    causes = [change.cause for change in inventory.put(a_container("web", running=False, started_at=NOW))]
+    assert causes == ["container.start", "container.die", "container.stop"]
+
+
 def test_a_container_that_is_gone_concerns_what_it_used() -> None:
     inventory = an_inventory()
     inventory.put(an_image("app", "app:1"))

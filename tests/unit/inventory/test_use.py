@@ -6,16 +6,28 @@ One inventory looks where events say so, another lists everything after each thi
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.errors import ConflictError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Kind, Ref
 from dockwarden.triggers.events import hints
-from tests.builders import Ticks, a_container, a_mount, a_network, a_volume, an_image, an_inventory, image_id
+from tests.builders import (
+    Ticks,
+    a_container,
+    a_mount,
+    a_network,
+    a_volume,
+    an_image,
+    an_inventory,
+    hexadecimal,
+    image_id,
+)
 from tests.fakes import FakeEngine
 
 if TYPE_CHECKING:
@@ -43,9 +55,11 @@ def container(name: str, other: str, *, running: bool) -> Container:
 
 
 def run(engine: FakeEngine, name: str, other: str, *, running: bool) -> None:
-    is_new = a_container(name).id not in engine.container_ids()
+    """No ID is ever given twice."""
+    is_new = name not in [each.name for each in engine._containers.values()]
     if is_new and image_id(other) in [image.id for image in engine.images()]:
-        engine.run(container(name, other, running=running))
+        made = container(name, other, running=running)
+        engine.run(replace(made, id=hexadecimal(f"{name} {len(engine.calls)}")))
 
 
 def load(engine: FakeEngine, name: str) -> None:
@@ -56,8 +70,8 @@ def load(engine: FakeEngine, name: str) -> None:
 DEEDS: dict[str, Callable[[FakeEngine, str, str], object]] = {
     "create": lambda engine, name, other: run(engine, name, other, running=False),
     "run": lambda engine, name, other: run(engine, name, other, running=True),
-    "start": lambda engine, name, _: engine.start_container(a_container(name).id),
-    "stop": lambda engine, name, _: engine.stop_container(a_container(name).id),
+    "start": lambda engine, name, _: engine.start_container(engine._container(name).id),
+    "stop": lambda engine, name, _: engine.stop_container(engine._container(name).id),
     "destroy": lambda engine, name, _: engine.remove(name),
     "attach": lambda engine, name, other: engine.attach(a_network(f"{other}-net"), name),
     "detach": lambda engine, name, other: engine.detach(a_network(f"{other}-net"), name),
@@ -74,7 +88,7 @@ STEPS = st.lists(
     st.builds(
         Step, st.sampled_from(sorted(DEEDS)), WORD, WORD, st.integers(0, 5), st.sampled_from([False, False, True])
     ),
-    max_size=25,
+    max_size=12,
 )
 
 
@@ -135,3 +149,62 @@ def test_whatever_a_container_used_is_idle_since_it_went() -> None:
     for kind in (Kind.IMAGE, Kind.TAG, Kind.VOLUME, Kind.NETWORK):
         used = next(ref for ref in watch.inventory.all(kind) if watch.inventory.idle_for(ref))
         assert (watch.inventory.idle_for(used), watch.inventory.known_for(used)) == (5.0, 65.0), kind
+
+
+@settings(max_examples=40)
+@given(st.lists(STEPS, max_size=3))
+def test_what_events_tell_late_never_makes_anything_older(batches: list[list[Step]]) -> None:
+    """Looks come after several things have happened: containers may have come and gone, objects gone and come back.
+
+    Not those that never ran: of the volumes and networks of such a one no event tells.
+    """
+    engine, ticks = a_busy_engine(), Ticks()
+    late, by_lists = Watch(engine, ticks), Watch(engine, ticks)
+    for steps in batches:
+        for step in steps:
+            ticks.pass_(step.seconds)
+            with suppress(ConflictError, NotFoundError):
+                DEEDS["run" if step.verb == "create" else step.verb](engine, step.name, step.other)
+            by_lists.collector.reconcile()
+        late.collector.refresh(dict.fromkeys(hint for event in engine.take_events() for hint in hints(event)))
+        right, told = by_lists.inventory, late.inventory
+        for kind in (Kind.IMAGE, Kind.TAG, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK):
+            assert set(told.all(kind)) == set(right.all(kind))
+            for ref in right.all(kind):
+                assert (told.is_used(ref), set(told.users_of(ref))) == (right.is_used(ref), set(right.users_of(ref)))
+                assert told.dependents(ref) == right.dependents(ref)
+                assert told.idle_for(ref) <= right.idle_for(ref), ref
+                assert told.known_for(ref) <= right.known_for(ref), ref
+
+
+@pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.TAG, Kind.VOLUME, Kind.NETWORK])
+def test_a_container_that_came_and_went_before_we_looked_used_what_it_used(kind: Kind) -> None:
+    engine, ticks = a_busy_engine(), Ticks()
+    for word in WORDS:
+        engine.remove(word)
+    engine.take_events()
+    watch = Watch(engine, ticks)
+    ticks.pass_(60)
+    engine.run(container("short", "one", running=True))
+    engine.remove("short")
+    watch.collector.refresh(dict.fromkeys(hint for event in engine.take_events() for hint in hints(event)))
+    ticks.pass_(5)
+    assert sorted(watch.inventory.idle_for(ref) for ref in watch.inventory.all(kind)) == [5.0, 65.0]
+
+
+def test_what_went_and_came_back_before_we_looked_is_young() -> None:
+    engine, ticks = a_busy_engine(), Ticks()
+    for word in WORDS:
+        engine.remove(word)
+    engine.take_events()
+    watch = Watch(engine, ticks)
+    ticks.pass_(60)
+    engine.unname("one:1")
+    engine.load(an_image("one", "one:1"))
+    engine.remove_volume("one-data")
+    engine.add_volume(a_volume("one-data"))
+    changes = watch.collector.refresh(dict.fromkeys(hint for event in engine.take_events() for hint in hints(event)))
+    assert {"image.delete", "image.new", "volume.destroy", "volume.create"} <= {change.cause for change in changes}
+    for ref in (Ref(Kind.IMAGE, image_id("one")), Ref(Kind.VOLUME, "one-data")):
+        assert watch.inventory.known_for(ref) == 0.0
+    assert watch.inventory.known_for(Ref(Kind.VOLUME, "two-data")) == 60.0

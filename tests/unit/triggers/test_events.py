@@ -199,6 +199,7 @@ def test_each_event_becomes_a_hint_with_the_engines_time(following: Following) -
         (Dirty(Kind.IMAGE, an_image("app").id), 2),
         (Dirty(Kind.TAG, APP_2), 2),
         (Dirty(Kind.IMAGE, "app:3", pulled=True), 3),
+        (Dirty(Kind.IMAGE, "app:1", used_by=WEB), 4),
         (Dirty(Kind.CONTAINER, WEB), 4),
     ]
     assert following.value("events_received_total", type="container", action="start") == 1
