@@ -16,7 +16,11 @@ import pytest
 
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.inventory.collect import Collector
 from dockwarden.model import ImageStore
+from dockwarden.model import Kind as Kinds
+from dockwarden.triggers.events import hints
+from tests.builders import Ticks, an_inventory
 from tests.lab import images, machine, trees
 from tests.lab.engine import Kind, LabEngine
 from tests.lab.waiting import until
@@ -386,8 +390,30 @@ def test_life_of_a_container(ours: DockerEngine, empty_engine: LabEngine) -> Non
     assert {event.id for event in events if event.type == "container"} == {web}
     connect = next(event for event in events if (event.type, event.action) == ("network", "connect"))
     assert (connect.id, connect.name) == (ours.network("none").id, web)
-    assert [event.id for event in events if event.type == "volume"] == ["data", "data"]
+    of_volumes = [(event.action, event.id) for event in events if event.type == "volume"]
+    assert of_volumes == [(action, "data") for action in ("create", "mount", "unmount", "destroy")]
+    assert {event.name for event in events if event.action in ("mount", "unmount")} == {web}
+    assert {event.image for event in events if event.type == "container"} == {"app:1"}
     assert ours.replayed(begin, time.time_ns()) > len(events)  # the probes of health, for one
+
+
+def test_a_container_that_nobody_saw_has_used_what_it_used(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    empty_engine.docker("volume", "create", "data")
+    empty_engine.docker("network", "create", "front")
+    ticks = Ticks()
+    inventory = an_inventory(ticks)
+    collector = Collector(ours, inventory)
+    collector.reconcile()
+    ticks.pass_(60)
+    begin = time.time_ns()
+    empty_engine.docker("run", "--rm", "--volume=data:/data", "--network=front", "app:1", "true")
+    assert not ours.container_ids()
+    collector.refresh(hint for event in ours.events(begin, time.time_ns()) for hint in hints(event))
+    ticks.pass_(1)
+    used = [ref for kind in (Kinds.IMAGE, Kinds.VOLUME, Kinds.NETWORK) for ref in inventory.all(kind)]
+    names = {inventory.name_of(ref) for ref in used if inventory.idle_for(ref) == 1}
+    assert names == {"docker.io/library/app:1", "data", "front"}
 
 
 def test_pull_names_the_reference(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:
