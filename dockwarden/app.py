@@ -37,7 +37,7 @@ from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.board import Board
-from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.ledger import Keeping, Ledger
 from dockwarden.sinks.log import Log
 from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.triggers.events import EventReader
@@ -98,7 +98,8 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
     )
     queue = Queue(metrics)
-    inventory = Inventory(Memory(ObservationClock(time.monotonic)))
+    clock = ObservationClock(time.monotonic)
+    inventory = Inventory(Memory(clock))
     mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
     collector = Collector(engine, inventory, mishaps)
     registry = HttpRegistry(
@@ -112,7 +113,8 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         settings.state_dir,
         time.time,
         lambda writable: metrics.ledger_writable.set(int(writable)),
-        settings.undo.keep,
+        clock.read,
+        Keeping(settings.undo.keep, **settings.retention.model_dump()),
     )
     archive = Archive(
         settings.state_dir / "archives",

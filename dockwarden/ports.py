@@ -257,8 +257,8 @@ class Intents(Protocol):
     def forget_archive(self, name: str) -> None:
         """The file is gone."""
 
-    def archived_bytes(self) -> int:
-        """The size of all files together."""
+    def known_archives(self) -> set[str]:
+        """The names of all files that it knows."""
 
 
 class Sink(Protocol):

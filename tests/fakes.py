@@ -688,8 +688,8 @@ class FakeIntents:
     def forget_archive(self, name: str) -> None:
         self.archives.pop(name, None)
 
-    def archived_bytes(self) -> int:
-        return sum(self.archives.values())
+    def known_archives(self) -> set[str]:
+        return set(self.archives)
 
     def open(self) -> list[int]:
         """Removals that have no end."""

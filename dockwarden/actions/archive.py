@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +124,18 @@ class Archive:
         except OSError as error:
             raise ArchiveError(f"{self._folder} cannot be used: {error.strerror}") from error
         free = stat.f_bavail * stat.f_frsize - self._reserve_bytes
-        return max(0, min(free, self._max_bytes - self._intents.archived_bytes()))
+        return max(0, min(free, self._max_bytes - sum(self._sizes().values())))
+
+    def strangers(self) -> Mapping[str, int]:
+        """Sizes of the files in the folder that no ledger knows; they count, and only a person may remove them."""
+        known = self._intents.known_archives()
+        return {name: size for name, size in self._sizes().items() if name.removesuffix(_UNFINISHED) not in known}
+
+    def _sizes(self) -> dict[str, int]:
+        """What is really in the folder, whatever the ledger says."""
+        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            return {e.name: e.stat(follow_symlinks=False).st_size for e in entries if e.is_file(follow_symlinks=False)}
+        return {}
 
     @contextmanager
     def _opened(self) -> Iterator[int]:

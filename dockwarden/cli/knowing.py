@@ -107,17 +107,16 @@ def _history(options: argparse.Namespace) -> int:
         print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
         return 1
     name = reference.full(options.ref) if options.ref else ""
+    about = {options.ref, name} if options.ref else ()  # not only tags have names
     if options.actions:
         columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
-        rows = ledger.recent_actions(_MOST)
+        rows = ledger.recent_actions(_MOST, about)
     elif options.findings:
         columns = ("opened_at", "resolved_at", "severity", "policy", "name", "message")
-        rows = ledger.past_findings(_MOST)
+        rows = ledger.past_findings(_MOST, about)
     else:
         columns = ("since", "until", "side", "digest")
         rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
-    if name and (options.actions or options.findings):
-        rows = [row for row in rows if row["name"] == name]
     if options.output == "json":
         json.dump(rows, sys.stdout, indent=2)
         print()

@@ -146,6 +146,15 @@ class UndoSettings(_Section):
     keep_free: Size = Field(2 << 30, description="an archive that would leave less of the disk free is not made")
 
 
+class RetentionSettings(_Section):
+    """How long the ledger keeps what is over, counted while dockwarden watches."""
+
+    findings: Duration = Field(90 * 86400.0, description="findings that are resolved")
+    digests: Duration = Field(400 * 86400.0, description="digests that a tag had")
+    actions: Duration = Field(400 * 86400.0, description="what was done, once it can be undone no longer")
+    most: int = Field(100_000, ge=1000, description="of each of them, the newest so many at most")
+
+
 class TriggerSettings(_Section):
     """When a policy runs on this host, instead of what its file says."""
 
@@ -204,6 +213,7 @@ class Settings(BaseSettings):
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings()
+    retention: RetentionSettings = RetentionSettings()
     engine: EngineSettings = EngineSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

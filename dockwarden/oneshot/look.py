@@ -107,13 +107,15 @@ def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
 def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool = False) -> tuple[Parts, EngineInfo]:
     """The parts, with everything listed once and our memory as the daemon left it: objects, findings of ``policies``.
 
-    ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError.
+    ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError, LedgerError.
     """
     parts = build(settings, Metrics())
     info = parts.engine.connect()
     (parts.ledger.open if writes else parts.ledger.open_to_read)()
     resume(parts.inventory, parts.ledger, info)
     parts.findings.recall(parts.ledger.open_findings())
+    if writes:
+        parts.ledger.claim(info.identity)
     if not writes:
         parts.ledger.close()
     parts.collector.reconcile()

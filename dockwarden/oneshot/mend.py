@@ -44,7 +44,7 @@ class Mender:
         """What can still be undone, newest first: all, or of one run or action. Asks no engine."""
         ledger = self._parts.ledger
         ledger.open_to_read()
-        return ledger.undoable(ledger.engine(), what)
+        return ledger.undoable(what)
 
     def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
         """Undo a run or an action.
@@ -55,7 +55,7 @@ class Mender:
         """
         info = self._parts.engine.connect()
         self._open(info)
-        actions = self._parts.ledger.undoable(info.identity, what)
+        actions = self._parts.ledger.undoable(what)
         if not actions:
             raise DockwardenError(f"{what}: nothing of it can be undone; `dockwarden undo --list` shows what can")
         with self._parts.ledger.alone():
@@ -176,7 +176,7 @@ class Mender:
         return fresh
 
     def _back(self, run: str, reset: "Reset") -> Iterator[Outcome]:
-        for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(reset.info.identity, run)):
+        for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(run)):
             yield outcome
 
 

@@ -149,10 +149,14 @@ class Upkeep:
     def _expire(self, now: float) -> None:
         """Forget what can be undone no longer, and remove the archives that nothing needs."""
         self._expired_at = now
-        with suppress(LedgerError):
+        with suppress(LedgerError, OSError):
             for name in self._ledger.expire():
                 self._archive.remove(name)
                 _log.info("archive.removed", archive=name)
+            if strangers := self._archive.strangers():
+                note = "the ledger does not know them; they count, and stay until somebody removes them"
+                _log.warning("archive.unknown", archives=sorted(strangers), bytes=sum(strangers.values()), note=note)
+            self._ledger.prune()
 
     def end_intents(self) -> list[Outcome]:
         """After a full list: the ends of actions that were cut short."""

@@ -107,7 +107,7 @@ class Host:
         return list(executor.run(run, [step(thing, unrecoverable=unrecoverable) for thing in things]))
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
-        actions = self.ledger.undoable(self.info.identity, what)
+        actions = self.ledger.undoable(what)
         undoer = Undoer(self.tools(), self.ledger)
         return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
 
@@ -115,7 +115,7 @@ class Host:
         return Tools(self.engine, self.asks, self.archive, contents, self.info.image_store)
 
     def done(self) -> list[Done]:
-        return self.ledger.undoable(self.info.identity)
+        return self.ledger.undoable()
 
     def undoable(self) -> list[str]:
         return [done.name for done in self.done()]
@@ -220,7 +220,7 @@ def test_without_room_for_an_archive_an_image_stays_unless_it_may_be_lost(host: 
     assert host.remove(image) == [("refused", "unrecoverable")]
     assert host.exists(image.id)
     assert host.remove(image, unrecoverable=True) == [("applied", "removed")]
-    assert (host.files(), host.undoable(), host.ledger.archived_bytes()) == ([], [], 0)
+    assert (host.files(), host.undoable(), host.ledger.known_archives()) == ([], [], set())
 
 
 def test_image_of_a_private_registry_comes_back_by_a_pull_with_its_login(host: Host) -> None:

@@ -102,7 +102,7 @@ class Host:
         self.findings = Findings()
         self.judge = Judge(self.inventory, gatherer, self.findings, mishaps)
         writable = self.metrics.ledger_writable.set
-        self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)))
+        self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)), self.inventory.memory.clock.read)
         self.ground = Ground(folder, self.engine, self.registry)
         archive = self.ground.archive(self.ledger)
         upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, archive, self.metrics, 600.0)

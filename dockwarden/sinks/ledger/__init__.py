@@ -5,16 +5,19 @@ The connection belongs to the worker's thread. Intents are on the disk before th
 the process and may lose the last moments to an end of the machine, which only makes things younger.
 """
 
-import sqlite3
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from dockwarden.model import Finding, Kind, Observed, Ref, Report, Result, Severity, Status
-from dockwarden.sinks.ledger.actions import Actions
-from dockwarden.sinks.ledger.file import SCHEMA_VERSION
+from dockwarden.sinks.ledger.actions import ABOUT, Actions
+from dockwarden.sinks.ledger.file import Keeping
+from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
 
-_DIGESTS_KEPT_SECONDS = 400 * 86400
+__all__ = ["Keeping", "Ledger"]
+
+_BATCH = 10_000
 _log = structlog.get_logger("dockwarden.ledger")
 
 
@@ -31,24 +34,6 @@ class Ledger(Actions):
         memory = [(ref, Observed(first, used, bool(tag))) for k, key, first, used, tag in rows if (ref := _ref(k, key))]
         return float(self._meta("clock") or 0.0), memory
 
-    def claim(self, identity: str) -> None:
-        """Keep the memory of this engine from now on, at the latest with the first ``save``. Raises LedgerError."""
-        self._identity = identity
-        with self._write() as db:
-            db.execute("DELETE FROM digests WHERE until < ?", (self._now() - _DIGESTS_KEPT_SECONDS,))
-            self._forget_others(db)
-
-    def _forget_others(self, db: sqlite3.Connection) -> None:
-        former = self._meta("engine")
-        if former == self._identity:
-            return
-        if former:
-            _log.warning("ledger.other_engine", note="ages start anew")
-        db.execute("DELETE FROM memory")
-        db.execute("DELETE FROM meta")
-        db.execute("UPDATE digests SET until = ? WHERE until IS NULL", (self._now(),))
-        db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
-
     def present_digests(self, identity: str) -> list[tuple[str, str, str, float]]:
         """Tag, side, digest and since when, of what was there when we last looked; nothing of another engine."""
         if self._meta("engine") != identity:
@@ -59,13 +44,11 @@ class Ledger(Actions):
         """Side, digest, since and until, of every digest a tag had that is remembered, oldest first."""
         return self._read("SELECT side, digest, since, until FROM digests WHERE tag = ? ORDER BY since, rowid", (tag,))
 
-    def past_findings(self, most: int) -> list[dict[str, object]]:
-        """The last findings, newest first, under the names that scripts use."""
-        rows = self._read(
-            "SELECT policy, kind, key, name, severity, message, opened_at, resolved_at, why "
-            "FROM findings ORDER BY opened_at DESC, rowid DESC LIMIT ?",
-            (most,),
-        )
+    def past_findings(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
+        """The last findings, newest first, under the names that scripts use; ``about`` as for actions."""
+        columns = "policy, kind, key, name, severity, message, opened_at, resolved_at, why"
+        query = f"SELECT {columns} FROM findings WHERE {ABOUT} ORDER BY opened_at DESC, rowid DESC LIMIT ?2"  # noqa: S608
+        rows = self._read(query, (json.dumps([*about]), most))
         names = ("policy", "subject", "id", "name", "severity", "message", "opened_at", "resolved_at", "why")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -109,7 +92,8 @@ class Ledger(Actions):
             self._forget_others(db)
             for tag, side, digest, since in sightings:
                 db.execute(
-                    "UPDATE digests SET until = ? WHERE tag = ? AND side = ? AND until IS NULL", (since, tag, side)
+                    "UPDATE digests SET until = ?, until_seconds = ? WHERE tag = ? AND side = ? AND until IS NULL",
+                    (since, self._reading(), tag, side),
                 )
                 if digest is not None:
                     db.execute(
@@ -132,10 +116,27 @@ class Ledger(Actions):
                 ],
             )
             db.executemany(
-                "UPDATE findings SET resolved_at = ?, why = ? "
+                "UPDATE findings SET resolved_at = ?, resolved_seconds = ?, why = ? "
                 "WHERE policy = ? AND kind = ? AND key = ? AND resolved_at IS NULL",
-                [(at, r.reason, r.policy, *r.ref) for r in report.resolved],
+                [(at, report.watched_seconds, r.reason, r.policy, *r.ref) for r in report.resolved],
             )
+
+    def prune(self) -> None:
+        """Forget what has been over for long, the oldest of too much, and give the space back. Raises LedgerError."""
+        reading, limits = self._reading(), self._limits
+        for table, over, column, seconds in (
+            ("findings", "resolved_at IS NOT NULL", "resolved_seconds", limits.findings),
+            ("digests", "until IS NOT NULL", "until_seconds", limits.digests),
+            ("actions", "outcome IS NOT NULL AND undoable_seconds IS NULL", "at_seconds", limits.actions),
+        ):
+            (last,), *_ = self._read(f"SELECT coalesce(max(rowid), 0) FROM {table}") or [(0,)]  # noqa: S608 - constants
+            due = f"{over} AND ({column} < ? OR rowid <= ?)"
+            query = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {due} LIMIT {_BATCH})"  # noqa: S608
+            deleted = _BATCH
+            while deleted == _BATCH:
+                with self._write() as db:
+                    deleted = db.execute(query, (reading - seconds, last - limits.most)).rowcount
+        self._shrink()
 
 
 def _ref(kind: str, key: str) -> Ref | None:

@@ -7,22 +7,23 @@ holds the names.
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from dockwarden.errors import LedgerError
 from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
-from dockwarden.sinks.ledger.file import SCHEMA_VERSION, LedgerFile
+from dockwarden.sinks.ledger.file import LedgerFile
+from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
 
 _PUBLIC = {
     **{name: at for at, name in enumerate(("id", "run", "policy", "action", "subject", "object_id", "name"))},
     "outcome": 9,
     "reason": 10,
     "at": 8,
-    "undoable_until": 16,
 }
+ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
 
@@ -37,30 +38,37 @@ class Actions(LedgerFile):
             for number, policy, action, kind, key, name, recipe in rows
         ]
 
-    def recent_actions(self, most: int) -> list[dict[str, object]]:
-        """The last actions that came to an end, newest first, under the names that scripts use."""
-        rows = self._read("SELECT * FROM actions WHERE outcome IS NOT NULL ORDER BY id DESC LIMIT ?", (most,))
-        # A file that an older version wrote and nobody has opened to write yet has fewer columns, in the same order.
-        return [{public: row[at] if at < len(row) else None for public, at in _PUBLIC.items()} for row in rows]
+    def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
+        """The last actions that came to an end, newest first, under the names that scripts use.
 
-    def undoable(self, engine: str, what: str = "") -> list[Done]:
-        """What was done to this engine and can still be undone, newest first; of one run or action, if it is named."""
-        if self._version < SCHEMA_VERSION:
-            return []
+        ``about``: only those on an object of one of these names or IDs.
+        """
         rows = self._read(
-            "SELECT id, run, policy, action, kind, key, name, at, undoable_until, recipe FROM actions "
-            "WHERE undoable_until > ?1 AND outcome IS NOT NULL AND engine = ?2 "
-            "AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
-            (self._now(), engine, what),
+            f"SELECT * FROM actions WHERE outcome IS NOT NULL AND {ABOUT} ORDER BY id DESC LIMIT ?2",  # noqa: S608
+            (json.dumps([*about]), most),
         )
+        until = dict(self._undoable("id"))
+        return [{p: row[at] for p, at in _PUBLIC.items()} | {"undoable_until": until.get(row[0])} for row in rows]
+
+    def undoable(self, what: str = "") -> list[Done]:
+        """What was done to our engine and can still be undone, newest first; of one run or action, if it is named."""
+        rows = self._undoable("run, policy, action, kind, key, name, at, recipe, id", what)
         return [
             Done(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe))
-            for number, run, policy, action, kind, key, name, at, until, recipe in rows
+            for run, policy, action, kind, key, name, at, recipe, number, until in rows
         ]
 
-    def engine(self) -> str:
-        """The identity of the engine that this ledger is about, "" if of none yet."""
-        return self._meta("engine")
+    def _undoable(self, columns: str, what: str = "") -> list[Any]:
+        """The one rule for what can be undone: columns, and until when if we go on watching."""
+        if self._version < SCHEMA_VERSION:
+            return []  # a file that an older version wrote and nobody has opened to write yet
+        return self._read(
+            f"SELECT {columns}, ?1 + undoable_seconds - ?2 FROM actions "  # noqa: S608 - names of columns
+            "WHERE undoable_seconds > ?2 AND outcome IS NOT NULL "
+            "AND engine = (SELECT value FROM meta WHERE key = 'engine') "
+            "AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
+            (self._now(), self._reading(), what),
+        )
 
     # -- what it is told ------------------------------------------------------------------------------------
 
@@ -79,16 +87,23 @@ class Actions(LedgerFile):
             yield
 
     def intend(self, run: str, step: Step, recipe: Recipe) -> int:
-        """Commit, durably, that this step is about to happen. Raises LedgerError when it cannot be written."""
-        at = self._now()
-        until = None if recipe.method == "none" else at + self._undo_seconds
-        values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(asdict(recipe)), at)
+        """Commit, durably, that this step is about to happen.
+
+        Raises:
+            LedgerError: it cannot be written, or the ledger does not know which engine it is about.
+        """
+        at, reading = self._now(), self._reading()
+        until = None if recipe.method == "none" else reading + self._limits.undo
+        values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(asdict(recipe)), at, reading)
         further = (recipe.archive, step.planned_bytes, until, recipe.parameters.get("undoes"))
         with self._write(durable=True) as db:
+            if not self._identity:
+                raise ValueError("nobody has said which engine it is about")
+            self._forget_others(db)
             cursor = db.execute(
-                "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at, archive, planned, "
-                "undoable_until, undoes, engine) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (*values, *further, self._identity or self.engine()),
+                "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at, at_seconds, archive, planned, "
+                "undoable_seconds, undoes, engine) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (*values, *further, self._identity),
             )
         return int(cursor.lastrowid or 0)
 
@@ -98,7 +113,7 @@ class Actions(LedgerFile):
         with self._write() as db:
             db.execute(
                 "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, "
-                "undoable_until = CASE WHEN ?1 = 'applied' THEN undoable_until END WHERE id = ?5",
+                "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
                 (*ended, number),
             )
             if outcome.effect is Effect.APPLIED:
@@ -110,7 +125,7 @@ class Actions(LedgerFile):
             "SELECT a.id, a.kind, a.key, a.recipe FROM actions a JOIN actions b ON a.id = b.undoes WHERE b.id = ?",
             (number,),
         ).fetchall():
-            db.execute("UPDATE actions SET undoable_until = NULL WHERE id = ?", (undone,))
+            db.execute("UPDATE actions SET undoable_seconds = NULL WHERE id = ?", (undone,))
             for ref in ((kind, key), (Kind.IMAGE.value, _recipe(recipe).parameters.get("id", ""))):
                 db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
 
@@ -119,7 +134,7 @@ class Actions(LedgerFile):
     def begin_archive(self, name: str) -> None:
         """Commit, durably, that a file of this name is about to be made. Raises LedgerError."""
         with self._write(durable=True) as db:
-            db.execute("INSERT INTO archives VALUES (?, 0, ?)", (name, self._now()))
+            db.execute("INSERT INTO archives VALUES (?, 0, ?)", (name, self._reading()))
 
     def end_archive(self, name: str, size_bytes: int) -> None:
         """The file is whole. Raises LedgerError."""
@@ -131,9 +146,9 @@ class Actions(LedgerFile):
         with self._write() as db:
             db.execute("DELETE FROM archives WHERE name = ?", (name,))
 
-    def archived_bytes(self) -> int:
-        """The size of all archives together."""
-        return int(self._read("SELECT coalesce(sum(bytes), 0) FROM archives")[0][0]) if self._db else 0
+    def known_archives(self) -> set[str]:
+        """The names of all archives that it knows."""
+        return {name for (name,) in self._read("SELECT name FROM archives")}
 
     def expire(self) -> list[str]:
         """Forget the recipes that are too old; gives the names of the archives that nothing needs any more.
@@ -141,20 +156,15 @@ class Actions(LedgerFile):
         Raises:
             LedgerError: the recipes stay.
         """
-        now = self._now()
-        due = self._read("SELECT 1 FROM actions WHERE undoable_until <= ? AND outcome IS NOT NULL LIMIT 1", (now,))
-        if due:
+        reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
+        if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
             with self._write() as db:
-                db.execute(
-                    "UPDATE actions SET undoable_until = NULL, recipe = '{}' "
-                    "WHERE undoable_until <= ? AND outcome IS NOT NULL",
-                    (now,),
-                )
+                db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = '{{}}' WHERE {due}", (reading,))  # noqa: S608
         rows = self._read(
             "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "
-            "AND (outcome IS NULL OR undoable_until IS NOT NULL)) "
-            "AND (begun_at < ? OR name IN (SELECT archive FROM actions))",
-            (now - _UNFINISHED_SECONDS,),
+            "AND (outcome IS NULL OR undoable_seconds IS NOT NULL)) "
+            "AND (begun_seconds < ? OR name IN (SELECT archive FROM actions))",
+            (reading - _UNFINISHED_SECONDS,),
         )
         return [name for (name,) in rows]
 

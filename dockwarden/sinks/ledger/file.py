@@ -1,66 +1,61 @@
 """The ledger's file: opening, its schema, writing so that it lasts, and what happens when it cannot be used.
 
 Input: a folder. Output: rows; ``LedgerError`` when something cannot be written. Out of bounds: what the rows mean.
+A record counts when whoever opens the file anew finds it, so each write looks whether the file is still at its place.
 """
 
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from dockwarden.errors import LedgerError
+from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA_VERSION, STEPS
 
-SCHEMA_VERSION = 3
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE memory (kind TEXT, key TEXT, first REAL NOT NULL, used REAL NOT NULL, had_tag INTEGER NOT NULL,
-  PRIMARY KEY (kind, key)) WITHOUT ROWID;
-CREATE TABLE findings (policy TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
-  severity TEXT NOT NULL, message TEXT NOT NULL, opened_at REAL NOT NULL, resolved_at REAL, why TEXT);
-CREATE UNIQUE INDEX open_findings ON findings (policy, kind, key) WHERE resolved_at IS NULL;
-CREATE TABLE digests (tag TEXT NOT NULL, side TEXT NOT NULL, digest TEXT NOT NULL, since REAL NOT NULL, until REAL);
-CREATE INDEX digests_of_tag ON digests (tag, side);
-CREATE INDEX present_digests ON digests (tag, side) WHERE until IS NULL;
-CREATE TABLE actions (id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, policy TEXT NOT NULL,
-  action TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL,
-  at REAL NOT NULL, outcome TEXT, reason TEXT, detail TEXT, freed INTEGER);
-"""
-# Since when the findings of before were watched is not known, which means: since now.
-_TO_VERSION_2 = """
-ALTER TABLE findings ADD COLUMN opened_seconds REAL NOT NULL DEFAULT 9e99;
-ALTER TABLE actions ADD COLUMN engine TEXT NOT NULL DEFAULT '';
-ALTER TABLE actions ADD COLUMN archive TEXT NOT NULL DEFAULT '';
-ALTER TABLE actions ADD COLUMN planned INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE actions ADD COLUMN undoable_until REAL;
-ALTER TABLE actions ADD COLUMN undoes INTEGER;
-CREATE INDEX actions_of_run ON actions (run);
-CREATE INDEX open_actions ON actions (id) WHERE outcome IS NULL;
-CREATE INDEX undoable_actions ON actions (id) WHERE undoable_until IS NOT NULL;
-CREATE TABLE archives (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, begun_at REAL NOT NULL) WITHOUT ROWID;
-"""
-_TO_VERSION_3 = """
-ALTER TABLE findings ADD COLUMN definition TEXT NOT NULL DEFAULT ''
-"""
+_GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
+_MOST_WAL_BYTES = 16 << 20
 _log = structlog.get_logger("dockwarden.ledger")
+
+
+_REPLACED = "it is another file now than the one that was opened; a new start takes what is there then"
+
+
+class Keeping(NamedTuple):
+    """How long what is over is kept, in seconds of the observation clock; ``most`` rows of each kind."""
+
+    undo: float = 14 * 86400.0
+    findings: float = 90 * 86400.0
+    digests: float = 400 * 86400.0
+    actions: float = 400 * 86400.0
+    most: int = 100_000
 
 
 class LedgerFile:
     """One SQLite file, or, where it cannot be written, nothing but a reason; each write tries again."""
 
     def __init__(
-        self, folder: Path, now: Callable[[], float], writable: Callable[[bool], None], undo_seconds: float = 14 * 86400
+        self,
+        folder: Path,
+        now: Callable[[], float],
+        writable: Callable[[bool], None],
+        watched: Callable[[], float] = float,
+        limits: "Keeping | None" = None,
     ) -> None:
-        """``writable`` is told whether the ledger can be written; ``undo_seconds``: how long removals can be undone."""
+        """``writable`` is told whether the ledger can be written; ``watched`` is the observation clock's reading."""
         self._path = folder / "ledger.db"
         self._now = now
         self._tell = writable
+        self._watched = watched
+        self._limits = limits or Keeping()
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, ...] = ()
+        self._length = 0
         self._trouble = ""
-        self._undo_seconds = undo_seconds
         self._identity = ""
         self._version = SCHEMA_VERSION
 
@@ -101,18 +96,25 @@ class LedgerFile:
 
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # It holds names and labels of everything on the host, and what a link leads to is somebody else's.
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        elif not self._path.is_symlink():
+            self._path.chmod(0o600)
         # WAL mode lets a file that cannot be written be opened and read, so writing is what is tried.
         db = sqlite3.connect(self._path, timeout=5, isolation_level=None)
         try:
-            os.chmod(self._path, 0o600)  # noqa: PTH101 - it holds names and labels of everything on the host
+            if not self._path.stat().st_size:
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("BEGIN IMMEDIATE")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 _refuse_schema(version)
             if version < SCHEMA_VERSION:
-                for statements in (_SCHEMA, _TO_VERSION_2, _TO_VERSION_3)[version:]:
+                for statements in STEPS[version:]:
                     for statement in statements.split(";"):
                         db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -120,12 +122,32 @@ class LedgerFile:
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
             if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
+            self._file, self._length = self._at_path()
         except BaseException:
             db.close()
             raise
         self._db = db
         self._trouble = ""
         self._tell(True)
+
+    def _at_path(self) -> tuple[tuple[int, ...], int]:
+        """What the file and its log are that stand at the path now, and the length of the file. Raises OSError."""
+        file, wal = self._path.stat(), Path(f"{self._path.resolve()}-wal").stat()
+        return (file.st_dev, file.st_ino, wal.st_dev, wal.st_ino), file.st_size
+
+    def _check_place(self, db: sqlite3.Connection) -> None:
+        """See that they are those that were opened, and no shorter than pages that were given back can make them."""
+        file, length = self._at_path()
+        (pages,), (size,) = db.execute("PRAGMA page_count").fetchone(), db.execute("PRAGMA page_size").fetchone()
+        if file != self._file or length < min(self._length, pages * size):
+            raise OSError(None, _REPLACED)
+        self._length = length
+
+    def _look_anew(self, mark: str) -> None:
+        """See that what was just written is what anybody finds who opens the file now."""
+        with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=5, uri=True)) as db:
+            if db.execute("SELECT value FROM meta WHERE key = 'mark'").fetchone() != (mark,):
+                raise OSError(None, _REPLACED)
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         aside = self._path.with_name(f"ledger.db.damaged-{int(self._now())}")
@@ -155,13 +177,19 @@ class LedgerFile:
         db = self._db
         if db is None:
             raise LedgerError(self._trouble)
+        mark = uuid.uuid4().hex if durable else ""
         try:
+            self._check_place(db)
             if durable:
                 db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             yield db
+            if durable:
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('mark', ?)", (mark,))
             db.execute("COMMIT")
-        except (sqlite3.Error, ValueError, OverflowError) as error:  # the last two: a value that does not fit
+            if durable:
+                self._look_anew(mark)
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:  # the last two: a value that does not fit
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             self._fail(error)
@@ -183,6 +211,48 @@ class LedgerFile:
         except sqlite3.Error as error:
             self._fail(error)
             return []
+
+    def _shrink(self) -> None:
+        """Give free space back to the disk, a part at a time; a file of before, which cannot, is written anew once."""
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                (mode,) = self._db.execute("PRAGMA auto_vacuum").fetchone()
+                # As a script, because else the library takes only the first page.
+                self._db.executescript(_GIVE_BACK if mode else "PRAGMA auto_vacuum = INCREMENTAL; VACUUM")
+
+    # -- whose it is ----------------------------------------------------------------------------------------
+
+    def engine(self) -> str:
+        """The identity of the engine that this ledger is about, "" if of none yet."""
+        return self._meta("engine")
+
+    def claim(self, identity: str) -> None:
+        """Be about this engine from now on, at the latest with the first write. Raises LedgerError."""
+        self._identity = identity
+        with self._write() as db:
+            self._forget_others(db)
+
+    def _forget_others(self, db: sqlite3.Connection) -> None:
+        """What was remembered of another engine is of no use; what is kept for a time is kept on by the new clock."""
+        former = self._meta("engine")
+        if former == self._identity:
+            return
+        if former:
+            _log.warning("ledger.other_engine", note="ages start anew")
+        for table, column in BY_CLOCK:
+            db.execute(f"UPDATE {table} SET {column} = {column} - ?", (float(self._meta("clock") or 0.0),))  # noqa: S608
+        db.execute("DELETE FROM memory")
+        db.execute("DELETE FROM meta")
+        db.execute(
+            "UPDATE digests SET until = ?, until_seconds = ? WHERE until IS NULL", (self._now(), self._watched())
+        )
+        # What was done before the ledger knew whose it was, was done to the first engine that it knows.
+        db.execute("UPDATE actions SET engine = ? WHERE engine = ''", (self._identity if not former else "?",))
+        db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
+
+    def _reading(self) -> float:
+        """The observation clock's reading, as far as anybody knows it. It never follows the wall clock."""
+        return max(self._watched(), float(self._meta("clock") or 0.0))
 
     def _meta(self, key: str) -> str:
         rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))

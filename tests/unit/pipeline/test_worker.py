@@ -390,6 +390,7 @@ def test_what_became_of_a_removal_is_in_the_ledger(host: Host) -> None:
 def test_removals_that_a_crash_cut_short_are_ended_at_the_next_start(tmp_path: Path) -> None:
     with Host(tmp_path) as host:
         host.ledger.open()
+        host.ledger.claim(host.engine.info.identity)
         for word in ("gone", "left"):
             host.ledger.intend("run-0", a_step(gone := an_image(word, f"{word}:1")), a_recipe(gone))
         host.ledger.intend("run-0", a_step(left := an_image("left", "left:1"), "left:1"), a_recipe(left))

@@ -37,11 +37,11 @@ class Book:
         self.folder = folder
         self.path = folder / "ledger.db"
         self.writable: list[bool] = []
-        self.now = NOW
+        self.now, self.watched = NOW, 0.0
         self.ledger = self._new()
 
     def _new(self) -> Ledger:
-        return Ledger(self.folder, lambda: self.now, self.writable.append)
+        return Ledger(self.folder, lambda: self.now, self.writable.append, lambda: self.watched)
 
     def open(self) -> Ledger:
         self.ledger.open()
@@ -52,6 +52,11 @@ class Book:
         self.ledger.close()
         self.ledger = self._new()
         return self.open()
+
+    def claim(self) -> Ledger:
+        """The next process, which may act."""
+        self.restart().claim(ENGINE)
+        return self.ledger
 
     def can_be_written(self) -> bool:
         """What it said last."""
@@ -78,7 +83,8 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 @pytest.fixture
 def ledger(book: Book) -> Ledger:
-    return book.open()
+    book.open().claim(ENGINE)
+    return book.ledger
 
 
 def outcome_of(step: Step, effect: Effect = Effect.APPLIED, reason: str = "removed", freed: int = 0) -> Outcome:
@@ -108,7 +114,7 @@ def test_a_first_start_makes_the_folder_and_the_file_for_nobody_else(book: Book,
     assert book.folder.stat().st_mode & 0o777 == 0o700
     assert ledger.recall(ENGINE) == (0.0, [])
     assert (ledger.open_findings(), ledger.open_intents(), ledger.recent_actions(10)) == ([], [], [])
-    assert book.writable == [True]
+    assert set(book.writable) == {True}
 
 
 def test_before_it_is_open_a_ledger_knows_nothing_and_makes_nothing(book: Book) -> None:
@@ -194,9 +200,10 @@ def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -
 
 def to_first_schema(book: Book, *, upgrade: bool = True) -> Ledger:
     """The next process, after the file was written by the first version of the ledger."""
-    later = ("engine", "archive", "planned", "undoable_until", "undoes")
-    for column in ("opened_seconds", "definition"):
+    later = ("engine", "archive", "planned", "undoable_seconds", "undoes", "at_seconds")
+    for column in ("opened_seconds", "definition", "resolved_seconds"):
         book.sql(f"ALTER TABLE findings DROP COLUMN {column}")
+    book.sql("ALTER TABLE digests DROP COLUMN until_seconds")
     for index in ("actions_of_run", "open_actions", "undoable_actions"):
         book.sql(f"DROP INDEX {index}")
     for column in later:
@@ -322,7 +329,7 @@ def test_actions_are_shown_newest_first_under_public_names(book: Book, ledger: L
 
 def test_numbers_are_never_given_twice(book: Book, ledger: Ledger) -> None:
     numbers = [ledger.intend("run-1", STEP, RECIPE) for _ in range(3)]
-    numbers.append(book.restart().intend("run-2", STEP, RECIPE))
+    numbers.append(book.claim().intend("run-2", STEP, RECIPE))
     assert numbers == sorted(set(numbers))
 
 
@@ -346,11 +353,15 @@ def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_eng
     carried_out(ledger, Recipe("none", {}))
     ledger.intend("run-1", STEP, RECIPE)
     again = book.restart()
-    assert [done.number for done in again.undoable(ENGINE)] == [second, first]
-    [done] = again.undoable(ENGINE, "run-2")
+    assert [done.number for done in again.undoable()] == [second, first]
+    [done] = again.undoable("run-2")
     assert (done.number, done.recipe, done.until) == (second, kept("a.tar"), NOW + 14 * 86400)
-    assert [done.number for done in again.undoable(ENGINE, str(first))] == [first]
-    assert again.undoable("another") == again.undoable(ENGINE, "run-3") == []
+    assert [done.number for done in again.undoable(str(first))] == [first]
+    assert again.undoable("run-3") == []
+    again.claim("another")
+    assert again.undoable() == []
+    again.claim(ENGINE)
+    assert len(again.undoable()) == 2
 
 
 def test_what_was_undone_cannot_be_undone_again_and_is_young(book: Book, ledger: Ledger) -> None:
@@ -359,9 +370,9 @@ def test_what_was_undone_cannot_be_undone_again_and_is_young(book: Book, ledger:
     number = carried_out(ledger, RECIPE)
     undo = replace(STEP, action="undo")
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
-    assert len(ledger.undoable(ENGINE)) == 1
+    assert len(ledger.undoable()) == 1
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
-    assert ledger.undoable(ENGINE) == []
+    assert ledger.undoable() == []
     assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
 
 
@@ -373,12 +384,14 @@ def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
     carried_out(ledger, kept("old.tar"))
     carried_out(ledger, kept("refused.tar"), effect=Effect.REFUSED)
     ledger.intend("run-1", STEP, kept("unfinished.tar"))
-    assert (ledger.archived_bytes(), ledger.expire()) == (40, ["refused.tar"])
-    book.now += 2 * 86400
+    assert (len(ledger.known_archives()), ledger.expire()) == (4, ["refused.tar"])
+    book.now += 3650 * 86400  # the wall clock has no say
+    assert ledger.expire() == ["refused.tar"]
+    book.watched += 2 * 86400
     assert ledger.expire() == ["orphan.tar", "refused.tar"]
-    book.now += 13 * 86400
+    book.watched += 13 * 86400
     assert sorted(ledger.expire()) == ["old.tar", "orphan.tar", "refused.tar"]
-    assert ledger.undoable(ENGINE) == []
+    assert ledger.undoable() == []
     assert image_id("app") not in str(book.sql("SELECT recipe FROM actions WHERE outcome = 'applied'"))
     ledger.forget_archive("old.tar")
     assert "old.tar" not in ledger.expire()
@@ -394,7 +407,7 @@ def test_removals_of_the_first_schema_are_kept_and_cannot_be_undone(book: Book, 
     assert again.recent_actions(10)[0]["undoable_until"] is None
     [intent] = again.open_intents()
     assert (intent.number, intent.image_id) == (cut, image_id("app"))
-    assert again.undoable(ENGINE) == []
+    assert again.undoable() == []
     again.conclude(cut, outcome_of(STEP))
     assert len(again.recent_actions(10)) == 2
 
@@ -404,7 +417,7 @@ def test_a_file_of_the_first_schema_can_be_read_before_anybody_upgrades_it(book:
     to_first_schema(book, upgrade=False)
     reader = book._new()
     reader.open_to_read()
-    assert (reader.recent_actions(10)[0]["undoable_until"], reader.undoable(ENGINE)) == (None, [])
+    assert (reader.recent_actions(10)[0]["undoable_until"], reader.undoable()) == (None, [])
     reader.close()
 
 
@@ -511,7 +524,7 @@ def test_a_damaged_file_is_set_aside_and_named_and_a_new_one_begun(book: Book, d
     damage(book.path)
     damaged = book.path.read_bytes()
     with capture_logs() as lines:
-        again = book.restart()
+        again = book.claim()
     assert again.recall(ENGINE) == (0.0, [])
     assert again.intend("run-1", STEP, RECIPE)
     aside = book.folder / f"ledger.db.damaged-{int(NOW)}"
@@ -524,7 +537,7 @@ def test_a_damaged_file_is_set_aside_and_named_and_a_new_one_begun(book: Book, d
 def test_an_empty_file_is_a_new_ledger(book: Book) -> None:
     book.folder.mkdir()
     book.path.touch()
-    assert book.open().intend("run-1", STEP, RECIPE) == 1
+    assert book.claim().intend("run-1", STEP, RECIPE) == 1
 
 
 def test_a_ledger_of_a_newer_program_is_left_alone(book: Book, ledger: Ledger) -> None:

@@ -1,0 +1,106 @@
+"""Commands one after the other on a fresh state folder: what one writes down, the next can use, daemon or not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from dockwarden.cli import main
+from tests.builders import an_image, digest_of, image_id
+from tests.unit.onlooker import Host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICIES = """
+version: 1
+policies:
+  - name: doomed
+    subject: image
+    trigger: {every: 1h}
+    when: "'part' in image.labels && image.labels['part'] == 'doomed'"
+    action: remove
+    limits: {max_objects: 100, max_percent: 100}
+"""
+
+
+class Desk:
+    """A person at a host, and perhaps a daemon."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.host = Host(folder / "state")
+        self.host.enter(monkeypatch)
+        (folder / "policies.yaml").write_text(POLICIES)
+        settings = {
+            "state_dir": str(folder / "state"),
+            "policies": [str(folder / "policies.yaml")],
+            "minimum_stay": "0s",
+            "undo": {"keep_free": 0},
+        }
+        (folder / "dockwarden.yaml").write_text(yaml.safe_dump(settings))
+        self.host.engine.put(
+            an_image("doomed", "app:1", digests=(digest_of("app", "d"),), labels={"part": "doomed"}),
+            an_image("other", "other:1"),
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        code = main([*arguments, "--config", str(self.folder / "dockwarden.yaml")])
+        return code, self.capsys.readouterr().out
+
+    def listed(self, *arguments: str) -> list[dict[str, Any]]:
+        code, out = self.run(*arguments, "-o", "json")
+        return list(json.loads(out)) if code == 0 else []
+
+    # -- what may come one after the other -----------------------------------------------------------------
+
+    def daemon(self) -> None:
+        """It runs for a while, and ends."""
+        self.host.remember()
+
+    def scan(self) -> None:
+        self.run("scan")
+
+    def history(self) -> None:
+        self.run("history", "--actions")
+
+    def apply(self) -> None:
+        plan = str(self.folder / "plan.json")
+        assert self.run("plan", "--save", plan)[0] == 0
+        assert self.run("apply", plan, "--yes")[0] == 0
+
+    def undo(self) -> None:
+        for row in self.listed("undo", "--list"):
+            assert self.run("undo", str(row["run"]))[0] == 0
+
+
+STEPS = ("daemon", "scan", "history", "apply", "undo")
+
+
+@pytest.mark.parametrize("steps", list(itertools.product(STEPS, repeat=2)), ids="-".join)
+@pytest.mark.parametrize("between", ["", "daemon"], ids=["alone", "daemon between"])
+def test_what_a_list_shows_can_be_undone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    steps: tuple[str, ...],
+    between: str,
+) -> None:
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    for step in steps:
+        getattr(desk, step)()
+        if between:
+            desk.daemon()
+    shown = desk.listed("undo", "--list")
+    assert bool(shown) == (image_id("doomed") not in {image.id for image in desk.host.engine.images()})
+    by_history = [row["id"] for row in desk.listed("history", "--actions") if row["undoable_until"] is not None]
+    assert by_history == [row["id"] for row in shown]
+    for row in shown:
+        [undone] = desk.listed("undo", str(row["id"]))
+        assert (undone["id"], undone["outcome"]) == (row["id"], "applied")
+    assert desk.listed("undo", "--list") == []
+    assert image_id("doomed") in {image.id for image in desk.host.engine.images()}
