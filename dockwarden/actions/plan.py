@@ -51,7 +51,8 @@ def plan(
     if error:
         kept += [_kept(policy, candidate, "limits", error) for candidate in going.values()]
         return Plan(policy.name, (), tuple(kept), error)
-    steps = tuple(_step(policy, candidate) for candidate in going.values())
+    # In order anew: what stays has no say in how what goes hangs together.
+    steps = tuple(_step(policy, candidate) for candidate in _in_order(policy, going.values()))
     return Plan(policy.name, with_bytes(steps, frees) if frees else steps, tuple(kept))
 
 
