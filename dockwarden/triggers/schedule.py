@@ -28,6 +28,7 @@ _SHORTHANDS |= {name[1:]: line for name, line in _SHORTHANDS.items()}
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
 _LATE_SECONDS = 60.0
+_SOON_SECONDS = 1.0
 _log = structlog.get_logger("dockwarden.schedule")
 
 
@@ -177,13 +178,21 @@ class Schedule:
         self._show_next()
 
     def check_clock(self) -> None:
-        """Compute all next runs anew if the wall clock was set; else a step back would freeze every job until then."""
+        """Compute all next runs anew if the wall clock was set; else a step back would freeze every job until then.
+
+        An interval goes on where it was: what was left of it is left, and one that is over is due.
+        """
         skew = time.time() - time.monotonic()
         step, self._skew = skew - self._skew, skew
         if abs(step) > _CLOCK_STEP_SECONDS:
             _log.warning("schedule.clock_stepped", seconds=round(step, 1))
+            now = datetime.now(UTC)
             for job in self._scheduler.get_jobs():
-                job.reschedule(job.trigger)
+                spec, is_spread = self._jobs[job.id]
+                due = (getattr(job, "next_run_time", None) or now) + timedelta(seconds=min(step, 0.0))
+                latest = now + timedelta(seconds=spec.every_seconds)
+                begin = min(max(due, now + timedelta(seconds=_SOON_SECONDS)), latest)
+                job.reschedule(self._trigger(spec, is_spread, begin))
         self._show_next()
         if not self._is_late():
             self._metrics.health.beats["schedule"] = time.monotonic()
@@ -194,14 +203,14 @@ class Schedule:
         due = [job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)]
         return any((now - at).total_seconds() > _LATE_SECONDS for at in due)
 
-    def _trigger(self, spec: TriggerSpec, is_spread: bool) -> BaseTrigger:  # noqa: FBT001 - half of a pair
+    def _trigger(self, spec: TriggerSpec, is_spread: bool, begin: datetime | None = None) -> BaseTrigger:  # noqa: FBT001 - half of a pair
         triggers: list[BaseTrigger] = []
         if spec.schedule:
             line = parse_cron(spec.schedule, self._timezone)
             triggers.append(_Later(line, self._jitter) if is_spread and self._jitter else line)
         if spec.every_seconds:
             jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
-            triggers.append(IntervalTrigger(seconds=spec.every_seconds, jitter=jitter or None))
+            triggers.append(IntervalTrigger(seconds=spec.every_seconds, start_date=begin, jitter=jitter or None))
         return triggers[0] if len(triggers) == 1 else OrTrigger(triggers)
 
     def _fire(self, name: str) -> None:

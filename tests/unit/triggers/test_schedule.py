@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue as stdlib_queue
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from apscheduler.schedulers import base
+from apscheduler.triggers import interval
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -401,6 +403,67 @@ def test_a_wall_clock_that_was_set_makes_all_next_runs_anew(
     for name, within in (("hourly", timedelta(hours=2)), ("daily", timedelta(days=2))):
         assert bench.next_run(name) < datetime.now(UTC) + within
         assert bench.value("next_run_timestamp_seconds", name) == bench.next_run(name).timestamp()
+
+
+class Steps:
+    """The wall clock as the schedule and its library see it: it goes on, and is set."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.at, self.monotonic_now = START, 0.0
+        steps = self
+
+        class Stepped(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return steps.at.astimezone(tz)
+
+        for user in (module, interval, base):
+            patch.setattr(user, "datetime", Stepped)
+        patch.setattr(module, "time", self)
+
+    def time(self) -> float:
+        return self.at.timestamp()
+
+    def monotonic(self) -> float:
+        return self.monotonic_now
+
+    def pass_(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.monotonic_now += seconds
+
+    def set(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+_SEVERAL_STEPS = st.lists(
+    st.tuples(st.floats(0, 300), st.one_of(st.floats(-4e7, -3), st.floats(3, 4e7))), min_size=1, max_size=8
+)
+
+
+@given(_SEVERAL_STEPS, st.sampled_from([60.0, 3600.0, 86400.0]), st.sampled_from(["", "0 6 * * *"]))
+@settings(deadline=None)
+def test_however_the_clock_is_set_no_interval_stands_still(
+    steps: list[tuple[float, float]], every: float, line: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        clock, bench = Steps(patch), Bench()
+        bench.schedule.start()
+        bench.schedule._scheduler.pause()  # what is due stays so, to be looked at
+        bench.schedule.set_jobs({"p": TriggerSpec(every_seconds=every, schedule=line)})
+        left = (bench.next_run("p") - clock.at).total_seconds()
+        for passed, step in steps:
+            clock.pass_(min(passed, left / 2))
+            left -= min(passed, left / 2)
+            clock.set(step)
+            bench.schedule.check_clock()
+            found = (bench.next_run("p") - clock.at).total_seconds()
+            assert 0 < found <= every + 1
+            if not line and step < 0:
+                assert abs(found - max(left, 1.0)) < 0.01, "what was left is left"
+            if not line and step > left:
+                assert found <= 1.01, "what is over is due"
+            left = found
+        bench.schedule.stop()
 
 
 def test_a_step_is_corrected_once(clock: Clockwork, bench: Bench) -> None:
