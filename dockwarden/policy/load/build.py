@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from dockwarden import text
 from dockwarden.config.source import QUOTE, Path, Source
 from dockwarden.model import FactSpec, FactValue, Kind, Limits, Mode, Policy, TriggerSpec, Vocabulary
@@ -95,6 +93,8 @@ class Builder:
                     source.refuse(("lists", name), f"nothing uses it; write lists.{name} where it is meant")
 
     def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: "_Expressions") -> Policy:
+        shape = self._on_this_host(source.at(path), shape)
+        trigger, every = shape.trigger, shape.trigger.every.total_seconds() if shape.trigger.every else 0.0
         conditions, message = expressions.conditions, expressions.message
         judging = [program for key, program in conditions.items() if key != "stop_when"]
         used = [*judging, *(part for part in message if not isinstance(part, str))]
@@ -102,15 +102,12 @@ class Builder:
         facts = self._vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)
-        mode = self._host.modes.get(shape.name, shape.mode)
-        if mode is Mode.ENFORCE and not action:
-            self._refuse(f"modes.{shape.name}", document.NO_ACTION)
         return Policy(
             name=shape.name,
             subject=shape.subject,
             severity=shape.severity,
-            mode=min(mode, self._host.cap, key=_SOFT_TO_HARD.index),
-            trigger=self._trigger(shape),
+            mode=min(shape.mode, self._host.cap, key=_SOFT_TO_HARD.index),
+            trigger=TriggerSpec(frozenset(trigger.events), trigger.schedule, every),
             when=conditions["when"],
             message=message,
             gate=conditions.get("gate"),
@@ -134,21 +131,23 @@ class Builder:
             place=f"{source.file}:{source.places[path].line}",
         )
 
-    def _trigger(self, shape: document.Policy) -> TriggerSpec:
-        trigger, own = shape.trigger, self._host.triggers.get(shape.name)
-        if own is not None:
-            try:
-                trigger = document.Trigger.model_validate(own)
-                document.check_events(shape.subject, trigger.events)
-            except ValidationError as error:
-                for where, text in document.problems(error, document.Trigger):
-                    self._refuse(".".join(map(str, ("triggers", shape.name, *where))), text)
-            except ValueError as error:
-                self._refuse(f"triggers.{shape.name}.events", str(error))
-            if trigger.schedule and (reason := self._check_cron(trigger.schedule)):
-                self._refuse(f"triggers.{shape.name}.schedule", reason)
-        every = trigger.every.total_seconds() if trigger.every else 0.0
-        return TriggerSpec(frozenset(trigger.events), trigger.schedule, every)
+    def _on_this_host(self, raw: Mapping[str, Any], own: document.Policy) -> document.Policy:
+        """The policy as if this host's values were written in its file, and refused where they would be there."""
+        host = {"mode": ("modes", self._host.modes), "trigger": ("triggers", self._host.triggers)}
+        values = {key: given[own.name] for key, (_, given) in host.items() if own.name in given}
+        if not values:
+            return own
+        shape, faults = document.read({"version": 1, "policies": [{**raw, **values}]}, self._verbs)
+        for path, fault in faults:
+            keys = path[2:3] if path[2:3] and path[2] in values else tuple(values)
+            for key in keys:
+                self._refuse(".".join(map(str, (host[str(key)][0], own.name, *path[3:]))), fault)
+        if shape is None:
+            return own
+        (merged,) = shape.policies
+        if "trigger" in values and merged.trigger.schedule and (reason := self._check_cron(merged.trigger.schedule)):
+            self._refuse(f"triggers.{own.name}.schedule", reason)
+        return merged
 
     def _refuse_cron(self, source: Source, path: Path, raw: dict[str, Any]) -> None:
         """See that a written cron line can be used, even where other keys are wrong: all mistakes are told at once."""

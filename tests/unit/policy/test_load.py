@@ -446,7 +446,7 @@ def test_triggers_of_this_host_replace_the_policys(tmp_path: Path) -> None:
         ({"evry": "1h", "every": "1s"}, ["settings triggers.minimal.every: must be at least 5s",
                                          "settings triggers.minimal.evry: unknown key, did you mean every?"]),
         ({"events": ["image.pul"]},
-         ["settings triggers.minimal.events: image.pul does not concern image policies, did you mean image.pull?"]),
+         ["settings triggers.minimal: image.pul does not concern image policies, did you mean image.pull?"]),
         ({"schedule": "no"}, ["settings triggers.minimal.schedule: 'no' is refused"]),
     ],
 )  # fmt: skip
@@ -472,3 +472,60 @@ def test_the_schema_for_editors_has_every_action_with_the_options_of_each_subjec
     for (_, name), verb in VERBS.items():
         shapes = [shape.get("properties", {}).keys() for shape in options["properties"][name]["anyOf"]]
         assert verb.options.model_fields.keys() in shapes
+
+
+# -- one validator for what a file says and what a host says instead ----------------------------------------------
+
+_BASES = (
+    {"subject": "image", "when": "image.in_use"},
+    {"subject": "image", "when": "image.in_use", "action": "remove"},
+    {"subject": "image", "when": "image.in_use", "action": "remove", "for": "2h"},
+    {"subject": "volume", "when": "volume.in_use", "action": "remove", "for": "7d"},
+    {"subject": "host", "when": "host.images > 3"},
+)
+_VALUES = {
+    "trigger": st.fixed_dictionaries(
+        {},
+        optional={
+            "events": st.sampled_from(
+                [[], ["image.pull"], ["image.tag", "container.die"], ["volume.create"], ["x"], "x"]
+            ),
+            "schedule": st.sampled_from(["", "0 6 * * *", "bad line", 5]),
+            "every": st.sampled_from(["", "1h", "1s", "soon", 60, None]),
+            "evry": st.just("1h"),
+        },
+    ),
+    "mode": st.sampled_from(["audit", "enforce", "off", "loud"]),
+}
+
+
+def accepts(folder: Path, policy: dict[str, object], **overrides: object) -> PolicySet | None:
+    file = folder / "policies.yaml"
+    file.write_text(yaml.safe_dump({"version": 1, "policies": [policy]}))
+    check = {"0 6 * * *": ""}
+    try:
+        return load([file], VOCABULARY, VERBS, check_cron=lambda line: check.get(line, "no"), **overrides)  # type: ignore[arg-type]
+    except ConfigError:
+        return None
+
+
+@given(st.data(), st.sampled_from(_BASES), st.sets(st.sampled_from(sorted(_VALUES)), min_size=1))
+def test_a_host_may_say_exactly_what_the_file_may_say(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, base: dict[str, object], keys: set[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("policies")
+    values = {key: data.draw(_VALUES[key], key) for key in sorted(keys)}
+    policy: dict[str, object] = {"name": "p", "trigger": {"every": "1h"}, **base}
+    overrides = {f"{key}s": {"p": value} for key, value in values.items()}
+    written, said = accepts(folder, {**policy, **values}), accepts(folder, policy, **overrides)
+    assert (written is None) == (said is None), (values, written, said)
+    if written and said:
+        assert (only(written).trigger, only(written).mode) == (only(said).trigger, only(said).mode)
+
+
+def test_a_trigger_of_the_host_that_leaves_nobody_to_look_is_refused_with_its_setting(tmp_path: Path) -> None:
+    text = MINIMAL + "    for: 2h\n    action: remove\n"
+    with pytest.raises(ConfigError) as refused:
+        load_text(tmp_path, text, triggers={"minimal": {"events": ["image.pull"]}})
+    [problem] = refused.value.problems
+    assert problem.startswith("settings triggers.minimal: with `for`, the trigger needs schedule or every")
