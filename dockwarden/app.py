@@ -45,7 +45,7 @@ from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule, refuse_cron
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
-from dockwarden.web.site import Site
+from dockwarden.web.site import Application
 from dockwarden.web.views import Views
 
 _PATIENCE = 10  # answers of the engine in the longest time it may take
@@ -209,7 +209,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
 
 def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
     access = LiveAccess(settings.web.config_file)
-    site = Site(
+    site = Application(
         metrics.registry, metrics.health, views.api(), views.status, lambda: access.last.headers, settings.web.hosts
     )
     try:

@@ -32,7 +32,7 @@ _TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.
 _BLANK_ESCAPES = ("\\n", "\\t", "\\ ", "\\r", "\\\n")
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where a value is written: its key's (or its own) line and column from 1, its span in the text, its quotes."""
 
     line: int
@@ -49,7 +49,7 @@ class Source:
     file: str
     text: str = ""
     data: Any = None
-    places: dict[Path, Place] = field(default_factory=lambda: {(): Place(1, 1, 0, 0, None)})
+    places: dict[Path, Location] = field(default_factory=lambda: {(): Location(1, 1, 0, 0, None)})
     _found: set[tuple[int, int, str]] = field(default_factory=set)
 
     @property
@@ -79,7 +79,7 @@ class Source:
         place = self.place(path)
         return place.style is None and re.match(r"[ \t]+#", self.text[place.end : place.end + 80]) is not None
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> Location:
         """Where the value at a path is written, or the nearest value around it that is."""
         return next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
 
@@ -98,7 +98,7 @@ class Source:
         return value
 
 
-def _position(text: str, place: Place, before: str) -> int:
+def _position(text: str, place: Location, before: str) -> int:
     """Where in the file a character of a value stands, found by counting the characters before that are not blank."""
     wanted = sum(not char.isspace() for char in before)
     start, end = place.start, place.end
@@ -205,7 +205,7 @@ def _put(source: Source, stack: list[_Frame], event: Any) -> None:
         path, mark = (*path, frame.key), frame.mark
         frame.container[frame.key], frame.key = value, None
     style = getattr(event, "style", None)
-    source.places[path] = Place(mark.line + 1, mark.column + 1, event.start_mark.index, event.end_mark.index, style)
+    source.places[path] = Location(mark.line + 1, mark.column + 1, event.start_mark.index, event.end_mark.index, style)
     if isinstance(event, yaml.CollectionStartEvent):
         stack.append(_Frame(value, path))
 

@@ -1,7 +1,7 @@
 """Notifications: what opened, was resolved or was done, told to people through apprise, as plain text.
 
 Input: reports, and routes that say who hears of what. Output: messages, one for all that happened within a moment. Out
-of bounds: the worker's time. Each route has a thread and one digest of bounded size that waits to be sent, so that a
+of bounds: the worker's time. Each route has a thread and one message of bounded size that waits to be sent, so that a
 service that is down or slow costs nobody anything but its own readers, and thousands of findings are one message.
 """
 
@@ -75,7 +75,7 @@ class News(NamedTuple):
 
 
 @dataclass
-class Digest:
+class Message:
     """News as one message: how much there is of everything, and the first of it in words."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -116,7 +116,7 @@ def plain(text: str) -> str:
 
 
 class _Channel(threading.Thread):
-    """Sends one route's digests."""
+    """Sends one route's messages."""
 
     def __init__(self, name: str, options: RouteOptions, send: Send, notifier: "Notifier") -> None:
         super().__init__(name=f"notify {name}", daemon=True)
@@ -125,7 +125,7 @@ class _Channel(threading.Thread):
         self._send = send
         self._notifier = notifier
         self._changed = threading.Condition()
-        self._pending = Digest()
+        self._pending = Message()
         self._stopping = False
 
     def take(self, news: Sequence[News]) -> None:
@@ -145,8 +145,8 @@ class _Channel(threading.Thread):
 
     def run(self) -> None:
         """Send until stopped."""
-        while (digest := self._next()) is not None:
-            self._deliver(digest)
+        while (message := self._next()) is not None:
+            self._deliver(message)
 
     def _wants(self, news: News) -> bool:
         options = self._options
@@ -156,28 +156,28 @@ class _Channel(threading.Thread):
             and any(fnmatchcase(news.policy, pattern) for pattern in options.policies)
         )
 
-    def _next(self) -> Digest | None:
+    def _next(self) -> Message | None:
         with self._changed:
             self._changed.wait_for(lambda: self._pending.total or self._stopping)
             self._changed.wait_for(lambda: self._stopping, self._notifier.wait_seconds)
-            digest, self._pending = self._pending, Digest()
-        return digest if digest.total else None
+            message, self._pending = self._pending, Message()
+        return message if message.total else None
 
-    def _deliver(self, digest: Digest) -> None:
+    def _deliver(self, message: Message) -> None:
         metrics = self._notifier.metrics
-        title, body = digest.title(self._notifier.host()), digest.body()
+        title, body = message.title(self._notifier.host()), message.body()
         for tried, pause in enumerate((*self._notifier.pauses_seconds, None)):
             if self._send(title, body):
                 metrics.notifications.labels(self._route, "sent").inc()
                 return
             if not tried:
-                _log.warning("notify.not_sent", route=self._route, news=digest.total, note="it is tried again")
+                _log.warning("notify.not_sent", route=self._route, news=message.total, note="it is tried again")
             with self._changed:
                 if pause is None or self._changed.wait_for(lambda: self._stopping, pause):
                     break
         metrics.notifications.labels(self._route, "failed").inc()
-        metrics.notifications_dropped.labels(self._route).inc(digest.total)
-        _log.error("notify.failed", route=self._route, news=digest.total, note="given up; the API and the log have it")
+        metrics.notifications_dropped.labels(self._route).inc(message.total)
+        _log.error("notify.failed", route=self._route, news=message.total, note="given up; the API and the log have it")
 
 
 class Notifier:

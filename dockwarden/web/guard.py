@@ -19,7 +19,7 @@ _MOST_PASSWORD_BYTES = 72  # bcrypt looks at no more
 _NOBODY = "6pOuMo/K1.J5MvKEZ7qskuN40r.3PefWK4lOqW2kYLzq.9hEo.xdS"
 
 
-class Guard:
+class BasicAuth:
     """Remembers who was right, by a salted hash; who is wrong is checked anew, and so pushes nobody out."""
 
     def __init__(self) -> None:

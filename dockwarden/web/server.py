@@ -19,8 +19,8 @@ from tornado.netutil import add_accept_handler, bind_sockets
 from tornado.wsgi import WSGIContainer
 
 from dockwarden.web.config import LiveAccess
-from dockwarden.web.guard import Guard
-from dockwarden.web.site import STRANGER, Site
+from dockwarden.web.guard import BasicAuth
+from dockwarden.web.site import STRANGER, Application
 
 _THREADS = 4
 _MOST_CONNECTIONS = 500
@@ -33,9 +33,11 @@ _log = structlog.get_logger("dockwarden.web")
 class _Container(WSGIContainer):
     """Tells the site whether we know who asks, and sees each answer to its end."""
 
-    def __init__(self, site: Site, pool: ThreadPoolExecutor, access: LiveAccess, refused: Callable[[], object]) -> None:
+    def __init__(
+        self, site: Application, pool: ThreadPoolExecutor, access: LiveAccess, refused: Callable[[], object]
+    ) -> None:
         super().__init__(site, pool)
-        self.guard = Guard()
+        self.guard = BasicAuth()
         self._access = access
         self._count = refused
         self._unsaid, self._said_at = 0, -float(_SILENT_SECONDS)
@@ -82,7 +84,7 @@ class Server:
     """
 
     def __init__(
-        self, site: Site, host: str, port: int, access: LiveAccess, refused: Callable[[], object] = bool
+        self, site: Application, host: str, port: int, access: LiveAccess, refused: Callable[[], object] = bool
     ) -> None:
         """``refused`` is called for each login that is wrong."""
         self._access = access

@@ -35,7 +35,7 @@ _HEADERS = {
 _log = structlog.get_logger("dockwarden.web")
 
 
-class Site:
+class Application:
     """The WSGI application."""
 
     def __init__(

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.web.config import Access, LiveAccess, read_access
-from dockwarden.web.guard import Guard
+from dockwarden.web.guard import BasicAuth
 from dockwarden.web.server import Server
-from dockwarden.web.site import Site
+from dockwarden.web.site import Application
 from tests.lab import machine
 from tests.lab.loopback import make_certificate
 from tests.lab.waiting import until
@@ -187,7 +187,7 @@ class Running:
         self.file.write_text(config)
         self.metrics = metrics = Metrics()
         self.access = access = Halting(self.file)
-        site = Site(metrics.registry, metrics.health, {}, dict, lambda: access.last.headers, ["*.lan", "Known"])
+        site = Application(metrics.registry, metrics.health, {}, dict, lambda: access.last.headers, ["*.lan", "Known"])
         self.server = Server(site, HOST, 0, access, metrics.logins_failed.inc)
         self.server.start()
 
@@ -466,5 +466,5 @@ def test_each_login_costs_the_same_work(costs: list[str], who: int) -> None:
         for password, fine in ((b"right", True), (b"wrong", False), (b"right\0", False)):
             done.clear()
             login = base64.b64encode(f"user{who}:".encode() + password).decode()
-            assert asyncio.run(Guard().admits(f"Basic {login}", users)) == (fine and who < len(costs))
+            assert asyncio.run(BasicAuth().admits(f"Basic {login}", users)) == (fine and who < len(costs))
             assert sorted(done) == sorted(set(costs))

@@ -18,7 +18,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Kind
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
-from dockwarden.web.site import Site
+from dockwarden.web.site import Application
 from tests.builders import hexadecimal
 from tests.commands import Done, command
 from tests.lab.waiting import until
@@ -232,7 +232,7 @@ def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
 @pytest.fixture
 def site() -> Iterator[tuple[Metrics, str]]:
     metrics = Metrics()
-    server = Server(Site(metrics.registry, metrics.health, {}, dict), "127.0.0.1", 0, LiveAccess(None))
+    server = Server(Application(metrics.registry, metrics.health, {}, dict), "127.0.0.1", 0, LiveAccess(None))
     server.start()
     yield metrics, f"127.0.0.1:{server.port}"
     server.stop()

@@ -18,7 +18,7 @@ import pytest
 from dockwarden.metrics import Metrics
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
-from dockwarden.web.site import Site
+from dockwarden.web.site import Application
 from tests.builders import NOW, a_policy, a_report, an_engine, policies
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ STATUS: dict[str, object] = {
 
 
 def a_server(metrics: Metrics, port: int = 0) -> Server:
-    return Server(Site(metrics.registry, metrics.health, VIEWS, lambda: STATUS), HOST, port, LiveAccess(None))
+    return Server(Application(metrics.registry, metrics.health, VIEWS, lambda: STATUS), HOST, port, LiveAccess(None))
 
 
 @pytest.fixture(scope="module")
