@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec, rootfs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.e2e.conftest import Start
     from tests.e2e.harness import Daemon
     from tests.lab.engine import LabEngine
@@ -116,6 +119,41 @@ def test_full_state_stops_removals_until_there_is_room(any_engine: LabEngine, st
     daemon.wait("ledger.writable_again")
     daemon.until_metric(1, "dockwarden_ledger_writable")
     assert doomed not in ids(engine)
+
+
+def without_files(state: Path) -> None:
+    for file in state.glob("ledger.db*"):
+        file.unlink()
+
+
+def another_folder(state: Path) -> None:
+    state.rename(state.with_name("aside"))
+    state.mkdir()
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        without_files,
+        another_folder,
+        lambda state: (state / "ledger.db-wal").unlink(),
+        lambda state: os.truncate(state / "ledger.db", 0),
+    ],
+    ids=["files removed", "folder replaced", "log removed", "file emptied"],
+)
+def test_a_ledger_that_is_not_at_its_place_stops_removals(
+    any_engine: LabEngine, start: Start, meddle: Callable[[Path], object]
+) -> None:
+    daemon = start(any_engine, [GONE_AT_ONCE], settings={"minimum_stay": "0s"}).ready()
+    assert daemon.value("dockwarden_ledger_writable") == 1
+    meddle(daemon.state)
+
+    doomed = nameless(any_engine, "doomed")
+
+    refused = daemon.wait("action.refused", policy="no-nameless", reason="ledger")
+    assert refused["id"] == doomed
+    daemon.until_metric(0, "dockwarden_ledger_writable")
+    assert doomed in ids(any_engine)
 
 
 def garble_whole(file: Path) -> None:
