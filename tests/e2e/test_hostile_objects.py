@@ -20,7 +20,7 @@ LABELLED = policy(
 )  # fmt: skip
 ANY_CONTAINER = policy(
     "any-container", "container", "true", trigger={"events": ["container.create"]},
-    message="{{ container.name }} {{ container.labels['evil'] }}",
+    message="{{ container.name }} {{ container.labels[?'evil'].orValue('') }}",
 )  # fmt: skip
 ANY_VOLUME = policy("any-volume", "volume", "true", trigger={"events": ["volume.create"]}, message="{{ volume.name }}")
 ANY_TAG = policy("any-tag", "tag", "true", trigger={"events": ["image.tag"]})
