@@ -26,7 +26,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     history = commands.add_parser(
         "history", parents=[common], help="which digest a tag had when; what was done; what was found"
     )
-    history.add_argument("ref", nargs="?", metavar="REF", help="a tag, such as nginx:1.27")
+    history.add_argument(
+        "ref", nargs="?", metavar="REF", help="a tag, such as nginx:1.27; with --actions and --findings any name"
+    )
     what = history.add_mutually_exclusive_group()
     what.add_argument("--actions", action="store_true", help="what was done")
     what.add_argument("--findings", action="store_true", help="what was found, and when it ended")

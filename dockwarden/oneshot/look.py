@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dockwarden import reference
 from dockwarden.app import Parts, build
 from dockwarden.config.settings import Settings
+from dockwarden.errors import DockwardenError
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import INSPECT, REGISTRY
@@ -22,6 +23,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import EngineInfo, FactValue, Image, Kind, PolicySet, Ref, Result, ref_of
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.pipeline.upkeep import resume
+from dockwarden.sinks.ledger import Ledger
 
 _WAIT_SECONDS = 1.0
 _STATE = ("registry.state", "registry.drift_for")
@@ -107,21 +109,39 @@ def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
 def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool = False) -> tuple[Parts, EngineInfo]:
     """The parts, with everything listed once and our memory as the daemon left it: objects, findings of ``policies``.
 
-    ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError, LedgerError.
+    ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError, and what ``take`` does.
     """
     parts = build(settings, Metrics())
     info = parts.engine.connect()
-    (parts.ledger.open if writes else parts.ledger.open_to_read)()
+    if writes:
+        take(parts.ledger, info)
+    else:
+        parts.ledger.open_to_read()
     resume(parts.inventory, parts.ledger, info)
     parts.findings.recall(parts.ledger.open_findings())
-    if writes:
-        parts.ledger.claim(info.identity)
     if not writes:
         parts.ledger.close()
     parts.collector.reconcile()
     parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
     return parts, info
+
+
+def take(ledger: Ledger, info: EngineInfo) -> None:
+    """Open the ledger for whatever acts: it says first whose the ledger is.
+
+    Raises:
+        LedgerError: it cannot be written.
+        DockwardenError: it is of another engine.
+    """
+    ledger.open()
+    try:
+        if ledger.engine() not in ("", info.identity):
+            raise DockwardenError("the ledger is of another engine than the one that answers; nothing was done")
+        ledger.claim(info.identity)
+    except DockwardenError:
+        ledger.close()
+        raise
 
 
 def finish(parts: Parts, steps: Iterable[bool]) -> None:

@@ -19,6 +19,7 @@ from dockwarden.errors import DockwardenError, EngineError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
+from dockwarden.oneshot.look import take
 from dockwarden.ports import Ask
 
 _POLICY = "reset"
@@ -68,12 +69,8 @@ class Mender:
             yield by_object[outcome.ref, outcome.name], outcome
 
     def _open(self, info: EngineInfo) -> None:
-        ledger = self._parts.ledger
-        ledger.open()
-        if ledger.engine() not in ("", info.identity):
-            raise DockwardenError("the ledger is of another engine than the one that answers; nothing was done")
-        ledger.claim(info.identity)
-        end_intents(self._parts.engine, ledger)  # or what was cut short could not be undone
+        take(self._parts.ledger, info)
+        end_intents(self._parts.engine, self._parts.ledger)  # or what was cut short could not be undone
 
     # -- reset -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dockwarden.cli import main
+from dockwarden.sinks.ledger import Ledger
 from tests.builders import an_image, digest_of, image_id
 from tests.unit.onlooker import Host
 
@@ -104,3 +105,18 @@ def test_what_a_list_shows_can_be_undone(
         assert (undone["id"], undone["outcome"]) == (row["id"], "applied")
     assert desk.listed("undo", "--list") == []
     assert image_id("doomed") in {image.id for image in desk.host.engine.images()}
+
+
+def test_on_another_engine_than_that_of_the_ledger_nothing_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    plan = str(tmp_path / "plan.json")
+    desk.run("plan", "--save", plan)
+    desk.host.remember(("app:1", "local", "sha256:d", 1.0), identity="another")
+    assert desk.run("apply", plan, "--yes")[0] == 1
+    assert image_id("doomed") in {image.id for image in desk.host.engine.images()}
+    reader = Ledger(tmp_path / "state", lambda: 1.0, lambda _: None)
+    reader.open_to_read()
+    assert (reader.engine(), len(reader.present_digests("another"))) == ("another", 1)
+    reader.close()
