@@ -30,6 +30,7 @@ from dockwarden.model import EngineInfo, PolicySet
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
@@ -133,6 +134,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
             busy=lambda: disk.transfer(info.data_root),
             now=time.monotonic,
             sleep=time.sleep,
+            news_of=Witness(engine, inventory.seen_ns),
         )
         return Executor(tools(info), ledger, around)
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from dockwarden import __version__
 from dockwarden.health import Health
-from dockwarden.model import Effect, EngineInfo, Finding, Kind, Policy, PolicySet, Report, Status
+from dockwarden.model import Effect, EngineInfo, Finding, Kind, Outcome, Policy, PolicySet, Report, Status
 from dockwarden.ports import Disk
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -182,6 +182,12 @@ class Metrics:
         self.actions = self._counter(
             "actions_total", "Steps of plans, by what became of them.", "policy", "action", "outcome"
         )
+        self.misdirected = self._counter(
+            "actions_misdirected_total",
+            "Removals of a name that somebody had moved to another image a moment before.",
+            "policy",
+            "action",
+        )
         self.refusals = self._counter("refusals_total", "Steps that were refused, by reason.", "policy", "reason")
         self.reclaimed = self._counter(
             "reclaimed_bytes_total",
@@ -250,9 +256,19 @@ class Metrics:
         if policy.action:
             for effect in EFFECTS:
                 self.actions.labels(policy.name, policy.action, effect)
+            self.misdirected.labels(policy.name, policy.action)
             for reason in REFUSALS:
                 self.refusals.labels(policy.name, reason)
             self.reclaimed.labels(policy.name, policy.subject.value)
+
+    def _count(self, outcome: Outcome) -> None:
+        self.actions.labels(outcome.policy, outcome.action, outcome.effect.value).inc()
+        if outcome.reason == "other_image" and outcome.effect is Effect.FAILED:
+            self.misdirected.labels(outcome.policy, outcome.action).inc()
+        if outcome.effect is Effect.REFUSED:
+            self.refusals.labels(outcome.policy, outcome.reason).inc()
+        if outcome.freed_bytes:
+            self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
 
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
@@ -292,11 +308,7 @@ class Metrics:
         for (policy, status), count in report.judged.items():
             self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
         for outcome in report.outcomes:
-            self.actions.labels(outcome.policy, outcome.action, outcome.effect.value).inc()
-            if outcome.effect is Effect.REFUSED:
-                self.refusals.labels(outcome.policy, outcome.reason).inc()
-            if outcome.freed_bytes:
-                self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
+            self._count(outcome)
         for (policy, severity), count in report.open.items():
             self.findings.labels(policy, severity).set(count)
         for (policy, reason), count in report.unknown.items():

@@ -26,6 +26,9 @@ from dockwarden.model import (
     Volume,
 )
 
+REPLAYED_AT_MOST = 256
+"""How many events an engine remembers, of all types together."""
+
 
 class Engine(Protocol):
     """One Docker Engine.
@@ -42,6 +45,9 @@ class Engine(Protocol):
 
         The generator opens the stream and yields ``None``-free events; it ends normally only at ``until_ns``.
         """
+
+    def now_ns(self) -> int:
+        """The time by the engine's clock, as far as known."""
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
         """How many events of any kind the engine still remembers of a span of its past."""
@@ -82,8 +88,8 @@ class Engine(Protocol):
     def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name. Raises NotFoundError."""
 
-    def untag(self, reference: str) -> None:
-        """Remove one name, never forced; the image goes with its last name.
+    def untag(self, reference: str) -> Sequence[str]:
+        """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went with it.
 
         Raises NotFoundError, ConflictError (in use), and ValueError for a bare image ID, by which an unforced delete
         would take a tag that somebody set a moment ago.

@@ -184,6 +184,8 @@ class FakeEngine:
 
     def _stream(self, replay: list[Event], until_ns: int) -> Iterator[Event]:
         yield from replay
+        if until_ns <= self.clock.now_ns:
+            return
         assert self.agenda, "the window is open and nothing is to happen any more: let the agenda end with a stop"
         self._streaming = deque()
         while self.agenda and self.clock.now_ns + round(self.agenda[0][0] * SECOND_NS) <= until_ns:
@@ -200,6 +202,9 @@ class FakeEngine:
             seconds, action = self.agenda.popleft()
             self.agenda.appendleft((seconds - left_ns / SECOND_NS, action))
         self.clock.pass_(left_ns / SECOND_NS)
+
+    def now_ns(self) -> int:
+        return self.clock.now_ns
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
         self._called("replayed", f"{since_ns} {until_ns}")
@@ -274,7 +279,7 @@ class FakeEngine:
         self._called("tag", reference)
         self.name(image_id, reference)
 
-    def untag(self, reference: str) -> None:
+    def untag(self, reference: str) -> Sequence[str]:
         if references.is_image_id(reference):
             raise ValueError(f"{reference!r} is an image ID, not a name")
         references.parse(reference)
@@ -282,7 +287,9 @@ class FakeEngine:
             raise ValueError(f"{reference!r} has neither tag nor digest")
         self.removals.append(reference)
         self._called("untag", reference)
+        before = set(self._images)
         self.unname(reference)
+        return sorted(before - set(self._images))
 
     # -- ports.Engine: changes ------------------------------------------------------------------------------
 
@@ -800,6 +807,7 @@ class Ground:
             busy=lambda: self.busy.popleft() if self.busy else "",
             now=self._engine.clock.monotonic,
             sleep=self._sleep,
+            news_of=lambda _step: "",
         )
         return lambda _info: Executor(self.tools(intents), intents, around)
 

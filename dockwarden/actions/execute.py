@@ -37,12 +37,14 @@ class Surroundings(NamedTuple):
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
         now: seconds of a monotonic clock.
         sleep: wait so many seconds.
+        news_of: what happened to the object of a step since it was judged; "" if nothing did.
     """
 
     free_bytes: Callable[[], int | None]
     busy: Callable[[], str]
     now: Callable[[], float]
     sleep: Callable[[float], object]
+    news_of: Callable[[Step], str]
 
 
 class Executor:
@@ -151,14 +153,18 @@ class Executor:
         """Look once more, because writing the intent down may have taken long, and act."""
         verb, is_begun = VERBS[step.ref.kind, step.action], False
         try:
-            found = self._look(step)
+            news = self._around.news_of(step)
+            found = self._look(step)  # which may have a better reason
+            if news:
+                raise Stays(Effect.SKIPPED, "changed", news)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
         except EngineUnavailableError:
             raise
         except (Stays, EngineError) as error:
             why = because(error)
-            if is_begun and why.effect is Effect.FAILED and not _is_undone(self._tools.engine, verb, step.ref, recipe):
+            is_unclear = is_begun and why.effect is Effect.FAILED and why.ref is None
+            if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
             return why.outcome(step)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dockwarden import reference
-from dockwarden.actions.images import ImageVerb, give_names
+from dockwarden.actions.images import DANGLING, ImageVerb, give_names
 from dockwarden.actions.verb import Tools, Why, in_use, refuse_users
 from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy, Step
 from dockwarden.ports import Engine
@@ -29,7 +29,7 @@ class ImageRemove(ImageVerb):
         if names:
             return names
         if tools.store is ImageStore.CONTAINERD:
-            return (f"moby-dangling@{image.id}",)
+            return (f"{DANGLING}{image.id}",)
         return (reference.marker(image.id),)
 
     def give_back(self, engine: Engine, intent: Intent) -> None:

@@ -13,8 +13,11 @@ from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_change, stored
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
-from dockwarden.model import Done, Effect, Image, Recipe, Step
+from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
+
+DANGLING = "moby-dangling@"
+"""What the name begins with that a containerd store makes up for an image without one."""
 
 _FRESH_SECONDS = 5.0
 _REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
@@ -91,12 +94,16 @@ class ImageVerb(Verb[Image]):
         try:
             for name in self.names(tools, step, found):
                 gone.append(name)  # also where an error comes after the deed
-                _take(tools, found, name, is_first=len(gone) == 1)
+                went = _take(tools, found, name)
+                if went and tools.store is ImageStore.GRAPH:  # the other says so, too, of one that another record keeps
+                    return Applied("removed")
         except NotFoundError:
             gone.pop()  # somebody else was quicker, or it got another name: what is left decides
         except EngineUnavailableError:
             raise
         except (Stays, EngineError, ValueError) as error:
+            if isinstance(error, Stays) and error.ref:
+                gone.pop()  # it was another's
             if not _return(tools, found, gone):
                 return Applied("found_gone", str(error))
             if isinstance(error, ValueError):
@@ -166,14 +173,48 @@ def sweep_markers(engine: Engine, images: Iterable[Image]) -> None:
                     engine.untag(marker)
 
 
-def _take(tools: Tools, image: Image, name: str, *, is_first: bool) -> None:
-    """Take one name: the only place where an image loses one."""
-    if not is_first and tools.engine.image(name).id != image.id:
-        raise Stays(Effect.SKIPPED, "changed", f"{name} names another image now")
+def _take(tools: Tools, image: Image, name: str) -> bool:
+    """Take one name: the only place where an image loses one. Gives whether the image went with it.
+
+    Nothing comes between the look at whose name it is and the request that takes it. Somebody may still move the name
+    in between, so what went is read from the answer and, where that does not tell, from the events.
+    """
     if name == reference.marker(image.id):
         tools.engine.tag(image.id, name)
-    tools.engine.untag(name)
+    elif not name.startswith(DANGLING) and tools.engine.image(name).id != image.id:
+        raise Stays(Effect.SKIPPED, "changed", f"{name} names another image now")
+    began_ns = tools.engine.now_ns()
+    went = tools.engine.untag(name)
     tools.taken[image.id].add(name)
+    if image.id in went:
+        return True
+    if (other := _other_loser(tools.engine, image, name, began_ns)) is not None:
+        tools.taken[image.id].discard(name)
+        raise Stays(Effect.FAILED, "other_image", _mend(tools.engine, other, name), Ref(Kind.IMAGE, other))
+    return False
+
+
+def _other_loser(engine: Engine, image: Image, name: str, began_ns: int) -> str | None:
+    """The ID of the image that lost the name instead of ours, because somebody moved it a moment before."""
+    losers: list[Event] = []
+    with suppress(EngineError):  # then what is left of the image decides
+        seen = engine.events(began_ns, engine.now_ns())
+        losers = [event for event in seen if event.type == Kind.IMAGE and event.action in ("untag", "delete")]
+    if not losers or any(event.id == image.id for event in losers):
+        return None
+    named = [event for event in losers if reference.full(event.name) == name]  # a graph store does not name it
+    return (named or losers)[0].id
+
+
+def _mend(engine: Engine, other: str, name: str) -> str:
+    """Give the name back to the image that lost it; says how that went."""
+    text = f"{name} was moved to {reference.short_id(other)} a moment before, which lost it"
+    try:
+        return f"{text} and has it again" if not give_names(engine, other, [name]) else f"{text}; another has it now"
+    except NotFoundError:
+        return f"{text} and was removed with it: pull or build it again"
+    except EngineError as error:
+        return f"{text}; it could not be given back: {error}"
 
 
 def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:

@@ -1,9 +1,9 @@
 """network remove: made anew by undo, under another ID. Pure but for its tools."""
 
 from dockwarden import reference
-from dockwarden.actions.verb import Applied, Owned, Tools, Verb, Why, in_use, refuse_change, refuse_users
+from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_use, refuse_change, refuse_users
 from dockwarden.errors import ConflictError
-from dockwarden.model import Candidate, Done, Kind, Network, Policy, Ref, Step
+from dockwarden.model import Candidate, Done, Effect, Kind, Network, Policy, Ref, Step
 from dockwarden.ports import Engine
 
 
@@ -25,8 +25,13 @@ class NetworkRemove(Verb[Network]):
         refuse_users(tools.engine.users_of_network(judged.name))
 
     def act(self, tools: Tools, step: Step, found: Network) -> Applied:
-        """By its ID, as several may have one name."""
+        """By its ID: several may have one name. The engine removes one for which a container was made a moment ago."""
+        again = tools.engine.parameters(Ref(Kind.NETWORK, found.id))
         tools.engine.remove_network(found.id)
+        if users := tools.engine.users_of_network(found.name):
+            tools.engine.create(Kind.NETWORK, again)
+            text = f"{len(users)} containers were made for it a moment before; it was made again"
+            raise Stays(Effect.REFUSED, "conflict", text)
         return Applied("removed")
 
     def undo(self, tools: Tools, done: Done) -> Applied:

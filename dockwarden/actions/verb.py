@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -46,13 +46,15 @@ _MOST_USERS_NAMED = 5
 class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last moment
     """The object stays as it is, and why."""
 
-    def __init__(self, effect: Effect, reason: str, detail: str = "") -> None:
+    def __init__(self, effect: Effect, reason: str, detail: str = "", ref: Ref | None = None) -> None:
+        """``ref``: the object that it is about, if that is not the step's."""
         super().__init__(reason)
-        self.effect, self._reason, self._detail = effect, reason, detail
+        self.effect, self._reason, self._detail, self.ref = effect, reason, detail, ref
 
     def outcome(self, step: Step) -> Outcome:
         """What it means for a step."""
-        return step.ended(self.effect, self._reason, self._detail)
+        ended = step.ended(self.effect, self._reason, self._detail)
+        return replace(ended, ref=self.ref) if self.ref else ended
 
 
 class Unfinished(Exception):  # noqa: N818 - as above

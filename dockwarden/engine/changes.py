@@ -43,11 +43,12 @@ class Changes(ABC):
         name = path(image_id)
         self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
 
-    def untag(self, reference: str) -> None:
-        """Remove one name, never forced; the image goes with its last name."""
+    def untag(self, reference: str) -> tuple[str, ...]:
+        """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went."""
         name = _removable(reference)
         # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
-        self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
+        said = self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
+        return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
 
     # -- whole images --------------------------------------------------------------------------------
 

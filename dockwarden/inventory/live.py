@@ -31,6 +31,7 @@ class Inventory:
         self.digests = Digests()
         self.info: EngineInfo | None = None
         self.complete = False
+        self.seen_ns = 0  # the engine's time of the newest event that is in here
         self.images: dict[str, Image] = {}
         self.containers: dict[str, Container] = {}
         self.volumes: dict[str, Volume] = {}

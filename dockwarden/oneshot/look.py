@@ -121,6 +121,7 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
     parts.findings.recall(parts.ledger.open_findings())
     if not writes:
         parts.ledger.close()
+    parts.inventory.seen_ns = parts.engine.now_ns()
     parts.collector.reconcile()
     parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))

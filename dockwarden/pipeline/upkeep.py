@@ -68,8 +68,10 @@ class Upkeep:
             self._resync_at = float("inf")
         if batch.connected is not None:
             self._connect(batch.connected)
+        seen_ns = batch.newest_ns if batch.dirty else self._inventory.seen_ns
         try:
             if batch.resync:
+                seen_ns = self._engine.now_ns()
                 past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
                 changes = self._resync("retry" if self._failures else batch.resync, past)
             else:
@@ -80,6 +82,7 @@ class Upkeep:
             self._resync_at = time.monotonic() + min(_LONGEST_RETRY_SECONDS, 0.5 * 2.0 ** min(self._failures, 10))
             return None
         self._failures = 0
+        self._inventory.seen_ns = seen_ns
         self._metrics.set_objects(self._inventory.counts())
         now = time.time()
         self._note_digests(self._known_tags() if batch.resync else _tags_of(changes), now)

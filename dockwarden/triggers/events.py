@@ -16,13 +16,12 @@ import structlog
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Event, Kind
-from dockwarden.ports import Engine
+from dockwarden.ports import REPLAYED_AT_MOST, Engine
 from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
 
 _MS = 1_000_000
 _SECOND_NS = 1_000 * _MS
-_REPLAYED_AT_MOST = 256  # the engine's memory of its past, all types of event together
 _SHORT_STALL_NS = 100 * _MS  # within it no engine emits that many events
 _LONG_STALL_NS = _SECOND_NS  # an engine may drop events for a reader that was away so long
 _SETTLED_SECONDS = 60.0  # a connection that held so long resets the back-off
@@ -43,7 +42,7 @@ class EventReader(threading.Thread):
         self._stopping = threading.Event()
         self._offset_ns = 0
         self._overlap_ns = 0
-        self._recent: deque[Event] = deque(maxlen=_REPLAYED_AT_MOST)
+        self._recent: deque[Event] = deque(maxlen=REPLAYED_AT_MOST)
 
     def stop(self) -> None:
         """Read no further; the thread may still wait for its window to end, which nobody need wait for."""
@@ -99,7 +98,7 @@ class EventReader(threading.Thread):
     def _may_have_missed(self, since: int, stall: int) -> bool:
         if stall < _SHORT_STALL_NS:
             return False
-        return stall >= _LONG_STALL_NS or self._engine.replayed(since, self._now_ns()) >= _REPLAYED_AT_MOST
+        return stall >= _LONG_STALL_NS or self._engine.replayed(since, self._now_ns()) >= REPLAYED_AT_MOST
 
     def _drain(self, stream: Iterator[Event]) -> int:
         """Read one window to its end; gives the longest time, in ns, that an event lay unread."""

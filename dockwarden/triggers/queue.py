@@ -8,7 +8,7 @@ a hint means.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, EngineInfo, PolicySet
@@ -32,6 +32,7 @@ class Batch:
         connected: the engine that answered a new connection.
         lost: the engine went away.
         policies: a new set of policies to use.
+        newest_ns: the engine's time of the last event so far.
     """
 
     dirty: tuple[tuple[Dirty, int], ...] = ()
@@ -40,6 +41,7 @@ class Batch:
     connected: EngineInfo | None = None
     lost: bool = False
     policies: PolicySet | None = None
+    newest_ns: int = field(default=0, compare=False)
 
 
 class Queue:
@@ -59,6 +61,7 @@ class Queue:
         self._lost = False
         self._policies: PolicySet | None = None
         self._woken = False
+        self._newest_ns = 0
         self._credit_seconds = _LOOKING_BURST_SECONDS
         self._spent_at = self._hold_until = clock()
         self.closed = False
@@ -67,6 +70,7 @@ class Queue:
         """An object may have changed."""
         with self._ready:
             self._dirty[dirty] = min(at_ns, self._dirty.get(dirty, at_ns))
+            self._newest_ns = at_ns  # not the greatest: a clock may be set back
             if len(self._dirty) > self._most:
                 self._dirty.clear()
                 self._resync = self._resync or "overflow"
@@ -141,6 +145,7 @@ class Queue:
                 self._connected,
                 self._lost,
                 self._policies,
+                self._newest_ns,
             )
             self._dirty, self._jobs = {}, {}
             self._resync, self._connected, self._lost, self._policies = "", None, False, None

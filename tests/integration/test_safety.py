@@ -35,6 +35,7 @@ from dockwarden.pipeline import upkeep, worker
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
+from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
@@ -142,7 +143,11 @@ class Warden:
         judge = Judge(self.inventory, gatherer, findings)
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
-        around = Surroundings(lambda: None, str, time.monotonic, time.sleep)
+
+        def around() -> Surroundings:
+            news_of = Witness(self._docker, self.inventory.seen_ns)
+            return Surroundings(lambda: None, str, time.monotonic, time.sleep, news_of)
+
         self.board = Board(self.book.recent_actions)
         self.worker = Worker(
             queue=self.queue,
@@ -157,7 +162,7 @@ class Warden:
                 collector,
                 ledger,
                 lambda info: Executor(
-                    Tools(meddled, self.registry, archive, contents, info.image_store), ledger, around
+                    Tools(meddled, self.registry, archive, contents, info.image_store), ledger, around()
                 ),
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
@@ -958,3 +963,126 @@ def test_object_that_somebody_else_removes_first_is_nobodys_fault(engine: LabEng
     with pytest.raises(docker.errors.ImageNotFound):
         engine.client().inspect_image(doomed)
     assert warden.inventory.memory.known_for(Ref(Kind.IMAGE, doomed)) >= 0.0
+
+
+# -- moved, used or born again at the last moment ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("new/app:1", "new/app:2"), ("new/app:2",)], ids=["keeps a name", "has no other"])
+def test_name_that_moves_right_before_the_request_is_given_back(
+    engine: LabEngine, warden: Warden, names: tuple[str, ...]
+) -> None:
+    old = put(engine, "old", "doomed/app:1", "kept/app:1")
+    new = put(engine, "new", *names)
+    warden.start(UNTAG)
+
+    def move() -> None:
+        engine.docker("tag", "new/app:2", "doomed/app:1")
+        engine.docker("rmi", "new/app:2")
+
+    warden.engine.before("untag", move)
+    assert warden.run("untag") == {full("doomed/app:1"): ("failed", "other_image")}
+    (row,) = warden.book.recent_actions(1)
+    assert row["object_id"] == new
+    assert warden.open_intents() == 0
+    assert world(engine).images[old] == {full("kept/app:1")}
+    if len(names) > 1:
+        assert world(engine).images[new] == {full("new/app:1"), full("doomed/app:1")}
+    else:  # it went with its only name, which no client of this API can exclude; but it is said
+        assert new not in world(engine).images
+    assert warden.metrics.registry.get_sample_value(
+        "dockwarden_actions_misdirected_total", {"policy": "untag", "action": "untag"}
+    ) == 1  # fmt: skip
+
+
+def test_name_that_moves_before_the_last_look_is_left_alone(engine: LabEngine, warden: Warden) -> None:
+    put(engine, "old", "doomed/app:1", "kept/app:1")
+    new = put(engine, "new", "new/app:1")
+    warden.start(UNTAG)
+    warden.ledger.after("intend", lambda: engine.docker("tag", "new/app:1", "doomed/app:1"))
+    assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}
+    assert world(engine).images[new] == {full("new/app:1"), full("doomed/app:1")}
+
+
+def test_image_that_was_used_for_a_moment_stays(engine: LabEngine, warden: Warden) -> None:
+    doomed = put(engine, "doomed", "doomed/app:1", runs=True)
+    warden.start(UNTAG)
+    warden.ledger.before("intend", lambda: engine.docker("run", "--rm", "doomed/app:1", "true"))
+    assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}
+    assert doomed in world(engine).images
+
+
+def test_image_that_was_removed_and_loaded_again_stays(engine: LabEngine, warden: Warden) -> None:
+    doomed = put(engine, "doomed", "doomed/app:1")
+    warden.start(UNTAG)
+
+    def again() -> None:
+        engine.docker("rmi", "doomed/app:1")
+        assert put(engine, "doomed", "doomed/app:1") == doomed
+
+    warden.ledger.before("intend", again)
+    assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}
+    assert doomed in world(engine).images
+
+
+def test_what_happens_to_others_keeps_nothing(engine: LabEngine, warden: Warden) -> None:
+    put(engine, "doomed", "doomed/app:1")
+    put(engine, "other", "other/app:1", runs=True)
+    warden.start(UNTAG)
+    warden.ledger.before("intend", lambda: engine.docker("run", "--rm", "--volume", "v:/v", "other/app:1", "true"))
+    assert warden.run("untag") == {full("doomed/app:1"): ("applied", "removed")}
+
+
+def test_so_much_happening_that_it_is_not_remembered_keeps_everything(engine: LabEngine, warden: Warden) -> None:
+    doomed = put(engine, "doomed", "doomed/app:1")
+    warden.start(UNTAG)
+
+    def busy() -> None:
+        client = engine.client()
+        for _ in range(130):  # of each, the engine tells twice
+            client.create_volume("busy")
+            client.tag(doomed, "busy/app", "1")
+            client.remove_volume("busy")
+
+    warden.ledger.before("intend", busy)
+    assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}
+    assert doomed in world(engine).images
+
+
+VOLUMES = policy("volumes", "volume", "volume.name == 'doomed'", action="remove", **{**ENFORCED, "for": "1m"})
+
+
+def test_volume_that_was_written_to_while_it_was_archived_stays(engine: LabEngine, warden: Warden) -> None:
+    put(engine, "writer", "writer:1", runs=True)
+    engine.docker("volume", "create", "doomed")
+    write = ("run", "--rm", "--volume", "doomed:/d", "writer:1", "sh", "-c", "echo x >/d/$RANDOM; sync")
+    engine.docker(*write)
+    try:
+        warden.start(VOLUMES)
+        warden.ticks.pass_(7200)
+        warden.run("volumes")
+        warden.ticks.pass_(7200)
+        warden.ledger.before("end_archive", lambda: engine.docker(*write))
+        assert warden.run("volumes") == {"doomed": ("skipped", "changed")}
+        assert warden.open_intents() == 0
+    finally:
+        engine.docker("volume", "rm", "doomed")
+
+
+NETWORKS = policy("networks", "network", "network.name == 'doomed'", action="remove", **ENFORCED)
+
+
+def test_network_for_which_a_container_was_just_made_is_made_again(engine: LabEngine, warden: Warden) -> None:
+    put(engine, "joins", "joins:1", runs=True)
+    engine.docker("network", "create", "--label", "a=b", "doomed")
+    try:
+        warden.start(NETWORKS)
+        warden.engine.before(
+            "remove_network", lambda: engine.docker("create", "--name", "joins", "--network", "doomed", "joins:1")
+        )
+        assert warden.run("networks") == {"doomed": ("refused", "conflict")}
+        engine.docker("start", "joins")
+        assert engine.docker("network", "inspect", "--format={{.Labels}}", "doomed") == "map[a:b]"
+    finally:
+        engine.docker("rm", "--force", "joins")
+        engine.docker("network", "rm", "doomed")

@@ -110,11 +110,12 @@ class Actions(LedgerFile):
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of an intent. Raises LedgerError; the intent then stays open."""
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
+        about = (outcome.ref.kind.value, outcome.ref.key)  # it may have hit another object than it was meant for
         with self._write() as db:
             db.execute(
-                "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, "
+                "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, kind = ?6, key = ?7, "
                 "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
-                (*ended, number),
+                (*ended, number, *about),
             )
             if outcome.effect is Effect.APPLIED:
                 self._mark_undone(db, number)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dockwarden.model import Volume
     from dockwarden.ports import Engine
 
-AROUND = Surroundings(lambda: None, str, lambda: 0.0, lambda _: None)
+AROUND = Surroundings(lambda: None, str, lambda: 0.0, lambda _: None, lambda _: "")
 PARTS = ("web", "app:2", "pulled", "built", "data", "front", "back")
 
 

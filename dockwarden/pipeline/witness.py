@@ -1,0 +1,86 @@
+"""What happened to objects since they were judged, by the engine's own events; asked before each step of a plan.
+
+Input: ``ports.Engine`` and the engine's time up to which the inventory knows everything. Output: whether a step's
+object was used, born again or changed since. Out of bounds: looking at objects; a step does that itself.
+
+"In use now" is not enough: a container may have come, written to a volume and gone between two looks.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+from dockwarden import reference
+from dockwarden.model import Event, Image, Kind, Ref, Step
+from dockwarden.ports import REPLAYED_AT_MOST, Engine
+
+_OVERLAP_NS = 1_000_000
+_SHORT_SECONDS = 0.1  # within it no engine emits as many events as it remembers
+_BIRTHS = frozenset({"pull", "load", "import", "create", "delete"})  # names are compared by themselves
+
+
+class Witness:
+    """Follows one engine during one plan, in windows without a gap."""
+
+    def __init__(self, engine: Engine, since_ns: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``since_ns``: the engine's time of the newest event that the inventory has taken in; 0: it is as of now."""
+        self._engine = engine
+        self._since_ns = since_ns + 1 if since_ns else engine.now_ns()
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self._touched: set[Ref] = set()
+        self._lost = ""
+
+    def __call__(self, step: Step) -> str:
+        """What happened to the object of a step since it was judged, "" if nothing did. Raises EngineError."""
+        self._follow()
+        if self._lost:
+            return self._lost
+        touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
+        return f"it was used or changed since it was judged ({', '.join(touched)})" if touched else ""
+
+    def _is_touched(self, ref: Ref) -> bool:
+        if ref in self._touched:
+            return True
+        if ref.kind is not Kind.IMAGE:
+            return False
+        digits = ref.key.partition(":")[2]  # people may type the first of them
+        return any(
+            each.kind is Kind.TAG and digits.startswith(name)
+            for each in self._touched
+            if (name := each.key.rpartition("/")[2].partition(":")[0])
+        )
+
+    def _follow(self) -> None:
+        until, asked_at = self._engine.now_ns(), self._clock()
+        if until < self._since_ns:
+            self._lost = "the clock of the engine was set back, so nobody knows what happened since it was judged"
+            return
+        is_long = asked_at - self._asked_at > _SHORT_SECONDS
+        if is_long and self._engine.replayed(self._since_ns, until) >= REPLAYED_AT_MOST:
+            self._lost = "so much happened since it was judged that the engine does not remember all of it"
+            return
+        for event in self._engine.events(self._since_ns, until):
+            self._touched.update(_touched_by(event))
+        self._since_ns, self._asked_at = max(self._since_ns, until - _OVERLAP_NS), asked_at
+
+
+def _touched_by(event: Event) -> Iterator[Ref]:
+    if event.type == Kind.CONTAINER and event.image:
+        yield named(event.image)
+    elif event.type == Kind.IMAGE and event.action in _BIRTHS:
+        yield named(event.id)
+    elif event.type in (Kind.VOLUME, Kind.NETWORK):
+        yield Ref(Kind(event.type), event.id)
+
+
+def named(image: str) -> Ref:
+    """The image of this ID, or whatever has this name."""
+    return Ref(Kind.IMAGE, image) if reference.is_image_id(image) else Ref(Kind.TAG, reference.full(image))
+
+
+def _refs(step: Step) -> Iterator[Ref]:
+    """All by which an event may call the object of a step."""
+    yield step.ref
+    if isinstance(step.object, Image):
+        yield Ref(Kind.IMAGE, step.object.id)
+        yield from (Ref(Kind.TAG, name) for name in (*step.object.tags, *step.object.digests))

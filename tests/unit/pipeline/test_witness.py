@@ -1,0 +1,89 @@
+"""What happened to an object since it was judged, in any order of events, is known before it goes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockwarden.model import Event, Kind, Ref, Step, Thing
+from dockwarden.pipeline.witness import Witness
+from tests.builders import a_network, a_volume, an_image
+from tests.fakes import REMEMBERED_EVENTS, FakeEngine
+
+IMAGE = an_image("app", "app:1", "app:2")
+OTHER = an_image("other", "other:1")
+VOLUME, NETWORK = a_volume("data"), a_network("front")
+
+
+def step(kind: Kind, key: str, thing: Thing) -> Step:
+    return Step("p", "remove", Ref(kind, key), key, thing, "because")
+
+
+STEPS = {
+    "image": step(Kind.IMAGE, IMAGE.id, IMAGE),
+    "tag": step(Kind.TAG, IMAGE.tags[0], IMAGE),
+    "volume": step(Kind.VOLUME, VOLUME.name, VOLUME),
+    "network": step(Kind.NETWORK, NETWORK.id, NETWORK),
+}
+# Type, action, ID, image as it was typed, and which of the steps it is about.
+EVENTS = [
+    ("container", "create", "c1", "app:1", {"image", "tag"}),
+    ("container", "start", "c1", "app:2", {"image", "tag"}),
+    ("container", "die", "c1", IMAGE.id, {"image", "tag"}),
+    ("container", "die", "c1", IMAGE.id.removeprefix("sha256:")[:12], {"image", "tag"}),
+    ("image", "load", IMAGE.id, "", {"image", "tag"}),
+    ("image", "delete", IMAGE.id, "", {"image", "tag"}),
+    ("image", "pull", "app:1", "", {"image", "tag"}),
+    ("image", "pull", "other:1", "", set()),
+    ("image", "untag", IMAGE.id, "", set()),  # names are compared by themselves
+    ("image", "load", OTHER.id, "", set()),
+    ("container", "start", "c2", "other", set()),
+    ("container", "start", "c2", "app:3", set()),
+    ("volume", "mount", "data", "", {"volume"}),
+    ("volume", "unmount", "data", "", {"volume"}),
+    ("volume", "create", "data", "", {"volume"}),
+    ("volume", "mount", "datas", "", set()),
+    ("network", "connect", NETWORK.id, "", {"network"}),
+    ("network", "disconnect", "x" + NETWORK.id, "", set()),
+]
+
+
+def emit(engine: FakeEngine, *numbers: int) -> None:
+    for number in numbers:
+        type_, action, identifier, image, _ = EVENTS[number]
+        engine.clock.pass_(0.001)
+        engine._past.append(Event(type_, action, identifier, "", engine.clock.now_ns, image))
+
+
+numbers = st.lists(st.integers(0, len(EVENTS) - 1), max_size=8)
+
+
+@given(numbers, st.lists(numbers, min_size=1, max_size=4))
+def test_each_event_since_the_judgement_counts_and_none_before(before: list[int], rounds: list[list[int]]) -> None:
+    engine = FakeEngine()
+    emit(engine, *before)
+    witness = Witness(engine, engine.clock.now_ns)
+    seen: set[str] = set()
+    for round_ in rounds:
+        emit(engine, *round_)
+        engine.clock.pass_(0.001)
+        seen |= {name for number in round_ for name in EVENTS[number][4]}
+        assert {name for name, each in STEPS.items() if witness(each)} == seen
+
+
+def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
+    engine = FakeEngine()
+    witness = Witness(engine, engine.clock.now_ns)
+    emit(engine, *[7] * REMEMBERED_EVENTS)
+    assert "does not remember" in witness(STEPS["volume"])
+    assert "does not remember" in witness(STEPS["image"])
+
+
+@pytest.mark.parametrize("back_seconds", [1, 3600, 10**8])
+def test_a_clock_that_was_set_back_hides_nothing(back_seconds: float) -> None:
+    engine = FakeEngine()
+    engine.clock.pass_(10)
+    witness = Witness(engine, engine.clock.now_ns)
+    engine.clock.now_ns -= int(back_seconds * 10**9)
+    assert "set back" in witness(STEPS["volume"])
