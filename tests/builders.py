@@ -64,7 +64,6 @@ UNLIMITED = ContainerConfig(
     ipc_mode="private",
     uts_mode="",
     userns_mode="",
-    cgroup_parent="",
     read_only=False,
     user="",
     cap_add=(),

@@ -5,6 +5,7 @@ Input: decoded answers of the engine API. Output: frozen values. Out of bounds: 
 
 from dockwarden.engine.fields import Fields, clean, env_names, has_healthcheck, masked, rows
 from dockwarden.model import Container, ContainerConfig, Mount
+from dockwarden.model.told import TOLD
 
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
@@ -92,7 +93,6 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         ipc_mode=host.text("IpcMode", ""),
         uts_mode=host.text("UTSMode", ""),
         userns_mode=host.text("UsernsMode", ""),
-        cgroup_parent=host.text("CgroupParent", ""),
         read_only=host.flag("ReadonlyRootfs"),
         user=config.text("User", ""),
         cap_add=_capabilities(host, "CapAdd"),
@@ -108,11 +108,7 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         env_names=env_names(config),
         apparmor=fields.text("AppArmorProfile", ""),
         log_opts=masked(host.nested("LogConfig").labels("Config")),
-        sysctls=host.labels("Sysctls"),
-        masked_paths=host.texts("MaskedPaths"),
-        device_rules=host.texts("DeviceCgroupRules"),
-        group_add=host.texts("GroupAdd"),
-        runtime=host.text("Runtime", ""),
+        told={each.name: fields.told(each.path, each.type) for each in TOLD},
     )
 
 

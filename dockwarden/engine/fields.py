@@ -5,7 +5,7 @@ what a field means, and surprises: a wrong type or a missing field is an ``Engin
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -98,6 +98,21 @@ class Fields:
                 raise self._wrong(f"{key}[{clean(name)[:80]!r}]", value, "text")
             labels[clean(name)] = clean(value or "")
         return labels
+
+    def told(self, path: str, type_: str) -> object:
+        """The value of a fact's type at a path of keys, ``HostConfig.Runtime``; an empty one where there is none."""
+        *outer, key = path.split(".")
+        fields = self
+        for name in outer:
+            fields = fields.nested(name)
+        read: dict[str, Callable[[], object]] = {
+            "string": lambda: fields.text(key, ""),
+            "int": lambda: fields.integer(key, 0),
+            "bool": lambda: fields.flag(key),
+            "list(string)": lambda: list(fields.texts(key)),
+            "map(string)": lambda: fields.labels(key),
+        }
+        return read[type_]()
 
     def moment(self, key: str) -> float | None:
         """A time as RFC 3339 text or as seconds since the epoch; Go's zero time and 0 mean never."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from dockwarden.inventory.view import Read, Row, View, is_root
 from dockwarden.model import Container, FactValue
+from dockwarden.model.told import EMPTY, TOLD, Told
 
 _CONFIG_NAMES = {"memory_limit": "memory_limit_bytes", "memory_reservation": "memory_reservation_bytes"}
 
@@ -47,7 +48,6 @@ _CONFIG: tuple[Row, ...] = tuple(
         ("ipc_mode", "string", "IPC namespace mode"),
         ("uts_mode", "string", "UTS namespace mode"),
         ("userns_mode", "string", "user namespace mode"),
-        ("cgroup_parent", "string", "parent control group, empty for the default"),
         ("read_only", "bool", "its root file system is read-only"),
         ("user", "string", "user as set for it or by its image, empty for root"),
         ("cap_add", "list(string)", "capabilities added"),
@@ -55,11 +55,6 @@ _CONFIG: tuple[Row, ...] = tuple(
         ("security_opt", "list(string)", "security options"),
         ("apparmor", "string", "AppArmor profile"),
         ("devices", "list(string)", "host devices"),
-        ("device_rules", "list(string)", "rules for devices beyond the default ones, `c 188:* rmw`"),
-        ("group_add", "list(string)", "additional groups"),
-        ("masked_paths", "list(string)", "paths of /proc and /sys that it cannot see"),
-        ("runtime", "string", "runtime, such as runc"),
-        ("sysctls", "map(string)", "kernel parameters set for it"),
         ("ulimits", "list(string)", "limits, `nofile=1024:2048`"),
         ("restart_policy", "string", "restart policy"),
         ("restart_max", "int", "most restarts of on-failure"),
@@ -70,10 +65,17 @@ _CONFIG: tuple[Row, ...] = tuple(
         ("env_names", "list(string)", "names of its environment variables, never values"),
     )
 )
+
+
+def _told(each: Told) -> Read:
+    return lambda container, _: container.config.told.get(each.name, EMPTY[each.type])
+
+
+_TOLD: tuple[Row, ...] = tuple((each.name, each.type, 1, each.meaning, _told(each)) for each in TOLD)
 _SECURITY: tuple[Row, ...] = (
     ("seccomp", "string", 1, "`default`, `unconfined`, `custom` or a profile name", _seccomp),
     ("no_new_privileges", "bool", 1, "no-new-privileges is set", _no_new_privileges),
     ("root", "bool", 1, "it runs as root, whoever said so", lambda c, _: is_root(c.config.user)),
 )
 
-SETTINGS: tuple[Row, ...] = (*_CONFIG, *_SECURITY)
+SETTINGS: tuple[Row, ...] = (*_CONFIG, *_TOLD, *_SECURITY)

@@ -168,7 +168,6 @@ class ContainerConfig:
     ipc_mode: str
     uts_mode: str
     userns_mode: str
-    cgroup_parent: str
     read_only: bool
     user: str
     cap_add: tuple[str, ...]
@@ -184,11 +183,7 @@ class ContainerConfig:
     env_names: tuple[str, ...]
     apparmor: str
     log_opts: Mapping[str, str] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    masked_paths: tuple[str, ...] = ()
-    device_rules: tuple[str, ...] = ()
-    group_add: tuple[str, ...] = ()
-    runtime: str = ""
+    told: Mapping[str, object] = field(default_factory=dict)  # what ``told`` lists
 
 
 @dataclass(frozen=True, slots=True)
