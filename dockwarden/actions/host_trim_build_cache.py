@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
@@ -14,6 +14,7 @@ from dockwarden.text import size
 class Options(Losable):
     """How much may be left."""
 
+    model_config = Losable.model_config | ConfigDict(json_schema_extra={"required": ["max_used_space"]})
     max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
 
     @model_validator(mode="after")

@@ -69,9 +69,9 @@ def _facts(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     from dockwarden.actions.table import VERBS
     from dockwarden.config.settings import Settings
-    from dockwarden.policy import document
+    from dockwarden.policy import schema
 
-    shape = Settings.model_json_schema() if options.what == "settings" else document.schema(VERBS)
+    shape = Settings.model_json_schema() if options.what == "settings" else schema.schema(VERBS)
     json.dump(shape, sys.stdout, indent=2)
     print()
     return 0

@@ -44,7 +44,7 @@ class Verb(Protocol):
 
 Verbs = Mapping[tuple[Kind, str], Verb]
 
-_RESERVED = ("in", "null", "true", "false")
+RESERVED = ("in", "null", "true", "false")
 
 NO_ACTION = "enforce needs an action; write `action: {…}`, or `mode: audit`"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -110,7 +110,7 @@ def identifier(name: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if not IDENTIFIER.fullmatch(name) or name in _RESERVED:
+    if not IDENTIFIER.fullmatch(name) or name in RESERVED:
         raise ValueError("must be a name of letters, digits and _ that an expression can use")
     return name
 
@@ -140,13 +140,18 @@ def _action(value: object) -> object:
     return value
 
 
+def events_of(kind: Kind) -> list[str]:
+    """The names of changes that can concern a kind of subject."""
+    return [f"{other}.{verb}" for other in _heard(kind) for verb in happenings(other)]
+
+
 def check_events(kind: Kind, events: Collection[str]) -> None:
     """See that events can concern a kind of subject.
 
     Raises:
         ValueError: one of them cannot.
     """
-    heard = [f"{other}.{verb}" for other in _heard(kind) for verb in happenings(other)]
+    heard = events_of(kind)
     for event in events:
         if event not in heard:
             hint = near(event, heard, 0.8) or f"; there are {', '.join(heard)}"
@@ -344,14 +349,3 @@ def _key_hint(key: str, shape: type[BaseModel]) -> str:
     if meant := next((word for word in known if key in _SYNONYMS.get(word, "").split()), ""):
         return f", did you mean {meant}?"
     return near(key, known, 0.75) or f"; there are {', '.join(known)}"
-
-
-def schema(verbs: Verbs) -> dict[str, Any]:
-    """The JSON Schema of policy files."""
-    found = File.model_json_schema()
-    actions: dict[str, Any] = {name: {"anyOf": [{"type": "null"}]} for _, name in verbs}
-    for (_, name), verb in verbs.items():
-        actions[name]["anyOf"].append(verb.options.model_json_schema())
-    options = {"type": "object", "properties": actions, "additionalProperties": False, "maxProperties": 1}
-    found["$defs"]["Policy"]["properties"]["action"] = {"anyOf": [{"enum": sorted(actions)}, options]}
-    return found

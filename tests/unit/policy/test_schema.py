@@ -1,0 +1,147 @@
+"""The schema for editors: it lets through what may be written, and refuses what no file may say."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import yaml
+
+from dockwarden.actions.table import VERBS
+from dockwarden.model import Kind
+from dockwarden.policy import document
+from dockwarden.policy.schema import MEANINGS, schema
+from tests import docs
+from tests.unit.policy.test_mistakes import MISTAKES, written
+
+SCHEMA = schema(VERBS)
+TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,), "array": (list,), "string": (str,), "number": (int, float), "integer": (int,),
+    "boolean": (bool,), "null": (type(None),),
+}  # fmt: skip
+WORDS = {"description", "markdownDescription", "title", "default", "examples", "$defs"}
+# What is wrong with an expression, a date or a comment, no schema can tell.
+ONLY_CHECK_SEES = re.compile(r"message: |order_by: |gate: |stop_when: |0 25 |0 0 31 2|\*/5m")
+
+
+class _Loader(yaml.SafeLoader):
+    """As editors read: ``off`` and dates are text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":bool", ":timestamp"))]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
+
+
+def fits(value: Any, shape: Mapping[str, Any]) -> bool:
+    """Whether a value is valid; knows the keywords that the schema has, and no more."""
+    return all(_fits(value, word, wanted, shape) for word, wanted in shape.items() if word not in WORDS)
+
+
+def _fits(value: Any, word: str, wanted: Any, shape: Mapping[str, Any]) -> bool:  # noqa: C901, PLR0912
+    match word:
+        case "$ref":
+            return fits(value, SCHEMA["$defs"][wanted.rpartition("/")[2]])
+        case "type":
+            return isinstance(value, TYPES[wanted]) and (wanted == "boolean" or not isinstance(value, bool))
+        case "enum":
+            return value in wanted
+        case "const":
+            return bool(value == wanted)
+        case "anyOf":
+            return any(fits(value, each) for each in wanted)
+        case "allOf":
+            return all(fits(value, each) for each in wanted)
+        case "not":
+            return not fits(value, wanted)
+        case "if":
+            return not fits(value, wanted) or fits(value, shape.get("then", {}))
+        case "then":
+            return True
+        case "pattern":
+            return not isinstance(value, str) or re.search(wanted, value) is not None
+        case "minLength" | "maxLength":
+            return not isinstance(value, str) or (len(value) >= wanted if word == "minLength" else len(value) <= wanted)
+        case "minimum" | "maximum":
+            is_number = isinstance(value, int | float)
+            return not is_number or (value >= wanted if word == "minimum" else value <= wanted)
+        case "items" | "minItems":
+            if not isinstance(value, list):
+                return True
+            return len(value) >= wanted if word == "minItems" else all(fits(item, wanted) for item in value)
+    if not isinstance(value, dict):
+        return True
+    match word:
+        case "properties":
+            return all(fits(value[key], inner) for key, inner in wanted.items() if key in value)
+        case "required":
+            return set(wanted) <= value.keys()
+        case "propertyNames":
+            return all(fits(key, wanted) for key in value)
+        case "minProperties" | "maxProperties":
+            return len(value) >= wanted if word == "minProperties" else len(value) <= wanted
+        case "additionalProperties":
+            others = [inner for key, inner in value.items() if key not in shape.get("properties", {})]
+            return (
+                all(fits(inner, wanted) for inner in others) if isinstance(wanted, dict) else bool(wanted or not others)
+            )
+    raise AssertionError(f"a keyword that this test does not know: {word}")
+
+
+def valid(text: str) -> bool:
+    return fits(yaml.load(text, _Loader), SCHEMA)
+
+
+POLICIES = {file.name: file.read_text() for file in docs.POLICIES.rglob("*.yaml")}
+SAMPLES = [
+    block
+    for page in ("README.md", "docs/policies.md")
+    for block in re.findall(r"```yaml\n(.*?)```", (docs.ROOT / page).read_text(), re.DOTALL)
+    if block.startswith("version:")
+]
+
+
+@pytest.mark.parametrize("text", [*POLICIES.values(), *SAMPLES], ids=lambda text: text[:60])
+def test_every_shipped_and_documented_policy_is_valid(text: str) -> None:
+    assert valid(text)
+
+
+@pytest.mark.parametrize(("subject", "when"), MISTAKES["fine"])
+def test_what_is_fine_is_valid(subject: str, when: str) -> None:
+    assert valid(written(when, subject))
+
+
+@pytest.mark.parametrize("line", [line for line, _ in MISTAKES["keys"] if not ONLY_CHECK_SEES.match(line)])
+def test_mistakes_in_keys_are_not_valid(line: str) -> None:
+    key, _, text = line.partition(": ")
+    if ONLY_CHECK_SEES.search(line):
+        return
+    with suppress(yaml.YAMLError):
+        assert not valid(written(**{key: text}))
+
+
+def test_events_and_actions_are_those_of_the_subject() -> None:
+    for kind in Kind:
+        for other in Kind:
+            for name in document.events_of(other):
+                text = written("true", kind, trigger=f"{{events: [{name}]}}")
+                assert valid(text) == (name in document.events_of(kind)), (kind, name)
+    for _, name in VERBS:
+        action = "{max_used_space: 20GB}" if name == "trim_build_cache" else "{}"
+        for other in Kind:
+            keys = {"for": "1d", "action": f"{{{name}: {action}}}"}
+            assert valid(written("true", other, **keys)) == ((other, name) in VERBS), (other, name)
+
+
+def test_an_editor_shows_what_the_page_says_of_each_key() -> None:
+    page = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", (docs.ROOT / "docs/policies.md").read_text())
+    for name, meaning in MEANINGS.items():
+        assert f" {meaning} |" in page, name
+    shapes = {"File": SCHEMA, **SCHEMA["$defs"]}
+    for name in ("File", "Policy", "Trigger", "Limits"):
+        for key, shape in shapes[name]["properties"].items():
+            if shape.get("type") != "null":
+                assert shape.get("markdownDescription"), f"{name}.{key}"
