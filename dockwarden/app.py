@@ -9,7 +9,9 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
@@ -53,7 +55,7 @@ _PATIENCE = 10  # answers of the engine in the longest time it may take
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 
 
-def load_policies(settings: Settings) -> PolicySet:
+def load_policies(settings: Settings, tests: str = "") -> PolicySet:
     """Read and compile everything that the settings name. Raises ConfigError with all problems."""
     return load(
         settings.policies,
@@ -64,7 +66,15 @@ def load_policies(settings: Settings) -> PolicySet:
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
         cap=settings.allow,
         check_cron=refuse_cron,
+        zone=zone_of(settings),
+        now=time.time(),
+        tests=tests,
     )
+
+
+def zone_of(settings: Settings) -> tzinfo | None:
+    """The zone of cron lines and dates, None for the host's."""
+    return ZoneInfo(settings.schedule.timezone) if settings.schedule.timezone else None
 
 
 @dataclass
@@ -157,7 +167,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         collector=collector,
         gatherer=gatherer,
         findings=findings,
-        judge=Judge(inventory, gatherer, findings, mishaps),
+        judge=Judge(inventory, gatherer, findings, mishaps, zone_of(settings)),
         ledger=ledger,
         enforcer=enforcer,
         registry=registry,

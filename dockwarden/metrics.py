@@ -24,7 +24,7 @@ _MOST_NAME = 200
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
-    *("too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
+    *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
 )
 STAGES = ("collect", "judge", "plan", "execute", "report")
 CAUSES = ("event", "schedule", "startup", "request")
@@ -171,6 +171,11 @@ class Metrics:
             "evaluation_duration_seconds", "Time of a run's judging, look-ups included.", _RUN
         )
         self.findings = self._gauge("findings", "Findings open now.", "policy", "severity")
+        self._policies: tuple[Policy, ...] = ()
+        self.pending = self._gauge("pending", "Findings that have yet to hold as long as `for` says.", "policy")
+        self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy", "severity")
+        self.exception_expiry = self._gauge("exception_expiry_timestamp_seconds", "When an exception ends.", "id")
+        self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that hold for nothing.")
         self._finding_info = _FindingInfo()
         self.registry.register(self._finding_info)
         self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy", "reason")
@@ -243,6 +248,13 @@ class Metrics:
         self.policy_info.clear()
         self.findings.clear()
         self.unknown.clear()
+        self.pending.clear()
+        self.excused.clear()
+        self.exception_expiry.clear()
+        for exception in policies.exceptions:
+            if exception.until_at is not None:
+                self.exception_expiry.labels(exception.id).set(exception.until_at)
+        self._policies = policies.policies
         for policy in policies.policies:
             self.policy_info.labels(policy.name, policy.subject.value, policy.mode.value, policy.severity.value).set(1)
             self._start_at_zero(policy)
@@ -250,6 +262,8 @@ class Metrics:
 
     def _start_at_zero(self, policy: Policy) -> None:
         self.findings.labels(policy.name, policy.severity.value)
+        self.pending.labels(policy.name)
+        self.excused.labels(policy.name, policy.severity.value)
         for status in Status:
             for cause in CAUSES:
                 self.evaluations.labels(policy.name, status.value, cause)
@@ -301,6 +315,16 @@ class Metrics:
         """One request to a registry was answered, or not."""
         self.registry_requests.labels(registry, method, code).inc()
 
+    def _show_aside(self, report: Report) -> None:
+        if report.unused is not None:
+            self.exceptions_unused.set(report.unused)
+        if report.asides is None and report.policies is None:
+            return  # nothing has changed
+        for policy in self._policies:
+            self.pending.labels(policy.name).set(report.pending.get(policy.name, 0))
+            severity = policy.severity.value
+            self.excused.labels(policy.name, severity).set(report.excused.get((policy.name, severity), 0))
+
     def record(self, report: Report) -> None:
         """Count a run, and show what is open after it."""
         if report.policies is not None:
@@ -313,6 +337,7 @@ class Metrics:
             self.findings.labels(policy, severity).set(count)
         for (policy, reason), count in report.unknown.items():
             self.unknown.labels(policy, reason).set(count)
+        self._show_aside(report)
         if report.job:
             self.job_last_run.labels(report.job).set(report.ended_at)
             self.job_seconds.labels(report.job).observe(report.duration_seconds)

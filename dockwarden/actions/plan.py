@@ -81,6 +81,10 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
         return "self", "it belongs to dockwarden"
     if thing is not None and PROTECT_LABEL in thing.labels:
         return "protected", f"label {PROTECT_LABEL}"
+    if candidate.result.excuse.doubt:
+        return "exception_unknown", f"whether {candidate.result.excuse.doubt} excuses it is not known"
+    if candidate.result.excuse.acted:
+        return "excused", ", ".join(candidate.result.excuse.ids)
     if candidate.owner and candidate.owner not in policy.owners:
         return "owner", f"it belongs to {candidate.owner}, which the policy does not name in owners"
     if reason := verb.keeps(policy, candidate, thing, gone_tags.get(thing.id, 0) if isinstance(thing, Image) else 0):

@@ -1,11 +1,19 @@
-"""Commands about settings and policies that need no engine: check, facts, schema."""
+"""Commands about settings and policies that need no engine: check, test, facts, schema."""
 
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import table
+from dockwarden.errors import ConfigError
+from dockwarden.text import FAILED, OK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dockwarden.model import PolicySet
+    from dockwarden.policy.trial import Tried
 
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
@@ -17,6 +25,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
     check.set_defaults(run=_check)
+    test = commands.add_parser("test", parents=[common], help="run the policies' own tests")
+    test.add_argument(
+        "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
+    )
+    test.add_argument("--coverage", action="store_true", help="name policies and operands that no test turns on")
+    test.add_argument("-o", "--output", choices=("table", "json", "junit"), default="table")
+    test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
     facts.add_argument("subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network or host")
     facts.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -38,9 +53,64 @@ def _check(options: argparse.Namespace) -> int:
     open_routes(chosen.notify.routes)
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
-    policies = app.load_policies(chosen)
+    policies = app.load_policies(chosen, "read")
+    if wrong := [f"{tried.trial.place} {_title(tried)}: {tried.wrong}" for tried in _tried(policies) if tried.wrong]:
+        raise ConfigError(*wrong)
+    print(*policies.warnings, sep="\n", end="\n" if policies.warnings else "", file=sys.stderr)
     print(f"{len(policies.policies)} policies in {len(policies.files)} files are fine (sha256 {policies.sha256[:12]})")
     return 0
+
+
+def _tried(policies: "PolicySet") -> "list[Tried]":
+    from dockwarden.policy.trial import attempt
+
+    named = {policy.name: policy for policy in policies.policies}
+    return [attempt(trial, named[trial.policy], policies.exceptions) for trial in policies.trials]
+
+
+def _title(tried: "Tried") -> str:
+    return f"{tried.trial.policy}: test {tried.trial.name}"
+
+
+def _test(options: argparse.Namespace) -> int:
+    from dockwarden import app
+    from dockwarden.config import settings
+
+    chosen = settings.read_settings(options.config)
+    update = {"policies": options.paths} if options.paths else {}
+    chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
+    policies = app.load_policies(chosen, "cover" if options.coverage else "read")
+    tried = _tried(policies)
+    if options.output == "junit":
+        print(_junit(tried))
+    elif options.output == "json":
+        rows = [
+            {"policy": each.trial.policy, "test": each.trial.name, "result": each.status.value, "wrong": each.wrong}
+            for each in tried
+        ]
+        json.dump(rows, sys.stdout, indent=2)
+        print()
+    else:
+        for each in tried:
+            print(f"{'FAILED' if each.wrong else 'ok'}  {_title(each)}" + (f": {each.wrong}" if each.wrong else ""))
+        print(*policies.uncovered, sep="\n", end="\n" if policies.uncovered else "")
+    failed = sum(bool(each.wrong) for each in tried)
+    print(f"{len(tried)} tests of {len(policies.policies)} policies, {failed} failed", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _junit(tried: "Sequence[Tried]") -> str:
+    from xml.sax.saxutils import quoteattr
+
+    cases = [
+        f"  <testcase classname={quoteattr(each.trial.policy)} name={quoteattr(each.trial.name)}>"
+        + (f"<failure message={quoteattr(each.wrong)}/>" if each.wrong else "")
+        + "</testcase>"
+        for each in tried
+    ]
+    failed = sum(bool(each.wrong) for each in tried)
+    head = f'<testsuite name="dockwarden" tests="{len(tried)}" failures="{failed}">'
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"])
 
 
 def _facts(options: argparse.Namespace) -> int:

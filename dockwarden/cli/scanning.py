@@ -78,7 +78,7 @@ def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -
 
 
 def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
-    shown = [result for result in results if result.status.value in ("fail", "unknown", "error")]
+    shown = [result for result in results if result.status.value not in ("pass", "skip")]
     shown.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
     rows = [
         (r.severity.value if r.status.value == "fail" else r.status.value, r.policy, r.name, r.message or r.reason)
@@ -86,6 +86,7 @@ def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
     ]
     table(("SEVERITY", "POLICY", "NAME", "MESSAGE"), rows)
     words = [f"{summary.get(status, 0)} {status}" for status in ("fail", "pass", "skip", "unknown", "error")]
+    words += [f"{summary[status]} {status}" for status in ("pending", "excused") if status in summary]
     print(", ".join(words), file=sys.stderr)
 
 

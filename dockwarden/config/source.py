@@ -68,10 +68,10 @@ class Source:
         if offset is not None:
             at = _position(self.text, place, str(self.at(path))[:offset])
             line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
-        if len(path) > 1 and path[0] == "policies":
+        if len(path) > 1 and path[0] in ("policies", "exceptions"):
             raw = self.at(path[:2])
-            name = raw.get("name") if isinstance(raw, dict) else None
-            path = (name if isinstance(name, str) else f"policies[{path[1]}]", *path[2:])
+            name = raw.get("name", raw.get("id")) if isinstance(raw, dict) else None
+            path = (name if isinstance(name, str) else f"{path[0]}[{path[1]}]", *path[2:])
         self.note(line, column, f"{'.'.join(map(str, path)) or 'file'}: {text}")
 
     def is_cut(self, path: Path) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dockwarden.model.objects import Ref, Thing
-from dockwarden.model.policies import PolicySet, Result
+from dockwarden.model.policies import Aside, PolicySet, Result
 from dockwarden.model.words import Cause, Effect, Status
 
 
@@ -143,6 +143,11 @@ class Report:
         open: how many findings are open after it, by policy and severity.
         unknown: how many objects could not be judged, by policy and reason.
         policies: those in use from now on, if they are others than before.
+        newly_excused: findings that became excused.
+        pending: how many findings have yet to hold long enough, by policy.
+        excused: how many are excused, by policy and severity.
+        unused: how many exceptions hold for nothing; None before everything was judged.
+        asides: all that is set aside, if anything of it changed.
     """
 
     run: str
@@ -160,6 +165,11 @@ class Report:
     open: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unknown: Mapping[tuple[str, str], int] = field(default_factory=dict)
     policies: PolicySet | None = None
+    newly_excused: tuple[Result, ...] = ()
+    pending: Mapping[str, int] = field(default_factory=dict)
+    excused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unused: int | None = None
+    asides: tuple[tuple[str, Ref, Aside], ...] | None = None
 
     @property
     def ended_at(self) -> float:

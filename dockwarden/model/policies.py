@@ -127,6 +127,7 @@ class Policy:
     stop_when: Program | None = None
     limits: Limits = Limits()
     on_unknown: str = "retry"
+    excusable: str = "label"
     title: str = ""
     description: str = ""
     remediation: str = ""
@@ -143,13 +144,79 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyException:
+    """Findings of some policies that somebody excuses.
+
+    Attributes:
+        policies: names, no globs any more; all on one kind of subject.
+        until_at: when it ends; None for never.
+        told, acted: what is excused: being told, being acted on.
+    """
+
+    id: str
+    policies: frozenset[str]
+    match: Program
+    reason: str
+    owner: str = ""
+    until_at: float | None = None
+    told: bool = True
+    acted: bool = True
+    place: str = ""
+
+
+class Excuse(NamedTuple):
+    """Whether a finding is excused now.
+
+    Attributes:
+        ids: of the exceptions that hold, ``label`` for the object's own label.
+        told, acted: what is excused.
+        until_at: the latest end of them; None for never.
+        doubt: the exception that could not be decided; then nothing is done to the object.
+        expired: why an exception or label does not hold any more.
+    """
+
+    ids: tuple[str, ...] = ()
+    told: bool = False
+    acted: bool = False
+    until_at: float | None = None
+    reason: str = ""
+    doubt: str = ""
+    expired: str = ""
+
+
+NO_EXCUSE = Excuse()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One test of a policy's own: what is given, and what must come of it."""
+
+    policy: str
+    name: str
+    place: str
+    given: Mapping[str, FactValue]
+    params: Mapping[str, FactValue]
+    expect: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies of one load, the hash of the files they came from, and the packs and paths that were named."""
+    """All policies of one load, the hash of the files they came from, and the packs and paths that were named.
+
+    Attributes:
+        trials: the policies' own tests, if they were asked for; ``uncovered``: what they leave out.
+        warnings: what people should know of it, and what is no error.
+    """
 
     policies: tuple[Policy, ...]
     sha256: str
     files: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    exceptions: tuple[PolicyException, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    uncovered: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -180,7 +247,25 @@ class Result:
     evidence: Mapping[str, FactValue] = field(default_factory=dict)
     held_seconds: float = 0.0
     order: object = None
+    excuse: Excuse = NO_EXCUSE
     definition: str = ""
+
+
+class Aside(NamedTuple):
+    """A fail that is set aside, or one that is open and had to wait for it.
+
+    Attributes:
+        since_seconds: since when it has held, on the observation clock.
+        candidate: what was found; another one counts anew.
+        excuse: the exceptions that hold, "" if none does.
+        was: the exceptions that did hold until a while ago.
+    """
+
+    severity: str
+    since_seconds: float
+    candidate: str = ""
+    excuse: str = ""
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,15 @@ class Mode(StrEnum):
 
 
 class Status(StrEnum):
-    """Result of one policy for one object. Only ``fail`` is a finding; the last two never act."""
+    """Result of one policy for one object.
+
+    Only ``fail`` is a finding; ``pending`` may yet become one, ``excused`` would be one; the last two never act.
+    """
 
     PASS = "pass"  # noqa: S105 - the field's word, not a password
     FAIL = "fail"
+    PENDING = "pending"
+    EXCUSED = "excused"
     SKIP = "skip"
     UNKNOWN = "unknown"
     ERROR = "error"

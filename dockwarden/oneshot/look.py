@@ -118,7 +118,8 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
     else:
         parts.ledger.open_to_read()
     resume(parts.inventory, parts.ledger, info)
-    parts.findings.recall(parts.ledger.open_findings())
+    parts.findings.recall(parts.ledger.open_findings(), parts.ledger.asides())
+    parts.judge.exceptions = policies.exceptions if policies else ()
     if not writes:
         parts.ledger.close()
     parts.inventory.seen_ns = parts.engine.now_ns()

@@ -74,6 +74,9 @@ class SavedPlan(_Shape):
     steps: list[SavedStep]
 
 
+_FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)  # what of these stays, the planner says
+
+
 @dataclass(frozen=True)
 class _Judged:
     """What came of judging once: the results of each policy that may run, and which gates are closed."""
@@ -157,7 +160,7 @@ class Planner:
         planned: dict[str, Plan] = {}
         taken: set[Ref] = set()
         for policy in self.policies:
-            fails = (result for result in judged.results[policy.name] if result.status is Status.FAIL)
+            fails = (result for result in judged.results[policy.name] if result.status in _FOUND)
             plan = self._parts.enforcer.plan(policy, [result for result in fails if result.ref not in taken])
             taken.update(step.ref for step in plan.steps)
             planned[policy.name] = plan
@@ -192,7 +195,7 @@ class Planner:
 
     def _why(self, policy: Policy, result: Result) -> tuple[str, str]:
         """Why an object stays that no plan of this policy is about."""
-        if result.status is Status.FAIL:
+        if result.status in _FOUND:
             return "planned", "another policy takes it"
         if result.status in (Status.UNKNOWN, Status.ERROR):
             return result.status.value, result.reason

@@ -8,13 +8,15 @@ thousands of objects does not keep an event waiting.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 
 from dockwarden.inventory import facts
 from dockwarden.inventory.gather import REGISTRY, Gatherer, Gathering, LaterError
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import Kind, Mode, Policy, Program, Ref, Result, Status, Verdict
+from dockwarden.model import Excuse, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
+from dockwarden.policy.excuses import LABELS, excuse
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
 from dockwarden.ports import BELIEVED_SECONDS
@@ -31,6 +33,7 @@ class Sweep:
     opened: list[Result] = field(default_factory=list)
     resolved: list[Result] = field(default_factory=list)
     troubled: list[Result] = field(default_factory=list)
+    excused: list[Result] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -48,12 +51,19 @@ class Judge:
     """Judges objects of one inventory and keeps ``findings`` true."""
 
     def __init__(
-        self, inventory: Inventory, gatherer: Gatherer, findings: Findings, mishaps: Mishaps | None = None
+        self,
+        inventory: Inventory,
+        gatherer: Gatherer,
+        findings: Findings,
+        mishaps: Mishaps | None = None,
+        zone: tzinfo | None = None,
     ) -> None:
         self.findings = findings
         self._inventory = inventory
         self.gatherer = gatherer
         self._mishaps = mishaps or Mishaps()
+        self.exceptions: Sequence[PolicyException] = ()
+        self._zone = zone
 
     def everything(self, policies: Collection[Policy]) -> list[Work]:
         """All objects, each with the policies that are about its kind."""
@@ -185,7 +195,8 @@ class Judge:
         if verdict is None:
             return
         sweep = task.sweep
-        sweep.judged[(policy.name, verdict.status)] += 1
+        if verdict.status is not Status.FAIL:
+            sweep.judged[(policy.name, verdict.status)] += 1
         if verdict.status in (Status.PASS, Status.SKIP):
             if (resolved := self.findings.clear(policy.name, ref, verdict.status.value)) is not None:
                 sweep.resolved.append(resolved)
@@ -205,16 +216,49 @@ class Judge:
                 self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
 
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
+        excused = self._excuse(task, ref, policy, sheet)
         result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
+        result = replace(result, excuse=excused, reason=excused.expired)
         if policy.order_by is not None:
             result = replace(result, order=_order(policy.order_by, sheet))
-        watched = self._inventory.memory.clock.read()
-        is_new = self.findings.note(result, task.gathering.now, watched)
-        if policy.for_seconds:
-            result = replace(result, held_seconds=self.findings.held_for(policy.name, ref, watched))
-        task.sweep.results.append(result)
-        if is_new:
-            task.sweep.opened.append(result)
+        watched, sweep = self._inventory.memory.clock.read(), task.sweep
+        status, was = Status.EXCUSED, ""
+        if not (excused.told and excused.acted):
+            candidate = evaluate.candidate(policy, sheet)
+            held, was, ended = self.findings.hold(policy, ref, candidate, watched, excused=excused.told)
+            sweep.resolved += [ended] if ended is not None else []
+            result = replace(result, held_seconds=held)
+            status = Status.PENDING if held < policy.for_seconds else Status.EXCUSED if excused.told else Status.FAIL
+        self.findings.use(policy.name, ref, excused.ids)
+        sweep.judged[policy.name, status] += 1
+        if status is Status.FAIL:
+            if self.findings.note(result, task.gathering.now, watched):
+                sweep.opened.append(replace(result, reason=f"expired: {was}") if was else result)
+        else:
+            result = evaluate.set_aside(policy, result, status)
+            if status is Status.EXCUSED and self.findings.excuse(result, watched):
+                sweep.excused.append(result)
+        sweep.results.append(result)
+
+    def _excuse(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> Excuse:
+        """Whether what was found is excused, by facts that are gathered for it as far as that may be."""
+        due = [exception for exception in self.exceptions if policy.name in exception.policies]
+        vocabulary = facts.VOCABULARY[ref.kind]
+        names = {name for exception in due for name in exception.match.references}
+        names |= {label} if (label := LABELS.get(ref.kind)) else set()
+        cheap = [name for name in names if vocabulary[name].cost == 0]
+        try:
+            facts.fill(sheet, cheap, ref, self.gatherer.view(task.gathering))
+        except Exception as error:  # noqa: BLE001 - of our own; the finding stands, and nothing is done
+            self._mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
+            return Excuse(doubt="label")
+        for exception in due:
+            tried: set[str] = set()
+            while (missing := exception.match.evaluate(sheet).missing) and missing not in tried:
+                tried.add(missing)
+                if vocabulary[missing].cost <= task.gathering.depth:
+                    self.gatherer.gather(task.gathering, ref, missing, exception.match.references, sheet)
+        return excuse(policy, sheet, due, task.gathering.now, self._zone)
 
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
         word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)

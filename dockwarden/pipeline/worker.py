@@ -100,6 +100,7 @@ class Worker:
         self._listeners: dict[str, dict[Kind, list[Policy]]] = {}  # by cause and kind of object
         self._runs: deque[_Run] = deque()
         self._started = False
+        self._swept = False
         self.acting = False
 
     # -- the loop -------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Worker:
     def run(self) -> None:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
         self._ledger.open()
-        self._findings.recall(self._ledger.open_findings())
+        self._findings.recall(self._ledger.open_findings(), self._ledger.asides())
         waiting = False
         while not self._queue.closed:
             self._metrics.health.beats["worker"] = time.monotonic()
@@ -181,6 +182,7 @@ class Worker:
         for policy in self._policies.values():
             for cause in policy.trigger.events:
                 self._listeners.setdefault(cause, {}).setdefault(policy.subject, []).append(policy)
+        self._judge.exceptions, self._swept = policies.exceptions, False
         resolved = self._findings.keep_only(self._policies)
         self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
@@ -316,12 +318,18 @@ class Worker:
                 self.acting = False
                 outcomes += done
                 run.errors += [f"{policy.name}: {error}"] if error else []
+        self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
 
     def _may_act(self, result: Result, run: _Run) -> bool:
         if result.policy not in self._findings.policies_on(result.ref):
             return False  # an event came during the sweep, and by what it showed the object passes
-        return result.status is Status.FAIL and (run.acting is None or (result.policy, result.ref) in run.acting)
+        is_due = result.status is Status.FAIL or (result.status is Status.EXCUSED and not result.excuse.acted)
+        return is_due and (run.acting is None or (result.policy, result.ref) in run.acting)
+
+    def _unused(self) -> int:
+        """How many exceptions hold for nothing."""
+        return len({exception.id for exception in self._judge.exceptions} - self._findings.used())
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
         sweep, findings = run.sweep, self._findings
@@ -341,6 +349,11 @@ class Worker:
             dict(findings.counts),
             dict(findings.unknown_counts),
             policies,
+            tuple(sweep.excused),
+            dict(findings.pending_counts()),
+            dict(findings.excused_counts()),
+            self._unused() if self._swept else None,
+            findings.unsaved(),
         )
         for sink in self._sinks:
             try:

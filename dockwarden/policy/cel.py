@@ -13,6 +13,7 @@ are not checked when an expression is compiled.
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -149,6 +150,16 @@ class Program:
         # An error is final only when nothing is missing: `false && error` is false, whichever comes first.
         missing = (name for name in self._by_cost if name not in facts.known)
         return Answer(missing=name) if (name := next(missing, "")) else Answer(error=tidy(plain))
+
+    def given(self, params: Mapping[str, FactValue]) -> "Program":
+        """The same with other values of some params."""
+        other = copy(self)
+        other.constants = self.constants | {
+            name: params[key]
+            for name in self.constants
+            if name.startswith("params.") and (key := name.removeprefix("params.")) in params
+        }
+        return other
 
     def _run(self, facts: Facts) -> Any:
         if not self.constants:

@@ -100,10 +100,6 @@ def constant(value: object) -> FactValue:
     raise ValueError("must be a duration, size, number, text, true, false, or a list of texts or of numbers")
 
 
-def _not_yet(_value: object) -> None:
-    raise ValueError("not yet supported")
-
-
 def identifier(name: str) -> str:
     """A name that expressions can use.
 
@@ -158,7 +154,6 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
             raise ValueError(f"{event} does not concern {kind} policies{hint}")
 
 
-NotYet = Annotated[None, BeforeValidator(_not_yet)]
 Identifier = Annotated[str, AfterValidator(identifier)]
 
 
@@ -187,6 +182,29 @@ class Limits(_Shape):
     max_percent: Annotated[float, BeforeValidator(_percent)] = 25.0
 
 
+class Case(_Shape):
+    """One test of a policy."""
+
+    name: str = ""
+    now: str = "2026-01-01T00:00:00Z"
+    params: dict[Identifier, Annotated[Any, AfterValidator(constant)]] = {}
+    given: dict[str, Any]
+    expect: Literal["pass", "fail", "skip", "unknown", "error", "excused"]
+    message: str | None = None
+
+
+class Exemption(_Shape):
+    """One exception as it is written."""
+
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+    policies: Annotated[list[str], Field(min_length=1)]
+    match: str
+    reason: Annotated[str, Field(min_length=1)]
+    owner: str = ""
+    until: str | None = None
+    effect: Literal["report", "act", "both"] = "both"
+
+
 class Policy(_Shape):
     """One policy as it is written."""
 
@@ -211,7 +229,8 @@ class Policy(_Shape):
     on_unknown: Literal["retry", "report"] = "retry"
     order_by: str | None = None
     stop_when: str | None = None
-    tests: NotYet = None
+    excusable: Literal["label", "file", "never"] | None = None
+    tests: list[Case] = []
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Policy":
@@ -263,10 +282,16 @@ class File(_Shape):
     version: Annotated[int, Field(strict=True, ge=1, le=1)]
     lists: dict[Identifier, list[str]] = {}
     policies: list[Policy] = []
-    exceptions: NotYet = None
+    exceptions: list[Exemption] = []
 
 
-_KEYS: dict[object, type[BaseModel]] = {"policies": Policy, "trigger": Trigger, "limits": Limits}
+_KEYS: dict[object, type[BaseModel]] = {
+    "policies": Policy,
+    "trigger": Trigger,
+    "limits": Limits,
+    "tests": Case,
+    "exceptions": Exemption,
+}
 _SYNONYMS = {
     "trigger": "on triggers cron event interval",
     "when": "if condition conditions expression expr check rule query where deny assert",
@@ -342,8 +367,9 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
 
 def _key_hint(key: str, shape: type[BaseModel]) -> str:
     known = [field.alias or name for name, field in shape.model_fields.items()]
-    homes: dict[str, type[BaseModel]] = {"policies": Policy, "trigger": Trigger, "limits": Limits}
-    home = next((name for name, other in homes.items() if key in other.model_fields and other is not shape), "")
+    home = next(
+        (name for name, other in list(_KEYS.items())[:3] if key in other.model_fields and other is not shape), ""
+    )
     if home:
         return f"; it belongs below {home}"
     if meant := next((word for word in known if key in _SYNONYMS.get(word, "").split()), ""):

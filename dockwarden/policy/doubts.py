@@ -205,7 +205,7 @@ class Doubts:
         if one.spec is None or one.many:
             return
         for value in other.values:
-            if why := _never(one.spec, value):
+            if why := never(one.spec, value):
                 self._doubt(node, why)
 
     def _compared(self, node: Node, one: _Meant, other: _Meant) -> None:
@@ -245,7 +245,7 @@ def say(node: Node) -> str:
     return "…"
 
 
-def _never(spec: FactSpec, value: object) -> str:
+def never(spec: FactSpec, value: object) -> str:
     """Why a fact, or an item of a list, can never have a value; empty if it can."""
     name = spec.name
     if name.count(".") > 1 and not isinstance(

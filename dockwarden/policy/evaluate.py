@@ -4,8 +4,12 @@ Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and
 Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
 """
 
+from dataclasses import replace
+
 from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
-from dockwarden.text import MAX_TEXT, printable, words
+from dockwarden.text import MAX_TEXT, moment, printable, span, words
+
+_CANDIDATES = ("registry.digest", "registry.newest_version", "registry.newest_version_digest")
 
 # Most judgements end in one of these; they are shared so that the hot path allocates nothing.
 PASS = Verdict(Status.PASS)
@@ -38,6 +42,23 @@ def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
         evidence={fact: facts.known[fact] for fact in sorted(used - NEVER_SHOWN) if fact in facts.known},
         definition=policy.definition,
     )
+
+
+def candidate(policy: Policy, facts: Facts) -> str:
+    """What was found, where it names a digest or a version: another one is another finding."""
+    used = policy.when.references | (policy.select.references if policy.select else frozenset())
+    named = (f"{fact}={facts.known.get(fact)}" for fact in _CANDIDATES if fact in used)
+    return " ".join((policy.definition, *named))
+
+
+def set_aside(policy: Policy, result: Result, status: Status) -> Result:
+    """A finding that is pending or excused, with the reason."""
+    if status is Status.PENDING:
+        why = f"it has held for {span(result.held_seconds)} of {span(policy.for_seconds)}"
+    else:
+        until = f" until {moment(result.excuse.until_at)}" if result.excuse.until_at is not None else ""
+        why = f"{', '.join(result.excuse.ids)}{until}" + (f": {result.excuse.reason}" if result.excuse.reason else "")
+    return replace(result, status=status, reason=printable(why, MAX_TEXT))
 
 
 def unknown(policy: Policy, ref: Ref, name: str, verdict: Verdict, reason: str = "") -> Result:

@@ -1,4 +1,4 @@
-"""The book of open findings and of objects that could not be judged. Pure.
+"""The book of open findings, of those set aside, and of objects that could not be judged. Pure.
 
 Input: results of judgements, objects that are gone. Output: which findings opened and which are resolved by that. Out
 of bounds: judging, logging, counting.
@@ -8,26 +8,123 @@ from collections import Counter
 from collections.abc import Collection, Iterable, KeysView, Mapping
 from dataclasses import replace
 
-from dockwarden.model import Finding, Kind, Policy, Ref, Result
+from dockwarden.model import Aside, Finding, Kind, Policy, Ref, Result
 
 
 class Findings:
     """The book. ``counts`` is by policy and severity, ``unknown_counts`` by policy and reason.
 
     A finding is open from the first fail until a pass, a skip, or the object's end; unknown and error change nothing.
+    Set aside is what fails and is not open: pending until it has held long enough, or excused. What has a ``for`` and
+    is open stays there as well, for since when it has held.
     """
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, Ref], Finding] = {}
         self._on: dict[Kind, dict[str, set[str]]] = {kind: {} for kind in Kind}  # by kind and key, names of policies
         self._unknown: dict[Ref, dict[str, str]] = {}
+        self._aside: dict[tuple[str, Ref], Aside] = {}
+        self._excuses: dict[tuple[str, Ref], tuple[str, ...]] = {}
+        self._unsaved = False
         self.counts: Counter[tuple[str, str]] = Counter()
         self.unknown_counts: Counter[tuple[str, str]] = Counter()
 
-    def recall(self, findings: Iterable[Finding]) -> None:
-        """Take over the findings that were open before a restart."""
+    def recall(self, findings: Iterable[Finding], asides: Iterable[tuple[str, Ref, Aside]] = ()) -> None:
+        """Take over what was open or set aside before a restart."""
         for finding in findings:
             self._put(finding)
+        for policy, ref, aside in asides:
+            self._set((policy, ref), aside)
+
+    # -- what is set aside ----------------------------------------------------------------------------------
+
+    def hold(
+        self, policy: Policy, ref: Ref, candidate: str, watched: float, *, excused: bool = False
+    ) -> tuple[float, str, Result | None]:
+        """An object fails: for how long by now, what excused it before, and the finding that ends by that.
+
+        Another candidate counts anew, and so does what is not excused any more.
+        """
+        key = (policy.name, ref)
+        known, opened = self._aside.get(key), self._open.get(key)
+        if not policy.for_seconds:
+            if known is not None and not excused:
+                self._unset(key)
+            return 0.0, known.excuse if known and not excused else "", None
+        if known is None and opened is not None:
+            known = Aside(policy.severity.value, opened.opened_seconds, candidate)
+        was_excused = known is not None and bool(known.excuse) and not excused
+        is_other = known is not None and known.candidate != candidate
+        resolved = self.clear(policy.name, ref, "other_candidate") if is_other and opened else None
+        since = watched if known is None or was_excused or is_other else min(known.since_seconds, watched)
+        was = "" if known is None else known.was if not was_excused else known.excuse
+        self._set(key, Aside(policy.severity.value, since, candidate, known.excuse if known and excused else "", was))
+        return watched - since, was, resolved
+
+    def excuse(self, result: Result, watched: float) -> bool:
+        """A fail is excused; true if that is news."""
+        key = (result.policy, result.ref)
+        known = self._aside.get(key)
+        self._close(key)
+        aside = known or Aside(result.severity.value, watched)
+        self._set(key, aside._replace(excuse=", ".join(result.excuse.ids), was=""))
+        return known is None or not known.excuse
+
+    def use(self, policy: str, ref: Ref, ids: tuple[str, ...]) -> None:
+        """Which exceptions hold for what a policy finds on an object."""
+        if ids:
+            self._excuses[policy, ref] = ids
+        else:
+            self._excuses.pop((policy, ref), None)
+
+    def used(self) -> set[str]:
+        """The exceptions that hold for anything."""
+        return {name for ids in list(self._excuses.values()) for name in ids}
+
+    def asides(self) -> list[tuple[str, Ref, Aside]]:
+        """All that is set aside; safe to call from any thread."""
+        return [(policy, ref, aside) for (policy, ref), aside in list(self._aside.items())]
+
+    def unsaved(self) -> tuple[tuple[str, Ref, Aside], ...] | None:
+        """All that is set aside, if anything of it changed since this was asked last."""
+        changed, self._unsaved = self._unsaved, False
+        return tuple(self.asides()) if changed else None
+
+    def pending_counts(self) -> Counter[str]:
+        """How many findings have yet to hold long enough, by policy."""
+        return Counter(key[0] for key, aside in self._aside.items() if not aside.excuse and key not in self._open)
+
+    def excused_counts(self) -> Counter[tuple[str, str]]:
+        """How many findings are excused, by policy and severity."""
+        return Counter((key[0], aside.severity) for key, aside in self._aside.items() if aside.excuse)
+
+    def _set(self, key: tuple[str, Ref], aside: Aside) -> None:
+        self._unsaved = self._unsaved or self._aside.get(key) != aside
+        self._aside[key] = aside
+        self._on[key[1].kind].setdefault(key[1].key, set()).add(key[0])
+
+    def _unset(self, key: tuple[str, Ref]) -> None:
+        if self._aside.pop(key, None) is not None:
+            self._unsaved = True
+            self._unindex(key)
+
+    def _unindex(self, key: tuple[str, Ref]) -> None:
+        policy, ref = key
+        if key in self._open or key in self._aside or ref.key not in self._on[ref.kind]:
+            return
+        names = self._on[ref.kind][ref.key]
+        names.discard(policy)
+        if not names:
+            del self._on[ref.kind][ref.key]
+
+    def _close(self, key: tuple[str, Ref]) -> Finding | None:
+        finding = self._open.pop(key, None)
+        if finding is not None:
+            self.counts[key[0], finding.result.severity.value] -= 1
+            self._unindex(key)
+        return finding
+
+    # -- what is open ---------------------------------------------------------------------------------------
 
     def note(self, result: Result, now: float, watched: float = 0.0) -> bool:
         """Take in a fail; true if a finding opens with it.
@@ -38,6 +135,8 @@ class Findings:
         self._know(result.policy, result.ref)
         known = self._open.get((result.policy, result.ref))
         opened = known or Finding(result, now, watched)
+        if known is None and (aside := self._aside.get((result.policy, result.ref))) is not None:
+            self._set((result.policy, result.ref), aside._replace(was=""))
         self._put(Finding(result, opened.opened_at, min(opened.opened_seconds, watched)))
         return known is None
 
@@ -50,33 +149,30 @@ class Findings:
         return news
 
     def held_for(self, policy: str, ref: Ref, watched: float) -> float:
-        """For how long a finding has been open while somebody watched; 0 where there is none."""
+        """For how long a fail has held while somebody watched; 0 where there is none."""
+        if (aside := self._aside.get((policy, ref))) is not None:
+            return max(0.0, watched - aside.since_seconds)
         known = self._open.get((policy, ref))
         return max(0.0, watched - known.opened_seconds) if known else 0.0
 
     def clear(self, policy: str, ref: Ref, why: str) -> Result | None:
         """The object passes, is excused, or is gone; gives the finding that is resolved by it."""
         self._know(policy, ref)
-        finding = self._open.pop((policy, ref), None)
-        if finding is None:
-            return None
-        self.counts[policy, finding.result.severity.value] -= 1
-        names = self._on[ref.kind][ref.key]
-        names.discard(policy)
-        if not names:
-            del self._on[ref.kind][ref.key]
-        return replace(finding.result, reason=why)
+        self._unset((policy, ref))
+        self._excuses.pop((policy, ref), None)
+        finding = self._close((policy, ref))
+        return None if finding is None else replace(finding.result, reason=why)
 
     def concerned_with(self, ref: Ref) -> Collection[str]:
         """Names of the policies with an open finding or question on an object."""
         return {*self.policies_on(ref), *self._unknown.get(ref, ())}
 
     def policies_on(self, ref: Ref) -> Collection[str]:
-        """Names of the policies with an open finding on an object."""
+        """Names of the policies with a finding on an object, open or set aside."""
         return self._on[ref.kind].get(ref.key, ())
 
     def keys(self, kind: Kind) -> KeysView[str]:
-        """The keys of the objects of a kind with an open finding."""
+        """The keys of the objects of a kind with a finding, open or set aside."""
         return self._on[kind].keys()
 
     def drop_objects(self, gone: Iterable[Ref]) -> list[Result]:
@@ -92,6 +188,9 @@ class Findings:
         for policy, ref in self.unknown():
             if policy not in policies or policies[policy].subject is not ref.kind:
                 self._know(policy, ref)
+        for policy, ref in [key for key in self._aside if key not in self._open]:
+            if policy not in policies or policies[policy].subject is not ref.kind:
+                self.clear(policy, ref, "")
         void = [(key, why) for key, finding in self._open.items() if (why := _void(finding, policies.get(key[0])))]
         resolved = [result for key, why in void if (result := self.clear(*key, why))]
         for counts in (self.counts, self.unknown_counts):
@@ -101,7 +200,7 @@ class Findings:
 
     def refs(self) -> set[Ref]:
         """All objects with an open finding or an open question."""
-        return {ref for _, ref in self._open} | set(self._unknown)
+        return {ref for _, ref in self._open} | {ref for _, ref in self._aside} | set(self._unknown)
 
     def open(self) -> list[Finding]:
         """All open findings; safe to call from any thread."""

@@ -40,8 +40,12 @@ _INSTEAD: dict[str, dict[str, dict[str, Any]]] = {
     },
     "Trigger": {"every": _INTERVAL, "schedule": _CRON, "events": {"type": "array", "items": _TEXT, "minItems": 1}},
     "Limits": {"max_percent": _PERCENT},
+    "Case": {
+        "params": {"type": "object", "propertyNames": _IDENTIFIER, "additionalProperties": _CONSTANT},
+        "given": {"type": "object", "minProperties": 1},
+    },
+    "Exemption": {"match": _EXPRESSION, "until": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d"}},
 }
-_MEANT = {"policies": "Policy", "trigger": "Trigger", "limits": "Limits"}
 
 
 def schema(verbs: Verbs) -> dict[str, Any]:
@@ -104,6 +108,7 @@ def _action(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
 MEANINGS = {
     "File.version": "version of this format",
     "File.lists": "`lists.NAME` in the expressions of **all** files; a name may be given once",
+    "File.exceptions": "what is excused, until when, and why",
     "File.policies": "the policies; names are unique over all files",
     "Policy.name": "in metrics, log and settings",
     "Policy.title": "for people",
@@ -128,6 +133,8 @@ MEANINGS = {
     "Limits.max_objects": "objects",
     "Limits.max_percent": "of all objects of this kind on the host; one object is always allowed",
     "Policy.on_unknown": "`retry`: what could not be judged is judged again after each full list, without asking a registry; `report`: it waits for the policy's trigger",  # noqa: E501
+    "Policy.excusable": "who may excuse a finding: labels and files, files only, nobody",
+    "Policy.tests": "what must come out of made-up objects; `dockwarden check` and `test` run them",
     "Trigger.events": "names of changes; judged are the objects that changed and those that depend on them",
     "Trigger.schedule": "a cron line of five fields, in the time zone of the settings; judged are all objects of the subject",  # noqa: E501
     "Trigger.every": "an interval of at least `5s`; judged are all objects of the subject",

@@ -20,7 +20,10 @@ class Log:
     def record(self, report: Report) -> None:
         """Write a report to the log."""
         for result in report.opened:
-            _line(_log.warning if result.severity in _LOUD else _log.info, "finding.opened", result)
+            event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
+            _line(_log.warning if result.severity in _LOUD else _log.info, event, result)
+        for result in report.newly_excused:
+            _log.info("finding.excused", policy=result.policy, name=result.name, why=result.reason)
         for result in report.resolved:
             _log.info("finding.resolved", policy=result.policy, name=result.name, why=result.reason)
         for result in report.troubled:
@@ -29,7 +32,7 @@ class Log:
             _outcome(outcome)
         for error in report.errors:
             _log.error("run.error", run=report.run, error=error)
-        quiet = not (report.opened or report.resolved or report.outcomes or report.errors)
+        quiet = not (report.opened or report.newly_excused or report.resolved or report.outcomes or report.errors)
         (_log.debug if quiet else _log.info)(
             "run.completed",
             run=report.run,
@@ -52,6 +55,7 @@ def _line(write: Callable[..., object], event: str, result: Result) -> None:
         name=result.name,
         id=result.ref.key,
         message=result.message,
+        reason=result.reason or None,
     )
 
 

@@ -23,6 +23,8 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Report, Severity
 
 OPENED, RESOLVED, ACTED = "opened", "resolved", "acted"
+EXCUSED, EXPIRED = "excused", "expired"
+_LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED}  # who is told of the one is told of the other
 _MOST_LINES = 10
 _MOST_TEXT = 300
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
@@ -151,7 +153,7 @@ class _Channel(threading.Thread):
     def _wants(self, news: News) -> bool:
         options = self._options
         return (
-            news.what in options.events
+            _LIKE.get(news.what, news.what) in options.events
             and _RANK[news.severity] <= _RANK[options.severity]
             and any(fnmatchcase(news.policy, pattern) for pattern in options.policies)
         )
@@ -226,8 +228,12 @@ class Notifier:
 
 
 def _news(report: Report, severities: Mapping[str, Severity]) -> list[News]:
-    news = [News(OPENED, r.severity, r.policy, _joined(r.name, r.message)) for r in report.opened]
+    news = [
+        News(EXPIRED if r.reason.startswith("expired: ") else OPENED, r.severity, r.policy, _joined(r.name, r.message))
+        for r in report.opened
+    ]
     news += [News(RESOLVED, r.severity, r.policy, _joined(r.name, r.reason)) for r in report.resolved]
+    news += [News(EXCUSED, r.severity, r.policy, _joined(r.name, r.reason)) for r in report.newly_excused]
     for outcome in report.outcomes:
         if outcome.effect in (Effect.APPLIED, Effect.FAILED):
             severity = severities.get(outcome.policy, Severity.INFO)

@@ -14,6 +14,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.model import Finding, Mode, Policy, Result, Severity
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
+from dockwarden.text import moment
 
 _MOST_FINDINGS = 100
 _WEIGHT = {severity: number for number, severity in enumerate(Severity)}
@@ -117,7 +118,7 @@ def _policy_row(policy: Policy) -> dict[str, object]:
 
 def result_row(result: Result) -> dict[str, object]:
     """A result under the names that scripts use."""
-    return {
+    row: dict[str, object] = {
         "policy": result.policy,
         "subject": result.ref.kind.value,
         "id": result.ref.key,
@@ -128,6 +129,10 @@ def result_row(result: Result) -> dict[str, object]:
         "reason": result.reason,
         "evidence": dict(result.evidence),
     }
+    if result.excuse.ids:
+        until = result.excuse.until_at
+        row |= {"exceptions": list(result.excuse.ids), "until": None if until is None else moment(until)}
+    return row
 
 
 def finding_row(finding: Finding) -> dict[str, object]:

@@ -133,23 +133,15 @@ def test_readme_begins_with_a_policy_of_ten_lines() -> None:
     assert len(blocks(TEXT["README.md"], "yaml")[0].splitlines()) == 10
 
 
-def fields(model: type[BaseModel], *, supported: bool) -> set[str]:
-    not_yet = {name for name, field in model.model_fields.items() if field.annotation in (None, type(None))}
-    names = model.model_fields.keys() - not_yet if supported else not_yet
-    return {model.model_fields[name].alias or name for name in names}
+def fields(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def test_policy_page_has_every_key_and_no_other() -> None:
-    limits = {f"limits.{name}" for name in fields(document.Limits, supported=True)}
-    assert first_cells(section(POLICIES, "## Files")) == fields(document.File, supported=True)
-    assert first_cells(section(POLICIES, "## Keys of a policy")) == fields(document.Policy, supported=True) | limits
-    assert fields(document.Trigger, supported=True) <= first_cells(section(POLICIES, "## Triggers"))
-
-
-def test_policy_page_names_what_is_refused_for_now() -> None:
-    shapes = (document.File, document.Policy, document.Trigger, document.Limits)
-    refused = set().union(*(fields(shape, supported=False) for shape in shapes))
-    assert refused <= words(section(POLICIES, "## Not yet"))
+    limits = {f"limits.{name}" for name in fields(document.Limits)}
+    assert first_cells(section(POLICIES, "## Files")) == fields(document.File)
+    assert first_cells(section(POLICIES, "## Keys of a policy")) == fields(document.Policy) | limits
+    assert fields(document.Trigger) <= first_cells(section(POLICIES, "## Triggers"))
 
 
 def test_policy_page_has_every_change_and_no_other() -> None:

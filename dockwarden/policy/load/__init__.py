@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import tzinfo
 from pathlib import Path
 
 from dockwarden.config import packs
@@ -30,6 +31,9 @@ def load(  # noqa: PLR0913 - a host may override much
     modes: Mapping[str, Mode] | None = None,
     triggers: Mapping[str, Mapping[str, object]] | None = None,
     cap: Mode = Mode.ENFORCE,
+    zone: tzinfo | None = None,
+    now: float = 0.0,
+    tests: str = "",
 ) -> PolicySet:
     """Read and compile everything, then return it.
 
@@ -43,6 +47,9 @@ def load(  # noqa: PLR0913 - a host may override much
         modes: this host's modes, by policy.
         triggers: this host's triggers, by policy; each replaces the policy's trigger as a whole.
         cap: the hardest mode that any policy may have.
+        zone: where dates end, None for the machine's.
+        now: what is past, in seconds since the epoch.
+        tests: ``read`` for the policies' own tests, ``cover`` for what they leave out as well.
 
     Raises:
         ConfigError: with all problems of all files.
@@ -68,13 +75,23 @@ def load(  # noqa: PLR0913 - a host may override much
     builder = Builder(
         vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap, tuple(named))
     )
-    policies = [policy for source in readable for policy in builder.build(source)]
+    policies = [policy for source in readable for policy in builder.build(source, tests)]
+    exceptions, warnings = builder.exceptions(zone, now)
     if not any(source.problems for source in sources):
         builder.end()
     problems += [problem for source in sources for problem in source.problems] + builder.problems
     if problems:
         raise ConfigError(*problems)
-    return PolicySet(tuple(policies), digest.hexdigest(), tuple(source.file for source in sources), tuple(named))
+    return PolicySet(
+        tuple(policies),
+        digest.hexdigest(),
+        tuple(source.file for source in sources),
+        tuple(named),
+        tuple(exceptions),
+        tuple(builder.trials),
+        tuple(builder.uncovered),
+        tuple(warnings),
+    )
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

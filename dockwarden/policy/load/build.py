@@ -4,22 +4,32 @@ Input: sources, the vocabulary, and what this host overrides. Output: policies; 
 what is wrong with the overrides in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from dockwarden import text
-from dockwarden.config.source import QUOTE, Path, Source
-from dockwarden.model import FactSpec, FactValue, Kind, Limits, Mode, Policy, TriggerSpec, Vocabulary
+from dockwarden.config.source import Path, Source
+from dockwarden.model import (
+    FactValue,
+    Kind,
+    Limits,
+    Mode,
+    Policy,
+    PolicyException,
+    Severity,
+    Trial,
+    TriggerSpec,
+    Vocabulary,
+)
 from dockwarden.policy import document
-from dockwarden.policy.cel import Compiler, Program, type_of
-from dockwarden.policy.faults import ExpressionError
-from dockwarden.policy.rehearse import Part, rehearse
+from dockwarden.policy.cel import Compiler, type_of
+from dockwarden.policy.load.expressions import Expressions
+from dockwarden.policy.load.extra import Exceptions, trials, uncovered
 
-_SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _DEAREST_MEASURED_ANEW = 1
+_GRAVE = (Severity.CRITICAL, Severity.HIGH)
 _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
-_PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 class Overrides(NamedTuple):
@@ -53,15 +63,19 @@ class Builder:
         self._host = host
         self._sources = sources
         self._used_lists: set[str] = set()
+        self._shapes: list[tuple[Source, document.File]] = []
+        self.trials: list[Trial] = []
+        self.uncovered: list[str] = []
         self._compiler = Compiler(vocabulary, _lists(sources))
         names = _names(sources)
         for key in ("params", "modes", "triggers"):
             for name in getattr(host, key).keys() - names:
                 self._refuse(f"{key}.{name}", f"no such policy in {', '.join(host.loaded)}" + text.near(name, names))
 
-    def build(self, source: Source) -> Iterator[Policy]:
-        """The policies of one source that can be used."""
+    def build(self, source: Source, tests: str = "") -> Iterator[Policy]:
+        """The policies of one source that can be used; ``tests``: ``read``, or ``cover`` to see what they leave out."""
         shape, faults = document.read(source.data, self._verbs)
+        self._shapes += [(source, shape)] if shape else []
         for path, fault in faults:
             source.refuse(path, fault)
         for path, raw in source.policies():
@@ -69,7 +83,7 @@ class Builder:
             params, kind = self._params(raw), raw.get("subject")
             if params is None or kind not in list(Kind):
                 continue
-            expressions = _Expressions(self._compiler, source, path, Kind(kind), params)
+            expressions = Expressions(self._compiler, source, path, Kind(kind), params)
             stop = expressions.conditions.get("stop_when")
             host = self._vocabulary[Kind.HOST]
             for fact in sorted(stop.references if stop else ()):
@@ -82,7 +96,21 @@ class Builder:
                 for key in [key for key in params if f"params.{key}" not in used]:
                     source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
             if shape and not expressions.failed:
-                yield self._policy(source, path, shape.policies[int(path[1])], expressions)
+                own = shape.policies[int(path[1])]
+                policy = self._policy(source, path, own, expressions)
+                found = list(trials(source, path, own, policy, own.params, self._vocabulary)) if tests else []
+                self.trials += found
+                if tests == "cover" and not source.problems:
+                    self.uncovered += uncovered(policy, found, self._compiler)
+                yield policy
+
+    def exceptions(self, zone: tzinfo | None, now: float) -> tuple[list[PolicyException], list[str]]:
+        """The exceptions of all sources, after their policies, and what people should know of them."""
+        written = {str(raw.get("name")): raw for source in self._sources for _, raw in source.policies()}
+        maker = Exceptions(self._compiler, self._vocabulary, written, zone, now)
+        found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
+        self._used_lists |= maker.lists
+        return found, maker.warnings
 
     def end(self) -> None:
         """See, after all sources, that every list is used, if there are policies that could use it."""
@@ -92,7 +120,7 @@ class Builder:
                 if f"lists.{name}" not in self._used_lists:
                     source.refuse(("lists", name), f"nothing uses it; write lists.{name} where it is meant")
 
-    def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: "_Expressions") -> Policy:
+    def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: Expressions) -> Policy:
         shape = self._on_this_host(source.at(path), shape)
         trigger, every = shape.trigger, shape.trigger.every.total_seconds() if shape.trigger.every else 0.0
         conditions, message = expressions.conditions, expressions.message
@@ -121,6 +149,7 @@ class Builder:
             stop_when=conditions.get("stop_when"),
             limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
             on_unknown=shape.on_unknown,
+            excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
             title=shape.title,
             description=shape.description,
             remediation=shape.remediation,
@@ -173,97 +202,6 @@ class Builder:
 
     def _refuse(self, key: str, text: str) -> None:
         self.problems.append(f"settings {key}: {text}")
-
-
-class _Expressions:
-    """The compiled expressions of one policy, even of one whose other keys are wrong."""
-
-    def __init__(
-        self, compiler: Compiler, source: Source, path: Path, kind: Kind, params: Mapping[str, FactValue]
-    ) -> None:
-        self.failed = False
-        self.conditions: dict[str, Program] = {}
-        self._starts: dict[Program, int] = {}
-        self._compiler = compiler
-        self._source = source
-        self._path = path
-        self._params = params
-        raw = source.at(path)
-        subjects = {"gate": Kind.HOST, "select": kind, "when": kind, "order_by": kind, "stop_when": Kind.HOST}
-        for key, subject in subjects.items():
-            if isinstance(raw.get(key), str) and (program := self._program(subject, key, raw[key])):
-                self.conditions[key] = program
-        for key in (*subjects, "message"):
-            if isinstance(raw.get(key), str) and source.is_cut((*path, key)):
-                self._refuse(key, f"what follows # is a comment; {QUOTE}, or write the comment above", len(raw[key]))
-        message = raw.get("message") or raw.get("name")
-        self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
-
-    def constants(self) -> set[str]:
-        """The params and lists that are used."""
-        parts = [part for part in self.message if not isinstance(part, str)]
-        return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
-
-    def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
-        """Run everything on made-up subjects, each expression where those that come before it let it."""
-        judging = [Part(key, self.conditions[key]) for key in ("select", "when") if key in self.conditions]
-        telling = [Part("message", part) for part in self.message if not isinstance(part, str)]
-        telling += [Part(key, self.conditions[key]) for key in ("order_by",) if key in self.conditions]
-        self._run(judging, telling, facts)
-        for key in ("gate", "stop_when"):
-            if key in self.conditions:
-                self._run([Part(key, self.conditions[key])], [], host)
-
-    def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]) -> None:
-        if (failed := rehearse(conditions, others, facts)) is None:
-            return
-        part, error = failed
-        risk = next((risk for risk in part.program.risks if re.search(risk.error, error)), None)
-        start = self._starts.get(part.program, 0)
-        text = f"fails on some objects: {error}"
-        self._refuse(part.key, f"{text}; {risk.guard}" if risk else text, start + (risk.at if risk else 0))
-
-    def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
-        at = 0
-        for match in [*_PART.finditer(text), None]:
-            between = text[at : match.start() if match else len(text)]
-            if loose := re.search(r"\{\{|\}\}", between):
-                self._refuse("message", f"{loose[0]} without its other half", at + loose.start())
-            if plain := self._plain(kind, between):
-                self._refuse("message", plain[1], at + plain[0])
-            if between:
-                yield re.sub(r"\s+", " ", between)
-            if match:
-                part = self._program(kind, "message", match[1], match.start(1))
-                yield from [part] if part else []
-                at = match.end()
-
-    def _plain(self, kind: Kind, text: str) -> tuple[int, str] | None:
-        """What in a message looks as if it should be filled in, and is not between {{ and }}."""
-        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%[sdv](?!\w)", text):
-            if match[1] is None or self._compiler.knows(kind, match[1]):
-                meant = match[1] or f"{kind}.name"
-                return match.start(), f"'{match[0].strip()}' is printed as it stands; write {{{{ {meant} }}}}"
-        return None
-
-    def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
-        try:
-            wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
-            program = self._compiler.compile(kind, self._params, text, wanted)
-            if program.doubts:
-                raise ExpressionError(*program.doubts)
-            self._starts[program] = start
-            return program
-        except ExpressionError as error:
-            lines = text.split("\n")
-            for line, column, reason in error.problems:
-                offset = sum(len(part) + 1 for part in lines[: line - 1]) + column - 1
-                self._refuse(key, reason, start + offset)
-        return None
-
-    def _refuse(self, key: str, text: str, offset: int) -> None:
-        self.failed = True
-        self._source.refuse((*self._path, key), text, offset)
 
 
 def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:

@@ -7,10 +7,11 @@ the process and may lose the last moments to an end of the machine, which only m
 
 import json
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import structlog
 
-from dockwarden.model import Finding, Kind, Observed, Ref, Report, Result, Severity, Status
+from dockwarden.model import Aside, Finding, Kind, Observed, Ref, Report, Result, Severity, Status
 from dockwarden.sinks.ledger.actions import ABOUT, Actions
 from dockwarden.sinks.ledger.file import Keeping
 from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
@@ -66,6 +67,13 @@ class Ledger(Actions):
             if (ref := _ref(kind, key))
         ]
 
+    def asides(self) -> list[tuple[str, Ref, Aside]]:
+        """What was pending or excused, or had to hold for a while, when we last looked."""
+        if self._version < SCHEMA_VERSION:
+            return []
+        rows = self._read("SELECT policy, kind, key, severity, since, candidate, excuse, was FROM asides")
+        return [(policy, ref, Aside(*aside)) for policy, kind, key, *aside in rows if (ref := _ref(kind, key))]
+
     # -- what it is told ------------------------------------------------------------------------------------
 
     def save(self, clock: float, memory: Iterable[tuple[Ref, Observed | None]]) -> None:
@@ -102,7 +110,8 @@ class Ledger(Actions):
 
     def record(self, report: Report) -> None:
         """Write down the openings and resolutions of a run. Raises LedgerError."""
-        if not report.opened and not report.resolved:
+        ended = [*report.resolved, *(replace(result, reason="excused") for result in report.newly_excused)]
+        if not report.opened and not ended and report.asides is None:
             return
         at = report.started_at
         with self._write() as db:
@@ -118,8 +127,12 @@ class Ledger(Actions):
             db.executemany(
                 "UPDATE findings SET resolved_at = ?, resolved_seconds = ?, why = ? "
                 "WHERE policy = ? AND kind = ? AND key = ? AND resolved_at IS NULL",
-                [(at, report.watched_seconds, r.reason, r.policy, *r.ref) for r in report.resolved],
+                [(at, report.watched_seconds, r.reason, r.policy, *r.ref) for r in ended],
             )
+            if report.asides is not None:
+                db.execute("DELETE FROM asides")
+                rows = [(policy, *ref, *aside) for policy, ref, aside in report.asides]
+                db.executemany("INSERT OR REPLACE INTO asides VALUES (?,?,?,?,?,?,?,?)", rows)
 
     def prune(self) -> None:
         """Forget what has been over for long, the oldest of too much, and give the space back. Raises LedgerError."""

@@ -47,7 +47,12 @@ UPDATE findings SET resolved_seconds = {_CLOCK} WHERE resolved_at IS NOT NULL;
 ALTER TABLE digests ADD COLUMN until_seconds REAL;
 UPDATE digests SET until_seconds = {_CLOCK} WHERE until IS NOT NULL
 """  # noqa: S608 - constants
-STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4)
+_TO_VERSION_5 = """
+CREATE TABLE IF NOT EXISTS asides (policy TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, severity TEXT NOT NULL,
+  since REAL NOT NULL, candidate TEXT NOT NULL, excuse TEXT NOT NULL, was TEXT NOT NULL,
+  PRIMARY KEY (policy, kind, key)) WITHOUT ROWID
+"""
+STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4, _TO_VERSION_5)
 """Each makes the next version of the one before; statements end with a semicolon."""
 SCHEMA_VERSION = len(STEPS)
 

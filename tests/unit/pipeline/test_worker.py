@@ -138,7 +138,7 @@ def test_what_a_policy_waits_for_goes_on_after_a_restart_and_not_while_nobody_wa
             host.ticks.pass_(0.8 * HOUR)
             host.run_job("old-images")
             outcomes += host.outcomes()
-    assert outcomes == [("refused", "waiting"), ("refused", "waiting"), ("applied", "removed")]
+    assert outcomes == [("applied", "removed")]
 
 
 def test_on_another_engine_a_policy_waits_anew(tmp_path: Path) -> None:
@@ -150,7 +150,8 @@ def test_on_another_engine_a_policy_waits_anew(tmp_path: Path) -> None:
             host.start(waits)
             host.ticks.pass_(0.8 * HOUR)
             host.run_job("old-images")
-            assert host.outcomes()[-1:] == [("refused", "waiting")]
+            assert host.outcomes() == []
+            assert host.value("pending", policy="old-images") == 1
 
 
 def test_another_engine_makes_everything_young(tmp_path: Path) -> None:
@@ -888,10 +889,10 @@ def test_a_finding_of_an_edited_policy_has_not_held_yet(host: Host) -> None:
     host.ticks.pass_(2 * HOUR)
     host.use(edited)
     host.run_job("p")
-    assert host.outcomes() == [("refused", "waiting")]
+    assert (host.outcomes(), host.open_findings()) == ([], [])
     host.ticks.pass_(HOUR + 1)
     host.run_job("p")
-    assert host.outcomes()[1:] == [("applied", "")] or host.engine.removals
+    assert host.engine.removals
 
 
 def test_a_question_about_an_object_ends_when_its_name_means_another_kind(host: Host) -> None:

@@ -78,16 +78,16 @@ def _fits(value: Any, word: str, wanted: Any, shape: Mapping[str, Any]) -> bool:
         case "properties":
             return all(fits(value[key], inner) for key, inner in wanted.items() if key in value)
         case "required":
-            return set(wanted) <= value.keys()
+            return all(key in value for key in wanted)
         case "propertyNames":
             return all(fits(key, wanted) for key in value)
         case "minProperties" | "maxProperties":
-            return len(value) >= wanted if word == "minProperties" else len(value) <= wanted
+            return bool(len(value) >= wanted if word == "minProperties" else len(value) <= wanted)
         case "additionalProperties":
             others = [inner for key, inner in value.items() if key not in shape.get("properties", {})]
-            return (
-                all(fits(inner, wanted) for inner in others) if isinstance(wanted, dict) else bool(wanted or not others)
-            )
+            if isinstance(wanted, dict):
+                return all(fits(inner, wanted) for inner in others)
+            return bool(wanted) or not others
     raise AssertionError(f"a keyword that this test does not know: {word}")
 
 

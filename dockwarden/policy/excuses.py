@@ -1,0 +1,85 @@
+"""Whether a finding is excused now, by exceptions in files or by the object's own labels. Pure.
+
+Input: a policy that finds fault, the object's facts, the exceptions of the set, the time. Output: an ``Excuse``. Out of
+bounds: gathering facts, what is done with the answer. This is the only place that decides it.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, tzinfo
+
+from dockwarden.model import Excuse, Facts, Kind, Policy, PolicyException
+
+LABELS = {
+    Kind.IMAGE: "image.labels",
+    Kind.TAG: "image.labels",
+    Kind.CONTAINER: "container.own_labels",
+    Kind.VOLUME: "volume.labels",
+    Kind.NETWORK: "network.labels",
+}
+_SKIP, _UNTIL, _REASON = "dockwarden.skip", "dockwarden.skip.until", "dockwarden.skip.reason"
+
+
+def read_until(text: str, zone: tzinfo | None) -> float:
+    """When an excuse ends, in seconds since the epoch; a date means its last second in the zone (None: the machine's).
+
+    Raises:
+        ValueError: it is neither a date nor a time of RFC 3339.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
+    return datetime.combine(day, time(23, 59, 59), zone).timestamp()
+
+
+def excuse(
+    policy: Policy, facts: Facts, exceptions: Sequence[PolicyException], now: float, zone: tzinfo | None = None
+) -> Excuse:
+    """Whether what a policy finds on an object is excused now, by what is known of it."""
+    held: list[Excuse] = []
+    doubt, expired = "", []
+    for exception in exceptions:
+        if policy.name not in exception.policies:
+            continue
+        answer = exception.match.evaluate(facts)
+        if answer.value is not True:
+            doubt = doubt or ("" if answer.value is False else exception.id)
+        elif exception.until_at is not None and exception.until_at < now:
+            expired.append(f"{exception.id} has expired")
+        else:
+            until, reason = exception.until_at, exception.reason
+            held.append(Excuse((exception.id,), exception.told, exception.acted, until, reason))
+    labelled = _by_label(policy, facts, now, zone)
+    held += [labelled] if labelled.ids else []
+    expired += [labelled.expired] if labelled.expired else []
+    last = max(held, key=lambda each: float("inf") if each.until_at is None else each.until_at, default=Excuse())
+    return Excuse(
+        tuple(name for each in held for name in each.ids),
+        any(each.told for each in held),
+        any(each.acted for each in held),
+        last.until_at,
+        last.reason,
+        doubt,
+        "" if held else "; ".join(expired),
+    )
+
+
+def _by_label(policy: Policy, facts: Facts, now: float, zone: tzinfo | None) -> Excuse:
+    labels = facts.known.get(LABELS.get(policy.subject, ""))
+    if not isinstance(labels, dict) or _SKIP not in labels:
+        return Excuse()
+    names = {name.strip() for name in labels[_SKIP].split(",")}
+    if not names & {policy.name, "all"}:
+        return Excuse()
+    if policy.excusable != "label":
+        return Excuse(expired=f"the label {_SKIP} does not count for this policy")
+    until, text = None, labels.get(_UNTIL)
+    if text is not None:
+        try:
+            until = read_until(text, zone)
+        except ValueError:
+            return Excuse(expired=f"the label {_UNTIL} cannot be read: {text}")
+    if until is not None and until < now:
+        return Excuse(expired=f"the label {_SKIP} has expired")
+    return Excuse(("label",), told=True, acted=True, until_at=until, reason=labels.get(_REASON, ""))

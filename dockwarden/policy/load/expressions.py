@@ -1,0 +1,110 @@
+"""The expressions of one policy or exception: compiled, held to what is certainly wrong, and rehearsed.
+
+Input: what is written under one path of a source. Output: programs by key; what is wrong is noted in the source. Out of
+bounds: what the expressions are for.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from dockwarden.config.source import QUOTE, Path, Source
+from dockwarden.model import FactSpec, FactValue, Kind
+from dockwarden.policy.cel import Compiler, Program
+from dockwarden.policy.faults import ExpressionError
+from dockwarden.policy.rehearse import Part, rehearse
+
+_SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
+_PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_OF_HOST = ("gate", "stop_when")
+_KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
+
+
+class Expressions:
+    """The compiled expressions of one policy or exception, even of one whose other keys are wrong."""
+
+    def __init__(
+        self, compiler: Compiler, source: Source, path: Path, kind: Kind, params: Mapping[str, FactValue]
+    ) -> None:
+        self.failed = False
+        self.conditions: dict[str, Program] = {}
+        self._starts: dict[Program, int] = {}
+        self._compiler = compiler
+        self._source = source
+        self._path = path
+        self._params = params
+        raw = source.at(path)
+        for key in _KEYS:
+            subject = Kind.HOST if key in _OF_HOST else kind
+            if isinstance(raw.get(key), str) and (program := self._program(subject, key, raw[key])):
+                self.conditions[key] = program
+        for key in (*_KEYS, "message"):
+            if isinstance(raw.get(key), str) and source.is_cut((*path, key)):
+                self._refuse(key, f"what follows # is a comment; {QUOTE}, or write the comment above", len(raw[key]))
+        message = raw.get("message") or raw.get("name")
+        self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
+
+    def constants(self) -> set[str]:
+        """The params and lists that are used."""
+        parts = [part for part in self.message if not isinstance(part, str)]
+        return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
+
+    def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
+        """Run everything on made-up subjects, each expression where those that come before it let it."""
+        judging = [Part(key, self.conditions[key]) for key in ("match", "select", "when") if key in self.conditions]
+        telling = [Part("message", part) for part in self.message if not isinstance(part, str)]
+        telling += [Part(key, self.conditions[key]) for key in ("order_by",) if key in self.conditions]
+        self._run(judging, telling, facts)
+        for key in _OF_HOST:
+            if key in self.conditions:
+                self._run([Part(key, self.conditions[key])], [], host)
+
+    def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]) -> None:
+        if (failed := rehearse(conditions, others, facts)) is None:
+            return
+        part, error = failed
+        risk = next((risk for risk in part.program.risks if re.search(risk.error, error)), None)
+        start = self._starts.get(part.program, 0)
+        text = f"fails on some objects: {error}"
+        self._refuse(part.key, f"{text}; {risk.guard}" if risk else text, start + (risk.at if risk else 0))
+
+    def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
+        at = 0
+        for match in [*_PART.finditer(text), None]:
+            between = text[at : match.start() if match else len(text)]
+            if loose := re.search(r"\{\{|\}\}", between):
+                self._refuse("message", f"{loose[0]} without its other half", at + loose.start())
+            if plain := self._plain(kind, between):
+                self._refuse("message", plain[1], at + plain[0])
+            if between:
+                yield re.sub(r"\s+", " ", between)
+            if match:
+                part = self._program(kind, "message", match[1], match.start(1))
+                yield from [part] if part else []
+                at = match.end()
+
+    def _plain(self, kind: Kind, text: str) -> tuple[int, str] | None:
+        """What in a message looks as if it should be filled in, and is not between {{ and }}."""
+        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%[sdv](?!\w)", text):
+            if match[1] is None or self._compiler.knows(kind, match[1]):
+                meant = match[1] or f"{kind}.name"
+                return match.start(), f"'{match[0].strip()}' is printed as it stands; write {{{{ {meant} }}}}"
+        return None
+
+    def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
+        try:
+            wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
+            program = self._compiler.compile(kind, self._params, text, wanted)
+            if program.doubts:
+                raise ExpressionError(*program.doubts)
+            self._starts[program] = start
+            return program
+        except ExpressionError as error:
+            lines = text.split("\n")
+            for line, column, reason in error.problems:
+                offset = sum(len(part) + 1 for part in lines[: line - 1]) + column - 1
+                self._refuse(key, reason, start + offset)
+        return None
+
+    def _refuse(self, key: str, text: str, offset: int) -> None:
+        self.failed = True
+        self._source.refuse((*self._path, key), text, offset)

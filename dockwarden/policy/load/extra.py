@@ -1,0 +1,151 @@
+"""From what is written beside policies: their exceptions, and their tests.
+
+Input: shapes, compiled policies, the vocabulary. Output: exceptions and trials; what is wrong is noted in the sources.
+Out of bounds: whether a finding is excused, running tests.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import tzinfo
+from fnmatch import fnmatchcase
+from typing import Any
+
+from dockwarden.config.source import Path, Source
+from dockwarden.model import FactValue, Kind, Mode, Policy, PolicyException, Trial, Vocabulary
+from dockwarden.policy import document, hints, trial
+from dockwarden.policy.cel import Compiler, type_of
+from dockwarden.policy.excuses import read_until
+from dockwarden.policy.load.expressions import Expressions
+from dockwarden.text import near
+
+
+class Exceptions:
+    """Builds the exceptions of some sources."""
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        vocabulary: Vocabulary,
+        written: Mapping[str, dict[str, Any]],
+        zone: tzinfo | None,
+        now: float,
+    ) -> None:
+        """``written``: all policies as they are written, by name."""
+        self._compiler, self._vocabulary, self._written = compiler, vocabulary, written
+        self._zone, self._now = zone, now
+        self._ids: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self.lists: set[str] = set()
+
+    def build(self, source: Source, shapes: Sequence[document.Exemption]) -> Iterator[PolicyException]:
+        """The exceptions of one source that can be used."""
+        for index, shape in enumerate(shapes):
+            path: Path = ("exceptions", index)
+            place = f"{source.file}:{source.place(path).line}"
+            if first := self._ids.get(shape.id):
+                source.refuse((*path, "id"), f"is the id of another exception, in {first}")
+            self._ids.setdefault(shape.id, place)
+            names, kind = self._about(source, path, shape)
+            until = self._until(source, path, shape)
+            if kind is None:
+                continue
+            expressions = Expressions(self._compiler, source, path, kind, {})
+            if not expressions.failed:
+                expressions.rehearse(self._vocabulary[kind], self._vocabulary[Kind.HOST])
+            if not expressions.failed:
+                self.lists |= expressions.constants()
+                told, acted = shape.effect != "act", shape.effect != "report"
+                match = expressions.conditions["match"]
+                yield PolicyException(shape.id, names, match, shape.reason, shape.owner, until, told, acted, place)
+
+    def _about(self, source: Source, path: Path, shape: document.Exemption) -> tuple[frozenset[str], Kind | None]:
+        """The policies that it names, and their subject."""
+        names: set[str] = set()
+        for index, pattern in enumerate(shape.policies):
+            found = {name for name in self._written if fnmatchcase(name, pattern)}
+            if not found:
+                hint = near(pattern, self._written) or f"; there are {', '.join(sorted(self._written))}"
+                source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
+            if pattern in found and self._written[pattern].get("excusable") == "never":
+                source.refuse(
+                    (*path, "policies", index), f"{pattern} says that nobody may excuse it (excusable: never)"
+                )
+            if pattern in found and self._written[pattern].get("mode") == Mode.OFF:
+                self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
+            names |= found
+        kinds = {self._written[name].get("subject") for name in names}
+        if len(kinds) > 1:
+            source.refuse(
+                (*path, "policies"), f"must be about one subject; these are about {', '.join(sorted(map(str, kinds)))}"
+            )
+        (kind,) = kinds if len(kinds) == 1 else (None,)
+        return frozenset(names), Kind(kind) if kind in list(Kind) else None
+
+    def _until(self, source: Source, path: Path, shape: document.Exemption) -> float | None:
+        if shape.until is None:
+            return None
+        try:
+            until = read_until(shape.until, self._zone)
+        except ValueError:
+            source.refuse((*path, "until"), "must be a date or a time, such as 2027-03-31 or 2027-03-31T12:00:00Z")
+            return None
+        if until < self._now:
+            text = f"exception {shape.id}: it expired on {shape.until} and excuses nothing"
+            self.warnings.append(f"{source.file}:{source.place(path).line} {text}")
+        return until
+
+
+def trials(
+    source: Source,
+    path: Path,
+    shape: document.Policy,
+    policy: Policy,
+    own: Mapping[str, FactValue],
+    vocabulary: Vocabulary,
+) -> Iterator[Trial]:
+    """A policy's tests; ``own``: the params of the file."""
+    facts = dict(vocabulary[policy.subject])
+    for index, case in enumerate(shape.tests):
+        where: Path = (*path, "tests", index)
+        given: dict[str, FactValue] = {}
+        for name, value in case.given.items():
+            try:
+                if name not in facts:
+                    raise ValueError(hints.unknown(name, list(facts), vocabulary))
+                given[name] = trial.read_fact(facts[name], value)
+            except ValueError as error:
+                source.refuse((*where, "given", name), str(error))
+        try:
+            given.setdefault("now", trial.read_time(case.now))
+        except ValueError as error:
+            source.refuse((*where, "now"), str(error))
+        for name, value in case.params.items():
+            if name not in own or type_of(own[name]) != type_of(value):
+                wanted = f"must be {type_of(own[name])} as in the policy" if name in own else "no such param"
+                source.refuse((*where, "params", name), wanted)
+        place = f"{source.file}:{source.place(where).line}"
+        params = {**own, **case.params}
+        yield Trial(policy.name, case.name or str(index + 1), place, given, params, case.expect, case.message)
+
+
+def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Iterator[str]:
+    """What the tests of a policy leave untried: outcomes, and operands that never made the difference."""
+    missing = {"fail", "pass"} - {case.expect for case in cases}
+    for word in sorted(missing):
+        yield f"{policy.place} {policy.name}: no test expects {word}"
+    for key, program in (("select", policy.select), ("when", policy.when)):
+        if program is None:
+            continue
+        whole = trial.operands(program.source)
+        values: list[dict[str, bool | None]] = []
+        leaves = {leaf.source for leaf in whole.leaves()} if whole.parts else set()
+        for case in cases if leaves else ():
+            facts = trial.Given(dict(case.given))
+            programs = {leaf: compiler.compile(policy.subject, case.params, leaf) for leaf in leaves}
+            values.append(
+                {
+                    leaf: value if isinstance(value := part.evaluate(facts).value, bool) else None
+                    for leaf, part in programs.items()
+                }
+            )
+        for leaf in trial.undecided(whole, values):
+            yield f"{policy.place} {policy.name}: {key}: no test turns on `{leaf}`"

@@ -1,0 +1,244 @@
+"""The policies' own tests: what is given is judged, and what comes out compared with what is expected. Pure.
+
+Input: tests as they are written, compiled policies. Output: ``Tried`` values; what of a condition no test ever turned
+on. Out of bounds: files, printing.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from dockwarden.model import FactSpec, FactValue, Policy, PolicyException, Status, Trial
+from dockwarden.policy import evaluate
+from dockwarden.policy.cel import Program
+from dockwarden.policy.doubts import never
+from dockwarden.policy.excuses import excuse
+from dockwarden.text import duration, size
+
+_EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
+_PLAIN = {"bool": bool, "string": str}
+
+
+class Tried(NamedTuple):
+    """One test, and what was wrong, if anything."""
+
+    trial: Trial
+    status: Status
+    wrong: str
+
+
+class Given:
+    """Facts of a made-up object."""
+
+    def __init__(self, known: dict[str, FactValue]) -> None:
+        self.known = known
+        self.shared: object = None
+
+
+def read_time(value: object) -> datetime:
+    """A date or a time of RFC 3339; a date is its first moment in UTC. Raises ValueError."""
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("must be a date or time such as 2026-01-31 or 2026-01-31T12:00:00Z") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def read_fact(spec: FactSpec, value: object) -> Any:
+    """A fact's value as it is written in a test, by the fact's type.
+
+    Raises:
+        ValueError: it is none, or the fact can never have it.
+    """
+    found = _READERS[spec.type](spec, value)
+    for item in found if isinstance(found, list) else (found,):
+        if why := never(spec, item) if isinstance(item, str) else "":
+            raise ValueError(why)
+    return found
+
+
+def _plain(spec: FactSpec, value: object) -> object:
+    if type(value) is not _PLAIN[spec.type]:
+        raise ValueError("must be true or false" if spec.type == "bool" else "must be text; put it in quotes")
+    return value
+
+
+def _number(spec: FactSpec, value: object) -> object:
+    if spec.type == "double" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return size(value) if not isinstance(value, int) or isinstance(value, bool) or value >= 0 else value
+
+
+def _list(_spec: FactSpec, value: object) -> object:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of texts")
+    return value
+
+
+def _map(_spec: FactSpec, value: object) -> object:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("must be a mapping of texts; put numbers, true and false in quotes")
+    return value
+
+
+def _records(spec: FactSpec, value: object) -> object:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"must be a list of mappings with {', '.join(spec.keys)}")
+    if unknown := sorted({key for item in value for key in item} - spec.keys.keys()):
+        raise ValueError(f"no record has the key {unknown[0]}; they have {', '.join(spec.keys)}")
+    empty = {key: _EMPTY[inner.type] for key, inner in spec.keys.items()}
+    return [empty | {key: read_fact(spec.keys[key], inner) for key, inner in item.items()} for item in value]
+
+
+_READERS: dict[str, Callable[[FactSpec, object], object]] = {
+    **dict.fromkeys(("bool", "string"), _plain),
+    **dict.fromkeys(("int", "double"), _number),
+    "duration": lambda _, value: duration(value),
+    "timestamp": lambda _, value: read_time(value),
+    "list(string)": _list,
+    "list(map)": _records,
+    "map(string)": _map,
+}
+
+
+# -- trying -----------------------------------------------------------------------------------------------------------
+
+
+def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
+    """Judge what a test gives."""
+    own = _with_params(policy, trial.params)
+    facts = Given(dict(trial.given))
+    verdict = evaluate.judge(own, facts)
+    if own.gate is not None and own.gate.evaluate(facts).value is False:
+        verdict = evaluate.SKIP
+    status, why = verdict.status, verdict.reason or (f"{verdict.missing} is not given" if verdict.missing else "")
+    if status is Status.FAIL and excuse(own, facts, exceptions, trial.given["now"].timestamp()).told:  # type: ignore[union-attr]
+        status = Status.EXCUSED
+    if status.value != trial.expect:
+        return Tried(trial, status, f"expected {trial.expect}, got {status.value}" + (f": {why}" if why else ""))
+    message = evaluate.render(own, facts) if trial.message is not None else None
+    return Tried(
+        trial, status, "" if message == trial.message else f"the message is {message!r}, not {trial.message!r}"
+    )
+
+
+def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:
+    def given(program: Any) -> Any:
+        return program.given(params) if isinstance(program, Program) else program
+
+    return replace(
+        policy,
+        when=given(policy.when),
+        select=given(policy.select),
+        gate=given(policy.gate),
+        message=tuple(given(part) for part in policy.message),
+    )
+
+
+# -- coverage ---------------------------------------------------------------------------------------------------------
+
+
+class Operand(NamedTuple):
+    """A part of a condition: a leaf with its source, or what joins others."""
+
+    joint: str
+    source: str
+    parts: tuple["Operand", ...] = ()
+
+    def leaves(self) -> Iterator["Operand"]:
+        """The parts that cannot be taken apart."""
+        if not self.parts:
+            yield self
+        for part in self.parts:
+            yield from part.leaves()
+
+
+_TOKEN = re.compile(r"r?'(?:[^'\\]|\\.)*'|r?\"(?:[^\"\\]|\\.)*\"|//[^\n]*|\[\?|\|\||&&|[?:()\[\]{}]|.", re.DOTALL)
+
+
+def operands(source: str) -> Operand:
+    """A condition taken apart at its ``&&``, ``||``, ``!`` and ``?:``."""
+    text = source.strip()
+    cuts = _cuts(text)
+    if ternary := _ternary(cuts):
+        question, colon = ternary
+        parts = (text[:question], text[question + 1 : colon], text[colon + 1 :])
+        return Operand("?", text, tuple(map(operands, parts)))
+    for joint in ("||", "&&"):
+        places = [at for at, token in cuts if token == joint]
+        if places:
+            edges = [-2, *places, len(text)]
+            return Operand(joint, text, tuple(operands(text[a + 2 : b]) for a, b in pairwise(edges)))
+    inner = text[1:].strip() if text.startswith("!") else text
+    if inner.startswith("(") and _closes_at_end(inner):
+        return Operand("!" if inner is not text else "()", text, (operands(inner[1:-1]),))
+    return Operand("", text)
+
+
+def _cuts(text: str) -> list[tuple[int, str]]:
+    """Operators outside of all brackets."""
+    found, depth = [], 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        depth += token in ("(", "[", "{", "[?")
+        depth -= token in (")", "]", "}")
+        if depth == 0 and token in ("?", ":", "||", "&&"):
+            found.append((match.start(), token))
+    return found
+
+
+def _ternary(cuts: Sequence[tuple[int, str]]) -> tuple[int, int] | None:
+    """Where the first ``?`` is, and the ``:`` that belongs to it."""
+    first, depth = 0, 0
+    for at, sign in cuts:
+        depth += {"?": 1, ":": -1}.get(sign, 0)
+        first = at if sign == "?" and depth == 1 and not first else first
+        if sign == ":" and depth == 0:
+            return first, at
+    return None
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        depth += match[0] in ("(", "[", "{", "[?")
+        depth -= match[0] in (")", "]", "}")
+        if depth == 0:
+            return match.end() == len(text)
+    return False
+
+
+def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:
+    """The leaves that never made the difference: with their opposite, every test would have come out the same.
+
+    ``values``: of each test, what each leaf gave, by its source.
+    """
+    leaves = {leaf.source for leaf in whole.leaves()}
+    decided = {
+        leaf
+        for known in values
+        for leaf in leaves
+        if known.get(leaf) is not None
+        and (result := _value(whole, known)) is not None
+        and _value(whole, {**known, leaf: not known[leaf]}) != result
+    }
+    return sorted(leaves - decided) if len(leaves) > 1 else []
+
+
+def _value(operand: Operand, known: Mapping[str, bool | None]) -> bool | None:
+    if not operand.parts:
+        return known.get(operand.source)
+    values = [_value(part, known) for part in operand.parts]
+    match operand.joint:
+        case "&&":
+            return False if False in values else None if None in values else True
+        case "||":
+            return True if True in values else None if None in values else False
+        case "?":
+            return None if values[0] is None else values[1] if values[0] else values[2]
+        case "!":
+            return None if values[0] is None else not values[0]
+    return values[0]
