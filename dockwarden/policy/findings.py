@@ -137,6 +137,7 @@ class Findings:
         opened = known or Finding(result, now, watched)
         if known is None and (aside := self._aside.get((result.policy, result.ref))) is not None:
             self._set((result.policy, result.ref), aside._replace(was=""))
+            self._unsaved = True  # it is not pending any more
         self._put(Finding(result, opened.opened_at, min(opened.opened_seconds, watched)))
         return known is None
 
