@@ -9,6 +9,7 @@ YAML is read more strictly than its library would: no anchors, aliases or tags, 
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ _KEY_LINE = re.compile(r"\s*(?:- +)?([\w-]+) *:")
 _QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "description", "remediation")
 _TOKEN = re.compile(r".")
 _TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.", re.DOTALL)}
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BLANK_ESCAPES = ("\\n", "\\t", "\\ ", "\\r", "\\\n")
 
 
@@ -133,7 +135,11 @@ def read(file: str, content: bytes) -> Source:
     source = Source(file)
     try:
         source.text = content.decode("utf-8-sig")
-        _fill(source)
+        with suppress(yaml.YAMLError):
+            _fill(source, _FAST)
+            return source
+        source = Source(file, source.text)  # the slow one says better what is wrong
+        _fill(source, yaml.SafeLoader)
     except UnicodeDecodeError as error:
         source.note(content.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8")
     except yaml.reader.ReaderError as error:
@@ -157,11 +163,11 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
     source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
 
 
-def _fill(source: Source) -> None:
+def _fill(source: Source, loader: Any) -> None:
     """Build the values from the library's events, without recursion."""
     stack: list[_Frame] = []
     documents = 0
-    for event in yaml.parse(source.text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(source.text, Loader=loader):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -204,7 +210,7 @@ def _put(source: Source, stack: list[_Frame], event: Any) -> None:
     else:
         path, mark = (*path, frame.key), frame.mark
         frame.container[frame.key], frame.key = value, None
-    style = getattr(event, "style", None)
+    style = getattr(event, "style", None) or None
     source.places[path] = Location(mark.line + 1, mark.column + 1, event.start_mark.index, event.end_mark.index, style)
     if isinstance(event, yaml.CollectionStartEvent):
         stack.append(_Frame(value, path))
@@ -215,7 +221,7 @@ def _value(event: Any) -> Any:
     if not isinstance(event, yaml.ScalarEvent):
         return [] if isinstance(event, yaml.SequenceStartEvent) else {}
     text = event.value
-    if event.style is not None:
+    if event.style:
         return text
     if text in _WORDS:
         return _WORDS[text]
