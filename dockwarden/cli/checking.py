@@ -24,6 +24,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     check.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
+    check.add_argument("--host", action="store_true", help="look at the engine, too: which exceptions hold for nothing")
     check.set_defaults(run=_check)
     test = commands.add_parser("test", parents=[common], help="run the policies' own tests")
     test.add_argument(
@@ -57,6 +58,13 @@ def _check(options: argparse.Namespace) -> int:
     if wrong := [f"{tried.trial.place} {_title(tried)}: {tried.wrong}" for tried in _tried(policies) if tried.wrong]:
         raise ConfigError(*wrong)
     print(*policies.warnings, sep="\n", end="\n" if policies.warnings else "", file=sys.stderr)
+    if options.host:
+        from dockwarden.oneshot import look
+
+        used = {name for result in look.scan(chosen, policies)[1] for name in result.excuse.ids}
+        for exception in policies.exceptions:
+            if exception.id not in used:
+                print(f"{exception.place} exception {exception.id} holds for nothing on this host", file=sys.stderr)
     print(f"{len(policies.policies)} policies in {len(policies.files)} files are fine (sha256 {policies.sha256[:12]})")
     return 0
 

@@ -235,7 +235,13 @@ _CONTAINER: tuple[Row, ...] = (
         "tags of its image's repository that are here and name other images",
         _sibling_images,
     ),
-    ("network_mode", "string", 0, "network mode", lambda c, _: c.network_mode),
+    (
+        "network_mode",
+        "string",
+        0,
+        "network mode; the engine's default is `bridge`",
+        lambda c, _: "bridge" if c.network_mode == "default" else c.network_mode,
+    ),
     (
         "mounts",
         "list(map)",

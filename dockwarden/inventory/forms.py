@@ -12,7 +12,7 @@ WORDS = {
     "container.freshness": "current|recreate-needed|tag-gone|pinned",
     "container.image_pin": "tag|digest|id",
     "container.owner": _OWNERS,
-    "container.restart_policy": "|no|always|on-failure|unless-stopped",
+    "container.restart_policy": "no|always|on-failure|unless-stopped",
     "container.uts_mode": "|host",
     "container.userns_mode": "|host",
     "volume.owner": _OWNERS,
@@ -25,6 +25,7 @@ WORDS = {
     "container.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
     "container.mounts.propagation": "|private|rprivate|shared|rshared|slave|rslave",
     "container.published.protocol": "tcp|udp|sctp",
+    "host.architecture": "|x86_64|aarch64|armv7l|armv6l|i686|ppc64le|s390x|riscv64|loongarch64|mips64",
     "host.swarm_role": "|manager|worker",
 }
 """Closed sets of words, of lists those of their items; the first of them may be empty."""
@@ -52,6 +53,8 @@ FORMS = {
     **dict.fromkeys(("container.env_names", "image.env"), "variable"),
     **dict.fromkeys(("host.disk_used_percent", "host.inodes_used_percent"), "percent"),
     **dict.fromkeys(("container.memory_limit", "container.memory_reservation"), "memory"),
+    **dict.fromkeys(("container.user", "image.user"), "user"),
+    "container.published.host_ip": "ip",
     "container.exit_code": "any",
 }
 """Of texts and numbers with rules of their own; ``policy.doubts`` knows the rules. Other whole numbers are never

@@ -39,6 +39,8 @@ _FORMS = {
         r"(?!no-new-priv|seccomp|apparmor).*",
         "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
     ),
+    "user": (r"(?!(root|0)?(:.*)?$).*", "root has several names; use container.root or image.root"),
+    "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
     "variable": (r"[^=]*", "there are names only, never values"),
     "registry": (r".*[.:].*|localhost|", "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'"),
 }
@@ -204,6 +206,9 @@ class Doubts:
     def _equal(self, node: Node, one: _Meant, other: _Meant) -> None:
         if one.spec is None or one.many:
             return
+        words = {word for word in one.spec.words if word}
+        if other.spec is not None and words and other.spec.words and words.isdisjoint(other.spec.words):
+            self._doubt(node, f"{one.spec.name} is one of {', '.join(sorted(words))}, {other.spec.name} never is")
         for value in other.values:
             if why := never(one.spec, value):
                 self._doubt(node, why)
@@ -268,7 +273,7 @@ def _never_word(spec: FactSpec, value: str) -> str:
 
 
 def _never_form(spec: FactSpec, value: str) -> str:
-    if not value:
+    if not value and spec.form != "user":
         return ""
     if spec.form in ("reference", "repository"):
         return _never_reference(spec, value)
