@@ -14,7 +14,6 @@ from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
-from dockwarden.policy import document
 from dockwarden.policy.load import load
 from tests.unit.policy.builders import VOCABULARY, Known
 
@@ -464,14 +463,6 @@ def test_overrides_of_unknown_policies_are_refused(tmp_path: Path) -> None:
         f"settings modes.minimul: no such policy in {tmp_path}/policies.yaml, did you mean minimal?",
         f"settings triggers.zzz: no such policy in {tmp_path}/policies.yaml",
     ]
-
-
-def test_the_schema_for_editors_has_every_action_with_the_options_of_each_subject_that_has_it() -> None:
-    names, options = document.schema(VERBS)["$defs"]["Policy"]["properties"]["action"]["anyOf"]
-    assert set(names["enum"]) == options["properties"].keys() == {name for _, name in VERBS}
-    for (_, name), verb in VERBS.items():
-        shapes = [shape.get("properties", {}).keys() for shape in options["properties"][name]["anyOf"]]
-        assert verb.options.model_fields.keys() in shapes
 
 
 # -- one validator for what a file says and what a host says instead ----------------------------------------------
