@@ -16,7 +16,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Excuse, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
-from dockwarden.policy.excuses import LABELS, excuse
+from dockwarden.policy.excuses import excuse, labels_of
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
 from dockwarden.ports import BELIEVED_SECONDS
@@ -245,7 +245,7 @@ class Judge:
         due = [exception for exception in self.exceptions if policy.name in exception.policies]
         vocabulary = facts.VOCABULARY[ref.kind]
         names = {name for exception in due for name in exception.match.references}
-        names |= {label} if (label := LABELS.get(ref.kind)) else set()
+        names |= {label} if (label := labels_of(ref.kind)) else set()
         cheap = [name for name in names if vocabulary[name].cost == 0]
         try:
             facts.fill(sheet, cheap, ref, self.gatherer.view(task.gathering))

@@ -9,14 +9,20 @@ from datetime import date, datetime, time, tzinfo
 
 from dockwarden.model import Excuse, Facts, Kind, Policy, PolicyException
 
-LABELS = {
-    Kind.IMAGE: "image.labels",
-    Kind.TAG: "image.labels",
-    Kind.CONTAINER: "container.own_labels",
-    Kind.VOLUME: "volume.labels",
-    Kind.NETWORK: "network.labels",
-}
 _SKIP, _UNTIL, _REASON = "dockwarden.skip", "dockwarden.skip.until", "dockwarden.skip.reason"
+
+
+def labels_of(kind: Kind) -> str:
+    """The fact that holds the labels by which an object may excuse itself; of a container only its own."""
+    match kind:
+        case Kind.IMAGE | Kind.TAG:
+            return "image.labels"
+        case Kind.CONTAINER:
+            return "container.own_labels"
+        case Kind.VOLUME | Kind.NETWORK:
+            return f"{kind}.labels"
+        case Kind.HOST:
+            return ""
 
 
 def read_until(text: str, zone: tzinfo | None) -> float:
@@ -66,7 +72,7 @@ def excuse(
 
 
 def _by_label(policy: Policy, facts: Facts, now: float, zone: tzinfo | None) -> Excuse:
-    labels = facts.known.get(LABELS.get(policy.subject, ""))
+    labels = facts.known.get(labels_of(policy.subject))
     if not isinstance(labels, dict) or _SKIP not in labels:
         return Excuse()
     names = {name.strip() for name in labels[_SKIP].split(",")}
