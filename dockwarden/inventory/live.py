@@ -4,207 +4,19 @@ Input: frozen objects as the engine showed them. Output: changes (``image.tag``,
 that depend on a change. Out of bounds: asking the engine (``collect``), and clocks (``memory`` has its own).
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
-from dockwarden import reference
-from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.kinds import KINDS
-from dockwarden.inventory.memory import Lives, Memory
-from dockwarden.inventory.sizes import Shares
-from dockwarden.model import BuildStep, Change, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
+from dockwarden.inventory.tables import Tables, discard
+from dockwarden.model import Change, Container, Image, Kind, Network, Ref, Thing, Volume, ref_of
 
-_NOBODY: frozenset[Ref] = frozenset()
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 _T = TypeVar("_T", Volume, Network)
 
 
-class Inventory:
-    """Everything on one engine. Only the worker's thread changes it."""
-
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
-        self.lives = Lives(memory.clock)
-        self.digests = Digests()
-        self.info: EngineInfo | None = None
-        self.complete = False
-        self.seen_ns = 0  # the engine's time of the newest event that is in here
-        self.images: dict[str, Image] = {}
-        self.containers: dict[str, Container] = {}
-        self.volumes: dict[str, Volume] = {}
-        self.networks: dict[str, Network] = {}
-        self.tags: dict[str, str] = {}
-        self.repositories: dict[str, set[str]] = defaultdict(set)
-        self.suspect: set[str] = set()
-        self.detailed = 0  # how many images have their details
-        self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
-        self._tables: dict[Kind, Collection[str]] = {kind: self._table(kind) for kind in Kind}
-        self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
-        self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
-
-    def _table(self, kind: Kind) -> Collection[str]:
-        match kind:
-            case Kind.IMAGE:
-                return self.images
-            case Kind.TAG:
-                return self.tags
-            case Kind.CONTAINER:
-                return self.containers
-            case Kind.VOLUME:
-                return self.volumes
-            case Kind.NETWORK:
-                return self.networks
-            case Kind.HOST:
-                return ("",)
-            case _:
-                assert_never(kind)
-
-    # -- questions about any object -------------------------------------------------------------------------
-
-    def all(self, kind: Kind) -> list[Ref]:
-        """Every object of a kind."""
-        return [Ref(kind, key) for key in self._tables[kind]]
-
-    def counts(self) -> dict[Kind, int]:
-        """How many objects of each kind there are."""
-        return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
-
-    def has(self, ref: Ref) -> bool:
-        """Whether the object is still there."""
-        return ref.key in self._tables[ref.kind]
-
-    def get(self, ref: Ref) -> Thing | None:
-        """The object as it was last seen; of a tag, the image that it names; None of the host and what is gone."""
-        match ref.kind:
-            case Kind.IMAGE:
-                return self.images.get(ref.key)
-            case Kind.TAG:
-                return self.images.get(self.tags.get(ref.key, ""))
-            case Kind.CONTAINER:
-                return self.containers.get(ref.key)
-            case Kind.VOLUME:
-                return self.volumes.get(ref.key)
-            case Kind.NETWORK:
-                return self.networks.get(ref.key)
-            case Kind.HOST:
-                return None
-            case _:
-                assert_never(ref.kind)
-
-    def image_of(self, ref: Ref) -> Image | None:
-        """The image that it is, that it names, or that it was made from; None where there is no such image."""
-        match thing := self.get(ref):
-            case Image():
-                return thing
-            case Container():
-                return self.images.get(thing.image_id)
-            case Volume() | Network() | None:
-                return None
-            case _:
-                assert_never(thing)
-
-    def tags_of(self, ref: Ref) -> tuple[str, ...]:
-        """The tags that go with it: of an image all, of a tag itself, of anything else none."""
-        thing = self.get(ref) if ref.kind is Kind.IMAGE else None
-        return thing.tags if isinstance(thing, Image) else (ref.key,) if ref.kind is Kind.TAG else ()
-
-    def watched(self, ref: Ref) -> Ref:
-        """The object by whose age and use it is judged: of a tag, the image that it names."""
-        image = self.images.get(self.tags.get(ref.key, "")) if ref.kind is Kind.TAG else None
-        return ref_of(image) if image else ref
-
-    def name_of(self, ref: Ref) -> str:
-        """What people call the object: an image goes by its first tag or short ID."""
-        if ref.kind is Kind.HOST:
-            return self.info.name if self.info else ""
-        if ref.kind is Kind.IMAGE:
-            return next(iter(self.tags_of(ref)), reference.short_id(ref.key))
-        thing = self.get(ref)
-        return ref.key if thing is None or isinstance(thing, Image) else thing.name
-
-    # -- use and age ----------------------------------------------------------------------------------------
-
-    def users_of(self, ref: Ref) -> Collection[Ref]:
-        """The containers, running or not, that use it; of a tag, those that were created from it, whatever it names."""
-        users = self._users.get(ref, _NOBODY)
-        thing = self.get(ref)
-        for alias in KINDS[ref.kind].aliases(thing) if thing else ():
-            users = users | self._users.get((ref.kind, alias), _NOBODY)
-        return users
-
-    def is_used(self, ref: Ref) -> bool:
-        """Whether any container, running or not, uses it; whether a container itself runs."""
-        if (is_active := KINDS[ref.kind].is_active) is not None:
-            return (thing := self.get(ref)) is not None and is_active(thing)
-        return bool(self.users_of(self.watched(ref)))
-
-    def known_for(self, ref: Ref, reading: float | None = None) -> float:
-        """Seconds we have watched it exist, now or at a reading of the observation clock; a tag, its image."""
-        return self.memory.known_for(self.watched(ref), reading)
-
-    def idle_for(self, ref: Ref) -> float:
-        """Seconds we have watched it without a container using it; a container, without running."""
-        return 0.0 if self.is_used(ref) else self.memory.idle_for(self.watched(ref))
-
-    def note_use(self, ref: Ref) -> None:
-        """It was in use a moment ago, by whatever."""
-        if self.has(ref) and KINDS[ref.kind].is_remembered:
-            self.memory.see(ref, used=True)
-
-    def settle_memory(self) -> None:
-        """After a full list: forget what is gone, and note what is in use."""
-        present = [ref for kind in Kind if KINDS[kind].is_remembered for ref in self.all(kind)]
-        self.memory.keep_only(present)
-        for ref in present:
-            if self.is_used(ref):
-                self.memory.see(ref, used=True)
-
-    def dependents(self, ref: Ref) -> dict[Kind, set[str]]:
-        """By kind, the keys of the object itself and of what its change can alter.
-
-        An image alters its tags and the containers made from it or from them, a container what it uses.
-        """
-        found: dict[Kind, set[str]] = {kind: set() for kind in Kind}
-        found[Kind.HOST].add("")
-        thing = self.get(ref)
-        if isinstance(thing, Container):
-            for kind, key in self._used_by(thing):
-                found[kind].add(key)
-        image = self.image_of(ref)
-        if image is not None:
-            found[Kind.IMAGE].add(image.id)
-            found[Kind.TAG].update(image.tags)
-        found[ref.kind].add(ref.key)
-        if not isinstance(thing, Container):
-            names = [(Kind.IMAGE, key) for key in found[Kind.IMAGE]] + [(Kind.TAG, key) for key in found[Kind.TAG]]
-            for user in _NOBODY.union(*(self._users[name] for name in names if name in self._users)):
-                found[user.kind].add(user.key)
-        return found
-
-    def _used_by(self, thing: Thing) -> Iterator[Ref]:
-        """What is here of all that an object uses."""
-        for kind, name in KINDS[ref_of(thing).kind].uses(thing):
-            if name in self._tables[kind]:
-                yield Ref(kind, name)
-            for key in self._aliases.get((kind, name), ()):
-                yield Ref(kind, key)
-
-    # -- questions about images -----------------------------------------------------------------------------
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether ``shares`` tells the truth: of half of the images nothing can be said about what they share."""
-        return len(self.histories) == self.detailed == len(self.images)
-
-    def shares(self) -> Shares:
-        """What the images take up together, as far as it was gathered."""
-        sizes = {image: [step.size_bytes for step in steps] for image, steps in self.histories.items()}
-        return Shares(self.images.values(), sizes)
-
-    # -- new looks ------------------------------------------------------------------------------------------
+class Inventory(Tables):
+    """The tables, kept by looks. Only the worker's thread changes them."""
 
     def put(self, thing: Thing) -> list[Change]:
         """Take in an object as it is now."""
@@ -243,7 +55,7 @@ class Inventory:
                 del self.networks[ref.key]
             case _:
                 assert_never(thing)
-        self._unlink(thing)
+        self.unlink(thing)
         self.memory.forget(ref)
         return changes
 
@@ -252,7 +64,7 @@ class Inventory:
         ref = ref_of(thing)
         is_new = ref.key not in table
         table[ref.key] = thing
-        self._link(thing)
+        self.link(thing)
         return [Change(KINDS[ref.kind].born, ref)] if is_new else []
 
     def _put_image(self, image: Image) -> list[Change]:
@@ -267,7 +79,7 @@ class Inventory:
         if old == image:
             return changes
         self.images[image.id] = image
-        self._link(image)
+        self.link(image)
         for tag in image.tags:
             if self.tags.get(tag) != image.id:
                 changes += self._take_tag(tag, image.id)
@@ -292,7 +104,7 @@ class Inventory:
 
     def _drop_tag(self, tag: str) -> None:
         del self.tags[tag]
-        _discard(self.repositories, tag.rpartition(":")[0], tag)
+        discard(self.repositories, tag.rpartition(":")[0], tag)
 
     def _forget_image(self, image: Image) -> list[Change]:
         changes = []
@@ -316,46 +128,12 @@ class Inventory:
             return []
         self.lives.see(old, container)
         if old is not None:
-            self._unlink(old)
+            self.unlink(old)
         self.containers[container.id] = container
-        self._link(container)
+        self.link(container)
         if old is not None and _has_run_between(old, container):
             self.note_use(ref_of(container))
         return [Change(cause, ref_of(container)) for cause in _container_causes(old, container)]
-
-    # -- who uses what --------------------------------------------------------------------------------------
-
-    def _link(self, thing: Thing) -> None:
-        """An object is here: it can be found by its other names, it uses things, and it may be in use."""
-        ref = ref_of(thing)
-        row = KINDS[ref.kind]
-        for alias in row.aliases(thing):
-            self._aliases[ref.kind, alias].add(ref.key)
-        for name in row.uses(thing):
-            self._users[name].add(ref)
-        had_tag = isinstance(thing, Image) and bool(thing.tags)
-        self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
-        for used in self._used_by(thing):
-            self.note_use(used)
-
-    def _unlink(self, thing: Thing) -> None:
-        """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
-        ref = ref_of(thing)
-        row = KINDS[ref.kind]
-        for used in self._used_by(thing):
-            self.note_use(used)
-        if row.is_active is not None and row.is_active(thing):
-            self.memory.see(ref, used=True)
-        for alias in row.aliases(thing):
-            _discard(self._aliases, (ref.kind, alias), ref.key)
-        for name in row.uses(thing):
-            _discard(self._users, name, ref)
-
-
-def _discard(table: dict[_K, set[_V]], key: _K, value: _V) -> None:
-    table[key].discard(value)
-    if not table[key]:
-        del table[key]
 
 
 def _container_causes(old: Container | None, new: Container) -> Iterator[str]:

@@ -174,7 +174,8 @@ class Worker:
     # -- what is due ----------------------------------------------------------------------------------------
 
     def _use(self, policies: PolicySet) -> None:
-        for run in self._runs:  # what they have found so far is in the book
+        for run in self._runs:  # what they have found so far is in the book; as jobs they did not come to their end
+            run.job = ""
             self._report(run, ())
         self._runs.clear()
         self._policies = {policy.name: policy for policy in policies.policies if policy.mode is not Mode.OFF}

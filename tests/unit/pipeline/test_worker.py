@@ -916,15 +916,16 @@ def test_a_job_of_former_policies_starts_no_run_of_one_without_a_schedule(host: 
 
 
 def test_what_a_run_found_until_a_reload_is_reported(host: Host) -> None:
-    host.engine.put(an_image("app", "app:latest"), an_image("b", "b:1"))
+    host.engine.put(an_image("app", "app:latest"), an_image("b", "b:1", digests=(digest_of("b", "b"),)))
     host.start(LATEST)
-    asks = a_policy("asks", "tag.name == '1' || registry.state == 'drift'", subject=Kind.TAG, every_seconds=60)
+    asks = a_policy("asks", "tag.name == 'new' || registry.state == 'drift'", subject=Kind.TAG, every_seconds=60)
     host.registry.slow = True
     host.use(LATEST, asks)
-    host.engine.name("b:1", "app:1")
+    host.engine.name("b:1", "b:new")
     host.run_job("asks")
     host.use(LATEST, asks)
-    assert ("asks", "docker.io/library/app:1") in host.open_findings()
+    assert ("asks", "docker.io/library/b:new") in host.open_findings()
+    assert host.value("job_last_success_timestamp_seconds", policy="asks") is None
     host.stop()
     host.ledger.open_to_read()
     opened = {(finding.result.policy, finding.result.name) for finding in host.ledger.open_findings()}
