@@ -179,7 +179,7 @@ def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: Lab
         undone = command("undo", *config, run, docker_host=engine.host)
         assert undone.code == 0, undone.out
     assert {image["Id"] for image in engine.client().images()} >= set(applied)
-    assert ledger(daemon, "SELECT archive, 1 FROM actions WHERE undoable_until IS NOT NULL") == []
+    assert ledger(daemon, "SELECT archive, 1 FROM actions WHERE undoable_seconds IS NOT NULL") == []
 
 
 def nameless(crash: int, i: int) -> ImageSpec:
