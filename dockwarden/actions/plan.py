@@ -79,7 +79,7 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
     thing, verb = candidate.object, VERBS[policy.subject, policy.action]
     if candidate.own:
         return "self", "it belongs to dockwarden"
-    if thing is not None and PROTECT_LABEL in thing.labels:
+    if thing is not None and PROTECT_LABEL in thing.labels.keys() - candidate.inherited:
         return "protected", f"label {PROTECT_LABEL}"
     if candidate.result.excuse.doubt:
         return "exception_unknown", f"whether {candidate.result.excuse.doubt} excuses it is not known"

@@ -22,6 +22,7 @@ class Candidate:
         owner: who manages it, if that is somebody who does not expect others to interfere.
         idle_seconds: how long we have watched it without a user.
         size_bytes: what the disk gains without it, as far as known; of images, the plan finds that out.
+        inherited: names of labels that a container has from its image, which cannot protect it.
     """
 
     result: Result
@@ -33,6 +34,7 @@ class Candidate:
     owner: str = ""
     idle_seconds: float = 0.0
     size_bytes: int = 0
+    inherited: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

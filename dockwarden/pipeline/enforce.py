@@ -4,7 +4,7 @@ Input: one policy and its findings of a run. Output: plans and outcomes. Out of 
 finding may act at all, and recording. Audit mode means that the plan is not executed; there is no other difference.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -148,7 +148,8 @@ class Enforcer:
         thing = inventory.get(ref)
         if thing is None:
             return None
-        tags = inventory.tags_of(ref)
+        tags, image = inventory.tags_of(ref), inventory.image_of(ref)
+        own_labels = labels_that_count(thing, image) if isinstance(thing, Container) else thing.labels
         return Candidate(
             result=result,
             object=thing,
@@ -156,7 +157,8 @@ class Enforcer:
             tag_users=self._names({user for tag in tags for user in inventory.users_of(Ref(Kind.TAG, tag))}),
             known_for_seconds=inventory.known_for(ref, reading),
             own=self._is_own(ref),
-            owner=self._owner(thing),
+            owner=_owner(thing, own_labels),
+            inherited=frozenset(thing.labels.keys() - own_labels.keys()),
             idle_seconds=inventory.idle_for(ref),
             size_bytes=self._size(thing),
         )
@@ -182,15 +184,8 @@ class Enforcer:
     def _names(self, users: Iterable[Ref]) -> tuple[str, ...]:
         return tuple(sorted(self._inventory.name_of(user) for user in users))
 
-    def _owner(self, thing: Thing) -> str:
-        match thing:
-            case Image():
-                return ""
-            case Container():
-                return orchestrator_of(labels_that_count(thing, self._inventory.images.get(thing.image_id)))
-            case Network() if thing.driver == "overlay":
-                return "swarm"  # its containers may be on other hosts
-            case Network() | Volume():
-                return orchestrator_of(thing.labels)
-            case _:
-                assert_never(thing)
+
+def _owner(thing: Thing, labels: Mapping[str, str]) -> str:
+    if isinstance(thing, Network) and thing.driver == "overlay":
+        return "swarm"  # its containers may be on other hosts
+    return "" if isinstance(thing, Image) else orchestrator_of(labels)

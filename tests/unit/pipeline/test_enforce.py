@@ -237,6 +237,20 @@ def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
         assert told == {key: reason for (its, key), reason in expected.items() if its is kind}
 
 
+@pytest.mark.parametrize("label", ["dockwarden.protect", "com.docker.swarm.service.id"])
+def test_no_image_protects_or_claims_the_containers_made_from_it(bench: Bench, label: str) -> None:
+    bench.engine.put(an_image("app", "app:1", labels={label: "x"}))
+    theirs = a_container("theirs", running=False, labels={label: "x"})
+    own = a_container("own", running=False, labels={label: "y"})
+    for container in (theirs, own):
+        bench.engine.run(container)
+    bench.look()
+    found = [on(Kind.CONTAINER, each.id) for each in (theirs, own)]
+    plan = bench.enforcer.plan(a_removal(Kind.CONTAINER, for_seconds=HOUR), found)
+    assert [step.ref.key for step in plan.steps] == [theirs.id]
+    assert [kept.ref.key for kept in plan.kept] == [own.id]
+
+
 def test_bytes_are_told_when_everything_was_gathered(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1", inspected=details(layers=("a", "b"))))
     bench.engine.put(an_image("base", "base:1", inspected=details(layers=("a",))))
