@@ -20,7 +20,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
-from dockwarden.errors import ConfigError
+from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import Gatherer
@@ -231,9 +231,11 @@ def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """The ledger as the daemon left it, to read from."""
+    """The ledger as the daemon left it, to read from. Raises LedgerError where this user may not."""
     ledger = Ledger(settings.state_dir, time.time, lambda _writable: None)
     ledger.open_to_read()
+    if ledger.unreadable:
+        raise LedgerError(ledger.unreadable)
     return ledger
 
 

@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has had enough; so have we
         return OK
+    except OSError as error:
+        way_out = "; run it as root, such as with sudo" if isinstance(error, PermissionError) else ""
+        print(f"dockwarden: {error.filename or 'the system'}: {error.strerror or error}{way_out}", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:

@@ -10,6 +10,8 @@ from contextlib import closing
 from datetime import timedelta
 from typing import NamedTuple
 
+import structlog
+
 from dockwarden import reference
 from dockwarden.app import Parts, build
 from dockwarden.config.settings import Settings
@@ -29,6 +31,7 @@ _WAIT_SECONDS = 1.0
 _STATE = ("registry.state", "registry.drift_for")
 _THERE = ("registry.digest", "registry.newest_version", "registry.newest_version_digest")
 _ALIASES = ("registry.latest_is",)
+_log = structlog.get_logger("dockwarden")
 
 
 class TagRow(NamedTuple):
@@ -117,6 +120,9 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
         take(parts.ledger, info)
     else:
         parts.ledger.open_to_read()
+        if parts.ledger.unreadable:
+            note = "ages count from now, and no past is known"
+            _log.error("ledger.unreadable", error=parts.ledger.unreadable, note=note)
     resume(parts.inventory, parts.ledger, info)
     parts.findings.recall(parts.ledger.open_findings(), parts.ledger.asides())
     parts.judge.exceptions = policies.exceptions if policies else ()

@@ -15,7 +15,7 @@ from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
 from dockwarden.app import Parts, build, own_container
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, EngineError, NotFoundError
+from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
@@ -42,9 +42,11 @@ class Mender:
     # -- undo ------------------------------------------------------------------------------------------------
 
     def undoable(self, what: str) -> list[Done]:
-        """What can still be undone, newest first: all, or of one run or action. Asks no engine."""
+        """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
         ledger = self._parts.ledger
         ledger.open_to_read()
+        if ledger.unreadable:
+            raise LedgerError(ledger.unreadable)
         return ledger.undoable(what)
 
     def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:

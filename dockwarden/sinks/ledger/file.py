@@ -56,6 +56,7 @@ class LedgerFile:
         self._file: tuple[int, ...] = ()
         self._length = 0
         self._trouble = ""
+        self.unreadable = ""
         self._identity = ""
         self._version = SCHEMA_VERSION
 
@@ -72,10 +73,16 @@ class LedgerFile:
             self._fail(error)
 
     def open_to_read(self) -> None:
-        """Open the file, if there is one, without changing anything. Never raises."""
-        in_use = self._beside("-wal").exists()
-        # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
-        uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+        """Open the file, if there is one, without changing anything. Never raises; see ``unreadable``."""
+        try:
+            in_use = self._beside("-wal").exists()
+            # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
+            uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+            if self._path.exists():
+                self._path.open("rb").close()
+        except OSError as error:
+            self.unreadable = f"{self._path} cannot be read: {error.strerror}; run it as root, such as with sudo"
+            return
         with suppress(sqlite3.Error):
             db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
             try:
