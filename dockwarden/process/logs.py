@@ -68,7 +68,7 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # few lines are logged, and who configures again must be heard
     )
 
 
