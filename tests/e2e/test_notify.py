@@ -190,6 +190,7 @@ def test_mail_is_plain_text_whatever_strangers_wrote(any_engine: LabEngine, star
     assert len(mailbox.got) == 2
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
 def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     config = tmp_path / "dockwarden.yaml"
     config.write_text("notify: {routes: {team: {url: 'nosuch://hush@x'}, other: {url_file: /nowhere/url}}}\n")
