@@ -34,6 +34,7 @@ COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
 MEBIBYTE = 1 << 20
 NOBODY = 65534
+TOO_LATE = ("404", "409")  # it is gone, or has just ended
 EVERY_IMAGE = policy(
     "every-image", "image", "image.tags.exists(t, t.matches('/(dockwarden:|keep/)'))",
     mode="enforce", action="remove", trigger={"every": "5s"}, limits={"max_objects": 100, "max_percent": 100},
@@ -46,6 +47,7 @@ JUDGING = (
     policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]}),
     policy("running", "container", "container.running", trigger={"events": ["container.start"]}),
     policy("big-volume", "volume", "volume.size >= 0", trigger={"events": ["volume.create"]}),
+    policy("inside", "container", "container.processes.exists(p, p.contains('python'))", trigger={"every": "5s"}),
     policy("network", "network", "true", trigger={"events": ["network.create"]}),
     policy(
         "nameless-one", "image", "image.dangling && image.os == 'linux'", action="remove", trigger={"every": "5s"},
@@ -84,7 +86,12 @@ class Stack:
 
     def configure(self, *policies: dict[str, Any]) -> None:
         write_policies(self.settings / "policies/test.yaml", *policies)
-        plain = {"minimum_stay": "0s", "log": {"format": "json"}, "schedule": {"jitter": 0}}
+        plain = {
+            "policies": ["/etc/dockwarden/policies"],
+            "minimum_stay": "0s",
+            "log": {"format": "json"},
+            "schedule": {"jitter": 0},
+        }
         (self.settings / "dockwarden.yaml").write_text(yaml.safe_dump(plain))
         for path in (self.settings, *self.settings.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -147,6 +154,7 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     machine.ensure({**machine.ENGINE, **machine.PROXY}, "the tests of the container")
     folder = tmp_path_factory.mktemp("build")
     context = folder / "source"
+    shutil.copytree(shipped.parent / "source", context)
     shutil.copytree(shipped, context / "wheels")
     for name in ("Dockerfile", ".dockerignore", "requirements.txt"):
         shutil.copy(ROOT / name, context)
@@ -222,7 +230,7 @@ def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.heard("action.refused", policy="every-tag", reason="self", name=f"docker.io/library/{IMAGE}")
     assert stack.engine.inspect_image(IMAGE)["RepoTags"] == [IMAGE]
     assert not stack.said("ledger.not_writable")
-    assert "takes 8 policies" in stack.docker("exec", "lab_dockwarden_1", "dockwarden", "reload")
+    assert "takes 9 policies" in stack.docker("exec", "lab_dockwarden_1", "dockwarden", "reload")
     stack.heard("config.reloaded")
     stack.docker("stop", "lab_dockwarden_1")
     assert stack.container()["State"]["ExitCode"] == 0
@@ -276,7 +284,7 @@ def test_proxy_for_judging_lets_through_what_it_lists_and_nothing_else(stack: St
     happen(stack)
     stack.heard("finding.opened", policy="disk")
     stack.heard("action.audited", policy="nameless-one")
-    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "404"}
+    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", *TOO_LATE}
     assert lists_used(stack, "audit") == patterns("audit")
 
     stack.configure(*JUDGING, gone)  # somebody enforces, and the proxy does not know
@@ -295,7 +303,7 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
     )
     stack.heard("action.applied", policy="nameless")
     happen(stack)
-    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "201", "404"}
+    assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "201", *TOO_LATE}
     assert lists_used(stack, "enforce") >= patterns("audit") | {p for p in patterns("enforce") if "(?!sha256:)" in p}
 
     (network,) = (name for name in stack.container()["NetworkSettings"]["Networks"] if "engine" in name)
@@ -325,6 +333,7 @@ def happen(stack: Stack) -> None:
     stack.heard("finding.opened", policy="latest", name="docker.io/e2e/tagged:latest")
     stack.heard("finding.opened", policy="big-volume", name="e2e-volume")
     stack.heard("finding.opened", policy="network", name="e2e-network")
+    stack.heard("finding.opened", policy="inside")
 
 
 def patterns(which: str) -> set[str]:

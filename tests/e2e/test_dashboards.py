@@ -39,7 +39,7 @@ POLICIES = (
     ),
     policy("would-untag", "tag", "tag.name == 'old'", action="untag", severity="high", trigger=SOON, limits=ALL),
     policy("no-containers", "container", "true", severity="critical", trigger={"every": "5s"}),
-    policy("owned", "tag", "image.labels.owner == 'x'", trigger={"every": "5s"}),
+    policy("owned", "tag", "tag.name == 'old' && int(tag.name) > 0", trigger={"every": "5s"}),
     policy("drift", "tag", "registry.state == 'drift'", severity="low", trigger={"every": "5s"}),
 )
 

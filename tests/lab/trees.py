@@ -44,7 +44,7 @@ NEWEST_ENGINE = Tree(
 )  # fmt: skip
 """The newest engine that Debian has: 28.5, with the containerd store. 15 s, 300 MB."""
 HOST = Tree(
-    "host", "bookworm", "systemd,systemd-sysv,dbus,docker.io,iptables,python3,python3-venv", "minbase",
+    "bookworm-host", "bookworm", "systemd,systemd-sysv,dbus,docker.io,iptables,procps,python3,python3-venv", "minbase",
     "usr/sbin/dockerd",
 )  # fmt: skip
 """A whole host: systemd, the distribution's engine, Python. 30 s, 450 MB."""
