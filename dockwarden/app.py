@@ -64,6 +64,7 @@ def load_policies(settings: Settings, tests: str = "") -> PolicySet:
         params=settings.params,
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
+        limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
         cap=settings.allow,
         check_cron=refuse_cron,
         zone=zone_of(settings),

@@ -39,7 +39,14 @@ DOCS = ROOT / "docs"
 POLICIES = ROOT / "config/policies"
 
 _ORDER = ("image", "tag", "registry", "container", "volume", "network", "host", "now")
-_KEYS = {"params": "POLICY.PARAM", "modes": "POLICY", "triggers": "POLICY", "registries": "HOST", "routes": "NAME"}
+_KEYS = {
+    "params": "POLICY.PARAM",
+    "modes": "POLICY",
+    "triggers": "POLICY",
+    "limits": "POLICY",
+    "registries": "HOST",
+    "routes": "NAME",
+}
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 

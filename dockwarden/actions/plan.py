@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import Gain, Why
-from dockwarden.model import Candidate, Effect, Image, Kind, Limits, Outcome, Plan, Policy, Step
+from dockwarden.model import Candidate, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
 from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
@@ -47,13 +47,14 @@ def plan(
             going[candidate.result.ref.key] = candidate
             if candidate.result.ref.kind is Kind.TAG and isinstance(candidate.object, Image):
                 gone_tags[candidate.object.id] += 1
-    error = _exceeded(policy.limits, len(going), population)
-    if error:
-        kept += [_kept(policy, candidate, "limits", error) for candidate in going.values()]
-        return Plan(policy.name, (), tuple(kept), error)
     # In order anew: what stays has no say in how what goes hangs together.
-    steps = tuple(_step(policy, candidate) for candidate in _in_order(policy, going.values()))
-    return Plan(policy.name, with_bytes(steps, frees) if frees else steps, tuple(kept))
+    ordered = list(_in_order(policy, going.values()))
+    within, error = _within(policy, ordered, population)
+    left = ordered[len(within) :]
+    kept += [replace(_kept(policy, each, "limits", error), effect=_over(policy)) for each in left]
+    steps = tuple(_step(policy, candidate) for candidate in within)
+    is_refused = bool(left) and _over(policy) is Effect.REFUSED
+    return Plan(policy.name, with_bytes(steps, frees) if frees else steps, tuple(kept), error if is_refused else "")
 
 
 def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
@@ -160,14 +161,27 @@ def _kept(policy: Policy, candidate: Candidate, reason: str, detail: str) -> Out
     return Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail)
 
 
-def _exceeded(limits: Limits, steps: int, population: int) -> str:
-    """Why the limits forbid the whole plan; empty if they do not. One object of any population is always allowed."""
-    if steps > limits.max_objects:
-        return f"{steps} objects are more than limits.max_objects {limits.max_objects}; nothing was done"
-    allowed = max(1, math.floor(population * limits.max_percent / 100))
-    if steps > allowed:
-        return (
-            f"{steps} of {population} objects are more than limits.max_percent {limits.max_percent:g} % "
-            f"({allowed} here); nothing was done"
+def _over(policy: Policy) -> Effect:
+    """What becomes of objects that the limits leave out; where nothing is done anyway, that is only information."""
+    if policy.limits.takes_first:
+        return Effect.SKIPPED
+    return Effect.REFUSED if policy.mode is Mode.ENFORCE else Effect.AUDITED
+
+
+def _within(policy: Policy, going: Sequence[Candidate], population: int) -> tuple[Sequence[Candidate], str]:
+    """What the limits let go, and why not the rest. One object of any population is always allowed."""
+    limits, count = policy.limits, len(going)
+    share = max(1, math.floor(population * limits.max_percent / 100))
+    allowed = min(limits.max_objects, share)
+    if count <= allowed:
+        return going, ""
+    if count > limits.max_objects:
+        why = f"{count} objects are more than limits.max_objects {limits.max_objects}"
+    else:
+        why = (
+            f"{count} of {population} objects are more than limits.max_percent {limits.max_percent:g} % ({share} here)"
         )
-    return ""
+    if limits.takes_first:
+        return going[:allowed], f"{why}; the first {allowed} go, the next run goes on"
+    command = f"`dockwarden plan --policy {policy.name} --over-limits --save FILE`"
+    return (), f"{why}; nothing is done; if it is right, {command}, look, `dockwarden apply FILE`"

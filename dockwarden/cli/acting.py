@@ -27,6 +27,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     plan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
     plan.add_argument("-o", "--output", choices=("table", "json"), default="table")
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the plan to a file, for apply")
+    plan.add_argument("--over-limits", action="store_true", help="as if policies had no limits; look before apply")
     plan.set_defaults(run=_plan)
     apply = commands.add_parser(
         "apply", parents=[common], help="carry out a saved plan: only what is still in it and still eligible"
@@ -47,14 +48,14 @@ def _plan(options: argparse.Namespace) -> int:
     policies = chosen_policies("plan", app.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
-    planner = plans.Planner(chosen, policies)
+    planner = plans.Planner(chosen, policies, over_limits=options.over_limits)
     for name in options.policy:
         if name not in [policy.name for policy in planner.policies]:
             print(f"dockwarden plan: {name} has no action, or is off: nothing to plan", file=sys.stderr)
     rows, steps = planner.plan()
     if options.save:
         try:
-            options.save.write_text(plans.saved(planner.info, rows, steps))
+            options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
         except OSError as error:
             print(f"dockwarden plan: --save {options.save}: {error.strerror}", file=sys.stderr)
             return 1
@@ -81,7 +82,7 @@ def _apply(options: argparse.Namespace) -> int:
     saved = plans.read(options.plan)
     if chosen.allow is not Mode.ENFORCE:
         raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
-    planner = plans.Planner(chosen, app.load_policies(chosen), acts=True)
+    planner = plans.Planner(chosen, app.load_policies(chosen), acts=True, over_limits=saved.over_limits)
     try:
         steps, left = planner.still(saved)
         table(("STAYS", "POLICY", "WHY"), [(row.name, row.policy, _because(row)) for row in left]) if left else None

@@ -163,6 +163,14 @@ class TriggerSettings(_Section):
     every: str = Field("", description="an interval, such as 6h")
 
 
+class LimitSettings(_Section):
+    """How much one run of a policy may touch on this host; what is left out is as the policy has it."""
+
+    max_objects: int = Field(20, description="so many objects")
+    max_percent: float | str = Field(25.0, description="such a share of all objects of this kind")
+    over: Literal["refuse", "take_first"] = Field("refuse", description="do nothing, or only the first so many")
+
+
 class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
 
@@ -208,6 +216,9 @@ class Settings(BaseSettings):
     modes: dict[str, Mode] = Field(default_factory=dict, description="by policy: its mode on this host")
     triggers: dict[str, TriggerSettings] = Field(
         default_factory=dict, description="by policy: when it runs on this host"
+    )
+    limits: dict[str, LimitSettings] = Field(
+        default_factory=dict, description="by policy: how much one run may touch on this host"
     )
     minimum_stay: Duration = Field(3600.0, description="what was watched for less than this is never removed")
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")

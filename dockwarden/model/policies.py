@@ -90,10 +90,11 @@ class TriggerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one run may touch; above either nothing is done."""
+    """How much one run may touch; above either nothing is done, or only the first so many with ``takes_first``."""
 
     max_objects: int = 20
     max_percent: float = 25.0
+    takes_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ deciding: what goes and what stays is decided as the daemon decides it, by the s
 """
 
 import json
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from dockwarden.config.files import content
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, DockwardenError
 from dockwarden.inventory.gather import REGISTRY
-from dockwarden.model import EngineInfo, Kind, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
+from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
 from dockwarden.oneshot.look import finish, look
 from dockwarden.pipeline.judge import Sweep
 
@@ -71,6 +72,7 @@ class SavedPlan(_Shape):
     made_at: float
     engine: str
     engine_name: str
+    over_limits: bool = False
     steps: list[SavedStep]
 
 
@@ -86,11 +88,19 @@ class _Judged:
 
 
 class Planner:
-    """One look at one engine, and plans of it. ``acts``: they may be carried out, so the ledger is opened to write."""
+    """One look at one engine, and plans of it.
 
-    def __init__(self, settings: Settings, policies: PolicySet, *, acts: bool = False) -> None:
+    ``acts``: they may be carried out, so the ledger is opened to write. ``over_limits``: somebody looks at them first,
+    so that limits do not hold.
+    """
+
+    def __init__(
+        self, settings: Settings, policies: PolicySet, *, acts: bool = False, over_limits: bool = False
+    ) -> None:
         """Raises EngineUnavailableError."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
+        if over_limits:
+            chosen = [replace(policy, limits=Limits(sys.maxsize, 100.0)) for policy in chosen]
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo
@@ -214,13 +224,15 @@ def _gain(policy: Policy) -> Gain:
     return VERBS[policy.subject, policy.action].gain
 
 
-def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step]) -> str:
-    """The file of a plan. ``rows`` begin with those of the steps."""
+def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step], *, over_limits: bool = False) -> str:
+    """The file of a plan. ``rows`` begin with those of the steps; ``over_limits`` as it was planned."""
     parts = [
         SavedStep(**dict(zip(_NAMES, _named(step), strict=True)), identity=identity_of(step), bytes=row.bytes)
         for step, row in zip(steps, rows, strict=False)
     ]
-    plan = SavedPlan(made_at=time.time(), engine=info.identity, engine_name=info.name, steps=parts)
+    plan = SavedPlan(
+        made_at=time.time(), engine=info.identity, engine_name=info.name, over_limits=over_limits, steps=parts
+    )
     return plan.model_dump_json(indent=2) + "\n"
 
 

@@ -180,6 +180,7 @@ class Limits(_Shape):
 
     max_objects: Annotated[int, Field(strict=True, ge=1)] = 20
     max_percent: Annotated[float, BeforeValidator(_percent)] = 25.0
+    over: Literal["refuse", "take_first"] = "refuse"
 
 
 class Case(_Shape):

@@ -110,6 +110,7 @@ def test_audit_limits_and_tags_in_use(empty_engine: LabEngine, start: Start) -> 
         limits={"max_percent": 100},
     )  # fmt: skip
     settings = {**ENFORCED, "minimum_stay": "0s"}
+    settings["limits"] = {PRUNE: {"over": "refuse"}}
     daemon = start(engine, [PRUNE, untag, audit], settings=settings).ready()
 
     for policy_name in (PRUNE, "old-tags", "would-remove"):

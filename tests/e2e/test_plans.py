@@ -297,3 +297,16 @@ def test_a_daemon_and_an_apply_do_not_get_in_each_others_way(
     assert None not in {outcome for _, outcome in rows}
     assert done.code in (0, 1)
     assert daemon.said("action.failed") == []
+
+
+def test_a_person_gets_past_a_limit_by_looking_first(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    engine.load(*(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(4)))
+    desk = Desk(engine, tmp_path, {**GOING, "limits": {"max_objects": 2, "max_percent": 100}})
+    rows = desk.plan()
+    assert (planned(rows), set(kept(rows).values())) == ({}, {"limits"})
+    assert "plan --policy going --over-limits --save FILE" in rows[0]["detail"]
+    assert len(planned(desk.plan("--over-limits"))) == 4
+    done = desk.run("apply", desk.file, "--yes")
+    assert done.code == 0, done.out + done.err
+    assert engine.client().images() == []

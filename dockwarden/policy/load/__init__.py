@@ -30,6 +30,7 @@ def load(  # noqa: PLR0913 - a host may override much
     params: Mapping[str, Mapping[str, object]] | None = None,
     modes: Mapping[str, Mode] | None = None,
     triggers: Mapping[str, Mapping[str, object]] | None = None,
+    limits: Mapping[str, Mapping[str, object]] | None = None,
     cap: Mode = Mode.ENFORCE,
     zone: tzinfo | None = None,
     now: float = 0.0,
@@ -46,6 +47,7 @@ def load(  # noqa: PLR0913 - a host may override much
         params: this host's values of params, by policy and param; of the same type as the policy's own.
         modes: this host's modes, by policy.
         triggers: this host's triggers, by policy; each replaces the policy's trigger as a whole.
+        limits: this host's limits, by policy; what is not given is as the policy has it.
         cap: the hardest mode that any policy may have.
         zone: where dates end, None for the machine's.
         now: what is past, in seconds since the epoch.
@@ -72,9 +74,8 @@ def load(  # noqa: PLR0913 - a host may override much
         if source.file not in packed or own.isdisjoint(str(raw.get("name")) for _, raw in source.policies())
     ]
     readable = [source for source in sources if not source.problems]
-    builder = Builder(
-        vocabulary, verbs, readable, check_cron, Overrides(params or {}, modes or {}, triggers or {}, cap, tuple(named))
-    )
+    host = Overrides(params or {}, modes or {}, triggers or {}, limits or {}, cap, tuple(named))
+    builder = Builder(vocabulary, verbs, readable, check_cron, host)
     policies = [policy for source in readable for policy in builder.build(source, tests)]
     exceptions, warnings = builder.exceptions(zone, now)
     if not any(source.problems for source in sources):

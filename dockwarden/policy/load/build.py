@@ -41,6 +41,7 @@ class Overrides(NamedTuple):
     params: Mapping[str, Mapping[str, object]]
     modes: Mapping[str, Mode]
     triggers: Mapping[str, Mapping[str, object]]
+    limits: Mapping[str, Mapping[str, object]]
     cap: Mode
     loaded: tuple[str, ...] = ()
 
@@ -68,7 +69,7 @@ class Builder:
         self.uncovered: list[str] = []
         self._compiler = Compiler(vocabulary, _lists(sources))
         names = _names(sources)
-        for key in ("params", "modes", "triggers"):
+        for key in ("params", "modes", "triggers", "limits"):
             for name in getattr(host, key).keys() - names:
                 self._refuse(f"{key}.{name}", f"no such policy in {', '.join(host.loaded)}" + text.near(name, names))
 
@@ -147,7 +148,9 @@ class Builder:
             options=options,
             order_by=conditions.get("order_by"),
             stop_when=conditions.get("stop_when"),
-            limits=Limits(shape.limits.max_objects, shape.limits.max_percent),
+            limits=Limits(
+                shape.limits.max_objects, shape.limits.max_percent, takes_first=shape.limits.over == "take_first"
+            ),
             on_unknown=shape.on_unknown,
             excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
             title=shape.title,
@@ -164,6 +167,8 @@ class Builder:
         """The policy as if this host's values were written in its file, and refused where they would be there."""
         host = {"mode": ("modes", self._host.modes), "trigger": ("triggers", self._host.triggers)}
         values = {key: given[own.name] for key, (_, given) in host.items() if own.name in given}
+        if (limits := self._host.limits.get(own.name)) is not None:
+            host["limits"], values["limits"] = ("limits", self._host.limits), {**(raw.get("limits") or {}), **limits}
         if not values:
             return own
         shape, faults = document.read({"version": 1, "policies": [{**raw, **values}]}, self._verbs)

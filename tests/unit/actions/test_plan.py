@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.actions.plan import PROTECT_LABEL, plan
-from dockwarden.model import Candidate, Container, Effect, Image, Kind, Limits, Network, Plan, Policy, Ref, Volume
+from dockwarden.model import Candidate, Container, Effect, Image, Kind, Limits, Mode, Network, Plan, Policy, Ref, Volume
 from tests.builders import (
     DAY,
     HOUR,
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
     from dockwarden.model import Step, Thing
 
-REMOVE = a_policy("old-images", action="remove")
-UNTAG = a_policy("old-tags", subject=Kind.TAG, action="untag")
+REMOVE = a_policy("old-images", action="remove", mode=Mode.ENFORCE)
+UNTAG = a_policy("old-tags", subject=Kind.TAG, action="untag", mode=Mode.ENFORCE)
 
 
 def planned(*candidates: Candidate, policy: Policy = REMOVE, population: int = 100, stay: float = HOUR) -> Plan:
     return plan(policy, candidates, population, stay)
 
 
-def limited(policy: Policy, objects: int = 1000, percent: float = 100.0) -> Policy:
-    return replace(policy, limits=Limits(objects, percent))
+def limited(policy: Policy, objects: int = 1000, percent: float = 100.0, *, takes_first: bool = False) -> Policy:
+    return replace(policy, limits=Limits(objects, percent, takes_first), mode=Mode.ENFORCE)
 
 
 def refused(done: Plan) -> list[tuple[str, str]]:
@@ -259,6 +259,19 @@ def test_the_refusal_says_which_limit_and_by_how_much() -> None:
     assert "10 here" in error
 
 
+def test_the_refusal_says_in_one_line_how_a_person_gets_past_it() -> None:
+    error = planned(*old(4), policy=limited(REMOVE, 3)).error
+    assert "`dockwarden plan --policy old-images --over-limits --save FILE`, look, `dockwarden apply FILE`" in error
+    assert "\n" not in error
+
+
+def test_in_audit_mode_a_limit_is_information() -> None:
+    done = planned(*old(4), policy=replace(limited(REMOVE, 3), mode=Mode.AUDIT))
+    assert (done.steps, done.error) == ((), "")
+    assert {(kept.effect, kept.reason) for kept in done.kept} == {(Effect.AUDITED, "limits")}
+    assert all("limits.max_objects 3" in kept.detail for kept in done.kept)
+
+
 def test_what_a_rule_keeps_does_not_count_against_the_limits() -> None:
     young = [a_candidate(an_image(f"young{n}"), known_for_seconds=0) for n in range(10)]
     done = planned(*old(2), *young, policy=limited(REMOVE, 2))
@@ -365,6 +378,11 @@ def test_no_plan_is_above_a_limit_and_none_is_cut_to_fit(findings: Findings) -> 
     assert len(done.steps) <= max(1, math.floor(population * policy.limits.max_percent / 100))
     assert done.steps in ((), unlimited.steps)
     assert bool(done.error) == (done.steps != unlimited.steps)
+    allowed = min(policy.limits.max_objects, max(1, math.floor(population * policy.limits.max_percent / 100)))
+    first = plan(replace(policy, limits=replace(policy.limits, takes_first=True)), candidates, population, HOUR)
+    assert first.steps == unlimited.steps[:allowed]
+    assert not first.error
+    assert {kept.effect for kept in first.kept if kept.reason == "limits"} <= {Effect.SKIPPED}
 
 
 @given(_findings())

@@ -360,6 +360,28 @@ def test_limits_refuse_the_plan_as_a_whole(host: Host) -> None:
     assert host.value("job_last_run_timestamp_seconds", policy="old-images") is not None
 
 
+def test_in_audit_mode_a_limit_is_no_error(host: Host) -> None:
+    grown_up(host, "a", "b", "c")
+    host.start(replace(REMOVE, limits=Limits(2, 100.0), mode=Mode.AUDIT))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert host.outcomes() == [("audited", "limits")] * 3
+    assert host.logged("run.error") == []
+    assert not host.value("refusals_total", policy="old-images", reason="limits")
+    assert host.value("job_last_success_timestamp_seconds", policy="old-images") is not None
+
+
+def test_a_run_takes_the_first_and_the_next_goes_on(host: Host) -> None:
+    grown_up(host, "a", "b", "c")
+    host.start(replace(REMOVE, limits=Limits(2, 100.0, takes_first=True)))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert len(host.engine.removals) == 2
+    assert host.logged("run.error") == []
+    host.run_job("old-images")
+    assert len(host.engine.removals) == 3
+
+
 def test_without_a_ledger_nothing_is_removed_and_judging_goes_on(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     with Host(tmp_path / "state") as host:

@@ -457,6 +457,32 @@ def test_triggers_of_this_host_are_checked(tmp_path: Path, own: dict[str, object
     assert list(caught.value.problems) == problems
 
 
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        ({}, Limits(5, 12.5)),
+        ({"max_objects": 7}, Limits(7, 12.5)),
+        ({"max_percent": "50%", "over": "take_first"}, Limits(5, 50.0, takes_first=True)),
+    ],
+)
+def test_limits_of_this_host_change_what_they_name(tmp_path: Path, own: dict[str, object], limits: Limits) -> None:
+    text = MINIMAL + "    limits: {max_objects: 5, max_percent: 12.5%}\n"
+    assert only(load_text(tmp_path, text, limits={"minimal": own})).limits == limits
+
+
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        ({"max_objects": 0}, "max_objects: must be at least 1"),
+        ({"max_percent": 0.5}, "max_percent: is in percent; write 50%, or 0.5% if that is meant"),
+        ({"over": "take"}, "over: must be 'refuse' or 'take_first'"),
+        ({"max": 1}, "max: unknown key, did you mean max_objects?"),
+    ],
+)
+def test_limits_of_this_host_are_checked(tmp_path: Path, own: dict[str, object], problem: str) -> None:
+    assert refusal(tmp_path, MINIMAL, limits={"minimal": own}) == [f"settings limits.minimal.{problem}"]
+
+
 def test_overrides_of_unknown_policies_are_refused(tmp_path: Path) -> None:
     unknown = {"modes": {"minimul": Mode.OFF}, "triggers": {"zzz": {"every": "1h"}}}
     assert refusal(tmp_path, MINIMAL, **unknown) == [
