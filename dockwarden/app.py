@@ -28,7 +28,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import EngineInfo, PolicySet
+from dockwarden.model import EngineInfo, Kind, PolicySet
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
 from dockwarden.pipeline.upkeep import Upkeep
@@ -65,6 +65,7 @@ def load_policies(settings: Settings, tests: str = "") -> PolicySet:
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
         limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
+        protect={Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect},
         cap=settings.allow,
         check_cron=refuse_cron,
         zone=zone_of(settings),

@@ -8,7 +8,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
+from dockwarden import reference
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import Gain, Why
 from dockwarden.model import Candidate, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
@@ -82,6 +84,8 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
         return "self", "it belongs to dockwarden"
     if thing is not None and PROTECT_LABEL in thing.labels.keys() - candidate.inherited:
         return "protected", f"label {PROTECT_LABEL}"
+    if glob := _protected(policy, candidate):
+        return "protected", f"protect in the settings: {glob}"
     if candidate.result.excuse.doubt:
         return "exception_unknown", f"whether {candidate.result.excuse.doubt} excuses it is not known"
     if candidate.result.excuse.acted:
@@ -96,6 +100,25 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
     if held < policy.for_seconds or (verb.needs_for and not policy.for_seconds):
         return "waiting", f"it has held for {span(held)} of {span(policy.for_seconds)}"
     return "", ""
+
+
+def _protected(policy: Policy, candidate: Candidate) -> str:
+    """The glob of this host that keeps the object; an image goes with its names, and so they keep each other."""
+    thing, ref = candidate.object, candidate.result.ref
+    names: dict[Kind, set[str]] = {ref.kind: {ref.key, candidate.result.name}}
+    if isinstance(thing, Image):
+        names = {Kind.IMAGE: {thing.id, *_spelt(*thing.tags, *thing.digests)}}
+        names[Kind.TAG] = _spelt(ref.key) if ref.kind is Kind.TAG else _spelt(*thing.tags)
+    elif thing is not None:
+        names = {ref.kind: {thing.name}}
+    kept = ((glob, name) for kind, all_ in names.items() for glob in policy.protect.get(kind, ()) for name in all_)
+    return next((glob for glob, name in kept if fnmatchcase(name, glob)), "")
+
+
+def _spelt(*tags: str) -> set[str]:
+    """Names of images as people may write them: whole or short, with a tag or a digest and without."""
+    whole = {*tags, *(reference.parse(tag).repository for tag in tags)}
+    return whole | {reference.familiar(name) for name in whole}
 
 
 def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:

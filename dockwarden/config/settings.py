@@ -171,6 +171,16 @@ class LimitSettings(_Section):
     over: Literal["refuse", "take_first"] = Field("refuse", description="do nothing, or only the first so many")
 
 
+class ProtectSettings(_Section):
+    """What no policy acts on: names with * and ?; of images and tags whole or short, with a tag or without."""
+
+    images: list[str] = Field(default_factory=list, description="images, by any of their names")
+    tags: list[str] = Field(default_factory=list, description="tags, and so the images that they name")
+    containers: list[str] = Field(default_factory=list, description="containers")
+    volumes: list[str] = Field(default_factory=list, description="volumes")
+    networks: list[str] = Field(default_factory=list, description="networks")
+
+
 class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
 
@@ -220,6 +230,7 @@ class Settings(BaseSettings):
     limits: dict[str, LimitSettings] = Field(
         default_factory=dict, description="by policy: how much one run may touch on this host"
     )
+    protect: ProtectSettings = ProtectSettings()
     minimum_stay: Duration = Field(3600.0, description="what was watched for less than this is never removed")
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")

@@ -106,6 +106,7 @@ class Policy:
         order_by: what sorts the steps, lowest first; without it the longest known comes first.
         stop_when: asked before each step, with host facts measured anew; true ends the run.
         options: what else it says of the action, as the verb's file has it, such as ``max_used_space``.
+        protect: by kind, globs of the names that this host never lets go.
         owners: the managers whose objects may be acted on nevertheless.
         unrecoverable: the action may take what nothing could bring back.
     """
@@ -127,6 +128,7 @@ class Policy:
     order_by: Program | None = None
     stop_when: Program | None = None
     limits: Limits = Limits()
+    protect: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     on_unknown: str = "retry"
     excusable: str = "label"
     title: str = ""

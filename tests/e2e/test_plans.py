@@ -310,3 +310,18 @@ def test_a_person_gets_past_a_limit_by_looking_first(empty_engine: LabEngine, tm
     done = desk.run("apply", desk.file, "--yes")
     assert done.code == 0, done.out + done.err
     assert engine.client().images() == []
+
+
+def test_what_a_host_protects_stays_whatever_a_plan_says(empty_engine: LabEngine, tmp_path: Path) -> None:
+    engine = empty_engine
+    engine.load(*(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(2)))
+    for name in ("kept", "old"):
+        engine.docker("network", "create", name)
+    nets = policy("nets", "network", "!network.builtin", action="remove", limits=ALL)
+    desk = Desk(engine, tmp_path, GOING, nets, protect={"images": ["a/going/0"], "networks": ["kep*"]})
+    rows = desk.plan()
+    assert {name for name, reason in kept(rows).items() if reason == "protected"} == {full("a/going/0:1"), "kept"}
+    done = desk.run("apply", desk.file, "--yes")
+    assert done.code == 0, done.out + done.err
+    assert [image["RepoTags"] for image in engine.client().images()] == [["a/going/0:1"]]
+    assert {net["Name"] for net in engine.client().networks()} & {"kept", "old"} == {"kept"}

@@ -15,7 +15,7 @@ from dockwarden.config import packs
 from dockwarden.config.files import below, content
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
-from dockwarden.model import Mode, PolicySet, Vocabulary
+from dockwarden.model import Kind, Mode, PolicySet, Vocabulary
 from dockwarden.policy.document import Verbs
 from dockwarden.policy.load.build import Builder, Overrides
 from dockwarden.text import near, printable
@@ -31,6 +31,7 @@ def load(  # noqa: PLR0913 - a host may override much
     modes: Mapping[str, Mode] | None = None,
     triggers: Mapping[str, Mapping[str, object]] | None = None,
     limits: Mapping[str, Mapping[str, object]] | None = None,
+    protect: Mapping[Kind, tuple[str, ...]] | None = None,
     cap: Mode = Mode.ENFORCE,
     zone: tzinfo | None = None,
     now: float = 0.0,
@@ -48,6 +49,7 @@ def load(  # noqa: PLR0913 - a host may override much
         modes: this host's modes, by policy.
         triggers: this host's triggers, by policy; each replaces the policy's trigger as a whole.
         limits: this host's limits, by policy; what is not given is as the policy has it.
+        protect: by kind, globs of the names that no policy acts on.
         cap: the hardest mode that any policy may have.
         zone: where dates end, None for the machine's.
         now: what is past, in seconds since the epoch.
@@ -74,7 +76,7 @@ def load(  # noqa: PLR0913 - a host may override much
         if source.file not in packed or own.isdisjoint(str(raw.get("name")) for _, raw in source.policies())
     ]
     readable = [source for source in sources if not source.problems]
-    host = Overrides(params or {}, modes or {}, triggers or {}, limits or {}, cap, tuple(named))
+    host = Overrides(params or {}, modes or {}, triggers or {}, limits or {}, protect or {}, cap, tuple(named))
     builder = Builder(vocabulary, verbs, readable, check_cron, host)
     policies = [policy for source in readable for policy in builder.build(source, tests)]
     exceptions, warnings = builder.exceptions(zone, now)

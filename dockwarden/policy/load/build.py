@@ -42,6 +42,7 @@ class Overrides(NamedTuple):
     modes: Mapping[str, Mode]
     triggers: Mapping[str, Mapping[str, object]]
     limits: Mapping[str, Mapping[str, object]]
+    protect: Mapping[Kind, tuple[str, ...]]
     cap: Mode
     loaded: tuple[str, ...] = ()
 
@@ -151,6 +152,7 @@ class Builder:
             limits=Limits(
                 shape.limits.max_objects, shape.limits.max_percent, takes_first=shape.limits.over == "take_first"
             ),
+            protect=self._host.protect,
             on_unknown=shape.on_unknown,
             excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
             title=shape.title,

@@ -221,6 +221,50 @@ def test_parents_that_name_each_other_come_to_an_end() -> None:
     assert len(planned(*(a_finding_on(image) for image in images)).steps) == 3
 
 
+# -- what a host protects --------------------------------------------------------------------------------
+
+_KEPT = {"postgres", "postgres:16", "docker.io/library/postgres:16", "docker.io/library/postgres", "postgres:*", "*"}
+_POSTGRES = an_image("db", "docker.io/library/postgres:16", "docker.io/library/mirror:1")
+
+
+@pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.TAG])
+@pytest.mark.parametrize("glob", sorted(_KEPT))
+def test_a_host_protects_images_by_any_spelling_of_a_name(glob: str, kind: Kind) -> None:
+    protect = {kind: (glob,)}
+    done = planned(a_candidate(_POSTGRES), policy=replace(REMOVE, protect=protect))
+    assert (done.steps, refused(done)[0][1]) == ((), "protected")
+    assert glob in done.kept[0].detail
+    tag = planned(a_candidate(_POSTGRES, tag="postgres:16"), policy=replace(UNTAG, protect=protect))
+    assert (tag.steps, refused(tag)) == ((), [("postgres:16", "protected")])
+
+
+@pytest.mark.parametrize("glob", ["postgre", "16", "postgres:1", "docker.io/postgres", "Postgres"])
+def test_what_a_host_does_not_name_it_does_not_protect(glob: str) -> None:
+    protect = {Kind.IMAGE: (glob,), Kind.TAG: (glob,), Kind.CONTAINER: ("*",), Kind.VOLUME: ("*",)}
+    assert planned(a_candidate(_POSTGRES), policy=replace(REMOVE, protect=protect)).steps
+
+
+def test_of_the_tags_of_an_image_a_protected_tag_keeps_itself_a_protected_image_all() -> None:
+    other = a_candidate(_POSTGRES, tag="mirror:1")
+    assert planned(other, policy=replace(UNTAG, protect={Kind.TAG: ("postgres:*",)})).steps
+    assert not planned(other, policy=replace(UNTAG, protect={Kind.IMAGE: ("postgres:*",)})).steps
+
+
+@pytest.mark.parametrize(
+    ("policy", "thing"),
+    [
+        (REMOVE_CONTAINER, replace(OVER, name="pg-1")),
+        (REMOVE_VOLUME, replace(a_volume("pg-1"), anonymous=True)),
+        (REMOVE_NETWORK, a_network("pg-1")),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_host_protects_all_else_by_its_name(policy: Policy, thing: Thing) -> None:
+    for glob, is_kept in (("pg-*", True), ("pg-1", True), ("pg", False), ("*-2", False)):
+        done = planned(a_finding_on(thing), policy=replace(policy, protect={policy.subject: (glob,)}))
+        assert [reason for _, reason in refused(done)] == (["protected"] if is_kept else []), glob
+
+
 # -- limits ------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,15 @@ POLICIES = {policy.name: policy for policy in LOADED.policies}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUSYBOX = "docker.io/library/busybox"
 HERE, THERE = (f"sha256:{char * 64}" for char in "ab")
+TOOLS = {
+    "devcontainer.local_folder": "/src",
+    "name.minikube.sigs.k8s.io": "a",
+    "io.x-k8s.kind.cluster": "a",
+    "k3d.cluster": "a",
+    "com.github.containers.toolbox": "true",
+    "manager": "distrobox",
+}
+"""Labels by which tools that keep an environment in a container know it."""
 SOCKET = {"type": "bind", "name": "", "source": "/run/docker.sock", "destination": "/s", "driver": "", "rw": True}
 VOLUME = {"type": "volume", "name": "v", "source": "/v", "destination": "/data", "driver": "local", "rw": True}
 
@@ -224,6 +233,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "migrate",
             "container.owner": "",
             "container.restart_policy": "no",
+            "container.labels": {"team": "shop"},
             "container.state": "exited",
             "container.exit_code": 3,
             "container.exited_for": timedelta(hours=25),
@@ -231,7 +241,12 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         "migrate ended with 3 1d 1h ago",
         {
             Status.PASS: [{"container.state": "created"}, {"container.exited_for": timedelta(hours=24)}],
-            Status.SKIP: [{"container.owner": "compose"}, {"container.restart_policy": "unless-stopped"}],
+            Status.SKIP: [
+                {"container.owner": "compose"},
+                {"container.restart_policy": "unless-stopped"},
+                {"container.name": "minikube"},
+                *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in TOOLS.items()),
+            ],
         },
     ),
     "build-cache-limit": (
@@ -257,6 +272,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         {
             "network.name": "shop_default",
             "network.driver": "bridge",
+            "network.owner": "compose",
             "network.builtin": False,
             "network.in_use": False,
             "network.idle_for": timedelta(hours=25),
@@ -264,7 +280,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         "network shop_default (bridge) has had no container for 1d 1h",
         {
             Status.PASS: [{"network.in_use": True}, {"network.idle_for": timedelta(hours=24)}],
-            Status.SKIP: [{"network.builtin": True}, {"network.driver": "overlay"}],
+            Status.SKIP: [{"network.builtin": True}, {"network.driver": "overlay"}, {"network.owner": ""}],
         },
     ),
     "base-image-allowed": (
