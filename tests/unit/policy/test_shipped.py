@@ -125,7 +125,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.cpu_limit": 0.5,
             "container.pids_limit": 0,
         },
-        "web has no limit of memory processes",
+        "web has no memory or process limit",
         {
             Status.PASS: [{"container.memory_limit": 1048576, "container.pids_limit": 100}],
             Status.SKIP: [{"container.running": False}],
