@@ -128,6 +128,18 @@ class Engine(Protocol):
     def start_container(self, identifier: str) -> None:
         """Start a container. Raises NotFoundError."""
 
+    def written(self, identifier: str) -> "Written":
+        """What a container changed in its own files, outside of all mounts. Raises NotFoundError."""
+
+    def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
+        """Write a tar of these files of a container; what ``write`` raises passes through. Raises NotFoundError.
+
+        EngineError if one of them cannot be kept alone. Sockets are left out.
+        """
+
+    def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
+        """Put what ``save_files`` wrote into a container. Raises NotFoundError."""
+
     def remove_container(self, identifier: str) -> None:
         """Remove a container and none of its volumes. Raises NotFoundError, ConflictError (it runs)."""
 
@@ -151,6 +163,13 @@ class Engine(Protocol):
 
         Raises ConflictError (the name is taken), NotFoundError (its image or network is not there).
         """
+
+
+class Written(NamedTuple):
+    """The paths that a container made or changed, and those that it deleted, each with what is below it."""
+
+    paths: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
 
 
 class Usage(NamedTuple):

@@ -37,7 +37,7 @@ from dockwarden.model import (
     Step,
     Volume,
 )
-from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply, Usage
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply, Usage, Written
 from tests.builders import NOW, an_engine
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class FakeEngine:
         emitted: events that nobody has taken yet.
         histories, usage: what it says of sizes.
         runs, logs: the processes of containers, and the bytes of their logs, by name.
+        wrote: what containers changed in their own files, by name.
         served: what registries serve to it, by the reference that is pulled.
         build_cache_bytes: the size of its build cache.
     """
@@ -113,6 +114,7 @@ class FakeEngine:
     runs: dict[str, Sequence[str]] = field(default_factory=dict)
     logs: dict[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=lambda: Usage({}, {}, 0, 0))
+    wrote: dict[str, Written] = field(default_factory=dict)
     served: dict[str, Image] = field(default_factory=dict)
     build_cache_bytes: int = 0
 
@@ -321,6 +323,19 @@ class FakeEngine:
         if not container.running:
             started_at = (container.started_at or 0.0) + 1
             self.alter(container.name, "start", running=True, state="running", started_at=started_at)
+
+    def written(self, identifier: str) -> Written:
+        self._called("written", identifier)
+        return self.wrote.get(self._container(identifier).name, Written())
+
+    def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
+        self._called("save_files", identifier)
+        for path in paths:
+            write(f"{path}\n".encode())
+
+    def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
+        self._called("put_files", identifier)
+        self.wrote[self._container(identifier).name] = Written(tuple(b"".join(chunks).decode().split()))
 
     def remove_container(self, identifier: str) -> None:
         self._called("remove_container", identifier)
@@ -589,6 +604,7 @@ class FakeEngine:
     def remove(self, name: str) -> None:
         """``docker rm``."""
         container = self._container(name)
+        self.wrote.pop(name, None)
         del self._containers[container.id]
         if container.running:  # forced
             self.emit("container", "die", container.id, name, container.image_ref)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dockwarden.errors import LedgerError
+from dockwarden.model import Recipe
 from dockwarden.ports import Intents
 
 _CHUNK_BYTES = 1024 * 1024
@@ -27,6 +28,9 @@ Write = Callable[[bytes], object]
 
 class ArchiveError(Exception):
     """There is no archive, and why; the text is meant for people."""
+
+    without: Recipe | None = None
+    """What brings back all but the content, if anything does."""
 
 
 class Stored(NamedTuple):

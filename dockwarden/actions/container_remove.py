@@ -1,13 +1,16 @@
 """container remove: made anew by undo from what the engine says of it. Pure but for its tools."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from dockwarden import reference
+from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.containers import ContainerVerb
-from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why
-from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Ref, Step
+from dockwarden.actions.verb import LOST, Applied, Gain, OwnedLosable, Stays, Tools, Why, or_without, stored
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
 
 _UP = ("running", "paused", "restarting", "removing")
 
@@ -27,21 +30,50 @@ class ContainerRemove(ContainerVerb):
         if found.running:
             raise Stays(Effect.REFUSED, "in_use", "it runs")
 
+    def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
+        """What makes it again, with what it wrote."""
+        parameters = tools.engine.parameters(Ref(Kind.CONTAINER, found.id))
+        with or_without(parameters):
+            if tools.image(found.image_id) is None:
+                raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
+            paths, deleted = tools.engine.written(found.id)
+            if deleted:
+                raise ArchiveError(f"it deleted {len(deleted)} files of its image, such as {deleted[0]}")
+            if not paths:
+                return Recipe("create", parameters)
+            kept = tools.archive.write(lambda write: tools.engine.save_files(found.id, paths, write), 0)
+        return Recipe("fill", parameters, *kept)
+
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.remove_container(found.id)
         return Applied("removed")
 
     def undo(self, tools: Tools, done: Done) -> Applied:
-        """Make it from its own image, whatever its tag names now."""
+        """Make it from its own image, whatever its tag names now, and put back what it wrote."""
         about = done.recipe.parameters
         named = tools.image(about["image_ref"])
         if named is None or named.id != about["image_id"]:
             if tools.image(about["image_id"]) is None:
                 raise Stays(Effect.FAILED, "image_gone", f"its image {about['image_ref']} is gone")
             about = {**about, "body": {**about["body"], "Image": about["image_id"]}}
+        chunks = tools.archive.read(stored(done.recipe)) if done.recipe.archive else iter(())
+        first = next(chunks, b"")  # now it is known to be whole
         new = _left_over(tools, about) or tools.engine.create(Kind.CONTAINER, about)
-        told = f"its ID is {reference.short_id(new)} now, it is not started, and files changed in it are lost"
+        told = f"its ID is {reference.short_id(new)} now, and it is not started"
+        if first:
+            _fill(tools, new, chain((first,), chunks))
+        elif LOST in about:
+            told += f"; what it wrote is lost: {about[LOST]}"
         return Applied("restored", told)
+
+
+def _fill(tools: Tools, new: str, chunks: Iterator[bytes]) -> None:
+    try:
+        tools.engine.put_files(new, chunks)
+    except (ArchiveError, EngineError):  # half of one is none; where this fails as well, the next try goes on
+        with suppress(EngineError):
+            tools.engine.remove_container(new)
+        raise
 
 
 def _left_over(tools: Tools, about: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ class Executor:
             return verb.recipe(self._tools, step, found)
         except ArchiveError as error:
             if step.unrecoverable:
-                return Recipe("none", verb.about(found))
+                return error.without or Recipe("none", verb.about(found))
             raise Stays(Effect.REFUSED, "unrecoverable", str(error)) from error
 
     def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:

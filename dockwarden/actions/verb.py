@@ -6,8 +6,9 @@ recipe, the deed, its undoing. Out of bounds: rules that hold for all verbs (``p
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVa
 from pydantic import BaseModel, ConfigDict
 
 from dockwarden import reference
-from dockwarden.actions.archive import Archive, Stored
-from dockwarden.errors import NotFoundError
+from dockwarden.actions.archive import Archive, ArchiveError, Stored
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import (
     Candidate,
     Done,
@@ -39,6 +40,9 @@ from dockwarden.ports import Engine, Registry, Reply
 T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
 """The rule that keeps an object, in one word, and in words whom it serves."""
+
+LOST = "lost"
+"""In a recipe: why the content of the object is not kept."""
 
 _MOST_USERS_NAMED = 5
 
@@ -220,6 +224,19 @@ def refuse_users(users: Sequence[str]) -> None:
     """Raises Stays if there are any."""
     if users:
         raise Stays(Effect.REFUSED, "in_use", f"{len(users)} containers")
+
+
+@contextmanager
+def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the content of an object; where that fails, the rest of it can be made again if the policy allows it."""
+    try:
+        yield
+    except EngineUnavailableError:
+        raise
+    except (ArchiveError, EngineError) as error:
+        why = error if isinstance(error, ArchiveError) else ArchiveError(f"what it wrote cannot be kept: {error}")
+        why.without = Recipe("create", {**parameters, LOST: str(why)})
+        raise why from error
 
 
 def stored(recipe: Recipe) -> Stored:

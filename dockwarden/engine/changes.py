@@ -8,7 +8,7 @@ image by ID, no volumes along with a container. A mixin of ``client.DockerEngine
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, assert_never
 from urllib.parse import quote
@@ -16,11 +16,12 @@ from urllib.parse import quote
 from docker.errors import NotFound
 
 from dockwarden import reference as references
-from dockwarden.engine import recreate, translate
+from dockwarden.engine import layer, recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Kind, Ref
+from dockwarden.ports import Written
 
 _T = TypeVar("_T")
 
@@ -80,20 +81,8 @@ class Changes(ABC):
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
         """Take in what ``save_image`` wrote."""
-        self._call(
-            "image_load",
-            lambda client: _spoken(
-                client.open(
-                    "POST",
-                    "/images/load",
-                    "load",
-                    _LONG_SECONDS,
-                    params={"quiet": 1},
-                    data=chunks,
-                    headers={"Content-Type": "application/x-tar"},
-                )
-            ),
-        )
+        quiet = {"quiet": 1}
+        self._call("image_load", lambda client: _spoken(_give(client, "POST", "/images/load", "load", quiet, chunks)))
 
     # -- containers, volumes, networks, build cache --------------------------------------------------
 
@@ -106,6 +95,31 @@ class Changes(ABC):
         """Start a container."""
         name = path(identifier)
         self._call("container_start", lambda client: client.start(name))
+
+    def written(self, identifier: str) -> Written:
+        """What a container changed in its own files."""
+        name = path(identifier)
+
+        def ask(client: Client) -> Written:
+            with client.open("GET", f"/containers/{name}/changes", "changes", _LONG_SECONDS) as response:
+                return layer.written(response.json(), client.inspect_container(name))
+
+        return self._call("container_changes", ask)
+
+    def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
+        """Write a tar of these files of a container."""
+        name = path(identifier)
+
+        def copy(client: Client) -> None:
+            with client.open("GET", f"/containers/{name}/export", "export", _LONG_SECONDS) as response:
+                layer.pick(response.iter_content(CHUNK_BYTES), paths, write)
+
+        self._call("container_export", copy)
+
+    def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
+        """Put what ``save_files`` wrote into a container."""
+        where, root = f"/containers/{path(identifier)}/archive", {"path": "/"}
+        self._call("container_fill", lambda client: _give(client, "PUT", where, "fill", root, chunks).close())
 
     def remove_container(self, identifier: str) -> None:
         """Remove a container that does not run; its anonymous volumes stay."""
@@ -175,6 +189,14 @@ def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
         with suppress(NotFound):
             names[called] = client.inspect_container(called)["Name"].removeprefix("/")
     return names
+
+
+def _give(
+    client: Client, method: str, where: str, what: str, params: Mapping[str, str | int], chunks: Iterator[bytes]
+) -> Any:
+    """The answer to a tar."""
+    headers = {"Content-Type": "application/x-tar"}
+    return client.open(method, where, what, _LONG_SECONDS, params=params, data=chunks, headers=headers)
 
 
 def _spoken(response: Any) -> None:

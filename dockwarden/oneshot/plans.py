@@ -26,6 +26,7 @@ from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
 from dockwarden.oneshot.look import finish, look
 from dockwarden.pipeline.judge import Sweep
+from dockwarden.text import in_bytes
 
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -187,7 +188,8 @@ class Planner:
         gain = VERBS[step.ref.kind, step.action].gain
         is_known = self._is_measured if gain is Gain.LAYERS else gain is not Gain.UNTOLD
         size = step.planned_bytes if is_known else None
-        return PlanRow(*_named(step), "planned", "finding", step.why, size)
+        wrote = f"; {in_bytes(size)} that it wrote go with it" if size and step.ref.kind is Kind.CONTAINER else ""
+        return PlanRow(*_named(step), "planned", "finding", step.why + wrote, size)
 
     def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[PlanRow]:
         for outcome in plan.kept:

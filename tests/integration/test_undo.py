@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import threading
 import time
 from contextlib import suppress
@@ -429,7 +430,8 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host, *, 
             host.engine.volume("data"),
             *networks,
         ]
-        assert set(host.remove(*things, run=f"run-{at}")) == {("applied", "removed")}
+        gone = host.remove(things[0], run=f"run-{at}")  # its end is a use of all that it had
+        assert {*gone, *host.remove(*things[1:], run=f"run-{at}")} == {("applied", "removed")}
         faulty = Faulty(at, EngineUnavailableError, is_done=is_done)
         tools = replace(host.tools(), engine=faulty.part(host.engine), files=faulty.part(contents, ArchiveError))
         list(Undoer(tools, host.ledger).undo("undo-1", host.done()))
@@ -494,6 +496,98 @@ def test_name_of_a_container_that_is_taken_is_left_to_who_has_it(host: Host) -> 
     other = host.lab.docker("create", "--name=web", "--label=is=theirs", host.name("undo/t:1"))
     assert host.undo()[0][:2] == ("refused", "taken")
     assert host.engine.container("web").id == other
+
+
+WRITTEN = {
+    "new files of every kind": (
+        "mkdir -p /a/b/c; echo 1 >/a/b/one; ln -s ../x /a/link; ln /a/b/one /a/b/two; mkfifo /a/fifo; chmod 4750 /a/b; "
+        "chown 12:34 /a/b/one; chmod 1777 /a; touch '/a/odd name' '/a/-x' /a/\u00e4; touch -d @1000000000 /a/b/two"
+    ),
+    "a file of the image changed": "echo more >>/own; chmod 600 /own",
+    "rights alone": "chmod 711 /bin",
+    "rights of a file": "chown 7 /own",
+    "an empty file": "touch /empty",
+    "a big one": "dd if=/dev/urandom of=/big bs=1M count=5",
+    "a name longer than ustar knows": "n=$(printf %0200d 0); mkdir /$n; echo x >/$n/$n",
+    "beside a mount": "mkdir -p /m/beside; echo x >/m/file; echo y >/m/data/in-the-volume",
+    "in the engine's folders": "echo x >/etc/mine; mkdir /etc/more",
+}
+
+
+OF_THE_ENGINE = ("dev", ".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab")
+
+
+def rootfs_of(host: Host, name: str) -> dict[str, object]:
+    """All of a container's own files, as the engine exports them."""
+    host.lab.docker("export", f"--output={host.folder}/export", name)
+    found: dict[str, object] = {}
+    with tarfile.open(host.folder / "export") as tar:
+        for member in tar:
+            content = file.read() if member.isreg() and (file := tar.extractfile(member)) else b""
+            at = 0 if member.isdir() or member.name.startswith(OF_THE_ENGINE) else int(member.mtime)
+            found[member.name] = (member.type, member.mode, member.uid, member.gid, at, member.linkname, content)
+    return found
+
+
+@pytest.mark.parametrize("script", WRITTEN.values(), ids=WRITTEN.keys())
+def test_container_comes_back_with_what_it_wrote(host: Host, script: str) -> None:
+    host.built("w", "undo/w:1")
+    host.lab.docker(
+        "run", "--name=web", "--volume=data:/m/data", "--tmpfs=/t", host.name("undo/w:1"), "sh", "-ec", script
+    )
+    before = rootfs_of(host, "web")
+    assert host.remove(host.engine.container("web")) == [("applied", "removed")]
+    assert len(host.files()) == 1
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason) == ("applied", "restored")
+    assert "lost" not in detail
+    after = rootfs_of(host, "web")
+    del before["t"]  # made by a start
+    assert {key: after.get(key) for key in before} == before
+    assert host.files() == []
+    host.lab.docker("start", "web")
+
+
+def test_container_that_wrote_nothing_needs_no_archive(host: Host) -> None:
+    host.built("w", "undo/w:1")
+    mounts = ("--volume=data:/deep/er/data", "--volume=/anonymous", "--tmpfs=/t", "--init", "--hostname=web")
+    host.lab.docker(
+        "run", "--name=web", *mounts, host.name("undo/w:1"), "sh", "-c", "echo x >/deep/er/data/x; echo y >/t/y"
+    )
+    host.lab.docker("create", "--name=new", *mounts, host.name("undo/w:1"))
+    for name in ("web", "new"):
+        assert host.remove(host.engine.container(name)) == [("applied", "removed")]
+    assert host.files() == []
+    assert not any("lost" in detail for _, _, detail in host.undo())
+
+
+@pytest.mark.parametrize("why", ["deleted", "no room"])
+def test_container_whose_files_cannot_be_kept_stays_unless_it_may_be_lost(host: Host, why: str) -> None:
+    host.built("w", "undo/w:1")
+    script = "rm /own" if why == "deleted" else "dd if=/dev/urandom of=/big bs=1M count=1"
+    host.lab.docker("run", "--name=web", host.name("undo/w:1"), "sh", "-c", script)
+    before = described(host, "web")
+    host.archive = host.archive_of(100_000)
+    container = host.engine.container("web")
+    assert host.remove(container) == [("refused", "unrecoverable")]
+    assert host.remove(container, unrecoverable=True) == [("applied", "removed")]
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason, described(host, "web")) == ("applied", "restored", before)
+    assert "what it wrote is lost: " in detail
+
+
+def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
+    image = host.built("w", "undo/w:1")
+    host.lab.docker("create", "--name=web", host.name("undo/w:1"))
+    container = host.engine.container("web")
+    host.lab.docker("rmi", "--force", image.id)
+    if not host.exists(image.id):
+        [outcome] = host.outcomes(container)
+        assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "unrecoverable")
+        assert "its image" in outcome.detail
+    else:  # a graph store keeps it without a name
+        assert host.remove(container) == [("applied", "removed")]
+        assert host.undo()[0][:2] == ("applied", "restored")
 
 
 @pytest.mark.parametrize("moment", ["rename", "start"])

@@ -9,7 +9,7 @@ import pytest
 
 from dockwarden.actions.undo import Undoer
 from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
-from dockwarden.ports import Ask
+from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
@@ -98,6 +98,29 @@ def test_registries_are_asked_at_once_and_anew(bench: Bench) -> None:
     asked = [ask.reference for ask in bench.registry.asked]
     assert {image.digests[0] for image in images} <= set(asked)
     assert len(asked) == len(set(asked))
+
+
+def written_by_web(bench: Bench, written: Written) -> Container:
+    bench.put("app", "h.io/app:1")
+    bench.engine.run(a_container("web", "h.io/app:1", running=False))
+    bench.engine.wrote["web"] = written
+    return bench.engine.container(bench.engine.container_ids()[0])
+
+
+def test_what_a_container_wrote_comes_back_with_it(bench: Bench) -> None:
+    assert bench.remove(step(written_by_web(bench, Written(("/a", "/b"))))) == [("applied", "removed")]
+    assert bench.methods() == ["fill"]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert bench.engine.wrote == {"web": Written(("/a", "/b"))}
+
+
+def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Bench) -> None:
+    container = written_by_web(bench, Written((), ("/a",)))
+    assert bench.remove(step(container)) == [("refused", "unrecoverable")]
+    assert bench.remove(replace(step(container), unrecoverable=True)) == [("applied", "removed")]
+    [outcome] = bench.undo()
+    assert (outcome.effect, outcome.reason) == (Effect.APPLIED, "restored")
+    assert "what it wrote is lost: it deleted 1 files" in outcome.detail
 
 
 def test_what_the_registry_stopped_serving_is_told(bench: Bench) -> None:

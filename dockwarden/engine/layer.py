@@ -1,0 +1,89 @@
+"""What a container wrote besides its volumes: which files, and the files themselves out of an export. Pure.
+
+Input: what an engine says of changes, a stream of ``docker export``. Output: paths, a tar of these paths only. Out of
+bounds: what an export leaves out: sockets, holes, extended attributes but capabilities.
+"""
+
+import tarfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from posixpath import dirname, normpath
+from typing import Any
+
+from dockwarden.engine.fields import Fields
+from dockwarden.errors import EngineError
+from dockwarden.ports import Written
+
+_DELETED = 2
+_OF_THE_ENGINE = frozenset(
+    {"/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/sbin/docker-init"}
+)
+_FOLDERS_OF_THE_ENGINE = frozenset({"/dev", "/proc", "/sys"})
+_END_BYTES = 1024  # of zeros
+_UNREADABLE = "\ufffd"
+
+
+def written(answer: object, raw: Mapping[str, Any]) -> Written:
+    """What it changed, by the engine's answer and the container's inspect; nothing if the engine did all of it."""
+    mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
+    places = {normpath(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
+    hidden = places | _FOLDERS_OF_THE_ENGINE
+    rows = [(row.text("Path"), row.integer("Kind")) for row in Fields({"all": answer}, "changes").objects("all")]
+    above = {each for path in (*places, *(path for path, _ in rows)) for each in _above(path)}
+    rows = [(path, kind) for path, kind in rows if path not in _OF_THE_ENGINE and hidden.isdisjoint(_upwards(path))]
+    kept = tuple(path for path, kind in rows if kind != _DELETED)
+    gone = tuple(path for path, kind in rows if kind == _DELETED)
+    return Written(() if above.issuperset(kept) else kept, gone)  # a folder changes with what is in it
+
+
+def _above(path: str) -> Iterator[str]:
+    while path not in ("/", ""):
+        path = dirname(path)
+        yield path
+
+
+def _upwards(path: str) -> Iterator[str]:
+    yield path
+    yield from _above(path)
+
+
+class _Stream:
+    """Chunks as the file that ``tarfile`` reads, and the function that it writes to."""
+
+    def __init__(self, chunks: Iterable[bytes], write: Callable[[bytes], object]) -> None:
+        self._chunks = iter(chunks)
+        self._tail = b""
+        self.write = write
+
+    def read(self, _size: int = 0) -> bytes:
+        chunk = next(self._chunks, b"")
+        self._tail = (self._tail + chunk)[-_END_BYTES:]
+        return chunk
+
+    def is_whole(self) -> bool:
+        """Whether it ends as a tar does; reads what is left of it."""
+        while self.read():
+            pass
+        return self._tail == bytes(_END_BYTES)
+
+
+def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object]) -> None:
+    """Write a tar of what an export has of these paths. EngineError if it would not be all of it."""
+    wanted = frozenset(paths)
+    if any(_UNREADABLE in path for path in wanted):
+        raise EngineError("the engine cannot tell the names of some files that it wrote")
+    stream: Any = _Stream(export, write)  # as much of a file as this needs
+    try:
+        with (
+            tarfile.open(fileobj=stream, mode="r|") as all_,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as some,
+        ):
+            for member in all_:
+                if f"/{member.name.strip('/')}" not in wanted:
+                    continue
+                if member.islnk() and f"/{member.linkname.strip('/')}" not in wanted:
+                    raise EngineError(f"{member.name} is a hard link to a file that it did not write")
+                some.addfile(member, all_.extractfile(member) if member.isreg() else None)
+            if not stream.is_whole():
+                raise EngineError("the export ended early")
+    except tarfile.TarError as error:
+        raise EngineError(f"export: {error}") from error

@@ -1,0 +1,68 @@
+"""What a container wrote, told from what its engine made for it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from dockwarden.engine import layer
+from dockwarden.errors import EngineError
+from dockwarden.ports import Written
+
+RAW = {"Mounts": [{"Destination": "/srv/data/"}], "HostConfig": {"Tmpfs": {"/run": ""}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ("", Written()),
+        ("C/etc A/etc/hosts A/etc/resolv.conf A/.dockerenv C/dev A/dev/console A/srv A/srv/data A/run", Written()),
+        ("C/etc C/srv", Written(("/etc", "/srv"))),  # nothing else changed in one of them: its rights did
+        ("C/srv A/srv/data", Written()),
+        ("C/etc C/etc/passwd A/etc/hosts", Written(("/etc", "/etc/passwd"))),
+        ("A/srv A/srv/data A/srv/more", Written(("/srv", "/srv/more"))),
+        ("C/etc D/etc/passwd", Written((), ("/etc/passwd",))),
+        ("C/root A/root/x D/root/y", Written(("/root", "/root/x"), ("/root/y",))),
+    ],
+)
+def test_what_the_engine_made_itself_is_not_written_by_the_container(changes: str, expected: Written) -> None:
+    answer = [{"Kind": "CAD".index(each[0]), "Path": each[1:]} for each in changes.split()]
+    assert layer.written(answer or None, RAW) == expected
+
+
+def packed(*members: tuple[str, str]) -> bytes:
+    """A tar of files, and of hard links to what is named."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, target in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = (tarfile.LNKTYPE, target) if target else (tarfile.REGTYPE, "")
+            tar.addfile(info)
+    return buffer.getvalue()
+
+
+def picked(export: bytes, *paths: str) -> list[str]:
+    written = io.BytesIO()
+    layer.pick((export[at : at + 100] for at in range(0, len(export), 100)), paths, written.write)
+    written.seek(0)
+    with tarfile.open(fileobj=written) as tar:
+        return tar.getnames()
+
+
+def test_of_an_export_only_what_was_written_is_kept() -> None:
+    export = packed(("a", ""), ("a/b", ""), ("ab", ""), ("l", "a/b"))
+    assert picked(export, "/a/b", "/l") == ["a/b", "l"]
+
+
+@pytest.mark.parametrize("paths", [("/l",), ("/a\ufffd",)])
+def test_what_cannot_be_kept_alone_is_said(paths: tuple[str, ...]) -> None:
+    with pytest.raises(EngineError):
+        picked(packed(("a", ""), ("l", "a")), *paths)
+
+
+@pytest.mark.parametrize("length", [0, 300, 512, 700])
+def test_an_export_that_ends_early_is_no_archive(length: int) -> None:
+    with pytest.raises(EngineError):
+        picked(packed(("a", ""), ("b", ""))[:length], "/a")
