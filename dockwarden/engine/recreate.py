@@ -27,6 +27,7 @@ _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
 _JOINED = "container:"
 _SHORT_ID = 12
+_GONE = "it needs the {} {}, which is gone: undo its removal first"
 
 
 def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -169,6 +170,7 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
 def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
     host = _with_living_peers(client, parameters)
+    _refuse_gaps(client, host, endpoints)
     body = {**parameters["body"], "HostConfig": host}
     mode = host.get("NetworkMode")
     if mode in endpoints:  # old engines take one at the birth of a container
@@ -197,7 +199,7 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
             continue
         now = _id_of(client, name)
         if not now:
-            raise NotFoundError(f"it needs the container {name or called}, which is gone: bring that back first")
+            raise NotFoundError(_GONE.format(Kind.CONTAINER, name or called))
         for key in _NAMESPACES:
             if host.get(key) == f"{_JOINED}{called}":
                 host[key] = f"{_JOINED}{now}"
@@ -205,6 +207,23 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
             re.sub(rf"^{re.escape(called)}(?=:|$)", now, source) for source in host.get("VolumesFrom") or ()
         ] or None
     return host
+
+
+def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: Mapping[str, Any]) -> None:
+    """Raises if a volume or network is gone: an engine would make an empty volume of that name, and say nothing."""
+    sources = [bind.partition(":")[0] for bind in host.get("Binds") or () if ":" in bind]
+    sources += [mount.get("Source") for mount in host.get("Mounts") or () if mount.get("Type") == "volume"]
+    first = _first_network(host)
+    networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(_JOINED) else (first,))}
+    for kind, names, look in (
+        (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}, client.inspect_volume),
+        (Kind.NETWORK, networks, client.inspect_network),
+    ):
+        for name in sorted(names):
+            try:
+                look(name)
+            except NotFound:
+                raise NotFoundError(_GONE.format(kind, name)) from None
 
 
 def _id_of(client: Client, name: str) -> str:

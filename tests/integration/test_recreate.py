@@ -313,7 +313,7 @@ def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
     lab.docker("stop", "peer")
     peer = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "peer")["Id"]))))
     lab.docker("rm", "peer")
-    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone"):
+    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone: undo its removal first"):
         engine.create(Kind.CONTAINER, recipe)
     assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
     engine.create(Kind.CONTAINER, peer)
@@ -322,6 +322,38 @@ def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
     lab.docker("start", "it")
     key = {"--pid": "PidMode", "--ipc": "IpcMode", "--network": "NetworkMode"}[option]
     assert inspected(lab, "it")["HostConfig"][key] == f"container:{inspected(lab, 'peer')['Id']}"
+
+
+NEEDS = {
+    "--volume gone:/data": ("volume", "gone"),
+    "--volume gone:/data:ro --volume /tmp:/t": ("volume", "gone"),
+    "--mount type=volume,source=gone,target=/data": ("volume", "gone"),
+    "--mount type=volume,target=/data": ("volume", ""),
+    "--volume /data": ("volume", ""),
+    "--network gone": ("network", "gone"),
+    "--network gone --ip 10.97.0.7": ("network", "gone"),
+}
+
+
+@pytest.mark.parametrize("options", NEEDS)
+def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine, DockerEngine], options: str) -> None:
+    lab, engine = world
+    kind, name = NEEDS[options]
+    if kind == "network":
+        lab.docker("network", "create", "--subnet", "10.97.0.0/24", name)
+    lab.docker("create", "--name", "it", *shlex.split(options), IMAGE)
+    name = name or next(mount["Name"] for mount in inspected(lab, "it")["Mounts"] if mount.get("Name"))
+    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "it")["Id"]))))
+    lab.docker("rm", "it")
+    key = lab.client().inspect_network(name)["Id"] if kind == "network" else name
+    needed = json.loads(json.dumps(engine.parameters(Ref(Kind(kind), key))))
+    lab.docker(kind, "rm", name)
+    with pytest.raises(NotFoundError, match=f"it needs the {kind} {name}, which is gone: undo its removal first"):
+        engine.create(Kind.CONTAINER, recipe)
+    assert name not in lab.docker(kind, "ls", "--format={{.Name}}").split()
+    assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
+    engine.create(Kind(kind), needed)
+    engine.create(Kind.CONTAINER, recipe)
 
 
 NETWORKS = """
