@@ -809,6 +809,7 @@ class Ground:
         self._registry = registry or FakeRegistry()
         self._folder = folder
         self.visible = True
+        self.is_shared = False  # archives are on the engine's disk
         self.busy: deque[str] = deque()
         self.slept: list[float] = []
         self.room = 1 << 40
@@ -833,6 +834,8 @@ class Ground:
 
     def _free_bytes(self) -> int | None:
         taken = sum(image.size_bytes for image in self._engine._images.values())
+        if self.is_shared:
+            taken += sum(file.stat().st_size for file in (self._folder / "archives").rglob("*") if file.is_file())
         return (1 << 40) - taken if self.visible else None
 
     def _sleep(self, seconds: float) -> None:

@@ -124,6 +124,7 @@ class Executor:
     def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:
         """Carry out one step; gives also why no other may follow."""
         recipe: Recipe | None = None
+        free = self._around.free_bytes()  # before an archive, perhaps on the same disk, is written: gains are net of it
         try:
             recipe = self._recipe(step, self._look(step))
             number = self._intents.intend(run, step, recipe)
@@ -131,7 +132,6 @@ class Executor:
             drop(self._tools.archive, recipe)
             why = because(error)
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
-        free = self._around.free_bytes()  # now that an archive, perhaps on the same disk, is written
         try:
             outcome = self._act(step, recipe)
         except EngineUnavailableError as error:

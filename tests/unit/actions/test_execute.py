@@ -721,6 +721,16 @@ def test_what_was_freed_is_measured_where_the_disk_can_be_seen_and_else_as_plann
     assert (unseen.planned_bytes, unseen.freed_bytes) == (77, 77)
 
 
+def test_what_an_archive_takes_of_the_same_disk_was_not_freed(bench: Bench) -> None:
+    bench.ground.is_shared = True
+    image = bench.put("app", "app:1")
+    [outcome] = bench.run(a_step(image))
+    recipe = bench.intents.recipes[1]
+    assert recipe.archive
+    assert recipe.archive_bytes > 0
+    assert outcome.freed_bytes == max(0, image.size_bytes - recipe.archive_bytes)
+
+
 def test_an_archive_of_what_stays_is_not_kept(bench: Bench) -> None:
     image = bench.put("app", "app:1")
     bench.engine.just_before("untag", partial(bench.engine.run, a_container("web", image.id, "app", running=False)))
