@@ -212,7 +212,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         ledger=parts.ledger,
         metrics=metrics,
         mishaps=parts.mishaps,
-        sinks=(metrics, Log(), notifier, parts.ledger, board),
+        sinks=(parts.ledger, metrics, Log(), notifier, board),  # what was told is already written down
     )
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
     views = Views(board, parts.findings, inventory, metrics.health, schedule.next_runs, time.time)

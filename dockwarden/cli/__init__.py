@@ -76,7 +76,7 @@ def _completion(options: argparse.Namespace) -> int:
     parser, commands = _parser()
     for command in commands.values():
         for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
-            if action.type is Path:
+            if action.type is Path or action.dest == "paths":
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
     print(shtab.complete(parser, options.shell))
     return OK

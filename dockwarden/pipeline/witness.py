@@ -16,6 +16,7 @@ from dockwarden.ports import REPLAYED_AT_MOST, Engine
 _OVERLAP_NS = 1_000_000
 _SHORT_SECONDS = 0.1  # within it no engine emits as many events as it remembers
 _BIRTHS = frozenset({"pull", "load", "import", "create", "delete"})  # names are compared by themselves
+_USES = frozenset({"create", "start", "mount", "connect"})  # what ends a use was in use when it was judged
 
 
 class Witness:
@@ -65,11 +66,11 @@ class Witness:
 
 
 def _touched_by(event: Event) -> Iterator[Ref]:
-    if event.type == Kind.CONTAINER and event.image:
+    if event.type == Kind.CONTAINER and event.image and event.action in _USES:
         yield named(event.image)
     elif event.type == Kind.IMAGE and event.action in _BIRTHS:
         yield named(event.id)
-    elif event.type in (Kind.VOLUME, Kind.NETWORK):
+    elif event.type in (Kind.VOLUME, Kind.NETWORK) and event.action in _USES:
         yield Ref(Kind(event.type), event.id)
 
 

@@ -30,8 +30,10 @@ STEPS = {
 EVENTS = [
     ("container", "create", "c1", "app:1", {"image", "tag"}),
     ("container", "start", "c1", "app:2", {"image", "tag"}),
-    ("container", "die", "c1", IMAGE.id, {"image", "tag"}),
-    ("container", "die", "c1", IMAGE.id.removeprefix("sha256:")[:12], {"image", "tag"}),
+    ("container", "create", "c1", IMAGE.id, {"image", "tag"}),
+    ("container", "create", "c1", IMAGE.id.removeprefix("sha256:")[:12], {"image", "tag"}),
+    ("container", "die", "c0", "app:1", set()),  # it was in use by that when it was judged
+    ("container", "destroy", "c0", "app:1", set()),
     ("image", "load", IMAGE.id, "", {"image", "tag"}),
     ("image", "delete", IMAGE.id, "", {"image", "tag"}),
     ("image", "pull", "app:1", "", {"image", "tag"}),
@@ -41,11 +43,12 @@ EVENTS = [
     ("container", "start", "c2", "other", set()),
     ("container", "start", "c2", "app:3", set()),
     ("volume", "mount", "data", "", {"volume"}),
-    ("volume", "unmount", "data", "", {"volume"}),
+    ("volume", "unmount", "data", "", set()),
     ("volume", "create", "data", "", {"volume"}),
     ("volume", "mount", "datas", "", set()),
     ("network", "connect", NETWORK.id, "", {"network"}),
-    ("network", "disconnect", "x" + NETWORK.id, "", set()),
+    ("network", "connect", "x" + NETWORK.id, "", set()),
+    ("network", "disconnect", NETWORK.id, "", set()),
 ]
 
 
