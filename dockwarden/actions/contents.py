@@ -23,10 +23,15 @@ _MOST_SAID = 500
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
+def is_elsewhere(parameters: Mapping[str, Any]) -> bool:
+    """Whether a volume only says where its files are: on a server, in another folder, in memory while it is in use."""
+    return parameters["Driver"] == "local" and not {"type", "device"}.isdisjoint(parameters["DriverOpts"])
+
+
 def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:
     """Where the files of a volume are, if they can be seen from here. Raises ArchiveError."""
-    if parameters["Driver"] != "local" or parameters["DriverOpts"]:
-        raise ArchiveError("only volumes of the local driver without options can be exported")
+    if parameters["Driver"] != "local" or is_elsewhere(parameters):
+        raise ArchiveError("only volumes of the local driver can be exported")
     folder = Path(parameters["Mountpoint"])
     try:
         # The engine tells the time of one of both folders: another engine's volume of this name has another one.

@@ -1,7 +1,9 @@
 """volume remove: its files are exported before and put back by undo. Pure but for its tools."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
+from typing import Any
 
 from dockwarden.actions import verb
 from dockwarden.actions.archive import ArchiveError
@@ -40,9 +42,13 @@ class VolumeRemove(verb.Verb[Volume]):
 
     def recipe(self, tools: verb.Tools, step: Step, found: Volume) -> Recipe:
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))
-        folder = tools.files.folder_of(parameters, found)
-        size = tools.files.size_of(folder)
-        return Recipe("fill", parameters, *tools.archive.write(lambda write: tools.files.export(folder, write), size))
+        if tools.files.is_elsewhere(parameters):
+            return Recipe("create", parameters)
+        with verb.or_without(parameters):
+            folder = tools.files.folder_of(parameters, found)
+            size = tools.files.size_of(folder)
+            kept = tools.archive.write(lambda write: tools.files.export(folder, write), size)
+        return Recipe("fill", parameters, *kept)
 
     def act(self, tools: verb.Tools, step: Step, found: Volume) -> verb.Applied:
         tools.engine.remove_volume(found.name)
@@ -51,6 +57,8 @@ class VolumeRemove(verb.Verb[Volume]):
     def undo(self, tools: verb.Tools, done: Done) -> verb.Applied:
         """Make it and fill it; one that is empty, or that an earlier try began to fill, is filled as well."""
         key, recipe = done.ref.key, done.recipe
+        if recipe.method == "create":
+            return self._define(tools, recipe.parameters)
         chunks = tools.archive.read(verb.stored(recipe))
         first = next(chunks, b"")  # now it is known to be whole
         is_new = False
@@ -70,3 +78,13 @@ class VolumeRemove(verb.Verb[Volume]):
                     tools.engine.remove_volume(key)
             raise
         return verb.Applied("restored")
+
+    def _define(self, tools: verb.Tools, wanted: Mapping[str, Any]) -> verb.Applied:
+        """Make one whose files are elsewhere, or were not kept; fine if an earlier try did."""
+        with suppress(NotFoundError):
+            now = tools.engine.parameters(Ref(Kind.VOLUME, wanted["Name"]))
+            if any(now[key] != wanted[key] for key in ("Driver", "DriverOpts", "Labels")):
+                raise verb.Stays(Effect.REFUSED, "taken", "there is another volume of this name")
+        tools.engine.create(Kind.VOLUME, wanted)
+        lost = wanted.get(verb.LOST)
+        return verb.Applied("restored", f"its files are lost: {lost}" if lost else "")

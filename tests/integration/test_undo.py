@@ -441,12 +441,6 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host, *, 
     assert at > 10
 
 
-def test_volume_that_cannot_be_read_from_here_stays(host: Host) -> None:
-    host.lab.docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "memory")
-    assert host.remove(host.engine.volume("memory")) == [("refused", "unrecoverable")]
-    assert host.engine.volume("memory").name == "memory"
-
-
 def test_volume_that_a_stopped_container_mounts_stays(host: Host) -> None:
     host.built("v", "undo/v:1")
     host.lab.docker("create", "--name=late", "--volume=data:/data", host.name("undo/v:1"))
@@ -796,3 +790,36 @@ def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> N
     assert host.exists("built:1")
     assert not disk.transfer(host.info.data_root)
     host.lab.docker("save", f"--output={tmp_path}/saved", "built:1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("type=tmpfs", "device=tmpfs", "o=size=1m"),
+        ("type=none", "device=/tmp", "o=bind"),
+        ("type=nfs", "device=:/export", "o=addr=127.0.0.1,ro"),
+        ("type=cifs", "device=//127.0.0.1/share", "o=username=x"),
+    ],
+    ids=["tmpfs", "bind", "nfs", "cifs"],
+)
+def test_volume_that_says_where_its_files_are_comes_back_by_that(host: Host, options: tuple[str, ...]) -> None:
+    host.lab.docker("volume", "create", "--label=a=b", *(f"--opt={option}" for option in options), "elsewhere")
+    before = json.loads(host.lab.docker("volume", "inspect", "elsewhere"))[0]
+    assert host.remove(host.engine.volume("elsewhere")) == [("applied", "removed")]
+    assert host.files() == []
+    assert [(effect, reason) for effect, reason, _ in host.undo()] == [("applied", "restored")]
+    after = json.loads(host.lab.docker("volume", "inspect", "elsewhere"))[0]
+    assert {**after, "CreatedAt": ""} == {**before, "CreatedAt": ""}
+
+
+def test_volume_that_cannot_be_kept_comes_back_empty_where_that_is_allowed(host: Host) -> None:
+    host.lab.docker("volume", "create", "--label=a=b", "data")
+    (Path(mountpoint(host, "data")) / "file").write_bytes(b"x" * 5_000)
+    host.archive = host.archive_of(1_000)
+    assert host.remove(host.engine.volume("data")) == [("refused", "unrecoverable")]
+    assert host.remove(host.engine.volume("data"), unrecoverable=True) == [("applied", "removed")]
+    [(effect, reason, detail)] = host.undo()
+    assert (effect, reason) == ("applied", "restored")
+    assert "its files are lost" in detail
+    assert list(Path(mountpoint(host, "data")).iterdir()) == []
+    assert host.engine.volume("data").labels == {"a": "b"}

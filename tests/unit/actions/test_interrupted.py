@@ -42,6 +42,9 @@ class Files:
         self.of = {name: files for name, files in self.of.items() if name in here}
         return self.of
 
+    def is_elsewhere(self, parameters: Mapping[str, Any]) -> bool:
+        return False
+
     def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path:
         return Path(volume.name)
 
