@@ -105,13 +105,13 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
 def _protected(policy: Policy, candidate: Candidate) -> str:
     """The glob of this host that keeps the object; an image goes with its names, and so they keep each other."""
     thing, ref = candidate.object, candidate.result.ref
-    names: dict[Kind, set[str]] = {ref.kind: {ref.key, candidate.result.name}}
+    names = [(ref.kind, {ref.key, candidate.result.name})]
     if isinstance(thing, Image):
-        names = {Kind.IMAGE: {thing.id, *_spelt(*thing.tags, *thing.digests)}}
-        names[Kind.TAG] = _spelt(ref.key) if ref.kind is Kind.TAG else _spelt(*thing.tags)
+        tags = _spelt(ref.key) if ref.kind is Kind.TAG else _spelt(*thing.tags)
+        names = [(Kind.IMAGE, {thing.id, *_spelt(*thing.tags, *thing.digests)}), (Kind.TAG, tags)]
     elif thing is not None:
-        names = {ref.kind: {thing.name}}
-    kept = ((glob, name) for kind, all_ in names.items() for glob in policy.protect.get(kind, ()) for name in all_)
+        names = [(ref.kind, {thing.name})]
+    kept = ((glob, name) for kind, all_ in names for glob in policy.protect.get(kind, ()) for name in all_)
     return next((glob for glob, name in kept if fnmatchcase(name, glob)), "")
 
 

@@ -57,6 +57,16 @@ def queries(board: str) -> dict[str, str]:
     return found
 
 
+EXCEPTION = """
+exceptions:
+  - id: E2E-1
+    policies: [sweep]
+    match: image.ref == 'docker.io/e2e/nowhere:1'
+    reason: so that there is one
+    until: 2099-12-31
+"""
+
+
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus with the shipped rules, that watches a daemon, that watches an engine with a bit of everything."""
@@ -81,6 +91,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             "notify": {"routes": {"team": {"url": "json://127.0.0.1:1/"}}},
         }
         daemon = Daemon(engine.host, folder / "daemon", settings, policies=POLICIES)
+        with daemon.policy_file.open("a", encoding="utf-8") as file:
+            file.write(EXCEPTION)
         port = stack.enter_context(daemon).ready().port
         started = stack.enter_context(Prometheus(folder / "prometheus", f"127.0.0.1:{port}", rules))
         started.until("up", 1)

@@ -232,6 +232,9 @@ class LabEngine:
             for volume in client.volumes()["Volumes"] or []:
                 client.remove_volume(volume["Name"], force=True)
             client.prune_networks()
+            for network in client.networks():  # configurations for others are not pruned
+                with contextlib.suppress(docker.errors.APIError):  # the engine's own
+                    client.remove_network(network["Id"])
             while found := client.images(all=True):
                 for image in found:
                     with contextlib.suppress(docker.errors.APIError):  # went with another one
