@@ -46,5 +46,5 @@ def test_inventory_is_true_after_a_burst(empty_engine: LabEngine, start: Start) 
     assert daemon.value("dockwarden_events_reconnects_total") == 0
     assert sum(daemon.value("dockwarden_inventory_resyncs_total", reason=r) for r in ("gap", "overflow", "retry")) == 0
     assert daemon.total("dockwarden_events_received_total", type="image") >= CLIENTS * rounds
-    assert daemon.value("dockwarden_queue_length") == 0
+    daemon.until_metric(0, "dockwarden_queue_length")
     assert [line for line in daemon.lines if line["level"] in ("error", "critical")] == []

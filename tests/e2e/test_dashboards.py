@@ -46,7 +46,7 @@ POLICIES = (
 
 def queries(board: str) -> dict[str, str]:
     """By place, the queries of all panels, with the variables put in as Grafana does when everything is chosen."""
-    put_in = {"$__rate_interval": "1m", "$__range": "5m", "$job": ".+", "$instance": ".+"}
+    put_in = {"$__rate_interval": "5m", "$__range": "5m", "$job": ".+", "$instance": ".+"}
     found = {}
     for panel in json.loads(DASHBOARDS[board])["panels"]:
         for target in panel.get("targets", ()):
