@@ -46,25 +46,31 @@ def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:
 
 def size_of(folder: Path) -> int:
     """About what an export will take. Raises ArchiveError."""
-    total = 0
+    return sum(each.st_blocks * _BLOCK_BYTES for each in _all(folder))
+
+
+def _all(folder: Path) -> Iterator[os.stat_result]:
+    """Of the folder and everything in it, what the file system says. Raises ArchiveError."""
 
     def failed(error: OSError) -> None:
         raise ArchiveError(f"its files cannot be read: {error.strerror}") from error
 
-    for place, folders, files in os.walk(folder, onerror=failed):
-        for name in (*folders, *files):
-            try:
-                total += os.lstat(Path(place) / name).st_blocks * _BLOCK_BYTES
-            except OSError as error:
-                failed(error)
-    return total
+    try:
+        yield os.lstat(folder)
+        for place, folders, files in os.walk(folder, onerror=failed):
+            yield from (os.lstat(Path(place) / name) for name in (*folders, *files))
+    except OSError as error:
+        failed(error)
 
 
 def export(folder: Path, write: Callable[[bytes], object]) -> None:
-    """Write all of it. Raises ArchiveError where a file could not be read or changed meanwhile."""
+    """Write all of it. Raises ArchiveError where a file could not be read, or anything changed meanwhile."""
+    before = max(each.st_ctime_ns for each in _all(folder))
     with _tar("--create", f"--directory={folder}", ".", stdout=subprocess.PIPE) as tar:
         while tar.stdout and (chunk := tar.stdout.read(_CHUNK_BYTES)):
             write(chunk)
+    if max(each.st_ctime_ns for each in _all(folder)) != before:
+        raise ArchiveError("somebody wrote to it while its files were read")
 
 
 def has_room(folder: Path, mark: str) -> bool:

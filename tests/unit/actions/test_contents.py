@@ -1,0 +1,60 @@
+"""An export is all of a folder at one moment, or it is none."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.actions import contents
+from dockwarden.actions.archive import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MEDDLING: dict[str, Callable[[Path], object]] = {
+    "a new file": lambda folder: (folder / "new").write_text("x"),
+    "a new file deep below": lambda folder: (folder / "a/b/new").write_text("x"),
+    "more in a file": lambda folder: (folder / "a/file").write_text("longer"),
+    "a file less": lambda folder: (folder / "a/file").unlink(),
+    "another name": lambda folder: (folder / "a/file").rename(folder / "a/other"),
+    "another mode": lambda folder: (folder / "a/file").chmod(0o600),
+    "an old date": lambda folder: os.utime(folder / "a/file", (1, 1)),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "data"
+    (made / "a/b").mkdir(parents=True)
+    (made / "a/file").write_text("text")
+    clock = tmp_path / "clock"
+    clock.touch()
+    while clock.stat().st_ctime_ns <= (made / "a/file").stat().st_ctime_ns:  # the file system's clock ticks slowly
+        clock.touch()
+    return made
+
+
+@pytest.mark.parametrize("meddling", MEDDLING)
+def test_what_is_written_meanwhile_voids_an_export(folder: Path, meddling: str) -> None:
+    done: list[object] = []
+
+    def write(_chunk: bytes) -> None:
+        if not done:
+            done.append(MEDDLING[meddling](folder))
+
+    with pytest.raises(ArchiveError):
+        contents.export(folder, write)
+    assert done
+
+
+def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
+    got: list[bytes] = []
+
+    def write(chunk: bytes) -> None:
+        got.append(chunk + (folder / "a/file").read_bytes())
+
+    contents.export(folder, write)
+    assert b"text" in b"".join(got)
