@@ -98,6 +98,7 @@ class Parts:
     mishaps: Mishaps
     tools: Callable[[EngineInfo], Tools]
     executor: Callable[[EngineInfo], Executor]
+    witness: Witness
 
     def close(self) -> None:
         """Leave the ledger and the registries."""
@@ -140,13 +141,15 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
     def tools(info: EngineInfo) -> Tools:
         return Tools(engine, registry, archive, contents, info.image_store)
 
+    witness = Witness(engine)
+
     def executor(info: EngineInfo) -> Executor:
         around = Surroundings(
             free_bytes=lambda: found.free_bytes if (found := disk.measure(info.data_root)) else None,
             busy=lambda: disk.transfer(info.data_root),
             now=time.monotonic,
             sleep=time.sleep,
-            news_of=Witness(engine, inventory.seen_ns),
+            news_of=witness.begin(inventory.seen_ns),
         )
         return Executor(tools(info), ledger, around)
 
@@ -177,6 +180,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         mishaps=mishaps,
         tools=tools,
         executor=executor,
+        witness=witness,
     )
 
 

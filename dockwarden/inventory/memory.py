@@ -79,6 +79,11 @@ class Memory:
         seen = self._seen.get(ref)
         return seen.used_seconds if seen and seen.used_seconds > seen.first_seconds else None
 
+    def is_touched_since(self, ref: Ref, reading: float) -> bool:
+        """Whether it was used, or came to be, after this reading of the clock."""
+        seen = self._seen.get(ref)
+        return seen is not None and max(seen.used_seconds, seen.first_seconds) > reading
+
     def had_tag(self, ref: Ref) -> bool:
         """Whether we ever saw this image with a tag; without it, a digest alone means pinned, not superseded."""
         seen = self._seen.get(ref)

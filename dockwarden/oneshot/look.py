@@ -6,7 +6,7 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing, th
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import structlog
 from dockwarden import reference
 from dockwarden.app import Parts, build
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError
+from dockwarden.errors import DockwardenError, EngineError
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import INSPECT, REGISTRY
@@ -129,6 +129,7 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
     if not writes:
         parts.ledger.close()
     parts.inventory.seen_ns = parts.engine.now_ns()
+    parts.witness.begin(parts.inventory.seen_ns)
     parts.collector.reconcile()
     parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
@@ -153,10 +154,15 @@ def take(ledger: Ledger, info: EngineInfo) -> None:
 
 
 def finish(parts: Parts, steps: Iterable[bool]) -> None:
-    """Take all steps, waiting where they wait."""
+    """Take all steps, waiting where they wait, and follow what happens to the engine meanwhile."""
+    followed_at = time.monotonic()
     for waits in steps:
         if waits:
             parts.queue.take(_WAIT_SECONDS)  # until an answer comes
+        if time.monotonic() - followed_at > _WAIT_SECONDS:
+            with suppress(EngineError):  # whatever is to be removed will meet it again
+                parts.witness.follow()
+            followed_at = time.monotonic()
 
 
 def _rows(

@@ -19,7 +19,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, Dirty, EngineInfo, Kind, Outcome
-from dockwarden.ports import Engine
+from dockwarden.ports import LONG_STALL_NS, Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
 
@@ -89,6 +89,11 @@ class Upkeep:
         if batch.resync:
             self._leave_digests(now)
         return changes
+
+    def note_quiet(self) -> None:
+        """Nothing waits: the inventory is as the engine is, but for what may still be on its way to the queue."""
+        if self._inventory.complete and self._metrics.health.engine_up:
+            self._inventory.seen_ns = max(self._inventory.seen_ns, self._engine.now_ns() - LONG_STALL_NS)
 
     @property
     def patience_seconds(self) -> float:

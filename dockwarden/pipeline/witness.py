@@ -8,6 +8,7 @@ object was used, born again or changed since. Out of bounds: looking at objects;
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
 from dockwarden import reference
 from dockwarden.model import Event, Image, Kind, Ref, Step
@@ -20,20 +21,32 @@ _USES = frozenset({"create", "start", "mount", "connect"})  # what ends a use wa
 
 
 class Witness:
-    """Follows one engine during one plan, in windows without a gap."""
+    """Follows one engine, in windows without a gap."""
 
-    def __init__(self, engine: Engine, since_ns: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """``since_ns``: the engine's time of the newest event that the inventory has taken in; 0: it is as of now."""
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
-        self._since_ns = since_ns + 1 if since_ns else engine.now_ns()
         self._clock = clock
+        self._began_ns = -1
+        self._since_ns = 0
         self._asked_at = float("-inf")
         self._touched: set[Ref] = set()
         self._lost = ""
 
+    def begin(self, seen_ns: int) -> Self:
+        """Follow what happened since the inventory was told all, by the engine's clock; 0: since now.
+
+        Whoever says the same time again goes on: plans that stand on the same look share what happened since.
+        """
+        if seen_ns != self._began_ns or not seen_ns:
+            self._began_ns = seen_ns
+            self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
+            self._asked_at = float("-inf")
+            self._touched, self._lost = set(), ""
+        return self
+
     def __call__(self, step: Step) -> str:
         """What happened to the object of a step since it was judged, "" if nothing did. Raises EngineError."""
-        self._follow()
+        self.follow()
         if self._lost:
             return self._lost
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
@@ -51,8 +64,11 @@ class Witness:
             if (name := each.key.rpartition("/")[2].partition(":")[0])
         )
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Read on. An engine remembers little, so whoever waits for long calls this meanwhile. Raises EngineError."""
         until, asked_at = self._engine.now_ns(), self._clock()
+        if self._lost:
+            return
         if until < self._since_ns:
             self._lost = "the clock of the engine was set back, so nobody knows what happened since it was judged"
             return

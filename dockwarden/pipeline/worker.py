@@ -51,7 +51,10 @@ _log = structlog.get_logger("dockwarden.worker")
 
 @dataclass
 class _Run:
-    """One run under way: its sweep, and who may act on what it finds (None: every policy on every object)."""
+    """One run under way: its sweep, and who may act on what it finds (None: every policy on every object).
+
+    ``watched_seconds``: the observation clock's reading when it began.
+    """
 
     sweep: Sweep
     cause: Cause
@@ -62,6 +65,7 @@ class _Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
+    watched_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
 
 
@@ -116,6 +120,8 @@ class Worker:
             batch = self._queue.take(idle if waiting or not self._runs else 0)
             if batch is not None:
                 self._handle(batch)
+            if not self._queue.has_hints:
+                self._upkeep.note_quiet()
             waiting = self._advance()
             self._upkeep.save_due(time.monotonic())
             if self._upkeep.is_list_due(time.monotonic()):
@@ -301,7 +307,8 @@ class Worker:
         acting: frozenset[tuple[str, Ref]] | None = frozenset(),
         job: str = "",
     ) -> _Run:
-        return _Run(sweep or Sweep(), cause, self._policies, acting, job)
+        watched_seconds = self._inventory.memory.clock.read()
+        return _Run(sweep or Sweep(), cause, self._policies, acting, job, watched_seconds=watched_seconds)
 
     # -- acting and reporting -------------------------------------------------------------------------------
 
@@ -325,6 +332,11 @@ class Worker:
     def _may_act(self, result: Result, run: _Run) -> bool:
         if result.policy not in self._findings.policies_on(result.ref):
             return False  # an event came during the sweep, and by what it showed the object passes
+        watched = self._inventory.watched(result.ref)
+        was_used = self._inventory.memory.is_touched_since(watched, run.watched_seconds)
+        # What is in use is kept with that reason, and of a container the last look compares its whole life.
+        if was_used and not self._inventory.is_used(watched) and watched.kind is not Kind.CONTAINER:
+            return False  # used or born since it was judged; the next run judges it anew
         is_due = result.status is Status.FAIL or (result.status is Status.EXCUSED and not result.excuse.acted)
         return is_due and (run.acting is None or (result.policy, result.ref) in run.acting)
 

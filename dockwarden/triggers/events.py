@@ -16,14 +16,13 @@ import structlog
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Event, Kind
-from dockwarden.ports import REPLAYED_AT_MOST, Engine
+from dockwarden.ports import LONG_STALL_NS, REPLAYED_AT_MOST, Engine
 from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
 
 _MS = 1_000_000
 _SECOND_NS = 1_000 * _MS
 _SHORT_STALL_NS = 100 * _MS  # within it no engine emits that many events
-_LONG_STALL_NS = _SECOND_NS  # an engine may drop events for a reader that was away so long
 _SETTLED_SECONDS = 60.0  # a connection that held so long resets the back-off
 _LONGEST_BACKOFF_SECONDS = 15.0
 _USES = ("connect", "disconnect", "mount", "unmount")  # by a container, of a network or a volume
@@ -90,7 +89,7 @@ class EventReader(threading.Thread):
             until = self._now_ns() + self._window_ns
             stream = self._engine.events(since, until)
             stall = abs(self._now_ns() - since)  # below zero after the clock was set back
-            if lag >= _LONG_STALL_NS or self._may_have_missed(since, stall):
+            if lag >= LONG_STALL_NS or self._may_have_missed(since, stall):
                 self._metrics.gaps.inc()
                 self._queue.submit_resync("gap")
                 _log.warning("events.gap", stalled_seconds=round(max(lag, stall) / _SECOND_NS, 3))
@@ -98,7 +97,7 @@ class EventReader(threading.Thread):
     def _may_have_missed(self, since: int, stall: int) -> bool:
         if stall < _SHORT_STALL_NS:
             return False
-        return stall >= _LONG_STALL_NS or self._engine.replayed(since, self._now_ns()) >= REPLAYED_AT_MOST
+        return stall >= LONG_STALL_NS or self._engine.replayed(since, self._now_ns()) >= REPLAYED_AT_MOST
 
     def _drain(self, stream: Iterator[Event]) -> int:
         """Read one window to its end; gives the longest time, in ns, that an event lay unread."""

@@ -117,6 +117,12 @@ class Queue:
             self.closed = True
             self._ready.notify()
 
+    @property
+    def has_hints(self) -> bool:
+        """Whether anybody noticed anything that the worker has not been told yet."""
+        with self._ready:
+            return bool(self._dirty or self._resync or self._lost)
+
     def spend(self, seconds: float) -> None:
         """Looking at the last batch took so long; after much of it, hints are held back for a while."""
         now = self._clock()

@@ -149,3 +149,20 @@ def test_audit_flag_caps_everything(any_engine: LabEngine, start: Start) -> None
     daemon.wait("action.audited", policy=PRUNE, id=each)
     daemon.wait("run.completed", job=PRUNE)
     assert ids(engine) == {each}
+
+
+def test_host_whose_probes_fill_the_engines_memory_is_cleaned_all_the_same(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
+    engine.load(images.busybox("e2e/probed:1"))
+    engine.load(ImageSpec(labels={"e2e": "nameless"}))
+    container = engine.docker("run", "--detach", "e2e/probed:1", "sleep", "1000000")
+    old = policy(
+        "old", "image", "image.dangling && image.known_for > duration('20s')", mode="enforce", action="remove",
+        trigger={"every": "5s"}, limits={"max_objects": 100, "max_percent": 100},
+    )  # fmt: skip
+    daemon = start(engine, [old], settings={"minimum_stay": "0s"}).ready()
+    client = engine.client()
+    for _ in range(100):  # of each, the engine tells three times, and remembers 256
+        client.exec_start(client.exec_create(container, ["true"])["Id"])
+    daemon.wait("action.applied", policy="old")
+    assert not daemon.said("action.skipped", policy="old")

@@ -145,7 +145,7 @@ class Warden:
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
 
         def around() -> Surroundings:
-            news_of = Witness(self._docker, self.inventory.seen_ns)
+            news_of = Witness(self._docker).begin(self.inventory.seen_ns)
             return Surroundings(lambda: None, str, time.monotonic, time.sleep, news_of)
 
         self.board = Board(self.book.recent_actions)

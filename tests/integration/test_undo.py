@@ -104,7 +104,7 @@ class Host:
             busy=self.busy,
             now=time.monotonic,
             sleep=time.sleep,
-            news_of=Witness(self.engine, 0),
+            news_of=Witness(self.engine).begin(0),
         )
         executor = Executor(self.tools(), self.ledger, around)
         return list(executor.run(run, [step(thing, unrecoverable=unrecoverable) for thing in things]))

@@ -66,7 +66,7 @@ numbers = st.lists(st.integers(0, len(EVENTS) - 1), max_size=8)
 def test_each_event_since_the_judgement_counts_and_none_before(before: list[int], rounds: list[list[int]]) -> None:
     engine = FakeEngine()
     emit(engine, *before)
-    witness = Witness(engine, engine.clock.now_ns)
+    witness = Witness(engine).begin(engine.clock.now_ns)
     seen: set[str] = set()
     for round_ in rounds:
         emit(engine, *round_)
@@ -77,7 +77,7 @@ def test_each_event_since_the_judgement_counts_and_none_before(before: list[int]
 
 def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
     engine = FakeEngine()
-    witness = Witness(engine, engine.clock.now_ns)
+    witness = Witness(engine).begin(engine.clock.now_ns)
     emit(engine, *[7] * REMEMBERED_EVENTS)
     assert "does not remember" in witness(STEPS["volume"])
     assert "does not remember" in witness(STEPS["image"])
@@ -87,6 +87,6 @@ def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
 def test_a_clock_that_was_set_back_hides_nothing(back_seconds: float) -> None:
     engine = FakeEngine()
     engine.clock.pass_(10)
-    witness = Witness(engine, engine.clock.now_ns)
+    witness = Witness(engine).begin(engine.clock.now_ns)
     engine.clock.now_ns -= int(back_seconds * 10**9)
     assert "set back" in witness(STEPS["volume"])
