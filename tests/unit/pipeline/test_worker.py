@@ -476,6 +476,26 @@ def test_a_sweep_that_waits_for_a_registry_does_not_delay_an_event(host: Host) -
     assert host.outcomes() == [("applied", "untagged")]
 
 
+@pytest.mark.parametrize("is_used", [True, False])
+def test_what_was_used_while_a_sweep_waited_is_not_acted_on(host: Host, *, is_used: bool) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(DRIFT)
+    host.ticks.pass_(DAY)
+    host.registry.slow = True
+    host.run_job("drift")
+    host.ticks.pass_(60)
+    if is_used:  # and the container is gone before anybody looks
+        host.engine.run(a_container("short", "app:1"))
+        host.engine.remove("short")
+        host.settle()
+    host.ticks.pass_(60)
+    host.registry.slow = False
+    host.registry.answer_all()
+    host.settle()
+    assert host.outcomes() == ([] if is_used else [("applied", "removed")])
+
+
 def test_a_sweep_that_waits_for_a_registry_does_not_delay_another(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:latest")
     edge = a_policy("edge", "tag.name == 'edge'", subject=Kind.TAG, every_seconds=60)
