@@ -19,6 +19,10 @@ MAX_TEXT = 2000
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
+_HUB = re.compile(r"(?<![\w./-])docker\.io/(?:library/)?(?=\w)")
+_LONG_ID = re.compile(r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b")
+_COLORS = {"critical": "1;31", "high": "33", "medium": "36", "error": "1;31", "failed": "1;31", "warning": "33"}
+_COLORS |= {"low": "2", "info": "2", "resolved": "32", "removed": "1;32", "unknown": "35"}
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?", re.ASCII)
 
@@ -31,6 +35,17 @@ def printable(text: str, most: int = sys.maxsize) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def brief(text: str) -> str:
+    """Text with names and IDs as docker prints them: no ``docker.io/library/``, twelve digits of an ID."""
+    return _LONG_ID.sub(r"\1", _HUB.sub("", text))
+
+
+def colored(word: str, text: str) -> str:
+    """Text in the terminal colour of a severity or of what happened; as it is, where there is none for the word."""
+    color = _COLORS.get(word)
+    return f"\x1b[{color}m{text}\x1b[0m" if color else text
 
 
 def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:

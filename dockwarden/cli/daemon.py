@@ -5,6 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dockwarden.text import counted
+
 if TYPE_CHECKING:
     import http.client
 
@@ -75,7 +77,7 @@ def _reload(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise DockwardenError(f"the daemon cannot be told: {error}") from error
     policies = app.load_policies(settings.read_settings(options.config))
-    print(f"process {process} takes {len(policies.policies)} policies (sha256 {policies.sha256[:12]})")
+    print(f"told process {process} to use {counted(len(policies.policies), 'policy')} (sha256 {policies.sha256[:12]})")
     return 0
 
 

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dockwarden.text import printable
+from dockwarden.text import colored, printable
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome
 
-_COLORS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "info": "2", "unknown": "35", "error": "1;35"}
 _LEAST_LAST_COLUMN = 30
 
 
@@ -21,12 +20,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     on_terminal = sys.stdout.isatty()
     room = max(_LEAST_LAST_COLUMN, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
-    colored = on_terminal and not os.environ.get("NO_COLOR")
+    in_color = on_terminal and not os.environ.get("NO_COLOR")
     for row in (header, *rows):
         last = row[-1] if not on_terminal or len(row[-1]) <= room else row[-1][: room - 1] + "…"
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        if colored and row[0] in _COLORS:
-            cells[0] = f"\x1b[{_COLORS[row[0]]}m{cells[0]}\x1b[0m"
+        if in_color and cells:
+            cells[0] = colored(row[0], cells[0])
         print("  ".join([*cells, last]).rstrip())
 
 

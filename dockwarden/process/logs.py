@@ -6,17 +6,25 @@ variables never reach a traceback, because they hold strangers' data and secrets
 
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from dockwarden.text import printable
+from dockwarden.text import brief, colored, in_bytes, printable
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _NOISY = ("urllib3", "docker", "apscheduler")
 _FLOODED = ("tornado",)  # warns of what any client can do
+_SENTENCES = ("message", "error", "reason", "detail", "why", "note", "hint")
+_IMPLIED = {"event", "level", "logger", "timestamp", "severity", "policy", "name", "id", "subject", "exception", "run"}
+_IMPLIED |= {"action", "bytes", "planned_bytes"}
+_COUNTS = ("judged", "opened", "resolved", "applied", "audited", "skipped", "refused", "failed")
+_MARGIN = 44
 
 
 def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
@@ -45,12 +53,13 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
     ]
     render: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_text:
-        colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        render += [_printable, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=22)]
+        render.append(_as_text)
     else:
         render.append(structlog.processors.JSONRenderer())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(foreign_pre_chain=shared, processors=render))
+    if as_text:
+        handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -95,9 +104,52 @@ def _without_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return {key: value for key, value in event.items() if value is not None}
 
 
-def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> Mapping[str, object]:
-    """Names and labels come from strangers; a terminal obeys control characters."""
-    return {
-        key: printable(value) if isinstance(value, str) and key != "exception" else value
-        for key, value in event.items()
-    }
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line tells people what no other line does: the end of a run counts what was only previewed."""
+    line = record.msg if isinstance(record.msg, dict) else {}
+    if line.get("event") == "run.completed":
+        has_acted = any(line.get(effect) for effect in ("applied", "refused", "failed"))
+        return line.get("cause") == "startup" or has_acted or bool(line.get("opened") and line.get("steps"))
+    return line.get("event") not in ("action.audited", "action.skipped")
+
+
+def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Local time, severity or what happened, policy or event, the message; nothing twice, and no control characters."""
+    on_terminal = sys.stderr.isatty()
+    word, about = str(event["level"]), str(event["event"])
+    if "policy" in event:
+        word = str(event.get("severity") or about.partition(".")[2])
+        word, about = str(event["reason"]) if word == "applied" else word, str(event["policy"])
+    at = datetime.fromisoformat(event["timestamp"]).astimezone().strftime("%H:%M:%S")
+    label = f"{word:8}"
+    if on_terminal and not os.environ.get("NO_COLOR"):
+        label = colored(word, label)
+    text = brief(printable(_story(event, word)))
+    if on_terminal:
+        room = max(30, shutil.get_terminal_size().columns - _MARGIN)
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+        text = f"\n{'':{_MARGIN}}".join(lines)
+    trace = f"\n{event['exception']}" if "exception" in event else ""
+    return f"{at}  {label}  {printable(about):<{_MARGIN - 22}}  {text}".rstrip() + trace
+
+
+def _story(event: EventDict, word: str) -> str:
+    """What a line says beside its first columns."""
+    if event["event"] == "run.completed":
+        counts = ", ".join(f"{event[key]} {key}" for key in _COUNTS if event.get(key))
+        return f"{event.get('job') or event['cause']}: {counts}"
+    said = ""
+    for key in _SENTENCES:
+        text = str(event.get(key, ""))
+        if text and text != word and text not in said:
+            said += f"; {text}" if said else text
+    name = str(event.get("name", ""))
+    if name and name not in said:
+        said = f"{name}: {said}" if said else name
+    rest = [f"{key} {value}" for key, value in event.items() if key not in {*_IMPLIED, *_SENTENCES}]
+    if freed := event.get("bytes"):
+        rest.append(f"{in_bytes(freed)} freed")
+    return f"{said} ({', '.join(rest)})" if said and rest else said or ", ".join(rest)

@@ -4,6 +4,7 @@ Input: a ``Report``. Output: one line per opening, resolution and step, one per 
 changing or counting anything.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from dockwarden.model import Effect, Outcome, Report, Result, Severity
 
 _log = structlog.get_logger("dockwarden")
+_WORST_FIRST = tuple(Severity)
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
 
 
@@ -19,7 +21,7 @@ class Log:
 
     def record(self, report: Report) -> None:
         """Write a report to the log."""
-        for result in report.opened:
+        for result in sorted(report.opened, key=lambda result: _WORST_FIRST.index(result.severity)):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
             _line(_log.warning if result.severity in _LOUD else _log.info, event, result)
         for result in report.newly_excused:
@@ -42,6 +44,7 @@ class Log:
             opened=len(report.opened),
             resolved=len(report.resolved),
             steps=len(report.outcomes),
+            **Counter(outcome.effect.value for outcome in report.outcomes),
             seconds=round(report.duration_seconds, 4),
         )
 

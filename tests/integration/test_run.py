@@ -96,9 +96,11 @@ def no_engine(start: Callable[[str], Run], tmp_path: Path) -> Run:
 
 
 def test_without_an_engine_it_shows_findings_and_metrics_of_a_private_one(no_engine: Run) -> None:
-    address = no_engine.says(r"metrics: +(http\S+)")
-    no_engine.says("made the dangling image")
+    address = no_engine.says(r"metrics: (http\S+)")
+    no_engine.says("made the untagged image")
     no_engine.says("stale-container")
+    no_engine.says("that was the tour", timeout=180)
+    assert re.search(r"^    applied  [0-9a-f]{12}  restored", no_engine.said, re.MULTILINE), no_engine.said
     metrics = urllib3.request("GET", address, retries=False).data.decode()
     assert re.search(r"^dockwarden_engine_up 1", metrics, re.MULTILINE)
 

@@ -2,7 +2,7 @@
 
 Role: if an engine answers at DOCKER_HOST or the default socket, watch it, capped at audit; otherwise
 start a private engine with a lived-in host and watch that, with one policy enforced. In: the user's
-environment. Out: dockwarden's own output, and where its metrics are. Out of bounds: changing anything
+environment. Out: dockwarden's own output, its address, commands to try. Out of bounds: changing anything
 on an engine that was not started here. Everything that was started is gone two seconds after the end,
 whether it ends by Ctrl-C, SIGTERM or the daemon's own death.
 """
@@ -10,12 +10,14 @@ whether it ends by Ctrl-C, SIGTERM or the daemon's own death.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,7 +29,7 @@ from docker.utils import kwargs_from_env
 from tests.lab import machine
 from tests.lab.engine import LabEngine
 from tests.lab.loopback import free_port
-from tests.lab.machine import LabError, say
+from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry
 from tests.lab.seed import make_young_dangling, seed
 from tests.lab.waiting import until
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 
 _DEFAULT_PORT = 9877
 _GRACE = 10.0  # seconds the daemon has to end by itself
+_ENFORCED = "prune-dangling"
+
+
+def say(text: str) -> None:
+    """What happens besides the daemon's own lines."""
+    print(f"==> {text}", file=sys.stderr, flush=True)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user is done
@@ -97,7 +105,10 @@ def _connects(path: str) -> bool:
 def _watch_theirs(stack: contextlib.ExitStack, host: str, folder: Path) -> int:
     say(f"a Docker engine answers at {host}: watching it, in audit mode, so nothing is changed")
     settings = _settings(folder)
-    child = _start(stack, ["--audit", "--config", _write(folder, settings)], dict(os.environ))
+    config = _write(folder, settings)
+    child = _start(stack, ["--audit", "--config", config], dict(os.environ))
+    if _gets_ready(child, settings["web"]["listen"]):
+        _offer(settings, {"DOCKWARDEN_CONFIG": config}, "status", "scan", "plan")
     return child.wait()
 
 
@@ -106,26 +117,74 @@ def _watch_theirs(stack: contextlib.ExitStack, host: str, folder: Path) -> int:
 
 def _watch_ours(stack: contextlib.ExitStack, folder: Path) -> int:
     asked = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
-    say(f"no Docker engine answers at {asked}")
-    say("will start a private engine and registry, fill them with a lived-in host, watch that")
+    say(f"no Docker engine answers at {asked}; starting a private one, which is gone at the end")
     machine.require_root("`make run` without a Docker engine")
     machine.ensure({**machine.ENGINE, **machine.REGISTRY}, "`make run`")
     registry = stack.enter_context(LabRegistry())
     engine = stack.enter_context(LabEngine("graph"))
     engine.forward(registry.port)
-    seed(engine, registry)
+    seed(engine, registry, say)
     settings = _settings(folder) | _lively(registry.host)
-    say("only prune-dangling is enforced, on images that were known for 20 s")
-    say(f"look around:  DOCKER_HOST={engine.host} docker images")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "DOCKWARDEN_"))}
-    environment = kept | {"DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(engine.dir / "cli")}
-    child = _start(stack, ["--config", _write(folder, settings)], environment)
-    if _gets_ready(child, str(settings["web"]["listen"])):
-        young = make_young_dangling(engine)
-        say(f"made the dangling image {young[7:19]}; it should go in 20 to 60 s")
+    ours = {"DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(engine.dir / "cli")}
+    config = _write(folder, settings)
+    child = _start(stack, ["--config", config], kept | ours)
+    if _gets_ready(child, settings["web"]["listen"]):
+        ours["DOCKWARDEN_CONFIG"] = config
+        _offer(settings, ours, "status", "scan", "plan", "undo --list")
+        _tour(engine, child, folder, settings, kept | ours)
     code = child.wait()
     say(f"dockwarden ended with exit code {code}")
     return code
+
+
+def _offer(settings: dict[str, Any], environment: dict[str, str], *commands: str) -> None:
+    """Say where to look and what to try."""
+    say(f"the page: http://{settings['web']['listen']}/   metrics: http://{settings['web']['listen']}/metrics")
+    say("to look around, paste into another terminal (Ctrl-C here ends everything):")
+    exports = " ".join(f"{name}={value}" for name, value in environment.items())
+    for line in (f"export {exports}", *(f"{_program()} {command}" for command in commands)):
+        print(f"    {line}", file=sys.stderr, flush=True)
+
+
+def _tour(
+    engine: LabEngine,
+    child: subprocess.Popen[bytes],
+    folder: Path,
+    settings: dict[str, Any],
+    environment: dict[str, str],
+) -> None:
+    """Show one removal and its undo, and then let what came back stay."""
+    young = make_young_dangling(engine)
+    name = young.removeprefix("sha256:")[:12]
+    say(f"the policy {_ENFORCED} is enforced here; made the untagged image {name}, which goes within 40 s")
+
+    def removed() -> list[dict[str, Any]]:
+        if child.poll() is not None:
+            raise LabError(f"dockwarden ended with exit code {child.returncode}")
+        if young in [image["Id"] for image in engine.client().images(filters={"dangling": True})]:
+            return []
+        listed = json.loads(_ask(environment, "undo", "--list", "-o", "json") or "[]")
+        return [row for row in listed if row["object_id"] == young]
+
+    [action] = until(removed, f"the removal of {name}", timeout=120, pause=0.5)
+    say(f"{name} is gone; now {_ENFORCED} goes back to audit, and everything that run removed comes back:")
+    settings["modes"] = {}
+    _write(folder, settings)
+    for command in (("reload",), ("undo", str(action["run"]))):
+        print(f"    $ dockwarden {' '.join(command)}", file=sys.stderr)
+        print(textwrap.indent(_ask(environment, *command), "    "), end="", file=sys.stderr, flush=True)
+    say("that was the tour; dockwarden goes on watching until Ctrl-C")
+
+
+def _program() -> Path:
+    return Path(sys.executable).with_name("dockwarden")
+
+
+def _ask(environment: dict[str, str], *arguments: str) -> str:
+    """What a command prints."""
+    done = subprocess.run([_program(), *arguments], env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + ("" if "json" in arguments else done.stderr)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -133,7 +192,6 @@ def _settings(folder: Path) -> dict[str, Any]:
     port = free_port(_DEFAULT_PORT)
     if port != _DEFAULT_PORT:
         say(f"port {_DEFAULT_PORT} is taken; listening on {port}")
-    say(f"metrics:      http://127.0.0.1:{port}/metrics   (stop with Ctrl-C)")
     (folder / "state").mkdir()
     return {
         "state_dir": str(folder / "state"),
@@ -149,12 +207,12 @@ def _lively(registry: str) -> dict[str, Any]:
         "minimum_stay": "10s",
         "params": {
             "keep-last-tags": {"keep": 1, "older_than": "20s"},
-            **{name: {"older_than": "20s"} for name in ("prune-dangling", "exited-containers", "unused-network")},
-            **{name: {"idle_for": "20s"} for name in ("unused-images", "orphan-volume")},
+            **{name: {"older_than": "10s"} for name in (_ENFORCED, "exited-containers", "unused-network")},
+            "orphan-volume": {"idle_for": "20s"},
         },
-        "modes": {"prune-dangling": "enforce"},
+        "modes": {_ENFORCED: "enforce"},
         "triggers": {
-            **{name: {"every": "30s"} for name in ("prune-dangling", "keep-last-tags", "unused-images")},
+            **{name: {"every": "20s"} for name in (_ENFORCED, "keep-last-tags")},
             **{name: {"every": "30s"} for name in ("exited-containers", "orphan-volume", "unused-network")},
             "digest-drift": {"every": "60s"},
         },
@@ -172,7 +230,7 @@ def _write(folder: Path, settings: object) -> str:
 
 def _start(stack: contextlib.ExitStack, arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start the daemon so that it gets each signal once, from us, and ends if we are killed."""
-    program = Path(sys.executable).with_name("dockwarden")
+    program = _program()
     if not program.exists():
         raise LabError("dockwarden is not installed in this environment; run: make venv")
     child = subprocess.Popen(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,11 +141,38 @@ except ValueError:
 # -- for people ----------------------------------------------------------------------------------------------
 
 
-def test_for_people_a_line_is_text() -> None:
-    shown = written("log.warning('finding.opened', policy='p', name='x')", form="console").stderr
-    assert "finding.opened" in shown
-    assert "policy=p" in shown
+FOR_PEOPLE = (
+    (
+        "log.warning('finding.opened', policy='p', severity='high', name='docker.io/a', message='docker.io/a is old')",
+        "high      p                       a is old",
+    ),
+    ("log.info('finding.resolved', policy='p', name='x', why='gone')", "resolved  p                       x: gone"),
+    (
+        "log.info('action.applied', policy='p', action='remove', name='x', reason='removed', bytes=2_000_000)",
+        "removed   p                       x (2.0 MB freed)",
+    ),
+    (
+        "log.error('action.failed', policy='p', name='x', reason='failed', detail='no ' + 'cd' * 32)",
+        "failed    p                       x: no cdcdcdcdcdcd",
+    ),
+    ("log.info('action.audited', policy='p', name='x', reason='audit', detail='x is old')", ""),
+    (
+        "log.info('run.completed', run='1', cause='schedule', job='p', judged=3, opened=1, audited=1, steps=1)",
+        "info      run.completed           p: 3 judged, 1 opened, 1 audited",
+    ),
+    ("log.info('run.completed', run='1', cause='event', judged=3, opened=1, steps=0)", ""),
+    ("log.info('run.completed', run='1', cause='schedule', job='p', judged=3, opened=0, audited=1, steps=1)", ""),
+    ("log.error('engine.unreachable', error='refused')", "error     engine.unreachable      refused"),
+    ("logging.getLogger('a').warning('b %s', 1)", "warning   b 1"),
+)
+
+
+def test_for_people_a_line_says_what_counts_first_and_nothing_twice() -> None:
+    shown = written("\n".join(call for call, _ in FOR_PEOPLE), form="console").stderr
     assert "\x1b" not in shown, "colours go to terminals only"
+    assert [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in shown.splitlines()] == [
+        line for _, line in FOR_PEOPLE if line
+    ]
 
 
 def test_control_characters_of_strangers_do_not_reach_a_terminal() -> None:
