@@ -230,7 +230,7 @@ def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.heard("action.refused", policy="every-tag", reason="self", name=f"docker.io/library/{IMAGE}")
     assert stack.engine.inspect_image(IMAGE)["RepoTags"] == [IMAGE]
     assert not stack.said("ledger.not_writable")
-    assert "takes 9 policies" in stack.docker("exec", "lab_dockwarden_1", "dockwarden", "reload")
+    assert "to use 9 policies" in stack.docker("exec", "lab_dockwarden_1", "dockwarden", "reload")
     stack.heard("config.reloaded")
     stack.docker("stop", "lab_dockwarden_1")
     assert stack.container()["State"]["ExitCode"] == 0

@@ -143,7 +143,7 @@ def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
     assert unit.journal("--priority=err", f"--after-cursor={began}")
 
     unit.configure(LATEST, DISK, **PLAIN)
-    assert f"process {pid} takes 2 policies" in unit.host.run("dockwarden", "reload")  # no systemd between
+    assert f"told process {pid} to use 2 policies" in unit.host.run("dockwarden", "reload")  # no systemd between
     unit.until(lambda: {row["name"] for row in unit.api("policies")} == {"latest", "disk"}, "the first policies")
     unit.until(lambda: "reload" not in unit.show("StatusText"), "an end of the trouble")
     assert (unit.show("ActiveState"), unit.pid) == ("active", pid)

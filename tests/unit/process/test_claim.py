@@ -77,7 +77,7 @@ def test_reload_tells_the_holder_and_what_it_will_take(
         assert cli.main(["reload", "--config", str(config)]) == code
         assert other.stdout.readline() == "reload\n"
     said = capsys.readouterr()
-    assert f"process {other.pid} takes 1 policies" in said.out
+    assert f"told process {other.pid} to use 1 policy" in said.out
     assert "wen" in said.err
 
     other.send_signal(signal.SIGKILL)
