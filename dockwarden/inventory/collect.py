@@ -126,6 +126,10 @@ class Collector:
         image = self._inventory.images.get(image_id)
         if image is None or (image.details is not None and not again):
             return
+        if not again and (kept := self._inventory.looks.details(image)):
+            self._inventory.put(replace(image, details=kept))
+            self._inventory.looks.unsaved.discard(image_id)
+            return
         try:
             found = self._engine.image(image_id)
         except NotFoundError:
@@ -137,9 +141,15 @@ class Collector:
 
     def history(self, image_id: str) -> None:
         """Gather an image's history, unless it is known; of one that is gone, nothing."""
-        if image_id in self._inventory.images and image_id not in self._inventory.histories:
-            with suppress(NotFoundError):
-                self._inventory.histories[image_id] = self._engine.history(image_id)
+        inventory = self._inventory
+        if (image := inventory.images.get(image_id)) is None or image_id in inventory.histories:
+            return
+        if (kept := inventory.looks.history(image)) is not None:
+            inventory.histories[image_id] = kept
+            return
+        with suppress(NotFoundError):
+            inventory.histories[image_id] = self._engine.history(image_id)
+            inventory.looks.unsaved.add(image_id)
 
     def measure(self, fact: str, container_id: str) -> FactValue | None:
         """One of the facts of a container that are asked for by themselves."""

@@ -217,7 +217,7 @@ class Gatherer:
             return
         if (image := inventory.image_of(ref)) is not None:
             with suppress(EngineError):
-                self._collector.details(image.id, again=image.details is not None and image.details.built_here)
+                self._collector.details(image.id, again=not image.details or image.details.built_here is not False)
 
     def _inspect(self, ref: Ref, fact: str = "") -> None:
         inventory = self._inventory

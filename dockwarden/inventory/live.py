@@ -87,8 +87,9 @@ class Inventory(Tables):
             if self.tags.get(tag) == image.id:
                 self._drop_tag(tag)
                 changes += [Change("image.untag", ref), Change("image.untag", Ref(Kind.TAG, tag))]
-        if image.details and not (old and old.details):
-            self.detailed += 1
+        if image.details:
+            self.looks.unsaved.add(image.id)
+            self.detailed += not (old and old.details)
         return changes
 
     def _take_tag(self, tag: str, image_id: str) -> list[Change]:
@@ -115,6 +116,7 @@ class Inventory(Tables):
         changes += [Change("image.delete", user) for user in self.users_of(ref_of(image))]
         del self.images[image.id]
         if image.details:
+            self.looks.unsaved.add(image.id)
             self.detailed -= 1
         self.histories.pop(image.id, None)
         return changes

@@ -1,13 +1,18 @@
 """Our own memory of objects: since when we have watched them exist, when a container last used them, or last ran.
 
-Input: sightings by the inventory, and what the ledger kept. Output: ages in seconds of the observation clock. Out of
-bounds: build dates and the engine's dates, which say nothing about when an object arrived or was used.
+Input: sightings by the inventory, and what the ledger kept. Output: ages in seconds of the observation clock, and what
+need not be asked again. Out of bounds: build dates and the engine's dates, which say nothing about when an object
+arrived or was used.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import astuple, fields, replace
+from hashlib import sha256
+from typing import Any, NamedTuple
 
-from dockwarden.model import Container, Observed, Ref
+from dockwarden import __version__
+from dockwarden.model import BuildStep, Container, EngineInfo, Image, ImageDetails, Observed, Ref
 
 _HOUR = 3600.0
 _MOST_STARTS = 1000
@@ -152,3 +157,67 @@ class Lives:
         is_young = container.created_at is not None and now - container.created_at < _HOUR
         before = self._before.get(container.id, 0) if is_young else 0
         return before + sum(read - at < _HOUR for at in self._starts.get(container.id, ()))
+
+
+class Kept(NamedTuple):
+    """What is kept of an image: by which mark it is still so, its details and, where known, its history, as JSON."""
+
+    image_id: str
+    mark: str
+    details: str
+    history: str
+
+
+class Looks:
+    """What dear looks at images told, kept across starts for each that is listed as it was then.
+
+    An ID alone does not fix it: what an index stands for on an engine changes with the platforms that were pulled, and
+    so does the size. What a newer program or engine would say may be more.
+
+    Attributes:
+        unsaved: images of which the ledger has to learn; the writer clears it.
+    """
+
+    def __init__(self) -> None:
+        self.unsaved: set[str] = set()
+        self._kept: dict[str, Kept] = {}
+        self._reader: tuple[str, ...] = ()
+
+    def recall(self, info: EngineInfo, kept: Iterable[Kept]) -> None:
+        """Take over what the ledger kept."""
+        self._reader = (__version__, info.version, info.api_version, info.image_store)
+        self._kept = {each.image_id: each for each in kept}
+
+    def keep_only(self, present: Collection[str]) -> None:
+        """After a full list: forget what is not there any more."""
+        for image_id in self._kept.keys() - present:
+            del self._kept[image_id]
+            self.unsaved.add(image_id)
+
+    def details(self, image: Image) -> ImageDetails | None:
+        """What is kept of it, None if nothing is; who built it is for the engine to say."""
+        values: list[Any] = json.loads(kept.details) if (kept := self._of(image)) else []
+        if len(values) != len(fields(ImageDetails)):
+            return None
+        values = [tuple(each) if isinstance(each, list) else each for each in values]
+        return replace(ImageDetails(*values), built_here=None)
+
+    def history(self, image: Image) -> tuple[BuildStep, ...] | None:
+        """The steps that are kept, None if none are."""
+        kept = self._of(image)
+        return tuple(BuildStep(*step) for step in json.loads(kept.history)) if kept and kept.history else None
+
+    def row(self, image: Image | None, history: Sequence[BuildStep] | None) -> Kept | None:
+        """What to write down of an image, None of one that is gone."""
+        if image is None or image.details is None:
+            return None
+        steps = "" if history is None else json.dumps(history)
+        return Kept(image.id, self._mark(image), json.dumps(astuple(image.details)), steps)
+
+    def _of(self, image: Image) -> Kept | None:
+        kept = self._kept.get(image.id)
+        return kept if kept and kept.mark == self._mark(image) else None
+
+    def _mark(self, image: Image) -> str:
+        names, labels = (image.tags, image.digests, image.markers), sorted(image.labels.items())
+        return sha256(repr((self._reader, names, labels, image.size_bytes, image.created_at)).encode()).hexdigest()

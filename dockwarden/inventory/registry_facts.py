@@ -142,7 +142,7 @@ def _local(tag: str, view: View) -> _Local:
 
 
 def _is_built_here(image: Image) -> bool:
-    return image.details is not None and image.details.built_here
+    return image.details is not None and bool(image.details.built_here)
 
 
 def _state(tag: str, view: View) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar, assert_never
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.kinds import KINDS
-from dockwarden.inventory.memory import Lives, Memory
+from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
 from dockwarden.model import BuildStep, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
 
@@ -26,6 +26,7 @@ class Tables:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.lives = Lives(memory.clock)
+        self.looks = Looks()
         self.digests = Digests()
         self.info: EngineInfo | None = None
         self.complete = False
@@ -154,6 +155,7 @@ class Tables:
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""
+        self.looks.keep_only(self.images.keys())
         present = [ref for kind in Kind if KINDS[kind].is_remembered for ref in self.all(kind)]
         self.memory.keep_only(present)
         for ref in present:

@@ -101,7 +101,8 @@ class ImageDetails:
         parent: the ID of the image that it was built from on this engine, where a graph store knows one.
         content_bytes: what its packed layers take up on a containerd store, besides the unpacked ones.
         manifests: of an index, the digests of its images, of whatever platform; from API 1.48 on.
-        built_here: BuildKit made it on this engine, and no registry was ever given it; see ``tells_builds``.
+        built_here: BuildKit made it on this engine, and no registry was ever given it; see ``tells_builds``. None: it
+            was not looked at since the start.
     """
 
     os: str
@@ -115,7 +116,7 @@ class ImageDetails:
     parent: str = ""
     content_bytes: int = 0
     manifests: tuple[str, ...] = ()
-    built_here: bool = False
+    built_here: bool | None = False
     volumes: tuple[str, ...] = ()
 
 

@@ -16,6 +16,7 @@ from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
+from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, Dirty, EngineInfo, Kind, Outcome
@@ -123,6 +124,13 @@ class Upkeep:
         with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
             self._ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
+        if looked_at := list(inventory.looks.unsaved):
+            looks = [
+                (key, inventory.looks.row(inventory.images.get(key), inventory.histories.get(key))) for key in looked_at
+            ]
+            with suppress(LedgerError):
+                self._ledger.save_looks(looks)
+                inventory.looks.unsaved.difference_update(looked_at)
 
     def _note_digests(self, tags: Iterable[str], now: float) -> None:
         """See what each tag is here now: its digest, or where it has none the ID of its image."""
@@ -198,6 +206,7 @@ def resume(inventory: Inventory, ledger: Ledger, info: EngineInfo) -> None:
     clock, memory = ledger.recall(info.identity)
     inventory.memory.clock.resume(clock)
     inventory.memory.recall(memory)
+    inventory.looks.recall(info, (Kept(*row) for row in ledger.looks(info.identity)))
     inventory.digests.recall([Sighting(*row) for row in ledger.present_digests(info.identity)])
     inventory.info = info
 

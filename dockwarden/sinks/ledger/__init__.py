@@ -35,6 +35,12 @@ class Ledger(Actions):
         memory = [(ref, Observed(first, used, bool(tag))) for k, key, first, used, tag in rows if (ref := _ref(k, key))]
         return float(self._meta("clock") or 0.0), memory
 
+    def looks(self, identity: str) -> list[tuple[str, str, str, str]]:
+        """What dear looks at images told: image, mark, details, history; nothing of another engine."""
+        if self._version < SCHEMA_VERSION or self._meta("engine") != identity:
+            return []
+        return self._read("SELECT image, mark, details, history FROM looks")
+
     def present_digests(self, identity: str) -> list[tuple[str, str, str, float]]:
         """Tag, side, digest and since when, of what was there when we last looked; nothing of another engine."""
         if self._meta("engine") != identity:
@@ -88,6 +94,18 @@ class Ledger(Actions):
                     db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
                 else:
                     db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
+
+    def save_looks(self, looks: Iterable[tuple[str, tuple[str, str, str, str] | None]]) -> None:
+        """Write down what looks at images told, or that it is of no use any more. Raises LedgerError."""
+        if not self._identity:
+            return  # as above
+        with self._write() as db:
+            self._forget_others(db)
+            for image, row in looks:
+                if row is None:
+                    db.execute("DELETE FROM looks WHERE image = ?", (image,))
+                else:
+                    db.execute("INSERT OR REPLACE INTO looks VALUES (?,?,?,?)", row)
 
     def save_digests(self, sightings: Iterable[tuple[str, str, str | None, float]]) -> None:
         """Write down tag, side, digest (None: not seen any more), since when; the former digest ends there.

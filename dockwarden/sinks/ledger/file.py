@@ -249,6 +249,7 @@ class LedgerFile:
         for table, column in BY_CLOCK:
             db.execute(f"UPDATE {table} SET {column} = {column} - ?", (float(self._meta("clock") or 0.0),))  # noqa: S608
         db.execute("DELETE FROM memory")
+        db.execute("DELETE FROM looks")
         db.execute("DELETE FROM meta")
         db.execute(
             "UPDATE digests SET until = ?, until_seconds = ? WHERE until IS NULL", (self._now(), self._watched())

@@ -52,7 +52,11 @@ CREATE TABLE IF NOT EXISTS asides (policy TEXT NOT NULL, kind TEXT NOT NULL, key
   since REAL NOT NULL, candidate TEXT NOT NULL, excuse TEXT NOT NULL, was TEXT NOT NULL,
   PRIMARY KEY (policy, kind, key)) WITHOUT ROWID
 """
-STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4, _TO_VERSION_5)
+_TO_VERSION_6 = """
+CREATE TABLE IF NOT EXISTS looks (image TEXT PRIMARY KEY, mark TEXT NOT NULL, details TEXT NOT NULL,
+  history TEXT NOT NULL)
+"""
+STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4, _TO_VERSION_5, _TO_VERSION_6)
 """Each makes the next version of the one before; statements end with a semicolon."""
 SCHEMA_VERSION = len(STEPS)
 

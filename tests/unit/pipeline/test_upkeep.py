@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,16 +11,16 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, Effect, ImageStore, Kind, Outcome, Recipe, Ref
+from dockwarden.model import BuildStep, Dirty, Effect, ImageStore, Kind, Outcome, Recipe, Ref
 from dockwarden.pipeline import upkeep as module
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
-from tests.builders import DAY, NOW, a_container, a_step, an_image, image_id
+from tests.builders import DAY, NOW, a_container, a_step, an_image, details, image_id
 from tests.fakes import FakeEngine, Ground
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RESYNC = 600.0
@@ -34,14 +35,35 @@ class Bench:
         self.clock = self.engine.clock
         monkeypatch.setattr(module, "time", self.clock)
         self.metrics = Metrics()
-        self.inventory = Inventory(Memory(ObservationClock(self.clock.monotonic)))
         self.folder = folder
-        self.ledger = Ledger(folder, lambda: NOW, lambda _: None, self.inventory.memory.clock.read)
-        self.ledger.open()
-        collector = Collector(self.engine, self.inventory)
-        self.archive = Ground(folder, self.engine).archive(self.ledger)
-        self.upkeep = Upkeep(self.engine, self.inventory, collector, self.ledger, self.archive, self.metrics, RESYNC)
+        self._start()
         self.metrics.set_engine(self.engine.info)
+
+    def _start(self) -> None:
+        self.inventory = Inventory(Memory(ObservationClock(self.clock.monotonic)))
+        self.ledger = Ledger(self.folder, lambda: NOW, lambda _: None, self.inventory.memory.clock.read)
+        self.ledger.open()
+        self.collector = Collector(self.engine, self.inventory)
+        self.archive = Ground(self.folder, self.engine).archive(self.ledger)
+        self.upkeep = Upkeep(
+            self.engine, self.inventory, self.collector, self.ledger, self.archive, self.metrics, RESYNC
+        )
+
+    def restart(self) -> None:
+        """This process ends, and the next one has connected."""
+        self.upkeep.save()
+        self.ledger.close()
+        self._start()
+        assert self.connect()
+        self.engine.calls.clear()
+
+    def learn(self) -> list[str]:
+        """Gather the details and history of every image; which of them the engine was asked for."""
+        self.engine.calls.clear()
+        for key in list(self.inventory.images):
+            self.collector.details(key)
+            self.collector.history(key)
+        return [f"{operation} {key}" for operation, key in self.engine.calls]
 
     def connect(self) -> bool:
         """A connection with its full list; whether it went well."""
@@ -176,6 +198,55 @@ def test_the_past_comes_back_with_the_first_connection(bench: Bench) -> None:
     upkeep = Upkeep(bench.engine, again, collector, bench.ledger, archive, bench.metrics, RESYNC)
     upkeep.look(Batch(resync="startup", connected=bench.engine.info))
     assert again.memory.known_for(APP) == 100.0
+
+
+_MEANWHILE: dict[str, Callable[[FakeEngine], object]] = {
+    "nothing": lambda _engine: None,
+    "another image": lambda engine: engine.put(an_image("other", "other:1")),
+    "another tag": lambda engine: engine.name("app:1", "app:2"),
+    "another platform": lambda engine: engine.put(
+        an_image("app", "app:1", size_bytes=9, inspected=details(user="root"))
+    ),
+    "another engine version": lambda engine: setattr(engine, "info", replace(engine.info, version="99.0")),
+}
+
+
+@pytest.mark.parametrize("happens", _MEANWHILE)
+def test_what_looks_told_is_not_asked_again_after_a_start_while_the_image_is_listed_as_it_was(
+    bench: Bench, happens: str
+) -> None:
+    app = an_image("app", "app:1", inspected=details(user="app"))
+    bench.engine.histories[app.id] = [BuildStep(7, "RUN it", NOW), BuildStep(0)]
+    bench.engine.put(app)
+    bench.connect()
+    assert bench.learn() == [f"image {app.id}", f"history {app.id}"]
+    former, steps = bench.inventory.images[app.id], bench.inventory.histories[app.id]
+    _MEANWHILE[happens](bench.engine)
+    bench.restart()
+    asked = [call for call in bench.learn() if app.id in call]
+    assert asked == ([] if happens in ("nothing", "another image") else [f"image {app.id}", f"history {app.id}"])
+    now = bench.inventory.images[app.id]
+    assert now.details is not None
+    assert now.details.user == ("root" if happens == "another platform" else "app")
+    assert list(bench.inventory.histories[app.id]) == list(steps)
+    if not asked:
+        assert former.details is not None
+        assert now == replace(former, details=replace(former.details, built_here=None))
+    bench.restart()
+    assert bench.learn() == []
+
+
+def test_looks_at_images_that_are_gone_are_forgotten(bench: Bench) -> None:
+    app, old = an_image("app", "app:1", inspected=details()), an_image("old", "old:1", inspected=details())
+    bench.engine.put(app, old)
+    bench.connect()
+    bench.learn()
+    bench.restart()
+    for name in ("app:1", "old:1"):
+        bench.engine.unname(name)
+        bench.restart()  # it went while nobody looked
+        bench.upkeep.save()
+    assert bench.ledger.looks(bench.engine.info.identity) == []
 
 
 def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Bench) -> None:

@@ -209,6 +209,7 @@ def to_first_schema(book: Book, *, upgrade: bool = True) -> Ledger:
     for column in later:
         book.sql(f"ALTER TABLE actions DROP COLUMN {column}")
     book.sql("DROP TABLE archives")
+    book.sql("DROP TABLE looks")
     book.sql("PRAGMA user_version = 1")
     return book.restart() if upgrade else book.ledger
 
