@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dockwarden import __version__
-from dockwarden.cli import acting, checking, daemon, knowing, mending, scanning
+from dockwarden.cli import acting, checking, daemon, explaining, knowing, mending, scanning
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE
 
@@ -60,7 +60,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
-    for group in (daemon, scanning, acting, mending, knowing, checking):
+    for group in (daemon, scanning, acting, mending, explaining, knowing, checking):
         group.add_commands(commands, common)
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dockwarden.text import colored, printable
@@ -29,6 +29,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join([*cells, last]).rstrip())
 
 
+def lines(texts: Iterable[str]) -> None:
+    """Print lines, each cut to a terminal's width, and never anywhere else."""
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for text in texts:
+        print(printable(text, room))
+
+
 def tell(outcome: "Outcome") -> None:
     """Print what became of one step."""
     why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
@@ -45,3 +52,14 @@ def is_confirmed(command: str, question: str) -> bool:
         return True
     print("nothing was done", file=sys.stderr)
     return False
+
+
+def plain(value: object) -> object:
+    """Durations as seconds and times as ISO 8601, for JSON."""
+    from datetime import datetime, timedelta
+
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"cannot be written as JSON: {value!r}")

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import table
-from dockwarden.errors import ConfigError
+from dockwarden.cli.output import plain, table
 from dockwarden.model.words import Severity
 from dockwarden.text import FAILED, OK, USAGE, near
 
@@ -52,7 +51,7 @@ def _scan(options: argparse.Namespace) -> int:
             "image_store": info.image_store.value,
         }
         rows = [result_row(result) for result in results]
-        json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=_plain, indent=2)
+        json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=plain, indent=2)
         print()
     else:
         _print_table(results, summary)
@@ -88,14 +87,3 @@ def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
     words = [f"{summary.get(status, 0)} {status}" for status in ("fail", "pass", "skip", "unknown", "error")]
     words += [f"{summary[status]} {status}" for status in ("pending", "excused") if status in summary]
     print(", ".join(words), file=sys.stderr)
-
-
-def _plain(value: object) -> object:
-    """Durations as seconds and times as ISO 8601, for JSON."""
-    from datetime import datetime, timedelta
-
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise ConfigError(f"cannot be written as JSON: {value!r}")

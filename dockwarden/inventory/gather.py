@@ -168,31 +168,39 @@ class Gatherer:
 
     def learn(
         self,
-        refs: Iterable[Ref],
-        names: Sequence[str],
-        found: dict[Ref, tuple[facts.Sheet, str]],
+        wanted: Iterable[tuple[Ref, Sequence[str]]],
+        found: dict[Ref, tuple[facts.Sheet, dict[str, str]]],
         depth: int,
         now: float,
     ) -> Iterator[bool]:
-        """Gather facts of a registry for people, in steps, into ``found``, each with why something is missing."""
+        """Gather facts for people, in steps, into ``found``, each with why a registry's fact is missing."""
         with self.begin(depth, now) as gathering:
-            left = list(refs)
+            left = list(wanted)
             while left:
                 later = []
-                for ref in left:
-                    sheet, why = facts.Sheet(), ""
+                for ref, names in left:
+                    sheet, why = found.setdefault(ref, (facts.Sheet(), {}))
                     try:
-                        for name in names:
-                            self._ask(gathering, ref, name)
-                            why = why or self.why_not(gathering, ref, name)
+                        self._learn_one(gathering, ref, names, sheet, why)
                     except LaterError:
-                        later.append(ref)
-                    if self._inventory.has(ref):
-                        facts.fill(sheet, names, ref, self.view(gathering))
-                        found[ref] = (sheet, why)
+                        later.append((ref, names))
                     yield False
                 yield from self.catch_up(gathering)
                 left = later
+
+    def _learn_one(
+        self, gathering: Gathering, ref: Ref, names: Sequence[str], sheet: facts.Sheet, why: dict[str, str]
+    ) -> None:
+        vocabulary = facts.VOCABULARY[ref.kind]
+        if self._inventory.has(ref):
+            facts.fill(sheet, [name for name in names if vocabulary[name].cost == 0], ref, self.view(gathering))
+        for name in sorted(names, key=lambda each: vocabulary[each].cost):
+            cost = vocabulary[name].cost
+            if name in sheet.known or gathering.depth < cost < REGISTRY or not self._inventory.has(ref):
+                continue
+            self.gather(gathering, ref, name, (name,), sheet)
+            if name not in sheet.known and cost == REGISTRY:
+                why[name] = self.why_not(gathering, ref, name)
 
     def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
         """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""

@@ -171,7 +171,7 @@ class Tables:
         found[Kind.HOST].add("")
         thing = self.get(ref)
         if isinstance(thing, Container):
-            for kind, key in self._used_by(thing):
+            for kind, key in self.uses(thing):
                 found[kind].add(key)
         image = self.image_of(ref)
         if image is not None:
@@ -184,7 +184,7 @@ class Tables:
                 found[user.kind].add(user.key)
         return found
 
-    def _used_by(self, thing: Thing) -> Iterator[Ref]:
+    def uses(self, thing: Thing) -> Iterator[Ref]:
         """What is here of all that an object uses."""
         for kind, name in KINDS[ref_of(thing).kind].uses(thing):
             if name in self._tables[kind]:
@@ -216,14 +216,14 @@ class Tables:
             self._users[name].add(ref)
         had_tag = isinstance(thing, Image) and bool(thing.tags)
         self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
-        for used in self._used_by(thing):
+        for used in self.uses(thing):
             self.note_use(used)
 
     def unlink(self, thing: Thing) -> None:
         """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
         ref = ref_of(thing)
         row = KINDS[ref.kind]
-        for used in self._used_by(thing):
+        for used in self.uses(thing):
             self.note_use(used)
         if row.is_active is not None and row.is_active(thing):
             self.memory.see(ref, used=True)

@@ -4,7 +4,6 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing, th
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -85,21 +84,18 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
     """
     parts, _ = look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
-    found: dict[Ref, dict[str, FactValue]] = defaultdict(dict)
-    reasons: dict[Ref, str] = {}
+    learnt: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
 
     def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
-        learnt: dict[Ref, tuple[Sheet, str]] = {}
-        finish(parts, parts.judge.gatherer.learn(refs, names, learnt, depth, now))
-        for ref, (sheet, reason) in learnt.items():
-            found[ref].update(sheet.known)
-            reasons.setdefault(ref, reason)  # the state's
+        finish(parts, parts.judge.gatherer.learn([(ref, names) for ref in refs], learnt, depth, now))
 
     with closing(parts):
         learn(parts.inventory.all(Kind.TAG), _STATE)
         # No registry is told the names of what was built here.
-        learn([ref for ref, known in found.items() if known.get("registry.state") != "local"], _THERE)
-        learn([ref for ref, known in found.items() if not _is_newest(ref, known)], _ALIASES)
+        learn([ref for ref, (sheet, _) in learnt.items() if sheet.known.get("registry.state") != "local"], _THERE)
+        learn([ref for ref, (sheet, _) in learnt.items() if not _is_newest(ref, sheet.known)], _ALIASES)
+    found = {ref: sheet.known for ref, (sheet, _) in learnt.items()}
+    reasons = {ref: next(filter(None, why.values()), "") for ref, (_, why) in learnt.items()}  # the state's
     images = sorted(parts.inventory.images.values(), key=lambda image: (image.tags or ("~",), image.id))
     return [row for image in images for row in _rows(parts, image, found, reasons, now)]
 

@@ -209,12 +209,7 @@ class Planner:
         """Why an object stays that no plan of this policy is about."""
         if result.status in _FOUND:
             return "planned", "another policy takes it"
-        if result.status in (Status.UNKNOWN, Status.ERROR):
-            return result.status.value, result.reason
-        rule, detail = self._parts.enforcer.why_kept(policy, result)
-        if rule and rule != "waiting":
-            return rule, detail
-        return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
+        return self._parts.enforcer.why_unplanned(policy, result)
 
 
 def identity_of(step: Step) -> str:

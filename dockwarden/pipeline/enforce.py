@@ -33,6 +33,7 @@ from dockwarden.model import (
     Program,
     Ref,
     Result,
+    Status,
     Step,
     Thing,
     Volume,
@@ -101,10 +102,15 @@ class Enforcer:
         planned = plan(policy, candidates, population, self._minimum_stay, frees)
         return replace(planned, kept=(*kept, *planned.kept))
 
-    def why_kept(self, policy: Policy, result: Result) -> tuple[str, str]:
-        """The rule that would keep an object even if the policy found fault with it, and in words whom it serves."""
+    def why_unplanned(self, policy: Policy, result: Result) -> tuple[str, str]:
+        """Why an object stays that no plan of the policy is about: in one word, and in words whom the rule serves."""
+        if result.status in (Status.UNKNOWN, Status.ERROR):
+            return result.status.value, result.reason
         candidate = self._candidate(result, self._inventory.memory.clock.read())
-        return keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
+        rule, detail = keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
+        if rule and rule != "waiting":  # the rule that would keep it even if the policy found fault with it
+            return rule, detail
+        return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
 
     def carry_out(self, policy: Policy, steps: Sequence[Step], run: str) -> Iterator[Outcome]:
         """Carry out steps of a plan, until ``stop_when`` is true or cannot be told; one process at a time does so."""

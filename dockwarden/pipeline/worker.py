@@ -342,7 +342,7 @@ class Worker:
 
     def _unused(self) -> int:
         """How many exceptions hold for nothing."""
-        return len({exception.id for exception in self._judge.exceptions} - self._findings.used())
+        return len({exception.id for exception in self._judge.exceptions} - self._findings.used().keys())
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
         sweep, findings = run.sweep, self._findings

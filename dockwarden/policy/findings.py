@@ -77,9 +77,9 @@ class Findings:
         else:
             self._excuses.pop((policy, ref), None)
 
-    def used(self) -> set[str]:
-        """The exceptions that hold for anything."""
-        return {name for ids in list(self._excuses.values()) for name in ids}
+    def used(self) -> Counter[str]:
+        """For how many findings each exception holds; safe to call from any thread."""
+        return Counter(name for ids in list(self._excuses.values()) for name in ids)
 
     def asides(self) -> list[tuple[str, Ref, Aside]]:
         """All that is set aside; safe to call from any thread."""

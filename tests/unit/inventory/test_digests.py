@@ -195,8 +195,8 @@ class Watch:
 
     def ask(self, ref: Ref, *names: str) -> None:
         """Gather facts of a registry, as a sweep does."""
-        found: dict[Ref, tuple[Sheet, str]] = {}
-        for _ in self.gatherer.learn([ref], names, found, REGISTRY, time.time()):
+        found: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
+        for _ in self.gatherer.learn([(ref, names)], found, REGISTRY, time.time()):
             pass
 
     def history(self, tag: str = TAG) -> list[tuple[str, str, bool]]:

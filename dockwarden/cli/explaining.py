@@ -1,0 +1,168 @@
+"""The command that tells all about one object or one policy on one screen: explain."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.cli.output import lines, plain
+from dockwarden.text import OK, USAGE, in_bytes, moment, span, words
+
+if TYPE_CHECKING:
+    from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
+
+_SHORT = 19  # sha256: and twelve digits
+_IN_BYTES = ("size", "disk_free")
+_MOST = 20
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    explain = commands.add_parser(
+        "explain", parents=[common], help="all about one object or policy: what is found, what would happen, and why"
+    )
+    explain.add_argument(
+        "name",
+        metavar="[KIND/]NAME",
+        help="such as web, container/web, image/nginx:1.27, volume/data, network/back, host or policy/no-latest-tag",
+    )
+    explain.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    explain.add_argument("--offline", action="store_true", help="ask no registry")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from dockwarden import app
+    from dockwarden.config import settings
+    from dockwarden.oneshot import explain
+    from dockwarden.pipeline.explain import Explanation
+    from dockwarden.process import logs
+
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    policies = app.load_policies(chosen)
+    try:
+        found = explain.explain(chosen, policies, options.name, offline=options.offline)
+    except explain.AmbiguousError as error:
+        print(f"dockwarden explain: {error}", file=sys.stderr)
+        return USAGE
+    if options.output == "json":
+        json.dump(_plain(found), sys.stdout, default=plain, indent=2)
+        print()
+    elif isinstance(found, Explanation):
+        lines(_of_object(found))
+    else:
+        lines(_of_policy(found))
+    return OK
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses and named tuples as mappings, whatever they are in."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _of_object(found: "Explanation") -> Iterator[str]:
+    yield f"{found.kind}/{found.name}" + (f"  {found.id}" if found.id not in ("", found.name) else "")
+    about = [(name.partition(".")[2], _word(name, value)) for name, value in found.about.items()]
+    yield from _columns(row for row in about if row[1])
+    tags = [
+        (tag.tag, f"here {_short(tag.digest) or 'no digest'}", _there(tag.digest, tag.registry_digest), tag.state)
+        for tag in found.tags
+    ]
+    yield from _section("names of its image", tags)
+    yield from _section("stands on", [(link.how, f"{link.kind}/{link.name}") for link in found.uses])
+    yield from _section("what depends on it", [(link.how, f"{link.kind}/{link.name}") for link in found.used_by])
+    yield from _findings("what is found", found.found, "nothing", named=False)
+    yield "what would happen to it"
+    fates = [
+        (fate.policy, f"{fate.action} ({fate.mode})", fate.outcome, f"{fate.reason}: {fate.detail}".removesuffix(": "))
+        for fate in found.fates
+    ]
+    yield from _columns(fates or [("nothing: no policy has an action on it",)])
+    rows = [(_when(d["at"]), d["policy"], d["action"], d["outcome"], d["reason"]) for d in found.done]
+    yield from _section("what was done to it", rows)
+    past = [(_when(p["opened_at"]), f"to {_when(p['resolved_at'])}", p["policy"], p["message"]) for p in found.past]
+    yield from _section("what was found before", past)
+
+
+def _of_policy(found: "PolicyExplanation") -> Iterator[str]:
+    action = f", {found.action} ({found.mode})" if found.action else f", {found.mode}"
+    yield f"policy/{found.name}  {found.severity}, about each {found.subject}{action}  {found.place}"
+    yield from (f"  {text}" for text in (found.title, found.description.strip()) if text)
+    when = [*found.events, found.schedule and f"schedule {found.schedule}", _every(found.every_seconds)]
+    rows = [("when", found.when), ("for", span(found.for_seconds) if found.for_seconds else "")]
+    rows += [(name, words(value)) for name, value in found.params.items()]
+    rows += [
+        ("runs on", ", ".join(filter(None, when))),
+        ("see", ", ".join(found.refs)),
+        ("mend it by", found.remediation),
+    ]
+    yield from _columns((name, text.strip()) for name, text in [("select", found.select), *rows] if text.strip())
+    counts = ", ".join(f"{count} {result}" for result, count in sorted(found.counts.items()))
+    yield from _findings(f"who fails it ({counts or 'no objects'})", found.found, "nobody", named=True)
+    yield from _section("exceptions", [_exception(each) for each in found.exceptions])
+
+
+def _exception(row: "ExceptionRow") -> Sequence[str]:
+    until = f"until {moment(row.until)}" if row.until is not None else "for ever"
+    owner = f" ({row.owner})" if row.owner else ""
+    return row.id, row.state, f"{row.used} excused", until, f"{row.match}: {row.reason}{owner}"
+
+
+def _findings(title: str, found: "Sequence[Found]", nobody: str, *, named: bool) -> Iterator[str]:
+    yield title
+    for each in found[:_MOST]:
+        since = f", open since {moment(each.opened_at)}" if each.opened_at is not None else ""
+        name = f"{each.subject}/{each.name}" if named else each.policy
+        word = each.severity if each.result == "fail" else each.result
+        yield f"  {word}  {name}: {each.message or each.reason}{since}"
+        if each.message and each.reason:
+            yield f"    {each.reason}"
+        if each.remediation and not named:
+            yield from (f"    {line}" for line in each.remediation.strip().splitlines())
+    if len(found) > _MOST:
+        yield f"  and {len(found) - _MOST} more"
+    if not found:
+        yield f"  {nobody}"
+
+
+def _section(title: str, rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    if rows:
+        yield title
+        yield from _columns(rows)
+
+
+def _columns(rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    cells = [[str(cell) for cell in row] for row in rows]
+    count = max((len(row) for row in cells), default=0)
+    widths = [max(len(row[at]) if at < len(row) - 1 else 0 for row in cells) for at in range(count)]
+    for row in cells:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+
+
+def _word(name: str, value: object) -> str:
+    if name.endswith(_IN_BYTES) and isinstance(value, int):
+        return in_bytes(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else words(value)
+
+
+def _there(here: str, there: str) -> str:
+    return "at its registry " + ("the same" if there and there == here else _short(there) or "not known")
+
+
+def _short(digest: str) -> str:
+    return digest[:_SHORT]
+
+
+def _when(at: object) -> str:
+    return moment(at) if isinstance(at, float) else ""
+
+
+def _every(seconds: float) -> str:
+    return f"every {span(seconds)}" if seconds else ""

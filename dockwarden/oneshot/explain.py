@@ -1,0 +1,94 @@
+"""All about one object or one policy, from one look at the engine. What ``explain`` does.
+
+Input: settings, policies, what a person named. Output: an explanation, or what the name may mean. Out of bounds:
+printing.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+
+from dockwarden.app import Parts, open_ledger
+from dockwarden.config.settings import Settings
+from dockwarden.errors import DockwardenError, LedgerError
+from dockwarden.inventory.facts import Sheet
+from dockwarden.inventory.gather import REGISTRY, USAGE
+from dockwarden.model import FactValue, Kind, PolicySet, Ref
+from dockwarden.oneshot.look import finish, look
+from dockwarden.pipeline.explain import Explainer, Explanation, PolicyExplanation, named
+from dockwarden.pipeline.judge import Sweep, Work
+from dockwarden.text import near
+
+_MOST_PAST = 10
+_POLICY = "policy/"
+
+
+class AmbiguousError(DockwardenError):
+    """A name may mean several objects."""
+
+
+def explain(
+    settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
+) -> Explanation | PolicyExplanation:
+    """Explain ``[KIND/]NAME`` or ``policy/NAME``.
+
+    Raises:
+        EngineUnavailableError: the engine cannot be reached.
+        AmbiguousError: the name means several objects, which the text lists.
+        DockwardenError: there is nothing of that name.
+    """
+    known = [policy.name for policy in policies.policies]
+    wanted = name.removeprefix(_POLICY)
+    if name.startswith(_POLICY) and wanted not in known:
+        raise DockwardenError(f"{name}: no such policy{near(wanted, known) or '; there are ' + ', '.join(known)}")
+    parts, _ = look(settings, policies)
+    with closing(parts):
+        refs = [] if name.startswith(_POLICY) else named(name, parts.inventory)
+        if not refs and wanted in known:
+            return _policy(parts, policies, wanted, offline=offline)
+        meant = [f"{ref.kind}/{parts.inventory.name_of(ref)}" for ref in refs]
+        if not refs:
+            raise DockwardenError(f"{name}: there is nothing of that name here{_hint(parts, name)}")
+        if len(refs) > 1:
+            raise AmbiguousError(f"{name} may mean {', '.join(dict.fromkeys(meant))}; say which")
+        return _object(parts, settings, policies, refs[0], offline=offline)
+
+
+def _hint(parts: Parts, name: str) -> str:
+    names = {parts.inventory.name_of(ref) for kind in Kind for ref in parts.inventory.all(kind)}
+    return near(name.partition("/")[2] or name, names)
+
+
+def _policy(parts: Parts, policies: PolicySet, name: str, *, offline: bool) -> PolicyExplanation:
+    now, sweep = time.time(), Sweep()
+    work = parts.judge.everything(parts.judge.allowed([p for p in policies.policies if p.name == name], now))
+    finish(parts, parts.judge.sweep(work, sweep, depth=USAGE if offline else REGISTRY, now=now, keep_all=True))
+    explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
+    return explainer.policy(name, policies, sweep.results)
+
+
+def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, offline: bool) -> Explanation:
+    now, sweep, depth = time.time(), Sweep(), USAGE if offline else REGISTRY
+    opened = parts.judge.allowed(policies.policies, now)
+    near_by = {ref, *(Ref(Kind.TAG, tag) for tag in parts.inventory.tags_of(ref)), parts.inventory.watched(ref)}
+    # What an action would do to one object depends on what else it would be done to: a run has limits.
+    acting = parts.judge.everything([p for p in opened if p.action and p.subject is ref.kind])
+    work: list[Work] = [(each, due) for each, due in acting if each not in near_by]
+    work += [(each, [p for p in opened if p.subject is each.kind]) for each in sorted(near_by)]
+    finish(parts, parts.judge.sweep(work, sweep, depth=depth, now=now, keep_all=True))
+    learnt: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
+
+    def facts(about: Ref, names: Sequence[str]) -> Mapping[str, FactValue]:
+        finish(parts, parts.gatherer.learn([(about, names)], learnt, depth, now))
+        return {name: learnt[about][0].known[name] for name in names if name in learnt[about][0].known}
+
+    done: list[dict[str, object]] = []
+    past: list[dict[str, object]] = []
+    about = {ref.key, parts.inventory.name_of(ref)}
+    with suppress(LedgerError):  # then no past is known
+        ledger = open_ledger(settings)
+        with closing(ledger):
+            done = ledger.recent_actions(_MOST_PAST, about)
+            past = [row for row in ledger.past_findings(_MOST_PAST, about) if row["resolved_at"] is not None]
+    explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
+    return explainer.object(ref, policies.policies, sweep.results, facts, done=done, past=past)

@@ -1,0 +1,405 @@
+"""All that is known of one object, or of one policy, as one frozen value: what ``explain`` prints and pages show.
+
+Input: the inventory, results of judging, the policies in use, what the ledger says of the past. Output: an
+``Explanation`` or a ``PolicyExplanation``. Out of bounds: asking an engine or a registry, judging, printing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, assert_never
+
+from dockwarden import reference
+from dockwarden.inventory.digests import of_repository
+from dockwarden.inventory.live import Inventory
+from dockwarden.model import (
+    Container,
+    FactValue,
+    Kind,
+    Mode,
+    Policy,
+    PolicyException,
+    PolicySet,
+    Ref,
+    Result,
+    Severity,
+    Status,
+)
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.policy.findings import Findings
+
+_IMAGE = "size created known_for idle_for origin base root os architecture"
+
+
+def _about(kind: Kind) -> tuple[str, str]:
+    """The facts that say in short what an object of a kind is."""
+    match kind:
+        case Kind.IMAGE:
+            return "image", _IMAGE
+        case Kind.TAG:
+            return "image", f"short_id {_IMAGE}"
+        case Kind.CONTAINER:
+            state = "freshness state state_for health exit_code restart_count created"
+            return "container", f"image_ref image_id {state} owner network_mode root"
+        case Kind.VOLUME:
+            return "volume", "driver anonymous created known_for idle_for owner"
+        case Kind.NETWORK:
+            return "network", "driver builtin internal created known_for idle_for owner"
+        case Kind.HOST:
+            size = "disk_used_percent images containers volumes"
+            return "host", f"engine_version image_store storage_driver swarm_role kernel {size}"
+        case _:
+            assert_never(kind)
+
+
+def _how(kind: Kind) -> str:
+    """In which way a container uses an object of a kind."""
+    match kind:
+        case Kind.TAG:
+            return "created from"
+        case Kind.IMAGE:
+            return "runs"
+        case Kind.VOLUME:
+            return "mounts"
+        case Kind.NETWORK:
+            return "joins"
+        case Kind.CONTAINER | Kind.HOST:
+            return "uses"
+        case _:
+            assert_never(kind)
+
+
+ABOUT = {kind: tuple(f"{prefix}.{name}" for name in names.split()) for kind in Kind for prefix, names in [_about(kind)]}
+"""By kind, the facts that say in short what an object is."""
+
+_FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)
+_SHOWN = (*_FOUND, Status.UNKNOWN, Status.ERROR)
+_DEPENDS_ON = "com.docker.compose.depends_on"
+
+FactsOf = Callable[[Ref, Sequence[str]], Mapping[str, FactValue]]
+"""The named facts of an object, as far as they are to be had."""
+
+
+class Link(NamedTuple):
+    """Another object that an object has to do with, and how."""
+
+    how: str
+    kind: str
+    id: str
+    name: str
+
+
+class TagLine(NamedTuple):
+    """A tag of the object's image: the digest here, the one at the registry when it was last seen, the state."""
+
+    tag: str
+    digest: str
+    registry_digest: str
+    state: str
+
+
+class Found(NamedTuple):
+    """What a policy says of an object. ``opened_at`` and ``until`` are seconds since the epoch, None for not known."""
+
+    policy: str
+    severity: str
+    subject: str
+    id: str
+    name: str
+    result: str
+    message: str
+    reason: str
+    remediation: str
+    opened_at: float | None
+    exceptions: tuple[str, ...]
+    until: float | None
+
+
+class Fate(NamedTuple):
+    """What a policy with an action would do to an object: ``outcome`` is planned or kept, ``reason`` the rule."""
+
+    policy: str
+    action: str
+    mode: str
+    outcome: str
+    reason: str
+    detail: str
+
+
+class ExceptionRow(NamedTuple):
+    """An exception; ``used`` is the number of findings that it excuses now, ``state`` active, expired or unused."""
+
+    id: str
+    policies: tuple[str, ...]
+    match: str
+    reason: str
+    owner: str
+    until: float | None
+    effect: str
+    state: str
+    used: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One object.
+
+    Attributes:
+        about: facts in short, by their names in the vocabulary; what is not known is left out.
+        tags: of its image, so that aliases show.
+        uses, used_by: what it stands on, and what depends on it.
+        found: results but pass and skip, worst first; those of an image include its tags', those of a tag its image's.
+        fates: of each policy with an action on this kind.
+        done, past: actions on it, and findings on it that are over, newest first, as the ledger has them.
+    """
+
+    kind: str
+    id: str
+    name: str
+    about: Mapping[str, FactValue]
+    tags: tuple[TagLine, ...]
+    uses: tuple[Link, ...]
+    used_by: tuple[Link, ...]
+    found: tuple[Found, ...]
+    fates: tuple[Fate, ...]
+    done: tuple[Mapping[str, object], ...]
+    past: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyExplanation:
+    """One policy: why it is there, how to mend what it finds, what it finds now, and who is excused from it.
+
+    Attributes:
+        counts: of objects, by result.
+    """
+
+    name: str
+    title: str
+    description: str
+    remediation: str
+    refs: tuple[str, ...]
+    tags: tuple[str, ...]
+    severity: str
+    subject: str
+    mode: str
+    action: str
+    events: tuple[str, ...]
+    schedule: str
+    every_seconds: float
+    for_seconds: float
+    select: str
+    when: str
+    params: Mapping[str, FactValue]
+    place: str
+    counts: Mapping[str, int]
+    found: tuple[Found, ...]
+    exceptions: tuple[ExceptionRow, ...]
+
+
+class Explainer:
+    """Explains what is in one inventory by what is in the book of findings."""
+
+    def __init__(self, inventory: Inventory, findings: Findings, enforcer: Enforcer, now: float) -> None:
+        self._inventory = inventory
+        self._findings = findings
+        self._enforcer = enforcer
+        self._now = now
+
+    def object(
+        self,
+        ref: Ref,
+        policies: Iterable[Policy],
+        results: Sequence[Result],
+        facts: FactsOf,
+        *,
+        done: Iterable[Mapping[str, object]] = (),
+        past: Iterable[Mapping[str, object]] = (),
+    ) -> Explanation:
+        """Explain an object. ``results``: what the policies say of it, and of what else those with an action find."""
+        known = {policy.name: policy for policy in policies}
+        near = {ref, *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref)), self._inventory.watched(ref)}
+        return Explanation(
+            kind=ref.kind.value,
+            id=ref.key,
+            name=self._inventory.name_of(ref),
+            about=facts(ref, ABOUT[ref.kind]),
+            tags=tuple(self._tag_lines(ref, facts)),
+            uses=tuple(self._uses(ref)),
+            used_by=tuple(self._used_by(ref)),
+            found=self._found(known, [result for result in results if result.ref in near]),
+            fates=tuple(self._fates(ref, [p for p in known.values() if p.subject is ref.kind], results)),
+            done=tuple(done),
+            past=tuple(past),
+        )
+
+    def policy(self, name: str, policies: PolicySet, results: Sequence[Result]) -> PolicyExplanation:
+        """Explain a policy. Raises KeyError. ``results``: what it says of all objects."""
+        policy = {each.name: each for each in policies.policies}[name]
+        own = [result for result in results if result.policy == name]
+        return PolicyExplanation(
+            name=name,
+            title=policy.title,
+            description=policy.description,
+            remediation=policy.remediation,
+            refs=policy.refs,
+            tags=policy.tags,
+            severity=policy.severity.value,
+            subject=policy.subject.value,
+            mode=policy.mode.value,
+            action=policy.action,
+            events=tuple(sorted(policy.trigger.events)),
+            schedule=policy.trigger.schedule,
+            every_seconds=policy.trigger.every_seconds,
+            for_seconds=policy.for_seconds,
+            select=policy.select.source if policy.select else "",
+            when=policy.when.source,
+            params=dict(policy.when.constants),
+            place=policy.place,
+            counts=Counter(result.status.value for result in own),
+            found=self._found({name: policy}, own),
+            exceptions=tuple(e for e in self.exceptions(policies.exceptions) if name in e.policies),
+        )
+
+    def exceptions(self, exceptions: Iterable[PolicyException]) -> Iterator[ExceptionRow]:
+        """The exceptions of files, as rows."""
+        used = self._findings.used()
+        for each in exceptions:
+            is_over = each.until_at is not None and each.until_at < self._now
+            state = "expired" if is_over else "active" if used[each.id] else "unused"
+            effect = "both" if each.told and each.acted else "report" if each.told else "act"
+            about = (tuple(sorted(each.policies)), each.match.source, each.reason, each.owner, each.until_at)
+            yield ExceptionRow(each.id, *about, effect, state, used[each.id], each.place)
+
+    def standing(self, severities: Mapping[str, Severity]) -> list[Result]:
+        """What the book has, as results: what is open, set aside, or could not be judged; safe from any thread.
+
+        ``severities``: of the policies in use.
+        """
+        results = [finding.result for finding in self._findings.open()]
+        told = {(result.policy, result.ref) for result in results}
+        for policy, ref, aside in self._findings.asides():
+            if (policy, ref) not in told:
+                status = Status.EXCUSED if aside.excuse else Status.PENDING
+                name, severity = self._inventory.name_of(ref), Severity(aside.severity)
+                results.append(Result(policy, ref, name, status, severity, reason=aside.excuse))
+        for (policy, ref), word in self._findings.unknown().items():
+            if policy in severities:
+                status = Status.ERROR if word == "error" else Status.UNKNOWN
+                name = self._inventory.name_of(ref)
+                results.append(Result(policy, ref, name, status, severities[policy], reason=word))
+        return results
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _found(self, policies: Mapping[str, Policy], results: Iterable[Result]) -> tuple[Found, ...]:
+        # What opened in this very look, nobody watched before.
+        opened = {
+            (f.result.policy, f.result.ref): f.opened_at for f in self._findings.open() if f.opened_at < self._now
+        }
+        shown = [result for result in results if result.status in _SHOWN and result.policy in policies]
+        shown.sort(key=lambda r: (r.status is not Status.FAIL, [*Severity].index(r.severity), r.policy, r.name))
+        return tuple(
+            Found(
+                result.policy,
+                result.severity.value,
+                result.ref.kind.value,
+                result.ref.key,
+                result.name,
+                result.status.value,
+                result.message,
+                result.reason,
+                policies[result.policy].remediation,
+                opened.get((result.policy, result.ref)),
+                result.excuse.ids,
+                result.excuse.until_at,
+            )
+            for result in shown
+        )
+
+    def _fates(self, ref: Ref, policies: Iterable[Policy], results: Sequence[Result]) -> Iterator[Fate]:
+        for policy in policies:
+            if not policy.action or policy.mode is Mode.OFF:
+                continue
+            own = [result for result in results if result.policy == policy.name]
+            plan = self._enforcer.plan(policy, [result for result in own if result.status in _FOUND])
+            rows = [("planned", "finding", step.why) for step in plan.steps if step.ref == ref]
+            rows += [("kept", outcome.reason, outcome.detail) for outcome in plan.kept if outcome.ref == ref]
+            rest = [result for result in own if result.ref == ref]
+            if not rows and rest:
+                rows = [("kept", *self._enforcer.why_unplanned(policy, rest[0]))]
+            elif not rows and policy.gate is not None and not own:
+                rows = [("kept", "gate", "its gate is closed")]
+            yield from (Fate(policy.name, policy.action, policy.mode.value, *row) for row in rows[:1])
+
+    def _tag_lines(self, ref: Ref, facts: FactsOf) -> Iterator[TagLine]:
+        digests, image = self._inventory.digests, self._inventory.image_of(ref)
+        for tag in image.tags if image else ():
+            here = digests.pick(tag, of_repository(image.digests, tag.rpartition(":")[0])) if image else ""
+            state = facts(Ref(Kind.TAG, tag), ("registry.state",)).get("registry.state", "")
+            yield TagLine(tag, here, digests.present(tag, "registry"), str(state))
+
+    def _uses(self, ref: Ref) -> Iterator[Link]:
+        thing = self._inventory.get(ref)
+        if not isinstance(thing, Container):
+            return
+        for used in sorted({*self._inventory.uses(thing)}):
+            yield self._link(_how(used.kind), used)
+        for mount in thing.mounts:
+            if not mount.name:
+                yield Link("mounts", mount.type, mount.source, mount.source or mount.destination)
+
+    def _used_by(self, ref: Ref) -> Iterator[Link]:
+        inventory = self._inventory
+        for user in sorted(inventory.users_of(inventory.watched(ref))):
+            yield self._link("used by", user)
+        thing = inventory.get(ref)
+        if not isinstance(thing, Container):
+            return
+        for other in list(inventory.containers.values()):
+            told = other.config
+            modes = (other.network_mode, told.pid_mode, told.ipc_mode)
+            if any(mode in (f"container:{thing.id}", f"container:{thing.name}") for mode in modes):
+                yield self._link("shares a namespace", Ref(Kind.CONTAINER, other.id))
+            elif _waits_for(other, thing):
+                yield self._link("depends on it", Ref(Kind.CONTAINER, other.id))
+
+    def _link(self, how: str, ref: Ref) -> Link:
+        return Link(how, ref.kind.value, ref.key, self._inventory.name_of(ref))
+
+
+def _waits_for(other: Container, thing: Container) -> bool:
+    """Whether Compose was told that one container depends on the service of another."""
+    project, service = (thing.labels.get(f"com.docker.compose.{name}", "") for name in ("project", "service"))
+    needed = {part.partition(":")[0] for part in other.labels.get(_DEPENDS_ON, "").split(",")}
+    return bool(service) and service in needed and other.labels.get("com.docker.compose.project") == project
+
+
+def named(name: str, inventory: Inventory) -> list[Ref]:
+    """What ``[KIND/]NAME`` may mean, as people name objects: by name, reference, or the beginning of an ID."""
+    kind, _, rest = name.partition("/")
+    if kind in list(Kind) and (rest or kind == Kind.HOST):
+        return _of_kind(Kind(kind), rest, inventory)
+    if name == Kind.HOST:
+        return [Ref(Kind.HOST, "")]
+    found = [ref for each in Kind if each is not Kind.HOST for ref in _of_kind(each, name, inventory)]
+    tagged = {inventory.tags[ref.key] for ref in found if ref.kind is Kind.TAG}  # whoever names a tag means the tag
+    return [ref for ref in found if not (ref.kind is Kind.IMAGE and ref.key in tagged)]
+
+
+_LEAST_ID_DIGITS = 4
+
+
+def _of_kind(kind: Kind, name: str, inventory: Inventory) -> list[Ref]:
+    if kind is Kind.HOST:
+        return [Ref(kind, "")] if name in ("", inventory.name_of(Ref(kind, ""))) else []
+    full = reference.full(name)
+    exact = [ref for ref in inventory.all(kind) if name in (ref.key, inventory.name_of(ref))]
+    exact += [ref for ref in inventory.all(kind) if ref.key == full and ref not in exact]
+    if kind is Kind.IMAGE:
+        exact += [Ref(kind, image.id) for image in inventory.images.values() if full in (*image.tags, *image.digests)]
+    digits = name.removeprefix("sha256:")
+    if exact or len(digits) < _LEAST_ID_DIGITS or kind in (Kind.TAG, Kind.VOLUME):
+        return list(dict.fromkeys(exact))
+    return [ref for ref in inventory.all(kind) if ref.key.removeprefix("sha256:").startswith(digits)]
