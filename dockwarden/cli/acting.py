@@ -3,20 +3,21 @@
 import argparse
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import is_confirmed, table, tell
 from dockwarden.cli.scanning import chosen_policies
-from dockwarden.text import in_bytes
+from dockwarden.text import counted, duration, in_bytes, span
 
 if TYPE_CHECKING:
-    from dockwarden.model import Outcome
+    from dockwarden.model import Outcome, Ref
     from dockwarden.oneshot.plans import PlanRow
 
 _USAGE = 2
+_NEW_SECONDS = 86400.0
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -27,6 +28,14 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     plan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
     plan.add_argument("-o", "--output", choices=("table", "json"), default="table")
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the plan to a file, for apply")
+    plan.add_argument("--all", action="store_true", help="also name each object for which `when` is not true")
+    plan.add_argument(
+        "--watched",
+        type=_duration,
+        default=0.0,
+        metavar="DURATION",
+        help="as if everything had been watched for so much longer, such as 30d; such a plan cannot be saved",
+    )
     plan.add_argument("--over-limits", action="store_true", help="as if policies had no limits; look before apply")
     plan.set_defaults(run=_plan)
     apply = commands.add_parser(
@@ -43,12 +52,15 @@ def _plan(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import plans
     from dockwarden.process import logs
 
+    if options.save and options.watched:
+        print("dockwarden plan: what --watched shows is not so yet, and cannot be saved", file=sys.stderr)
+        return _USAGE
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
     policies = chosen_policies("plan", app.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
-    planner = plans.Planner(chosen, policies, over_limits=options.over_limits)
+    planner = plans.Planner(chosen, policies, over_limits=options.over_limits, watched_seconds=options.watched)
     for name in options.policy:
         if name not in [policy.name for policy in planner.policies]:
             print(f"dockwarden plan: {name} has no action, or is off: nothing to plan", file=sys.stderr)
@@ -63,10 +75,40 @@ def _plan(options: argparse.Namespace) -> int:
         json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
         print()
     else:
-        header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")
-        table(header, [(r.outcome, r.policy, r.action, r.name, in_bytes(r.bytes), _because(r)) for r in rows])
-        print(_summary(rows), file=sys.stderr)
+        table(("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY"), list(_cells(rows, every=options.all)))
+        print(_summary(rows) + (f"; if watched {span(options.watched)} longer" if options.watched else ""))
+        if not steps and not options.watched and planner.watched_seconds < _NEW_SECONDS:
+            print("what was watched for less than a day seldom goes; see also: plan --watched 30d", file=sys.stderr)
     return 0
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration(text).total_seconds()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _cells(rows: "Sequence[PlanRow]", *, every: bool) -> "Iterator[tuple[str, ...]]":
+    """The rows for which `when` is true, and one line for the rest of each policy; or every row."""
+    rest: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if every or row.is_found:
+            size = "" if row.outcome == "kept" else in_bytes(row.bytes)
+            yield row.outcome, row.policy, row.action, row.name, size, _because(row)
+        else:
+            rest[row.policy, row.action][_group(row)] += 1
+    for (policy, action), reasons in rest.items():
+        yield "kept", policy, action, counted(reasons.total(), "other"), "", _counts(reasons)
+
+
+def _group(row: "PlanRow") -> str:
+    """By what rows are counted."""
+    return row.detail if row.reason in ("pass", "skip", "gate") else row.reason
+
+
+def _counts(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
 
 
 def _apply(options: argparse.Namespace) -> int:
@@ -89,25 +131,30 @@ def _apply(options: argparse.Namespace) -> int:
         if not steps:
             print("nothing of the plan is left to do", file=sys.stderr)
             return 0
-        table(("GOES", "POLICY", "ACTION"), [(step.name, step.policy, step.action) for step in steps])
-        size = in_bytes(sum(step.planned_bytes for step in steps))
-        if not options.yes and not is_confirmed("apply", f"Carry out {len(steps)} steps, {size} as planned?"):
+        sizes = {(step.policy, step.ref): planner.size_of(step) for step in steps}
+        cells = zip(steps, sizes.values(), strict=True)
+        table(
+            ("GOES", "POLICY", "ACTION", "BYTES"), [(s.name, s.policy, s.action, in_bytes(size)) for s, size in cells]
+        )
+        question = f"Carry out {counted(len(steps), 'step')}, {_total(sizes.values())}?"
+        if not options.yes and not is_confirmed("apply", question):
             return _USAGE
-        return _told(planner.carry_out(steps))
+        return _told(planner.carry_out(steps), sizes)
     finally:
         planner.close()
 
 
-def _told(outcomes: "Iterable[Outcome]") -> int:
-    """Print what became of each step as it happens; 1 if something did not work."""
+def _told(outcomes: "Iterable[Outcome]", sizes: "Mapping[tuple[str, Ref], int | None]") -> int:
+    """Print what became of each step as it happens, and the bytes as planned; 1 if something did not work."""
     counts: Counter[str] = Counter()
-    freed = 0
+    gained = []
     for outcome in outcomes:
         counts[outcome.effect.value] += 1
-        freed += outcome.freed_bytes
+        if outcome.effect.value == "applied":
+            gained.append(sizes[outcome.policy, outcome.ref])
         tell(outcome)
     words = [f"{count} {effect}" for effect, count in sorted(counts.items())]
-    print(f"{', '.join(words)}; {in_bytes(freed)} freed", file=sys.stderr)
+    print(f"{', '.join(words)}; {_total(gained)}", file=sys.stderr)
     return 1 if counts["failed"] or counts["refused"] else 0
 
 
@@ -119,8 +166,12 @@ def _because(row: "PlanRow") -> str:
 
 def _summary(rows: "Sequence[PlanRow]") -> str:
     planned = [row for row in rows if row.outcome == "planned"]
-    kept = Counter(row.reason for row in rows if row.outcome != "planned")
-    total, unknown = sum(row.bytes or 0 for row in planned), sum(row.bytes is None for row in planned)
-    words = f"{len(planned)} would go, {in_bytes(total)}" + (f" and {unknown} of unknown size" if unknown else "")
-    reasons = ", ".join(f"{count} {reason}" for reason, count in kept.most_common())
-    return f"{words}; {sum(kept.values())} stay" + (f": {reasons}" if reasons else "")
+    kept = Counter(_group(row) for row in rows if row.outcome != "planned")
+    words = f"{len(planned):,} would go, {_total([row.bytes for row in planned])}; {kept.total():,} stay"
+    return f"{words}: {_counts(kept)}" if kept else words
+
+
+def _total(sizes: "Collection[int | None]") -> str:
+    """The bytes of steps together, in the same words wherever they are told."""
+    unknown = sum(size is None for size in sizes)
+    return in_bytes(sum(size or 0 for size in sizes)) + (f" and {unknown} of unknown size" if unknown else "")

@@ -78,7 +78,8 @@ def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
         "at": done.at,
         "undoable_until": done.until,
         "method": done.recipe.method,
-        "bytes": done.recipe.archive_bytes,
+        "bytes": done.planned_bytes,
+        "archive_bytes": done.recipe.archive_bytes,
         **({"detail": outcome.detail} if outcome else {}),
     }
 
@@ -89,11 +90,14 @@ def _print_list(actions: "list[Done]", output: str) -> None:
         print()
         return
     rows = [
-        (str(d.number), d.run, _time(d.at), _time(d.until), d.action, f"{d.ref.kind} {d.name}", _cost(d))
+        (
+            *(str(d.number), d.run, _time(d.at), _time(d.until)),
+            *(d.action, f"{d.ref.kind} {d.name}", in_bytes(d.planned_bytes), _cost(d)),
+        )
         for d in actions
     ]
-    table(("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "FROM"), rows)
-    print(f"archives: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
+    table(("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "BYTES", "FROM"), rows)
+    print(f"all archives together: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
 
 
 def _cost(done: "Done") -> str:

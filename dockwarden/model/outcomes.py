@@ -82,7 +82,7 @@ class Recipe:
 
 
 class Done(NamedTuple):
-    """An action that was carried out and can still be undone."""
+    """An action that was carried out and can still be undone; the bytes are what the disk gained, as planned."""
 
     number: int
     run: str
@@ -93,6 +93,7 @@ class Done(NamedTuple):
     at: float
     until: float
     recipe: Recipe
+    planned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class PlanRow(NamedTuple):
 
     Attributes:
         bytes: what the disk gains by this step, after those before it; None where that is not known.
+        result: what the policy says of the object; "" where nobody asked it any more.
     """
 
     policy: str
@@ -47,6 +48,12 @@ class PlanRow(NamedTuple):
     reason: str
     detail: str
     bytes: int | None
+    result: str = ""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the policy's ``when`` is true for the object."""
+        return self.result in _FOUND
 
 
 class _Shape(BaseModel):
@@ -92,11 +99,17 @@ class Planner:
     """One look at one engine, and plans of it.
 
     ``acts``: they may be carried out, so the ledger is opened to write. ``over_limits``: somebody looks at them first,
-    so that limits do not hold.
+    so that limits do not hold. ``watched_seconds``: as if everything had been watched for so much longer.
     """
 
     def __init__(
-        self, settings: Settings, policies: PolicySet, *, acts: bool = False, over_limits: bool = False
+        self,
+        settings: Settings,
+        policies: PolicySet,
+        *,
+        acts: bool = False,
+        over_limits: bool = False,
+        watched_seconds: float = 0.0,
     ) -> None:
         """Raises EngineUnavailableError."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
@@ -107,6 +120,10 @@ class Planner:
         self.info: EngineInfo
         self._parts, self.info = look(settings, policies, writes=acts)
         self._is_measured = True
+        clock = self._parts.inventory.memory.clock
+        self.watched_seconds = clock.read()
+        clock.resume(self.watched_seconds + watched_seconds)
+        self._parts.findings.head_start_seconds = watched_seconds
 
     def close(self) -> None:
         """Leave what was opened."""
@@ -122,7 +139,7 @@ class Planner:
             rows += self._kept(policy, planned[policy.name], judged)
         return rows, steps
 
-    def still(self, saved: SavedPlan) -> tuple[list[Step], list[PlanRow]]:
+    def still(self, saved: SavedPlan) -> tuple[Sequence[Step], list[PlanRow]]:
         """The steps of a saved plan that would still be taken, and for each of the others why not.
 
         Raises:
@@ -137,7 +154,9 @@ class Planner:
         only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.results.items()}
         planned = self._plan(replace(judged, results=only))
         now = {(s.policy, s.action, s.ref.kind.value, s.ref.key): s for plan in planned.values() for s in plan.steps}
-        steps = [step for key, step in now.items() if key in wanted and wanted[key].identity == identity_of(step)]
+        # In the order of the saved plan, on which hangs what each of them frees.
+        again = [now[key] for key, step in wanted.items() if key in now and step.identity == identity_of(now[key])]
+        steps = self._sized(again)
         going = {(step.policy, step.ref) for step in steps}
         rows = [row for policy in self.policies for row in self._kept(policy, planned[policy.name], judged)]
         why = {(row.policy, row.action, row.subject, row.object_id): row for row in rows}
@@ -175,31 +194,38 @@ class Planner:
             plan = self._parts.enforcer.plan(policy, [result for result in fails if result.ref not in taken])
             taken.update(step.ref for step in plan.steps)
             planned[policy.name] = plan
+        every = iter(self._sized([step for plan in planned.values() for step in plan.steps]))
+        return {name: replace(plan, steps=tuple(next(every) for _ in plan.steps)) for name, plan in planned.items()}
+
+    def _sized(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """The steps with the bytes that they free in this order, as far as images were measured."""
         inventory = self._parts.inventory
         self._is_measured = inventory.is_measured
-        if not self._is_measured:
-            return planned
-        every = iter(with_bytes([step for plan in planned.values() for step in plan.steps], inventory.shares().freed))
-        return {name: replace(plan, steps=tuple(next(every) for _ in plan.steps)) for name, plan in planned.items()}
+        return with_bytes(steps, inventory.shares().freed) if self._is_measured else steps
 
     # -- rows -----------------------------------------------------------------------------------------------
 
-    def _planned(self, step: Step) -> PlanRow:
+    def size_of(self, step: Step) -> int | None:
+        """What the disk gains by a step, after those before it; None where that is not known."""
         gain = VERBS[step.ref.kind, step.action].gain
         is_known = self._is_measured if gain is Gain.LAYERS else gain is not Gain.UNTOLD
-        size = step.planned_bytes if is_known else None
+        return step.planned_bytes if is_known else None
+
+    def _planned(self, step: Step) -> PlanRow:
+        size = self.size_of(step)
         wrote = f"; {in_bytes(size)} that it wrote go with it" if size and step.ref.kind is Kind.CONTAINER else ""
-        return PlanRow(*_named(step), "planned", "finding", step.why + wrote, size)
+        return PlanRow(*_named(step), "planned", "finding", step.why + wrote, size, Status.FAIL)
 
     def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[PlanRow]:
+        said = {result.ref: result.status for result in judged.results[policy.name]}
         for outcome in plan.kept:
-            yield PlanRow(*_named(outcome), "kept", outcome.reason, outcome.detail, None)
+            yield PlanRow(*_named(outcome), "kept", outcome.reason, outcome.detail, None, said[outcome.ref])
         told = {outcome.ref for outcome in plan.kept} | {step.ref for step in plan.steps}
         for result in judged.results[policy.name]:
             if result.ref not in told:
                 reason, detail = self._why(policy, result)
                 row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
-                yield PlanRow(*row, "kept", reason, detail, None)
+                yield PlanRow(*row, "kept", reason, detail, None, result.status)
         if policy.name in judged.closed:
             yield PlanRow(
                 policy.name, policy.action, policy.subject.value, "", "*", "kept", "gate", "its gate is closed", None

@@ -40,6 +40,8 @@ from dockwarden.model import (
 )
 from dockwarden.ports import Intents
 
+_OF_AGE = ("too_young", "waiting")
+
 
 class Enforcer:
     """Acts on one engine."""
@@ -108,7 +110,7 @@ class Enforcer:
             return result.status.value, result.reason
         candidate = self._candidate(result, self._inventory.memory.clock.read())
         rule, detail = keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
-        if rule and rule != "waiting":  # the rule that would keep it even if the policy found fault with it
+        if rule and rule not in _OF_AGE:  # which would keep it even if the policy found fault with it
             return rule, detail
         return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
 

@@ -26,6 +26,7 @@ class Findings:
         self._aside: dict[tuple[str, Ref], Aside] = {}
         self._excuses: dict[tuple[str, Ref], tuple[str, ...]] = {}
         self._unsaved = False
+        self.head_start_seconds = 0.0  # for how long what fails for the first time is taken to have held
         self.counts: Counter[tuple[str, str]] = Counter()
         self.unknown_counts: Counter[tuple[str, str]] = Counter()
 
@@ -56,7 +57,8 @@ class Findings:
         was_excused = known is not None and bool(known.excuse) and not excused
         is_other = known is not None and known.candidate != candidate
         resolved = self.clear(policy.name, ref, "other_candidate") if is_other and opened else None
-        since = watched if known is None or was_excused or is_other else min(known.since_seconds, watched)
+        is_old = known is not None and not was_excused and not is_other
+        since = min(known.since_seconds, watched) if known and is_old else watched - self.head_start_seconds
         was = "" if known is None else known.was if not was_excused else known.excuse
         self._set(key, Aside(policy.severity.value, since, candidate, known.excuse if known and excused else "", was))
         return watched - since, was, resolved

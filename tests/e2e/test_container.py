@@ -17,6 +17,7 @@ import docker
 import pytest
 import urllib3
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.harness import policy, write_policies
 from tests.e2e.supervised import ROOT
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
+BASE = re.findall("^ARG BASE=(.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
 MEBIBYTE = 1 << 20
 NOBODY = 65534
 TOO_LATE = ("404", "409")  # it is gone, or has just ended
@@ -85,6 +87,11 @@ class Stack:
         return str(self.host.path("/run/docker.sock").stat().st_gid)
 
     def configure(self, *policies: dict[str, Any]) -> None:
+        """Settings with these policies alone; with none of them, nothing is configured, as on a host that is new."""
+        shutil.rmtree(self.settings, ignore_errors=True)
+        self.settings.mkdir()
+        if not policies:
+            return
         write_policies(self.settings / "policies/test.yaml", *policies)
         plain = {
             "policies": ["/etc/dockwarden/policies"],
@@ -115,8 +122,19 @@ class Stack:
     def container(self) -> Any:
         return self.engine.inspect_container("lab_dockwarden_1")
 
-    def metrics(self) -> str:
-        return self._http.request("GET", f"http://127.0.0.1:{self.host.reach(9877)}/metrics").data.decode()
+    def found(self, family: str) -> dict[tuple[str, str], float]:
+        """What is not 0 of dockwarden_findings or dockwarden_excused, by severity and policy; waits for the first."""
+
+        def read() -> list[Any]:
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                answer = self._http.request("GET", f"http://127.0.0.1:{self.host.reach(9877)}/metrics").data.decode()
+                families = {one.name: one for one in text_string_to_metric_families(answer)}
+                if any(sample.value for sample in families["dockwarden_evaluations"].samples):
+                    return families[f"dockwarden_{family}"].samples
+            return []
+
+        samples = until(read, "the first judgement", pause=0.2)
+        return {(s.labels["severity"], s.labels["policy"]): s.value for s in samples if s.value}
 
     def asked(self, port: int, path: str) -> Any:
         """What a service beside it answers in JSON on its published port; nothing while it does not."""
@@ -163,11 +181,12 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         base = subprocess.Popen(["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE)
         assert base.stdout is not None
         with base:
-            stack.engine.import_image_from_data(base.stdout, repository="base", tag="lab")
+            repository, _, tag = BASE.rpartition(":")  # as in the image that the Dockerfile names
+            stack.engine.import_image_from_data(base.stdout, repository, tag)
         stack.engine.import_image_from_data(layer("haproxy"), repository="haproxy", tag="lab", changes=[
             'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
         ])  # fmt: skip
-        stack.docker("build", "--network=none", "--build-arg=BASE=base:lab", f"--tag={IMAGE}", str(context))
+        stack.docker("build", "--network=none", f"--tag={IMAGE}", str(context))
         yield stack
         stack.engine.close()
 
@@ -212,7 +231,7 @@ def test_image_is_small_locked_up_and_says_what_it_is(stack: Stack) -> None:
 def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.configure(*JUDGING, EVERY_IMAGE, EVERY_TAG)
     for name in ("keep/one:1", "keep/two:latest"):
-        stack.docker("tag", "base:lab", name)  # more than its own, so that a plan has something to do
+        stack.docker("tag", BASE, name)  # more than its own, so that a plan has something to do
     stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_ALLOW="enforce")
     until(lambda: stack.container()["State"]["Health"]["Status"] == "healthy", "its health check", pause=0.5)
 
@@ -249,7 +268,8 @@ def test_prometheus_and_alertmanager_beside_it_are_set_up_to_watch_it(stack: Sta
         stack.engine.import_image_from_data(
             layer(program, *beside, folder=f"/{name}"), repository, tag, changes=changes
         )
-    stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", "prometheus", "alertmanager")
+    stack.configure()
+    stack.compose("proxy", "up", "--detach", "--no-build", "dockwarden", "prometheus", "alertmanager")
     stack.heard("inventory.listed")
 
     def targets() -> list[str]:
@@ -262,6 +282,40 @@ def test_prometheus_and_alertmanager_beside_it_are_set_up_to_watch_it(stack: Sta
     assert any(rule["name"] == "DockwardenDown" for group in groups for rule in group["rules"])
     until(lambda: stack.asked(9090, "/api/v1/alertmanagers")["data"]["activeAlertmanagers"], "the way to Alertmanager")
     until(lambda: stack.asked(9093, "/api/v2/status").get("config"), "an answer of Alertmanager")
+
+    # Nobody is accused of what is shipped so, and no alert is on its way.
+    def pending() -> list[Any]:
+        return list(stack.asked(9090, "/api/v1/alerts")["data"]["alerts"])
+
+    until(lambda: evaluated(stack) and not pending(), "no alert, after all rules were evaluated")
+    assert all({"mem_limit", "cpus", "pids_limit"} <= service.keys() for service in services.values())
+    assert {severity for severity, _ in stack.found("findings")} <= {"low", "info"}, stack.found("findings")
+    assert stack.found("excused") == {("critical", "host-namespaces"): 1}
+
+
+def evaluated(stack: Stack) -> bool:
+    """Whether each rule was evaluated with what dockwarden said after it had judged everything."""
+    stack.found("findings")
+    known = stack.asked(9090, "/api/v1/query?query=sum(dockwarden_evaluations_total)%3E0")["data"]["result"]
+    groups = stack.asked(9090, "/api/v1/rules")["data"]["groups"]
+    return bool(known) and all(rule["health"] == "ok" for group in groups for rule in group["rules"])
+
+
+@pytest.mark.parametrize("way", ["run", "socket"])
+def test_container_run_as_documented_accuses_nobody(stack: Stack, way: str) -> None:
+    stack.configure()
+    if way == "run":
+        text = (ROOT / "docs/operations.md").read_text()
+        stack.host.run("sh", "-ec", text[text.index("docker run -d --name dockwarden") :].partition("```")[0])
+    else:
+        stack.compose("socket", "up", "--detach", "--no-build", "dockwarden")
+    assert {severity for severity, _ in stack.found("findings")} <= {"low", "info"}, stack.found("findings")
+    assert stack.found("excused") == {("critical", "host-namespaces"): 1}
+    (ours,) = (row for row in stack.engine.containers() if row["Image"] == IMAGE)
+    limits = stack.engine.inspect_container(ours["Id"])["HostConfig"]
+    assert limits["Memory"]
+    assert limits["NanoCpus"]
+    assert limits["PidsLimit"]
 
 
 def test_without_the_group_of_the_socket_it_says_what_is_missing(stack: Stack) -> None:
@@ -310,8 +364,8 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
     for method, path in (
         ("POST", "/v1.41/containers/create"),
         ("POST", "/v1.41/images/prune"),
-        ("DELETE", "/v1.41/images/base:lab?force=1"),
-        ("DELETE", f"/v1.41/images/{stack.engine.inspect_image('base:lab')['Id']}"),
+        ("DELETE", f"/v1.41/images/{BASE}?force=1"),
+        ("DELETE", f"/v1.41/images/{stack.engine.inspect_image(BASE)['Id']}"),
         ("DELETE", "/v1.41/images/../containers/lab_dockwarden_1:x"),
         ("GET", "/v1.41/containers/lab_dockwarden_1/archive"),
     ):
@@ -319,7 +373,7 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
         asked = f"import http.client; c = http.client.HTTPConnection('proxy', 2375); {asked}"
         said = stack.docker("run", "--rm", f"--network={network}", "--entrypoint=python3", IMAGE, "-c", asked)
         assert said == "403\n", (method, path)
-    assert stack.engine.inspect_image("base:lab")
+    assert stack.engine.inspect_image(BASE)
 
 
 def happen(stack: Stack) -> None:
@@ -327,9 +381,9 @@ def happen(stack: Stack) -> None:
     with docker.APIClient(base_url=stack.host.docker_host, version="1.41") as engine:
         engine.create_volume("e2e-volume", labels={"e2e": "1"})
         engine.create_network("e2e-network")
-        container = engine.create_container("base:lab", "true", name="e2e-container")
+        container = engine.create_container(BASE, "true", name="e2e-container")
         engine.start(container)
-        engine.tag("base:lab", "e2e/tagged", "latest")
+        engine.tag(BASE, "e2e/tagged", "latest")
     stack.heard("finding.opened", policy="latest", name="docker.io/e2e/tagged:latest")
     stack.heard("finding.opened", policy="big-volume", name="e2e-volume")
     stack.heard("finding.opened", policy="network", name="e2e-network")

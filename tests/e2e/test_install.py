@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
         unit = Unit(host)
         assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+        unit.wait("watching", "StatusText")
+        grave = re.findall(r'dockwarden_findings{.*severity="(?:critical|high|medium)"} (\S+)', unit.get("/metrics"))
+        assert set(grave) == {"0.0"}
         assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
         assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
 

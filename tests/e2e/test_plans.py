@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dockwarden.text import in_bytes
 from tests.commands import command, environment
 from tests.e2e.harness import full, policy, write_policies
 from tests.lab import images
@@ -100,10 +101,16 @@ def test_bytes_of_a_set_are_those_that_the_disk_gains(empty_engine: LabEngine, t
     # On a containerd store the packed layer own[3] stays with the image that has it on top of another.
     last = 2_000_000 if engine.kind == "graph" else 2 * 1_000_000 + 1_000_000
     assert bytes_[full("several/app:2")] == pytest.approx(last, rel=2 * TOLERANCE)
+    shown = desk.run("plan").out
     before = taken(engine)
     done = desk.run("apply", desk.file, "--yes")
     assert done.code == 0, done.out + done.err
     assert before - taken(engine) == pytest.approx(sum(bytes_.values()), rel=TOLERANCE)
+    # One figure for one removal, whoever tells it.
+    assert f"; {in_bytes(sum(bytes_.values()))}" in done.err
+    assert f"would go, {in_bytes(sum(bytes_.values()))};" in shown
+    undoable = json.loads(desk.run("undo", "--list", "-o", "json").out)
+    assert {row["name"]: row["bytes"] for row in undoable} == bytes_
     left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
     assert left == {"stays/base:1", "stays/four:1"}
     history = json.loads(desk.run("history", "--actions", "-o", "json").out)
@@ -157,9 +164,11 @@ def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: Lab
     )
     assert by_name[full("other/used:1")]["reason"] == "pass"
 
-    table = desk.run("plan")
-    assert "4 would go" in table.err
-    assert "used by user" in table.out
+    table = desk.run("plan").out
+    assert "4 would go" in table
+    assert "used by user" in table
+    assert full("other/used:1") not in table
+    assert full("other/used:1") in desk.run("plan", "--all").out
 
     engine.docker("create", "--name=late", "a/going/1:1", "x")  # comes into use
     engine.docker("rmi", "a/going/2:1")  # goes by itself

@@ -52,10 +52,10 @@ class Actions(LedgerFile):
 
     def undoable(self, what: str = "") -> list[Done]:
         """What was done to our engine and can still be undone, newest first; of one run or action, if it is named."""
-        rows = self._undoable("run, policy, action, kind, key, name, at, recipe, id", what)
+        rows = self._undoable("run, policy, action, kind, key, name, at, recipe, planned, id", what)
         return [
-            Done(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe))
-            for run, policy, action, kind, key, name, at, recipe, number, until in rows
+            Done(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), size)
+            for run, policy, action, kind, key, name, at, recipe, size, number, until in rows
         ]
 
     def _undoable(self, columns: str, what: str = "") -> list[Any]:
