@@ -22,6 +22,7 @@ from dockwarden.model import (
     Recipe,
     Ref,
     Report,
+    Service,
     Step,
     Volume,
 )
@@ -88,6 +89,12 @@ class Engine(Protocol):
 
     def network(self, identifier: str) -> Network:
         """One network. Raises NotFoundError."""
+
+    def services(self) -> Sequence[Service] | None:
+        """All services of the swarm, None unless this engine leads one."""
+
+    def service(self, identifier: str) -> Service:
+        """One service, on the leader of a swarm. Raises NotFoundError."""
 
     def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name. Raises NotFoundError."""

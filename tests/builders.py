@@ -35,6 +35,7 @@ from dockwarden.model import (
     Ref,
     Report,
     Result,
+    Service,
     Severity,
     Status,
     Step,
@@ -192,6 +193,33 @@ def a_network(name: str = "front", *, builtin: bool = False, labels: Mapping[str
     return Network(hexadecimal(f"network {name}"), name, "bridge", labels or {}, NOW - DAY, builtin, internal=False)
 
 
+def a_service(name: str = "web", image_ref: str = "nginx:1", **others: Any) -> Service:
+    """A service of two replicas, without limits."""
+    return replace(
+        Service(
+            id=hexadecimal(f"service {name}")[:25],
+            name=name,
+            image_ref=image_ref,
+            mode="replicated",
+            replicas=2,
+            running=2,
+            labels={"com.docker.stack.namespace": "shop"},
+            created_at=NOW - DAY,
+            update_state="",
+            published=((80, 8080, "tcp", "ingress"),),
+            networks=(),
+            mounts=(a_mount("data"),),
+            memory_limit_bytes=0,
+            memory_reservation_bytes=0,
+            cpu_limit=0.0,
+            pids_limit=0,
+            update_failure_action="pause",
+            healthcheck=False,
+        ),
+        **others,
+    )
+
+
 def an_engine(store: ImageStore = ImageStore.GRAPH, identity: str = "ABCD /var/lib/docker host") -> EngineInfo:
     """What an engine says of itself."""
     return EngineInfo(
@@ -346,6 +374,8 @@ def a_finding_on(
             ref = Ref(Kind.VOLUME, thing.name)
         case Network():
             ref = Ref(Kind.NETWORK, thing.id)
+        case Service():
+            ref = Ref(Kind.SERVICE, thing.id)
         case _:
             ref = Ref(Kind.HOST, "")
     result = replace(a_result(ref=ref, name=ref.key[:12]), held_seconds=held_seconds, order=order)

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 POLICIES = ROOT / "config/policies"
 
-_ORDER = ("image", "tag", "registry", "container", "volume", "network", "host", "now")
+_ORDER = ("image", "tag", "registry", "container", "volume", "network", "service", "host", "now")
 _KEYS = {
     "params": "POLICY.PARAM",
     "modes": "POLICY",

@@ -34,6 +34,7 @@ from dockwarden.model import (
     Outcome,
     Recipe,
     Ref,
+    Service,
     Step,
     Volume,
 )
@@ -99,6 +100,7 @@ class FakeEngine:
         wrote: what containers changed in their own files, by name.
         served: what registries serve to it, by the reference that is pulled.
         build_cache_bytes: the size of its build cache.
+        swarm: the services, by ID, of the swarm that it leads, if it leads one.
     """
 
     store: ImageStore = ImageStore.GRAPH
@@ -117,6 +119,7 @@ class FakeEngine:
     wrote: dict[str, Written] = field(default_factory=dict)
     served: dict[str, Image] = field(default_factory=dict)
     build_cache_bytes: int = 0
+    swarm: dict[str, Service] | None = None
 
     def __post_init__(self) -> None:
         self.info = replace(self.info, image_store=self.store)
@@ -316,6 +319,14 @@ class FakeEngine:
     def stop_container(self, identifier: str) -> None:
         self._called("stop_container", identifier)
         self.die(self._container(identifier).name)
+
+    def services(self) -> Sequence[Service] | None:
+        self._called("services")
+        return list(self.swarm.values()) if self.swarm is not None else None
+
+    def service(self, identifier: str) -> Service:
+        self._called("service", identifier)
+        return _one(self.swarm or {}, identifier)
 
     def start_container(self, identifier: str) -> None:
         self._called("start_container", identifier)

@@ -91,7 +91,10 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
     if candidate.result.excuse.acted:
         return "excused", ", ".join(candidate.result.excuse.ids)
     if candidate.owner and candidate.owner not in policy.owners:
-        return "owner", f"it belongs to {candidate.owner}, which the policy does not name in owners"
+        return (
+            "owner",
+            f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners",
+        )
     if reason := verb.keeps(policy, candidate, thing, gone_tags.get(thing.id, 0) if isinstance(thing, Image) else 0):
         return reason
     if verb.removes and candidate.known_for_seconds < minimum_stay_seconds:

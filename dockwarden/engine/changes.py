@@ -170,7 +170,7 @@ class Changes(ABC):
                     return recreate.volume(client.inspect_volume(key))
                 case Kind.NETWORK:
                     return recreate.network(client.inspect_network(key))
-                case Kind.IMAGE | Kind.TAG | Kind.HOST:
+                case Kind.IMAGE | Kind.TAG | Kind.SERVICE | Kind.HOST:
                     raise ValueError(f"{ref.kind}: not made from parameters")
                 case _:
                     assert_never(ref.kind)

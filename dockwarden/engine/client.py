@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from dockwarden import reference as references
-from dockwarden.engine import containers, disk, translate
+from dockwarden.engine import containers, disk, swarm, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import (
@@ -29,7 +29,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Network, Volume
+from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Network, Service, Volume
 from dockwarden.ports import Usage
 
 _T = TypeVar("_T")
@@ -46,12 +46,12 @@ _EARLY_NS = _NANO
 
 # A whitelist, as there is no way to leave out the three exec events of every health probe.
 _EVENT_FILTERS = {
-    "scope": ["local"],
-    "type": ["container", "image", "network", "volume"],
+    "scope": ["local", "swarm"],
+    "type": ["container", "image", "network", "volume", "service", "node"],
     "event": [
         *("pull", "tag", "untag", "delete", "load", "import", "create"),
         *("start", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
-        *("connect", "disconnect", "mount", "unmount"),
+        *("connect", "disconnect", "mount", "unmount", "remove"),
     ],
 }
 
@@ -235,6 +235,31 @@ class DockerEngine(Changes):
         """One network."""
         safe = path(identifier)
         return self._call("network_inspect", lambda client: translate.network(client.inspect_network(safe)))
+
+    # -- services ------------------------------------------------------------------------------------
+
+    def services(self) -> Sequence[Service] | None:
+        """All services of the swarm, None unless this engine leads one."""
+        node = Fields(self._call("info", lambda client: client.info()), "info").nested("Swarm")
+        if not node.flag("ControlAvailable"):
+            return None
+        name = path(node.text("NodeID"))
+        if not self._call("node_inspect", lambda client: swarm.leads(client.inspect_node(name))):
+            return None
+        return self._listed_services()
+
+    def service(self, identifier: str) -> Service:
+        """One service."""
+        for each in self._listed_services({"id": identifier}):
+            if each.id == identifier:  # the engine matches what begins so
+                return each
+        raise NotFoundError(f"no such service: {identifier}")
+
+    def _listed_services(self, filters: dict[str, str] | None = None) -> list[Service]:
+        return self._call(
+            "service_list",
+            lambda client: swarm.services(client.services(filters, status=True)),  # type: ignore[no-untyped-call]
+        )
 
     # -- sizes ---------------------------------------------------------------------------------------
 

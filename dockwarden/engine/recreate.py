@@ -161,7 +161,7 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
         case Kind.NETWORK:
             answer = _post(client, "/networks/create", {**parameters, "CheckDuplicate": True})
             return Fields(answer, "network").text("Id")
-        case Kind.IMAGE | Kind.TAG | Kind.HOST:
+        case Kind.IMAGE | Kind.TAG | Kind.SERVICE | Kind.HOST:
             raise ValueError(f"{kind}: not made from parameters")
         case _:
             assert_never(kind)

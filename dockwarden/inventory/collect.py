@@ -57,6 +57,7 @@ class Collector:
             self._changes += inventory.drop(ref) if ref not in plain else []
         for thing in plain.values():
             self._changes += inventory.put(thing)
+        self._try(Dirty(Kind.SERVICE, ""))
         self._look_at(past)
         inventory.settle_memory()
         inventory.complete = True
@@ -151,11 +152,15 @@ class Collector:
             inventory.histories[image_id] = self._engine.history(image_id)
             inventory.looks.unsaved.add(image_id)
 
-    def measure(self, fact: str, container_id: str) -> FactValue | None:
-        """One of the facts of a container that are asked for by themselves."""
+    def measure(self, fact: str, key: str) -> FactValue | None:
+        """One of the facts of a container or service that are asked for by themselves."""
+        if fact == "service.running":  # which no event tells
+            service = self._engine.service(key)
+            self._changes += self._inventory.put(service)
+            return service.running
         if fact == "container.log_bytes":
-            return self._engine.log_bytes(container_id)
-        return list(self._engine.processes(container_id))
+            return self._engine.log_bytes(key)
+        return list(self._engine.processes(key))
 
     @property
     def known_usage(self) -> Usage | None:
@@ -189,6 +194,10 @@ class Collector:
                 return self._one(self._engine.volume, Ref(*hint[:2]))
             case Kind.NETWORK:
                 return self._one(self._engine.network, Ref(*hint[:2]))
+            case Kind.SERVICE if not hint.key:
+                return self._services()
+            case Kind.SERVICE:
+                return self._one(self._engine.service, Ref(*hint[:2])) if self._inventory.leads else []
             case Kind.TAG | Kind.HOST:
                 return []  # a tag is looked at with its image, and nothing happens to the host
             case _:
@@ -201,10 +210,22 @@ class Collector:
                 return self._engine.volumes()
             case Kind.NETWORK:
                 return self._engine.networks()
-            case Kind.IMAGE | Kind.TAG | Kind.CONTAINER | Kind.HOST:
+            case Kind.IMAGE | Kind.TAG | Kind.CONTAINER | Kind.SERVICE | Kind.HOST:
                 return ()
             case _:
                 assert_never(kind)
+
+    def _services(self) -> list[Change]:
+        """All services; only the leader of a swarm has any, and leads may change."""
+        inventory = self._inventory
+        try:
+            found = self._engine.services()
+        except EngineUnavailableError as error:  # of the swarm, which may have no leader now, or a proxy denies it
+            inventory.leads = None
+            raise EngineError(str(error)) from error
+        inventory.leads, listed = found is not None, {each.id: each for each in found or ()}
+        changes = [c for key in inventory.services.keys() - listed for c in inventory.drop(Ref(Kind.SERVICE, key))]
+        return changes + [change for each in listed.values() for change in inventory.put(each)]
 
     def _image_hint(self, hint: Dirty) -> list[Change]:
         if not hint.pulled:

@@ -11,7 +11,8 @@ from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.forms import spec
 from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
-from dockwarden.inventory.registry_facts import OF_CONTAINER
+from dockwarden.inventory.registry_facts import OF_PIN
+from dockwarden.inventory.service_facts import SERVICE
 from dockwarden.inventory.view import Read, Row, View, time
 from dockwarden.model import Container, FactSpec, FactValue, Kind, Ref
 
@@ -65,11 +66,13 @@ def _facts(kind: Kind) -> dict[str, _Fact]:
         case Kind.TAG:
             return _table(("", TAG, None), ("image.", IMAGE, _of_tag))
         case Kind.CONTAINER:
-            return _table(("container.", CONTAINER, None), ("", OF_CONTAINER, None), ("image.", IMAGE, _of_container))
+            return _table(("container.", CONTAINER, None), ("", OF_PIN, None), ("image.", IMAGE, _of_container))
         case Kind.VOLUME:
             return _table(("volume.", VOLUME, None))
         case Kind.NETWORK:
             return _table(("network.", NETWORK, None))
+        case Kind.SERVICE:
+            return _table(("service.", SERVICE, None), ("", OF_PIN, None))
         case Kind.HOST:
             return _table()
         case _:

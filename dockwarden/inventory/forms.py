@@ -27,6 +27,12 @@ WORDS = {
     "container.published.protocol": "tcp|udp|sctp",
     "host.architecture": "|x86_64|aarch64|armv7l|armv6l|i686|ppc64le|s390x|riscv64|loongarch64|mips64",
     "host.swarm_role": "|manager|worker",
+    "service.mode": "replicated|global|replicated-job|global-job",
+    "service.update_state": "|updating|paused|completed|rollback_started|rollback_paused|rollback_completed",
+    "service.update_failure_action": "pause|continue|rollback",
+    "service.published.protocol": "tcp|udp|sctp",
+    "service.published.mode": "ingress|host",
+    "service.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
 }
 """Closed sets of words, of lists those of their items; the first of them may be empty."""
 
@@ -34,6 +40,11 @@ FORMS = {
     **dict.fromkeys(("container.image_ref", "image.ref", "image.tags", "image.same_as", "image.base"), "reference"),
     **dict.fromkeys(("tag.ref", "tag.siblings", "container.sibling_images", "image.bases"), "reference"),
     **dict.fromkeys(("tag.repository", "image.repositories", "container.image_repository"), "repository"),
+    "service.image_ref": "reference",
+    "service.image_repository": "repository",
+    "service.image_digest": "digest",
+    "service.name": "name",
+    **dict.fromkeys(("service.memory_limit", "service.memory_reservation"), "memory"),
     "tag.registry": "registry",
     "tag.name": "tag",
     "tag.version": "version",
@@ -67,6 +78,8 @@ RECORDS: dict[str, dict[str, str]] = {
         "anonymous": "bool",
     },
     "container.published": {"host_ip": "string", "host_port": "int", "port": "int", "protocol": "string"},
+    "service.published": {"host_port": "int", "port": "int", "protocol": "string", "mode": "string"},
+    "service.mounts": {**dict.fromkeys(("type", "name", "source", "destination", "driver"), "string"), "rw": "bool"},
     "image.history": {"instruction": "string", "size": "int", "created": "string"},
 }
 """Of records: their keys, with the types of the values."""

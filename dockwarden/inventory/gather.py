@@ -23,7 +23,7 @@ from dockwarden.reference import full
 INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "base_digest", "children", "is_base"))
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
-_MEASURED = frozenset({"container.log_bytes", "container.processes"})
+_MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
 _SIZE_FACTS = frozenset({"image.unique_size"})
 
 
@@ -297,8 +297,8 @@ class Gatherer:
         return registry_facts.needed(ref, fact, self.view(gathering)) if self._inventory.has(ref) else None
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
-        """Whether a tag has a history: it is here, or a container names it; not those that others are compared with."""
-        return tag in self._inventory.tags or (ref.kind is Kind.CONTAINER and "@" not in tag)
+        """Whether a tag has a history: it, or what names it, is here; not those that others are compared with."""
+        return tag in self._inventory.tags or (ref.kind in (Kind.CONTAINER, Kind.SERVICE) and "@" not in tag)
 
     def _answer(self, gathering: Gathering, ask: Ask) -> Reply:
         future = gathering.pending.get(ask)

@@ -103,6 +103,13 @@ HOST: tuple[Row, ...] = (
     ("swarm_role", "string", 0, "`manager`, `worker`, or empty outside of a swarm", _host(lambda e: e.swarm_role)),
     ("swarm_managers", "int", 0, "managers of its swarm, 0 where it is none", _host(lambda e: e.swarm_managers)),
     (
+        "swarm_leader",
+        "bool",
+        0,
+        "it leads its swarm, and so judges the services; others do not",
+        lambda _, v: v.inventory.leads,
+    ),
+    (
         "swarm_autolock",
         "bool",
         0,

@@ -57,6 +57,8 @@ def _row(kind: Kind) -> KindRow:
             return KindRow("volume.create", "volume.destroy", is_remembered=True)
         case Kind.NETWORK:
             return KindRow("network.create", "network.destroy", is_remembered=True, aliases=_network_name)
+        case Kind.SERVICE:
+            return KindRow("service.create", "service.remove", is_remembered=False)
         case Kind.HOST:
             return KindRow("", "", is_remembered=False)
         case _:

@@ -10,9 +10,9 @@ from typing import TypeVar, assert_never
 
 from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.tables import Tables, discard
-from dockwarden.model import Change, Container, Image, Kind, Network, Ref, Thing, Volume, ref_of
+from dockwarden.model import Change, Container, Image, Kind, Network, Ref, Service, Thing, Volume, ref_of
 
-_T = TypeVar("_T", Volume, Network)
+_T = TypeVar("_T", Volume, Network, Service)
 
 
 class Inventory(Tables):
@@ -29,6 +29,8 @@ class Inventory(Tables):
                 return self._put_plain(self.volumes, thing)
             case Network():
                 return self._put_plain(self.networks, thing)
+            case Service():
+                return self._put_service(thing)
             case _:
                 assert_never(thing)
 
@@ -53,6 +55,8 @@ class Inventory(Tables):
                 del self.volumes[ref.key]
             case Network():
                 del self.networks[ref.key]
+            case Service():
+                del self.services[ref.key]
             case _:
                 assert_never(thing)
         self.unlink(thing)
@@ -66,6 +70,15 @@ class Inventory(Tables):
         table[ref.key] = thing
         self.link(thing)
         return [Change(KINDS[ref.kind].born, ref)] if is_new else []
+
+    def _put_service(self, service: Service) -> list[Change]:
+        old = self.services.get(service.id)
+        changes = self._put_plain(self.services, service)
+        if old is not None and (old.mode, old.replicas) != (service.mode, service.replicas):
+            changes.append(Change("service.scale", ref_of(service)))
+        if old is not None and replace(old, running=service.running) != service:
+            changes.append(Change("service.update", ref_of(service)))
+        return changes
 
     def _put_image(self, image: Image) -> list[Change]:
         """Take in an image. A tag it gained is taken from the image that had it, which becomes suspect."""

@@ -11,10 +11,10 @@ from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.inventory.view import Read, Row, View, span
-from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref
+from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref, Service, ref_of
 from dockwarden.ports import Ask, Entry, Reply
 
-_OF_PIN = "of a container, the tag in its pin `name:tag@digest`, empty without one"
+_OF_PIN = "of a container or service, the tag in its pin `name:tag@digest`, empty without one"
 _DIGEST = f"digest that the tag has at its registry now; {_OF_PIN}"
 _STATE = (
     f"`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`; {_OF_PIN}"
@@ -57,6 +57,8 @@ def needed(ref: Ref, fact: str, view: View) -> Ask | None:
                 _compute(fact, ref.key, view)
             case Kind.CONTAINER:
                 _of_pin(fact, view.inventory.containers[ref.key], view)
+            case Kind.SERVICE:
+                _of_pin(fact, view.inventory.services[ref.key], view)
             case Kind.IMAGE | Kind.VOLUME | Kind.NETWORK | Kind.HOST:
                 pass
             case _:
@@ -108,8 +110,8 @@ def recoverable(image: Image, view: View) -> bool | None:
         return None
 
 
-def pinned_tag(container: Container) -> str:
-    """The tag in a reference such as ``nginx:1.27@sha256:…``; empty where a container is not pinned so."""
+def pinned_tag(container: Container | Service) -> str:
+    """The tag in a reference such as ``nginx:1.27@sha256:…``; empty where nothing is pinned so."""
     try:
         parsed = reference.parse(container.image_ref)
     except ValueError:
@@ -302,8 +304,8 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
             return _reply(view, "digest", tag).digest
 
 
-def _of_pin(fact: str, container: Container, view: View) -> FactValue:
-    """What became of the tag in a container's pin; the engine, which takes the digest, does not look at it."""
+def _of_pin(fact: str, container: Container | Service, view: View) -> FactValue:
+    """What became of the tag in a pin; the engine, which takes the digest, does not look at it."""
     tag = pinned_tag(container)
     look = view.replies.get(Ask("digest", tag))
     if not tag:
@@ -317,8 +319,8 @@ def _of_pin(fact: str, container: Container, view: View) -> FactValue:
     if pin == current or pin in _entries(tag.rpartition(":")[0], current, view):
         return "current"
     inventory = view.inventory
-    image = inventory.images.get(container.image_id)
-    if image is None:
+    image = inventory.image_of(ref_of(container))
+    if image is None:  # or a service, whose nodes may be of any platform
         return "drift"
     store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
     return _state_of_other(_Local(tag, tag.rpartition(":")[0], image, (pin,), store), current, view)
@@ -362,7 +364,7 @@ def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute
 
 
 OF_TAG: tuple[Row, ...] = tuple(_rows())
-OF_CONTAINER: tuple[Row, ...] = (
+OF_PIN: tuple[Row, ...] = (
     ("registry.digest", "string", 3, _DIGEST, _reader("registry.digest", _of_pin)),
     ("registry.state", "string", 3, _STATE, _reader("registry.state", _of_pin)),
 )

@@ -13,7 +13,7 @@ from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
-from dockwarden.model import BuildStep, Container, EngineInfo, Image, Kind, Network, Ref, Thing, Volume, ref_of
+from dockwarden.model import BuildStep, Container, EngineInfo, Image, Kind, Network, Ref, Service, Thing, Volume, ref_of
 
 _NOBODY: frozenset[Ref] = frozenset()
 _K = TypeVar("_K")
@@ -35,6 +35,8 @@ class Tables:
         self.containers: dict[str, Container] = {}
         self.volumes: dict[str, Volume] = {}
         self.networks: dict[str, Network] = {}
+        self.services: dict[str, Service] = {}  # only on the leader of a swarm
+        self.leads: bool | None = False  # whether this is the leader of a swarm; None while nobody can tell
         self.tags: dict[str, str] = {}
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
@@ -56,6 +58,8 @@ class Tables:
                 return self.volumes
             case Kind.NETWORK:
                 return self.networks
+            case Kind.SERVICE:
+                return self.services
             case Kind.HOST:
                 return ("",)
             case _:
@@ -88,6 +92,8 @@ class Tables:
                 return self.volumes.get(ref.key)
             case Kind.NETWORK:
                 return self.networks.get(ref.key)
+            case Kind.SERVICE:
+                return self.services.get(ref.key)
             case Kind.HOST:
                 return None
             case _:
@@ -100,7 +106,7 @@ class Tables:
                 return thing
             case Container():
                 return self.images.get(thing.image_id)
-            case Volume() | Network() | None:
+            case Volume() | Network() | Service() | None:
                 return None
             case _:
                 assert_never(thing)

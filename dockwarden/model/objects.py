@@ -245,7 +245,39 @@ class Network:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-Thing = Image | Container | Volume | Network
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of a swarm, as its leader tells it; 0 means no limit.
+
+    Attributes:
+        image_ref: what its tasks are made from, with the digest if there is one.
+        mode: replicated, global, replicated-job or global-job.
+        replicas: how many tasks should run; running: how many did at the last look, which no event tells.
+        update_state: what became of its last update, "" without one.
+        published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
+    """
+
+    id: str
+    name: str
+    image_ref: str
+    mode: str
+    replicas: int
+    running: int
+    labels: Mapping[str, str]
+    created_at: float | None
+    update_state: str
+    published: tuple[tuple[int, int, str, str], ...]
+    networks: tuple[str, ...]
+    mounts: tuple[Mount, ...]
+    memory_limit_bytes: int
+    memory_reservation_bytes: int
+    cpu_limit: float
+    pids_limit: int
+    update_failure_action: str
+    healthcheck: bool
+
+
+Thing = Image | Container | Volume | Network | Service
 """Whatever an action can be carried out on, but for the host."""
 
 
@@ -260,6 +292,8 @@ def ref_of(thing: Thing) -> Ref:
             return Ref(Kind.VOLUME, thing.name)
         case Network():
             return Ref(Kind.NETWORK, thing.id)
+        case Service():
+            return Ref(Kind.SERVICE, thing.id)
         case _:
             assert_never(thing)
 

@@ -11,6 +11,7 @@ class Kind(StrEnum):
     CONTAINER = "container"
     VOLUME = "volume"
     NETWORK = "network"
+    SERVICE = "service"
     HOST = "host"
 
 

@@ -33,6 +33,7 @@ from dockwarden.model import (
     Program,
     Ref,
     Result,
+    Service,
     Status,
     Step,
     Thing,
@@ -184,7 +185,7 @@ class Enforcer:
                 return usage.containers.get(thing.id, 0)
             case Volume():
                 return usage.volumes.get(thing.name, 0)
-            case Image() | Network():
+            case Image() | Network() | Service():
                 return 0
             case _:
                 assert_never(thing)

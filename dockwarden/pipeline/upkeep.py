@@ -19,7 +19,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import pinned_tag
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, Dirty, EngineInfo, Kind, Outcome
+from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service
 from dockwarden.ports import LONG_STALL_NS, Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
@@ -57,6 +57,7 @@ class Upkeep:
         self._saved_at = self._noted_at = time.monotonic()
         self._expired_at = float("-inf")
         self._failures = 0
+        self._judged_where = ""
 
     def look(self, batch: Batch) -> list[Change] | None:
         """Look at what the batch names; None if the engine did not answer, and then at everything a little later.
@@ -85,11 +86,20 @@ class Upkeep:
         self._failures = 0
         self._inventory.seen_ns = seen_ns
         self._metrics.set_objects(self._inventory.counts())
+        self._say_who_leads()
         now = time.time()
         self._note_digests(self._known_tags() if batch.resync else _tags_of(changes), now)
         if batch.resync:
             self._leave_digests(now)
         return changes
+
+    def _say_who_leads(self) -> None:
+        leads = self._inventory.leads
+        is_swarm = leads or (self._inventory.info is not None and self._inventory.info.swarm)
+        where = "here, on the leader" if leads else "on the leader of the swarm only" if leads is False else "unknown"
+        if is_swarm and where != self._judged_where:
+            _log.info("services.judged", where=where)
+            self._judged_where = where
 
     def note_quiet(self) -> None:
         """Nothing waits: the inventory is as the engine is, but for what may still be on its way to the queue."""
@@ -150,7 +160,8 @@ class Upkeep:
     def _leave_digests(self, now: float) -> None:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""
         inventory = self._inventory
-        asked_for = {pinned_tag(container) for container in inventory.containers.values()} | inventory.tags.keys()
+        users: tuple[Container | Service, ...] = (*inventory.containers.values(), *inventory.services.values())
+        asked_for = {pinned_tag(container) for container in users} | inventory.tags.keys()
         for tag in inventory.digests.tags("registry") - asked_for:
             inventory.digests.leave(tag, "registry", now)
 

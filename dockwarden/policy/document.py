@@ -60,6 +60,8 @@ def happenings(kind: Kind) -> tuple[str, ...]:
             return ("create", "start", "die", "stop", "update", "rename", "health", "destroy")
         case Kind.VOLUME | Kind.NETWORK:
             return ("create", "destroy")
+        case Kind.SERVICE:
+            return ("create", "update", "scale", "remove")
         case Kind.TAG | Kind.HOST:
             return ()
         case _:
@@ -75,6 +77,8 @@ def _heard(kind: Kind) -> tuple[Kind, ...]:
             return (Kind.CONTAINER, Kind.IMAGE)
         case Kind.VOLUME | Kind.NETWORK:
             return (kind, Kind.CONTAINER)
+        case Kind.SERVICE:
+            return (kind,)
         case Kind.HOST:
             return tuple(Kind)
         case _:
@@ -262,7 +266,7 @@ class Policy(_Shape):
         names = [name for subject, name in verbs if subject is kind]
         for name, options in action.items():
             if name not in names:
-                there = f"they have {', '.join(names)}; who is told of findings, the settings say"
+                there = f"they have {', '.join(names) or 'none'}; who is told of findings, the settings say"
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names, 0.8) or '; ' + there}")
             verb = verbs[kind, name]
             taken = sorted(verb.options.model_fields)

@@ -19,7 +19,7 @@ def labels_of(kind: Kind) -> str:
             return "image.labels"
         case Kind.CONTAINER:
             return "container.own_labels"
-        case Kind.VOLUME | Kind.NETWORK:
+        case Kind.VOLUME | Kind.NETWORK | Kind.SERVICE:
             return f"{kind}.labels"
         case Kind.HOST:
             return ""

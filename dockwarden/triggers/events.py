@@ -126,6 +126,8 @@ class EventReader(threading.Thread):
 
 def hints(event: Event) -> Iterator[Dirty]:
     """Where to look after an event."""
+    if event.type == "node":  # whichever leads the swarm now, and wherever its tasks may run
+        yield Dirty(Kind.SERVICE, "")
     if event.type not in list(Kind):
         return
     kind = Kind(event.type)
@@ -135,7 +137,7 @@ def hints(event: Event) -> Iterator[Dirty]:
     if event.image:
         yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
     if not (is_use and kind is Kind.VOLUME):
-        yield Dirty(kind, event.id, event.action == "pull", gone=event.action in ("delete", "destroy"))
+        yield Dirty(kind, event.id, event.action == "pull", gone=event.action in ("delete", "destroy", "remove"))
     if is_use and kind is Kind.NETWORK and event.name:
         yield Dirty(Kind.CONTAINER, event.name)
     if kind is Kind.IMAGE and event.action in ("tag", "untag") and not is_image_id(event.name):

@@ -186,6 +186,12 @@ class LabEngine:
             subprocess.run(["umount", "--lazy", self.dir / "data"], check=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    @property
+    def spaces(self) -> Namespaces:
+        """Where it runs."""
+        assert self._spaces is not None
+        return self._spaces
+
     # -- use -----------------------------------------------------------------------------------
 
     def client(self, timeout: int = 60) -> docker.APIClient:

@@ -26,6 +26,7 @@ from dockwarden.model import (
     Mount,
     Network,
     Ref,
+    Service,
     Volume,
 )
 from dockwarden.ports import Ask, Disk, Reply, Usage
@@ -39,6 +40,7 @@ from tests.builders import (
     a_container,
     a_mount,
     a_network,
+    a_service,
     a_volume,
     an_engine,
     an_image,
@@ -54,6 +56,7 @@ APP_TAG = Ref(Kind.TAG, "docker.io/library/app:1")
 WEB = Ref(Kind.CONTAINER, a_container("web").id)
 DATA = Ref(Kind.VOLUME, "data")
 FRONT = Ref(Kind.NETWORK, a_network("front").id)
+SERVICE = Ref(Kind.SERVICE, a_service().id)
 HOST = Ref(Kind.HOST, "")
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -108,6 +111,11 @@ _PROMISED = {
         "volume": "name driver labels anonymous created in_use container_count known_for idle_for owner size"
     },
     Kind.NETWORK: {"network": "id name driver labels created builtin internal in_use known_for idle_for owner"},
+    Kind.SERVICE: {
+        "service": "name image_ref image_digest mode replicas running update_state labels published memory_limit "
+        "cpu_limit stack",
+        "registry": "state digest",
+    },
     Kind.HOST: {
         "host": "name engine_version api_version image_store swarm images containers volumes disk_used_percent "
         "disk_free inodes_used_percent live_restore rootless userns_remap images_size build_cache_size volumes_size"
@@ -180,6 +188,7 @@ def full(ticks: Ticks) -> Inventory:
     )
     inventory.put(a_volume("data", labels={"v": "1"}))
     inventory.put(a_network("front", labels={"n": "1"}))
+    inventory.put(a_service(image_ref=f"app:1@{image_id('d')}"))
     inventory.put(
         a_container(
             "web",
@@ -202,6 +211,7 @@ REFS = {
     Kind.CONTAINER: WEB,
     Kind.VOLUME: DATA,
     Kind.NETWORK: FRONT,
+    Kind.SERVICE: SERVICE,
     Kind.HOST: HOST,
 }
 REPLIES = {
@@ -213,6 +223,7 @@ REPLIES = {
 MEASURED: dict[tuple[str, str], FactValue] = {
     ("container.log_bytes", WEB.key): 70,
     ("container.processes", WEB.key): ["sleep 9"],
+    ("service.running", SERVICE.key): 1,
 }
 USAGE = Usage({WEB.key: 10}, {"data": 20}, 30, 40)
 
@@ -960,9 +971,14 @@ _NETWORKS = st.builds(
     st.lists(_CONTAINERS, max_size=2),
     st.lists(_VOLUMES, max_size=1),
     st.lists(_NETWORKS, max_size=1),
+    st.lists(st.builds(a_service, _TEXT, _NAMES, labels=_LABELS, created_at=_TIMES), max_size=1),
 )
 def test_every_fact_of_every_odd_object_can_be_read_and_has_its_type(
-    images: list[Image], containers: list[Container], volumes: list[Volume], networks: list[Network]
+    images: list[Image],
+    containers: list[Container],
+    volumes: list[Volume],
+    networks: list[Network],
+    services: list[Service],
 ) -> None:
     inventory = an_inventory()
     for image in images:
@@ -973,6 +989,8 @@ def test_every_fact_of_every_odd_object_can_be_read_and_has_its_type(
         inventory.put(network)
     for container in containers:
         inventory.put(container)
+    for service in services:
+        inventory.put(service)
     for kind in Kind:
         for ref in inventory.all(kind):
             assert isinstance(inventory.name_of(ref), str)

@@ -10,7 +10,7 @@ import pytest
 import dockwarden
 
 SOURCES = sorted(Path(dockwarden.__file__).parent.rglob("*.py"))
-THINGS = {"Image", "Container", "Volume", "Network"}
+THINGS = {"Image", "Container", "Volume", "Network", "Service"}
 
 
 def is_of_kinds(node: ast.AST) -> bool:

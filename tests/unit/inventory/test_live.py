@@ -355,6 +355,7 @@ def test_counts_are_of_every_kind_but_the_host(busy: Inventory) -> None:
         Kind.CONTAINER: 2,
         Kind.VOLUME: 2,
         Kind.NETWORK: 2,
+        Kind.SERVICE: 0,
     }
     assert busy.all(Kind.HOST) == [Ref(Kind.HOST, "")]
 

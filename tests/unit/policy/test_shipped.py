@@ -283,6 +283,35 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             Status.SKIP: [{"network.builtin": True}, {"network.driver": "overlay"}, {"network.owner": ""}],
         },
     ),
+    "service-latest": (
+        {"service.name": "web", "service.image_ref": f"{BUSYBOX}:latest"},
+        f"the service web is made from {BUSYBOX}:latest, a moving tag",
+        {Status.PASS: [{"service.image_ref": f"{BUSYBOX}:1.36"}, {"service.image_ref": f"{BUSYBOX}@{HERE}"}]},
+    ),
+    "service-drift": (
+        {
+            "service.name": "web",
+            "service.image_ref": f"{BUSYBOX}:1",
+            "service.image_digest": HERE,
+            "registry.state": "drift",
+            "registry.digest": THERE,
+        },
+        f"the service web runs {BUSYBOX}:1 as {HERE}, the registry has {THERE}",
+        {
+            Status.PASS: [{"registry.state": state} for state in ("current", "gone")],
+            Status.SKIP: [{"service.image_digest": ""}],
+        },
+    ),
+    "service-under-replicated": (
+        {"service.name": "web", "service.mode": "global", "service.running": 1, "service.replicas": 3},
+        "1 of 3 tasks of the service web run",
+        {Status.PASS: [{"service.running": 3}], Status.SKIP: [{"service.mode": "global-job"}]},
+    ),
+    "service-limits": (
+        {"service.name": "web", "service.memory_limit": 0, "service.cpu_limit": 0.0},
+        "the service web has no memory or CPU limit",
+        {Status.PASS: [{"service.memory_limit": 1 << 30, "service.cpu_limit": 0.5}]},
+    ),
     "base-image-allowed": (
         {"image.ref": "ghcr.io/acme/app:1", "image.base_known": True, "image.base": "docker.io/library/centos:7"},
         "ghcr.io/acme/app:1 is built on docker.io/library/centos:7",
