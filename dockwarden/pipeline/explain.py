@@ -45,6 +45,8 @@ def _about(kind: Kind) -> tuple[str, str]:
             return "volume", "driver anonymous created known_for idle_for owner"
         case Kind.NETWORK:
             return "network", "driver builtin internal created known_for idle_for owner"
+        case Kind.SERVICE:
+            return "service", "stack image_ref image_digest mode replicas update_state memory_limit cpu_limit created"
         case Kind.HOST:
             size = "disk_used_percent images containers volumes"
             return "host", f"engine_version image_store storage_driver swarm_role kernel {size}"
@@ -63,7 +65,7 @@ def _how(kind: Kind) -> str:
             return "mounts"
         case Kind.NETWORK:
             return "joins"
-        case Kind.CONTAINER | Kind.HOST:
+        case Kind.CONTAINER | Kind.SERVICE | Kind.HOST:
             return "uses"
         case _:
             assert_never(kind)

@@ -518,6 +518,7 @@ def test_the_facts_of_the_host(full: Inventory) -> None:
         "host.cgroup_version": 2,
         "host.swarm_role": "",
         "host.swarm_managers": 0,
+        "host.swarm_leader": False,
         "host.swarm_autolock": False,
         "host.swarm_certificates_last": timedelta(),
         "now": at(NOW),
