@@ -136,6 +136,9 @@ class Engine(Protocol):
     def stop_container(self, identifier: str) -> None:
         """Stop a container within the time that it asks for. Raises NotFoundError."""
 
+    def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
+        """Restart a container; None: within the time that it asks for. Raises NotFoundError."""
+
     def start_container(self, identifier: str) -> None:
         """Start a container. Raises NotFoundError."""
 
@@ -280,6 +283,9 @@ class Intents(Protocol):
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it."""
+
+    def ages(self, action: str, ref: Ref) -> Sequence[float]:
+        """How long ago, by the observation clock, this was done to this object, each time that it was."""
 
     def open_intents(self) -> Sequence[Intent]:
         """The steps whose end is not written down."""

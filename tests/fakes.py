@@ -23,6 +23,7 @@ from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError
 from dockwarden.model import (
     BuildStep,
     Container,
+    Effect,
     EngineInfo,
     Event,
     Image,
@@ -327,6 +328,13 @@ class FakeEngine:
     def service(self, identifier: str) -> Service:
         self._called("service", identifier)
         return _one(self.swarm or {}, identifier)
+
+    def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
+        self._called("restart_container", identifier)
+        container = self._container(identifier)
+        started_at = (container.started_at or 0.0) + 1
+        health = container.health and "starting"
+        self.alter(container.name, "restart", running=True, state="running", started_at=started_at, health=health)
 
     def start_container(self, identifier: str) -> None:
         self._called("start_container", identifier)
@@ -696,6 +704,10 @@ class FakeIntents:
         if "conclude" in self.full:
             raise LedgerError("no space left on device")
         self.outcomes[number] = outcome
+
+    def ages(self, action: str, ref: Ref) -> list[float]:
+        done = (number for number, outcome in self.outcomes.items() if outcome.effect is Effect.APPLIED)
+        return [0.0 for number in done if (self.written[number].action, self.written[number].ref) == (action, ref)]
 
     def open_intents(self) -> list[Intent]:
         written = self.written

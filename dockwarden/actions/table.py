@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dockwarden.actions.container_remove import ContainerRemove
+from dockwarden.actions.container_restart import ContainerRestart
 from dockwarden.actions.container_stop import ContainerStop
 from dockwarden.actions.host_trim_build_cache import TrimBuildCache
 from dockwarden.actions.image_remove import ImageRemove
@@ -16,6 +17,7 @@ from dockwarden.model import Kind
 _ALL: tuple[Verb[Any], ...] = (
     ContainerStop(),
     ContainerRemove(),
+    ContainerRestart(),
     TagUntag(),
     ImageRemove(),
     VolumeRemove(),

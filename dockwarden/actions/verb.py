@@ -41,6 +41,9 @@ T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
 """The rule that keeps an object, in one word, and in words whom it serves."""
 
+GAVE_UP = "gave_up"
+"""The rule that keeps an object to which the same was done in vain as often as it may be."""
+
 LOST = "lost"
 """In a recipe: why the content of the object is not kept."""
 
@@ -144,6 +147,7 @@ class Verb(ABC, Generic[T]):
         needs_for: a policy must say for how long its condition must have held.
         removes: the object goes, so one that we have not watched for the minimum stay is kept.
         gain: where the bytes that the disk gains come from.
+        counts: it is done only so often to the same object, and then given up.
     """
 
     subject: ClassVar[Kind]
@@ -152,6 +156,7 @@ class Verb(ABC, Generic[T]):
     needs_for: ClassVar[bool] = False
     removes: ClassVar[bool] = True
     gain: ClassVar[Gain] = Gain.NOTHING
+    counts: ClassVar[bool] = False
 
     # -- before the plan: no engine is asked -----------------------------------------------------------------
 

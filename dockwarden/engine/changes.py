@@ -91,6 +91,16 @@ class Changes(ABC):
         name = path(identifier)
         self._call("container_stop", lambda client: client.stop(name))
 
+    def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
+        """Restart a container as ``docker restart`` does."""
+        where, wanted = f"/containers/{path(identifier)}/restart", {} if stop_seconds is None else {"t": stop_seconds}
+        self._call(
+            "container_restart",
+            lambda client: client.open(
+                "POST", where, "restart", _LONG_SECONDS + (stop_seconds or 0), params=wanted
+            ).close(),
+        )
+
     def start_container(self, identifier: str) -> None:
         """Start a container."""
         name = path(identifier)

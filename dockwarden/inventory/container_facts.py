@@ -196,6 +196,13 @@ _CONTAINER: tuple[Row, ...] = (
         lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),
     ),
     (
+        "given_up",
+        "bool",
+        0,
+        "a policy has restarted it as often as it may, and it is neither healthy nor started by anybody else since",
+        lambda c, v: v.inventory.memory.is_given_up(ref_of(c)),
+    ),
+    (
         "oom_killed",
         "bool",
         0,

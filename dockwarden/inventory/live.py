@@ -142,6 +142,7 @@ class Inventory(Tables):
         if old == container:
             return []
         self.lives.see(old, container)
+        self.memory.look_at(container)
         if old is not None:
             self.unlink(old)
         self.containers[container.id] = container

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from dockwarden import __version__
-from dockwarden.model import BuildStep, Container, EngineInfo, Image, ImageDetails, Observed, Ref
+from dockwarden.model import BuildStep, Container, EngineInfo, Image, ImageDetails, Observed, Ref, ref_of
 
 _HOUR = 3600.0
 _MOST_STARTS = 1000
@@ -61,7 +61,7 @@ class Memory:
         now = self.clock.read()
         for ref, seen in memory:
             used = now if seen.used_seconds < 0 else min(seen.used_seconds, now)
-            self._seen[ref] = Observed(min(seen.first_seconds, now), used, seen.had_tag)
+            self._seen[ref] = Observed(min(seen.first_seconds, now), used, seen.had_tag, seen.given_up_at)
 
     def of(self, ref: Ref, *, used: bool) -> Observed | None:
         """What to write down of an object, None when it is gone. ``used``: a container uses it now."""
@@ -93,6 +93,30 @@ class Memory:
         """Whether we ever saw this image with a tag; without it, a digest alone means pinned, not superseded."""
         seen = self._seen.get(ref)
         return seen is not None and seen.had_tag
+
+    def is_given_up(self, ref: Ref) -> bool:
+        """Whether restarting this container was given up."""
+        seen = self._seen.get(ref)
+        return seen is not None and seen.given_up_at is not None
+
+    def give_up(self, container: Container) -> None:
+        """Restart it no more, until ``look_at`` sees that it is well or that somebody else started it."""
+        self._set(container, container.started_at or 0.0)
+
+    def look_at(self, container: Container) -> None:
+        """A container as it is now. What the engine restarts by itself is not somebody else's start."""
+        seen = self._seen.get(ref_of(container))
+        if seen is None or seen.given_up_at is None:
+            return
+        is_started = container.started_at != seen.given_up_at and not container.config.restart_count
+        if container.health == "healthy" or is_started:
+            self._set(container, None)
+
+    def _set(self, container: Container, given_up_at: float | None) -> None:
+        ref = ref_of(container)
+        if (seen := self._seen.get(ref)) is not None and seen.given_up_at != given_up_at:
+            self._seen[ref] = replace(seen, given_up_at=given_up_at)
+            self.unsaved.add(ref)
 
     def see(self, ref: Ref, *, had_tag: bool = False, used: bool = False) -> None:
         """The object is there now."""

@@ -307,8 +307,12 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Our own memory of an object, in seconds of the observation clock, which stands still while nobody looks."""
+    """Our own memory of an object, in seconds of the observation clock, which stands still while nobody looks.
+
+    ``given_up_at``: of a container that restarts do not help: when it was last started, by the engine's clock.
+    """
 
     first_seconds: float
     used_seconds: float
     had_tag: bool = False
+    given_up_at: float | None = None

@@ -23,6 +23,8 @@ class Candidate:
         idle_seconds: how long we have watched it without a user.
         size_bytes: what the disk gains without it, as far as known; of images, the plan finds that out.
         inherited: names of labels that a container has from its image, which cannot protect it.
+        ages: how many seconds ago the same was done to it before, each time, where the verb asks for that.
+        given_up: doing it again was given up.
     """
 
     result: Result
@@ -35,6 +37,8 @@ class Candidate:
     idle_seconds: float = 0.0
     size_bytes: int = 0
     inherited: frozenset[str] = frozenset()
+    ages: tuple[float, ...] = ()
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

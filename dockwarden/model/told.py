@@ -19,6 +19,7 @@ class Told(NamedTuple):
 
 
 TOLD = (
+    Told("auto_remove", "bool", "HostConfig.AutoRemove", "removed as soon as it stops (`--rm`)"),
     Told("cgroup_parent", "string", "HostConfig.CgroupParent", "parent control group, empty for the default"),
     Told("device_rules", "list(string)", "HostConfig.DeviceCgroupRules", "rules for further devices, `c 188:* rmw`"),
     Told("group_add", "list(string)", "HostConfig.GroupAdd", "additional groups"),

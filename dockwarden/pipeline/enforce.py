@@ -11,7 +11,7 @@ from typing import assert_never
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Gain
+from dockwarden.actions.verb import GAVE_UP, Gain
 from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
@@ -77,10 +77,16 @@ class Enforcer:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
         planned = self.plan(policy, findings)
         if policy.mode is Mode.ENFORCE:
+            self._give_up(planned.kept)
             done = list(self.carry_out(policy, planned.steps, run))
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
         return [*planned.kept, *done], planned.error
+
+    def _give_up(self, kept: Iterable[Outcome]) -> None:
+        for outcome in kept:
+            if outcome.reason == GAVE_UP and isinstance(thing := self._inventory.get(outcome.ref), Container):
+                self._inventory.memory.give_up(thing)
 
     def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
         """What would be done about these findings now."""
@@ -89,7 +95,7 @@ class Enforcer:
         kept: list[Outcome] = []
         for result in findings:
             try:
-                if (found := self._candidate(result, reading)) is not None:
+                if (found := self._candidate(policy, result, reading)) is not None:
                     keep(policy, found, self._minimum_stay, {})  # which shows whether it can be planned at all
                     candidates.append(found)
             except Exception as error:  # noqa: BLE001 - of our own
@@ -109,7 +115,7 @@ class Enforcer:
         """Why an object stays that no plan of the policy is about: in one word, and in words whom the rule serves."""
         if result.status in (Status.UNKNOWN, Status.ERROR):
             return result.status.value, result.reason
-        candidate = self._candidate(result, self._inventory.memory.clock.read())
+        candidate = self._candidate(policy, result, self._inventory.memory.clock.read())
         rule, detail = keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
         if rule and rule not in _OF_AGE:  # which would keep it even if the policy found fault with it
             return rule, detail
@@ -149,7 +155,7 @@ class Enforcer:
 
     # -- candidates -----------------------------------------------------------------------------------------
 
-    def _candidate(self, result: Result, reading: float) -> Candidate | None:
+    def _candidate(self, policy: Policy, result: Result, reading: float) -> Candidate | None:
         """What the planner must know of the object of a result; None if it is gone."""
         inventory, ref = self._inventory, result.ref
         if ref.kind is Kind.HOST:
@@ -158,6 +164,7 @@ class Enforcer:
         if thing is None:
             return None
         tags, image = inventory.tags_of(ref), inventory.image_of(ref)
+        is_counted = VERBS[policy.subject, policy.action].counts
         own_labels = labels_that_count(thing, image) if isinstance(thing, Container) else thing.labels
         return Candidate(
             result=result,
@@ -170,6 +177,8 @@ class Enforcer:
             inherited=frozenset(thing.labels.keys() - own_labels.keys()),
             idle_seconds=inventory.idle_for(ref),
             size_bytes=self._size(thing),
+            ages=tuple(self._intents.ages(policy.action, ref)) if is_counted else (),
+            given_up=is_counted and inventory.memory.is_given_up(ref),
         )
 
     def _is_own(self, ref: Ref) -> bool:

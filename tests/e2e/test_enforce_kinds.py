@@ -27,6 +27,13 @@ CONTAINERS = policy("containers", "container", "!container.running", action="rem
 VOLUMES = policy("volumes", "volume", "!volume.in_use", action="remove", **{**ALWAYS, "for": "2s"})
 CHOSEN = policy("chosen", "volume", "volume.name == 'e2e-doomed'", action="remove", **{**ALWAYS, "for": "2s"})
 NETWORKS = policy("networks", "network", "network.name != ''", action="remove", **ALWAYS)
+HEAL = policy(
+    "heal", "container", "container.health == 'unhealthy'", action={"restart": {"most": "2 per 1h", "timeout": "0s"}},
+    **{**ALWAYS, "trigger": {"events": ["container.health"]}},
+)  # fmt: skip
+HOPELESS = policy(
+    "hopeless", "container", "container.given_up", trigger={"events": ["container.health"], "every": "5s"}
+)
 STOPPED = policy("stopped", "container", "container.name == 'stray'", action="stop", **ALWAYS)
 
 
@@ -34,6 +41,28 @@ def names(engine: LabEngine, kind: str) -> set[str]:
     form = "{{.Names}}" if kind == "container" else "{{.Name}}"
     arguments = ("--all",) if kind == "container" else ()
     return set(engine.docker(kind, "ls", *arguments, "--format", form).split())
+
+
+def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hopeless(
+    empty_engine: LabEngine, start: Start
+) -> None:
+    engine = empty_engine
+    engine.load(images.busybox("e2e/app:1"))
+    check = ("--health-cmd=test ! -e /ill", "--health-interval=1s", "--health-retries=1", "--stop-signal=KILL")
+    engine.docker("run", "--detach", "--name=ill", *check, "e2e/app:1")
+    engine.docker("run", "--detach", "--name=side", "--network=container:ill", "e2e/app:1")
+    before = engine.docker("inspect", "--format={{.State.StartedAt}}", "side")
+    daemon = start(engine, [HEAL, HOPELESS]).ready()
+    engine.docker("exec", "ill", "sh", "-c", ": >/ill")
+    mark = 0
+    for _ in range(2):
+        daemon.wait("action.applied", after=mark, policy="heal", name="ill", detail="and with it side")
+        mark = daemon.mark
+    daemon.wait("action.refused", policy="heal", name="ill", reason="gave_up")
+    daemon.wait("finding.opened", policy="hopeless", name="ill")
+    assert engine.docker("inspect", "--format={{.State.StartedAt}}", "side") != before
+    engine.docker("exec", "ill", "busybox", "rm", "/ill")
+    daemon.wait("finding.resolved", policy="hopeless", name="ill")
 
 
 def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(empty_engine: LabEngine, start: Start) -> None:

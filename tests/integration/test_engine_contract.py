@@ -483,6 +483,18 @@ def test_a_container_that_runs_is_not_removed_and_one_that_was_stopped_is(host: 
         host.engine.container(container)
 
 
+def test_a_container_that_runs_is_restarted(host: Real | InMemory) -> None:
+    host.load("app", "app:1")
+    container = host.run("web", "app:1", running=True)
+    before = host.engine.container(container).started_at
+    host.engine.restart_container(container, 0)
+    after = host.engine.container(container)
+    assert after.running
+    assert (after.started_at or 0) > (before or 0)
+    with pytest.raises(NotFoundError):
+        host.engine.restart_container("0" * 64, None)
+
+
 def test_a_container_is_made_again_under_its_name_and_not_started(host: Real | InMemory) -> None:
     image = host.load("app", "app:1")
     container = host.run("web", "app:1", running=False)

@@ -31,8 +31,13 @@ class Ledger(Actions):
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
         if self._meta("engine") != identity:
             return 0.0, []
-        rows = self._read("SELECT kind, key, first, used, had_tag FROM memory")
-        memory = [(ref, Observed(first, used, bool(tag))) for k, key, first, used, tag in rows if (ref := _ref(k, key))]
+        given_up = "given_up" if self._version >= SCHEMA_VERSION else "NULL"
+        rows = self._read(f"SELECT kind, key, first, used, had_tag, {given_up} FROM memory")  # noqa: S608 - constants
+        memory = [
+            (ref, Observed(first, used, bool(tag), given_up))
+            for kind, key, first, used, tag, given_up in rows
+            if (ref := _ref(kind, key))
+        ]
         return float(self._meta("clock") or 0.0), memory
 
     def looks(self, identity: str) -> list[tuple[str, str, str, str]]:
@@ -93,7 +98,7 @@ class Ledger(Actions):
                 if seen is None:
                     db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
                 else:
-                    db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?)", (*ref, *_memory_row(seen)))
+                    db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?,?)", (*ref, *_memory_row(seen)))
 
     def save_looks(self, looks: Iterable[tuple[str, tuple[str, str, str, str] | None]]) -> None:
         """Write down what looks at images told, or that it is of no use any more. Raises LedgerError."""
@@ -178,5 +183,5 @@ def _ref(kind: str, key: str) -> Ref | None:
     return None
 
 
-def _memory_row(seen: Observed) -> tuple[float, float, int]:
-    return seen.first_seconds, seen.used_seconds, int(seen.had_tag)
+def _memory_row(seen: Observed) -> tuple[float, float, int, float | None]:
+    return seen.first_seconds, seen.used_seconds, int(seen.had_tag), seen.given_up_at

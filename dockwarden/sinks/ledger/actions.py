@@ -38,6 +38,17 @@ class Actions(LedgerFile):
             for number, policy, action, kind, key, name, recipe in rows
         ]
 
+    def ages(self, action: str, ref: Ref) -> list[float]:
+        """How long ago, by the observation clock, this was done to this object, each time that it was."""
+        if self._version < SCHEMA_VERSION:
+            return []
+        rows = self._read(
+            "SELECT at_seconds FROM actions WHERE outcome = 'applied' AND action = ? AND kind = ? AND key = ? "
+            "AND engine = (SELECT value FROM meta WHERE key = 'engine')",
+            (action, *ref),
+        )
+        return [self._reading() - at for (at,) in rows]
+
     def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last actions that came to an end, newest first, under the names that scripts use.
 

@@ -56,7 +56,11 @@ _TO_VERSION_6 = """
 CREATE TABLE IF NOT EXISTS looks (image TEXT PRIMARY KEY, mark TEXT NOT NULL, details TEXT NOT NULL,
   history TEXT NOT NULL)
 """
-STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4, _TO_VERSION_5, _TO_VERSION_6)
+_TO_VERSION_7 = """
+ALTER TABLE memory ADD COLUMN given_up REAL;
+CREATE INDEX actions_on_object ON actions (action, kind, key)
+"""
+STEPS = (_FIRST, _TO_VERSION_2, _TO_VERSION_3, _TO_VERSION_4, _TO_VERSION_5, _TO_VERSION_6, _TO_VERSION_7)
 """Each makes the next version of the one before; statements end with a semicolon."""
 SCHEMA_VERSION = len(STEPS)
 

@@ -352,6 +352,8 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.state": "running",
         "container.health": "healthy",
         "container.exit_code": 0,
+        "container.given_up": False,
+        "container.auto_remove": False,
         "container.labels": {"c": "1"},
         "container.created": at(NOW - 2 * HOUR),
         "container.started": at(NOW - HOUR),

@@ -228,6 +228,16 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         ),
         {Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(hours=1)}]},
     ),
+    "heal-unhealthy": (
+        {"container.name": "web", "container.health": "unhealthy", "container.health_for": timedelta(seconds=70)},
+        "web has been unhealthy for 1m 10s",
+        {Status.PASS: [{"container.health": health} for health in ("", "starting", "healthy")]},
+    ),
+    "heal-gave-up": (
+        {"container.name": "web", "container.given_up": True},
+        "web stays unhealthy, however often it is restarted",
+        {Status.PASS: [{"container.given_up": False}]},
+    ),
     "exited-containers": (
         {
             "container.name": "migrate",
@@ -409,6 +419,7 @@ def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> Non
         "disk-pressure-gc": (Kind.IMAGE, "remove"),
         "keep-last-tags": (Kind.TAG, "untag"),
         "exited-containers": (Kind.CONTAINER, "remove"),
+        "heal-unhealthy": (Kind.CONTAINER, "restart"),
         "orphan-volume": (Kind.VOLUME, "remove"),
         "unused-network": (Kind.NETWORK, "remove"),
         "build-cache-limit": (Kind.HOST, "trim_build_cache"),

@@ -204,10 +204,11 @@ def to_first_schema(book: Book, *, upgrade: bool = True) -> Ledger:
     for column in ("opened_seconds", "definition", "resolved_seconds"):
         book.sql(f"ALTER TABLE findings DROP COLUMN {column}")
     book.sql("ALTER TABLE digests DROP COLUMN until_seconds")
-    for index in ("actions_of_run", "open_actions", "undoable_actions"):
+    for index in ("actions_of_run", "open_actions", "undoable_actions", "actions_on_object"):
         book.sql(f"DROP INDEX {index}")
     for column in later:
         book.sql(f"ALTER TABLE actions DROP COLUMN {column}")
+    book.sql("ALTER TABLE memory DROP COLUMN given_up")
     book.sql("DROP TABLE archives")
     book.sql("DROP TABLE looks")
     book.sql("PRAGMA user_version = 1")

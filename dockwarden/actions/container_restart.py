@@ -1,0 +1,118 @@
+"""container restart: with those that live in its namespaces or ask for it, and only so often. Pure but for its tools.
+
+Nothing goes, so nothing has to be brought back. One that is restarted as often as it may be, and still fails, is given
+up until it is healthy or somebody else starts it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator
+
+from dockwarden.actions.containers import ContainerVerb
+from dockwarden.actions.verb import GAVE_UP, Applied, Owned, Stays, Tools, Why
+from dockwarden.errors import NotFoundError
+from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Step
+from dockwarden.text import counted, duration, span
+
+_JOINED = "container:"
+_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_DEPENDS_ON = "com.docker.compose.depends_on"
+
+
+class Most(NamedTuple):
+    """How often within how many seconds."""
+
+    times: int
+    seconds: float
+
+
+def how_often(value: object) -> Most:
+    """``3 per 1h``. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,4}) per (\w+)", value, re.ASCII) if isinstance(value, str) else None
+    if match is None or not int(match[1]):
+        raise ValueError("must be how often within which time, such as 3 per 1h")
+    return Most(int(match[1]), duration(match[2]).total_seconds())
+
+
+class Options(Owned):
+    """How long it may take to stop, else as long as the container says; and how often it is tried."""
+
+    timeout: Annotated[timedelta | None, BeforeValidator(duration, json_schema_input_type=str)] = None
+    most: Annotated[Most, BeforeValidator(how_often, json_schema_input_type=str)] = Most(3, 3600.0)
+
+
+class ContainerRestart(ContainerVerb):
+    """Restart it as ``docker restart`` does."""
+
+    name = "restart"
+    options = Options
+    removes = False
+    counts = True
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
+        """What does not run was stopped by somebody, and a restart would start it."""
+        if thing.state != "running":
+            return "not_running", f"it is {thing.state}"
+        if thing.config.told.get("auto_remove"):
+            return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
+        allowed = Most(*policy.options["most"])
+        recent = sum(age < allowed.seconds for age in candidate.ages)
+        if candidate.given_up or recent >= allowed.times:
+            tried = counted(recent or allowed.times, "restart")
+            why = f"{tried} within {span(allowed.seconds)} did not help; nothing more until it is healthy"
+            return GAVE_UP, f"{why} or somebody starts it"
+        return None
+
+    def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
+        super().check(tools, step, judged, found)
+        owner = found.network_mode.removeprefix(_JOINED)
+        if owner != found.network_mode:
+            try:
+                tools.engine.container(owner)
+            except NotFoundError:
+                raise Stays(
+                    Effect.REFUSED, "stale_namespace", "it lives in the network of a container that is gone"
+                ) from None
+
+    def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
+        return Recipe("none", {**self.about(found), "started_at": found.started_at})
+
+    def act(self, tools: Tools, step: Step, found: Container) -> Applied:
+        followers = list(_followers(tools, found))
+        timeout: timedelta | None = step.options["timeout"]
+        tools.engine.restart_container(found.id, None if timeout is None else int(timeout.total_seconds()))
+        for each in followers:
+            with suppress(NotFoundError):
+                tools.engine.restart_container(each.id, None)
+        return Applied("restarted", f"and with it {', '.join(each.name for each in followers)}" if followers else "")
+
+    def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
+        return now is not None and now.started_at == recipe.parameters["started_at"]
+
+
+def _followers(tools: Tools, owner: Container) -> Iterator[Container]:
+    """The running containers that have to be restarted after it: theirs is dead without it, or Compose says so."""
+    for identifier in tools.engine.container_ids():
+        with suppress(NotFoundError):
+            each = tools.engine.container(identifier)
+            config = each.config
+            modes = (each.network_mode, config.pid_mode, config.ipc_mode, config.uts_mode)
+            joined = {mode.removeprefix(_JOINED) for mode in modes if mode.startswith(_JOINED)}
+            if (
+                each.id != owner.id
+                and each.state == "running"
+                and (joined & {owner.id, owner.name} or _asks(each, owner))
+            ):
+                yield each
+
+
+def _asks(each: Container, owner: Container) -> bool:
+    """Whether Compose says ``depends_on`` with ``restart: true``; it writes ``service:condition:restart``."""
+    if not owner.labels.get(_SERVICE) or each.labels.get(_PROJECT) != owner.labels.get(_PROJECT):
+        return False
+    asked = (entry.split(":") for entry in each.labels.get(_DEPENDS_ON, "").split(","))
+    return any(entry[0] == owner.labels[_SERVICE] and entry[-1] == "true" for entry in asked)

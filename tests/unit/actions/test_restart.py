@@ -1,0 +1,160 @@
+"""container restart: what follows, how often, and when nobody tries any more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dockwarden.actions.container_restart import ContainerRestart, how_often
+from dockwarden.model import Kind, Mode
+from tests.builders import HOUR, a_container, a_policy, an_image
+from tests.unit.hosts import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMPOSE = "com.docker.compose"
+HEAL = replace(
+    a_policy(
+        "heal",
+        "container.health == 'unhealthy'",
+        subject=Kind.CONTAINER,
+        events=["container.health"],
+        every_seconds=60,
+        mode=Mode.ENFORCE,
+        action="restart",
+    ),
+    options=ContainerRestart.options(most="2 per 1h").model_dump(),
+)
+HOPELESS = a_policy(
+    "hopeless", "container.given_up", subject=Kind.CONTAINER, events=["container.health"], every_seconds=60
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with Host(tmp_path) as host:
+        host.engine.put(an_image("app", "app:1"))
+        yield host
+
+
+def run(host: Host, name: str, **more: Any) -> None:
+    host.engine.run(replace(a_container(name, "app:1", "app"), **({"health": "starting"} | more)))
+
+
+def turn(host: Host, name: str, health: str) -> None:
+    host.engine.alter(name, f"health_status: {health}", health=health)
+    host.settle()
+
+
+def restarted(host: Host) -> list[str]:
+    return [host.engine.container(key).name for call, key in host.engine.calls if call == "restart_container"]
+
+
+@pytest.mark.parametrize("wrong", ["3", "0 per 1h", "3 per hour", "three per 1h", 3, "3 per 1h "])
+def test_how_often_is_said_in_one_way(wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"3 per 1h|duration"):
+        how_often(wrong)
+
+
+def test_an_unhealthy_container_is_restarted_at_once_so_often_and_then_given_up(host: Host) -> None:
+    run(host, "web")
+    host.start(HEAL, HOPELESS)
+    for _ in range(4):
+        host.ticks.pass_(60)
+        turn(host, "web", "unhealthy")
+    assert restarted(host) == ["web", "web"]
+    assert host.outcomes() == [("applied", "restarted")] * 2 + [("refused", "gave_up")]
+    host.run_job("hopeless")
+    assert ("hopeless", "web") in host.open_findings()
+    host.ticks.pass_(2 * HOUR)  # time alone does not help
+    host.run_job("heal")
+    assert len(restarted(host)) == 2
+
+
+@pytest.mark.parametrize("cure", ["healthy", "start"])
+def test_health_or_somebody_s_start_ends_giving_up(host: Host, cure: str) -> None:
+    run(host, "web")
+    host.start(HEAL, HOPELESS)
+    for _ in range(3):
+        turn(host, "web", "unhealthy")
+    host.ticks.pass_(2 * HOUR)
+    if cure == "healthy":
+        turn(host, "web", "healthy")
+    else:
+        host.engine.alter("web", "restart", started_at=9e9, health="starting")
+        host.settle()
+    turn(host, "web", "unhealthy")
+    assert len(restarted(host)) == 3
+    assert ("hopeless", "web") not in host.open_findings()
+
+
+def test_what_the_engine_restarts_by_itself_stays_given_up(host: Host) -> None:
+    run(host, "web")
+    host.start(HEAL, HOPELESS)
+    for _ in range(3):
+        turn(host, "web", "unhealthy")
+    host.ticks.pass_(2 * HOUR)
+    config = replace(host.engine.container("web").config, restart_count=1)
+    host.engine.alter("web", "restart", started_at=9e9, config=config, health="starting")
+    turn(host, "web", "unhealthy")
+    assert len(restarted(host)) == 2
+
+
+def test_giving_up_outlives_the_process(host: Host, tmp_path: Path) -> None:
+    run(host, "web")
+    host.start(HEAL, HOPELESS)
+    for _ in range(3):
+        turn(host, "web", "unhealthy")
+    host.stop()
+    with Host(tmp_path) as next_:
+        next_.engine.put(an_image("app", "app:1"))
+        run(next_, "web", health="unhealthy", started_at=host.engine.container("web").started_at)
+        next_.ticks.pass_(2 * HOUR)
+        next_.start(HEAL, HOPELESS)
+        next_.run_job("heal")
+        assert restarted(next_) == []
+        assert ("hopeless", "web") in next_.open_findings()
+
+
+def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) -> None:
+    service = {f"{COMPOSE}.project": "shop"}
+    run(host, "db", labels={**service, f"{COMPOSE}.service": "db"})
+    owner = host.engine.container("db").id
+    run(host, "side", network_mode=f"container:{owner}", health="")
+    run(host, "web", labels={**service, f"{COMPOSE}.depends_on": "cache:service_started:false,db:service_healthy:true"})
+    run(host, "job", labels={**service, f"{COMPOSE}.depends_on": "db:service_started:false"})
+    run(host, "other", labels={f"{COMPOSE}.project": "blog", f"{COMPOSE}.depends_on": "db:service_started:true"})
+    host.start(HEAL)
+    turn(host, "db", "unhealthy")
+    assert restarted(host)[0] == "db"
+    assert sorted(restarted(host)[1:]) == ["side", "web"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"state": "paused"}, "not_running"),
+        ({"state": "restarting"}, "not_running"),
+        ({"config": {"told": {"auto_remove": True}}}, "auto_remove"),
+    ],
+)
+def test_what_must_not_be_restarted_is_not(host: Host, change: dict[str, Any], reason: str) -> None:
+    run(host, "web", health="unhealthy")
+    if "config" in change:
+        change = {"config": replace(host.engine.container("web").config, **change["config"])}
+    host.engine.alter("web", "update", **change)
+    host.start(HEAL)
+    host.run_job("heal")
+    assert restarted(host) == []
+    assert host.outcomes() == [("refused", reason)]
+
+
+def test_one_whose_network_is_another_s_that_is_gone_is_left_alone(host: Host) -> None:
+    run(host, "web", health="unhealthy", network_mode=f"container:{'e' * 64}")
+    host.start(HEAL)
+    host.run_job("heal")
+    assert host.outcomes() == [("refused", "stale_namespace")]
