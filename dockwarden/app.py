@@ -202,6 +202,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         metrics,
         lambda: inventory.info.name if inventory.info else "a host unknown",
         settings.notify.wait,
+        link=settings.web.external_url,
     )
     board = Board(parts.ledger.recent_actions)
     worker = Worker(

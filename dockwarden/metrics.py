@@ -21,6 +21,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _MOST_NAME = 200
+_MOST_TEXT = 500
 EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
@@ -109,6 +110,14 @@ class Metrics:
         )
         self.policy_info = self._gauge(
             "policy_info", "1 for each policy in use.", "policy", "subject", "mode", "severity"
+        )
+        self.policy_text = self._gauge(
+            "policy_text_info",
+            "1 for each policy in use, with what it says to people.",
+            "policy",
+            "title",
+            "remediation",
+            "refs",
         )
         self.ledger_writable = self._gauge(
             "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
@@ -246,6 +255,7 @@ class Metrics:
         self.reload_ok.set(1)
         self.reload_at.set(at)
         self.policy_info.clear()
+        self.policy_text.clear()
         self.findings.clear()
         self.unknown.clear()
         self.pending.clear()
@@ -257,6 +267,8 @@ class Metrics:
         self._policies = policies.policies
         for policy in policies.policies:
             self.policy_info.labels(policy.name, policy.subject.value, policy.mode.value, policy.severity.value).set(1)
+            texts = (policy.title, policy.remediation, ", ".join(policy.refs))
+            self.policy_text.labels(policy.name, *(" ".join(text.split())[:_MOST_TEXT] for text in texts)).set(1)
             self._start_at_zero(policy)
         self.health.policies_loaded = True
 

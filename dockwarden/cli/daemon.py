@@ -90,7 +90,7 @@ def _notify_test(options: argparse.Namespace) -> int:
     if not routes:
         print("dockwarden: notify.routes is empty: nobody would hear of anything", file=sys.stderr)
         return 1
-    sent = {name: send("dockwarden: a test", "This route works.") for name, (_, send) in routes.items()}
+    sent = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}
     table(("ROUTE", "RESULT"), [(name, "sent" if fine else "failed") for name, fine in sent.items()])
     return 0 if all(sent.values()) else 1
 

@@ -6,6 +6,7 @@ file, defaults.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -33,6 +34,7 @@ from dockwarden.text import duration, near, size
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
+_FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
 
 
@@ -73,6 +75,7 @@ class WebSettings(_Section):
         default_factory=list,
         description="names by which clients call it, with *, besides localhost and addresses",
     )
+    external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
     config_file: Path | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
 
     finding_info: int = Field(
@@ -84,6 +87,13 @@ class WebSettings(_Section):
         """Host and port."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
+
+    @field_validator("external_url")
+    @classmethod
+    def _is_whole(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("write it with http:// or https://")
+        return value
 
     @field_validator("listen")
     @classmethod
@@ -186,11 +196,22 @@ class RouteSettings(_Section):
 
     url: SecretStr | None = Field(None, description="where to, as apprise writes it; better: url_file")
     url_file: Path | None = Field(None, description="a file that contains it")
-    severity: Severity = Field(Severity.INFO, description="the least severity that is told")
+    severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
     policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
         default=["opened", "resolved", "acted"], description="what is told"
     )
+    title: str = Field("", description="template of the subject, such as '[{host}] {summary}'")
+    body: str = Field("", description="template of the text, of {host}, {summary}, {worst}, {findings}, {link}")
+
+    @field_validator("title", "body")
+    @classmethod
+    def _is_a_template(cls, value: str) -> str:
+        try:
+            value.format(**dict.fromkeys(_FIELDS, ""))
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"braces may hold {', '.join(_FIELDS)}; for a brace write it twice") from error
+        return value
 
     @model_validator(mode="after")
     def _has_one_address(self) -> Self:

@@ -93,6 +93,7 @@ def test_a_digest_first_and_then_transitions(
     settings = routes(team={"url_file": str(secret)}) | {
         "minimum_stay": "0s",
         "log": {"format": "json", "level": "debug"},
+        "web": {"listen": "127.0.0.1:0", "external_url": "https://web-7.example.net/warden/"},
     }
     daemon = start(engine, [LATEST, UNTAG], settings=settings).ready()
 
@@ -101,19 +102,20 @@ def test_a_digest_first_and_then_transitions(
     assert receiver.got[0]["path"] == "/secret-path"
     assert receiver.got[0]["login"].startswith("Basic ")
     [digest] = receiver.texts()
-    assert "60 opened" in digest.splitlines()[0]
-    assert "and 50 more" in digest
-    assert f"{LATEST}: 60 opened" in digest
+    assert digest.splitlines()[0] == f"dockwarden: 60 medium on {engine.client().info()['Name']}"
+    assert "- and 50 more" in digest
+    assert f"opened, medium, {LATEST}" in digest
+    assert "What to do: " in digest
+    assert digest.endswith("\nhttps://web-7.example.net/warden/")
+    assert receiver.got[0]["type"] == "warning"
 
     engine.docker("tag", "e2e/one:1", "e2e/two:latest")
-    until(lambda: f"opened, medium, {LATEST}: docker.io/e2e/two:latest" in "\n".join(receiver.texts()), "the opening")
+    until(lambda: "- docker.io/e2e/two:latest" in "\n".join(receiver.texts()), "the opening")
     engine.docker("rmi", "e2e/two:latest")
-    until(
-        lambda: f"resolved, medium, {LATEST}: docker.io/e2e/two:latest: gone" in "\n".join(receiver.texts()), "the end"
-    )
+    until(lambda: "- docker.io/e2e/two:latest: gone" in "\n".join(receiver.texts()), "the end")
     engine.docker("tag", "e2e/one:1", "e2e/two:gone")
     until(
-        lambda: "acted, low, untags: docker.io/e2e/two:gone, untag applied" in "\n".join(receiver.texts()), "the deed"
+        lambda: "acted, low, untags\n- docker.io/e2e/two:gone, untag applied" in "\n".join(receiver.texts()), "the deed"
     )
     daemon.until(lambda: daemon.total("dockwarden_notifications_total", result="sent") >= 4, "the count")
     assert daemon.total("dockwarden_notifications_dropped_total") == 0

@@ -69,6 +69,7 @@ def test_the_public_names_are_there_from_the_start(metrics: Metrics) -> None:
     names = {family.name for family in metrics.registry.collect()}
     promised = """
         build_info config_info config_last_reload_successful config_last_reload_success_timestamp_seconds policy_info
+        policy_text_info
         engine_up engine_info engine_requests engine_request_duration_seconds events_received events_reconnects
         events_gaps events_last_received_timestamp_seconds queue_length inventory_objects inventory_resyncs evaluations
         evaluation_duration_seconds findings reaction_duration_seconds actions refusals reclaimed_bytes
@@ -128,7 +129,7 @@ def test_policies_that_went_away_end(metrics: Metrics) -> None:
     use(metrics, policies(REMOVE, a_policy("gone"), sha256="a"))
     metrics.record(replace(REPORT, open={("gone", "medium"): 2}, unknown={("gone", "timeout"): 1}))
     use(metrics, policies(REMOVE, sha256="b"), NOW + 60)
-    for name in ("policy_info", "findings", "unknown"):
+    for name in ("policy_info", "policy_text_info", "findings", "unknown"):
         assert not [labels for labels in samples(metrics, name) if "gone" in labels]
     assert samples(metrics, "config_info") == {("b",): 1}
     assert samples(metrics, "config_last_reload_success_timestamp_seconds") == {(): NOW + 60}

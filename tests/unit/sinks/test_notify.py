@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, Severity, Status
-from dockwarden.sinks.notify import Notifier, open_routes, plain
+from dockwarden.sinks.notify import Notifier, open_routes
+from dockwarden.sinks.notify.message import Message, News, plain
 from tests.builders import NOW, a_policy, policies
 from tests.lab.waiting import until
 
@@ -31,16 +34,18 @@ class Service:
     works: bool = True
     tries: int = 0
     got: list[tuple[str, str]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
     door: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.door.set()
 
-    def __call__(self, title: str, body: str) -> bool:
+    def __call__(self, title: str, body: str, alarm: str) -> bool:
         self.tries += 1
         self.door.wait(20)
         if self.works:
             self.got.append((title, body))
+            self.alarms.append(alarm)
         return self.works
 
 
@@ -58,6 +63,15 @@ def an_outcome(effect: Effect, name: str = "o") -> Outcome:
     return Outcome("p", "remove", Ref(Kind.IMAGE, name), name, effect, "")
 
 
+ADVISED = replace(
+    a_policy("advised", severity=Severity.CRITICAL),
+    title="Containers that share the host",
+    description="It can take\n  over the host.",
+    remediation="Run it without --privileged; see https://docs.example/x.",
+    refs=("CIS-5.5",),
+)
+
+
 class Told:
     """A notifier with services that a test looks at."""
 
@@ -66,8 +80,8 @@ class Told:
         options = routes or {"all": route()}
         self.services = {name: Service() for name in options}
         both: dict[str, tuple[RouteOptions, Send]] = {name: (options[name], self.services[name]) for name in options}
-        self.notifier = Notifier(both, self.metrics, lambda: "web1", wait, pauses)
-        self.notifier.record(report(policies=policies(a_policy("p", severity=Severity.HIGH))))
+        self.notifier = Notifier(both, self.metrics, lambda: "web1", wait, pauses, "https://web1.example/")
+        self.notifier.record(report(policies=policies(a_policy("p", severity=Severity.HIGH), ADVISED)))
         self.notifier.start()
 
     def __enter__(self) -> Self:
@@ -95,13 +109,75 @@ def test_what_happens_in_one_moment_is_one_message() -> None:
         told.take(report(resolved=[result("a")], outcomes=[an_outcome(Effect.APPLIED)]))
         told.notifier.stop()  # which waits no longer
         [(title, body)] = told.services["all"].got
-    assert title == "dockwarden on web1: 1 acted, 2 opened, 1 resolved"
+    assert title == "dockwarden: 2 high on web1; 1 acted, 1 resolved"
     assert body.splitlines() == [
-        "opened, high, p: a: is bad",
-        "opened, high, p: b: is bad",
-        "resolved, high, p: a: gone",
-        "acted, high, p: o, remove applied",
+        "opened, high, p",
+        "- a: is bad",
+        "- b: is bad",
+        "acted, high, p",
+        "- o, remove applied",
+        "resolved, high, p",
+        "- a: gone",
+        "",
+        "https://web1.example/",
     ]
+
+
+def test_the_worst_comes_first_with_what_to_do_about_it() -> None:
+    with Told(wait=30.0) as told:
+        told.take(report([result("a", "low", Severity.LOW, "a is dull"), result("b", "p", message="b: is bad")]))
+        told.take(report([result(f"c{n}", "advised", Severity.CRITICAL, f"c{n} is worse") for n in range(2)]))
+        told.notifier.stop()
+        [(title, body)], alarms = told.services["all"].got, told.services["all"].alarms
+    assert title == "dockwarden: 2 critical, 1 high, 1 low on web1"
+    assert alarms == ["failure"]
+    assert body.splitlines()[:-2] == [
+        "opened, critical, advised: Containers that share the host",
+        "- c0 is worse",
+        "- c1 is worse",
+        "Why: It can take over the host.",
+        "What to do: Run it without --privileged; see https://docs.example/x.",
+        "See: CIS-5.5",
+        "opened, high, p",
+        "- b: is bad",
+        "opened, low, low",
+        "- a is dull",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("happened", "alarm"),
+    [
+        (report([result("a", severity=Severity.MEDIUM), result("b", severity=Severity.INFO)]), "warning"),
+        (report([result("a", severity=Severity.LOW)], [result("b", severity=Severity.CRITICAL)]), "info"),
+        (report(outcomes=[an_outcome(Effect.FAILED), an_outcome(Effect.APPLIED)]), "warning"),
+        (report(resolved=[result("a", severity=Severity.CRITICAL)]), "success"),
+        (report([result("a")], outcomes=[an_outcome(Effect.FAILED)]), "failure"),
+    ],
+)
+def test_kind_of_a_message_is_that_of_the_worst_in_it(happened: Report, alarm: str) -> None:
+    with Told(wait=30.0) as told:
+        told.take(happened)
+        told.notifier.stop()
+        assert told.services["all"].alarms == [alarm]
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Severity)), st.integers(1, 40)), max_size=60))
+def test_nothing_critical_is_left_out_for_others(found: list[tuple[Severity, int]]) -> None:
+    message = Message()
+    for number, (severity, count) in enumerate(found):
+        for n in range(count):
+            message.add(News("opened", severity, f"p{number}", f"{severity}-{number}-{n} is found"))
+    title, body = message.write("web1", "", "", "")
+    lines = body.splitlines()
+    for number, (severity, count) in enumerate(found):
+        if severity is Severity.CRITICAL:
+            assert all(f"- critical-{number}-{n} is found" in lines for n in range(count))
+    ranks = [list(Severity).index(Severity(line.split(", ")[1])) for line in lines if line.startswith("opened, ")]
+    assert ranks == sorted(ranks)
+    assert len([line for line in lines if "critical" not in line]) <= 10 + 2 * 20 + 1
+    counts = {severity: sum(n for each, n in found if each is severity) for severity in Severity}
+    assert all(f"{count} {severity}" in title for severity, count in counts.items() if count)
 
 
 def test_thousands_of_findings_are_one_short_message() -> None:
@@ -109,10 +185,26 @@ def test_thousands_of_findings_are_one_short_message() -> None:
         told.take(report([result(f"t{n}", policy=f"p{n % 30}") for n in range(10_000)]))
         told.notifier.stop()
         [(title, body)] = told.services["all"].got
-    assert "10,000 opened" in title
-    assert "and 9,990 more" in body
-    assert "p0: 334 opened" in body
-    assert len(body.splitlines()) <= 31
+    assert "10,000 high" in title
+    assert "- and 324 more" in body
+    assert "opened, high, p1: 334" in body
+    assert "of 10 policies" in body
+    assert len(body.splitlines()) <= 40
+
+
+def test_each_route_may_have_words_of_its_own() -> None:
+    own = route(title="[{host}] {worst}", body="look: {link}\n{findings}\n{{@oncall}}")
+    with Told(wait=30.0, own=own, usual=route()) as told:
+        told.take(report([result("a")]))
+        told.notifier.stop()
+        [(title, body)] = told.services["own"].got
+        assert (title, body) == (
+            "[web1] high", "look: https://web1.example/\nopened, high, p\n- a: is bad\n{@oncall}"
+        )  # fmt: skip
+        assert told.services["usual"].got[0][0] == "dockwarden: 1 high on web1"
+    for wrong in ("{hots}", "{", "{0}", "{host.name}", "{host[0]}"):
+        with pytest.raises(ValueError, match="braces may hold host, summary"):
+            route(body=wrong)
 
 
 def test_only_transitions_are_told() -> None:
@@ -121,7 +213,7 @@ def test_only_transitions_are_told() -> None:
         told.take(report())
         told.take(report(outcomes=[an_outcome(Effect.FAILED)]))
         told.notifier.stop()
-        assert [title for title, _ in told.services["all"].got] == ["dockwarden on web1: 1 acted"]
+        assert [title for title, _ in told.services["all"].got] == ["dockwarden: 1 failed on web1"]
 
 
 def test_each_route_hears_what_it_asked_for() -> None:
@@ -136,8 +228,8 @@ def test_each_route_hears_what_it_asked_for() -> None:
         told.notifier.stop()
         heard = {name: "\n".join(body for _, body in service.got) for name, service in told.services.items()}
     assert ("b: is bad" in heard["loud"], "a: is bad" in heard["loud"], "acted" in heard["loud"]) == (True, False, True)
-    assert heard["web"] == "opened, low, web-tags: a: is bad"
-    assert heard["deeds"] == "acted, high, p: o, remove applied"
+    assert heard["web"].startswith("opened, low, web-tags\n- a: is bad\n")
+    assert heard["deeds"].startswith("acted, high, p\n- o, remove applied\n")
     assert heard["nobody"] == ""
 
 
@@ -172,10 +264,10 @@ def test_a_service_that_hangs_delays_nobody_else_and_memory_stays_bounded() -> N
         for number in range(200):
             told.take(report([result(f"{number}-{one}") for one in range(100)]))
         pending = told.notifier._channels[0]._pending
-        assert (pending.total, len(pending.lines)) == (20_000, 10)
+        assert (pending.total, [len(group.lines) for group in pending.groups.values()]) == (20_000, [10])
         told.services["slow"].door.set()
         until(lambda: len(told.services["slow"].got) == 2, "all that came meanwhile")
-        assert "20,000 opened" in told.services["slow"].got[1][0]
+        assert "20,000 high" in told.services["slow"].got[1][0]
 
 
 def test_an_end_waits_for_nobody_for_long() -> None:

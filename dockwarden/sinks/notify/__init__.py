@@ -8,44 +8,36 @@ service that is down or slow costs nobody anything but its own readers, and thou
 import logging
 import re
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
 from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
-from dockwarden.model import Effect, Report, Severity
+from dockwarden.model import Effect, Policy, Report, Severity
+from dockwarden.sinks.notify.message import (
+    ACTED,
+    EXCUSED,
+    EXPIRED,
+    FAILED,
+    OPENED,
+    RESOLVED,
+    Alarm,
+    Message,
+    News,
+)
 
-OPENED, RESOLVED, ACTED = "opened", "resolved", "acted"
-EXCUSED, EXPIRED = "excused", "expired"
-_LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED}  # who is told of the one is told of the other
-_MOST_LINES = 10
-_MOST_TEXT = 300
+_LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
 _RANK = {severity: number for number, severity in enumerate(Severity)}
-# What chats take for links, mentions and markup; look-alikes stay readable.
-_LOOK_ALIKES = str.maketrans(
-    {
-        "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
-        ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-        "[": "(",
-        "]": ")",
-        "`": "'",
-        "*": "\N{ASTERISK OPERATOR}",
-        "|": "\N{BROKEN BAR}",
-    }
-)
-_MENTION = re.compile(r"(?<!\w)@")
 _log = structlog.get_logger("dockwarden.notify")
 
-Send = Callable[[str, str], bool]
+Send = Callable[[str, str, Alarm], bool]
 
 
 class _Secret(Protocol):
@@ -65,56 +57,10 @@ class RouteOptions(Protocol):
     def policies(self) -> Sequence[str]: ...
     @property
     def events(self) -> Sequence[str]: ...
-
-
-class News(NamedTuple):
-    """One transition."""
-
-    what: str
-    severity: Severity
-    policy: str
-    text: str
-
-
-@dataclass
-class Message:
-    """News as one message: how much there is of everything, and the first of it in words."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    policies: Counter[tuple[str, str]] = field(default_factory=Counter)
-    lines: list[str] = field(default_factory=list)
-
     @property
-    def total(self) -> int:
-        """How many news it is made of."""
-        return self.counts.total()
-
-    def add(self, news: News) -> None:
-        """Take in one more."""
-        self.counts[news.what] += 1
-        self.policies[news.policy, news.what] += 1
-        if len(self.lines) < _MOST_LINES:
-            self.lines.append(plain(f"{news.what}, {news.severity.value}, {news.policy}: {news.text}"))
-
-    def title(self, host: str) -> str:
-        """The subject line."""
-        counts = ", ".join(f"{count:,} {what}" for what, count in sorted(self.counts.items()))
-        return plain(f"dockwarden on {host}: {counts}")
-
-    def body(self) -> str:
-        """What happened; of much, the first lines and how much there is by policy."""
-        lines = list(self.lines)
-        if (more := self.total - len(lines)) > 0:
-            lines += [f"and {more:,} more. In all:"]
-            lines += [plain(f"{policy}: {count:,} {what}") for (policy, what), count in self.policies.most_common(20)]
-        return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """One line that no chat or mail program takes for a link, a mention or markup, whoever wrote it."""
-    line = "".join(c if c.isprintable() else " " for c in text[:_MOST_TEXT]).translate(_LOOK_ALIKES)
-    line = _MENTION.sub("\N{FULLWIDTH COMMERCIAL AT}", line.replace("://", ": //"))
-    return line + "…" if len(text) > _MOST_TEXT else line
+    def title(self) -> str: ...
+    @property
+    def body(self) -> str: ...
 
 
 class _Channel(threading.Thread):
@@ -167,9 +113,10 @@ class _Channel(threading.Thread):
 
     def _deliver(self, message: Message) -> None:
         metrics = self._notifier.metrics
-        title, body = message.title(self._notifier.host()), message.body()
+        notifier, options = self._notifier, self._options
+        title, body = message.write(notifier.host(), notifier.link, options.title, options.body)
         for tried, pause in enumerate((*self._notifier.pauses_seconds, None)):
-            if self._send(title, body):
+            if self._send(title, body, message.alarm()):
                 metrics.notifications.labels(self._route, "sent").inc()
                 return
             if not tried:
@@ -192,13 +139,18 @@ class Notifier:
         host: Callable[[], str],
         wait_seconds: float,
         pauses_seconds: Sequence[float] = _PAUSES_SECONDS,
+        link: str = "",
     ) -> None:
-        """``wait_seconds``: how long news are gathered; ``pauses_seconds``: between one try and the next."""
+        """``wait_seconds``: for how long what happens is one message; ``pauses_seconds``: between two tries.
+
+        ``link``: where people find more.
+        """
         self.metrics = metrics
         self.host = host
         self.wait_seconds = wait_seconds
         self.pauses_seconds = pauses_seconds
-        self._severities: Mapping[str, Severity] = {}
+        self.link = link
+        self._policies: Mapping[str, Policy] = {}
         self._channels = [_Channel(name, options, send, self) for name, (options, send) in routes.items()]
         for name in routes:
             metrics.notifications.labels(name, "sent")
@@ -213,8 +165,8 @@ class Notifier:
     def record(self, report: Report) -> None:
         """Note the transitions of a run; what was done is as severe as its policy."""
         if report.policies is not None:
-            self._severities = {policy.name: policy.severity for policy in report.policies.policies}
-        if self._channels and (news := _news(report, self._severities)):
+            self._policies = {policy.name: policy for policy in report.policies.policies}
+        if self._channels and (news := list(_news(report, self._policies))):
             for channel in self._channels:
                 channel.take(news)
 
@@ -227,22 +179,24 @@ class Notifier:
                 channel.join(_LAST_WORDS_SECONDS)
 
 
-def _news(report: Report, severities: Mapping[str, Severity]) -> list[News]:
-    news = [
-        News(EXPIRED if r.reason.startswith("expired: ") else OPENED, r.severity, r.policy, _joined(r.name, r.message))
-        for r in report.opened
-    ]
-    news += [News(RESOLVED, r.severity, r.policy, _joined(r.name, r.reason)) for r in report.resolved]
-    news += [News(EXCUSED, r.severity, r.policy, _joined(r.name, r.reason)) for r in report.newly_excused]
+def _news(report: Report, policies: Mapping[str, Policy]) -> Iterator[News]:
+    for what, results in ((OPENED, report.opened), (RESOLVED, report.resolved), (EXCUSED, report.newly_excused)):
+        for r in results:
+            is_expired = what is OPENED and r.reason.startswith("expired: ")
+            text = _joined(r.name, r.message if what is OPENED else r.reason)
+            yield News(EXPIRED if is_expired else what, r.severity, r.policy, text, policies.get(r.policy))
     for outcome in report.outcomes:
         if outcome.effect in (Effect.APPLIED, Effect.FAILED):
-            severity = severities.get(outcome.policy, Severity.INFO)
-            done = f"{outcome.action} {outcome.effect.value}"
-            news.append(News(ACTED, severity, outcome.policy, _joined(f"{outcome.name}, {done}", outcome.reason)))
-    return news
+            policy = policies.get(outcome.policy)
+            severity = policy.severity if policy else Severity.INFO
+            text = _joined(f"{outcome.name}, {outcome.action} {outcome.effect.value}", outcome.detail or outcome.reason)
+            yield News(ACTED if outcome.effect is Effect.APPLIED else FAILED, severity, outcome.policy, text, policy)
 
 
 def _joined(name: str, text: str) -> str:
+    """Name and text; the name alone does, and so does a text that has it."""
+    if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
+        return text
     return f"{name}: {text}" if text else name
 
 
@@ -293,10 +247,13 @@ def _sender(address: str) -> Send:
         raise ValueError("apprise knows no such address; see https://appriseit.com for how to write one")
     for one in service:
         one.notify_format = apprise.NotifyFormat.TEXT  # some would make HTML of it
+        if "overflow=" not in address:
+            one.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than half of one
 
-    def send(title: str, body: str) -> bool:
+    def send(title: str, body: str, alarm: Alarm) -> bool:
+        kind = apprise.NotifyType(alarm)
         try:
-            return bool(service.notify(body, title=title, body_format=apprise.NotifyFormat.TEXT))
+            return bool(service.notify(body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
         except Exception as error:  # noqa: BLE001 - more than a hundred plugins, none of which may end the thread
             _log.warning("notify.plugin_failed", error=type(error).__name__)
             return False
