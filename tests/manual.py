@@ -104,6 +104,7 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Iterator[
             yield ".TP"
             yield f"{names} {_value(action)}".strip()
             yield _escaped(action.help)
+    yield from (".PP", ".EX", *(_escaped(f"dockwarden {line}") for line in cli._EXAMPLES[name]), ".EE")
 
 
 def _usage(action: argparse.Action) -> str:

@@ -15,6 +15,32 @@ from dockwarden.cli import acting, checking, daemon, explaining, knowing, mendin
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE
 
+_EXAMPLES = {
+    "run": ("run", "run --audit"),
+    "scan": ("scan --fail-on high", "scan --policy no-latest-tag -o wide", "scan -o sarif > dockwarden.sarif"),
+    "plan": ("plan", "plan --policy prune-dangling --save tonight.json"),
+    "apply": ("apply tonight.json",),
+    "undo": ("undo --list", "undo 17"),
+    "reset": ("reset nginx:1.27",),
+    "explain": ("explain web", "explain image/nginx:1.27", "explain policy/no-latest-tag"),
+    "images": ("images", "images --offline -o name"),
+    "history": ("history nginx:1.27", "history --actions", "history web --findings"),
+    "check": ("check", "check -o github policies/"),
+    "test": ("test policies/ --coverage", "test -o junit > tests.xml"),
+    "facts": ("facts container",),
+    "schema": ("schema policies > policies.schema.json",),
+    "reload": ("reload",),
+    "healthcheck": ("healthcheck --ready",),
+    "notify-test": ("notify-test",),
+    "completion": ("completion bash > /etc/bash_completion.d/dockwarden",),
+    "version": ("version",),
+}
+_NAMES = {
+    "policy": "dockwarden check -o name 2>/dev/null",
+    "what": "dockwarden undo --list -o name 2>/dev/null",
+    "ref": "dockwarden images --offline -o name 2>/dev/null",
+    "image": "dockwarden images --offline -o name 2>/dev/null",
+}
 _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"
 
 
@@ -52,6 +78,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         epilog=_EPILOG,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"dockwarden {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
@@ -65,8 +92,11 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     completion.set_defaults(run=_completion)
-    version = commands.add_parser("version", help="print the version", epilog=_EPILOG)
+    version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
+    for name, command in commands.choices.items():
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.epilog = "\n".join(["examples:", *(f"  dockwarden {line}" for line in _EXAMPLES[name]), "", _EPILOG])
     return parser, commands.choices
 
 
@@ -78,7 +108,11 @@ def _completion(options: argparse.Namespace) -> int:
         for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
             if action.type is Path or action.dest == "paths":
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
+            elif action.dest in _NAMES and not action.choices:
+                action.complete = shtab.cmd(_NAMES[action.dest])  # type: ignore[attr-defined]
     print(shtab.complete(parser, options.shell))
+    if options.shell == "bash":
+        print("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # or bash would complete what stands behind a colon on its own")
     return OK
 
 

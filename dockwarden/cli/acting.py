@@ -1,14 +1,13 @@
 """Commands that plan and act: plan, apply."""
 
 import argparse
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import is_confirmed, table, tell
+from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.scanning import chosen_policies
 from dockwarden.text import counted, duration, in_bytes, span
 
@@ -26,7 +25,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "plan", parents=[common], help="what enforcing would do now, in bytes, and why each object goes or stays"
     )
     plan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
-    plan.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(plan)
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the plan to a file, for apply")
     plan.add_argument("--all", action="store_true", help="also name each object for which `when` is not true")
     plan.add_argument(
@@ -71,11 +70,10 @@ def _plan(options: argparse.Namespace) -> int:
         except OSError as error:
             print(f"dockwarden plan: --save {options.save}: {error.strerror}", file=sys.stderr)
             return 1
-    if options.output == "json":
-        json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
-        print()
-    else:
-        table(("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY"), list(_cells(rows, every=options.all)))
+    if not emit(options.output, [row._asdict() for row in rows]):
+        header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")
+        cells = list(_cells(rows, every=options.all))
+        table(header, cells, output=options.output, empty="no policy has anything to act on")
         print(_summary(rows) + (f"; if watched {span(options.watched)} longer" if options.watched else ""))
         if not steps and not options.watched and planner.watched_seconds < _NEW_SECONDS:
             print("what was watched for less than a day seldom goes; see also: plan --watched 30d", file=sys.stderr)

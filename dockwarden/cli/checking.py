@@ -5,14 +5,13 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import table
+from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
 from dockwarden.errors import ConfigError
-from dockwarden.text import FAILED, OK
+from dockwarden.text import CONFIG, FAILED, OK, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dockwarden.model import PolicySet
+    from dockwarden.cli.formats import Verdict
+    from dockwarden.model import Policy, PolicySet
     from dockwarden.policy.trial import Tried
 
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
@@ -25,17 +24,18 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
     check.add_argument("--host", action="store_true", help="look at the engine, too: which exceptions hold for nothing")
+    add_output(check, *CI_FORMATS)
     check.set_defaults(run=_check)
     test = commands.add_parser("test", parents=[common], help="run the policies' own tests")
     test.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
     test.add_argument("--coverage", action="store_true", help="name policies and operands that no test turns on")
-    test.add_argument("-o", "--output", choices=("table", "json", "junit"), default="table")
+    add_output(test, *CI_FORMATS)
     test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
     facts.add_argument("subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network or host")
-    facts.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(facts)
     facts.set_defaults(run=_facts)
     schema = commands.add_parser("schema", help="JSON Schema for editors")
     schema.add_argument("what", nargs="?", choices=("settings", "policies"), default="policies")
@@ -43,6 +43,33 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.output == "table":
+        policies, warnings = _checked(options)
+        print(*warnings, sep="\n", end="\n" if warnings else "", file=sys.stderr)
+        words = f"{counted(len(policies.policies), 'policy')} in {counted(len(policies.files), 'file')}"
+        print(f"{words} {'is' if len(policies.policies) == 1 else 'are'} fine (sha256 {policies.sha256[:12]})")
+        return OK
+    from dockwarden.cli import formats
+
+    named, wrong = {}, []
+    try:
+        policies, warnings = _checked(options)
+    except ConfigError as error:
+        verdicts = wrong = [formats.of_problem(problem) for problem in error.problems]
+    else:
+        named = {policy.name: policy for policy in policies.policies}
+        verdicts = [formats.of_problem(text, "warning") for text in warnings]
+        verdicts += [formats.Verdict(name, "pass", "info", name, "", each.place) for name, each in named.items()]
+    if options.output in CI_FORMATS:
+        print(formats.render(options.output, verdicts, named))
+    elif not emit(options.output, [verdict.row() for verdict in verdicts]):
+        rows = [(verdict.status, verdict.name, verdict.place, verdict.message) for verdict in verdicts]
+        table(("RESULT", "NAME", "PLACE", "MESSAGE"), rows, output=options.output)
+    return CONFIG if wrong else OK
+
+
+def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
+    """The policies, and what is worth saying of them. Raises ConfigError for what is wrong."""
     from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.sinks.notify import open_routes
@@ -57,16 +84,14 @@ def _check(options: argparse.Namespace) -> int:
     policies = app.load_policies(chosen, "read")
     if wrong := [f"{tried.trial.place} {_title(tried)}: {tried.wrong}" for tried in _tried(policies) if tried.wrong]:
         raise ConfigError(*wrong)
-    print(*policies.warnings, sep="\n", end="\n" if policies.warnings else "", file=sys.stderr)
+    warnings = list(policies.warnings)
     if options.host:
         from dockwarden.oneshot import look
 
         used = {name for result in look.scan(chosen, policies)[1] for name in result.excuse.ids}
-        for exception in policies.exceptions:
-            if exception.id not in used:
-                print(f"{exception.place} exception {exception.id} holds for nothing on this host", file=sys.stderr)
-    print(f"{len(policies.policies)} policies in {len(policies.files)} files are fine (sha256 {policies.sha256[:12]})")
-    return 0
+        idle = [exception for exception in policies.exceptions if exception.id not in used]
+        warnings += [f"{each.place} exception {each.id} holds for nothing on this host" for each in idle]
+    return policies, warnings
 
 
 def _tried(policies: "PolicySet") -> "list[Tried]":
@@ -89,36 +114,30 @@ def _test(options: argparse.Namespace) -> int:
     chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
     policies = app.load_policies(chosen, "cover" if options.coverage else "read")
     tried = _tried(policies)
-    if options.output == "junit":
-        print(_junit(tried))
-    elif options.output == "json":
-        rows = [
-            {"policy": each.trial.policy, "test": each.trial.name, "result": each.status.value, "wrong": each.wrong}
-            for each in tried
-        ]
-        json.dump(rows, sys.stdout, indent=2)
-        print()
-    else:
+    rows = [
+        {"policy": each.trial.policy, "test": each.trial.name, "result": each.status.value, "wrong": each.wrong}
+        for each in tried
+    ]
+    if options.output in CI_FORMATS:
+        from dockwarden.cli import formats
+
+        named = {policy.name: policy for policy in policies.policies}
+        print(formats.render(options.output, [_verdict(each, named[each.trial.policy]) for each in tried], named))
+    elif not emit(options.output, rows, "test"):
         for each in tried:
             print(f"{'FAILED' if each.wrong else 'ok'}  {_title(each)}" + (f": {each.wrong}" if each.wrong else ""))
         print(*policies.uncovered, sep="\n", end="\n" if policies.uncovered else "")
     failed = sum(bool(each.wrong) for each in tried)
-    print(f"{len(tried)} tests of {len(policies.policies)} policies, {failed} failed", file=sys.stderr)
+    sums = f"{counted(len(tried), 'test')} of {counted(len(policies.policies), 'policy')}, {failed} failed"
+    print(sums, file=sys.stderr)
     return FAILED if failed else OK
 
 
-def _junit(tried: "Sequence[Tried]") -> str:
-    from xml.sax.saxutils import quoteattr
+def _verdict(tried: "Tried", policy: "Policy") -> "Verdict":
+    from dockwarden.cli.formats import Verdict
 
-    cases = [
-        f"  <testcase classname={quoteattr(each.trial.policy)} name={quoteattr(each.trial.name)}>"
-        + (f"<failure message={quoteattr(each.wrong)}/>" if each.wrong else "")
-        + "</testcase>"
-        for each in tried
-    ]
-    failed = sum(bool(each.wrong) for each in tried)
-    head = f'<testsuite name="dockwarden" tests="{len(tried)}" failures="{failed}">'
-    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>"])
+    status = "fail" if tried.wrong else "pass"
+    return Verdict(policy.name, status, policy.severity.value, tried.trial.name, tried.wrong, tried.trial.place)
 
 
 def _facts(options: argparse.Namespace) -> int:
@@ -136,11 +155,8 @@ def _facts(options: argparse.Namespace) -> int:
         for spec in VOCABULARY[kind].values()
     ]
     header = ("subject", "name", "type", "cost", "meaning")
-    if options.output == "json":
-        json.dump([dict(zip(header, row, strict=True)) for row in rows], sys.stdout, indent=2)
-        print()
-    else:
-        table([word.upper() for word in header], rows)
+    if not emit(options.output, [dict(zip(header, row, strict=True)) for row in rows]):
+        table([word.upper() for word in header], rows, output=options.output)
     return 0
 
 

@@ -1,12 +1,11 @@
 """Commands that tell what is known of images and tags: images, history."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import table
+from dockwarden.cli.output import add_output, emit, table
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
@@ -20,7 +19,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     images = commands.add_parser(
         "images", parents=[common], help="tags by image: digests here and at the registry, age, use"
     )
-    images.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(images)
     images.add_argument("--offline", action="store_true", help="ask no registry")
     images.set_defaults(run=_images)
     history = commands.add_parser(
@@ -32,7 +31,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     what = history.add_mutually_exclusive_group()
     what.add_argument("--actions", action="store_true", help="what was done")
     what.add_argument("--findings", action="store_true", help="what was found, and when it ended")
-    history.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(history)
     history.set_defaults(run=_history)
 
 
@@ -44,12 +43,10 @@ def _images(options: argparse.Namespace) -> int:
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
     rows = look.look_at_tags(chosen, offline=options.offline)
-    if options.output == "json":
-        json.dump([row._asdict() for row in rows], sys.stdout, indent=2)
-        print()
+    if emit(options.output, [{**row._asdict(), "name": row.tag or row.short_id} for row in rows]):
         return 0
     header = ("IMAGE", "TAG", "DIGEST HERE", "AT REGISTRY", "STATE", "SINCE", "KNOWN", "USED BY")
-    table(header, list(_grouped(rows)))
+    table(header, list(_grouped(rows)), output=options.output, empty="the engine has no images")
     return 0
 
 
@@ -119,11 +116,10 @@ def _history(options: argparse.Namespace) -> int:
     else:
         columns = ("since", "until", "side", "digest")
         rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
-    if options.output == "json":
-        json.dump(rows, sys.stdout, indent=2)
-        print()
+    if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return 0
-    table([c.removesuffix("_at").upper() for c in columns], [[_cell(c, row[c]) for c in columns] for row in rows])
+    cells = [[_cell(c, row[c]) for c in columns] for row in rows]
+    table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty="nothing is known")
     return 0
 
 

@@ -1,11 +1,10 @@
 """Commands that bring back: undo, reset."""
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import is_confirmed, table, tell
+from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.text import in_bytes, printable
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     undo = commands.add_parser("undo", parents=[common], help="bring back what a run or one action removed")
     undo.add_argument("what", nargs="?", default="", metavar="RUN|ACTION", help="as --list and history --actions say")
     undo.add_argument("--list", action="store_true", help="what can still be undone, until when, at what cost")
-    undo.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(undo)
     undo.set_defaults(run=_undo)
     reset = commands.add_parser(
         "reset", parents=[common], help="remove a bad image and what hangs on it, and pull it fresh"
@@ -55,11 +54,9 @@ def _undo(options: argparse.Namespace) -> int:
         undone = []
         for done, outcome in mender.undo(options.what):
             undone.append(_row(done, outcome))
-            if options.output == "table":
+            if options.output in ("table", "wide"):
                 tell(outcome)
-    if options.output == "json":
-        json.dump(undone, sys.stdout, indent=2)
-        print()
+    emit(options.output, undone, "id")
     return 0 if all(row["outcome"] == "applied" for row in undone) else 1
 
 
@@ -85,9 +82,7 @@ def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
 
 
 def _print_list(actions: "list[Done]", output: str) -> None:
-    if output == "json":
-        json.dump([_row(done) for done in actions], sys.stdout, indent=2)
-        print()
+    if emit(output, [_row(done) for done in actions], "id"):
         return
     rows = [
         (
@@ -96,7 +91,12 @@ def _print_list(actions: "list[Done]", output: str) -> None:
         )
         for d in actions
     ]
-    table(("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "BYTES", "FROM"), rows)
+    table(
+        ("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "BYTES", "FROM"),
+        rows,
+        output=output,
+        empty="nothing can be undone",
+    )
     print(f"all archives together: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
 
 

@@ -1,32 +1,93 @@
 """Words and tables for people: aligned, coloured on a terminal only, and safe against control characters in names."""
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dockwarden.text import colored, printable
+from dockwarden.text import brief, colored, printable
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from dockwarden.model import Outcome
 
+FORMATS = ("table", "wide", "json", "jsonl", "name")
+CI_FORMATS = ("sarif", "junit", "markdown", "github")
 _LEAST_LAST_COLUMN = 30
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a header; the last column is cut to a terminal's width, and never anywhere else."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+def add_output(parser: "ArgumentParser", *more: str) -> None:
+    """Let a command take ``-o``; ``more``: formats beside those that every list has."""
+    said = "table (the default), wide (nothing shortened), json, jsonl (an object in each line), name (only names)"
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=(*FORMATS, *more),
+        default="table",
+        metavar="FORMAT",
+        help=", ".join([said, *more]),
+    )
+
+
+def emit(output: str, rows: "Sequence[Mapping[str, object]]", name: str = "name") -> bool:
+    """Print rows in a format for programs; False if ``output`` is one for people. ``name``: the key of a row's name."""
+    if output == "json":
+        print(json.dumps(rows, default=plain, indent=2))
+    elif output == "jsonl":
+        print(*(json.dumps(row, default=plain) for row in rows), sep="\n", end="\n" if rows else "")
+    elif output == "name":
+        names = dict.fromkeys(printable(str(row[name])) for row in rows)
+        print(*names, sep="\n", end="\n" if names else "")
+    else:
+        return False
+    return True
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, output: str = "table", empty: str = "") -> None:
+    """Print rows under a header, or say on stderr that there is none.
+
+    On a terminal names and IDs are as docker prints them, unless ``output`` is ``wide``, and the last column is wrapped
+    to the terminal's width, below its row where there is no room beside. Anywhere else a row is one whole line.
+    """
+    if empty and not rows:
+        print(empty, file=sys.stderr)
+        return
     on_terminal = sys.stdout.isatty()
-    room = max(_LEAST_LAST_COLUMN, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    shown = brief if on_terminal and output != "wide" else str
+    rows = [[shown(printable(cell)) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    margin = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = shutil.get_terminal_size().columns - margin
     in_color = on_terminal and not os.environ.get("NO_COLOR")
     for row in (header, *rows):
-        last = row[-1] if not on_terminal or len(row[-1]) <= room else row[-1][: room - 1] + "…"
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         if in_color and cells:
             cells[0] = colored(row[0], cells[0])
-        print("  ".join([*cells, last]).rstrip())
+        print("  ".join([*cells, _wrapped(row[-1], room, margin) if on_terminal else row[-1]]).rstrip())
+
+
+def _wrapped(text: str, room: int, margin: int) -> str:
+    if len(text) <= room:
+        return text
+    below = room < _LEAST_LAST_COLUMN
+    indent = "\n" + " " * (4 if below else margin)
+    parts = textwrap.wrap(text, room + margin - 4 if below else room, break_long_words=False, break_on_hyphens=False)
+    return (indent if below else "") + indent.join(parts)
+
+
+def plain(value: object) -> object:
+    """Durations as seconds and times as ISO 8601, for JSON."""
+    from datetime import datetime, timedelta
+
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"cannot be written as JSON: {value!r}")
 
 
 def lines(texts: Iterable[str]) -> None:
@@ -45,21 +106,12 @@ def tell(outcome: "Outcome") -> None:
 def is_confirmed(command: str, question: str) -> bool:
     """Ask a person on a terminal; where there is none, or the answer is not yes, say that nothing is done."""
     if not sys.stdin.isatty():
-        print(f"dockwarden {command}: there is no terminal to ask on; say --yes", file=sys.stderr)
+        print(
+            f"dockwarden {command}: standard input is not a terminal, so nobody can confirm; use --yes", file=sys.stderr
+        )
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     print("nothing was done", file=sys.stderr)
     return False
-
-
-def plain(value: object) -> object:
-    """Durations as seconds and times as ISO 8601, for JSON."""
-    from datetime import datetime, timedelta
-
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"cannot be written as JSON: {value!r}")

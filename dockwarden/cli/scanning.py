@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import plain, table
+from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
 from dockwarden.model.words import Severity
 from dockwarden.text import FAILED, OK, USAGE, near
 
@@ -21,7 +21,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add this group's commands to the parser."""
     scan = commands.add_parser("scan", parents=[common], help="judge everything once, change nothing")
     scan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
-    scan.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(scan, *CI_FORMATS)
     scan.add_argument(
         "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
     )
@@ -31,6 +31,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _scan(options: argparse.Namespace) -> int:
     from dockwarden import app
+    from dockwarden.cli import formats
     from dockwarden.config import settings
     from dockwarden.oneshot import look
     from dockwarden.process import logs
@@ -43,6 +44,8 @@ def _scan(options: argparse.Namespace) -> int:
         return USAGE
     info, results = look.scan(chosen, policies)
     summary = Counter(result.status.value for result in results)
+    results.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
+    found = [result for result in results if result.status.value == "fail"]
     if options.output == "json":
         engine = {
             "name": info.name,
@@ -53,9 +56,12 @@ def _scan(options: argparse.Namespace) -> int:
         rows = [result_row(result) for result in results]
         json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=plain, indent=2)
         print()
-    else:
-        _print_table(results, summary)
-    worst = [_SEVERITIES.index(result.severity.value) for result in results if result.status.value == "fail"]
+    elif options.output in CI_FORMATS:
+        named = {policy.name: policy for policy in policies.policies}
+        print(formats.render(options.output, [formats.of_result(result, named) for result in results], named))
+    elif not emit(options.output, [result_row(r) for r in (found if options.output == "name" else results)]):
+        _print_table(results, summary, options.output)
+    worst = [_SEVERITIES.index(result.severity.value) for result in found]
     if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
         return FAILED
     return FAILED if summary.get("error") and not options.ignore_errors else OK
@@ -76,14 +82,13 @@ def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -
     return dataclasses.replace(policies, policies=tuple(p for p in policies.policies if p.name in names))
 
 
-def _print_table(results: "Sequence[Result]", summary: Counter[str]) -> None:
+def _print_table(results: "Sequence[Result]", summary: Counter[str], output: str) -> None:
     shown = [result for result in results if result.status.value not in ("pass", "skip")]
-    shown.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
     rows = [
         (r.severity.value if r.status.value == "fail" else r.status.value, r.policy, r.name, r.message or r.reason)
         for r in shown
     ]
-    table(("SEVERITY", "POLICY", "NAME", "MESSAGE"), rows)
+    table(("SEVERITY", "POLICY", "NAME", "MESSAGE"), rows, output=output, empty="nothing was found")
     words = [f"{summary.get(status, 0)} {status}" for status in ("fail", "pass", "skip", "unknown", "error")]
     words += [f"{summary[status]} {status}" for status in ("pending", "excused") if status in summary]
     print(", ".join(words), file=sys.stderr)

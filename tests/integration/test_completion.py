@@ -14,18 +14,31 @@ from tests.commands import command
 from tests.lab import machine
 
 # Each learns to complete as docs/operations.md says; the command itself is replaced by one that tells its arguments.
+FAKE = (
+    'dockwarden() { case "$*" in "check -o name") echo own-policy;; "undo --list -o name") echo 4711;; '
+    '*) echo "<$*>";; esac; }'
+)
+FAKE_IN_FISH = (
+    'function dockwarden; switch "$argv"; case "check -o name"; echo own-policy; '
+    'case "undo --list -o name"; echo 4711; case "*"; echo "<$argv>"; end; end'
+)
 SHELLS = {
-    "bash": (["bash", "--norc", "--noprofile", "-i"], 'dockwarden() { echo "<$*>"; }; . ./script'),
+    "bash": (["bash", "--norc", "--noprofile", "-i"], f"{FAKE}; . ./script"),
     "zsh": (
         ["zsh", "-f", "-i"],
-        'dockwarden() { echo "<$*>"; }; fpath=($PWD $fpath); autoload -U compinit; compinit -u',
+        f"{FAKE}; fpath=($PWD $fpath); autoload -U compinit; compinit -u",
     ),
-    "fish": (["fish", "--no-config", "-i"], 'function dockwarden; echo "<$argv>"; end; source ./script'),
+    "fish": (
+        ["fish", "--no-config", "-i"],
+        f"{FAKE_IN_FISH}; source ./script",
+    ),
 }
 TYPED = {
     "dockwarden hea\t--rea\t": "<healthcheck --ready>",
     "dockwarden scan --fail-on cri\t": "<scan --fail-on critical>",
     "dockwarden scan --config onl\t": "<scan --config only-one.yaml>",
+    "dockwarden scan --policy own\t": "<scan --policy own-policy>",
+    "dockwarden undo 47\t": "<undo 4711>",
     "dockwarden schema sett\t": "<schema settings>",
     "dockwarden check onl\t": "<check only-one.yaml>",
 }

@@ -6,6 +6,7 @@ import argparse
 import ast
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,14 @@ def test_readme_has_every_command_with_its_options_and_no_other() -> None:
         options = {max(a.option_strings, key=len) for a in parser._actions if a.option_strings} - {"--help"}
         written = {"--output" if word == "-o" else word for word in re.findall(r"\[(--?[\w-]+)", lines[name])}
         assert written == options, name
+
+
+def test_examples_of_every_command_are_commands() -> None:
+    for name, examples in cli._EXAMPLES.items():
+        for example in examples:
+            arguments = shlex.split(example.partition(" > ")[0])
+            assert arguments[0] == name
+            cli._parser()[0].parse_args(arguments)
 
 
 def test_what_is_announced_is_not_there_yet() -> None:

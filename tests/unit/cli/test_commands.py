@@ -141,7 +141,7 @@ def test_the_version_is_the_version() -> None:
 def test_good_files_are_counted(policies: Path) -> None:
     done = dockwarden("check", str(policies))
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("2 policies in 1 files are fine")
+    assert done.out.startswith("2 policies in 1 file are fine")
 
 
 def test_what_is_shipped_is_fine() -> None:

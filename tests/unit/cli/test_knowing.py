@@ -152,6 +152,7 @@ def test_a_script_reads_the_same_as_json(lived_in: Host, run: Callable[..., Run]
     assert row == {
         "image_id": image_id("old"),
         "short_id": hexadecimal("old")[:12],
+        "name": f"{NGINX}:1.26",
         "tag": f"{NGINX}:1.26",
         "repository": NGINX,
         "digest": sha("old"),
@@ -174,8 +175,9 @@ def test_offline_shows_what_is_here(lived_in: Host, run: Callable[..., Run]) -> 
     assert {row["registry_digest"] for row in rows} == {""}
 
 
-def test_an_empty_host_has_a_header_and_an_empty_list(host: Host, run: Callable[..., Run]) -> None:
-    assert [line.split()[0] for line in run("images").lines] == ["IMAGE"]
+def test_an_empty_host_says_so_and_has_an_empty_list(host: Host, run: Callable[..., Run]) -> None:
+    assert run("images").lines == []
+    assert run("images").err == "the engine has no images\n"
     assert run("images", "-o", "json").json == []
 
 

@@ -20,9 +20,9 @@ def test_columns_are_aligned_and_lines_end_where_the_text_ends(capsys: pytest.Ca
     assert capsys.readouterr().out == "A      LONGER  C\nx      y       last\nwider  z\n"
 
 
-def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
-    table(("A", "B"), [])
-    assert capsys.readouterr().out == "A  B\n"
+def test_a_table_without_rows_says_so_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("A", "B"), [], empty="nothing was found")
+    assert capsys.readouterr() == ("", "nothing was found\n")
 
 
 def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,15 +38,19 @@ def test_what_is_piped_is_neither_cut_nor_coloured(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
-def test_on_a_terminal_severities_have_colours_and_the_last_column_is_cut(*, no_color: str, colored: bool) -> None:
-    code = "from dockwarden.cli.output import table; table(('SEVERITY', 'MESSAGE'), [('critical', 'x' * 500)])"
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "COLUMNS": "80"}
-    subprocess.run([sys.executable, "-c", code], stdout=follower, cwd=ROOT, env=environment, check=True, timeout=60)
-    os.close(follower)
-    shown = os.read(leader, 65536).decode()
-    os.close(leader)
-    assert ("\x1b[1;31mcritical" in shown) is colored
-    row = shown.splitlines()[1].replace("\x1b[1;31m", "").replace("\x1b[0m", "")
-    assert row.endswith("…")
-    assert len(row) == 80
+def test_on_a_terminal_a_row_fits_its_width_and_keeps_its_message(*, no_color: str, colored: bool) -> None:
+    message = " ".join(f"word{number}" for number in range(30))
+    for name, margin in (("x", 16), ("docker.io/library/a-long-name-of-somebody-who-likes-them-long:1.2.3", 4)):
+        rows = [("critical", name, message)]
+        code = f"from dockwarden.cli.output import table; table(('SEVERITY', 'NAME', 'MESSAGE'), {rows!r})"
+        leader, follower = pty.openpty()
+        environment = {**os.environ, "NO_COLOR": no_color, "COLUMNS": "80"}
+        subprocess.run([sys.executable, "-c", code], stdout=follower, cwd=ROOT, env=environment, check=True, timeout=60)
+        os.close(follower)
+        shown = os.read(leader, 65536).decode()
+        os.close(leader)
+        assert ("\x1b[1;31mcritical" in shown) is colored
+        lines = shown.replace("\x1b[1;31m", "").replace("\x1b[0m", "").splitlines()
+        assert max(map(len, lines)) <= 80
+        assert lines[-1].startswith(" " * margin + "word")
+        assert " ".join(" ".join(lines).split()).endswith(f" {name.removeprefix('docker.io/library/')} {message}")
