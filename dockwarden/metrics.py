@@ -26,6 +26,7 @@ EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
+    "need_unknown",
 )
 STAGES = ("collect", "judge", "plan", "execute", "report")
 CAUSES = ("event", "schedule", "startup", "request")

@@ -17,6 +17,7 @@ from dockwarden.model import (
     Image,
     Intent,
     Kind,
+    Needs,
     Network,
     Outcome,
     Recipe,
@@ -95,6 +96,12 @@ class Engine(Protocol):
 
     def service(self, identifier: str) -> Service:
         """One service, on the leader of a swarm. Raises NotFoundError."""
+
+    def needs(self) -> Needs:
+        """What the services of its swarm need, whether or not they run here; None where only a manager elsewhere knows.
+
+        What a worker is told to run next, or a manager without a leader, nobody can say there.
+        """
 
     def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name. Raises NotFoundError."""

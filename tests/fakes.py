@@ -31,6 +31,7 @@ from dockwarden.model import (
     ImageStore,
     Intent,
     Kind,
+    Needs,
     Network,
     Outcome,
     Recipe,
@@ -102,6 +103,7 @@ class FakeEngine:
         served: what registries serve to it, by the reference that is pulled.
         build_cache_bytes: the size of its build cache.
         swarm: the services, by ID, of the swarm that it leads, if it leads one.
+        needed: what services of its swarm need.
     """
 
     store: ImageStore = ImageStore.GRAPH
@@ -121,6 +123,7 @@ class FakeEngine:
     served: dict[str, Image] = field(default_factory=dict)
     build_cache_bytes: int = 0
     swarm: dict[str, Service] | None = None
+    needed: Needs = ()
 
     def __post_init__(self) -> None:
         self.info = replace(self.info, image_store=self.store)
@@ -263,6 +266,10 @@ class FakeEngine:
     def network(self, identifier: str) -> Network:
         self._called("network", identifier)
         return _one(self._networks | {each.name: each for each in self._networks.values()}, identifier)
+
+    def needs(self) -> Needs:
+        self._called("needs")
+        return self.needed
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
         self._called("history", image_id)

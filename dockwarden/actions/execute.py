@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from dockwarden.actions.archive import Archive, ArchiveError
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Stays, Tools, Unfinished, Verb
+from dockwarden.actions.verb import Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import Effect, Intent, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
@@ -157,6 +157,8 @@ class Executor:
             found = self._look(step)  # which may have a better reason
             if news:
                 raise Stays(Effect.SKIPPED, "changed", news)
+            if verb.removes:
+                refuse_needed(self._tools.engine.needs(), step)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
         except EngineUnavailableError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.verb import Applied, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_change, stored
+from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change, stored
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
@@ -26,7 +26,7 @@ _REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of 
 class ImageVerb(Verb[Image]):
     """Takes names of an image; it goes with the last one."""
 
-    options = Losable
+    options = OwnedLosable
     gain = Gain.LAYERS
 
     @abstractmethod

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from dockwarden import reference
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Gain, Why
+from dockwarden.actions.verb import NEED_UNKNOWN, SWARM, Gain, Why
 from dockwarden.model import Candidate, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
 from dockwarden.text import span
 
@@ -90,11 +90,8 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
         return "exception_unknown", f"whether {candidate.result.excuse.doubt} excuses it is not known"
     if candidate.result.excuse.acted:
         return "excused", ", ".join(candidate.result.excuse.ids)
-    if candidate.owner and candidate.owner not in policy.owners:
-        return (
-            "owner",
-            f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners",
-        )
+    if reason := _others(policy, candidate):
+        return reason
     if reason := verb.keeps(policy, candidate, thing, gone_tags.get(thing.id, 0) if isinstance(thing, Image) else 0):
         return reason
     if verb.removes and candidate.known_for_seconds < minimum_stay_seconds:
@@ -103,6 +100,14 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
     if held < policy.for_seconds or (verb.needs_for and not policy.for_seconds):
         return "waiting", f"it has held for {span(held)} of {span(policy.for_seconds)}"
     return "", ""
+
+
+def _others(policy: Policy, candidate: Candidate) -> Why | None:
+    """What an orchestrator owns, or perhaps needs, and the policy does not name that."""
+    if candidate.owner and candidate.owner not in policy.owners:
+        text = f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners"
+        return "owner", text
+    return NEED_UNKNOWN if candidate.maybe_needed and SWARM not in policy.owners else None
 
 
 def _protected(policy: Policy, candidate: Candidate) -> str:
@@ -169,6 +174,7 @@ def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
 
 def _step(policy: Policy, candidate: Candidate) -> Step:
     result, gain = candidate.result, VERBS[policy.subject, policy.action].gain
+    owners = {"owners": sorted(policy.owners)} if policy.owners else {}
     return Step(
         policy=policy.name,
         action=policy.action,
@@ -176,7 +182,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         name=result.name,
         object=candidate.object,
         why=result.message,
-        options=policy.options,
+        options={**policy.options, **owners},
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
     )

@@ -27,6 +27,7 @@ from dockwarden.model import (
     ImageStore,
     Intent,
     Kind,
+    Needs,
     Outcome,
     Policy,
     Recipe,
@@ -34,6 +35,8 @@ from dockwarden.model import (
     Step,
     Thing,
     Volume,
+    may_be_needed,
+    needed_by,
 )
 from dockwarden.ports import Engine, Registry, Reply
 
@@ -46,6 +49,9 @@ GAVE_UP = "gave_up"
 
 LOST = "lost"
 """In a recipe: why the content of the object is not kept."""
+
+SWARM = "swarm"
+NEED_UNKNOWN = ("need_unknown", "whether a service of the swarm needs it is known on managers only; owners: [swarm]")
 
 _MOST_USERS_NAMED = 5
 
@@ -230,6 +236,17 @@ def refuse_users(users: Sequence[str]) -> None:
     """Raises Stays if there are any."""
     if users:
         raise Stays(Effect.REFUSED, "in_use", f"{len(users)} containers")
+
+
+def refuse_needed(needs: Needs, step: Step) -> None:
+    """Raises Stays if a service of the swarm needs the object of a step, or may need it."""
+    if step.object is None:
+        return
+    stays = step.ref.kind is Kind.TAG and isinstance(step.object, Image) and len(step.object.tags) > 1
+    if why := in_use(needed_by(needs, step.object, step.ref.key if stays else "")):
+        raise Stays(Effect.REFUSED, *why)
+    if may_be_needed(needs, step.object) and SWARM not in step.options.get("owners", ()):
+        raise Stays(Effect.REFUSED, *NEED_UNKNOWN)
 
 
 @contextmanager

@@ -7,11 +7,14 @@ changes the engine is in ``changes``. Thread-safe.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import quote
 
+from docker.errors import NotFound
+
 from dockwarden import reference as references
-from dockwarden.engine import containers, disk, swarm, translate
+from dockwarden.engine import containers, disk, needs, swarm, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import (
@@ -29,7 +32,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Network, Service, Volume
+from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Needs, Network, Service, Volume
 from dockwarden.ports import Usage
 
 _T = TypeVar("_T")
@@ -193,7 +196,7 @@ class DockerEngine(Changes):
     def container(self, identifier: str) -> Container:
         """One container."""
         name = path(identifier)
-        return self._call("container_inspect", lambda client: containers.container(client.inspect_container(name)))
+        return self._call("container_inspect", lambda client: _container(client, name))
 
     def users_of(self, image_id: str) -> Sequence[str]:
         """The IDs of the containers, running or not, that the engine says use this image."""
@@ -261,6 +264,10 @@ class DockerEngine(Changes):
             lambda client: swarm.services(client.services(filters, status=True)),  # type: ignore[no-untyped-call]
         )
 
+    def needs(self) -> Needs:
+        """What the services of its swarm need; None where only a manager elsewhere knows."""
+        return self._call("service_list", needs.ask)
+
     # -- sizes ---------------------------------------------------------------------------------------
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
@@ -313,6 +320,16 @@ class EventStream(Iterator[Event]):
     def close(self) -> None:
         """End the subscription; only from the thread that reads."""
         self._lines.close()
+
+
+def _container(client: Client, name: str) -> Container:
+    raw = client.inspect_container(name)
+    image_ids: dict[str, str] = {}
+    for called in containers.mounted_images(raw):
+        with suppress(NotFound):  # it lost that name since
+            image = client.inspect_image(path(called))  # type: ignore[no-untyped-call]
+            image_ids[called] = Fields(image, "image").text("Id")
+    return containers.container(raw, image_ids)
 
 
 def _result(error: EngineError) -> str:

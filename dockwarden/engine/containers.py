@@ -3,6 +3,9 @@
 Input: decoded answers of the engine API. Output: frozen values. Out of bounds: asking the engine anything.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from dockwarden.engine.fields import Fields, clean, env_names, has_healthcheck, masked, rows
 from dockwarden.model import Container, ContainerConfig, Mount
 from dockwarden.model.told import TOLD
@@ -18,8 +21,14 @@ def container_ids(raw: object, image_id: str = "") -> list[str]:
     return [each.text("Id") for each in listed if not image_id or each.text("ImageID", "") == image_id]
 
 
-def container(raw: object) -> Container:
-    """An inspected container."""
+def mounted_images(raw: object) -> list[str]:
+    """What an inspected container calls the images that it mounts."""
+    mounts = Fields(raw, "container").objects("Mounts")
+    return [mount.text("Name", "") for mount in mounts if mount.text("Type", "") == "image"]
+
+
+def container(raw: object, image_ids: Mapping[str, str] = MappingProxyType({})) -> Container:
+    """An inspected container. ``image_ids``: of the images that it mounts, by what it calls them."""
     fields = Fields(raw, "container")
     config, host = fields.nested("Config"), fields.nested("HostConfig")
     state, settings = fields.nested("State"), fields.nested("NetworkSettings")
@@ -44,7 +53,7 @@ def container(raw: object) -> Container:
         finished_at=state.moment("FinishedAt"),
         network_mode=host.text("NetworkMode", ""),
         networks=(*names, *(each for each in network_ids if each)),
-        mounts=tuple(_mount(each) for each in fields.objects("Mounts")),
+        mounts=tuple(_mount(each, image_ids) for each in fields.objects("Mounts")),
         ports=_ports(settings, config, host),
         config=_container_config(fields, config, host),
         manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
@@ -135,7 +144,7 @@ def _ulimit(fields: Fields) -> str:
     return f"{fields.text('Name')}={fields.integer('Soft', 0)}:{fields.integer('Hard', 0)}"
 
 
-def _mount(fields: Fields) -> Mount:
+def _mount(fields: Fields, image_ids: Mapping[str, str]) -> Mount:
     return Mount(
         type=fields.text("Type", ""),
         name=fields.text("Name", ""),
@@ -144,6 +153,7 @@ def _mount(fields: Fields) -> Mount:
         driver=fields.text("Driver", ""),
         writable=fields.flag("RW"),
         propagation=fields.text("Propagation", ""),
+        image_id=image_ids.get(fields.text("Name", ""), ""),
     )
 
 

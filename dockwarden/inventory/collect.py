@@ -63,6 +63,15 @@ class Collector:
         inventory.complete = True
         return self._take_changes()
 
+    def ask_needs(self) -> None:
+        """Ask what services of the swarm need; what a failure hides is unknown."""
+        try:
+            needs = self._engine.needs()
+        except EngineError as error:
+            needs = None
+            self._troubles.append(f"services: {error}")
+        self._inventory.put_needs(needs)
+
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
         """Look at the objects that events named, and at those that lost something to them.
 
@@ -181,6 +190,8 @@ class Collector:
         return self._usage
 
     def _look(self, hint: Dirty) -> list[Change]:
+        if hint.kind is Kind.SERVICE:
+            self.ask_needs()
         changes = self._inventory.drop(Ref(hint.kind, hint.key)) if hint.gone else []
         return changes + self._look_now(hint)
 

@@ -35,7 +35,11 @@ def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
     if isinstance(thing, Container):
         yield Kind.IMAGE, thing.image_id
         yield Kind.TAG, reference.full(thing.image_ref)
-        yield from ((Kind.VOLUME, mount.name) for mount in thing.mounts if mount.name)
+        for mount in thing.mounts:
+            if mount.type == "image":
+                yield from ((Kind.IMAGE, mount.image_id), (Kind.TAG, reference.full(mount.name)))
+            elif mount.name:
+                yield Kind.VOLUME, mount.name
         yield from ((Kind.NETWORK, network) for network in thing.networks)
 
 

@@ -13,7 +13,21 @@ from dockwarden.inventory.digests import Digests
 from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
-from dockwarden.model import BuildStep, Container, EngineInfo, Image, Kind, Network, Ref, Service, Thing, Volume, ref_of
+from dockwarden.model import (
+    BuildStep,
+    Container,
+    EngineInfo,
+    Image,
+    Kind,
+    Needs,
+    Network,
+    Ref,
+    Service,
+    Thing,
+    Volume,
+    needed_by,
+    ref_of,
+)
 
 _NOBODY: frozenset[Ref] = frozenset()
 _K = TypeVar("_K")
@@ -37,6 +51,7 @@ class Tables:
         self.networks: dict[str, Network] = {}
         self.services: dict[str, Service] = {}  # only on the leader of a swarm
         self.leads: bool | None = False  # whether this is the leader of a swarm; None while nobody can tell
+        self.needs: Needs = ()
         self.tags: dict[str, str] = {}
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
@@ -140,11 +155,17 @@ class Tables:
             users = users | self._users.get((ref.kind, alias), _NOBODY)
         return users
 
+    def needed_by(self, ref: Ref) -> tuple[str, ...]:
+        """The services of the swarm that need it, whether or not they run here; of a tag, by that name."""
+        thing = self.get(ref) if self.needs else None
+        return needed_by(self.needs, thing, ref.key if ref.kind is Kind.TAG else "") if thing else ()
+
     def is_used(self, ref: Ref) -> bool:
-        """Whether any container, running or not, uses it; whether a container itself runs."""
+        """Whether any container, running or not, uses it, or a service; whether a container itself runs."""
         if (is_active := KINDS[ref.kind].is_active) is not None:
             return (thing := self.get(ref)) is not None and is_active(thing)
-        return bool(self.users_of(self.watched(ref)))
+        watched = self.watched(ref)
+        return bool(self.users_of(watched) or self.needed_by(watched))
 
     def known_for(self, ref: Ref, reading: float | None = None) -> float:
         """Seconds we have watched it exist, now or at a reading of the observation clock; a tag, its image."""
@@ -158,6 +179,14 @@ class Tables:
         """It was in use a moment ago, by whatever."""
         if self.has(ref) and KINDS[ref.kind].is_remembered:
             self.memory.see(ref, used=True)
+
+    def put_needs(self, needs: Needs) -> None:
+        """Take in what services need now; what they needed was in use until now."""
+        if needs != self.needs:
+            for ref in (*self.all(Kind.IMAGE), *self.all(Kind.VOLUME)):
+                if self.needed_by(ref):
+                    self.note_use(ref)
+            self.needs = needs
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""

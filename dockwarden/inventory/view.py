@@ -58,5 +58,6 @@ def is_root(user: str) -> bool:
 
 
 def used_by(thing: Thing, view: View) -> list[str]:
-    """The names of the containers that use it."""
-    return sorted(view.inventory.name_of(user) for user in view.inventory.users_of(ref_of(thing)))
+    """The names of the containers that use it, and the services that need it."""
+    ref, inventory = ref_of(thing), view.inventory
+    return [*sorted(inventory.name_of(user) for user in inventory.users_of(ref)), *inventory.needed_by(ref)]

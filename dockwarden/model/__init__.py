@@ -3,6 +3,7 @@
 Input: nothing. Output: the types that stages hand to each other. Out of bounds: I/O, clocks, third-party types.
 """
 
+from dockwarden.model.needs import Need, Needs, may_be_needed, needed_by
 from dockwarden.model.objects import (
     BuildStep,
     Change,
@@ -90,6 +91,8 @@ __all__ = [
     "Limits",
     "Mode",
     "Mount",
+    "Need",
+    "Needs",
     "Network",
     "Observed",
     "Outcome",
@@ -112,5 +115,7 @@ __all__ = [
     "Verdict",
     "Vocabulary",
     "Volume",
+    "may_be_needed",
+    "needed_by",
     "ref_of",
 ]

@@ -144,7 +144,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount of a container; ``name`` is set for volumes only."""
+    """A mount of a container; ``name`` is that of a volume, or of an image as its creator typed it.
+
+    Attributes:
+        image_id: of an image, its ID, as far as its name still tells.
+    """
 
     type: str
     name: str
@@ -153,6 +157,7 @@ class Mount:
     driver: str
     writable: bool
     propagation: str = ""
+    image_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

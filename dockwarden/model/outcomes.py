@@ -15,8 +15,8 @@ class Candidate:
 
     Attributes:
         object: what is judged; of a tag, the image that it names; None for the host.
-        users: names of the containers, running or not, that use it; of a tag, those that were made from its image.
-        tag_users: names of the containers created from the tag (an image: from any of its tags), whatever it names now.
+        users: the containers, running or not, and services that use it; of a tag, those that use its image.
+        tag_users: those that use it by the tag (an image: by any of its tags), whatever it names now.
         known_for_seconds: how long we have watched it exist; of a tag, its image.
         own: it belongs to dockwarden's own container.
         owner: who manages it, if that is somebody who does not expect others to interfere.
@@ -25,6 +25,7 @@ class Candidate:
         inherited: names of labels that a container has from its image, which cannot protect it.
         ages: how many seconds ago the same was done to it before, each time, where the verb asks for that.
         given_up: doing it again was given up.
+        maybe_needed: a service of the swarm may need it, which nobody here can tell.
     """
 
     result: Result
@@ -39,6 +40,7 @@ class Candidate:
     inherited: frozenset[str] = frozenset()
     ages: tuple[float, ...] = ()
     given_up: bool = False
+    maybe_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
+from dockwarden.actions.verb import SWARM
 from dockwarden.app import Parts, build, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
@@ -203,7 +204,8 @@ class Reset:
         gone = [Step(_POLICY, "remove", Ref(Kind.CONTAINER, each.id), each.name, each, why) for each in self.containers]
         for each in self.images:
             name = each.tags[0] if each.tags else reference.short_id(each.id)
-            gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why))
+            swarm = {"owners": [SWARM]}  # where nobody here knows of services: it is pulled again
+            gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why, swarm))
         return gone
 
 

@@ -38,6 +38,7 @@ from dockwarden.model import (
     Step,
     Thing,
     Volume,
+    may_be_needed,
 )
 from dockwarden.ports import Intents
 
@@ -90,6 +91,8 @@ class Enforcer:
 
     def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
         """What would be done about these findings now."""
+        if findings:
+            self._collector.ask_needs()  # which no event tells
         reading = self._inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
         candidates: list[Candidate] = []
         kept: list[Outcome] = []
@@ -169,8 +172,8 @@ class Enforcer:
         return Candidate(
             result=result,
             object=thing,
-            users=self._names(inventory.users_of(inventory.watched(ref))),
-            tag_users=self._names({user for tag in tags for user in inventory.users_of(Ref(Kind.TAG, tag))}),
+            users=self._users([inventory.watched(ref)]),
+            tag_users=self._users([Ref(Kind.TAG, tag) for tag in tags]),
             known_for_seconds=inventory.known_for(ref, reading),
             own=self._is_own(ref),
             owner=_owner(thing, own_labels),
@@ -179,6 +182,7 @@ class Enforcer:
             size_bytes=self._size(thing),
             ages=tuple(self._intents.ages(policy.action, ref)) if is_counted else (),
             given_up=is_counted and inventory.memory.is_given_up(ref),
+            maybe_needed=may_be_needed(inventory.needs, thing),
         )
 
     def _is_own(self, ref: Ref) -> bool:
@@ -199,8 +203,11 @@ class Enforcer:
             case _:
                 assert_never(thing)
 
-    def _names(self, users: Iterable[Ref]) -> tuple[str, ...]:
-        return tuple(sorted(self._inventory.name_of(user) for user in users))
+    def _users(self, refs: Sequence[Ref]) -> tuple[str, ...]:
+        inventory = self._inventory
+        containers = {user for ref in refs for user in inventory.users_of(ref)}
+        services = {service for ref in refs for service in inventory.needed_by(ref)}
+        return (*sorted(inventory.name_of(user) for user in containers), *sorted(services))
 
 
 def _owner(thing: Thing, labels: Mapping[str, str]) -> str:

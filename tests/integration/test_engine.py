@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from dockwarden.engine import DockerEngine
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.kinds import KINDS
 from dockwarden.model import ImageStore
 from dockwarden.model import Kind as Kinds
 from dockwarden.triggers.events import hints
@@ -104,6 +105,24 @@ def test_what_was_built_here_is_told_from_api_1_53_on_until_it_is_pushed(
     assert before is not None
     assert after is not None
     assert (before.built_here, after.built_here) == (info.tells_builds, False)
+
+
+def test_an_image_that_a_container_mounts_is_in_use(newest_engine: LabEngine) -> None:
+    newest_engine.wipe()
+    newest_engine.load(images.busybox("app:1"), images.busybox("data:1", "data:2", cmd=("another",)))
+    with connected(newest_engine) as ours:
+        wanted = ours.image("data:1").id
+        for number, source in enumerate(("data:1", wanted, wanted[7:19], f"docker.io/library/data@{wanted}")):
+            mount = {"Type": "image", "Source": source, "Target": "/data"}
+            body = {"Image": "app:1", "HostConfig": {"Mounts": [mount]}}
+            made = ours.create(Kinds.CONTAINER, {"name": f"on{number}", "body": body, "endpoints": {}})
+            uses = set(KINDS[Kinds.CONTAINER].uses(ours.container(made)))
+            assert (Kinds.IMAGE, wanted) in uses
+            assert Kinds.VOLUME not in {kind for kind, _ in uses}
+            with pytest.raises(ConflictError):
+                ours.untag("data:1") or ours.untag("data:2")
+            ours.remove_container(made)
+            newest_engine.docker("tag", wanted, "data:1")
 
 
 def build_with_buildkit(lab: LabEngine, folder: Path, name: str) -> None:

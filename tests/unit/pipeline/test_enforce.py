@@ -86,7 +86,7 @@ def test_a_finding_of_a_policy_that_enforces_is_carried_out(bench: Bench) -> Non
     assert bench.intents.written[1].why == "it is old"
 
 
-def test_in_audit_mode_the_same_plan_is_told_and_the_engine_not_even_asked(bench: Bench) -> None:
+def test_in_audit_mode_the_same_plan_is_told_and_the_engine_asked_only_what_services_need(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"), an_image("other", "other:1"))
     bench.look()
     bench.engine.put(an_image("new", "new:1"))
@@ -97,7 +97,7 @@ def test_in_audit_mode_the_same_plan_is_told_and_the_engine_not_even_asked(bench
         ("app", Effect.AUDITED, "audit"),
         ("other", Effect.AUDITED, "audit"),
     }
-    assert (bench.engine.calls, bench.intents.written) == ([], {})
+    assert (bench.engine.calls, bench.intents.written) == ([("needs", "")], {})
 
 
 def test_an_audited_step_says_why_it_would_be_done(bench: Bench) -> None:
