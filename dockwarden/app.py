@@ -204,7 +204,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         settings.notify.wait,
         link=settings.web.external_url,
     )
-    board = Board(parts.ledger.recent_actions)
+    board = Board(parts.ledger)
     worker = Worker(
         queue=parts.queue,
         upkeep=upkeep,
@@ -220,7 +220,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         sinks=(parts.ledger, metrics, Log(), notifier, board),  # what was told is already written down
     )
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
-    views = Views(board, parts.findings, inventory, metrics.health, schedule.next_runs, time.time)
+    views = Views(board, parts.findings, inventory, parts.enforcer, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
     server = _server(settings, metrics, views)
     return Daemon(Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock), reload)
@@ -228,9 +228,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
 
 def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
     access = LiveAccess(settings.web.config_file)
-    site = Application(
-        metrics.registry, metrics.health, views.api(), views.status, lambda: access.last.headers, settings.web.hosts
-    )
+    site = Application(metrics.registry, metrics.health, views, lambda: access.last.headers, settings.web.hosts)
     try:
         return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
     except OSError as error:

@@ -15,6 +15,7 @@ class Health:
     Attributes:
         beats: by name of a thread, the monotonic second at which it last made progress.
         patience_seconds: how long a thread that is well may make none.
+        changed: the monotonic second since which it has been ready, or not.
     """
 
     engine_up: bool = False
@@ -24,6 +25,15 @@ class Health:
     policies_loaded: bool = False
     beats: dict[str, float] = field(default_factory=dict)
     patience_seconds: float = 900.0
+    changed: float = field(default_factory=time.monotonic)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a flag, and note when that makes the daemon ready or ends it."""
+        before = name in ("engine_up", "inventory_complete", "policies_loaded") and hasattr(self, "changed")
+        was = before and not self.unready()
+        super().__setattr__(name, value)
+        if before and was != (not self.unready()):
+            self.changed = time.monotonic()
 
     def progress(self) -> None:
         """The thread that calls this goes on; for steps that may take longer than the patience."""

@@ -133,7 +133,7 @@ class Executor:
             why = because(error)
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         try:
-            outcome = self._act(step, recipe)
+            outcome = replace(self._act(step, recipe), number=number)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)

@@ -104,7 +104,11 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured."""
+    """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured.
+
+    Attributes:
+        number: of the action in the ledger, by which it can be undone; 0 where none was begun.
+    """
 
     policy: str
     action: str
@@ -115,6 +119,7 @@ class Outcome:
     freed_bytes: int = 0
     detail: str = ""
     planned_bytes: int = 0
+    number: int = 0
 
 
 class Intent(NamedTuple):

@@ -5,39 +5,58 @@ read from any thread. Out of bounds: HTTP.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
-from dockwarden.model import Outcome, Policy, Report
+from dockwarden.model import Outcome, PolicySet, Report
 
 _MOST_ACTIONS = 500
 _MOST_RUNS = 20
 _MOST_NAMES = 5
 
 
-class Board:
-    """What was done lately, newest first."""
+class Past(Protocol):
+    """What the ledger knows; asked in the worker's thread."""
 
-    def __init__(self, recent_actions: Callable[[int], Iterable[dict[str, object]]]) -> None:
-        """``recent_actions``: so many that the ledger has, newest first; asked in the worker's thread."""
-        self._recent_actions = recent_actions
-        self.policies: Sequence[Policy] = ()
-        self.actions: deque[dict[str, object]] = deque(maxlen=_MOST_ACTIONS)
-        self.runs: deque[dict[str, object]] = deque(maxlen=_MOST_RUNS)
+    def recent_actions(self, most: int) -> Iterable[dict[str, Any]]:
+        """So many, newest first."""
+
+    def undoable_until(self) -> Mapping[int, float]:
+        """Until when each action can be undone, by its number."""
+
+
+class Board:
+    """What was done lately, newest first.
+
+    Attributes:
+        use: the policies in use.
+        undoable: until when actions can be undone, by their numbers, as it was when anything happened last.
+    """
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self.use = PolicySet((), "")
+        self.actions: deque[dict[str, Any]] = deque(maxlen=_MOST_ACTIONS)
+        self.runs: deque[dict[str, Any]] = deque(maxlen=_MOST_RUNS)
+        self.undoable: Mapping[int, float] = {}
 
     def record(self, report: Report) -> None:
         """Show a run, if it is one that somebody will ask for, and what it did."""
         if report.policies is not None:
-            if not self.policies:  # the first: what former processes did
-                self.actions.extend(self._recent_actions(_MOST_ACTIONS))
-            self.policies = report.policies.policies
+            if not self.use.policies:  # the first: what former processes did
+                self.actions.extend(self._past.recent_actions(_MOST_ACTIONS))
+            self.use = report.policies
         self.actions.extendleft(_action_row(outcome, report) for outcome in report.outcomes)
         if report.job or report.outcomes or report.errors:
             self.runs.appendleft(_run_row(report))
+        if report.job or report.outcomes or report.opened or report.resolved or report.policies:
+            self.undoable = self._past.undoable_until()
 
 
 def _action_row(outcome: Outcome, report: Report) -> dict[str, object]:
     """What became of one object."""
     return {
+        "id": outcome.number or None,
         "run": report.run,
         "policy": outcome.policy,
         "action": outcome.action,

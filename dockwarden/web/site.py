@@ -1,9 +1,10 @@
-"""What the HTTP server answers, as a WSGI application: metrics, health, the status page, and JSON.
+"""What the HTTP server answers, as a WSGI application: metrics, health, the pages, and JSON.
 
 Input: requests, and callables that give the current state. Output: answers. Out of bounds: computing anything dear,
 waiting, changing anything.
 """
 
+import gzip
 import ipaddress
 import json
 import re
@@ -17,13 +18,15 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from dockwarden.health import Health
-from dockwarden.web.page import POLICY, render
+from dockwarden.web import api
+from dockwarden.web.page import POLICY, Pages
+from dockwarden.web.views import Views
 
-Json = Callable[[], object]
 STRANGER = "dockwarden.stranger"
 """In the environment of a request: whether a password was asked for and not given."""
 
 _TEXT, _HTML, _JSON = (f"{kind}; charset=utf-8" for kind in ("text/plain", "text/html", "application/json"))
+_PROBLEM = "application/problem+json"
 _HEADERS = {
     "Server": "dockwarden",
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +34,11 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Content-Security-Policy": POLICY,
+    "Vary": "Accept, Accept-Encoding",
 }
+_WORTH_PACKING_BYTES = 1000
+_PACKING = 5
+_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
 _log = structlog.get_logger("dockwarden.web")
 
 
@@ -42,20 +49,20 @@ class Application:
         self,
         registry: CollectorRegistry,
         health: Health,
-        views: Mapping[str, Json],
-        status: Callable[[], Mapping[str, object]],
+        views: Views,
         headers: Callable[[], Mapping[str, str]] = dict,
         hosts: Sequence[str] = (),
     ) -> None:
         """Take what it answers from.
 
-        ``views``: what ``/api/v1/<name>`` answers. ``status``: what the page shows. ``headers``: of all answers.
-        ``hosts``: names, with ``*``, by which clients may call us, besides addresses and those of the own machine.
+        ``headers``: of all answers. ``hosts``: names, with ``*``, by which clients may call us, besides addresses and
+        those of the own machine.
         """
-        self._metrics: WSGIApplication = make_wsgi_app(registry)
+        self._metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
         self._health = health
-        self._views = {f"/api/v1/{name}": view for name, view in views.items()}
-        self._status = status
+        self._views = views
+        self._lists = {api.PREFIX + name: of for name, of in views.lists.items()}
+        self._pages = Pages(views)
         self._headers = headers
         self._hosts = tuple(name.lower() for name in hosts)
 
@@ -73,8 +80,11 @@ class Application:
             _log.error("web.answer_failed", path=environ.get("PATH_INFO"), error=repr(error), exc_info=error)
             [body] = _answer(note, HTTPStatus.INTERNAL_SERVER_ERROR, "something is wrong; the log says what\n")
         status, headers = said[-1]
-        common = {**_HEADERS, **self._headers(), "Content-Length": str(len(body))}
-        start(status, [*headers, *common.items()])
+        common = {**_HEADERS, **self._headers()}
+        if len(body) >= _WORTH_PACKING_BYTES and _GZIP.search(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            body = gzip.compress(body, _PACKING, mtime=0)
+            common["Content-Encoding"] = "gzip"
+        start(status, [*headers, *common.items(), ("Content-Length", str(len(body)))])
         return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
 
     def _is_ours(self, host: str) -> bool:
@@ -88,7 +98,7 @@ class Application:
             return any(fnmatchcase(name, known) for known in self._hosts)
 
     def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         known = not environ.get(STRANGER)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD\n", {"Allow": "GET, HEAD"})
@@ -103,11 +113,21 @@ class Application:
             return _answer(start, HTTPStatus.UNAUTHORIZED, "unauthorized\n", asked)
         if path == "/metrics":
             return self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)  # the library refuses HEAD
-        if path in self._views:
-            body = json.dumps(self._views[path](), default=str)
-            return _answer(start, HTTPStatus.OK, body + "\n", kind=_JSON)
-        if path == "/":
-            return _answer(start, HTTPStatus.OK, render(self._status()), kind=_HTML)
+        return self._tell(start, path, environ.get("QUERY_STRING", ""))
+
+    def _tell(self, start: StartResponse, path: str, query: str) -> list[bytes]:
+        """What is known, as JSON or as a page."""
+        try:
+            if path in self._lists:
+                return _json(start, api.answer(path, query, self._lists[path], self._views.now()))
+            if path == api.PREFIX + "openapi.json":
+                return _json(start, api.describe(self._views.lists))
+            if (page := self._pages.render(path, query)) is not None:
+                return _answer(start, HTTPStatus.OK, page, kind=_HTML)
+        except api.BadQueryError as error:
+            bad = HTTPStatus.BAD_REQUEST
+            problem = {"type": "about:blank", "title": bad.phrase, "status": bad.value, "detail": str(error)}
+            return _json(start, problem, bad, _PROBLEM)
         return _answer(start, HTTPStatus.NOT_FOUND, "not found\n")
 
 
@@ -115,6 +135,10 @@ def _judged(start: StartResponse, reasons: list[str], *, told: bool) -> Iterable
     """Anybody may know whether all is well, so that watchdogs need no password; why it is not, is for those we know."""
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     return _answer(start, status, "\n".join((reasons if told else reasons and ["not ok"]) or ["ok"]) + "\n")
+
+
+def _json(start: StartResponse, value: object, status: HTTPStatus = HTTPStatus.OK, kind: str = _JSON) -> list[bytes]:
+    return _answer(start, status, json.dumps(value) + "\n", kind=kind)
 
 
 def _answer(

@@ -1,23 +1,27 @@
-"""The current state as rows: what the API answers and the status page shows.
+"""The current state as rows: what the API answers and the page shows.
 
 Input: the parts that know it; they are only read. Output: plain values. Out of bounds: HTTP, and anything dear.
 """
 
-import heapq
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from dockwarden import __version__
 from dockwarden.health import Health
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Finding, Mode, Policy, Result, Severity
+from dockwarden.model import Container, Kind, Mode, Policy, Result, Severity, Status
+from dockwarden.pipeline.enforce import Enforcer
+from dockwarden.pipeline.explain import Explainer
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
 from dockwarden.text import moment
+from dockwarden.web.api import List
+from dockwarden.web.rows import ActionRow, ExceptionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
 
-_MOST_FINDINGS = 100
-_WEIGHT = {severity: number for number, severity in enumerate(Severity)}
+WEIGHT = {severity: number for number, severity in enumerate(Severity)}
 
 
 class Views:
@@ -28,6 +32,7 @@ class Views:
         board: Board,
         findings: Findings,
         inventory: Inventory,
+        enforcer: Enforcer,
         health: Health,
         next_runs: Callable[[], Mapping[str, float]],
         now: Callable[[], float],
@@ -36,84 +41,133 @@ class Views:
         self._board = board
         self._findings = findings
         self._inventory = inventory
+        self._enforcer = enforcer
         self._health = health
         self._next_runs = next_runs
-        self._now = now
-
-    def api(self) -> dict[str, Callable[[], object]]:
-        """What ``/api/v1/<name>`` answers."""
-        return {
-            "findings": lambda: [finding_row(finding) for finding in self._findings.open()],
-            "policies": lambda: [_policy_row(policy) for policy in self._board.policies],
-            "actions": lambda: list(self._board.actions),
-            "inventory": self._objects,
+        self.now = now
+        self.lists = {
+            "findings": List(FindingRow, self._finding_rows, {"result": Status.FAIL}),
+            "policies": List(PolicyRow, self._policy_rows),
+            "actions": List(ActionRow, self._action_rows),
+            "inventory": List(ObjectRow, self._object_rows),
+            "exceptions": List(ExceptionRow, self._exception_rows),
+            "schedules": List(ScheduleRow, self._schedule_rows),
         }
 
-    def status(self) -> dict[str, object]:
-        """What the status page shows."""
-        now, open_findings = self._now(), self._findings.open()
-        shown = heapq.nsmallest(_MOST_FINDINGS, open_findings, _rank)
+    def status(self) -> dict[str, Any]:
+        """What the pages show besides the lists."""
+        severities = Counter({severity.value: 0 for severity in Severity})
+        for (_, severity), count in list(self._findings.counts.items()):
+            severities[severity] += count
         return {
             "version": __version__,
-            "now": now,
+            "now": self.now(),
             "trouble": self._health.unready(),
+            "changed_at": self.now() - (time.monotonic() - self._health.changed),
             "engine": self._inventory.info,
             "engine_up": self._health.engine_up,
             "objects": {kind.value: count for kind, count in self._inventory.counts().items()},
-            "policies": self._policies(Counter(finding.result.policy for finding in open_findings)),
-            "findings": [finding_row(finding) for finding in shown],
-            "severities": Counter(finding.result.severity.value for finding in open_findings),
+            "severities": severities,
+            "total_open": severities.total(),
             "runs": list(self._board.runs),
         }
 
-    def _policies(self, found: Counter[str]) -> list[dict[str, Any]]:
+    def _explainer(self) -> Explainer:
+        return Explainer(self._inventory, self._findings, self._enforcer, self.now())
+
+    def _standing(self) -> list[Result]:
+        return self._explainer().standing({policy.name: policy.severity for policy in self._board.use.policies})
+
+    def _finding_rows(self) -> Iterator[FindingRow]:
+        """Open ones first, the worst first, and of those the newest; then what is no finding, or not yet."""
+        policies = {policy.name: policy for policy in self._board.use.policies}
+        opened = {(found.result.policy, found.result.ref): found.opened_at for found in self._findings.open()}
+        rows = [(result, opened.get((result.policy, result.ref), 0.0)) for result in self._standing()]
+        rows.sort(key=lambda row: (row[0].status is not Status.FAIL, WEIGHT[row[0].severity], -row[1]))
+        for result, at in rows:
+            yield _finding_row(result, at or None, policies.get(result.policy))
+
+    def _policy_rows(self) -> Iterator[PolicyRow]:
         due = self._next_runs()
-        unknown: Counter[str] = Counter()
-        for (policy, _reason), count in list(self._findings.unknown_counts.items()):
-            unknown[policy] += count
-        return [
-            {
-                **_policy_row(policy),
-                "found": found[policy.name],
-                "unknown": unknown[policy.name],
-                "events": sorted(policy.trigger.events),
-                "schedule": policy.trigger.schedule,
-                "every_seconds": policy.trigger.every_seconds,
-                "next_run_at": None if policy.mode is Mode.OFF else due.get(policy.name),
-            }
-            for policy in sorted(self._board.policies, key=lambda policy: policy.name)
-        ]
+        counts = Counter((result.policy, result.status) for result in self._standing())
+        for policy in sorted(self._board.use.policies, key=lambda policy: policy.name):
+            yield PolicyRow(
+                name=policy.name,
+                **_for_people(policy),
+                tags=policy.tags,
+                subject=policy.subject,
+                severity=policy.severity,
+                mode=policy.mode,
+                action=policy.action,
+                place=policy.place,
+                findings=counts[policy.name, Status.FAIL],
+                pending=counts[policy.name, Status.PENDING],
+                excused=counts[policy.name, Status.EXCUSED],
+                unknown=counts[policy.name, Status.UNKNOWN] + counts[policy.name, Status.ERROR],
+                events=tuple(sorted(policy.trigger.events)),
+                schedule=policy.trigger.schedule,
+                every_seconds=policy.trigger.every_seconds,
+                next_run_at=None if policy.mode is Mode.OFF else due.get(policy.name),
+            )
 
-    def _objects(self) -> dict[str, object]:
+    def _schedule_rows(self) -> Iterator[ScheduleRow]:
+        last = {run["job"]: run["at"] for run in reversed(list(self._board.runs))}
+        for row in self._policy_rows():
+            if row.schedule or row.every_seconds:
+                times = (row.next_run_at, last.get(row.name))
+                yield ScheduleRow(row.name, row.mode, row.schedule, row.every_seconds, *times)
+
+    def _action_rows(self) -> Iterator[ActionRow]:
+        undoable = self._board.undoable
+        for row in list(self._board.actions):
+            yield ActionRow(**{**row, "undoable_until": undoable.get(row["id"] or 0)})
+
+    def _exception_rows(self) -> Iterator[ExceptionRow]:
+        for row in self._explainer().exceptions(self._board.use.exceptions):
+            yield ExceptionRow(**row._asdict())
+
+    def _object_rows(self) -> Iterator[ObjectRow]:
         inventory = self._inventory
-        return {
-            "complete": inventory.complete,
-            "counts": {kind.value: count for kind, count in inventory.counts().items()},
-            "tags": dict(inventory.tags),
-            "containers": [
-                {"id": c.id, "name": c.name, "image": c.image_ref, "image_id": c.image_id, "state": c.state}
-                for c in list(inventory.containers.values())
-            ],
-            "volumes": list(inventory.volumes),
-            "networks": [network.name for network in list(inventory.networks.values())],
-        }
+        for kind in Kind:
+            for ref in inventory.all(kind):
+                thing = inventory.get(ref)
+                more: dict[str, str] = {}
+                if isinstance(thing, Container):
+                    more = {"image": thing.image_ref, "image_id": thing.image_id, "state": thing.state}
+                elif kind is Kind.TAG and thing is not None:
+                    more = {"image_id": inventory.tags.get(ref.key, "")}
+                yield ObjectRow(kind, ref.key, inventory.name_of(ref), **more)
 
 
-def _rank(finding: Finding) -> tuple[int, float]:
-    """The worst first, and of those the newest."""
-    return _WEIGHT[finding.result.severity], -finding.opened_at
+def _for_people(policy: Policy | None) -> dict[str, Any]:
+    """What a policy says to people."""
+    names = ("title", "description", "remediation", "refs")
+    return {name: getattr(policy, name) for name in names} if policy else {}
 
 
-def _policy_row(policy: Policy) -> dict[str, object]:
-    return {
-        "name": policy.name,
-        "title": policy.title,
-        "subject": policy.subject.value,
-        "severity": policy.severity.value,
-        "mode": policy.mode.value,
-        "action": policy.action,
-        "place": policy.place,
-    }
+def _finding_row(result: Result, opened_at: float | None, policy: Policy | None) -> FindingRow:
+    is_excused = result.status is Status.EXCUSED and result.reason
+    return FindingRow(
+        policy=result.policy,
+        severity=result.severity,
+        result=result.status,
+        subject=result.ref.kind,
+        object_id=result.ref.key,
+        name=result.name,
+        message=result.message,
+        reason="" if is_excused else result.reason,
+        opened_at=opened_at,
+        exceptions=tuple(result.reason.split(", ")) if is_excused else result.excuse.ids,
+        evidence={name: _plain(value) for name, value in result.evidence.items()},
+        **_for_people(policy),
+    )
+
+
+def _plain(value: object) -> object:
+    """A fact's value for JSON: durations in seconds, times in RFC 3339."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return moment(value) if isinstance(value, datetime) else value
 
 
 def result_row(result: Result) -> dict[str, object]:
@@ -133,8 +187,3 @@ def result_row(result: Result) -> dict[str, object]:
         until = result.excuse.until_at
         row |= {"exceptions": list(result.excuse.ids), "until": None if until is None else moment(until)}
     return row
-
-
-def finding_row(finding: Finding) -> dict[str, object]:
-    """An open finding: its result, and since when."""
-    return {**result_row(finding.result), "opened_at": finding.opened_at}

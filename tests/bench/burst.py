@@ -90,7 +90,7 @@ def _catch_up(host: Host, daemon: Daemon) -> tuple[float, int]:
     began = time.monotonic()
     wanted = _engine_tags(host)
     while True:
-        shown = daemon.inventory()["tags"]
+        shown = daemon.tags()
         wrong = len(dict(wanted.items() ^ shown.items()))
         took = time.monotonic() - began
         if not wrong or took > _CATCH_UP_SECONDS:

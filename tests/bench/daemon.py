@@ -108,10 +108,14 @@ class Daemon:
         pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
 
-    def inventory(self) -> dict[str, Any]:
-        """What `/api/v1/inventory` answers."""
-        answer: dict[str, Any] = json.loads(self._get("/api/v1/inventory")[1])
-        return answer
+    def tags(self) -> dict[str, str]:
+        """The ID of each tag's image, as `/api/v1/inventory` has it."""
+        rows: list[dict[str, Any]] = []
+        path: str | None = "/api/v1/inventory?subject=tag&limit=1000"
+        while path:
+            page = json.loads(self._get(path)[1])
+            rows, path = rows + page["items"], page["next"]
+        return {row["name"]: row["image_id"] for row in rows}
 
     def _get(self, path: str) -> tuple[int, bytes]:
         try:

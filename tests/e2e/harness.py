@@ -233,11 +233,20 @@ class Daemon:
         answer = self._http.request(method, self.url + path)
         return Answer(answer.status, answer.data.decode())
 
-    def api(self, view: str) -> Any:
-        """What the API shows."""
-        answer = self.get(f"/api/v1/{view}")
-        assert answer.status == 200, answer
-        return json.loads(answer.text)
+    def api(self, view: str, query: str = "limit=1000") -> list[dict[str, Any]]:
+        """All rows of a list of the API, page by page."""
+        rows: list[dict[str, Any]] = []
+        path: str | None = f"/api/v1/{view}?{query}"
+        while path:
+            answer = self.get(path)
+            assert answer.status == 200, answer
+            page = json.loads(answer.text)
+            rows, path = rows + page["items"], page["next"]
+        return rows
+
+    def tags(self) -> dict[str, str]:
+        """The ID of each tag's image, as the API has it."""
+        return {row["name"]: row["image_id"] for row in self.api("inventory", "subject=tag&limit=1000")}
 
     def samples(self) -> list[Sample]:
         """Everything on /metrics."""
@@ -309,13 +318,14 @@ class Sample(NamedTuple):
 
 def shown(daemon: Daemon) -> dict[str, object]:
     """The daemon's inventory by its API, in the form of ``truth``."""
-    view = daemon.api("inventory")
+    rows = daemon.api("inventory")
+    of = {kind: [row for row in rows if row["subject"] == kind] for kind in ("image", "container", "volume", "network")}
     return {
-        "images": view["counts"]["image"],
-        "tags": view["tags"],
-        "containers": {(c["id"], c["name"], c["image_id"], c["state"]) for c in view["containers"]},
-        "volumes": set(view["volumes"]),
-        "networks": sorted(view["networks"]),
+        "images": len(of["image"]),
+        "tags": {row["name"]: row["image_id"] for row in rows if row["subject"] == "tag"},
+        "containers": {(c["object_id"], c["name"], c["image_id"], c["state"]) for c in of["container"]},
+        "volumes": {row["name"] for row in of["volume"]},
+        "networks": sorted(row["name"] for row in of["network"]),
     }
 
 

@@ -113,7 +113,7 @@ class Unit:
         return answer.data.decode()
 
     def api(self, view: str) -> Any:
-        return json.loads(self.get(f"/api/v1/{view}"))
+        return json.loads(self.get(f"/api/v1/{view}"))["items"]
 
     def until(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:
         """Wait for a condition; the journal's end stands in the error."""

@@ -37,7 +37,7 @@ def test_inventory_is_true_after_a_burst(empty_engine: LabEngine, start: Start) 
             done.result()
 
     daemon.until_true_to(engine)
-    tags = set(daemon.api("inventory")["tags"])
+    tags = set(daemon.tags())
     daemon.until(
         lambda: daemon.findings("any-tag") == {tag for tag in tags if not tag.endswith(":keep")},
         "the findings to be those of the tags that are left",

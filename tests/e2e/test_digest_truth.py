@@ -683,7 +683,7 @@ def test_a_pull_that_changed_other_platforms_only_makes_no_container_stale(
 
     index = registry.push_index("truth/newest", "1", (US, Z), RUNNING)
     engine.docker("pull", "--quiet", tag)
-    until(lambda: daemon.api("inventory")["tags"][tag] == index, "the other index")
+    until(lambda: daemon.tags()[tag] == index, "the other index")
     daemon.until_true_to(engine)
     done = command("scan", "-o", "json", "--config", daemon.config, docker_host=engine.host)
     seen = {row["policy"]: row["result"] for row in json.loads(done.out)["results"] if row["name"] == "web"}

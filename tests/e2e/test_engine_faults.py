@@ -107,7 +107,7 @@ def test_engine_that_restarts_in_order(own_engine: LabEngine, start: Start) -> N
     engine.restart()
     daemon.wait("inventory.listed", reason="reconnect")
     daemon.until_true_to(engine)
-    (container,) = daemon.api("inventory")["containers"]
+    (container,) = daemon.api("inventory", "subject=container")
     assert container["state"] == "exited"
 
 

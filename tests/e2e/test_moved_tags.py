@@ -74,16 +74,15 @@ def test_old_image_its_tags_and_its_containers_are_judged_again(
     daemon.until_metric(1, "dockwarden_findings", policy=STALE)
     new = engine.client().inspect_image(moving)["Id"]
     assert new != old
-    assert daemon.api("inventory")["tags"][moving] == new
+    assert daemon.tags()[moving] == new
 
     engine.docker("rm", "--force", "app")
     engine.docker("run", "--detach", "--name=app", moving)
 
     daemon.wait("finding.resolved", after=mark, policy=STALE, name="app")
     daemon.until_metric(0, "dockwarden_findings", policy=STALE)
-    daemon.until(
-        lambda: [row["image_id"] for row in daemon.api("inventory")["containers"]] == [new], "the new container"
-    )
+    shown = "subject=container"
+    daemon.until(lambda: [row["image_id"] for row in daemon.api("inventory", shown)] == [new], "the new container")
     assert daemon.findings(STALE) == set()
 
 
@@ -118,5 +117,5 @@ def test_tag_that_moves_back_resolves_what_its_move_opened(empty_engine: LabEngi
     engine.docker("tag", "e2e/back:new", "e2e/back:1")
 
     new = engine.client().inspect_image("e2e/back:new")["Id"]
-    daemon.until(lambda: daemon.api("inventory")["tags"][full("e2e/back:1")] == new, "the second move")
+    daemon.until(lambda: daemon.tags()[full("e2e/back:1")] == new, "the second move")
     assert len(daemon.said("finding.opened", policy=STALE)) == 1  # it does not run any more

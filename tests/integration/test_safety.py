@@ -148,7 +148,7 @@ class Warden:
             news_of = Witness(self._docker).begin(self.inventory.seen_ns)
             return Surroundings(lambda: None, str, time.monotonic, time.sleep, news_of)
 
-        self.board = Board(self.book.recent_actions)
+        self.board = Board(self.book)
         self.worker = Worker(
             queue=self.queue,
             upkeep=self.upkeep,

@@ -32,6 +32,7 @@ from dockwarden.web.site import Application
 from tests.lab import machine
 from tests.lab.loopback import make_certificate
 from tests.lab.waiting import until
+from tests.views import a_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,7 +188,8 @@ class Running:
         self.file.write_text(config)
         self.metrics = metrics = Metrics()
         self.access = access = Halting(self.file)
-        site = Application(metrics.registry, metrics.health, {}, dict, lambda: access.last.headers, ["*.lan", "Known"])
+        views, _ = a_view(health=metrics.health)
+        site = Application(metrics.registry, metrics.health, views, lambda: access.last.headers, ["*.lan", "Known"])
         self.server = Server(site, HOST, 0, access, metrics.logins_failed.inc)
         self.server.start()
 

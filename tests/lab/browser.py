@@ -112,6 +112,14 @@ class Browser:
             raise LabError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
+    def press(self, *keys: str) -> None:
+        """Press Tab or Enter, one after the other, and wait until the page has acted on it."""
+        for key in keys:
+            code, text = {"Tab": (9, ""), "Enter": (13, "\r")}[key]
+            for kind in ("keyDown", "keyUp"):
+                more = {"text": text} if text and kind == "keyDown" else {}
+                self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
+
     def take_picture(self, file: Path) -> None:
         """The whole page, as PNG."""
         picture = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)

@@ -107,7 +107,7 @@ class Host:
         archive = self.ground.archive(self.ledger)
         upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, archive, self.metrics, 600.0)
         self.failing = Failing()
-        self.board = Board(self.ledger.recent_actions)
+        self.board = Board(self.ledger)
         self.worker = Worker(
             queue=self.queue,
             upkeep=upkeep,

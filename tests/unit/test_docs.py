@@ -24,6 +24,7 @@ from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
 from dockwarden.triggers.schedule import refuse_cron
 from tests import docs
+from tests.views import a_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -213,7 +214,7 @@ def test_readme_has_every_exit_code() -> None:
 def test_paths_of_the_http_server_are_in_the_readme() -> None:
     answered = {text for text in literals() if re.fullmatch(r"/(metrics|\w+z)", text)}
     assert answered == {"/metrics", "/healthz", "/readyz"}
-    answered |= {f"/api/v1/{name}" for name in ("findings", "policies", "actions", "inventory")}
+    answered |= {f"/api/v1/{name}" for name in (*a_view()[0].lists, "openapi.json")}
     assert answered <= words(TEXT["README.md"])
 
 

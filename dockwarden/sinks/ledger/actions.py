@@ -58,8 +58,12 @@ class Actions(LedgerFile):
             f"SELECT * FROM actions WHERE outcome IS NOT NULL AND {ABOUT} ORDER BY id DESC LIMIT ?2",  # noqa: S608
             (json.dumps([*about]), most),
         )
-        until = dict(self._undoable("id"))
+        until = self.undoable_until()
         return [{p: row[at] for p, at in _PUBLIC.items()} | {"undoable_until": until.get(row[0])} for row in rows]
+
+    def undoable_until(self) -> dict[int, float]:
+        """Until when each action can be undone, by its number."""
+        return dict(self._undoable("id"))
 
     def undoable(self, what: str = "") -> list[Done]:
         """What was done to our engine and can still be undone, newest first; of one run or action, if it is named."""

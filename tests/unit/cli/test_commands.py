@@ -23,6 +23,7 @@ from tests.builders import hexadecimal
 from tests.commands import Done, command
 from tests.lab.waiting import until
 from tests.unit.misbehaving import HANG, Misbehaving, http, json_answer
+from tests.views import a_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -232,7 +233,7 @@ def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
 @pytest.fixture
 def site() -> Iterator[tuple[Metrics, str]]:
     metrics = Metrics()
-    server = Server(Application(metrics.registry, metrics.health, {}, dict), "127.0.0.1", 0, LiveAccess(None))
+    server = Server(Application(metrics.registry, metrics.health, a_view()[0]), "127.0.0.1", 0, LiveAccess(None))
     server.start()
     yield metrics, f"127.0.0.1:{server.port}"
     server.stop()

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import gzip
 import http.client
 import json
 import socket
 import warnings
-from collections import Counter
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dockwarden.metrics import Metrics
+from dockwarden.model import Kind, Ref, Result, Severity, Status
+from dockwarden.policy.findings import Findings
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Application
 from tests.builders import NOW, a_policy, a_report, an_engine, policies
+from tests.views import a_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from dockwarden.model import FactValue
 
 HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 20
@@ -55,29 +60,16 @@ class Client:
             return said
 
 
-VIEWS: dict[str, Callable[[], object]] = {
-    "findings": lambda: [{"policy": "p", "name": "\u202ename", "at": datetime(2026, 1, 1, tzinfo=UTC)}],
-    "inventory": dict,
-    "broken": lambda: 1 / 0,
-}
-
-
-STATUS: dict[str, object] = {
-    "version": "0.1.0",
-    "now": NOW,
-    "trouble": [],
-    "engine": None,
-    "engine_up": False,
-    "objects": dict.fromkeys(("image", "tag", "container", "volume", "network"), 0),
-    "policies": [],
-    "findings": [],
-    "severities": Counter(),
-    "runs": [],
-}
-
-
 def a_server(metrics: Metrics, port: int = 0) -> Server:
-    return Server(Application(metrics.registry, metrics.health, VIEWS, lambda: STATUS), HOST, port, LiveAccess(None))
+    findings = Findings()
+    ref = Ref(Kind.VOLUME, "\u202ename")
+    evidence: dict[str, FactValue] = {
+        "volume.created": datetime(2026, 1, 1, tzinfo=UTC),
+        "volume.idle_for": timedelta(hours=1),
+    }
+    findings.note(Result("p", ref, ref.key, Status.FAIL, Severity.LOW, evidence=evidence), NOW)
+    views, _ = a_view(a_policy("p"), findings=findings, health=metrics.health)
+    return Server(Application(metrics.registry, metrics.health, views), HOST, port, LiveAccess(None))
 
 
 @pytest.fixture(scope="module")
@@ -99,27 +91,43 @@ def test_metrics_are_in_the_format_of_prometheus(server: Client) -> None:
     assert "# TYPE dockwarden_engine_up gauge" in body
 
 
-def test_metrics_can_be_asked_for_by_name_and_compressed(server: Client) -> None:
+def test_metrics_can_be_asked_for_by_name(server: Client) -> None:
     _, body, _ = server.ask("/metrics?name[]=dockwarden_engine_up")
     assert {line.split("{")[0].split()[0] for line in body.splitlines() if line[0] != "#"} == {"dockwarden_engine_up"}
-    _, _, answer = _compressed(server)
-    assert answer.getheader("Content-Encoding") == "gzip"
 
 
-def _compressed(server: Client) -> tuple[int, bytes, http.client.HTTPResponse]:
-    connection = http.client.HTTPConnection(HOST, server.port, timeout=_PATIENCE_SECONDS)
-    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, body, answer
-
-
-def test_a_view_is_json(server: Client) -> None:
+def test_a_list_is_json(server: Client) -> None:
     status, body, answer = server.ask("/api/v1/findings")
     assert (status, answer.getheader("Content-Type")) == (200, "application/json; charset=utf-8")
-    assert json.loads(body) == [{"policy": "p", "name": "\u202ename", "at": "2026-01-01 00:00:00+00:00"}]
-    assert server.ask("/api/v1/inventory")[1] == "{}\n"
+    (row,) = json.loads(body)["items"]
+    assert (row["name"], row["opened_at"]) == ("\u202ename", "2027-01-15T08:00:00Z")
+    assert row["evidence"] == {"volume.created": "2026-01-01T00:00:00Z", "volume.idle_for": 3600.0}
+
+
+def test_a_query_that_cannot_be_answered_is_a_problem_and_no_full_list(server: Client) -> None:
+    for path in ("/api/v1/findings?polic=p", "/api/v1/findings?severity=worst", "/?severity=worst"):
+        status, body, answer = server.ask(path)
+        assert (status, answer.getheader("Content-Type")) == (400, "application/problem+json")
+        assert "severity" in json.loads(body)["detail"] or "did you mean policy?" in body
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("*", True), ("gzip;q=0, br", False), ("identity", False), ("", False)],
+)
+def test_long_answers_are_packed_for_those_who_take_that(server: Client, accepted: str, is_packed: object) -> None:
+    plain = server.ask("/")[1]
+    for path in ("/", "/metrics", "/api/v1/openapi.json"):
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=_PATIENCE_SECONDS)
+        connection.request("GET", path, headers={"Accept-Encoding": accepted})
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        assert answer.getheader("Vary") == "Accept, Accept-Encoding"
+        assert answer.getheader("Content-Encoding") == ("gzip" if is_packed else None)
+        assert len(body) == int(answer.getheader("Content-Length") or 0)
+        if path == "/":
+            assert (gzip.decompress(body) if is_packed else body).decode() == plain
 
 
 def test_the_first_page_leads_to_the_others(server: Client) -> None:

@@ -1,55 +1,196 @@
-"""What the page and the API are given, of a host with more findings than anybody reads."""
+"""What the pages and the API are given, of a host with more findings than anybody reads."""
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from dockwarden.health import Health
-from dockwarden.model import Kind, Ref, Result, Severity, Status
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dockwarden.metrics import Metrics
+from dockwarden.model import Effect, Kind, Outcome, PolicyException, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
-from dockwarden.sinks.board import Board
-from dockwarden.web.page import POLICY, render
-from dockwarden.web.views import Views
-from tests.builders import NOW, a_policy, a_report, an_inventory, policies
+from dockwarden.web import api
+from dockwarden.web.page import POLICY, Pages
+from dockwarden.web.site import Application
+from tests.builders import NOW, a_policy, a_report, program
+from tests.views import NoPast, a_view
 
+if TYPE_CHECKING:
+    from dockwarden.web.views import Views
 
-def views(findings: Findings) -> Views:
-    board = Board(lambda _most: ())
-    board.record(a_report(policies=policies(a_policy("old", schedule="0 4 * * *"), a_policy("few"))))
-    return Views(board, findings, an_inventory(), Health(), lambda: {"old": NOW + 90}, lambda: NOW)
+OLD = replace(
+    a_policy("old", schedule="0 4 * * *", severity=Severity.LOW), title="Old", remediation="Use `it`, or <b>not</b>"
+)
+FEW = replace(a_policy("few", severity=Severity.CRITICAL), description="why", refs=("CIS-5.1",))
 
 
 def fill(findings: Findings, policy: str, severity: Severity, count: int) -> None:
     for number in range(count):
         ref = Ref(Kind.VOLUME, f"{policy}-{number}")
-        findings.note(Result(policy, ref, ref.key, Status.FAIL, severity), NOW - number)
+        findings.note(Result(policy, ref, ref.key, Status.FAIL, severity, f"{ref.key} is [odd]"), NOW - number)
 
 
-def test_of_ten_thousand_findings_the_page_has_the_worst_and_newest_and_says_where_all_are() -> None:
+def a_full_view(old: int = 10_000) -> Views:
     findings = Findings()
-    fill(findings, "old", Severity.LOW, 10_000)
+    fill(findings, "old", Severity.LOW, old)
     fill(findings, "few", Severity.CRITICAL, 3)
-    status = views(findings).status()
-    rows = cast("list[dict[str, object]]", status["findings"])
-    assert [row["name"] for row in rows[:4]] == ["few-0", "few-1", "few-2", "old-0"]
-    page = render(status)
-    assert page.count('scope="row"') == len(rows) + 2 < 110
-    assert "10,003" in page
-    assert 'href="/api/v1/findings"' in page
-    assert len(page) < 100_000
-    assert len(cast("list[object]", views(findings).api()["findings"]())) == 10_003
-
-
-def test_policies_have_their_counts_and_next_run() -> None:
-    findings = Findings()
-    fill(findings, "old", Severity.LOW, 2)
     findings.wonder("old", Ref(Kind.VOLUME, "x"), "timeout")
-    few, old = cast("list[dict[str, object]]", views(findings).status()["policies"])
-    assert (old["found"], old["unknown"], old["next_run_at"]) == (2, 1, NOW + 90)
-    assert (few["found"], few["unknown"], few["next_run_at"]) == (0, 0, None)
+    findings.use("few", Ref(Kind.VOLUME, "y"), ("OPS-1",))
+    match = program("volume.anonymous", Kind.VOLUME)
+    odd = PolicyException("OPS-1", frozenset({"old", "few"}), match, "odd", until_at=NOW + 60)
+    return a_view(OLD, FEW, exceptions=(odd,), findings=findings, old=NOW + 90)[0]
 
 
-def test_the_page_allows_itself_nothing_but_its_own_style() -> None:
+WRITTEN = "2027-01-15T08:00:00Z"
+VIEWS = a_full_view(250)
+FINDINGS = VIEWS.lists["findings"]
+
+
+def ask(query: str) -> dict[str, Any]:
+    return api.answer("/api/v1/findings", query, FINDINGS, NOW)
+
+
+# -- the API -------------------------------------------------------------------------------------------------------
+
+
+def test_pages_together_are_the_whole_list_in_order() -> None:
+    seen: list[dict[str, Any]] = []
+    query: str | None = "limit=70"
+    while query is not None:
+        page = ask(query)
+        assert page["total"] == 253
+        seen += page["items"]
+        query = page["next"] and page["next"].partition("?")[2]
+    assert [row["name"] for row in seen[:4]] == ["few-0", "few-1", "few-2", "old-0"]
+    assert len({row["object_id"] for row in seen}) == 253
+    assert len(ask("")["items"]) == 100
+    assert [seen[0][name] for name in ("description", "refs", "opened_at")] == ["why", ["CIS-5.1"], WRITTEN]
+
+
+FIELD = st.sampled_from([("policy", ("old", "few")), ("severity", ("low", "critical")), ("name", ("old-7", "few-1"))])
+
+
+@given(chosen=st.lists(FIELD.flatmap(lambda f: st.tuples(st.just(f[0]), st.sampled_from(f[1]))), max_size=4))
+def test_a_filter_takes_what_has_one_of_its_values_and_several_must_all_hold(chosen: list[tuple[str, str]]) -> None:
+    rows = ask("limit=1000")["items"]
+    wanted = [row for row in rows if all(row[name] in {v for n, v in chosen if n == name} for name, _ in chosen)]
+    assert ask("limit=1000&" + "&".join("=".join(pair) for pair in chosen))["items"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "total"),
+    [
+        ("name=old-1*", 111),
+        ("name=old-%3F", 10),
+        ("q=OLD-24", 11),
+        ("q=[odd]&policy=few", 3),
+        ("message=*[odd]", 253),
+        ("message=*[o]*", 0),
+        ("refs=CIS-*", 3),
+        ("result=unknown", 1),
+        ("result=unknown&result=fail", 254),
+        ("name=", 0),
+        ("offset=1000", 253),
+    ],
+)
+def test_filters_know_wildcards_and_nothing_else(query: str, total: int) -> None:
+    assert ask(query)["total"] == total
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=٣", "sevrity=low", "severity=lo", "&a" * 200],
+)
+def test_what_is_no_query_is_refused(query: str) -> None:
+    with pytest.raises(api.BadQueryError):
+        ask(query)
+
+
+schemathesis = pytest.importorskip("schemathesis")
+SITE = Application(Metrics().registry, Metrics().health, VIEWS)
+SCHEMA = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", SITE)
+
+
+@SCHEMA.parametrize()  # type: ignore[untyped-decorator]
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_answers_are_as_described(case: Any) -> None:
+    case.call_and_validate(headers={"Accept-Encoding": "identity"})
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def page(views: Views, query: str = "") -> str:
+    text = Pages(views).render("/", query)
+    assert text is not None
+    return text
+
+
+def test_of_ten_thousand_findings_the_page_has_the_first_of_each_policy_and_leads_to_all() -> None:
+    text = page(a_full_view())
+    assert "10,003" in text
+    assert text.index("few-0") < text.index("old-0")
+    assert [f"old-{number}" in text for number in (0, 9, 10)] == [True, True, False]
+    assert 'href="/?policy=old#findings"' in text
+    assert len(text) < 60_000
+    assert "Use <code>it</code>, or &lt;b&gt;not&lt;/b&gt;" in text
+
+
+def test_search_and_filters_of_the_page_work_by_the_query() -> None:
+    text = page(VIEWS, "policy=old&offset=100&q=&severity=")
+    assert ("old-100<" in text, "old-99<" in text, "few-0" in text) == (True, False, False)
+    assert 'href="/?policy=old&amp;offset=200#findings" rel="next"' in text
+    assert 'href="/?policy=old#findings" rel="prev"' in text
+    text = page(VIEWS, 'q="><script>')
+    assert 'value="&#34;&gt;&lt;script&gt;"' in text
+    assert "Nothing matches" in text
+    assert "few-0" in page(VIEWS, "severity=critical&result=fail")
+
+
+def test_the_page_loads_again_unless_it_is_told_not_to() -> None:
+    assert '<meta http-equiv="refresh" content="60">' in page(VIEWS)
+    assert "http-equiv" not in page(VIEWS, "refresh=off&policy=old")
+
+
+def test_actions_have_the_number_by_which_they_are_undone_as_long_as_they_can_be() -> None:
+    class Past(NoPast):
+        def undoable_until(self) -> dict[int, float]:
+            return left
+
+    left = {7: NOW + 3600}
+    views, board = a_view(OLD)
+    board._past = Past()
+    about = ("old", "remove", Ref(Kind.VOLUME, "v"), "v")
+    done = Outcome(*about, Effect.APPLIED, "removed", number=7)
+    board.record(a_report(outcomes=(done, Outcome(*about, Effect.AUDITED, "audit"))))
+    rows = api.answer("", "", views.lists["actions"], NOW)["items"]
+    assert [(row["id"], row["undoable_until"]) for row in rows] == [(None, None), (7, "2027-01-15T09:00:00Z")]
+    assert "dockwarden undo 7" in page(views)
+    left.clear()
+    board.record(a_report(job="old"))
+    assert "dockwarden undo 7" not in page(views)
+
+
+def test_policies_exceptions_and_schedules_have_their_counts_and_next_run() -> None:
+    few, old = list(VIEWS.lists["policies"].rows())
+    assert (old.findings, old.unknown, old.next_run_at) == (250, 1, NOW + 90)
+    assert (few.findings, few.unknown, few.next_run_at) == (3, 0, None)
+    (exception,) = api.answer("", "policies=old", VIEWS.lists["exceptions"], NOW)["items"]
+    assert (exception["state"], exception["used"], exception["until"]) == ("active", 1, "2027-01-15T08:01:00Z")
+    assert "OPS-1" in page(VIEWS)
+    (schedule,) = api.answer("", "", VIEWS.lists["schedules"], NOW)["items"]
+    assert schedule["next_run_at"] == "2027-01-15T08:01:30Z"
+
+
+def test_it_says_since_when_the_daemon_is_not_ready() -> None:
+    assert re.search(r"not ready since <time [^>]+>[0-9ms ]+ ago", page(VIEWS))
+
+
+def test_the_page_allows_itself_nothing_but_its_own_style_and_search() -> None:
     assert POLICY.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in POLICY
     assert "script" not in POLICY

@@ -1,0 +1,208 @@
+"""The API: one envelope for all lists, the same filters and pages for each, and its description as OpenAPI.
+
+Input: lists of rows, and a query. Output: values for JSON. Out of bounds: HTTP, and where the rows come from.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, NamedTuple, get_type_hints
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic import TypeAdapter
+
+from dockwarden import __version__
+from dockwarden.text import moment, one_of
+
+PREFIX = "/api/v1/"
+MOST_ITEMS = 1000
+_USUAL_ITEMS = 100
+_MOST_OFFSET = 1 << 31
+_MOST_PARAMETERS = 100
+_NUMBERS = {"offset": (0, 0, _MOST_OFFSET), "limit": (_USUAL_ITEMS, 1, MOST_ITEMS)}
+"""The default, the least and the most of each."""
+
+
+class List(NamedTuple):
+    """One list: its type of row, all its rows in order, and the filters of a query that names none of these fields."""
+
+    row: type
+    rows: Callable[[], Iterable[Any]]
+    usual: Mapping[str, str] = {}
+
+
+class BadQueryError(ValueError):
+    """A query that cannot be answered; the text says why."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for: for each field the patterns of which one must match, a text, and which part of the rest."""
+
+    wanted: Mapping[str, Sequence[str]]
+    text: str = ""
+    offset: int = 0
+    limit: int = _USUAL_ITEMS
+
+    def takes(self, row: Any) -> bool:
+        """Whether a row is asked for."""
+        for name, patterns in self.wanted.items():
+            value = getattr(row, name)
+            values: Iterable[str] = value if isinstance(value, tuple) else (value,)
+            if not any(fnmatchcase(each, pattern) for each in values for pattern in patterns):
+                return False
+        kind: Any = type(row)
+        texts = _texts(kind) if self.text else ()
+        return not self.text or any(self.text in getattr(row, name).lower() for name in texts)
+
+    def part(self, rows: Iterable[Any]) -> tuple[list[Any], int]:
+        """The rows of this page, and how many there are on all."""
+        items, total = [], 0
+        for row in rows:
+            if self.takes(row):
+                if self.offset <= total < self.offset + self.limit:
+                    items.append(row)
+                total += 1
+        return items, total
+
+
+@cache
+def filters(row: type) -> dict[str, tuple[str, ...]]:
+    """The fields by which a list can be filtered, and what each can be; nothing for any text."""
+    hints = get_type_hints(row)
+    plain = {name: hint for name, hint in hints.items() if hint in (str, tuple[str, ...])}
+    words = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, StrEnum)}
+    return dict.fromkeys(plain, ()) | {name: tuple(hint) for name, hint in words.items()}
+
+
+@cache
+def _texts(row: type) -> tuple[str, ...]:
+    return tuple(name for name, hint in get_type_hints(row).items() if hint is str)
+
+
+def read_query(text: str, of: List) -> Query:
+    """Read the part of a URL after the question mark. Raises BadQueryError."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="replace")
+    except ValueError as error:
+        raise BadQueryError(f"at most {_MOST_PARAMETERS} parameters") from error
+    known, numbers = filters(of.row), {name: usual for name, (usual, _, _) in _NUMBERS.items()}
+    wanted: dict[str, list[str]] = {}
+    search = ""
+    for name, value in pairs:
+        if name in _NUMBERS:
+            numbers[name] = _number(name, value)
+        elif name == "q":
+            search = value.lower()
+        elif name not in known:
+            raise BadQueryError(f"{name}: {one_of(name, [*known, 'q', *_NUMBERS])}")
+        elif known[name] and value not in known[name]:
+            raise BadQueryError(f"{name}: {one_of(value, known[name])}")
+        else:
+            wanted.setdefault(name, []).append(value.replace("[", "[[]"))
+    usual = {name: [value] for name, value in of.usual.items() if name not in wanted}
+    return Query(usual | wanted, search, **numbers)
+
+
+def _number(name: str, value: str) -> int:
+    _, least, most = _NUMBERS[name]
+    if not (value.isascii() and value.isdigit() and len(value) <= len(str(most)) and least <= int(value) <= most):
+        raise BadQueryError(f"{name}: must be a number from {least} to {most}")
+    return int(value)
+
+
+def answer(path: str, text: str, of: List, now: float) -> dict[str, Any]:
+    """One page of a list, in the envelope."""
+    query = read_query(text, of)
+    items, total = query.part(of.rows())
+    after = query.offset + query.limit
+    return {
+        "items": _adapter(of.row).dump_python(items, mode="json", warnings=False),
+        "total": total,
+        "offset": query.offset,
+        "limit": query.limit,
+        "next": f"{path}?{other_page(text, after)}" if after < total else None,
+        "at": moment(now),
+    }
+
+
+def other_page(text: str, offset: int) -> str:
+    """The same query, from another row on."""
+    pairs = parse_qsl(text, keep_blank_values=True, errors="replace")
+    return urlencode([*(pair for pair in pairs if pair[0] != "offset"), *([("offset", offset)] if offset else [])])
+
+
+@cache
+def _adapter(row: type) -> TypeAdapter[Any]:
+    return TypeAdapter(list[row])  # type: ignore[valid-type] # a type that is known at run time
+
+
+# -- its description --------------------------------------------------------------------------------------------------
+
+
+def describe(lists: Mapping[str, List]) -> dict[str, object]:
+    """The API in the format of OpenAPI 3.1."""
+    schemas: dict[str, Any] = {"Problem": _object(type="string", title="string", status="integer", detail="string")}
+    paths = {}
+    for name, of in lists.items():
+        schema = TypeAdapter(of.row).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[of.row.__name__] = schema
+        paths[PREFIX + name] = {"get": _operation(name, of, str(schema["description"]))}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dockwarden",
+            "version": __version__,
+            "description": "What dockwarden knows of one Docker Engine. Nothing can be changed by it.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"password": []}],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"password": {"type": "http", "scheme": "basic"}}},
+    }
+
+
+def _object(**types: str) -> dict[str, object]:
+    return {"type": "object", "properties": {n: {"type": t} for n, t in types.items()}, "required": [*types]}
+
+
+def _operation(name: str, of: List, description: str) -> dict[str, object]:
+    envelope: dict[str, Any] = _object(
+        items="array", total="integer", offset="integer", limit="integer", next="string", at="string"
+    )
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{of.row.__name__}"}, "maxItems": MOST_ITEMS}
+    envelope["properties"] |= {
+        "items": items,
+        "total": {"type": "integer", "description": "how many rows there are on all pages"},
+        "next": {"type": ["string", "null"], "description": "where the next page is"},
+        "at": {"type": "string", "format": "date-time"},
+    }
+    parameters = [_parameter(field, words, of.usual.get(field, "any")) for field, words in filters(of.row).items()]
+    parameters.append(_query("q", {"type": "string"}, "a text that any text of the row contains, in any case"))
+    for number, (usual, least, most) in _NUMBERS.items():
+        schema = {"type": "integer", "minimum": least, "maximum": most, "default": usual}
+        parameters.append(_query(number, schema, "of the rows that are left, the first" if number == "offset" else ""))
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "operationId": name,
+        "summary": description,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "a page of the list", "content": {"application/json": {"schema": envelope}}},
+            "400": {"description": "a query that cannot be answered", "content": problem},
+            "401": {"description": "a password is asked for", "content": {"text/plain": {}}},
+        },
+    }
+
+
+def _parameter(field: str, words: Collection[str], usual: str) -> dict[str, object]:
+    item = {"type": "string", **({"enum": [*words]} if words else {})}
+    meaning = f"one of these; without it: {usual}" if words else "one of these, with * and ?"
+    return _query(field, {"type": "array", "items": item}, meaning)
+
+
+def _query(name: str, schema: Mapping[str, object], description: str) -> dict[str, object]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
