@@ -7,7 +7,7 @@ decision that a stage could take.
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -36,6 +36,7 @@ from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
+from dockwarden.ports import Disk
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
@@ -72,6 +73,19 @@ def load_policies(settings: Settings, tests: str = "") -> PolicySet:
         now=time.time(),
         tests=tests,
     )
+
+
+def disks(info: EngineInfo) -> Sequence[Disk]:
+    """The disks of the engine's data and of its images, as far as they can be seen; one if it is one."""
+    roots = (info.data_root, info.image_root or info.data_root)
+    return tuple({found.device: found for root in roots if (found := disk.measure(root))}.values())
+
+
+def _is_on_disk_of(folder: Path, kind: Kind, info: EngineInfo) -> bool:
+    """Whether a folder is on the disk where the engine has what an object of this kind takes up."""
+    root = info.image_root if kind in (Kind.IMAGE, Kind.TAG) else info.data_root
+    where, what = disk.measure(str(folder)), disk.measure(root or info.data_root)
+    return where is not None and what is not None and where.device == what.device
 
 
 def zone_of(settings: Settings) -> tzinfo | None:
@@ -145,11 +159,12 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
 
     def executor(info: EngineInfo) -> Executor:
         around = Surroundings(
-            free_bytes=lambda: found.free_bytes if (found := disk.measure(info.data_root)) else None,
-            busy=lambda: disk.transfer(info.data_root),
+            free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
+            busy=lambda: disk.transfer(info.data_root, info.image_root),
             now=time.monotonic,
             sleep=time.sleep,
             news_of=witness.begin(inventory.seen_ns),
+            shares_disk=lambda kind: _is_on_disk_of(settings.state_dir, kind, info),
         )
         return Executor(tools(info), ledger, around)
 
@@ -193,7 +208,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     lock = claim(settings.state_dir)
     parts = build(settings, metrics)
     inventory, engine = parts.inventory, settings.engine
-    metrics.watch_disk(lambda: disk.measure(inventory.info.data_root) if inventory.info else None)
+    metrics.watch_disk(lambda: max(disks(inventory.info), default=None) if inventory.info else None)
     metrics.watch_findings(settings.web.finding_info, parts.findings.open)
     metrics.health.patience_seconds = _PATIENCE * (engine.timeout + engine.event_window)
     upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.archive, metrics, settings.resync)

@@ -26,7 +26,7 @@ EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
-    "need_unknown",
+    *("need_unknown", "gains_nothing"),
 )
 STAGES = ("collect", "judge", "plan", "execute", "report")
 CAUSES = ("event", "schedule", "startup", "request")
@@ -40,9 +40,9 @@ class _DiskUse(Collector):
 
     def collect(self) -> tuple[GaugeMetricFamily, ...]:
         """Both families."""
-        used = GaugeMetricFamily("dockwarden_disk_used_ratio", "Used space of the engine's data root, 0 to 1.")
+        used = GaugeMetricFamily("dockwarden_disk_used_ratio", "Used space of the engine's fuller disk, 0 to 1.")
         inodes = GaugeMetricFamily(
-            "dockwarden_disk_inodes_used_ratio", "Used inodes of the engine's data root, 0 to 1."
+            "dockwarden_disk_inodes_used_ratio", "Used inodes of the engine's fuller disk, 0 to 1."
         )
         if disk := self.measure():
             used.add_metric((), disk.used_percent / 100.0)
@@ -203,7 +203,9 @@ class Metrics:
             "policy",
             "action",
         )
-        self.refusals = self._counter("refusals_total", "Steps that were refused, by reason.", "policy", "reason")
+        self.refusals = self._counter(
+            "refusals_total", "Steps that were refused, or skipped as they gain nothing, by reason.", "policy", "reason"
+        )
         self.reclaimed = self._counter(
             "reclaimed_bytes_total",
             "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
@@ -292,7 +294,7 @@ class Metrics:
         self.actions.labels(outcome.policy, outcome.action, outcome.effect.value).inc()
         if outcome.reason == "other_image" and outcome.effect is Effect.FAILED:
             self.misdirected.labels(outcome.policy, outcome.action).inc()
-        if outcome.effect is Effect.REFUSED:
+        if outcome.effect is Effect.REFUSED or outcome.reason == "gains_nothing":
             self.refusals.labels(outcome.policy, outcome.reason).inc()
         if outcome.freed_bytes:
             self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)

@@ -201,12 +201,18 @@ class Usage(NamedTuple):
         volumes: by name, of those whose size the engine can tell.
         images_bytes: all layers of all images, as they are unpacked.
         build_cache_bytes: what the build cache has for itself.
+        build_cache_idle_seconds: for how long the part of it that was not used for longest was not.
+        logs_bytes: the logs of all containers; None, as the next, where the engine's disk cannot be seen from here.
+        stray_layers: layers on the disk that the engine does not know.
     """
 
     containers: Mapping[str, int]
     volumes: Mapping[str, int]
     images_bytes: int
     build_cache_bytes: int
+    build_cache_idle_seconds: float = 0.0
+    logs_bytes: int | None = 0
+    stray_layers: int | None = 0
 
 
 BELIEVED_SECONDS = 300.0
@@ -318,15 +324,17 @@ class Sink(Protocol):
 
 
 class Disk(NamedTuple):
-    """Use of the file system that holds the engine's data root."""
+    """Use of a file system that holds data of the engine; ``device`` tells it from another one."""
 
     used_percent: float
     free_bytes: int
     inodes_used_percent: float
+    used_bytes: int = 0
+    device: int = 0
 
 
 class DiskGauge(Protocol):
-    """Measures the engine's data root, where it can be seen from here."""
+    """Measures the file system of the engine's data root or of its images, where it can be seen from here."""
 
     def __call__(self, data_root: str) -> Disk | None:
         """None where the path cannot be seen (remote engine, or a container without that mount)."""

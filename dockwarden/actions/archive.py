@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,13 @@ class ArchiveError(Exception):
 
     without: Recipe | None = None
     """What brings back all but the content, if anything does."""
+    reason = "unrecoverable"
+
+
+class GainsNothingError(ArchiveError):
+    """There is none, because it would take what its object gives back."""
+
+    reason = "gains_nothing"
 
 
 class Stored(NamedTuple):
@@ -63,6 +71,13 @@ class Archive:
         self._max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
         self._progress = progress
+        self._is_closed = False
+
+    def closed(self) -> "Archive":
+        """The same for a plan that is to free the very disk: nothing is written to it."""
+        other = copy(self)
+        other._is_closed = True  # noqa: SLF001 - of our own class
+        return other
 
     def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
         """Write one archive and have it on the disk.
@@ -73,9 +88,11 @@ class Archive:
             proof: text without which in its content it is worthless.
 
         Raises:
-            ArchiveError: it would be too big, or the disk refuses.
+            ArchiveError: it would be too big, the disk refuses, or it would gain nothing.
             LedgerError: its name cannot be written down.
         """
+        if self._is_closed:
+            raise GainsNothingError("an archive of it would be on the disk that is to be freed")
         room = self._room()
         if expected_bytes > room:
             raise ArchiveError(f"an archive of {expected_bytes} bytes {_TOO_BIG.format(room)}")

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dockwarden.actions.archive import Archive, ArchiveError
+from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, Intent, Outcome, Recipe, Ref, Step, Thing
+from dockwarden.model import Effect, Intent, Kind, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -38,6 +38,7 @@ class Surroundings(NamedTuple):
         now: seconds of a monotonic clock.
         sleep: wait so many seconds.
         news_of: what happened to the object of a step since it was judged; "" if nothing did.
+        shares_disk: whether archives are on the disk that an object of this kind is on.
     """
 
     free_bytes: Callable[[], int | None]
@@ -45,6 +46,7 @@ class Surroundings(NamedTuple):
     now: Callable[[], float]
     sleep: Callable[[float], object]
     news_of: Callable[[Step], str]
+    shares_disk: Callable[[Kind], bool] = lambda _kind: False
 
 
 class Executor:
@@ -77,6 +79,21 @@ class Executor:
             else:
                 outcome = stop.outcome(step)
             yield outcome
+
+    def useless(self, steps: Sequence[Step]) -> list[Outcome]:
+        """Those of the steps that are to free a disk and would not, as an archive on it would take their place."""
+        found: list[Outcome] = []
+        due = [step for step in steps if step.frees and self._around.shares_disk(step.ref.kind)]
+        for step in due:
+            VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
+        for step in due:
+            try:
+                self._recipe(step, VERBS[step.ref.kind, step.action].find(self._tools.engine, step.ref.key))
+            except Stays as stays:
+                found += [stays.outcome(step)] if stays.effect is Effect.SKIPPED else []
+            except (EngineError, LedgerError):
+                continue  # which the step itself will tell
+        return found
 
     def _must_stop(self) -> Stays | None:
         """Wait until nobody pulls or builds; why nothing more may be done now, if so."""
@@ -113,13 +130,16 @@ class Executor:
 
     def _recipe(self, step: Step, found: Thing | None) -> Recipe:
         """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
-        verb = VERBS[step.ref.kind, step.action]
+        verb, tools = VERBS[step.ref.kind, step.action], self._tools
+        if step.frees and self._around.shares_disk(step.ref.kind):
+            tools = replace(tools, archive=tools.archive.closed())
         try:
-            return verb.recipe(self._tools, step, found)
+            return verb.recipe(tools, step, found)
         except ArchiveError as error:
             if step.unrecoverable:
                 return error.without or Recipe("none", verb.about(found))
-            raise Stays(Effect.REFUSED, "unrecoverable", str(error)) from error
+            effect = Effect.SKIPPED if isinstance(error, GainsNothingError) else Effect.REFUSED
+            raise Stays(effect, error.reason, str(error)) from error
 
     def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:
         """Carry out one step; gives also why no other may follow."""

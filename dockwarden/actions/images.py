@@ -83,7 +83,7 @@ class ImageVerb(Verb[Image]):
         except EngineError as error:
             raise ArchiveError(f"no registry serves it, and the engine cannot save it: {error}") from error
         except ArchiveError as error:
-            raise ArchiveError(f"no registry serves it, and {error}") from error
+            raise type(error)(f"no registry serves it, and {error}") from error
         return Recipe("load", known, *kept)
 
     # -- the deed ------------------------------------------------------------------------------------------------

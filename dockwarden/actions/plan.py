@@ -17,6 +17,7 @@ from dockwarden.model import Candidate, Effect, Image, Kind, Mode, Outcome, Plan
 from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
+_BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
 
 Frees = Callable[[Iterable[str]], Sequence[int]]
 """The bytes that the disk gains by each of some images in turn, "" standing for none."""
@@ -185,6 +186,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         options={**policy.options, **owners},
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
+        frees=policy.stop_when is not None and not _BYTES.isdisjoint(policy.stop_when.references),
     )
 
 

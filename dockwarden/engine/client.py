@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -127,6 +128,8 @@ class DockerEngine(Changes):
         info = self._measured("info", client.info)
         asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
         engine = translate.engine(version, info, client.api_version, asked_at)
+        address = Fields(info, "info").nested("Containerd").text("Address", "")
+        engine = replace(engine, image_root=disk.image_root(engine.image_store, engine.data_root, address))
         self._store, self._data_root = engine.image_store, engine.data_root
         self._offset_ns = round(engine.clock_offset_seconds * _NANO)
         # Requests of other threads end on the client that they began with; it closes itself after the last.
@@ -289,7 +292,13 @@ class DockerEngine(Changes):
 
     def disk_usage(self) -> Usage:
         """What all objects take up; very dear."""
-        return self._call("disk_usage", lambda client: translate.usage(client.df()))
+        usage = self._call("disk_usage", lambda client: translate.usage(client.df(), self.now_ns() / _NANO))
+        logs = [disk.log_bytes(self._data_root, container) for container in usage.containers]
+        known = [size for size in logs if size is not None]
+        return usage._replace(
+            logs_bytes=sum(known) if len(known) == len(logs) else None,
+            stray_layers=disk.stray_layers(self._data_root),
+        )
 
 
 class EventStream(Iterator[Event]):

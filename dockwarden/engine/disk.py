@@ -1,7 +1,7 @@
 """What can be seen of an engine on its own disk, where that can be seen from here, as the API does not tell it.
 
-Input: the engine's data root. Output: whether somebody pulls, loads or builds right now, how full the disk is,
-how large logs are.
+Input: the engine's data root. Output: where its images are, whether somebody pulls, loads or builds right now, how full
+a disk is, how large logs are, how many layers nobody knows.
 Out of bounds: changing anything there, and engines of other hosts, of which nothing is seen.
 
 An engine says nothing of a pull before its end. But a graph store keeps what it downloads in `tmp`, a containerd store
@@ -10,33 +10,57 @@ in `ingest`, and both builders have a folder for what they build from or run.
 
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dockwarden.model import ImageStore
 from dockwarden.ports import Disk
 
 _STEPS = "buildkit/executor"
 _PLACES = (
     ("tmp", ("GetImageBlob", "docker-builder", "docker-import")),
-    ("containerd/daemon/io.containerd.content.v1.content/ingest", ("",)),
     (_STEPS, ("",)),
     ("buildkit/content/ingest", ("",)),
 )
+_INGEST = "io.containerd.content.v1.content/ingest"
+_MANAGED = "containerd/daemon"
+_IN_EACH_CONTAINERD = "io.containerd.metadata.v1.bolt"
+_OF_THE_SYSTEM = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 _LOGS = ("*-json.log*", "local-logs/*", "container-cached.log*")
 _LEFT_BEHIND_SECONDS = 600.0  # what nobody has written to for so long is of an engine that died
 
 
-def transfer(data_root: str) -> str:
-    """What shows that a pull, a load or a build is under way, "" if nothing does or nothing can be seen."""
-    now = time.time()
-    for place, beginnings in _PLACES:
+def image_root(store: ImageStore, data_root: str, containerd: str, config: str = "/etc/containerd/config.toml") -> str:
+    """Where the images are; the data root as well where nothing better can be seen from here.
+
+    ``containerd``: the address of the containerd that the engine uses, as engines tell it from API 1.46 on. One that an
+    engine starts for itself has its root below the data root; that of the system is told by its own configuration.
+    """
+    if store is ImageStore.GRAPH:
+        return data_root
+    of_system = "/var/lib/containerd"
+    with suppress(OSError, tomllib.TOMLDecodeError):
+        of_system = str(tomllib.loads(Path(config).read_text(errors="replace")).get("root", of_system))
+    roots = [f"{data_root}/{_MANAGED}", of_system]
+    roots = roots[::-1] if containerd in _OF_THE_SYSTEM else roots
+    return next((root for root in roots if os.path.isdir(f"{root}/{_IN_EACH_CONTAINERD}")), data_root)  # noqa: PTH112 - Path's raises
+
+
+def transfer(data_root: str, images: str = "") -> str:
+    """What shows that a pull, a load or a build is under way, "" if nothing does or nothing can be seen.
+
+    ``images``: the root of the containerd that has the images, if it is another one than the engine's own.
+    """
+    now, content = time.time(), f"{images or f'{data_root}/{_MANAGED}'}/{_INGEST}"
+    for place, beginnings in (*_PLACES, (content, ("",))):
         with suppress(OSError), os.scandir(Path(data_root) / place) as entries:
             for entry in entries:
                 if place == _STEPS and not entry.is_dir(follow_symlinks=False):
                     continue  # files for all steps, which outlive them
                 if entry.name.startswith(beginnings) and now - max(_changes(entry)) < _LEFT_BEHIND_SECONDS:
-                    return f"a pull or a build ({place}/{entry.name[:40]})"
+                    return f"a pull or a build ({place.removeprefix(f'{data_root}/')}/{entry.name[:40]})"
     return ""
 
 
@@ -58,14 +82,31 @@ def log_bytes(data_root: str, container_id: str) -> int | None:
         return None
 
 
-def measure(data_root: str) -> Disk | None:
-    """Use of the file system of the engine's data root, where that path can be seen from here."""
+def stray_layers(data_root: str) -> int | None:
+    """How many layers on the disk of a graph store belong to no image, container or build; None if nobody can tell.
+
+    They are what an engine leaves behind that died while it made or removed them, and no request to it removes them.
+    """
+    root = Path(data_root)
     try:
-        stat = os.statvfs(data_root)
+        folders = {entry.name for entry in os.scandir(root / "overlay2") if entry.is_dir()} - {"l"}
+        names = root.glob("image/overlay2/layerdb/*/*/*-id")  # of images and of containers
+        known = {path.read_text() for path in names if path.name in ("cache-id", "mount-id", "init-id")}
+        of_builds = b"".join(path.read_bytes() for path in root.glob("buildkit/*.db"))
+    except OSError:
+        return None
+    return sum(1 for name in folders - known if name.encode() not in of_builds)
+
+
+def measure(data_root: str) -> Disk | None:
+    """Use of the file system of a path of the engine's, where that can be seen from here."""
+    try:
+        stat, device = os.statvfs(data_root), Path(data_root).stat().st_dev
     except OSError:
         return None
     if not stat.f_blocks:
         return None
     inodes = 100.0 * (stat.f_files - stat.f_ffree) / stat.f_files if stat.f_files else 0.0
     used = stat.f_blocks - stat.f_bfree
-    return Disk(100.0 * used / max(1, used + stat.f_bavail), stat.f_bavail * stat.f_frsize, inodes)
+    share = 100.0 * used / max(1, used + stat.f_bavail)
+    return Disk(share, stat.f_bavail * stat.f_frsize, inodes, used * stat.f_frsize, device)

@@ -235,7 +235,7 @@ def instruction(created_by: str) -> str:
     return f"{keyword} {_NAME.split(rest, maxsplit=1)[0]}" if keyword in ("ENV", "ARG") else text
 
 
-def usage(raw: object) -> Usage:
+def usage(raw: object, now: float = 0.0) -> Usage:
     """What the engine says its objects take up. It says -1 where it does not know."""
     fields = Fields(raw, "disk usage")
     containers = {each.text("Id"): max(0, each.integer("SizeRw", 0)) for each in fields.objects("Containers")}
@@ -245,11 +245,14 @@ def usage(raw: object) -> Usage:
         if (size := each.nested("UsageData").integer("Size", -1)) >= 0
     }
     cache = [each for each in fields.objects("BuildCache") if not each.flag("Shared")]
+    idle = [each for each in cache if not each.flag("InUse")]
+    used_at = [each.moment("LastUsedAt") or each.moment("CreatedAt") or now for each in idle]
     return Usage(
         containers=containers,
         volumes=volumes,
         images_bytes=max(0, fields.integer("LayersSize", 0)),
         build_cache_bytes=sum(max(0, each.integer("Size", 0)) for each in cache),
+        build_cache_idle_seconds=max(0.0, now - min(used_at, default=now)),
     )
 
 

@@ -62,7 +62,9 @@ FORMS = {
     "container.ulimits": "ulimit",
     "container.security_opt": "security_opt",
     **dict.fromkeys(("container.env_names", "image.env"), "variable"),
-    **dict.fromkeys(("host.disk_used_percent", "host.inodes_used_percent"), "percent"),
+    **dict.fromkeys(
+        [f"host.{of}{what}_used_percent" for of in ("", "data_") for what in ("disk", "inodes")], "percent"
+    ),
     **dict.fromkeys(("container.memory_limit", "container.memory_reservation"), "memory"),
     **dict.fromkeys(("container.user", "image.user"), "user"),
     "container.published.host_ip": "ip",

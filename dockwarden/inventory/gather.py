@@ -14,6 +14,7 @@ from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.bases import Bases, relatives
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import of_repository
+from dockwarden.inventory.host_facts import BREAKDOWN
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Answer, Change, FactValue, Kind, Program, Ref
@@ -24,7 +25,7 @@ INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "base_digest", "children", "is_base"))
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
 _MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
-_SIZE_FACTS = frozenset({"image.unique_size"})
+_SIZE_FACTS = frozenset({"image.unique_size", *(f"host.{name}" for name in BREAKDOWN)})
 
 
 class LaterError(Exception):
@@ -46,6 +47,7 @@ class Gathering:
     replies: dict[Ask, Reply] = field(default_factory=dict)
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
     disk: Disk | None = None
+    data_disk: Disk | None = None
     disk_asked: bool = False
     usage: Usage | None = None
     usage_asked: bool = False
@@ -100,6 +102,7 @@ class Gatherer:
             known.unique,
             known.bases,
             known.measured,
+            known.data_disk,
         )
 
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
@@ -124,6 +127,7 @@ class Gatherer:
                     gathering.measured[missing, ref.key] = value
         elif cost == USAGE:
             self._measure_usage(gathering)
+            self._measure_disk(gathering)
         elif missing.startswith("host."):
             self._measure_disk(gathering)
         else:
@@ -242,7 +246,9 @@ class Gatherer:
         info = self._inventory.info
         if info is not None and not gathering.disk_asked:
             gathering.disk_asked = True
-            gathering.disk = self._gauge(info.data_root)
+            gathering.data_disk = self._gauge(info.data_root)
+            is_apart = info.image_root not in ("", info.data_root)
+            gathering.disk = self._gauge(info.image_root) if is_apart else gathering.data_disk
 
     def _measure_usage(self, gathering: Gathering) -> None:
         if not gathering.usage_asked:

@@ -7,6 +7,7 @@ from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.view import Read, Row, View, span, time, used_by
 from dockwarden.model import EngineInfo, FactValue, Thing, ref_of
 from dockwarden.ports import Disk, Usage
+from dockwarden.text import in_bytes
 
 
 def _known_for(thing: Thing, view: View) -> timedelta:
@@ -87,12 +88,57 @@ def _disk(get: Callable[[Disk], FactValue]) -> Read:
     return read
 
 
+def _data_disk(get: Callable[[Disk], FactValue]) -> Read:
+    def read(_subject: object, view: View) -> FactValue | None:
+        return get(found) if (found := view.data_disk or view.disk) else None
+
+    return read
+
+
 def _usage(get: Callable[[Usage], FactValue]) -> Read:
     def read(_subject: object, view: View) -> FactValue | None:
         return get(view.usage) if view.usage else None
 
     return read
 
+
+def _breakdown(view: View) -> dict[str, int | None] | None:
+    """What fills the fuller of the engine's disks, in bytes by part; None of what cannot be seen."""
+    usage, disk, inventory = view.usage, view.disk, view.inventory
+    if usage is None or disk is None or view.unique is None:
+        return None
+    images = sorted(inventory.images.values(), key=lambda image: bool(inventory.users_of(ref_of(image))))
+    gains = inventory.shares().freed(image.id for image in images)
+    idle = sum(1 for image in images if not inventory.users_of(ref_of(image)))
+    of_images: dict[str, int | None] = {"images idle": sum(gains[:idle]), "images in use": sum(gains[idle:])}
+    written: dict[str, int | None] = {
+        "build cache": usage.build_cache_bytes,
+        "container layers": sum(usage.containers.values()),
+    }
+    of_data: dict[str, int | None] = {"volumes": sum(usage.volumes.values()), "container logs": usage.logs_bytes}
+    other = view.data_disk or disk
+    if disk.device == other.device:
+        parts = of_images | written | of_data
+    else:  # a containerd that has the images also has what is written on top of them
+        is_of_data = other.used_percent > disk.used_percent
+        disk, parts = (other, of_data) if is_of_data else (disk, of_images | written)
+    return parts | {"unaccounted": max(0, disk.used_bytes - sum(size or 0 for size in parts.values()))}
+
+
+def _told(_subject: object, view: View) -> str | None:
+    parts = _breakdown(view)
+    if parts is None:
+        return None
+    largest = sorted(parts.items(), key=lambda part: -(part[1] or 0))
+    return ", ".join(f"{name} {'unknown' if size is None else in_bytes(size)}" for name, size in largest)
+
+
+def _part(name: str) -> Read:
+    return lambda _, view: (_breakdown(view) or {}).get(name)
+
+
+BREAKDOWN = ("disk_breakdown", "images_in_use_size", "images_idle_size", "disk_unaccounted")
+"""What is known only after the sizes of all images were gathered."""
 
 HOST: tuple[Row, ...] = (
     ("name", "string", 0, "host name that the engine reports", _host(lambda e: e.name)),
@@ -156,14 +202,29 @@ HOST: tuple[Row, ...] = (
     ("images", "int", 0, "images", lambda _, v: len(v.inventory.images)),
     ("containers", "int", 0, "containers", lambda _, v: len(v.inventory.containers)),
     ("volumes", "int", 0, "volumes", lambda _, v: len(v.inventory.volumes)),
-    ("disk_used_percent", "double", 1, "used space of the engine's data root", _disk(lambda d: d.used_percent)),
-    ("disk_free", "int", 1, "free bytes of the engine's data root", _disk(lambda d: d.free_bytes)),
+    ("disk_used_percent", "double", 1, "used space of the disk that has the images", _disk(lambda d: d.used_percent)),
+    ("disk_free", "int", 1, "free bytes of the disk that has the images", _disk(lambda d: d.free_bytes)),
     (
         "inodes_used_percent",
         "double",
         1,
-        "used inodes of the engine's data root",
+        "used inodes of the disk that has the images",
         _disk(lambda d: d.inodes_used_percent),
+    ),
+    (
+        "data_disk_used_percent",
+        "double",
+        1,
+        "used space of the disk that has volumes and logs; mostly the same disk",
+        _data_disk(lambda d: d.used_percent),
+    ),
+    ("data_disk_free", "int", 1, "free bytes of that disk", _data_disk(lambda d: d.free_bytes)),
+    (
+        "data_inodes_used_percent",
+        "double",
+        1,
+        "used inodes of that disk",
+        _data_disk(lambda d: d.inodes_used_percent),
     ),
     ("live_restore", "bool", 1, "containers outlive the engine", _host(lambda e: e.live_restore)),
     ("rootless", "bool", 1, "the engine runs without root", _host(lambda e: e.rootless)),
@@ -171,4 +232,42 @@ HOST: tuple[Row, ...] = (
     ("images_size", "int", 2, "bytes of all layers of all images, unpacked", _usage(lambda u: u.images_bytes)),
     ("build_cache_size", "int", 2, "bytes that the build cache has for itself", _usage(lambda u: u.build_cache_bytes)),
     ("volumes_size", "int", 2, "bytes in all volumes", _usage(lambda u: sum(u.volumes.values()))),
+    (
+        "build_cache_idle_for",
+        "duration",
+        2,
+        "for how long the part of the build cache that was not used for longest was not",
+        _usage(lambda u: span(u.build_cache_idle_seconds)),
+    ),
+    (
+        "container_layers_size",
+        "int",
+        2,
+        "bytes that containers have written besides their images",
+        _usage(lambda u: sum(u.containers.values())),
+    ),
+    (
+        "container_logs_size",
+        "int",
+        2,
+        "bytes of the logs of all containers, where they can be seen",
+        lambda _, v: v.usage.logs_bytes if v.usage else None,
+    ),
+    (
+        "stray_layers",
+        "int",
+        2,
+        "layers on the disk of a graph store that belong to nothing the engine knows, where they can be seen",
+        lambda _, v: v.usage.stray_layers if v.usage else None,
+    ),
+    ("images_in_use_size", "int", 2, "bytes of the images of containers", _part("images in use")),
+    ("images_idle_size", "int", 2, "bytes that the disk gains if all other images go", _part("images idle")),
+    ("disk_unaccounted", "int", 2, "used bytes of the fuller disk that are none of the engine's", _part("unaccounted")),
+    (
+        "disk_breakdown",
+        "string",
+        2,
+        "what fills the fuller disk, the largest part first, `volumes 12.0 GB, images idle 3.1 GB, unaccounted 1.0 GB`",
+        _told,
+    ),
 )

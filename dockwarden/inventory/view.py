@@ -18,7 +18,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class View(NamedTuple):
     """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered.
 
-    ``measured`` holds what was asked about one object, by fact and key.
+    ``disk`` is that of the images, ``data_disk`` that of the data root if it is another one. ``measured`` holds what
+    was asked about one object, by fact and key.
     """
 
     inventory: Inventory
@@ -29,6 +30,7 @@ class View(NamedTuple):
     unique: Mapping[str, int] | None = None
     bases: Bases | None = None
     measured: Mapping[tuple[str, str], FactValue] = {}
+    data_disk: Disk | None = None
 
 
 Read = Callable[[Any, View], FactValue | None]

@@ -55,6 +55,7 @@ class EngineInfo:
     """What an engine says of itself at connect. ``identity`` tells one engine's objects from another's.
 
     Attributes:
+        image_root: where its images are on its disk; a containerd of the system keeps them outside of the data root.
         mirrors: URLs that it asks before Docker Hub, in order.
         insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
         tells_builds: whether an inspect of an image says that it was built here.
@@ -73,6 +74,7 @@ class EngineInfo:
     rootless: bool
     userns_remap: bool
     clock_offset_seconds: float
+    image_root: str = ""
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     tells_builds: bool = False

@@ -52,6 +52,7 @@ class Step:
         options: what the policy says of the action besides, as the verb's file has it.
         planned_bytes: what the disk gains by this step, as planned.
         unrecoverable: it may be carried out even if nothing could bring the object back.
+        frees: it is done so that a disk gets room.
     """
 
     policy: str
@@ -63,6 +64,7 @@ class Step:
     options: Mapping[str, Any] = field(default_factory=dict)
     planned_bytes: int = 0
     unrecoverable: bool = False
+    frees: bool = False
 
     def ended(self, effect: Effect, reason: str, detail: str = "") -> "Outcome":
         """What became of it; what it freed is measured elsewhere."""

@@ -111,8 +111,14 @@ class Enforcer:
         population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
         is_of_images = VERBS[policy.subject, policy.action].gain is Gain.LAYERS
         frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
-        planned = plan(policy, candidates, population, self._minimum_stay, frees)
-        return replace(planned, kept=(*kept, *planned.kept))
+        while True:
+            planned = plan(policy, candidates, population, self._minimum_stay, frees)
+            useless = self._executor(self._inventory.info).useless(planned.steps)
+            if not useless:
+                return replace(planned, kept=(*kept, *planned.kept))
+            kept += useless  # which shall take nobody's place within the limits
+            staying = {outcome.ref for outcome in useless}
+            candidates = [each for each in candidates if each.result.ref not in staying]
 
     def why_unplanned(self, policy: Policy, result: Result) -> tuple[str, str]:
         """Why an object stays that no plan of the policy is about: in one word, and in words whom the rule serves."""

@@ -84,10 +84,12 @@ class LabEngine:
         *,
         live_restore: bool = False,
         disk_mib: int = 0,
+        images_mib: int = 0,
         tree: trees.Tree = trees.NEW_ENGINE,
     ) -> None:
         """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file.
 
+        `images_mib`: its images are on another such disk, kept by a containerd that is not its own, as on many hosts.
         `tree`: which engine has the containerd store.
         """
         self.kind = kind
@@ -99,8 +101,9 @@ class LabEngine:
         self.host = f"unix://{self.socket}"
         self.pid = 0
         self._live_restore = live_restore
-        self._disk_mib = disk_mib
+        self._disks = {"data": disk_mib, "images": images_mib}
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
         self._spaces: Namespaces | None = None
         self._clients: dict[int, docker.APIClient] = {}
 
@@ -123,14 +126,17 @@ class LabEngine:
         cache = trees.ensure(self._tree) if self.kind == "containerd" else Path("/")
         for folder in ("etc", "data", "cli"):
             (self.dir / folder).mkdir(parents=True)
-        if self._disk_mib:
-            self._make_disk()
+        for name, mib in self._disks.items():
+            if mib:
+                self._make_disk(name, mib)
         steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
         try:
             self._spaces = Namespaces(prepare, self.dir / "log")
         except LabError as error:
             raise LabError(f"{error}:\n{self.log_tail()}") from None
+        if self._disks["images"]:
+            self._start_containerd()
         self.start_again()
 
     def start_again(self) -> None:
@@ -182,8 +188,13 @@ class LabEngine:
             self._spaces = None
         self.pid = 0
         remove_control_groups(self.name)
-        if self._disk_mib and (self.dir / "data").is_mount():
-            subprocess.run(["umount", "--lazy", self.dir / "data"], check=True)
+        if self._containerd is not None:
+            self._containerd.kill()
+            self._containerd.wait()
+            self._containerd = None
+        for name in self._disks:
+            if (self.dir / name).is_mount():
+                subprocess.run(["umount", "--lazy", self.dir / name], check=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     @property
@@ -254,13 +265,30 @@ class LabEngine:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _make_disk(self) -> None:
+    @property
+    def containerd_toml(self) -> Path:
+        """The configuration of a containerd that is not its own, which has no place that can be seen from outside."""
+        return self.dir / "containerd.toml"
+
+    def _make_disk(self, name: str, mib: int) -> None:
         """Mounted here and not in the namespace, so that its use can be seen from outside."""
-        disk, data = self.dir / "disk", self.dir / "data"
+        disk, folder = self.dir / f"{name}.disk", self.dir / name
+        folder.mkdir(exist_ok=True)
         with disk.open("wb") as file:
-            file.truncate(self._disk_mib * 2**20)
+            file.truncate(mib * 2**20)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", disk], check=True)
-        subprocess.run(["mount", "-o", "loop", disk, data], check=True)
+        subprocess.run(["mount", "-o", "loop", disk, folder], check=True)
+
+    def _start_containerd(self) -> None:
+        assert self._spaces is not None
+        address = "/run/containerd/containerd.sock"
+        self.containerd_toml.write_text(
+            f'version = 2\nroot = "{self.dir}/images/containerd"\n[grpc]\naddress = "{address}"\n'
+        )
+        self._containerd, _ = self._spaces.run(["containerd", f"--config={self.containerd_toml}"])
+        inside = Path(f"/proc/{self._spaces.init_pid}/root{address}")
+        until(inside.exists, "containerd")
+        self.more["containerd"] = address
 
     def _settings(self) -> dict[str, object]:
         return {

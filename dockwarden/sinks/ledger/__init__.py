@@ -91,6 +91,7 @@ class Ledger(Actions):
         """Write the observation clock and what changed in the memory. Raises LedgerError."""
         if not self._identity:
             return  # no engine was seen yet, so what is there must stay
+        self._reserve.fill()
         with self._write() as db:
             self._forget_others(db)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", (repr(clock),))

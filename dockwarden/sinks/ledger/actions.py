@@ -90,6 +90,7 @@ class Actions(LedgerFile):
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only process that acts with this ledger. Raises LedgerError if another one does."""
+        self._reserve.make_room()
         try:
             lock = self._path.with_name("acting.lock").open("a")
         except OSError as error:
@@ -126,7 +127,7 @@ class Actions(LedgerFile):
         """Write down what became of an intent. Raises LedgerError; the intent then stays open."""
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
         about = (outcome.ref.kind.value, outcome.ref.key)  # it may have hit another object than it was meant for
-        with self._write() as db:
+        with self._write(urgent=True) as db:
             db.execute(
                 "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, kind = ?6, key = ?7, "
                 "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
@@ -174,7 +175,7 @@ class Actions(LedgerFile):
         """
         reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
         if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
-            with self._write() as db:
+            with self._write(urgent=True) as db:
                 db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = '{{}}' WHERE {due}", (reading,))  # noqa: S608
         rows = self._read(
             "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from dockwarden.errors import LedgerError
+from dockwarden.sinks.ledger.reserve import Reserve
 from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA_VERSION, STEPS
 
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
@@ -48,6 +49,7 @@ class LedgerFile:
     ) -> None:
         """``writable`` is told whether the ledger can be written; ``watched`` is the observation clock's reading."""
         self._path = folder / "ledger.db"
+        self._reserve = Reserve(folder / "reserve")
         self._now = now
         self._tell = writable
         self._watched = watched
@@ -103,6 +105,7 @@ class LedgerFile:
 
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._reserve.make_room()
         # It holds names and labels of everything on the host, and what a link leads to is somebody else's.
         if not self._path.exists():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -125,6 +128,9 @@ class LedgerFile:
                     for statement in statements.split(";"):
                         db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('opened', ?)", (repr(self._now()),)
+            )  # which a full disk refuses
             db.execute("COMMIT")
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
             if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
@@ -177,13 +183,21 @@ class LedgerFile:
         self._trouble = f"the ledger {self._path} cannot be written: {error}"
         self._tell(False)
 
-    @contextmanager
-    def _write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def _ready(self, *, urgent: bool) -> sqlite3.Connection:
+        if urgent:
+            self._reserve.make_room()
+        elif not self._reserve.has_room():
+            raise LedgerError(f"the disk of {self._path} is full; what is left is kept for removals")
         if self._db is None:
             self.open()
-        db = self._db
-        if db is None:
+        if self._db is None:
             raise LedgerError(self._trouble)
+        return self._db
+
+    @contextmanager
+    def _write(self, *, durable: bool = False, urgent: bool = False) -> Iterator[sqlite3.Connection]:
+        """``urgent``, as what is ``durable``: on a full disk the reserve is used for it, and kept from all else."""
+        db = self._ready(urgent=durable or urgent)
         mark = uuid.uuid4().hex if durable else ""
         try:
             self._check_place(db)
@@ -236,8 +250,9 @@ class LedgerFile:
     def claim(self, identity: str) -> None:
         """Be about this engine from now on, at the latest with the first write. Raises LedgerError."""
         self._identity = identity
-        with self._write() as db:
+        with self._write(urgent=True) as db:
             self._forget_others(db)
+        self._reserve.fill()
 
     def _forget_others(self, db: sqlite3.Connection) -> None:
         """What was remembered of another engine is of no use; what is kept for a time is kept on by the new clock."""

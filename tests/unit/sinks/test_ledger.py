@@ -63,7 +63,7 @@ class Book:
         return self.writable[-1]
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
+        return sorted(path.name for path in self.folder.glob("ledger*"))
 
     def sql(self, query: str, *values: object) -> list[tuple[object, ...]]:
         db = sqlite3.connect(self.path)
