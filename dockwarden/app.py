@@ -36,7 +36,7 @@ from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
-from dockwarden.ports import Disk
+from dockwarden.ports import Disk, Engine
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
@@ -98,7 +98,7 @@ class Parts:
     """What the daemon and a scan have in common."""
 
     metrics: Metrics
-    engine: DockerEngine
+    engine: Engine
     queue: Queue
     inventory: Inventory
     collector: Collector
@@ -113,6 +113,7 @@ class Parts:
     tools: Callable[[EngineInfo], Tools]
     executor: Callable[[EngineInfo], Executor]
     witness: Witness
+    now: Callable[[], float] = time.time
 
     def close(self) -> None:
         """Leave the ledger and the registries."""
@@ -120,9 +121,19 @@ class Parts:
         self.registry.close()
 
 
-def build(settings: Settings, metrics: Metrics) -> Parts:
-    """The parts, joined and not yet started. Raises ConfigError for an address that cannot be used."""
-    engine = DockerEngine(
+def build(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    engine: Engine | None = None,
+    gatherer: type[Gatherer] = Gatherer,
+    own: str | None = None,
+) -> Parts:
+    """The parts, joined and not yet started. Raises ConfigError for an address that cannot be used.
+
+    What stands for an engine comes with its gatherer and, in ``own``, with the ID of the container that looked at it.
+    """
+    engine = engine or DockerEngine(
         **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
     )
     queue = Queue(metrics)
@@ -136,7 +147,7 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         observe_quota=metrics.observe_quota,
         engine=lambda: inventory.info,
     )
-    gatherer = Gatherer(inventory, collector, registry, disk.measure, queue.wake)
+    facts = gatherer(inventory, collector, registry, disk.measure, queue.wake)
     ledger = Ledger(
         settings.state_dir,
         time.time,
@@ -173,9 +184,9 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         collector,
         ledger,
         executor,
-        ask_host=lambda program: gatherer.host_says(program, time.time()),
+        ask_host=lambda program: facts.host_says(program, time.time()),
         minimum_stay_seconds=settings.minimum_stay,
-        own_container=own_container(),
+        own_container=own_container() if own is None else own,
         mishaps=mishaps,
     )
     findings = Findings()
@@ -185,9 +196,9 @@ def build(settings: Settings, metrics: Metrics) -> Parts:
         queue=queue,
         inventory=inventory,
         collector=collector,
-        gatherer=gatherer,
+        gatherer=facts,
         findings=findings,
-        judge=Judge(inventory, gatherer, findings, mishaps, zone_of(settings)),
+        judge=Judge(inventory, facts, findings, mishaps, zone_of(settings)),
         ledger=ledger,
         enforcer=enforcer,
         registry=registry,

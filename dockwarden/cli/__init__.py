@@ -18,6 +18,7 @@ from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE
 _EXAMPLES = {
     "run": ("run", "run --audit"),
     "scan": ("scan --fail-on high", "scan --policy no-latest-tag -o wide", "scan -o sarif > dockwarden.sarif"),
+    "snapshot": ("snapshot > host.json", "snapshot --registry --no-labels > host.json"),
     "plan": ("plan", "plan --policy prune-dangling --save tonight.json"),
     "apply": ("apply tonight.json",),
     "undo": ("undo --list", "undo 17"),
@@ -26,7 +27,7 @@ _EXAMPLES = {
     "images": ("images", "images --offline -o name"),
     "history": ("history nginx:1.27", "history --actions", "history web --findings"),
     "check": ("check", "check -o github policies/"),
-    "test": ("test policies/ --coverage", "test -o junit > tests.xml"),
+    "test": ("test policies/ --coverage", "test -o junit > tests.xml", "test policies/ host.test.yaml --write"),
     "facts": ("facts container",),
     "schema": ("schema policies > policies.schema.json",),
     "reload": ("reload",),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
-from dockwarden.cli.scanning import chosen_policies
+from dockwarden.cli.scanning import add_source, chosen_policies, source_of
 from dockwarden.text import counted, duration, in_bytes, span
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         help="as if everything had been watched for so much longer, such as 30d; such a plan cannot be saved",
     )
     plan.add_argument("--over-limits", action="store_true", help="as if policies had no limits; look before apply")
+    add_source(plan)
     plan.set_defaults(run=_plan)
     apply = commands.add_parser(
         "apply", parents=[common], help="carry out a saved plan: only what is still in it and still eligible"
@@ -59,7 +60,13 @@ def _plan(options: argparse.Namespace) -> int:
     policies = chosen_policies("plan", app.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
-    planner = plans.Planner(chosen, policies, over_limits=options.over_limits, watched_seconds=options.watched)
+    planner = plans.Planner(
+        chosen,
+        policies,
+        over_limits=options.over_limits,
+        watched_seconds=options.watched,
+        source=source_of(options),
+    )
     for name in options.policy:
         if name not in [policy.name for policy in planner.policies]:
             print(f"dockwarden plan: {name} has no action, or is off: nothing to plan", file=sys.stderr)

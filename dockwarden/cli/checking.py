@@ -3,16 +3,31 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
+from dockwarden.config.packs import PACKS
 from dockwarden.errors import ConfigError
-from dockwarden.text import CONFIG, FAILED, OK, counted
+from dockwarden.text import CONFIG, FAILED, OK, counted, printable
 
 if TYPE_CHECKING:
-    from dockwarden.cli.formats import Verdict
-    from dockwarden.model import Policy, PolicySet
+    from collections.abc import Iterator
+
+    from dockwarden.config.settings import Settings
+    from dockwarden.model import PolicySet
     from dockwarden.policy.trial import Tried
+
+
+class _Line(NamedTuple):
+    """One test: of which policy, what it is called, what came out, what is wrong with that, where it is."""
+
+    policy: str
+    name: str
+    result: str
+    wrong: str
+    place: str
+
 
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
@@ -31,6 +46,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
     test.add_argument("--coverage", action="store_true", help="name policies and operands that no test turns on")
+    test.add_argument("--write", action="store_true", help="write into golden files what is found now")
     add_output(test, *CI_FORMATS)
     test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
@@ -82,7 +98,11 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
     policies = app.load_policies(chosen, "read")
-    if wrong := [f"{tried.trial.place} {_title(tried)}: {tried.wrong}" for tried in _tried(policies) if tried.wrong]:
+    if wrong := [
+        f"{tried.trial.place} {tried.trial.policy}: test {tried.trial.name}: {tried.wrong}"
+        for tried in _tried(policies)
+        if tried.wrong
+    ]:
         raise ConfigError(*wrong)
     warnings = list(policies.warnings)
     if options.host:
@@ -101,31 +121,41 @@ def _tried(policies: "PolicySet") -> "list[Tried]":
     return [attempt(trial, named[trial.policy], policies.exceptions) for trial in policies.trials]
 
 
-def _title(tried: "Tried") -> str:
-    return f"{tried.trial.policy}: test {tried.trial.name}"
-
-
 def _test(options: argparse.Namespace) -> int:
     from dockwarden import app
     from dockwarden.config import settings
+    from dockwarden.config.files import golden, is_golden
 
     chosen = settings.read_settings(options.config)
-    update = {"policies": options.paths} if options.paths else {}
+    files = golden(options.paths or [str(path) for path in chosen.policies if path not in PACKS])
+    paths = [path for path in options.paths if not is_golden(path)]
+    update = {"policies": paths} if paths else {}
     chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
     policies = app.load_policies(chosen, "cover" if options.coverage else "read")
-    tried = _tried(policies)
-    rows = [
-        {"policy": each.trial.policy, "test": each.trial.name, "result": each.status.value, "wrong": each.wrong}
-        for each in tried
-    ]
+    tried = [_Line(t.trial.policy, t.trial.name, t.status.value, t.wrong, t.trial.place) for t in _tried(policies)]
+    for file in files:
+        tried += _golden(chosen, policies, file, write=options.write)
+    rows = [{"policy": each.policy, "test": each.name, "result": each.result, "wrong": each.wrong} for each in tried]
     if options.output in CI_FORMATS:
         from dockwarden.cli import formats
 
         named = {policy.name: policy for policy in policies.policies}
-        print(formats.render(options.output, [_verdict(each, named[each.trial.policy]) for each in tried], named))
+        verdicts = [
+            formats.Verdict(
+                each.policy,
+                "fail" if each.wrong else "pass",
+                named[each.policy].severity.value if each.policy in named else "medium",
+                each.name,
+                each.wrong,
+                each.place,
+            )
+            for each in tried
+        ]
+        print(formats.render(options.output, verdicts, named))
     elif not emit(options.output, rows, "test"):
         for each in tried:
-            print(f"{'FAILED' if each.wrong else 'ok'}  {_title(each)}" + (f": {each.wrong}" if each.wrong else ""))
+            why = f": {each.wrong}" if each.wrong else ""
+            print(printable(f"{'FAILED' if each.wrong else 'ok'}  {each.policy}: test {each.name}{why}"))
         print(*policies.uncovered, sep="\n", end="\n" if policies.uncovered else "")
     failed = sum(bool(each.wrong) for each in tried)
     sums = f"{counted(len(tried), 'test')} of {counted(len(policies.policies), 'policy')}, {failed} failed"
@@ -133,11 +163,17 @@ def _test(options: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
-def _verdict(tried: "Tried", policy: "Policy") -> "Verdict":
-    from dockwarden.cli.formats import Verdict
+def _golden(chosen: "Settings", policies: "PolicySet", file: Path, *, write: bool) -> "Iterator[_Line]":
+    from dockwarden.oneshot import golden
 
-    status = "fail" if tried.wrong else "pass"
-    return Verdict(policy.name, status, policy.severity.value, tried.trial.name, tried.wrong, tried.trial.place)
+    wanted = golden.load(file)
+    found = golden.said(chosen, policies, file.parent / wanted.snapshot)
+    if write:
+        file.write_text(golden.text(wanted, policies, found))
+        print(f"{file}: written", file=sys.stderr)
+        wanted = golden.load(file)
+    for each in golden.compare(wanted, policies, found):
+        yield _Line(each.policy, f"{each.name} in {file.name}", each.result, each.wrong, f"{file}:1")
 
 
 def _facts(options: argparse.Namespace) -> int:

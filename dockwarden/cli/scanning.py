@@ -1,10 +1,11 @@
-"""Commands that look at the engine and change nothing: scan."""
+"""Commands that look at the engine and change nothing: scan, snapshot."""
 
 import argparse
 import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
@@ -13,6 +14,7 @@ from dockwarden.text import FAILED, OK, USAGE, near
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet, Result
+    from dockwarden.oneshot.look import Look
 
 _SEVERITIES = tuple(Severity)
 
@@ -26,7 +28,41 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
     )
     scan.add_argument("--ignore-errors", action="store_true", help="do not exit 1 for policies that failed on objects")
+    add_source(scan)
     scan.set_defaults(run=_scan)
+    snapshot = commands.add_parser(
+        "snapshot", parents=[common], help="this host's facts as JSON, for `--from` and for tests; no secrets"
+    )
+    snapshot.add_argument("--registry", action="store_true", help="ask registries for their facts, too")
+    snapshot.add_argument("--no-labels", action="store_true", help="leave out the values of labels")
+    snapshot.set_defaults(run=_snapshot)
+
+
+def add_source(command: argparse.ArgumentParser) -> None:
+    """The option that lets a snapshot stand for the engine."""
+    command.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="judge what `snapshot` wrote, with no engine"
+    )
+
+
+def source_of(options: argparse.Namespace) -> "Look | None":
+    """What stands for the engine, None for the engine itself."""
+    from functools import partial
+
+    from dockwarden.oneshot import snapshot
+
+    return partial(snapshot.look_at, path=options.source) if options.source else None
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from dockwarden.config import settings
+    from dockwarden.oneshot import snapshot
+    from dockwarden.process import logs
+
+    chosen = settings.read_settings(options.config)
+    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    print(snapshot.take(chosen, registry=options.registry, labels=not options.no_labels), end="")
+    return OK
 
 
 def _scan(options: argparse.Namespace) -> int:
@@ -42,7 +78,7 @@ def _scan(options: argparse.Namespace) -> int:
     policies = chosen_policies("scan", app.load_policies(chosen), options.policy)
     if policies is None:
         return USAGE
-    info, results = look.scan(chosen, policies)
+    info, results = look.scan(chosen, policies, source_of(options))
     summary = Counter(result.status.value for result in results)
     results.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
     found = [result for result in results if result.status.value == "fail"]

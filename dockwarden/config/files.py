@@ -7,11 +7,14 @@ bounds: what is in it. A FIFO, a device or a log of the kernel would be waited f
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
+GOLDEN = (".test.yaml", ".test.yml")
+"""Ends of the names of files that are beside policies and say what those must find."""
+
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -49,6 +52,21 @@ def below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
         folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
         waiting += [(each, depth + 1) for each in reversed(folders)]
         yield from (Path(entry.path) for entry in entries if entry.name.endswith(suffixes) and not _is_folder(entry))
+
+
+def golden(paths: Iterable[str]) -> list[Path]:
+    """The golden files at these paths. Raises OSError."""
+    given = [Path(path) for path in paths]
+    inside = [file for path in given if path.is_dir() for file in below(path, GOLDEN)]
+    return [*inside, *(path for path in given if path.name.endswith(GOLDEN) and not path.is_dir())]
+
+
+def is_golden(path: str) -> bool:
+    """Whether it is a golden file, or a folder that has such files and no policies. Raises OSError."""
+    if not Path(path).is_dir():
+        return path.endswith(GOLDEN)
+    files = [file.name.endswith(GOLDEN) for file in below(Path(path), (".yaml", ".yml"))]
+    return bool(files) and all(files)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

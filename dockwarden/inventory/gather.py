@@ -105,6 +105,10 @@ class Gatherer:
             known.data_disk,
         )
 
+    def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: facts.Sheet) -> None:
+        """Read the named facts as far as they are known. Raises KeyError where the object is gone."""
+        facts.fill(sheet, names, ref, self.view(gathering))
+
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
         """Get a fact, and fill in those of ``needs`` that are no dearer.
 
@@ -134,7 +138,7 @@ class Gatherer:
             self._inspect(ref, missing)
         if self._inventory.has(ref):
             names = [name for name in needs if vocabulary[name].cost <= cost]
-            facts.fill(sheet, names, ref, self.view(gathering))
+            self.fill(gathering, ref, names, sheet)
 
     def catch_up(self, gathering: Gathering) -> Iterator[bool]:
         """Get what objects wait for, in steps; yields whether the step waits for somebody else's answer."""
@@ -197,7 +201,7 @@ class Gatherer:
     ) -> None:
         vocabulary = facts.VOCABULARY[ref.kind]
         if self._inventory.has(ref):
-            facts.fill(sheet, [name for name in names if vocabulary[name].cost == 0], ref, self.view(gathering))
+            self.fill(gathering, ref, [name for name in names if vocabulary[name].cost == 0], sheet)
         for name in sorted(names, key=lambda each: vocabulary[each].cost):
             cost = vocabulary[name].cost
             if name in sheet.known or gathering.depth < cost < REGISTRY or not self._inventory.has(ref):

@@ -4,7 +4,6 @@ Input: settings, policies, what a person named. Output: an explanation, or what 
 printing.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 
@@ -60,7 +59,7 @@ def _hint(parts: Parts, name: str) -> str:
 
 
 def _policy(parts: Parts, policies: PolicySet, name: str, *, offline: bool) -> PolicyExplanation:
-    now, sweep = time.time(), Sweep()
+    now, sweep = parts.now(), Sweep()
     work = parts.judge.everything(parts.judge.allowed([p for p in policies.policies if p.name == name], now))
     finish(parts, parts.judge.sweep(work, sweep, depth=USAGE if offline else REGISTRY, now=now, keep_all=True))
     explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
@@ -68,7 +67,7 @@ def _policy(parts: Parts, policies: PolicySet, name: str, *, offline: bool) -> P
 
 
 def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, offline: bool) -> Explanation:
-    now, sweep, depth = time.time(), Sweep(), USAGE if offline else REGISTRY
+    now, sweep, depth = parts.now(), Sweep(), USAGE if offline else REGISTRY
     opened = parts.judge.allowed(policies.policies, now)
     near_by = {ref, *(Ref(Kind.TAG, tag) for tag in parts.inventory.tags_of(ref)), parts.inventory.watched(ref)}
     # What an action would do to one object depends on what else it would be done to: a run has limits.

@@ -4,7 +4,7 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing, th
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -62,14 +62,18 @@ class TagRow(NamedTuple):
     same_as: list[str]
 
 
-def scan(settings: Settings, policies: PolicySet) -> tuple[EngineInfo, list[Result]]:
-    """Judge everything once.
+Look = Callable[[Settings, PolicySet], tuple[Parts, EngineInfo]]
+"""Gives the parts with everything listed once, from an engine or from what stands for one."""
+
+
+def scan(settings: Settings, policies: PolicySet, source: Look | None = None) -> tuple[EngineInfo, list[Result]]:
+    """Judge everything once; ``source`` stands for ``look``.
 
     Raises:
         EngineUnavailableError: the engine cannot be reached.
     """
-    parts, info = look(settings, policies)
-    now, sweep = time.time(), Sweep()
+    parts, info = (source or look)(settings, policies)
+    now, sweep = parts.now(), Sweep()
     with closing(parts):
         work = parts.judge.everything(parts.judge.allowed(policies.policies, now))
         finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
@@ -121,15 +125,20 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
             _log.error("ledger.unreadable", error=parts.ledger.unreadable, note=note)
     resume(parts.inventory, parts.ledger, info)
     parts.findings.recall(parts.ledger.open_findings(), parts.ledger.asides())
-    parts.judge.exceptions = policies.exceptions if policies else ()
     if not writes:
         parts.ledger.close()
+    settle(parts, policies)
+    return parts, info
+
+
+def settle(parts: Parts, policies: PolicySet | None) -> None:
+    """List everything, and keep of what is remembered what is still there."""
+    parts.judge.exceptions = policies.exceptions if policies else ()
     parts.inventory.seen_ns = parts.engine.now_ns()
     parts.witness.begin(parts.inventory.seen_ns)
     parts.collector.reconcile()
     parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
-    return parts, info
 
 
 def take(ledger: Ledger, info: EngineInfo) -> None:

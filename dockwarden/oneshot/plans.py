@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,7 +25,7 @@ from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, DockwardenError
 from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
-from dockwarden.oneshot.look import finish, look
+from dockwarden.oneshot.look import Look, finish, look
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.text import in_bytes
 
@@ -110,15 +111,16 @@ class Planner:
         acts: bool = False,
         over_limits: bool = False,
         watched_seconds: float = 0.0,
+        source: Look | None = None,
     ) -> None:
-        """Raises EngineUnavailableError."""
+        """Raises EngineUnavailableError. ``source`` stands for ``look``."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
         if over_limits:
             chosen = [replace(policy, limits=Limits(sys.maxsize, 100.0)) for policy in chosen]
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo
-        self._parts, self.info = look(settings, policies, writes=acts)
+        self._parts, self.info = (source or partial(look, writes=acts))(settings, policies)
         self._is_measured = True
         clock = self._parts.inventory.memory.clock
         self.watched_seconds = clock.read()
@@ -172,7 +174,7 @@ class Planner:
             )
 
     def _judge(self) -> _Judged:
-        parts, now, sweep = self._parts, time.time(), Sweep()
+        parts, now, sweep = self._parts, self._parts.now(), Sweep()
         opened = parts.judge.allowed(self.policies, now)
         work = parts.judge.everything(opened)
         sized = [policy.name for policy in opened if _gain(policy) is Gain.LAYERS]

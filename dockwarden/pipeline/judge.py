@@ -143,7 +143,7 @@ class Judge:
             first = {name for policy in policies for name in policy.needs if vocabulary[name].cost == 0}
             task.sets[names] = (first, Together(policies))
         first, together = task.sets[names]
-        facts.fill(sheet, first, ref, self.gatherer.view(task.gathering))
+        self.gatherer.fill(task.gathering, ref, first, sheet)
         noted = names if task.keep_all else self.findings.concerned_with(ref)
         for policy, verdict in together.judge(sheet, noted):
             yield policy, sheet, verdict
@@ -159,7 +159,7 @@ class Judge:
             if sheet is None or verdict is None:
                 sheet = facts.Sheet()
                 cheap = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost == 0]
-                facts.fill(sheet, cheap, ref, self.gatherer.view(task.gathering))
+                self.gatherer.fill(task.gathering, ref, cheap, sheet)
                 verdict = evaluate.judge(policy, sheet)
             self._one(task, ref, policy, sheet, verdict)
         except LaterError:
@@ -248,7 +248,7 @@ class Judge:
         names |= {label} if (label := labels_of(ref.kind)) else set()
         cheap = [name for name in names if vocabulary[name].cost == 0]
         try:
-            facts.fill(sheet, cheap, ref, self.gatherer.view(task.gathering))
+            self.gatherer.fill(task.gathering, ref, cheap, sheet)
         except Exception as error:  # noqa: BLE001 - of our own; the finding stands, and nothing is done
             self._mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
             return Excuse(doubt="label")

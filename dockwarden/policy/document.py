@@ -361,7 +361,8 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         kind, context, given = fault["type"], fault.get("ctx", {}), fault["input"]
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
-            yield path, "unknown key" + _key_hint(str(path[-1]), root if parent is None else _KEYS[parent])
+            shape = root if parent is None else _KEYS.get(parent)
+            yield path, "unknown key" + (_key_hint(str(path[-1]), shape) if shape else "")
         elif kind == "enum":
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:

@@ -12,7 +12,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from dockwarden.config import packs
-from dockwarden.config.files import below, content
+from dockwarden.config.files import GOLDEN, below, content
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, PolicySet, Vocabulary
@@ -118,4 +118,6 @@ def _contents(paths: Iterable[str], problems: list[str]) -> Iterator[tuple[Path,
 
 
 def _files(path: Path) -> list[Path]:
-    return list(below(path, (".yaml", ".yml"))) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return [file for file in below(path, (".yaml", ".yml")) if not file.name.endswith(GOLDEN)]

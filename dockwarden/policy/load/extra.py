@@ -7,15 +7,19 @@ Out of bounds: whether a finding is excused, running tests.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
 from fnmatch import fnmatchcase
+from pathlib import Path as FilePath
 from typing import Any
 
 from dockwarden.config.source import Path, Source
+from dockwarden.errors import ConfigError
 from dockwarden.model import FactValue, Kind, Mode, Policy, PolicyException, Trial, Vocabulary
-from dockwarden.policy import document, hints, trial
+from dockwarden.policy import document, hints, snapshots, trial
 from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.excuses import read_until
 from dockwarden.policy.load.expressions import Expressions
 from dockwarden.text import near
+
+_FROM = ("from", "object")
 
 
 class Exceptions:
@@ -106,9 +110,13 @@ def trials(
     facts = dict(vocabulary[policy.subject])
     for index, case in enumerate(shape.tests):
         where: Path = (*path, "tests", index)
-        given: dict[str, FactValue] = {}
+        given = _recorded(source, where, case.given, policy.subject, vocabulary)
+        if "now" in case.model_fields_set:
+            given.pop("now", None)
         for name, value in case.given.items():
             try:
+                if name in _FROM:
+                    continue
                 if name not in facts:
                     raise ValueError(hints.unknown(name, list(facts), vocabulary))
                 given[name] = trial.read_fact(facts[name], value)
@@ -125,6 +133,29 @@ def trials(
         place = f"{source.file}:{source.place(where).line}"
         params = {**own, **case.params}
         yield Trial(policy.name, case.name or str(index + 1), place, given, params, case.expect, case.message)
+
+
+def _recorded(
+    source: Source, where: Path, given: Mapping[str, object], kind: Kind, vocabulary: Vocabulary
+) -> dict[str, FactValue]:
+    """The facts of a snapshot's object, where a test begins with one."""
+    file, named = given.get("from"), given.get("object")
+    if file is None and named is None:
+        return {}
+    key = "object" if isinstance(file, str) else "from"
+    if not isinstance(file, str) or not isinstance(named, str):
+        text = "`from` names a snapshot and `object` one of its objects, such as container/web"
+        source.refuse((*where, "given", key), text)
+        return {}
+    try:
+        book = snapshots.book(FilePath(source.file).parent / file, vocabulary)
+        ref = book.find(named)
+        if ref.kind is not kind:
+            raise ValueError(f"{named} is no {kind}, which the policy is about")
+        return book.facts(ref, vocabulary[kind])
+    except (ConfigError, ValueError) as error:
+        source.refuse((*where, "given", key), str(error))
+        return {}
 
 
 def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Iterator[str]:

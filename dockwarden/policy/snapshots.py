@@ -1,0 +1,196 @@
+"""Facts of a host as a file holds them: read by their types, and put together for one object. Pure but for reading it.
+
+Input: a file that ``snapshot`` wrote, the vocabulary. Output: facts by object. Out of bounds: writing it, and what else
+is in it, which is for planning (``oneshot.snapshot``).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dockwarden.config.files import content
+from dockwarden.errors import ConfigError
+from dockwarden.model import NEVER_SHOWN, FactSpec, FactValue, Kind, Ref, Vocabulary
+from dockwarden.text import near
+
+MOST_BYTES = 512 * 1024 * 1024
+_SHARED = ("image.", "host.")  # facts that others have from an object of their own
+
+
+class Recorded(BaseModel):
+    """One object.
+
+    Attributes:
+        image: the key of the image that a tag names or a container runs; its facts are theirs, too.
+        unknown: of facts that a registry did not tell, why.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    kind: Kind
+    key: str
+    name: str
+    image: str = ""
+    facts: dict[str, Any]
+    unknown: dict[str, str] = {}
+
+    @property
+    def ref(self) -> Ref:
+        """How to point at it."""
+        return Ref(self.kind, self.key)
+
+
+class Snapshot(BaseModel):
+    """What every reader of such a file needs. ``taken_at`` is in seconds since the epoch."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    format: Literal["dockwarden snapshot"] = "dockwarden snapshot"
+    version: Literal[1] = 1
+    taken_at: float
+    objects: list[Recorded]
+
+
+def own_facts(kind: Kind, vocabulary: Vocabulary) -> list[str]:
+    """The facts that are written down of an object of a kind itself."""
+    others = tuple(prefix for prefix in _SHARED if prefix != f"{kind}.")
+    return [n for n in vocabulary[kind] if n != "now" and not n.startswith(others) and n not in NEVER_SHOWN]
+
+
+class Book:
+    """The facts of a snapshot, by object."""
+
+    def __init__(self, snapshot: Snapshot, vocabulary: Vocabulary) -> None:
+        """Raises ValueError for values that are not of their fact's type."""
+        self.taken_at = snapshot.taken_at
+        self._objects = {each.ref: each for each in snapshot.objects}
+        self._known = {each.ref: dict(_decoded(each, vocabulary)) for each in snapshot.objects}
+        self._host = next((ref for ref in self._objects if ref.kind is Kind.HOST), Ref(Kind.HOST, ""))
+
+    def find(self, named: str) -> Ref:
+        """The object that ``KIND/NAME`` means, a name or a key. Raises ValueError."""
+        names = {f"{ref.kind}/{name}": ref for ref, each in self._objects.items() for name in (each.key, each.name)}
+        if named not in names:
+            raise ValueError(f"the snapshot has no {named}{near(named, names)}")
+        return names[named]
+
+    def get(self, ref: Ref, fact: str) -> FactValue | None:
+        """A fact of an object, None where it is not known."""
+        if fact == "now":
+            return datetime.fromtimestamp(self.taken_at, UTC)
+        return self._known.get(self._owner(ref, fact), {}).get(fact)
+
+    def why_not(self, ref: Ref, fact: str) -> str:
+        """Why a registry's fact is not known, as far as somebody asked for it."""
+        known = self._objects.get(self._owner(ref, fact))
+        return known.unknown.get(fact, "") if known else ""
+
+    def facts(self, ref: Ref, names: Iterable[str]) -> dict[str, FactValue]:
+        """Those of some facts that are known."""
+        return {name: value for name in names if (value := self.get(ref, name)) is not None}
+
+    def _owner(self, ref: Ref, fact: str) -> Ref:
+        if fact.startswith("host."):
+            return self._host
+        if fact.startswith("image.") and ref.kind is not Kind.IMAGE:
+            return Ref(Kind.IMAGE, self._objects[ref].image if ref in self._objects else "")
+        return ref
+
+
+def read(path: Path, shape: type[Snapshot] = Snapshot) -> Snapshot:
+    """A snapshot. Raises ConfigError where the file is none, or one of another version."""
+    try:
+        return shape.model_validate_json(content(path, MOST_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise ConfigError(f"{path}: {place}: {first['msg']}; it is no snapshot, or one of another version") from error
+
+
+def book(path: Path, vocabulary: Vocabulary) -> Book:
+    """The facts in a file; many tests read the same. Raises ConfigError, and ValueError as ``Book``."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return _book(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), _Words(vocabulary))
+
+
+class _Words(NamedTuple):
+    vocabulary: Vocabulary
+
+    def __hash__(self) -> int:
+        return id(self.vocabulary)
+
+
+@lru_cache(maxsize=4)
+def _book(path: Path, _state: tuple[int, ...], words: _Words) -> Book:
+    return Book(read(path), words.vocabulary)
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def plain(value: object) -> object:
+    """A fact's value as JSON holds it, exactly: durations in seconds, times as RFC 3339."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _decoded(of: Recorded, vocabulary: Vocabulary) -> Iterator[tuple[str, FactValue]]:
+    for name, value in of.facts.items():
+        spec = vocabulary[of.kind].get(name)
+        if spec is None:
+            continue  # a fact of another version
+        try:
+            yield name, _decode(spec, value)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+            written = json.dumps(value)[:100]
+            raise ValueError(f"{of.kind}/{of.name}: {name}: {written} is no {spec.type}") from None
+
+
+def _decode(spec: FactSpec, value: Any) -> Any:
+    return _READ[spec.type](spec, value)
+
+
+def _typed(*types: type) -> Callable[[FactSpec, Any], Any]:
+    def read(_spec: FactSpec, value: Any) -> Any:
+        if type(value) not in types:
+            raise TypeError
+        return types[0](value)
+
+    return read
+
+
+def _texts(_spec: FactSpec, value: Any) -> Any:
+    each = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list) or not all(isinstance(text, str) for text in each):
+        raise TypeError
+    return value
+
+
+def _records(spec: FactSpec, value: Any) -> list[Any]:
+    return [{key: _decode(inner, record[key]) for key, inner in spec.keys.items()} for record in value]
+
+
+_READ: Mapping[str, Callable[[FactSpec, Any], Any]] = {
+    "bool": _typed(bool),
+    "int": _typed(int),
+    "double": _typed(float, int),
+    "string": _typed(str),
+    "duration": lambda _, value: timedelta(seconds=value),
+    "timestamp": lambda _, value: datetime.fromisoformat(value),
+    "list(string)": _texts,
+    "map(string)": _texts,
+    "list(map)": _records,
+}
