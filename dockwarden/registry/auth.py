@@ -10,6 +10,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -18,6 +19,8 @@ from dockwarden.registry.message import NOT_FOUND, Answer, FailedError, Request,
 
 _TOKEN_BYTES = 1024 * 1024
 _MOST_TOKENS = 2_000
+_MOST_TOGETHER = 32
+_MOST_TOGETHER_CHARACTERS = 2_000  # servers bound the length of a request's line, and of the token in its header
 _DEFAULT_SECONDS = 60.0  # where a token does not say how long it lives
 _LONGEST_SECONDS = 3600.0
 _USED_SHARE = 0.9  # of its life; the rest is for the way and for clocks
@@ -64,6 +67,8 @@ class _Slot:
     Attributes:
         scope: what a token was asked for last.
         scopes: what could have been, by the last challenge.
+        is_shared: the token is for other repositories as well.
+        is_alone: no more such tokens, because one did not open it.
     """
 
     def __init__(self) -> None:
@@ -71,15 +76,32 @@ class _Slot:
         self.header = self.scope = ""
         self.scopes: list[str] = []
         self.fresh_until = 0.0
+        self.is_shared = self.is_alone = False
+
+    def may_join(self, scope: str, now: float) -> bool:
+        """Whether it lacks a token, and one for others as well would do."""
+        return not self.is_alone and self.scope in ("", scope) and not (self.header and now < self.fresh_until)
+
+    def take(self, token: str, until: float, *, is_shared: bool) -> None:
+        self.header, self.fresh_until, self.is_shared = f"Bearer {token}", until, is_shared
 
 
 class Guard:
-    """Access to one registry. Thread-safe."""
+    """Access to one registry, as one user whatever the repository. Thread-safe."""
 
-    def __init__(self, registry: str, credentials: Credentials, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: str,
+        credentials: Credentials,
+        clock: Callable[[], float],
+        waiting: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """``waiting`` gives the repositories that will be asked about next."""
         self._registry = registry
         self._credentials = credentials
         self._clock = clock
+        self._waiting = waiting
+        self._together = _MOST_TOGETHER
         self._lock = threading.Lock()
         self._known: Challenge | None = None
         self.is_new = True
@@ -125,8 +147,11 @@ class Guard:
         slot = self._slot(path)
         with slot.lock:
             if not slot.header or slot.header == unlike or self._clock() >= slot.fresh_until:
+                slot.is_alone |= slot.is_shared and slot.header == unlike != ""
                 slot.header = ""
-                if challenge is None:
+                if not unlike and self._share(path, slot, challenge or wanted._replace(scope=""), send):
+                    pass
+                elif challenge is None:
                     is_guess = not slot.scope or len(slot.scopes) > 1
                     self._renew(slot, wanted, [slot.scope or _scopes(path)[0]], send, is_guess=is_guess)
                 else:
@@ -135,6 +160,19 @@ class Guard:
                     slot.scopes = scopes if first < len(scopes) else []
                     self._renew(slot, challenge, scopes[first:], send)
             return slot.header
+
+    def is_doubtful(self, path: str, header: str) -> bool:
+        """Whether what this header did not open may be open to a token for this repository alone."""
+        slot = self._slots.get(path)
+        return header.startswith("Bearer ") and (slot is None or slot.is_shared or slot.header != header)
+
+    def retry(self) -> Challenge | None:
+        """What to answer then."""
+        return self._known and self._known._replace(scope="")
+
+    def doubt(self) -> None:
+        """A token for one repository was good for what one for several was not."""
+        self._together //= 2
 
     def failure(self, reason: str) -> str:
         """The same reason, unless it is that we could not find out who to be."""
@@ -159,8 +197,48 @@ class Guard:
                 if error.reason not in _UNWELCOME or not (is_guess or number < len(scopes)):
                     raise
             else:
-                slot.header, slot.fresh_until = f"Bearer {token}", asked_at + seconds * _USED_SHARE
+                slot.take(token, asked_at + seconds * _USED_SHARE, is_shared=False)
                 break
+
+    def _share(self, path: str, slot: _Slot, challenge: Challenge, send: Callable[[Request], Answer]) -> bool:
+        """Have one token for this repository and those that are asked about next; False if that cannot be.
+
+        Whoever asks about one of those meanwhile waits for it.
+        """
+        asked_at, scope = self._clock(), _scopes(path)[0]
+        if not path or _scopes(path, challenge.scope) != [scope] or not slot.may_join(scope, asked_at):
+            return False
+        with ExitStack() as held:
+            slots = {scope: slot}
+            self._gather(slots, held, asked_at)
+            if len(slots) == 1:
+                return False
+            try:
+                token, seconds = self._fetch(challenge, " ".join(slots), send)
+            except FailedError as error:
+                if error.reason not in (*_UNWELCOME, "bad_answer"):
+                    raise
+                self.doubt()
+                for each in slots.values():  # one of them may be nobody's, and is found out so
+                    each.is_alone = True
+                return False
+            for each_scope, each in slots.items():
+                each.scope = each_scope
+                each.take(token, asked_at + seconds * _USED_SHARE, is_shared=True)
+            return True
+
+    def _gather(self, slots: dict[str, _Slot], held: ExitStack, now: float) -> None:
+        """Add those by their scopes that lack a token and are asked about next; their locks are held."""
+        for path in self._waiting():
+            if len(slots) >= self._together or len(" ".join(slots)) > _MOST_TOGETHER_CHARACTERS:
+                break
+            scope, slot = _scopes(path)[0], self._slot(path)
+            if scope not in slots and slot.lock.acquire(blocking=False):
+                if slot.may_join(scope, now):
+                    held.callback(slot.lock.release)
+                    slots[scope] = slot
+                else:
+                    slot.lock.release()
 
     def _slot(self, path: str) -> _Slot:
         with self._lock:

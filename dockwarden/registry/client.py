@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -77,8 +78,14 @@ class _Known:
             if not self._endpoints or self._has_moved:
                 self._has_moved = False
                 sites = self._tools.places.sites(self._registry)
-                self._endpoints = [Endpoint(self._registry, site, self._width, self._tools) for site in sites]
+                self._endpoints = [
+                    Endpoint(self._registry, site, self._width, self._tools, self._waiting) for site in sites
+                ]
             return self._endpoints
+
+    def _waiting(self) -> list[str]:
+        """The repositories of the questions that come next."""
+        return [job.path for job in self._lanes.waiting(self.lane) if isinstance(job, _Question)]
 
     def submit(self, question: "_Question") -> bool:
         """Queue a question; False, and nothing, after the end.
@@ -114,8 +121,11 @@ class _Preparation:
 class _Question:
     """A job: one question, and all who wait for its answer."""
 
-    def __init__(self, ask: Ask, answer: Callable[[], Reply], settle: "Callable[[_Question, Reply], None]") -> None:
+    def __init__(
+        self, ask: Ask, path: str, answer: Callable[[], Reply], settle: "Callable[[_Question, Reply], None]"
+    ) -> None:
         self.ask = ask
+        self.path = path
         self.future: Future[Reply] = Future()
         self.future.set_running_or_notify_cancel()  # shared, so nobody may cancel it
         self._answer = answer
@@ -184,7 +194,8 @@ class HttpRegistry:
             if reply is not None:
                 return _done(reply)
             known = self._known(reference.registry)
-            question = _Question(normal, lambda: self._answer(normal.what, reference, known), self._settle)
+            answer = partial(self._answer, normal.what, reference, known)
+            question = _Question(normal, reference.path, answer, self._settle)
             self._flying[normal] = question
         if not known.submit(question):
             self._settle(question, _CLOSED)

@@ -7,7 +7,7 @@ bounds: what the answer means.
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -29,7 +29,7 @@ TAGS_SECONDS = 600.0  # the same for a list of tags, which may have thousands of
 _REDIRECTS = 9  # as many as the engine follows
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_STATUS = frozenset({307, 308})
-_UNAUTHORIZED, _TOO_MANY = 401, 429
+_REFUSED, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 400, 401, 429, 500
 _HIDDEN = frozenset({401, 403, 404})
 _MOST_STRANGERS = 16
 _NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
@@ -78,7 +78,10 @@ class Query(NamedTuple):
 class Endpoint:
     """One host of one registry. Thread-safe."""
 
-    def __init__(self, registry: str, site: Site, width: Width, tools: Tools) -> None:
+    def __init__(
+        self, registry: str, site: Site, width: Width, tools: Tools, waiting: Callable[[], Iterable[str]]
+    ) -> None:
+        """``waiting`` gives the repositories that will be asked about next."""
         self._registry = registry
         self._site = site
         self._tools = tools
@@ -86,7 +89,8 @@ class Endpoint:
         self._pace = Pace(tools.clock, width)
         # A quota of pulls that is used up says nothing of requests that are not counted.
         self._pace_of_pulls = Pace(tools.clock, width)
-        self._guard = Guard(site.host, tools.credentials, tools.clock)
+        self._waiting = waiting
+        self._guard = Guard(site.host, tools.credentials, tools.clock, self._next)
         self._strangers: dict[Url, Guard] = {}
         self._place = 0
         self._has_spoken = False
@@ -129,6 +133,9 @@ class Endpoint:
     def _url(self, target: str) -> Url:
         return self._site.places[self._place].url._replace(target=self._site.base + target.removeprefix("/v2/"))
 
+    def _next(self) -> Iterator[str]:
+        return (self._url(f"/v2/{path}/manifests/").repository for path in self._waiting())
+
     def _stranger(self, server: Url) -> Guard:
         """Where others are sent to by the registry, we are nobody."""
         if len(self._strangers) > _MOST_STRANGERS:
@@ -140,6 +147,7 @@ class Endpoint:
         send = self._token_sender(query)
         authorization = guard.authorization(url.repository, send)
         attempts = count()
+        was_doubtful = False
         while True:
             headers = {"Accept": query.accept, **_HEADERS}
             if authorization:
@@ -152,8 +160,14 @@ class Endpoint:
                 with suppress(FailedError):
                     challenge = guard.learn(self._send(front, "GET", query.ends_at))
                     guard.is_new = False
+            is_doubtful = guard.is_doubtful(url.repository, authorization)
+            if challenge is None and is_doubtful and _REFUSED <= answer.status < _SERVER_ERROR:
+                challenge = guard.retry()
+            if was_doubtful and answer.is_good:
+                guard.doubt()
             if challenge is None:
                 return answer
+            was_doubtful = is_doubtful
             self._width.contacted()
             fresh = guard.authorization(url.repository, send, challenge, authorization, next(attempts))
             if not fresh:

@@ -10,10 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 _MOST_THREADS = 64
 _STAY_SECONDS = 5.0
+_LOOKED_AHEAD = 100
 
 
 class Job(Protocol):
@@ -69,6 +71,11 @@ class Lanes(Generic[J]):
             lane.width = width
             is_short = self._offer(lane)
         self._start(is_short)
+
+    def waiting(self, lane: Lane[J]) -> list[J]:
+        """The first of the jobs that nobody does yet."""
+        with self._changed:
+            return list(islice(lane.jobs, _LOOKED_AHEAD))
 
     def close(self) -> None:
         """Take no more; threads end after the job they are at."""

@@ -20,7 +20,7 @@ from tests.builders import an_engine
 from tests.unit.misbehaving import Asked, Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from dockwarden.model import EngineInfo
@@ -128,7 +128,9 @@ def basic(login: str) -> str:
 class TokenRegistry:
     """Shows the digest of any tag to whom has a token for its repository.
 
-    Repositories below `private/` are for `login` only. What it hands out and refuses can be changed while it runs.
+    Repositories below `private/` are for `login` only. What it hands out and refuses can be changed while it runs:
+    `grants` says which of the scopes of a request its token is good for, None for no token; `unopened` is the status
+    with which a token for other repositories is refused, instead of a challenge.
     """
 
     def __init__(self, login: str = "alice:secret") -> None:
@@ -139,8 +141,10 @@ class TokenRegistry:
         self.field = "token"
         self.expires_in: object = 300
         self.believes = True
-        self.tokens: dict[str, str] = {}
+        self.tokens: dict[str, Collection[str]] = {}
         self.host = ""
+        self.grants: Callable[[list[str]], Collection[str] | None] = list
+        self.unopened = 0
 
     def __call__(self, asked: Asked) -> Iterable[bytes]:
         if "/Token" in asked:
@@ -148,7 +152,10 @@ class TokenRegistry:
             return
         repository = asked.partition("/v2/")[2].partition("/manifests/")[0]
         scope = f"repository:{repository}:pull"
-        if not self.believes or self.tokens.get(asked.header("Authorization").removeprefix("Bearer ")) != scope:
+        token = asked.header("Authorization").removeprefix("Bearer ")
+        if token in self.tokens and scope not in self.tokens[token] and self.unopened:
+            yield absent(asked) if self.unopened == 404 else head(status=self.unopened)
+        elif not self.believes or scope not in self.tokens.get(token, ()):
             realm = self.realm or f"http://{self.host}/Token"
             challenge = f'Bearer realm="{realm}"{self.parameters},scope="{scope}"'
             yield head(f"WWW-Authenticate: {challenge}", status=401)
@@ -158,13 +165,16 @@ class TokenRegistry:
     def _token(self, asked: Asked) -> bytes:
         query = asked.body.decode() if asked.startswith("POST") else asked.partition("?")[2]
         fields = dict(urllib.parse.parse_qsl(query))
+        scopes = [scope for value in urllib.parse.parse_qs(query)["scope"] for scope in value.split()]
         is_known = asked.header("Authorization") == basic(self.login) or (
             self.identity != "" and fields.get("refresh_token") == self.identity
         )
-        if not is_known and ("private/" in fields["scope"] or asked.header("Authorization")):
+        if not is_known and (any("private/" in scope for scope in scopes) or asked.header("Authorization")):
             return http(401)
+        if (granted := self.grants(scopes)) is None:
+            return http(403)
         token = f"t0ken-{len(self.tokens)}"
-        self.tokens[token] = fields["scope"]
+        self.tokens[token] = granted
         answer = {self.field: token, "expires_in": self.expires_in}
         return json_answer({key: value for key, value in answer.items() if value is not None})
 
