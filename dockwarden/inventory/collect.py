@@ -239,6 +239,9 @@ class Collector:
         return changes + [change for each in listed.values() for change in inventory.put(each)]
 
     def _image_hint(self, hint: Dirty) -> list[Change]:
+        if hint.named:
+            seen = [] if hint.key in self._looked_at else self._image(reference.full(hint.named))
+            return seen if hint.key in self._looked_at else seen + self._image(hint.key)
         if not hint.pulled:
             return self._image(hint.key)
         whole_repository = ":" not in hint.key.rpartition("/")[2] and "@" not in hint.key

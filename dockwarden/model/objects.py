@@ -41,6 +41,7 @@ class Dirty(NamedTuple):
         pulled: it was a pull.
         gone: it went; what is there now, if anything, is another one.
         used_by: the ID of a container that used it at that moment; nothing else happened to it.
+        named: a name that the image got; looking by a name is cheaper.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Dirty(NamedTuple):
     pulled: bool = False
     gone: bool = False
     used_by: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)

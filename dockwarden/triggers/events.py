@@ -136,11 +136,13 @@ def hints(event: Event) -> Iterator[Dirty]:
         yield Dirty(kind, event.id, used_by=event.name)
     if event.image:
         yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
+    named = "" if kind is not Kind.IMAGE or is_image_id(event.name) else event.name
     if not (is_use and kind is Kind.VOLUME):
-        yield Dirty(kind, event.id, event.action == "pull", gone=event.action in ("delete", "destroy", "remove"))
+        is_pull, is_gone = event.action == "pull", event.action in ("delete", "destroy", "remove")
+        yield Dirty(kind, event.id, is_pull, is_gone, named=named if event.action == "tag" else "")
     if is_use and kind is Kind.NETWORK and event.name:
         yield Dirty(Kind.CONTAINER, event.name)
-    if kind is Kind.IMAGE and event.action in ("tag", "untag") and not is_image_id(event.name):
+    if named and event.action in ("tag", "untag"):
         yield Dirty(Kind.TAG, event.name)  # of the image that had this name before, no event tells
 
 

@@ -15,7 +15,9 @@ from dockwarden.model import Dirty, EngineInfo, PolicySet
 
 _MOST_WAITING = 50_000
 # Looking at objects takes the engine's time, which its other clients want too. A burst of hints may be worked off at
-# once; then looking gets a share of the time, hints wait, and those that name the same object become one.
+# once; then, while more come than can be looked at, looking gets a share of the time, and those that name the same
+# object become one.
+_FEW = 8  # an event marks up to three objects
 _LOOKING_SHARE = 0.2
 _LOOKING_BURST_SECONDS = 1.0
 _LONGEST_HOLD_SECONDS = 0.5
@@ -124,7 +126,7 @@ class Queue:
             return bool(self._dirty or self._resync or self._lost)
 
     def spend(self, seconds: float) -> None:
-        """Looking at the last batch took so long; after much of it, hints are held back for a while."""
+        """Looking at the last batch took so long; after much of it, hints are held back for a while if many wait."""
         now = self._clock()
         earned = _LOOKING_SHARE * (now - self._spent_at)
         credit = min(_LOOKING_BURST_SECONDS, self._credit_seconds + earned) - seconds
@@ -159,7 +161,7 @@ class Queue:
             return batch
 
     def _waiting(self) -> bool:
-        is_held = self._clock() < self._hold_until
+        is_held = len(self._dirty) > _FEW and self._clock() < self._hold_until
         return bool((self._dirty and not is_held) or self._jobs or self._resync or self._lost or self._policies)
 
     def _notify(self) -> None:

@@ -78,6 +78,29 @@ def happened(*changes: tuple[str, Ref]) -> Counter[Change]:
     return Counter(Change(cause, ref) for cause, ref in changes)
 
 
+@pytest.mark.parametrize("then", ["stays", "moves", "goes"])
+def test_an_image_that_got_a_name_is_looked_at_by_it_once_and_by_its_id_only_where_that_is_another(
+    host: Host, then: str
+) -> None:
+    host.engine.put(an_image("other", "other:1"))
+    host.start()
+    host.engine.put(an_image("app", "app:1"))  # which no event told
+    host.engine.name("app:1", "app:2")
+    if then == "moves":
+        host.engine.name("other:1", "app:2")
+    elif then == "goes":
+        host.engine.unname("app:2")
+    host.see()
+    assert image("app").key in host.inventory.images
+    assert host.inventory.tags.get(tag("app:2").key, "") == {
+        "stays": image("app").key,
+        "moves": image("other").key,
+        "goes": "",
+    }.get(then)
+    if then == "stays":
+        assert host.engine.calls == [("image", tag("app:2").key)]
+
+
 # -- everything once -----------------------------------------------------------------------------------------
 
 

@@ -196,7 +196,7 @@ def test_each_event_becomes_a_hint_with_the_engines_time(following: Following) -
     )
     second = [(dirty, (at - began) // SECOND_NS) for dirty, at in following.batch().dirty]
     assert second == [
-        (Dirty(Kind.IMAGE, an_image("app").id), 2),
+        (Dirty(Kind.IMAGE, an_image("app").id, named=APP_2), 2),
         (Dirty(Kind.TAG, APP_2), 2),
         (Dirty(Kind.IMAGE, "app:3", pulled=True), 3),
         (Dirty(Kind.IMAGE, "app:1", used_by=WEB), 4),
@@ -217,7 +217,7 @@ def test_a_network_that_a_container_joins_or_leaves_marks_both(following: Follow
 def test_a_name_that_is_set_marks_whoever_had_it(following: Following) -> None:
     following.engine.put(an_image("app", "app:1"))
     following.follow((1.0, partial(following.engine.name, "app:1", "app:2")))
-    assert following.dirty() == [Dirty(Kind.IMAGE, an_image("app").id), Dirty(Kind.TAG, APP_2)]
+    assert following.dirty() == [Dirty(Kind.IMAGE, an_image("app").id, named=APP_2), Dirty(Kind.TAG, APP_2)]
 
 
 def test_a_network_that_is_made_marks_no_container(following: Following) -> None:

@@ -35,22 +35,29 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 # -- under a load that lasts -------------------------------------------------------------------------------
 
 
-def test_hints_wait_and_coalesce_when_looking_takes_much_of_the_time(metrics: Metrics) -> None:
+MANY = [Dirty(Kind.IMAGE, f"app:{number}") for number in range(20)]
+
+
+def submit(queue: Queue, *dirty: Dirty) -> None:
+    for each in dirty:
+        queue.submit(each, 1)
+
+
+def test_hints_wait_and_coalesce_when_more_come_than_can_be_looked_at(metrics: Metrics) -> None:
     now = 100.0
     queue = Queue(metrics, clock=lambda: now)
     queue.spend(0.9)
-    queue.submit(WEB, 1)
+    submit(queue, *MANY)
     assert queue.take(0) is not None, "a short burst is worked off at once"
     queue.spend(0.14)
-    queue.submit(WEB, 2)
-    queue.submit(APP, 3)
+    submit(queue, *MANY)
     assert queue.take(0) is None
-    queue.submit(WEB, 4)
+    submit(queue, *reversed(MANY))
     now += 0.19
     assert queue.take(0) is None
     now += 0.02
-    assert queue.take(0) == Batch(dirty=((WEB, 2), (APP, 3)))
-    queue.submit(WEB, 5)
+    assert queue.take(0) == Batch(dirty=tuple((each, 1) for each in MANY))
+    submit(queue, *MANY)
     assert queue.take(0) is not None, "nothing was spent on the last batch"
 
 
@@ -59,26 +66,33 @@ def test_no_hint_waits_longer_than_half_a_second_however_long_looking_took(metri
     queue = Queue(metrics, clock=lambda: now)
     for _ in range(3):
         queue.spend(60.0)
-    queue.submit(WEB, 1)
+    submit(queue, *MANY)
     now += 0.49
     assert queue.take(0) is None
     now += 0.02
     assert queue.take(0) is not None
 
 
+def test_a_few_hints_never_wait(metrics: Metrics) -> None:
+    queue = Queue(metrics, clock=lambda: 100.0)
+    queue.spend(60.0)
+    submit(queue, *MANY[:6])
+    assert queue.take(0) is not None
+
+
 def test_what_is_no_hint_does_not_wait(metrics: Metrics) -> None:
     queue = Queue(metrics, clock=lambda: 100.0)
     queue.spend(60.0)
-    queue.submit(WEB, 1)
+    submit(queue, *MANY)
     queue.submit_job("nightly")
-    assert queue.take(0) == Batch(dirty=((WEB, 1),), jobs=("nightly",))
+    assert queue.take(0) == Batch(dirty=tuple((each, 1) for each in MANY), jobs=("nightly",))
 
 
 def test_who_waits_for_a_held_hint_gets_it_when_it_is_due(queue: Queue) -> None:
     queue.spend(1.04)
-    queue.submit(WEB, 1)
+    submit(queue, *MANY)
     assert queue.take(0) is None
-    assert queue.take(60) == Batch(dirty=((WEB, 1),))
+    assert queue.take(60) == Batch(dirty=tuple((each, 1) for each in MANY))
 
 
 # -- one thread --------------------------------------------------------------------------------------------
