@@ -48,6 +48,11 @@ def colored(word: str, text: str) -> str:
     return f"\x1b[{color}m{text}\x1b[0m" if color else text
 
 
+def host_path(path: str) -> str:
+    """A path of a Linux host as it is told: ``/run`` and ``/var/run`` are one place, and have one spelling."""
+    return re.sub(r"^/run(?=/|$)", "/var/run", path)
+
+
 def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
     """``, did you mean x?`` for the known word that is nearest, else nothing."""
     found = difflib.get_close_matches(str(word), known, n=1, cutoff=cutoff)

@@ -75,8 +75,9 @@ _FACTS = """# Facts
 A fact is a typed value that policies can use in `select`, `when` and `message`; `gate` sees the facts of the host.
 `dockwarden facts [SUBJECT]` prints the same list for the version you run. How to use them: [policies.md](policies.md).
 
-- **Every fact that was gathered has a value.** What an object does not have is `0`, `''`, `false`, `[]`, `{}` or 1970,
-  never null, so `has()` is only for keys of maps.
+- **Every fact that was gathered has a value.** What an object does not have is `0`, `''`, `false`, `[]` or `{}`, never
+  null, so `has()` is only for keys of maps. A time that never was, such as when a container that never ran was started,
+  is unknown, and so is an age by it.
 - **What was not gathered is unknown**, and `&&` and `||` can do without it: `false && unknown` is false. If the outcome
   still hangs on it, the next cost class is gathered; if that fails, the result is `unknown`, which never acts.
 - **Ages are our own observation.** `known_for`, `idle_for` and `last_used` count the time during which dockwarden

@@ -8,6 +8,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.settings_facts import SETTINGS
 from dockwarden.inventory.view import Row, View, span, time
 from dockwarden.model import Container, Image, Mount, ref_of
+from dockwarden.text import host_path
 
 _ORCHESTRATORS = (  # by the beginning of a label's name
     ("com.docker.swarm.", "swarm"),
@@ -90,7 +91,7 @@ def _mount(mount: Mount, view: View) -> dict[str, object]:
     return {
         "type": mount.type,
         "name": mount.name,
-        "source": mount.source,
+        "source": host_path(mount.source),
         "destination": mount.destination,
         "driver": mount.driver,
         "rw": mount.writable,
@@ -219,7 +220,7 @@ _CONTAINER: tuple[Row, ...] = (
         lambda c, v: own_labels(c, v.inventory.images.get(c.image_id)),
     ),
     ("created", "timestamp", 0, "when it was created", lambda c, _: time(c.created_at)),
-    ("started", "timestamp", 0, "when it was last started (1970 if never)", lambda c, _: time(c.started_at)),
+    ("started", "timestamp", 0, "when it was last started; unknown if never", lambda c, _: time(c.started_at)),
     (
         "exited_for",
         "duration",
@@ -253,7 +254,7 @@ _CONTAINER: tuple[Row, ...] = (
         "mounts",
         "list(map)",
         0,
-        "mounts: type, name, source, destination, driver, rw, anonymous, propagation",
+        "mounts: type, name, source (of /run as /var/run), destination, driver, rw, anonymous, propagation",
         lambda c, v: [_mount(m, v) for m in c.mounts],
     ),
     ("ports", "list(string)", 0, "published and exposed ports", lambda c, _: list(c.ports)),

@@ -69,6 +69,16 @@ FORMS = {
     **dict.fromkeys(("container.user", "image.user"), "user"),
     "container.published.host_ip": "ip",
     "container.exit_code": "any",
+    "container.published.host_port": "picked",
+    **dict.fromkeys(("container.cpu_limit", "container.pids_limit"), "limit"),
+    "container.mounts.source": "mounted",
+    **dict.fromkeys(("container.pid_mode", "container.ipc_mode"), "mode"),
+    **dict.fromkeys(
+        ("image.size", "volume.size", "container.size_rw", "container.log_bytes", "host.disk_free"), "bytes"
+    ),
+    **dict.fromkeys(("container.memory_swap", "container.oom_score_adj"), "any"),
+    **dict.fromkeys(("image.instructions", "image.history.instruction", "container.processes"), "free"),
+    **dict.fromkeys(("container.device_rules", "host.warnings", "host.security_options"), "free"),
 }
 """Of texts and numbers with rules of their own; ``policy.doubts`` knows the rules. Other whole numbers are never
 below 0."""

@@ -99,7 +99,7 @@ def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     if steps is None:
         return None
     # As text, because the values of records are not typed and the language takes no times there.
-    return [{"instruction": each[1], "size": each[0], "created": moment(time(each[2]))} for each in steps]
+    return [{"instruction": each[1], "size": each[0], "created": moment(each[2] or 0.0)} for each in steps]
 
 
 def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
@@ -132,8 +132,8 @@ IMAGE: tuple[Row, ...] = (
         "created",
         "timestamp",
         0,
-        "build date in the image (1970 if none); says nothing about its arrival",
-        lambda i, _: time(i.created_at),
+        "build date in the image, unknown if it has none or one before 1981; says nothing about its arrival",
+        lambda i, _: time(_built_at(i)),
     ),
     (
         "dangling",
@@ -235,10 +235,13 @@ def _ranks(tag: str, view: View, *keys: Callable[[str, View], float | None]) -> 
     return sum(place > places[inventory.tags[tag]] for place in places.values())
 
 
-def _created(tag: str, view: View) -> float | None:
+def _built_at(image: Image) -> float | None:
     """The build date, if it is one: a build that can be repeated writes 1970 or 1980."""
-    created = view.inventory.images[view.inventory.tags[tag]].created_at
-    return created if created and created > _FIRST_DATE else None
+    return image.created_at if image.created_at and image.created_at > _FIRST_DATE else None
+
+
+def _created(tag: str, view: View) -> float | None:
+    return _built_at(view.inventory.images[view.inventory.tags[tag]])
 
 
 def _used(tag: str, view: View) -> float:

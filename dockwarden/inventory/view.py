@@ -12,8 +12,6 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.model import FactValue, Thing, ref_of
 from dockwarden.ports import Ask, Disk, Reply, Usage
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
 
 class View(NamedTuple):
     """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered.
@@ -40,9 +38,9 @@ Row = tuple[str, str, int, str, Read]
 """Name, CEL type, cost class, meaning, reader."""
 
 
-def time(at: float | None) -> datetime:
-    """A timestamp; "never" is 1970, because every gathered fact has a value."""
-    return datetime.fromtimestamp(at, UTC) if at is not None else _EPOCH
+def time(at: float | None) -> datetime | None:
+    """A timestamp; "never" is unknown, as of any date that stood for it an age would be wrong."""
+    return datetime.fromtimestamp(at, UTC) if at is not None else None
 
 
 def span(seconds: float) -> timedelta:

@@ -269,8 +269,8 @@ class Judge:
             task.sweep.results.append(result)
 
     def _why(self, task: _Task, ref: Ref, missing: str) -> str:
-        if facts.VOCABULARY[ref.kind][missing].cost < REGISTRY:
-            return "not_gathered"
+        if (spec := facts.VOCABULARY[ref.kind][missing]).cost < REGISTRY:
+            return "no_date" if spec.type == "timestamp" else "not_gathered"
         return self.gatherer.why_not(task.gathering, ref, missing) or "not_gathered"
 
 

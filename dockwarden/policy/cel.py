@@ -83,6 +83,7 @@ class Program:
         constants: the params and lists it needs.
         facts: the vocabulary that it was compiled for.
         doubts: what of it is certainly wrong.
+        remarks: what of it may mean something else than it says.
         risks: what of it may fail on some object.
         literals: the constants written in it.
     """
@@ -99,6 +100,7 @@ class Program:
         "facts",
         "literals",
         "references",
+        "remarks",
         "risks",
         "source",
     )
@@ -117,6 +119,7 @@ class Program:
         self.facts = facts
         self.references = frozenset(doubts.names & facts.keys())
         self.doubts, self.risks = tuple(doubts.problems), tuple(doubts.risks)
+        self.remarks = tuple(doubts.remarks)
         self.literals = tuple(doubts.literals)
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
@@ -270,6 +273,7 @@ class Compiler:
             raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
         doubts = Doubts(source, facts, constants)
         doubts.look(read(expression.serialize()), {})
+        doubts.end()
         try:
             program = Program(source, env, expression, facts=facts, constants=constants, doubts=doubts)
         except RuntimeError:  # one level deeper than as it was written

@@ -5,7 +5,7 @@ of what may fail. Out of bounds: running anything.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dockwarden import reference
@@ -41,11 +41,21 @@ _FORMS = {
     ),
     "user": (r"(?!(root|0)?(:.*)?$).*", "root has several names; use container.root or image.root"),
     "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
+    "mounted": (r"(?!/run(/|$)).*", "/run is told as /var/run, which is the same: write '/var/run/docker.sock'"),
+    "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),
     "variable": (r"[^=]*", "there are names only, never values"),
     "registry": (r".*[.:].*|localhost|", "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'"),
 }
 _FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
 _LEAST_MEMORY = 4_000_000  # no engine takes a lower limit
+_LEAST_BYTES = 10_000  # whoever compares a size with less means another unit
+_NO_PORT = "is 0 where the engine picks a port when the container starts"
+
+
+MAY_BE_NONE = frozenset(
+    {"registry.newest_version", "registry.newest_version_digest", "image.base", "image.base_digest"}
+)
+"""Facts that are '' for most objects, so that "differs from" alone finds those, too."""
 
 
 class Risk(NamedTuple):
@@ -75,6 +85,10 @@ class Doubts:
         self.risks: list[Risk] = []
         self.literals: set[object] = set()
         self.names: set[str] = set()
+        self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
+        self._asked_for_none: set[str] = set()
+        self.remarks: list[str] = []
+        self._unlike: list[tuple[Node, str]] = []
 
     def look(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         """Look at a node and all below it, noting what is found; gives what it stands for."""
@@ -151,6 +165,9 @@ class Doubts:
             case "_==_" | "_!=_", [a, b]:
                 self._equal(node, a, b)
                 self._equal(node, b, a)
+                self._none(node, a, b)
+            case "_||_" | "_&&_", _:
+                self._always(node)
             case "@in", [a, b]:
                 self._equal(node, a, b) if b.values else self._equal(node, b._replace(many=False), a)
                 if b.spec is not None and b.spec.keys and not b.many:
@@ -213,10 +230,22 @@ class Doubts:
             if why := never(one.spec, value):
                 self._doubt(node, why)
 
+    def _none(self, node: Node, a: _Meant, b: _Meant) -> None:
+        """Comparisons with what stands for none, and of what may be none with what is something."""
+        for one, other in ((a, b), (b, a)):
+            if one.spec is None or one.many:
+                continue
+            if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
+                self._asked_for_none.add(one.spec.name)
+            elif one.spec.name in MAY_BE_NONE and node.value == "_!=_" and not other.values:
+                self._unlike.append((node, one.spec.name))
+
     def _compared(self, node: Node, one: _Meant, other: _Meant) -> None:
         if one.spec is None or one.many:
             return
         for value in other.values:
+            if one.spec.form == "bytes" and isinstance(value, int) and 1 < value < _LEAST_BYTES:
+                self.remarks.append(f"{one.spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
             if why := _never_number(one.spec, value):
                 self._doubt(node, why)
 
@@ -224,6 +253,7 @@ class Doubts:
         least, most = (a, b) if node.value == "_<_" else (b, a)
         if node.value in ("_<_", "_>_") and most.values == (0,) and least.spec and least.spec.form != "any":
             self._doubt(node, f"{least.spec.name} is never below 0; 0 stands for none")
+        self._lowest(node, *((a, b) if str(node.value).startswith("_<") else (b, a)))
         if any(arg.type != _STRING for arg in node.args):
             return
         forms = {meant.spec.form for meant in (a, b) if meant.spec is not None}
@@ -232,6 +262,57 @@ class Doubts:
             left, right = (f"version({say(arg)})" for arg in node.args)
             operator = str(node.value).strip("_")
             self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {left} {operator} {right}")
+
+    def _lowest(self, node: Node, lower: _Meant, upper: _Meant) -> None:
+        """Where 0 stands for nothing that is low, an upper bound alone finds it, too."""
+        for meant, other in ((lower, upper), (upper, lower)):
+            if set(other.values) & {0, 1} and meant.spec is not None:
+                self._asked_for_none.add(meant.spec.name)
+            elif meant.spec is not None and meant.spec.form in ("picked", "limit", "memory"):
+                self._bounded.setdefault(meant.spec.name, []).append((node, meant is lower))
+
+    def end(self) -> None:
+        """After all of an expression was looked at: what hangs on the rest of it."""
+        for name, bounds in self._bounded.items():
+            if name in self._asked_for_none:
+                continue
+            node = bounds[0][0]
+            if not name.endswith("_port"):
+                way_out = f"say what you mean of those by {name} == 0 || …, or by {name} > 0 && …"
+                self.remarks.append(f"{name} is 0 where there is no limit; {way_out}")
+            elif all(is_lower for _, is_lower in bounds):
+                item = say(next(arg for arg in node.args if arg.op == "select"))
+                self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
+        for node, name in self._unlike:
+            if name not in self._asked_for_none:
+                self._doubt(node, f"{name} is '' where there is none; before it write {name} != '' && …")
+
+    def _always(self, node: Node) -> None:
+        """Chains of comparisons of one thing with several values, of which one always holds, or which never do."""
+        compared, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
+        seen: dict[str, Node] = {}
+        for part in _chain(node, str(node.value)):
+            if part.op != "call" or part.value != compared or part.args[1].op != "const":
+                continue
+            name, other = say(part.args[0]), seen.get(say(part.args[0]))
+            if other is not None and "…" not in name and other.value != part.args[1].value:
+                values = f"{name} in [{say(other)}, {say(part.args[1])}]"
+                meant = f"!({values})" if word == "always" else values
+                self._doubt(
+                    part,
+                    f"{name} {word} differs from one of them; write {meant}"
+                    if word == "always"
+                    else f"{name} is never both; write {meant}",
+                )
+            seen.setdefault(name, part.args[1])
+
+
+def _chain(node: Node, joint: str) -> Iterator[Node]:
+    for arg in node.args:
+        if arg.op == "call" and arg.value == joint:
+            yield from _chain(arg, joint)
+        else:
+            yield arg
 
 
 def say(node: Node) -> str:
@@ -250,6 +331,24 @@ def say(node: Node) -> str:
     return "…"
 
 
+def _never_wild(spec: FactSpec, value: str) -> str:
+    """Patterns of other languages: nothing that an engine names so has these signs."""
+    if spec.form == "free":
+        return ""
+    if value == "<none>" or value.endswith(":<none>"):
+        return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
+    if value.startswith("~/"):
+        return f"{spec.name} is never '{value}'; paths are written in full, as in '/home/me/…'"
+    if "*" not in value:
+        return ""
+    start, _, end = value.partition("*")
+    if "*" in end or (start and end):
+        meant = f"a.matches('^{re.escape(value).replace(chr(92) + '*', '.*')}$')".replace(chr(92), chr(92) * 2)
+    else:
+        meant = f"a.startsWith('{start}')" if start else f"a.endsWith('{end}')"
+    return f"{spec.name} is never '{value}', * stands for itself; write {meant}"
+
+
 def never(spec: FactSpec, value: object) -> str:
     """Why a fact, or an item of a list, can never have a value; empty if it can."""
     name = spec.name
@@ -258,7 +357,7 @@ def never(spec: FactSpec, value: object) -> str:
     ):  # the library does not check values of records
         return f"{name} is {'true or false' if spec.type == 'bool' else 'a ' + spec.type}, so it is never {value!r}"
     if isinstance(value, str):
-        return _never_word(spec, value) or _never_form(spec, value)
+        return _never_word(spec, value) or _never_wild(spec, value) or _never_form(spec, value)
     return _never_number(spec, value) if spec.type == "int" else ""
 
 
@@ -293,6 +392,8 @@ def _never_reference(spec: FactSpec, value: str) -> str:
     wanted = parsed.repository if spec.form == "repository" else str(parsed)
     if value == wanted:
         return ""
+    if value.startswith("sha256:"):
+        return f"{spec.name} is never an ID such as '{value}'; compare container.image_id or image.id"
     return f"{spec.name} is never '{value}', it is written in full: '{wanted}'"
 
 
@@ -302,6 +403,10 @@ def _never_part(spec: FactSpec, part: str, value: str) -> str:
         hold = {"startsWith": str.startswith, "endsWith": str.endswith}.get(part, str.__contains__)
         possible = any(_found(value, word) if part == "matches" else hold(word, value) for word in spec.words)
         return "" if possible else f"{spec.name} is one of {', '.join(filter(None, spec.words))}, none fits '{value}'"
+    if part != "matches" and (wild := _never_wild(spec, value)):
+        return wild
+    if spec.form == "mounted" and part == "startsWith" and re.match("/run(/|$)", value):
+        return f"{spec.name} never begins with '{value}'; {_FORMS['mounted'][1]}"
     if part == "matches" and value.startswith("^"):
         part, value = "startsWith", re.split(r"[\\.\[({*+?|$]", value[1:])[0]
         if not value.endswith(("/", ":")):

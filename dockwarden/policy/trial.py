@@ -16,7 +16,7 @@ from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.doubts import never
 from dockwarden.policy.excuses import excuse
-from dockwarden.text import duration, size
+from dockwarden.text import duration, host_path, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
 _PLAIN = {"bool": bool, "string": str}
@@ -63,7 +63,7 @@ def read_fact(spec: FactSpec, value: object) -> Any:
 def _plain(spec: FactSpec, value: object) -> object:
     if type(value) is not _PLAIN[spec.type]:
         raise ValueError("must be true or false" if spec.type == "bool" else "must be text; put it in quotes")
-    return value
+    return host_path(str(value)) if spec.form == "mounted" else value
 
 
 def _number(spec: FactSpec, value: object) -> object:

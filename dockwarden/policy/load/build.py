@@ -59,6 +59,7 @@ class Builder:
         host: Overrides,
     ) -> None:
         self.problems: list[str] = []
+        self._remarks: list[str] = []
         self._vocabulary = vocabulary
         self._verbs = verbs
         self._check_cron = check_cron
@@ -94,6 +95,8 @@ class Builder:
             if not expressions.failed:
                 expressions.rehearse(self._vocabulary[Kind(kind)], host)
                 used = expressions.constants()
+                place = f"{source.file}:{source.place(path).line}"
+                self._remarks += [f"{place} {raw.get('name')}: {text}" for text in expressions.remarks()]
                 self._used_lists |= used
                 for key in [key for key in params if f"params.{key}" not in used]:
                     source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
@@ -112,7 +115,7 @@ class Builder:
         maker = Exceptions(self._compiler, self._vocabulary, written, zone, now)
         found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
         self._used_lists |= maker.lists
-        return found, maker.warnings
+        return found, [*self._remarks, *maker.warnings]
 
     def end(self) -> None:
         """See, after all sources, that every list is used, if there are policies that could use it."""

@@ -48,6 +48,10 @@ class Expressions:
         parts = [part for part in self.message if not isinstance(part, str)]
         return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
 
+    def remarks(self) -> list[str]:
+        """What conditions may mean besides what they say."""
+        return list(dict.fromkeys(text for program in self.conditions.values() for text in program.remarks))
+
     def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
         """Run everything on made-up subjects, each expression where those that come before it let it."""
         judging = [Part(key, self.conditions[key]) for key in ("match", "select", "when") if key in self.conditions]

@@ -29,6 +29,7 @@ from dockwarden.model import (
     Service,
     Volume,
 )
+from dockwarden.model.told import EMPTY, TOLD
 from dockwarden.ports import Ask, Disk, Reply, Usage
 from dockwarden.text import moment
 from tests.builders import (
@@ -58,7 +59,6 @@ DATA = Ref(Kind.VOLUME, "data")
 FRONT = Ref(Kind.NETWORK, a_network("front").id)
 SERVICE = Ref(Kind.SERVICE, a_service().id)
 HOST = Ref(Kind.HOST, "")
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def facts_of(
@@ -341,6 +341,7 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "propagation": "",
     }
     assert known == {
+        **{f"container.{each.name}": EMPTY[each.type] for each in TOLD},
         "container.id": WEB.key,
         "container.name": "web",
         "container.image_ref": "docker.io/library/app:1",
@@ -353,7 +354,6 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.health": "healthy",
         "container.exit_code": 0,
         "container.given_up": False,
-        "container.auto_remove": False,
         "container.labels": {"c": "1"},
         "container.created": at(NOW - 2 * HOUR),
         "container.started": at(NOW - HOUR),
@@ -372,7 +372,6 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.ipc_mode": "private",
         "container.uts_mode": "",
         "container.userns_mode": "",
-        "container.cgroup_parent": "",
         "container.read_only": False,
         "container.user": "",
         "container.cap_add": [],
@@ -399,11 +398,6 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.published": [{"host_ip": "0.0.0.0", "host_port": 80, "port": 80, "protocol": "tcp"}],
         "container.root": True,
         "container.log_opts": {},
-        "container.sysctls": {},
-        "container.masked_paths": [],
-        "container.device_rules": [],
-        "container.group_add": [],
-        "container.runtime": "",
     }
 
 
@@ -891,12 +885,13 @@ def test_last_used_is_when_we_last_saw_a_container(ticks: Ticks) -> None:
     assert known["image.known_for"] == timedelta(seconds=80)
 
 
-def test_what_never_was_is_1970() -> None:
+@pytest.mark.parametrize("built_at", [None, 0.0, 315532800.0])  # 1980: what archives cannot say otherwise
+def test_what_never_was_is_unknown_and_so_is_its_age(built_at: float | None) -> None:
     inventory = an_inventory()
-    inventory.put(an_image("app", created_at=None))
+    inventory.put(an_image("app", created_at=built_at))
     inventory.put(a_container("web", started_at=None))
-    assert fact(inventory, APP, "image.created") == EPOCH
-    assert fact(inventory, WEB, "container.started") == EPOCH
+    assert "image.created" not in facts_of(inventory, APP)
+    assert "container.started" not in facts_of(inventory, WEB)
 
 
 # -- strangers ---------------------------------------------------------------------------------------------------------

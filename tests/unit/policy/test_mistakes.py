@@ -52,3 +52,25 @@ def test_files(tmp_path: Path, text: str, way: str) -> None:
 @pytest.mark.parametrize(("subject", "when"), MISTAKES["fine"], ids=lambda text: text[:50])
 def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
     assert refused(tmp_path, written(when, subject)) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "when", "said"),
+    [
+        (
+            "container",
+            "container.memory_limit > 4000000000",
+            "of those by container.memory_limit == 0",
+        ),
+        ("container", "container.pids_limit < 100", "container.pids_limit is 0 where there is no limit"),
+        ("container", "container.cpu_limit == 0.0 || container.cpu_limit > 2.0", ""),
+        ("container", "container.memory_limit > 0 && container.memory_limit < 64000000", ""),
+        ("image", "image.size > 500", "image.size is in bytes"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path, subject: str, when: str, said: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(written(when, subject))
+    warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
+    assert bool(warnings) == bool(said)
+    assert said in "".join(warnings)
