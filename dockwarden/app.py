@@ -17,7 +17,7 @@ from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Tools
+from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
 from dockwarden.errors import ConfigError, LedgerError
@@ -155,12 +155,18 @@ def build(
         clock.read,
         Keeping(settings.undo.keep, **settings.retention.model_dump()),
     )
+
+    def go_on() -> None:
+        metrics.health.progress()
+        if queue.closed:
+            raise ENDING
+
     archive = Archive(
         settings.state_dir / "archives",
         ledger,
         max_bytes=settings.undo.max_bytes,
         reserve_bytes=settings.undo.keep_free,
-        progress=metrics.health.progress,
+        progress=go_on,
     )
 
     def tools(info: EngineInfo) -> Tools:
@@ -173,9 +179,10 @@ def build(
             free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
             busy=lambda: disk.transfer(info.data_root, info.image_root),
             now=time.monotonic,
-            sleep=time.sleep,
+            sleep=queue.rest,
             news_of=witness.begin(inventory.seen_ns),
             shares_disk=lambda kind: _is_on_disk_of(settings.state_dir, kind, info),
+            ending=lambda: queue.closed,
         )
         return Executor(tools(info), ledger, around)
 

@@ -849,14 +849,17 @@ class Ground:
 
     def executor(self, intents: Intents) -> Callable[[EngineInfo], Executor]:
         """What makes one for each plan."""
-        around = Surroundings(
+        return lambda _info: Executor(self.tools(intents), intents, self.surroundings())
+
+    def surroundings(self) -> Surroundings:
+        """What it knows of the host."""
+        return Surroundings(
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
             now=self._engine.clock.monotonic,
             sleep=self._sleep,
             news_of=lambda _step: "",
         )
-        return lambda _info: Executor(self.tools(intents), intents, around)
 
     def tools(self, intents: Intents) -> Tools:
         """What verbs work with."""

@@ -64,7 +64,7 @@ class Archive:
         """Make no folder yet.
 
         ``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free; ``progress`` is called
-        from time to time while a big one is written.
+        from time to time while a big one is written; what it raises ends that.
         """
         self._folder = folder
         self._intents = intents

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import Stays, Tools, Unfinished, Verb, refuse_needed
+from dockwarden.actions.verb import ENDING, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, Intent, Kind, Outcome, Recipe, Ref, Step, Thing
+from dockwarden.model import Effect, Image, Intent, Kind, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -36,9 +36,10 @@ class Surroundings(NamedTuple):
         free_bytes: free space of the engine's disk, None where it cannot be seen.
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
         now: seconds of a monotonic clock.
-        sleep: wait so many seconds.
+        sleep: wait so many seconds, or less when the process is to end.
         news_of: what happened to the object of a step since it was judged; "" if nothing did.
         shares_disk: whether archives are on the disk that an object of this kind is on.
+        ending: whether the process is to end.
     """
 
     free_bytes: Callable[[], int | None]
@@ -47,6 +48,7 @@ class Surroundings(NamedTuple):
     sleep: Callable[[float], object]
     news_of: Callable[[Step], str]
     shares_disk: Callable[[Kind], bool] = lambda _kind: False
+    ending: Callable[[], bool] = bool
 
 
 class Executor:
@@ -58,26 +60,26 @@ class Executor:
         self._around = surroundings
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._stop: Stays | None = None
 
     def run(self, run: str, steps: Sequence[Step], enough: Callable[[], str] = str) -> Iterator[Outcome]:
-        """Carry out the steps in order.
+        """Carry out the steps in order; may be called again for more of the same plan.
 
-        When the ledger cannot be written or the engine goes away, what is left is not carried out, and says so; also
-        when ``enough``, which is asked before each step, gives a reason.
+        When the ledger cannot be written, the engine goes away or the process is to end, what is left is not carried
+        out, and says so; also when ``enough``, which is asked before each step, gives a reason.
         """
         for step in steps:
             VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
-        stop: Stays | None = None
         for step in steps:
-            if stop is None and (why := enough()):
-                stop = Stays(Effect.SKIPPED, "enough", why)
-            stop = stop or self._must_stop()
-            if stop is None:
+            if self._stop is None and (why := enough()):
+                self._stop = Stays(Effect.SKIPPED, "enough", why)
+            self._stop = self._stop or self._must_stop()
+            if self._stop is None:
                 began = self._around.now()
-                outcome, stop = self._step(run, step)
+                outcome, self._stop = self._step(run, step)
                 self._rest(self._around.now() - began)
             else:
-                outcome = stop.outcome(step)
+                outcome = self._stop.outcome(step)
             yield outcome
 
     def useless(self, steps: Sequence[Step]) -> list[Outcome]:
@@ -98,11 +100,13 @@ class Executor:
     def _must_stop(self) -> Stays | None:
         """Wait until nobody pulls or builds; why nothing more may be done now, if so."""
         waited = 0.0
-        while busy := self._around.busy():
+        while (busy := self._around.busy()) and not self._around.ending():
             if waited >= _LONGEST_WAIT_SECONDS:
                 return Stays(Effect.SKIPPED, "busy", f"{busy} is under way")
             self._around.sleep(_WAIT_SECONDS)
             waited += _WAIT_SECONDS
+        if self._around.ending():
+            return ENDING
         if len(self._usual) < 2 * _RECENT:
             return None
         usual, recent = statistics.median(self._usual), min(self._recent)
@@ -161,13 +165,22 @@ class Executor:
             return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
             outcome = replace(outcome, freed_bytes=self._freed(step, free))
+        ours = outcome
         try:
-            self._intents.conclude(number, outcome)
+            if outcome.ref != step.ref and self._is_gone(step.object):  # another image was hit, and ours went as well
+                self._intents.conclude(self._intents.intend(run, step, Recipe("none", {})), outcome)
+                ours = step.ended(Effect.APPLIED, "found_gone", outcome.detail)
+            self._intents.conclude(number, ours)
         except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
             return outcome, because(error)
-        if outcome.effect is not Effect.APPLIED:
+        if ours.effect is not Effect.APPLIED:
             drop(self._tools.archive, recipe)
         return outcome, None
+
+    def _is_gone(self, thing: Thing | None) -> bool:
+        with suppress(EngineError):
+            return isinstance(thing, Image) and self._tools.image(thing.id) is None
+        return False
 
     def _act(self, step: Step, recipe: Recipe) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""

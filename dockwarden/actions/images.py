@@ -102,9 +102,10 @@ class ImageVerb(Verb[Image]):
         except EngineUnavailableError:
             raise
         except (Stays, EngineError, ValueError) as error:
-            if isinstance(error, Stays) and error.ref:
+            is_misdirected = isinstance(error, Stays) and error.ref is not None
+            if is_misdirected:
                 gone.pop()  # it was another's
-            if not _return(tools, found, gone):
+            if not _return(tools, found, gone) and not is_misdirected:
                 return Applied("found_gone", str(error))
             if isinstance(error, ValueError):
                 raise Stays(Effect.FAILED, "engine_error", str(error)) from error

@@ -55,9 +55,11 @@ def plan(
     within, error = _within(policy, ordered, population)
     left = ordered[len(within) :]
     kept += [replace(_kept(policy, each, "limits", error), effect=_over(policy)) for each in left]
-    steps = tuple(_step(policy, candidate) for candidate in within)
     is_refused = bool(left) and _over(policy) is Effect.REFUSED
-    return Plan(policy.name, with_bytes(steps, frees) if frees else steps, tuple(kept), error if is_refused else "")
+    steps = tuple(_step(policy, candidate) for candidate in (ordered if policy.limits.takes_first else within))
+    steps = with_bytes(steps, frees) if frees else steps
+    most = len(within)
+    return Plan(policy.name, steps[:most], tuple(kept), error if is_refused else "", steps[most:])
 
 
 def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:

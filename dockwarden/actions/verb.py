@@ -70,6 +70,10 @@ class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last m
         return replace(ended, ref=self.ref) if self.ref else ended
 
 
+ENDING = Stays(Effect.SKIPPED, "ending", "dockwarden is ending")
+"""Also from whatever takes long before the record of a step."""
+
+
 class Unfinished(Exception):  # noqa: N818 - as above
     """It failed half way, and so did taking it back: its record stays open, and that is tried again later."""
 

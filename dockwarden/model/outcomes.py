@@ -123,6 +123,11 @@ class Outcome:
     planned_bytes: int = 0
     number: int = 0
 
+    @property
+    def took(self) -> bool:
+        """Whether something went, be it another object than was meant."""
+        return self.effect is Effect.APPLIED or self.reason == "other_image"
+
 
 class Intent(NamedTuple):
     """An action that was begun and of which no end is recorded."""
@@ -142,12 +147,18 @@ class Intent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one policy's findings lead to. ``error`` says why nothing of it is carried out."""
+    """What one policy's findings lead to.
+
+    Attributes:
+        error: why nothing of it is carried out.
+        spare: steps above the limits, each of which may take the place of one whose object stays; in ``kept``, too.
+    """
 
     policy: str
     steps: tuple[Step, ...] = ()
     kept: tuple[Outcome, ...] = ()
     error: str = ""
+    spare: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,10 +79,11 @@ class Enforcer:
         planned = self.plan(policy, findings)
         if policy.mode is Mode.ENFORCE:
             self._give_up(planned.kept)
-            done = list(self.carry_out(policy, planned.steps, run))
+            done = list(self.carry_out(policy, planned.steps, run, planned.spare))
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
-        return [*planned.kept, *done], planned.error
+        tried = {outcome.ref for outcome in done} if planned.spare else set()
+        return [*(outcome for outcome in planned.kept if outcome.ref not in tried), *done], planned.error
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:
         for outcome in kept:
@@ -130,18 +131,25 @@ class Enforcer:
             return rule, detail
         return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
 
-    def carry_out(self, policy: Policy, steps: Sequence[Step], run: str) -> Iterator[Outcome]:
-        """Carry out steps of a plan, until ``stop_when`` is true or cannot be told; one process at a time does so."""
+    def carry_out(
+        self, policy: Policy, steps: Sequence[Step], run: str, spare: Sequence[Step] = ()
+    ) -> Iterator[Outcome]:
+        """Carry out steps of a plan, until ``stop_when`` is true or cannot be told; one process at a time does so.
+
+        ``spare`` ones follow in place of those whose objects stay, or the same first ones would use up every run.
+        """
         info = self._inventory.info
         if not steps or info is None:
             return
-        left = list(steps)
+        left, most = [*steps, *spare], len(steps)
+        executor = self._executor(info)
         try:
             with self._intents.alone():
-                while left:
+                while due := left[:most]:
                     try:
-                        for outcome in self._executor(info).run(run, tuple(left), lambda: self._enough(policy)):
+                        for outcome in executor.run(run, tuple(due), lambda: self._enough(policy)):
                             del left[0]
+                            most -= outcome.took
                             yield outcome
                     except LedgerError:
                         raise
@@ -150,7 +158,7 @@ class Enforcer:
                         why = self._mishaps.note("execute", error, policy=policy.name, name=step.name)
                         yield step.ended(Effect.FAILED, "error", why)
         except LedgerError as error:
-            yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left)
+            yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left[:most])
 
     def _enough(self, policy: Policy) -> str:
         """Why no further step may follow; empty if one may."""

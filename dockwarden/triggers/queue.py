@@ -117,7 +117,12 @@ class Queue:
         """The worker is to end after the run it is in."""
         with self._ready:
             self.closed = True
-            self._ready.notify()
+            self._ready.notify_all()
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long, or until the queue is closed."""
+        with self._ready:
+            self._ready.wait_for(lambda: self.closed, seconds)
 
     @property
     def has_hints(self) -> bool:

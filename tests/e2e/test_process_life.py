@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from tests.lab.engine import LabEngine
 
 LATEST = "no-latest-tag"
+ALL = {"max_objects": 1000, "max_percent": 100}
 GONE_AT_ONCE = policy(
     "no-nameless", "image", "image.dangling", mode="enforce", action="remove",
-    trigger={"events": ["image.new"], "every": "5s"}, limits={"max_objects": 1000, "max_percent": 100},
+    trigger={"events": ["image.new"], "every": "5s"}, limits=ALL,
 )  # fmt: skip
 LONG = {"engine": {"timeout": "10m", "event_window": "10m"}}
 """Longer than any test waits: who ends before has not waited for the engine."""
@@ -185,6 +186,20 @@ def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: Lab
 def nameless(crash: int, i: int) -> ImageSpec:
     """An image that is there to be removed."""
     return ImageSpec(layers=(rootfs({"n": f"{crash} {i}"}),), labels={"e2e.crash": f"{crash} {i}"})
+
+
+def test_the_end_amid_many_removals_leaves_none_open_and_begins_no_other(empty_engine: LabEngine, start: Start) -> None:
+    engine, count = empty_engine, 80
+    engine.load(*(ImageSpec(tags=(f"e2e/gone:{i}",), labels={"n": str(i)}) for i in range(count)))
+    gone = policy("gone", "image", "true", mode="enforce", action="remove", trigger={"every": "5s"}, limits=ALL)
+    daemon = start(engine, [gone], settings={"minimum_stay": "0s"}).ready()
+    daemon.until(lambda: ledger(daemon, "SELECT id, 1 FROM actions WHERE outcome = 'applied'"), "a removal")
+    assert daemon.end() == 0
+    assert daemon.said("action.skipped", reason="ending")
+    assert ledger(daemon, "SELECT key, name FROM actions WHERE outcome IS NULL") == []
+    applied = ledger(daemon, "SELECT key, name FROM actions WHERE outcome = 'applied'")
+    assert len(engine.client().images()) == count - len(applied) > 0
+    assert len(list((daemon.state / "archives").iterdir())) == len(applied)
 
 
 def test_a_name_that_means_another_kind_of_object_after_a_reload(any_engine: LabEngine, start: Start) -> None:

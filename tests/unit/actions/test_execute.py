@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.actions.execute import end_intents
+from dockwarden.actions.archive import Archive
+from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.images import sweep_markers
+from dockwarden.actions.verb import ENDING
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Kind, Outcome, Ref, Step
 from tests.builders import a_container, a_recipe, a_step, an_image, digest_of, image_id, with_tags
@@ -381,6 +383,52 @@ def test_a_name_that_another_image_has_taken_meanwhile_is_not_taken_back(bench: 
     assert bench.result(a_step(image)) == [(Effect.REFUSED, "conflict")]
     assert bench.engine.image("app:1").id == other.id
     assert bench.tags(image) == full("app:2")
+
+
+def test_another_image_that_was_hit_is_told_also_where_ours_vanished(bench: Bench) -> None:
+    image, other = bench.put("app", "app:1"), bench.put("other", "other:1")
+
+    def meanwhile() -> None:
+        bench.engine.name(other.id, "app:1")
+        bench.engine.vanish(image.id)
+
+    bench.engine.just_before("untag", meanwhile)
+    [outcome] = bench.run(a_step(image))
+    assert (outcome.effect, outcome.reason, outcome.ref.key) == (Effect.FAILED, "other_image", other.id)
+    assert bench.tags(other) == full("app:1", "other:1")
+    ends = {bench.intents.outcomes[number].reason: bench.intents.outcomes[number] for number in (1, 2)}
+    assert ends["other_image"].ref.key == other.id
+    assert (ends["found_gone"].effect, ends["found_gone"].ref.key) == (Effect.APPLIED, image.id)
+    assert bench.intents.recipes[1].archive in bench.intents.archives
+
+
+@pytest.mark.parametrize("when", ["between steps", "while it waits", "while it archives"])
+def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(bench: Bench, when: str) -> None:
+    images = [bench.put(f"app{n}", f"app{n}:1") for n in range(3)]
+    around = bench.ground.surroundings()._replace(ending=lambda: bool(ended))
+    ended: list[float] = []
+    tools = bench.ground.tools(bench.intents)
+
+    def end_at_once() -> None:
+        ended.append(1)
+        raise ENDING
+
+    match when:
+        case "between steps":
+            bench.engine.just_before("untag", lambda: ended.append(1))
+        case "while it waits":
+            bench.ground.busy.extend(["a pull"] * 100)
+            around = around._replace(sleep=ended.append)
+        case _:
+            tools.archive = Archive(
+                tools.archive._folder, bench.intents, max_bytes=1 << 40, reserve_bytes=0, progress=end_at_once
+            )
+    outcomes = list(Executor(tools, bench.intents, around).run("run-1", [a_step(image) for image in images]))
+    done = 1 if when == "between steps" else 0
+    assert [o.reason for o in outcomes] == ["removed"] * done + ["ending"] * (3 - done)
+    assert bench.intents.open() == []
+    assert len(bench.intents.archives) == done
+    assert [bench.exists(image) for image in images] == [False] * done + [True] * (3 - done)
 
 
 def test_an_image_that_vanishes_while_its_names_are_given_back_is_gone_and_can_be_undone(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dockwarden import reference
+from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
 from dockwarden.pipeline.enforce import Enforcer
@@ -295,3 +296,41 @@ def test_while_another_process_acts_nothing_is_done(bench: Bench) -> None:
     bench.intents.full.add("alone")
     assert bench.act(REMOVE, on_image("app")) == [("app", Effect.REFUSED, "ledger")]
     assert bench.engine.removals == []
+
+
+# -- limits bound what goes, not what is tried -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["refused", "failed", "broken", "gone"])
+def test_objects_that_stay_use_up_no_limit(bench: Bench, kind: str) -> None:
+    words = [f"app{n}" for n in range(6)]
+    for word in words:
+        bench.engine.put(an_image(word, f"{word}:1"))
+        bench.look(HOUR)  # the first is the oldest
+    bench.look()
+    for word in words[:3]:
+        match kind:
+            case "refused":
+                bench.engine.run(a_container(f"on {word}", f"{word}:1", word))
+            case "gone":
+                bench.engine.vanish(image_id(word))
+            case "failed":
+                bench.engine.errors["untag", reference.full(f"{word}:1")] = EngineError("no")
+            case _:
+                bench.engine.errors["image", image_id(word)] = ValueError("of our own")
+    policy = replace(REMOVE, limits=Limits(2, 100.0, takes_first=True))
+    done = bench.act(policy, *map(on_image, words))
+    assert {name for name, effect, _ in done if effect is Effect.APPLIED} == {"app3", "app4"}
+    assert [reason for name, _, reason in done if name == "app5"] == ["limits"]
+    assert sorted(name for name, _, _ in done) == words
+    assert bench.error == ""
+
+
+def test_what_hit_another_object_uses_up_the_limit(bench: Bench) -> None:
+    for word in ("a", "b", "other"):
+        bench.engine.put(an_image(word, f"{word}:1"))
+        bench.look()
+    bench.engine.just_before("untag", lambda: bench.engine.name(image_id("other"), "a:1"))
+    done = bench.act(replace(REMOVE, limits=Limits(1, 100.0, takes_first=True)), on_image("a"), on_image("b"))
+    assert [reason for _, effect, reason in done if effect is Effect.FAILED] == ["other_image"]
+    assert [reason for name, _, reason in done if name == "b"] == ["limits"]
