@@ -5,7 +5,7 @@ Out of bounds: judging, and deciding how dear a fact may be.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -25,6 +25,7 @@ INSPECT, USAGE, REGISTRY = 1, 2, 3
 _BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "base_digest", "children", "is_base"))
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
 _MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
+_AT_ONCE = 4
 _SIZE_FACTS = frozenset({"image.unique_size", *(f"host.{name}" for name in BREAKDOWN)})
 
 
@@ -58,6 +59,7 @@ class Gathering:
     bases_asked: bool = False
     bases_gathered: bool = False
     bases: Bases | None = None
+    measuring: dict[tuple[str, str], bool] = field(default_factory=dict)  # by fact and object, whether it waits
     measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
 
 
@@ -125,10 +127,11 @@ class Gatherer:
         elif missing in _BASE_FACTS and not gathering.bases_gathered:
             gathering.details_asked = gathering.bases_asked = True
             raise LaterError
+        elif missing in _MEASURED and (missing, ref.key) not in gathering.measuring:
+            gathering.measuring[missing, ref.key] = True
+            raise LaterError
         elif missing in _MEASURED:
-            with suppress(EngineError):  # what is missing stays unknown
-                if (value := self._collector.measure(missing, ref.key)) is not None:
-                    gathering.measured[missing, ref.key] = value
+            pass  # it was measured, and stays unknown where that failed
         elif cost == USAGE:
             self._measure_usage(gathering)
             self._measure_disk(gathering)
@@ -150,8 +153,22 @@ class Gatherer:
             gathering.bases_gathered = True
         if gathering.sizes_asked and gathering.unique is None:
             gathering.unique = self._inventory.shares().alone()
+        yield from self._measure(gathering)
         while not all(future.done() for future in gathering.pending.values()):
             yield True
+
+    def _measure(self, gathering: Gathering) -> Iterator[bool]:
+        """What takes the engine long for each object, a few of them at once."""
+        due = [pair for pair, waits in gathering.measuring.items() if waits]
+        gathering.measuring.update(dict.fromkeys(due, False))
+        if not due:
+            return
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as pool:
+            for pair, future in zip(due, [pool.submit(self._collector.measure, *pair) for pair in due], strict=True):
+                with suppress(EngineError):  # what is missing stays unknown
+                    if (value := future.result()) is not None:
+                        gathering.measured[pair] = value
+                yield False
 
     def _all_bases(self, gathering: Gathering) -> Iterator[bool]:
         inventory = self._inventory
