@@ -170,8 +170,11 @@ class Engine(Protocol):
     def remove_network(self, identifier: str) -> None:
         """Remove a network. Raises NotFoundError, ConflictError (a running container uses it)."""
 
-    def trim_build_cache(self, max_used_bytes: int) -> int:
-        """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""
+    def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
+        """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed.
+
+        ``unused_seconds``: only what was not used for so long.
+        """
 
     def parameters(self, ref: Ref) -> dict[str, Any]:
         """What ``create`` needs to make a container, volume or network again, as JSON can hold it.

@@ -386,9 +386,10 @@ class FakeEngine:
         del self._networks[identifier]
         self.emit("network", "destroy", network.id, network.name)
 
-    def trim_build_cache(self, max_used_bytes: int) -> int:
+    def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         self._called("trim_build_cache", str(max_used_bytes))
-        freed = max(0, self.build_cache_bytes - max_used_bytes)
+        is_old = self.usage.build_cache_idle_seconds >= unused_seconds
+        freed = max(0, self.build_cache_bytes - (max_used_bytes or 0)) if is_old else 0
         self.build_cache_bytes -= freed
         return freed
 

@@ -1,6 +1,7 @@
 """host trim_build_cache: what was least recently used goes; nothing brings it back. Pure but for its tools."""
 
-from typing import Annotated, Self
+from datetime import timedelta
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
@@ -8,24 +9,27 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import size
+from dockwarden.text import duration, size
+
+_EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
 
 
 class Options(Losable):
-    """How much may be left."""
+    """How much may be left, how long unused."""
 
-    model_config = Losable.model_config | ConfigDict(json_schema_extra={"required": ["max_used_space"]})
+    model_config = Losable.model_config | ConfigDict(json_schema_extra=_EITHER)
     max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
+    unused_for: Annotated[timedelta | None, BeforeValidator(duration, json_schema_input_type=str)] = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if self.max_used_space is None:
+        if self.max_used_space is None and not self.unused_for:
             raise ValueError("needs how much may be left: {trim_build_cache: {max_used_space: 20GB}}")
         return self
 
 
 class TrimBuildCache(Verb[None]):
-    """Remove build cache until it fits."""
+    """Remove build cache that was not used for long, then what was not used for longest until the rest fits."""
 
     subject, name = Kind.HOST, "trim_build_cache"
     options = Options
@@ -45,7 +49,9 @@ class TrimBuildCache(Verb[None]):
         raise ArchiveError("build cache cannot be brought back")
 
     def act(self, tools: Tools, step: Step, found: None) -> Applied:
-        said = tools.engine.trim_build_cache(step.options["max_used_space"])
+        unused, most = step.options.get("unused_for"), step.options.get("max_used_space")
+        said = tools.engine.trim_build_cache(unused_seconds=unused.total_seconds()) if unused else 0
+        said += tools.engine.trim_build_cache(most) if most is not None else 0
         return Applied("trimmed", f"the engine says {said} bytes")
 
     def is_undone(self, recipe: Recipe, now: None) -> bool:

@@ -151,12 +151,16 @@ class Changes(ABC):
                 raise ConflictError(str(error)) from error
             raise
 
-    def trim_build_cache(self, max_used_bytes: int) -> int:
+    def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""
 
         def trim(client: Client) -> int:
             newer = tuple(int(part) for part in client.api_version.split(".")) >= _CAP_SINCE
-            wanted = {"all": 1, "max-used-space" if newer else "keep-storage": max_used_bytes}
+            wanted: dict[str, str | int] = {"all": 1}
+            if max_used_bytes is not None:
+                wanted["max-used-space" if newer else "keep-storage"] = max_used_bytes
+            if unused_seconds:
+                wanted["filters"] = json.dumps({"until": [f"{unused_seconds:.0f}s"]})
             with client.open("POST", "/build/prune", "build_prune", _LONG_SECONDS, params=wanted) as response:
                 return Fields(response.json(), "build prune").integer("SpaceReclaimed", 0)
 

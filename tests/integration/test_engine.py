@@ -125,6 +125,35 @@ def test_an_image_that_a_container_mounts_is_in_use(newest_engine: LabEngine) ->
             newest_engine.docker("tag", wanted, "data:1")
 
 
+def test_what_fills_the_disk_besides_images_is_told_and_old_build_cache_goes(
+    empty_engine: LabEngine, tmp_path: Path
+) -> None:
+    lab, root = empty_engine, empty_engine.dir / "data"
+    lab.load(images.busybox("engine/app:1"))
+    lab.docker("run", "--name=talker", "engine/app:1", "sh", "-c", "head -c 5000 /dev/zero | tr '\\0' x")
+    build_with_buildkit(lab, tmp_path, "engine/built:1")
+    with connected(lab) as ours:
+        before, log = ours.disk_usage(), ours.log_bytes(lab.client().inspect_container("talker")["Id"])
+        assert log is not None
+        assert before.logs_bytes == log >= 5000
+        assert before.build_cache_bytes > 0
+        assert ours.trim_build_cache(unused_seconds=3600) == 0
+        assert ours.disk_usage().build_cache_bytes == before.build_cache_bytes
+        until(lambda: ours.disk_usage().build_cache_idle_seconds > 1, "time to pass")
+
+        def is_empty() -> bool:
+            ours.trim_build_cache(unused_seconds=1)
+            return not ours.disk_usage().build_cache_bytes
+
+        until(is_empty, "the end of cache that was not used for a second")
+        assert before.stray_layers == (0 if lab.kind == "graph" else None)
+        if lab.kind == "graph":
+            (root / "overlay2" / "left-behind").mkdir()
+            strays = ours.disk_usage().stray_layers
+            (root / "overlay2" / "left-behind").rmdir()
+            assert strays == 1
+
+
 def build_with_buildkit(lab: LabEngine, folder: Path, name: str) -> None:
     (folder / "cli-plugins").mkdir()
     (folder / "cli-plugins/docker-buildx").symlink_to(trees.ensure(trees.NEW_ENGINE) / trees.BUILDX)

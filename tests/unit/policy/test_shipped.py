@@ -264,6 +264,25 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         "the build cache has 30720 MiB",
         {Status.PASS: [{"host.build_cache_size": 20_000_000_000}]},
     ),
+    "disk-stays-full": (
+        {
+            "host.disk_used_percent": 70.0,
+            "host.inodes_used_percent": 12.0,
+            "host.data_disk_used_percent": 91.25,
+            "host.data_inodes_used_percent": 12.0,
+            "host.disk_breakdown": "volumes 60.0 GB, unaccounted 2.0 GB",
+        },
+        (
+            "the disk of images is used to 70 %, that of volumes and logs to 91.25 %: "
+            "volumes 60.0 GB, unaccounted 2.0 GB"
+        ),
+        {Status.PASS: [{"host.data_disk_used_percent": 85.0}]},
+    ),
+    "log-without-limit": (
+        {"container.name": "web", "container.log_driver": "json-file", "container.log_opts": {"max-file": "3"}},
+        "the log of web grows without a limit",
+        {Status.PASS: [{"container.log_driver": "local"}, {"container.log_opts": {"max-size": "10m"}}]},
+    ),
     "orphan-volume": (
         {
             "volume.name": "data",
