@@ -132,7 +132,7 @@ MEANINGS = {
     "Policy.limits": "how much one run may touch",
     "Limits.max_objects": "objects",
     "Limits.max_percent": "of all objects of this kind on the host; one object is always allowed",
-    "Limits.over": "above a limit: nothing is done, until a person looks, or the first so many in order are, and the rest in later runs",  # noqa: E501
+    "Limits.over": "above a limit: nothing is done, until a person looks, or the first so many in order are, and the rest in later runs. Objects that turn out to stay make room for the next",  # noqa: E501
     "Policy.on_unknown": "`retry`: what could not be judged is judged again after each full list, without asking a registry; `report`: it waits for the policy's trigger",  # noqa: E501
     "Policy.excusable": "who may excuse a finding: labels and files, files only, nobody",
     "Policy.tests": "what must come out of made-up objects; `dockwarden check` and `test` run them",
