@@ -170,7 +170,7 @@ def build(
     )
 
     def tools(info: EngineInfo) -> Tools:
-        return Tools(engine, registry, archive, contents, info.image_store)
+        return Tools(engine, registry, archive, contents, info.image_store, is_ending=lambda: queue.closed)
 
     witness = Witness(engine)
 

@@ -146,6 +146,27 @@ class Engine(Protocol):
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
         """Restart a container; None: within the time that it asks for. Raises NotFoundError."""
 
+    def rename_container(self, identifier: str, name: str) -> None:
+        """Give a container another name. Raises NotFoundError, ConflictError (the name is taken)."""
+
+    def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
+        """Say when the engine starts a container again: ``no``, ``always``, ``unless-stopped``, ``on-failure``.
+
+        ``most``: how often after a failure, 0 for always. Raises NotFoundError.
+        """
+
+    def last_lines(self, identifier: str, most: int) -> Sequence[str]:
+        """The last lines of a container's log, none where its log driver cannot be read. Raises NotFoundError."""
+
+    def peers(self, identifier: str) -> Sequence[str]:
+        """The containers without which this one cannot be made, as it calls them. Raises NotFoundError."""
+
+    def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
+        """What ``create`` needs to make a container like this from another image: what somebody set, and no more.
+
+        Raises NotFoundError (the container, or the image that it has).
+        """
+
     def start_container(self, identifier: str) -> None:
         """Start a container. Raises NotFoundError."""
 
@@ -296,6 +317,12 @@ class Intents(Protocol):
 
     def intend(self, run: str, step: Step, recipe: Recipe) -> int:
         """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number."""
+
+    def amend(self, number: int, recipe: Recipe) -> None:
+        """Commit, durably, how far a step has come."""
+
+    def is_barred(self, action: str, name: str, image_id: str) -> bool:
+        """Whether this was tried on an object of this name, with this image, and was rolled back."""
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it."""

@@ -343,6 +343,32 @@ class FakeEngine:
         health = container.health and "starting"
         self.alter(container.name, "restart", running=True, state="running", started_at=started_at, health=health)
 
+    def rename_container(self, identifier: str, name: str) -> None:
+        self._called("rename_container", identifier)
+        container = self._container(identifier)
+        if name in {each.name for each in self._containers.values()}:
+            raise ConflictError(f"Conflict. The container name {name} is already in use")
+        self.alter(container.name, "rename", name=name)
+
+    def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
+        self._called("set_restart_policy", identifier)
+        container = self._container(identifier)
+        config = replace(container.config, restart_policy=policy, restart_max=most)
+        self.alter(container.name, "update", config=config)
+
+    def last_lines(self, identifier: str, most: int) -> Sequence[str]:
+        self._called("last_lines", identifier)
+        return (f"{self._container(identifier).image_ref} says nothing",)
+
+    def peers(self, identifier: str) -> Sequence[str]:
+        self._called("peers", identifier)
+        mode = self._container(identifier).network_mode
+        return [mode.removeprefix("container:")] if mode.startswith("container:") else []
+
+    def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
+        self._called("renewal", identifier)
+        return self.parameters(Ref(Kind.CONTAINER, identifier))
+
     def start_container(self, identifier: str) -> None:
         self._called("start_container", identifier)
         container = self._container(identifier)
@@ -427,7 +453,7 @@ class FakeEngine:
             self.add_network(replace(network, id=f"{self._made:x}".ljust(64, "0")))
             return f"{self._made:x}".ljust(64, "0")
         body = parameters["body"]
-        container: Container = pickle.loads(bytes.fromhex(body["made from"]))
+        container: Container = replace(pickle.loads(bytes.fromhex(body["made from"])), name=parameters["name"])
         if container.name in {each.name for each in self._containers.values()}:
             raise ConflictError(f"Conflict. The container name {container.name} is already in use")
         image_id = self._resolve(body["Image"])
@@ -707,6 +733,18 @@ class FakeIntents:
         number = len(self.written) + 1
         self.written[number], self.recipes[number] = step, recipe
         return number
+
+    def amend(self, number: int, recipe: Recipe) -> None:
+        if "amend" in self.full:
+            raise LedgerError("no space left on device")
+        self.recipes[number] = recipe
+
+    def is_barred(self, action: str, name: str, image_id: str) -> bool:
+        return any(
+            (self.written[number].action, self.written[number].name, outcome.reason) == (action, name, "rolled_back")
+            and self.recipes[number].parameters["new_image_id"] == image_id
+            for number, outcome in self.outcomes.items()
+        )
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         if "conclude" in self.full:

@@ -4,6 +4,9 @@ from dockwarden.actions.verb import Tools, Verb, refuse_change
 from dockwarden.model import Container, Kind, Step
 from dockwarden.ports import Engine
 
+ASIDE = "dw-"
+"""What a part of the name begins with that a container has while, and after, another takes its place."""
+
 
 class ContainerVerb(Verb[Container]):
     """Something about one container."""

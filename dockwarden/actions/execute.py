@@ -8,9 +8,10 @@ waits while somebody pulls or builds, and ends when the engine answers much slow
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
@@ -58,6 +59,8 @@ class Executor:
         self._tools = tools
         self._intents = intents
         self._around = surroundings
+        tools.is_barred = intents.is_barred
+        tools.now, tools.sleep = surroundings.now, surroundings.sleep
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._stop: Stays | None = None
@@ -156,6 +159,7 @@ class Executor:
             drop(self._tools.archive, recipe)
             why = because(error)
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
+        self._tools.recipe, self._tools.note = recipe, partial(self._note, number, recipe)
         try:
             outcome = replace(self._act(step, recipe), number=number)
         except EngineUnavailableError as error:
@@ -181,6 +185,9 @@ class Executor:
         with suppress(EngineError):
             return isinstance(thing, Image) and self._tools.image(thing.id) is None
         return False
+
+    def _note(self, number: int, recipe: Recipe, more: Mapping[str, Any]) -> None:
+        self._intents.amend(number, replace(recipe, parameters={**recipe.parameters, **more}))
 
     def _act(self, step: Step, recipe: Recipe) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""

@@ -5,19 +5,22 @@ engine, and carrying out anything. The rules here are the safety rules of the pr
 """
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from dockwarden import reference
+from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import NEED_UNKNOWN, SWARM, Gain, Why
-from dockwarden.model import Candidate, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
+from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
 from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
+_ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 
 Frees = Callable[[Iterable[str]], Sequence[int]]
 """The bytes that the disk gains by each of some images in turn, "" standing for none."""
@@ -83,8 +86,8 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
     ``gone_tags``: by image, how many of its names the same plan takes already.
     """
     thing, verb = candidate.object, VERBS[policy.subject, policy.action]
-    if candidate.own:
-        return "self", "it belongs to dockwarden"
+    if reason := _of_ours(candidate):
+        return reason
     if thing is not None and PROTECT_LABEL in thing.labels.keys() - candidate.inherited:
         return "protected", f"label {PROTECT_LABEL}"
     if glob := _protected(policy, candidate):
@@ -111,6 +114,14 @@ def _others(policy: Policy, candidate: Candidate) -> Why | None:
         text = f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners"
         return "owner", text
     return NEED_UNKNOWN if candidate.maybe_needed and SWARM not in policy.owners else None
+
+
+def _of_ours(candidate: Candidate) -> Why | None:
+    if candidate.own:
+        return "self", "it belongs to dockwarden"
+    if isinstance(candidate.object, Container) and _ASIDE.search(candidate.object.name):
+        return "aside", "an update keeps it, as the way back"
+    return None
 
 
 def _protected(policy: Policy, candidate: Candidate) -> str:

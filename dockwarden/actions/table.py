@@ -6,6 +6,7 @@ from typing import Any
 from dockwarden.actions.container_remove import ContainerRemove
 from dockwarden.actions.container_restart import ContainerRestart
 from dockwarden.actions.container_stop import ContainerStop
+from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.host_trim_build_cache import TrimBuildCache
 from dockwarden.actions.image_remove import ImageRemove
 from dockwarden.actions.network_remove import NetworkRemove
@@ -18,6 +19,7 @@ _ALL: tuple[Verb[Any], ...] = (
     ContainerStop(),
     ContainerRemove(),
     ContainerRestart(),
+    ContainerUpdate(),
     TagUntag(),
     ImageRemove(),
     VolumeRemove(),

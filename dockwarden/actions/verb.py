@@ -52,6 +52,7 @@ LOST = "lost"
 
 SWARM = "swarm"
 NEED_UNKNOWN = ("need_unknown", "whether a service of the swarm needs it is known on managers only; owners: [swarm]")
+NO_RECIPE = Recipe("none", {})
 
 _MOST_USERS_NAMED = 5
 
@@ -131,6 +132,11 @@ class Tools:
         store: it decides by which name a nameless image can safely be removed.
         taken: by image, the names that it lost to this plan.
         asked: questions to registries that are under way, by what they are about.
+        recipe: that of the step under way.
+        note: commits, durably, more of it.
+        is_barred: whether an action on a name failed with this image before.
+        is_ending: whether the process is to end.
+        now, sleep: seconds of a monotonic clock, and to wait so many.
     """
 
     engine: Engine
@@ -140,6 +146,12 @@ class Tools:
     store: ImageStore
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
+    recipe: Recipe = NO_RECIPE
+    note: Callable[[Mapping[str, Any]], None] = lambda _: None
+    is_barred: Callable[[str, str, str], bool] = lambda *_: False
+    is_ending: Callable[[], bool] = lambda: False
+    now: Callable[[], float] = float
+    sleep: Callable[[float], object] = lambda _: None
 
     def image(self, name: str) -> Image | None:
         """The image of this name or ID, None if there is none."""

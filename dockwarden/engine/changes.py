@@ -16,7 +16,7 @@ from urllib.parse import quote
 from docker.errors import NotFound
 
 from dockwarden import reference as references
-from dockwarden.engine import layer, recreate, translate
+from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
@@ -100,6 +100,45 @@ class Changes(ABC):
                 "POST", where, "restart", _LONG_SECONDS + (stop_seconds or 0), params=wanted
             ).close(),
         )
+
+    def rename_container(self, identifier: str, name: str) -> None:
+        """Give a container another name."""
+        key = path(identifier)
+        self._call("container_rename", lambda client: client.rename(key, name))
+
+    def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
+        """Say when the engine starts a container again."""
+        key = path(identifier)
+        wanted: Any = {"Name": policy, "MaximumRetryCount": most}
+        self._call("container_update", lambda client: client.update_container(key, restart_policy=wanted))
+
+    def last_lines(self, identifier: str, most: int) -> Sequence[str]:
+        """The last lines of a container's log."""
+        key = path(identifier)
+        try:
+            said = self._call("container_logs", lambda client: client.logs(key, tail=most))
+        except NotFoundError:
+            raise
+        except EngineError:  # its log driver cannot be read
+            return ()
+        return tuple(bytes(said).decode(errors="replace").splitlines())
+
+    def peers(self, identifier: str) -> Sequence[str]:
+        """The containers without which this one cannot be made."""
+        key = path(identifier)
+        return self._call("container_inspect", lambda client: recreate.peers(client.inspect_container(key)))
+
+    def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
+        """What makes a container like this from another image."""
+        key = path(identifier)
+
+        def ask(client: Client) -> dict[str, Any]:
+            raw = client.inspect_container(key)
+            image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
+            again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
+            return inherit.renewed(again, raw, image, image_id)
+
+        return self._call("container_inspect", ask)
 
     def start_container(self, identifier: str) -> None:
         """Start a container."""

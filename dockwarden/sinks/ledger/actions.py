@@ -123,6 +123,19 @@ class Actions(LedgerFile):
             )
         return int(cursor.lastrowid or 0)
 
+    def amend(self, number: int, recipe: Recipe) -> None:
+        """Commit, durably, how far a step has come. Raises LedgerError."""
+        with self._write(durable=True) as db:
+            db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(asdict(recipe)), number))
+
+    def is_barred(self, action: str, name: str, image_id: str) -> bool:
+        """Whether this was tried on an object of this name, with this image, and was rolled back."""
+        query = (
+            "SELECT 1 FROM actions WHERE action = ? AND name = ? AND reason = 'rolled_back' "
+            "AND json_extract(recipe, '$.parameters.new_image_id') = ? LIMIT 1"
+        )
+        return bool(self._read(query, (action, name, image_id)))
+
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of an intent. Raises LedgerError; the intent then stays open."""
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)

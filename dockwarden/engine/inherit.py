@@ -1,0 +1,72 @@
+"""What somebody set on a container, without what it has from its image: so a newer image brings its own defaults.
+
+Input: what makes the container again, the inspects of it and of its image. Output: what makes one like it from another
+image. Out of bounds: asking the engine. An inspect shows both alike, so what equals the image's default counts as the
+image's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+COMPOSE_IMAGE = "com.docker.compose.image"
+"""The label by which Compose tells whether a container runs the image that it should."""
+
+_SINGLE = ("User", "WorkingDir", "StopSignal", "Shell")
+_MAPS = ("Labels", "Volumes", "ExposedPorts")
+_OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
+
+
+def renewed(
+    parameters: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, Any], image_id: str
+) -> dict[str, Any]:
+    """The parameters of a container like this from another image.
+
+    Args:
+        parameters: what makes this one again.
+        container: its inspect.
+        image: that of the image that it has.
+        image_id: the other image.
+    """
+    old: Mapping[str, Any] = image.get("Config") or {}
+    own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}
+    for key in _SINGLE:
+        if own.get(key) == old.get(key):
+            own.pop(key, None)
+    for key in _MAPS:
+        theirs = old.get(key) or {}
+        own[key] = {
+            name: value for name, value in (own.get(key) or {}).items() if theirs.get(name, ...) != value
+        } or None
+    inherited = set(old.get("Env") or ())
+    own["Env"] = [entry for entry in own.get("Env") or () if entry not in inherited] or None
+    _start_as_it_was_asked(own, container["Config"], old)
+    _check_as_it_was_asked(own, old)
+    if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
+        own["Labels"][COMPOSE_IMAGE] = image_id
+    return {**parameters, "body": own, "endpoints": _without_made_up_addresses(parameters, container)}
+
+
+def _start_as_it_was_asked(own: dict[str, Any], now: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    """Entrypoint and command go together: an image's command is used only where neither was asked for."""
+    entry, command = now.get("Entrypoint") or None, now.get("Cmd") or None
+    is_same_entry = entry == (old.get("Entrypoint") or None)
+    is_same_command = command == (old.get("Cmd") or None)
+    if is_same_entry and (is_same_command or command):
+        own.pop("Entrypoint", None)
+    if is_same_entry and is_same_command:
+        own.pop("Cmd", None)
+
+
+def _check_as_it_was_asked(own: dict[str, Any], old: Mapping[str, Any]) -> None:
+    check, theirs = own.pop("Healthcheck", None) or {}, old.get("Healthcheck") or {}
+    if kept := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
+        own["Healthcheck"] = kept
+
+
+def _without_made_up_addresses(parameters: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    """A MAC address that nobody asked for would be there twice, as soon as both run."""
+    asked = container["Config"].get("MacAddress") or ""
+    return {
+        name: {key: value for key, value in endpoint.items() if key != "MacAddress" or value == asked}
+        for name, endpoint in parameters["endpoints"].items()
+    }

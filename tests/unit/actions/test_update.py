@@ -1,0 +1,267 @@
+"""container update: never without the old container until the new one is well, wherever it is cut off."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dockwarden.actions.container_update import ContainerUpdate
+from dockwarden.actions.execute import end_intents
+from dockwarden.actions.undo import Undoer
+from dockwarden.errors import ConflictError, EngineError
+from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Ref, Step
+from tests.builders import a_container, an_image, image_id, with_tags
+from tests.fakes import FakeEngine, FakeIntents, Ground
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+OPTIONS = ContainerUpdate.options(within="2m", steady="30s").model_dump()
+ASIDE = ".dw-"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Bench:
+    """A container whose tag names a newer image, and what an update made of it."""
+
+    def __init__(self, folder: Path, **container: Any) -> None:
+        self.engine = FakeEngine(ImageStore.GRAPH)
+        self.engine.put(an_image("old", "app:1"))
+        config = replace(a_container().config, restart_policy="always")
+        self.engine.run(replace(a_container("web", "app:1", "old", config=config), **container))
+        self.engine.put(an_image("new", "app:1"))
+        self.intents = FakeIntents()
+        self.ground = Ground(folder, self.engine)
+        self.old = self.engine._container("web").id
+        self.steps_left = -1
+        self._called = self.engine._called
+        self.engine._called = self._count  # type: ignore[method-assign]
+
+    def _count(self, operation: str, argument: str = "") -> None:
+        if self.steps_left == 0:
+            raise Killed
+        self.steps_left -= 1
+        self._called(operation, argument)
+
+    def step(self) -> Step:
+        found = self.engine._container("web")
+        return Step("update", "update", Ref(Kind.CONTAINER, found.id), found.name, found, "it is old", options=OPTIONS)
+
+    def run(self) -> Outcome:
+        [outcome] = self.ground.executor(self.intents)(self.engine.info).run("run", [self.step()])
+        return outcome
+
+    def meanwhile(self, **fields: object) -> None:
+        """While it is waited for, this becomes true of the new container."""
+        before = self.ground._sleep
+
+        def sleep(seconds: float) -> None:
+            before(seconds)
+            if self.names()["web"].id != self.old:
+                self.engine.alter("web", "update", **fields)
+
+        self.ground._sleep = sleep  # type: ignore[method-assign]
+
+    def names(self) -> dict[str, Container]:
+        return {each.name: each for each in self.engine._containers.values()}
+
+    def assert_whole(self, *images: str) -> Container:
+        """One container has the name and runs, as before or from the new image."""
+        web = self.names()["web"]
+        assert web.running
+        assert web.config.restart_policy == "always"
+        assert web.image_id in {image_id(image) for image in images}
+        assert sum(each.running for each in self.names().values()) == 1
+        return web
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_it_runs_the_new_image_and_the_old_container_is_kept(bench: Bench) -> None:
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.APPLIED, "updated")
+    bench.assert_whole("new")
+    [aside] = [each for name, each in bench.names().items() if ASIDE in name]
+    assert (aside.id, aside.running, aside.config.restart_policy) == (bench.old, False, "no")
+    assert [seconds for seconds in bench.ground.slept if seconds == 0.5], "nobody waited to see it run"
+
+
+def test_one_that_did_not_run_is_made_anew_and_not_started(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, running=False, state="exited")
+    assert bench.run().reason == "updated"
+    web = bench.names()["web"]
+    assert (web.image_id, web.running) == (image_id("new"), False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"running": False, "state": "exited", "exit_code": 3}, "ended with 3"),
+        ({"health": "unhealthy"}, "is unhealthy"),
+        ({"health": "starting"}, "is still starting"),
+        ({"config": replace(a_container().config, restart_policy="always", restart_count=2)}, "was restarted"),
+    ],
+)
+def test_what_does_not_come_up_goes_and_the_old_one_is_back(bench: Bench, fields: dict[str, Any], why: str) -> None:
+    bench.meanwhile(**fields)
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "rolled_back")
+    assert why in outcome.detail
+    assert "says nothing" in outcome.detail  # the last lines of its log
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
+    again = bench.run()
+    assert (again.effect, again.reason) == (Effect.REFUSED, "barred")
+
+
+def test_a_healthy_one_need_not_be_waited_for(bench: Bench) -> None:
+    bench.meanwhile(health="healthy")
+    assert bench.run().reason == "updated"
+    assert sum(bench.ground.slept) < 30
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("renewal", EngineError("no")),
+        ("create", ConflictError("taken")),
+        ("stop_container", EngineError("no")),
+        ("rename_container", ConflictError("taken")),
+        ("set_restart_policy", EngineError("no")),
+        ("start_container", EngineError("port is already allocated")),
+    ],
+)
+def test_what_the_engine_refuses_is_taken_back(bench: Bench, operation: str, error: EngineError) -> None:
+    def refuse() -> None:
+        raise error
+
+    bench.engine.just_before(operation, refuse)
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "rolled_back")
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.lists(st.integers(0, 60), min_size=1, max_size=4), is_away=st.booleans())
+def test_wherever_it_is_cut_off_one_container_runs_afterwards(
+    tmp_path: Path, kills: list[int], *, is_away: bool
+) -> None:
+    bench = Bench(tmp_path)
+    if is_away:
+        bench.meanwhile()
+    bench.steps_left, *more = kills
+    with suppress(Killed):
+        bench.run()
+    for left in more:  # and so is what cleans up
+        bench.steps_left = left
+        with suppress(Killed):
+            end_intents(bench.engine, bench.intents)
+    bench.steps_left = -1
+    end_intents(bench.engine, bench.intents)
+    assert not bench.intents.open_intents()
+    web = bench.assert_whole("old", "new")
+    aside = [name for name in bench.names() if ASIDE in name]
+    assert len(aside) == (web.id != bench.old)
+
+
+def test_the_engine_may_go_away_in_the_middle(bench: Bench) -> None:
+    bench.engine.just_before("start_container", bench.engine.go_away)
+    assert bench.run().reason == "engine_unavailable"
+    bench.engine.come_back()
+    assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
+    assert bench.assert_whole("old").id == bench.old
+
+
+def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
+    def stranger() -> None:
+        bench.engine.run(replace(a_container("web", "app:1", "new"), id="f" * 64, running=False, state="created"))
+
+    bench.engine.just_before("rename_container", lambda: None, stranger)
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "engine_error")
+    assert len(bench.intents.open_intents()) == 1
+    assert bench.names()["web"].id == "f" * 64
+    assert bench.engine._container(bench.old).running  # under another name, but it serves
+    bench.engine.remove("web")
+    end_intents(bench.engine, bench.intents)
+    assert bench.assert_whole("old").id == bench.old
+
+
+@pytest.mark.parametrize("gone", ["old", "both"])
+def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, gone: str) -> None:
+    def remove() -> None:
+        for each in [*bench.names()]:
+            if gone == "both" or ASIDE in each:
+                bench.engine.alter(each, "die", running=False, state="exited")
+                bench.engine.remove(each)
+        bench.engine.go_away()
+
+    bench.ground._sleep = lambda _: remove()  # type: ignore[method-assign]
+    bench.run()
+    bench.engine.come_back()
+    end_intents(bench.engine, bench.intents)
+    assert not bench.intents.open_intents()
+    if gone == "old":
+        bench.assert_whole("new")
+
+
+def undo(bench: Bench) -> Outcome:
+    [number] = bench.intents.written
+    step, recipe = bench.intents.written[number], bench.intents.recipes[number]
+    done = Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, recipe)
+    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents).undo("undo", [done])
+    return outcome
+
+
+def test_an_update_can_be_undone(bench: Bench) -> None:
+    bench.run()
+    assert undo(bench).reason == "restored"
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
+
+
+def test_undo_without_the_old_one_says_what_to_do(bench: Bench) -> None:
+    bench.run()
+    [aside] = [name for name in bench.names() if ASIDE in name]
+    bench.engine.remove(aside)
+    outcome = undo(bench)
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "gone")
+    assert "undo its removal first" in outcome.detail
+    bench.assert_whole("new")
+
+
+@pytest.mark.parametrize(
+    ("change", "effect", "reason"),
+    [
+        (lambda bench: bench.engine.put(with_tags(an_image("old"), "app:1")), Effect.SKIPPED, "changed"),
+        (lambda bench: bench.engine.unname("app:1"), Effect.SKIPPED, "changed"),
+        (
+            lambda bench: bench.engine.run(
+                replace(a_container("side", "app:1", "new"), network_mode=f"container:{bench.old}")
+            ),
+            Effect.REFUSED,
+            "dependents",
+        ),
+    ],
+)
+def test_what_it_must_not_touch_it_refuses(
+    bench: Bench, change: Callable[[Bench], None], effect: Effect, reason: str
+) -> None:
+    change(bench)
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (effect, reason)
+    assert bench.names()["web"].id == bench.old
+    assert bench.intents.written == {}
