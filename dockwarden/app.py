@@ -170,7 +170,7 @@ def build(
     )
 
     def tools(info: EngineInfo) -> Tools:
-        return Tools(engine, registry, archive, contents, info.image_store, is_ending=lambda: queue.closed)
+        return Tools(engine, registry, archive, contents, info.image_store)
 
     witness = Witness(engine)
 

@@ -330,6 +330,9 @@ class Intents(Protocol):
     def ages(self, action: str, ref: Ref) -> Sequence[float]:
         """How long ago, by the observation clock, this was done to this object, each time that it was."""
 
+    def aside(self, policy: str) -> Sequence[tuple[str, float]]:
+        """The IDs of containers that updates of a policy left aside, and how long ago, by the observation clock."""
+
     def open_intents(self) -> Sequence[Intent]:
         """The steps whose end is not written down."""
 

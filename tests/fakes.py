@@ -734,6 +734,10 @@ class FakeIntents:
         self.written[number], self.recipes[number] = step, recipe
         return number
 
+    def aside(self, policy: str) -> list[tuple[str, float]]:
+        done = (number for number, outcome in self.outcomes.items() if outcome.effect is Effect.APPLIED)
+        return [(step.ref.key, 0.0) for step in map(self.written.__getitem__, done) if step.policy == policy]
+
     def amend(self, number: int, recipe: Recipe) -> None:
         if "amend" in self.full:
             raise LedgerError("no space left on device")

@@ -60,7 +60,7 @@ class Executor:
         self._intents = intents
         self._around = surroundings
         tools.is_barred = intents.is_barred
-        tools.now, tools.sleep = surroundings.now, surroundings.sleep
+        tools.now, tools.sleep, tools.is_ending = surroundings.now, surroundings.sleep, surroundings.ending
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._stop: Stays | None = None

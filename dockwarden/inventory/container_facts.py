@@ -166,6 +166,13 @@ _CONTAINER: tuple[Row, ...] = (
         "`current`, `recreate-needed` (its tag names another image now), `tag-gone`, `pinned`",
         _freshness,
     ),
+    (
+        "tag_image",
+        "string",
+        0,
+        "ID of the image that its tag names here now; empty if there is none, or it was created from none",
+        lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if pin_of(c) == "tag" else "",
+    ),
     ("running", "bool", 0, "it runs", lambda c, _: c.running),
     ("state", "string", 0, "created, running, paused, restarting, removing, exited or dead", lambda c, _: c.state),
     (

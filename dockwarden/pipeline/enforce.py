@@ -6,6 +6,7 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import assert_never
 
 from dockwarden.actions.execute import Executor
@@ -41,6 +42,7 @@ from dockwarden.model import (
     may_be_needed,
 )
 from dockwarden.ports import Intents
+from dockwarden.text import span
 
 _OF_AGE = ("too_young", "waiting")
 
@@ -79,11 +81,21 @@ class Enforcer:
         planned = self.plan(policy, findings)
         if policy.mode is Mode.ENFORCE:
             self._give_up(planned.kept)
-            done = list(self.carry_out(policy, planned.steps, run, planned.spare))
+            done = list(self.carry_out(policy, tuple(self._outlived(policy)), run))
+            done += self.carry_out(policy, planned.steps, run, planned.spare)
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
         tried = {outcome.ref for outcome in done} if planned.spare else set()
         return [*(outcome for outcome in planned.kept if outcome.ref not in tried), *done], planned.error
+
+    def _outlived(self, policy: Policy) -> Iterator[Step]:
+        """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe."""
+        keep: timedelta | None = policy.options.get("keep_old")
+        for key, age in self._intents.aside(policy.name) if keep is not None else ():
+            ref = Ref(Kind.CONTAINER, key)
+            thing = self._inventory.get(ref) if self._inventory.has(ref) else None
+            if keep is not None and age >= keep.total_seconds() and isinstance(thing, Container) and not thing.running:
+                yield Step(policy.name, "remove", ref, thing.name, thing, f"an update replaced it {span(age)} ago")
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:
         for outcome in kept:

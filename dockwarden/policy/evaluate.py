@@ -9,7 +9,9 @@ from dataclasses import replace
 from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
-_CANDIDATES = ("registry.digest", "registry.newest_version", "registry.newest_version_digest")
+COMES_WITH = {"container.freshness": "container.tag_image"}
+"""By a fact that says that something else is there, the fact that says what."""
+_CANDIDATES = ("container.tag_image", "registry.digest", "registry.newest_version", "registry.newest_version_digest")
 
 # Most judgements end in one of these; they are shared so that the hot path allocates nothing.
 PASS = Verdict(Status.PASS)
@@ -32,6 +34,7 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
 def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
     used = policy.when.references | (policy.select.references if policy.select else frozenset())
+    used |= {COMES_WITH[fact] for fact in used if fact in COMES_WITH}
     return Result(
         policy=policy.name,
         ref=ref,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import policy
+from tests.commands import command
+from tests.e2e.harness import policy, write_policies
 from tests.lab import images, machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
@@ -34,6 +37,10 @@ HEAL = policy(
 HOPELESS = policy(
     "hopeless", "container", "container.given_up", trigger={"events": ["container.health"], "every": "5s"}
 )
+UPDATE = policy(
+    "update", "container", "container.freshness == 'recreate-needed'",
+    action={"update": {"steady": "2s", "within": "1m", "keep_old": "1h"}}, **{**ALWAYS, "trigger": {"every": "5s"}},
+)  # fmt: skip
 STOPPED = policy("stopped", "container", "container.name == 'stray'", action="stop", **ALWAYS)
 
 
@@ -63,6 +70,58 @@ def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hope
     assert engine.docker("inspect", "--format={{.State.StartedAt}}", "side") != before
     engine.docker("exec", "ill", "busybox", "rm", "/ill")
     daemon.wait("finding.resolved", policy="hopeless", name="ill")
+
+
+def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_up(
+    empty_engine: LabEngine, start: Start
+) -> None:
+    engine, app = empty_engine, "e2e/app:1"
+
+    def ship(version: str, cmd: tuple[str, ...] = ("sleep", "1000000"), **more: object) -> None:
+        # A containerd store keeps no image that has lost its last name to a load, and without it nothing is updated.
+        engine.load(
+            replace(images.busybox(app, f"e2e/kept:{version}", cmd=cmd), env=("PATH=/bin", f"V={version}"), **more)
+        )  # type: ignore[arg-type]
+
+    def told(name: str, form: str) -> str:
+        return engine.docker("inspect", f"--format={form}", name)
+
+    ship("1", volumes=("/own",))
+    engine.docker("network", "create", "e2e-net")
+    engine.docker("run", "--detach", "--name=web", "--network=e2e-net", "--network-alias=www", "--env=MINE=1",
+                  "--volume=e2e-data:/data", "--restart=always", app)  # fmt: skip
+    engine.docker("exec", "web", "sh", "-c", "echo kept >/own/file")
+    first = told("web", "{{.Id}}")
+    daemon = start(engine, [UPDATE]).ready()
+    ship("2")
+    second_image = engine.docker("image", "inspect", "--format={{.Id}}", app)
+    daemon.wait("action.applied", policy="update", name="web", reason="updated")
+    second = told("web", "{{.Id}}")
+    assert second != first
+    assert engine.docker("exec", "web", "sh", "-c", "echo $MINE $V; cat /own/file") == "1 2\nkept"
+    assert "www" in told("web", '{{(index .NetworkSettings.Networks "e2e-net").Aliases}}')
+    assert told("web", "{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}") == "always true"
+    assert told(first, "{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}") == "no false"
+
+    ship("3", cmd=("echo", "no such file"))
+    back = daemon.wait("action.failed", policy="update", name="web", reason="rolled_back", timeout=150)
+    assert "no such file" in str(back["detail"])
+    assert (told("web", "{{.Id}}"), told("web", "{{.State.Running}}")) == (second, "true")
+    assert names(engine, "container") == {"web", told(first, "{{.Name}}").removeprefix("/")}
+
+    ship("4", healthcheck={"Test": ["CMD", "sleep", "600"], "Interval": 10**9, "Timeout": 600 * 10**9})
+    daemon.until(lambda: told("web", "{{.Id}}") not in (first, second), "the fourth to be waited for")
+    daemon.kill()
+    write_policies(daemon.policy_file, {**UPDATE, "mode": "audit"})
+    daemon.restart()
+    daemon.ready()
+    daemon.until(lambda: told("web", "{{.Id}} {{.State.Running}}") == f"{second} true", "the second to be back")
+    assert told("web", "{{.HostConfig.RestartPolicy.Name}} {{.Image}}") == f"always {second_image}"
+    [row] = json.loads(command("undo", "--list", "-o", "json", "--config", daemon.config, docker_host=engine.host).out)
+    undone = command("undo", "--config", daemon.config, row["run"], docker_host=engine.host)
+    assert undone.code == 0, undone.out
+    assert (told("web", "{{.Id}}"), told("web", "{{.State.Running}}")) == (first, "true")
+    assert names(engine, "container") == {"web"}
 
 
 def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(empty_engine: LabEngine, start: Start) -> None:

@@ -285,6 +285,73 @@ def test_containers_are_made_again_as_they_were(world: tuple[LabEngine, DockerEn
     assert [text for line in lines for text in unequal(lab, engine, line)] == []
 
 
+NEWER: dict[str, dict[str, Any]] = {
+    IMAGE: {"env": ("PATH=/bin:/sbin", "A=default"), "stop_signal": "SIGTERM", "cmd": ("sleep", "2000")},
+    LADEN: {
+        "entrypoint": ("/bin/busybox", "sleep"),
+        "cmd": ("2000",),
+        "labels": {"a": "newer", "c": "new"},
+        "user": "6",
+        "volumes": ("/other-data",),
+        "exposed_ports": ("72/tcp",),
+        "env": ("PATH=/sbin", "A=newer", "B=more"),
+        "healthcheck": {"Test": ["CMD", "echo"], "Interval": 2 * 10**10, "Retries": 7},
+        "stop_signal": "SIGTERM",
+    },
+}
+"""What the next versions of the images bring."""
+
+SAME_AS_THE_IMAGE_S = ("--entrypoint /bin/sleep {LADEN} 1",)
+"""Where somebody asked for just what the image says, it counts as the image's."""
+
+
+def _volumes(raw: dict[str, Any]) -> dict[str, str]:
+    return {mount["Destination"]: mount.get("Name", "") for mount in raw["Mounts"]}
+
+
+def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
+    """How a container that gets a newer image differs from one that is created from that with the same options."""
+    words = shlex.split(options)
+    tag, command = (LADEN, ()) if LADEN in words else (IMAGE, (IMAGE, "true"))
+    old, new = (lab.docker("image", "inspect", "--format={{.Id}}", name) for name in (tag, f"{tag}-newer"))
+    try:
+        lab.docker("create", "--name", "it", *words, *command)
+        before = inspected(lab, "it")
+        lab.docker("tag", new, tag)
+        recipe = json.loads(json.dumps(engine.renewal(before["Id"], new)))
+        lab.docker("rm", "it")  # its names and addresses are taken else
+        engine.create(Kind.CONTAINER, recipe)
+        renewed = inspected(lab, "it")
+        lab.docker("rm", "it")
+        lab.docker("create", "--name", "it", *words, *command)
+        fresh = inspected(lab, "it")
+        places, had = _volumes(renewed), _volumes(before)
+        found = [f"{options}: lost {place}" for place, name in had.items() if places.get(place) != name]
+        found += [f"{options}: no {place}" for place in _volumes(fresh).keys() - places.keys()]
+        for each in (renewed, fresh):
+            each["Mounts"], each["Config"]["Volumes"] = [], None
+        return found + [f"{options}: {key}: {text}" for key, text in differences(shape(fresh), shape(renewed))]
+    except (LabError, EngineError) as error:
+        return [f"{options}: {error}"]
+    finally:
+        lab.docker("tag", old, tag)
+        with contextlib.suppress(LabError):
+            lab.docker("rm", "--force", "it")
+
+
+@pytest.mark.parametrize("group", ["process", "mounts", "networks", "over an image"])
+def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_lost(
+    world: tuple[LabEngine, DockerEngine], group: str
+) -> None:
+    lab, engine = world
+    for tag, newer in NEWER.items():
+        spec = ImageSpec(tags=(f"{tag}-newer",), layers=(rootfs({"own": "y"}), *images.busybox().layers))
+        lab.load(replace(spec, **newer))
+    lines = [line for line in OPTIONS[group].strip().split("\n") if line not in SAME_AS_THE_IMAGE_S]
+    lines = [line.format(LADEN=LADEN) for line in lines if lab.kind != "graph" or line not in NOT_ON_OLD_ENGINES]
+    assert [text for line in lines for text in renewed_unlike(lab, engine, line)] == []
+
+
 def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     lab.docker("create", "--name", "joined", "--network", "one", IMAGE)

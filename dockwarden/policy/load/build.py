@@ -24,6 +24,7 @@ from dockwarden.model import (
 )
 from dockwarden.policy import document
 from dockwarden.policy.cel import Compiler, type_of
+from dockwarden.policy.evaluate import COMES_WITH
 from dockwarden.policy.load.expressions import Expressions
 from dockwarden.policy.load.extra import Exceptions, trials, uncovered
 
@@ -132,6 +133,7 @@ class Builder:
         judging = [program for key, program in conditions.items() if key != "stop_when"]
         used = [*judging, *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
+        needs |= {COMES_WITH[name] for name in needs if name in COMES_WITH}
         facts = self._vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)

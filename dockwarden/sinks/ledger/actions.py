@@ -49,6 +49,15 @@ class Actions(LedgerFile):
         )
         return [self._reading() - at for (at,) in rows]
 
+    def aside(self, policy: str) -> list[tuple[str, float]]:
+        """The containers that updates of a policy left aside, and how long ago, by the observation clock."""
+        rows = self._read(
+            "SELECT key, at_seconds FROM actions WHERE action = 'update' AND policy = ? AND outcome = 'applied' "
+            "AND undoable_seconds IS NOT NULL",
+            (policy,),
+        )
+        return [(key, self._reading() - at) for key, at in rows]
+
     def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last actions that came to an end, newest first, under the names that scripts use.
 

@@ -202,14 +202,15 @@ def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
 
 @pytest.mark.parametrize("gone", ["old", "both"])
 def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, gone: str) -> None:
-    def remove() -> None:
+    def remove(seconds: float) -> None:
         for each in [*bench.names()]:
             if gone == "both" or ASIDE in each:
                 bench.engine.alter(each, "die", running=False, state="exited")
                 bench.engine.remove(each)
+        bench.ground.slept.append(seconds)
         bench.engine.go_away()
 
-    bench.ground._sleep = lambda _: remove()  # type: ignore[method-assign]
+    bench.ground._sleep = remove  # type: ignore[method-assign]
     bench.run()
     bench.engine.come_back()
     end_intents(bench.engine, bench.intents)

@@ -349,6 +349,7 @@ def test_the_facts_of_a_container(full: Inventory) -> None:
         "container.image_pin": "tag",
         "container.image_id": image_id("app"),
         "container.freshness": "current",
+        "container.tag_image": image_id("app"),
         "container.running": True,
         "container.state": "running",
         "container.health": "healthy",

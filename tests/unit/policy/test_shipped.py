@@ -150,6 +150,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.running": True,
             "container.name": "web",
             "container.freshness": "recreate-needed",
+            "container.tag_image": "sha256:newer",
             "container.image_ref": f"{BUSYBOX}:1",
         },
         "web runs an older image of docker.io/library/busybox:1, which names another image now",
@@ -227,6 +228,21 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "the disk is used to 91.25 %, its inodes to 12 %"
         ),
         {Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(hours=1)}]},
+    ),
+    "update-drifted": (
+        {
+            "container.name": "web",
+            "container.running": True,
+            "container.owner": "compose",
+            "container.image_ref": f"{BUSYBOX}:1",
+            "container.freshness": "recreate-needed",
+            "container.tag_image": "sha256:newer",
+        },
+        "web runs another image than docker.io/library/busybox:1 names",
+        {
+            Status.PASS: [{"container.freshness": "current"}, {"container.freshness": "pinned"}],
+            Status.SKIP: [{"container.running": False}, {"container.owner": "swarm"}],
+        },
     ),
     "heal-unhealthy": (
         {"container.name": "web", "container.health": "unhealthy", "container.health_for": timedelta(seconds=70)},
@@ -439,6 +455,7 @@ def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> Non
         "keep-last-tags": (Kind.TAG, "untag"),
         "exited-containers": (Kind.CONTAINER, "remove"),
         "heal-unhealthy": (Kind.CONTAINER, "restart"),
+        "update-drifted": (Kind.CONTAINER, "update"),
         "orphan-volume": (Kind.VOLUME, "remove"),
         "unused-network": (Kind.NETWORK, "remove"),
         "build-cache-limit": (Kind.HOST, "trim_build_cache"),
