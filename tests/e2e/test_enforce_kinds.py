@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -77,11 +77,10 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
 ) -> None:
     engine, app = empty_engine, "e2e/app:1"
 
-    def ship(version: str, cmd: tuple[str, ...] = ("sleep", "1000000"), **more: object) -> None:
+    def ship(version: str, cmd: tuple[str, ...] = ("sleep", "1000000"), **more: Any) -> None:
         # A containerd store keeps no image that has lost its last name to a load, and without it nothing is updated.
-        engine.load(
-            replace(images.busybox(app, f"e2e/kept:{version}", cmd=cmd), env=("PATH=/bin", f"V={version}"), **more)
-        )  # type: ignore[arg-type]
+        spec = images.busybox(app, f"e2e/kept:{version}", cmd=cmd)
+        engine.load(replace(spec, env=("PATH=/bin", f"V={version}"), **more))
 
     def told(name: str, form: str) -> str:
         return engine.docker("inspect", f"--format={form}", name)
