@@ -19,6 +19,7 @@ MAX_TEXT = 2000
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
+_IN_BYTES = ("size", "disk_free", "memory_limit")
 _HUB = re.compile(r"(?<![\w./-])docker\.io/(?:library/)?(?=\w)")
 _LONG_ID = re.compile(r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _COLORS = {"critical": "1;31", "high": "33", "medium": "36", "error": "1;31", "failed": "1;31", "warning": "33"}
@@ -114,6 +115,13 @@ def words(value: object) -> str:
     if isinstance(value, timedelta):
         return span(value)
     return str(value)
+
+
+def fact(name: str, value: object) -> str:
+    """A fact's value as people write it, by the fact's name: sizes have units, lists commas."""
+    if name.endswith(_IN_BYTES) and isinstance(value, int):
+        return in_bytes(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else words(value)
 
 
 def is_duration(text: str) -> bool:

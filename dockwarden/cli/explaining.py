@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import lines, plain
-from dockwarden.text import OK, USAGE, in_bytes, moment, span, words
+from dockwarden.text import OK, USAGE, fact, moment, span, words
 
 if TYPE_CHECKING:
     from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
 
 _SHORT = 19  # sha256: and twelve digits
-_IN_BYTES = ("size", "disk_free")
 _MOST = 20
 
 
@@ -69,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 def _of_object(found: "Explanation") -> Iterator[str]:
     yield f"{found.kind}/{found.name}" + (f"  {found.id}" if found.id not in ("", found.name) else "")
-    about = [(name.partition(".")[2], _word(name, value)) for name, value in found.about.items()]
+    about = [(name.partition(".")[2], fact(name, value)) for name, value in found.about.items()]
     yield from _columns(row for row in about if row[1])
     tags = [
         (tag.tag, f"here {_short(tag.digest) or 'no digest'}", _there(tag.digest, tag.registry_digest), tag.state)
@@ -144,12 +143,6 @@ def _columns(rows: Iterable[Sequence[object]]) -> Iterator[str]:
     widths = [max(len(row[at]) if at < len(row) - 1 else 0 for row in cells) for at in range(count)]
     for row in cells:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-
-
-def _word(name: str, value: object) -> str:
-    if name.endswith(_IN_BYTES) and isinstance(value, int):
-        return in_bytes(value)
-    return ", ".join(map(str, value)) if isinstance(value, list) else words(value)
 
 
 def _there(here: str, there: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from markupsafe import Markup, escape
 
 from dockwarden.model import Effect, Severity
-from dockwarden.text import counted, in_bytes, moment, printable, span
+from dockwarden.text import counted, fact, in_bytes, moment, printable, span
 from dockwarden.web.api import PREFIX, filters, other_page, read_query
 from dockwarden.web.rows import FindingRow
 from dockwarden.web.views import WEIGHT, Views
@@ -30,6 +30,7 @@ _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _MOST_TEXT = 300
 _KILO = 1000
 _REFRESH_SECONDS = 60
+_KINDS = ("policy", "object")
 _FIRST_ROWS, _MOST_ROWS = 10, 100
 _JOINT = re.compile(r"(?<=[/:@])(?=\w)")
 _CODE = re.compile(r"`([^`]+)`")
@@ -64,12 +65,15 @@ class Pages:
         """The page of a path, None where there is none. Raises BadQueryError."""
         if path == "/":
             return self._fill("status.html", **self._status(query))
-        return None
+        kind, _, name = path.removeprefix("/").partition("/")
+        found = {"policy": self._views.policy, "object": self._views.object}[kind](name) if kind in _KINDS else None
+        return None if found is None else self._fill(f"{kind}.html", **found)
 
     def _fill(self, template: str, **values: object) -> str:
-        paths = ("/metrics", "/healthz", "/readyz", *(PREFIX + name for name in self._views.lists))
-        common = {"style": Markup(_STYLE), "paths": (*paths, f"{PREFIX}openapi.json")}  # noqa: S704 - a file of ours
-        return _templates().get_template(template).render(self._views.status(), **common, **values)
+        apis = (PREFIX + name for name in (*self._views.lists, "openapi.json"))
+        style = Markup(_STYLE)  # noqa: S704 - a file of ours
+        common = {"refresh_seconds": 0, "style": style, "paths": ("/metrics", "/healthz", "/readyz", *apis)}
+        return _templates().get_template(template).render(self._views.status() | common | values)
 
     def _status(self, text: str) -> dict[str, object]:
         lists = self._views.lists
@@ -126,6 +130,7 @@ def _templates() -> "Environment":
     environment.filters |= {
         "shown": _shown,
         "prose": _prose,
+        "fact": lambda pair: fact(*pair),
         "moment": _moment,
         "span": _span,
         "size": in_bytes,

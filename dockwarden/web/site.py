@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,6 +39,7 @@ _HEADERS = {
 }
 _WORTH_PACKING_BYTES = 1000
 _PACKING = 5
+_TRIES = 3
 _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
 _log = structlog.get_logger("dockwarden.web")
 
@@ -75,7 +77,7 @@ class Application:
             return lambda _: None
 
         try:
-            body = b"".join(self._respond(environ, note))
+            body = self._body(environ, note)
         except Exception as error:  # noqa: BLE001 - whoever asked must hear something
             _log.error("web.answer_failed", path=environ.get("PATH_INFO"), error=repr(error), exc_info=error)
             [body] = _answer(note, HTTPStatus.INTERNAL_SERVER_ERROR, "something is wrong; the log says what\n")
@@ -86,6 +88,13 @@ class Application:
             common["Content-Encoding"] = "gzip"
         start(status, [*headers, *common.items(), ("Content-Length", str(len(body)))])
         return () if environ["REQUEST_METHOD"] == "HEAD" else (body,)
+
+    def _body(self, environ: WSGIEnvironment, start: StartResponse) -> bytes:
+        """The answer; what changed while it was read is read again."""
+        for _ in range(_TRIES):
+            with suppress(RuntimeError):
+                return b"".join(self._respond(environ, start))
+        return b"".join(self._respond(environ, start))
 
     def _is_ours(self, host: str) -> bool:
         """Whether a client may call us so: a page of a stranger's, whose name leads here, must not read us."""

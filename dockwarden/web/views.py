@@ -5,16 +5,19 @@ Input: the parts that know it; they are only read. Output: plain values. Out of 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from dockwarden import __version__
 from dockwarden.health import Health
+from dockwarden.inventory.facts import Sheet, fill
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Container, Kind, Mode, Policy, Result, Severity, Status
+from dockwarden.inventory.view import View
+from dockwarden.model import Container, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
-from dockwarden.pipeline.explain import Explainer
+from dockwarden.pipeline.explain import Explainer, named
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
 from dockwarden.text import moment
@@ -71,6 +74,37 @@ class Views:
             "total_open": severities.total(),
             "runs": list(self._board.runs),
         }
+
+    def policy(self, name: str) -> dict[str, Any] | None:
+        """What the page of a policy shows, None where there is no such policy."""
+        row = next((row for row in self._policy_rows() if row.name == name), None)
+        if row is None:
+            return None
+        found = [found for found in self._finding_rows() if found.policy == name]
+        done = [action for action in self._action_rows() if action.policy == name]
+        it = self._explainer().policy(name, self._board.use, self._standing())
+        return {"it": it, "row": row, "rows": found, "done": done}
+
+    def object(self, path: str) -> dict[str, Any] | None:
+        """What the page of ``KIND/NAME`` shows, None where there is no such object and never was one."""
+        kind, _, name = path.partition("/")
+        refs = named(path, self._inventory) if kind in list(Kind) else []
+        known = {name, *(ref.key for ref in refs[:1])}
+        done = [row for row in self._action_rows() if row.subject == kind and {row.object_id, row.name} & known]
+        shown = {"kind": kind, "name": name, "done": done, "it": None, "kinds": list(Kind)}
+        if len(refs) != 1:
+            return {**shown, "meant": [(ref, self._inventory.name_of(ref)) for ref in refs]} if refs or done else None
+        it = self._explainer().object(refs[0], self._board.use.policies, self._standing(), self._facts)
+        near = {(each.policy, each.id) for each in it.found}
+        found = [row for row in self._finding_rows() if (row.policy, row.object_id) in near]
+        return {**shown, "name": it.name or name, "it": it, "found": found}
+
+    def _facts(self, ref: Ref, names: Sequence[str]) -> dict[str, FactValue]:
+        """Those facts that are known without asking anybody."""
+        sheet = Sheet()
+        with suppress(KeyError):  # it is gone by now
+            fill(sheet, names, ref, View(self._inventory, self.now()))
+        return sheet.known
 
     def _explainer(self) -> Explainer:
         return Explainer(self._inventory, self._findings, self._enforcer, self.now())

@@ -158,6 +158,21 @@ def test_search_works_without_script_and_with_the_keyboard(browser: Browser, dae
     assert "Nothing matches" in browser.see("document.body.innerText")
 
 
+def test_every_link_leads_to_a_page_that_fits_a_phone(browser: Browser, daemon: Daemon) -> None:
+    visit(browser, daemon, width=360, dark=True)
+    links = browser.see("[...document.querySelectorAll('main a')].map(one => one.getAttribute('href'))")
+    kinds: dict[str, str] = {}
+    for link in set(links):
+        assert daemon.get(link.partition("#")[0]).status == 200, link
+        kinds["/".join(link.split("/")[:3]) if link.startswith("/object/") else link.split("/")[1]] = link
+    assert kinds.keys() >= {"/object/image", "/object/container", "/object/tag", "policy"}
+    for link in kinds.values():
+        browser.look(f"http://127.0.0.1:{daemon.port}{link}", width=360)
+        assert browser.see(_WIDER) == [], link
+        assert browser.see(_PALE) == [], link
+        assert browser.see("document.querySelectorAll('h1').length") == 1
+
+
 def test_the_page_is_made_for_readers_of_all_kinds(browser: Browser, daemon: Daemon) -> None:
     visit(browser, daemon, width=360, dark=False)
     assert browser.see("document.documentElement.lang") == "en"

@@ -16,7 +16,7 @@ from dockwarden.policy.findings import Findings
 from dockwarden.web import api
 from dockwarden.web.page import POLICY, Pages
 from dockwarden.web.site import Application
-from tests.builders import NOW, a_policy, a_report, program
+from tests.builders import NOW, a_container, a_policy, a_report, an_image, an_inventory, program
 from tests.views import NoPast, a_view
 
 if TYPE_CHECKING:
@@ -194,3 +194,48 @@ def test_the_page_allows_itself_nothing_but_its_own_style_and_search() -> None:
     assert POLICY.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in POLICY
     assert "script" not in POLICY
+
+
+# -- pages of policies and objects ---------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_policy_says_why_it_is_there_and_who_fails_it() -> None:
+    text = Pages(VIEWS).render("/policy/few", "")
+    assert text is not None
+    for part in ("why", "CIS-5.1", "few-0", "3 open", "OPS-1", "true"):
+        assert part in text
+    assert Pages(VIEWS).render("/policy/nothing", "") is None
+
+
+def test_the_page_of_an_object_says_what_it_is_what_is_found_and_what_would_happen() -> None:
+    inventory, findings = an_inventory(), Findings()
+    image = an_image("shop", "shop/web:1")
+    web = a_container("web", "shop/web:1", "shop")
+    for thing in (image, web):
+        inventory.put(thing)
+    ends = a_policy("ends", subject=Kind.CONTAINER, action="remove")
+    findings.note(Result("ends", Ref(Kind.CONTAINER, web.id), "web", Status.FAIL, Severity.HIGH, "web is <odd>"), NOW)
+    pages = Pages(a_view(ends, findings=findings, inventory=inventory)[0])
+    for path in ("/object/container/web", f"/object/container/{web.id[:12]}"):
+        text = pages.render(path, "") or ""
+        assert "web is" not in text
+        for part in ("is &lt;odd&gt;", "docker.io/<wbr>shop/<wbr>web:<wbr>1", "What would happen to it", "runs image"):
+            assert part in text, part
+    assert "used by container" in (pages.render("/object/tag/docker.io/shop/web:1", "") or "")
+    for path in (
+        "/object/container/nothing",
+        "/object/volume/web",
+        "/object/thing/web",
+        "/object/",
+        "/object/container/",
+    ):
+        assert pages.render(path, "") is None
+
+
+def test_what_went_still_has_a_page_that_says_what_was_done_to_it() -> None:
+    views, board = a_view(OLD)
+    done = Outcome("old", "remove", Ref(Kind.VOLUME, "v"), "v", Effect.APPLIED, "removed", number=7)
+    board.record(a_report(outcomes=(done,)))
+    text = Pages(views).render("/object/volume/v", "") or ""
+    assert "It is not here any more" in text
+    assert "applied" in text
