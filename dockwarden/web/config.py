@@ -13,38 +13,30 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from ssl import TLSVersion
+from typing import Annotated, Any, Literal, Self
 
 import structlog
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from dockwarden.config.files import content
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 
-_VERSIONS = {"TLS10": 10, "TLS11": 11, "TLS12": 12, "TLS13": 13}
-_OPENSSL_VERSIONS = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
-_OLDEST = 12  # OpenSSL serves nothing older as Debian and others build it
+_VERSIONS = {f"TLS1{minor}": TLSVersion[f"TLSv1_{minor}" if minor else "TLSv1"] for minor in range(4)}
+_OLDEST = TLSVersion.TLSv1_2  # OpenSSL serves nothing older as Debian and others build it
 _CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
-_CIPHERS = {
-    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
-    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
-    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
-    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-    # Those of TLS 1.3 are always on, in Go as in OpenSSL.
-    "TLS_AES_128_GCM_SHA256": "",
-    "TLS_AES_256_GCM_SHA384": "",
-    "TLS_CHACHA20_POLY1305_SHA256": "",
+_BLOCKS = {
+    "AES_128_CBC_SHA": "AES128-SHA",
+    "AES_256_CBC_SHA": "AES256-SHA",
+    "AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "AES_256_GCM_SHA384": "AES256-GCM-SHA384",
 }
+_MODERN = _BLOCKS | {"CHACHA20_POLY1305_SHA256": "CHACHA20-POLY1305"}
+# Those of TLS 1.3 are always on, in Go as in OpenSSL.
+_CIPHERS = {f"TLS_{name}": "" for name in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")}
+_CIPHERS |= {f"TLS_RSA_WITH_{name}": cipher for name, cipher in _BLOCKS.items()}
+_CIPHERS |= {f"TLS_ECDHE_{key}_WITH_{n}": f"ECDHE-{key}-{c}" for key in ("ECDSA", "RSA") for n, c in _MODERN.items()}
 _CLIENTS = {
     "": ssl.CERT_NONE,
     "NoClientCert": ssl.CERT_NONE,
@@ -52,31 +44,8 @@ _CLIENTS = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_UNVERIFIED = ("RequireAnyClientCert", "RequireClientCert")
-_HEADERS: dict[str, tuple[str, ...]] = {
-    "Strict-Transport-Security": (),
-    "X-Content-Type-Options": ("nosniff",),
-    "X-Frame-Options": ("deny", "sameorigin"),
-    "X-XSS-Protection": (),
-    "Content-Security-Policy": (),
-}
 _LOOK_SECONDS = 1.0
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_SECTIONS: dict[str, dict[str, type]] = {
-    "tls_server_config": {
-        "cert_file": str,
-        "key_file": str,
-        "client_auth_type": str,
-        "client_ca_file": str,
-        "cipher_suites": list,
-        "curve_preferences": list,
-        "min_version": str,
-        "max_version": str,
-        "prefer_server_cipher_suites": bool,
-    },
-    "http_server_config": {"http2": bool, "headers": dict},
-}
-_WORDS = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
 _log = structlog.get_logger("dockwarden.web")
 
 
@@ -179,160 +148,144 @@ def read_access(file: Path) -> Access:
         source = read(str(file), content(file))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
-    if not source.problems:
-        _check(source)
     if source.problems:
         raise ConfigError(*source.problems)
-    data = source.data or {}
-    tls = {key: value for key, value in (data.get("tls_server_config") or {}).items() if value is not None}
-    for key in ("cert_file", "key_file", "client_ca_file"):
-        if tls.get(key):
-            tls[key] = str(file.parent / tls[key])
-    context = _context(source, tls)
+    try:
+        found = _File.model_validate({} if source.data is None else source.data)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            source.refuse(place := tuple(fault["loc"]), _said(fault["type"], fault["msg"], place))
+        raise ConfigError(*source.problems) from None  # the library's text holds what stands there
+    tls = found.tls_server_config
+    named = [file.parent / name for name in (tls.cert_file, tls.key_file, tls.client_ca_file) if name]
+    context = _context(source, tls, file.parent) if tls.is_on else None
     if source.problems:
         raise ConfigError(*source.problems)
-    named = [Path(tls[key]) for key in ("cert_file", "key_file", "client_ca_file") if tls.get(key)]
-    headers = (data.get("http_server_config") or {}).get("headers") or {}
-    return Access(context, data.get("basic_auth_users") or {}, headers, (file, *named))
+    headers = found.http_server_config.headers.model_dump(by_alias=True, exclude_unset=True)
+    return Access(context, found.basic_auth_users, headers, (file, *named))
+
+
+def _said(kind: str, text: str, place: tuple[str | int, ...]) -> str:
+    if kind != "extra_forbidden":
+        return text.removeprefix("Value error, ")
+    shape: Any = _File
+    for part in place[:-1]:
+        shape = shape.model_fields[part].annotation
+    return f"no such key; there are {', '.join(field.alias or name for name, field in shape.model_fields.items())}"
 
 
 # -- what may stand in it ---------------------------------------------------------------------------------------
 
 
-def _check(source: Source) -> None:
-    data = source.data or {}
-    if not isinstance(data, dict):
-        source.note(1, 1, "file: must be a mapping, such as `tls_server_config: {…}`")
-        return
-    for name, section in data.items():
-        if name == "basic_auth_users":
-            _check_users(source, section)
-        elif name not in _SECTIONS:
-            source.refuse((name,), f"no such section; there are {', '.join(_SECTIONS)}, basic_auth_users")
-        elif section is not None and not isinstance(section, dict):
-            source.refuse((name,), "must be a mapping")
-        else:
-            _check_section(source, name, section or {})
+def _one_of(table: Mapping[str, Any]) -> BeforeValidator:
+    """What a name stands for."""
+
+    def look_up(name: object) -> object:
+        if not isinstance(name, str) or name not in table:
+            raise ValueError(f"must be one of {', '.join(filter(None, table))}")
+        return table[name]
+
+    return BeforeValidator(look_up)
 
 
-def _check_section(source: Source, name: str, section: Mapping[str, Any]) -> None:
-    known = _SECTIONS[name]
-    for key, value in section.items():
-        if key not in known:
-            source.refuse((name, key), f"no such key; there are {', '.join(known)}")
-        elif value is not None and not isinstance(value, known[key]):
-            source.refuse((name, key), f"must be {_WORDS[known[key]]}")
-        elif isinstance(value, dict):
-            _check_headers(source, value)
+def _check_hash(hashed: object) -> object:
+    if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
+        raise ValueError("must be a bcrypt hash, such as `htpasswd -nB NAME` prints")
+    return hashed
 
 
-def _check_users(source: Source, users: object) -> None:
-    if users is not None and not isinstance(users, dict):
-        source.refuse(("basic_auth_users",), "must be a mapping of names to bcrypt hashes")
-        return
-    for name, hashed in (users or {}).items():
-        if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
-            source.refuse(("basic_auth_users", name), "must be a bcrypt hash, such as `htpasswd -nB NAME` prints")
+_Line = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]
+_Version = Annotated[TLSVersion, _one_of(_VERSIONS)]
 
 
-def _check_headers(source: Source, headers: Mapping[str, object]) -> None:
-    for name, value in headers.items():
-        path = ("http_server_config", "headers", name)
-        if name not in _HEADERS:
-            source.refuse(path, f"cannot be set; there are {', '.join(_HEADERS)}")
-        elif not isinstance(value, str) or not value.isprintable():
-            source.refuse(path, "must be one line of text")
-        elif _HEADERS[name] and value not in _HEADERS[name]:
-            source.refuse(path, f"must be {' or '.join(_HEADERS[name])}")
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: object) -> object:
+        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
+
+
+class _Tls(_Section):
+    cert_file: str = ""
+    key_file: str = ""
+    client_auth_type: Annotated[ssl.VerifyMode, _one_of(_CLIENTS)] | None = None
+    client_ca_file: str = ""
+    cipher_suites: list[Annotated[str, _one_of(_CIPHERS)]] = []
+    curve_preferences: list[Annotated[str, _one_of(_CURVES)]] = []
+    min_version: _Version = _OLDEST
+    max_version: _Version = TLSVersion.TLSv1_3
+    prefer_server_cipher_suites: bool = True
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.cert_file or self.key_file or self.client_ca_file) or self.client_auth_type is not None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.is_on and not (self.cert_file and self.key_file):
+            raise ValueError("cert_file and key_file are both needed")
+        if self.client_ca_file and not self.client_auth_type:
+            raise ValueError("client_ca_file needs a client_auth_type that looks at certificates")
+        if self.max_version < max(_OLDEST, self.min_version):
+            raise ValueError("max_version leaves no version: TLS 1.2 is the oldest that is served")
+        return self
+
+
+class _Headers(_Section):
+    hsts: _Line = Field("", alias="Strict-Transport-Security")
+    content_type: Literal["nosniff"] = Field("nosniff", alias="X-Content-Type-Options")
+    frame: Literal["deny", "sameorigin"] = Field("deny", alias="X-Frame-Options")
+    xss: _Line = Field("", alias="X-XSS-Protection")
+    csp: _Line = Field("", alias="Content-Security-Policy")
+
+
+class _Http(_Section):
+    http2: bool = True
+    headers: _Headers = _Headers()
+
+
+class _File(_Section):
+    tls_server_config: _Tls = _Tls()
+    http_server_config: _Http = _Http()
+    basic_auth_users: dict[str, Annotated[str, BeforeValidator(_check_hash)]] = {}
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------
 
 
-def _context(source: Source, tls: Mapping[str, Any]) -> ssl.SSLContext | None:
-    if not any(tls.get(key) for key in ("cert_file", "key_file", "client_auth_type", "client_ca_file")):
-        return None
-    section = "tls_server_config"
-    for key in ("cert_file", "key_file"):
-        if not tls.get(key):
-            source.refuse((section,), f"{key} is missing")
-    low, high = (_version(source, tls, key) for key in ("min_version", "max_version"))
-    ciphers = _known(source, tls, "cipher_suites", _CIPHERS)
-    curves = _known(source, tls, "curve_preferences", _CURVES)
-    client = _client(source, tls)
-    if source.problems:
-        return None
+def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
-    context.minimum_version = _OPENSSL_VERSIONS[max(low or _OLDEST, _OLDEST)]
-    context.maximum_version = _OPENSSL_VERSIONS[high or max(_OPENSSL_VERSIONS)]
-    if tls.get("prefer_server_cipher_suites") is False:
+    context.minimum_version = max(tls.min_version, _OLDEST)
+    context.maximum_version = tls.max_version
+    if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    if chosen := [name for name in ciphers if name]:
+    if chosen := [name for name in tls.cipher_suites if name]:
         context.set_ciphers(":".join(chosen))
-    elif ciphers:
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-    if len(curves) == 1:  # of several, the library cannot be told
-        context.set_ecdh_curve(curves[0])
-    _load(source, tls, context, client)
-    return context
-
-
-def _version(source: Source, tls: Mapping[str, Any], key: str) -> int:
-    """The number of a version, 0 if none is named."""
-    name = tls.get(key)
-    if name is None:
-        return 0
-    if name not in _VERSIONS:
-        source.refuse(("tls_server_config", key), f"must be one of {', '.join(_VERSIONS)}")
-        return 0
-    number = _VERSIONS[name]
-    if key == "max_version" and number < max(_OLDEST, _VERSIONS.get(tls.get("min_version") or "", 0)):
-        source.refuse(("tls_server_config", key), "no version is left: TLS 1.2 is the oldest that is served")
-        return 0
-    return number
-
-
-def _known(source: Source, tls: Mapping[str, Any], key: str, names: Mapping[str, str]) -> list[str]:
-    found = []
-    for index, name in enumerate(tls.get(key) or ()):
-        if isinstance(name, str) and name in names:
-            found.append(names[name])
-        else:
-            source.refuse(("tls_server_config", key, index), f"must be one of {', '.join(names)}")
-    return found
-
-
-def _client(source: Source, tls: Mapping[str, Any]) -> ssl.VerifyMode:
-    kind, path = tls.get("client_auth_type") or "", ("tls_server_config", "client_auth_type")
-    if kind in _UNVERIFIED:
-        source.refuse(path, "a certificate that nobody verifies proves nothing; use RequireAndVerifyClientCert")
-    elif kind not in _CLIENTS:
-        source.refuse(path, f"must be one of {', '.join(name for name in _CLIENTS if name)}")
-    elif tls.get("client_ca_file") and kind in ("", "NoClientCert"):
-        source.refuse(("tls_server_config", "client_ca_file"), "needs a client_auth_type that looks at certificates")
-    return _CLIENTS.get(kind, ssl.CERT_REQUIRED)
-
-
-def _load(source: Source, tls: Mapping[str, Any], context: ssl.SSLContext, client: ssl.VerifyMode) -> None:
-    section = "tls_server_config"
+    elif tls.cipher_suites:
+        context.minimum_version = TLSVersion.TLSv1_3
+    if len(tls.curve_preferences) == 1:  # of several, the library cannot be told
+        context.set_ecdh_curve(tls.curve_preferences[0])
+    certificate, key, authority = (folder / name for name in (tls.cert_file, tls.key_file, tls.client_ca_file))
     try:
-        for key in ("cert_file", "key_file"):
-            content(Path(tls[key]))  # a FIFO would be waited for
+        for file in (certificate, key):
+            content(file)  # a FIFO would be waited for
         # Without a password of its own the library would ask a terminal for it.
-        context.load_cert_chain(tls["cert_file"], tls["key_file"], password="")
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:  # the library's own errors are OSErrors
-        source.refuse((section, "cert_file"), f"{tls['cert_file']} with {tls['key_file']}: {_reason(error)}")
-    context.verify_mode = client
-    authority = tls.get("client_ca_file")
+        source.refuse(("tls_server_config", "cert_file"), f"{certificate} with {key}: {_reason(error)}")
+    context.verify_mode = tls.client_auth_type or ssl.CERT_NONE
     try:
-        if authority:
-            content(Path(authority))
+        if tls.client_ca_file:
+            content(authority)
             context.load_verify_locations(authority)
-        elif client is not ssl.CERT_NONE:
+        elif tls.client_auth_type:
             context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     except OSError as error:
-        source.refuse((section, "client_ca_file"), f"{authority}: {_reason(error)}")
+        source.refuse(("tls_server_config", "client_ca_file"), f"{authority}: {_reason(error)}")
+    return context
 
 
 def _reason(error: Exception) -> str:
