@@ -102,9 +102,9 @@ class Enforcer:
             if outcome.reason == GAVE_UP and isinstance(thing := self._inventory.get(outcome.ref), Container):
                 self._inventory.memory.give_up(thing)
 
-    def plan(self, policy: Policy, findings: Sequence[Result]) -> Plan:
-        """What would be done about these findings now."""
-        if findings:
+    def plan(self, policy: Policy, findings: Sequence[Result], *, asks: bool = True) -> Plan:
+        """What would be done about these findings now; without ``asks`` as far as is known without the engine."""
+        if findings and asks:
             self._collector.ask_needs()  # which no event tells
         reading = self._inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
         candidates: list[Candidate] = []
@@ -126,7 +126,7 @@ class Enforcer:
         frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
         while True:
             planned = plan(policy, candidates, population, self._minimum_stay, frees)
-            useless = self._executor(self._inventory.info).useless(planned.steps)
+            useless = self._executor(self._inventory.info).useless(planned.steps) if asks else []
             if not useless:
                 return replace(planned, kept=(*kept, *planned.kept))
             kept += useless  # which shall take nobody's place within the limits

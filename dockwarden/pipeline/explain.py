@@ -203,7 +203,11 @@ class PolicyExplanation:
 class Explainer:
     """Explains what is in one inventory by what is in the book of findings."""
 
-    def __init__(self, inventory: Inventory, findings: Findings, enforcer: Enforcer, now: float) -> None:
+    def __init__(
+        self, inventory: Inventory, findings: Findings, enforcer: Enforcer, now: float, *, asks: bool = True
+    ) -> None:
+        """Without ``asks`` nothing is asked of the engine, and another thread may be at work with the same parts."""
+        self._asks = asks
         self._inventory = inventory
         self._findings = findings
         self._enforcer = enforcer
@@ -325,7 +329,8 @@ class Explainer:
             if not policy.action or policy.mode is Mode.OFF:
                 continue
             own = [result for result in results if result.policy == policy.name]
-            plan = self._enforcer.plan(policy, [result for result in own if result.status in _FOUND])
+            found = [result for result in own if result.status in _FOUND]
+            plan = self._enforcer.plan(policy, found, asks=self._asks)
             rows = [("planned", "finding", step.why) for step in plan.steps if step.ref == ref]
             rows += [("kept", outcome.reason, outcome.detail) for outcome in plan.kept if outcome.ref == ref]
             rest = [result for result in own if result.ref == ref]

@@ -30,8 +30,10 @@ _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _MOST_TEXT = 300
 _KILO = 1000
 _REFRESH_SECONDS = 60
+_GRAVE = (Severity.CRITICAL, Severity.HIGH)
 _KINDS = ("policy", "object")
 _FIRST_ROWS, _MOST_ROWS = 10, 100
+_MOST_UNFOLDED = 4
 _JOINT = re.compile(r"(?<=[/:@])(?=\w)")
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -53,6 +55,7 @@ class _Group:
     severity: Severity
     rows: list[FindingRow] = field(default_factory=list)
     count: int = 0
+    is_open: bool = False
 
 
 class Pages:
@@ -82,6 +85,10 @@ class Pages:
         ours = urlencode(asked)
         query = read_query(ours, lists["findings"])
         groups = _groups(filter(query.takes, lists["findings"].rows()), query.offset, "policy" in asked)
+        shown = 0
+        for group in groups:  # the worst, as long as it is no long page
+            group.is_open = bool(asked) or (group.severity in _GRAVE and shown < _MOST_UNFOLDED)
+            shown += len(group.rows)
         most = max((group.count for group in groups), default=0) if "policy" in asked else 0
         kept = urlencode({name: value for name, value in asked.items() if name not in ("policy", "offset")})
         after = query.offset + _MOST_ROWS

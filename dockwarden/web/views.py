@@ -107,7 +107,7 @@ class Views:
         return sheet.known
 
     def _explainer(self) -> Explainer:
-        return Explainer(self._inventory, self._findings, self._enforcer, self.now())
+        return Explainer(self._inventory, self._findings, self._enforcer, self.now(), asks=False)
 
     def _standing(self) -> list[Result]:
         return self._explainer().standing({policy.name: policy.severity for policy in self._board.use.policies})

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden.model import Kind, Ref, Result, Severity, Status
+from dockwarden.policy.findings import Findings
+from dockwarden.web.page import Pages
+from tests.builders import NOW, a_policy
 from tests.e2e.harness import Daemon, Policy, policy
 from tests.lab import images
 from tests.lab.browser import Browser
 from tests.lab.images import ImageSpec
+from tests.views import a_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,6 +188,22 @@ def test_the_page_is_made_for_readers_of_all_kinds(browser: Browser, daemon: Dae
     assert browser.see("[...document.querySelectorAll('section')].every(s => s.querySelector('h2').id)")
     fields = "[...document.querySelectorAll('input:not([type=hidden]), select')]"
     assert browser.see(f"{fields}.every(field => field.labels.length)")
+
+
+@pytest.mark.parametrize("count", [1, 5, 32])
+def test_thirty_two_findings_are_no_long_way_down_on_a_phone(browser: Browser, tmp_path: Path, count: int) -> None:
+    remediation = "Run it without what it does not need, " * 4
+    each = a_policy(subject=Kind.CONTAINER, severity=Severity.CRITICAL)
+    policies = [replace(each, name=f"policy-{number}", remediation=remediation) for number in range(count)]
+    findings = Findings()
+    for number in range(32):
+        ref = Ref(Kind.CONTAINER, f"shop-frontend-{number}")
+        said = f"{ref.key} has no memory, CPU or process limit, and nobody knows why"
+        findings.note(Result(f"policy-{number % count}", ref, ref.key, Status.FAIL, Severity.CRITICAL, said), NOW)
+    file = tmp_path / "page.html"
+    file.write_text(Pages(a_view(*policies, findings=findings)[0]).render("/", "") or "")
+    browser.look(file.as_uri(), width=360)
+    assert browser.see("document.documentElement.scrollHeight") < 4000
 
 
 def test_the_page_tells_of_an_engine_that_is_away(browser: Browser, start: Start) -> None:
