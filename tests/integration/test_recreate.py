@@ -197,7 +197,13 @@ def shape(raw: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def world(empty_engine: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
-    lab = empty_engine
+    with prepared(empty_engine) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def prepared(lab: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
+    """An empty engine with what the options need."""
     spec = ImageSpec(tags=(IMAGE,), layers=(rootfs({"own": "x"}), *images.busybox().layers), cmd=("sleep", "1000"),
                      env=("PATH=/bin",), stop_signal="SIGKILL")  # fmt: skip
     lab.load(spec)
