@@ -12,7 +12,7 @@ from typing import Any
 from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change, stored
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
 
@@ -138,7 +138,7 @@ class ImageVerb(Verb[Image]):
         about, method = done.recipe.parameters, done.recipe.method
         if tools.image(about["id"]) is None:
             if method == "tag":
-                raise Stays(Effect.FAILED, "image_gone", "the image that it named is gone; undo its removal first")
+                raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
             if method == "load":
                 tools.engine.load_image(tools.archive.read(stored(done.recipe)))
             else:

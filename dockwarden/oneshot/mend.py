@@ -70,7 +70,7 @@ class Mender:
     def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger, parts.ledger.undoable).undo(_new_run(), actions):
             yield by_object[outcome.ref, outcome.name], outcome
 
     def _open(self, info: EngineInfo) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -111,7 +112,7 @@ class Host:
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
         actions = self.ledger.undoable(what)
-        undoer = Undoer(self.tools(), self.ledger)
+        undoer = Undoer(self.tools(), self.ledger, self.ledger.undoable)
         return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
 
     def tools(self) -> Tools:
@@ -469,6 +470,30 @@ def test_container_with_all_that_belongs_to_it_comes_back(host: Host) -> None:
     assert described(host, "web") == before
     assert "it is not started" in undone[-1][2]
     host.lab.docker("start", "web")
+
+
+def test_a_refusal_names_the_undo_that_must_come_first(host: Host) -> None:
+    image = host.built("needed", "undo/needed:1")
+    host.lab.docker("network", "create", "front")
+    host.lab.docker("volume", "create", "data")
+    host.lab.docker("create", "--name=peer", host.name("undo/needed:1"))
+    options = ("--network=front", "--volume=data:/data", "--volumes-from=peer", host.name("undo/needed:1"))
+    host.lab.docker("create", "--name=web", *options)
+    (front,) = (each for each in host.engine.networks() if each.name == "front")
+    going = {"web": host.engine.container("web"), "peer": host.engine.container("peer")}
+    for run, thing in (going | {"image": image, "data": host.engine.volume("data"), "front": front}).items():
+        assert host.remove(thing, run=run) == [("applied", "removed")]
+    wanted, undone = ["web"], []
+    while wanted:
+        [(_, reason, detail)] = host.undo(wanted[-1])
+        if reason == "restored":
+            undone.append(wanted.pop())
+            continue
+        assert reason == "missing", detail
+        wanted.append(re.findall(r"`dockwarden undo (\d+)` first", detail)[0])
+        assert len(wanted) < 6
+    assert len(undone) == 5
+    assert host.done() == []
 
 
 def described(host: Host, name: str) -> object:
