@@ -154,7 +154,16 @@ def _moved(host: Host, chance: random.Random, before: str) -> Iterator[str]:
 
 
 def network(host: Host, chance: random.Random) -> Iterator[str]:
-    """A container is created for the network, and started afterwards."""
+    """A container is created for the network, and started afterwards, at any moment."""
+    yield from _joined(host, chance, "")
+
+
+def network_aimed(host: Host, chance: random.Random) -> Iterator[str]:
+    """The same between the last look and the DELETE, every time."""
+    yield from _joined(host, chance, "remove_network")
+
+
+def _joined(host: Host, chance: random.Random, before: str) -> Iterator[str]:
     host.built("w", "chaos/w:1")
     host.lab.docker("network", "create", "front")
     (found,) = (each for each in host.engine.networks() if each.name == "front")
@@ -167,7 +176,7 @@ def network(host: Host, chance: random.Random) -> Iterator[str]:
 
     host.engine.remove_network = timed  # type: ignore[method-assign]
     create = ("create", "--name=web", "--network=front", host.name("chaos/w:1"))
-    became = removed_amid(host, found, chance, create, before=chance.choice(("", "remove_network")))
+    became = removed_amid(host, found, chance, create, before=before)
     end = _started(host, became)
     is_late = end == LOST and (host.engine.container("web").created_at or 0.0) > answered[0]
     yield "created afterwards" if is_late else end
@@ -245,7 +254,8 @@ RACES = {
     "volume": Race("a container writes into a volume amid its removal", volume),
     "name": Race("a name moves to another image amid the removal of the one that it named", name),
     "name-aimed": Race("the same, always between the last look and the DELETE", name_aimed),
-    "network": Race("a container is created for a network amid its removal", network),
+    "network": Race("a container is created for a network amid its removal", network, excludable=False),
+    "network-aimed": Race("the same, always between the last look and the DELETE", network_aimed),
     "image": Race("a container is created from an image amid its removal", image, excludable=False),
     "kill": Race("apply and undo are killed at random moments", kill),
     "options": Race("containers of every create option are removed and brought back", options),

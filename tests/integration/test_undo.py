@@ -480,8 +480,10 @@ def test_a_refusal_names_the_undo_that_must_come_first(host: Host) -> None:
     options = ("--network=front", "--volume=data:/data", "--volumes-from=peer", host.name("undo/needed:1"))
     host.lab.docker("create", "--name=web", *options)
     (front,) = (each for each in host.engine.networks() if each.name == "front")
-    going = {"web": host.engine.container("web"), "peer": host.engine.container("peer")}
-    for run, thing in (going | {"image": image, "data": host.engine.volume("data"), "front": front}).items():
+    going: list[Thing] = [host.engine.container("web"), host.engine.container("peer")]
+    for run, thing in zip(
+        ("web", "peer", "i", "d", "f"), (*going, image, host.engine.volume("data"), front), strict=True
+    ):
         assert host.remove(thing, run=run) == [("applied", "removed")]
     wanted, undone = ["web"], []
     while wanted:
