@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -184,6 +184,42 @@ def test_image_that_its_registry_serves_comes_back_by_a_pull(host: Host) -> None
     assert host.files() == []
     assert host.undo() == [("applied", "restored", "")]
     assert host.names(image.id) == before
+
+
+def test_names_and_platforms_after_an_undo_are_those_before(host: Host) -> None:
+    """A pull by digest leaves a name on a containerd store, and brings one platform."""
+    name = host.name("undo/multi:1")
+    host.registry.push_index("undo/multi", "1")
+    host.lab.docker("pull", "--quiet", name)
+    host.lab.docker("tag", name, host.name("undo/multi:2"))
+    host.lab.docker("tag", name, "elsewhere:1")
+    image = host.engine.image(name)
+    before = host.lab.client().inspect_image(image.id)
+    assert host.remove(image) == [("applied", "removed")]
+    [(_, reason, detail)] = host.undo()
+    after = host.lab.client().inspect_image(image.id)
+    assert (reason, after["RepoTags"], after["RepoDigests"]) == ("restored", before["RepoTags"], before["RepoDigests"])
+    assert ("if it was here for linux/arm64, pull that" in detail) is (host.lab.kind == "containerd")
+    host.lab.docker("rmi", *before["RepoTags"])
+    assert not host.exists(image.id), "a name was left that keeps it"
+
+
+def test_all_platforms_come_back_where_the_engine_tells_which_there_were(
+    newest_engine: LabEngine, registry: LabRegistry, tmp_path: Path
+) -> None:
+    newest_engine.wipe()
+    host = Host(newest_engine, registry, tmp_path)
+    with closing(host):
+        name = host.name("undo/platforms:1")
+        host.registry.push_index("undo/platforms", "1", ("linux/amd64", "linux/arm64", "linux/s390x"))
+        for platform in ("linux/arm64", "linux/amd64"):
+            host.lab.docker("pull", "--quiet", f"--platform={platform}", name)
+        image = host.engine.image(name)
+        assert image.details
+        assert set(image.details.platforms) == {"linux/amd64", "linux/arm64"}
+        assert host.remove(image) == [("applied", "removed")]
+        assert [detail for _, _, detail in host.undo()] == [""]
+        assert host.engine.image(name).details == image.details
 
 
 def test_registry_that_stops_serving_after_the_check_is_told_plainly(host: Host) -> None:
