@@ -4,12 +4,15 @@ Input: settings and policies, already valid. Output: the parts of a look, or a d
 decision that a stage could take.
 """
 
+import json
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -37,6 +40,7 @@ from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.load import load
 from dockwarden.ports import Disk, Engine
+from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
@@ -52,6 +56,7 @@ from dockwarden.web.server import Server
 from dockwarden.web.site import Application
 from dockwarden.web.views import Views
 
+_MOST_SHOWN_BYTES = 256 << 20
 _PATIENCE = 10  # answers of the engine in the longest time it may take
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 
@@ -66,7 +71,7 @@ def load_policies(settings: Settings, tests: str = "") -> PolicySet:
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
         limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
-        protect=protected(settings),
+        protect={Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect},
         cap=settings.allow,
         check_cron=refuse_cron,
         zone=zone_of(settings),
@@ -119,11 +124,6 @@ class Parts:
         """Leave the ledger and the registries."""
         self.ledger.close()
         self.registry.close()
-
-
-def protected(settings: Settings) -> dict[Kind, tuple[str, ...]]:
-    """By kind, globs of the names that this host never lets go."""
-    return {Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect}
 
 
 def build(
@@ -260,13 +260,14 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
     views = Views(board, parts.findings, inventory, parts.enforcer, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
-    server = _server(settings, metrics, views)
+    server = _server(settings, metrics, views, parts.ledger)
     return Daemon(Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock), reload)
 
 
-def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
+def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) -> Server:
     access = LiveAccess(settings.web.config_file)
-    site = Application(metrics.registry, metrics.health, views, lambda: access.last.headers, settings.web.hosts)
+    headers, hosts = (lambda: access.last.headers), settings.web.hosts
+    site = Application(metrics.registry, metrics.health, views, headers, hosts, ledger.shown)
     try:
         return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
     except OSError as error:
@@ -274,12 +275,27 @@ def _server(settings: Settings, metrics: Metrics, views: Views) -> Server:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """The ledger as the daemon left it, to read from. Raises LedgerError where this user may not."""
+    """The ledger as the daemon left it or shows it, to read from. Raises LedgerError where it is not to be had."""
     ledger = Ledger(settings.state_dir, time.time, lambda _writable: None)
-    ledger.open_to_read()
+    open_to_read(settings, ledger)
     if ledger.unreadable:
         raise LedgerError(ledger.unreadable)
     return ledger
+
+
+def open_to_read(settings: Settings, ledger: Ledger) -> None:
+    """Open the ledger to read, or, where this user may not, take what the daemon shows. See ``ledger.unreadable``."""
+    ledger.open_to_read()
+    if not ledger.unreadable:
+        return
+    host, port = settings.web.address
+    try:
+        status, body = ask(reached(host), port, "/ledger", most=_MOST_SHOWN_BYTES)
+        if status != HTTPStatus.OK:
+            raise ValueError(f"it answers {status} {HTTPStatus(status).phrase}")
+        ledger.open_shown(json.loads(body))
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        ledger.unreadable += f"; nor does a daemon at {settings.web.listen} show it: {error}"
 
 
 def own_container(mounts: Path = Path("/proc/self/mountinfo")) -> str:

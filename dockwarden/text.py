@@ -65,6 +65,11 @@ def one_of(word: object, known: Collection[str]) -> str:
     return f"unknown: {word}{near(word, known) or '; use ' + ', '.join(known)}"
 
 
+def way_out(error: Exception) -> str:
+    """What helps where the operating system forbids something, to be put behind the error; else nothing."""
+    return "; run it as root, such as with sudo" if isinstance(error, PermissionError) else ""
+
+
 def counted(count: int, noun: str) -> str:
     """``1 image``, ``12 images``, ``1,200 images``, ``3 policies``."""
     if count != 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dockwarden import __version__
 from dockwarden.cli import acting, checking, daemon, explaining, knowing, mending, scanning
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
-from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, way_out
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader has had enough; so have we
         return OK
     except OSError as error:
-        way_out = "; run it as root, such as with sudo" if isinstance(error, PermissionError) else ""
-        print(f"dockwarden: {error.filename or 'the system'}: {error.strerror or error}{way_out}", file=sys.stderr)
+        print(
+            f"dockwarden: {error.filename or 'the system'}: {error.strerror or error}{way_out(error)}", file=sys.stderr
+        )
         return FAILED
 
 

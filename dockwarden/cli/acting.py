@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.scanning import add_source, chosen_policies, source_of
-from dockwarden.text import counted, duration, in_bytes, span
+from dockwarden.text import counted, duration, in_bytes, span, way_out
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome, Ref
@@ -75,7 +75,7 @@ def _plan(options: argparse.Namespace) -> int:
         try:
             options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
         except OSError as error:
-            print(f"dockwarden plan: --save {options.save}: {error.strerror}", file=sys.stderr)
+            print(f"dockwarden plan: --save {options.save}: {error.strerror}{way_out(error)}", file=sys.stderr)
             return 1
     if not emit(options.output, [row._asdict() for row in rows]):
         header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")

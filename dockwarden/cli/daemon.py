@@ -3,15 +3,11 @@
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dockwarden.text import counted
-
-if TYPE_CHECKING:
-    import http.client
+from dockwarden.text import counted, way_out
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
-_PATIENCE_SECONDS = 5
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -75,7 +71,7 @@ def _reload(options: argparse.Namespace) -> int:
             raise DockwardenError("no daemon that can be seen from here uses this state_dir")
         os.kill(process, signal.SIGHUP)
     except (OSError, ValueError) as error:
-        raise DockwardenError(f"the daemon cannot be told: {error}") from error
+        raise DockwardenError(f"the daemon cannot be told: {error}{way_out(error)}") from error
     policies = app.load_policies(settings.read_settings(options.config))
     print(f"told process {process} to use {counted(len(policies.policies), 'policy')} (sha256 {policies.sha256[:12]})")
     return 0
@@ -97,47 +93,25 @@ def _notify_test(options: argparse.Namespace) -> int:
 
 def _address(text: str) -> tuple[str, int]:
     """Where to ask a daemon that listens there."""
+    from dockwarden.process.ask import reached
+
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit()):
         raise argparse.ArgumentTypeError("write HOST:PORT, such as 127.0.0.1:9877")
-    return {"0.0.0.0": "127.0.0.1", "[::]": "::1", "": "127.0.0.1"}.get(host, host.strip("[]")), int(port)
+    return reached(host), int(port)
 
 
 def _healthcheck(options: argparse.Namespace) -> int:
     # Runs every few seconds in a container, so it imports nothing that is not in the standard library.
     import http.client
 
+    from dockwarden.process.ask import ask
+
     host, port = options.listen
-    path = "/readyz" if options.ready else "/healthz"
-    plain = http.client.HTTPConnection(host, port, timeout=_PATIENCE_SECONDS)
     try:
-        try:
-            status, text = _answer(plain, path)
-        except (http.client.BadStatusLine, ConnectionResetError):  # as one who expects TLS answers
-            status, text = _answer(_secure(host, port, options.cert), path)
+        status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, http.client.HTTPException) as error:
         print(f"dockwarden: no answer from {host}:{port}: {error!s:.200}".rstrip(), file=sys.stderr)
         return 1
-    print(text)
+    print(text.decode("utf-8", "replace").strip())
     return 0 if status == http.client.OK else 1
-
-
-def _answer(connection: "http.client.HTTPConnection", path: str) -> tuple[int, str]:
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read(2000).decode("utf-8", "replace").strip()
-    finally:
-        connection.close()
-
-
-def _secure(host: str, port: int, certificate: str | None) -> "http.client.HTTPSConnection":
-    import http.client
-    import ssl
-
-    context = ssl.create_default_context()
-    # It asks a daemon of this host how it is and tells it nothing, so it does not matter who answers for the name.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if certificate:
-        context.load_cert_chain(certificate)
-    return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_SECONDS, context=context)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, table
@@ -102,7 +101,7 @@ def _history(options: argparse.Namespace) -> int:
         return 2
     chosen = settings.read_settings(options.config)
     ledger = open_ledger(chosen)
-    if not (Path(chosen.state_dir) / "ledger.db").is_file():
+    if not ledger.is_there:
         print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
         return 1
     name = reference.full(options.ref) if options.ref else ""

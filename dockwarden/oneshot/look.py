@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from dockwarden import reference
-from dockwarden.app import Parts, build
+from dockwarden.app import Parts, build, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError
 from dockwarden.inventory.digests import of_repository
@@ -119,7 +119,7 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
     if writes:
         take(parts.ledger, info)
     else:
-        parts.ledger.open_to_read()
+        open_to_read(settings, parts.ledger)
         if parts.ledger.unreadable:
             note = "ages count from now, and no past is known"
             _log.error("ledger.unreadable", error=parts.ledger.unreadable, note=note)

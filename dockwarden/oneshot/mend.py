@@ -5,22 +5,21 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from dockwarden import reference
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import give_names
-from dockwarden.actions.plan import PROTECT_LABEL, protecting
+from dockwarden.actions.plan import PROTECT_LABEL
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import SWARM
-from dockwarden.app import Parts, build, own_container, protected
+from dockwarden.app import Parts, build, open_to_read, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
-from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
+from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
 from dockwarden.oneshot.look import take
 from dockwarden.ports import Ask
 
@@ -33,8 +32,8 @@ class Mender:
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError."""
+        self._settings = settings
         self._parts: Parts = build(settings, Metrics())
-        self._protected = protected(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +46,7 @@ class Mender:
     def undoable(self, what: str) -> list[Done]:
         """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
         ledger = self._parts.ledger
-        ledger.open_to_read()
+        open_to_read(self._settings, ledger)
         if ledger.unreadable:
             raise LedgerError(ledger.unreadable)
         return ledger.undoable(what)
@@ -70,7 +69,7 @@ class Mender:
     def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        for outcome in Undoer(parts.tools(info), parts.ledger, parts.ledger.undoable).undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
             yield by_object[outcome.ref, outcome.name], outcome
 
     def _open(self, info: EngineInfo) -> None:
@@ -140,10 +139,6 @@ class Mender:
         owned = [f"{each.name} ({manager})" for each, manager in managers if manager]
         if owned:
             raise DockwardenError(f"an orchestrator manages {', '.join(sorted(owned))}; let it drain this host first")
-        things: list[Thing] = [*images, *containers]
-        for each in things:
-            if glob := protecting(self._protected, ref_of(each), "", each):
-                raise DockwardenError(f"protect in the settings: {glob}; nothing was removed")
         if any(PROTECT_LABEL in each for each in (*theirs, *(image.labels for image in images))):
             raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
 
@@ -167,14 +162,10 @@ class Mender:
             except EngineError as error:
                 yield from self._back(run, reset)
                 raise DockwardenError(f"the pull failed: {error}; {_later(run)}") from error
-            if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" in fresh.digests:
-                return
-            with suppress(EngineError):  # the old one is to have it again
-                self._parts.engine.untag(reset.tag)
-            yield from self._back(run, reset)
+        if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
             raise DockwardenError(
                 f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told; "
-                f"{_later(run)}"
+                f"`dockwarden undo {run}` brings back what was removed"
             )
 
     def _pulled(self, reset: "Reset") -> Image:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from dockwarden.config.files import content
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
+from dockwarden.text import way_out
 
 _VERSIONS = {f"TLS1{minor}": TLSVersion[f"TLSv1_{minor}" if minor else "TLSv1"] for minor in range(4)}
 _OLDEST = TLSVersion.TLSv1_2  # OpenSSL serves nothing older as Debian and others build it
@@ -147,7 +148,7 @@ def read_access(file: Path) -> Access:
     try:
         source = read(str(file), content(file))
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from error
+        raise ConfigError(f"{file}: {error.strerror}{way_out(error)}") from error
     if source.problems:
         raise ConfigError(*source.problems)
     try:

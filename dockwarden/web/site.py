@@ -54,17 +54,19 @@ class Application:
         views: Views,
         headers: Callable[[], Mapping[str, str]] = dict,
         hosts: Sequence[str] = (),
+        ledger: Callable[[], object] = dict,
     ) -> None:
         """Take what it answers from.
 
         ``headers``: of all answers. ``hosts``: names, with ``*``, by which clients may call us, besides addresses and
-        those of the own machine.
+        those of the own machine. ``ledger``: what commands of users read who may not read its file.
         """
         self._metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
         self._health = health
         self._views = views
         self._lists = {api.PREFIX + name: of for name, of in views.lists.items()}
         self._pages = Pages(views)
+        self._ledger = ledger
         self._headers = headers
         self._hosts = tuple(name.lower() for name in hosts)
 
@@ -129,6 +131,8 @@ class Application:
         try:
             if path in self._lists:
                 return _json(start, api.answer(path, query, self._lists[path], self._views.now()))
+            if path == "/ledger":
+                return _json(start, self._ledger())
             if path == api.PREFIX + "openapi.json":
                 return _json(start, api.describe(self._views.lists))
             if (page := self._pages.render(path, query)) is not None:

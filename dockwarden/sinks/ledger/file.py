@@ -17,6 +17,8 @@ import structlog
 from dockwarden.errors import LedgerError
 from dockwarden.sinks.ledger.reserve import Reserve
 from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA_VERSION, STEPS
+from dockwarden.sinks.ledger.shown import fill, read_out
+from dockwarden.text import way_out
 
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
 _MOST_WAL_BYTES = 16 << 20
@@ -83,7 +85,7 @@ class LedgerFile:
             if self._path.exists():
                 self._path.open("rb").close()
         except OSError as error:
-            self.unreadable = f"{self._path} cannot be read: {error.strerror}; run it as root, such as with sudo"
+            self.unreadable = f"{self._path} cannot be read: {error.strerror}{way_out(error)}"
             return
         with suppress(sqlite3.Error):
             db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
@@ -94,6 +96,19 @@ class LedgerFile:
                 db.close()
                 raise
             self._db = db
+
+    def shown(self) -> dict[str, object]:
+        """What it holds, without what may be secret; from any thread. Raises sqlite3.Error."""
+        return read_out(self._path)
+
+    def open_shown(self, shown: object) -> None:
+        """Use what ``shown`` of another process gave in place of the file. Raises ValueError if it cannot be used."""
+        self._db, self._version, self.unreadable = fill(shown), SCHEMA_VERSION, ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to read."""
+        return self._db is not None
 
     def close(self) -> None:
         """Close the file."""
@@ -180,7 +195,7 @@ class LedgerFile:
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
             _log.error("ledger.not_writable", path=str(self._path), error=str(error), note="nothing will be removed")
-        self._trouble = f"the ledger {self._path} cannot be written: {error}"
+        self._trouble = f"the ledger {self._path} cannot be written: {error}{way_out(error)}"
         self._tell(False)
 
     def _ready(self, *, urgent: bool) -> sqlite3.Connection:

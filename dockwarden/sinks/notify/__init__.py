@@ -30,6 +30,7 @@ from dockwarden.sinks.notify.message import (
     Message,
     News,
 )
+from dockwarden.text import way_out
 
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
@@ -235,7 +236,7 @@ def _address(options: RouteOptions) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{options.url_file} is not text") from None
     except OSError as error:
-        raise ValueError(f"{options.url_file}: {error.strerror}") from error
+        raise ValueError(f"{options.url_file}: {error.strerror}{way_out(error)}") from error
 
 
 def _sender(address: str) -> Send:

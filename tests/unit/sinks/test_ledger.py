@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from dockwarden.errors import LedgerError
 from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Recipe, Ref, Report, Result, Severity, Step
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
 from tests.builders import NOW, a_recipe, a_result, a_step, an_image, digest_of, image_id
 
 if TYPE_CHECKING:
@@ -734,3 +737,47 @@ def test_reading_a_file_that_is_none_gives_nothing(book: Book, damage: Callable[
     assert book.ledger.recall(ENGINE) == (0.0, [])
     book.ledger.close()
     assert book.path.read_bytes() == before
+
+
+# -- for those who may not read the file ----------------------------------------------------------------------
+
+
+def test_what_it_shows_others_is_the_same_but_for_what_may_be_secret(book: Book, ledger: Ledger) -> None:
+    ledger.save(1234.5, [(APP, Observed(1.25, 3.5, had_tag=True)), (DATA, Observed(2.0, -1.0))])
+    ledger.save_digests([("app:1", "local", "sha256:d", NOW)])
+    ledger.record(report(a_result(), *(replace(a_result(), policy=name) for name in ("second", "third"))))
+    secret = Recipe("create", {"Env": ["TOKEN=hush"]})
+    ledger.conclude(ledger.intend("run-1", STEP, secret), outcome_of(STEP))
+    shown = json.dumps(ledger.shown())
+    assert "hush" not in shown
+    other = Ledger(book.folder / "elsewhere", lambda: book.now, lambda _: None)
+    other.open_shown(json.loads(shown))
+    for read in (
+        lambda each: each.recall(ENGINE),
+        lambda each: each.present_digests(ENGINE),
+        lambda each: each.history("app:1"),
+        lambda each: each.past_findings(10),
+        lambda each: each.open_findings(),
+        lambda each: each.recent_actions(10),
+        lambda each: [done._replace(recipe=Recipe(done.recipe.method, {})) for done in each.undoable()],
+    ):
+        assert read(other) == read(ledger)
+        assert read(other)
+    assert not (book.folder / "elsewhere").exists()
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each))
+)
+def test_what_is_no_ledger_is_not_taken_for_one(shown: object) -> None:
+    for given_ in (shown, {"version": SCHEMA_VERSION, "tables": shown}, _with_rows(shown)):
+        ledger = Ledger(Path("/nowhere"), lambda: NOW, lambda _: None)
+        with pytest.raises(ValueError, match="what it tells"):
+            ledger.open_shown(given_)
+        assert not ledger.is_there
+
+
+def _with_rows(rows: object) -> object:
+    """Tables as they should be but for what is in one of them."""
+    names = ("meta", "memory", "asides", "findings", "digests", "actions")
+    return {"version": SCHEMA_VERSION, "tables": {name: [rows] if name == "memory" else [] for name in names}}

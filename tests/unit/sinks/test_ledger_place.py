@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +33,7 @@ def remove_all(book: Book) -> None:
 
 
 def aside(book: Book) -> Path:
-    place = book.folder.with_name(f"{book.folder.name}-{len(list(book.folder.parent.iterdir()))}")
+    place = book.folder.with_name(f"{book.folder.name}-{uuid.uuid4().hex}")
     book.folder.rename(place)
     return place
 
