@@ -8,7 +8,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench docs format lock wheels install uninstall clean
+.PHONY: help venv run test check bench chaos docs format lock wheels install uninstall clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: venv  ## lint, format, types, import contracts
 bench: venv  ## the measurements behind the figures in the docs
 	@$(BIN)/python -m tests.lab.machine
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: venv  ## somebody else acts amid removals, on real engines: what is lost is counted (ARGS="--rounds 500 name")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: venv  ## write the pages and tables of docs/ that are made from code
 	@$(BIN)/python -m tests.docs

@@ -71,7 +71,7 @@ def load_policies(settings: Settings, tests: str = "") -> PolicySet:
         modes=settings.modes,
         triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
         limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
-        protect={Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect},
+        protect=protected(settings),
         cap=settings.allow,
         check_cron=refuse_cron,
         zone=zone_of(settings),
@@ -124,6 +124,11 @@ class Parts:
         """Leave the ledger and the registries."""
         self.ledger.close()
         self.registry.close()
+
+
+def protected(settings: Settings) -> dict[Kind, tuple[str, ...]]:
+    """By kind, globs of the names that this host never lets go."""
+    return {Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect}
 
 
 def build(

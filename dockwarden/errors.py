@@ -29,6 +29,14 @@ class NotFoundError(EngineError):
     """The engine does not know the object."""
 
 
+class MissingError(NotFoundError):
+    """What an object needs is gone: something of a kind, by all that it is called, and what for, in words."""
+
+    def __init__(self, kind: str, *names: str, text: str = "it needs") -> None:
+        super().__init__(f"{text} the {kind} {names[0]}, which is gone")
+        self.kind, self.names = kind, frozenset(names)
+
+
 class ConflictError(EngineError):
     """The engine refuses because the object is in use (HTTP 409)."""
 

@@ -195,6 +195,9 @@ class FakeEngine:
         yield from replay
         if until_ns <= self.clock.now_ns:
             return
+        if not self.agenda and until_ns - self.clock.now_ns < SECOND_NS:  # somebody only waits
+            self.clock.pass_((until_ns - self.clock.now_ns) / SECOND_NS)
+            return
         assert self.agenda, "the window is open and nothing is to happen any more: let the agenda end with a stop"
         self._streaming = deque()
         while self.agenda and self.clock.now_ns + round(self.agenda[0][0] * SECOND_NS) <= until_ns:

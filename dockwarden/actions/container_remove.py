@@ -9,7 +9,7 @@ from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.containers import ContainerVerb
 from dockwarden.actions.verb import LOST, Applied, Gain, OwnedLosable, Stays, Tools, Why, or_without, stored
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
 
 _UP = ("running", "paused", "restarting", "removing")
@@ -54,7 +54,7 @@ class ContainerRemove(ContainerVerb):
         named = tools.image(about["image_ref"])
         if named is None or named.id != about["image_id"]:
             if tools.image(about["image_id"]) is None:
-                raise Stays(Effect.FAILED, "image_gone", f"its image {about['image_ref']} is gone")
+                raise MissingError(Kind.IMAGE, about["image_ref"], about["image_id"])
             about = {**about, "body": {**about["body"], "Image": about["image_id"]}}
         chunks = tools.archive.read(stored(done.recipe)) if done.recipe.archive else iter(())
         first = next(chunks, b"")  # now it is known to be whole

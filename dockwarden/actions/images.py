@@ -12,7 +12,7 @@ from typing import Any
 from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change, stored
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
 
@@ -43,6 +43,7 @@ class ImageVerb(Verb[Image]):
             "size_bytes": found.size_bytes,
             "labels": dict(found.labels),
             "platform": "/".join(part for part in parts if part),
+            "platforms": list(details.platforms) if details else [],
         }
 
     # -- before ------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class ImageVerb(Verb[Image]):
         about, method = done.recipe.parameters, done.recipe.method
         if tools.image(about["id"]) is None:
             if method == "tag":
-                raise Stays(Effect.FAILED, "image_gone", "the image that it named is gone; undo its removal first")
+                raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
             if method == "load":
                 tools.engine.load_image(tools.archive.read(stored(done.recipe)))
             else:
@@ -146,11 +147,17 @@ class ImageVerb(Verb[Image]):
         image = tools.image(about["id"])
         if image is None:
             raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
+        is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
+        is_marked = is_pulled and _drop_digest(tools.engine, image, about)
         taken = give_names(tools.engine, image.id, about["tags"])
-        if taken:
-            return Applied("restored", f"without {', '.join(taken)}, which name another image now")
-        lost = set(about["digests"]) - set(image.digests) if not about["tags"] else ()
-        return Applied("restored", "without its digest, which only a pull gives" if lost else "")
+        if is_marked:
+            with suppress(EngineError):  # the next list of everything takes it off
+                tools.engine.untag(reference.marker(image.id))
+        notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
+        if not about["tags"] and set(about["digests"]) - set(image.digests):
+            notes.append("without its digest, which only a pull gives")
+        notes += _other_platforms(tools, image, about) if is_pulled else ()
+        return Applied("restored", "; ".join(notes))
 
 
 def give_names(engine: Engine, image_id: str, names: Iterable[str]) -> list[str]:
@@ -234,10 +241,51 @@ def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:
 
 
 def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
-    source = str(about["from"])
+    """For this platform, and for those that were here besides."""
+    source, own = str(about["from"]), about["platform"]
     login = tools.registry.login(reference.parse(source).registry)
     try:
-        tools.engine.pull_image(source, about["platform"], login)
+        tools.engine.pull_image(source, own, login)
     except NotFoundError as error:
         text = f"the registry served {source} when the image was removed and does not any more: {error}"
         raise Stays(Effect.FAILED, "not_served", text) from error
+    for platform in set(about.get("platforms", ())) - {own}:
+        with suppress(NotFoundError):  # it is said that it is missing
+            tools.engine.pull_image(source, platform, login)
+
+
+def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> list[str]:
+    """What is to be said of other platforms, which engines before 28 do not tell."""
+    if known := about.get("platforms", ()):
+        lost = sorted(set(known) - set(image.details.platforms if image.details else ()))
+        return [f"without {', '.join(lost)}, which it was here for, too"] if lost else []
+    asked = tools.registry.ask(Ask("manifest", str(about["from"])))
+    with suppress(TimeoutError):
+        offered = {"/".join(filter(None, each[1:4])) for each in asked.result(_REPLY_SECONDS).entries}
+        if others := sorted(offered - {about["platform"]}):
+            return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"]
+    return []
+
+
+def _drop_digest(engine: Engine, image: Image, about: Mapping[str, Any]) -> bool:
+    """A pull by digest leaves that as a name, which on a containerd store goes only with all tags of its repository.
+
+    It keeps an image for ever; so it goes before the image gets its tags, which our marker bridges. Gives whether the
+    image has that.
+    """
+    source = str(about["from"])
+    repository = source.partition("@")[0]
+    names = [name for name in about["tags"] if name.rpartition(":")[0] == repository]
+    is_needed = source in image.digests and not image.tags and any(_names_nothing(engine, name) for name in names)
+    if is_needed:
+        engine.tag(image.id, reference.marker(image.id))
+        engine.untag(source)
+    return is_needed
+
+
+def _names_nothing(engine: Engine, name: str) -> bool:
+    try:
+        engine.image(name)
+    except NotFoundError:
+        return True
+    return False

@@ -1,10 +1,14 @@
 """network remove: made anew by undo, under another ID. Pure but for its tools."""
 
+from collections import deque
+
 from dockwarden import reference
 from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_use, refuse_change, refuse_users
 from dockwarden.errors import ConflictError
 from dockwarden.model import Candidate, Done, Effect, Kind, Network, Policy, Ref, Step
 from dockwarden.ports import Engine
+
+_UNDER_WAY_NS = 300_000_000  # a create that has begun is seen by nobody before its end
 
 
 class NetworkRemove(Verb[Network]):
@@ -28,10 +32,13 @@ class NetworkRemove(Verb[Network]):
         """By its ID: several may have one name. The engine removes one for which a container was made a moment ago."""
         again = tools.engine.parameters(Ref(Kind.NETWORK, found.id))
         tools.engine.remove_network(found.id)
-        if users := tools.engine.users_of_network(found.name):
-            tools.engine.create(Kind.NETWORK, again)
-            text = f"{len(users)} containers were made for it a moment before; it was made again"
-            raise Stays(Effect.REFUSED, "conflict", text)
+        for wait_ns in (0, _UNDER_WAY_NS):
+            now = tools.engine.now_ns()
+            deque(tools.engine.events(now, now + wait_ns) if wait_ns else (), maxlen=0)
+            if users := tools.engine.users_of_network(found.name):
+                tools.engine.create(Kind.NETWORK, again)
+                text = f"{len(users)} containers were made for it a moment before; it was made again"
+                raise Stays(Effect.REFUSED, "conflict", text)
         return Applied("removed")
 
     def undo(self, tools: Tools, done: Done) -> Applied:

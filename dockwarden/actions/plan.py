@@ -15,7 +15,7 @@ from dockwarden import reference
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import NEED_UNKNOWN, SWARM, Gain, Why
-from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Step
+from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Ref, Step, Thing
 from dockwarden.text import span
 
 PROTECT_LABEL = "dockwarden.protect"
@@ -90,7 +90,7 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
         return reason
     if thing is not None and PROTECT_LABEL in thing.labels.keys() - candidate.inherited:
         return "protected", f"label {PROTECT_LABEL}"
-    if glob := _protected(policy, candidate):
+    if glob := protecting(policy.protect, candidate.result.ref, candidate.result.name, thing):
         return "protected", f"protect in the settings: {glob}"
     if candidate.result.excuse.doubt:
         return "exception_unknown", f"whether {candidate.result.excuse.doubt} excuses it is not known"
@@ -124,17 +124,16 @@ def _of_ours(candidate: Candidate) -> Why | None:
     return None
 
 
-def _protected(policy: Policy, candidate: Candidate) -> str:
-    """The glob of this host that keeps the object; an image goes with its names, and so they keep each other."""
-    thing, ref = candidate.object, candidate.result.ref
-    names = [(ref.kind, {ref.key, candidate.result.name})]
+def protecting(protect: Mapping[Kind, Sequence[str]], ref: Ref, name: str, thing: Thing | None) -> str:
+    """The glob of this host that keeps an object; an image goes with its names, and so they keep each other."""
+    names = [(ref.kind, {ref.key, name})]
     if isinstance(thing, Image):
         tags = _spelt(ref.key) if ref.kind is Kind.TAG else _spelt(*thing.tags)
         names = [(Kind.IMAGE, {thing.id, *_spelt(*thing.tags, *thing.digests)}), (Kind.TAG, tags)]
     elif thing is not None:
         names = [(ref.kind, {thing.name})]
-    kept = ((glob, name) for kind, all_ in names for glob in policy.protect.get(kind, ()) for name in all_)
-    return next((glob for glob, name in kept if fnmatchcase(name, glob)), "")
+    kept = ((glob, each) for kind, all_ in names for glob in protect.get(kind, ()) for each in all_)
+    return next((glob for glob, each in kept if fnmatchcase(each, glob)), "")
 
 
 def _spelt(*tags: str) -> set[str]:

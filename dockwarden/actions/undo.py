@@ -4,14 +4,14 @@ Input: actions that can still be undone. Output: an ``Outcome`` for each, which 
 ones. Nothing that exists now is touched for it: a name that something else has stays there, and the outcome says so.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, VERBS
 from dockwarden.actions.verb import Stays, Tools
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError
-from dockwarden.model import Done, Effect, Outcome, Recipe, Step
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, MissingError
+from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
 from dockwarden.ports import Intents
 
 ACTION = "undo"
@@ -20,9 +20,11 @@ ACTION = "undo"
 class Undoer:
     """Undoes actions on one engine."""
 
-    def __init__(self, tools: Tools, intents: Intents) -> None:
+    def __init__(self, tools: Tools, intents: Intents, undoable: Callable[[], Sequence[Done]] = tuple) -> None:
+        """``undoable``: all that can be undone, newest first."""
         self._tools = tools
         self._intents = intents
+        self._undoable = undoable
 
     def undo(self, run: str, actions: Sequence[Done]) -> Iterator[Outcome]:
         """Undo them: what others stand on first, the last that went before the first that went.
@@ -48,6 +50,8 @@ class Undoer:
                 outcome = stays.outcome(step)
             except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
                 outcome = step.ended(Effect.FAILED, "archive", str(error))
+            except MissingError as error:
+                outcome = step.ended(Effect.FAILED, "missing", f"{error}: {self._first(error)}")
             except ConflictError as error:
                 outcome = step.ended(Effect.REFUSED, "taken", str(error))
             except EngineUnavailableError as error:
@@ -62,3 +66,12 @@ class Undoer:
         if outcome.effect is Effect.APPLIED:
             drop(self._tools.archive, done.recipe)
         return outcome, stop
+
+    def _first(self, missing: MissingError) -> str:
+        """Which undo must come before, in words."""
+        for done in self._undoable():
+            went = Kind.IMAGE if done.ref.kind is Kind.TAG and done.recipe.method != "tag" else done.ref.kind
+            is_kind = went is Kind(missing.kind) and VERBS[done.ref.kind, done.action].removes
+            if is_kind and not missing.names.isdisjoint((done.ref.key, done.name, done.recipe.parameters.get("id"))):
+                return f"`dockwarden undo {done.number}` first"
+        return "nothing that can be undone brings it back"

@@ -13,7 +13,7 @@ from docker.errors import NotFound
 
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import Client
-from dockwarden.errors import NotFoundError
+from dockwarden.errors import MissingError
 from dockwarden.model import Kind
 
 _NEVER_JOINED = frozenset({"host", "none"})
@@ -27,7 +27,6 @@ _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
 _JOINED = "container:"
 _SHORT_ID = 12
-_GONE = "it needs the {} {}, which is gone: undo its removal first"
 
 
 def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -199,7 +198,7 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
             continue
         now = _id_of(client, name)
         if not now:
-            raise NotFoundError(_GONE.format(Kind.CONTAINER, name or called))
+            raise MissingError(Kind.CONTAINER, name or called, called)
         for key in _NAMESPACES:
             if host.get(key) == f"{_JOINED}{called}":
                 host[key] = f"{_JOINED}{now}"
@@ -223,7 +222,7 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: Mapping[str
             try:
                 look(name)
             except NotFound:
-                raise NotFoundError(_GONE.format(kind, name)) from None
+                raise MissingError(kind, name) from None
 
 
 def _id_of(client: Client, name: str) -> str:

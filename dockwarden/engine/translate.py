@@ -173,11 +173,19 @@ def image(raw: object, store: ImageStore) -> Image:
         # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
         content_bytes=fields.integer("Size") if store is ImageStore.CONTAINERD else 0,
         manifests=tuple(each.text("ID") for each in fields.objects("Manifests") if each.text("Kind") == "image"),
+        platforms=tuple(_platforms(fields)),
         # A pull and a push both leave the name of their repository.
         built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
         volumes=config.names("Volumes"),
     )
     return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
+
+
+def _platforms(fields: Fields) -> Iterator[str]:
+    for each in fields.objects("Manifests"):
+        says = each.nested("ImageData").nested("Platform")
+        if each.text("Kind", "") == "image" and each.flag("Available"):
+            yield "/".join(filter(None, (says.text(key, "") for key in ("os", "architecture", "variant"))))
 
 
 def _image(fields: Fields, store: ImageStore) -> Image:

@@ -186,7 +186,7 @@ class Client(docker.APIClient):
                 _configure_tls(self, tls)
 
     def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
-        """Ask for a stream of events; returns once the engine has answered with 200 or 204."""
+        """Ask for a stream of events; returns once the engine has answered with 200."""
         return Lines(self.open("GET", "/events", "events", read_seconds, params=dict(params)))
 
     def open(
@@ -213,7 +213,8 @@ class Client(docker.APIClient):
             stream=True,
             timeout=(_CONNECT_SECONDS, read_seconds),
         )
-        if response.status_code not in (requests.codes.ok, requests.codes.no_content):
+        is_done = method != "GET" and response.status_code == requests.codes.no_content
+        if response.status_code != requests.codes.ok and not is_done:
             with response:
                 body = next(response.iter_content(CHUNK_BYTES), b"")
             raise from_status(response.status_code, body, operation)

@@ -99,12 +99,13 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """What only an inspect of an image tells; but for ``built_here``, which a push ends, it never changes for an ID.
+    """What only an inspect of an image tells; but for ``built_here`` and ``platforms`` it never changes for an ID.
 
     Attributes:
         parent: the ID of the image that it was built from on this engine, where a graph store knows one.
         content_bytes: what its packed layers take up on a containerd store, besides the unpacked ones.
         manifests: of an index, the digests of its images, of whatever platform; from API 1.48 on.
+        platforms: of an index, those whose images are here, ``linux/arm64``; from API 1.48 on.
         built_here: BuildKit made it on this engine, and no registry was ever given it; see ``tells_builds``. None: it
             was not looked at since the start.
     """
@@ -122,6 +123,7 @@ class ImageDetails:
     manifests: tuple[str, ...] = ()
     built_here: bool | None = False
     volumes: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
 
 
 class BuildStep(NamedTuple):

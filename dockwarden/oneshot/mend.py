@@ -5,21 +5,22 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from dockwarden import reference
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import give_names
-from dockwarden.actions.plan import PROTECT_LABEL
+from dockwarden.actions.plan import PROTECT_LABEL, protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import SWARM
-from dockwarden.app import Parts, build, open_to_read, own_container
+from dockwarden.app import Parts, build, open_to_read, own_container, protected
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
-from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step
+from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
 from dockwarden.oneshot.look import take
 from dockwarden.ports import Ask
 
@@ -34,6 +35,7 @@ class Mender:
         """Raises ConfigError."""
         self._settings = settings
         self._parts: Parts = build(settings, Metrics())
+        self._protected = protected(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +71,7 @@ class Mender:
     def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger, parts.ledger.undoable).undo(_new_run(), actions):
             yield by_object[outcome.ref, outcome.name], outcome
 
     def _open(self, info: EngineInfo) -> None:
@@ -139,6 +141,10 @@ class Mender:
         owned = [f"{each.name} ({manager})" for each, manager in managers if manager]
         if owned:
             raise DockwardenError(f"an orchestrator manages {', '.join(sorted(owned))}; let it drain this host first")
+        things: list[Thing] = [*images, *containers]
+        for each in things:
+            if glob := protecting(self._protected, ref_of(each), "", each):
+                raise DockwardenError(f"protect in the settings: {glob}; nothing was removed")
         if any(PROTECT_LABEL in each for each in (*theirs, *(image.labels for image in images))):
             raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
 
@@ -162,10 +168,14 @@ class Mender:
             except EngineError as error:
                 yield from self._back(run, reset)
                 raise DockwardenError(f"the pull failed: {error}; {_later(run)}") from error
-        if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
+            if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" in fresh.digests:
+                return
+            with suppress(EngineError):  # the old one is to have it again
+                self._parts.engine.untag(reset.tag)
+            yield from self._back(run, reset)
             raise DockwardenError(
                 f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told; "
-                f"`dockwarden undo {run}` brings back what was removed"
+                f"{_later(run)}"
             )
 
     def _pulled(self, reset: "Reset") -> Image:

@@ -317,6 +317,11 @@ _SYNONYMS = {
     "name": "id",
     "policies": "policy rules checks spec",
     "version": "apiVersion",
+    "until": "expires expiry expire expires_at valid_until end till",
+    "match": "object objects condition container image",
+    "reason": "comment justification note",
+    "given": "input facts data with",
+    "expect": "expected result outcome want wanted",
     "max_objects": "max count objects",
     "max_percent": "percent max_percentage",
 }
@@ -368,7 +373,9 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         else:
             text = _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
             is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
-            yield path, f"must be written like {_EXAMPLES[path[-1]]}" if is_shape and path[-1] in _EXAMPLES else text
+            example = _EXAMPLES.get(str(path[-1])) if path else None
+            example = "[no-latest-tag, cis-*]" if len(path) > 1 and path[-1] == "policies" else example
+            yield path, f"must be written like {example}" if is_shape and example else text
 
 
 def _key_hint(key: str, shape: type[BaseModel]) -> str:

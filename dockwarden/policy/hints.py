@@ -168,6 +168,8 @@ def unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
 
 
 def _word(name: str, names: list[str]) -> str:
+    if below := next((fact for fact in names if fact.startswith(f"{name}.")), ""):
+        return f"; facts are written by their whole names, such as {below}"
     if name in _FUNCTIONS.split():
         macro = name in ("all", "exists", "exists_one", "filter", "map")
         example = f"list.{name}(i, i == 'a')" if macro else "'key' in labels" if name == "has" else f"a.{name}(…)"

@@ -262,6 +262,51 @@ def test_reload_takes_good_policies_and_keeps_the_old_instead_of_bad_ones(any_en
     daemon.until_metric(1, "dockwarden_config_last_reload_successful")
 
 
+@pytest.mark.slow
+def test_limits_and_protection_of_the_host_change_with_a_reload(any_engine: LabEngine, start: Start) -> None:
+    """Each of them for the next run, and what alerts watch goes on from where it was."""
+    any_engine.load(*(ImageSpec(tags=(f"e2e/gone:{i}",), labels={"n": str(i)}) for i in range(4)))
+    one = {"max_objects": 1, "max_percent": 100}
+    gone = policy("gone", "image", "true", mode="enforce", action="remove", trigger={"every": "5s"}, limits=one)
+    common = {"minimum_stay": "0s", "schedule": {"jitter": 0}}
+    daemon = start(any_engine, [gone], settings=common).ready()
+
+    def left() -> set[str]:
+        tags = {tag for image in any_engine.client().images() for tag in image["RepoTags"]}
+        return {tag.rpartition(":")[2] for tag in tags}
+
+    def reload(**changed: object) -> int:
+        daemon.write_settings(**common, **changed)
+        mark = daemon.mark
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait("config.reloaded", after=mark)
+        return daemon.mark
+
+    daemon.wait("run.error")
+    refused = daemon.total("dockwarden_refusals_total", policy="gone", reason="limits")
+    assert (left(), refused > 0) == (set("0123"), True)
+    assert daemon.total("dockwarden_job_last_success_timestamp_seconds", policy="gone") == 0
+
+    # It is in order for whoever looks after the host that a run takes the first, but not what he protects.
+    mark = reload(limits={"gone": {"over": "take_first"}}, protect={"images": ["e2e/gone:0"], "tags": ["*/gone:2"]})
+    daemon.wait("action.applied", after=mark, name=full("e2e/gone:1"))
+    daemon.wait("action.applied", after=mark, name=full("e2e/gone:3"))
+    kept = {full("e2e/gone:0"), full("e2e/gone:2")}
+    daemon.until(
+        lambda: kept == {line["name"] for line in daemon.said("action.refused", after=mark, reason="protected")},
+        "what is protected to be told",
+    )
+    assert left() == set("02")
+    assert daemon.said("run.error", after=mark) == []
+    assert daemon.total("dockwarden_refusals_total", policy="gone", reason="limits") >= refused
+    assert daemon.total("dockwarden_job_last_success_timestamp_seconds", policy="gone") > 0
+
+    mark = reload(protect={"images": ["e2e/gone:0"]})
+    daemon.wait("action.applied", after=mark, name=full("e2e/gone:2"))
+    reload(allow="audit")
+    assert left() == {"0"}
+
+
 def test_reload_that_no_file_survives(graph_engine: LabEngine, start: Start) -> None:
     daemon = start(graph_engine, [policy("only", "image", "true")]).ready()
     daemon.policy_file.unlink()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 
+from dockwarden.engine import DockerEngine
 from tests.commands import command
 from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec, rootfs
@@ -127,6 +129,34 @@ def test_a_reset_whose_pull_fails_brings_everything_back(empty_engine: LabEngine
     assert listed("undo", *config, "--list", docker_host=engine.host) == []
 
 
+def test_a_reset_that_pulls_another_digest_than_it_was_told_brings_everything_back(
+    empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, config, name = empty_engine, settings(tmp_path), f"{registry.host}/reset/moving:1"
+    registry.push("reset/moving", "1", ImageSpec(layers=(rootfs({"app": "told"}),)))
+    engine.load(ImageSpec(tags=(name, "alias:1"), layers=(rootfs({"app": "bad"}),)))
+    for word in ("one", "two"):
+        engine.docker("create", f"--name={word}", name, "x")
+    before = engine.client().inspect_image(name)
+    pull = DockerEngine.pull_image
+
+    def pull_late(self: DockerEngine, *arguments: str, **named: str) -> None:
+        registry.push("reset/moving", "1", ImageSpec(layers=(rootfs({"app": "newer"}),)))
+        pull(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DockerEngine, "pull_image", pull_late)
+    done = command("reset", *config, name, "--yes", docker_host=engine.host)
+    assert (done.code, "its digest is not" in done.err) == (1, True), done.err
+    after = engine.client().inspect_image(name)
+    assert (after["Id"], set(after["RepoTags"])) == (before["Id"], set(before["RepoTags"]))
+    containers = engine.client().containers(all=True)
+    assert {(each["Names"][0], each["ImageID"]) for each in containers} == {
+        ("/one", before["Id"]),
+        ("/two", before["Id"]),
+    }
+    assert listed("undo", *config, "--list", docker_host=engine.host) == []
+
+
 def test_a_reset_that_cannot_end_well_does_not_begin(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path
 ) -> None:
@@ -141,8 +171,17 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
         registry.push(f"reset/{word}", "1", ImageSpec())
         engine.load(ImageSpec(tags=(owned,), labels={"of": word}))
         engine.docker("create", f"--name={word}", f"--label={label}", owned, "x")
+    engine.docker("create", "--name=precious", running)
+    (tmp_path / "dockwarden.yaml").write_text(
+        yaml.safe_dump(
+            {"state_dir": str(tmp_path / "state"), "protect": {"containers": ["prec*"], "tags": ["*/reset/t*"]}}
+        )
+    )
+    registry.push("reset/tagged", "1", ImageSpec())
+    engine.load(ImageSpec(tags=(f"{registry.host}/reset/tagged:1",), labels={"of": "t"}))
     before = sorted(image["Id"] for image in engine.client().images())
     reasons = {lonely: "not_found", kept: "dockwarden.protect", "nothing/here:1": "no such image"}
+    reasons |= {running: "protect in the settings: prec*", f"{registry.host}/reset/tagged:1": "*/reset/t*"}
     reasons |= {f"{registry.host}/reset/{word}:1": f"{word} ({word})" for word in ("swarm", "ecs")}
     for name, why in reasons.items():
         done = command("reset", *config, name, "--yes", docker_host=engine.host)

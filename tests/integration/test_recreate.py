@@ -197,7 +197,13 @@ def shape(raw: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def world(empty_engine: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
-    lab = empty_engine
+    with prepared(empty_engine) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def prepared(lab: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
+    """An empty engine with what the options need."""
     spec = ImageSpec(tags=(IMAGE,), layers=(rootfs({"own": "x"}), *images.busybox().layers), cmd=("sleep", "1000"),
                      env=("PATH=/bin",), stop_signal="SIGKILL")  # fmt: skip
     lab.load(spec)
@@ -380,7 +386,7 @@ def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
     lab.docker("stop", "peer")
     peer = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "peer")["Id"]))))
     lab.docker("rm", "peer")
-    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone: undo its removal first"):
+    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone"):
         engine.create(Kind.CONTAINER, recipe)
     assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
     engine.create(Kind.CONTAINER, peer)
@@ -415,7 +421,7 @@ def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine
     key = lab.client().inspect_network(name)["Id"] if kind == "network" else name
     needed = json.loads(json.dumps(engine.parameters(Ref(Kind(kind), key))))
     lab.docker(kind, "rm", name)
-    with pytest.raises(NotFoundError, match=f"it needs the {kind} {name}, which is gone: undo its removal first"):
+    with pytest.raises(NotFoundError, match=f"it needs the {kind} {name}, which is gone"):
         engine.create(Kind.CONTAINER, recipe)
     assert name not in lab.docker(kind, "ls", "--format={{.Name}}").split()
     assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""

@@ -165,7 +165,7 @@ def test_a_tag_whose_image_went_by_other_means_is_told(bench: Bench) -> None:
     image = bench.put("app", "app:1", "app:2")
     bench.remove(a_step(image, "app:1"))
     bench.engine.vanish(image.id)
-    assert results(bench.undo()) == [("failed", "image_gone")]
+    assert results(bench.undo()) == [("failed", "missing")]
 
 
 def test_a_container_comes_back_with_its_image(bench: Bench) -> None:
@@ -191,7 +191,7 @@ def test_a_container_without_its_image_is_told(bench: Bench) -> None:
     bench.engine.run(a_container("web", "app:1", running=False))
     bench.remove(step(bench.engine.container("web")))
     bench.engine.vanish(image.id)
-    assert results(bench.undo()) == [("failed", "image_gone")]
+    assert results(bench.undo()) == [("failed", "missing")]
 
 
 def test_a_name_that_is_taken_is_left_to_who_has_it(bench: Bench) -> None:
