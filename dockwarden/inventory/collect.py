@@ -5,20 +5,38 @@ bounds: policies, triggers, deciding when to look.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import Change, Dirty, FactValue, Kind, Ref, Thing, ref_of
+from dockwarden.model import (
+    Change,
+    Container,
+    Dirty,
+    FactValue,
+    Image,
+    ImageStore,
+    Kind,
+    Ref,
+    Thing,
+    ref_of,
+)
 from dockwarden.ports import Engine, Usage
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
 _USAGE_SHARE = 0.01
+
+
+class Listing(NamedTuple):
+    """Everything, as the engine listed it while the inventory went on; nothing but where to look."""
+
+    images: Sequence[Image]
+    others: Sequence[Thing]
 
 
 class Collector:
@@ -62,6 +80,46 @@ class Collector:
         inventory.settle_memory()
         inventory.complete = True
         return self._take_changes()
+
+    def list_all(self) -> Listing:
+        """List everything and change nothing, in any thread. Raises EngineError."""
+        others: list[Thing] = []
+        images = list(self._engine.images())
+        for key in self._engine.container_ids():
+            try:
+                others.append(self._engine.container(key))
+            except EngineUnavailableError:
+                raise
+            except EngineError:  # gone, or of bad answers: the look at it will tell
+                pass
+        return Listing(images, [*others, *(thing for kind in Kind for thing in self._list(kind))])
+
+    def compare(self, listing: Listing) -> list[Change]:
+        """Look at whatever is not as it was listed: it changed unnoticed, or since. Raises EngineUnavailableError."""
+        inventory = self._inventory
+        listed = {ref_of(thing): thing for thing in (*listing.images, *listing.others)}
+        for image in listing.images:  # what is unpacked only a list tells
+            if (known := inventory.images.get(image.id)) and image.size_bytes > known.size_bytes:
+                self._changes += inventory.put(replace(known, size_bytes=image.size_bytes))
+        kinds = (Kind.IMAGE, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)
+        refs = {**listed, **{ref: None for kind in kinds for ref in inventory.all(kind)}}
+        self._look_at(Dirty(*ref) for ref in refs if not self._is_known(inventory.get(ref), listed.get(ref)))
+        self._try(Dirty(Kind.SERVICE, ""))
+        inventory.settle_memory()
+        return self._take_changes()
+
+    def _is_known(self, here: Thing | None, listed: Thing | None) -> bool:
+        """Whether the inventory has an object as it was listed."""
+        if isinstance(here, Image) and isinstance(listed, Image):
+            # A containerd store lists one of an image's digests, and inspects all.
+            is_part = self._inventory.info and self._inventory.info.image_store is ImageStore.CONTAINERD
+            digests = set(here.digests) & set(listed.digests) if is_part else set(here.digests)
+            named, labelled = (here.tags, here.markers), dict(here.labels)
+            is_same = (named, labelled) == ((listed.tags, listed.markers), dict(listed.labels))
+            return is_same and digests == set(listed.digests)
+        if isinstance(here, Container) and isinstance(listed, Container):
+            return here == replace(listed, health_at=here.health_at)  # the engine forgets probes
+        return here == listed
 
     def ask_needs(self) -> None:
         """Ask what services of the swarm need; what a failure hides is unknown."""

@@ -3,8 +3,9 @@
 Input: batches of the queue. Output: changes. Out of bounds: judging, acting on anything but our own traces.
 """
 
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -13,7 +14,7 @@ from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
-from dockwarden.inventory.collect import Collector
+from dockwarden.inventory.collect import Collector, Listing
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
@@ -27,7 +28,7 @@ from dockwarden.triggers.queue import Batch
 _SAVE_SECONDS = 30.0
 _NOTE_SECONDS = 1.0
 _EXPIRE_SECONDS = 3600.0
-_RESYNC_SHARE = 0.01  # a resync may cost this share of the time
+_RESYNC_SHARE = 0.001  # a resync may cost this share of the time
 _LONGEST_RETRY_SECONDS = 60.0
 _log = structlog.get_logger("dockwarden.inventory")
 
@@ -53,6 +54,8 @@ class Upkeep:
         self._archive = archive
         self._metrics = metrics
         self._resync_seconds = resync_seconds
+        self._listing: Listing | Exception | None = None
+        self._listing_seconds = 0.0
         self._resync_at = float("inf")
         self._saved_at = self._noted_at = time.monotonic()
         self._expired_at = float("-inf")
@@ -76,6 +79,8 @@ class Upkeep:
                 seen_ns = self._engine.now_ns()
                 past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
                 changes = self._resync("retry" if self._failures else batch.resync, past)
+            elif batch.listed:
+                changes = self._compare()
             else:
                 changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
         except EngineError as error:
@@ -88,8 +93,8 @@ class Upkeep:
         self._metrics.set_objects(self._inventory.counts())
         self._say_who_leads()
         now = time.time()
-        self._note_digests(self._known_tags() if batch.resync else _tags_of(changes), now)
-        if batch.resync:
+        self._note_digests(self._known_tags() if batch.is_full else _tags_of(changes), now)
+        if batch.is_full:
             self._leave_digests(now)
         return changes
 
@@ -103,7 +108,7 @@ class Upkeep:
 
     def note_quiet(self) -> None:
         """Nothing waits: the inventory is as the engine is, but for what may still be on its way to the queue."""
-        if self._inventory.complete and self._metrics.health.engine_up:
+        if self._inventory.complete and self._metrics.health.engine_up and not self._failures:
             self._inventory.seen_ns = max(self._inventory.seen_ns, self._engine.now_ns() - LONG_STALL_NS)
 
     @property
@@ -114,6 +119,39 @@ class Upkeep:
     def is_list_due(self, now: float) -> bool:
         """Whether everything should be listed again."""
         return now >= self._resync_at and self._metrics.health.engine_up
+
+    def list_beside(self, wake: Callable[[], object]) -> bool:
+        """Have everything listed in a thread, which calls ``wake`` at its end; False if looks have failed.
+
+        The worker then compares. Whatever is not as listed it looks at itself, so what happened meanwhile is no matter.
+        """
+        if self._failures:
+            return False
+        self._resync_at = float("inf")
+        threading.Thread(target=self._list, args=(wake,), name="list", daemon=True).start()
+        return True
+
+    def _list(self, wake: Callable[[], object]) -> None:
+        began = time.monotonic()
+        try:
+            listing: Listing | Exception = self._collector.list_all()
+        except Exception as error:  # noqa: BLE001 - the worker deals with it
+            listing = error
+        self._listing_seconds, self._listing = time.monotonic() - began, listing
+        wake()
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether ``list_beside`` came to its end."""
+        return self._listing is not None
+
+    def _compare(self) -> list[Change]:
+        listing, self._listing = self._listing, None
+        if isinstance(listing, Exception):
+            raise listing if isinstance(listing, EngineError) else EngineError(f"list: {listing!r}")
+        changes = self._collector.compare(listing) if listing else []
+        self._note_list("interval", self._listing_seconds)
+        return changes
 
     def save_due(self, now: float) -> None:
         """Write down what is due, and forget what has become too old."""
@@ -203,13 +241,15 @@ class Upkeep:
     def _resync(self, reason: str, past: Sequence[Dirty]) -> list[Change]:
         began = time.monotonic()
         changes = self._collector.reconcile(past)
-        cost = time.monotonic() - began
-        self._metrics.resyncs.labels(reason).inc()
         self._metrics.health.inventory_complete = True
+        self._note_list(reason, time.monotonic() - began)
+        return changes
+
+    def _note_list(self, reason: str, cost: float) -> None:
+        self._metrics.resyncs.labels(reason).inc()
         self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
         sweep_markers(self._engine, list(self._inventory.images.values()))
-        return changes
 
 
 def resume(inventory: Inventory, ledger: Ledger, info: EngineInfo) -> None:

@@ -120,11 +120,13 @@ class Worker:
             batch = self._queue.take(idle if waiting or not self._runs else 0)
             if batch is not None:
                 self._handle(batch)
+            if self._upkeep.is_listed:
+                self._handle(Batch(listed=True))
             if not self._queue.has_hints:
                 self._upkeep.note_quiet()
             waiting = self._advance()
             self._upkeep.save_due(time.monotonic())
-            if self._upkeep.is_list_due(time.monotonic()):
+            if self._upkeep.is_list_due(time.monotonic()) and not self._upkeep.list_beside(self._queue.wake):
                 self._queue.submit_resync("interval")
         self._upkeep.save()
         self._ledger.close()
@@ -141,14 +143,14 @@ class Worker:
                 self._skip_job(job)
             return
         self._gatherer.note_pulls(changes, time.time())
-        if batch.resync and (ended := self._upkeep.end_intents()):
+        if batch.is_full and (ended := self._upkeep.end_intents()):
             self._report(self._new_run(Cause.STARTUP), ended)
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()
         else:
             self._changed(changes)
-            if batch.resync:
+            if batch.is_full:
                 self._ask_again()
             self._observe_reactions(batch)
         for job in batch.jobs:

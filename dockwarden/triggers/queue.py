@@ -35,6 +35,7 @@ class Batch:
         lost: the engine went away.
         policies: a new set of policies to use.
         newest_ns: the engine's time of the last event so far.
+        listed: everything was listed beside the worker, and may be compared.
     """
 
     dirty: tuple[tuple[Dirty, int], ...] = ()
@@ -44,6 +45,12 @@ class Batch:
     lost: bool = False
     policies: PolicySet | None = None
     newest_ns: int = field(default=0, compare=False)
+    listed: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether everything is looked at."""
+        return bool(self.resync) or self.listed
 
 
 class Queue:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import Change, Dirty, ImageStore, Kind, Observed, Ref
@@ -537,3 +540,76 @@ def test_a_bad_answer_about_the_loser_of_a_tag_does_not_hide_the_winner(host: Ho
     assert host.see()[Change("image.tag", tag("app:1"))] == 1
     assert host.inventory.tags[tag("app:1").key] == image_id("new")
     assert len(host.collector.take_troubles()) == 1
+
+
+# -- everything, beside --------------------------------------------------------------------------------------
+
+
+def test_a_list_of_what_is_known_leads_to_no_look(host: Host) -> None:
+    digests = (digest_of("app", "d"), digest_of("other", "d"))
+    host.engine.put(an_image("app", "app:1", digests=digests, labels={"a": "b"}), an_image("old"))
+    host.engine.run(a_container("web", networks=("front",), mounts=(a_mount("data"),)))
+    host.engine.add_volume(a_volume("data"))
+    host.engine.add_network(a_network("front"))
+    host.start()
+    listing = host.collector.list_all()
+    host.engine.calls.clear()
+    assert host.collector.compare(listing) == []
+    assert {operation for operation, _ in host.engine.calls} <= {"needs", "services"}
+
+
+_DEEDS = st.sampled_from(["name", "unname", "run", "remove", "volume", "no volume", "load"])
+
+
+@pytest.mark.parametrize("store", list(ImageStore))
+@given(
+    before=st.lists(st.tuples(_DEEDS, st.integers(0, 2), st.booleans())),
+    during=st.lists(st.tuples(_DEEDS, st.integers(0, 2))),
+)
+def test_whatever_happens_while_everything_is_listed_the_inventory_ends_as_the_engine_is(
+    store: ImageStore, before: list[tuple[str, int, bool]], during: list[tuple[str, int]]
+) -> None:
+    """``before``: what happened until the list, and whether events told; what happens ``during`` it they tell."""
+    host = Host(store)
+    host.engine.put(*(an_image(f"i{number}", f"i{number}:1") for number in range(3)))
+    host.start()
+    for deed, number, is_told in before:
+        _do(host, deed, number)
+        if is_told:
+            host.see()
+        host.engine.take_events()
+    listing = host.collector.list_all()
+    for deed, number in during:
+        _do(host, deed, number)
+    seen_first = len(during) % 2
+    if seen_first:
+        host.see()
+    host.collector.compare(listing)
+    host.see()
+    fresh = an_inventory(host.ticks, store=store)
+    Collector(host.engine, fresh).reconcile()
+    for table in ("tags", "containers", "volumes", "networks"):
+        assert getattr(host.inventory, table) == getattr(fresh, table)
+    assert {key: each.tags for key, each in host.inventory.images.items()} == {
+        key: each.tags for key, each in fresh.images.items()
+    }
+
+
+def _do(host: Host, deed: str, number: int) -> None:
+    engine, name = host.engine, f"x{number}"
+    with suppress(NotFoundError, ConflictError, KeyError):
+        match deed:
+            case "name":
+                engine.name(f"i{number}:1", f"i{(number + 1) % 3}:1")
+            case "unname":
+                engine.unname(f"i{number}:1")
+            case "load":
+                engine.load(an_image(f"i{number}", f"i{number}:1"))
+            case "run":
+                engine.run(a_container(name, f"i{number}:1"))
+            case "remove":
+                engine.remove(name)
+            case "volume":
+                engine.add_volume(a_volume(name))
+            case "no volume":
+                engine.remove_volume(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ class Bench:
         self.clock = self.engine.clock
         monkeypatch.setattr(module, "time", self.clock)
         self.metrics = Metrics()
+        self.woken = threading.Semaphore(0)
         self.folder = folder
         self._start()
         self.metrics.set_engine(self.engine.info)
@@ -48,6 +50,11 @@ class Bench:
         self.upkeep = Upkeep(
             self.engine, self.inventory, self.collector, self.ledger, self.archive, self.metrics, RESYNC
         )
+
+    def list_beside(self) -> None:
+        """Have everything listed, and wait for it."""
+        assert self.upkeep.list_beside(self.woken.release)
+        self.woken.acquire()
 
     def restart(self) -> None:
         """This process ends, and the next one has connected."""
@@ -115,8 +122,33 @@ def test_a_list_is_due_again_after_the_interval_until_it_was_made(bench: Bench) 
 def test_a_list_that_takes_long_is_made_more_seldom(bench: Bench) -> None:
     bench.engine.just_before("volumes", lambda: bench.clock.pass_(30))
     bench.connect()
-    assert not bench.is_due(30 / 0.01 - 1)
+    assert not bench.is_due(30 / 0.001 - 1)
     assert bench.is_due(2)
+
+
+def test_a_list_that_is_made_beside_finds_what_no_event_told(bench: Bench) -> None:
+    bench.connect()
+    assert bench.is_due(RESYNC + 1)
+    bench.engine.put(an_image("app", "app:1"))
+    bench.list_beside()
+    assert bench.upkeep.is_listed
+    bench.engine.put(an_image("late", "late:1"))  # of which its own event will tell
+    changes = bench.upkeep.look(Batch(listed=True))
+    assert changes is not None
+    assert {change.cause for change in changes} == {"image.new", "image.tag"}
+    assert bench.inventory.images.keys() == {image_id("app")}
+    assert not bench.is_due(RESYNC - 1)
+    assert bench.resyncs("interval") == 1
+
+
+def test_a_list_beside_that_fails_is_made_again_by_the_worker_soon(bench: Bench) -> None:
+    bench.connect()
+    bench.engine.go_away()
+    bench.list_beside()
+    assert bench.upkeep.look(Batch(listed=True)) is None
+    bench.engine.come_back()
+    assert bench.is_due(2)
+    assert not bench.upkeep.list_beside(bench.woken.release)
 
 
 def test_while_the_engine_is_away_no_list_is_due(bench: Bench) -> None:
