@@ -177,15 +177,14 @@ class DockerEngine(Changes):
 
     def image(self, reference: str) -> Image:
         """One image with details, by ID or reference."""
-        name = path(reference)
-        return self._call("image_inspect", lambda client: translate.image(self._inspected(client, name), self._store))
+        name, store = _quoted(reference), self._store
 
-    def _inspected(self, client: Client, name: str) -> object:
-        if self._store is ImageStore.GRAPH or _numbers(client.api_version) < _MANIFESTS_SINCE:
-            return client.inspect_image(name)  # type: ignore[no-untyped-call]
-        where, wanted = f"/images/{quote(name, safe='/:')}/json", {"manifests": 1}  # which docker-py cannot send
-        with client.open("GET", where, "image_inspect", self._timeout, params=wanted) as response:
-            return response.json()
+        def ask(client: Client) -> Image:
+            tells = store is ImageStore.CONTAINERD and _numbers(client.api_version) >= _MANIFESTS_SINCE
+            raw = client.read(f"/images/{name}/json{'?manifests=1' if tells else ''}", "image_inspect")
+            return translate.image(raw, store)
+
+        return self._call("image_inspect", ask)
 
     # -- containers ----------------------------------------------------------------------------------
 
@@ -198,7 +197,7 @@ class DockerEngine(Changes):
 
     def container(self, identifier: str) -> Container:
         """One container."""
-        name = path(identifier)
+        name = _quoted(identifier)
         return self._call("container_inspect", lambda client: _container(client, name))
 
     def users_of(self, image_id: str) -> Sequence[str]:
@@ -230,8 +229,8 @@ class DockerEngine(Changes):
 
     def volume(self, name: str) -> Volume:
         """One volume."""
-        safe = path(name)
-        return self._call("volume_inspect", lambda client: translate.volume(client.inspect_volume(safe)))
+        where = f"/volumes/{_quoted(name)}"
+        return self._call("volume_inspect", lambda client: translate.volume(client.read(where, "volume_inspect")))
 
     def networks(self) -> Iterable[Network]:
         """All networks that this engine knows, those of its swarm included."""
@@ -239,8 +238,8 @@ class DockerEngine(Changes):
 
     def network(self, identifier: str) -> Network:
         """One network."""
-        safe = path(identifier)
-        return self._call("network_inspect", lambda client: translate.network(client.inspect_network(safe)))
+        where = f"/networks/{_quoted(identifier)}"
+        return self._call("network_inspect", lambda client: translate.network(client.read(where, "network_inspect")))
 
     # -- services ------------------------------------------------------------------------------------
 
@@ -275,11 +274,8 @@ class DockerEngine(Changes):
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
         """The steps of an image's history, lowest first."""
-        name = path(image_id)
-        return self._call(
-            "image_history",
-            lambda client: translate.history(client.history(name)),  # type: ignore[no-untyped-call]
-        )
+        where = f"/images/{_quoted(image_id)}/history"
+        return self._call("image_history", lambda client: translate.history(client.read(where, "image_history")))
 
     def processes(self, identifier: str) -> Sequence[str]:
         """The command lines of a running container's processes."""
@@ -332,13 +328,17 @@ class EventStream(Iterator[Event]):
 
 
 def _container(client: Client, name: str) -> Container:
-    raw = client.inspect_container(name)
+    raw = client.read(f"/containers/{name}/json", "container_inspect")
     image_ids: dict[str, str] = {}
     for called in containers.mounted_images(raw):
         with suppress(NotFound):  # it lost that name since
             image = client.inspect_image(path(called))  # type: ignore[no-untyped-call]
             image_ids[called] = Fields(image, "image").text("Id")
     return containers.container(raw, image_ids)
+
+
+def _quoted(name: str) -> str:
+    return quote(path(name), safe="/:")
 
 
 def _result(error: EngineError) -> str:

@@ -153,14 +153,14 @@ class _OnePoolAdapter(UnixHTTPAdapter):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._pool = _Pool("localhost", maxsize=_POOL_SIZE, path=path)
+        self.pool = _Pool("localhost", maxsize=_POOL_SIZE, path=path)
 
     def get_connection(self, _url, _proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        return self._pool
+        return self.pool
 
     def close(self) -> None:
         super().close()
-        self._pool.close()
+        self.pool.close()
 
 
 class Client(docker.APIClient):
@@ -177,13 +177,35 @@ class Client(docker.APIClient):
         self.headers["User-Agent"] = "dockwarden"
         # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
         self.trust_env = False
+        self._pool: HTTPConnectionPool | None = None
         if endpoint.socket:
-            self.mount("http+docker://", _OnePoolAdapter(endpoint.socket))
+            adapter = _OnePoolAdapter(endpoint.socket)
+            self.mount("http+docker://", adapter)
+            self._pool = adapter.pool
             self.base_url = "http+docker://localhost"
         else:
             self.base_url = endpoint.url
             if tls is not None:
                 _configure_tls(self, tls)
+
+    def read(self, path: str, operation: str) -> object:
+        """The decoded answer to a GET that is made often: on a socket by its pool alone, a third of the work."""
+        if self._pool is None:
+            with self.open("GET", path, operation, float(self.timeout or 0)) as response:
+                return response.json()
+        answer = self._pool.request(
+            "GET",
+            f"/v{self.api_version}{path}",
+            headers={"User-Agent": "dockwarden"},
+            timeout=Timeout(connect=_CONNECT_SECONDS, read=self.timeout),
+            retries=False,
+            redirect=False,
+        )
+        if answer.get_redirect_location():
+            raise requests.TooManyRedirects
+        if answer.status != requests.codes.ok:
+            raise from_status(answer.status, answer.data, operation)
+        return json.loads(answer.data)
 
     def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
         """Ask for a stream of events; returns once the engine has answered with 200."""
