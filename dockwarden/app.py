@@ -10,22 +10,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, Surroundings
-from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
 from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
@@ -34,11 +30,11 @@ from dockwarden.mishaps import Mishaps
 from dockwarden.model import EngineInfo, Kind, PolicySet
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
+from dockwarden.pipeline.loading import zone_of
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
 from dockwarden.policy.findings import Findings
-from dockwarden.policy.load import load
 from dockwarden.ports import Disk, Engine
 from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
@@ -50,7 +46,7 @@ from dockwarden.sinks.log import Log
 from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
-from dockwarden.triggers.schedule import Schedule, refuse_cron
+from dockwarden.triggers.schedule import Schedule
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Application
@@ -59,25 +55,6 @@ from dockwarden.web.views import Views
 _MOST_SHOWN_BYTES = 256 << 20
 _PATIENCE = 10  # answers of the engine in the longest time it may take
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
-
-
-def load_policies(settings: Settings, tests: str = "") -> PolicySet:
-    """Read and compile everything that the settings name. Raises ConfigError with all problems."""
-    return load(
-        settings.policies,
-        VOCABULARY,
-        VERBS,
-        params=settings.params,
-        modes=settings.modes,
-        triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
-        limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
-        protect=protected(settings),
-        cap=settings.allow,
-        check_cron=refuse_cron,
-        zone=zone_of(settings),
-        now=time.time(),
-        tests=tests,
-    )
 
 
 def disks(info: EngineInfo) -> Sequence[Disk]:
@@ -91,11 +68,6 @@ def _is_on_disk_of(folder: Path, kind: Kind, info: EngineInfo) -> bool:
     root = info.image_root if kind in (Kind.IMAGE, Kind.TAG) else info.data_root
     where, what = disk.measure(str(folder)), disk.measure(root or info.data_root)
     return where is not None and what is not None and where.device == what.device
-
-
-def zone_of(settings: Settings) -> tzinfo | None:
-    """The zone of cron lines and dates, None for the host's."""
-    return ZoneInfo(settings.schedule.timezone) if settings.schedule.timezone else None
 
 
 @dataclass
@@ -124,11 +96,6 @@ class Parts:
         """Leave the ledger and the registries."""
         self.ledger.close()
         self.registry.close()
-
-
-def protected(settings: Settings) -> dict[Kind, tuple[str, ...]]:
-    """By kind, globs of the names that this host never lets go."""
-    return {Kind(name.removesuffix("s")): tuple(globs) for name, globs in settings.protect}
 
 
 def build(

@@ -47,9 +47,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.oneshot import plans
+    from dockwarden.pipeline import loading
     from dockwarden.process import logs
 
     if options.save and options.watched:
@@ -57,7 +57,7 @@ def _plan(options: argparse.Namespace) -> int:
         return _USAGE
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = chosen_policies("plan", app.load_policies(chosen), options.policy)
+    policies = chosen_policies("plan", loading.load_policies(chosen), options.policy)
     if policies is None:
         return _USAGE
     planner = plans.Planner(
@@ -117,11 +117,11 @@ def _counts(reasons: Counter[str]) -> str:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.errors import DockwardenError
     from dockwarden.model import Mode
     from dockwarden.oneshot import plans
+    from dockwarden.pipeline import loading
     from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
@@ -129,7 +129,7 @@ def _apply(options: argparse.Namespace) -> int:
     saved = plans.read(options.plan)
     if chosen.allow is not Mode.ENFORCE:
         raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
-    planner = plans.Planner(chosen, app.load_policies(chosen), acts=True, over_limits=saved.over_limits)
+    planner = plans.Planner(chosen, loading.load_policies(chosen), acts=True, over_limits=saved.over_limits)
     try:
         steps, left = planner.still(saved)
         table(("STAYS", "POLICY", "WHY"), [(row.name, row.policy, _because(row)) for row in left]) if left else None

@@ -86,18 +86,21 @@ def _check(options: argparse.Namespace) -> int:
 
 def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     """The policies, and what is worth saying of them. Raises ConfigError for what is wrong."""
-    from dockwarden import app
     from dockwarden.config import settings
-    from dockwarden.sinks.notify import open_routes
-    from dockwarden.web.config import read_access
+    from dockwarden.pipeline import loading
 
     chosen = settings.read_settings(options.config)
     if chosen.web.config_file:
+        from dockwarden.web.config import read_access
+
         read_access(chosen.web.config_file)
-    open_routes(chosen.notify.routes)
+    if chosen.notify.routes:
+        from dockwarden.sinks.notify import open_routes
+
+        open_routes(chosen.notify.routes)
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
-    policies = app.load_policies(chosen, "read")
+    policies = loading.load_policies(chosen, "read")
     if wrong := [
         f"{tried.trial.place} {tried.trial.policy}: test {tried.trial.name}: {tried.wrong}"
         for tried in _tried(policies)
@@ -122,16 +125,16 @@ def _tried(policies: "PolicySet") -> "list[Tried]":
 
 
 def _test(options: argparse.Namespace) -> int:
-    from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.config.files import golden, is_golden
+    from dockwarden.pipeline import loading
 
     chosen = settings.read_settings(options.config)
     files = golden(options.paths or [str(path) for path in chosen.policies if path not in PACKS])
     paths = [path for path in options.paths if not is_golden(path)]
     update = {"policies": paths} if paths else {}
     chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
-    policies = app.load_policies(chosen, "cover" if options.coverage else "read")
+    policies = loading.load_policies(chosen, "cover" if options.coverage else "read")
     tried = [_Line(t.trial.policy, t.trial.name, t.status.value, t.wrong, t.trial.place) for t in _tried(policies)]
     for file in files:
         tried += _golden(chosen, policies, file, write=options.write)

@@ -43,15 +43,16 @@ def _run(options: argparse.Namespace) -> int:
     from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.metrics import Metrics
+    from dockwarden.pipeline import loading
     from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config, audit=options.audit)
     metrics = Metrics()
     logs.set_up(chosen.log.format, chosen.log.level, lambda level: metrics.log_messages.labels(level).inc())
-    policies = app.load_policies(chosen)
+    policies = loading.load_policies(chosen)
 
     def reload() -> Any:
-        return app.load_policies(settings.read_settings(options.config, audit=options.audit))
+        return loading.load_policies(settings.read_settings(options.config, audit=options.audit))
 
     return app.daemon(chosen, metrics, reload).run(policies)
 
@@ -59,9 +60,9 @@ def _run(options: argparse.Namespace) -> int:
 def _reload(options: argparse.Namespace) -> int:
     import signal
 
-    from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.errors import DockwardenError
+    from dockwarden.pipeline import loading
     from dockwarden.process import claim
 
     named = os.environ.get("MAINPID", "")  # systemd knows best
@@ -72,7 +73,7 @@ def _reload(options: argparse.Namespace) -> int:
         os.kill(process, signal.SIGHUP)
     except (OSError, ValueError) as error:
         raise DockwardenError(f"the daemon cannot be told: {error}{way_out(error)}") from error
-    policies = app.load_policies(settings.read_settings(options.config))
+    policies = loading.load_policies(settings.read_settings(options.config))
     print(f"told process {process} to use {counted(len(policies.policies), 'policy')} (sha256 {policies.sha256[:12]})")
     return 0
 

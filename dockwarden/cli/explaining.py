@@ -1,7 +1,6 @@
 """The command that tells all about one object or one policy on one screen: explain."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,15 +32,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from dockwarden import app
     from dockwarden.config import settings
     from dockwarden.oneshot import explain
+    from dockwarden.pipeline import loading
     from dockwarden.pipeline.explain import Explanation
     from dockwarden.process import logs
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = app.load_policies(chosen)
+    policies = loading.load_policies(chosen)
     try:
         found = explain.explain(chosen, policies, options.name, offline=options.offline)
     except explain.AmbiguousError as error:
@@ -59,6 +58,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _plain(value: Any) -> Any:
     """Dataclasses and named tuples as mappings, whatever they are in."""
+    import dataclasses
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):

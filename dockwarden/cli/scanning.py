@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
-from dockwarden.model.words import Severity
 from dockwarden.text import FAILED, OK, USAGE, near
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet, Result
     from dockwarden.oneshot.look import Look
 
-_SEVERITIES = tuple(Severity)
+_SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words has them, which takes long to import
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -66,16 +65,16 @@ def _snapshot(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from dockwarden import app
     from dockwarden.cli import formats
     from dockwarden.config import settings
     from dockwarden.oneshot import look
+    from dockwarden.pipeline import loading
     from dockwarden.process import logs
     from dockwarden.web.views import result_row
 
     chosen = settings.read_settings(options.config)
     logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = chosen_policies("scan", app.load_policies(chosen), options.policy)
+    policies = chosen_policies("scan", loading.load_policies(chosen), options.policy)
     if policies is None:
         return USAGE
     info, results = look.scan(chosen, policies, source_of(options))

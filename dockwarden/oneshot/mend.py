@@ -15,13 +15,14 @@ from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import PROTECT_LABEL, protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import SWARM
-from dockwarden.app import Parts, build, open_to_read, own_container, protected
+from dockwarden.app import Parts, build, open_to_read, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
 from dockwarden.oneshot.look import take
+from dockwarden.pipeline.loading import protected
 from dockwarden.ports import Ask
 
 _POLICY = "reset"

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
@@ -17,8 +18,10 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
+
+if TYPE_CHECKING:  # whoever only checks cron lines need not wait for it
+    from dockwarden.metrics import Metrics
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
@@ -135,7 +138,7 @@ class Schedule:
     def __init__(
         self,
         submit: Callable[[str], None],
-        metrics: Metrics,
+        metrics: "Metrics",
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from dockwarden import app
 from dockwarden.actions import execute
 from dockwarden.config.settings import read_settings
 from dockwarden.engine import disk
 from dockwarden.model import Effect
 from dockwarden.oneshot.plans import Planner
+from dockwarden.pipeline import loading
 from tests.bench.report import Row, percentile
 from tests.e2e.harness import policy, write_policies
 from tests.lab.engine import LabEngine
@@ -155,7 +155,7 @@ def _planner(engine: LabEngine, folder: Path) -> Planner:
         "undo": read.undo.model_copy(update={"max_bytes": 0}),
     }
     settings = read.model_copy(update=changes)
-    return Planner(settings, app.load_policies(settings), acts=True)
+    return Planner(settings, loading.load_policies(settings), acts=True)
 
 
 def _timed(planner: Planner, steps: list[Step]) -> tuple[list[Outcome], list[float]]:

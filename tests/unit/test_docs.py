@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from dockwarden import app, cli
+from dockwarden import cli
 from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
 from dockwarden.model import Kind, Mode, Status
+from dockwarden.pipeline import loading
 from dockwarden.policy import document
 from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
@@ -113,7 +114,7 @@ def test_settings_for_a_host_in_the_policy_page_load(tmp_path: Path) -> None:
     (sample,) = [block for block in blocks(POLICIES, "yaml") if block.startswith("allow:")]
     file = tmp_path / "dockwarden.yaml"
     file.write_text(sample + "policies: [shipped]\n")
-    loaded = {policy.name: policy for policy in app.load_policies(settings.read_settings(file)).policies}
+    loaded = {policy.name: policy for policy in loading.load_policies(settings.read_settings(file)).policies}
     assert loaded["prune-dangling"].mode is Mode.ENFORCE
     assert loaded["prune-dangling"].trigger.every_seconds == 6 * 3600
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden import __version__
+from dockwarden.cli import scanning
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import Metrics
-from dockwarden.model import Kind
+from dockwarden.model import Kind, Severity
 from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Application
@@ -108,10 +109,20 @@ def test_the_first_help_names_all_commands_and_exit_codes() -> None:
         assert code in shown
 
 
+_OF_POLICIES = ["apscheduler", "cel_expr_python", "pydantic", "pydantic_settings", "structlog", "yaml"]
+
+
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("scan", "--help"), ("version",), ("healthcheck", "--listen", "[::1]:1")]
+    ("arguments", "imported"),
+    [
+        (("--help",), []),
+        (("scan", "--help"), []),
+        (("version",), []),
+        (("healthcheck", "--listen", "[::1]:1"), []),
+        (("check", "shipped"), _OF_POLICIES),
+    ],
 )
-def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...]) -> None:
+def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...], imported: list[str]) -> None:
     code = (
         "import sys\n"
         "from dockwarden.cli import main\n"
@@ -129,7 +140,11 @@ def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...])
         timeout=60,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "IMPORTED []"
+    assert done.stdout.splitlines()[-1] == f"IMPORTED {imported}"
+
+
+def test_severities_are_those_of_policies() -> None:
+    assert tuple(Severity) == scanning._SEVERITIES
 
 
 def test_the_version_is_the_version() -> None:
