@@ -34,7 +34,7 @@ _QUIET_SECONDS = 3.0
 _QUIET_SHARE = 0.01
 
 # The log library loads `rich`, 4 MiB, where it finds it; only developers have it, among the tools that check the code.
-_AS_INSTALLED = "import runpy, sys; sys.modules['rich'] = None; runpy.run_module('dockwarden', run_name='__main__')"
+AS_INSTALLED = "import runpy, sys; sys.modules['rich'] = None; runpy.run_module('dockwarden', run_name='__main__')"
 
 Samples = dict[str, float]
 """Values by the text that stands before them: `dockwarden_findings{policy="…",severity="…"}`."""
@@ -43,9 +43,10 @@ Samples = dict[str, float]
 class Daemon:
     """One `dockwarden run`, with the policies that are shipped and its own state folder; a context manager."""
 
-    def __init__(self, engine: LabEngine, web_config: Path | None = None) -> None:
-        """``web_config``: a web configuration file with TLS."""
+    def __init__(self, engine: LabEngine, web_config: Path | None = None, **settings: object) -> None:
+        """``web_config``: a web configuration file with TLS; ``settings`` besides."""
         self._engine = engine
+        self._settings = settings
         self._web_config = web_config
         self._folder = Path(tempfile.mkdtemp(prefix="dockwarden-bench-"))
         self.port = free_port()
@@ -61,6 +62,7 @@ class Daemon:
             "policies": ["shipped"],
             "state_dir": str(self._folder / "state"),
             "web": {"listen": f"127.0.0.1:{self.port}"},
+            **self._settings,
         }
         if self._web_config:
             settings["web"] = {"listen": f"127.0.0.1:{self.port}", "config_file": str(self._web_config)}
@@ -70,7 +72,7 @@ class Daemon:
         with (self._folder / "log").open("wb") as log:
             self.started_at = time.monotonic()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _AS_INSTALLED, "run", "--config", str(config)],
+                [sys.executable, "-c", AS_INSTALLED, "run", "--config", str(config)],
                 cwd=ROOT,
                 env=environment | {"DOCKER_HOST": self._engine.host},
                 stderr=log,

@@ -36,14 +36,20 @@ class RawEngine(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
-    def ask(self, method: str, path: str, *also_fine: int) -> bytes:
+    def ask(self, method: str, path: str, *also_fine: int, body: object = None) -> bytes:
         """One request; an answer that is neither a success nor `also_fine` is a LabError."""
-        self.request(method, f"/v{API_VERSION}{path}")
+        content = None if body is None else json.dumps(body)
+        self.request(method, f"/v{API_VERSION}{path}", content, {"Content-Type": "application/json"} if content else {})
         answer = self.getresponse()
-        body = answer.read()
+        text = answer.read()
         if not 200 <= answer.status < 300 and answer.status not in also_fine:
-            raise LabError(f"{method} {path}: {answer.status} {body[:200]!r}")
-        return body
+            raise LabError(f"{method} {path}: {answer.status} {text[:200]!r}")
+        return text
+
+    def container(self, image: str, name: str) -> None:
+        """Make a container and remove it."""
+        self.ask("POST", f"/containers/create?name={name}", body={"Image": image, "Cmd": ["x"]})
+        self.ask("DELETE", f"/containers/{name}")
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         self.ask("POST", f"/images/{image}/tag?repo={repository}&tag={tag}")

@@ -1,5 +1,7 @@
 """How long it takes from an event, by the engine's clock, to what dockwarden shows of it.
 
+Beside it stands a bare client, which waits for the same events and inspects what they name.
+
 Tags are set one at a time. Each opens a finding of `no-latest-tag`, which is seen in two ways: from outside, as the
 finding in `/metrics`, and from inside, as what the event added to `dockwarden_reaction_duration_seconds` (which ends
 later: the report is in the ledger by then). The time of the event is asked of the engine afterwards.
@@ -7,11 +9,15 @@ later: the report is in the ledger by then). The time of the event is asked of t
 
 from __future__ import annotations
 
+import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from tests.bench.daemon import Daemon, total
 from tests.bench.report import Row, percentile
+from tests.lab.engine import API_VERSION
 from tests.lab.machine import LabError
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ _INSPECT = 'operation="image_inspect"'
 _POLICY = 'policy="no-latest-tag"'
 _PATIENCE_SECONDS = 30.0
 _POLLS = 300
+_CONTAINERS = 100
 
 
 class _State(NamedTuple):
@@ -44,19 +51,55 @@ class _Seen(NamedTuple):
 
 def measure(host: Host, *, quick: bool) -> Iterator[Row]:
     """The rows of one host."""
+    events = _EVENTS_QUICK if quick else _EVENTS
+    bare = percentile(list(_bare(host, events)), 0.5)
     with Daemon(host.engine) as daemon:
         daemon.settle()
         poll_ms = _poll_cost_ms(daemon)
         raw = host.raw()
         names = host.names(100)
         before = daemon.samples(*_INSPECTS)
-        seen = [_one(daemon, raw, names[i % len(names)], f"e{i}") for i in range(_EVENTS_QUICK if quick else _EVENTS)]
+        seen = [_one(daemon, raw, names[i % len(names)], f"e{i}") for i in range(events)]
         after = daemon.samples(*_INSPECTS)
+        cpu_ms = _cpu_of_containers(daemon, raw, names[0])
     spent, looks = (total(after, name, _INSPECT) - total(before, name, _INSPECT) for name in _INSPECTS)
     yield from _rows(host, "outside", [each.outside_ms for each in seen], f"polled, {poll_ms:.1f} ms a poll")
     yield from _rows(
         host, "inside", [each.inside_ms for each in seen], f"{1e3 * spent / looks:.1f} ms the engine's inspect"
     )
+
+    row = partial(Row, measurement=NAME, store=host.store, images=host.images)
+    inside = percentile([each.inside_ms for each in seen], 0.5)
+    note = f"{bare:.1f} ms from the event to an inspect's answer"
+    yield row(figure="inside p50 / a bare client's", value=inside / bare, unit="x", at_most=1.4, note=note)
+    note = "the target is what WUD takes"
+    yield row(figure="CPU of a container that comes and goes", value=cpu_ms, unit="ms", at_most=2.5, note=note)
+
+
+def _bare(host: Host, events: int) -> Iterator[float]:
+    """Milliseconds from an event to the answer of an inspect of what it names."""
+    raw, follower, looker = host.raw(), host.raw(), host.raw()
+    filters = quote(json.dumps({"event": ["tag"], "type": ["image"]}))
+    follower.request("GET", f"/v{API_VERSION}/events?filters={filters}")
+    stream = follower.getresponse()
+    for number in range(events):
+        raw.tag(host.names(100)[number % 100], f"bare/e{number}", "latest")
+        event = json.loads(stream.readline())
+        looker.ask("GET", f"/images/{event['Actor']['Attributes']['name']}/json")
+        yield (time.time_ns() - event["timeNano"]) / 1e6
+        raw.untag(f"bare/e{number}:latest")
+    follower.close()
+
+
+def _cpu_of_containers(daemon: Daemon, raw: RawEngine, image: str) -> float:
+    """Milliseconds of our CPU for each container that is made and removed."""
+    seen = daemon.samples(_COUNT)[_COUNT]
+    cpu = daemon.cpu_seconds()
+    for number in range(_CONTAINERS):
+        raw.container(image, f"bench-{number}")
+    # Quiet, when both events of the last one have been handled; the looks at samples are paid for, too.
+    _wait(daemon, lambda state: state.reactions >= seen + 2 * _CONTAINERS)
+    return 1e3 * (daemon.cpu_seconds() - cpu) / _CONTAINERS
 
 
 def _rows(host: Host, side: str, values: Sequence[float], note: str) -> Iterator[Row]:

@@ -1,11 +1,19 @@
-"""From the start of the process to `/readyz`: interpreter, imports, policies compiled, engine listed."""
+"""From the start of the process to `/readyz`: interpreter, imports, policies compiled, engine listed; commands, too.
+
+A second start knows what images are like, so what it asks the engine for is counted.
+"""
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+import tempfile
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.bench.daemon import Daemon
+from tests.bench.daemon import AS_INSTALLED, ROOT, Daemon, total
 from tests.bench.report import Row, percentile
 
 if TYPE_CHECKING:
@@ -15,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "start"
 _STARTS, _STARTS_QUICK = 5, 2
+_REQUESTS = "dockwarden_engine_requests_total"
 _LISTED = "dockwarden_engine_request_duration_seconds_sum"
 
 
@@ -29,3 +38,26 @@ def measure(host: Host, *, quick: bool) -> Iterator[Row]:
     row = partial(Row, measurement=NAME, store=host.store, images=host.images, unit="s")
     yield row(figure="start to ready", value=percentile(took, 0.5), note=f"{listing:.2f} s of it the engine's list")
     yield row(figure="start to ready at most", value=max(took), note=f"of {len(took)}")
+    with tempfile.TemporaryDirectory(prefix="dockwarden-bench-") as state:
+        for name in ("first", "second"):
+            began = time.monotonic()
+            with Daemon(host.engine, state_dir=state) as daemon:
+                daemon.settle()
+                asked = daemon.samples(_REQUESTS)
+                cpu = daemon.cpu_seconds()
+            looks = total(asked, _REQUESTS, 'operation="image_')
+            note = f"{time.monotonic() - began:.0f} s until it ended"
+            at_most = None if name == "first" else 1.0
+            yield row(figure=f"requests about images, {name} start", value=looks, unit="", at_most=at_most, note=note)
+            yield row(figure=f"CPU, {name} start", value=cpu, unit="s")
+    for arguments, most in ((("check", "shipped"), 0.3), (("healthcheck", "--listen", "127.0.0.1:1"), 0.03)):
+        used = [_cpu_seconds(arguments) for _ in range(5)]
+        yield row(figure=f"CPU of {arguments[0]}", value=percentile(used, 0.5), at_most=most)
+
+
+def _cpu_seconds(arguments: tuple[str, ...]) -> float:
+    """What a command takes, with nothing but what users install."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", AS_INSTALLED, *arguments], cwd=ROOT, check=False, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
