@@ -1,8 +1,9 @@
 """One look at the engine: what ``scan`` and ``images`` print, and what plans are made of.
 
-Input: settings, policies. Output: results and rows. Out of bounds: printing, threads of our own, writing anything.
+Input: settings, policies. Output: results and rows. Out of bounds: printing them, threads of our own, writing anything.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -160,14 +161,29 @@ def take(ledger: Ledger, info: EngineInfo) -> None:
 
 def finish(parts: Parts, steps: Iterable[bool]) -> None:
     """Take all steps, waiting where they wait, and follow what happens to the engine meanwhile."""
-    followed_at = time.monotonic()
-    for waits in steps:
-        if waits:
-            parts.queue.take(_WAIT_SECONDS)  # until an answer comes
-        if time.monotonic() - followed_at > _WAIT_SECONDS:
-            with suppress(EngineError):  # whatever is to be removed will meet it again
-                parts.witness.follow()
-            followed_at = time.monotonic()
+    followed_at, shown = time.monotonic(), ""
+    try:
+        for waits in steps:
+            if waits:
+                parts.queue.take(_WAIT_SECONDS)  # until an answer comes
+            if time.monotonic() - followed_at > _WAIT_SECONDS:
+                with suppress(EngineError):  # whatever is to be removed will meet it again
+                    parts.witness.follow()
+                followed_at = time.monotonic()
+                has = parts.inventory
+                known = f"{has.detailed} of {len(has.images)} images looked at, and {len(has.histories)} histories"
+                shown = "waiting for registries" if waits else known
+                _show(shown)
+    finally:
+        if shown:
+            _show("")
+
+
+def _show(text: str) -> None:
+    """How far it is, for people who wait at a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def _rows(
