@@ -8,7 +8,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check bench chaos docs format lock wheels install uninstall clean
+.PHONY: help venv run test check swarm bench chaos docs format lock wheels install uninstall clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ check: venv  ## lint, format, types, import contracts
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+swarm: venv  ## the stack of deploy/swarm on three private engines, shown at work
+	@$(BIN)/python -m tests.lab.machine
+	@$(BIN)/python -m tests.e2e.fleet
 
 bench: venv  ## the measurements behind the figures in the docs
 	@$(BIN)/python -m tests.lab.machine

@@ -205,6 +205,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     inventory, engine = parts.inventory, settings.engine
     metrics.watch_disk(lambda: max(disks(inventory.info), default=None) if inventory.info else None)
     metrics.watch_findings(settings.web.finding_info, parts.findings.open)
+    metrics.watch_images(settings.web.running_image_info, inventory.running)
     metrics.health.patience_seconds = _PATIENCE * (engine.timeout + engine.event_window)
     upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.archive, metrics, settings.resync)
     notifier = Notifier(
@@ -233,7 +234,9 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     views = Views(board, parts.findings, inventory, parts.enforcer, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
     server = _server(settings, metrics, views, parts.ledger)
-    return Daemon(Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock), reload)
+    return Daemon(
+        Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock, parts.engine.where), reload
+    )
 
 
 def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) -> Server:

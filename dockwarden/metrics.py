@@ -5,7 +5,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -50,29 +50,24 @@ class _DiskUse(Collector):
         return used, inodes
 
 
-class _FindingInfo(Collector):
-    """The first open findings by name, for those who asked for so many series."""
+class _Named(Collector):
+    """Series with names in their labels, as many as were asked for, read anew so that none outlives its object."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name, self._text, self._labels = f"dockwarden_{name}", text, labels
         self.most = 0
-        self.findings: Callable[[], Iterable[Finding]] = tuple
+        self.rows: Callable[[], Iterable[tuple[str, ...]]] = tuple
 
     def collect(self) -> tuple[GaugeMetricFamily]:
-        """The family, read anew, so that no series outlives its finding."""
-        family = GaugeMetricFamily(
-            "dockwarden_finding_info",
-            "Open findings with the names of their objects, as many as web.finding_info allows.",
-            labels=("policy", "severity", "subject", "name"),
-        )
-        rows: dict[tuple[str, ...], None] = {}
-        if self.most:
-            for result in (finding.result for finding in self.findings()):
-                name = result.name[:_MOST_NAME].encode(errors="replace").decode()
-                rows[result.policy, result.severity.value, result.ref.kind.value, name] = None
-                if len(rows) == self.most:
-                    break
-        for row in rows:
-            family.add_metric(row, 1)
+        """The family."""
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        shown: dict[tuple[str, ...], None] = {}
+        for row in self.rows() if self.most else ():
+            shown[tuple(each[:_MOST_NAME].encode(errors="replace").decode() for each in row)] = None
+            if len(shown) == self.most:
+                break
+        for each in shown:
+            family.add_metric(each, 1)
         return (family,)
 
 
@@ -186,8 +181,18 @@ class Metrics:
         self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy", "severity")
         self.exception_expiry = self._gauge("exception_expiry_timestamp_seconds", "When an exception ends.", "id")
         self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that hold for nothing.")
-        self._finding_info = _FindingInfo()
+        self._finding_info = _Named(
+            "finding_info",
+            "Open findings with the names of their objects, as many as web.finding_info allows.",
+            *("policy", "severity", "subject", "name"),
+        )
+        self._image_info = _Named(
+            "running_image_info",
+            "Which digest, or image ID, runs under which name, as many as web.running_image_info allows.",
+            *("ref", "digest"),
+        )
         self.registry.register(self._finding_info)
+        self.registry.register(self._image_info)
         self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy", "reason")
         self.reaction = self._histogram(
             "reaction_duration_seconds", "From the engine's time of an event to the report on it.", _REACTION
@@ -249,7 +254,16 @@ class Metrics:
 
     def watch_findings(self, most: int, findings: Callable[[], Iterable[Finding]]) -> None:
         """Show so many of the open findings by name; 0 for none."""
-        self._finding_info.most, self._finding_info.findings = most, findings
+
+        def rows() -> Iterator[tuple[str, ...]]:
+            for result in (finding.result for finding in findings()):
+                yield result.policy, result.severity.value, result.ref.kind.value, result.name
+
+        self._finding_info.most, self._finding_info.rows = most, rows
+
+    def watch_images(self, most: int, rows: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Show so many of the names and digests that run; 0 for none."""
+        self._image_info.most, self._image_info.rows = most, rows
 
     def _use(self, policies: PolicySet, at: float) -> None:
         """Known label sets start at 0, those of policies that went away end."""

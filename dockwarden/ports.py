@@ -43,6 +43,9 @@ class Engine(Protocol):
     ``EngineError`` for an answer that cannot be used. Thread-safe.
     """
 
+    where: str
+    """Its address, and who says so, for people."""
+
     def connect(self) -> EngineInfo:
         """Negotiate the API version and ask the engine who it is. Must come first and after every loss."""
 

@@ -123,6 +123,7 @@ class FakeEngine:
     served: dict[str, Image] = field(default_factory=dict)
     build_cache_bytes: int = 0
     swarm: dict[str, Service] | None = None
+    where: str = "unix:///fake from a test"
     needed: Needs = ()
 
     def __post_init__(self) -> None:

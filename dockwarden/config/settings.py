@@ -81,6 +81,9 @@ class WebSettings(_Section):
     finding_info: int = Field(
         0, ge=0, le=10_000, description="findings shown by name in the metrics; a series for each"
     )
+    running_image_info: int = Field(
+        0, ge=0, le=10_000, description="names and digests that run, shown in the metrics; a series for each"
+    )
 
     @property
     def address(self) -> tuple[str, int]:

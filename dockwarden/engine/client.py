@@ -72,6 +72,7 @@ class DockerEngine(Changes):
         base_url: str,
         *,
         tls: Tls | None = None,
+        said_by: str = "DOCKER_HOST",
         timeout: float = 60.0,
         observe: Observe = _ignore,
         now_ns: Callable[[], int] = time.time_ns,
@@ -81,7 +82,8 @@ class DockerEngine(Changes):
         Raises:
             ConfigError: the address or the TLS files cannot be used.
         """
-        self._endpoint: Endpoint = locate(base_url, tls)
+        self._endpoint: Endpoint = locate(base_url, tls, said_by)
+        self.where = f"{self._endpoint} from {said_by}"
         self._tls = tls
         self._timeout = timeout
         self._observe = observe

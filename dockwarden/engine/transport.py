@@ -1,8 +1,8 @@
 """The wire to one Docker Engine: where it is, one keep-alive pool, streams of lines, one translation of errors.
 
 Input: an endpoint, requests of ``client``. Output: docker-py's client, lines of bytes, our errors. Out of bounds:
-what an answer means. docker-py is used for its requests only; its credentials, contexts, version negotiation and
-event stream are not (they read the user's files, follow the CLI to other hosts, and hide failures).
+what an answer means. docker-py is used for its requests and its contexts only; its credentials, version negotiation and
+event stream are not (they read the user's files, and hide failures).
 """
 
 import errno
@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 import docker
 import requests
+from docker.context import ContextAPI
+from docker.context.config import get_current_context_name
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
@@ -49,6 +51,7 @@ LIBRARY_ERRORS = (
 """Everything that a call through docker-py was seen to raise."""
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
+_BY_HOST = "DOCKER_HOST"
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
@@ -82,30 +85,52 @@ class Tls(NamedTuple):
 
 
 class Connection(TypedDict):
-    """What ``DockerEngine`` needs to know to reach an engine."""
+    """What ``DockerEngine`` needs to know to reach an engine; ``said_by`` is who said so, for people."""
 
     base_url: str
     tls: Tls | None
+    said_by: str
 
 
 def from_environment(env: Mapping[str, str]) -> Connection:
-    """What ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH`` mean; never the CLI's context.
+    """What ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH`` mean, and without a host the CLI's context.
 
     Raises:
-        ConfigError: the address is of a kind that dockwarden does not speak.
+        ConfigError: the address is of a kind that dockwarden does not speak, or there is no such context.
     """
-    base_url = env.get("DOCKER_HOST", "").strip() or f"unix://{_DEFAULT_SOCKET}"
+    base_url = env.get("DOCKER_HOST", "").strip()
+    if not base_url:
+        return _from_context(env.get("DOCKER_CONTEXT", "").strip())
     verify, folder = bool(env.get("DOCKER_TLS_VERIFY")), env.get("DOCKER_CERT_PATH", "")
     if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder):
         locate(base_url, None)
-        return Connection(base_url=base_url, tls=None)
+        return Connection(base_url=base_url, tls=None, said_by=_BY_HOST)
     certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
     tls = Tls(str(certs / "ca.pem"), str(certs / "cert.pem"), str(certs / "key.pem"), verify)
     locate(base_url, tls)
-    return Connection(base_url=base_url, tls=tls)
+    return Connection(base_url=base_url, tls=tls, said_by=_BY_HOST)
 
 
-def locate(base_url: str, tls: Tls | None) -> Endpoint:
+def _from_context(name: str) -> Connection:
+    """The engine of a context, of the current one if none is named, as the docker command finds it."""
+    try:
+        context: Any = ContextAPI.get_context(name)
+    except Exception as error:  # of whatever kind docker-py has for it
+        raise ConfigError(f"context {name}: {in_a_line(str(error))}") from error
+    if context is None:
+        called = name or f"{get_current_context_name()}, which the docker command uses now,"
+        raise ConfigError(
+            f"context {called} does not exist; `docker context ls` shows which do, DOCKER_HOST goes first"
+        )
+    said_by = f"context {context.name}"
+    config = context.TLSConfig
+    tls = Tls(config.ca_cert, config.cert[0], config.cert[1], bool(config.verify)) if config and config.cert else None
+    base_url = (context.Host or "").strip() or f"unix://{_DEFAULT_SOCKET}"
+    locate(base_url, tls, said_by)
+    return Connection(base_url=base_url, tls=tls, said_by=said_by)
+
+
+def locate(base_url: str, tls: Tls | None, said_by: str = _BY_HOST) -> Endpoint:
     """The endpoint that an address names. Raises ConfigError, in which a password is not told."""
     told = _masked(printable(base_url.strip()))
     scheme, separator, rest = base_url.strip().partition("://")
@@ -114,15 +139,15 @@ def locate(base_url: str, tls: Tls | None) -> Endpoint:
         return Endpoint("/" + path.lstrip("/") if path else _DEFAULT_SOCKET, "")
     if scheme == "ssh":
         raise ConfigError(
-            f"DOCKER_HOST: {told}: ssh is not supported; forward the engine's socket instead, for example with "
+            f"{said_by}: {told}: ssh is not supported; forward the engine's socket instead, for example with "
             "ssh -NL /run/remote-docker.sock:/var/run/docker.sock HOST, and use unix:///run/remote-docker.sock"
         )
     if not separator or scheme not in ("tcp", "http", "https"):
-        raise ConfigError(f"DOCKER_HOST: {told}: use unix:///path or tcp://host:port")
+        raise ConfigError(f"{said_by}: {told}: use unix:///path or tcp://host:port")
     try:
         return Endpoint("", str(parse_host(base_url, tls=tls is not None)))
     except (DockerException, ValueError) as error:
-        raise ConfigError(f"DOCKER_HOST: {told}: {_masked(printable(str(error)))}") from error
+        raise ConfigError(f"{said_by}: {told}: {_masked(printable(str(error)))}") from error
 
 
 class _Connection(HTTPConnection):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar, assert_never
 
 from dockwarden import reference
-from dockwarden.inventory.digests import Digests
+from dockwarden.inventory.digests import Digests, of_repository
 from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
@@ -144,6 +144,18 @@ class Tables:
             return next(iter(self.tags_of(ref)), reference.short_id(ref.key))
         thing = self.get(ref)
         return ref.key if thing is None or isinstance(thing, Image) else thing.name
+
+    def running(self) -> Iterator[tuple[str, str]]:
+        """The names by which containers run their images, each with the digest in its repository, or else the ID.
+
+        Asked by other threads. Who names a digest cannot be mistaken, and is left out.
+        """
+        for container in tuple(self.containers.values()):
+            image = self.images.get(container.image_id)
+            name = reference.full(container.image_ref)
+            if container.running and image and "@" not in name and not reference.is_image_id(container.image_ref):
+                digests = of_repository(image.digests, name.rpartition(":")[0])
+                yield name, min(digests, default=image.id)
 
     # -- use and age ----------------------------------------------------------------------------------------
 

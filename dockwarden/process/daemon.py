@@ -51,7 +51,12 @@ class HttpServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs. ``claim`` is the lock on the state folder, held as long as the process."""
+    """What runs.
+
+    Attributes:
+        claim: the lock on the state folder, held as long as the process.
+        engine: where it is, and who says so.
+    """
 
     worker: Worker
     reader: EventReader
@@ -61,6 +66,7 @@ class Running:
     queue: Queue
     metrics: Metrics
     claim: IO[bytes] | None
+    engine: str
 
 
 class Daemon:
@@ -85,7 +91,11 @@ class Daemon:
             signal.signal(number, lambda received, _frame: self._signals.put(received))
         threading.excepthook = self._fail
         _log.info(
-            "daemon.started", version=__version__, listen=self._parts.server.port, policies=len(policies.policies)
+            "daemon.started",
+            version=__version__,
+            listen=self._parts.server.port,
+            policies=len(policies.policies),
+            engine=self._parts.engine,
         )
         if policies.origins and "shipped" not in policies.origins:
             hint = "the everyday policies are left out; add `shipped` to `policies` to have them as well"

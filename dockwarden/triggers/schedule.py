@@ -212,6 +212,9 @@ class Schedule:
             line = parse_cron(spec.schedule, self._timezone)
             triggers.append(_Later(line, self._jitter) if is_spread and self._jitter else line)
         if spec.every_seconds:
+            if is_spread and self._jitter and begin is None:  # hosts that were started together ask at different times
+                share = random.random()  # noqa: S311 - as above
+                begin = datetime.now(UTC) + timedelta(seconds=share * spec.every_seconds)
             jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
             triggers.append(IntervalTrigger(seconds=spec.every_seconds, start_date=begin, jitter=jitter or None))
         return triggers[0] if len(triggers) == 1 else OrTrigger(triggers)

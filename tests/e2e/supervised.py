@@ -7,7 +7,9 @@ inside the process.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,14 @@ from tests.lab.machine import LabError
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
+    import docker
+
     from tests.lab.host import LabHost
 
 ROOT = Path(__file__).parents[2]
 INSTALL = str(ROOT / "deploy/install.sh")
 SETTINGS = "/etc/dockwarden/dockwarden.yaml"
+BASE = re.findall("^ARG BASE=(.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
 
 
 def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
@@ -42,6 +47,24 @@ def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
     shutil.copytree(trees.wheelhouse(), house)
     trees.pip("wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={house}", str(source))
     return house
+
+
+def image_context(shipped: Path, folder: Path) -> Path:
+    """A folder in ``folder`` to build the image in, from a folder of wheels."""
+    context = folder / "source"
+    shutil.copytree(shipped.parent / "source", context)
+    shutil.copytree(shipped, context / "wheels")
+    for name in ("Dockerfile", ".dockerignore", "requirements.txt"):
+        shutil.copy(ROOT / name, context)
+    return context
+
+
+def import_base(engine: docker.APIClient) -> None:
+    """Give an engine the image that the Dockerfile builds on."""
+    repository, _, tag = BASE.rpartition(":")
+    with subprocess.Popen(["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE) as base:
+        assert base.stdout is not None
+        engine.import_image_from_data(base.stdout, repository, tag)
 
 
 def _replace(file: Path, old: str, new: str) -> None:

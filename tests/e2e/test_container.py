@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +18,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.harness import policy, write_policies
-from tests.e2e.supervised import ROOT
-from tests.lab import images, machine, trees
+from tests.e2e.supervised import BASE, ROOT, image_context, import_base
+from tests.lab import images, machine
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.machine import LabError
+from tests.lab.programs import NOBODY, layer
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
-BASE = re.findall("^ARG BASE=(.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
 MEBIBYTE = 1 << 20
-NOBODY = 65534
 TOO_LATE = ("404", "409")  # it is gone, or has just ended
 EVERY_IMAGE = policy(
     "every-image", "image", "image.tags.exists(t, t.matches('/(dockwarden:|keep/)'))",
@@ -171,41 +168,16 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A host whose engine has the image, built as documented from a folder of wheels, and HAProxy."""
     machine.ensure({**machine.ENGINE, **machine.PROXY}, "the tests of the container")
     folder = tmp_path_factory.mktemp("build")
-    context = folder / "source"
-    shutil.copytree(shipped.parent / "source", context)
-    shutil.copytree(shipped, context / "wheels")
-    for name in ("Dockerfile", ".dockerignore", "requirements.txt"):
-        shutil.copy(ROOT / name, context)
+    context = image_context(shipped, folder)
     with LabHost(see=[ROOT, folder]) as host:
         stack = Stack(host, folder / "settings")
-        base = subprocess.Popen(["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE)
-        assert base.stdout is not None
-        with base:
-            repository, _, tag = BASE.rpartition(":")  # as in the image that the Dockerfile names
-            stack.engine.import_image_from_data(base.stdout, repository, tag)
+        import_base(stack.engine)
         stack.engine.import_image_from_data(layer("haproxy"), repository="haproxy", tag="lab", changes=[
             'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
         ])  # fmt: skip
         stack.docker("build", "--network=none", f"--tag={IMAGE}", str(context))
         yield stack
         stack.engine.close()
-
-
-def layer(name: str, *beside: str, folder: str = "") -> bytes:
-    """A program of this machine with all that it loads and needs beside it, as a layer; and a folder of nobody's."""
-    program = machine.find(name)
-    assert program
-    loaded = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    files = [program, *re.findall(r"/\S+(?= \(0x)", loaded), *beside]
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
-        for file in files:
-            tar.add(file)
-        if folder:
-            own = tarfile.TarInfo(folder)
-            own.type, own.mode, own.uid, own.gid = tarfile.DIRTYPE, 0o755, NOBODY, NOBODY
-            tar.addfile(own)
-    return out.getvalue()
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         engine.docker("create", "--name=app", "e2e/app:run")
         settings = {
             "minimum_stay": "0s",
-            "web": {"listen": "127.0.0.1:0", "finding_info": 100},
+            "web": {"listen": "127.0.0.1:0", "finding_info": 100, "running_image_info": 100},
             "notify": {"routes": {"team": {"url": "json://127.0.0.1:1/"}}},
         }
         daemon = Daemon(engine.host, folder / "daemon", settings, policies=POLICIES)
@@ -115,6 +115,9 @@ def live_a_day(engine: LabEngine, daemon: Daemon) -> None:
     daemon.wait("config.reloaded", after=mark)
     engine.docker("tag", "e2e/app:old", "e2e/another:old")
     daemon.wait("action.audited", after=mark, policy="would-untag")
+    for number in (1, 2):  # two images under one name
+        engine.load(images.busybox("e2e/moved:1", cmd=("sleep", f"{number}000000")))
+        engine.docker("run", "--detach", "e2e/moved:1")
 
 
 def test_every_metric_is_there(prometheus: Prometheus) -> None:

@@ -1,4 +1,4 @@
-"""The two dashboards: all hosts, and one host.
+"""The dashboards: what goes on, one host, and many hosts side by side.
 
 Role: keep sixty queries consistent, which nobody can in JSON. Out: the texts of deploy/grafana/dashboards, which
 `make docs` writes. Out of bounds: running them. tests/integration/test_grafana_files.py holds the conventions,
@@ -460,7 +460,132 @@ _HOST: dict[str, list[Panel]] = {
     ],
 }
 
+
+def _kinds(metric: str, label: str) -> str:
+    return f"count(count by ({label}) ({metric}{{@}}))"
+
+
+_RUNNING = "count by (instance, ref, digest) (dockwarden_running_image_info{@})"
+_IMAGES_OF_REF = "count by (ref) (count by (ref, digest) (dockwarden_running_image_info{@}))"
+
+_FLEET: dict[str, list[Panel]] = {
+    "Now": [
+        stat("Hosts", "Hosts that Prometheus asks.", "count(up{@})"),
+        stat(
+            "Away",
+            "Engines that do not answer, and dockwardens that do not.",
+            "count(dockwarden_engine_up{@} == 0 or up{@} == 0) or vector(0)",
+            steps=ALARM,
+        ),
+        _CRITICAL,
+        _UNJUDGED,
+        _LATE_JOBS,
+        stat(
+            "Names of several images",
+            "Names under which containers run different images, on one host or on several.",
+            f"count({_IMAGES_OF_REF} > 1) or vector(0)",
+            steps=WARN,
+        ),
+        stat("Versions", "Versions of dockwarden that run.", _kinds("dockwarden_build_info", "version")),
+        stat("Sets of policies", "Sets of policy files in use.", _kinds("dockwarden_config_info", "sha256")),
+        stat(
+            "Policies of several modes",
+            "Policies that enforce on some hosts and not on others.",
+            "count(count by (policy) (count by (policy, mode) (dockwarden_policy_info{@})) > 1) or vector(0)",
+        ),
+        stat("Engines", "Versions of the engine.", _kinds("dockwarden_engine_info", "version")),
+        stat("Open findings", "Objects that break any policy now.", "sum(dockwarden_findings{@})"),
+        _RECLAIMED,
+    ],
+    "Hosts": [
+        rows(
+            "Hosts",
+            "One line per host. Would go: steps that policies in audit mode would have taken in the time shown.",
+            [
+                "sum by (job, instance, version) (dockwarden_build_info{@})",
+                "sum by (job, instance, sha256) (dockwarden_config_info{@})",
+                'sum by (job, instance) (dockwarden_findings{@, severity=~"critical|high"})',
+                'sum by (job, instance) (dockwarden_findings{@, severity!~"critical|high"})',
+                "max by (job, instance) (dockwarden_disk_used_ratio{@})",
+                'sum by (job, instance) (increase(dockwarden_actions_total{@, outcome="audited"}[$__range]))',
+                "sum by (job, instance) (dockwarden_unknown{@})",
+                f"sum by (job, instance) ({_LATE.replace(' > 3 *', ' > bool 3 *')})",
+            ],
+            {
+                "instance": ("Host", "none"),
+                "Value #C": ("Critical and high", "short"),
+                "Value #D": ("Other findings", "short"),
+                "Value #E": ("Disk used", "percentunit"),
+                "Value #F": ("Would go", "short"),
+                "Value #G": ("Not judged", "short"),
+                "Value #H": ("Late schedules", "short"),
+                "version": ("Version", "none"),
+                "sha256": ("Policies, SHA-256", "none"),
+            },
+            "Critical and high",
+            steps={"Critical and high": ALARM, "Disk used": FULL, "Late schedules": WARN},
+            links={
+                "Host": {
+                    "Dashboard of this host": "/d/dockwarden-host?var-instance=${__value.raw}",
+                    "Its own page": "http://${__value.raw}/",
+                }
+            },
+        ),
+    ],
+    "Findings": [
+        _BY_SEVERITY,
+        rows(
+            "By policy",
+            "Policies with open findings: on how many objects of how many hosts.",
+            [
+                "sum by (policy, severity) (dockwarden_findings{@}) > 0",
+                "count by (policy, severity) (dockwarden_findings{@} > 0)",
+            ],
+            {
+                "policy": ("Policy", "none"),
+                "severity": ("Severity", "none"),
+                "Value #A": ("Findings", "short"),
+                "Value #B": ("Hosts", "short"),
+            },
+            "Findings",
+            width=12,
+        ),
+    ],
+    "What differs": [
+        rows(
+            "Names of several images",
+            "Where one name is another image. Hosts show it where web.running_image_info is set.",
+            [f"{_RUNNING} and on (ref) {_IMAGES_OF_REF} > 1"],
+            {"ref": ("Name", "none"), "digest": ("Digest", "none"), "instance": ("Host", "none")},
+            "Name",
+        ),
+        rows(
+            "Sets of policies",
+            "By which policy files hosts judge.",
+            ["count by (sha256) (dockwarden_config_info{@})"],
+            {"sha256": ("SHA-256", "none"), "Value": ("Hosts", "short")},
+            "Hosts",
+            width=12,
+        ),
+        rows(
+            "Modes",
+            "How many hosts have a policy in which mode.",
+            ["count by (policy, mode) (dockwarden_policy_info{@})"],
+            {"policy": ("Policy", "none"), "mode": ("Mode", "none"), "Value": ("Hosts", "short")},
+            "Policy",
+            width=12,
+        ),
+    ],
+}
+
 DASHBOARDS = {
+    "dockwarden-fleet.json": dashboard(
+        "dockwarden-fleet",
+        "dockwarden: fleet",
+        "Many Docker hosts side by side: what was found on each, and where they differ that should be alike.",
+        _FLEET,
+        many=True,
+    ),
     "dockwarden-overview.json": dashboard(
         "dockwarden-overview",
         "dockwarden: overview",

@@ -138,10 +138,11 @@ def rows(
     units: dict[str, str] | None = None,
     words: dict[str, dict[int, tuple[str, str]]] | None = None,
     steps: dict[str, Steps] | None = None,
+    links: dict[str, dict[str, str]] | None = None,
 ) -> Panel:
     """A table of what holds now: ``columns`` by the name Grafana gives them, with title and unit.
 
-    ``steps`` and ``words`` colour the cells of a column, by its title.
+    ``steps`` and ``words`` colour the cells of a column, by its title; ``links`` are what a cell leads to, by words.
     """
     names = {name: heading for name, (heading, _) in columns.items()}
     values = ["Value"] if len(queries) == 1 else [f"Value #{target}" for target in _REFS[: len(queries)]]
@@ -174,6 +175,9 @@ def rows(
             properties.append(("thresholds", _steps((steps or {})[heading])))
         if len(properties) > 1:
             properties.append(("custom.cellOptions", {"type": "color-text"}))
+        if heading in (links or {}):
+            ways = [{"title": title, "url": url} for title, url in (links or {})[heading].items()]
+            properties.append(("links", ways))
         overrides.append(_override("byName", heading, *properties))
     panel["fieldConfig"]["overrides"] = overrides
     return width, 8, panel

@@ -88,7 +88,7 @@ def test_dashboard_can_be_installed_anywhere(board: Json) -> None:
         assert variable["query"].startswith("label_values(")
     assert (job["name"], job["multi"], job["allValue"]) == ("job", True, ".+")
     assert instance["name"] == "instance"
-    assert instance["multi"] is (board["uid"] == "dockwarden-overview")
+    assert instance["multi"] is (board["uid"] != "dockwarden-host")
 
 
 @pytest.mark.parametrize("board", WHOLE.values(), ids=WHOLE)
@@ -129,7 +129,9 @@ def test_queries_select_by_job_and_instance_and_by_the_interval_of_scrapes(panel
         assert expr.count('job=~"$job"') == expr.count('instance=~"$instance"') == len(selections) > 0
         assert "_total{" not in re.sub(r"(rate|increase)\(\w+_total\{", "", expr)
         ranges = set(re.findall(r"\[(.*?)\]", expr))
-        assert ranges <= ({"$__range"} if panel["title"] in ("Reclaimed", "Schedules") else {"$__rate_interval"})
+        assert ranges <= (
+            {"$__range"} if panel["title"] in ("Reclaimed", "Schedules", "Hosts") else {"$__rate_interval"}
+        )
 
 
 # -- provisioning ------------------------------------------------------------------------------------------

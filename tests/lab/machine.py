@@ -39,10 +39,11 @@ METRICS = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
 }
+ANSIBLE = {"ansible-playbook": "ansible-core", "ansible-lint": "ansible-lint"}
 TYPES = {"node": "nodejs", "npm": "npm"}
 SHELLS = {"zsh": "zsh", "fish": "fish"}
 BROWSER = {"chromium": "chromium", "setpriv": "util-linux"}
-EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **TYPES, **SHELLS, **BROWSER}
+EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **ANSIBLE, **TYPES, **SHELLS, **BROWSER}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")

@@ -43,9 +43,9 @@ class LabSwarm:
         with ExitStack() as stack:
             self.switch = Namespaces(_SWITCH, self._folder / "switch.log")
             stack.callback(self.switch.close)
+            self._nodes = stack.enter_context(ExitStack())
             for _ in range(self._number):
-                self.nodes.append(stack.enter_context(LabEngine("graph")))
-                self._plug_in(len(self.nodes))
+                self._start()
             self.leader.docker("swarm", "init", f"--advertise-addr={self.address(1)}")
             for number in range(2, self._number + 1):
                 self._join(number, "worker")
@@ -54,6 +54,25 @@ class LabSwarm:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _start(self) -> LabEngine:
+        node = LabEngine("graph")
+        node.more["iptables"] = True  # published ports and networks of several nodes need it
+        node.more["hosts"] = [node.host, "unix:///run/docker.sock"]  # where the node's own containers look for it
+        self._nodes.enter_context(node)
+        self.nodes.append(node)
+        self._plug_in(len(self.nodes))
+        return node
+
+    def lose(self, number: int) -> None:
+        """Pull the plug of a node."""
+        self.nodes[number - 1].stop()
+
+    def add(self) -> LabEngine:
+        """One more node, that joins as a worker."""
+        node = self._start()
+        self._join(len(self.nodes), "worker")
+        return node
 
     @property
     def leader(self) -> LabEngine:

@@ -8,8 +8,10 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.engine import DockerEngine, Tls, containers, from_environment, translate, transport
+from dockwarden.engine import Connection, DockerEngine, Tls, containers, from_environment, translate, transport
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -41,7 +43,6 @@ from tests.unit.misbehaving import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
 SECOND = 1_000_000_000
 HEX = "0123456789abcdef" * 4
@@ -570,13 +571,46 @@ def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}, "https://h:2376"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": "/c"}, "https://h:2376"),
         ({"DOCKER_HOST": "unix:///run/x.sock", "DOCKER_TLS_VERIFY": "1"}, "unix:///run/x.sock"),
-        # The command line's context is nobody's business.
-        ({"DOCKER_CONTEXT": "elsewhere"}, "unix:///var/run/docker.sock"),
+        ({"DOCKER_HOST": "unix:///run/x.sock", "DOCKER_CONTEXT": "elsewhere"}, "unix:///run/x.sock"),
     ],
 )
 def test_from_environment(env: dict[str, str], expected: str) -> None:
-    connection = from_environment(env)
-    assert str(transport.locate(**connection)) == expected
+    assert str(transport.locate(**from_environment(env))) == expected
+
+
+@pytest.mark.parametrize("way", ["used", "named"])
+def test_the_context_of_the_docker_command_says_where_the_engine_is(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}
+    (tmp_path / "config.json").write_text("{}")  # beside which docker-py looks for contexts
+    authority = make_certificate(tmp_path)
+    tls = f"ca={authority},cert={tmp_path}/server.crt,key={tmp_path}/server.key"
+    for name, where in (
+        ("near", "host=unix:///run/x.sock"),
+        ("far", f"host=tcp://h:2376,{tls}"),
+        ("ssh", "host=ssh://h"),
+    ):
+        subprocess.run(["docker", "context", "create", name, f"--docker={where}"], env=plain, check=True)
+
+    def found(name: str) -> Connection:
+        if way == "named":
+            return from_environment({"DOCKER_CONTEXT": name})
+        subprocess.run(["docker", "context", "use", name], env=plain, check=True)
+        return from_environment({})
+
+    assert found("near") == {"base_url": "unix:///run/x.sock", "tls": None, "said_by": "context near"}
+    far = found("far")
+    assert far["tls"] is not None
+    assert far["tls"].verify
+    assert Path(far["tls"].ca_file).is_file()
+    assert str(transport.locate(**far)) == "https://h:2376"
+    assert found("default")["base_url"] == "unix:///var/run/docker.sock"
+    with pytest.raises(ConfigError, match="context ssh: ssh://h: ssh is not supported"):
+        found("ssh")
+    with pytest.raises(ConfigError, match="context gone does not exist"):
+        from_environment({"DOCKER_CONTEXT": "gone"})
 
 
 def env_tls(folder: str) -> Tls:

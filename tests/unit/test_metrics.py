@@ -27,7 +27,20 @@ from dockwarden.model import (
     Status,
 )
 from dockwarden.ports import Disk
-from tests.builders import DAY, NOW, a_container, a_policy, a_result, a_volume, an_engine, an_image, image_id, policies
+from tests.builders import (
+    DAY,
+    NOW,
+    a_container,
+    a_policy,
+    a_result,
+    a_volume,
+    an_engine,
+    an_image,
+    an_inventory,
+    digest_of,
+    image_id,
+    policies,
+)
 from tests.unit.hosts import Host
 
 if TYPE_CHECKING:
@@ -285,3 +298,18 @@ def test_findings_are_shown_by_name_only_to_those_who_ask_and_not_more_than_that
     assert lines[0] == 'dockwarden_finding_info{name="a",policy="p",severity="low",subject="volume"} 1.0'
     found.clear()
     assert samples(metrics, "finding_info") == {}
+
+
+def test_names_that_run_are_shown_once_each_to_those_who_ask(metrics: Metrics) -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("app", "app:1", digests=(digest_of("app", "d"),)))
+    inventory.put(an_image("built", "built:1"))
+    for name, ref, image in (("a", "app:1", "app"), ("b", "app:1", "app"), ("c", "built:1", "built")):
+        inventory.put(a_container(name, ref, image))
+    inventory.put(a_container("pinned", digest_of("app", "d"), "app"))
+    inventory.put(a_container("stopped", "built:2", "built", running=False))
+    metrics.watch_images(0, inventory.running)
+    assert samples(metrics, "running_image_info") == {}
+    metrics.watch_images(9, inventory.running)
+    shown = {(image_id("d"), "docker.io/library/app:1"), (image_id("built"), "docker.io/library/built:1")}
+    assert samples(metrics, "running_image_info").keys() == shown

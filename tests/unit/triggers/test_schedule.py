@@ -362,6 +362,10 @@ def test_a_job_that_begins_to_ask_others_is_spread(bench: Bench) -> None:
     jittery.schedule.set_jobs(daily, spread={"daily"})
     assert jittery.next_run("daily") > exact
     assert jittery.value("interval_seconds", "daily") == 86400.0
+    hosts = {f"host{number}": HOURLY for number in range(40)}  # each job chooses for itself, as those of hosts do
+    jittery.schedule.set_jobs(hosts, spread=hosts)
+    first, *_, last = sorted(each - datetime.now(UTC).timestamp() for each in jittery.schedule.next_runs().values())
+    assert first < 1800 < last < 3600 + 300
     jittery.schedule.stop()
     bench.schedule.set_jobs(daily, spread={"daily"})  # where no jitter is set, nothing is spread
     assert bench.next_run("daily").microsecond == 0

@@ -1,0 +1,194 @@
+"""`make swarm`: the stack of deploy/swarm on three real engines, seen through its own Prometheus.
+
+Role: build the image, push it to a private registry, deploy the stack as its page says, and ask its Prometheus. In: a
+folder. Out: a swarm on which the stack runs. Out of bounds: Grafana, of which Debian has no package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import bcrypt
+import urllib3
+import yaml
+
+from tests.e2e.supervised import ROOT, image_context, import_base, wheels
+from tests.lab import images, machine
+from tests.lab.machine import LabError, say
+from tests.lab.programs import layer
+from tests.lab.registry import LabRegistry
+from tests.lab.swarm import LabSwarm
+from tests.lab.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.engine import LabEngine
+
+_SOONER = {"scrape_interval: 15s": "scrape_interval: 1s", "evaluation_interval: 15s": "evaluation_interval: 1s",
+           "refresh_interval: 15s": "refresh_interval: 1s"}  # fmt: skip
+_SERVICE = "dockwarden_dockwarden"
+
+
+class Fleet:
+    """The stack on a swarm of its own; a context manager."""
+
+    def __init__(self, folder: Path, shipped: Path) -> None:
+        self._folder, self._shipped = folder, shipped
+        self.files = folder / "deploy/swarm"
+        self.password = "a password for the scrape"
+        self._http = urllib3.PoolManager(
+            retries=False, timeout=PATIENCE, headers=urllib3.make_headers(basic_auth=f"prometheus:{self.password}")
+        )
+
+    def __enter__(self) -> Self:
+        machine.ensure({**machine.ENGINE, **machine.REGISTRY, **machine.METRICS}, "a swarm of its own")
+        with ExitStack() as stack:
+            self.registry = stack.enter_context(LabRegistry())
+            self.swarm = stack.enter_context(LabSwarm(self._folder / "lab"))
+            for node in self.swarm.nodes:
+                node.forward(self.registry.port)
+            self.image = f"{self.registry.host}/dockwarden:0.1.0"
+            self._build()
+            self._write()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.clear()
+        self._stack.close()
+
+    def _build(self) -> None:
+        leader = self.swarm.leader
+        context = image_context(self._shipped, self._folder / "image")
+        import_base(leader.client(600))
+        leader.build(context, self.image)
+        leader.docker("push", "--quiet", self.image)
+        for name, program, *beside in (
+            ("prom/prometheus:v3.5.0", "prometheus"),
+            ("prom/alertmanager:v0.28.1", "prometheus-alertmanager", "/usr/share/prometheus/alertmanager"),
+        ):
+            repository, _, tag = name.rpartition(":")
+            folder = "/prometheus" if program == "prometheus" else "/alertmanager"
+            changes = [f"ENTRYPOINT {json.dumps([machine.find(program)])}", "USER 65534:65534"]
+            content = layer(program, *beside, folder=folder)
+            leader.client(600).import_image_from_data(
+                content, f"{self.registry.host}/{repository}", tag, changes=changes
+            )
+            leader.docker("push", "--quiet", f"{self.registry.host}/{name}")
+
+    def _write(self) -> None:
+        """What the page tells people to make, and times that suit nobody but somebody who watches."""
+        shutil.copytree(ROOT / "deploy", self._folder / "deploy")
+        (self.files / "secrets").mkdir()
+        hashed = bcrypt.hashpw(self.password.encode(), bcrypt.gensalt(4)).decode()
+        (self.files / "secrets/web.yml").write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": hashed}}))
+        (self.files / "secrets/password").write_text(self.password)
+        self.change("prometheus.yml", **_SOONER)
+        self.change("stack.yml", **{"monitor: 30s": "monitor: 5s", "delay: 5s, order": "delay: 0s, order"})
+
+    def change(self, name: str, **texts: str) -> None:
+        """Edit a file of the stack."""
+        file = self.files / name
+        text = file.read_text()
+        for old, new in texts.items():
+            assert old in text, f"{old} is not in {name}"
+            text = text.replace(old, new)
+        file.write_text(text)
+
+    def deploy(self, *files: str) -> None:
+        """As the page says, from a manager."""
+        leader = self.swarm.leader
+        there = f"{self.registry.host}/prom"
+        names = {"DOCKWARDEN_IMAGE": self.image, "PROMETHEUS_IMAGE": f"{there}/prometheus:v3.5.0",
+                 "ALERTMANAGER_IMAGE": f"{there}/alertmanager:v0.28.1", "DOCKER_GID": "0"}  # fmt: skip
+        done = subprocess.run(
+            [str(self.files / "deploy"), *files],
+            env={"PATH": os.environ["PATH"], "HOME": str(self._folder), "DOCKER_HOST": leader.host, **names},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        if done.returncode:
+            raise LabError(done.stdout + done.stderr)
+
+    def settle(self, manager: LabEngine | None = None) -> str:
+        """Wait until the roll-out of dockwarden is over; how it ended."""
+        node = manager or self.swarm.leader
+        state = "--format={{with .UpdateStatus}}{{.State}}{{end}}"
+
+        def end() -> str:
+            found = node.docker("service", "inspect", state, _SERVICE)
+            return found if found in ("completed", "rollback_completed", "paused", "rollback_paused") else ""
+
+        return until(end, "the end of the roll-out", timeout=300, pause=0.3)
+
+    def ask(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series, from the Prometheus of the stack; nothing while it does not answer."""
+        port = self.swarm.leader.spaces.reach(9090)
+        try:
+            answer = self._http.request("GET", f"http://127.0.0.1:{port}/api/v1/query", fields={"query": expression})
+            data: Any = answer.json()["data"] if answer.status == 200 else {"result": []}
+        except (urllib3.exceptions.HTTPError, ValueError):
+            return []
+        return [(row["metric"], float(row["value"][1])) for row in data["result"]]
+
+    def until(self, expression: str, wanted: Callable[[list[float]], bool] | float) -> None:
+        """Wait until a query gives exactly this value, or values that are wanted."""
+
+        def holds() -> bool:
+            values = [value for _, value in self.ask(expression)]
+            return values == [wanted] if isinstance(wanted, float | int) else wanted(values)
+
+        try:
+            until(holds, f"{expression} to be {wanted}", timeout=300, pause=0.3)
+        except LabError as error:
+            tasks = self.swarm.leader.docker("service", "ps", "--no-trunc", _SERVICE)
+            raise LabError(f"{error}; it is {self.ask(expression)}\n{tasks}") from None
+
+    def run_skewed(self) -> None:
+        """One name that is another image on the second node than on the first."""
+        for number, node in enumerate(self.swarm.nodes[:2]):
+            node.load(images.busybox("shop/skewed:1", cmd=("sleep", f"{number + 1}000000")))
+            node.docker("run", "--detach", "shop/skewed:1")
+
+
+UP = 'count(dockwarden_engine_up{job="dockwarden"} == 1)'
+SETS = "count(count by (sha256) (dockwarden_config_info))"
+SKEWED = 'job_ref:dockwarden_running_image_digests:count{ref="docker.io/shop/skewed:1"}'
+
+
+def main() -> int:
+    """Bring it up, show it, and stay until somebody has seen enough."""
+    with tempfile.TemporaryDirectory(prefix="dockwarden-swarm-") as name:
+        folder = Path(name)
+        say("making the image and three engines (a minute)")
+        with Fleet(folder, wheels(folder / "wheels")) as fleet:
+            say("./deploy")
+            fleet.deploy()
+            fleet.until(UP, 3)
+            say(
+                f"dockwarden answers on {sorted(labels['instance'] for labels, _ in fleet.ask('dockwarden_engine_up'))}"
+            )
+            fleet.run_skewed()
+            fleet.until(SKEWED, 2)
+            say("docker.io/shop/skewed:1 is two images: DockwardenTagSkew")
+            found = "sum by (instance, policy) (dockwarden_findings) > 0"
+            fleet.until(found, lambda values: len(values) > 0)
+            for labels, value in fleet.ask(found):
+                say(f"{labels['instance']}: {value:g} of {labels['policy']}")
+            port = fleet.swarm.leader.spaces.reach(9090)
+            say(f"Prometheus: http://127.0.0.1:{port}, user prometheus, password: {fleet.password}")
+            if sys.stdin.isatty():
+                input("lab: Enter ends it ")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""deploy/swarm on three real engines: rolled out, rolled back, and without a node, seen through its Prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.fleet import SETS, SKEWED, UP, Fleet
+from tests.lab.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+OWN = "policies: [{name: ours, subject: service, trigger: {every: 5s}, when: service.name.endsWith('_dockwarden')}]"
+
+
+def test_a_stack_is_rolled_out_and_rolled_back_and_outlives_a_node(tmp_path: Path, shipped: Path) -> None:
+    with Fleet(tmp_path / "fleet", shipped) as fleet:
+        fleet.deploy()
+        fleet.until(UP, 3)
+        names = {node.name for node in fleet.swarm.nodes}
+        assert {labels["instance"] for labels, _ in fleet.ask("dockwarden_engine_up")} == names
+        alarms = 'ALERTS{alertstate="firing"} or dockwarden_findings{severity=~"critical|high"} > 0'
+        assert fleet.ask(alarms) == []  # of what is installed as documented, nobody is told
+
+        fleet.run_skewed()
+        fleet.until(SKEWED, 2)
+
+        fleet.change("policies.yaml", **{"policies: []": OWN})
+        fleet.deploy()
+        assert fleet.settle() == "completed"
+        fleet.until('count(dockwarden_policy_info{policy="ours"})', 3)
+        fleet.until(SETS, 1)
+        fleet.until('dockwarden_findings{policy="ours"} == 1', lambda found: len(found) == 1)  # on the leader
+
+        fleet.change("dockwarden.yaml", **{"web:": "wbe:"})
+        fleet.deploy()
+        assert fleet.settle() == "rollback_completed"
+        fleet.until(UP, 3)
+        fleet.until('count(dockwarden_policy_info{policy="ours"})', 3)
+
+        lost = fleet.swarm.nodes[2].name
+        fleet.swarm.lose(3)
+        until(lambda: fleet.swarm.node_states()[lost] == "Down", f"{lost} to be down", timeout=300, pause=0.5)
+        fleet.until(UP, 2)
+        new = fleet.swarm.add()
+        new.forward(fleet.registry.port)
+        fleet.until(UP, 3)
+        fleet.until(f'dockwarden_policy_info{{policy="ours", instance="{new.name}"}}', 1)
