@@ -604,7 +604,8 @@ def _do(host: Host, deed: str, number: int) -> None:
             case "unname":
                 engine.unname(f"i{number}:1")
             case "load":
-                engine.load(an_image(f"i{number}", f"i{number}:1"))
+                # Under a name of its own: who lost one to a load that was undone before anybody looked, no event tells.
+                engine.load(an_image(f"l{number}", f"l{number}:1"))
             case "run":
                 engine.run(a_container(name, f"i{number}:1"))
             case "remove":
