@@ -145,7 +145,7 @@ def test_check_says_what_is_fine(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"{count} policies in {count} files are fine")
     one = command("check", "--config", config, SHIPPED / "no-latest-tag.yaml")
-    assert one.out.startswith("1 policies in 1 files are fine")
+    assert one.out.startswith("1 policy in 1 file is fine")
 
 
 def test_facts_tells_the_vocabulary() -> None:
