@@ -180,7 +180,7 @@ class Metrics:
         self.pending = self._gauge("pending", "Findings that have yet to hold as long as `for` says.", "policy")
         self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy", "severity")
         self.exception_expiry = self._gauge("exception_expiry_timestamp_seconds", "When an exception ends.", "id")
-        self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that hold for nothing.")
+        self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that match nothing.")
         self._finding_info = _Named(
             "finding_info",
             "Open findings with the names of their objects, as many as web.finding_info allows.",

@@ -127,7 +127,7 @@ def short_id(identifier: str) -> str:
 
 
 MARKER_REPOSITORY = "dockwarden.invalid/marker"
-"""Names given for a moment to nameless images of the graph store, because only a name can be removed safely."""
+"""Names given for a moment to untagged images of the graph store, because only a name can be removed safely."""
 
 
 def marker(image_id: str) -> str:

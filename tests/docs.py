@@ -273,7 +273,7 @@ def policies(old: str) -> str:
     found = load(["shipped"], VOCABULARY, VERBS, check_cron=refuse_cron).policies
     rows = [(f"`{p.name}`", p.subject.value, p.severity.value, _when(p), _does(p), p.title) for p in found]
     return between(
-        old, "shipped policies", table(("policy", "subject", "severity", "runs", "does", "what should be true"), rows)
+        old, "shipped policies", table(("policy", "subject", "severity", "runs", "does", "what it finds"), rows)
     )
 
 

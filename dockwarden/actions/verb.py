@@ -129,7 +129,7 @@ class Tools:
     """What verbs work with, made anew for each plan.
 
     Attributes:
-        store: it decides by which name a nameless image can safely be removed.
+        store: it decides by which name a untagged image can safely be removed.
         taken: by image, the names that it lost to this plan.
         asked: questions to registries that are under way, by what they are about.
         recipe: that of the step under way.

@@ -38,7 +38,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     check.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
-    check.add_argument("--host", action="store_true", help="look at the engine, too: which exceptions hold for nothing")
+    check.add_argument(
+        "--host", action="store_true", help="also ask the engine, and name exceptions that match nothing on it"
+    )
     add_output(check, *CI_FORMATS)
     check.set_defaults(run=_check)
     test = commands.add_parser("test", parents=[common], help="run the policies' own tests")
@@ -113,7 +115,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
 
         used = {name for result in look.scan(chosen, policies)[1] for name in result.excuse.ids}
         idle = [exception for exception in policies.exceptions if exception.id not in used]
-        warnings += [f"{each.place} exception {each.id} holds for nothing on this host" for each in idle]
+        warnings += [f"{each.place} exception {each.id} matches nothing on this host" for each in idle]
     return policies, warnings
 
 

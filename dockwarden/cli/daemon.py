@@ -85,7 +85,7 @@ def _notify_test(options: argparse.Namespace) -> int:
 
     routes = open_routes(settings.read_settings(options.config).notify.routes)
     if not routes:
-        print("dockwarden: notify.routes is empty: nobody would hear of anything", file=sys.stderr)
+        print("dockwarden: notify.routes is empty, so no notification is sent", file=sys.stderr)
         return 1
     sent = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}
     table(("ROUTE", "RESULT"), [(name, "sent" if fine else "failed") for name, fine in sent.items()])

@@ -132,8 +132,11 @@ def _reset(options: argparse.Namespace) -> int:
     print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
     if reset.containers:
         names = ", ".join(sorted(container.name for container in reset.containers))
-        print(f"to be made anew, by whoever made them: {printable(names)}", file=sys.stderr)
-    print("the build cache is not tied to images, and stays; a policy can trim it", file=sys.stderr)
+        print(
+            f"these containers were removed and must be created again, as they were before: {printable(names)}",
+            file=sys.stderr,
+        )
+    print("the build cache stays, because it belongs to no image; a policy can trim it", file=sys.stderr)
     return 0
 
 

@@ -136,11 +136,11 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Path | None = Field(None, description="certificates of its authority, PEM")
-    username: str = Field("", description="who to be there; unset: what Docker's config.json says")
+    ca_file: Path | None = Field(None, description="certificates of the authority that signed its own, PEM")
+    username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
     password_file: Path | None = Field(None, description="a file that contains the password")
-    concurrency: int = Field(3, ge=1, le=16, description="requests under way at once")
+    concurrency: int = Field(3, ge=1, le=16, description="most requests at the same time")
 
     @model_validator(mode="after")
     def _is_one_login(self) -> Self:
@@ -165,7 +165,7 @@ class RetentionSettings(_Section):
     findings: Duration = Field(90 * 86400.0, description="findings that are resolved")
     digests: Duration = Field(400 * 86400.0, description="digests that a tag had")
     actions: Duration = Field(400 * 86400.0, description="what was done, once it can be undone no longer")
-    most: int = Field(100_000, ge=1000, description="of each of them, the newest so many at most")
+    most: int = Field(100_000, ge=1000, description="most rows of each of these, the newest")
 
 
 class TriggerSettings(_Section):
@@ -179,9 +179,11 @@ class TriggerSettings(_Section):
 class LimitSettings(_Section):
     """How much one run of a policy may touch on this host; what is left out is as the policy has it."""
 
-    max_objects: int = Field(20, description="so many objects")
-    max_percent: float | str = Field(25.0, description="such a share of all objects of this kind")
-    over: Literal["refuse", "take_first"] = Field("refuse", description="do nothing, or only the first so many")
+    max_objects: int = Field(20, description="most objects that one run may act on")
+    max_percent: float | str = Field(25.0, description="the same as a share of all objects of this kind")
+    over: Literal["refuse", "take_first"] = Field(
+        "refuse", description="what a run does that would exceed them: nothing (refuse), or only the first so many"
+    )
 
 
 class ProtectSettings(_Section):
@@ -197,12 +199,12 @@ class ProtectSettings(_Section):
 class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
 
-    url: SecretStr | None = Field(None, description="where to, as apprise writes it; better: url_file")
-    url_file: Path | None = Field(None, description="a file that contains it")
+    url: SecretStr | None = Field(None, description="address, as apprise writes it; better: url_file")
+    url_file: Path | None = Field(None, description="a file that contains the address")
     severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
     policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
-        default=["opened", "resolved", "acted"], description="what is told"
+        default=["opened", "resolved", "acted"], description="which changes are sent"
     )
     title: str = Field("", description="template of the subject, such as '[{host}] {summary}'")
     body: str = Field("", description="template of the text, of {host}, {summary}, {worst}, {findings}, {link}")
@@ -226,7 +228,7 @@ class RouteSettings(_Section):
 class NotifySettings(_Section):
     """Notifications."""
 
-    wait: Duration = Field(10.0, ge=0, le=3600, description="how long news are gathered into one message")
+    wait: Duration = Field(10.0, ge=0, le=3600, description="changes within this time are sent as one message")
     routes: dict[str, RouteSettings] = Field(default_factory=dict, description="by a name of your choice")
 
 
@@ -255,7 +257,9 @@ class Settings(BaseSettings):
         default_factory=dict, description="by policy: how much one run may touch on this host"
     )
     protect: ProtectSettings = ProtectSettings()
-    minimum_stay: Duration = Field(3600.0, description="what was watched for less than this is never removed")
+    minimum_stay: Duration = Field(
+        3600.0, description="what dockwarden has watched for less than this is never removed"
+    )
     resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings()

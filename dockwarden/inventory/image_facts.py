@@ -21,7 +21,7 @@ _FIRST_DATE = 366e6  # in 1981; what is older was not built then
 
 
 def is_dangling(image: Image, inventory: Inventory) -> bool:
-    """Nameless and superseded. A digest without a tag that we ever saw means pinned, which is not dangling."""
+    """Untagged and superseded. A digest without a tag that we ever saw means pinned, which is not dangling."""
     if image.tags or not image.digests:
         return not image.tags
     # Only the graph store leaves an image its digest when a pull takes its tag away.
@@ -139,7 +139,7 @@ IMAGE: tuple[Row, ...] = (
         "dangling",
         "bool",
         0,
-        "nameless and superseded; an image pulled by digest alone is not",
+        "untagged and superseded; an image pulled by digest alone is not",
         lambda i, v: is_dangling(i, v.inventory),
     ),
     (

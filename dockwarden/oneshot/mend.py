@@ -119,7 +119,7 @@ class Mender:
         raise DockwardenError(f"{tag}: its registry does not give a fresh one ({reply.reason}); nothing was removed")
 
     def _predecessors(self, tag: str, image: Image) -> list[Image]:
-        """Nameless images that had this tag, by the digests that we saw it have."""
+        """Untagged images that had this tag, by the digests that we saw it have."""
         past = {digest for side, digest, _, _ in self._parts.ledger.history(tag) if side == "local"}
         found = [
             each
@@ -198,7 +198,7 @@ class Reset:
 
     Attributes:
         digest: what the registry has for the tag.
-        images: the image and the nameless ones that had its tag before.
+        images: the image and the untagged ones that had its tag before.
         containers: those made from them, none of which runs; to be made anew by whoever made them.
     """
 

@@ -26,6 +26,7 @@ from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
 from dockwarden.policy.tree import read
+from dockwarden.text import in_bytes
 
 _T = cel.Type
 # The library's type and a made-up value, by the name of the type.
@@ -69,6 +70,9 @@ def _version(text: str) -> bytes:
 # Bytes, because the library then refuses to compare one with a text.
 _VERSION = cel.FunctionDecl(
     "version", [cel.Overload("version_string", _T.BYTES, [_T.STRING], is_member=False, impl=_version)]
+)
+_AS_SIZE = cel.FunctionDecl(
+    "as_size", [cel.Overload("as_size_int", _T.STRING, [_T.INT], is_member=False, impl=in_bytes)]
 )
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _BY_NUMBER = (None, False, True)
@@ -298,7 +302,7 @@ def _new_env(types: Mapping[str, str]) -> Any:
     return cel.NewEnv(
         variables={name: _TYPES[type_][0] for name, type_ in types.items()},
         extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
-        functions=[_VERSION],
+        functions=[_VERSION, _AS_SIZE],
     )
 
 

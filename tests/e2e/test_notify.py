@@ -207,4 +207,4 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     (missing / "apprise.py").write_text("raise ImportError\n")
     done = command("run", "--config", config, more={"PYTHONPATH": str(missing)})
     assert done.code == CONFIG
-    assert "pip install 'dockwarden[notify]'" in done.err
+    assert "notifications need apprise" in done.err

@@ -213,7 +213,9 @@ def open_routes(routes: Mapping[str, RouteOptions]) -> dict[str, tuple[RouteOpti
     try:
         import apprise  # noqa: PLC0415, F401 - an extra, and slow to import
     except ImportError as error:
-        raise ConfigError("notify.routes: notifications need apprise; run: pip install 'dockwarden[notify]'") from error
+        raise ConfigError(
+            "notify.routes: notifications need apprise; run: make install NOTIFY=1, or pip install apprise"
+        ) from error
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its messages contain addresses
     problems, opened = [], {}
     for name, options in routes.items():

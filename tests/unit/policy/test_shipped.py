@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "image.short_id": "0123456789ab",
             "image.size": 5 * 1048576 + 1,
         },
-        "nameless image 0123456789ab of 5 MiB, not in use, known for 2d 1h",
+        "untagged image 0123456789ab (5.2 MB) is not in use and has been here for 2d 1h",
         {Status.PASS: [{"image.dangling": False}, {"image.in_use": True}, {"image.known_for": timedelta(hours=24)}]},
     ),
     "no-latest-tag": (
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "image.in_use": True,
             "image.used_by": ["db", "web"],
         },
-        f"docker.io/library/busybox:1 is {HERE} here and {THERE} at the registry, known for 3d 2h, used by db, web",
+        f"{BUSYBOX}:1 is {HERE} here and {THERE} at its registry, for at least 3d 2h; it is used by db, web",
         {
             Status.PASS: [{"registry.state": state} for state in ("current", "other-platform", "local", "gone")],
             Status.SKIP: [{"tag.digest": ""}],
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "registry.state": "drift",
             "registry.digest": THERE,
         },
-        f"web is pinned to docker.io/library/busybox:1@{HERE}, whose tag is {THERE} now",
+        f"web is pinned to docker.io/library/busybox:1@{HERE}, but its tag is {THERE} now",
         {
             Status.PASS: [
                 {"registry.state": "current", "registry.digest": HERE},
@@ -142,7 +142,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.userns_mode": "",
             "container.mounts": [{**SOCKET, "anonymous": False}],
         },
-        "agent shares the host: network docker.sock",
+        "agent can take over the host (host network, engine socket)",
         {Status.PASS: [{"container.network_mode": "bridge", "container.mounts": [{**VOLUME, "anonymous": True}]}]},
     ),
     "stale-container": (
@@ -186,8 +186,8 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "image.known_for": timedelta(days=2),
         },
         (
-            "docker.io/library/busybox:1.33.0 is number 4 of its repository, by age, "
-            "and neither in use nor the one that was in use before"
+            "docker.io/library/busybox:1.33.0 is an old release, number 4 from the newest; "
+            "it is not in use, nor is it the one that was used last"
         ),
         {
             Status.PASS: [
@@ -224,8 +224,8 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "host.inodes_used_percent": 12.0,
         },
         (
-            "docker.io/library/busybox:1 of 7 MiB has not been used for 2h; "
-            "the disk is used to 91.25 %, its inodes to 12 %"
+            "docker.io/library/busybox:1 (7.3 MB) has not been used for 2h, "
+            "and the disk is 91.25 % full, its inodes 12 %"
         ),
         {Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(hours=1)}]},
     ),
@@ -264,7 +264,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.exit_code": 3,
             "container.exited_for": timedelta(hours=25),
         },
-        "migrate ended with 3 1d 1h ago",
+        "migrate exited with code 3, 1d 1h ago",
         {
             Status.PASS: [{"container.state": "created"}, {"container.exited_for": timedelta(hours=24)}],
             Status.SKIP: [
@@ -277,7 +277,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
     ),
     "build-cache-limit": (
         {"host.build_cache_size": 30 * 2**30},
-        "the build cache has 30720 MiB",
+        "the build cache takes 32.2 GB, more than 20.0 GB",
         {Status.PASS: [{"host.build_cache_size": 20_000_000_000}]},
     ),
     "disk-stays-full": (
@@ -349,7 +349,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
     ),
     "service-under-replicated": (
         {"service.name": "web", "service.mode": "global", "service.running": 1, "service.replicas": 3},
-        "1 of 3 tasks of the service web run",
+        "the service web has 1 of 3 tasks running",
         {Status.PASS: [{"service.running": 3}], Status.SKIP: [{"service.mode": "global-job"}]},
     ),
     "service-limits": (
@@ -421,7 +421,7 @@ def test_a_drift_of_what_nobody_uses_says_so() -> None:
     policy = POLICIES["digest-drift"]
     facts = Known(CASES["digest-drift"][0] | {"image.in_use": False, "image.used_by": []})
     assert evaluate.judge(policy, facts).status is Status.FAIL
-    assert evaluate.render(policy, facts).endswith(" at the registry, known for 3d 2h, not in use")
+    assert evaluate.render(policy, facts).endswith(" at its registry, for at least 3d 2h; it is not in use")
 
 
 @pytest.mark.parametrize(
