@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dockwarden import __version__
-from dockwarden.cli import acting, checking, daemon, explaining, knowing, mending, scanning
+from dockwarden.cli import acting, checking, daemon, explaining, knowing, mending, scanning, status
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, way_out
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
+    "status": ("status", "status --watch"),
     "scan": ("scan --fail-on high", "scan --policy no-latest-tag -o wide", "scan -o sarif > dockwarden.sarif"),
     "snapshot": ("snapshot > host.json", "snapshot --registry --no-labels > host.json"),
     "plan": ("plan", "plan --policy prune-dangling --save tonight.json"),
@@ -89,7 +90,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
-    for group in (daemon, scanning, acting, mending, explaining, knowing, checking):
+    for group in (daemon, status, scanning, acting, mending, explaining, knowing, checking):
         group.add_commands(commands, common)
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -26,7 +26,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     health.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        type=_address,
+        type=address,
         default=os.environ.get("DOCKWARDEN_WEB__LISTEN", _DEFAULT_ADDRESS),
         help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
     )
@@ -92,7 +92,7 @@ def _notify_test(options: argparse.Namespace) -> int:
     return 0 if all(sent.values()) else 1
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
     """Where to ask a daemon that listens there."""
     from dockwarden.process.ask import reached
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from dockwarden.model import Kind, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
 from dockwarden.web.page import Pages
 from tests.builders import NOW, a_policy
+from tests.commands import command
 from tests.e2e.harness import Daemon, Policy, policy
 from tests.lab import images
 from tests.lab.browser import Browser
@@ -80,6 +82,23 @@ def daemon(graph_engine: LabEngine, tmp_path_factory: pytest.TempPathFactory) ->
         started.wait("action.applied", policy="does-untag")
         started.wait("action.audited", policy="would-remove")
         yield started
+
+
+def test_the_command_status_tells_the_same_on_one_screen(daemon: Daemon) -> None:
+    where = ("--listen", f"127.0.0.1:{daemon.port}")
+    seen = json.loads(command("status", *where, "-o", "json").out)
+    assert seen["ready"]
+    assert seen["engine"]["up"]
+    found = daemon.api("findings")
+    assert sum(seen["findings"].values()) == len(found)
+    assert [row["name"] for row in seen["worst"]] == [row["name"] for row in found[: len(seen["worst"])]]
+    assert {row["outcome"] for row in seen["actions"]} == {"applied"}
+    screen = command("status", *where)
+    assert screen.code == 0
+    assert len(screen.out.splitlines()) <= 40
+    assert all(line.isprintable() for line in screen.out.splitlines())
+    for part in ("ready", f"{seen['findings']['critical']} critical", "does-untag", "would-remove"):
+        assert part in screen.out
 
 
 def visit(browser: Browser, daemon: Daemon, *, width: int, dark: bool) -> None:

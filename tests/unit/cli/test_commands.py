@@ -154,6 +154,13 @@ def test_the_version_is_the_version() -> None:
 # -- check -------------------------------------------------------------------------------------------------
 
 
+def test_status_without_a_daemon_says_so_and_what_else_helps() -> None:
+    done = dockwarden("status", "--listen", "127.0.0.1:1")
+    assert done.code == 1
+    assert "no daemon answers at 127.0.0.1:1" in done.err
+    assert "history" in done.err
+
+
 def test_good_files_are_counted(policies: Path) -> None:
     done = dockwarden("check", str(policies))
     assert (done.code, done.err) == (0, "")

@@ -1,0 +1,182 @@
+"""The command that shows on one screen what the daemon knows, found and did, and what it will do: status.
+
+Input: what the daemon answers by HTTP, which takes no right but to reach it. Output: a screen, or an object. Out of
+bounds: the engine, the ledger.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.cli.daemon import address
+from dockwarden.cli.output import table
+from dockwarden.errors import DockwardenError
+from dockwarden.text import FAILED, OK, counted, in_bytes, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_EVERY_SECONDS = 2.0
+_MOST = 8
+_MOST_BYTES = 1 << 24
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+_SEVERITIES = ("critical", "high", "medium", "low", "info")
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands to the parser."""
+    status = commands.add_parser(
+        "status", parents=[common], help="one screen: what the daemon knows, found and did, and what it will do"
+    )
+    status.add_argument("--watch", action="store_true", help=f"again every {_EVERY_SECONDS:.0f} seconds, until Ctrl-C")
+    status.add_argument(
+        "--listen", metavar="HOST:PORT", type=address, help="where the daemon listens (default: as web.listen says)"
+    )
+    status.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
+    status.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
+    status.set_defaults(run=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    host, port = options.listen or _configured(options)
+    while True:
+        seen = _look(host, port, options.cert)
+        if options.output == "table":
+            print(_CLEAR if options.watch and sys.stdout.isatty() else "", end="")
+            _show(seen)
+        else:
+            print(json.dumps(seen, indent=2 if options.output == "json" else None))
+        if not options.watch:
+            return OK if seen["ready"] else FAILED
+        sys.stdout.flush()
+        time.sleep(_EVERY_SECONDS)
+
+
+def _configured(options: argparse.Namespace) -> tuple[str, int]:
+    from dockwarden.config import settings
+
+    return address(settings.read_settings(options.config).web.listen)
+
+
+def _look(host: str, port: int, certificate: str | None) -> dict[str, Any]:
+    """All that is shown. Raises DockwardenError."""
+
+    import http.client
+
+    from dockwarden.process.ask import ask
+
+    def answer(path: str, *fine: int) -> tuple[int, str]:
+        try:
+            status, body = ask(host, port, path, certificate, _MOST_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            hint = "is it running? `dockwarden history` tells what is written down without it"
+            raise DockwardenError(f"no daemon answers at {host}:{port}: {error!s:.200}; {hint}") from error
+        if status not in (HTTPStatus.OK, *fine):
+            asks = status == HTTPStatus.UNAUTHORIZED
+            hint = "; it asks for a password, so look at its page in a browser" if asks else ""
+            raise DockwardenError(f"{host}:{port}{path} answered with status {status}{hint}")
+        return status, body.decode("utf-8", "replace")
+
+    status, reasons = answer("/readyz", HTTPStatus.SERVICE_UNAVAILABLE)
+    ready = status == HTTPStatus.OK
+    metrics = _Metrics(answer("/metrics")[1])
+    found = metrics.sums("dockwarden_findings", "severity")
+    modes = metrics.sums("dockwarden_policy_info", "mode")
+    worst = json.loads(answer(f"/api/v1/findings?limit={_MOST}")[1])["items"]
+    done = "outcome=applied&outcome=failed&outcome=refused"  # not what audit mode only previews
+    actions = json.loads(answer(f"/api/v1/actions?{done}&limit={_MOST}")[1])["items"]
+    due = sorted((at, name) for name, at in metrics.sums("dockwarden_job_next_run_timestamp_seconds", "policy").items())
+    return {
+        "address": f"{host}:{port}",
+        "ready": ready,
+        "reasons": [] if ready else reasons.splitlines(),
+        "version": metrics.label("dockwarden_build_info", "version"),
+        "engine": {
+            "up": bool(metrics.sums("dockwarden_engine_up", "")[""]),
+            "version": metrics.label("dockwarden_engine_info", "version"),
+            "image_store": metrics.label("dockwarden_engine_info", "image_store"),
+        },
+        "objects": {
+            kind: int(count) for kind, count in metrics.sums("dockwarden_inventory_objects", "subject").items()
+        },
+        "policies": {mode: int(count) for mode, count in modes.items()},
+        "findings": {severity: int(found[severity]) for severity in _SEVERITIES},
+        "unknown": int(metrics.sums("dockwarden_unknown", "")[""]),
+        "ledger_writable": bool(metrics.sums("dockwarden_ledger_writable", "")[""]),
+        "reclaimed_bytes": int(metrics.sums("dockwarden_reclaimed_bytes_total", "")[""]),
+        "worst": worst,
+        "actions": actions,
+        "next": [{"policy": name, "at": at} for at, name in due if at][:_MOST],
+    }
+
+
+class _Metrics:
+    """What `/metrics` says."""
+
+    def __init__(self, text: str) -> None:
+        found = _SAMPLE.findall(text)
+        self._samples = [(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in found]
+
+    def sums(self, name: str, label: str) -> Counter[str]:
+        """The values of a metric, added up by a label."""
+        sums: Counter[str] = Counter()
+        for sample, labels, value in self._samples:
+            if sample == name:
+                sums[labels.get(label, "")] += value  # type: ignore[assignment] # a whole number or a time
+        return sums
+
+    def label(self, name: str, label: str) -> str:
+        """The value of a label of a metric that has one sample."""
+        return next((labels.get(label, "") for sample, labels, _ in self._samples if sample == name), "")
+
+
+# -- the screen -------------------------------------------------------------------------------------------------------
+
+
+def _show(seen: "Mapping[str, Any]") -> None:
+    for name, words in _head(seen):
+        print(f"{name:9} {words}".rstrip())
+    for title, header, rows in (
+        ("Worst findings", ("SEVERITY", "POLICY", "NAME", "MESSAGE"), _findings(seen["worst"])),
+        ("Last actions", ("OUTCOME", "AGO", "POLICY", "ACTION", "NAME"), _actions(seen["actions"])),
+        ("Next runs", ("IN", "POLICY"), [(span(row["at"] - time.time()), row["policy"]) for row in seen["next"]]),
+    ):
+        print(f"\n{title}" + ("" if rows else ": none"))
+        if rows:
+            table(header, rows)
+
+
+def _head(seen: "Mapping[str, Any]") -> "Iterator[tuple[str, str]]":
+    yield "daemon", f"dockwarden {seen['version']} at {seen['address']}, {'ready' if seen['ready'] else 'not ready'}"
+    yield from (("", reason) for reason in seen["reasons"])
+    engine = seen["engine"]
+    about = f"Docker {engine['version']}, {engine['image_store']} image store" if engine["version"] else "not known yet"
+    yield "engine", f"{about}, {'connected' if engine['up'] else 'not connected'}"
+    yield "objects", ", ".join(counted(count, kind) for kind, count in seen["objects"].items() if kind != "host")
+    modes = [f"{count} in mode {mode}" for mode, count in sorted(seen["policies"].items()) if count]
+    yield "policies", ", ".join(modes)
+    found = [f"{count} {severity}" for severity, count in seen["findings"].items() if count]
+    found += [f"{seen['unknown']} unknown"] if seen["unknown"] else []
+    yield "findings", ", ".join(found) or "none"
+    writable = "writable" if seen["ledger_writable"] else "not writable, so nothing is removed"
+    yield "ledger", f"{writable}; {in_bytes(seen['reclaimed_bytes'])} freed since the start"
+
+
+def _findings(rows: "Sequence[Mapping[str, Any]]") -> list[tuple[str, ...]]:
+    return [(row["severity"], row["policy"], row["name"], row["message"]) for row in rows]
+
+
+def _actions(rows: "Sequence[Mapping[str, Any]]") -> list[tuple[str, ...]]:
+    now = datetime.now(UTC)
+    return [
+        (row["outcome"], span(now - datetime.fromisoformat(row["at"])), row["policy"], row["action"], row["name"])
+        for row in rows
+    ]
