@@ -68,7 +68,6 @@ def _configured(options: argparse.Namespace) -> tuple[str, int]:
 
 def _look(host: str, port: int, certificate: str | None) -> dict[str, Any]:
     """All that is shown. Raises DockwardenError."""
-
     import http.client
 
     from dockwarden.process.ask import ask
