@@ -123,6 +123,7 @@ def test_login_that_only_root_can_read_comes_as_a_credential(unit: Unit) -> None
             unit.heard("finding.opened", began, policy="current", name=f"{each.host}/team/app:1")
             host.run("docker", "rmi", f"{each.host}/team/app:1")
     assert auth not in "\n".join(unit.journal(f"--after-cursor={began}"))
+    unit.host.run("systemctl", "reload", "dockwarden")  # which must do without it
 
 
 def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
