@@ -152,7 +152,7 @@ def test_facts_tells_the_vocabulary() -> None:
     done = command("facts", "-o", "json")
     assert (done.code, done.err) == (0, "")
     rows = json.loads(done.out)
-    assert {row["subject"] for row in rows} == {"image", "tag", "container", "volume", "network", "host"}
+    assert {row["subject"] for row in rows} == {"image", "tag", "container", "volume", "network", "service", "host"}
     assert {
         "subject": "tag", "name": "tag.name", "type": "string", "cost": "inventory", "meaning": "the tag alone"
     } in rows  # fmt: skip
