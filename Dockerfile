@@ -11,6 +11,7 @@ WORKDIR /src
 COPY requirements*.txt pyproject.toml LICENSE README.md ./
 COPY wheels* wheels/
 COPY config config
+COPY deploy deploy
 COPY dockwarden dockwarden
 RUN python3 -m venv /opt/dockwarden \
  && if [ -n "$(ls wheels 2>/dev/null)" ]; then \

@@ -8,7 +8,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check swarm bench chaos docs format lock wheels install uninstall clean
+.PHONY: help venv run tour test check swarm bench chaos docs format lock wheels deb install uninstall clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ venv:  ## make .venv with the locked requirements and dockwarden itself (only if
 
 run: venv  ## watch your engine in audit mode or, if there is none, a lived-in private one
 	@exec $(BIN)/python -m tests.lab.run $(ARGS)
+
+tour: venv  ## write the opening of the README from a real run (on a machine without an engine, as root)
+	@$(BIN)/python -m tests.lab.tour
 
 test: venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
 	@$(BIN)/python -m tests.lab.machine
@@ -57,10 +60,16 @@ wheels: venv  ## fill wheels/ with everything, for hosts and images that are mad
 	@$(BIN)/pip download --quiet --only-binary=:all: --require-hashes --dest wheels --requirement requirements-notify.txt
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
 
+deb: venv  ## build dist/dockwarden_VERSION_ARCH.deb for this Debian and its Python (WHEELS=folder: without network)
+	@deploy/debian/build.sh $(WHEELS)
+
 install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network; NOTIFY=1: with apprise)
 	@deploy/install.sh install $(WHEELS)
 
-uninstall:  ## take it away again; settings and state stay
+undeb: venv  ## build dist/dockwarden_VERSION_ARCH.deb for this Debian and its Python (WHEELS=folder: without network)
+	@deploy/debian/build.sh $(WHEELS)
+
+install:  ## take it away again; settings and state stay
 	@deploy/install.sh uninstall
 
 clean:  ## remove .venv, caches and build results

@@ -39,8 +39,6 @@ build() { # a folder with the program, ready to run
     "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
   fi
   "$1/bin/pip" uninstall --quiet --yes pip setuptools
-  install -m 644 "$source/config/dockwarden.yaml" "$source/deploy/systemd/dockwarden.service" \
-    "$source/deploy/man/dockwarden.8" "$1/share/dockwarden/"
   for each in $completions; do
     "$1/bin/dockwarden" completion "${each%%[-/]*}" >"$1/share/dockwarden/completion.${each%%[-/]*}"
   done
@@ -63,7 +61,7 @@ put_unit() { # that of version $1
 
 put_help() { # that of the version in use
   mkdir -p "${manual%/*}"
-  ln -sfn "$home/current/share/dockwarden/dockwarden.8" "$manual"
+  ln -sfn "$home/current/share/man/man8/dockwarden.8" "$manual"
   for each in $completions; do
     mkdir -p "/usr/local/share/${each%/*}"
     ln -sfn "$home/current/share/dockwarden/completion.${each%%[-/]*}" "/usr/local/share/$each"

@@ -23,7 +23,16 @@ _FLOODED = ("tornado",)  # warns of what any client can do
 _SENTENCES = ("message", "error", "reason", "detail", "why", "note", "hint")
 _IMPLIED = {"event", "level", "logger", "timestamp", "severity", "policy", "name", "id", "subject", "exception", "run"}
 _IMPLIED |= {"action", "bytes", "planned_bytes"}
-_COUNTS = ("judged", "opened", "resolved", "applied", "audited", "skipped", "refused", "failed")
+_COUNTS = {
+    "judged": "judged",
+    "opened": "found",
+    "resolved": "resolved",
+    "applied": "done",
+    "audited": "would be done (audit)",
+    "skipped": "skipped",
+    "refused": "refused",
+    "failed": "failed",
+}
 _MARGIN = 44
 
 
@@ -139,7 +148,7 @@ def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 def _story(event: EventDict, word: str) -> str:
     """What a line says beside its first columns."""
     if event["event"] == "run.completed":
-        counts = ", ".join(f"{event[key]} {key}" for key in _COUNTS if event.get(key))
+        counts = ", ".join(f"{event[key]} {words}" for key, words in _COUNTS.items() if event.get(key))
         return f"{event.get('job') or event['cause']}: {counts}"
     said = ""
     for key in _SENTENCES:

@@ -36,7 +36,8 @@ def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
     """A folder of all wheels, in which dockwarden has another version or, by module, a changed text."""
     source, house = folder / "source", folder / "wheels"
     shutil.copytree(ROOT / "dockwarden", source / "dockwarden", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "config", source / "config")
+    for name in ("config", "deploy"):
+        shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     if version:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +15,6 @@ from tests.e2e.harness import policy
 from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
 from tests.lab.host import LabHost
 from tests.lab.machine import LabError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
@@ -24,7 +24,8 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         broken = pool.submit(wheels, tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
         newer = wheels(tmp_path / "n", "0.1.1")
-    with LabHost(see=[ROOT, shipped, newer, broken.result()]) as host:
+        deb, newer_deb = (pool.submit(debian, house, tmp_path / "deb") for house in (shipped, newer))
+    with LabHost(see=[ROOT, shipped, newer, broken.result(), tmp_path / "deb"]) as host:
         unit = Unit(host)
         assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
@@ -60,7 +61,42 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
         assert host.path(SETTINGS).read_text() == edited
         assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
         host.run(INSTALL, "purge")
-        found = host.run(
-            "find", "/etc", "/opt", "/usr", "/var", "-xdev", "-path", "*dockwarden*", "-not", "-path", "*/log/*"
-        )
-        assert [path for path in found.splitlines() if not path.startswith(str(ROOT))] == []
+        assert left_behind(host) == []
+
+        check_debian_packages(Unit(host), deb.result(), newer_deb.result())
+
+
+def check_debian_packages(unit: Unit, deb: Path, newer: Path) -> None:
+    host = unit.host
+    host.run("dpkg", "--install", str(deb))
+    assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+    unit.wait("watching", "StatusText")
+    assert "in mode audit" in host.run("dockwarden", "status")
+    unit.configure(LATEST)
+    kept = host.path(SETTINGS).read_text()
+    host.run("dpkg", "--install", str(newer))
+    unit.wait("watching", "StatusText")
+    assert 'version="0.1.1"' in unit.get("/metrics")
+    assert [row["name"] for row in unit.api("policies")] == ["latest"]
+    host.run("dpkg", "--remove", "dockwarden")
+    assert unit.show("LoadState") == "not-found"
+    assert host.path(SETTINGS).read_text() == kept
+    host.run("dpkg", "--purge", "dockwarden")
+    assert left_behind(host) == []
+
+
+def debian(house: Path, folder: Path) -> Path:
+    """The Debian package of what is in a folder of wheels."""
+    variables = {**os.environ, "PIP": str(Path(sys.executable).with_name("pip")), "DIST": str(folder)}
+    done = subprocess.run(
+        [ROOT / "deploy/debian/build.sh", house], env=variables, capture_output=True, text=True, check=True
+    )
+    return Path(done.stdout.strip())
+
+
+def left_behind(host: LabHost) -> list[str]:
+    found = host.run(
+        "find", "/etc", "/opt", "/usr", "/var", "-xdev", "-path", "*dockwarden*", "-not", "-path", "*/log/*"
+    )
+    own = (str(ROOT), "/var/lib/dpkg/info/dockwarden.list")
+    return [path for path in found.splitlines() if not path.startswith(own)]

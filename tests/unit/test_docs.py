@@ -25,6 +25,7 @@ from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
 from dockwarden.triggers.schedule import refuse_cron
 from tests import docs
+from tests.commands import command
 from tests.views import a_view
 
 if TYPE_CHECKING:
@@ -198,6 +199,43 @@ def test_examples_of_every_command_are_commands() -> None:
             arguments = shlex.split(example.partition(" > ")[0])
             assert arguments[0] == name
             cli._parser()[0].parse_args(arguments)
+
+
+def typed(text: str) -> set[str]:
+    """The commands that a page tells to type, without where their output goes."""
+    told = set(re.findall(r"(?<![\w/.-])`dockwarden ([a-z][^`]*)`", text.replace("\n", " ")))
+    for block in re.findall(r"```(?:sh|text)\n(.*?)```", text, re.DOTALL):
+        told.update(re.findall(r"^ *(?:\$ )?(?:\S*/)?dockwarden ([a-z][^\n#|)]*)", block, re.MULTILINE))
+    return {re.split(r" [|>] ", line)[0] for line in told if "[" not in line and "\\|" not in line}
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_commands_in_the_documents_can_be_typed(page: str) -> None:
+    for line in typed(TEXT[page]):
+        cli._parser()[0].parse_args(shlex.split(line))
+
+
+def test_commands_in_the_documents_that_need_no_engine_run() -> None:
+    told = set.union(*(typed(TEXT[page]) for page in TEXT))
+    alone = {
+        line for line in told if re.fullmatch(r"(?:check|test|facts|schema|version|completion)(?: [a-z-]+)?", line)
+    } - {"check --host"}
+    assert len(alone) >= 3
+    for line in alone:
+        assert command(*shlex.split(line)).code == 0, line
+
+
+@pytest.mark.parametrize("page", sorted(TEXT.keys() - {"docs/many-hosts.md"}))  # has files of other programs
+def test_yaml_in_the_documents_has_only_keys_that_exist(page: str) -> None:
+    """Whole policies are loaded by other tests; settings are made here; of a part of a file its keys are known."""
+    parts = fields(document.Policy) | fields(document.File) | {"snapshot", "expect", "plan"}
+    parts |= {"tls_server_config", "basic_auth_users"}
+    for block in blocks(TEXT[page], "ya?ml"):
+        values = yaml.safe_load(block)
+        if values.keys() <= settings.Settings.model_fields.keys() and "policies" not in values:
+            settings.Settings(**values)
+        else:
+            assert values.keys() <= parts, block
 
 
 def test_what_is_announced_is_not_there_yet() -> None:

@@ -158,7 +158,7 @@ FOR_PEOPLE = (
     ("log.info('action.audited', policy='p', name='x', reason='audit', detail='x is old')", ""),
     (
         "log.info('run.completed', run='1', cause='schedule', job='p', judged=3, opened=1, audited=1, steps=1)",
-        "info      run.completed           p: 3 judged, 1 opened, 1 audited",
+        "info      run.completed           p: 3 judged, 1 found, 1 would be done (audit)",
     ),
     ("log.info('run.completed', run='1', cause='event', judged=3, opened=1, steps=0)", ""),
     ("log.info('run.completed', run='1', cause='schedule', job='p', judged=3, opened=0, audited=1, steps=1)", ""),
