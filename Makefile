@@ -66,10 +66,7 @@ deb: venv  ## build dist/dockwarden_VERSION_ARCH.deb for this Debian and its Pyt
 install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network; NOTIFY=1: with apprise)
 	@deploy/install.sh install $(WHEELS)
 
-undeb: venv  ## build dist/dockwarden_VERSION_ARCH.deb for this Debian and its Python (WHEELS=folder: without network)
-	@deploy/debian/build.sh $(WHEELS)
-
-install:  ## take it away again; settings and state stay
+uninstall:  ## take it away again; settings and state stay
 	@deploy/install.sh uninstall
 
 clean:  ## remove .venv, caches and build results
