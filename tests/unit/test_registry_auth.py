@@ -109,8 +109,8 @@ _SCOPES = [f"repository:{name}:pull" for name in ("denied/a", "gone/b")]
     [
         (list, 0.15),
         (lambda scopes: [scope for scope in scopes if scope not in _SCOPES], 0.3),
-        (lambda scopes: scopes if len(scopes) <= 10 else None, 0.9),
-        (lambda scopes: None if set(_SCOPES) & {*scopes} else scopes, 0.9),
+        (lambda scopes: scopes if len(scopes) <= 10 else None, 1.2),
+        (lambda scopes: None if set(_SCOPES) & {*scopes} else scopes, 1.2),
         (lambda scopes: scopes[:1], 1.2),
         (lambda scopes: scopes[-1:], 1.2),
         (lambda scopes: scopes if len(scopes) == 1 else [], 1.2),
