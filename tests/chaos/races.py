@@ -17,6 +17,8 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import docker
+
 from tests.commands import command, environment
 from tests.e2e.harness import policy, write_policies
 from tests.integration import test_recreate
@@ -207,7 +209,9 @@ def kill(host: Host, chance: random.Random) -> Iterator[str]:
     config.write_text(json.dumps(settings))
 
     def there() -> set[str]:
-        return {str(image["Id"]) for image in host.lab.client().images()}
+        while True:
+            with contextlib.suppress(docker.errors.NotFound):  # a containerd store's list trips over what is just going
+                return {str(image["Id"]) for image in host.lab.client().images()}
 
     def killed(*arguments: str) -> None:
         """Soon after its first deed, or at any moment."""
