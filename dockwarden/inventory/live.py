@@ -167,7 +167,8 @@ def _container_causes(old: Container | None, new: Container) -> Iterator[str]:
         yield "container.start"
     if old is not None and old.name != new.name:
         yield "container.rename"
-    if old is not None and old.health != new.health:
+    # One that was restarted had no health in between, also if nobody looked then.
+    if old is not None and (old.health != new.health or (new.health and old.started_at != new.started_at)):
         yield "container.health"
     if old is not None and _settings(old) != _settings(new):
         yield "container.update"

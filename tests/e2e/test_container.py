@@ -64,6 +64,7 @@ class Stack:
         self.settings = settings
         self.engine = host.client()
         self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
+        self.built: set[str] = set()  # names of the images that every test finds
 
     def docker(self, *arguments: str, check: bool = True, **variables: str) -> str:
         """The docker command against the host's engine: both its outputs."""
@@ -145,6 +146,11 @@ class Stack:
         for volume in self.engine.volumes()["Volumes"] or ():
             self.engine.remove_volume(volume["Name"])
         self.engine.prune_networks()
+        for tag in self.tags() - self.built:
+            self.engine.remove_image(tag)
+
+    def tags(self) -> set[str]:
+        return {tag for image in self.engine.images() for tag in image["RepoTags"] or () if tag != "<none>:<none>"}
 
     def _run(self, command: list[str], variables: dict[str, str], *, check: bool) -> str:
         done = subprocess.run(
@@ -176,6 +182,7 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
         ])  # fmt: skip
         stack.docker("build", "--network=none", f"--tag={IMAGE}", str(context))
+        stack.built = stack.tags()
         yield stack
         stack.engine.close()
 

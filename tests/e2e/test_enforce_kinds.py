@@ -39,7 +39,7 @@ HOPELESS = policy(
 )
 UPDATE = policy(
     "update", "container", "container.freshness == 'recreate-needed'",
-    action={"update": {"steady": "2s", "within": "1m", "keep_old": "1h"}}, **{**ALWAYS, "trigger": {"every": "5s"}},
+    action={"update": {"steady": "10s", "within": "1m", "keep_old": "1h"}}, **{**ALWAYS, "trigger": {"every": "5s"}},
 )  # fmt: skip
 STOPPED = policy("stopped", "container", "container.name == 'stray'", action="stop", **ALWAYS)
 

@@ -187,6 +187,7 @@ def test_the_changes_of_an_image_add_up_to_its_tags(looks: list[set[str]]) -> No
         ({}, {"started_at": NOW}, ["die", "stop", "start"]),
         ({}, {"health": "unhealthy"}, ["health"]),
         ({"health": "starting"}, {"health": "healthy"}, ["health"]),
+        ({"health": "unhealthy"}, {"health": "unhealthy", "started_at": NOW}, ["die", "stop", "start", "health"]),
         ({}, {"networks": ("bridge", "front")}, ["update"]),
         ({}, {"mounts": (a_mount("data"),)}, ["update"]),
         ({}, {"config": replace(UNLIMITED, memory_limit_bytes=1)}, ["update"]),
