@@ -285,10 +285,10 @@ def tags_have_moved_meanwhile(scene: Scene) -> None:
     assert drift.removeprefix(there).startswith(", for at least ")
     assert drift.endswith("; it is used by pinned, web0, web1, web2")
     pin = daemon.wait("finding.opened", policy="pinned-drift", name="pinned")["message"]
-    assert pin == f"pinned is pinned to {app}@{old}, whose tag is {new} now"
+    assert pin == f"pinned is pinned to {app}@{old}, but its tag is {new} now"
     orphan = daemon.wait("finding.opened", policy="pinned-drift", name="orphan")["message"]
     pin = f"{reference(scene.hub, 'deleted')}@{scene.was['deleted']}"
-    assert orphan == f"orphan is pinned to {pin}, whose tag the registry does not have"
+    assert orphan == f"orphan is pinned to {pin}, but the registry has no such tag any more"
     asked = manifests(scene.hub)
     assert set(asked.values()) == {1}
     assert {what for method, what in asked if method == "HEAD"} >= {f"{name}:1" for name in STORIES}
