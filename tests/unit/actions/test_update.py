@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import ConflictError, EngineError
-from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Ref, Step
+from dockwarden.errors import ConflictError, EngineError, LedgerError
+from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
 from tests.builders import a_container, an_image, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
@@ -175,6 +175,25 @@ def test_wherever_it_is_cut_off_one_container_runs_afterwards(
     web = bench.assert_whole("old", "new")
     aside = [name for name in bench.names() if ASIDE in name]
     assert len(aside) == (web.id != bench.old)
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_where_the_ledger_takes_no_more_the_old_one_is_back_at_the_next_look(bench: Bench, written: int) -> None:
+    amend = bench.intents.amend
+
+    def fails_later(number: int, recipe: Recipe) -> None:
+        nonlocal written
+        bench.intents.full |= {"amend"} if not written else set()
+        written -= 1
+        amend(number, recipe)
+
+    bench.intents.amend = fails_later  # type: ignore[method-assign]
+    with pytest.raises(LedgerError):
+        bench.run()
+    bench.intents.full.clear()
+    assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
 
 
 def test_the_engine_may_go_away_in_the_middle(bench: Bench) -> None:
