@@ -267,6 +267,10 @@ class LabEngine:
                     with contextlib.suppress(docker.errors.APIError):  # went with another one
                         client.remove_image(image["Id"], force=True)
             client.prune_builds(all=True)
+        for place in ("tmp", "buildkit", "containerd/daemon/io.containerd.content.v1.content/ingest"):
+            for trace in (self.dir / "data" / place).rglob("*"):  # of a pull that was cut off, it looks like one
+                with contextlib.suppress(OSError):
+                    os.utime(trace, (0, 0))
 
     def log_tail(self, lines: int = 15) -> str:
         with contextlib.suppress(FileNotFoundError):
