@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.bench import burst, idle, judging, memory, planning, reaction, registry, removal, start, web
+from tests.bench import burst, idle, judging, memory, packs, planning, reaction, registry, removal, start, web
 from tests.bench.host import Host
 from tests.bench.report import Row
 from tests.lab.engine import LabEngine
@@ -51,7 +51,9 @@ _STEPS = (
     Step(burst.NAME, burst.measure, "containerd", 1_000),
     Step(idle.NAME, idle.measure, "containerd", 1_000),
 )
-NAMES = tuple(sorted({step.name for step in _STEPS} | {judging.NAME, planning.NAME, registry.NAME, removal.NAME}))
+NAMES = tuple(
+    sorted({step.name for step in _STEPS} | {judging.NAME, packs.NAME, planning.NAME, registry.NAME, removal.NAME})
+)
 
 
 def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterator[Row]:
@@ -64,6 +66,8 @@ def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterato
         yield from planning.measure()
     if (not only and not quick) or removal.NAME in only:
         yield from removal.measure()
+    if (not only and not quick) or packs.NAME in only:
+        yield from packs.measure()
     if not only or registry.NAME in only:
         say("registry: our client beside a bare loop, against a fake registry")
         yield from registry.measure(quick=quick)
