@@ -254,14 +254,12 @@ def _give(
 
 def _spoken(response: Any) -> None:
     """Read a stream of progress to its end; an engine reports failures inside of it, after a 200."""
-    for line in Lines(response):
-        if not line.strip():
-            continue
-        said = json.loads(line)
-        if isinstance(said, dict) and "error" in said:
-            text = in_a_line(str(said["error"]))
-            missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
-            raise NotFoundError(text) if missing else EngineError(text)
+    with response:
+        for said in (json.loads(line) for line in Lines(response) if line.strip()):
+            if isinstance(said, dict) and "error" in said:
+                text = in_a_line(str(said["error"]))
+                missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
+                raise NotFoundError(text) if missing else EngineError(text)
 
 
 def path(name: str) -> str:

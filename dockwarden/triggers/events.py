@@ -83,8 +83,10 @@ class EventReader(threading.Thread):
         (_log.error if first else _log.debug)("engine.unreachable", error=str(error))
 
     def _follow(self, stream: Iterator[Event], until: int) -> None:
-        while not self._stopping.is_set():
+        while True:
             lag = self._drain(stream)
+            if self._stopping.is_set():  # a stream that nobody reads would stay open
+                return
             since, self._overlap_ns = until - _MS, until
             until = self._now_ns() + self._window_ns
             stream = self._engine.events(since, until)
