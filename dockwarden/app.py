@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 
 from dockwarden.actions import contents
@@ -269,7 +268,7 @@ def open_to_read(settings: Settings, ledger: Ledger) -> None:
         if status != HTTPStatus.OK:
             raise ValueError(f"it answers {status} {HTTPStatus(status).phrase}")
         ledger.open_shown(json.loads(body))
-    except (OSError, HTTPException, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         ledger.unreadable += f"; nor does a daemon at {settings.web.listen} show it: {error}"
 
 

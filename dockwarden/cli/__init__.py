@@ -8,10 +8,10 @@ commands has a file; what they need is imported when they run, so that ``--help`
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from dockwarden import __version__
-from dockwarden.cli import acting, checking, daemon, explaining, knowing, mending, scanning, status
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, way_out
 
@@ -43,13 +43,24 @@ _NAMES = {
     "ref": "dockwarden images --offline -o name 2>/dev/null",
     "image": "dockwarden images --offline -o name 2>/dev/null",
 }
+_GROUPS = {
+    "daemon": ("run", "reload", "healthcheck", "notify-test"),
+    "status": ("status",),
+    "scanning": ("scan", "snapshot"),
+    "acting": ("plan", "apply"),
+    "mending": ("undo", "reset"),
+    "explaining": ("explain",),
+    "knowing": ("images", "history"),
+    "checking": ("check", "test", "facts", "schema"),
+}
 _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
-    parser, _ = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser, _ = _parser(given[0] if given else "")
+    options = parser.parse_args(given)
     try:
         return int(options.run(options))
     except ConfigError as error:
@@ -73,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """The parser, and that of each command."""
+def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command; where it is known which one it will be, of its group only."""
     parser = argparse.ArgumentParser(
         prog="dockwarden",
         description="Keep a Docker host clean, honest and safe by policies in YAML.",
@@ -90,16 +101,16 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
-    for group in (daemon, status, scanning, acting, mending, explaining, knowing, checking):
-        group.add_commands(commands, common)
+    for group in [name for name, its in _GROUPS.items() if command in its] or _GROUPS:
+        import_module(f"{__name__}.{group}").add_commands(commands, common)
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     completion.set_defaults(run=_completion)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
-    for name, command in commands.choices.items():
-        command.formatter_class = argparse.RawDescriptionHelpFormatter
-        command.epilog = "\n".join(["examples:", *(f"  dockwarden {line}" for line in _EXAMPLES[name]), "", _EPILOG])
+    for name, of_it in commands.choices.items():
+        of_it.formatter_class = argparse.RawDescriptionHelpFormatter
+        of_it.epilog = "\n".join(["examples:", *(f"  dockwarden {line}" for line in _EXAMPLES[name]), "", _EPILOG])
     return parser, commands.choices
 
 

@@ -68,14 +68,12 @@ def _configured(options: argparse.Namespace) -> tuple[str, int]:
 
 def _look(host: str, port: int, certificate: str | None) -> dict[str, Any]:
     """All that is shown. Raises DockwardenError."""
-    import http.client
-
     from dockwarden.process.ask import ask
 
     def answer(path: str, *fine: int) -> tuple[int, str]:
         try:
             status, body = ask(host, port, path, certificate, _MOST_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             hint = "is it running? `dockwarden history` tells what is written down without it"
             raise DockwardenError(f"no daemon answers at {host}:{port}: {error!s:.200}; {hint}") from error
         if status not in (HTTPStatus.OK, *fine):
