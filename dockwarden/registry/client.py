@@ -15,17 +15,18 @@ from pathlib import Path
 
 import structlog
 
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply
 from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials, default_config
 from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
-from dockwarden.registry.lanes import Job, Lane, Lanes
+from dockwarden.registry.lanes import Lane, Lanes
 from dockwarden.registry.memory import Memory
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
-from dockwarden.registry.places import CERTIFICATES, Host, Places
+from dockwarden.registry.places import CERTIFICATES, Places
 from dockwarden.registry.proxies import Proxies
 from dockwarden.registry.wire import Wire
 
@@ -46,7 +47,7 @@ class Options:
         environ: where proxies are named.
     """
 
-    hosts: Mapping[str, Host] = field(default_factory=dict)
+    hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
     docker_config: Path = field(default_factory=default_config)
     certificates: Path = CERTIFICATES
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -59,18 +60,15 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, lanes: Lanes[Job]) -> None:
+    def __init__(self, registry: str, tools: Tools, lanes: "Lanes[_Question]") -> None:
         self._registry = registry
         self._tools = tools
         self._lanes = lanes
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
         self._has_moved = False
-        self.lane: Lane[Job] = Lane()
-        concurrency = tools.places.concurrency(registry)
-        self._width = Width(concurrency, lambda number: lanes.resize(self.lane, number))
-        self._to_prepare = concurrency - 1
-        self._preparing: Lane[Job] = Lane(width=concurrency)
+        self.lane: Lane[_Question] = Lane()
+        self._width = Width(tools.places.concurrency(registry), lambda number: lanes.resize(self.lane, number))
 
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
@@ -85,37 +83,11 @@ class _Known:
 
     def _waiting(self) -> list[str]:
         """The repositories of the questions that come next."""
-        return [job.path for job in self._lanes.waiting(self.lane) if isinstance(job, _Question)]
-
-    def submit(self, question: "_Question") -> bool:
-        """Queue a question; False, and nothing, after the end.
-
-        Questions that wait for the first one to come back have connections made meanwhile, where that is cheap.
-        """
-        if not self.lane.is_empty and self._to_prepare and not self._width.is_known:
-            self._to_prepare -= 1
-            self._lanes.submit(self._preparing, _Preparation(self))
-        return self._lanes.submit(self.lane, question)
-
-    def prepare(self) -> None:
-        """Have one more connection, unless the first answer has come meanwhile."""
-        with suppress(FailedError):  # who asks next will say so
-            if not self._width.is_known:
-                self.endpoints()[0].prepare()
+        return [job.path for job in self._lanes.waiting(self.lane)]
 
     def move(self) -> None:
         """Look for the endpoints anew before the next question. Does not wait, as the resolver may make others do."""
         self._has_moved = True
-
-
-class _Preparation:
-    """A job: one more connection to whom will be asked first."""
-
-    def __init__(self, known: _Known) -> None:
-        self._known = known
-
-    def run(self) -> None:
-        self._known.prepare()
 
 
 class _Question:
@@ -172,7 +144,7 @@ class HttpRegistry:
             clock=clock,
             wait=wait or self._closing.wait,
         )
-        self._lanes: Lanes[Job] = Lanes(self._tools.wire.sweep)
+        self._lanes: Lanes[_Question] = Lanes(self._tools.wire.sweep)
         self._lock = threading.Lock()
         self._memory = Memory()
         self._flying: dict[Ask, _Question] = {}
@@ -197,7 +169,7 @@ class HttpRegistry:
             answer = partial(self._answer, normal.what, reference, known)
             question = _Question(normal, reference.path, answer, self._settle)
             self._flying[normal] = question
-        if not known.submit(question):
+        if not self._lanes.submit(known.lane, question):
             self._settle(question, _CLOSED)
         return question.future
 
@@ -242,8 +214,7 @@ class HttpRegistry:
             jobs = [job for known in self._registries.values() for job in known.lane.jobs]
         self._tools.wire.close()
         for job in jobs:
-            if isinstance(job, _Question):
-                self._settle(job, _CLOSED)
+            self._settle(job, _CLOSED)
 
     def _heed_engine(self) -> None:
         """With the engine's last start others may have come to answer; what was said before, others said."""

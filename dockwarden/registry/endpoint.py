@@ -124,12 +124,6 @@ class Endpoint:
             url = target
         raise FailedError("bad_answer")
 
-    def prepare(self) -> None:
-        """Have a connection ready for the next question, where that is cheap. Raises FailedError."""
-        url = self._url("/")
-        if url.scheme == "http":  # many handshakes at once cost more time than they save
-            self._tools.wire.prepare(url, time.monotonic() + ANSWER_SECONDS)
-
     def _url(self, target: str) -> Url:
         return self._site.places[self._place].url._replace(target=self._site.base + target.removeprefix("/v2/"))
 

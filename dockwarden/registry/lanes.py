@@ -31,9 +31,9 @@ J = TypeVar("J", bound=Job)
 class Lane(Generic[J]):
     """The jobs of one registry. Its fields belong to ``Lanes``."""
 
-    def __init__(self, width: int = 1) -> None:
+    def __init__(self) -> None:
         self.jobs: deque[J] = deque()
-        self.width = width
+        self.width = 1
         self.running = 0
         self.is_ready = False
 

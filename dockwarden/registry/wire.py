@@ -146,21 +146,6 @@ class Wire:
             finally:
                 self._give_back(key, connection)
 
-    def prepare(self, url: Url, ends_at: float) -> None:
-        """One more connection without TLS for requests to come, if there may be one. Raises FailedError."""
-        key = _Key(url.server, None)
-        with self._changed:
-            if self._count.get(key, 0) >= PER_SERVER:
-                return
-            self._count[key] = self._count.get(key, 0) + 1
-        with _failures():
-            connection = None
-            try:
-                connection = _connect(key, self._proxies.to(key.server), ends_at)
-                connection.reusable = True
-            finally:
-                self._give_back(key, connection)
-
     def sweep(self) -> None:
         """Close what has been idle for too long."""
         with self._changed:
