@@ -367,10 +367,3 @@ class Disk(NamedTuple):
     inodes_used_percent: float
     used_bytes: int = 0
     device: int = 0
-
-
-class DiskGauge(Protocol):
-    """Measures the file system of the engine's data root or of its images, where it can be seen from here."""
-
-    def __call__(self, data_root: str) -> Disk | None:
-        """None where the path cannot be seen (remote engine, or a container without that mount)."""

@@ -18,7 +18,7 @@ from dockwarden.inventory.host_facts import BREAKDOWN
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Answer, Change, FactValue, Kind, Program, Ref
-from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, DiskGauge, Registry, Reply, Usage
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply, Usage
 from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
@@ -71,7 +71,7 @@ class Gatherer:
         inventory: Inventory,
         collector: Collector,
         registry: Registry,
-        gauge: DiskGauge,
+        gauge: Callable[[str], Disk | None],
         wake: Callable[[], None],
     ) -> None:
         """``wake`` is called from another thread when an answer that a sweep waits for has come."""

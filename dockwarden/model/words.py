@@ -24,6 +24,11 @@ class Severity(StrEnum):
     LOW = "low"
     INFO = "info"
 
+    @property
+    def rank(self) -> int:
+        """What sorts severities: 0 for the highest."""
+        return list(Severity).index(self)
+
 
 class Mode(StrEnum):
     """What a policy may do: report only, act, or nothing at all."""

@@ -151,13 +151,6 @@ class Findings:
         self.unknown_counts[policy, word] += 1
         return news
 
-    def held_for(self, policy: str, ref: Ref, watched: float) -> float:
-        """For how long a fail has held while somebody watched; 0 where there is none."""
-        if (aside := self._aside.get((policy, ref))) is not None:
-            return max(0.0, watched - aside.since_seconds)
-        known = self._open.get((policy, ref))
-        return max(0.0, watched - known.opened_seconds) if known else 0.0
-
     def clear(self, policy: str, ref: Ref, why: str) -> Result | None:
         """The object passes, is excused, or is gone; gives the finding that is resolved by it."""
         self._know(policy, ref)

@@ -6,6 +6,5 @@ not count will do.
 """
 
 from dockwarden.registry.client import HttpRegistry, Options
-from dockwarden.registry.places import Host
 
-__all__ = ["Host", "HttpRegistry", "Options"]
+__all__ = ["HttpRegistry", "Options"]

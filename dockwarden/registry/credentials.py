@@ -20,10 +20,10 @@ from typing import NamedTuple
 import structlog
 
 from dockwarden.config.files import content
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.helper import HelperError, ask_helper
 from dockwarden.registry.message import FailedError
-from dockwarden.registry.places import Host
 
 _log = structlog.get_logger("dockwarden.registry")
 
@@ -108,7 +108,9 @@ class _Slot:
 class Credentials:
     """Finds logins. Thread-safe: a helper that hangs delays only those who need it."""
 
-    def __init__(self, hosts: Mapping[str, Host], config: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, hosts: Mapping[str, RegistrySettings], config: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._hosts = hosts
         self._path = config
         self._clock = clock
@@ -146,7 +148,7 @@ class Credentials:
             found = self.login(registry)
         return found if found != refused else None
 
-    def _configured(self, registry: str, host: Host) -> Login:
+    def _configured(self, registry: str, host: RegistrySettings) -> Login:
         if host.password_file is None:
             return Login(host.username, host.password.get_secret_value() if host.password else "")
         try:

@@ -11,11 +11,10 @@ import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-from pydantic import SecretStr
+from typing import NamedTuple
 
 from dockwarden.config.files import content
+from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, Url, parse_url
@@ -23,35 +22,6 @@ from dockwarden.registry.proxies import is_loopback
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"
-_HIGHEST_CONCURRENCY = 16
-
-
-class Host(Protocol):
-    """What may be set for one registry host."""
-
-    @property
-    def http(self) -> bool | None:
-        """Plain HTTP; None: only on loopback."""
-
-    @property
-    def ca_file(self) -> Path | None:
-        """Certificates of its authority, PEM."""
-
-    @property
-    def username(self) -> str:
-        """Who to be there; empty: what Docker's config.json says."""
-
-    @property
-    def password(self) -> SecretStr | None:
-        """The password."""
-
-    @property
-    def password_file(self) -> Path | None:
-        """A file that contains the password."""
-
-    @property
-    def concurrency(self) -> int:
-        """How many requests may be under way at once."""
 
 
 class Place(NamedTuple):
@@ -79,7 +49,7 @@ class Site(NamedTuple):
 class Places:
     """The addresses of all registries. Thread-safe."""
 
-    def __init__(self, hosts: Mapping[str, Host], certificates: Path) -> None:
+    def __init__(self, hosts: Mapping[str, RegistrySettings], certificates: Path) -> None:
         self._hosts = hosts
         self._engine: EngineInfo | None = None
         self._certificates = certificates
@@ -103,8 +73,7 @@ class Places:
 
     def concurrency(self, registry: str) -> int:
         """How many requests may be under way at once."""
-        host = self._hosts.get(registry)
-        return max(1, min(host.concurrency, _HIGHEST_CONCURRENCY)) if host else 3
+        return (self._hosts.get(registry) or RegistrySettings()).concurrency
 
     def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
         """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""

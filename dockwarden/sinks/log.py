@@ -12,7 +12,6 @@ import structlog
 from dockwarden.model import Effect, Outcome, Report, Result, Severity
 
 _log = structlog.get_logger("dockwarden")
-_WORST_FIRST = tuple(Severity)
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
 
 
@@ -21,7 +20,7 @@ class Log:
 
     def record(self, report: Report) -> None:
         """Write a report to the log."""
-        for result in sorted(report.opened, key=lambda result: _WORST_FIRST.index(result.severity)):
+        for result in sorted(report.opened, key=lambda result: result.severity.rank):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
             _line(_log.warning if result.severity in _LOUD else _log.info, event, result)
         for result in report.newly_excused:

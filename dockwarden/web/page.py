@@ -19,7 +19,7 @@ from dockwarden.model import Effect, Severity
 from dockwarden.text import counted, fact, in_bytes, moment, printable, span
 from dockwarden.web.api import PREFIX, filters, other_page, read_query
 from dockwarden.web.rows import FindingRow
-from dockwarden.web.views import WEIGHT, Views
+from dockwarden.web.views import Views
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -115,11 +115,11 @@ def _groups(rows: Iterable[FindingRow], offset: int, is_one: bool) -> list[_Grou
     for row in rows:
         about = (row.policy, row.title or row.policy, row.remediation, row.refs, row.severity)
         group = groups.setdefault(row.policy, _Group(*about))
-        group.severity = min(group.severity, row.severity, key=WEIGHT.__getitem__)
+        group.severity = min(group.severity, row.severity, key=lambda severity: severity.rank)
         if first <= group.count < first + most:
             group.rows.append(row)
         group.count += 1
-    return sorted(groups.values(), key=lambda group: (WEIGHT[group.severity], -group.count))
+    return sorted(groups.values(), key=lambda group: (group.severity.rank, -group.count))
 
 
 @cache

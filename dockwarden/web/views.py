@@ -24,8 +24,6 @@ from dockwarden.text import moment
 from dockwarden.web.api import List
 from dockwarden.web.rows import ActionRow, ExceptionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
 
-WEIGHT = {severity: number for number, severity in enumerate(Severity)}
-
 
 class Views:
     """Reads what the worker left; from any thread."""
@@ -117,7 +115,7 @@ class Views:
         policies = {policy.name: policy for policy in self._board.use.policies}
         opened = {(found.result.policy, found.result.ref): found.opened_at for found in self._findings.open()}
         rows = [(result, opened.get((result.policy, result.ref), 0.0)) for result in self._standing()]
-        rows.sort(key=lambda row: (row[0].status is not Status.FAIL, WEIGHT[row[0].severity], -row[1]))
+        rows.sort(key=lambda row: (row[0].status is not Status.FAIL, row[0].severity.rank, -row[1]))
         for result, at in rows:
             yield _finding_row(result, at or None, policies.get(result.policy))
 

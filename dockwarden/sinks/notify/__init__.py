@@ -10,12 +10,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from dockwarden.config.files import content
+from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Policy, Report, Severity
@@ -35,39 +34,15 @@ from dockwarden.text import way_out
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
-_RANK = {severity: number for number, severity in enumerate(Severity)}
 _log = structlog.get_logger("dockwarden.notify")
 
 Send = Callable[[str, str, Alarm], bool]
 
 
-class _Secret(Protocol):
-    def get_secret_value(self) -> str: ...
-
-
-class RouteOptions(Protocol):
-    """What the settings say of a route; either ``url`` or ``url_file``."""
-
-    @property
-    def url(self) -> _Secret | None: ...
-    @property
-    def url_file(self) -> Path | None: ...
-    @property
-    def severity(self) -> Severity: ...
-    @property
-    def policies(self) -> Sequence[str]: ...
-    @property
-    def events(self) -> Sequence[str]: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def body(self) -> str: ...
-
-
 class _Channel(threading.Thread):
     """Sends one route's messages."""
 
-    def __init__(self, name: str, options: RouteOptions, send: Send, notifier: "Notifier") -> None:
+    def __init__(self, name: str, options: RouteSettings, send: Send, notifier: "Notifier") -> None:
         super().__init__(name=f"notify {name}", daemon=True)
         self._route = name
         self._options = options
@@ -101,7 +76,7 @@ class _Channel(threading.Thread):
         options = self._options
         return (
             _LIKE.get(news.what, news.what) in options.events
-            and _RANK[news.severity] <= _RANK[options.severity]
+            and news.severity.rank <= options.severity.rank
             and any(fnmatchcase(news.policy, pattern) for pattern in options.policies)
         )
 
@@ -135,7 +110,7 @@ class Notifier:
 
     def __init__(
         self,
-        routes: Mapping[str, tuple[RouteOptions, Send]],
+        routes: Mapping[str, tuple[RouteSettings, Send]],
         metrics: Metrics,
         host: Callable[[], str],
         wait_seconds: float,
@@ -201,7 +176,7 @@ def _joined(name: str, text: str) -> str:
     return f"{name}: {text}" if text else name
 
 
-def open_routes(routes: Mapping[str, RouteOptions]) -> dict[str, tuple[RouteOptions, Send]]:
+def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSettings, Send]]:
     """What sends for each route.
 
     Raises:
@@ -228,7 +203,7 @@ def open_routes(routes: Mapping[str, RouteOptions]) -> dict[str, tuple[RouteOpti
     return opened
 
 
-def _address(options: RouteOptions) -> str:
+def _address(options: RouteSettings) -> str:
     if options.url is not None:
         return options.url.get_secret_value()
     if options.url_file is None:

@@ -25,7 +25,6 @@ _MOST_LINES = 10
 _MOST_CRITICAL = 1000
 _MOST_POLICIES = 20
 _MOST_TEXT = 300
-_RANK = {severity: number for number, severity in enumerate(Severity)}
 # What chats take for links, mentions and markup; look-alikes stay readable.
 _LOOK_ALIKES = str.maketrans(
     {
@@ -73,7 +72,7 @@ class _Group:
         """What sorts groups: openings by severity, then the rest."""
         news = self.first
         order = 0 if news.is_opening else _ORDER.index(news.what)
-        return not news.is_opening, order, _RANK[news.severity], news.policy
+        return not news.is_opening, order, news.severity.rank, news.policy
 
     def heading(self) -> str:
         """What they are, and how many if not all are named."""
@@ -132,14 +131,14 @@ class Message:
 
     def _worst(self) -> Severity | None:
         opened = [group.first.severity for group in self.groups.values() if group.first.is_opening]
-        return min(opened, key=_RANK.__getitem__, default=None)
+        return min(opened, key=lambda severity: severity.rank, default=None)
 
     def _summary(self, host: str) -> str:
         """``2 critical, 3 high on web-7; 1 resolved``."""
         counts: Counter[tuple[bool, int, str]] = Counter()
         for group in self.groups.values():
             news = group.first
-            key = (False, _RANK[news.severity], news.severity.value)
+            key = (False, news.severity.rank, news.severity.value)
             counts[key if news.is_opening else (True, _ORDER.index(news.what), news.what)] += group.count
         opened, others = (
             ", ".join(f"{counts[key]:,} {key[2]}" for key in sorted(counts) if key[0] is is_other)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dockwarden.sinks.notify import RouteOptions, Send
+    from dockwarden.sinks.notify import Send
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Told:
         self.metrics = Metrics()
         options = routes or {"all": route()}
         self.services = {name: Service() for name in options}
-        both: dict[str, tuple[RouteOptions, Send]] = {name: (options[name], self.services[name]) for name in options}
+        both: dict[str, tuple[RouteSettings, Send]] = {name: (options[name], self.services[name]) for name in options}
         self.notifier = Notifier(both, self.metrics, lambda: "web1", wait, pauses, "https://web1.example/")
         self.notifier.record(report(policies=policies(a_policy("p", severity=Severity.HIGH), ADVISED)))
         self.notifier.start()
