@@ -3,7 +3,8 @@
 Input: decoded answers of the engine API. Output: frozen values. Out of bounds: asking the engine anything.
 """
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from dockwarden.engine.fields import Fields, clean, env_names, has_healthcheck, masked, rows
@@ -53,7 +54,7 @@ def container(raw: object, image_ids: Mapping[str, str] = MappingProxyType({})) 
         finished_at=state.moment("FinishedAt"),
         network_mode=host.text("NetworkMode", ""),
         networks=(*names, *(each for each in network_ids if each)),
-        mounts=tuple(_mount(each, image_ids) for each in fields.objects("Mounts")),
+        mounts=tuple(_mounts(fields, host, image_ids)),
         ports=_ports(settings, config, host),
         config=_container_config(fields, config, host),
         manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
@@ -117,8 +118,30 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         env_names=env_names(config),
         apparmor=fields.text("AppArmorProfile", ""),
         log_opts=masked(host.nested("LogConfig").labels("Config")),
-        told={each.name: fields.told(each.path, each.type) for each in TOLD},
+        told={each.name: fields.told(each.path, each.type) for each in TOLD}
+        | {"stop_signal": _signal(config.text("StopSignal", "")), "tmpfs": _tmpfs(fields, host)},
     )
+
+
+def _signal(text: str) -> str:
+    """A signal by its name: engines keep 9, KILL and SIGKILL as they were typed."""
+    if text.isdecimal():
+        text = next((each.name for each in signal.Signals if each.value == int(text)), text)
+    return text if text[:3] in ("", "SIG") or text.isdecimal() else f"SIG{text.upper().removeprefix('SIG')}"
+
+
+def _tmpfs(fields: Fields, host: Fields) -> dict[str, str]:
+    """File systems in memory, of both options that make them; of `--mount` engines do not tell the options there."""
+    mounts = (mount for mount in fields.objects("Mounts") if mount.text("Type", "") == "tmpfs")
+    return {mount.text("Destination", ""): "" for mount in mounts} | host.labels("Tmpfs")
+
+
+def _mounts(fields: Fields, host: Fields, image_ids: Mapping[str, str]) -> Iterator[Mount]:
+    """The mounts, and those of `--tmpfs`, which engines tell elsewhere."""
+    told = [_mount(each, image_ids) for each in fields.objects("Mounts")]
+    yield from told
+    for path in sorted(_tmpfs(fields, host).keys() - {mount.destination for mount in told}):
+        yield Mount("tmpfs", "", "", path, "", writable=True)
 
 
 def _cores(host: Fields) -> float:

@@ -5,6 +5,7 @@ A condition that compares a fact with a value that it never has is certainly wro
 
 from dockwarden.model import FactSpec
 
+_LOG_DRIVERS = "json-file|local|journald|syslog|gelf|fluentd|awslogs|splunk|etwlogs|gcplogs|logentries|none|*"
 _OWNERS = "|compose|swarm|kubernetes|nomad|ecs"
 WORDS = {
     "container.state": "created|running|paused|restarting|removing|exited|dead",
@@ -33,8 +34,15 @@ WORDS = {
     "service.published.protocol": "tcp|udp|sctp",
     "service.published.mode": "ingress|host",
     "service.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
+    **dict.fromkeys(("container.log_driver", "host.log_driver"), _LOG_DRIVERS),
+    "container.network_mode": "bridge|host|none|*",
+    "container.seccomp": "default|unconfined|custom|builtin|*",
+    "container.apparmor": "|docker-default|unconfined|*",
+    "network.driver": "bridge|host|null|overlay|macvlan|ipvlan|*",
+    "volume.driver": "local|*",
+    "host.storage_driver": "overlay2|overlay|overlayfs|btrfs|zfs|vfs|fuse-overlayfs|devicemapper|aufs|windowsfilter|*",
 }
-"""Closed sets of words, of lists those of their items; the first of them may be empty."""
+"""Sets of words, of lists those of their items; the first may be empty, and with ``*`` there are others as well."""
 
 FORMS = {
     **dict.fromkeys(("container.image_ref", "image.ref", "image.tags", "image.same_as", "image.base"), "reference"),
@@ -58,7 +66,16 @@ FORMS = {
     "image.digests": "repository_digest",
     "container.name": "name",
     **dict.fromkeys(("container.cap_add", "container.cap_drop"), "capability"),
-    **dict.fromkeys(("container.ports", "image.ports"), "port"),
+    "image.ports": "port",
+    "container.ports": "bound_port",
+    "container.devices": "device",
+    "container.stop_signal": "signal",
+    "container.network_mode": "network_mode",
+    "container.shm_size": "shared_memory",
+    "container.mounts.destination": "path",
+    **dict.fromkeys(
+        ("container.published.port", "service.published.port", "service.published.host_port"), "port_number"
+    ),
     "container.ulimits": "ulimit",
     "container.security_opt": "security_opt",
     **dict.fromkeys(("container.env_names", "image.env"), "variable"),
@@ -68,15 +85,17 @@ FORMS = {
     **dict.fromkeys(("container.memory_limit", "container.memory_reservation"), "memory"),
     **dict.fromkeys(("container.user", "image.user"), "user"),
     "container.published.host_ip": "ip",
-    "container.exit_code": "any",
+    "container.exit_code": "exit_code",
     "container.published.host_port": "picked",
     **dict.fromkeys(("container.cpu_limit", "container.pids_limit"), "limit"),
     "container.mounts.source": "mounted",
     **dict.fromkeys(("container.pid_mode", "container.ipc_mode"), "mode"),
     **dict.fromkeys(
-        ("image.size", "volume.size", "container.size_rw", "container.log_bytes", "host.disk_free"), "bytes"
+        ("image.size", "volume.size", "container.size_rw", "container.log_bytes", "host.disk_free", "host.memory"),
+        "bytes",
     ),
-    **dict.fromkeys(("container.memory_swap", "container.oom_score_adj"), "any"),
+    "container.memory_swap": "any",
+    "container.oom_score_adj": "adjustment",
     **dict.fromkeys(("image.instructions", "image.history.instruction", "container.processes"), "free"),
     **dict.fromkeys(("container.device_rules", "host.warnings", "host.security_options"), "free"),
 }

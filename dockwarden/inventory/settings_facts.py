@@ -54,7 +54,7 @@ _CONFIG: tuple[Row, ...] = tuple(
         ("cap_drop", "list(string)", "capabilities dropped"),
         ("security_opt", "list(string)", "security options"),
         ("apparmor", "string", "AppArmor profile"),
-        ("devices", "list(string)", "host devices"),
+        ("devices", "list(string)", "host devices, `/dev/fuse:/dev/fuse:rwm`"),
         ("ulimits", "list(string)", "limits, `nofile=1024:2048`"),
         ("restart_policy", "string", "restart policy"),
         ("restart_max", "int", "most restarts of on-failure"),

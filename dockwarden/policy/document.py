@@ -154,7 +154,9 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
     heard = events_of(kind)
     for event in events:
         if event not in heard:
-            hint = near(event, heard, 0.8) or f"; there are {', '.join(heard)}"
+            home, _, verb = re.sub(r"[:/ ]", ".", event.lower()).rpartition(".")
+            meant = near(verb, [each.partition(".")[2] for each in heard if each.startswith(home)], 0.7) if home else ""
+            hint = meant.replace("mean ", f"mean {home}.") or f"; there are {', '.join(heard)}"
             raise ValueError(f"{event} does not concern {kind} policies{hint}")
 
 
@@ -236,6 +238,13 @@ class Policy(_Shape):
     stop_when: str | None = None
     excusable: Literal["label", "file", "never"] | None = None
     tests: list[Case] = []
+
+    @field_validator("gate", "select", "order_by", "stop_when", "excusable", mode="before")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("has no value; leave it out, or write one")
+        return value
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Policy":
@@ -339,6 +348,8 @@ _WORDS = {
     "missing": "is required",
     "string_type": "must be text; put it in quotes",
     "string_pattern_mismatch": "must be words of a-z and 0-9 joined by -, such as no-latest-tag",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "int_type": "must be a whole number",
     "greater_than_equal": "must be at least {ge}",

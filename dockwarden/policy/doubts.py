@@ -1,61 +1,50 @@
 """What compiles and is certainly wrong, or can fail on some object. Pure, and without the library.
 
 Input: the tree of an expression, the facts and constants that it may use. Output: ``Problem`` values; ``Risk`` values
-of what may fail. Out of bounds: running anything.
+of what may fail. Out of bounds: running anything; what a fact can never be is said in ``values``.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from dockwarden import reference
 from dockwarden.model import FactSpec, FactValue
+from dockwarden.policy import values
 from dockwarden.policy.faults import Problem, place
 from dockwarden.policy.tree import Node
 from dockwarden.text import near
 
 _STRING, _LIST_OF_RECORDS = b"\x18\x05", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
 _PARTS = ("startsWith", "endsWith", "contains", "matches")
-_ORDER = ("_<_", "_<=_", "_>_", "_>=_")
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "bool": (bool,), "int": (int,), "double": (float,)}
+_ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the greater one stands first
 _VERSION_LIKE = re.compile(r"v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)
-_MEANT = {"stopped": "exited", "stop": "exited", "up": "running", "down": "exited", "started": "running"}
-_MEANT |= {"x86_64": "amd64", "x86": "386", "aarch64": "arm64", "armv7": "arm", "armhf": "arm", "never": "no"}
-_MEANT |= {"outdated": "drift", "stale": "drift", "overlay2": "graph", "none": "", "docker-compose": "compose"}
-_REGISTRIES = ("hub.docker.com", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
-# What a text of a form must look like, and what to write where one does not.
-_FORMS = {
-    "tag": (r"[\w.-]*", "a tag alone has no : and no /, as in '1.27'; the whole reference is tag.ref"),
-    "version": (r"(\d+(\.\d+)*)?", "a version is numbers and dots, as in '1.27.3'"),
-    "id": (r"(sha256:[0-9a-f]{64})?", "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them"),
-    "short_id": (r"([0-9a-f]{12})?", "a short ID has 12 digits of 0-9a-f"),
-    "digest": (r"(sha\d+:[0-9a-f]{64,})?", "a digest is 'sha256:' and 64 digits"),
-    "repository_digest": (r".+@sha\d+:[0-9a-f]{64,}", "these are written 'docker.io/library/nginx@sha256:…'"),
-    "name": (r"[^/].*|", "names have no / at their beginning"),
-    "capability": (r"(?!CAP_)[A-Z0-9_]+", "capabilities are written in capitals and without CAP_, as in 'SYS_ADMIN'"),
-    "port": (r"(.*->)?\d+(-\d+)?/[a-z]+", "ports are written '80/tcp' or '0.0.0.0:8080->80/tcp'"),
-    "ulimit": (r"\w+=-?\d+:-?\d+", "limits are written 'nofile=1024:2048'; use .exists(u, u.startsWith('nofile='))"),
-    "security_opt": (
-        r"(?!no-new-priv|seccomp|apparmor).*",
-        "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
-    ),
-    "user": (r"(?!(root|0)?(:.*)?$).*", "root has several names; use container.root or image.root"),
-    "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
-    "mounted": (r"(?!/run(/|$)).*", "/run is told as /var/run, which is the same: write '/var/run/docker.sock'"),
-    "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),
-    "variable": (r"[^=]*", "there are names only, never values"),
-    "registry": (r".*[.:].*|localhost|", "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'"),
-}
-_FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
-_LEAST_MEMORY = 4_000_000  # no engine takes a lower limit
 _LEAST_BYTES = 10_000  # whoever compares a size with less means another unit
+_MEGA, _MEBI = 10**6, 2**20
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
-
-
-MAY_BE_NONE = frozenset(
-    {"registry.newest_version", "registry.newest_version_digest", "image.base", "image.base_digest"}
-)
-"""Facts that are '' for most objects, so that "differs from" alone finds those, too."""
+_APART = {"reference", "repository", "tag", "registry", "short_id"}  # forms of which no two are ever the same text
+_CALENDAR = ("getMonth", "getDayOfWeek", "getHours", "getDate")
+# Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
+_MAY_BE_NONE = {
+    "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),
+    "container.mounts.propagation": ("of what is no bind", "container.mounts.type"),
+    "service.update_state": ("before the first update",),
+    "registry.state": ("where no registry was asked",),
+    "tag.digest": ("where it has none", "registry.state"),
+    **dict.fromkeys(("registry.newest_version", "registry.newest_version_digest"), ("where there is none",)),
+    **dict.fromkeys(("image.base", "image.base_digest"), ("where there is none",)),
+}
+# What may fail at a call: how the library says so, and how to guard it; {} is what it is called on.
+_TEXT = ("onver", "before it test the text, as in {}.matches('^[0-9]+$') && …")
+_WITHIN = ("substring|charAt|index out", "before it write size({}) > … && …")
+_ZONE = ("timezone", "time zones are written as in 'Europe/Berlin' or '+02:00'")
+_RISKS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("int", "double", "bool", "timestamp", "duration", "uint"), _TEXT),
+    **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
+    **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfMonth", "getDayOfYear", "getMinutes", "getSeconds"), _ZONE),
+    "version": ("no version", "before it write {} != '' && …, or {}.matches('^v?[0-9]') && …"),
+    "value": ("dereference", "write .orValue('') instead of .value()"),
+    **dict.fromkeys(("matches", "format"), ("regular|clause|format", "")),
+}
 
 
 class Risk(NamedTuple):
@@ -73,11 +62,27 @@ class _Meant(NamedTuple):
     many: bool = False
     values: tuple[object, ...] = ()
 
+    def item(self) -> "_Meant":
+        """An item of the list, a key of the map."""
+        if self.spec is not None and self.spec.type == "map(string)":
+            return _Meant(self.spec._replace(type="string", form="key", words=()))
+        return self._replace(many=False) if self.many else _Meant()
+
 
 class Doubts:
-    """The doubts about one expression."""
+    """The doubts about one expression.
 
-    def __init__(self, source: str, facts: Mapping[str, FactSpec], constants: Mapping[str, FactValue]) -> None:
+    Attributes:
+        settled: facts of which it says what of their being none; those of ``settled`` before are known to be said.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        facts: Mapping[str, FactSpec],
+        constants: Mapping[str, FactValue],
+        settled: frozenset[str] = frozenset(),
+    ) -> None:
         self._source = source
         self._facts = facts
         self._constants = constants
@@ -85,10 +90,12 @@ class Doubts:
         self.risks: list[Risk] = []
         self.literals: set[object] = set()
         self.names: set[str] = set()
-        self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
-        self._asked_for_none: set[str] = set()
         self.remarks: list[str] = []
-        self._unlike: list[tuple[Node, str]] = []
+        self.settled = set(settled)
+        self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
+        self._unlike: list[tuple[Node, FactSpec]] = []
+        self._like: dict[int, tuple[Node, FactSpec]] = {}  # by the node of the comparison, which ``!`` may turn round
+        self._lower: list[tuple[Node, str]] = []
 
     def look(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         """Look at a node and all below it, noting what is found; gives what it stands for."""
@@ -124,7 +131,7 @@ class Doubts:
     def _fold(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         item, result = node.value if isinstance(node.value, tuple) else ("", "")
         ranged = self.look(node.args[0], scope)
-        inner = {**scope, item: ranged._replace(many=False) if ranged.many else _Meant()}
+        inner = {**scope, item: ranged.item()}
         first = self.look(node.args[1], scope)
         inner[result] = first if item == "#unused" else _Meant()
         for arg in node.args[2:]:
@@ -132,132 +139,164 @@ class Doubts:
         return ranged if node.type == _LIST_OF_RECORDS else _Meant()
 
     def _literal(self, node: Node) -> None:
-        if isinstance(node.value, str):
-            self.literals.add(node.value)
-            if found := re.search(r"\$\{|\{\{", node.value):
-                self._doubt(node, f"'{found[0]}' means nothing in a text; join texts with +, as in 'a ' + image.ref")
-        elif node.value is not None:
+        if isinstance(node.value, str) and (found := re.search(r"\$\{|\{\{", node.value)):
+            self._doubt(node, f"'{found[0]}' means nothing in a text; join texts with +, as in 'a ' + image.ref")
+        if node.value is not None:
             self.literals.add(node.value)
 
     def _doubt(self, node: Node, text: str) -> None:
-        self.problems.append(Problem(*place(self._source, node.at), text))
+        if text:
+            self.problems.append(Problem(*place(self._source, node.at), text))
+
+    def _risk(self, node: Node, error: str, guard: str) -> None:
+        self.risks.append(Risk(node.at, error, guard))
 
     # -- parts of values ------------------------------------------------------------------------------------
 
     def _key(self, node: Node, whole: _Meant, key: str) -> _Meant:
         if whole.spec is not None and whole.spec.keys and not whole.many:
-            if key in whole.spec.keys:
-                return _Meant(whole.spec.keys[key])
             keys = whole.spec.keys
+            if key in keys:
+                self.names.add(keys[key].name)
+                return _Meant(keys[key])
             hint = near(key, keys, 0.75) or f"; they have {', '.join(keys)}"
             self._doubt(node, f"no record of {whole.spec.name} has the key {key}{hint}")
         elif whole.spec is None or whole.spec.type == "map(string)":
-            self._risk_key(node, node.args[0], f"'{key}'", key)
+            self._risk_key(node, f"'{key}'", key)
         return _Meant()
 
-    def _risk_key(self, node: Node, whole: Node, written: str, key: str) -> None:
-        name = say(whole)
+    def _risk_key(self, node: Node, written: str, key: str) -> None:
+        name = say(node.args[0])
         guard = f"write {name}[?{written}].orValue('') instead, or before it {written} in {name} && …"
-        self.risks.append(Risk(node.at, f'Key not found in map : "{key}' if key else "Key not found", guard))
+        self._risk(node, f'Key not found in map : "{key}' if key else "Key not found", guard)
 
     def _call(self, node: Node, args: list[_Meant]) -> _Meant:
-        match node.value, args:
-            case "_==_" | "_!=_", [a, b]:
-                self._equal(node, a, b)
-                self._equal(node, b, a)
-                self._none(node, a, b)
-            case "_||_" | "_&&_", _:
-                self._always(node)
-            case "@in", [a, b]:
-                self._equal(node, a, b) if b.values else self._equal(node, b._replace(many=False), a)
-                if b.spec is not None and b.spec.keys and not b.many:
-                    self._key(node, b, str(a.values[0]) if a.values else "")
-            case str(order), [a, b] if order in _ORDER:
-                self._compared(node, a, b)
-                self._compared(node, b, a)
-                self._ordered(node, a, b)
-            case str(part), [a, b] if part in _PARTS and a.spec is not None and not a.many:
-                for value in b.values:
-                    if isinstance(value, str) and (why := _never_part(a.spec, part, value)):
-                        self._doubt(node, why)
-            case "_[_]", [whole, index]:
-                return self._indexed(node, whole, index)
-        self._risks(node)
-        return _Meant()
+        name = str(node.value)
+        if name == "_[_]":
+            return self._indexed(node, *args)
+        if name in ("_==_", "_!=_"):
+            for one, other in (args, args[::-1]):
+                self._equal(node, one, other)
+                self._none(node, one, other)
+        elif name == "@in":
+            self._in(node, *args)
+        elif name == "!_" and id(node.args[0]) in self._like:
+            self._unlike.append(self._like[id(node.args[0])])
+        elif name in ("_||_", "_&&_"):
+            self._always(node)
+        elif name in _ORDER:
+            self._ordered(node, args)
+        elif name in _PARTS:
+            self._part(node, *args)
+        self._may_fail(node, args)
+        return _Meant(FactSpec(f"{name}()", "int", 0, "", name)) if name in _CALENDAR else _Meant()
+
+    def _in(self, node: Node, one: _Meant, other: _Meant) -> None:
+        self._equal(node, *((one, other) if other.values else (other.item(), one)))
+        self._none(node, one, other)
+        if other.spec is not None and other.spec.keys and not other.many:
+            self._key(node, other, str(one.values[0]) if one.values else "")
+
+    def _part(self, node: Node, whole: _Meant, part: _Meant) -> None:
+        for value in part.values if whole.spec is not None and not whole.many else ():
+            if isinstance(value, str) and whole.spec is not None:
+                self._doubt(node, values.never_part(whole.spec, str(node.value), value))
+                self._in_capitals(node, whole.spec, value)
 
     def _indexed(self, node: Node, whole: _Meant, index: _Meant) -> _Meant:
         key = index.values[0] if index.values else None
         if whole.many or node.args[0].type[:1] == b"2":
             guard = f"before it write size({say(node.args[0])}) > {key if isinstance(key, int) else '…'} && …"
-            self.risks.append(Risk(node.at, "Index error", guard))
-            return whole._replace(many=False) if whole.many else _Meant()
+            self._risk(node, "Index error", guard)
+            return whole.item()
         if isinstance(key, str) and whole.spec is not None and whole.spec.keys:
             return self._key(node, whole, key)
-        self._risk_key(node, node.args[0], say(node.args[1]), key if isinstance(key, str) else "")
+        self._risk_key(node, say(node.args[1]), key if isinstance(key, str) else "")
         return _Meant()
 
-    def _risks(self, node: Node) -> None:
+    def _may_fail(self, node: Node, args: list[_Meant]) -> None:
         name, first = str(node.value), node.args[0] if node.args else node
-        if name in ("_/_", "_%_"):
-            second = node.args[1]
-            if second.op != "const":
-                guard = f"before it write {say(second)} != 0 && …"
-                self.risks.append(Risk(node.at, "divide by zero|modulus by zero", guard))
-        elif name in ("int", "double", "bool", "timestamp", "duration", "uint") and first.op != "const":
-            if first.type == _STRING or first.type[:1] != b"\x18":
-                guard = f"before it test the text, as in {say(first)}.matches('^[0-9]+$') && …"
-                self.risks.append(Risk(node.at, "onver", guard))
-        elif name == "version":
-            guard = f"before it write {say(first)} != '' && …, or {say(first)}.matches('^v?[0-9]') && …"
-            self.risks.append(Risk(node.at, "no version", guard))
-        elif name in ("substring", "charAt", "indexOf", "lastIndexOf"):
-            self.risks.append(
-                Risk(node.at, "substring|charAt|index out", f"before it write size({say(first)}) > … && …")
-            )
-        elif name in ("value", "matches", "format"):
-            guard = "write .orValue('') instead of .value()" if name == "value" else ""
-            self.risks.append(Risk(node.at, "dereference" if name == "value" else "regular|clause|format", guard))
+        if name in ("_/_", "_%_") and node.args[1].op != "const":
+            self._risk(node, "divide by zero|modulus by zero", f"before it write {say(node.args[1])} != 0 && …")
+        elif name in _RISKS:
+            error, guard = _RISKS[name]
+            is_number = first.type != _STRING and first.type[:1] == b"\x18"
+            if _RISKS[name] is not _TEXT or not (first.op == "const" or is_number):
+                self._risk(node, error, guard.format(say(first), say(first)))
+        if name == "size" and args and args[0].spec is not None:
+            self.settled.add(args[0].spec.name)
 
     # -- comparisons ----------------------------------------------------------------------------------------
 
     def _equal(self, node: Node, one: _Meant, other: _Meant) -> None:
-        if one.spec is None or one.many:
+        if None in other.values and one.spec is not None:
+            self._doubt(node, "facts always have a value; a time that never was is unknown")
+        if one.spec is None or (one.many and not (other.many and other.values)):
             return
-        words = {word for word in one.spec.words if word}
-        if other.spec is not None and words and other.spec.words and words.isdisjoint(other.spec.words):
-            self._doubt(node, f"{one.spec.name} is one of {', '.join(sorted(words))}, {other.spec.name} never is")
+        if other.spec is not None and not other.many:
+            self._apart(node, one.spec, other.spec)
         for value in other.values:
-            if why := never(one.spec, value):
-                self._doubt(node, why)
+            self._doubt(node, values.never(one.spec, value))
+            self._in_capitals(node, one.spec, value)
+            self._remark(one.spec, value)
 
-    def _none(self, node: Node, a: _Meant, b: _Meant) -> None:
+    def _apart(self, node: Node, one: FactSpec, other: FactSpec) -> None:
+        words, others = ({word for word in spec.words if word} for spec in (one, other))
+        if values.OPEN not in words | others and words and others and words.isdisjoint(others):
+            self._doubt(node, f"{one.name} is one of {', '.join(sorted(words))}, {other.name} never is")
+        elif one.form != other.form and {one.form, other.form} <= _APART and one.name < other.name:
+            self._doubt(node, f"{one.name} is a {one.form} and {other.name} a {other.form}, which are never the same")
+
+    def _none(self, node: Node, one: _Meant, other: _Meant) -> None:
         """Comparisons with what stands for none, and of what may be none with what is something."""
-        for one, other in ((a, b), (b, a)):
-            if one.spec is None or one.many:
-                continue
-            if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
-                self._asked_for_none.add(one.spec.name)
-            elif one.spec.name in MAY_BE_NONE and node.value == "_!=_" and not other.values:
-                self._unlike.append((node, one.spec.name))
-
-    def _compared(self, node: Node, one: _Meant, other: _Meant) -> None:
         if one.spec is None or one.many:
             return
-        for value in other.values:
-            if one.spec.form == "bytes" and isinstance(value, int) and 1 < value < _LEAST_BYTES:
-                self.remarks.append(f"{one.spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
-            if why := _never_number(one.spec, value):
-                self._doubt(node, why)
+        if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
+            self.settled.add(one.spec.name)
+        elif one.spec.name in _MAY_BE_NONE and (one.spec.words or not other.values):
+            if node.value == "_!=_":
+                self._unlike.append((node, one.spec))
+            else:
+                self._like[id(node)] = (node, one.spec)
 
-    def _ordered(self, node: Node, a: _Meant, b: _Meant) -> None:
-        least, most = (a, b) if node.value == "_<_" else (b, a)
-        if node.value in ("_<_", "_>_") and most.values == (0,) and least.spec and least.spec.form != "any":
-            self._doubt(node, f"{least.spec.name} is never below 0; 0 stands for none")
-        self._lowest(node, *((a, b) if str(node.value).startswith("_<") else (b, a)))
+    def _in_capitals(self, node: Node, spec: FactSpec, value: object) -> None:
+        """Names of variables are in capitals, but for those of proxies and those with dots."""
+        if spec.form == "variable" and isinstance(value, str) and "(?i" not in value:
+            letters = re.sub(r"\\.", "", value)
+            if letters != letters.upper() and letters == letters.lower() and not re.search(r"proxy|[.]\w", letters):
+                self._lower.append((node, value))
+
+    def _remark(self, spec: FactSpec, value: object) -> None:
+        """What is legal and mostly meant otherwise."""
+        if isinstance(value, int) and spec.form == "bytes" and 1 < value < _LEAST_BYTES:
+            self.remarks.append(f"{spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
+        if isinstance(value, int) and spec.form in ("memory", "shared_memory") and not value % _MEGA and value % _MEBI:
+            unit, amount = ("GiB", value // _MEGA // 1000) if value % 10**9 == 0 else ("MiB", value // _MEGA)
+            text = f"{spec.name} is set in MiB and GiB: `-m 512m` is 512MiB, which is more than 512MB"
+            self.remarks.append(f"{text}; write {amount}{unit} if that is meant")
+        if spec.form == "capability" and value != "ALL":
+            text = f"of `--cap-add ALL` and the like, {spec.name} has only 'ALL'"
+            self.remarks.append(f"{text}; write {spec.name}.exists(c, c in ['ALL', '{value}']) if that is meant, too")
+
+    def _ordered(self, node: Node, args: list[_Meant]) -> None:
+        lower, upper = args[::-1] if _ORDER[str(node.value)] else args
+        strict = node.value in ("_<_", "_>_")
+        for side, other, end in ((lower, upper, 0), (upper, lower, 1)):
+            if side.spec is None or side.many:
+                continue
+            bound = values.bounds(side.spec)[end]
+            for value in other.values:
+                if strict and value == bound and not isinstance(value, bool):
+                    what = "below 0; 0 stands for none" if bound == 0 else f"{'above' if end else 'below'} {bound:g}"
+                    self._doubt(node, f"{side.spec.name} is never {what}")
+                else:
+                    self._doubt(node, values.never_number(side.spec, value))
+                self._remark(side.spec, value)
+        self._lowest(node, lower, upper)
         if any(arg.type != _STRING for arg in node.args):
             return
-        forms = {meant.spec.form for meant in (a, b) if meant.spec is not None}
-        looks = [value for meant in (a, b) for value in meant.values if isinstance(value, str)]
+        forms = {meant.spec.form for meant in args if meant.spec is not None}
+        looks = [value for meant in args for value in meant.values if isinstance(value, str)]
         if forms & {"version", "release", "tag"} or any(map(_VERSION_LIKE.fullmatch, looks)):
             left, right = (f"version({say(arg)})" for arg in node.args)
             operator = str(node.value).strip("_")
@@ -267,43 +306,54 @@ class Doubts:
         """Where 0 stands for nothing that is low, an upper bound alone finds it, too."""
         for meant, other in ((lower, upper), (upper, lower)):
             if set(other.values) & {0, 1} and meant.spec is not None:
-                self._asked_for_none.add(meant.spec.name)
+                self.settled.add(meant.spec.name)
             elif meant.spec is not None and meant.spec.form in ("picked", "limit", "memory"):
                 self._bounded.setdefault(meant.spec.name, []).append((node, meant is lower))
 
-    def end(self) -> None:
+    def end(self, root: Node) -> None:
         """After all of an expression was looked at: what hangs on the rest of it."""
         for name, bounds in self._bounded.items():
-            if name in self._asked_for_none:
-                continue
             node = bounds[0][0]
+            if name in self.settled:
+                continue
             if not name.endswith("_port"):
                 way_out = f"say what you mean of those by {name} == 0 || …, or by {name} > 0 && …"
                 self.remarks.append(f"{name} is 0 where there is no limit; {way_out}")
             elif all(is_lower for _, is_lower in bounds):
                 item = say(next(arg for arg in node.args if arg.op == "select"))
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
-        for node, name in self._unlike:
-            if name not in self._asked_for_none:
-                self._doubt(node, f"{name} is '' where there is none; before it write {name} != '' && …")
+        for node, spec in self._unlike:
+            why, *others = _MAY_BE_NONE[spec.name]
+            if spec.name not in self.settled and not {*others} & (self.settled | self.names):
+                written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
+                self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
+        for node, value in self._lower:
+            if value.upper() not in self.literals:
+                way_out = f"e.matches('(?i){value}')"
+                self._doubt(
+                    node, f"names of variables are mostly in capitals, so '{value}' misses them; write {way_out}"
+                )
+        if root.op == "const" and root.value is False:
+            self._doubt(root, "this is never true; a policy is turned off by `mode: off`")
 
     def _always(self, node: Node) -> None:
-        """Chains of comparisons of one thing with several values, of which one always holds, or which never do."""
+        """Chains of which one part decides alone, whatever the others say."""
         compared, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
         seen: dict[str, Node] = {}
-        for part in _chain(node, str(node.value)):
+        parts = list(_chain(node, str(node.value)))
+        plain = {say(part) for part in parts if "…" not in say(part)}
+        for part in parts:
+            if part.op == "const":
+                self._doubt(part, f"with {say(part)} the other side decides nothing, or all; leave it out")
+            if part.op == "call" and part.value == "!_" and say(part.args[0]) in plain:
+                self._doubt(part, f"{say(part.args[0])} and its opposite {word} hold together")
             if part.op != "call" or part.value != compared or part.args[1].op != "const":
                 continue
             name, other = say(part.args[0]), seen.get(say(part.args[0]))
             if other is not None and "…" not in name and other.value != part.args[1].value:
-                values = f"{name} in [{say(other)}, {say(part.args[1])}]"
-                meant = f"!({values})" if word == "always" else values
-                self._doubt(
-                    part,
-                    f"{name} {word} differs from one of them; write {meant}"
-                    if word == "always"
-                    else f"{name} is never both; write {meant}",
-                )
+                listed = f"{name} in [{say(other)}, {say(part.args[1])}]"
+                meant = f"always differs from one of them; write !({listed})"
+                self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
             seen.setdefault(name, part.args[1])
 
 
@@ -329,127 +379,3 @@ def say(node: Node) -> str:
         case "call" if node.args and str(node.value).isidentifier():
             return f"{say(node.args[0])}.{node.value}({', '.join(map(say, node.args[1:]))})"
     return "…"
-
-
-def _never_wild(spec: FactSpec, value: str) -> str:
-    """Patterns of other languages: nothing that an engine names so has these signs."""
-    if spec.form == "free":
-        return ""
-    if value == "<none>" or value.endswith(":<none>"):
-        return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
-    if value.startswith("~/"):
-        return f"{spec.name} is never '{value}'; paths are written in full, as in '/home/me/…'"
-    if "*" not in value:
-        return ""
-    start, _, end = value.partition("*")
-    if "*" in end or (start and end):
-        meant = f"a.matches('^{re.escape(value).replace(chr(92) + '*', '.*')}$')".replace(chr(92), chr(92) * 2)
-    else:
-        meant = f"a.startsWith('{start}')" if start else f"a.endsWith('{end}')"
-    return f"{spec.name} is never '{value}', * stands for itself; write {meant}"
-
-
-def never(spec: FactSpec, value: object) -> str:
-    """Why a fact, or an item of a list, can never have a value; empty if it can."""
-    name = spec.name
-    if name.count(".") > 1 and not isinstance(
-        value, _TYPES.get(spec.type, (object,))
-    ):  # the library does not check values of records
-        return f"{name} is {'true or false' if spec.type == 'bool' else 'a ' + spec.type}, so it is never {value!r}"
-    if isinstance(value, str):
-        return _never_word(spec, value) or _never_wild(spec, value) or _never_form(spec, value)
-    return _never_number(spec, value) if spec.type == "int" else ""
-
-
-def _never_word(spec: FactSpec, value: str) -> str:
-    if not spec.words or value in spec.words:
-        return ""
-    known = [word for word in spec.words if word]
-    meant = _MEANT.get(value.lower(), value.lower())
-    hint = f", did you mean '{meant}'?" if meant in spec.words else near(value.lower(), known, 0.75)
-    empty = " or ''" if "" in spec.words else ""
-    return f"{spec.name} is never '{value}'{hint or '.'} It is one of {', '.join(known)}{empty}"
-
-
-def _never_form(spec: FactSpec, value: str) -> str:
-    if not value and spec.form != "user":
-        return ""
-    if spec.form in ("reference", "repository"):
-        return _never_reference(spec, value)
-    if spec.form == "registry" and value in _REGISTRIES:
-        return f"{spec.name} is never '{value}'; of Docker Hub it is 'docker.io'"
-    pattern, hint = _FORMS.get(spec.form, (".*", ""))
-    return "" if re.fullmatch(pattern, value, re.DOTALL) else f"{spec.name} is never '{value}'; {hint}"
-
-
-def _never_reference(spec: FactSpec, value: str) -> str:
-    try:
-        parsed = reference.parse(value)
-    except ValueError:
-        return ""  # what a container was created from may be anything
-    if re.fullmatch(r"[0-9a-f]{4,64}", value):
-        return ""
-    wanted = parsed.repository if spec.form == "repository" else str(parsed)
-    if value == wanted:
-        return ""
-    if value.startswith("sha256:"):
-        return f"{spec.name} is never an ID such as '{value}'; compare container.image_id or image.id"
-    return f"{spec.name} is never '{value}', it is written in full: '{wanted}'"
-
-
-def _never_part(spec: FactSpec, part: str, value: str) -> str:
-    """Why a text can never begin with, end with or contain another."""
-    if spec.words:
-        hold = {"startsWith": str.startswith, "endsWith": str.endswith}.get(part, str.__contains__)
-        possible = any(_found(value, word) if part == "matches" else hold(word, value) for word in spec.words)
-        return "" if possible else f"{spec.name} is one of {', '.join(filter(None, spec.words))}, none fits '{value}'"
-    if part != "matches" and (wild := _never_wild(spec, value)):
-        return wild
-    if spec.form == "mounted" and part == "startsWith" and re.match("/run(/|$)", value):
-        return f"{spec.name} never begins with '{value}'; {_FORMS['mounted'][1]}"
-    if part == "matches" and value.startswith("^"):
-        part, value = "startsWith", re.split(r"[\\.\[({*+?|$]", value[1:])[0]
-        if not value.endswith(("/", ":")):
-            return ""
-    if part != "startsWith" or not value:
-        return ""
-    if spec.form == "capability" and value.startswith("CAP_"):
-        return f"{spec.name}: {_FORMS['capability'][1]}"
-    if spec.form == "name" and value.startswith("/"):
-        return f"{spec.name}: {_FORMS['name'][1]}"
-    if spec.form in ("reference", "repository"):
-        return _never_start(spec, value)
-    return ""
-
-
-def _found(pattern: str, word: str) -> bool:
-    try:
-        return re.search(pattern, word) is not None
-    except re.error:
-        return True  # the library's expressions are of another kind
-
-
-def _never_start(spec: FactSpec, value: str) -> str:
-    bare = value.rstrip(":@/")
-    if not _FULL_START.fullmatch(value):
-        full = reference.full(bare).removesuffix(":latest")
-        return (
-            f"{spec.name} is written in full, so it begins with its registry: write '{full}{value[len(bare) :]}', "
-            f"or the registry's host up to a dot"
-        )
-    if value[-1] in ":@" and "/" in value and reference.full(bare).removesuffix(":latest") != bare:
-        full = reference.full(bare).removesuffix(":latest")
-        return f"{spec.name} never begins with '{value}'; write '{full}{value[-1]}'"
-    return ""
-
-
-def _never_number(spec: FactSpec, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    if spec.form == "percent" and 0 < value <= 1:
-        return f"{spec.name} runs from 0 to 100; write {value * 100:.1f} for {value * 100:g} %"
-    if spec.form == "memory" and 1 < value < _LEAST_MEMORY:
-        return f"{spec.name} is in bytes; write a param, such as `least: {value}MB`, and compare with params.least"
-    if spec.type in ("int", "double") and spec.form != "any" and value < 0:
-        return f"{spec.name} is never below 0; 0 stands for none"
-    return ""

@@ -94,10 +94,13 @@ def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) 
             name = undeclared[1]
             # The library points at the last dot or bracket of a name; people look for its start.
             start = written.rfind(name, 0, column - 1 + len(name))
-            yield Problem(line, start + 1 if start >= 0 else column, hints.unknown(name, names, vocabulary))
+            called = re.match(r"\s*\(", written[max(start, 0) + len(name) :]) is not None
+            text = hints.unknown(name, names, vocabulary, called=called)
+            yield Problem(line, start + 1 if start >= 0 else column, text)
         elif overload := _OVERLOAD.search(text):
             operator = overload[1].strip("_@")
-            hint = hints.mismatch(operator, overload[2])
+            is_key = re.search(r"\.(labels|own_labels|options)\.(size|length|count)\b(?!\s*\()", written)
+            hint = "; write size(x)" if is_key else hints.mismatch(operator, overload[2])
             yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
         elif selected := _SELECTED.search(text):
             if "*error*" not in text:

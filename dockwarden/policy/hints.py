@@ -42,6 +42,8 @@ _INSTEAD = {
     "x[?'key'].orValue('')": "get get_or_default getOrDefault lookup default",
     "x.startsWith('a')": "starts_with hasPrefix has_prefix begins_with startsWithAny",
     "x.endsWith('a')": "ends_with hasSuffix has_suffix",
+    "a < b": "before after isBefore isAfter",
+    "x.exists(k, …), which goes through the keys": "keys values items entries",
     "true": "True TRUE yes on",
     "false": "False FALSE no off",
 }
@@ -117,7 +119,8 @@ _FOREIGN = (
     (r"(?<![\w)\]])\s*/[^/ ]+/", "write a.matches('^b$')"),
     (r"/\*", "a comment begins with // and ends with the line"),
     (r"(?m)^\s*#|#", "a comment begins with // in an expression"),
-    (r"\bin\s*\(", "lists are written in [ ], as in a in ['b', 'c']"),
+    (r"\breturn\b", "the expression stands by itself"),
+    (r"\bin\s*[({]", "lists are written in [ ], as in a in ['b', 'c']"),
     (r"\+\+|--|\*\*", ""),
     (r"(?<![=!<>])=(?![=~])", "did you mean ==?"),
     (r"@", "names have no @"),
@@ -129,10 +132,14 @@ _A_DURATION = "a duration is written duration('24h'), or is a param"
 # What is told of an operator or function and the types it was given.
 _MISMATCHES = (
     (r"null_type", _EMPTY),
+    (r"map\(string, dyn\)", "these are records; ask their keys, as in list.exists(m, m.source == '/etc')"),
+    (r"^in\(int, list\(string", "its items are texts, in quotes"),
     (r"^in\(", "`in` looks into lists and keys of maps, for texts write a.contains('b')"),
     (r"^!\(string", "write !(a in b), or compare, as in a == ''"),
     (r"^[!=]=\((list|.*, list)", "write 'a' in list, or size(list) == 1 && list[0] == 'a'"),
+    (r"^!\((Timestamp|Duration)", "compare it, as in now - a > duration('24h')"),
     (r"^!\(", "compare it, as in a == 0"),
+    (r"^size\((int|double)", "it is a number itself"),
     (r"^(&&|\|\|)", "both sides are conditions, as in a == 'x' || a == 'y', or a in ['x', 'y']"),
     (r"Duration", _A_DURATION),
     (r"Timestamp", "an age is now - image.created > duration('24h'), a time timestamp('2026-01-31T00:00:00Z')"),
@@ -148,8 +155,8 @@ _MISMATCHES = (
 )  # fmt: skip
 
 
-def unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
-    """What to say of a name that does not exist; ``names`` are those that do."""
+def unknown(name: str, names: list[str], vocabulary: Vocabulary, *, called: bool = False) -> str:
+    """What to say of a name that does not exist; ``names`` are those that do; ``called``: brackets follow it."""
     if name in names:
         return f"{name} is no function; write it without brackets"
     if owners := [kind for kind, facts in vocabulary.items() if name in facts]:
@@ -163,11 +170,11 @@ def unknown(name: str, names: list[str], vocabulary: Vocabulary) -> str:
     elif name in _EMPTIES or root in _ROOTS:
         hint = f"; {_EMPTY if name in _EMPTIES else _HERE}"
     else:
-        hint = _fact(root, rest, names, vocabulary) if dot else _word(name, names)
+        hint = _fact(root, rest, names, vocabulary) if dot else _word(name, names, called)
     return f"unknown name {name}{hint}"
 
 
-def _word(name: str, names: list[str]) -> str:
+def _word(name: str, names: list[str], called: bool) -> str:  # noqa: FBT001 - ours alone
     if below := next((fact for fact in names if fact.startswith(f"{name}.")), ""):
         return f"; facts are written by their whole names, such as {below}"
     if name in _FUNCTIONS.split():
@@ -176,7 +183,7 @@ def _word(name: str, names: list[str]) -> str:
         return f"; it is written {example}"
     if bare := [fact for fact in names if fact.endswith(f".{name}")]:
         return f", did you mean {' or '.join(bare[:3])}?"
-    return near(name, _FUNCTIONS.split(), 0.7) or WEAK[0]
+    return near(name, _FUNCTIONS.split(), 0.7) or (f"; functions are {_FUNCTIONS}" if called else WEAK[0])
 
 
 def _fact(root: str, rest: str, names: list[str], vocabulary: Vocabulary) -> str:
@@ -210,10 +217,14 @@ def of_part(type_: str, written: str, column: int) -> str:
     key = written[column:].strip()
     if re.match(r"(length|size|count|len)\b", key):
         return "; write size(x)"
+    if type_ in ("Timestamp", "Duration"):
+        return f"; write x.getHours(), or another of {' '.join(w for w in _FUNCTIONS.split() if w[:3] == 'get')}"
     if type_.startswith("list"):
         return "; ask its items, as in list.exists(i, i.key == 'a')"
     if ".labels." in written:
         return "; a key with dots stands in brackets: labels[?'com.example.team'].orValue('')"
+    if type_ in ("string", "int", "bool", "double"):
+        return "; it is one value by itself, to be compared, or for texts x.endsWith('a')"
     return ""
 
 
@@ -238,4 +249,4 @@ def of_syntax(source: str, line: str, column: int, text: str) -> str:
         return "; the brackets do not match"
     if "<EOF>" in text and column >= len(line.rstrip()):
         return "; it ends too early"
-    return ""
+    return "; before it an operator is missing, such as && or ==, or a comma" if "input" in text else ""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy.cel import Program
+from dockwarden.policy.values import OPEN
 
 _MIXES = 120
 _MANY = 10**12
@@ -119,7 +120,7 @@ def _values(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
 
 
 def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
-    if spec.words:
+    if spec.words and OPEN not in spec.words:
         yield from sorted(spec.words)
         return
     full = _TEXTS.get(spec.form, "a")

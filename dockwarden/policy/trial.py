@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from dockwarden.model import FactSpec, FactValue, Policy, PolicyException, Status, Trial
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
-from dockwarden.policy.doubts import never
 from dockwarden.policy.excuses import excuse
+from dockwarden.policy.values import never, out_of_range
 from dockwarden.text import duration, host_path, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
@@ -55,7 +55,10 @@ def read_fact(spec: FactSpec, value: object) -> Any:
     """
     found = _READERS[spec.type](spec, value)
     for item in found if isinstance(found, list) else (found,):
-        if why := never(spec, item) if isinstance(item, str) else "":
+        why = never(spec, item) if isinstance(item, str) else ""
+        if isinstance(item, int | float):
+            why = out_of_range(spec, item)
+        if why:
             raise ValueError(why)
     return found
 

@@ -111,9 +111,9 @@ def test_every_option_of_a_container_becomes_its_fact(empty_engine: LabEngine, h
     lab.docker("network", "connect", "back", "web")
     lab.docker("create", "--name=wide", "--privileged", "--security-opt=systempaths=unconfined", "web:1")
     options = (
-        "--init --tty --interactive --hostname=h --dns=9.9.9.9 --add-host=a:1.2.3.4 --stop-signal=SIGINT "
+        "--init --tty --interactive --hostname=h --dns=9.9.9.9 --add-host=a:1.2.3.4 --stop-signal=2 "
         "--stop-timeout=30 --shm-size=32m --memory=64m --memory-swap=-1 --oom-score-adj=100 --tmpfs=/t:size=1m "
-        "--workdir=/w --cpuset-cpus=0 --volumes-from=web --volume=/run:/r"
+        "--workdir=/w --cpuset-cpus=0 --volumes-from=web --volume=/run:/r --mount=type=tmpfs,target=/m"
     )
     lab.docker("create", "--name=told", *options.split(), "web:1")
     host.look()
@@ -121,10 +121,11 @@ def test_every_option_of_a_container_becomes_its_fact(empty_engine: LabEngine, h
     said, other = inspected(lab, "web")["HostConfig"], host.facts(Kind.CONTAINER, "told")
     expected = {"init": True, "tty": True, "stdin_open": True, "hostname": "h", "dns": ["9.9.9.9"], "stop_timeout": 30}
     expected |= {"extra_hosts": ["a:1.2.3.4"], "stop_signal": "SIGINT", "shm_size": 32 << 20, "memory_swap": -1}
-    expected |= {"oom_score_adj": 100, "tmpfs": {"/t": "size=1m"}, "working_dir": "/w", "cpuset": "0"}
+    expected |= {"oom_score_adj": 100, "tmpfs": {"/m": "", "/t": "size=1m"}, "working_dir": "/w", "cpuset": "0"}
     expected |= {"volumes_from": ["web"], "oom_kill_disable": False, "links": []}
     assert {name: other[f"container.{name}"] for name in expected} == expected
     assert [m["source"] for m in other["container.mounts"] if m["destination"] == "/r"] == ["/var/run"]
+    assert {m["destination"] for m in other["container.mounts"] if m["type"] == "tmpfs"} == {"/m", "/t"}
     assert "container.started" not in other
     assert web["container.networks"] == ["back", "front"]
     assert web["container.own_labels"] == {"team": "web"}

@@ -88,7 +88,7 @@ class Expressions:
 
     def _plain(self, kind: Kind, text: str) -> tuple[int, str] | None:
         """What in a message looks as if it should be filled in, and is not between {{ and }}."""
-        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%[sdv](?!\w)", text):
+        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%(\(\w+\))?[sdv](?!\w)", text):
             if match[1] is None or self._compiler.knows(kind, match[1]):
                 meant = match[1] or f"{kind}.name"
                 return match.start(), f"'{match[0].strip()}' is printed as it stands; write {{{{ {meant} }}}}"
@@ -97,7 +97,10 @@ class Expressions:
     def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
         try:
             wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
-            program = self._compiler.compile(kind, self._params, text, wanted)
+            settled = (
+                self.conditions["select"].settled if key == "when" and "select" in self.conditions else frozenset()
+            )
+            program = self._compiler.compile(kind, self._params, text, wanted, settled)
             if program.doubts:
                 raise ExpressionError(*program.doubts)
             self._starts[program] = start

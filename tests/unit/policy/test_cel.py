@@ -51,7 +51,6 @@ def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",
         ("has(image.in_use)", (1, 5, "image.in_use always exists; has() is for keys of maps")),
         ("has(params.keep)", (1, 5, "params.keep always exists; has() is for keys of maps")),
         ("false && tag.name.matches('(a')", (1, 27, "matches('(a'): invalid regular expression: missing ): (a")),
-        ("tag.name.matches(params.bad_pattern)", (1, 1, "invalid regular expression: missing ): (a")),
         (
             "image.known_for > duration('1d')",
             (
@@ -111,12 +110,6 @@ def test_limits_length_and_macros() -> None:
     assert refusal(eight + "\n && image.tags.all (t, true)") == [
         (2, 16, "9 macros such as exists() or map(), at most 8 are allowed")
     ]
-
-
-def test_refuses_what_spends_the_iterations_whatever_the_object() -> None:
-    numbers = "[" + ",".join(["1"] * 40) + "]"
-    source = f"{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, c == 1)))"
-    assert refusal(source) == [(1, 1, "Iteration budget exceeded")]
 
 
 # -- references -------------------------------------------------------------------------------------------------------

@@ -64,8 +64,12 @@ def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
         ),
         ("container", "container.pids_limit < 100", "container.pids_limit is 0 where there is no limit"),
         ("container", "container.cpu_limit == 0.0 || container.cpu_limit > 2.0", ""),
-        ("container", "container.memory_limit > 0 && container.memory_limit < 64000000", ""),
+        ("container", "container.memory_limit > 0 && container.memory_limit < 67108864", ""),
         ("image", "image.size > 500", "image.size is in bytes"),
+        ("container", "container.memory_limit > 0 && container.memory_limit > 512000000", "write 512MiB"),
+        ("container", "container.shm_size > 2000000000", "write 2GiB"),
+        ("container", "'SYS_ADMIN' in container.cap_add", "c in ['ALL', 'SYS_ADMIN']"),
+        ("container", "'ALL' in container.cap_add", ""),
     ],
 )
 def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path, subject: str, when: str, said: str) -> None:

@@ -1,0 +1,233 @@
+"""What a fact can never be: words outside of closed sets, texts of another form, numbers out of range. Pure.
+
+Input: the spec of a fact, and a value that it is compared with, or a part of one. Output: why that is never so, with
+what to write instead; empty where it can be. Out of bounds: expressions.
+"""
+
+import math
+import re
+
+from dockwarden import reference
+from dockwarden.model import FactSpec
+from dockwarden.text import near
+
+OPEN = "*"
+"""Among the words of a fact: it may be others, too, such as plugins."""
+
+_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "bool": (bool,), "int": (int,), "double": (float,)}
+_MEANT = {"stopped": "exited", "stop": "exited", "up": "running", "down": "exited", "started": "running"}
+_MEANT |= {"x86_64": "amd64", "x86": "386", "aarch64": "arm64", "armv7": "arm", "armhf": "arm", "never": "no"}
+_MEANT |= {"outdated": "drift", "stale": "drift", "overlay2": "graph", "none": "", "docker-compose": "compose"}
+_MEANT |= {"k8s": "kubernetes", "json": "json-file", "default": "bridge", "off": "unconfined"}
+_REGISTRIES = ("hub.docker.com", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
+_PATH = "paths are written in full, with no / at the end, as in '/etc'; /run is told as /var/run"
+_DIGEST_START = r"s?h?a?\d*|sha\d+:[0-9a-f]*"
+# What a text of a form must look like, what to write where one does not, and what it may begin with.
+_FORMS: dict[str, tuple[str, ...]] = {
+    "tag": (r"[\w.-]*", "a tag alone has no : and no /, as in '1.27'; the whole reference is tag.ref"),
+    "version": (r"(\d+(\.\d+)*)?", "a version is numbers and dots, as in '1.27.3'"),
+    "release": (r"\d.*", "it begins with a number, as in '26.1.5'"),
+    "id": (
+        r"sha256:[0-9a-f]{64}",
+        "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them",
+        _DIGEST_START,
+    ),
+    "short_id": (r"([0-9a-f]{12})?", "a short ID has 12 digits of 0-9a-f"),
+    "digest": (r"sha\d+:[0-9a-f]{64,}", "a digest is 'sha256:' and 64 digits", _DIGEST_START),
+    "repository_digest": (r".+@sha\d+:[0-9a-f]{64,}", "these are written 'docker.io/library/nginx@sha256:…'"),
+    "name": (r"[^/].*", "names have no / at their beginning", r"[^/].*"),
+    "capability": (
+        r"(?!CAP_)[A-Z0-9_]+",
+        "capabilities are written in capitals and without CAP_, as in 'SYS_ADMIN'",
+        r"(?!CAP_).*",
+    ),
+    "port": (r"\d+(-\d+)?/[a-z]+", "ports are written '80/tcp'"),
+    "bound_port": (
+        r".*->\d+/[a-z]+",
+        "a published port is written '0.0.0.0:8080->80/tcp'; use .exists(p, p.matches('(^|->)80/tcp$'))",
+    ),
+    "device": (r"[^:]+:[^:]+:.*", "devices are written '/dev/fuse:/dev/fuse:rwm'; use startsWith('/dev/fuse:')"),
+    "signal": (r"SIG.+", "signals are told by their names, as in 'SIGKILL'", r"SIG.*|S?I?"),
+    "ulimit": (r"\w+=-?\d+:-?\d+", "limits are written 'nofile=1024:2048'; use .exists(u, u.startsWith('nofile='))"),
+    "security_opt": (
+        r"(?!no-new-priv|seccomp|apparmor).*",
+        "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
+    ),
+    "user": (r"(?!(root|0)?(:.*)?$).*", "root has several names; use container.root or image.root"),
+    "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
+    "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
+    "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}; write '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
+    "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),
+    "network_mode": (r"(?!container$).*", "it begins with 'container:' where another's network is joined"),
+    "variable": (r"[^=]*", "there are names only, never values"),
+    "key": (r"[^=]*", "keys and values are apart, as in labels[?'team'].orValue('') == 'web'"),
+    "registry": (
+        r"(?!.*/).*[.:].*|localhost|",
+        "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'",
+    ),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "percent": (0, 100),
+    "port_number": (0, 65535),
+    "picked": (0, 65535),
+    "any": (-math.inf, math.inf),
+    "adjustment": (-1000, 1000),
+    "exit_code": (-1, 255),
+    "getMonth": (0, 11),
+    "getDayOfWeek": (0, 6),
+    "getHours": (0, 23),
+    "getDate": (1, 31),
+}
+_FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
+_LEAST_MEMORY = 4_000_000  # no engine takes a lower limit
+
+
+def never(spec: FactSpec, value: object) -> str:
+    """Why a fact, or an item of a list, can never have a value; empty if it can."""
+    if spec.name.count(".") > 1 and not isinstance(value, _TYPES.get(spec.type, (object,))):
+        # The library does not check values of records.
+        kind = "true or false" if spec.type == "bool" else f"a {spec.type}"
+        return f"{spec.name} is {kind}, so it is never {value!r}"
+    if isinstance(value, str):
+        return _word(spec, value) or _wild(spec, value) or _form(spec, value)
+    return never_number(spec, value) if spec.type == "int" else ""
+
+
+def never_number(spec: FactSpec, value: object) -> str:
+    """Why a number is never compared with a value."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    if spec.form == "percent" and 0 < value <= 1:
+        return f"{spec.name} runs from 0 to 100; write {value * 100:.1f} for {value * 100:g} %"
+    if spec.form == "memory" and 1 < value < _LEAST_MEMORY:
+        return f"{spec.name} is in bytes; write a param, such as `least: {value}MB`, and compare with params.least"
+    return out_of_range(spec, value)
+
+
+def out_of_range(spec: FactSpec, value: float) -> str:
+    """Why a number is too low or too high for a fact."""
+    least, most = bounds(spec)
+    if value < least:
+        return f"{spec.name} is never below {least:g}" + ("; 0 stands for none" if least == 0 else "")
+    return f"{spec.name} is never above {most:g}" if value > most else ""
+
+
+def bounds(spec: FactSpec) -> tuple[float, float]:
+    """The least and the most that a number can be."""
+    return _RANGES.get(spec.form, (0, math.inf)) if spec.type in ("int", "double") else (-math.inf, math.inf)
+
+
+def never_part(spec: FactSpec, part: str, value: str) -> str:
+    """Why a text can never begin with, end with, contain or match another; ``part`` is the function."""
+    if spec.words and OPEN not in spec.words:
+        hold = {"startsWith": str.startswith, "endsWith": str.endswith}.get(part, str.__contains__)
+        possible = any(_found(value, word) if part == "matches" else hold(word, value) for word in spec.words)
+        return "" if possible else f"{spec.name} is one of {', '.join(filter(None, spec.words))}, none fits '{value}'"
+    if spec.form == "free":
+        return ""
+    if part != "matches" and (wild := _wild(spec, value) or _pattern(spec, value)):
+        return wild
+    if part == "matches" and (glob := re.fullmatch(r"(\^?)([\w/-]+)\*(\$?)", value)):
+        return f"in a pattern * repeats the sign before it; write matches('^{glob[2]}')"
+    if part == "matches" and value.startswith("^"):
+        part, value = "startsWith", re.split(r"[\\.\[({*+?|$]", value[1:])[0]
+        if not value.endswith(("/", ":")) and spec.form in ("reference", "repository"):
+            return ""
+    if part == "endsWith" and spec.form == "reference" and re.search(r"/[^:@]+$", value):
+        return f"{spec.name} never ends with '{value}', it ends with a tag or a digest; write contains('{value}:')"
+    if part != "startsWith" or not value:
+        return ""
+    if spec.form in ("reference", "repository"):
+        return _reference_start(spec, value)
+    _, hint, start, *_ = (*_FORMS.get(spec.form, ("", "")), ".*")
+    return "" if re.fullmatch(start, value, re.DOTALL) else f"{spec.name} never begins with '{value}': {hint}"
+
+
+def _word(spec: FactSpec, value: str) -> str:
+    if not spec.words or value in spec.words:
+        return ""
+    known = [word for word in spec.words if word and word != OPEN]
+    lower = value.lower()
+    meant = {_plain(word): word for word in known}.get(_plain(value), _MEANT.get(lower, lower))
+    hint = f", did you mean '{meant}'?" if meant in spec.words else near(lower, known, 0.75)
+    if OPEN in spec.words and value:
+        extends = any(word in lower or lower in word for word in known)
+        other = meant in spec.words or (not extends and near(lower, known, 0.82))
+        return f"{spec.name} is never '{value}'{hint}" if other else ""
+    empty = " or ''" if "" in spec.words else ""
+    return f"{spec.name} is never '{value}'{hint or '.'} It is one of {', '.join(known)}{empty}"
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[-_ ]", "", word.lower())
+
+
+def _wild(spec: FactSpec, value: str) -> str:
+    """Patterns of other languages: nothing that an engine names so has these signs."""
+    if spec.form == "free":
+        return ""
+    if value == "<none>" or value.endswith(":<none>"):
+        return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
+    if value.startswith("~/"):
+        return f"{spec.name} is never '{value}'; paths are written in full, as in '/home/me/…'"
+    if not value.strip("*") or "*" not in value:
+        return ""
+    start, _, end = value.partition("*")
+    if "*" in end or (start and end):
+        meant = f"a.matches('^{re.escape(value).replace(chr(92) + '*', '.*')}$')".replace(chr(92), chr(92) * 2)
+    else:
+        meant = f"a.startsWith('{start}')" if start else f"a.endsWith('{end}')"
+    return f"{spec.name} is never '{value}', * stands for itself; write {meant}"
+
+
+def _pattern(spec: FactSpec, value: str) -> str:
+    if spec.form in ("name", "reference", "repository", "tag", "variable") and re.search(r"^\^|\$$|\|", value):
+        return f"{spec.name}: '{value}' is taken as it stands, it is no pattern; write a.matches('{value}')"
+    return ""
+
+
+def _form(spec: FactSpec, value: str) -> str:
+    if not value and spec.form != "user":
+        return ""
+    if spec.form in ("reference", "repository"):
+        return _reference(spec, value)
+    if spec.form == "registry" and value in _REGISTRIES:
+        return f"{spec.name} is never '{value}'; of Docker Hub it is 'docker.io'"
+    pattern, hint, *_ = _FORMS.get(spec.form, (".*", ""))
+    return "" if re.fullmatch(pattern, value, re.DOTALL) else f"{spec.name} is never '{value}'; {hint}"
+
+
+def _reference(spec: FactSpec, value: str) -> str:
+    try:
+        parsed = reference.parse(value)
+    except ValueError:
+        return ""  # what a container was created from may be anything
+    if re.fullmatch(r"[0-9a-f]{4,64}", value):
+        return ""
+    wanted = parsed.repository if spec.form == "repository" else str(parsed)
+    if value == wanted:
+        return ""
+    if value.startswith("sha256:"):
+        return f"{spec.name} is never an ID such as '{value}'; compare container.image_id or image.id"
+    alone = f"; of the tag alone, write t.endsWith(':{value}')" if value in ("latest", "stable", "edge") else ""
+    return f"{spec.name} is never '{value}', it is written in full: '{wanted}'{alone}"
+
+
+def _reference_start(spec: FactSpec, value: str) -> str:
+    bare = value.rstrip(":@/")
+    full = reference.full(bare).removesuffix(":latest")
+    if not _FULL_START.fullmatch(value):
+        return (
+            f"{spec.name} is written in full, so it begins with its registry: write '{full}{value[len(bare) :]}', "
+            f"or the registry's host up to a dot"
+        )
+    if value[-1] in ":@" and "/" in value and full != bare:
+        return f"{spec.name} never begins with '{value}'; write '{full}{value[-1]}'"
+    return ""
+
+
+def _found(pattern: str, word: str) -> bool:
+    try:
+        return re.search(pattern, word) is not None
+    except re.error:
+        return True  # the library's expressions are of another kind
