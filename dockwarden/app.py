@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def _is_on_disk_of(folder: Path, kind: Kind, info: EngineInfo) -> bool:
 class Parts:
     """What the daemon and a scan have in common."""
 
+    settings: Settings
     metrics: Metrics
     engine: Engine
     queue: Queue
@@ -82,14 +84,43 @@ class Parts:
     findings: Findings
     judge: Judge
     ledger: Ledger
-    enforcer: Enforcer
     registry: HttpRegistry
     archive: Archive
     mishaps: Mishaps
-    tools: Callable[[EngineInfo], Tools]
-    executor: Callable[[EngineInfo], Executor]
     witness: Witness
+    own: str
     now: Callable[[], float] = time.time
+
+    @cached_property
+    def enforcer(self) -> Enforcer:
+        """Plans what findings lead to, and has it carried out."""
+        return Enforcer(
+            self.inventory,
+            self.collector,
+            self.ledger,
+            self.executor,
+            ask_host=lambda program: self.gatherer.host_says(program, time.time()),
+            minimum_stay_seconds=self.settings.minimum_stay,
+            own_container=self.own,
+            mishaps=self.mishaps,
+        )
+
+    def tools(self, info: EngineInfo) -> Tools:
+        """What verbs work with on an engine."""
+        return Tools(self.engine, self.registry, self.archive, contents, info.image_store)
+
+    def executor(self, info: EngineInfo) -> Executor:
+        """Carries out plans on an engine."""
+        around = Surroundings(
+            free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
+            busy=lambda: disk.transfer(info.data_root, info.image_root),
+            now=time.monotonic,
+            sleep=self.queue.rest,
+            news_of=self.witness.begin(self.inventory.seen_ns),
+            shares_disk=lambda kind: _is_on_disk_of(self.settings.state_dir, kind, info),
+            ending=lambda: self.queue.closed,
+        )
+        return Executor(self.tools(info), self.ledger, around)
 
     def close(self) -> None:
         """Leave the ledger and the registries."""
@@ -109,71 +140,19 @@ def build(
 
     What stands for an engine comes with its gatherer and, in ``own``, with the ID of the container that looked at it.
     """
-    engine = engine or DockerEngine(
-        **from_environment(os.environ), timeout=settings.engine.timeout, observe=metrics.observe_engine
-    )
-    queue = Queue(metrics)
-    clock = ObservationClock(time.monotonic)
+    if engine is None:
+        where, seconds = from_environment(os.environ), settings.engine.timeout
+        engine = DockerEngine(**where, timeout=seconds, observe=metrics.observe_engine)
+    queue, findings, clock = Queue(metrics), Findings(), ObservationClock(time.monotonic)
     inventory = Inventory(Memory(clock))
     mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
     collector = Collector(engine, inventory, mishaps)
-    registry = HttpRegistry(
-        Options(hosts=settings.registries),
-        observe=metrics.observe_registry,
-        observe_quota=metrics.observe_quota,
-        engine=lambda: inventory.info,
-    )
+    registry = _registry(settings, metrics, inventory)
     facts = gatherer(inventory, collector, registry, disk.measure, queue.wake)
-    ledger = Ledger(
-        settings.state_dir,
-        time.time,
-        lambda writable: metrics.ledger_writable.set(int(writable)),
-        clock.read,
-        Keeping(settings.undo.keep, **settings.retention.model_dump()),
-    )
-
-    def go_on() -> None:
-        metrics.health.progress()
-        if queue.closed:
-            raise ENDING
-
-    archive = Archive(
-        settings.state_dir / "archives",
-        ledger,
-        max_bytes=settings.undo.max_bytes,
-        reserve_bytes=settings.undo.keep_free,
-        progress=go_on,
-    )
-
-    def tools(info: EngineInfo) -> Tools:
-        return Tools(engine, registry, archive, contents, info.image_store)
-
-    witness = Witness(engine)
-
-    def executor(info: EngineInfo) -> Executor:
-        around = Surroundings(
-            free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
-            busy=lambda: disk.transfer(info.data_root, info.image_root),
-            now=time.monotonic,
-            sleep=queue.rest,
-            news_of=witness.begin(inventory.seen_ns),
-            shares_disk=lambda kind: _is_on_disk_of(settings.state_dir, kind, info),
-            ending=lambda: queue.closed,
-        )
-        return Executor(tools(info), ledger, around)
-
-    enforcer = Enforcer(
-        inventory,
-        collector,
-        ledger,
-        executor,
-        ask_host=lambda program: facts.host_says(program, time.time()),
-        minimum_stay_seconds=settings.minimum_stay,
-        own_container=own_container() if own is None else own,
-        mishaps=mishaps,
-    )
-    findings = Findings()
+    keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
+    ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
     return Parts(
+        settings=settings,
         metrics=metrics,
         engine=engine,
         queue=queue,
@@ -183,14 +162,32 @@ def build(
         findings=findings,
         judge=Judge(inventory, facts, findings, mishaps, zone_of(settings)),
         ledger=ledger,
-        enforcer=enforcer,
         registry=registry,
-        archive=archive,
+        archive=_archive(settings, ledger, metrics, queue),
         mishaps=mishaps,
-        tools=tools,
-        executor=executor,
-        witness=witness,
+        witness=Witness(engine),
+        own=own_container() if own is None else own,
     )
+
+
+def _registry(settings: Settings, metrics: Metrics, inventory: Inventory) -> HttpRegistry:
+    return HttpRegistry(
+        Options(hosts=settings.registries),
+        observe=metrics.observe_registry,
+        observe_quota=metrics.observe_quota,
+        engine=lambda: inventory.info,
+    )
+
+
+def _archive(settings: Settings, ledger: Ledger, metrics: Metrics, queue: Queue) -> Archive:
+    def go_on() -> None:
+        metrics.health.progress()
+        if queue.closed:
+            raise ENDING
+
+    undo = settings.undo
+    folder = settings.state_dir / "archives"
+    return Archive(folder, ledger, max_bytes=undo.max_bytes, reserve_bytes=undo.keep_free, progress=go_on)
 
 
 def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> Daemon:

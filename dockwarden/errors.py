@@ -9,6 +9,10 @@ class DockwardenError(Exception):
     """Base of all errors that dockwarden raises on purpose; the text is meant for people."""
 
 
+class UsageError(DockwardenError):
+    """A command was asked for something that there is not, or that has several meanings."""
+
+
 class ConfigError(DockwardenError):
     """Settings or policy files cannot be used. Each entry of ``problems`` is one ``file:line:col key: reason``."""
 

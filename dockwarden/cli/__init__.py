@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 from dockwarden import __version__
-from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError
-from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, way_out
+from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError, UsageError
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, way_out
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNAVAILABLE
     except DockwardenError as error:
         print(f"dockwarden: {error}", file=sys.stderr)
-        return FAILED
+        return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

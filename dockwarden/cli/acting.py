@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
-from dockwarden.cli.scanning import add_source, chosen_policies, source_of
-from dockwarden.text import counted, duration, in_bytes, span, way_out
+from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
+from dockwarden.errors import UsageError
+from dockwarden.text import FAILED, OK, USAGE, counted, duration, in_bytes, span, way_out
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome, Ref
     from dockwarden.oneshot.plans import PlanRow
 
-_USAGE = 2
 _NEW_SECONDS = 86400.0
 
 
@@ -24,7 +24,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     plan = commands.add_parser(
         "plan", parents=[common], help="what enforcing would do now, in bytes, and why each object goes or stays"
     )
-    plan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
+    add_policy(plan)
     add_output(plan)
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the plan to a file, for apply")
     plan.add_argument("--all", action="store_true", help="also name each object for which `when` is not true")
@@ -42,27 +42,19 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "apply", parents=[common], help="carry out a saved plan: only what is still in it and still eligible"
     )
     apply.add_argument("plan", type=Path, metavar="PLAN", help="what plan --save wrote")
-    apply.add_argument("--yes", action="store_true", help="do not ask; required where there is no terminal")
+    add_yes(apply)
     apply.set_defaults(run=_apply)
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.oneshot import plans
-    from dockwarden.pipeline import loading
-    from dockwarden.process import logs
 
     if options.save and options.watched:
-        print("dockwarden plan: what --watched shows is not so yet, and cannot be saved", file=sys.stderr)
-        return _USAGE
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = chosen_policies("plan", loading.load_policies(chosen), options.policy)
-    if policies is None:
-        return _USAGE
+        raise UsageError("what --watched shows is not so yet, so it cannot be saved")
+    chosen = settings_of(options)
     planner = plans.Planner(
         chosen,
-        policies,
+        policies_of(chosen, options),
         over_limits=options.over_limits,
         watched_seconds=options.watched,
         source=source_of(options),
@@ -76,7 +68,7 @@ def _plan(options: argparse.Namespace) -> int:
             options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
         except OSError as error:
             print(f"dockwarden plan: --save {options.save}: {error.strerror}{way_out(error)}", file=sys.stderr)
-            return 1
+            return FAILED
     if not emit(options.output, [row._asdict() for row in rows]):
         header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")
         cells = list(_cells(rows, every=options.all))
@@ -84,7 +76,7 @@ def _plan(options: argparse.Namespace) -> int:
         print(_summary(rows) + (f"; if watched {span(options.watched)} longer" if options.watched else ""))
         if not steps and not options.watched and planner.watched_seconds < _NEW_SECONDS:
             print("what was watched for less than a day seldom goes; see also: plan --watched 30d", file=sys.stderr)
-    return 0
+    return OK
 
 
 def _duration(text: str) -> float:
@@ -117,25 +109,18 @@ def _counts(reasons: Counter[str]) -> str:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
-    from dockwarden.errors import DockwardenError
-    from dockwarden.model import Mode
     from dockwarden.oneshot import plans
     from dockwarden.pipeline import loading
-    from dockwarden.process import logs
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    chosen = settings_of(options, acts=True)
     saved = plans.read(options.plan)
-    if chosen.allow is not Mode.ENFORCE:
-        raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
     planner = plans.Planner(chosen, loading.load_policies(chosen), acts=True, over_limits=saved.over_limits)
     try:
         steps, left = planner.still(saved)
         table(("STAYS", "POLICY", "WHY"), [(row.name, row.policy, _because(row)) for row in left]) if left else None
         if not steps:
             print("nothing of the plan is left to do", file=sys.stderr)
-            return 0
+            return OK
         sizes = {(step.policy, step.ref): planner.size_of(step) for step in steps}
         cells = zip(steps, sizes.values(), strict=True)
         table(
@@ -143,7 +128,7 @@ def _apply(options: argparse.Namespace) -> int:
         )
         question = f"Carry out {counted(len(steps), 'step')}, {_total(sizes.values())}?"
         if not options.yes and not is_confirmed("apply", question):
-            return _USAGE
+            return USAGE
         return _told(planner.carry_out(steps), sizes)
     finally:
         planner.close()
@@ -160,7 +145,7 @@ def _told(outcomes: "Iterable[Outcome]", sizes: "Mapping[tuple[str, Ref], int | 
         tell(outcome)
     words = [f"{count} {effect}" for effect, count in sorted(counts.items())]
     print(f"{', '.join(words)}; {_total(gained)}", file=sys.stderr)
-    return 1 if counts["failed"] or counts["refused"] else 0
+    return FAILED if counts["failed"] or counts["refused"] else OK
 
 
 def _because(row: "PlanRow") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
 from dockwarden.config.packs import PACKS
-from dockwarden.errors import ConfigError
+from dockwarden.errors import ConfigError, UsageError
 from dockwarden.text import CONFIG, FAILED, OK, counted, printable
 
 if TYPE_CHECKING:
@@ -187,8 +187,7 @@ def _facts(options: argparse.Namespace) -> int:
 
     kinds = [kind.value for kind in Kind]
     if options.subject is not None and options.subject not in kinds:
-        print(f"dockwarden facts: no such subject {options.subject!r}; there are {', '.join(kinds)}", file=sys.stderr)
-        return 2
+        raise UsageError(f"no such subject {options.subject!r}; there are {', '.join(kinds)}")
     rows = [
         (kind.value, spec.name, spec.type, _COSTS[spec.cost], spec.meaning)
         for kind in Kind
@@ -198,7 +197,7 @@ def _facts(options: argparse.Namespace) -> int:
     header = ("subject", "name", "type", "cost", "meaning")
     if not emit(options.output, [dict(zip(header, row, strict=True)) for row in rows]):
         table([word.upper() for word in header], rows, output=options.output)
-    return 0
+    return OK
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -209,4 +208,4 @@ def _schema(options: argparse.Namespace) -> int:
     shape = Settings.model_json_schema() if options.what == "settings" else schema.schema(VERBS)
     json.dump(shape, sys.stdout, indent=2)
     print()
-    return 0
+    return OK

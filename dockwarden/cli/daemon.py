@@ -5,7 +5,8 @@ import os
 import sys
 from typing import Any
 
-from dockwarden.text import counted, way_out
+from dockwarden.errors import DockwardenError
+from dockwarden.text import FAILED, OK, counted, way_out
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
 _FINE = 200  # of HTTP
@@ -62,7 +63,6 @@ def _reload(options: argparse.Namespace) -> int:
     import signal
 
     from dockwarden.config import settings
-    from dockwarden.errors import DockwardenError
     from dockwarden.pipeline import loading
     from dockwarden.process import claim
 
@@ -76,7 +76,7 @@ def _reload(options: argparse.Namespace) -> int:
         raise DockwardenError(f"the daemon cannot be told: {error}{way_out(error)}") from error
     policies = loading.load_policies(settings.read_settings(options.config))
     print(f"told process {process} to use {counted(len(policies.policies), 'policy')} (sha256 {policies.sha256[:12]})")
-    return 0
+    return OK
 
 
 def _notify_test(options: argparse.Namespace) -> int:
@@ -86,11 +86,10 @@ def _notify_test(options: argparse.Namespace) -> int:
 
     routes = open_routes(settings.read_settings(options.config).notify.routes)
     if not routes:
-        print("dockwarden: notify.routes is empty, so no notification is sent", file=sys.stderr)
-        return 1
+        raise DockwardenError("notify.routes is empty, so no notification is sent")
     sent = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}
     table(("ROUTE", "RESULT"), [(name, "sent" if fine else "failed") for name, fine in sent.items()])
-    return 0 if all(sent.values()) else 1
+    return OK if all(sent.values()) else FAILED
 
 
 def address(text: str) -> tuple[str, int]:
@@ -112,6 +111,6 @@ def _healthcheck(options: argparse.Namespace) -> int:
         status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, ValueError) as error:
         print(f"dockwarden: no answer from {host}:{port}: {error!s:.200}".rstrip(), file=sys.stderr)
-        return 1
+        return FAILED
     print(text.decode("utf-8", "replace").strip())
-    return 0 if status == _FINE else 1
+    return OK if status == _FINE else FAILED

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import lines, plain
-from dockwarden.text import OK, USAGE, fact, moment, span, words
+from dockwarden.cli.shared import settings_of
+from dockwarden.text import OK, fact, moment, span, words
 
 if TYPE_CHECKING:
     from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
@@ -32,20 +33,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.oneshot import explain
     from dockwarden.pipeline import loading
     from dockwarden.pipeline.explain import Explanation
-    from dockwarden.process import logs
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    chosen = settings_of(options)
     policies = loading.load_policies(chosen)
-    try:
-        found = explain.explain(chosen, policies, options.name, offline=options.offline)
-    except explain.AmbiguousError as error:
-        print(f"dockwarden explain: {error}", file=sys.stderr)
-        return USAGE
+    found = explain.explain(chosen, policies, options.name, offline=options.offline)
     if options.output == "json":
         json.dump(_plain(found), sys.stdout, default=plain, indent=2)
         print()

@@ -1,10 +1,12 @@
 """Commands that tell what is known of images and tags: images, history."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, table
+from dockwarden.cli.shared import settings_of
+from dockwarden.errors import DockwardenError, UsageError
+from dockwarden.text import OK
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
@@ -35,18 +37,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _images(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.oneshot import look
-    from dockwarden.process import logs
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    chosen = settings_of(options)
     rows = look.look_at_tags(chosen, offline=options.offline)
     if emit(options.output, [{**row._asdict(), "name": row.tag or row.short_id} for row in rows]):
-        return 0
+        return OK
     header = ("IMAGE", "TAG", "DIGEST HERE", "AT REGISTRY", "STATE", "SINCE", "KNOWN", "USED BY")
     table(header, list(_grouped(rows)), output=options.output, empty="the engine has no images")
-    return 0
+    return OK
 
 
 def _grouped(rows: "list[TagRow]") -> Any:
@@ -97,13 +96,11 @@ def _history(options: argparse.Namespace) -> int:
     from dockwarden.config import settings
 
     if not (options.ref or options.actions or options.findings):
-        print("dockwarden history: name a tag, or ask for --actions or --findings", file=sys.stderr)
-        return 2
+        raise UsageError("name a tag, or ask for --actions or --findings")
     chosen = settings.read_settings(options.config)
     ledger = open_ledger(chosen)
     if not ledger.is_there:
-        print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
-        return 1
+        raise DockwardenError(f"there is no ledger in {chosen.state_dir} yet")
     name = reference.full(options.ref) if options.ref else ""
     about = {options.ref, name} if options.ref else ()  # not only tags have names
     if options.actions:
@@ -116,10 +113,10 @@ def _history(options: argparse.Namespace) -> int:
         columns = ("since", "until", "side", "digest")
         rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
-        return 0
+        return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
     table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty="nothing is known")
-    return 0
+    return OK
 
 
 def _cell(column: str, value: object) -> str:

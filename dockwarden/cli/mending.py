@@ -5,13 +5,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
-from dockwarden.text import in_bytes, printable
+from dockwarden.cli.shared import add_yes, settings_of
+from dockwarden.errors import UsageError
+from dockwarden.text import FAILED, OK, USAGE, in_bytes, printable
 
 if TYPE_CHECKING:
     from dockwarden.model import Done, Outcome
     from dockwarden.oneshot.mend import Reset
 
-_USAGE = 2
 _COST = {
     "pull": "a pull",
     "load": "an archive of {}",
@@ -33,31 +34,26 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "reset", parents=[common], help="remove a bad image and what hangs on it, and pull it fresh"
     )
     reset.add_argument("image", metavar="IMAGE", help="a tag, such as nginx:1.27")
-    reset.add_argument("--yes", action="store_true", help="do not ask; required where there is no terminal")
+    add_yes(reset)
     reset.set_defaults(run=_reset)
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.oneshot import mend
-    from dockwarden.process import logs
 
     if not options.list and not options.what:
-        print("dockwarden undo: name a run or an action, or ask for --list", file=sys.stderr)
-        return _USAGE
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
-    with mend.Mender(chosen) as mender:
+        raise UsageError("name a run or an action, or ask for --list")
+    with mend.Mender(settings_of(options)) as mender:
         if options.list:
             _print_list(mender.undoable(options.what), options.output)
-            return 0
+            return OK
         undone = []
         for done, outcome in mender.undo(options.what):
             undone.append(_row(done, outcome))
             if options.output in ("table", "wide"):
                 tell(outcome)
     emit(options.output, undone, "id")
-    return 0 if all(row["outcome"] == "applied" for row in undone) else 1
+    return OK if all(row["outcome"] == "applied" for row in undone) else FAILED
 
 
 def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
@@ -111,22 +107,14 @@ def _time(seconds: float) -> str:
 
 
 def _reset(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
-    from dockwarden.errors import DockwardenError
-    from dockwarden.model import Mode
     from dockwarden.oneshot import mend
-    from dockwarden.process import logs
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
-    if chosen.allow is not Mode.ENFORCE:
-        raise DockwardenError(f"the settings say allow: {chosen.allow}, so nothing may be done on this host")
-    with mend.Mender(chosen) as mender:
+    with mend.Mender(settings_of(options, acts=True)) as mender:
         reset = mender.reset(options.image)
         table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
         print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)
         if not options.yes and not is_confirmed("reset", "Go on? What is removed can be undone."):
-            return _USAGE
+            return USAGE
         for outcome in mender.carry_out(reset):
             tell(outcome)
     print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
@@ -137,7 +125,7 @@ def _reset(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     print("the build cache stays, because it belongs to no image; a policy can trim it", file=sys.stderr)
-    return 0
+    return OK
 
 
 def _names(reset: "Reset", image_id: str) -> str:

@@ -5,15 +5,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
-from dockwarden.text import FAILED, OK, USAGE, near
+from dockwarden.cli.shared import add_policy, add_source, policies_of, settings_of, source_of
+from dockwarden.text import FAILED, OK
 
 if TYPE_CHECKING:
-    from dockwarden.model import PolicySet, Result
-    from dockwarden.oneshot.look import Look
+    from dockwarden.model import Result
 
 _SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words has them, which takes long to import
 
@@ -21,7 +20,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words ha
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add this group's commands to the parser."""
     scan = commands.add_parser("scan", parents=[common], help="judge everything once, change nothing")
-    scan.add_argument("--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated")
+    add_policy(scan)
     add_output(scan, *CI_FORMATS)
     scan.add_argument(
         "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
@@ -37,46 +36,21 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     snapshot.set_defaults(run=_snapshot)
 
 
-def add_source(command: argparse.ArgumentParser) -> None:
-    """The option that lets a snapshot stand for the engine."""
-    command.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="judge what `snapshot` wrote, with no engine"
-    )
-
-
-def source_of(options: argparse.Namespace) -> "Look | None":
-    """What stands for the engine, None for the engine itself."""
-    from functools import partial
-
-    from dockwarden.oneshot import snapshot
-
-    return partial(snapshot.look_at, path=options.source) if options.source else None
-
-
 def _snapshot(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.oneshot import snapshot
-    from dockwarden.process import logs
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
+    chosen = settings_of(options)
     print(snapshot.take(chosen, registry=options.registry, labels=not options.no_labels), end="")
     return OK
 
 
 def _scan(options: argparse.Namespace) -> int:
     from dockwarden.cli import formats
-    from dockwarden.config import settings
     from dockwarden.oneshot import look
-    from dockwarden.pipeline import loading
-    from dockwarden.process import logs
     from dockwarden.web.views import result_row
 
-    chosen = settings.read_settings(options.config)
-    logs.set_up(chosen.log.format, "error", lambda _level: None)
-    policies = chosen_policies("scan", loading.load_policies(chosen), options.policy)
-    if policies is None:
-        return USAGE
+    chosen = settings_of(options)
+    policies = policies_of(chosen, options)
     info, results = look.scan(chosen, policies, source_of(options))
     summary = Counter(result.status.value for result in results)
     results.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
@@ -100,21 +74,6 @@ def _scan(options: argparse.Namespace) -> int:
     if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
         return FAILED
     return FAILED if summary.get("error") and not options.ignore_errors else OK
-
-
-def chosen_policies(command: str, policies: "PolicySet", names: Sequence[str]) -> "PolicySet | None":
-    """Those that ``--policy`` names, all if none is named; None, after saying so, if there is no such policy."""
-    import dataclasses
-
-    known = [policy.name for policy in policies.policies]
-    for name in names:
-        if name not in known:
-            hint = near(name, known) or f"; there are {', '.join(known)}"
-            print(f"dockwarden {command}: --policy {name}: no such policy{hint}", file=sys.stderr)
-            return None
-    if not names:
-        return policies
-    return dataclasses.replace(policies, policies=tuple(p for p in policies.policies if p.name in names))
 
 
 def _print_table(results: "Sequence[Result]", summary: Counter[str], output: str) -> None:

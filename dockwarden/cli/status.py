@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -122,12 +122,12 @@ class _Metrics:
         found = _SAMPLE.findall(text)
         self._samples = [(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in found]
 
-    def sums(self, name: str, label: str) -> Counter[str]:
+    def sums(self, name: str, label: str) -> "Mapping[str, float]":
         """The values of a metric, added up by a label."""
-        sums: Counter[str] = Counter()
+        sums: defaultdict[str, float] = defaultdict(float)
         for sample, labels, value in self._samples:
             if sample == name:
-                sums[labels.get(label, "")] += value  # type: ignore[assignment] # a whole number or a time
+                sums[labels.get(label, "")] += value
         return sums
 
     def label(self, name: str, label: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 
 from dockwarden.app import Parts, open_ledger
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, LedgerError
+from dockwarden.errors import DockwardenError, LedgerError, UsageError
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import REGISTRY, USAGE
 from dockwarden.model import FactValue, Kind, PolicySet, Ref
@@ -22,10 +22,6 @@ _MOST_PAST = 10
 _POLICY = "policy/"
 
 
-class AmbiguousError(DockwardenError):
-    """A name may mean several objects."""
-
-
 def explain(
     settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
 ) -> Explanation | PolicyExplanation:
@@ -33,7 +29,7 @@ def explain(
 
     Raises:
         EngineUnavailableError: the engine cannot be reached.
-        AmbiguousError: the name means several objects, which the text lists.
+        UsageError: the name means several objects, which the text lists.
         DockwardenError: there is nothing of that name.
     """
     known = [policy.name for policy in policies.policies]
@@ -49,7 +45,7 @@ def explain(
         if not refs:
             raise DockwardenError(f"{name}: there is nothing of that name here{_hint(parts, name)}")
         if len(refs) > 1:
-            raise AmbiguousError(f"{name} may mean {', '.join(dict.fromkeys(meant))}; say which")
+            raise UsageError(f"{name} may mean {', '.join(dict.fromkeys(meant))}; say which")
         return _object(parts, settings, policies, refs[0], offline=offline)
 
 
