@@ -8,9 +8,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -40,10 +41,11 @@ from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
 from dockwarden.registry import HttpRegistry, Options
-from dockwarden.sinks.board import Board
+from dockwarden.sinks.board import Board, PastOf
 from dockwarden.sinks.ledger import Keeping, Ledger
 from dockwarden.sinks.log import Log
 from dockwarden.sinks.notify import Notifier, open_routes
+from dockwarden.text import because
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule
@@ -53,6 +55,7 @@ from dockwarden.web.site import Application
 from dockwarden.web.views import Views
 
 _MOST_SHOWN_BYTES = 256 << 20
+_MOST_PAST = 20
 _PATIENCE = 10  # answers of the engine in the longest time it may take
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 
@@ -211,7 +214,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         settings.notify.wait,
         link=settings.web.external_url,
     )
-    board = Board(parts.ledger)
+    board = Board(parts.ledger, partial(past_of, settings))
     worker = Worker(
         queue=parts.queue,
         upkeep=upkeep,
@@ -242,7 +245,7 @@ def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) 
     try:
         return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
     except OSError as error:
-        raise ConfigError(f"web.listen {settings.web.listen}: {error.strerror or error}; choose another") from error
+        raise ConfigError(f"web.listen {settings.web.listen}: {because(error)}; choose another") from error
 
 
 def open_ledger(settings: Settings) -> Ledger:
@@ -252,6 +255,14 @@ def open_ledger(settings: Settings) -> Ledger:
     if ledger.unreadable:
         raise LedgerError(ledger.unreadable)
     return ledger
+
+
+def past_of(settings: Settings, names: Collection[str]) -> PastOf:
+    """What was done to an object of one of these names and IDs, and what was found on it; nothing without a ledger."""
+    with suppress(LedgerError), closing(open_ledger(settings)) as ledger:
+        found = [row for row in ledger.past_findings(_MOST_PAST, names) if row["resolved_at"] is not None]
+        return ledger.recent_actions(_MOST_PAST, names), found
+    return [], []
 
 
 def open_to_read(settings: Settings, ledger: Ledger) -> None:
@@ -266,7 +277,7 @@ def open_to_read(settings: Settings, ledger: Ledger) -> None:
             raise ValueError(f"it answers {status} {HTTPStatus(status).phrase}")
         ledger.open_shown(json.loads(body))
     except (OSError, ValueError, RecursionError) as error:
-        ledger.unreadable += f"; nor does a daemon at {settings.web.listen} show it: {error}"
+        ledger.unreadable += f"; nor does a daemon at {settings.web.listen} show it: {because(error)}"
 
 
 def own_container(mounts: Path = Path("/proc/self/mountinfo")) -> str:

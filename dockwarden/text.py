@@ -66,9 +66,10 @@ def one_of(word: object, known: Collection[str]) -> str:
     return f"unknown: {word}{near(word, known) or '; use ' + ', '.join(known)}"
 
 
-def way_out(error: Exception) -> str:
-    """What helps where the operating system forbids something, to be put behind the error; else nothing."""
-    return "; run it as root, such as with sudo" if isinstance(error, PermissionError) else ""
+def because(error: Exception) -> str:
+    """What an error says, without its number and file; and what helps where the operating system forbids something."""
+    said = getattr(error, "strerror", "") or f"{error!s:.200}" or type(error).__name__
+    return f"{said}; run it as root, such as with sudo" if isinstance(error, PermissionError) else said
 
 
 def counted(count: int, noun: str) -> str:
@@ -98,6 +99,11 @@ def moment(value: datetime | float) -> str:
     """A time, datetime or seconds since the epoch, as RFC 3339 in UTC to the second."""
     at = value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local(seconds: float) -> str:
+    """A time, seconds since the epoch, to the second in the zone of this host, as the log shows it to people."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def in_bytes(size: float | None) -> str:

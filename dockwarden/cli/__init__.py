@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dockwarden import __version__
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError, UsageError
-from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, way_out
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -78,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader has had enough; so have we
         return OK
     except OSError as error:
-        print(
-            f"dockwarden: {error.filename or 'the system'}: {error.strerror or error}{way_out(error)}", file=sys.stderr
-        )
+        print(f"dockwarden: {error.filename or 'the system'}: {because(error)}", file=sys.stderr)
         return FAILED
 
 

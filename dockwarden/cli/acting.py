@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
 from dockwarden.errors import UsageError
-from dockwarden.text import FAILED, OK, USAGE, counted, duration, in_bytes, span, way_out
+from dockwarden.text import FAILED, OK, USAGE, because, counted, duration, in_bytes, span
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome, Ref
@@ -67,7 +67,7 @@ def _plan(options: argparse.Namespace) -> int:
         try:
             options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
         except OSError as error:
-            print(f"dockwarden plan: --save {options.save}: {error.strerror}{way_out(error)}", file=sys.stderr)
+            print(f"dockwarden plan: --save {options.save}: {because(error)}", file=sys.stderr)
             return FAILED
     if not emit(options.output, [row._asdict() for row in rows]):
         header = ("OUTCOME", "POLICY", "ACTION", "NAME", "BYTES", "WHY")

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from dockwarden.errors import DockwardenError
-from dockwarden.text import FAILED, OK, counted, way_out
+from dockwarden.text import FAILED, OK, because, counted
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
 _FINE = 200  # of HTTP
@@ -73,7 +73,7 @@ def _reload(options: argparse.Namespace) -> int:
             raise DockwardenError("no daemon that can be seen from here uses this state_dir")
         os.kill(process, signal.SIGHUP)
     except (OSError, ValueError) as error:
-        raise DockwardenError(f"the daemon cannot be told: {error}{way_out(error)}") from error
+        raise DockwardenError(f"the daemon cannot be told: {because(error)}") from error
     policies = loading.load_policies(settings.read_settings(options.config))
     print(f"told process {process} to use {counted(len(policies.policies), 'policy')} (sha256 {policies.sha256[:12]})")
     return OK
@@ -110,7 +110,7 @@ def _healthcheck(options: argparse.Namespace) -> int:
     try:
         status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, ValueError) as error:
-        print(f"dockwarden: no answer from {host}:{port}: {error!s:.200}".rstrip(), file=sys.stderr)
+        print(f"dockwarden: no answer from {host}:{port}: {because(error)}", file=sys.stderr)
         return FAILED
     print(text.decode("utf-8", "replace").strip())
     return OK if status == _FINE else FAILED

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import add_output, emit, table
 from dockwarden.cli.shared import settings_of
 from dockwarden.errors import DockwardenError, UsageError
-from dockwarden.text import OK
+from dockwarden.text import OK, local
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
@@ -120,12 +120,10 @@ def _history(options: argparse.Namespace) -> int:
 
 
 def _cell(column: str, value: object) -> str:
-    from datetime import UTC, datetime
-
     if value is None:
         return "now" if column == "until" else ""
     if column == "digest" and not value:
         return "none"
     if column in ("at", "since", "until", "opened_at", "resolved_at") and isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return local(value)
     return str(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_yes, settings_of
 from dockwarden.errors import UsageError
-from dockwarden.text import FAILED, OK, USAGE, in_bytes, printable
+from dockwarden.text import FAILED, OK, USAGE, in_bytes, local, printable
 
 if TYPE_CHECKING:
     from dockwarden.model import Done, Outcome
@@ -82,7 +82,7 @@ def _print_list(actions: "list[Done]", output: str) -> None:
         return
     rows = [
         (
-            *(str(d.number), d.run, _time(d.at), _time(d.until)),
+            *(str(d.number), d.run, local(d.at), local(d.until)),
             *(d.action, f"{d.ref.kind} {d.name}", in_bytes(d.planned_bytes), _cost(d)),
         )
         for d in actions
@@ -98,12 +98,6 @@ def _print_list(actions: "list[Done]", output: str) -> None:
 
 def _cost(done: "Done") -> str:
     return _COST.get(done.recipe.method, "").format(in_bytes(done.recipe.archive_bytes))
-
-
-def _time(seconds: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _reset(options: argparse.Namespace) -> int:

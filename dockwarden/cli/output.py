@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dockwarden.text import brief, colored, printable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "wide", "json", "jsonl", "name")
 CI_FORMATS = ("sarif", "junit", "markdown", "github")
 _LEAST_LAST_COLUMN = 30
+_wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 
 
 def add_output(parser: "ArgumentParser", *more: str) -> None:
@@ -75,7 +77,7 @@ def _wrapped(text: str, room: int, margin: int) -> str:
         return text
     below = room < _LEAST_LAST_COLUMN
     indent = "\n" + " " * (4 if below else margin)
-    parts = textwrap.wrap(text, room + margin - 4 if below else room, break_long_words=False, break_on_hyphens=False)
+    parts = _wrap(text, room + margin - 4 if below else room)
     return (indent if below else "") + indent.join(parts)
 
 
@@ -91,10 +93,11 @@ def plain(value: object) -> object:
 
 
 def lines(texts: Iterable[str]) -> None:
-    """Print lines, each cut to a terminal's width, and never anywhere else."""
+    """Print lines; on a terminal what is too long for it goes on below, further to the right."""
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    for text in texts:
-        print(printable(text, room))
+    for text in map(printable, texts):
+        indent = " " * (len(text) - len(text.lstrip()) + 4)
+        print(*_wrap(text, room, subsequent_indent=indent) or [""], sep="\n")
 
 
 def tell(outcome: "Outcome") -> None:

@@ -12,12 +12,13 @@ import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.daemon import address
 from dockwarden.cli.output import table
 from dockwarden.errors import DockwardenError
-from dockwarden.text import FAILED, OK, counted, in_bytes, span
+from dockwarden.text import FAILED, OK, because, counted, in_bytes, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,14 +42,20 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "--listen", metavar="HOST:PORT", type=address, help="where the daemon listens (default: as web.listen says)"
     )
     status.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
+    status.add_argument(
+        "--login", metavar="FILE", type=Path, help="a file with NAME:PASSWORD in it, if the daemon asks for a password"
+    )
     status.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
     status.set_defaults(run=_status)
 
 
 def _status(options: argparse.Namespace) -> int:
+    from dockwarden.config.files import content
+
     host, port = options.listen or _configured(options)
+    login = content(options.login).strip() if options.login else b""
     while True:
-        seen = _look(host, port, options.cert)
+        seen = _look(host, port, options.cert, login)
         if options.output == "table":
             print(_CLEAR if options.watch and sys.stdout.isatty() else "", end="")
             _show(seen)
@@ -66,19 +73,19 @@ def _configured(options: argparse.Namespace) -> tuple[str, int]:
     return address(settings.read_settings(options.config).web.listen)
 
 
-def _look(host: str, port: int, certificate: str | None) -> dict[str, Any]:
+def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[str, Any]:
     """All that is shown. Raises DockwardenError."""
     from dockwarden.process.ask import ask
 
     def answer(path: str, *fine: int) -> tuple[int, str]:
         try:
-            status, body = ask(host, port, path, certificate, _MOST_BYTES)
+            status, body = ask(host, port, path, certificate, _MOST_BYTES, login)
         except (OSError, ValueError) as error:
             hint = "is it running? `dockwarden history` tells what is written down without it"
-            raise DockwardenError(f"no daemon answers at {host}:{port}: {error!s:.200}; {hint}") from error
+            raise DockwardenError(f"no daemon answers at {host}:{port}: {because(error)}; {hint}") from error
         if status not in (HTTPStatus.OK, *fine):
             asks = status == HTTPStatus.UNAUTHORIZED
-            hint = "; it asks for a password, so look at its page in a browser" if asks else ""
+            hint = "; it asks for a name and password, see --login" if asks else ""
             raise DockwardenError(f"{host}:{port}{path} answered with status {status}{hint}")
         return status, body.decode("utf-8", "replace")
 
@@ -157,7 +164,10 @@ def _head(seen: "Mapping[str, Any]") -> "Iterator[tuple[str, str]]":
     engine = seen["engine"]
     about = f"Docker {engine['version']}, {engine['image_store']} image store" if engine["version"] else "not known yet"
     yield "engine", f"{about}, {'connected' if engine['up'] else 'not connected'}"
-    yield "objects", ", ".join(counted(count, kind) for kind, count in seen["objects"].items() if kind != "host")
+    yield (
+        "objects",
+        ", ".join(counted(count, kind) for kind, count in seen["objects"].items() if count and kind != "host"),
+    )
     modes = [f"{count} in mode {mode}" for mode, count in sorted(seen["policies"].items()) if count]
     yield "policies", ", ".join(modes)
     found = [f"{count} {severity}" for severity, count in seen["findings"].items() if count]

@@ -29,7 +29,7 @@ from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
-from dockwarden.text import duration, near, size, way_out
+from dockwarden.text import because, duration, near, size
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -350,7 +350,7 @@ def _read(file: Path) -> Source | None:
     try:
         text = content(file)
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}{way_out(error)}") from error
+        raise ConfigError(f"{file}: {because(error)}") from error
     source = read(str(file), text)
     if source.problems:
         raise ConfigError(*source.problems)

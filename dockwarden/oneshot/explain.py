@@ -5,11 +5,11 @@ printing.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 
-from dockwarden.app import Parts, open_ledger
+from dockwarden.app import Parts, past_of
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, LedgerError, UsageError
+from dockwarden.errors import DockwardenError, UsageError
 from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import REGISTRY, USAGE
 from dockwarden.model import FactValue, Kind, PolicySet, Ref
@@ -18,7 +18,6 @@ from dockwarden.pipeline.explain import Explainer, Explanation, PolicyExplanatio
 from dockwarden.pipeline.judge import Sweep, Work
 from dockwarden.text import near
 
-_MOST_PAST = 10
 _POLICY = "policy/"
 
 
@@ -77,13 +76,6 @@ def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, 
         finish(parts, parts.gatherer.learn([(about, names)], learnt, depth, now))
         return {name: learnt[about][0].known[name] for name in names if name in learnt[about][0].known}
 
-    done: list[dict[str, object]] = []
-    past: list[dict[str, object]] = []
-    about = {ref.key, parts.inventory.name_of(ref)}
-    with suppress(LedgerError):  # then no past is known
-        ledger = open_ledger(settings)
-        with closing(ledger):
-            done = ledger.recent_actions(_MOST_PAST, about)
-            past = [row for row in ledger.past_findings(_MOST_PAST, about) if row["resolved_at"] is not None]
+    done, past = past_of(settings, {ref.key, parts.inventory.name_of(ref)})
     explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
     return explainer.object(ref, policies.policies, sweep.results, facts, done=done, past=past)

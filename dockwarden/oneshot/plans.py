@@ -27,7 +27,7 @@ from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
 from dockwarden.oneshot.look import Look, finish, look
 from dockwarden.pipeline.judge import Sweep
-from dockwarden.text import in_bytes, way_out
+from dockwarden.text import because, in_bytes
 
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -266,7 +266,7 @@ def read(path: Path) -> SavedPlan:
     try:
         data = json.loads(content(path, _MOST_BYTES))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}{way_out(error)}") from error
+        raise ConfigError(f"{path}: {because(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a plan, or a damaged one: {error}") from error
     version = data.get("version") if isinstance(data, dict) else None

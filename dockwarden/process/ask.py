@@ -3,6 +3,7 @@
 Input: where it listens, a path. Output: its answer. Out of bounds: what the answer means. TLS is noticed.
 """
 
+import binascii
 import re
 import socket
 from contextlib import suppress
@@ -16,27 +17,32 @@ def reached(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "[::]": "::1", "::": "::1", "": "127.0.0.1"}.get(host, host.strip("[]"))
 
 
-def ask(host: str, port: int, path: str, certificate: str | None = None, most: int = 2000) -> tuple[int, bytes]:
-    """Status and body, of which at most ``most`` bytes are read.
+def ask(
+    host: str, port: int, path: str, certificate: str | None = None, most: int = 2000, login: bytes = b""
+) -> tuple[int, bytes]:
+    """Status and body, of which at most ``most`` bytes are read. ``login``: name and password, with a colon between.
 
     Raises:
         OSError, ValueError: there is no answer, or none that HTTP knows.
     """
-    said = _exchange(socket.create_connection((host, port), _PATIENCE_SECONDS), host, port, path, most)
+    request = f"GET {path} HTTP/1.0\r\nHost: {f'[{host}]' if ':' in host else host}:{port}\r\n".encode()
+    known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login, newline=False) if login else b""
+    said = _exchange(socket.create_connection((host, port), _PATIENCE_SECONDS), request, most)
     if not said.startswith(b"HTTP/"):  # as one who expects TLS answers
-        said = _exchange(_secure(host, port, certificate), host, port, path, most)
+        said = _exchange(_secure(host, port, certificate), request + known, most)
+    elif known:  # only now, so that nobody who expects TLS is sent a password without it
+        said = _exchange(socket.create_connection((host, port), _PATIENCE_SECONDS), request + known, most)
     head, _, body = said.partition(b"\r\n\r\n")
     if not (status := re.match(rb"HTTP/1\.[01] (\d{3})\b", head)):
         raise ValueError("what answers there does not speak HTTP" if said else "the connection ended without an answer")
     return int(status[1]), body[:most]
 
 
-def _exchange(connection: socket.socket, host: str, port: int, path: str, most: int) -> bytes:
+def _exchange(connection: socket.socket, request: bytes, most: int) -> bytes:
     # http.client brings TLS and MIME with it: to import them takes several times as long as to ask.
     said = bytearray()
     with connection, suppress(ConnectionResetError):
-        name = f"[{host}]" if ":" in host else host
-        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\n\r\n".encode())
+        connection.sendall(request + b"\r\n")
         while len(said) < most + _HEAD_BYTES and (chunk := connection.recv(65536)):
             said += chunk
     return bytes(said)

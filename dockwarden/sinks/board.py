@@ -5,7 +5,7 @@ read from any thread. Out of bounds: HTTP.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from dockwarden.model import Outcome, PolicySet, Report
@@ -13,6 +13,10 @@ from dockwarden.model import Outcome, PolicySet, Report
 _MOST_ACTIONS = 500
 _MOST_RUNS = 20
 _MOST_NAMES = 5
+
+
+PastOf = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""What was done to an object, and what was found on it and is over; newest first, under the names of scripts."""
 
 
 class Past(Protocol):
@@ -33,8 +37,10 @@ class Board:
         undoable: until when actions can be undone, by their numbers, as it was when anything happened last.
     """
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, past_of: Callable[[Collection[str]], PastOf] = lambda _names: ([], [])) -> None:
+        """``past_of``: for an object, by its names and IDs; asked in any thread."""
         self._past = past
+        self.past_of = past_of
         self.use = PolicySet((), "")
         self.actions: deque[dict[str, Any]] = deque(maxlen=_MOST_ACTIONS)
         self.runs: deque[dict[str, Any]] = deque(maxlen=_MOST_RUNS)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from dockwarden.config.files import content
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
-from dockwarden.text import way_out
+from dockwarden.text import because
 
 _VERSIONS = {f"TLS1{minor}": TLSVersion[f"TLSv1_{minor}" if minor else "TLSv1"] for minor in range(4)}
 _OLDEST = TLSVersion.TLSv1_2  # OpenSSL serves nothing older as Debian and others build it
@@ -148,7 +148,7 @@ def read_access(file: Path) -> Access:
     try:
         source = read(str(file), content(file))
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}{way_out(error)}") from error
+        raise ConfigError(f"{file}: {because(error)}") from error
     if source.problems:
         raise ConfigError(*source.problems)
     try:
@@ -290,6 +290,5 @@ def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return "not a usable certificate, or not the key that belongs to it"
-    return getattr(error, "strerror", "") or str(error)
+    is_ssl = isinstance(error, ssl.SSLError)
+    return "not a usable certificate, or not the key that belongs to it" if is_ssl else because(error)

@@ -15,7 +15,7 @@ from dockwarden.health import Health
 from dockwarden.inventory.facts import Sheet, fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Container, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
+from dockwarden.model import Container, Effect, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.explain import Explainer, named
 from dockwarden.policy.findings import Findings
@@ -79,7 +79,7 @@ class Views:
         if row is None:
             return None
         found = [found for found in self._finding_rows() if found.policy == name]
-        done = [action for action in self._action_rows() if action.policy == name]
+        done = [row for row in self._done() if row.policy == name]
         it = self._explainer().policy(name, self._board.use, self._standing())
         return {"it": it, "row": row, "rows": found, "done": done}
 
@@ -88,10 +88,17 @@ class Views:
         kind, _, name = path.partition("/")
         refs = named(path, self._inventory) if kind in list(Kind) else []
         known = {name, *(ref.key for ref in refs[:1])}
-        done = [row for row in self._action_rows() if row.subject == kind and {row.object_id, row.name} & known]
-        shown = {"kind": kind, "name": name, "done": done, "it": None, "kinds": list(Kind)}
+        acted, over = self._board.past_of(known)
+        done = [ActionRow(**row) for row in acted if row["subject"] == kind]  # by whomever
+        done = done or [row for row in self._done() if row.subject == kind and {row.object_id, row.name} & known]
+        past = [row for row in over if row["subject"] == kind]
+        shown = {"kind": kind, "name": name, "done": done, "past": past, "it": None, "kinds": list(Kind)}
         if len(refs) != 1:
-            return {**shown, "meant": [(ref, self._inventory.name_of(ref)) for ref in refs]} if refs or done else None
+            return (
+                {**shown, "meant": [(ref, self._inventory.name_of(ref)) for ref in refs]}
+                if refs or done or past
+                else None
+            )
         it = self._explainer().object(refs[0], self._board.use.policies, self._standing(), self._facts)
         near = {(each.policy, each.id) for each in it.found}
         found = [row for row in self._finding_rows() if (row.policy, row.object_id) in near]
@@ -153,6 +160,10 @@ class Views:
         undoable = self._board.undoable
         for row in list(self._board.actions):
             yield ActionRow(**{**row, "undoable_until": undoable.get(row["id"] or 0)})
+
+    def _done(self) -> Iterator[ActionRow]:
+        """What was done, or was to be done and was not; not what audit mode only previews."""
+        return (row for row in self._action_rows() if row.outcome is not Effect.AUDITED)
 
     def _exception_rows(self) -> Iterator[ExceptionRow]:
         for row in self._explainer().exceptions(self._board.use.exceptions):

@@ -68,6 +68,13 @@ def test_prometheus_shows_a_certificate_and_a_password(any_engine: LabEngine, st
     }
     with Prometheus(tmp_path / "prometheus", f"127.0.0.1:{port}", **scrape) as prometheus:
         prometheus.until("dockwarden_engine_up", 1)
+    pem = tmp_path / "client.pem"
+    pem.write_text("".join((tmp_path / name).read_text() for name in ("server.key", "server.crt")))
+    (tmp_path / "login").write_text("prom:secret\n")
+    status = ("status", "--listen", f"127.0.0.1:{port}", "--cert", pem)
+    refused = command(*status)
+    assert (refused.code, "see --login" in refused.err) == (1, True)
+    assert "in mode audit" in command(*status, "--login", tmp_path / "login").out
 
     (tmp_path / "web.yml").write_text("tls_server_config: {}\nbasic_auth_users: {prom: secret}\n")
     done = command("check", "--config", daemon.config)

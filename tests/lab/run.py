@@ -116,7 +116,7 @@ def _watch_theirs(stack: contextlib.ExitStack, host: str, folder: Path) -> int:
 
 
 def _watch_ours(stack: contextlib.ExitStack, folder: Path) -> int:
-    asked = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
+    asked = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
     say(f"no Docker engine answers at {asked}; starting a private one, which is gone at the end")
     machine.require_root("`make run` without a Docker engine")
     machine.ensure({**machine.ENGINE, **machine.REGISTRY}, "`make run`")

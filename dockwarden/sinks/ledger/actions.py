@@ -16,6 +16,7 @@ from dockwarden.errors import LedgerError
 from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.sinks.ledger.file import LedgerFile
 from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
+from dockwarden.text import because
 
 _PUBLIC = {
     **{name: at for at, name in enumerate(("id", "run", "policy", "action", "subject", "object_id", "name"))},
@@ -103,7 +104,7 @@ class Actions(LedgerFile):
         try:
             lock = self._path.with_name("acting.lock").open("a")
         except OSError as error:
-            raise LedgerError(f"the ledger {self._path} cannot be written: {error}") from error
+            raise LedgerError(f"the ledger {self._path} cannot be written: {because(error)}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from dockwarden.errors import LedgerError
 from dockwarden.sinks.ledger.reserve import Reserve
 from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA_VERSION, STEPS
 from dockwarden.sinks.ledger.shown import fill, read_out
-from dockwarden.text import way_out
+from dockwarden.text import because
 
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
 _MOST_WAL_BYTES = 16 << 20
@@ -85,7 +85,7 @@ class LedgerFile:
             if self._path.exists():
                 self._path.open("rb").close()
         except OSError as error:
-            self.unreadable = f"{self._path} cannot be read: {error.strerror}{way_out(error)}"
+            self.unreadable = f"{self._path} cannot be read: {because(error)}"
             return
         with suppress(sqlite3.Error):
             db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
@@ -195,7 +195,7 @@ class LedgerFile:
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
             _log.error("ledger.not_writable", path=str(self._path), error=str(error), note="nothing will be removed")
-        self._trouble = f"the ledger {self._path} cannot be written: {error}{way_out(error)}"
+        self._trouble = f"the ledger {self._path} cannot be written: {because(error)}"
         self._tell(False)
 
     def _ready(self, *, urgent: bool) -> sqlite3.Connection:

@@ -29,7 +29,7 @@ from dockwarden.sinks.notify.message import (
     Message,
     News,
 )
-from dockwarden.text import way_out
+from dockwarden.text import because
 
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
@@ -197,7 +197,7 @@ def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSet
         try:
             opened[name] = (options, _sender(_address(options)))
         except (OSError, ValueError) as error:
-            problems.append(f"notify.routes.{name}: {getattr(error, 'strerror', None) or error}")
+            problems.append(f"notify.routes.{name}: {because(error)}")
     if problems:
         raise ConfigError(*problems)
     return opened
@@ -213,7 +213,7 @@ def _address(options: RouteSettings) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{options.url_file} is not text") from None
     except OSError as error:
-        raise ValueError(f"{options.url_file}: {error.strerror}{way_out(error)}") from error
+        raise ValueError(f"{options.url_file}: {because(error)}") from error
 
 
 def _sender(address: str) -> Send:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,12 +111,11 @@ def test_what_is_no_query_is_refused(query: str) -> None:
         ask(query)
 
 
-schemathesis = pytest.importorskip("schemathesis")
 SITE = Application(Metrics().registry, Metrics().health, VIEWS)
 SCHEMA = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", SITE)
 
 
-@SCHEMA.parametrize()  # type: ignore[untyped-decorator]
+@SCHEMA.parametrize()
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_described(case: Any) -> None:
     case.call_and_validate(headers={"Accept-Encoding": "identity"})
@@ -236,6 +236,10 @@ def test_what_went_still_has_a_page_that_says_what_was_done_to_it() -> None:
     views, board = a_view(OLD)
     done = Outcome("old", "remove", Ref(Kind.VOLUME, "v"), "v", Effect.APPLIED, "removed", number=7)
     board.record(a_report(outcomes=(done,)))
+    about = {"subject": "volume", "severity": "low", "policy": "old", "message": "v was old"}
+    over = {**about, "opened_at": NOW - 60, "resolved_at": NOW}
+    board.past_of = lambda names: ([], [over] if "v" in names else [])
     text = Pages(views).render("/object/volume/v", "") or ""
     assert "It is not here any more" in text
+    assert "v was old" in text
     assert "applied" in text
