@@ -79,7 +79,7 @@ def _check(options: argparse.Namespace) -> int:
         verdicts = [formats.of_problem(text, "warning") for text in warnings]
         verdicts += [formats.Verdict(name, "pass", "info", name, "", each.place) for name, each in named.items()]
     if options.output in CI_FORMATS:
-        print(formats.render(options.output, verdicts, named))
+        formats.write(options.output, verdicts, named.values())
     elif not emit(options.output, [verdict.row() for verdict in verdicts]):
         rows = [(verdict.status, verdict.name, verdict.place, verdict.message) for verdict in verdicts]
         table(("RESULT", "NAME", "PLACE", "MESSAGE"), rows, output=options.output)
@@ -156,7 +156,7 @@ def _test(options: argparse.Namespace) -> int:
             )
             for each in tried
         ]
-        print(formats.render(options.output, verdicts, named))
+        formats.write(options.output, verdicts, policies.policies)
     elif not emit(options.output, rows, "test"):
         for each in tried:
             why = f": {each.wrong}" if each.wrong else ""

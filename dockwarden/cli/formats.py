@@ -80,7 +80,14 @@ def of_problem(text: str, status: str = "fail") -> Verdict:
     """What is wrong with settings or a policy file; its place stands at its beginning."""
     place = _PLACE.match(text)
     said = text[place.end() :] if place else text
-    return Verdict("configuration", status, "high", place["file"] if place else "settings", said, text if place else "")
+    where = place[0].rstrip(" :") if place else ""
+    return Verdict("configuration", status, "high", place["file"] if place else "settings", said, where)
+
+
+def write(form: str, verdicts: Sequence[Verdict], policies: "Iterable[Policy]") -> None:
+    """Print them in a format, but no empty line where there is nothing to say; ``policies``: the rules."""
+    text = render(form, verdicts, {policy.name: policy for policy in policies})
+    print(text, end="\n" if text else "")
 
 
 def render(form: str, verdicts: Sequence[Verdict], policies: "Mapping[str, Policy]") -> str:

@@ -67,7 +67,7 @@ def _scan(options: argparse.Namespace) -> int:
         print()
     elif options.output in CI_FORMATS:
         named = {policy.name: policy for policy in policies.policies}
-        print(formats.render(options.output, [formats.of_result(result, named) for result in results], named))
+        formats.write(options.output, [formats.of_result(result, named) for result in results], policies.policies)
     elif not emit(options.output, [result_row(r) for r in (found if options.output == "name" else results)]):
         _print_table(results, summary, options.output)
     worst = [_SEVERITIES.index(result.severity.value) for result in found]
