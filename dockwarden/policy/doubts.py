@@ -96,6 +96,7 @@ class Doubts:
         self._unlike: list[tuple[Node, FactSpec]] = []
         self._like: dict[int, tuple[Node, FactSpec]] = {}  # by the node of the comparison, which ``!`` may turn round
         self._lower: list[tuple[Node, str]] = []
+        self._capable: dict[int, tuple[str, object]] = {}  # capabilities asked for, by the node of the comparison
 
     def look(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         """Look at a node and all below it, noting what is found; gives what it stands for."""
@@ -180,8 +181,8 @@ class Doubts:
                 self._none(node, one, other)
         elif name == "@in":
             self._in(node, *args)
-        elif name == "!_" and id(node.args[0]) in self._like:
-            self._unlike.append(self._like[id(node.args[0])])
+        elif name == "!_":
+            self._negated(id(node.args[0]))
         elif name in ("_||_", "_&&_"):
             self._always(node)
         elif name in _ORDER:
@@ -190,6 +191,12 @@ class Doubts:
             self._part(node, *args)
         self._may_fail(node, args)
         return _Meant(FactSpec(f"{name}()", "int", 0, "", name)) if name in _CALENDAR else _Meant()
+
+    def _negated(self, inner: int) -> None:
+        if inner in self._like:
+            self._unlike.append(self._like[inner])
+        if self._capable.get(inner, ("", ""))[0].endswith("_add"):  # whoever allows some finds ALL as well
+            del self._capable[inner]
 
     def _in(self, node: Node, one: _Meant, other: _Meant) -> None:
         self._equal(node, *((one, other) if other.values else (other.item(), one)))
@@ -239,6 +246,8 @@ class Doubts:
             self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
+            if one.spec.form == "capability":
+                self._capable[id(node)] = (one.spec.name, value)
 
     def _apart(self, node: Node, one: FactSpec, other: FactSpec) -> None:
         words, others = ({word for word in spec.words if word} for spec in (one, other))
@@ -274,9 +283,6 @@ class Doubts:
             unit, amount = ("GiB", value // _MEGA // 1000) if value % 10**9 == 0 else ("MiB", value // _MEGA)
             text = f"{spec.name} is set in MiB and GiB: `-m 512m` is 512MiB, which is more than 512MB"
             self.remarks.append(f"{text}; write {amount}{unit} if that is meant")
-        if spec.form == "capability" and value != "ALL":
-            text = f"of `--cap-add ALL` and the like, {spec.name} has only 'ALL'"
-            self.remarks.append(f"{text}; write {spec.name}.exists(c, c in ['ALL', '{value}']) if that is meant, too")
 
     def _ordered(self, node: Node, args: list[_Meant]) -> None:
         lower, upper = args[::-1] if _ORDER[str(node.value)] else args
@@ -327,14 +333,20 @@ class Doubts:
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
+        self._end_of_names()
+        if root.op == "const" and root.value is False:
+            self._doubt(root, "this is never true; a policy is turned off by `mode: off`")
+
+    def _end_of_names(self) -> None:
         for node, value in self._lower:
             if value.upper() not in self.literals:
                 way_out = f"e.matches('(?i){value}')"
                 self._doubt(
                     node, f"names of variables are mostly in capitals, so '{value}' misses them; write {way_out}"
                 )
-        if root.op == "const" and root.value is False:
-            self._doubt(root, "this is never true; a policy is turned off by `mode: off`")
+        for fact, asked in self._capable.values() if "ALL" not in self.literals else ():
+            text = f"where all are named at once, {fact} has only 'ALL'"
+            self.remarks.append(f"{text}; write {fact}.exists(c, c in ['ALL', '{asked}']) if that is meant, too")
 
     def _always(self, node: Node) -> None:
         """Chains of which one part decides alone, whatever the others say."""

@@ -69,7 +69,10 @@ def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
         ("container", "container.memory_limit > 0 && container.memory_limit > 512000000", "write 512MiB"),
         ("container", "container.shm_size > 2000000000", "write 2GiB"),
         ("container", "'SYS_ADMIN' in container.cap_add", "c in ['ALL', 'SYS_ADMIN']"),
-        ("container", "'ALL' in container.cap_add", ""),
+        ("container", "container.cap_add.exists(c, c in ['SYS_ADMIN', 'NET_ADMIN'])", "c in ['ALL', 'NET_ADMIN']"),
+        ("container", "!('NET_RAW' in container.cap_drop)", "c in ['ALL', 'NET_RAW']"),
+        ("container", "container.cap_add.exists(c, !(c in ['CHOWN', 'KILL']))", ""),
+        ("container", "'ALL' in container.cap_add || 'SYS_ADMIN' in container.cap_add", ""),
     ],
 )
 def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path, subject: str, when: str, said: str) -> None:
