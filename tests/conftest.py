@@ -26,9 +26,9 @@ _MOST_WORKERS = 8  # each has engines of its own
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Twice the cores, as most tests wait; none for a choice of tests, which would be over before they had started."""
+    """Three for each core, as most tests wait; none for a choice of them, which would be over before they started."""
     chosen = config.option.keyword or config.option.markexpr or config.args != config.getini("testpaths")
-    return 0 if chosen else min(2 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return 0 if chosen else min(3 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)

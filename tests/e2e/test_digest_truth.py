@@ -560,6 +560,7 @@ def image_that_runs(host: LabEngine, hub: LabRegistry) -> str:
 # -- registries that do not answer, or not to everybody --------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_engine", ["graph"], indirect=True)  # who is asked does not depend on the store
 def test_docker_hub_is_asked_through_the_mirrors_that_the_engine_has_now(own_engine: LabEngine, start: Start) -> None:
     """Nobody but the mirrors is asked: the settings let nothing through to Docker Hub itself."""
@@ -596,6 +597,8 @@ def ingress(_scene: worlds.Scene, asked: Asked) -> bytes:
     return worlds.head_of(answer) if asked.startswith("HEAD") else answer
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # what a registry says does not depend on the store
 def test_a_404_of_somebody_else_is_no_state_and_no_history(host: LabEngine, hub: LabRegistry, start: Start) -> None:
     was = hub.push("among/others", "1", spec("others"))
     with worlds.world(hub, "plain") as scene:
@@ -629,6 +632,7 @@ def logged_in(registry: LabRegistry, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # as before
 def test_a_failure_has_a_reason_and_hides_no_other_registry(
     host: LabEngine, hub: LabRegistry, start: Start, tmp_path: Path
 ) -> None:

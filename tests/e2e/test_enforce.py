@@ -6,6 +6,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.harness import full, policy
 from tests.lab import images
 from tests.lab.images import ImageSpec, rootfs
@@ -37,6 +39,7 @@ def ids(engine: LabEngine) -> set[str]:
     return {image["Id"] for image in engine.client().images()}
 
 
+@pytest.mark.slow
 def test_nameless_old_images_go_and_nothing_else(empty_engine: LabEngine, registry: LabRegistry, start: Start) -> None:
     engine = empty_engine
     digest = registry.push("e2e/pinned", "1", ImageSpec(labels={"e2e": "pinned"}))
@@ -92,9 +95,9 @@ def daemon_name(identifier: str) -> str:
     return identifier.removeprefix("sha256:")[:12]
 
 
-def test_audit_limits_and_tags_in_use(empty_engine: LabEngine, start: Start) -> None:
+def test_audit_limits_and_tags_in_use(any_engine: LabEngine, start: Start) -> None:
     """Three policies, each of which may not do what it was asked for."""
-    engine = empty_engine
+    engine = any_engine
     engine.load(*(replace(images.busybox(f"e2e/app:{i}"), labels={"e2e": str(i)}) for i in range(3)))
     engine.docker("tag", "e2e/app:0", "e2e/app:also-0")
     engine.docker("create", "--name=made-from-0", "e2e/app:0")
@@ -151,6 +154,7 @@ def test_audit_flag_caps_everything(any_engine: LabEngine, start: Start) -> None
     assert ids(engine) == {each}
 
 
+@pytest.mark.slow
 def test_host_whose_probes_fill_the_engines_memory_is_cleaned_all_the_same(any_engine: LabEngine, start: Start) -> None:
     engine = any_engine
     engine.load(images.busybox("e2e/probed:1"))

@@ -39,7 +39,7 @@ HOPELESS = policy(
 )
 UPDATE = policy(
     "update", "container", "container.freshness == 'recreate-needed'",
-    action={"update": {"steady": "10s", "within": "1m", "keep_old": "1h"}}, **{**ALWAYS, "trigger": {"every": "5s"}},
+    action={"update": {"steady": "4s", "within": "1m", "keep_old": "1h"}}, **{**ALWAYS, "trigger": {"every": "5s"}},
 )  # fmt: skip
 STOPPED = policy("stopped", "container", "container.name == 'stray'", action="stop", **ALWAYS)
 
@@ -51,9 +51,9 @@ def names(engine: LabEngine, kind: str) -> set[str]:
 
 
 def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hopeless(
-    empty_engine: LabEngine, start: Start
+    any_engine: LabEngine, start: Start
 ) -> None:
-    engine = empty_engine
+    engine = any_engine
     engine.load(images.busybox("e2e/app:1"))
     check = ("--health-cmd=test ! -e /ill", "--health-interval=1s", "--health-retries=1", "--stop-signal=KILL")
     engine.docker("run", "--detach", "--name=ill", *check, "e2e/app:1")
@@ -123,8 +123,8 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
     assert names(engine, "container") == {"web"}
 
 
-def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(empty_engine: LabEngine, start: Start) -> None:
-    engine = empty_engine
+def test_containers_volumes_and_networks_go_only_where_nobody_needs_them(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
     engine.load(images.busybox("e2e/app:1"))
     engine.docker("network", "create", "e2e-used")
     engine.docker("network", "create", "e2e-free")

@@ -23,9 +23,9 @@ STOPPED = policy("stopped", "container", "!container.running", trigger={"every":
 
 
 def test_what_is_excused_stays_and_goes_when_the_excuse_has_ended(
-    empty_engine: LabEngine, start: Start, tmp_path: Path
+    any_engine: LabEngine, start: Start, tmp_path: Path
 ) -> None:
-    engine = empty_engine
+    engine = any_engine
     engine.load(images.busybox("e2e/app:1"))
     engine.docker("create", "--name=by-file", "e2e/app:1")
     engine.docker("create", "--name=by-label", "--label=dockwarden.skip=stopped", "e2e/app:1")
@@ -63,8 +63,8 @@ def test_what_is_excused_stays_and_goes_when_the_excuse_has_ended(
     assert set(engine.docker("ps", "--all", "--format", "{{.Names}}").split()) == {"by-label"}
 
 
-def test_what_has_not_held_yet_is_pending_over_a_restart(empty_engine: LabEngine, start: Start) -> None:
-    engine = empty_engine
+def test_what_has_not_held_yet_is_pending_over_a_restart(any_engine: LabEngine, start: Start) -> None:
+    engine = any_engine
     engine.load(images.busybox("e2e/app:latest"))
     latest = policy("latest", "tag", "tag.name == 'latest'", trigger={"every": "5s"}, **{"for": "12s"})
     daemon = start(engine, [latest]).ready()
