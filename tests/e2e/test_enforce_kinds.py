@@ -51,9 +51,9 @@ def names(engine: LabEngine, kind: str) -> set[str]:
 
 
 def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hopeless(
-    any_engine: LabEngine, start: Start
+    empty_engine: LabEngine, start: Start
 ) -> None:
-    engine = any_engine
+    engine = empty_engine
     engine.load(images.busybox("e2e/app:1"))
     check = ("--health-cmd=test ! -e /ill", "--health-interval=1s", "--health-retries=1", "--stop-signal=KILL")
     engine.docker("run", "--detach", "--name=ill", *check, "e2e/app:1")

@@ -88,6 +88,7 @@ def check_debian_packages(unit: Unit, deb: Path, newer: Path) -> None:
 def debian(house: Path, folder: Path) -> Path:
     """The Debian package of what is in a folder of wheels."""
     variables = {**os.environ, "PIP": str(Path(sys.executable).with_name("pip")), "DIST": str(folder)}
+    variables["DPKG_DEB_COMPRESSOR_LEVEL"] = "1"  # nobody has to download it
     done = subprocess.run(
         [ROOT / "deploy/debian/build.sh", house], env=variables, capture_output=True, text=True, check=True
     )

@@ -170,7 +170,7 @@ def test_health_is_that_of_a_container_that_runs(empty_engine: LabEngine, host: 
         lab.docker("run", "--detach", f"--name={name}", probe, "--health-interval=1s", "--health-retries=1", "web:1")
     until(lambda: inspected(lab, "ill")["State"]["Health"]["Status"] == "unhealthy", "a failed probe")
     until(lambda: inspected(lab, "well")["State"]["Health"]["Status"] == "healthy", "a probe that succeeds")
-    lab.docker("stop", "stopped")
+    lab.docker("stop", "--time=0", "stopped")
     lab.docker("pause", "paused")
     try:
         host.look()
