@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from dockwarden import __version__
 from dockwarden.health import Health
-from dockwarden.model import Effect, EngineInfo, Finding, Kind, Outcome, Policy, PolicySet, Report, Status
+from dockwarden.model import Cause, Effect, EngineInfo, Finding, Kind, Outcome, Policy, PolicySet, Report, Status
 from dockwarden.ports import Disk
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -22,14 +22,12 @@ _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _MOST_NAME = 200
 _MOST_TEXT = 500
-EFFECTS = ("applied", "audited", "skipped", "refused", "failed")
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
     *("need_unknown", "gains_nothing"),
 )
 STAGES = ("collect", "judge", "plan", "execute", "report")
-CAUSES = ("event", "schedule", "startup", "request")
 
 
 class _DiskUse(Collector):
@@ -271,12 +269,8 @@ class Metrics:
         self.config_info.labels(policies.sha256).set(1)
         self.reload_ok.set(1)
         self.reload_at.set(at)
-        self.policy_info.clear()
-        self.policy_text.clear()
-        self.findings.clear()
-        self.unknown.clear()
-        self.pending.clear()
-        self.excused.clear()
+        for family in (self.policy_info, self.policy_text, self.findings, self.unknown, self.pending, self.excused):
+            family.clear()
         self.exception_expiry.clear()
         for exception in policies.exceptions:
             if exception.until_at is not None:
@@ -294,11 +288,11 @@ class Metrics:
         self.pending.labels(policy.name)
         self.excused.labels(policy.name, policy.severity.value)
         for status in Status:
-            for cause in CAUSES:
-                self.evaluations.labels(policy.name, status.value, cause)
+            for cause in Cause:
+                self.evaluations.labels(policy.name, status.value, cause.value)
         if policy.action:
-            for effect in EFFECTS:
-                self.actions.labels(policy.name, policy.action, effect)
+            for effect in Effect:
+                self.actions.labels(policy.name, policy.action, effect.value)
             self.misdirected.labels(policy.name, policy.action)
             for reason in REFUSALS:
                 self.refusals.labels(policy.name, reason)
@@ -315,14 +309,8 @@ class Metrics:
 
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
-        for family in (
-            self.job_last_run,
-            self.job_last_success,
-            self.job_next_run,
-            self.job_seconds,
-            self.job_interval,
-            self.job_missed,
-        ):
+        runs = (self.job_last_run, self.job_last_success, self.job_next_run)
+        for family in (*runs, self.job_seconds, self.job_interval, self.job_missed):
             family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:

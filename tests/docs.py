@@ -19,8 +19,8 @@ from pydantic import BaseModel, BeforeValidator
 from dockwarden.actions.table import VERBS
 from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.metrics import CAUSES, EFFECTS, REFUSALS, Metrics
-from dockwarden.model import FactSpec, ImageStore, Kind, Mode, Severity, Status
+from dockwarden.metrics import REFUSALS, Metrics
+from dockwarden.model import Cause, Effect, FactSpec, ImageStore, Kind, Mode, Severity, Status
 from dockwarden.policy.load import load
 from dockwarden.text import words
 from dockwarden.triggers.schedule import refuse_cron
@@ -209,8 +209,8 @@ def _label_values() -> Iterator[tuple[str, str, str]]:
         ("image_store", "`dockwarden_engine_info`", [store.value for store in ImageStore]),
         ("result", "`dockwarden_engine_requests_total`", ("ok", "not_found", "conflict", "unavailable", "error")),
         ("result", "`dockwarden_evaluations_total`", [status.value for status in Status]),
-        ("cause", "`dockwarden_evaluations_total`", CAUSES),
-        ("outcome", "`dockwarden_actions_total`", EFFECTS),
+        ("cause", "`dockwarden_evaluations_total`", Cause),
+        ("outcome", "`dockwarden_actions_total`", Effect),
         ("reason", "`dockwarden_refusals_total`", REFUSALS),
         ("reason", "`dockwarden_inventory_resyncs_total`", resyncs),
     ]

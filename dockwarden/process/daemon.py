@@ -31,7 +31,7 @@ from dockwarden.triggers.schedule import Schedule
 
 _LOOK_ROUND_SECONDS = 5.0
 _LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
-_LOOK, _LOADED = 0, -1  # among the signals: none of them, and that a reload has ended
+_LOOK = 0  # among the signals: none of them
 _STOP_SECONDS = 1.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _log = structlog.get_logger("dockwarden")
@@ -79,8 +79,7 @@ class Daemon:
         self._reload = reload
         self._manager = ServiceManager()
         self._failed = False
-        self._signals: stdlib_queue.SimpleQueue[int] = stdlib_queue.SimpleQueue()
-        self._loads: stdlib_queue.SimpleQueue[PolicySet | ConfigError] = stdlib_queue.SimpleQueue()
+        self._signals: stdlib_queue.SimpleQueue[int | PolicySet | ConfigError] = stdlib_queue.SimpleQueue()
         self._is_loading = self._must_load_again = False
         # A daemon thread: one that waits for a hung engine must not keep the process.
         self._threads = (threading.Thread(target=parts.worker.run, name="worker", daemon=True), parts.reader)
@@ -118,10 +117,10 @@ class Daemon:
                 received = self._signals.get(timeout=min(_LOOK_ROUND_SECONDS, self._manager.patience_seconds))
             except stdlib_queue.Empty:
                 received = _LOOK
-            if received == signal.SIGHUP:
+            if isinstance(received, PolicySet | ConfigError):
+                self._end_load(received)
+            elif received == signal.SIGHUP:
                 self._load_again()
-            elif received == _LOADED:
-                self._end_load()
             elif received != _LOOK:
                 _log.info("daemon.stopping", signal=signal.Signals(received).name)
                 return INTERRUPTED if received == signal.SIGINT else OK
@@ -175,17 +174,15 @@ class Daemon:
 
     def _load(self) -> None:
         try:
-            self._loads.put(self._reload())
+            self._signals.put(self._reload())
         except ConfigError as error:
-            self._loads.put(error)
+            self._signals.put(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the policies in use stay
             failed = ConfigError(f"{type(error).__name__}: {error}")
             failed.__cause__ = error
-            self._loads.put(failed)
-        self._signals.put(_LOADED)
+            self._signals.put(failed)
 
-    def _end_load(self) -> None:
-        loaded = self._loads.get()
+    def _end_load(self, loaded: PolicySet | ConfigError) -> None:
         self._is_loading = False
         if isinstance(loaded, ConfigError):
             self._manager.end_reload(f"reload failed, the policies in use stay: {loaded.problems[0]}")

@@ -17,8 +17,8 @@ from dockwarden import cli
 from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.metrics import EFFECTS, REFUSALS, Metrics
-from dockwarden.model import Kind, Mode, Status
+from dockwarden.metrics import REFUSALS, Metrics
+from dockwarden.model import Effect, Kind, Mode, Status
 from dockwarden.pipeline import loading
 from dockwarden.policy import document
 from dockwarden.policy.load import load
@@ -164,7 +164,7 @@ def test_policy_page_has_every_outcome_and_its_reason() -> None:
     source = "".join(path.read_text() for path in (ROOT / "dockwarden").rglob("*.py"))
     reasons = set(re.findall(r'(?:Effect\.[A-Z]+, |Applied\()"(\w+)"', source)) | set(REFUSALS)
     assert {"removed", "gone", "audit"} <= reasons
-    assert reasons | set(EFFECTS) <= words(section(POLICIES, "## What keeps an object"))
+    assert reasons | set(Effect) <= words(section(POLICIES, "## What keeps an object"))
 
 
 def test_facts_in_the_documents_exist() -> None:
@@ -277,7 +277,7 @@ def test_operations_page_has_every_log_event_and_no_other() -> None:
     topics += "|notify|stage"
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
     logged -= {"daemon.lock", "ledger.db", "config.json"}
-    logged |= {f"action.{effect}" for effect in EFFECTS} | {"policy.unknown", "policy.error"}
+    logged |= {f"action.{effect}" for effect in Effect} | {"policy.unknown", "policy.error"}
     assert first_cells(section(TEXT["docs/operations.md"], "## Log events")) == logged
 
 
