@@ -35,7 +35,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="as if everything had been watched for so much longer, such as 30d; such a plan cannot be saved",
     )
-    plan.add_argument("--over-limits", action="store_true", help="as if policies had no limits; look before apply")
+    plan.add_argument(
+        "--over-limits", action="store_true", help="as if policies had no limits; read such a plan before you apply it"
+    )
     add_source(plan)
     plan.set_defaults(run=_plan)
     apply = commands.add_parser(

@@ -47,8 +47,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     test.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
-    test.add_argument("--coverage", action="store_true", help="name policies and operands that no test turns on")
-    test.add_argument("--write", action="store_true", help="write into golden files what is found now")
+    test.add_argument(
+        "--coverage", action="store_true", help="list policies, and parts of conditions, that no test covers"
+    )
+    test.add_argument("--write", action="store_true", help="rewrite golden files with what is found now")
     add_output(test, *CI_FORMATS)
     test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")

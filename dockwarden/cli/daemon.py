@@ -32,7 +32,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         default=os.environ.get("DOCKWARDEN_WEB__LISTEN", _DEFAULT_ADDRESS),
         help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
     )
-    health.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
+    health.add_argument("--cert", metavar="FILE", help="client certificate and key (PEM), if the daemon requires one")
     health.set_defaults(run=_healthcheck)
     notify = commands.add_parser("notify-test", parents=[common], help="send a message along every route of notify")
     notify.set_defaults(run=_notify_test)

@@ -31,7 +31,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add_output(undo)
     undo.set_defaults(run=_undo)
     reset = commands.add_parser(
-        "reset", parents=[common], help="remove a bad image and what hangs on it, and pull it fresh"
+        "reset", parents=[common], help="remove a bad image with the containers made from it, and pull it again"
     )
     reset.add_argument("image", metavar="IMAGE", help="a tag, such as nginx:1.27")
     add_yes(reset)

@@ -41,7 +41,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     status.add_argument(
         "--listen", metavar="HOST:PORT", type=address, help="where the daemon listens (default: as web.listen says)"
     )
-    status.add_argument("--cert", metavar="FILE", help="certificate and key to show, if the daemon asks for one; PEM")
+    status.add_argument("--cert", metavar="FILE", help="client certificate and key (PEM), if the daemon requires one")
     status.add_argument(
         "--login", metavar="FILE", type=Path, help="a file with NAME:PASSWORD in it, if the daemon asks for a password"
     )

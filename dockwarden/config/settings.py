@@ -136,7 +136,7 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Path | None = Field(None, description="certificates of the authority that signed its own, PEM")
+    ca_file: Path | None = Field(None, description="certificates of the authority (CA) that signed the registry's, PEM")
     username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
     password_file: Path | None = Field(None, description="a file that contains the password")
@@ -260,7 +260,7 @@ class Settings(BaseSettings):
     minimum_stay: Duration = Field(
         3600.0, description="what dockwarden has watched for less than this is never removed"
     )
-    resync: Duration = Field(600.0, ge=1, description="least time between two full lists that only time asks for")
+    resync: Duration = Field(600.0, ge=1, description="everything is listed again at most this often")
     state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -51,6 +51,7 @@ def _told(said: str) -> str:
     text = text.replace(port[1] if port else "9877", "9877")
     text = re.sub(r"127\.0\.0\.1:(?!9877)\d+/", "registry:5000/", text)
     text = re.sub(rf"{Path(sys.executable).parent}/", "", text)
+    text = re.sub(r"/tmp/dockwarden-lab-[0-9a-f]+/", "/run/private/", text)
     lines = [line for line in text.splitlines() if not line.startswith("    export ")]
     return "\n".join(line.rstrip() for line in lines if "seeding" not in line and "is taken" not in line)
 
