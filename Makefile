@@ -8,10 +8,10 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run tour test check swarm bench chaos docs format lock wheels deb install uninstall clean
+.PHONY: help venv run tour test test-engines check swarm bench chaos docs format lock wheels deb install uninstall clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv:  ## make .venv with the locked requirements and dockwarden itself (only if they changed)
 	@PYTHON="$(PYTHON)" sh tests/lab/venv.sh
@@ -25,6 +25,10 @@ tour: venv  ## write the opening of the README from a real run (on a machine wit
 test: venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
 	@$(BIN)/python -m tests.lab.machine
 	@$(BIN)/python -m pytest --numprocesses=auto $(ARGS)
+
+test-engines: venv  ## the tests that depend on the engine, on every engine that can be had (ARGS="--only sid/graph")
+	@$(BIN)/python -m tests.lab.machine
+	@$(BIN)/python -m tests.lab.engines $(ARGS)
 
 check: venv  ## lint, format, types, import contracts
 	@$(BIN)/ruff check

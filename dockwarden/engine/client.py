@@ -17,16 +17,9 @@ from docker.errors import NotFound
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, needs, swarm, translate
 from dockwarden.engine.changes import Changes, path
+from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import (
-    LIBRARY_ERRORS,
-    Client,
-    Endpoint,
-    Lines,
-    Tls,
-    locate,
-    translated,
-)
+from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
 from dockwarden.errors import (
     ConflictError,
     EngineError,
@@ -131,10 +124,14 @@ class DockerEngine(Changes):
         asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
         engine = translate.engine(version, info, client.api_version, asked_at)
         address = Fields(info, "info").nested("Containerd").text("Address", "")
-        engine = replace(engine, image_root=disk.image_root(engine.image_store, engine.data_root, address))
+        if self._endpoint.is_ssh:
+            engine = replace(engine, data_root="")  # what has that name here is another host's
+        else:
+            engine = replace(engine, image_root=disk.image_root(engine.image_store, engine.data_root, address))
         self._store, self._data_root = engine.image_store, engine.data_root
         self._offset_ns = round(engine.clock_offset_seconds * _NANO)
         # Requests of other threads end on the client that they began with; it closes itself after the last.
+        client.refuses = engine.only_audited
         self._client, self._connected = client, True
         return engine
 
@@ -151,7 +148,8 @@ class DockerEngine(Changes):
 
     def events(self, since_ns: int, until_ns: int) -> "EventStream":
         """Events of a window; the subscription stands when this returns."""
-        filters = json.dumps(_EVENT_FILTERS)
+        # Podman ends the stream over a filter that it does not know.
+        filters = json.dumps({k: v for k, v in _EVENT_FILTERS.items() if k != "scope" or not self._client.refuses})
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
         return EventStream(lines, until_ns, self.now_ns, self._endpoint)
 
@@ -357,11 +355,6 @@ def _result(error: EngineError) -> str:
 
 def _negotiate(version: Fields) -> tuple[int, int]:
     """The newest API version that both sides know; ``/version`` itself has none and always answers."""
-    if any(part.text("Name", "") == "Podman Engine" for part in version.objects("Components")):
-        raise EngineError(
-            "this is Podman: its events, image names and deletions mean other things than Docker's, so dockwarden "
-            "refuses to watch it"
-        )
     newest = _numbers(version.text("ApiVersion"))
     oldest = _numbers(version.text("MinAPIVersion", "1.24"))
     chosen = min(newest, _NEWEST_TESTED)

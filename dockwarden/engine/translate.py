@@ -36,6 +36,7 @@ _NANO = 1_000_000_000
 _RUN = re.compile(r"RUN |(?=\|\d+ )|(?=/\S*sh .*-\w*c )")
 _SHELL = re.compile(r" /\S*sh(?: \S+)*? -\w*c ")
 _NAME = re.compile(r"[=\s]")
+_PODMAN = "this is Podman, whose deletions mean other things than Docker's, so it is judged only and nothing is changed"
 _IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
@@ -67,6 +68,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         rootless=_has_option(options, "rootless"),
         userns_remap=_has_option(options, "userns"),
         clock_offset_seconds=offset,
+        only_audited=_PODMAN if _is_podman(says) else "",
         mirrors=registries.texts("Mirrors"),
         insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
         tells_builds=store is ImageStore.CONTAINERD and spoken >= _IDENTITY_SINCE,
@@ -86,6 +88,10 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         swarm_autolock=of_swarm.nested("EncryptionConfig").flag("AutoLockManagers"),
         swarm_certificate_seconds=of_swarm.nested("CAConfig").integer("NodeCertExpiry", 0) / _NANO,
     )
+
+
+def _is_podman(version: Fields) -> bool:
+    return any(part.text("Name", "") == "Podman Engine" for part in version.objects("Components"))
 
 
 def _swarm_role(swarm: Fields) -> str | None:
@@ -129,11 +135,13 @@ def event(line: bytes) -> Event:
     # "health_status: healthy", "exec_create: <a command line>": the suffix may hold secrets
     action = fields.text("Action").partition(": ")[0]
     about_container = action in ("connect", "disconnect", "mount", "unmount")
+    name = attributes.text("container" if about_container else "name", "")
+    identifier = actor.text("ID", "") or name  # Podman leaves it empty where it is the name
     return Event(
         type=kind,
         action=action,
-        id=actor.text("ID", ""),
-        name=attributes.text("container" if about_container else "name", ""),
+        id=f"sha256:{identifier}" if kind == "image" and _HEX64.fullmatch(identifier) else identifier,
+        name=name,
         at_ns=fields.integer("timeNano"),
         image=attributes.text("image", "") if kind == "container" else "",
     )

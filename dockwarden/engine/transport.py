@@ -1,31 +1,29 @@
-"""The wire to one Docker Engine: where it is, one keep-alive pool, streams of lines, one translation of errors.
+"""The wire to one Docker Engine: one keep-alive pool, streams of lines, one translation of errors.
 
 Input: an endpoint, requests of ``client``. Output: docker-py's client, lines of bytes, our errors. Out of bounds:
-what an answer means. docker-py is used for its requests and its contexts only; its credentials, version negotiation and
-event stream are not (they read the user's files, and hide failures).
+what an answer means. docker-py is used for its requests only; its credentials, version negotiation, event stream and
+ssh are not (they read the user's files, hide failures, and connect anew for each request).
 """
 
 import errno
 import grp
 import json
-import re
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
-from urllib.parse import unquote
+from threading import Thread
+from typing import Any
 
 import docker
 import requests
-from docker.context import ContextAPI
-from docker.context.config import get_current_context_name
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
-from docker.utils import parse_host
 from urllib3 import HTTPConnectionPool, Timeout, exceptions
 from urllib3.connection import HTTPConnection
 
+from dockwarden.engine.endpoint import Endpoint, Tls, ssh_command
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -50,8 +48,6 @@ LIBRARY_ERRORS = (
 )
 """Everything that a call through docker-py was seen to raise."""
 
-_DEFAULT_SOCKET = "/var/run/docker.sock"
-_BY_HOST = "DOCKER_HOST"
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
@@ -61,112 +57,44 @@ _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 
 
-def _masked(address: str) -> str:
-    return re.sub(r"//[^/]*@", "//***@", address)
-
-
-class Endpoint(NamedTuple):
-    """Where an engine listens: the path of its socket, or a URL; one of both is empty."""
-
-    socket: str
-    url: str
-
-    def __str__(self) -> str:
-        return f"unix://{self.socket}" if self.socket else _masked(self.url)
-
-
-class Tls(NamedTuple):
-    """Files for a TLS endpoint; without ``verify`` the engine's certificate is not checked."""
-
-    ca_file: str
-    cert_file: str
-    key_file: str
-    verify: bool
-
-
-class Connection(TypedDict):
-    """What ``DockerEngine`` needs to know to reach an engine; ``said_by`` is who said so, for people."""
-
-    base_url: str
-    tls: Tls | None
-    said_by: str
-
-
-def from_environment(env: Mapping[str, str]) -> Connection:
-    """What ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH`` mean, and without a host the CLI's context.
-
-    Raises:
-        ConfigError: the address is of a kind that dockwarden does not speak, or there is no such context.
-    """
-    base_url = env.get("DOCKER_HOST", "").strip()
-    if not base_url:
-        return _from_context(env.get("DOCKER_CONTEXT", "").strip())
-    verify, folder = bool(env.get("DOCKER_TLS_VERIFY")), env.get("DOCKER_CERT_PATH", "")
-    if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder):
-        locate(base_url, None)
-        return Connection(base_url=base_url, tls=None, said_by=_BY_HOST)
-    certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
-    tls = Tls(str(certs / "ca.pem"), str(certs / "cert.pem"), str(certs / "key.pem"), verify)
-    locate(base_url, tls)
-    return Connection(base_url=base_url, tls=tls, said_by=_BY_HOST)
-
-
-def _from_context(name: str) -> Connection:
-    """The engine of a context, of the current one if none is named, as the docker command finds it."""
-    try:
-        context: Any = ContextAPI.get_context(name)
-    except Exception as error:  # of whatever kind docker-py has for it
-        raise ConfigError(f"context {name}: {in_a_line(str(error))}") from error
-    if context is None:
-        called = name or f"{get_current_context_name()}, which the docker command uses now,"
-        raise ConfigError(
-            f"context {called} does not exist; `docker context ls` shows which do, DOCKER_HOST goes first"
-        )
-    said_by = f"context {context.name}"
-    config = context.TLSConfig
-    tls = Tls(config.ca_cert, config.cert[0], config.cert[1], bool(config.verify)) if config and config.cert else None
-    base_url = (context.Host or "").strip() or f"unix://{_DEFAULT_SOCKET}"
-    locate(base_url, tls, said_by)
-    return Connection(base_url=base_url, tls=tls, said_by=said_by)
-
-
-def locate(base_url: str, tls: Tls | None, said_by: str = _BY_HOST) -> Endpoint:
-    """The endpoint that an address names. Raises ConfigError, in which a password is not told."""
-    told = _masked(printable(base_url.strip()))
-    scheme, separator, rest = base_url.strip().partition("://")
-    if separator and scheme in ("unix", "http+unix"):
-        path = unquote(rest) if scheme == "http+unix" else rest
-        return Endpoint("/" + path.lstrip("/") if path else _DEFAULT_SOCKET, "")
-    if scheme == "ssh":
-        raise ConfigError(
-            f"{said_by}: {told}: ssh is not supported; forward the engine's socket instead, for example with "
-            "ssh -NL /run/remote-docker.sock:/var/run/docker.sock HOST, and use unix:///run/remote-docker.sock"
-        )
-    if not separator or scheme not in ("tcp", "http", "https"):
-        raise ConfigError(f"{said_by}: {told}: use unix:///path or tcp://host:port")
-    try:
-        return Endpoint("", str(parse_host(base_url, tls=tls is not None)))
-    except (DockerException, ValueError) as error:
-        raise ConfigError(f"{said_by}: {told}: {_masked(printable(str(error)))}") from error
-
-
 class _Connection(HTTPConnection):
-    """A connection through a socket in the file system."""
+    """A connection through a socket in the file system, or through the ssh command to one of another host."""
 
-    def __init__(self, host: str, port: int | None = None, *, path: str, **settings: Any) -> None:
+    def __init__(self, host: str, port: int | None = None, *, endpoint: Endpoint, **settings: Any) -> None:
         super().__init__(host, port, **settings)
-        self._path = path
+        self._endpoint = endpoint
 
     def connect(self) -> None:
         """Connect; docker-py's leaves the descriptor open if that fails."""
+        if not self._endpoint.socket:
+            self.sock = self._begin_ssh()
+            return
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.settimeout(Timeout.resolve_default_timeout(self.timeout))
-            sock.connect(self._path)
+            sock.connect(self._endpoint.socket)
         except BaseException:
             sock.close()
             raise
         self.sock = sock
+
+    def _begin_ssh(self) -> socket.socket:
+        """A socket whose other end is the engine, until it is closed: ``docker`` there passes on what ssh brings."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(Timeout.resolve_default_timeout(self.timeout))
+        with theirs:
+            try:
+                ssh = subprocess.Popen(  # noqa: S603 - no shell of ours, and the address is checked
+                    ssh_command(self._endpoint.url),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        Thread(target=ssh.wait, name="ssh", daemon=True).start()  # so that no zombie is left
+        return ours
 
 
 class _Pool(HTTPConnectionPool):
@@ -174,11 +102,11 @@ class _Pool(HTTPConnectionPool):
 
 
 class _OnePoolAdapter(UnixHTTPAdapter):
-    """One pool for the socket. docker-py keys pools by URL, so that each object would cost a connection."""
+    """One pool for the engine. docker-py keys pools by URL, so that each object would cost a connection."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.pool = _Pool("localhost", maxsize=_POOL_SIZE, path=path)
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint.socket)
+        self.pool = _Pool("localhost", maxsize=_POOL_SIZE, endpoint=endpoint)
 
     def get_connection(self, _url, _proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return self.pool
@@ -202,9 +130,10 @@ class Client(docker.APIClient):
         self.headers["User-Agent"] = "dockwarden"
         # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
         self.trust_env = False
+        self.refuses = ""  # why nothing but questions is sent
         self._pool: HTTPConnectionPool | None = None
-        if endpoint.socket:
-            adapter = _OnePoolAdapter(endpoint.socket)
+        if endpoint.socket or endpoint.is_ssh:
+            adapter = _OnePoolAdapter(endpoint)
             self.mount("http+docker://", adapter)
             self._pool = adapter.pool
             self.base_url = "http+docker://localhost"
@@ -213,8 +142,14 @@ class Client(docker.APIClient):
             if tls is not None:
                 _configure_tls(self, tls)
 
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        """One request, unless it would change an engine that is only audited."""
+        if self.refuses and request.method not in ("GET", "HEAD"):
+            raise EngineError(self.refuses)
+        return super().send(request, **settings)
+
     def read(self, path: str, operation: str) -> object:
-        """The decoded answer to a GET that is made often: on a socket by its pool alone, a third of the work."""
+        """The decoded answer to a GET that is made often: by the one pool alone, a third of the work."""
         if self._pool is None:
             with self.open("GET", path, operation, float(self.timeout or 0)) as response:
                 return response.json()
@@ -318,6 +253,8 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
             return from_status(each.response.status_code, each.response.content, operation)
     if any(isinstance(each, _TIMEOUTS) for each in chain):
         return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
+    if endpoint.is_ssh and any(isinstance(each, ConnectionError) for each in chain):
+        return EngineUnavailableError(f"ssh to {endpoint} ended, and said why on standard error")
     for each in chain:
         if isinstance(each, OSError) and each.errno is not None:
             return EngineUnavailableError(_explain(each, endpoint))
@@ -372,7 +309,8 @@ def _explain(error: OSError, endpoint: Endpoint) -> str:
         return f"{endpoint.socket} does not exist: is the engine running? DOCKER_HOST names another place"
     if error.errno == errno.ECONNREFUSED:
         return f"nothing listens at {endpoint}: is the engine running?"
-    return f"{endpoint}: {error.strerror or type(error).__name__}"
+    about = f": {error.filename}" if error.filename else ""
+    return f"{endpoint}: {error.strerror or type(error).__name__}{about}"
 
 
 def _remedy(path: str) -> str:

@@ -59,6 +59,7 @@ class EngineInfo:
     Attributes:
         image_root: where its images are on its disk; a containerd of the system keeps them outside of the data root.
         mirrors: URLs that it asks before Docker Hub, in order.
+        only_audited: why nothing is changed on it, whatever policies and commands say; "" where it may be.
         insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
         tells_builds: whether an inspect of an image says that it was built here.
         swarm_role: manager, worker, "" outside of a swarm, None while that is not settled.
@@ -77,6 +78,7 @@ class EngineInfo:
     userns_remap: bool
     clock_offset_seconds: float
     image_root: str = ""
+    only_audited: str = ""
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     tells_builds: bool = False

@@ -147,8 +147,10 @@ def take(ledger: Ledger, info: EngineInfo) -> None:
 
     Raises:
         LedgerError: it cannot be written.
-        DockwardenError: it is of another engine.
+        DockwardenError: it is of another engine, or nothing may be changed on this one.
     """
+    if info.only_audited:
+        raise DockwardenError(info.only_audited)
     ledger.open()
     try:
         if ledger.engine() not in ("", info.identity):

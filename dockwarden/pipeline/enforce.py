@@ -78,15 +78,16 @@ class Enforcer:
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
-        planned = self.plan(policy, findings)
-        if policy.mode is Mode.ENFORCE:
+        planned, info = self.plan(policy, findings), self._inventory.info
+        refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
+        if policy.mode is Mode.ENFORCE and not refused:
             self._give_up(planned.kept)
             done = list(self.carry_out(policy, tuple(self._outlived(policy)), run))
             done += self.carry_out(policy, planned.steps, run, planned.spare)
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
         tried = {outcome.ref for outcome in done} if planned.spare else set()
-        return [*(outcome for outcome in planned.kept if outcome.ref not in tried), *done], planned.error
+        return [*(outcome for outcome in planned.kept if outcome.ref not in tried), *done], planned.error or refused
 
     def _outlived(self, policy: Policy) -> Iterator[Step]:
         """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe."""

@@ -62,6 +62,8 @@ class EventReader(threading.Thread):
                 self._metrics.set_engine(info)
                 self._queue.submit_resync(reason, info)
                 _log.info("engine.connected", version=info.version, image_store=info.image_store.value)
+                if info.only_audited:
+                    _log.warning("engine.only_audited", reason=info.only_audited)
                 self._follow(stream, until)
             except EngineError as error:
                 if self._stopping.is_set():

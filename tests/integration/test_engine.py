@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from dockwarden.engine import DockerEngine
+from dockwarden.engine import DockerEngine, from_environment
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.kinds import KINDS
@@ -22,7 +22,7 @@ from dockwarden.model import ImageStore
 from dockwarden.model import Kind as Kinds
 from dockwarden.triggers.events import hints
 from tests.builders import Ticks, an_inventory
-from tests.lab import images, machine, trees
+from tests.lab import images, machine, ssh, trees
 from tests.lab.engine import Kind, LabEngine
 from tests.lab.waiting import until
 
@@ -86,6 +86,42 @@ def test_who_the_engine_is(engine: LabEngine) -> None:
     assert (info.name, info.data_root, info.version) == (said["Name"], said["DockerRootDir"], said["ServerVersion"])
     assert (info.swarm, info.rootless, info.userns_remap, info.clock_offset_seconds) == (False, False, False, 0.0)
     assert info.api_version == engine.client().version()["ApiVersion"]
+
+
+def test_an_engine_elsewhere_is_reached_by_ssh_as_by_its_socket(
+    graph_engine: LabEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = graph_engine
+    lab.wipe()
+    lab.load(images.busybox("app:1"))
+    with ssh.sshd(tmp_path / "ssh") as (port, commands):
+        monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+        context = {"DOCKER_HOST": f"ssh://root@127.0.0.1:{port}{lab.socket}"}
+        ours = DockerEngine(**from_environment(context), timeout=20)
+        info = ours.connect()
+        assert (info.name, ours.where) == (lab.name, f"ssh://***@127.0.0.1:{port}{lab.socket} from DOCKER_HOST")
+        threads = threading.active_count()
+        began = ours.now_ns()
+        image = ours.image("app:1")
+        assert [image.id] == [each.id for each in ours.images()]
+        events = ours.events(began, began + 3600 * SECOND)
+        lab.docker("tag", "app:1", "app:2")  # while others are asked over the same wire
+        assert next(events).action == "tag"
+        assert ours.untag("app:2") == ()
+        events.close()
+        saved: list[bytes] = []
+        ours.save_image(image.id, saved.append)
+        assert sum(map(len, saved)) > image.size_bytes > 0
+        assert threading.active_count() <= threads + 1  # one ssh serves all but streams
+        ours.close()
+        until(lambda: not any(thread.name == "ssh" for thread in threading.enumerate()), "the end of each ssh")
+
+        stranger = DockerEngine(**from_environment({"DOCKER_HOST": f"ssh://root@127.0.0.1:{port}/nowhere.sock"}))
+        with pytest.raises(EngineUnavailableError, match=f"ssh to ssh://.*127.0.0.1:{port}/nowhere.sock ended"):
+            stranger.connect()
+        monkeypatch.setenv("PATH", str(tmp_path / "ssh"))
+        with pytest.raises(EngineUnavailableError, match=r"ssh://.*No such file or directory: ssh"):
+            stranger.connect()
 
 
 @pytest.mark.parametrize("which", ["containerd_engine", "newest_engine"])

@@ -11,7 +11,9 @@ own engine and its folders; nothing that was not started here is ever signalled 
         engine.kill(); engine.start_again()   # a crash of dockerd; containers' shims live on
 
 graph is the machine's dockerd (Debian 12: 20.10) with overlay2, containerd is trixie's (26.1) with
-the containerd image store. Each has its own network, mount, pid and uts namespace.
+the containerd image store. `DOCKWARDEN_LAB_GRAPH` and `DOCKWARDEN_LAB_CONTAINERD` name another (see `trees.ENGINES`),
+`DOCKWARDEN_LAB_BINARIES` a folder of dockerd and what it starts, which then take the place of those of any such system.
+Each has its own network, mount, pid and uts namespace.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["graph", "containerd"]
 API_VERSION = "1.41"  # the newest that both kinds speak
+_USUAL: dict[Kind, str] = {"graph": "machine", "containerd": "trixie"}
 _NEVER_REAL = {"overlay", "tmpfs", "ramfs", "squashfs"}
 
 _PREPARE = """
@@ -49,12 +52,12 @@ mount -t tmpfs -o mode=755 tmpfs /run
 ip link set lo up
 mkdir {dir}/upper {dir}/work
 """
-_PREPARE_GRAPH = """
+_PREPARE_MACHINE = """
 mount -t overlay -o lowerdir=/etc,upperdir={dir}/upper,workdir={dir}/work overlay /etc
 mkdir -p /etc/docker
 mount --bind {dir}/etc /etc/docker
 """
-_PREPARE_CONTAINERD = """
+_PREPARE_TREE = """
 root={dir}/root
 mkdir $root
 mount -t overlay -o lowerdir={cache},upperdir={dir}/upper,workdir={dir}/work overlay $root
@@ -67,6 +70,7 @@ echo root:x:0: >$root/etc/group
 echo root:x:0:0:root:/:/bin/sh >$root/etc/passwd
 mount --bind {dir}/etc $root/etc/docker
 mount --rbind {dir} $root{dir}
+if [ -n "{binaries}" ]; then mount --bind "{binaries}" $root/usr/local/bin; fi
 cp /bin/busybox $root/bin/
 mkdir $root/before
 cd $root
@@ -85,15 +89,15 @@ class LabEngine:
         live_restore: bool = False,
         disk_mib: int = 0,
         images_mib: int = 0,
-        tree: trees.Tree = trees.NEW_ENGINE,
+        tree: trees.Tree | None = None,
     ) -> None:
         """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file.
 
         `images_mib`: its images are on another such disk, kept by a containerd that is not its own, as on many hosts.
-        `tree`: which engine has the containerd store.
+        `tree`: which engine it is, where that must not depend on who runs the tests.
         """
         self.kind = kind
-        self._tree = tree
+        self._tree = tree or trees.ENGINES[os.environ.get(f"DOCKWARDEN_LAB_{kind.upper()}", _USUAL[kind])]
         self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
         self.dir = real_folder() / self.name
@@ -123,14 +127,15 @@ class LabEngine:
     def start(self) -> None:
         """Make the namespaces and start dockerd in them; returns when it answers."""
         machine.require_root("a private engine")
-        cache = trees.ensure(self._tree) if self.kind == "containerd" else Path("/")
+        cache = trees.ensure(self._tree) if self._tree else Path("/")
         for folder in ("etc", "data", "cli"):
             (self.dir / folder).mkdir(parents=True)
         for name, mib in self._disks.items():
             if mib:
                 self._make_disk(name, mib)
-        steps = _PREPARE + (_PREPARE_GRAPH if self.kind == "graph" else _PREPARE_CONTAINERD)
-        prepare = steps.format(dir=self.dir, name=self.name, cache=cache)
+        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE)
+        binaries = os.environ.get("DOCKWARDEN_LAB_BINARIES", "")
+        prepare = steps.format(dir=self.dir, name=self.name, cache=cache, binaries=binaries)
         try:
             self._spaces = Namespaces(prepare, self.dir / "log")
         except LabError as error:

@@ -40,10 +40,25 @@ METRICS = {
     "amtool": "prometheus-alertmanager",
 }
 ANSIBLE = {"ansible-playbook": "ansible-core", "ansible-lint": "ansible-lint"}
+PODMAN = {"podman": "podman"}
+SSH = {"sshd": "openssh-server", "ssh": "openssh-client"}
 TYPES = {"node": "nodejs", "npm": "npm"}
 SHELLS = {"zsh": "zsh", "fish": "fish"}
 BROWSER = {"chromium": "chromium", "setpriv": "util-linux"}
-EVERYTHING = {**ENGINE, **REGISTRY, **TREES, **HOST, **PROXY, **METRICS, **ANSIBLE, **TYPES, **SHELLS, **BROWSER}
+EVERYTHING = {
+    **ENGINE,
+    **REGISTRY,
+    **TREES,
+    **HOST,
+    **PROXY,
+    **METRICS,
+    **ANSIBLE,
+    **PODMAN,
+    **SSH,
+    **TYPES,
+    **SHELLS,
+    **BROWSER,
+}
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLICY = Path("/usr/sbin/policy-rc.d")

@@ -19,7 +19,16 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.engine import Connection, DockerEngine, Tls, containers, from_environment, translate, transport
+from dockwarden.engine import (
+    Connection,
+    DockerEngine,
+    Tls,
+    containers,
+    endpoint,
+    from_environment,
+    translate,
+    transport,
+)
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -575,7 +584,7 @@ def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject
     ],
 )
 def test_from_environment(env: dict[str, str], expected: str) -> None:
-    assert str(transport.locate(**from_environment(env))) == expected
+    assert str(endpoint.locate(**from_environment(env))) == expected
 
 
 @pytest.mark.parametrize("way", ["used", "named"])
@@ -605,10 +614,9 @@ def test_the_context_of_the_docker_command_says_where_the_engine_is(
     assert far["tls"] is not None
     assert far["tls"].verify
     assert Path(far["tls"].ca_file).is_file()
-    assert str(transport.locate(**far)) == "https://h:2376"
+    assert str(endpoint.locate(**far)) == "https://h:2376"
     assert found("default")["base_url"] == "unix:///var/run/docker.sock"
-    with pytest.raises(ConfigError, match="context ssh: ssh://h: ssh is not supported"):
-        found("ssh")
+    assert found("ssh") == {"base_url": "ssh://h", "tls": None, "said_by": "context ssh"}
     with pytest.raises(ConfigError, match="context gone does not exist"):
         from_environment({"DOCKER_CONTEXT": "gone"})
 
@@ -627,8 +635,11 @@ def test_tls_from_environment() -> None:
 @pytest.mark.parametrize(
     ("host", "text"),
     [
-        ("ssh://me@h", "ssh is not supported; forward the engine's socket"),
-        ("npipe:////./pipe/docker_engine", "use unix:///path or tcp://host:port"),
+        ("ssh://me:secret@h", r"DOCKER_HOST: ssh://\*\*\*@h: use ssh://user@host.*without a password"),
+        ("ssh://", "use ssh://user@host"),
+        ("ssh://h:port", "DOCKER_HOST: ssh://h:port: Port could not be cast"),
+        ("ssh://h?x", "use ssh://user@host"),
+        ("npipe:////./pipe/docker_engine", "use unix:///path, tcp://host:port or ssh://user@host"),
         ("fd://", "use unix"),
         ("/run/docker.sock", "use unix"),
         ("tcp://h", "port is required"),
@@ -639,6 +650,19 @@ def test_tls_from_environment() -> None:
 def test_address_of_a_kind_that_is_not_spoken(host: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         from_environment({"DOCKER_HOST": host})
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ssh://h", ["--", "h", "docker", "system", "dial-stdio"]),
+        ("ssh://a%20b@h:22/", ["-l", "a b", "-p", "22", "--", "h", "docker", "system", "dial-stdio"]),
+        ("ssh://-oProxyCommand=x", ["--", "-oproxycommand=x", "docker", "system", "dial-stdio"]),
+        ("ssh://[::1]/r/x;y", ["--", "::1", "docker", "--host='unix:///r/x;y'", "system", "dial-stdio"]),
+    ],
+)
+def test_how_ssh_is_asked(url: str, words: list[str]) -> None:
+    assert endpoint.ssh_command(url) == ["ssh", "-o", "BatchMode=yes", *words]
 
 
 def test_missing_tls_files() -> None:
@@ -735,15 +759,6 @@ def test_negotiation(newest: object, oldest: object, chosen: str, tmp_path: Path
         else:
             with pytest.raises(EngineError, match=chosen):
                 engine.connect()
-
-
-def test_podman_is_refused(tmp_path: Path) -> None:
-    podman = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
-    with (
-        Misbehaving(lambda _: [json_answer(podman)], tmp_path / "s") as server,
-        pytest.raises(EngineError, match="this is Podman"),
-    ):
-        DockerEngine(server.host).connect()
 
 
 def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -904,7 +919,7 @@ def test_no_permission_names_the_group_and_the_remedy(tmp_path: Path) -> None:
     os.chown(path, -1, 0)
     refused = requests.ConnectionError("x")
     refused.__cause__ = PermissionError(13, "Permission denied")
-    error = transport.translated(refused, "version", transport.Endpoint(str(path), ""))
+    error = transport.translated(refused, "version", endpoint.Endpoint(str(path), ""))
     assert isinstance(error, EngineUnavailableError)
     assert "group root (gid 0)" in str(error)
     assert "--group-add 0" in str(error)

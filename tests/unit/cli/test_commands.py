@@ -411,7 +411,7 @@ def test_without_an_engine_a_scan_says_so(policies: Path, host: str) -> None:
 
 
 def test_an_address_that_cannot_be_used_is_a_configuration_error(policies: Path) -> None:
-    done = dockwarden("scan", DOCKER_HOST="ssh://somewhere", DOCKWARDEN_POLICIES=str(policies))
+    done = dockwarden("scan", DOCKER_HOST="ssh://me:secret@somewhere", DOCKWARDEN_POLICIES=str(policies))
     assert done.code == CONFIG
     assert "DOCKER_HOST" in done.err
 
