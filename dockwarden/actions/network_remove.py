@@ -27,6 +27,8 @@ class NetworkRemove(Verb[Network]):
     def check(self, tools: Tools, step: Step, judged: Network, found: Network) -> None:
         refuse_change(unless=found == judged and not found.builtin)
         refuse_users(tools.engine.users_of_network(judged.name))
+        if found.config_only and (made := [n.name for n in tools.engine.networks() if n.config_from == found.name]):
+            raise Stays(Effect.REFUSED, "in_use", f"{', '.join(made)} were made from it")
 
     def act(self, tools: Tools, step: Step, found: Network) -> Applied:
         """By its ID: several may have one name. The engine removes one for which a container was made a moment ago."""

@@ -25,6 +25,7 @@ from dockwarden.ports import Written
 
 _T = TypeVar("_T")
 
+_IN_USE = ("active endpoints", "is in use")  # for which engines answer 403, as if a proxy forbade it
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
 
@@ -133,7 +134,7 @@ class Changes(ABC):
         key = path(identifier)
 
         def ask(client: Client) -> dict[str, Any]:
-            raw = client.inspect_container(key)
+            raw = recreate.inspected(client, key)
             image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
             again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
             return inherit.renewed(again, raw, image, image_id)
@@ -186,7 +187,7 @@ class Changes(ABC):
         try:
             self._call("network_remove", lambda client: client.remove_network(name))
         except EngineUnavailableError as error:
-            if "active endpoints" in str(error):  # for which engines answer 403, as if a proxy forbade it
+            if any(said in str(error) for said in _IN_USE):
                 raise ConflictError(str(error)) from error
             raise
 
@@ -214,7 +215,7 @@ class Changes(ABC):
         def ask(client: Client) -> dict[str, Any]:
             match ref.kind:
                 case Kind.CONTAINER:
-                    raw = client.inspect_container(key)
+                    raw = recreate.inspected(client, key)
                     image: Mapping[str, Any] = {}
                     with suppress(NotFound):
                         image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]

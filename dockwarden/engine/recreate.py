@@ -6,6 +6,7 @@ inside of them, and starting anything.
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from posixpath import normpath
 from typing import Any, assert_never
 
@@ -46,10 +47,13 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     _forget_what_the_engine_chose(config, host, identifier)
     _settle_mounts(raw.get("Mounts") or (), config, host)
     first = _first_network(host)
+    asked = {name: _endpoint(network or {}, identifier) for name, network in networks.items()}
+    if first == "bridge" and (raw.get("State") or {}).get("Running"):  # the engine picks one for this life
+        asked.get("bridge", {}).pop("MacAddress", None)
     endpoints = {
-        name: _endpoint(network or {}, identifier)
-        for name, network in networks.items()
-        if name not in _NEVER_JOINED and (name != "bridge" or first != "bridge")
+        name: endpoint
+        for name, endpoint in asked.items()
+        if name not in _NEVER_JOINED and (endpoint or name != "bridge" or first != "bridge")
     }
     return {
         "name": fields.text("Name").removeprefix("/"),
@@ -98,6 +102,18 @@ def _settle_mounts(mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any
 def _target(bind: str) -> str:
     parts = bind.split(":")
     return normpath(parts[1] if len(parts) > 1 else bind)
+
+
+def inspected(client: Client, identifier: str) -> dict[str, Any]:
+    """The inspect of a container; what its creator joined by ID, by the name that it will have in another life, too."""
+    raw: dict[str, Any] = client.inspect_container(identifier)
+    first = _first_network(raw["HostConfig"])
+    if first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED):
+        with suppress(NotFound):
+            raw["HostConfig"]["NetworkMode"] = name = client.inspect_network(first)["Name"]
+            joined = raw["NetworkSettings"]["Networks"]
+            raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
+    return raw
 
 
 def _first_network(host: Mapping[str, Any]) -> str:
@@ -172,15 +188,14 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     _refuse_gaps(client, host, endpoints)
     body = {**parameters["body"], "HostConfig": host}
     mode = host.get("NetworkMode")
-    if mode in endpoints:  # old engines take one at the birth of a container
-        body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(mode)}}
+    if (first := _first_network(host)) in endpoints:  # old engines take one at the birth of a container
+        body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(first)}}
     platform = parameters.get("platform") or None
     made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
             _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
-        first = _first_network(host)
         left = set(parameters.get("networks", (first,)))
         if first not in left and first not in _NEVER_JOINED and not first.startswith(_JOINED):
             _post(client, f"/networks/{first}/disconnect", {"Container": identifier, "Force": True})

@@ -320,4 +320,7 @@ def _network(fields: Fields) -> Network:
         builtin=name in _BUILTIN_NETWORKS or fields.flag("Ingress"),
         internal=fields.flag("Internal"),
         options=masked(fields.labels("Options")),
+        config_only=fields.flag("ConfigOnly"),
+        config_from=fields.nested("ConfigFrom").text("Network", ""),
+        is_of_swarm=fields.text("Scope", "") == "swarm",
     )

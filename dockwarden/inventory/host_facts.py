@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.view import Read, Row, View, span, time, used_by
-from dockwarden.model import EngineInfo, FactValue, Thing, ref_of
+from dockwarden.model import EngineInfo, FactValue, Kind, Thing, ref_of
 from dockwarden.ports import Disk, Usage
 from dockwarden.text import in_bytes
 
@@ -16,6 +16,10 @@ def _known_for(thing: Thing, view: View) -> timedelta:
 
 def _idle_for(thing: Thing, view: View) -> timedelta:
     return span(view.inventory.idle_for(ref_of(thing)))
+
+
+def _containers(thing: Thing, view: View) -> int:
+    return sum(1 for user in view.inventory.users_of(ref_of(thing)) if user.kind is Kind.CONTAINER)
 
 
 VOLUME: tuple[Row, ...] = (
@@ -31,7 +35,7 @@ VOLUME: tuple[Row, ...] = (
         "a container, running or not, or a service mounts it",
         lambda o, v: v.inventory.is_used(ref_of(o)),
     ),
-    ("container_count", "int", 0, "containers that mount it", lambda o, v: len(v.inventory.users_of(ref_of(o)))),
+    ("container_count", "int", 0, "containers that mount it", _containers),
     ("used_by", "list(string)", 0, "names of the containers and services that mount it", used_by),
     ("options", "map(string)", 0, "options of its driver; secrets as `***`", lambda o, _: dict(o.options)),
     ("known_for", "duration", 0, "how long we have watched it exist", _known_for),
@@ -59,13 +63,13 @@ NETWORK: tuple[Row, ...] = (
         "in_use",
         "bool",
         0,
-        "a container, running or not, is attached",
+        "a container, running or not, is attached, or another network was made from it",
         lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
     ("known_for", "duration", 0, "how long we have watched it exist", _known_for),
     ("idle_for", "duration", 0, "how long we have watched it without a container", _idle_for),
-    ("container_count", "int", 0, "containers attached to it", lambda o, v: len(v.inventory.users_of(ref_of(o)))),
-    ("used_by", "list(string)", 0, "names of the containers attached to it", used_by),
+    ("container_count", "int", 0, "containers attached to it", _containers),
+    ("used_by", "list(string)", 0, "names of the containers attached to it, and of networks made from it", used_by),
     ("options", "map(string)", 0, "options of its driver", lambda o, _: dict(o.options)),
     ("owner", "string", 0, "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
 )

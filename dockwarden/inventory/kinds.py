@@ -43,6 +43,12 @@ def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
         yield from ((Kind.NETWORK, network) for network in thing.networks)
 
 
+def _uses_of_network(thing: Thing) -> Iterator[tuple[Kind, str]]:
+    """The network that has its settings."""
+    if isinstance(thing, Network) and thing.config_from:
+        yield Kind.NETWORK, thing.config_from
+
+
 def _network_name(thing: Thing) -> tuple[str, ...]:
     """A container that never ran knows its networks by their names only."""
     return (thing.name,) if isinstance(thing, Network) else ()
@@ -60,7 +66,8 @@ def _row(kind: Kind) -> KindRow:
         case Kind.VOLUME:
             return KindRow("volume.create", "volume.destroy", is_remembered=True)
         case Kind.NETWORK:
-            return KindRow("network.create", "network.destroy", is_remembered=True, aliases=_network_name)
+            row = KindRow("network.create", "network.destroy", is_remembered=True, aliases=_network_name)
+            return row._replace(uses=_uses_of_network)
         case Kind.SERVICE:
             return KindRow("service.create", "service.remove", is_remembered=False)
         case Kind.HOST:

@@ -217,9 +217,8 @@ class Tables:
         found: dict[Kind, set[str]] = {kind: set() for kind in Kind}
         found[Kind.HOST].add("")
         thing = self.get(ref)
-        if isinstance(thing, Container):
-            for kind, key in self.uses(thing):
-                found[kind].add(key)
+        for kind, key in self.uses(thing) if thing else ():
+            found[kind].add(key)
         image = self.image_of(ref)
         if image is not None:
             found[Kind.IMAGE].add(image.id)

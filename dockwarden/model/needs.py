@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dockwarden.model.objects import Image, Thing, Volume
+from dockwarden.model.objects import Image, Network, Thing, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +49,5 @@ def may_be_needed(needs: Needs, thing: Thing | None) -> bool:
     """Whether nobody here knows if a service needs the object: no spec can name what has no name of its own."""
     if isinstance(thing, Image):
         return needs is None and bool(thing.tags or thing.digests)
-    return needs is None and isinstance(thing, Volume) and not thing.anonymous
+    is_named = (isinstance(thing, Volume) and not thing.anonymous) or (isinstance(thing, Network) and thing.config_only)
+    return needs is None and is_named

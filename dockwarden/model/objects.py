@@ -246,7 +246,13 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network. ``builtin`` ones belong to the engine."""
+    """A network. ``builtin`` ones belong to the engine.
+
+    Attributes:
+        config_only: it is none itself, but has the settings for others.
+        config_from: the name of the one that this one was made from, "" if from none.
+        is_of_swarm: its containers may be on other hosts.
+    """
 
     id: str
     name: str
@@ -256,6 +262,9 @@ class Network:
     builtin: bool
     internal: bool
     options: Mapping[str, str] = field(default_factory=dict)
+    config_only: bool = False
+    config_from: str = ""
+    is_of_swarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,11 @@ class Policy:
     place: str = ""
 
     @property
+    def has_marks(self) -> bool:
+        """Whether the host says when it begins and when it ends."""
+        return self.gate is not None and self.stop_when is not None
+
+    @property
     def definition(self) -> str:
         """What a finding of this policy says of an object; when that is another text, former findings are void."""
         return f"{self.subject}: {self.select.source if self.select else ''}: {self.when.source}"

@@ -76,8 +76,10 @@ def scan(settings: Settings, policies: PolicySet, source: Look | None = None) ->
     parts, info = (source or look)(settings, policies)
     now, sweep = parts.now(), Sweep()
     with closing(parts):
-        work = parts.judge.everything(parts.judge.allowed(policies.policies, now))
-        finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True))
+        allowed = parts.judge.allowed(policies.policies, now)
+        finish(parts, parts.judge.sweep(parts.judge.everything(allowed), sweep, depth=REGISTRY, now=now, keep_all=True))
+        for policy in allowed:
+            finish(parts, parts.judge.left_full(policy, sweep, now))
     return info, sweep.results
 
 

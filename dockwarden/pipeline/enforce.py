@@ -238,6 +238,6 @@ class Enforcer:
 
 
 def _owner(thing: Thing, labels: Mapping[str, str]) -> str:
-    if isinstance(thing, Network) and thing.driver == "overlay":
-        return "swarm"  # its containers may be on other hosts
+    if isinstance(thing, Network) and thing.is_of_swarm:
+        return "swarm"
     return "" if isinstance(thing, Image) else orchestrator_of(labels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from dockwarden.inventory import facts
-from dockwarden.inventory.gather import REGISTRY, Gatherer, Gathering, LaterError
+from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering, LaterError
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Excuse, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
@@ -20,8 +20,10 @@ from dockwarden.policy.excuses import excuse, labels_of
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
 from dockwarden.ports import BELIEVED_SECONDS
+from dockwarden.text import MAX_TEXT, printable
 
 Work = tuple[Ref, Sequence[Policy]]
+_WHAT_FILLS_IT = "host.disk_breakdown"
 
 
 @dataclass
@@ -80,6 +82,31 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - of our own
             self._mishaps.note("judge", error, policy=policy.name)
             return False
+
+    def left_full(self, policy: Policy, sweep: Sweep, now: float) -> Iterator[bool]:
+        """After a run under a gate, in steps: a finding on the host where ``stop_when`` is false still.
+
+        It says what fills the disk, is the policy's own whatever its subject is, and stays until a run ends otherwise.
+        """
+        if not policy.has_marks or policy.stop_when is None:
+            return
+        host, found = Ref(Kind.HOST, ""), dict[Ref, tuple[facts.Sheet, dict[str, str]]]()
+        is_enough = self.gatherer.host_says(policy.stop_when, now).value
+        if is_enough is True and (resolved := self.findings.clear(policy.name, host, Status.PASS.value)) is not None:
+            sweep.resolved.append(resolved)
+        if is_enough is not False:
+            return
+        names = (*policy.stop_when.references, _WHAT_FILLS_IT)
+        yield from self.gatherer.learn([(host, names)], found, USAGE, now)
+        known = {name: value for name, value in found[host][0].known.items() if name in names}
+        parts = known.get(_WHAT_FILLS_IT, "what fills the disk is unknown")
+        told = printable(f"all that it may do is not enough for {policy.stop_when.source}: {parts}", MAX_TEXT)
+        name, watched = self._inventory.name_of(host), self._inventory.memory.clock.read()
+        result = Result(policy.name, host, name, Status.FAIL, policy.severity, told, evidence=known)
+        result = replace(result, definition=policy.definition)
+        sweep.results.append(result)
+        if self.findings.note(result, now, watched):
+            sweep.opened.append(result)
 
     def sweep(
         self,

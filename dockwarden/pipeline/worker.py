@@ -224,7 +224,7 @@ class Worker:
             due = {p.name: p for p in allowed if p.subject is ref.kind and p.trigger.events & why}
             acting.update((name, ref) for name in due)
             again = self._findings.policies_on(ref)
-            due |= {name: self._policies[name] for name in again if name in self._policies}
+            due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
                 work.append((ref, tuple(due.values())))
         if work or sweep.resolved:
@@ -262,7 +262,8 @@ class Worker:
             return
         allowed = self._judge.allowed([policy], time.time())
         if not allowed:
-            self._report(self._new_run(Cause.SCHEDULE, job=job), ())
+            left = self._findings.clear(job, Ref(Kind.HOST, ""), "gate") if policy.has_marks else None
+            self._report(self._new_run(Cause.SCHEDULE, Sweep(resolved=[left] if left else []), job=job), ())
             return
         work = self._judge.everything(allowed)
         self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job, max_age_seconds=_max_age(policy))
@@ -330,6 +331,12 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
+        acted = {run.job, *(name for name, _ in run.acting or ())}
+        for policy in run.policies.values():
+            if policy.has_marks and policy.name in acted:
+                after = self._new_run(run.cause)
+                after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
+                self._runs.append(after)
 
     def _may_act(self, result: Result, run: _Run) -> bool:
         if result.policy not in self._findings.policies_on(result.ref):

@@ -232,5 +232,6 @@ def _void(finding: Finding, policy: Policy | None) -> str:
     """Why a finding does not stand any more; "" if it does."""
     if policy is None:
         return "policy removed"
-    is_same = finding.result.definition in ("", policy.definition) and finding.result.ref.kind is policy.subject
+    kinds = (policy.subject, Kind.HOST) if policy.has_marks else (policy.subject,)
+    is_same = finding.result.definition in ("", policy.definition) and finding.result.ref.kind in kinds
     return "" if is_same else "policy_changed"

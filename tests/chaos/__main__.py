@@ -16,11 +16,18 @@ from tests.bench import report
 from tests.chaos.races import LOST, RACES, Race
 from tests.integration.test_undo import Host
 from tests.lab import machine, trees
-from tests.lab.engine import LabEngine
+from tests.lab.engine import Kind, LabEngine
 from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+ENGINES: dict[str, tuple[Kind, trees.Tree]] = {
+    "graph": ("graph", trees.NEW_ENGINE),
+    "containerd": ("containerd", trees.NEW_ENGINE),
+    "newest": ("containerd", trees.NEWEST_ENGINE),
+}
 
 
 def played(race: Race, lab: LabEngine, registry: LabRegistry, rounds: int, chance: random.Random) -> Iterator[str]:
@@ -36,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Count what races lose on real engines.")
     parser.add_argument("races", nargs="*", metavar="RACE", help=f"of {', '.join(RACES)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=100, help="of each race; the options are tried once (100)")
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="graph and containerd if none is named")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="to meet the same chances again")
     given = parser.parse_args()
     if unknown := set(given.races) - RACES.keys():
@@ -46,10 +54,9 @@ def main() -> int:
     code = 0
     with ExitStack() as stack:
         registry = stack.enter_context(LabRegistry())
-        for kind in ("graph", "containerd"):
-            if kind == "containerd":
-                trees.ensure(trees.NEW_ENGINE)
-            lab = stack.enter_context(LabEngine(kind))
+        for name in given.engine or ("graph", "containerd"):
+            kind, tree = ENGINES[name]
+            lab = stack.enter_context(LabEngine(kind, tree=tree))
             lab.forward(registry.port)
             version = lab.client().version()["Version"]
             for title in given.races or RACES:

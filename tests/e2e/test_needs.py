@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EVERY_IMAGE = policy("every-image", "image", "!image.in_use", action="remove", limits=ALL)
 EVERY_TAG = policy("every-tag", "tag", "tag.name != ''", action="untag", limits=ALL)
 EVERY_VOLUME = policy("every-volume", "volume", "volume.name != ''", action="remove", limits=ALL, **{"for": "1h"})
+EVERY_NETWORK = policy("every-network", "network", "!network.builtin", action="remove", limits=ALL)
 ON_A_WORKER = policy("also-on-a-worker", "image", "true", action={"remove": {"owners": ["swarm"]}}, limits=ALL)
 
 
@@ -37,7 +38,7 @@ def test_services_need_images_and_volumes_also_where_no_task_of_theirs_runs(
     for volume in ("data-1", "data-2", "before", "free"):
         engine.docker("volume", "create", volume)
     anonymous = engine.docker("volume", "create")
-    desk = Desk(engine, tmp_path, EVERY_IMAGE, EVERY_TAG, EVERY_VOLUME)
+    desk = Desk(engine, tmp_path, EVERY_IMAGE, EVERY_TAG, EVERY_VOLUME, EVERY_NETWORK)
     assert not {"in_use", "need_unknown"} & set(kept(desk.plan()).values())
 
     engine.docker("swarm", "init", "--autolock", "--advertise-addr=127.0.0.1")
@@ -48,6 +49,9 @@ def test_services_need_images_and_volumes_also_where_no_task_of_theirs_runs(
     digest = next(iter(engine.client().inspect_image("pinned:1")["RepoDigests"]), "")
     if digest:  # a graph store has none of what was loaded
         service(engine, "create", "--name=pin", "--mode=global", "--constraint=node.hostname==other", digest)
+    for name in ("settings", "nobodys"):
+        engine.docker("network", "create", "--config-only", "--subnet=10.84.0.0/24", name)
+    engine.docker("network", "create", "--driver=macvlan", "--scope=swarm", "--config-from=settings", "wide")
     engine.docker("volume", "create", "data-3")  # after the service
 
     rows = desk.plan("--policy=every-image")
@@ -58,6 +62,10 @@ def test_services_need_images_and_volumes_also_where_no_task_of_theirs_runs(
     assert kept(desk.plan("--policy=every-tag"))["docker.io/library/before:1"] == "in_use"
     volumes = kept(desk.plan("--policy=every-volume"))
     assert {name for name, why in volumes.items() if why == "in_use"} == {"data-1", "data-2", "data-3", "before"}
+
+    rows = desk.plan("--policy=every-network")
+    assert set(planned(rows)) == {"nobodys"}
+    assert (kept(rows)["settings"], kept(rows)["wide"]) == ("in_use", "owner")
 
     service(engine, "update", "--image=free:1", "web")  # after the plan was made
     desk.plan("--policy=every-image")
@@ -71,7 +79,7 @@ def test_services_need_images_and_volumes_also_where_no_task_of_theirs_runs(
     engine.restart()  # and nobody unlocks it, so it can tell as little as a worker
     rows = desk.plan()
     named = {row["name"] for row in rows if row["reason"] == "need_unknown"}
-    assert {"docker.io/library/free:1", "data-1", "free"} < named
+    assert {"docker.io/library/free:1", "data-1", "free", "settings", "nobodys"} < named
     assert volumes[anonymous] == kept(rows)[anonymous] == "waiting"
     assert planned(rows)  # what has no name, no spec can name
     desk = Desk(engine, tmp_path, ON_A_WORKER)

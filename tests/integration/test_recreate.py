@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,9 @@ OPTIONS = {
 --network one --ip 10.99.0.77
 --network one --ip 10.99.0.78 --mac-address 02:42:ac:11:00:98
 --network one --link peer:p
+--network ID_OF_ONE
+--network START_OF_ONE --network-alias x
+--network name=bridge,driver-opt=com.docker.network.endpoint.mine=x
 --network one --link-local-ip 169.254.7.7
 --network container:peer
 --link single:s --link single:t
@@ -154,6 +158,8 @@ OPTIONS = {
 --mount type=volume,target=/image-data {LADEN}
 --mount type=volume,source=named,target=/image-data/ {LADEN}
 --volumes-from peer {LADEN}
+--tmpfs /image-data {LADEN}
+--mount type=bind,source=/tmp,target=/image-data {LADEN}
 --env A=mine --label a=mine --user 0 --workdir / --stop-signal SIGINT {LADEN}
 --publish-all {LADEN}
 --uts host --hostname '' {LADEN}
@@ -171,13 +177,17 @@ _OF_THIS_ENDPOINT = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "IPv6G
                      "GlobalIPv6PrefixLen", "DNSNames", "NetworkID")  # fmt: skip
 
 
+def _named(network: str) -> str:
+    return "one" if re.fullmatch("[0-9a-f]{12,64}", network) else network  # the only one that is called by its ID
+
+
 def shape(raw: dict[str, Any]) -> dict[str, Any]:
     """Of an inspect, what was asked for; IDs of its own written as such."""
     identifier = raw["Id"]
     kept = {key: value for key, value in raw.items() if key not in _OF_THIS_LIFE}
     networks = raw["NetworkSettings"]["Networks"] or {}
     kept["NetworkSettings"] = {
-        name: {key: value for key, value in endpoint.items() if key not in _OF_THIS_ENDPOINT}
+        _named(name): {key: value for key, value in endpoint.items() if key not in _OF_THIS_ENDPOINT}
         for name, endpoint in networks.items()
     }
     kept["Mounts"] = sorted(kept["Mounts"], key=lambda mount: mount["Destination"])
@@ -191,6 +201,7 @@ def shape(raw: dict[str, Any]) -> dict[str, Any]:
         mount["Mode"] = mount["Mode"] or "z"
     host = plain["HostConfig"]
     host["Binds"], host["Mounts"] = None, None  # two ways to ask for what Mounts shows
+    host["NetworkMode"] = _named(host["NetworkMode"])
     host["Links"] = sorted(host.get("Links") or ())
     return plain
 
@@ -243,9 +254,14 @@ def again(lab: LabEngine, engine: DockerEngine, name: str) -> None:
     engine.create(Kind.CONTAINER, recipe)
 
 
+def _words(lab: LabEngine, options: str) -> list[str]:
+    one = lab.client().inspect_network("one")["Id"]
+    return shlex.split(options.replace("ID_OF_ONE", one).replace("START_OF_ONE", one[:12]))
+
+
 def unequal(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
     """What is not as it was after an undo: of one that was only created, and of one that ran and ended."""
-    words = shlex.split(options)
+    words = _words(lab, options)
     lab.docker("create", "--name", "it", *words, *(() if LADEN in words else (IMAGE, "true")))
     found = []
     try:
@@ -317,7 +333,7 @@ def _volumes(raw: dict[str, Any]) -> dict[str, str]:
 
 def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
     """How a container that gets a newer image differs from one that is created from that with the same options."""
-    words = shlex.split(options)
+    words = _words(lab, options)
     tag, command = (LADEN, ()) if LADEN in words else (IMAGE, (IMAGE, "true"))
     old, new = (lab.docker("image", "inspect", "--format={{.Id}}", name) for name in (tag, f"{tag}-newer"))
     try:

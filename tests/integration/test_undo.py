@@ -705,6 +705,16 @@ def test_network_that_a_container_joins_at_the_last_moment_stays(host: Host, mom
     assert host.engine.network(network.id) == network
 
 
+def test_network_that_another_is_made_from_stays_and_the_next_step_is_done(host: Host) -> None:
+    for name in ("settings", "lonely"):
+        host.lab.docker("network", "create", "--config-only", "--subnet=10.83.0.0/24", name)
+    settings, lonely = (next(n for n in host.engine.networks() if n.name == name) for name in ("settings", "lonely"))
+    just_before(host, "remove_network", "network", "create", "--config-from=settings", "made")
+    assert host.remove(settings, lonely) == [("refused", "conflict"), ("applied", "removed")]
+    assert host.ledger.open_intents() == []
+    assert host.remove(settings) == [("refused", "in_use")]
+
+
 def test_what_its_container_wrote_into_a_volume_at_the_last_moment_is_not_lost_with_it(host: Host) -> None:
     """The container goes; the volume that nobody named stays, and the container that is made anew finds it."""
     host.built("w", "undo/w:1")

@@ -208,7 +208,7 @@ def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
     job, replica = a_container("job", running=False, networks=("front",)), a_container("r", labels=swarm)
     data, named, front = a_volume("f" * 64, anonymous=True), a_volume("data"), a_network("front")
     used = a_container("db", mounts=(a_mount("data"),), networks=())
-    overlay = replace(a_network("mesh"), driver="overlay")
+    overlay = replace(a_network("mesh"), is_of_swarm=True)
     own = replace(OWN, mounts=(a_mount("own"),), networks=("home",))
     bench.engine.put(an_image("app", "app:1"), an_image("dockwarden", "dockwarden:1"))
     for container in (job, replica, used, own):

@@ -687,6 +687,28 @@ def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None
     assert host.outcomes() == [("applied", "removed")]
 
 
+@pytest.mark.parametrize("mode", [Mode.AUDIT, Mode.ENFORCE])
+def test_a_run_that_ends_above_the_lower_mark_says_what_fills_the_disk(host: Host, mode: Mode) -> None:
+    grown_up(host, "a")
+    marks = a_policy(gate="host.disk_used_percent > 80.0", stop_when="host.disk_used_percent < 70.0")
+    host.start(replace(REMOVE, mode=mode, gate=marks.gate, stop_when=marks.stop_when))
+    host.ticks.pass_(DAY)
+
+    def on_the_host() -> list[str]:
+        return [each.result.message for each in host.findings.open() if each.result.ref.kind is Kind.HOST]
+
+    for used, is_told in ((90.0, True), (90.0, True), (75.0, False), (85.0, True), (60.0, False)):
+        host.disk = Disk(used, 1_000_000, 5.0, 50_000_000)
+        host.run_job("old-images")
+        host.settle()
+        assert len(on_the_host()) == is_told, used
+        assert all("is not enough for host.disk_used_percent < 70.0: " in each for each in on_the_host())
+        assert all("unaccounted 50.0 MB" in each for each in on_the_host())
+        host.engine.put(an_image("other", f"other:{used:g}"))  # everything about the host is judged again
+        host.settle()
+        assert len(on_the_host()) == is_told, used
+
+
 # -- the engine goes away ------------------------------------------------------------------------------------
 
 
