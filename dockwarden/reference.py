@@ -116,6 +116,13 @@ def familiar(text: str) -> str:
     return path if path == text or "/" in official else official
 
 
+def spellings(name: str) -> set[str]:
+    """A full reference as people may write it, too: ``docker.io/a``, ``library/a`` and ``a`` of an official one."""
+    path, short = name.removeprefix(f"{DEFAULT_REGISTRY}/"), familiar(name)
+    hosts = ("", f"{DEFAULT_REGISTRY}/", f"{_HUB_ALIAS}/")
+    return {name} if path == name else {f"{host}{each}" for host in hosts for each in (path, short)}
+
+
 def is_image_id(text: str) -> bool:
     """Whether the text is an image ID with or without ``sha256:`` and not a name."""
     return _IMAGE_ID.fullmatch(text) is not None

@@ -129,7 +129,10 @@ def protecting(protect: Mapping[Kind, Sequence[str]], ref: Ref, name: str, thing
     names = [(ref.kind, {ref.key, name})]
     if isinstance(thing, Image):
         tags = _spelt(ref.key) if ref.kind is Kind.TAG else _spelt(*thing.tags)
-        names = [(Kind.IMAGE, {thing.id, *_spelt(*thing.tags, *thing.digests)}), (Kind.TAG, tags)]
+        names = [
+            (Kind.IMAGE, {thing.id, reference.short_id(thing.id), *_spelt(*thing.tags, *thing.digests)}),
+            (Kind.TAG, tags),
+        ]
     elif thing is not None:
         names = [(ref.kind, {thing.name})]
     kept = ((glob, each) for kind, all_ in names for glob in protect.get(kind, ()) for each in all_)
@@ -139,7 +142,7 @@ def protecting(protect: Mapping[Kind, Sequence[str]], ref: Ref, name: str, thing
 def _spelt(*tags: str) -> set[str]:
     """Names of images as people may write them: whole or short, with a tag or a digest and without."""
     whole = {*tags, *(reference.parse(tag).repository for tag in tags)}
-    return whole | {reference.familiar(name) for name in whole}
+    return {spelling for name in whole for spelling in reference.spellings(name)}
 
 
 def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:

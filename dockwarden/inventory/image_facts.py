@@ -230,9 +230,18 @@ def _ranks(tag: str, view: View, *keys: Callable[[str, View], float | None]) -> 
     for other in tags:
         image_id, found = inventory.tags[other], versions.release(other.rpartition(":")[2])
         age = inventory.memory.known_for(Ref(Kind.IMAGE, image_id), reading)
-        place = (*(key(other, view) for key in known), found.rank if found else (), -age)
+        place = (*(key(other, view) for key in known), _numbers(found, repository, inventory.images[image_id]), -age)
         places[image_id] = max(place, places.get(image_id, place))
     return sum(place > places[inventory.tags[tag]] for place in places.values())
+
+
+def _numbers(found: versions.Version | None, repository: str, image: Image) -> tuple[tuple[int, ...], ...]:
+    """What orders a release by its name; 2 is whatever the image's longer names say it is now, such as 2.1.2-alpine."""
+    if found is None:
+        return ()
+    names = (tag.rpartition(":") for tag in image.tags)
+    others = (versions.release(name) for of, _, name in names if of == repository)
+    return max(other.numbers for other in (found, *others) if other and found.begins(other)), found.build
 
 
 def _built_at(image: Image) -> float | None:

@@ -223,7 +223,8 @@ def test_parents_that_name_each_other_come_to_an_end() -> None:
 
 # -- what a host protects --------------------------------------------------------------------------------
 
-_KEPT = {"postgres", "postgres:16", "docker.io/library/postgres:16", "docker.io/library/postgres", "postgres:*", "*"}
+_KEPT = {"postgres", "postgres:16", "docker.io/library/postgres:16", "docker.io/library/postgres", "postgres:*", "*",
+         "library/postgres", "docker.io/postgres:1?"}  # fmt: skip
 _POSTGRES = an_image("db", "docker.io/library/postgres:16", "docker.io/library/mirror:1")
 
 
@@ -238,7 +239,7 @@ def test_a_host_protects_images_by_any_spelling_of_a_name(glob: str, kind: Kind)
     assert (tag.steps, refused(tag)) == ((), [("postgres:16", "protected")])
 
 
-@pytest.mark.parametrize("glob", ["postgre", "16", "postgres:1", "docker.io/postgres", "Postgres"])
+@pytest.mark.parametrize("glob", ["postgre", "16", "postgres:1", "docker.io/library", "Postgres"])
 def test_what_a_host_does_not_name_it_does_not_protect(glob: str) -> None:
     protect = {Kind.IMAGE: (glob,), Kind.TAG: (glob,), Kind.CONTAINER: ("*",), Kind.VOLUME: ("*",)}
     assert planned(a_candidate(_POSTGRES), policy=replace(REMOVE, protect=protect)).steps

@@ -672,6 +672,14 @@ def test_one_unknown_date_lets_versions_decide() -> None:
     assert ranks(inventory, "rank_by_created", "1.2", "1.1", "1.0") == {"1.2": 0, "1.1": 1, "1.0": 2}
 
 
+def test_a_name_that_moves_along_a_line_is_ranked_by_what_it_means_now() -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("now", "app:2", "app:latest", "app:2.1.2-alpine", created_at=1.0))
+    for old in ("2.0.22", "2.0.21", "2.0.20"):
+        inventory.put(an_image(old, f"app:{old}", created_at=1.0))
+    assert ranks(inventory, "rank_by_created", "2", "2.0.22", "2.0.20") == {"2": 0, "2.0.22": 1, "2.0.20": 3}
+
+
 def test_what_has_neither_date_nor_version_is_ordered_by_first_sight_and_never_by_id(ticks: Ticks) -> None:
     inventory = an_inventory(ticks)
     for name in ("pr-9", "pr-101", "pr-7"):
