@@ -6,8 +6,6 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.harness import full, policy
 from tests.lab import images
 
@@ -15,8 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.e2e.conftest import Start
+    from tests.e2e.harness import Daemon
     from tests.lab.engine import LabEngine
+    from tests.lab.images import ImageSpec
     from tests.lab.registry import LabRegistry
+
+    Move = Callable[[LabEngine, LabRegistry, str], None]
 
 STALE = "stale-container"
 LONELY_TAG = policy("lonely-tag", "tag", "image.tags.size() == 1", trigger={"events": ["image.untag"]})
@@ -25,50 +27,60 @@ OLD = replace(images.busybox(), labels={"release": "old"})
 NEW = replace(images.busybox(), labels={"release": "new"})
 
 
+def spec(release: str, move: Move) -> ImageSpec:
+    return replace(images.busybox(), labels={"release": release, "by": move.__name__})
+
+
 def by_pull(engine: LabEngine, registry: LabRegistry, tag: str) -> None:
     repository, _, name = tag.removeprefix(f"{registry.host}/").rpartition(":")
-    registry.push(repository, name, NEW)
+    registry.push(repository, name, spec("new", by_pull))
     engine.docker("pull", "--quiet", tag)
 
 
 def by_tag(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
-    engine.load(replace(NEW, tags=("e2e/other:1",)))
+    engine.load(replace(spec("new", by_tag), tags=("e2e/other:1",)))
     engine.docker("tag", "e2e/other:1", tag)
 
 
 def by_load(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
-    engine.load(replace(NEW, tags=(tag,)))
+    engine.load(replace(spec("new", by_load), tags=(tag,)))
 
 
-def by_build(engine: LabEngine, registry: LabRegistry, tag: str) -> None:
-    keep = f"{registry.host}/e2e/moved:keep"
-    dockerfile = io.BytesIO(f"FROM {keep}\nLABEL release=built\n".encode())
+def by_build(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
+    dockerfile = io.BytesIO(f"FROM {tag.rpartition(':')[0]}:keep\nLABEL release=built\n".encode())
     for line in engine.client().build(fileobj=dockerfile, tag=tag, rm=True, decode=True):
         assert "error" not in line, line
 
 
-@pytest.mark.parametrize("move", [by_pull, by_tag, by_load, by_build])
+MOVES: tuple[Move, ...] = (by_pull, by_tag, by_load, by_build)
+
+
 def test_old_image_its_tags_and_its_containers_are_judged_again(
-    empty_engine: LabEngine,
-    registry: LabRegistry,
-    start: Start,
-    move: Callable[[LabEngine, LabRegistry, str], None],
+    empty_engine: LabEngine, registry: LabRegistry, start: Start
 ) -> None:
     engine = empty_engine
-    moving, keep = (f"{registry.host}/e2e/moved:{name}" for name in ("moving", "keep"))
-    registry.push("e2e/moved", "moving", OLD)
-    engine.docker("pull", "--quiet", moving)
-    engine.docker("tag", moving, keep)
-    engine.docker("run", "--detach", "--name=app", moving)
+    for move in MOVES:
+        moving, keep = (f"{registry.host}/e2e/{move.__name__}:{name}" for name in ("moving", "keep"))
+        registry.push(f"e2e/{move.__name__}", "moving", spec("old", move))
+        engine.docker("pull", "--quiet", moving)
+        engine.docker("tag", moving, keep)
+        engine.docker("run", "--detach", f"--name={move.__name__}", moving)
     daemon = start(engine, [STALE, LONELY_TAG, LONELY_IMAGE]).ready()
     assert daemon.api("findings") == []
+    for move in MOVES:
+        a_tag_moves(engine, registry, daemon, move)
+
+
+def a_tag_moves(engine: LabEngine, registry: LabRegistry, daemon: Daemon, move: Move) -> None:
+    app = move.__name__
+    moving, keep = (f"{registry.host}/e2e/{app}:{name}" for name in ("moving", "keep"))
     old = engine.client().inspect_image(keep)["Id"]
     mark = daemon.mark
 
     move(engine, registry, moving)
 
-    stale = daemon.wait("finding.opened", after=mark, policy=STALE, name="app")
-    assert stale["message"] == f"app runs an older image of {moving}, which names another image now"
+    stale = daemon.wait("finding.opened", after=mark, policy=STALE, name=app)
+    assert stale["message"] == f"{app} runs an older image of {moving}, which names another image now"
     daemon.wait("finding.opened", after=mark, policy="lonely-tag", name=keep)
     assert daemon.wait("finding.opened", after=mark, policy="lonely-image", name=keep)["id"] == old
     daemon.until_metric(1, "dockwarden_findings", policy=STALE)
@@ -76,13 +88,17 @@ def test_old_image_its_tags_and_its_containers_are_judged_again(
     assert new != old
     assert daemon.tags()[moving] == new
 
-    engine.docker("rm", "--force", "app")
-    engine.docker("run", "--detach", "--name=app", moving)
+    engine.docker("rm", "--force", app)
+    engine.docker("run", "--detach", f"--name={app}", moving)
 
-    daemon.wait("finding.resolved", after=mark, policy=STALE, name="app")
+    daemon.wait("finding.resolved", after=mark, policy=STALE, name=app)
     daemon.until_metric(0, "dockwarden_findings", policy=STALE)
-    shown = "subject=container"
-    daemon.until(lambda: [row["image_id"] for row in daemon.api("inventory", shown)] == [new], "the new container")
+
+    def runs() -> list[str]:
+        rows = daemon.api("inventory", "subject=container&limit=1000")
+        return [row["image_id"] for row in rows if row["name"] == app]
+
+    daemon.until(lambda: runs() == [new], "the new container")
     assert daemon.findings(STALE) == set()
 
 
