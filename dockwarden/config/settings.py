@@ -24,12 +24,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dockwarden.config import packs
-from dockwarden.config.files import content
 from dockwarden.config.secret_files import merged, read_secrets
-from dockwarden.config.source import Source, read
+from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
-from dockwarden.text import because, duration, near, size
+from dockwarden.text import duration, near, size
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -314,7 +313,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
     problems += unreadable
     places |= {name: f"environment {name}" for name in environ}
-    values = merged(dict(source.data) if source else {}, secrets)
+    values = merged(dict(source.data or {}) if source else {}, secrets)
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     settings = _validated(values, source, places, problems)
@@ -341,24 +340,8 @@ def _validated(
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
     named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     if named is None:
-        return _read(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
-    return _read(named)
-
-
-def _read(file: Path) -> Source | None:
-    """The file's values and their places, None if it is empty."""
-    try:
-        text = content(file)
-    except OSError as error:
-        raise ConfigError(f"{file}: {because(error)}") from error
-    source = read(str(file), text)
-    if source.problems:
-        raise ConfigError(*source.problems)
-    if source.data is None:
-        return None  # nothing, or nothing but comments
-    if not isinstance(source.data, dict):
-        raise ConfigError(f"{file}:1:1 file: must be a mapping, such as `allow: audit`")
-    return source
+        return load(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
+    return load(named)
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
@@ -376,7 +359,7 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     key = ".".join(map(str, path))
     reason = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
-        reason = _unknown(str(path[-1]), _siblings(path))
+        reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path)))
     variable = PREFIX + "__".join(str(part).upper() for part in path)
     while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]
@@ -393,11 +376,3 @@ def _unknown(name: str, known: list[str]) -> str:
     if now := _RENAMED.get(name.removeprefix(prefix).lower()):
         return f"it is called {prefix}{now.upper() if prefix else now} now"
     return f"no such setting{near(name, known)}"
-
-
-def _siblings(path: list[Any]) -> list[str]:
-    model: Any = Settings
-    for part in path[:-1]:
-        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
-        model = field.annotation if field else None
-    return list(model.model_fields) if hasattr(model, "model_fields") else []

@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path as File
+from typing import Any, NamedTuple, get_args
 
 import yaml
 
-from dockwarden.text import MAX_TEXT, printable
+from dockwarden.config.files import content
+from dockwarden.errors import ConfigError
+from dockwarden.text import MAX_TEXT, because, printable
 
 Path = tuple[str | int, ...]
 """Where a value is in a file: keys and indexes, as in ``("policies", 0, "when")``."""
@@ -130,18 +133,39 @@ class _Frame:
     mark: Any = None
 
 
-def read(file: str, content: bytes) -> Source:
+def load(file: File) -> Source:
+    """Read a YAML file that holds a mapping, or nothing. Raises ConfigError."""
+    try:
+        source = read(str(file), content(file))
+    except OSError as error:
+        raise ConfigError(f"{file}: {because(error)}") from error
+    if not source.problems and not isinstance(source.data, dict | None):
+        source.refuse((), "must be a mapping, such as `key: value`")
+    if source.problems:
+        raise ConfigError(*source.problems)
+    return source
+
+
+def keys_beside(shape: Any, path: Path) -> list[str]:
+    """The keys that a model has where the last key of a path stands, also below names that people choose."""
+    for part in path[:-1]:
+        fields = getattr(shape, "model_fields", {})
+        shape = fields[part].annotation if part in fields else next(reversed(get_args(shape)), None)
+    return [field.alias or name for name, field in getattr(shape, "model_fields", {}).items()]
+
+
+def read(file: str, written: bytes) -> Source:
     """Read one YAML file, strictly. What is wrong is in its ``problems``; then ``data`` may be incomplete or None."""
     source = Source(file)
     try:
-        source.text = content.decode("utf-8-sig")
+        source.text = written.decode("utf-8-sig")
         with suppress(yaml.YAMLError):
             _fill(source, _FAST)
             return source
         source = Source(file, source.text)  # the slow one says better what is wrong
         _fill(source, yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        source.note(content.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8")
+        source.note(written.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8")
     except yaml.reader.ReaderError as error:
         before = source.text[: error.position]
         column = error.position - before.rfind("\n")

@@ -20,7 +20,7 @@ import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from dockwarden.config.files import content
-from dockwarden.config.source import Source, read
+from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.text import because
 
@@ -145,14 +145,9 @@ def read_access(file: Path) -> Access:
     Raises:
         ConfigError: with one problem per place.
     """
+    source = load(file)
     try:
-        source = read(str(file), content(file))
-    except OSError as error:
-        raise ConfigError(f"{file}: {because(error)}") from error
-    if source.problems:
-        raise ConfigError(*source.problems)
-    try:
-        found = _File.model_validate({} if source.data is None else source.data)
+        found = _File.model_validate(source.data or {})
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             source.refuse(place := tuple(fault["loc"]), _said(fault["type"], fault["msg"], place))
@@ -169,10 +164,7 @@ def read_access(file: Path) -> Access:
 def _said(kind: str, text: str, place: tuple[str | int, ...]) -> str:
     if kind != "extra_forbidden":
         return text.removeprefix("Value error, ")
-    shape: Any = _File
-    for part in place[:-1]:
-        shape = shape.model_fields[part].annotation
-    return f"no such key; there are {', '.join(field.alias or name for name, field in shape.model_fields.items())}"
+    return f"no such key; there are {', '.join(keys_beside(_File, place))}"
 
 
 # -- what may stand in it ---------------------------------------------------------------------------------------

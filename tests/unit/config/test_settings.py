@@ -291,7 +291,7 @@ def test_a_mistake_in_the_environment_is_named(
         ("resync: 0s\n", "1:1", "resync: "),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
-        ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting"),
+        ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting, did you mean http?"),
         ("modes: {p: never}\n", "1:", "modes.p"),
         ("log: yes please\n", "1:1", "log: "),
         ("allow: audit\nallow: enforce\n", "2:1", "twice"),
