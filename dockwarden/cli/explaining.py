@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHORT = 19  # sha256: and twelve digits
 _MOST = 20
+_SAID = "name title description remediation refs tags severity subject mode action for_seconds place"
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -41,7 +42,8 @@ def _explain(options: argparse.Namespace) -> int:
     policies = loading.load_policies(chosen)
     found = explain.explain(chosen, policies, options.name, offline=options.offline)
     if options.output == "json":
-        json.dump(_plain(found), sys.stdout, default=plain, indent=2)
+        told = found if isinstance(found, Explanation) else _policy_as_json(found)
+        json.dump(_plain(told), sys.stdout, default=plain, indent=2)
         print()
     elif isinstance(found, Explanation):
         lines(_of_object(found))
@@ -58,6 +60,8 @@ def _plain(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):
         return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -86,21 +90,30 @@ def _of_object(found: "Explanation") -> Iterator[str]:
 
 
 def _of_policy(found: "PolicyExplanation") -> Iterator[str]:
-    action = f", {found.action} ({found.mode})" if found.action else f", {found.mode}"
-    yield f"policy/{found.name}  {found.severity}, about each {found.subject}{action}  {found.place}"
-    yield from (f"  {text}" for text in (found.title, found.description.strip()) if text)
-    when = [*found.events, found.schedule and f"schedule {found.schedule}", _every(found.every_seconds)]
-    rows = [("when", found.when), ("for", span(found.for_seconds) if found.for_seconds else "")]
-    rows += [(name, words(value)) for name, value in found.params.items()]
+    policy, trigger = found.policy, found.policy.trigger
+    action = f", {policy.action} ({policy.mode})" if policy.action else f", {policy.mode}"
+    yield f"policy/{policy.name}  {policy.severity}, about each {policy.subject}{action}  {policy.place}"
+    yield from (f"  {text}" for text in (policy.title, policy.description.strip()) if text)
+    when = [*sorted(trigger.events), trigger.schedule and f"schedule {trigger.schedule}", _every(trigger.every_seconds)]
+    rows = [*found.expressions.items(), ("for", span(policy.for_seconds) if policy.for_seconds else "")]
+    rows += [(name, words(value)) for name, value in policy.when.constants.items()]
     rows += [
         ("runs on", ", ".join(filter(None, when))),
-        ("see", ", ".join(found.refs)),
-        ("mend it by", found.remediation),
+        ("see", ", ".join(policy.refs)),
+        ("mend it by", policy.remediation),
     ]
-    yield from _columns((name, text.strip()) for name, text in [("select", found.select), *rows] if text.strip())
+    yield from _columns((name, text.strip()) for name, text in rows if text.strip())
     counts = ", ".join(f"{count} {result}" for result, count in sorted(found.counts.items()))
     yield from _findings(f"who fails it ({counts or 'no objects'})", found.found, "nobody", named=True)
     yield from _section("exceptions", [_exception(each) for each in found.exceptions])
+
+
+def _policy_as_json(found: "PolicyExplanation") -> dict[str, Any]:
+    policy, trigger = found.policy, found.policy.trigger
+    said = {name: getattr(policy, name) for name in _SAID.split()} | {"params": dict(policy.when.constants)}
+    runs = {"events": sorted(trigger.events), "schedule": trigger.schedule, "every_seconds": trigger.every_seconds}
+    now = {"counts": found.counts, "found": found.found, "exceptions": found.exceptions}
+    return {**said, **runs, "select": "", **found.expressions, **now}
 
 
 def _exception(row: "ExceptionRow") -> Sequence[str]:

@@ -7,7 +7,9 @@ Input: the inventory, results of judging, the policies in use, what the ledger s
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, assert_never
+from typing import Annotated, NamedTuple, assert_never
+
+from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
@@ -27,6 +29,7 @@ from dockwarden.model import (
 )
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.policy.findings import Findings
+from dockwarden.text import moment
 
 _IMAGE = "size created known_for idle_for origin base root os architecture"
 
@@ -128,15 +131,20 @@ class Fate(NamedTuple):
     detail: str
 
 
-class ExceptionRow(NamedTuple):
-    """An exception; ``used`` is the number of findings that it excuses now, ``state`` active, expired or unused."""
+Time = Annotated[float, PlainSerializer(moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""Seconds since the epoch, and RFC 3339 in JSON of the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """An exception, and how many findings it excuses now; its state is active, unused or expired."""
 
     id: str
     policies: tuple[str, ...]
     match: str
     reason: str
     owner: str
-    until: float | None
+    until: Time | None
     effect: str
     state: str
     used: int
@@ -169,35 +177,19 @@ class Explanation:
     past: tuple[Mapping[str, object], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyExplanation:
-    """One policy: why it is there, how to mend what it finds, what it finds now, and who is excused from it.
+class PolicyExplanation(NamedTuple):
+    """One policy, what it finds now, and who is excused from it; ``counts`` are of objects, by result."""
 
-    Attributes:
-        counts: of objects, by result.
-    """
-
-    name: str
-    title: str
-    description: str
-    remediation: str
-    refs: tuple[str, ...]
-    tags: tuple[str, ...]
-    severity: str
-    subject: str
-    mode: str
-    action: str
-    events: tuple[str, ...]
-    schedule: str
-    every_seconds: float
-    for_seconds: float
-    select: str
-    when: str
-    params: Mapping[str, FactValue]
-    place: str
+    policy: Policy
     counts: Mapping[str, int]
     found: tuple[Found, ...]
     exceptions: tuple[ExceptionRow, ...]
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Its conditions as they are written, by key."""
+        both = {"select": self.policy.select, "when": self.policy.when}
+        return {key: program.source for key, program in both.items() if program is not None}
 
 
 class Explainer:
@@ -245,27 +237,10 @@ class Explainer:
         policy = {each.name: each for each in policies.policies}[name]
         own = [result for result in results if result.policy == name]
         return PolicyExplanation(
-            name=name,
-            title=policy.title,
-            description=policy.description,
-            remediation=policy.remediation,
-            refs=policy.refs,
-            tags=policy.tags,
-            severity=policy.severity.value,
-            subject=policy.subject.value,
-            mode=policy.mode.value,
-            action=policy.action,
-            events=tuple(sorted(policy.trigger.events)),
-            schedule=policy.trigger.schedule,
-            every_seconds=policy.trigger.every_seconds,
-            for_seconds=policy.for_seconds,
-            select=policy.select.source if policy.select else "",
-            when=policy.when.source,
-            params=dict(policy.when.constants),
-            place=policy.place,
-            counts=Counter(result.status.value for result in own),
-            found=self._found({name: policy}, own),
-            exceptions=tuple(e for e in self.exceptions(policies.exceptions) if name in e.policies),
+            policy,
+            Counter(result.status.value for result in own),
+            self._found({name: policy}, own),
+            tuple(each for each in self.exceptions(policies.exceptions) if name in each.policies),
         )
 
     def exceptions(self, exceptions: Iterable[PolicyException]) -> Iterator[ExceptionRow]:

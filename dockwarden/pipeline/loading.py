@@ -12,27 +12,23 @@ from dockwarden.actions.table import VERBS
 from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Kind, PolicySet
-from dockwarden.policy.load import load
+from dockwarden.policy.load import Overrides, load
 from dockwarden.triggers.schedule import refuse_cron
 
 
 def load_policies(settings: Settings, tests: str = "") -> PolicySet:
     """Read and compile everything that the settings name. Raises ConfigError with all problems."""
-    return load(
-        settings.policies,
-        VOCABULARY,
-        VERBS,
-        params=settings.params,
-        modes=settings.modes,
-        triggers={name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
-        limits={name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
-        protect=protected(settings),
-        cap=settings.allow,
-        check_cron=refuse_cron,
-        zone=zone_of(settings),
-        now=time.time(),
-        tests=tests,
+    host = Overrides(
+        settings.params,
+        settings.modes,
+        {name: trigger.model_dump(exclude_unset=True) for name, trigger in settings.triggers.items()},
+        {name: limits.model_dump(exclude_unset=True) for name, limits in settings.limits.items()},
+        protected(settings),
+        settings.allow,
+        zone_of(settings),
     )
+    now = time.time()
+    return load(settings.policies, VOCABULARY, VERBS, check_cron=refuse_cron, host=host, now=now, tests=tests)
 
 
 def protected(settings: Settings) -> dict[Kind, tuple[str, ...]]:

@@ -6,14 +6,9 @@ RFC 3339 in JSON; durations end in ``_seconds``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden.model import Effect, Kind, Mode, Severity, Status
-from dockwarden.text import moment
-
-Time = Annotated[float, PlainSerializer(moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+from dockwarden.pipeline.explain import Time
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +84,6 @@ class ObjectRow:
     image: str = ""
     image_id: str = ""
     state: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ExceptionRow:
-    """An exception, and how many findings it excuses now; its state is active, unused or expired."""
-
-    id: str
-    policies: tuple[str, ...]
-    match: str
-    reason: str
-    owner: str
-    effect: str
-    until: Time | None
-    state: str
-    used: int
-    place: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Container, Effect, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
-from dockwarden.pipeline.explain import Explainer, named
+from dockwarden.pipeline.explain import ExceptionRow, Explainer, named
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
 from dockwarden.text import moment
 from dockwarden.web.api import List
-from dockwarden.web.rows import ActionRow, ExceptionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
+from dockwarden.web.rows import ActionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
 
 
 class Views:
@@ -81,7 +81,7 @@ class Views:
         found = [found for found in self._finding_rows() if found.policy == name]
         done = [row for row in self._done() if row.policy == name]
         it = self._explainer().policy(name, self._board.use, self._standing())
-        return {"it": it, "row": row, "rows": found, "done": done}
+        return {"it": it, "policy": it.policy, "row": row, "rows": found, "done": done}
 
     def object(self, path: str) -> dict[str, Any] | None:
         """What the page of ``KIND/NAME`` shows, None where there is no such object and never was one."""
@@ -166,8 +166,7 @@ class Views:
         return (row for row in self._action_rows() if row.outcome is not Effect.AUDITED)
 
     def _exception_rows(self) -> Iterator[ExceptionRow]:
-        for row in self._explainer().exceptions(self._board.use.exceptions):
-            yield ExceptionRow(**row._asdict())
+        return self._explainer().exceptions(self._board.use.exceptions)
 
     def _object_rows(self) -> Iterator[ObjectRow]:
         inventory = self._inventory

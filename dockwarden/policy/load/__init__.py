@@ -7,33 +7,28 @@ of bounds: watching files, evaluating, knowing who runs a schedule.
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import tzinfo
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dockwarden.config import packs
 from dockwarden.config.files import GOLDEN, below, content
-from dockwarden.config.source import read
+from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
-from dockwarden.model import Kind, Mode, PolicySet, Vocabulary
+from dockwarden.model import PolicySet, Vocabulary
 from dockwarden.policy.document import Verbs
-from dockwarden.policy.load.build import Builder, Overrides
+from dockwarden.policy.load.build import NO_OVERRIDES, Builder, Overrides
 from dockwarden.text import near, printable
 
+__all__ = ["Overrides", "load"]
 
-def load(  # noqa: PLR0913 - a host may override much
+
+def load(
     paths: Iterable[str | Path],
     vocabulary: Vocabulary,
     verbs: Verbs,
     *,
     check_cron: Callable[[str], str],
-    params: Mapping[str, Mapping[str, object]] | None = None,
-    modes: Mapping[str, Mode] | None = None,
-    triggers: Mapping[str, Mapping[str, object]] | None = None,
-    limits: Mapping[str, Mapping[str, object]] | None = None,
-    protect: Mapping[Kind, tuple[str, ...]] | None = None,
-    cap: Mode = Mode.ENFORCE,
-    zone: tzinfo | None = None,
+    host: Overrides = NO_OVERRIDES,
     now: float = 0.0,
     tests: str = "",
 ) -> PolicySet:
@@ -45,13 +40,7 @@ def load(  # noqa: PLR0913 - a host may override much
         vocabulary: the facts that expressions may use.
         verbs: the actions that policies may have.
         check_cron: gives the reason why a cron line cannot be used, or nothing.
-        params: this host's values of params, by policy and param; of the same type as the policy's own.
-        modes: this host's modes, by policy.
-        triggers: this host's triggers, by policy; each replaces the policy's trigger as a whole.
-        limits: this host's limits, by policy; what is not given is as the policy has it.
-        protect: by kind, globs of the names that no policy acts on.
-        cap: the hardest mode that any policy may have.
-        zone: where dates end, None for the machine's.
+        host: what this host says otherwise.
         now: what is past, in seconds since the epoch.
         tests: ``read`` for the policies' own tests, ``cover`` for what they leave out as well.
 
@@ -60,26 +49,12 @@ def load(  # noqa: PLR0913 - a host may override much
     """
     problems: list[str] = []
     named = [str(path) for path in paths]
-    packed = {str(file) for pack in packs.PACKS if pack in named for file in packs.files(pack)}
     digest = hashlib.sha256()
-    sources = []
-    for file, text in _contents(named, problems):
-        digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(text), text))
-        source = read(str(file), text)
-        if source.data is None and not source.problems:
-            source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
-        sources.append(source)
-    own = {str(raw.get("name")) for source in sources if source.file not in packed for _, raw in source.policies()}
-    sources = [
-        source
-        for source in sources
-        if source.file not in packed or own.isdisjoint(str(raw.get("name")) for _, raw in source.policies())
-    ]
+    sources = _sources(named, digest, problems)
     readable = [source for source in sources if not source.problems]
-    host = Overrides(params or {}, modes or {}, triggers or {}, limits or {}, protect or {}, cap, tuple(named))
-    builder = Builder(vocabulary, verbs, readable, check_cron, host)
+    builder = Builder(vocabulary, verbs, readable, check_cron, host._replace(loaded=tuple(named)))
     policies = [policy for source in readable for policy in builder.build(source, tests)]
-    exceptions, warnings = builder.exceptions(zone, now)
+    exceptions, warnings = builder.exceptions(now)
     if not any(source.problems for source in sources):
         builder.end()
     problems += [problem for source in sources for problem in source.problems] + builder.problems
@@ -98,6 +73,22 @@ def load(  # noqa: PLR0913 - a host may override much
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _sources(named: Sequence[str], digest: "hashlib._Hash", problems: list[str]) -> list[Source]:
+    """All files that were read; a pack's file whose policy the host has a policy of its own for is left out."""
+    packed = {str(file) for pack in packs.PACKS if pack in named for file in packs.files(pack)}
+    sources = []
+    for file, text in _contents(named, problems):
+        digest.update(b"%b\0%d\0%b" % (os.fsencode(file.name), len(text), text))
+        source = read(str(file), text)
+        if source.data is None and not source.problems:
+            source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
+        sources.append(source)
+    names = [{str(raw.get("name")) for _, raw in source.policies()} for source in sources]
+    own = {name for source, theirs in zip(sources, names, strict=True) if source.file not in packed for name in theirs}
+    both = zip(sources, names, strict=True)
+    return [source for source, theirs in both if source.file not in packed or own.isdisjoint(theirs)]
 
 
 def _contents(paths: Iterable[str], problems: list[str]) -> Iterator[tuple[Path, bytes]]:

@@ -36,16 +36,27 @@ _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
 class Overrides(NamedTuple):
     """What this host says otherwise, by policy.
 
-    ``cap`` is the hardest mode that any policy may have, ``loaded`` the packs and paths that policies come from.
+    Attributes:
+        params: values of params, of the same type as the policy's own.
+        triggers: each replaces the policy's trigger as a whole.
+        limits: what is not given is as the policy has it.
+        protect: by kind, globs of the names that no policy acts on.
+        cap: the hardest mode that any policy may have.
+        zone: where dates end, None for the machine's.
+        loaded: the packs and paths that policies come from.
     """
 
-    params: Mapping[str, Mapping[str, object]]
-    modes: Mapping[str, Mode]
-    triggers: Mapping[str, Mapping[str, object]]
-    limits: Mapping[str, Mapping[str, object]]
-    protect: Mapping[Kind, tuple[str, ...]]
-    cap: Mode
+    params: Mapping[str, Mapping[str, object]] = {}
+    modes: Mapping[str, Mode] = {}
+    triggers: Mapping[str, Mapping[str, object]] = {}
+    limits: Mapping[str, Mapping[str, object]] = {}
+    protect: Mapping[Kind, tuple[str, ...]] = {}
+    cap: Mode = Mode.ENFORCE
+    zone: tzinfo | None = None
     loaded: tuple[str, ...] = ()
+
+
+NO_OVERRIDES = Overrides()
 
 
 class Builder:
@@ -110,10 +121,10 @@ class Builder:
                     self.uncovered += uncovered(policy, found, self._compiler)
                 yield policy
 
-    def exceptions(self, zone: tzinfo | None, now: float) -> tuple[list[PolicyException], list[str]]:
+    def exceptions(self, now: float) -> tuple[list[PolicyException], list[str]]:
         """The exceptions of all sources, after their policies, and what people should know of them."""
         written = {str(raw.get("name")): raw for source in self._sources for _, raw in source.policies()}
-        maker = Exceptions(self._compiler, self._vocabulary, written, zone, now)
+        maker = Exceptions(self._compiler, self._vocabulary, written, self._host.zone, now)
         found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
         self._used_lists |= maker.lists
         return found, [*self._remarks, *maker.warnings]

@@ -11,7 +11,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Excuse, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
-from dockwarden.policy.load import load
+from dockwarden.policy.load import Overrides, load
 from dockwarden.triggers.schedule import refuse_cron
 from tests.unit.policy.builders import Known
 
@@ -29,7 +29,8 @@ exceptions:
 """
     file = folder / "p.yaml"
     file.write_text(text)
-    return load([file], VOCABULARY, VERBS, check_cron=refuse_cron, zone=UTC, now=NOW, **options)  # type: ignore[arg-type]
+    host = Overrides(zone=UTC)
+    return load([file], VOCABULARY, VERBS, check_cron=refuse_cron, host=host, now=NOW, **options)  # type: ignore[arg-type]
 
 
 def excused(policies: PolicySet, now: float = NOW, **known: FactValue) -> Excuse:

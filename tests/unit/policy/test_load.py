@@ -14,7 +14,7 @@ from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
-from dockwarden.policy.load import load
+from dockwarden.policy.load import Overrides, load
 from tests.unit.policy.builders import VOCABULARY, Known
 
 TESTDATA = Path(__file__).parent / "testdata"
@@ -71,7 +71,7 @@ def fine(_line: str) -> str:
 def load_text(folder: Path, text: str | bytes, **overrides: object) -> PolicySet:
     file = folder / "policies.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load([file], VOCABULARY, VERBS, check_cron=fine, **overrides)  # type: ignore[arg-type]
+    return load([file], VOCABULARY, VERBS, check_cron=fine, host=Overrides(**overrides))  # type: ignore[arg-type]
 
 
 def refusal(folder: Path, text: str | bytes, **overrides: object) -> list[str]:
@@ -453,7 +453,13 @@ def test_triggers_of_this_host_are_checked(tmp_path: Path, own: dict[str, object
     file = tmp_path / "a.yaml"
     file.write_text(MINIMAL)
     with pytest.raises(ConfigError) as caught:
-        load([file], VOCABULARY, VERBS, check_cron=lambda line: f"{line!r} is refused", triggers={"minimal": own})
+        load(
+            [file],
+            VOCABULARY,
+            VERBS,
+            check_cron=lambda line: f"{line!r} is refused",
+            host=Overrides(triggers={"minimal": own}),
+        )
     assert list(caught.value.problems) == problems
 
 
@@ -521,7 +527,8 @@ def accepts(folder: Path, policy: dict[str, object], **overrides: object) -> Pol
     file.write_text(yaml.safe_dump({"version": 1, "policies": [policy]}))
     check = {"0 6 * * *": ""}
     try:
-        return load([file], VOCABULARY, VERBS, check_cron=lambda line: check.get(line, "no"), **overrides)  # type: ignore[arg-type]
+        host = Overrides(**overrides)  # type: ignore[arg-type]
+        return load([file], VOCABULARY, VERBS, check_cron=lambda line: check.get(line, "no"), host=host)
     except ConfigError:
         return None
 

@@ -12,7 +12,7 @@ from dockwarden.config import packs
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Mode
-from dockwarden.policy.load import load
+from dockwarden.policy.load import Overrides, load
 from dockwarden.triggers.schedule import refuse_cron
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ policies:
 
 
 def loaded(*paths: str | Path, modes: dict[str, Mode] | None = None) -> PolicySet:
-    return load(paths, VOCABULARY, VERBS, check_cron=refuse_cron, modes=modes)
+    return load(paths, VOCABULARY, VERBS, check_cron=refuse_cron, host=Overrides(modes=modes or {}))
 
 
 def names(found: PolicySet) -> set[str]:
