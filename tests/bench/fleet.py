@@ -1,20 +1,37 @@
-"""What many hosts ask of the registries: a day of 1,000 of them, with the schedule's own spread.
+"""What many hosts cost: a day of their requests at the registries, and their metrics behind one Prometheus.
 
-In: nothing. Out: rows. Out of bounds: the network; a request takes no time.
+In: nothing. Out: rows. Out of bounds: the network; a request at a registry takes no time, and all hosts have the
+metrics of one.
 
-    python -m tests.bench.fleet
+    python -m tests.bench.fleet [registry] [prometheus]
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+import threading
+import time
 from collections import Counter
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers.schedule import Schedule
 from tests.bench.report import Row, table
+from tests.e2e.harness import Daemon
+from tests.e2e.supervised import ROOT
+from tests.e2e.test_dashboards import queries
+from tests.lab import images
+from tests.lab.engine import LabEngine
+from tests.lab.images import ImageSpec
+from tests.lab.loopback import free_port
+from tests.lab.prometheus import Prometheus
+from tests.lab.waiting import until
 
 HOSTS = 1_000
 _REFERENCES = 200
@@ -39,6 +56,13 @@ def registry_rows() -> list[Row]:
         mean = len(runs) / (_DAY_MINUTES / minutes)
         what = f"registry, {minutes} min: peak over mean"
         rows.append(Row(measurement="fleet", figure=what, value=max(found.values()) / mean, unit=""))
+    for took in (10, 15, 30):  # minutes, for what takes some seconds
+        counts = Counter(
+            int(run / 60 + took * n / _REFERENCES) % _DAY_MINUTES for run in runs for n in range(_REFERENCES)
+        )
+        peak = max(counts.values()) / (len(runs) * _REFERENCES / _DAY_MINUTES)
+        what = f"registry, 1 min: peak over mean, if each host took {took} min"
+        rows.append(Row(measurement="fleet", figure=what, value=peak, unit=""))
     by_minute = len(runs) * _REFERENCES / _DAY_MINUTES
     rows.append(Row(measurement="fleet", figure="requests at the registry by minute, mean", value=by_minute, unit=""))
     # A mirror asks once for each reference while it believes its answer, here for five minutes.
@@ -48,6 +72,88 @@ def registry_rows() -> list[Row]:
     return rows
 
 
+class _Host(BaseHTTPRequestHandler):
+    """Every host: each has a path of its own."""
+
+    exposition = b""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(self.exposition)))
+        self.end_headers()
+        self.wfile.write(self.exposition)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Hosts(ThreadingHTTPServer):
+    request_queue_size = 1024  # all may come at once
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of a connection that Prometheus gave up."""
+
+
+def prometheus_rows(seconds: float = 60.0) -> list[Row]:
+    """The metrics of one real daemon, as of 1,000 hosts; each query of the dashboard fleet, and the rules."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        engine = stack.enter_context(LabEngine("graph"))
+        engine.load(images.busybox("shop/app:1", "shop/app:latest"), ImageSpec(labels={"nameless": "yes"}))
+        for number in range(5):
+            engine.docker("run", "--detach", f"--name=app{number}", "shop/app:latest")
+        web = {"listen": "127.0.0.1:0", "running_image_info": 100}
+        daemon = stack.enter_context(Daemon(engine.host, folder / "daemon", {"web": web})).ready()
+        daemon.until(lambda: daemon.total("dockwarden_findings"), "findings")
+        _Host.exposition = daemon.get("/metrics").text.encode()
+        server = stack.enter_context(_Hosts(("127.0.0.1", free_port()), _Host))
+        stack.callback(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"127.0.0.1:{server.server_port}"
+        hosts = [{"targets": [where], "labels": {"instance": f"host-{n}:9877", "__metrics_path__": f"/{n}"}}
+                 for n in range(HOSTS)]  # fmt: skip
+        rules = [ROOT / "deploy/prometheus" / file for file in ("rules.yml", "alerts.yml")]
+        prometheus = stack.enter_context(
+            Prometheus(folder / "prometheus", where, rules, static_configs=hosts, interval="15s")
+        )
+        until(lambda: [value for _, value in prometheus.query("sum(up)")] == [HOSTS], "all hosts", timeout=120)
+        began, used = time.monotonic(), prometheus.cpu_seconds
+        time.sleep(seconds)  # this is what is measured
+        cpu = (prometheus.cpu_seconds - used) / (time.monotonic() - began)
+        queried = sorted((_timed(prometheus, expr), place) for place, expr in queries("dockwarden-fleet.json").items())
+        rules_of = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+        evaluated = sorted((float(rule["evaluationTime"]), rule["name"]) for rule in rules_of)
+        series = _Host.exposition.count(b"\n") - _Host.exposition.count(b"\n#")
+        row = partial(Row, measurement="fleet")
+        return [
+            row(figure="series of a host", value=series, unit=""),
+            row(figure="Prometheus: memory for a host", value=prometheus.resident_bytes / HOSTS / 2**20, unit="MiB"),
+            row(figure="Prometheus: CPU for 1,000 hosts at 15 s", value=100 * cpu, unit="% of a core"),
+            row(
+                figure="slowest query of the fleet's panels",
+                value=queried[-1][0],
+                unit="s",
+                at_most=1.0,
+                note=", ".join(f"{place} {took:.2f}" for took, place in queried[:-4:-1]),
+            ),
+            row(
+                figure="all rules once",
+                value=sum(took for took, _ in evaluated),
+                unit="s",
+                at_most=1.0,
+                note=", ".join(f"{rule} {took:.2f}" for took, rule in evaluated[:-6:-1]),
+            ),
+        ]
+
+
+def _timed(prometheus: Prometheus, expression: str) -> float:
+    began = time.monotonic()
+    prometheus.query(expression)
+    return time.monotonic() - began
+
+
 if __name__ == "__main__":
-    print(table(registry_rows()))
-    sys.exit(0)
+    kinds = {"registry": registry_rows, "prometheus": prometheus_rows}
+    print(table([row for kind in sys.argv[1:] or kinds for row in kinds[kind]()]))

@@ -1,11 +1,13 @@
-"""A private Prometheus that scrapes one target every second.
+"""A private Prometheus that scrapes one target, every second unless told otherwise.
 
 In: a folder, a target, files of rules. Out: answers to queries. Out of bounds: what is asked.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import urllib3
@@ -17,14 +19,19 @@ from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 class Prometheus:
     """One Prometheus on a free loopback port; a context manager."""
 
     def __init__(
-        self, folder: Path, target: str, rules: Sequence[Path] = (), alertmanager: str = "", **scrape_keys: object
+        self,
+        folder: Path,
+        target: str,
+        rules: Sequence[Path] = (),
+        alertmanager: str = "",
+        interval: str = "1s",
+        **scrape_keys: object,
     ) -> None:
         """``alertmanager``: host:port of who is told of alerts; ``scrape_keys``: how the target is asked."""
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -33,7 +40,7 @@ class Prometheus:
         folder.mkdir(parents=True)
         scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}], **scrape_keys}
         config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "rule_files": [str(file) for file in rules],
             "scrape_configs": [scrape],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
@@ -57,6 +64,17 @@ class Prometheus:
         self._process.wait()
         self._log.close()
         self._http.clear()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_bytes(self) -> int:
+        """What it has in memory."""
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def get(self, path: str, **fields: str) -> Any:
         """The data of an answer of its API; None while it does not answer yet, or refuses."""
