@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _SOONER = {"scrape_interval: 15s": "scrape_interval: 1s", "evaluation_interval: 15s": "evaluation_interval: 1s",
            "refresh_interval: 15s": "refresh_interval: 1s"}  # fmt: skip
-_SERVICE = "dockwarden_dockwarden"
+SERVICE = "dockwarden_dockwarden"
 
 
 class Fleet:
@@ -50,7 +50,7 @@ class Fleet:
         )
 
     def __enter__(self) -> Self:
-        machine.ensure({**machine.ENGINE, **machine.REGISTRY, **machine.METRICS}, "a swarm of its own")
+        machine.ensure({**machine.ENGINE, **machine.REGISTRY, **machine.METRICS, **machine.PROXY}, "a swarm of its own")
         with ExitStack() as stack:
             self.registry = stack.enter_context(LabRegistry())
             self.swarm = stack.enter_context(LabSwarm(self._folder / "lab"))
@@ -72,13 +72,20 @@ class Fleet:
         import_base(leader.client(600))
         leader.build(context, self.image)
         leader.docker("push", "--quiet", self.image)
-        for name, program, *beside in (
-            ("prom/prometheus:v3.5.0", "prometheus"),
-            ("prom/alertmanager:v0.28.1", "prometheus-alertmanager", "/usr/share/prometheus/alertmanager"),
+        for name, program, folder, *beside in (
+            ("prom/prometheus:v3.5.0", "prometheus", "/prometheus"),
+            (
+                "prom/alertmanager:v0.28.1",
+                "prometheus-alertmanager",
+                "/alertmanager",
+                "/usr/share/prometheus/alertmanager",
+            ),
+            ("haproxy:3.2-alpine", "haproxy", "/run/proxy"),
         ):
             repository, _, tag = name.rpartition(":")
-            folder = "/prometheus" if program == "prometheus" else "/alertmanager"
             changes = [f"ENTRYPOINT {json.dumps([machine.find(program)])}", "USER 65534:65534"]
+            if program == "haproxy":
+                changes.append('CMD ["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]')
             content = layer(program, *beside, folder=folder)
             leader.client(600).import_image_from_data(
                 content, f"{self.registry.host}/{repository}", tag, changes=changes
@@ -109,7 +116,8 @@ class Fleet:
         leader = self.swarm.leader
         there = f"{self.registry.host}/prom"
         names = {"DOCKWARDEN_IMAGE": self.image, "PROMETHEUS_IMAGE": f"{there}/prometheus:v3.5.0",
-                 "ALERTMANAGER_IMAGE": f"{there}/alertmanager:v0.28.1", "DOCKER_GID": "0"}  # fmt: skip
+                 "ALERTMANAGER_IMAGE": f"{there}/alertmanager:v0.28.1",
+                 "HAPROXY_IMAGE": f"{self.registry.host}/haproxy:3.2-alpine", "DOCKER_GID": "0"}  # fmt: skip
         done = subprocess.run(
             [str(self.files / "deploy"), *files],
             env={"PATH": os.environ["PATH"], "HOME": str(self._folder), "DOCKER_HOST": leader.host, **names},
@@ -124,7 +132,7 @@ class Fleet:
         state = "--format={{with .UpdateStatus}}{{.State}}{{end}}"
 
         def end() -> str:
-            found = node.docker("service", "inspect", state, _SERVICE)
+            found = node.docker("service", "inspect", state, SERVICE)
             return found if found in ("completed", "rollback_completed", "paused", "rollback_paused") else ""
 
         return until(end, "the end of the roll-out", timeout=300, pause=0.3)
@@ -149,7 +157,7 @@ class Fleet:
         try:
             until(holds, f"{expression} to be {wanted}", timeout=300, pause=0.3)
         except LabError as error:
-            tasks = self.swarm.leader.docker("service", "ps", "--no-trunc", _SERVICE)
+            tasks = self.swarm.leader.docker("service", "ps", "--no-trunc", SERVICE)
             raise LabError(f"{error}; it is {self.ask(expression)}\n{tasks}") from None
 
     def run_skewed(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fleet import SETS, SKEWED, UP, Fleet
+from tests.e2e.fleet import SERVICE, SETS, SKEWED, UP, Fleet
 from tests.lab.waiting import until
 
 if TYPE_CHECKING:
@@ -29,14 +29,19 @@ def test_a_stack_is_rolled_out_and_rolled_back_and_outlives_a_node(tmp_path: Pat
         fleet.until(SKEWED, 2)
 
         fleet.change("policies.yaml", **{"policies: []": OWN})
-        fleet.deploy()
+        fleet.deploy("proxy.yml")
         assert fleet.settle() == "completed"
         fleet.until('count(dockwarden_policy_info{policy="ours"})', 3)
         fleet.until(SETS, 1)
         fleet.until('dockwarden_findings{policy="ours"} == 1', lambda found: len(found) == 1)  # on the leader
+        fleet.until(UP, 3)  # by the proxy of each node
+        mounts = fleet.swarm.leader.docker(
+            "service", "inspect", "--format={{.Spec.TaskTemplate.ContainerSpec.Mounts}}", SERVICE
+        )
+        assert "docker.sock" not in mounts
 
         fleet.change("dockwarden.yaml", **{"web:": "wbe:"})
-        fleet.deploy()
+        fleet.deploy("proxy.yml")
         assert fleet.settle() == "rollback_completed"
         fleet.until(UP, 3)
         fleet.until('count(dockwarden_policy_info{policy="ours"})', 3)
