@@ -186,8 +186,10 @@ class Enforcer:
     # -- candidates -----------------------------------------------------------------------------------------
 
     def _candidate(self, policy: Policy, result: Result, reading: float) -> Candidate | None:
-        """What the planner must know of the object of a result; None if it is gone."""
+        """What the planner must know of the object of a result; None if it is gone, or what the action is not about."""
         inventory, ref = self._inventory, result.ref
+        if ref.kind is not policy.subject:
+            return None
         if ref.kind is Kind.HOST:
             return Candidate(result, None, (), (), float("inf"), own=False)
         thing = inventory.get(ref)
