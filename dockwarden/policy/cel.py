@@ -257,9 +257,9 @@ class Compiler:
         if given not in want:
             hint = of_result(given, want)
             raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
-        doubts, root = Doubts(source, facts, constants, settled), read(expression.serialize())
-        doubts.look(root, {})
-        doubts.end(root)
+        doubts = Doubts(source, facts, constants, settled)
+        doubts.look(read(expression.serialize()), {})
+        doubts.end()
         try:
             program = Program(source, env, expression, facts=facts, constants=constants, doubts=doubts)
         except RuntimeError:  # one level deeper than as it was written

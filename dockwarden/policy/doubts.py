@@ -316,7 +316,7 @@ class Doubts:
             elif meant.spec is not None and meant.spec.form in ("picked", "limit", "memory"):
                 self._bounded.setdefault(meant.spec.name, []).append((node, meant is lower))
 
-    def end(self, root: Node) -> None:
+    def end(self) -> None:
         """After all of an expression was looked at: what hangs on the rest of it."""
         for name, bounds in self._bounded.items():
             node = bounds[0][0]
@@ -334,8 +334,6 @@ class Doubts:
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
         self._end_of_names()
-        if root.op == "const" and root.value is False:
-            self._doubt(root, "this is never true; a policy is turned off by `mode: off`")
 
     def _end_of_names(self) -> None:
         for node, value in self._lower:
