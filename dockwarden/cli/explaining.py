@@ -74,7 +74,7 @@ def _of_object(found: "Explanation") -> Iterator[str]:
         for tag in found.tags
     ]
     yield from _section("names of its image", tags)
-    yield from _section("stands on", [(link.how, f"{link.kind}/{link.name}") for link in found.uses])
+    yield from _section("uses", [(link.how, f"{link.kind}/{link.name}") for link in found.uses])
     yield from _section("what depends on it", [(link.how, f"{link.kind}/{link.name}") for link in found.used_by])
     yield from _findings("what is found", found.found, "nothing", named=False)
     yield "what would happen to it"

@@ -97,7 +97,7 @@ def read_query(text: str, of: List) -> Query:
         elif name == "q":
             search = value.lower()
         elif name not in known:
-            raise BadQueryError(f"{name}: {one_of(name, [*known, 'q', *_NUMBERS])}")
+            raise BadQueryError(f"parameter {one_of(name, [*known, 'q', *_NUMBERS])}")
         elif known[name] and value not in known[name]:
             raise BadQueryError(f"{name}: {one_of(value, known[name])}")
         else:
