@@ -49,7 +49,7 @@ _OWN_BYTES, _BIG_BYTES = 1_000, 6_000_000
 _HALF = policy(
     "half",
     "image",
-    "image.labels['part'] == 'doomed'",
+    "'part' in image.labels && image.labels['part'] == 'doomed'",
     mode="enforce",
     action={"remove": {"unrecoverable": "allow"}},
     limits={"max_objects": _IMAGES, "max_percent": 100},
