@@ -40,10 +40,11 @@ from dockwarden.ports import Disk, Engine
 from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon, Running
+from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.board import Board, PastOf
 from dockwarden.sinks.ledger import Keeping, Ledger
-from dockwarden.sinks.log import Log
+from dockwarden.sinks.log import Log, Pulls
 from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.text import because
 from dockwarden.triggers.events import EventReader
@@ -110,7 +111,14 @@ class Parts:
 
     def tools(self, info: EngineInfo) -> Tools:
         """What verbs work with on an engine."""
-        return Tools(self.engine, self.registry, self.archive, contents, info.image_store)
+        pulls = Pulls()
+
+        def pulling(source: str, here: int, total: int) -> None:
+            _go_on(self.metrics, self.queue)
+            pulls(source, here, total)
+
+        store = info.image_store
+        return Tools(self.engine, self.registry, self.archive, contents, store, pulling=pulling, probe=probe)
 
     def executor(self, info: EngineInfo) -> Executor:
         """Carries out plans on an engine."""
@@ -182,11 +190,15 @@ def _registry(settings: Settings, metrics: Metrics, inventory: Inventory) -> Htt
     )
 
 
+def _go_on(metrics: Metrics, queue: Queue) -> None:
+    metrics.health.progress()
+    if queue.closed:
+        raise ENDING
+
+
 def _archive(settings: Settings, ledger: Ledger, metrics: Metrics, queue: Queue) -> Archive:
     def go_on() -> None:
-        metrics.health.progress()
-        if queue.closed:
-            raise ENDING
+        _go_on(metrics, queue)
 
     undo = settings.undo
     folder = settings.state_dir / "archives"

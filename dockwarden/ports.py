@@ -128,10 +128,17 @@ class Engine(Protocol):
     def disk_usage(self) -> "Usage":
         """What containers, volumes and the build cache take up. Very dear: the engine walks through all of it."""
 
-    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+    def pull_image(
+        self,
+        reference: str,
+        platform: str = "",
+        login: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
         """Pull one tag or digest, for a platform such as ``linux/arm64`` if one is named.
 
-        ``login`` has ``username`` and ``password``, or ``identitytoken``. Raises NotFoundError.
+        ``login`` has ``username`` and ``password``, or ``identitytoken``. ``progress`` is told, often, how many bytes
+        are here and how many there are; what it raises ends the pull. Raises NotFoundError.
         """
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
@@ -172,6 +179,12 @@ class Engine(Protocol):
 
     def start_container(self, identifier: str) -> None:
         """Start a container. Raises NotFoundError."""
+
+    def address(self, identifier: str) -> str:
+        """An address at which this host reaches a running container, "" if it has none. Raises NotFoundError."""
+
+    def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
+        """Give a service of the swarm another image; the swarm does the rest. Raises NotFoundError."""
 
     def written(self, identifier: str) -> "Written":
         """What a container changed in its own files, outside of all mounts. Raises NotFoundError."""

@@ -310,8 +310,16 @@ class FakeEngine:
 
     # -- ports.Engine: changes ------------------------------------------------------------------------------
 
-    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+    def pull_image(
+        self,
+        reference: str,
+        platform: str = "",
+        login: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
         self._called("pull_image", reference)
+        if progress:
+            progress(1, 2)
         if reference not in self.served:
             raise NotFoundError(f"manifest for {reference} not found")
         self.pull(self.served[reference], reference)
@@ -339,6 +347,15 @@ class FakeEngine:
     def service(self, identifier: str) -> Service:
         self._called("service", identifier)
         return _one(self.swarm or {}, identifier)
+
+    def address(self, identifier: str) -> str:
+        self._called("address", identifier)
+        return "10.0.0.1"
+
+    def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
+        self._called("update_service", image_ref)
+        assert self.swarm is not None
+        self.swarm[identifier] = replace(self.service(identifier), image_ref=image_ref, update_state="updating")
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
         self._called("restart_container", identifier)
@@ -458,6 +475,8 @@ class FakeEngine:
             return f"{self._made:x}".ljust(64, "0")
         body = parameters["body"]
         container: Container = replace(pickle.loads(bytes.fromhex(body["made from"])), name=parameters["name"])
+        moved = {f"container:{old}": f"container:{new}" for old, new in parameters.get("moved", {}).items()}
+        container = replace(container, network_mode=moved.get(container.network_mode, container.network_mode))
         if container.name in {each.name for each in self._containers.values()}:
             raise ConflictError(f"Conflict. The container name {container.name} is already in use")
         image_id = self._resolve(body["Image"])
@@ -750,7 +769,7 @@ class FakeIntents:
     def is_barred(self, action: str, name: str, image_id: str) -> bool:
         return any(
             (self.written[number].action, self.written[number].name, outcome.reason) == (action, name, "rolled_back")
-            and self.recipes[number].parameters["new_image_id"] == image_id
+            and image_id in (self.recipes[number].parameters[key] for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
         )
 

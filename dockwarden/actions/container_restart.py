@@ -12,15 +12,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
 
-from dockwarden.actions.containers import ContainerVerb
+from dockwarden.actions.containers import JOINED, ContainerVerb, compose_service, depends_on, is_joined, others
 from dockwarden.actions.verb import GAVE_UP, Applied, Owned, Stays, Tools, Why
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Step
 from dockwarden.text import counted, duration, span
-
-_JOINED = "container:"
-_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-_DEPENDS_ON = "com.docker.compose.depends_on"
 
 
 class Most(NamedTuple):
@@ -69,7 +65,7 @@ class ContainerRestart(ContainerVerb):
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
-        owner = found.network_mode.removeprefix(_JOINED)
+        owner = found.network_mode.removeprefix(JOINED)
         if owner != found.network_mode:
             try:
                 tools.engine.container(owner)
@@ -96,23 +92,12 @@ class ContainerRestart(ContainerVerb):
 
 def _followers(tools: Tools, owner: Container) -> Iterator[Container]:
     """The running containers that have to be restarted after it: theirs is dead without it, or Compose says so."""
-    for identifier in tools.engine.container_ids():
-        with suppress(NotFoundError):
-            each = tools.engine.container(identifier)
-            config = each.config
-            modes = (each.network_mode, config.pid_mode, config.ipc_mode, config.uts_mode)
-            joined = {mode.removeprefix(_JOINED) for mode in modes if mode.startswith(_JOINED)}
-            if (
-                each.id != owner.id
-                and each.state == "running"
-                and (joined & {owner.id, owner.name} or _asks(each, owner))
-            ):
-                yield each
+    for each in others(tools.engine, owner):
+        if each.state == "running" and (is_joined(each, owner) or _asks(each, owner)):
+            yield each
 
 
 def _asks(each: Container, owner: Container) -> bool:
-    """Whether Compose says ``depends_on`` with ``restart: true``; it writes ``service:condition:restart``."""
-    if not owner.labels.get(_SERVICE) or each.labels.get(_PROJECT) != owner.labels.get(_PROJECT):
-        return False
-    asked = (entry.split(":") for entry in each.labels.get(_DEPENDS_ON, "").split(","))
-    return any(entry[0] == owner.labels[_SERVICE] and entry[-1] == "true" for entry in asked)
+    """Whether Compose says ``depends_on`` with ``restart: true``."""
+    project, service = compose_service(owner)
+    return bool(service) and compose_service(each)[0] == project and depends_on(each).get(service, False)

@@ -1,45 +1,59 @@
-"""container update: to the image that its tag names now, and back by itself if that does not come up.
+"""container update: to the image that its tag names, and back by itself if that does not come up.
 
 The new container is made before the old one stops, so that what the engine refuses costs nothing. The old one is
-stopped, renamed and kept whole: it is the way back. Whatever cuts this short, the next look goes back, unless it was
+stopped, renamed and kept whole: it is the way back; so are those that live in its namespaces, which are made again
+after it, from their own images. Whatever cuts this short, the next look goes back, unless it was
 done: each step looks first at what is there, and can be taken again. Pure but for its tools.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import re
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from dockwarden import reference
-from dockwarden.actions.containers import ASIDE, ContainerVerb
-from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Unfinished, Why, refuse_change
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
-from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Kind, Policy, Recipe, Ref, Step
+from dockwarden.actions.containers import ContainerVerb, is_joined, others
+from dockwarden.actions.images import platform_of
+from dockwarden.actions.pulling import bring, move, served
+from dockwarden.actions.replacement import Replacement, Update
+from dockwarden.actions.verb import PROTECT_LABEL, Applied, Owned, Stays, Tools, Unfinished, Why, refuse_change
+from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.model import Candidate, Container, Done, Effect, Intent, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import duration, printable, span
+from dockwarden.text import duration, span
 
 _LOOK_SECONDS = 0.5
-_LOG_LINES = 20
-_LOG_CHARACTERS = 1000
-_NANO = 1e9
 _KEPT = "kept"
-_UP = ("running", "restarting", "paused")
+_SETTLED = ("running", "exited", "created")
+_PROBE = re.compile(r"(https?://[^/\s:]*(:\d{1,5})?(/\S*)?|tcp://[^/\s:]*:\d{1,5})", re.ASCII)
 
 _Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
 
 
-class Options(Owned):
-    """How long it has to become healthy, or without a check to run; and for how long the old one stays beside it."""
+def _a_probe(value: object) -> str:
+    """``http://:8080/ready``, ``tcp://:5432``; a host that is left out is the container. Raises ValueError."""
+    if not isinstance(value, str) or not _PROBE.fullmatch(value):
+        raise ValueError("must be an address such as http://:8080/ready or tcp://:5432")
+    return value
 
+
+class Options(Owned):
+    """Where the image is looked for, how the new container shows that it is well, and how long the old one stays.
+
+    It has to become healthy, or without a check to run for a while, and to answer a probe, if there is one.
+    """
+
+    pull: bool = False
     within: _Duration = timedelta(minutes=2)
     steady: _Duration = timedelta(seconds=30)
     keep_old: _Duration = timedelta(hours=1)
+    probe: Annotated[str, BeforeValidator(_a_probe, json_schema_input_type=str)] = ""
 
 
 class ContainerUpdate(ContainerVerb):
-    """Replace it by one like it from the image that its tag names here."""
+    """Replace it by one like it from the image that its tag names, here or at its registry."""
 
     name = "update"
     options = Options
@@ -51,52 +65,68 @@ class ContainerUpdate(ContainerVerb):
             return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
         if "@" in thing.image_ref or reference.is_image_id(thing.image_ref) or thing.image_ref in thing.image_id:
             return "pinned", "it was created from a digest or an ID, which never names another image"
-        if thing.state not in ("running", "exited", "created"):
+        if thing.state not in _SETTLED:
             return "not_running", f"it is {thing.state}"
         return None
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
-        old, new = tools.image(found.image_id), tools.image(reference.full(found.image_ref))
+        old = tools.image(found.image_id)
         if old is None:
             raise Stays(
                 Effect.REFUSED, "image_gone", "the image that it runs is gone: what it has from it is not known"
             )
-        refuse_change(unless=new is not None and new.id != old.id)
-        if new is None or _platform(old) != _platform(new):
+        source = _source(tools, step, found)
+        new = tools.image(source or reference.full(found.image_ref))
+        refuse_change(unless=new.id != old.id if new else bool(source))
+        if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        if tools.is_barred(self.name, found.name, new.id):
-            text = f"{reference.short_id(new.id)} did not come up before; it is not tried again until its tag moves"
+        known = new.id if new else source
+        if tools.is_barred(self.name, found.name, known):
+            text = f"{reference.short_id(known)} did not come up before; it is not tried again until its tag moves"
             raise Stays(Effect.REFUSED, "barred", text)
-        if joined := sorted(each.name for each in _dependents(tools.engine, found)):
-            text = f"{', '.join(joined)} live in its namespaces, volumes or links, and would have to be made again"
+        if lost := sorted(_dependents(tools, step, found)):
+            text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        """The way back: all that tells the two containers, and what the old one was like."""
-        new = tools.engine.image(reference.full(found.image_ref))
+        """The way back: all that tells the containers apart, and what the old ones were like."""
+        source = _source(tools, step, found)
+        new = tools.image(source or reference.full(found.image_ref))
+        mark = (source.partition("@")[2] if source else new.id if new else "").partition(":")[2][:4]
+        joined = [each for each in others(tools.engine, found) if is_joined(each, found)]
         return Recipe(
             "update",
             {
-                **self.about(found),
-                "image_ref": found.image_ref,
-                "image_id": found.image_id,
-                "new_image_id": new.id,
-                "token": found.id[:4] + new.id.partition(":")[2][:4],
-                "was_running": found.running,
-                "restart_policy": [found.config.restart_policy, found.config.restart_max],
+                **_about(found, mark),
+                "new_image_id": new.id if new else source,
+                "from": source,
+                "was_here": new is not None,
+                "tag_was": tag.id if (tag := tools.image(reference.full(found.image_ref))) else found.image_id,
+                "joined": [_about(each, mark) for each in joined],
                 "phase": "begun",
             },
         )
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         about = tools.recipe.parameters
-        change = _Change(tools.engine, about)
+        if about["from"]:
+            about = {**about, "new_image_id": _pull(tools, found, about["from"])}
+            tools.note({"new_image_id": about["new_image_id"]})
+        change = Update(tools.engine, about)
         try:
             change.make()
-            tools.note({"new": change.new})
+            tools.note(change.made() | {"new_image_id": about["new_image_id"]})
+        except EngineUnavailableError:
+            raise
+        except (Stays, EngineError):  # nothing was stopped, and the image is not to blame
+            _or_unfinished(change)
+            raise
+        try:
             change.swap()
-            trouble = self._gate(tools, step, change) if found.running else ""
+            trouble = self._gate(tools, step, change.first) if found.running else ""
+            if not trouble:
+                change.follow()
         except EngineUnavailableError:
             raise
         except (Stays, EngineError) as error:
@@ -105,16 +135,19 @@ class ContainerUpdate(ContainerVerb):
         if trouble:
             said = _or_unfinished(change)
             raise Stays(Effect.FAILED, "rolled_back", f"the new container {trouble}; the old one is back{said}")
-        tools.note({"phase": _KEPT, "new": change.new})
+        tools.note(change.made() | {"new_image_id": about["new_image_id"], "phase": _KEPT})
         now = reference.short_id(about["new_image_id"])
-        kept = f"the old container stays as {change.old_name} for {span(step.options['keep_old'])}"
-        return Applied("updated", f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}")
+        kept = f"the old container stays as {change.first.old_name} for {span(step.options['keep_old'])}"
+        names = ", ".join(each.name for each in change.joined)
+        after = f"; made again after it: {names}" if names else ""
+        is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
+        return Applied("updated", f"{is_of}{after}")
 
-    def _gate(self, tools: Tools, step: Step, change: "_Change") -> str:
+    def _gate(self, tools: Tools, step: Step, change: "Replacement") -> str:
         """Wait until the new one is well; why it is not, if so. Raises Unfinished if the process is to end."""
         limit = step.options["within"].total_seconds() + change.start_period_seconds
-        steady = step.options["steady"].total_seconds()
-        began = tools.now()
+        steady, probe = step.options["steady"].total_seconds(), step.options.get("probe", "")
+        began, silence = tools.now(), ""
         while True:
             now = tools.engine.container(change.new)
             passed = tools.now() - began
@@ -123,7 +156,11 @@ class ContainerUpdate(ContainerVerb):
             if now.health == "unhealthy":
                 return "is unhealthy"
             if now.health == "healthy" or (not now.health and now.state == "running" and passed >= steady):
-                return ""
+                silence = probe and tools.probe(probe, tools.engine.address(change.new))
+                if not silence:
+                    return ""
+            if silence and passed >= limit:
+                return f"does not answer {probe}: {silence}"
             if now.health and passed >= limit:
                 return f"is still {now.health} after {span(passed)}"
             if tools.is_ending():
@@ -134,113 +171,21 @@ class ContainerUpdate(ContainerVerb):
         return recipe.parameters.get("phase") != _KEPT
 
     def give_back(self, engine: Engine, intent: Intent) -> None:
-        _Change(engine, intent.recipe.parameters).back()
+        Update(engine, intent.recipe.parameters).back()
 
     def undo(self, tools: Tools, done: Done) -> Applied:
-        """The old container again, if it is still there."""
-        change = _Change(tools.engine, done.recipe.parameters)
-        if change.old() is None:
-            raise Stays(Effect.FAILED, "gone", f"the old container {change.old_name} is gone: undo its removal first")
-        wrote = False
-        with suppress(NotFoundError):
-            wrote = bool(change.new and tools.engine.written(change.new).paths)
-        change.back(keep=wrote)
-        kept = f"; what the new one wrote stays in {change.new_name}" if wrote else ""
-        return Applied("restored", f"it runs {reference.short_id(change.image_id)} again{kept}")
+        """The old container again, if it is still there, and those that live in its namespaces."""
+        change = Update(tools.engine, done.recipe.parameters)
+        if change.first.old() is None:
+            text = f"the old container {change.first.old_name} is gone: undo its removal first"
+            raise Stays(Effect.FAILED, "gone", text)
+        change.back(keeps=True)
+        stays = ", ".join(each.new_name for each in (change.first, *change.joined) if each.new and each.find_new())
+        kept = f"; what new ones wrote stays in {stays}" if stays else ""
+        return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
 
 
-class _Change:
-    """One update under way; every step looks first at what is there."""
-
-    def __init__(self, engine: Engine, about: Mapping[str, Any]) -> None:
-        self._engine = engine
-        self._about = about
-        self._name: str = about["name"]
-        self._old_id: str = about["id"]
-        self.image_id: str = about["image_id"]
-        self.new: str = about.get("new", "")
-        self.old_name = f"{self._name}.{ASIDE}{about['token']}.old"
-        self.new_name = f"{self._name}.{ASIDE}{about['token']}.new"
-        self.start_period_seconds = 0.0
-
-    def old(self) -> Container | None:
-        """The old container, also if it was removed and made again meanwhile."""
-        return self._find(self._old_id) or self._find(self.old_name)
-
-    def make(self) -> None:
-        """The new container, which runs not yet."""
-        parameters = self._engine.renewal(self._old_id, self._about["new_image_id"])
-        self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name})
-        if self._engine.container(self.new).image_id != self._about["new_image_id"]:
-            raise Stays(Effect.SKIPPED, "changed", f"{self._about['image_ref']} names another image now")
-        check = self._engine.parameters(Ref(Kind.CONTAINER, self.new))["body"].get("Healthcheck") or {}
-        self.start_period_seconds = (check.get("StartPeriod") or 0) / _NANO
-
-    def swap(self) -> None:
-        """Stop the old one, give the new one its name, start it. Never may the engine start both."""
-        engine = self._engine
-        if self._about["was_running"]:
-            engine.stop_container(self._old_id)
-        engine.rename_container(self._old_id, self.old_name)
-        engine.rename_container(self.new, self._name)
-        if self._about["was_running"]:
-            engine.set_restart_policy(self._old_id, "no", 0)
-            engine.start_container(self.new)
-
-    def back(self, *, keep: bool = False) -> str:
-        """The old one under its name, as it was before, and the new one gone, or kept; gives what that said last."""
-        engine, said = self._engine, ""
-        old, new = self.old(), self._find(self.new) or self._find(self.new_name)
-        if old is None:  # somebody removed it: what there is goes on
-            self._go_on_with(new)
-            return said
-        if new is not None:
-            if new.state in _UP:
-                engine.set_restart_policy(new.id, "no", 0)
-                engine.stop_container(new.id)
-            if new.name == self._name:
-                engine.rename_container(new.id, self.new_name)
-        taken = self._take_back_the_name(old)
-        policy, times = self._about["restart_policy"]
-        if old.config.restart_policy != policy:
-            engine.set_restart_policy(old.id, policy, times)
-        if self._about["was_running"] and not old.running:
-            engine.start_container(old.id)
-        if taken:
-            raise taken
-        if new is not None and not keep:
-            with suppress(NotFoundError):
-                said = printable(" ".join(engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)
-                engine.remove_container(new.id)
-        return said
-
-    def _take_back_the_name(self, old: Container) -> ConflictError | None:
-        """A stranger's container may have it by now; then the old one at least runs."""
-        try:
-            if old.name != self._name:
-                self._engine.rename_container(old.id, self._name)
-        except ConflictError as error:
-            return error
-        return None
-
-    def _go_on_with(self, new: Container | None) -> None:
-        if new is None:
-            return
-        if new.name != self._name:
-            self._engine.rename_container(new.id, self._name)
-        if self._about["was_running"] and not new.running:
-            self._engine.start_container(new.id)
-
-    def _find(self, key: str) -> Container | None:
-        try:
-            found = self._engine.container(key) if key else None
-        except NotFoundError:
-            return None
-        # A name may be somebody else's; what has an ID of ours or a name that only we make up is ours.
-        return found if found and key in (found.id, found.name) else None
-
-
-def _or_unfinished(change: _Change) -> str:
+def _or_unfinished(change: Update) -> str:
     """Go back; what fails on the way is tried again later."""
     try:
         said = change.back()
@@ -251,15 +196,46 @@ def _or_unfinished(change: _Change) -> str:
     return f"; it said last: {said}" if said else ""
 
 
-def _platform(image: Image) -> tuple[str, ...]:
-    details = image.details
-    return (details.os, details.architecture, details.variant) if details else ()
+def _about(container: Container, mark: str) -> dict[str, Any]:
+    """What the record says of one container."""
+    return {
+        "id": container.id,
+        "name": container.name,
+        "image_ref": container.image_ref,
+        "image_id": container.image_id,
+        "token": container.id[:4] + mark,
+        "was_running": container.running,
+        "restart_policy": [container.config.restart_policy, container.config.restart_max],
+    }
 
 
-def _dependents(engine: Engine, owner: Container) -> Iterator[Container]:
-    """The containers that call this one by its ID or are linked to it."""
-    for identifier in engine.container_ids():
-        with suppress(NotFoundError):
-            each = engine.container(identifier)
-            if each.id != owner.id and {owner.id, owner.name} & set(engine.peers(each.id)):
-                yield each
+def _source(tools: Tools, step: Step, container: Container) -> str:
+    """What its tag is at the registry, by digest, if that is to be pulled; else "". Raises Stays."""
+    if not step.options.get("pull"):
+        return ""
+    tag = reference.full(container.image_ref)
+    return f"{tag.rpartition(':')[0]}@{served(tools, tag, step.digest)}"
+
+
+def _pull(tools: Tools, container: Container, source: str) -> str:
+    """Bring the image, give it the tag; its ID."""
+    tag = reference.full(container.image_ref)
+    old = tools.engine.image(container.image_id)
+    new = bring(tools, source, old)
+    move(tools, tag, tools.image(tag) or old, source, new)
+    return new.id
+
+
+def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
+    """The containers that stand on this one and cannot be made again after it, or must not be."""
+    found = set()
+    for each in others(tools.engine, owner):
+        if not {owner.id, owner.name}.isdisjoint(tools.engine.peers(each.id)):
+            image = tools.image(reference.full(each.image_ref))
+            can = is_joined(each, owner) and each.state in _SETTLED and not each.config.told.get("auto_remove")
+            may = PROTECT_LABEL not in each.labels and not any(
+                fnmatchcase(each.name, glob) for glob in step.options.get("protect", ())
+            )
+            if not (can and may and image is not None and image.id == each.image_id):
+                found.add(each.name)
+    return found

@@ -1,11 +1,19 @@
-"""What verbs on containers share: finding one, and the last look at it. Pure but for its tools."""
+"""What verbs on containers share: finding one, the last look at it, and who belongs to it. Pure but for its tools."""
+
+from collections.abc import Iterator
+from contextlib import suppress
 
 from dockwarden.actions.verb import Tools, Verb, refuse_change
+from dockwarden.errors import NotFoundError
 from dockwarden.model import Container, Kind, Step
 from dockwarden.ports import Engine
 
 ASIDE = "dw-"
 """What a part of the name begins with that a container has while, and after, another takes its place."""
+
+JOINED = "container:"
+_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_DEPENDS_ON = "com.docker.compose.depends_on"
 
 
 class ContainerVerb(Verb[Container]):
@@ -20,3 +28,32 @@ class ContainerVerb(Verb[Container]):
         same = (found.name, found.running, found.state, found.started_at, found.finished_at)
         before = (judged.name, judged.running, judged.state, judged.started_at, judged.finished_at)
         refuse_change(unless=same == before and dict(found.labels) == dict(judged.labels))
+
+
+def others(engine: Engine, container: Container) -> Iterator[Container]:
+    """All containers but this one."""
+    for identifier in engine.container_ids():
+        with suppress(NotFoundError):
+            if identifier != container.id:
+                yield engine.container(identifier)
+
+
+def is_joined(each: Container, owner: Container) -> bool:
+    """Whether it lives in a namespace of the other, and is dead without it."""
+    config = each.config
+    modes = (each.network_mode, config.pid_mode, config.ipc_mode, config.uts_mode)
+    return not {f"{JOINED}{owner.id}", f"{JOINED}{owner.name}"}.isdisjoint(modes)
+
+
+def compose_service(container: Container) -> tuple[str, str]:
+    """Project and service, empty if Compose did not make it."""
+    return container.labels.get(_PROJECT, ""), container.labels.get(_SERVICE, "")
+
+
+def depends_on(container: Container) -> dict[str, bool]:
+    """The services that it depends on, and whether it is to be restarted with each, as Compose writes that down.
+
+    That is ``service:condition:restart``, by commas.
+    """
+    asked = (entry.split(":") for entry in container.labels.get(_DEPENDS_ON, "").split(","))
+    return {entry[0]: entry[-1] == "true" for entry in asked if entry[0]}

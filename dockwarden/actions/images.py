@@ -1,4 +1,4 @@
-"""What the removal of an image and of one of its tags share: its names go, and come back. Pure but for its tools.
+"""What verbs on images and tags share: its names go, and come back. Pure but for its tools.
 
 Input: an image as it was judged, the names that are to go. Output: the image without them, or with all of them again.
 Out of bounds: removing by ID: an unforced removal by ID would take a tag that somebody set a moment ago.
@@ -7,7 +7,9 @@ Out of bounds: removing by ID: an unforced removal by ID would take a tag that s
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
 
 from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError
@@ -19,14 +21,14 @@ from dockwarden.ports import Ask, Engine
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
-_FRESH_SECONDS = 5.0
-_REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
+FRESH_SECONDS = 5.0
+REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
 
 class ImageVerb(Verb[Image]):
     """Takes names of an image; it goes with the last one."""
 
-    options = OwnedLosable
+    options: ClassVar[type[BaseModel]] = OwnedLosable
     gain = Gain.LAYERS
 
     @abstractmethod
@@ -34,16 +36,14 @@ class ImageVerb(Verb[Image]):
         """The names that are to go."""
 
     def about(self, found: Image) -> Mapping[str, Any]:
-        details = found.details
-        parts = (details.os, details.architecture, details.variant) if details else ()
         return {
             "id": found.id,
             "tags": list(found.tags),
             "digests": list(found.digests),
             "size_bytes": found.size_bytes,
             "labels": dict(found.labels),
-            "platform": "/".join(part for part in parts if part),
-            "platforms": list(details.platforms) if details else [],
+            "platform": platform_of(found),
+            "platforms": list(found.details.platforms) if found.details else [],
         }
 
     # -- before ------------------------------------------------------------------------------------------------
@@ -63,15 +63,15 @@ class ImageVerb(Verb[Image]):
 
     def prepare(self, tools: Tools, thing: Image) -> None:
         """Ask registries whether they still have it."""
-        tools.asked |= {name: tools.registry.ask(Ask("digest", name), _FRESH_SECONDS) for name in thing.digests}
+        tools.asked |= {name: tools.registry.ask(Ask("digest", name), FRESH_SECONDS) for name in thing.digests}
 
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         """A pull where a registry still has it, else an archive."""
         known = self.about(found)
         for name in found.digests:
-            asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), _FRESH_SECONDS)
+            asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
             with suppress(TimeoutError):  # no answer is not a yes
-                if asked.result(_REPLY_SECONDS).digest == name.partition("@")[2]:
+                if asked.result(REPLY_SECONDS).digest == name.partition("@")[2]:
                     return Recipe("pull", {**known, "from": name})
         try:
             kept = tools.archive.write(
@@ -148,7 +148,9 @@ class ImageVerb(Verb[Image]):
         if image is None:
             raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
-        is_marked = is_pulled and _drop_digest(tools.engine, image, about)
+        repository = str(about.get("from")).partition("@")[0]
+        missing = (name for name in about["tags"] if name.rpartition(":")[0] == repository and not tools.image(name))
+        is_marked = is_pulled and any(missing) and drop_digest(tools.engine, image, str(about["from"]))
         taken = give_names(tools.engine, image.id, about["tags"])
         if is_marked:
             with suppress(EngineError):  # the next list of everything takes it off
@@ -170,6 +172,13 @@ def give_names(engine: Engine, image_id: str, names: Iterable[str]) -> list[str]
         except NotFoundError:
             engine.tag(image_id, name)
     return taken
+
+
+def platform_of(image: Image) -> str:
+    """``linux/arm64/v8``."""
+    details = image.details
+    parts = (details.os, details.architecture, details.variant) if details else ()
+    return "/".join(part for part in parts if part)
 
 
 def sweep_markers(engine: Engine, images: Iterable[Image]) -> None:
@@ -261,31 +270,20 @@ def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> li
         return [f"without {', '.join(lost)}, which it was here for, too"] if lost else []
     asked = tools.registry.ask(Ask("manifest", str(about["from"])))
     with suppress(TimeoutError):
-        offered = {"/".join(filter(None, each[1:4])) for each in asked.result(_REPLY_SECONDS).entries}
+        offered = {"/".join(filter(None, each[1:4])) for each in asked.result(REPLY_SECONDS).entries}
         if others := sorted(offered - {about["platform"]}):
             return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"]
     return []
 
 
-def _drop_digest(engine: Engine, image: Image, about: Mapping[str, Any]) -> bool:
+def drop_digest(engine: Engine, image: Image, source: str) -> bool:
     """A pull by digest leaves that as a name, which on a containerd store goes only with all tags of its repository.
 
-    It keeps an image for ever; so it goes before the image gets its tags, which our marker bridges. Gives whether the
-    image has that.
+    It keeps an image for ever; so it goes before the image gets a tag of that, which our marker bridges. Gives whether
+    the image has that.
     """
-    source = str(about["from"])
-    repository = source.partition("@")[0]
-    names = [name for name in about["tags"] if name.rpartition(":")[0] == repository]
-    is_needed = source in image.digests and not image.tags and any(_names_nothing(engine, name) for name in names)
+    is_needed = source in image.digests and not image.tags
     if is_needed:
         engine.tag(image.id, reference.marker(image.id))
         engine.untag(source)
     return is_needed
-
-
-def _names_nothing(engine: Engine, name: str) -> bool:
-    try:
-        engine.image(name)
-    except NotFoundError:
-        return True
-    return False

@@ -12,13 +12,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from dockwarden import reference
-from dockwarden.actions.containers import ASIDE
+from dockwarden.actions.containers import ASIDE, compose_service, depends_on
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import NEED_UNKNOWN, SWARM, Gain, Why
+from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
 from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Ref, Step, Thing
 from dockwarden.text import span
 
-PROTECT_LABEL = "dockwarden.protect"
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 
@@ -113,7 +112,8 @@ def _others(policy: Policy, candidate: Candidate) -> Why | None:
     if candidate.owner and candidate.owner not in policy.owners:
         text = f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners"
         return "owner", text
-    return NEED_UNKNOWN if candidate.maybe_needed and SWARM not in policy.owners else None
+    is_removed = VERBS[policy.subject, policy.action].removes
+    return NEED_UNKNOWN if is_removed and candidate.maybe_needed and SWARM not in policy.owners else None
 
 
 def _of_ours(candidate: Candidate) -> Why | None:
@@ -146,7 +146,11 @@ def _spelt(*tags: str) -> set[str]:
 
 
 def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-    """As the policy orders them, else the longest known first; but images before those that they are built on."""
+    """As the policy orders them, else the longest known first; but what others stand on in its turn.
+
+    That is images before those that they are built on, and in a Compose project, where nothing is removed, what others
+    depend on before them.
+    """
     if policy.order_by is None:
         ordered = sorted(candidates, key=lambda each: (-each.known_for_seconds, each.result.ref.key))
     else:  # what cannot be ordered comes last
@@ -154,7 +158,7 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
         known.sort(key=lambda each: (each.result.order, each.result.ref.key))
         rest = (each for each in candidates if each.result.order is None)
         ordered = [*known, *sorted(rest, key=lambda each: (-each.known_for_seconds, each.result.ref.key))]
-    above = _built_on(ordered)
+    above = _needed_first(ordered) if policy.subject is Kind.CONTAINER else _built_on(ordered)
     seen: set[str] = set()
     for candidate in ordered:
         waiting = [] if candidate.result.ref.key in seen else [candidate]
@@ -165,6 +169,20 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
                 yield waiting.pop()
             else:
                 waiting.append(first)
+
+
+def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """By the key of a container, those of its Compose project that it depends on, in the given order."""
+    services: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    containers = [(each, each.object) for each in candidates if isinstance(each.object, Container)]
+    for candidate, container in containers:
+        services[compose_service(container)].append(candidate)
+    return {
+        candidate.result.ref.key: [
+            each for service in depends_on(container) for each in services[compose_service(container)[0], service]
+        ]
+        for candidate, container in containers
+    }
 
 
 def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
@@ -191,6 +209,7 @@ def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
 def _step(policy: Policy, candidate: Candidate) -> Step:
     result, gain = candidate.result, VERBS[policy.subject, policy.action].gain
     owners = {"owners": sorted(policy.owners)} if policy.owners else {}
+    protect = policy.protect.get(Kind.CONTAINER, ()) if policy.subject is Kind.CONTAINER else ()
     return Step(
         policy=policy.name,
         action=policy.action,
@@ -198,10 +217,11 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         name=result.name,
         object=candidate.object,
         why=result.message,
-        options={**policy.options, **owners},
+        options={**policy.options, **owners, **({"protect": protect} if protect else {})},
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
         frees=policy.stop_when is not None and not _BYTES.isdisjoint(policy.stop_when.references),
+        digest=str(result.evidence.get("registry.digest", "")),
     )
 
 

@@ -10,6 +10,8 @@ from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.host_trim_build_cache import TrimBuildCache
 from dockwarden.actions.image_remove import ImageRemove
 from dockwarden.actions.network_remove import NetworkRemove
+from dockwarden.actions.service_update import ServiceUpdate
+from dockwarden.actions.tag_pull import TagPull
 from dockwarden.actions.tag_untag import TagUntag
 from dockwarden.actions.verb import Verb
 from dockwarden.actions.volume_remove import VolumeRemove
@@ -20,6 +22,8 @@ _ALL: tuple[Verb[Any], ...] = (
     ContainerRemove(),
     ContainerRestart(),
     ContainerUpdate(),
+    ServiceUpdate(),
+    TagPull(),
     TagUntag(),
     ImageRemove(),
     VolumeRemove(),

@@ -50,6 +50,7 @@ GAVE_UP = "gave_up"
 LOST = "lost"
 """In a recipe: why the content of the object is not kept."""
 
+PROTECT_LABEL = "dockwarden.protect"
 SWARM = "swarm"
 NEED_UNKNOWN = ("need_unknown", "whether a service of the swarm needs it is known on managers only; owners: [swarm]")
 NO_RECIPE = Recipe("none", {})
@@ -136,6 +137,8 @@ class Tools:
         note: commits, durably, more of it.
         is_barred: whether an action on a name failed with this image before.
         is_ending: whether the process is to end.
+        pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
+        probe: asks what serves at a URL whether it does; an address for one without a host. Gives why not, else "".
         now, sleep: seconds of a monotonic clock, and to wait so many.
     """
 
@@ -150,6 +153,8 @@ class Tools:
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
     is_barred: Callable[[str, str, str], bool] = lambda *_: False
     is_ending: Callable[[], bool] = lambda: False
+    pulling: Callable[[str, int, int], object] = lambda *_: None
+    probe: Callable[[str, str], str] = lambda *_: "nobody here can ask"
     now: Callable[[], float] = float
     sleep: Callable[[float], object] = lambda _: None
 

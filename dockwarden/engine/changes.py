@@ -54,18 +54,23 @@ class Changes(ABC):
 
     # -- whole images --------------------------------------------------------------------------------
 
-    def pull_image(self, reference: str, platform: str = "", login: Mapping[str, str] | None = None) -> None:
+    def pull_image(
+        self,
+        reference: str,
+        platform: str = "",
+        login: Mapping[str, str] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
         """Pull one tag or digest."""
         parsed = references.parse(reference)
         wanted = {"fromImage": parsed.repository, "tag": parsed.digest or parsed.tag}
         if platform:
             wanted["platform"] = platform
-        encoded = base64.urlsafe_b64encode(json.dumps(dict(login or {})).encode()).decode()
-        headers = {"X-Registry-Auth": encoded} if login else {}
         self._call(
             "image_pull",
             lambda client: _spoken(
-                client.open("POST", "/images/create", "pull", _LONG_SECONDS, params=wanted, headers=headers)
+                client.open("POST", "/images/create", "pull", _LONG_SECONDS, params=wanted, headers=_auth(login)),
+                progress,
             ),
         )
 
@@ -145,6 +150,31 @@ class Changes(ABC):
         """Start a container."""
         name = path(identifier)
         self._call("container_start", lambda client: client.start(name))
+
+    def address(self, identifier: str) -> str:
+        """An address at which this host reaches a running container, "" if it has none."""
+        key = path(identifier)
+        raw = self._call("container_inspect", lambda client: client.inspect_container(key))
+        mode = str(raw["HostConfig"].get("NetworkMode") or "")
+        if mode.startswith("container:"):
+            return self.address(mode.partition(":")[2])
+        networks = ((raw.get("NetworkSettings") or {}).get("Networks") or {}).values()
+        found = [each["IPAddress"] for each in networks if each and each.get("IPAddress")]
+        return "127.0.0.1" if mode == "host" else next(iter(found), "")
+
+    def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
+        """Give a service another image, as it is at this moment."""
+        key = path(identifier)
+
+        def ask(client: Client) -> None:
+            now = client.inspect_service(key)  # type: ignore[no-untyped-call]
+            spec = now["Spec"]
+            spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
+            where, version = f"/services/{key}/update", {"version": now["Version"]["Index"]}
+            url = f"{client.base_url}/v{client.api_version}{where}"
+            client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
+
+        self._call("service_update", ask)
 
     def written(self, identifier: str) -> Written:
         """What a container changed in its own files."""
@@ -253,14 +283,24 @@ def _give(
     return client.open(method, where, what, _LONG_SECONDS, params=params, data=chunks, headers=headers)
 
 
-def _spoken(response: Any) -> None:
+def _auth(login: Mapping[str, str] | None) -> dict[str, str]:
+    encoded = base64.urlsafe_b64encode(json.dumps(dict(login or {})).encode()).decode()
+    return {"X-Registry-Auth": encoded} if login else {}
+
+
+def _spoken(response: Any, progress: Callable[[int, int], object] | None = None) -> None:
     """Read a stream of progress to its end; an engine reports failures inside of it, after a 200."""
+    layers: dict[str, tuple[int, int]] = {}
     with response:
         for said in (json.loads(line) for line in Lines(response) if line.strip()):
             if isinstance(said, dict) and "error" in said:
                 text = in_a_line(str(said["error"]))
                 missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
                 raise NotFoundError(text) if missing else EngineError(text)
+            if progress and isinstance(said, dict):
+                if said.get("status") == "Downloading" and isinstance(detail := said.get("progressDetail"), dict):
+                    layers[str(said.get("id"))] = int(detail.get("current") or 0), int(detail.get("total") or 0)
+                progress(sum(here for here, _ in layers.values()), sum(there for _, there in layers.values()))
 
 
 def path(name: str) -> str:

@@ -208,10 +208,11 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
 def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The host's part of the body; a container that was made again meanwhile is called by the ID that it has now."""
     host = dict(parameters["body"]["HostConfig"])
+    moved: Mapping[str, str] = parameters.get("moved", {})
     for called, name in parameters.get("peers", {}).items():
-        if _id_of(client, called):
+        if called not in moved and _id_of(client, called):
             continue
-        now = _id_of(client, name)
+        now = moved.get(called) or _id_of(client, name)
         if not now:
             raise MissingError(Kind.CONTAINER, name or called, called)
         for key in _NAMESPACES:

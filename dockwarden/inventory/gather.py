@@ -246,7 +246,7 @@ class Gatherer:
     def _inspect_origin(self, ref: Ref) -> None:
         """No registry is asked about what was built here; of that, whether it is still so: a push ends it."""
         inventory = self._inventory
-        if ref.kind is Kind.CONTAINER or inventory.info is None or not inventory.info.tells_builds:
+        if inventory.info is None or not inventory.info.tells_builds:
             return
         if (image := inventory.image_of(ref)) is not None:
             with suppress(EngineError):

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, assert_never
 
 from dockwarden import reference
+from dockwarden.inventory.container_facts import pin_of
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.inventory.view import Read, Row, View, span
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref, Service, ref_of
 from dockwarden.ports import Ask, Entry, Reply
 
-_OF_PIN = "of a container or service, the tag in its pin `name:tag@digest`, empty without one"
-_DIGEST = f"digest that the tag has at its registry now; {_OF_PIN}"
+_OF_PIN = "of a container, the tag that it was created from; of it or a service, the tag in a pin `name:tag@digest`"
+_DIGEST = f"digest that the tag has at its registry now, empty without one; {_OF_PIN}"
 _STATE = (
     f"`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`; {_OF_PIN}"
 )
@@ -110,13 +111,17 @@ def recoverable(image: Image, view: View) -> bool | None:
         return None
 
 
-def pinned_tag(container: Container | Service) -> str:
-    """The tag in a reference such as ``nginx:1.27@sha256:…``; empty where nothing is pinned so."""
+def followed_tag(thing: Container | Service) -> str:
+    """The tag in a reference such as ``nginx:1.27@sha256:…``, of containers also in one without; "" if there is none.
+
+    Of a service without a digest nobody knows which image each of its tasks was made from.
+    """
     try:
-        parsed = reference.parse(container.image_ref)
+        parsed = reference.parse(thing.image_ref)
     except ValueError:
         return ""
-    return f"{parsed.repository}:{parsed.tag}" if parsed.digest and parsed.tag else ""
+    is_followed = parsed.digest or (isinstance(thing, Container) and pin_of(thing) == "tag")
+    return f"{parsed.repository}:{parsed.tag}" if parsed.tag and is_followed else ""
 
 
 def _reply(view: View, what: str, key: str) -> Reply:
@@ -134,12 +139,15 @@ def _reply_if_there(view: View, what: str, key: str) -> Reply:
     return Reply() if reply is not None and reply.reason == "not_found" else _reply(view, what, key)
 
 
-def _local(tag: str, view: View) -> _Local:
+def _local(tag: str, view: View, user: Container | None = None) -> _Local:
+    """The tag's image; that which a container runs that was created from it, if there is one."""
     inventory = view.inventory
-    image = inventory.images[inventory.tags[tag]]
+    image = _image_of(ref_of(user), view) if user else inventory.images[inventory.tags[tag]]
     repository = tag.rpartition(":")[0]
     digests = of_repository(image.digests, repository)
     store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
+    if user and not digests and store is ImageStore.CONTAINERD and inventory.tags.get(tag, image.id) != image.id:
+        digests = (image.id,)  # it has lost its names
     return _Local(tag, repository, image, digests, store)
 
 
@@ -147,8 +155,8 @@ def _is_built_here(image: Image) -> bool:
     return image.details is not None and bool(image.details.built_here)
 
 
-def _state(tag: str, view: View) -> str:
-    local = _local(tag, view)
+def _state(local: _Local, view: View) -> str:
+    tag = local.tag
     if not local.digests or _is_built_here(local.image):
         return "local"
     look = view.replies.get(Ask("digest", tag))
@@ -228,7 +236,7 @@ def _fits_config(config: str, local: _Local, view: View) -> bool:
 
 
 def _drift_seconds(tag: str, view: View) -> float:
-    if _state(tag, view) != "drift":
+    if _state(_local(tag, view), view) != "drift":
         return 0.0
     digests, here = view.inventory.digests, _local(tag, view).digests
     there = digests.since(tag, "registry", _reply(view, "digest", tag).digest)
@@ -284,10 +292,11 @@ def _digest_if_there(tag: str, view: View) -> str:
 
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
-    built_here = _is_built_here(_local(tag, view).image)
+    local = _local(tag, view)
+    built_here = _is_built_here(local.image)
     match fact:
         case "registry.state":
-            return _state(tag, view)
+            return _state(local, view)
         case "registry.drift_for":
             return span(_drift_seconds(tag, view))
         case "registry.latest_is" if built_here:
@@ -305,17 +314,23 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
 
 
 def _of_pin(fact: str, container: Container | Service, view: View) -> FactValue:
-    """What became of the tag in a pin; the engine, which takes the digest, does not look at it."""
-    tag = pinned_tag(container)
+    """What became of the tag in a pin, at which the engine, which takes the digest, does not look; or of any tag."""
+    tag = followed_tag(container)
     look = view.replies.get(Ask("digest", tag))
     if not tag:
         return ""
+    pin = reference.parse(container.image_ref).digest
+    if isinstance(container, Container) and not pin:
+        local = _local(tag, view, container)
+        if not local.digests or _is_built_here(local.image):
+            return "local" if fact == "registry.state" else ""
+        if fact == "registry.state":
+            return _state(local, view)
     if look is not None and look.reason == "not_found":
         return "gone" if fact == "registry.state" else ""
     current = _reply(view, "digest", tag).digest
     if fact == "registry.digest":
         return current
-    pin = reference.parse(container.image_ref).digest
     if pin == current or pin in _entries(tag.rpartition(":")[0], current, view):
         return "current"
     inventory = view.inventory

@@ -53,6 +53,7 @@ class Step:
         planned_bytes: what the disk gains by this step, as planned.
         unrecoverable: it may be carried out even if nothing could bring the object back.
         frees: it is done so that a disk gets room.
+        digest: what the tag that it is about had at its registry as that was judged, "" if nobody asked.
     """
 
     policy: str
@@ -65,6 +66,7 @@ class Step:
     planned_bytes: int = 0
     unrecoverable: bool = False
     frees: bool = False
+    digest: str = ""
 
     def ended(self, effect: Effect, reason: str, detail: str = "") -> "Outcome":
         """What became of it; what it freed is measured elsewhere."""

@@ -12,9 +12,9 @@ from typing import Self
 from dockwarden import reference
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import give_names
-from dockwarden.actions.plan import PROTECT_LABEL, protecting
+from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
-from dockwarden.actions.verb import SWARM
+from dockwarden.actions.verb import PROTECT_LABEL, SWARM
 from dockwarden.app import Parts, build, open_to_read, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError

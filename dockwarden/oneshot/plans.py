@@ -242,7 +242,8 @@ class Planner:
 
 def identity_of(step: Step) -> str:
     """What tells the object of a step from a later one of the same name."""
-    return VERBS[step.ref.kind, step.action].identity(step.object)
+    identity = VERBS[step.ref.kind, step.action].identity(step.object)
+    return f"{identity} {step.digest}" if step.digest and not VERBS[step.ref.kind, step.action].removes else identity
 
 
 def _gain(policy: Policy) -> Gain:

@@ -18,7 +18,7 @@ from dockwarden.inventory.collect import Collector, Listing
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
-from dockwarden.inventory.registry_facts import pinned_tag
+from dockwarden.inventory.registry_facts import followed_tag
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service
 from dockwarden.ports import LONG_STALL_NS, Engine
@@ -199,7 +199,7 @@ class Upkeep:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""
         inventory = self._inventory
         users: tuple[Container | Service, ...] = (*inventory.containers.values(), *inventory.services.values())
-        asked_for = {pinned_tag(container) for container in users} | inventory.tags.keys()
+        asked_for = {followed_tag(container) for container in users} | inventory.tags.keys()
         for tag in inventory.digests.tags("registry") - asked_for:
             inventory.digests.leave(tag, "registry", now)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
-COMES_WITH = {"container.freshness": "container.tag_image"}
+COMES_WITH = {"container.freshness": "container.tag_image", "registry.state": "registry.digest"}
 """By a fact that says that something else is there, the fact that says what."""
 _CANDIDATES = ("container.tag_image", "registry.digest", "registry.newest_version", "registry.newest_version_digest")
 
@@ -33,8 +33,6 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
 
 def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
-    used = policy.when.references | (policy.select.references if policy.select else frozenset())
-    used |= {COMES_WITH[fact] for fact in used if fact in COMES_WITH}
     return Result(
         policy=policy.name,
         ref=ref,
@@ -42,16 +40,22 @@ def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
         status=Status.FAIL,
         severity=policy.severity,
         message=render(policy, facts),
-        evidence={fact: facts.known[fact] for fact in sorted(used - NEVER_SHOWN) if fact in facts.known},
+        evidence={fact: facts.known[fact] for fact in sorted(_used(policy) - NEVER_SHOWN) if fact in facts.known},
         definition=policy.definition,
     )
 
 
 def candidate(policy: Policy, facts: Facts) -> str:
     """What was found, where it names a digest or a version: another one is another finding."""
-    used = policy.when.references | (policy.select.references if policy.select else frozenset())
+    used = _used(policy)
     named = (f"{fact}={facts.known.get(fact)}" for fact in _CANDIDATES if fact in used)
     return " ".join((policy.definition, *named))
+
+
+def _used(policy: Policy) -> frozenset[str]:
+    """The facts that its conditions refer to, and what tells more of them."""
+    used = policy.when.references | (policy.select.references if policy.select else frozenset())
+    return used | {COMES_WITH[fact] for fact in used if fact in COMES_WITH}
 
 
 def set_aside(policy: Policy, result: Result, status: Status) -> Result:

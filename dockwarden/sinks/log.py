@@ -4,6 +4,7 @@ Input: a ``Report``. Output: one line per opening, resolution and step, one per 
 changing or counting anything.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,6 +14,22 @@ from dockwarden.model import Effect, Outcome, Report, Result, Severity
 
 _log = structlog.get_logger("dockwarden")
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
+
+
+_PULL_SECONDS = 10.0
+
+
+class Pulls:
+    """How far pulls have come, every ten seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._told_at = clock, clock()
+
+    def __call__(self, source: str, here_bytes: int, total_bytes: int) -> None:
+        """Tell it, if it is time."""
+        if self._clock() - self._told_at >= _PULL_SECONDS:
+            self._told_at = self._clock()
+            _log.info("image.pulling", name=source, here_bytes=here_bytes, total_bytes=total_bytes)
 
 
 class Log:

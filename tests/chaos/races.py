@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import docker
 
+from tests.chaos import updates
 from tests.commands import command, environment
 from tests.e2e.harness import policy, write_policies
 from tests.integration import test_recreate
@@ -257,6 +258,10 @@ def options(host: Host, chance: random.Random) -> Iterator[str]:
 
 
 RACES = {
+    "update": Race("containers of every kind are updated, half of them to a broken image", updates.every_kind),
+    "update-killed": Race("updates are killed at random moments, 25 a round", updates.killed),
+    "update-meddled": Race("somebody else does something to it before each step of an update", updates.everybody),
+    "update-restarted": Race("the engine is restarted or killed before each step of an update", updates.restarted),
     "volume": Race("a container writes into a volume amid its removal", volume),
     "name": Race("a name moves to another image amid the removal of the one that it named", name),
     "name-aimed": Race("the same, always between the last look and the DELETE", name_aimed),

@@ -215,9 +215,22 @@ def world(empty_engine: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
 @contextlib.contextmanager
 def prepared(lab: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
     """An empty engine with what the options need."""
+    lab.load(*specs().values())
+    lab.docker("run", "--detach", "--name", "single", IMAGE)
+    lab.docker("network", "create", "--subnet", "10.99.0.0/24", "one")
+    lab.docker("network", "create", "two")
+    lab.docker("run", "--detach", "--name", "peer", "--ipc", "shareable", "--volume", "peerdata:/peer", "--volume",
+               "/anonymous", "--network", "one", IMAGE)  # fmt: skip
+    engine = DockerEngine(lab.host)
+    engine.connect()
+    yield lab, engine
+    engine.close()
+
+
+def specs() -> dict[str, ImageSpec]:
+    """By their tags, the images from which the containers are made."""
     spec = ImageSpec(tags=(IMAGE,), layers=(rootfs({"own": "x"}), *images.busybox().layers), cmd=("sleep", "1000"),
                      env=("PATH=/bin",), stop_signal="SIGKILL")  # fmt: skip
-    lab.load(spec)
     laden = replace(
         spec,
         tags=(LADEN,),
@@ -230,16 +243,7 @@ def prepared(lab: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
         env=("PATH=/bin", "A=image"),
         healthcheck={"Test": ["CMD", "true"], "Interval": 10**10},
     )
-    lab.load(laden)
-    lab.docker("run", "--detach", "--name", "single", IMAGE)
-    lab.docker("network", "create", "--subnet", "10.99.0.0/24", "one")
-    lab.docker("network", "create", "two")
-    lab.docker("run", "--detach", "--name", "peer", "--ipc", "shareable", "--volume", "peerdata:/peer", "--volume",
-               "/anonymous", "--network", "one", IMAGE)  # fmt: skip
-    engine = DockerEngine(lab.host)
-    engine.connect()
-    yield lab, engine
-    engine.close()
+    return {IMAGE: spec, LADEN: laden}
 
 
 def inspected(lab: LabEngine, name: str) -> dict[str, Any]:

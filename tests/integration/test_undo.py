@@ -28,6 +28,7 @@ from dockwarden.engine import DockerEngine, disk
 from dockwarden.errors import EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Done, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.pipeline.witness import Witness
+from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.ledger import Ledger
 from tests.faults import Faulty
@@ -67,6 +68,8 @@ class Host:
         self.ledger.claim(self.info.identity)
         self.archive = self.archive_of(1 << 30)
         self.busy: Callable[[], str] = str
+        self.probe: Callable[[str, str], str] = probe
+        self.pulling: Callable[[str, int, int], object] = lambda *_: None
 
     def close(self) -> None:
         self.ledger.close()
@@ -100,6 +103,9 @@ class Host:
         return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
 
     def outcomes(self, *things: Thing, unrecoverable: bool = False, run: str = "run-1") -> list[Outcome]:
+        return self.carried_out(*(step(thing, unrecoverable=unrecoverable) for thing in things), run=run)
+
+    def carried_out(self, *steps: Step, run: str = "run-1") -> list[Outcome]:
         around = Surroundings(
             free_bytes=lambda: found.free_bytes if (found := disk.measure(self.info.data_root)) else None,
             busy=self.busy,
@@ -108,7 +114,7 @@ class Host:
             news_of=Witness(self.engine).begin(0),
         )
         executor = Executor(self.tools(), self.ledger, around)
-        return list(executor.run(run, [step(thing, unrecoverable=unrecoverable) for thing in things]))
+        return list(executor.run(run, steps))
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
         actions = self.ledger.undoable(what)
@@ -116,7 +122,15 @@ class Host:
         return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
 
     def tools(self) -> Tools:
-        return Tools(self.engine, self.asks, self.archive, contents, self.info.image_store)
+        return Tools(
+            self.engine,
+            self.asks,
+            self.archive,
+            contents,
+            self.info.image_store,
+            probe=self.probe,
+            pulling=self.pulling,
+        )
 
     def done(self) -> list[Done]:
         return self.ledger.undoable()

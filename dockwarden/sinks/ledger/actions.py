@@ -53,8 +53,9 @@ class Actions(LedgerFile):
     def aside(self, policy: str) -> list[tuple[str, float]]:
         """The containers that updates of a policy left aside, and how long ago, by the observation clock."""
         rows = self._read(
-            "SELECT key, at_seconds FROM actions WHERE action = 'update' AND policy = ? AND outcome = 'applied' "
-            "AND undoable_seconds IS NOT NULL",
+            "WITH updates AS (SELECT * FROM actions WHERE action = 'update' AND kind = 'container' AND policy = ? "
+            "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) SELECT key, at_seconds FROM updates UNION ALL "
+            "SELECT json_extract(value, '$.id'), at_seconds FROM updates, json_each(recipe, '$.parameters.joined')",
             (policy,),
         )
         return [(key, self._reading() - at) for key, at in rows]
@@ -142,7 +143,8 @@ class Actions(LedgerFile):
         """Whether this was tried on an object of this name, with this image, and was rolled back."""
         query = (
             "SELECT 1 FROM actions WHERE action = ? AND name = ? AND reason = 'rolled_back' "
-            "AND json_extract(recipe, '$.parameters.new_image_id') = ? LIMIT 1"
+            "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
+            "LIMIT 1"
         )
         return bool(self._read(query, (action, name, image_id)))
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.actions.plan import PROTECT_LABEL, plan
+from dockwarden.actions.plan import plan
+from dockwarden.actions.verb import PROTECT_LABEL
 from dockwarden.model import Candidate, Container, Effect, Image, Kind, Limits, Mode, Network, Plan, Policy, Ref, Volume
 from tests.builders import (
     DAY,

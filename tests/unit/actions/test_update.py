@@ -84,6 +84,13 @@ class Bench:
         return web
 
 
+def a_side(bench: Bench, **labels: str) -> Container:
+    """One that lives in the network of the container."""
+    side = a_container("side", "side:1", "side", labels=labels)
+    bench.engine.put(an_image("side", "side:1"))
+    return replace(side, network_mode=f"container:{bench.old}")
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
@@ -135,8 +142,6 @@ def test_a_healthy_one_need_not_be_waited_for(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("operation", "error"),
     [
-        ("renewal", EngineError("no")),
-        ("create", ConflictError("taken")),
         ("stop_container", EngineError("no")),
         ("rename_container", ConflictError("taken")),
         ("set_restart_policy", EngineError("no")),
@@ -154,12 +159,25 @@ def test_what_the_engine_refuses_is_taken_back(bench: Bench, operation: str, err
     assert list(bench.names()) == ["web"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kills=st.lists(st.integers(0, 60), min_size=1, max_size=4), is_away=st.booleans())
+def test_who_lives_in_its_network_is_made_again_after_it(bench: Bench) -> None:
+    bench.engine.run(a_side(bench))
+    outcome = bench.run()
+    assert (outcome.reason, outcome.detail.endswith("made again after it: side")) == ("updated", True)
+    web, side = bench.names()["web"], bench.names()["side"]
+    assert (side.network_mode, side.running, side.image_id) == (f"container:{web.id}", True, image_id("side"))
+    assert undo(bench).reason == "restored"
+    assert bench.names()["side"].network_mode == f"container:{bench.old}"
+    assert {each.name for each in bench.names().values() if each.running} == {"web", "side"} == set(bench.names())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.lists(st.integers(0, 90), min_size=1, max_size=4), is_away=st.booleans(), has_side=st.booleans())
 def test_wherever_it_is_cut_off_one_container_runs_afterwards(
-    tmp_path: Path, kills: list[int], *, is_away: bool
+    tmp_path: Path, kills: list[int], *, is_away: bool, has_side: bool
 ) -> None:
     bench = Bench(tmp_path)
+    if has_side:
+        bench.engine.run(a_side(bench))
     if is_away:
         bench.meanwhile()
     bench.steps_left, *more = kills
@@ -172,9 +190,13 @@ def test_wherever_it_is_cut_off_one_container_runs_afterwards(
     bench.steps_left = -1
     end_intents(bench.engine, bench.intents)
     assert not bench.intents.open_intents()
+    if has_side:
+        side = bench.names().pop("side")
+        assert (side.running, side.network_mode) == (True, f"container:{bench.names()['web'].id}")
+        bench.engine.alter("side", "die", running=False, state="exited")
     web = bench.assert_whole("old", "new")
     aside = [name for name in bench.names() if ASIDE in name]
-    assert len(aside) == (web.id != bench.old)
+    assert len(aside) == (web.id != bench.old) * (1 + has_side)
 
 
 @pytest.mark.parametrize("written", [0, 1])
@@ -269,9 +291,7 @@ def test_undo_without_the_old_one_says_what_to_do(bench: Bench) -> None:
         (lambda bench: bench.engine.put(with_tags(an_image("old"), "app:1")), Effect.SKIPPED, "changed"),
         (lambda bench: bench.engine.unname("app:1"), Effect.SKIPPED, "changed"),
         (
-            lambda bench: bench.engine.run(
-                replace(a_container("side", "app:1", "new"), network_mode=f"container:{bench.old}")
-            ),
+            lambda bench: bench.engine.run(a_side(bench, **{"dockwarden.protect": ""})),
             Effect.REFUSED,
             "dependents",
         ),

@@ -761,7 +761,6 @@ def test_an_index_without_end_is_unknown(world: World) -> None:
         (f"{TAG}@{manifest('old')}", [head()], manifest("a")),
         (f"team/app:1@{manifest('old')}", [head("docker.io/team/app:1")], manifest("hub")),
         (f"{REPOSITORY}@{manifest('old')}", [], ""),
-        (TAG, [], ""),
         (config("a"), [], ""),
         ("", [], ""),
     ],
@@ -799,8 +798,32 @@ def test_what_became_of_the_tag_in_a_pin(
     assert world.learn("registry.digest", ref) == digest
 
 
-def test_a_container_without_a_pin_has_no_state_at_a_registry(world: World) -> None:
-    for image_ref in (TAG, f"{REPOSITORY}@{manifest('a')}", config("a")):
+def test_a_container_of_a_tag_is_compared_by_the_image_that_it_runs(world: World) -> None:
+    first = world.pull(world.push("a"), "a")
+    container = replace(a_container("web", TAG), image_id=first.id)
+    world.inventory.put(container)
+    ref = Ref(Kind.CONTAINER, container.id)
+    assert world.learn("registry.state", ref) == "current"
+    second = world.push("b")
+    assert (world.learn("registry.state", ref), world.learn("registry.digest", ref)) == ("drift", second)
+    world.pull(second, "b")  # which it does not run, and its own image has no name any more
+    is_graph = world.store is ImageStore.GRAPH
+    world.inventory.put(replace(first, tags=(), digests=first.digests if is_graph else ()))
+    assert (world.state, world.learn("registry.state", ref)) == ("current", "drift")
+
+
+def test_a_container_of_an_image_that_no_registry_has_asks_none(world: World) -> None:
+    local = an_image("built", TAG)
+    world.inventory.put(local)
+    container = replace(a_container("web", TAG), image_id=local.id)
+    world.inventory.put(container)
+    for fact, value in (("registry.state", "local"), ("registry.digest", "")):
+        assert world.learn(fact, Ref(Kind.CONTAINER, container.id)) == value
+    assert world.asked == []
+
+
+def test_a_container_without_a_tag_has_no_state_at_a_registry(world: World) -> None:
+    for image_ref in (f"{REPOSITORY}@{manifest('a')}", config("a")):
         container = a_container("web", image_ref)
         world.inventory.put(container)
         assert world.learn("registry.state", Ref(Kind.CONTAINER, container.id)) == ""

@@ -233,6 +233,33 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         {
             "container.name": "web",
             "container.running": True,
+            "container.owner": "",
+            "container.image_pin": "tag",
+            "container.image_ref": f"{BUSYBOX}:1",
+            "registry.state": "drift",
+            "registry.digest": THERE,
+        },
+        f"web does not run what docker.io/library/busybox:1 is at its registry, {THERE}",
+        {
+            Status.PASS: [{"registry.state": state} for state in ("current", "local", "gone", "other-platform")],
+            Status.SKIP: [{"container.running": False}, {"container.owner": "swarm"}, {"container.image_pin": "id"}],
+        },
+    ),
+    "service-update": (
+        {
+            "service.name": "web",
+            "service.image_ref": f"{BUSYBOX}:1",
+            "service.image_digest": HERE,
+            "registry.state": "drift",
+            "registry.digest": THERE,
+        },
+        f"the service web could take {THERE}, which docker.io/library/busybox:1 is now",
+        {Status.PASS: [{"registry.state": "current"}], Status.SKIP: [{"service.image_digest": ""}]},
+    ),
+    "update-stale": (
+        {
+            "container.name": "web",
+            "container.running": True,
             "container.owner": "compose",
             "container.image_ref": f"{BUSYBOX}:1",
             "container.freshness": "recreate-needed",
@@ -431,6 +458,7 @@ def test_a_drift_of_what_nobody_uses_says_so() -> None:
         ("digest-drift", "registry.state"),
         ("latest-is-not-newest", "registry.newest_version_digest"),
         ("pinned-drift", "registry.state"),
+        ("update-drifted", "registry.state"),
     ],
 )
 def test_a_registry_that_cannot_be_asked_makes_no_finding(name: str, missing: str) -> None:
@@ -440,7 +468,7 @@ def test_a_registry_that_cannot_be_asked_makes_no_finding(name: str, missing: st
 
 
 def test_what_is_skipped_asks_no_registry() -> None:
-    for name in ("digest-drift", "latest-is-not-newest", "pinned-drift"):
+    for name in ("digest-drift", "latest-is-not-newest", "pinned-drift", "update-drifted"):
         known, _, others = CASES[name]
         offline = {fact: value for fact, value in known.items() if not fact.startswith("registry.")}
         for change in others[Status.SKIP]:
@@ -457,6 +485,8 @@ def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> Non
         "exited-containers": (Kind.CONTAINER, "remove"),
         "heal-unhealthy": (Kind.CONTAINER, "restart"),
         "update-drifted": (Kind.CONTAINER, "update"),
+        "update-stale": (Kind.CONTAINER, "update"),
+        "service-update": (Kind.SERVICE, "update"),
         "orphan-volume": (Kind.VOLUME, "remove"),
         "unused-network": (Kind.NETWORK, "remove"),
         "build-cache-limit": (Kind.HOST, "trim_build_cache"),

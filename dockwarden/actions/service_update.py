@@ -1,0 +1,99 @@
+"""service update: its spec gets the digest that its tag has at the registry; the swarm rolls. Pure but for its tools.
+
+Swarm's own rolling update, and its rollback where the service asks for that, do the rest; how that ended is told.
+"""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from dockwarden import reference
+from dockwarden.actions.pulling import served
+from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Unfinished, Verb, Why, refuse_change
+from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Service, Step
+from dockwarden.ports import Engine
+from dockwarden.text import duration, span
+
+_LOOK_SECONDS = 1.0
+_UNDER_WAY = ("updating", "rollback_started")
+
+
+class Options(Owned):
+    """For how long its end is waited for; it goes on by itself."""
+
+    within: Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)] = timedelta(minutes=10)
+
+
+class ServiceUpdate(Verb[Service]):
+    """Hold the tasks of a service to the digest that its tag has now."""
+
+    subject, name = Kind.SERVICE, "update"
+    options = Options
+    removes = False
+
+    def keeps(self, policy: Policy, candidate: Candidate, thing: Service, gone_tags: int) -> Why | None:
+        if not _tag(thing.image_ref):
+            return "pinned", "its image is not a tag with a digest, so nothing tells what is newer"
+        if thing.update_state in _UNDER_WAY:
+            return "updating", f"an update of it is under way: {thing.update_state}"
+        return None
+
+    def find(self, engine: Engine, key: str) -> Service:
+        return engine.service(key)
+
+    def check(self, tools: Tools, step: Step, judged: Service, found: Service) -> None:
+        refuse_change(unless=(found.image_ref, dict(found.labels)) == (judged.image_ref, dict(judged.labels)))
+        refuse_change(unless=found.update_state not in _UNDER_WAY)
+        new = _newer(tools, step, found)
+        refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
+        if tools.is_barred(self.name, found.name, new):
+            raise Stays(Effect.REFUSED, "barred", f"{new} was rolled back before; it is not tried again until it moves")
+
+    def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
+        new = _newer(tools, step, found)
+        return Recipe("update", {**self.about(found), "image_ref": found.image_ref, "new_image_id": new})
+
+    def act(self, tools: Tools, step: Step, found: Service) -> Applied:
+        new, within = tools.recipe.parameters["new_image_id"], step.options["within"].total_seconds()
+        _set(tools, found.id, new)
+        began = tools.now()
+        while True:  # the state of the update before stands there for a moment
+            now = tools.engine.service(found.id)
+            is_ours = now.image_ref == new and now.update_state != found.update_state
+            if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
+                return Applied("updated", f"all its tasks run {new}")
+            if now.update_state == "paused" and is_ours:
+                raise Stays(Effect.FAILED, "paused", f"the swarm paused the update to {new}: its tasks do not come up")
+            if now.update_state.startswith("rollback_") and now.update_state not in _UNDER_WAY:
+                raise Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back")
+            if tools.now() - began >= within:
+                return Applied("updated", f"it is held to {new}; after {span(within)} it is still {now.update_state}")
+            if tools.is_ending():
+                raise Unfinished("it was under way when dockwarden had to end; the swarm goes on")
+            tools.sleep(_LOOK_SECONDS)
+
+    def is_undone(self, recipe: Recipe, now: Service | None) -> bool:
+        return now is None or now.image_ref != recipe.parameters["new_image_id"]
+
+    def undo(self, tools: Tools, done: Done) -> Applied:
+        """The image before, by another rolling update."""
+        about = done.recipe.parameters
+        _set(tools, about["id"], about["image_ref"])
+        return Applied("restored", f"it is held to {about['image_ref']} again; the swarm rolls")
+
+
+def _tag(image_ref: str) -> str:
+    """The tag of ``name:tag@digest``, "" of anything else."""
+    parsed = reference.parse(image_ref)
+    return f"{parsed.repository}:{parsed.tag}" if parsed.tag and parsed.digest else ""
+
+
+def _newer(tools: Tools, step: Step, service: Service) -> str:
+    tag = _tag(service.image_ref)
+    written = service.image_ref.partition("@")[0]  # as whoever deployed it wrote it
+    return f"{written}@{served(tools, tag, step.digest)}"
+
+
+def _set(tools: Tools, identifier: str, image_ref: str) -> None:
+    tools.engine.update_service(identifier, image_ref, tools.registry.login(reference.parse(image_ref).registry))

@@ -1,0 +1,31 @@
+"""Whether somebody serves at an address, over HTTP, HTTPS or TCP.
+
+Input: an address as people write it. Output: why nobody does. Out of bounds: what the answer means. No certificate is
+verified.
+"""
+
+import socket
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from dockwarden.process.ask import ask
+
+_PATIENCE_SECONDS = 8.0
+
+
+def probe(url: str, address: str) -> str:
+    """Why nobody serves at ``http://host:port/path`` or ``tcp://host:port``, "" if somebody does.
+
+    ``address`` stands for a host that is left out. Any HTTP status below 400 is an answer.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or address, parts.port or (443 if parts.scheme == "https" else 80)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    try:
+        if parts.scheme == "tcp":
+            socket.create_connection((host, port), _PATIENCE_SECONDS).close()
+            return ""
+        status, _ = ask(host, port, path)
+    except (OSError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return "" if status < HTTPStatus.BAD_REQUEST else f"it answers {status}"

@@ -1,0 +1,310 @@
+"""Updates on real engines: of every kind of container, to images that come up or do not, cut off and meddled with.
+
+Role: one round of each, told in words. In: a host of `tests.integration.test_undo`, chance. Out: words to be counted,
+of which LOST is a container that nobody has any more, or has twice, or of which no record tells. Out of bounds: how
+often.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import shlex
+import time
+import uuid
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from dockwarden.actions.containers import ASIDE
+from dockwarden.actions.execute import end_intents
+from dockwarden.actions.table import VERBS
+from dockwarden.errors import EngineError
+from dockwarden.model import Kind, Outcome, Ref, Step
+from tests.integration import test_recreate
+from tests.integration.test_recreate import IMAGE, LADEN, differences, inspected, shape
+from tests.integration.test_undo import Host
+from tests.lab.images import rootfs
+from tests.lab.machine import LabError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.engine import LabEngine
+
+LOST = "lost"
+_ENDED = ("updated", "rolled_back")
+_NEW_IMAGE = {"Image", "Config.Image", "ImageManifestDescriptor"}
+_PLAIN = "--volume data:/data --restart always --network one --network-alias www"
+
+
+def update(host: Host, name: str = "it", digest: str = "", **options: str | bool) -> Outcome:
+    """One update, with a short gate."""
+    found, verb = host.engine.container(name), VERBS[Kind.CONTAINER, "update"]
+    given = verb.options(**{"steady": "1s", "within": "10s", **options}).model_dump()
+    ref = Ref(Kind.CONTAINER, found.id)
+    return host.carried_out(Step("test", "update", ref, name, found, "because", given, digest=digest))[0]
+
+
+@contextlib.contextmanager
+def shipped(lab: LabEngine) -> Iterator[None]:
+    """An engine with all that `docker create` can ask for, and three versions of both images."""
+    with test_recreate.prepared(lab):
+        for tag in (IMAGE, LADEN):
+            lab.docker("tag", tag, f"{tag}-old")
+            spec = test_recreate.specs()[tag]
+            own, programs = rootfs({"own": "y"}), spec.layers[1:]
+            lab.load(replace(spec, tags=(f"{tag}-good",), layers=(own, *programs)))
+            lab.load(replace(spec, tags=(f"{tag}-bad",), layers=(own,)))  # without a program it cannot come up
+        yield
+
+
+def name(lab: LabEngine, version: str) -> None:
+    """Let both tags name this version."""
+    for tag in (IMAGE, LADEN):
+        lab.docker("tag", f"{tag}-{version}", tag)
+
+
+def cleared(lab: LabEngine) -> None:
+    """All that a round made."""
+    for each in lab.client().containers(all=True):
+        called = each["Names"][0].removeprefix("/")
+        if called.startswith("it") or called == "stranger":
+            with contextlib.suppress(LabError):
+                lab.docker("rm", "--force", "--volumes", each["Id"])
+
+
+def kinds(lab: LabEngine) -> list[str]:
+    """Options of `docker run`, each of another kind of container."""
+    groups = (group.format(LADEN=LADEN) for group in test_recreate.OPTIONS.values())
+    every = [line for group in groups for line in group.strip().splitlines()]
+    return [line for line in every if lab.kind != "graph" or line not in test_recreate.NOT_ON_OLD_ENGINES]
+
+
+def run(lab: LabEngine, options: str, called: str = "it") -> bool:
+    """A container of this kind that runs; some kinds are for other machines than this one."""
+    words = shlex.split(options)
+    with contextlib.suppress(LabError):
+        words = ["1000" if word == "1" else word for word in words]
+        command = [] if LADEN in words else [IMAGE, *(["1000"] if "/bin/sleep" in words else ["sleep", "1000"])]
+        lab.docker("run", "--detach", f"--name={called}", *words, *command)
+        return bool(inspected(lab, called)["State"]["Running"])
+    return False
+
+
+def _seen(lab: LabEngine, called: str) -> dict[str, Any]:
+    seen = shape(inspected(lab, called))
+    for endpoint in seen["NetworkSettings"].values():
+        endpoint["MacAddress"] = ""
+    return seen
+
+
+def every_kind(host: Host, chance: random.Random) -> Iterator[str]:
+    """Containers of every kind are updated, half of them to an image without a single program."""
+    with shipped(host.lab):
+        every = kinds(host.lab)
+        for options in chance.sample(every, len(every)):
+            for version in ("good", "bad"):
+                yield _updated(host, options, version)
+
+
+def _updated(host: Host, options: str, version: str) -> str:
+    lab, called = host.lab, f"it-{uuid.uuid4().hex[:8]}"  # a name for which nothing is barred
+    cleared(lab)
+    name(lab, "old")
+    if not run(lab, options, called):
+        return "is not for this machine"
+    before, first = _seen(lab, called), inspected(lab, called)["Id"]
+    name(lab, version)
+    outcome = update(host, called, within="30s")
+    state, after = inspected(lab, called), _seen(lab, called)
+    changed = [f"{key}: {text}" for key, text in differences(before, after) if key not in _NEW_IMAGE]
+    told = f"{options} to {version}: {outcome.reason} {outcome.detail} {changed}"
+    if outcome.reason not in _ENDED:
+        return f"stays: {outcome.reason}" if state["Id"] == first else f"{LOST} {told}"
+    is_new = outcome.reason == "updated"
+    if is_new != (version == "good") or not state["State"]["Running"] or is_new != (state["Id"] != first) or changed:
+        return f"{LOST} {told}"
+    return f"{outcome.reason}, equal"
+
+
+def _alone(docker_host: str, folder: str) -> None:
+    """In a process of its own."""
+    with closing(Host(SimpleNamespace(host=docker_host), None, Path(folder))) as host:  # type: ignore[arg-type]
+        update(host)
+
+
+def killed(host: Host, chance: random.Random) -> Iterator[str]:
+    """The process is killed at a random moment of an update, and again while it cleans up; then it starts anew."""
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload([__name__])
+    with shipped(host.lab):
+        for _ in range(25):
+            yield _killed(host, chance, fork)
+
+
+def _killed(host: Host, chance: random.Random, fork: Any) -> str:
+    lab, version = host.lab, chance.choice(("good", "bad"))
+    cleared(lab)
+    name(lab, "old")
+    run(lab, _PLAIN)
+    lab.docker("exec", "it", "sh", "-c", "echo kept >/data/file")
+    first = inspected(lab, "it")["Id"]
+    name(lab, version)
+    process = fork.Process(target=_alone, args=(lab.host, str(host.folder.parent)))
+    process.start()
+    process.join(chance.uniform(0.1, 5.0))
+    process.kill()
+    process.join()
+    host.ledger.close()
+    host.ledger.open()
+    host.ledger.claim(host.info.identity)
+    open_before = len(host.ledger.open_intents())
+    end_intents(host.engine, host.ledger)
+    return _whole(host, first, f"killed amid {'one' if open_before else 'none'}")
+
+
+def _whole(host: Host, first: str, word: str) -> str:
+    """One has the name and runs, with its data and a record; nobody else does."""
+    rows = host.lab.client().containers(all=True)
+    ours = {row["Names"][0].removeprefix("/"): row for row in rows if row["Names"][0].startswith("/it")}
+    running = [called for called, row in ours.items() if row["State"] == "running"]
+    aside = [called for called in ours if f".{ASIDE}" in called]
+    if running != ["it"] or host.ledger.open_intents():
+        return f"{LOST} {word}: {sorted((called, row['State']) for called, row in ours.items())}"
+    is_new = ours["it"]["Id"] != first
+    has_record = any(done.ref.key == first for done in host.done())
+    data = host.lab.docker("exec", "it", "cat", "/data/file")
+    policy = inspected(host.lab, "it")["HostConfig"]["RestartPolicy"]["Name"]
+    if (is_new, is_new, data, policy) != (has_record, bool(aside), "kept", "always"):
+        return f"{LOST} {word}: new {is_new}, recorded {has_record}, aside {aside}, data {data}, policy {policy}"
+    return f"{word}, {'new' if is_new else 'as before'}"
+
+
+# -- others who meddle -----------------------------------------------------------------------------------------------
+
+STEPS = ("create", "stop_container", "rename_container", "set_restart_policy", "start_container", "last_lines")
+"""The engine's calls before which somebody meddles; the last is where a broken one is taken back."""
+
+MEDDLERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "stops it": (("stop", "IT"),),
+    "kills it": (("kill", "IT"),),
+    "restarts it": (("restart", "--time=0", "IT"),),
+    "renames it": (("rename", "IT", "IT-renamed"),),
+    "limits it": (("update", "--memory=64m", "--memory-swap=64m", "IT"),),
+    "removes it": (("rm", "--force", "IT"),),
+    "takes its name": (("create", "--name=IT", IMAGE),),
+    "takes its port": (("run", "--detach", "--name=stranger", "--publish=8081:80", f"{IMAGE}-old"),),
+    "takes its network": (("network", "disconnect", "--force", "two", "IT"), ("network", "rm", "two")),
+    "takes its image": (("rmi", "--force", IMAGE),),
+    "moves its tag": (("tag", f"{IMAGE}-old", IMAGE),),
+}
+
+
+def meddled(host: Host, meddler: str, step: str, version: str = "good") -> str:
+    """Somebody does that right before a call of an update, and goes away afterwards; then it is looked at once more."""
+    lab = host.lab
+    cleared(lab)
+    name(lab, "old")
+    with contextlib.suppress(LabError):
+        lab.docker("network", "create", "two")
+    it = f"it-{uuid.uuid4().hex[:8]}"  # a name for which nothing is barred
+    lab.docker("run", "--detach", f"--name={it}", "--restart=always", "--volume=data:/data", "--publish=8081:80",
+               "--network=two", IMAGE)  # fmt: skip
+    lab.docker("exec", it, "sh", "-c", "echo kept >/data/file")
+    first = inspected(lab, it)["Id"]
+    name(lab, version)
+    reason = "engine_unavailable"
+    _before(host, step, lambda: _done(lab, it, *MEDDLERS[meddler]))
+    with contextlib.suppress(EngineError):
+        reason = update(host, it).reason
+    with contextlib.suppress(LabError):
+        lab.docker("rm", "--force", "stranger")
+    with contextlib.suppress(LabError):
+        lab.docker("network", "create", "two")
+    end_intents(host.engine, host.ledger)
+    if meddler == "takes its name" and inspected(lab, it)["State"]["Status"] == "created":
+        lab.docker("rm", it)
+        end_intents(host.engine, host.ledger)
+    ours = {
+        row["Names"][0].removeprefix("/"): row["State"]
+        for row in lab.client().containers(all=True)
+        if row["Names"][0].startswith("/it")
+    }
+    running = sorted(called for called, state in ours.items() if state == "running")
+    wanted = {
+        "removes it": ([], [it]),
+        "stops it": ([], [it]),
+        "kills it": ([], [it]),
+        "renames it": ([f"{it}-renamed"], [it]),
+    }
+    is_right = running in wanted.get(meddler, ([it],)) and not host.ledger.open_intents()
+    kept = {called for called in ours if f".{ASIDE}" in called}
+    is_right = is_right and (not kept or host.done() != [])
+    return (
+        f"{meddler}: whole, {reason}"
+        if is_right
+        else f"{LOST} {meddler} before {step} to {version}: {reason} {ours} of {first[:12]}"
+    )
+
+
+def _done(lab: LabEngine, it: str, *commands: tuple[str, ...]) -> None:
+    with contextlib.suppress(LabError):
+        for each in commands:
+            lab.docker(*(word.replace("IT", it) for word in each))
+
+
+def _before(host: Host, step: str, action: Callable[[], object]) -> None:
+    """Once, right before the next call."""
+    real = getattr(type(host.engine), step)
+
+    def hooked(*given: Any, **named: Any) -> Any:
+        delattr(host.engine, step)
+        action()
+        return real(host.engine, *given, **named)
+
+    setattr(host.engine, step, hooked)
+
+
+def everybody(host: Host, chance: random.Random) -> Iterator[str]:
+    """Each meddler, right before each step."""
+    with shipped(host.lab):
+        for meddler in MEDDLERS:
+            for step in STEPS:
+                yield meddled(host, meddler, step, "bad" if step == "last_lines" else "good")
+
+
+def restarted(host: Host, chance: random.Random) -> Iterator[str]:
+    """The engine is restarted right before each step, and killed."""
+    with shipped(host.lab):
+        for step in STEPS:
+            for end in (host.lab.restart, host.lab.kill):
+                yield _restarted(host, step, end, "bad" if step == "last_lines" else "good")
+
+
+def _restarted(host: Host, step: str, end: Callable[[], object], version: str) -> str:
+    lab = host.lab
+    cleared(lab)
+    name(lab, "old")
+    run(lab, _PLAIN)
+    lab.docker("exec", "it", "sh", "-c", "echo kept >/data/file")
+    first = inspected(lab, "it")["Id"]
+    name(lab, version)
+
+    def restart() -> None:
+        end()
+        if end == lab.kill:
+            lab.start_again()
+
+    _before(host, step, restart)
+    with contextlib.suppress(EngineError):
+        update(host)
+    host.engine.connect()
+    end_intents(host.engine, host.ledger)
+    deadline = time.monotonic() + 10
+    while "it" not in lab.docker("ps", "--format={{.Names}}").split() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return _whole(host, first, f"restarted before {step}")

@@ -1,0 +1,172 @@
+"""Updates of containers and tags on real engines of both kinds, with a real registry and a real ledger."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.actions.execute import end_intents
+from dockwarden.actions.verb import ENDING
+from dockwarden.model import Kind, Outcome, Ref, Step
+from dockwarden.process.probe import probe
+from dockwarden.registry import HttpRegistry
+from tests.chaos.updates import update
+from tests.integration.test_undo import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.lab.engine import LabEngine
+    from tests.lab.registry import LabRegistry
+
+pytestmark = pytest.mark.slow
+NAME = "update/app:1"
+
+
+@pytest.fixture
+def host(empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path) -> Iterator[Host]:
+    made = Host(empty_engine, registry, tmp_path)
+    yield made
+    made.close()
+
+
+def pushed(host: Host, word: str, *, cmd: tuple[str, ...] = ("sleep", "1000")) -> str:
+    """The digest of another image under the tag, of which nobody has asked yet."""
+    spec = host.spec(word)
+    host.asks.close()
+    host.asks = HttpRegistry()
+    return host.registry.push("update/app", "1", type(spec)(**{**vars(spec), "cmd": cmd}))
+
+
+def pull(host: Host, digest: str) -> Outcome:
+    tag = host.name(NAME)
+    step = Step("test", "pull", Ref(Kind.TAG, tag), tag, host.engine.image(tag), "because", digest=digest)
+    return host.carried_out(step)[0]
+
+
+def told(host: Host, name: str, form: str) -> str:
+    return host.lab.docker("inspect", f"--format={form}", name)
+
+
+def names(host: Host) -> set[str]:
+    return set(host.lab.docker("container", "ls", "--all", "--format={{.Names}}").split())
+
+
+def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: Host) -> None:
+    tag, repository = host.name(NAME), host.name("update/app")
+    first = host.pulled("1", NAME)
+    host.built("side", "update/side:1")
+    host.lab.docker("run", "--detach", "--name=web", "--volume=data:/data", "--restart=always", tag)
+    host.lab.docker("run", "--detach", "--name=side", "--network=container:web", host.name("update/side:1"))
+    host.lab.docker("exec", "web", "sh", "-c", "echo kept >/data/file")
+    old, old_side = told(host, "web", "{{.Id}}"), told(host, "side", "{{.Id}}")
+
+    second = pushed(host, "2")
+    moved = update(host, "web", digest=f"sha256:{'0' * 64}", pull=True)
+    assert (moved.effect.value, moved.reason) == ("skipped", "changed")
+    assert host.engine.image(tag).id == first.id
+    done = update(host, "web", digest=second, pull=True)
+    assert (done.reason, done.detail.endswith("made again after it: side")) == ("updated", True), done
+    new, now = host.engine.container("web"), host.engine.image(tag)
+    assert (new.image_id, new.running, now.digests) == (now.id, True, (f"{repository}@{second}",))
+    assert host.lab.docker("exec", "web", "cat", "/own", "/data/file") == "2kept"
+    side = host.engine.container("side")
+    assert (side.network_mode, side.running) == (f"container:{new.id}", True)
+    assert host.engine.image(first.id).tags == ()
+
+    third = pushed(host, "3", cmd=("sh", "-c", "echo cannot; exit 3"))
+    failed = update(host, "web", digest=third, pull=True)
+    assert (failed.reason, "cannot" in failed.detail) == ("rolled_back", True)
+    assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{new.id} True".lower()
+    assert host.engine.container("side").running
+    assert host.engine.image(tag).id == now.id
+    again = update(host, "web", digest=third, pull=True)
+    assert (again.effect.value, again.reason) == ("refused", "barred")
+
+    assert [reason for _, reason, _ in host.undo()] == ["restored"]
+    assert (told(host, "web", "{{.Id}}"), told(host, "side", "{{.Id}}")) == (old, old_side)
+    assert names(host) == {"web", "side"}
+    assert (host.engine.image(tag).id, host.engine.container("side").running) == (first.id, True)
+
+
+def test_a_tag_is_pulled_by_its_digest_and_an_aborted_pull_leaves_nothing_named(host: Host) -> None:
+    tag = host.name(NAME)
+    first = host.pulled("1", NAME)
+    before = host.names(tag)
+    second = pushed(host, "2")
+
+    def end(*_: object) -> None:
+        raise ENDING
+
+    host.pulling = end
+    assert pull(host, second).reason == "ending"
+    assert (len(list(host.engine.images())), host.names(tag)) == (1, before)
+    host.pulling = lambda *_: None
+
+    engine, is_tagged = host.engine.tag, []
+
+    def killed(image_id: str, name: str) -> None:
+        if name == tag:
+            is_tagged.append(name)
+            raise KeyboardInterrupt
+        engine(image_id, name)
+
+    host.engine.tag = killed  # type: ignore[assignment,method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        pull(host, second)
+    host.engine.tag = engine  # type: ignore[method-assign]
+    assert is_tagged
+    assert [outcome.reason for outcome in end_intents(host.engine, host.ledger)] == ["interrupted"]
+    assert host.names(tag) == before
+    assert not [each for each in host.engine.images() if each.id != first.id and each.tags]
+
+    assert pull(host, second).reason == "pulled"
+    assert host.names(tag) == (host.engine.image(tag).id, (tag,), (f"{host.name('update/app')}@{second}",))
+    assert pull(host, second).reason == "changed"
+    assert [reason for _, reason, _ in host.undo()] == ["restored"]
+    assert host.engine.image(tag).id == first.id
+    host.lab.docker("rmi", tag)
+    assert not host.exists(tag)
+
+
+def inside(host: Host, work: Callable[[], str]) -> str:
+    """Done in the network of the engine's host, where dockwarden is at home."""
+    result: list[str] = []
+
+    def enter() -> None:
+        with open(f"/proc/{host.lab.spaces.init_pid}/ns/net") as net:  # noqa: PTH123
+            if ctypes.CDLL(None, use_errno=True).setns(net.fileno(), 0):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        result.append(work())
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def test_a_probe_decides_with_the_gate(host: Host) -> None:
+    tag = host.name(NAME)
+
+    def ship(word: str, *cmd: str) -> None:
+        spec = host.spec(word, tag, host.name(f"update/kept:{word}"))
+        host.lab.load(type(spec)(**{**vars(spec), "cmd": cmd}))
+
+    ship("1", "sleep", "1000")
+    host.lab.docker("run", "--detach", "--name=web", tag)
+    old = told(host, "web", "{{.Id}}")
+    ship("2", "sleep", "1000")
+    host.probe = lambda url, address: inside(host, lambda: probe(url, address))
+    deaf = update(host, "web", within="2s", probe="tcp://:8080")
+    assert (deaf.reason, "does not answer tcp://:8080" in deaf.detail) == ("rolled_back", True), deaf
+    ship("3", "busybox", "httpd", "-f", "-p", "8080", "-h", "/bin")
+    deaf = update(host, "web", within="2s", probe="http://:8080/none")
+    assert (deaf.reason, "it answers 404" in deaf.detail) == ("rolled_back", True), deaf
+    assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{old} true"
+    ship("4", "busybox", "httpd", "-f", "-p", "8080", "-h", "/bin", "-u", "0")
+    assert update(host, "web", probe="http://:8080/sh").reason == "updated"
