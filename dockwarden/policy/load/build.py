@@ -144,7 +144,7 @@ class Builder:
         judging = [program for key, program in conditions.items() if key != "stop_when"]
         used = [*judging, *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
-        needs |= {COMES_WITH[name] for name in needs if name in COMES_WITH}
+        needs |= {COMES_WITH[name] for name in needs - {"registry.state"} if name in COMES_WITH}  # no registry is asked
         facts = self._vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)
