@@ -158,7 +158,7 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
         known.sort(key=lambda each: (each.result.order, each.result.ref.key))
         rest = (each for each in candidates if each.result.order is None)
         ordered = [*known, *sorted(rest, key=lambda each: (-each.known_for_seconds, each.result.ref.key))]
-    above = _needed_first(ordered) if policy.subject is Kind.CONTAINER else _built_on(ordered)
+    above = _built_on(ordered) if VERBS[policy.subject, policy.action].removes else _needed_first(ordered)
     seen: set[str] = set()
     for candidate in ordered:
         waiting = [] if candidate.result.ref.key in seen else [candidate]

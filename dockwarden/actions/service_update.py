@@ -64,7 +64,7 @@ class ServiceUpdate(Verb[Service]):
             if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
                 return Applied("updated", f"all its tasks run {new}")
             if now.update_state == "paused" and is_ours:
-                raise Stays(Effect.FAILED, "paused", f"the swarm paused the update to {new}: its tasks do not come up")
+                return Applied("paused", f"its tasks do not come up with {new}: the swarm waits; undo takes it back")
             if now.update_state.startswith("rollback_") and now.update_state not in _UNDER_WAY:
                 raise Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back")
             if tools.now() - began >= within:

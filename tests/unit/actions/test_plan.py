@@ -108,6 +108,7 @@ def test_nothing_found_is_nothing_to_do() -> None:
 
 REMOVE_CONTAINER = a_policy(subject=Kind.CONTAINER, action="remove")
 STOP = a_policy(subject=Kind.CONTAINER, action="stop")
+UPDATE = a_policy(subject=Kind.CONTAINER, action="update")
 REMOVE_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR)
 NAMED_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR, when="volume.name == 'data'")
 SELECTED_VOLUME = a_policy(subject=Kind.VOLUME, action="remove", for_seconds=HOUR, select="volume.name == 'data'")
@@ -500,3 +501,32 @@ def test_the_same_finding_twice_is_one_step(findings: Findings) -> None:
     once = plan(limited(policy), candidates, population, HOUR)
     twice = plan(limited(policy), [*candidates, *candidates], population, HOUR)
     assert twice.steps == once.steps
+
+
+# -- what others stand on -----------------------------------------------------------------------------------
+
+
+@given(
+    order=st.permutations(range(6)),
+    edges=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5))),
+)
+def test_what_others_of_a_compose_project_depend_on_comes_before_them(
+    order: list[int], edges: set[tuple[int, int]]
+) -> None:
+    """Each depends only on those with a lower number; another project has services of the same names."""
+    below = {(one, other) for one, other in edges if one > other}
+    candidates = []
+    for project in ("shop", "blog"):
+        for number in order:
+            needed = ",".join(f"s{other}:service_started:false" for one, other in sorted(below) if one == number)
+            labels = {"com.docker.compose.project": project, "com.docker.compose.service": f"s{number}"}
+            labels |= {"com.docker.compose.depends_on": needed} if project == "shop" else {}
+            known = DAY + (number if project == "shop" else 0)  # the longest known, which would come first, needs most
+            thing = a_container(f"{project}-{number}", labels=labels)
+            candidates.append(a_finding_on(thing, known_for_seconds=known))
+    update = limited(replace(UPDATE, owners=frozenset({"compose"})))
+    names = [
+        step.object.name for step in planned(*candidates, policy=update).steps if isinstance(step.object, Container)
+    ]
+    assert len(names) == len(candidates)
+    assert all(names.index(f"shop-{other}") < names.index(f"shop-{one}") for one, other in below)
