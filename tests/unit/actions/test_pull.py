@@ -1,0 +1,174 @@
+"""tag pull and service update: what was judged, and nothing else; afterwards as before, or said why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dockwarden.actions.service_update import ServiceUpdate
+from dockwarden.actions.undo import Undoer
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Done, Effect, ImageStore, Kind, Outcome, Ref, Service, Step
+from tests.builders import a_service, an_image, image_id
+from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAG, REPOSITORY = "docker.io/library/app:1", "docker.io/library/app"
+OLD, NEW, NEWER = (f"sha256:{digit * 64}" for digit in "123")
+
+
+class Bench:
+    """A host whose tag, and whose service, are older than what the registry has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = FakeEngine(ImageStore.GRAPH)
+        self.engine.put(an_image("old", "app:1"))
+        self.engine.served[f"{REPOSITORY}@{NEW}"] = an_image("new")
+        self.engine.swarm = {}
+        self.service = a_service("web", f"app:1@{OLD}")
+        self.engine.swarm[self.service.id] = self.service
+        self.registry = FakeRegistry(digests={TAG: NEW})
+        self.ground = Ground(folder, self.engine, self.registry)
+        self.intents = FakeIntents()
+
+    def pull(self, judged: str = NEW) -> Outcome:
+        image = self.engine.image("app:1")
+        return self._run(Step("p", "pull", Ref(Kind.TAG, TAG), TAG, image, "it moved", digest=judged))
+
+    def update(self, judged: str = NEW) -> Outcome:
+        options = ServiceUpdate.options().model_dump()
+        ref = Ref(Kind.SERVICE, self.service.id)
+        return self._run(Step("p", "update", ref, "web", self.service, "it moved", options=options, digest=judged))
+
+    def swarm_says(self, state: str, **fields: object) -> None:
+        """While its end is waited for, the update comes to this."""
+        before = self.ground._sleep
+
+        def sleep(seconds: float) -> None:
+            before(seconds)
+            assert self.engine.swarm is not None
+            found = self.engine.swarm[self.service.id]
+            self.engine.swarm[self.service.id] = replace(found, update_state=state, **fields)  # type: ignore[arg-type]
+
+        self.ground._sleep = sleep  # type: ignore[method-assign]
+
+    def now(self) -> Service:
+        return self.engine.service(self.service.id)
+
+    def undo(self) -> Outcome:
+        number = max(self.intents.written)
+        step, recipe = self.intents.written[number], self.intents.recipes[number]
+        done = Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, recipe)
+        [outcome] = Undoer(self.ground.tools(self.intents), self.intents).undo("undo", [done])
+        return outcome
+
+    def _run(self, step: Step) -> Outcome:
+        [outcome] = self.ground.executor(self.intents)(self.engine.info).run("run", [step])
+        return outcome
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+# -- tag pull ------------------------------------------------------------------------------------------------
+
+
+def test_the_tag_names_what_was_judged_and_can_name_the_old_one_again(bench: Bench) -> None:
+    assert (outcome := bench.pull()).effect is Effect.APPLIED, outcome
+    assert bench.engine.image("app:1").id == image_id("new")
+    assert bench.undo().reason == "restored"
+    assert bench.engine.image("app:1").id == image_id("old")
+
+
+def test_a_tag_that_moved_at_the_registry_since_brings_nothing(bench: Bench) -> None:
+    bench.registry.digests[TAG] = NEWER
+    bench.engine.just_before("pull_image", lambda: pytest.fail("it was pulled"))
+    assert bench.pull().reason == "changed"
+    assert bench.engine.image("app:1").id == image_id("old")
+
+
+@pytest.mark.parametrize("reason", ["timeout", "unauthorized", "rate_limited", "not_found"])
+def test_a_registry_that_does_not_tell_brings_nothing(bench: Bench, reason: str) -> None:
+    bench.registry.failures[TAG] = reason
+    outcome = bench.pull()
+    assert outcome.effect is not Effect.APPLIED
+    assert reason in outcome.detail
+    assert bench.engine.image("app:1").id == image_id("old")
+
+
+def test_a_tag_that_somebody_moves_here_meanwhile_stays_theirs(bench: Bench) -> None:
+    def move() -> None:
+        bench.engine.put(an_image("theirs"))
+        bench.engine.name(image_id("theirs"), "app:1")
+
+    bench.engine.just_before("pull_image", move)
+    assert bench.pull().effect is not Effect.APPLIED
+    assert bench.engine.image("app:1").id == image_id("theirs")
+    with pytest.raises(NotFoundError):
+        bench.engine.image(image_id("new"))
+
+
+def test_a_pull_that_fails_leaves_all_as_before(bench: Bench) -> None:
+    def fail() -> None:
+        raise EngineError("unexpected EOF")
+
+    bench.engine.just_before("pull_image", fail)
+    assert bench.pull().effect is Effect.FAILED
+    assert bench.engine.image("app:1").id == image_id("old")
+
+
+# -- service update ------------------------------------------------------------------------------------------
+
+
+def test_a_service_is_held_to_what_was_judged_and_goes_back(bench: Bench) -> None:
+    bench.swarm_says("completed")
+    assert (outcome := bench.update()).reason == "updated", outcome
+    assert bench.now().image_ref == f"app:1@{NEW}"
+    assert bench.undo().reason == "restored"
+    assert bench.now().image_ref == f"app:1@{OLD}"
+
+
+@pytest.mark.parametrize(
+    ("state", "image_ref", "told"),
+    [
+        ("rollback_completed", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
+        ("paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),  # half of its tasks may run it: undo takes it back
+    ],
+)
+def test_how_the_swarm_ended_it_is_told(bench: Bench, state: str, image_ref: str, told: tuple[Effect, str]) -> None:
+    bench.swarm_says(state, image_ref=image_ref)
+    outcome = bench.update()
+    assert (outcome.effect, outcome.reason) == told
+
+
+def test_what_was_rolled_back_is_not_tried_again(bench: Bench) -> None:
+    bench.swarm_says("rollback_completed", image_ref=f"app:1@{OLD}")
+    bench.update()
+    bench.service = bench.now()
+    assert bench.update().reason == "barred"
+
+
+def test_an_update_that_takes_its_time_is_said_to(bench: Bench) -> None:
+    outcome = bench.update()
+    assert (outcome.reason, "it is still updating" in outcome.detail) == ("updated", True)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"image_ref": f"app:2@{OLD}"}, {"labels": {"by": "somebody"}}, {"update_state": "updating"}]
+)
+def test_a_service_that_somebody_changed_since_is_left(bench: Bench, fields: dict[str, object]) -> None:
+    assert bench.engine.swarm is not None
+    bench.engine.swarm[bench.service.id] = replace(bench.service, **fields)  # type: ignore[arg-type]
+    assert bench.update().reason == "changed"
+
+
+def test_a_service_whose_tag_moved_since_is_left(bench: Bench) -> None:
+    bench.registry.digests[TAG] = NEWER
+    assert bench.update().reason == "changed"
+    assert bench.now().image_ref == f"app:1@{OLD}"
