@@ -57,7 +57,7 @@ the settings file
 any setting, such as DOCKWARDEN_WEB__LISTEN
 .TP
 .BR DOCKER_HOST ", " DOCKER_TLS_VERIFY ", " DOCKER_CERT_PATH ", " DOCKER_CONFIG
-where the engine is and who to be at registries, as for docker
+where the engine is, and the credentials for registries, as for docker
 .TP
 .B NO_COLOR
 no colours

@@ -1,4 +1,4 @@
-"""container remove: made anew by undo from what the engine says of it. Pure but for its tools."""
+"""container remove: recreated by undo from what the engine says of it. Pure but for its tools."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress

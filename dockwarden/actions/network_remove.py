@@ -1,4 +1,4 @@
-"""network remove: made anew by undo, under another ID. Pure but for its tools."""
+"""network remove: recreated by undo, under another ID. Pure but for its tools."""
 
 from collections import deque
 

@@ -127,7 +127,7 @@ class VolumeFiles(Protocol):
 
 @dataclass
 class Tools:
-    """What verbs work with, made anew for each plan.
+    """What verbs work with, made for each plan.
 
     Attributes:
         store: it decides by which name a untagged image can safely be removed.

@@ -199,7 +199,7 @@ class Reset:
     Attributes:
         digest: what the registry has for the tag.
         images: the image and the untagged ones that had its tag before.
-        containers: those made from them, none of which runs; to be made anew by whoever made them.
+        containers: those made from them, none of which runs; whoever made them has to recreate them.
     """
 
     info: EngineInfo

@@ -175,7 +175,7 @@ class Guard:
         self._together //= 2
 
     def failure(self, reason: str) -> str:
-        """The same reason, unless it is that we could not find out who to be."""
+        """The same reason, unless it is that we could not find out the credentials."""
         is_ours = reason in ("unauthorized", "forbidden") and self._credentials.is_troubled(self._registry)
         return "credentials" if is_ours else reason
 

@@ -101,7 +101,7 @@ class Message:
 
     @property
     def total(self) -> int:
-        """How many news it is made of."""
+        """How many changes it is made of."""
         return sum(group.count for group in self.groups.values())
 
     def add(self, news: News) -> None:
