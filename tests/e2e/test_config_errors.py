@@ -141,9 +141,9 @@ def test_address_that_cannot_be_reached_by_any_means(tmp_path: Path) -> None:
     config, good = tmp_path / "dockwarden.yaml", tmp_path / "good.yaml"
     good.write_text(GOOD)
     config.write_text(f"policies: [{good}]\nstate_dir: {tmp_path}/state\nweb: {{listen: '127.0.0.1:0'}}\n")
-    done = command("run", "--config", config, docker_host="ssh://host")
+    done = command("run", "--config", config, docker_host="npipe:////./pipe/docker_engine")
     assert done.code == CONFIG
-    assert "ssh is not supported; forward the engine's socket instead" in done.err
+    assert "use unix:///path" in done.err
     assert "Traceback" not in done.err
 
 

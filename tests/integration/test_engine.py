@@ -277,6 +277,7 @@ def test_container(ours: DockerEngine, empty_engine: LabEngine) -> None:
         "/n": "volume",
         "/anon": "volume",
         "/host": "bind",
+        "/t": "tmpfs",
     }
     assert [mounts[place].writable for place in ("/n", "/anon", "/host")] == [False, True, True]
     assert (mounts["/n"].name, mounts["/host"].name, mounts["/host"].source) == ("named", "", "/tmp")

@@ -81,7 +81,7 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
 
     third = pushed(host, "3", cmd=("sh", "-c", "echo cannot; exit 3"))
     failed = update(host, "web", digest=third, pull=True)
-    assert (failed.reason, "cannot" in failed.detail) == ("rolled_back", True)
+    assert (failed.reason, "cannot" in failed.detail) == ("rolled_back", True), failed
     assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{new.id} True".lower()
     assert host.engine.container("side").running
     assert host.engine.image(tag).id == now.id
