@@ -13,7 +13,7 @@ from dockwarden import reference
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.pulling import leave, move_back
 from dockwarden.actions.verb import Stays
-from dockwarden.errors import ConflictError, NotFoundError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Ref
 from dockwarden.ports import Engine
 from dockwarden.text import printable
@@ -21,6 +21,7 @@ from dockwarden.text import printable
 _LOG_LINES = 20
 _LOG_CHARACTERS = 1000
 _NANO = 1e9
+_STOPS = 5
 _UP = ("running", "restarting", "paused")
 
 
@@ -142,8 +143,7 @@ class Replacement:
             return said
         if new is not None:
             if new.state in _UP:
-                engine.set_restart_policy(new.id, "no", 0)
-                engine.stop_container(new.id)
+                self._end(new.id)
             if new.name == self._name:
                 engine.rename_container(new.id, self.new_name)
         taken = self._take_back_the_name(old)
@@ -159,6 +159,21 @@ class Replacement:
                 said = printable(" ".join(engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)
                 engine.remove_container(new.id)
         return said
+
+    def _end(self, identifier: str) -> None:
+        """Stop one that may end and be started again by the engine at this very moment, which one stop may miss."""
+        engine = self._engine
+        for left in reversed(range(_STOPS)):
+            try:
+                engine.set_restart_policy(identifier, "no", 0)
+                engine.stop_container(identifier)
+            except (EngineUnavailableError, NotFoundError):
+                raise
+            except EngineError:
+                if not left:
+                    raise
+            if engine.container(identifier).state not in _UP:
+                return
 
     def _take_back_the_name(self, old: Container) -> ConflictError | None:
         """A stranger's container may have it by now; then the old one at least runs."""

@@ -133,6 +133,30 @@ def test_what_does_not_come_up_goes_and_the_old_one_is_back(bench: Bench, fields
     assert (again.effect, again.reason) == (Effect.REFUSED, "barred")
 
 
+@pytest.mark.parametrize("error", [None, EngineError("Cannot update container: it has just ended")])
+def test_one_that_the_engine_starts_again_at_that_moment_goes_all_the_same(
+    bench: Bench, error: EngineError | None
+) -> None:
+    """A stop may return when a container is about to be restarted."""
+    stop, missed = bench.engine.stop_container, [2]
+
+    def stop_late(identifier: str) -> None:
+        is_old = bench.engine.container(identifier).id == bench.old
+        if not is_old and missed[0]:
+            missed[0] -= 1
+            if error:
+                raise error
+            return
+        stop(identifier)
+
+    bench.engine.stop_container = stop_late  # type: ignore[method-assign]
+    bench.meanwhile(config=replace(a_container().config, restart_policy="always", restart_count=2), state="restarting")
+    outcome = bench.run()
+    assert (outcome.reason, missed) == ("rolled_back", [0])
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
+
+
 def test_a_healthy_one_need_not_be_waited_for(bench: Bench) -> None:
     bench.meanwhile(health="healthy")
     assert bench.run().reason == "updated"
