@@ -73,10 +73,10 @@ def _of_object(found: "Explanation") -> Iterator[str]:
         (tag.tag, f"here {_short(tag.digest) or 'no digest'}", _there(tag.digest, tag.registry_digest), tag.state)
         for tag in found.tags
     ]
-    yield from _section("names of its image", tags)
+    yield from _section("tags of its image", tags)
     yield from _section("uses", [(link.how, f"{link.kind}/{link.name}") for link in found.uses])
     yield from _section("what depends on it", [(link.how, f"{link.kind}/{link.name}") for link in found.used_by])
-    yield from _findings("what is found", found.found, "nothing", named=False)
+    yield from _findings("findings", found.found, "none", named=False)
     yield "what would happen to it"
     fates = [
         (fate.policy, f"{fate.action} ({fate.mode})", fate.outcome, f"{fate.reason}: {fate.detail}".removesuffix(": "))
@@ -100,11 +100,11 @@ def _of_policy(found: "PolicyExplanation") -> Iterator[str]:
     rows += [
         ("runs on", ", ".join(filter(None, when))),
         ("see", ", ".join(policy.refs)),
-        ("mend it by", policy.remediation),
+        ("how to fix it", policy.remediation),
     ]
     yield from _columns((name, text.strip()) for name, text in rows if text.strip())
     counts = ", ".join(f"{count} {result}" for result, count in sorted(found.counts.items()))
-    yield from _findings(f"who fails it ({counts or 'no objects'})", found.found, "nobody", named=True)
+    yield from _findings(f"findings ({counts or 'no objects'})", found.found, "none", named=True)
     yield from _section("exceptions", [_exception(each) for each in found.exceptions])
 
 
