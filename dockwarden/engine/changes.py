@@ -167,7 +167,7 @@ class Changes(ABC):
         key = path(identifier)
 
         def ask(client: Client) -> None:
-            now = client.inspect_service(key)  # type: ignore[no-untyped-call]
+            now: Any = client.read(f"/services/{key}", "service_inspect")
             spec = now["Spec"]
             spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
             where, version = f"/services/{key}/update", {"version": now["Version"]["Index"]}

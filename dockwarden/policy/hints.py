@@ -170,11 +170,11 @@ def unknown(name: str, names: list[str], vocabulary: Vocabulary, *, called: bool
     elif name in _EMPTIES or root in _ROOTS:
         hint = f"; {_EMPTY if name in _EMPTIES else _HERE}"
     else:
-        hint = _fact(root, rest, names, vocabulary) if dot else _word(name, names, called)
+        hint = _fact(root, rest, names, vocabulary) if dot else _word(name, names, called=called)
     return f"unknown name {name}{hint}"
 
 
-def _word(name: str, names: list[str], called: bool) -> str:  # noqa: FBT001 - ours alone
+def _word(name: str, names: list[str], *, called: bool) -> str:
     if below := next((fact for fact in names if fact.startswith(f"{name}.")), ""):
         return f"; facts are written by their whole names, such as {below}"
     if name in _FUNCTIONS.split():

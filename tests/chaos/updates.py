@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import shlex
-import time
 import uuid
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.actions.containers import ASIDE
@@ -26,14 +24,15 @@ from dockwarden.model import Kind, Outcome, Ref, Step
 from tests.integration import test_recreate
 from tests.integration.test_recreate import IMAGE, LADEN, differences, inspected, shape
 from tests.integration.test_undo import Host
+from tests.lab.engine import LabEngine
 from tests.lab.images import rootfs
 from tests.lab.machine import LabError
+from tests.lab.registry import LabRegistry
+from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
-
-    from tests.lab.engine import LabEngine
 
 LOST = "lost"
 _ENDED = ("updated", "rolled_back")
@@ -131,9 +130,22 @@ def _updated(host: Host, options: str, version: str) -> str:
     return f"{outcome.reason}, equal"
 
 
+def _begun(lab: LabEngine, version: str) -> str:
+    """One container with data, whose tag names another image by now; its ID."""
+    cleared(lab)
+    name(lab, "old")
+    run(lab, _PLAIN)
+    lab.docker("exec", "it", "sh", "-c", "echo kept >/data/file")
+    first: str = inspected(lab, "it")["Id"]
+    name(lab, version)
+    return first
+
+
 def _alone(docker_host: str, folder: str) -> None:
-    """In a process of its own."""
-    with closing(Host(SimpleNamespace(host=docker_host), None, Path(folder))) as host:  # type: ignore[arg-type]
+    """In a process of its own, beside what the other one started."""
+    lab = LabEngine()
+    lab.host = docker_host
+    with closing(Host(lab, LabRegistry(), Path(folder))) as host:
         update(host)
 
 
@@ -148,12 +160,7 @@ def killed(host: Host, chance: random.Random) -> Iterator[str]:
 
 def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     lab, version = host.lab, chance.choice(("good", "bad"))
-    cleared(lab)
-    name(lab, "old")
-    run(lab, _PLAIN)
-    lab.docker("exec", "it", "sh", "-c", "echo kept >/data/file")
-    first = inspected(lab, "it")["Id"]
-    name(lab, version)
+    first = _begun(lab, version)
     process = fork.Process(target=_alone, args=(lab.host, str(host.folder.parent)))
     process.start()
     process.join(chance.uniform(0.1, 5.0))
@@ -287,12 +294,7 @@ def restarted(host: Host, chance: random.Random) -> Iterator[str]:
 
 def _restarted(host: Host, step: str, end: Callable[[], object], version: str) -> str:
     lab = host.lab
-    cleared(lab)
-    name(lab, "old")
-    run(lab, _PLAIN)
-    lab.docker("exec", "it", "sh", "-c", "echo kept >/data/file")
-    first = inspected(lab, "it")["Id"]
-    name(lab, version)
+    first = _begun(lab, version)
 
     def restart() -> None:
         end()
@@ -304,7 +306,6 @@ def _restarted(host: Host, step: str, end: Callable[[], object], version: str) -
         update(host)
     host.engine.connect()
     end_intents(host.engine, host.ledger)
-    deadline = time.monotonic() + 10
-    while "it" not in lab.docker("ps", "--format={{.Names}}").split() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    with contextlib.suppress(LabError):  # which the verdict tells
+        until(lambda: "it" in lab.docker("ps", "--format={{.Names}}").split(), "the container", timeout=10)
     return _whole(host, first, f"restarted before {step}")

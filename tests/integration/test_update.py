@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -116,10 +117,8 @@ def test_a_tag_is_pulled_by_its_digest_and_an_aborted_pull_leaves_nothing_named(
             raise KeyboardInterrupt
         engine(image_id, name)
 
-    host.engine.tag = killed  # type: ignore[assignment,method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with patch.object(host.engine, "tag", killed), pytest.raises(KeyboardInterrupt):
         pull(host, second)
-    host.engine.tag = engine  # type: ignore[method-assign]
     assert is_tagged
     assert [outcome.reason for outcome in end_intents(host.engine, host.ledger)] == ["interrupted"]
     assert host.names(tag) == before
