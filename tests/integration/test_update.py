@@ -5,24 +5,27 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
 
 from dockwarden.actions.execute import end_intents
+from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.verb import ENDING
 from dockwarden.model import Kind, Outcome, Ref, Step
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry
 from tests.chaos.updates import update
 from tests.integration.test_undo import Host
+from tests.lab.engine import LabEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.lab.engine import LabEngine
+    from tests.lab.engine import Kind as Kinds
     from tests.lab.registry import LabRegistry
 
 pytestmark = pytest.mark.slow
@@ -169,3 +172,40 @@ def test_a_probe_decides_with_the_gate(host: Host) -> None:
     assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{old} true"
     ship("4", "busybox", "httpd", "-f", "-p", "8080", "-h", "/bin", "-u", "0")
     assert update(host, "web", probe="http://:8080/sh").reason == "updated"
+
+
+@pytest.mark.parametrize("kind", ["graph", "containerd"])
+def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: LabRegistry, tmp_path: Path) -> None:
+    with LabEngine(kind) as lab:
+        lab.forward(registry.port)
+        lab.docker("swarm", "init", "--advertise-addr=127.0.0.1")
+        with closing(Host(lab, registry, tmp_path)) as host:
+            first = pushed(host, "service 1")
+            back = (
+                "--update-failure-action=rollback",
+                "--update-monitor=1s",
+                "--rollback-monitor=1s",
+                "--restart-delay=0s",
+            )
+            web = lab.docker("service", "create", "--quiet", "--name=web", *back, host.name(NAME))
+            assert host.engine.service(web).image_ref == f"{host.name(NAME)}@{first}"
+
+            second = pushed(host, "service 2")
+            assert served(host, web, f"sha256:{'0' * 64}").reason == "changed"
+            assert served(host, web, second).reason == "updated"
+            assert host.engine.service(web).image_ref.endswith(second)
+            third = pushed(host, "service 3", cmd=("sh", "-c", "exit 3"))
+            failed = served(host, web, third)
+            assert (failed.effect.value, failed.reason) == ("failed", "rolled_back"), failed
+            assert host.engine.service(web).image_ref.endswith(second)
+            assert served(host, web, third).reason == "barred"
+            assert [reason for _, reason, _ in host.undo()] == ["restored"]
+            assert host.engine.service(web).image_ref.endswith(first)
+        lab.docker("service", "rm", "web")
+
+
+def served(host: Host, identifier: str, digest: str) -> Outcome:
+    """What becomes of the service where this was judged."""
+    web, options = host.engine.service(identifier), ServiceUpdate.options().model_dump()
+    step = Step("test", "update", Ref(Kind.SERVICE, web.id), "web", web, "because", options=options, digest=digest)
+    return host.carried_out(step)[0]
