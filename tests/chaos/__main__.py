@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-ENGINES: dict[str, tuple[Kind, trees.Tree]] = {
-    "graph": ("graph", trees.NEW_ENGINE),
-    "containerd": ("containerd", trees.NEW_ENGINE),
+ENGINES: dict[str, tuple[Kind, trees.Tree | None]] = {
+    "graph": ("graph", None),
+    "containerd": ("containerd", None),
     "newest": ("containerd", trees.NEWEST_ENGINE),
 }
 

@@ -163,7 +163,8 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     first = _begun(lab, version)
     process = fork.Process(target=_alone, args=(lab.host, str(host.folder.parent)))
     process.start()
-    process.join(chance.uniform(0.1, 5.0))
+    until(lambda: host.ledger.open_intents() or not process.is_alive(), "the update", pause=0.01)
+    process.join(chance.uniform(0.0, 1.2))  # it takes about as long
     process.kill()
     process.join()
     host.ledger.close()
