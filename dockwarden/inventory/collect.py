@@ -14,18 +14,7 @@ from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import (
-    Change,
-    Container,
-    Dirty,
-    FactValue,
-    Image,
-    ImageStore,
-    Kind,
-    Ref,
-    Thing,
-    ref_of,
-)
+from dockwarden.model import Change, Container, Dirty, FactValue, Image, ImageStore, Kind, Ref, Thing, ref_of
 from dockwarden.ports import Engine, Usage
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer

@@ -1,12 +1,11 @@
 """Facts of containers: where they come from, what they are up to, and what is measured. Pure; see ``facts``."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.settings_facts import SETTINGS
-from dockwarden.inventory.view import Row, View, span, time
+from dockwarden.inventory.view import Row, View
 from dockwarden.model import Container, Image, Mount, ref_of
 from dockwarden.text import host_path
 
@@ -124,14 +123,14 @@ def _since(at: float | None, view: View) -> float:
     return max(0.0, view.now - at) if at is not None else 0.0
 
 
-def _state_for(container: Container, view: View) -> timedelta:
+def _state_for(container: Container, view: View) -> float:
     ended = ("exited", "dead", "restarting")
     at = {"running": container.started_at, "created": container.created_at} | dict.fromkeys(
         ended, container.finished_at
     )
     if (since := at.get(container.state)) is not None:
-        return span(_since(since, view))
-    return span(view.inventory.lives.state_for(container.id))
+        return _since(since, view)
+    return view.inventory.lives.state_for(container.id)
 
 
 def _sibling_images(container: Container, view: View) -> list[str]:
@@ -141,160 +140,133 @@ def _sibling_images(container: Container, view: View) -> list[str]:
 
 
 _CONTAINER: tuple[Row, ...] = (
-    ("id", "string", 0, "container ID", lambda c, _: c.id),
-    ("name", "string", 0, "name", lambda c, _: c.name),
-    (
+    Row("id", "string", "container ID"),
+    Row("name", "string", "name"),
+    Row(
         "image_ref",
         "string",
-        0,
         "image as full reference, or as it was typed where it is none",
         lambda c, _: reference.full(c.image_ref) if pin_of(c) != "id" else c.image_ref,
     ),
-    (
+    Row(
         "image_repository",
         "string",
-        0,
         "registry and path of its image, empty if made from an ID",
         lambda c, _: _repository(c),
     ),
-    ("image_pin", "string", 0, "how it names its image: `tag`, `digest` or `id`", lambda c, _: pin_of(c)),
-    ("image_id", "string", 0, "ID of the image it runs", lambda c, _: c.image_id),
-    (
+    Row("image_pin", "string", "how it names its image: `tag`, `digest` or `id`", lambda c, _: pin_of(c)),
+    Row("image_id", "string", "ID of the image it runs"),
+    Row(
         "freshness",
         "string",
-        0,
         "`current`, `recreate-needed` (its tag names another image now), `tag-gone`, `pinned`",
         _freshness,
     ),
-    (
+    Row(
         "tag_image",
         "string",
-        0,
         "ID of the image that its tag names here now; empty if there is none, or it was created from none",
         lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if pin_of(c) == "tag" else "",
     ),
-    ("running", "bool", 0, "it runs", lambda c, _: c.running),
-    ("state", "string", 0, "created, running, paused, restarting, removing, exited or dead", lambda c, _: c.state),
-    (
-        "health",
-        "string",
-        0,
-        "healthy, unhealthy or starting; empty without a health check, and unless it is running",
-        lambda c, _: c.health,
-    ),
-    (
+    Row("running", "bool", "it runs"),
+    Row("state", "string", "created, running, paused, restarting, removing, exited or dead"),
+    Row("health", "string", "healthy, unhealthy or starting; empty without a health check, and unless it is running"),
+    Row(
         "health_for",
         "duration",
-        0,
         "how long it has had this health at least, as far as probes are remembered; 0 without one",
-        lambda c, v: span(_since(c.health_at if c.health else None, v)),
+        lambda c, v: _since(c.health_at if c.health else None, v),
     ),
-    (
+    Row(
         "state_for",
         "duration",
-        0,
         "how long it has been in its state by the engine's clock; paused: as far as we watched",
         _state_for,
     ),
-    (
+    Row(
         "restarts_last_hour",
         "int",
-        0,
         "how often it was started again in the last hour, as far as we watched",
         lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),
     ),
-    (
+    Row(
         "given_up",
         "bool",
-        0,
         "a policy has restarted it as often as it may, and it is neither healthy nor started by anybody else since",
         lambda c, v: v.inventory.memory.is_given_up(ref_of(c)),
     ),
-    (
-        "oom_killed",
-        "bool",
-        0,
-        "the kernel ended a process of its last run for lack of memory",
-        lambda c, _: c.oom_killed,
-    ),
-    ("exit_code", "int", 0, "exit code of its last run", lambda c, _: c.exit_code),
-    ("labels", "map(string)", 0, "labels, those of its image included", lambda c, _: dict(c.labels)),
-    (
+    Row("oom_killed", "bool", "the kernel ended a process of its last run for lack of memory"),
+    Row("exit_code", "int", "exit code of its last run"),
+    Row("labels", "map(string)", "labels, those of its image included"),
+    Row(
         "own_labels",
         "map(string)",
-        0,
         "labels that it has itself and not from its image; unknown if the image is gone",
         lambda c, v: own_labels(c, v.inventory.images.get(c.image_id)),
     ),
-    ("created", "timestamp", 0, "when it was created", lambda c, _: time(c.created_at)),
-    ("started", "timestamp", 0, "when it was last started; unknown if never", lambda c, _: time(c.started_at)),
-    (
+    Row("created", "timestamp", "when it was created", "created_at"),
+    Row("started", "timestamp", "when it was last started; unknown if never", "started_at"),
+    Row(
         "exited_for",
         "duration",
-        0,
         "how long it has been stopped, as far as we watched; 0 for one that runs or never ran",
-        lambda c, v: span(exited_seconds(c, v.inventory, v.now)),
+        lambda c, v: exited_seconds(c, v.inventory, v.now),
     ),
-    (
+    Row(
         "owner",
         "string",
-        0,
         "compose, swarm, kubernetes, nomad, ecs, or empty; by its own labels",
         lambda c, v: owner_of(labels_that_count(c, v.inventory.images.get(c.image_id))),
     ),
-    ("networks", "list(string)", 0, "names of the networks it belongs to", _networks),
-    (
+    Row("networks", "list(string)", "names of the networks it belongs to", _networks),
+    Row(
         "sibling_images",
         "list(string)",
-        0,
         "tags of its image's repository that are here and name other images",
         _sibling_images,
     ),
-    (
+    Row(
         "network_mode",
         "string",
-        0,
         "network mode; the engine's default is `bridge`",
         lambda c, _: "bridge" if c.network_mode == "default" else c.network_mode,
     ),
-    (
+    Row(
         "mounts",
         "list(map)",
-        0,
         "mounts: type, name, source (of /run as /var/run), destination, driver, rw, anonymous, propagation",
         lambda c, v: [_mount(m, v) for m in c.mounts],
     ),
-    ("ports", "list(string)", 0, "published and exposed ports", lambda c, _: list(c.ports)),
-    (
+    Row("ports", "list(string)", "published and exposed ports"),
+    Row(
         "published",
         "list(map)",
-        0,
         "published ports: host_ip, host_port (0: the engine picks one at start), port, protocol",
         lambda c, _: list(_published(c)),
     ),
 )
-_SIZE_RW: Row = (
+_SIZE_RW: Row = Row(
     "size_rw",
     "int",
-    2,
     "bytes it has written besides its image",
     lambda c, v: v.usage.containers.get(c.id) if v.usage else None,
+    cost=2,
 )
 
 _MEASURED: tuple[Row, ...] = (
-    (
+    Row(
         "log_bytes",
         "int",
-        2,
         "bytes of its log on the engine's disk, where that can be seen",
         lambda c, v: v.measured.get(("container.log_bytes", c.id)),
+        cost=2,
     ),
-    (
+    Row(
         "processes",
         "list(string)",
-        2,
         "command lines of its processes; never shown, as they may hold secrets",
         lambda c, v: v.measured.get(("container.processes", c.id)) if c.running else [],
+        cost=2,
     ),
 )
 

@@ -5,7 +5,7 @@ Out of bounds: gathering anything. A fact that has not been gathered is left out
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.forms import spec
@@ -13,8 +13,8 @@ from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.registry_facts import OF_PIN
 from dockwarden.inventory.service_facts import SERVICE
-from dockwarden.inventory.view import Read, Row, View, time
-from dockwarden.model import Container, FactSpec, FactValue, Kind, Ref
+from dockwarden.inventory.view import Read, Row, View
+from dockwarden.model import FactSpec, FactValue, Kind, Ref
 
 
 class Sheet:
@@ -32,47 +32,45 @@ class _Fact(NamedTuple):
     get: Read
 
 
-def _of_tag(get: Read) -> Read:
-    def read(tag: str, view: View) -> FactValue | None:
-        return get(view.inventory.images[view.inventory.tags[tag]], view)
+def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
+    """The same facts of something that belongs to an object; unknown where that is not there."""
 
-    return read
+    def wrap(get: Read) -> Read:
+        return lambda thing, view: get(found, view) if (found := part(thing, view)) else None
 
-
-def _of_container(get: Read) -> Read:
-    def read(container: Container, view: View) -> FactValue | None:
-        image = view.inventory.images.get(container.image_id)
-        return get(image, view) if image else None
-
-    return read
+    return [row._replace(read=wrap(row.raw)) for row in rows]
 
 
-def _table(*groups: tuple[str, Iterable[Row], Callable[[Read], Read] | None]) -> dict[str, _Fact]:
-    everywhere: tuple[tuple[str, Iterable[Row], Callable[[Read], Read] | None], ...] = (
-        ("host.", HOST, None),
-        ("", (("now", "timestamp", 0, "the time of the judgement", lambda _, v: time(v.now)),), None),
-    )
+_OF_ALL = {
+    "host.": _of(lambda _, view: view, HOST),
+    "": [Row("now", "timestamp", "the time of the judgement", lambda _, view: view.now)],
+}
+_OF_TAG = _of(lambda tag, view: view.inventory.images[view.inventory.tags[tag]], IMAGE)
+_OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.image_id), IMAGE)
+
+
+def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, _Fact]:
     return {
-        prefix + name: _Fact(spec(prefix + name, type_, cost, meaning), wrap(get) if wrap else get)
-        for prefix, rows, wrap in (*groups, *everywhere)
-        for name, type_, cost, meaning, get in rows
+        prefix + row.name: _Fact(spec(prefix + row.name, row.type, row.cost, row.meaning), row.reader)
+        for prefix, rows in (*groups, *_OF_ALL.items())
+        for row in rows
     }
 
 
 def _facts(kind: Kind) -> dict[str, _Fact]:
     match kind:
         case Kind.IMAGE:
-            return _table(("image.", IMAGE, None))
+            return _table(("image.", IMAGE))
         case Kind.TAG:
-            return _table(("", TAG, None), ("image.", IMAGE, _of_tag))
+            return _table(("", TAG), ("image.", _OF_TAG))
         case Kind.CONTAINER:
-            return _table(("container.", CONTAINER, None), ("", OF_PIN, None), ("image.", IMAGE, _of_container))
+            return _table(("container.", CONTAINER), ("", OF_PIN), ("image.", _OF_CONTAINER))
         case Kind.VOLUME:
-            return _table(("volume.", VOLUME, None))
+            return _table(("volume.", VOLUME))
         case Kind.NETWORK:
-            return _table(("network.", NETWORK, None))
+            return _table(("network.", NETWORK))
         case Kind.SERVICE:
-            return _table(("service.", SERVICE, None), ("", OF_PIN, None))
+            return _table(("service.", SERVICE), ("", OF_PIN))
         case Kind.HOST:
             return _table()
         case _:

@@ -44,61 +44,56 @@ WORDS = {
 }
 """Sets of words, of lists those of their items; the first may be empty, and with ``*`` there are others as well."""
 
-FORMS = {
-    **dict.fromkeys(("container.image_ref", "image.ref", "image.tags", "image.same_as", "image.base"), "reference"),
-    **dict.fromkeys(("tag.ref", "tag.siblings", "container.sibling_images", "image.bases"), "reference"),
-    **dict.fromkeys(("tag.repository", "image.repositories", "container.image_repository"), "repository"),
-    "service.image_ref": "reference",
-    "service.image_repository": "repository",
-    "service.image_digest": "digest",
-    "service.name": "name",
-    **dict.fromkeys(("service.memory_limit", "service.memory_reservation"), "memory"),
-    "tag.registry": "registry",
-    "tag.name": "tag",
-    "tag.version": "version",
-    "registry.newest_version": "tag",
-    "registry.latest_is": "tag",
-    "host.engine_version": "release",
-    "host.api_version": "version",
-    **dict.fromkeys(("image.id", "container.image_id"), "id"),
-    "image.short_id": "short_id",
-    **dict.fromkeys(("tag.digest", "registry.digest", "registry.newest_version_digest"), "digest"),
-    "image.digests": "repository_digest",
-    "container.name": "name",
-    **dict.fromkeys(("container.cap_add", "container.cap_drop"), "capability"),
-    "image.ports": "port",
-    "container.ports": "bound_port",
-    "container.devices": "device",
-    "container.stop_signal": "signal",
-    "container.network_mode": "network_mode",
-    "container.shm_size": "shared_memory",
-    "container.mounts.destination": "path",
-    **dict.fromkeys(
-        ("container.published.port", "service.published.port", "service.published.host_port"), "port_number"
-    ),
-    "container.ulimits": "ulimit",
-    "container.security_opt": "security_opt",
-    **dict.fromkeys(("container.env_names", "image.env"), "variable"),
-    **dict.fromkeys(
-        [f"host.{of}{what}_used_percent" for of in ("", "data_") for what in ("disk", "inodes")], "percent"
-    ),
-    **dict.fromkeys(("container.memory_limit", "container.memory_reservation"), "memory"),
-    **dict.fromkeys(("container.user", "image.user"), "user"),
-    "container.published.host_ip": "ip",
-    "container.exit_code": "exit_code",
-    "container.published.host_port": "picked",
-    **dict.fromkeys(("container.cpu_limit", "container.pids_limit"), "limit"),
-    "container.mounts.source": "mounted",
-    **dict.fromkeys(("container.pid_mode", "container.ipc_mode"), "mode"),
-    **dict.fromkeys(
-        ("image.size", "volume.size", "container.size_rw", "container.log_bytes", "host.disk_free", "host.memory"),
-        "bytes",
-    ),
-    "container.memory_swap": "any",
-    "container.oom_score_adj": "adjustment",
-    **dict.fromkeys(("image.instructions", "image.history.instruction", "container.processes"), "free"),
-    **dict.fromkeys(("container.device_rules", "host.warnings", "host.security_options"), "free"),
+_NAMES = {
+    "reference": """
+        container.image_ref image.ref image.tags image.same_as
+        image.base tag.ref tag.siblings container.sibling_images
+        image.bases service.image_ref
+    """,
+    "repository": "tag.repository image.repositories container.image_repository service.image_repository",
+    "digest": "service.image_digest tag.digest registry.digest registry.newest_version_digest",
+    "name": "service.name container.name",
+    "memory": """
+        service.memory_limit service.memory_reservation container.memory_limit container.memory_reservation
+    """,
+    "registry": "tag.registry",
+    "tag": "tag.name registry.newest_version registry.latest_is",
+    "version": "tag.version host.api_version",
+    "release": "host.engine_version",
+    "id": "image.id container.image_id",
+    "short_id": "image.short_id",
+    "repository_digest": "image.digests",
+    "capability": "container.cap_add container.cap_drop",
+    "port": "image.ports",
+    "bound_port": "container.ports",
+    "device": "container.devices",
+    "signal": "container.stop_signal",
+    "network_mode": "container.network_mode",
+    "shared_memory": "container.shm_size",
+    "path": "container.mounts.destination",
+    "port_number": "container.published.port service.published.port service.published.host_port",
+    "ulimit": "container.ulimits",
+    "security_opt": "container.security_opt",
+    "variable": "container.env_names image.env",
+    "percent": """
+        host.disk_used_percent host.inodes_used_percent host.data_disk_used_percent host.data_inodes_used_percent
+    """,
+    "user": "container.user image.user",
+    "ip": "container.published.host_ip",
+    "exit_code": "container.exit_code",
+    "picked": "container.published.host_port",
+    "limit": "container.cpu_limit container.pids_limit",
+    "mounted": "container.mounts.source",
+    "mode": "container.pid_mode container.ipc_mode",
+    "bytes": "image.size volume.size container.size_rw container.log_bytes host.disk_free host.memory",
+    "any": "container.memory_swap",
+    "adjustment": "container.oom_score_adj",
+    "free": """
+        image.instructions image.history.instruction container.processes container.device_rules
+        host.warnings host.security_options
+    """,
 }
+FORMS = {name: form for form, names in _NAMES.items() for name in names.split()}
 """Of texts and numbers with rules of their own; ``policy.doubts`` knows the rules. Other whole numbers are never
 below 0."""
 

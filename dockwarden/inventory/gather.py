@@ -4,7 +4,7 @@ Input: an object and the fact that is missing. Output: values in its sheet, each
 Out of bounds: judging, and deciding how dear a fact may be.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.host_facts import BREAKDOWN
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Answer, Change, FactValue, Kind, Program, Ref
-from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply, Usage
+from dockwarden.model import Answer, Change, Kind, Program, Ref
+from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply
 from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
@@ -34,33 +34,24 @@ class LaterError(Exception):
 
 
 @dataclass(eq=False)
-class Gathering:
+class Gathering(View):
     """What one sweep has gathered so far.
 
     Attributes:
         depth: the highest cost class that it may gather.
         max_age_seconds: how old a registry's answer may be.
+        pending: questions whose answers it waits for.
+        asked: what is asked for once by a sweep: ``details``, ``sizes``, ``bases``, ``disk``, ``usage``.
+        measuring: by fact and object, whether it waits to be measured.
     """
 
-    depth: int
-    now: float
+    depth: int = 0
     max_age_seconds: float = BELIEVED_SECONDS
-    replies: dict[Ask, Reply] = field(default_factory=dict)
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
-    disk: Disk | None = None
-    data_disk: Disk | None = None
-    disk_asked: bool = False
-    usage: Usage | None = None
-    usage_asked: bool = False
-    details_asked: bool = False
+    asked: set[str] = field(default_factory=set)
     details_gathered: bool = False
-    sizes_asked: bool = False
-    unique: Mapping[str, int] | None = None
-    bases_asked: bool = False
     bases_gathered: bool = False
-    bases: Bases | None = None
-    measuring: dict[tuple[str, str], bool] = field(default_factory=dict)  # by fact and object, whether it waits
-    measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
+    measuring: dict[tuple[str, str], bool] = field(default_factory=dict)
 
 
 class Gatherer:
@@ -85,31 +76,16 @@ class Gatherer:
     @contextmanager
     def begin(self, depth: int, now: float, max_age_seconds: float = BELIEVED_SECONDS) -> Iterator[Gathering]:
         """What a sweep gathers, until the end of the sweep."""
-        gathering = Gathering(depth, now, max_age_seconds)
+        gathering = Gathering(self._inventory, now, depth=depth, max_age_seconds=max_age_seconds)
         self._under_way.append(gathering)
         try:
             yield gathering
         finally:
             self._under_way.remove(gathering)
 
-    def view(self, gathering: Gathering) -> View:
-        """The inventory with what was gathered."""
-        known = gathering
-        return View(
-            self._inventory,
-            known.now,
-            known.disk,
-            known.replies,
-            known.usage,
-            known.unique,
-            known.bases,
-            known.measured,
-            known.data_disk,
-        )
-
     def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: facts.Sheet) -> None:
         """Read the named facts as far as they are known. Raises KeyError where the object is gone."""
-        facts.fill(sheet, names, ref, self.view(gathering))
+        facts.fill(sheet, names, ref, gathering)
 
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
         """Get a fact, and fill in those of ``needs`` that are no dearer.
@@ -122,10 +98,11 @@ class Gatherer:
         if cost >= REGISTRY:
             self._ask(gathering, ref, missing)
         elif missing in _SIZE_FACTS and gathering.unique is None:
-            gathering.details_asked, gathering.details_gathered, gathering.sizes_asked = True, False, True
+            gathering.asked |= {"details", "sizes"}
+            gathering.details_gathered = False
             raise LaterError
         elif missing in _BASE_FACTS and not gathering.bases_gathered:
-            gathering.details_asked = gathering.bases_asked = True
+            gathering.asked |= {"details", "bases"}
             raise LaterError
         elif missing in _MEASURED and (missing, ref.key) not in gathering.measuring:
             gathering.measuring[missing, ref.key] = True
@@ -145,13 +122,13 @@ class Gatherer:
 
     def catch_up(self, gathering: Gathering) -> Iterator[bool]:
         """Get what objects wait for, in steps; yields whether the step waits for somebody else's answer."""
-        if gathering.details_asked and not gathering.details_gathered:
-            yield from self.all_details(sizes=gathering.sizes_asked)
+        if "details" in gathering.asked and not gathering.details_gathered:
+            yield from self.all_details(sizes="sizes" in gathering.asked)
             gathering.details_gathered = True
-        if gathering.bases_asked and not gathering.bases_gathered:
+        if "bases" in gathering.asked and not gathering.bases_gathered:
             yield from self._all_bases(gathering)
             gathering.bases_gathered = True
-        if gathering.sizes_asked and gathering.unique is None:
+        if "sizes" in gathering.asked and gathering.unique is None:
             gathering.unique = self._inventory.shares().alone()
         yield from self._measure(gathering)
         while not all(future.done() for future in gathering.pending.values()):
@@ -229,16 +206,16 @@ class Gatherer:
 
     def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
         """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""
-        return registry_facts.reason(ref, fact, self.view(gathering)) if self._inventory.has(ref) else ""
+        return registry_facts.reason(ref, fact, gathering) if self._inventory.has(ref) else ""
 
     def host_says(self, program: Program, now: float) -> Answer:
         """What an expression over the host's facts gives, with its disk measured now."""
-        gathering = Gathering(INSPECT, now)
+        gathering = Gathering(self._inventory, now, depth=INSPECT)
         self._measure_disk(gathering)
         if any(facts.VOCABULARY[Kind.HOST][name].cost == USAGE for name in program.references):
             self._measure_usage(gathering)
         sheet = facts.Sheet()
-        facts.fill(sheet, program.references, Ref(Kind.HOST, ""), self.view(gathering))
+        facts.fill(sheet, program.references, Ref(Kind.HOST, ""), gathering)
         return program.evaluate(sheet)
 
     # -- the engine ----------------------------------------------------------------------------------------------
@@ -265,15 +242,15 @@ class Gatherer:
 
     def _measure_disk(self, gathering: Gathering) -> None:
         info = self._inventory.info
-        if info is not None and not gathering.disk_asked:
-            gathering.disk_asked = True
+        if info is not None and "disk" not in gathering.asked:
+            gathering.asked.add("disk")
             gathering.data_disk = self._gauge(info.data_root)
             is_apart = info.image_root not in ("", info.data_root)
             gathering.disk = self._gauge(info.image_root) if is_apart else gathering.data_disk
 
     def _measure_usage(self, gathering: Gathering) -> None:
-        if not gathering.usage_asked:
-            gathering.usage_asked = True
+        if "usage" not in gathering.asked:
+            gathering.asked.add("usage")
             gathering.usage = self._collector.usage()
 
     # -- registries ----------------------------------------------------------------------------------------------
@@ -301,7 +278,7 @@ class Gatherer:
         for gathering in self._under_way:
             gathering.pending.pop(ask, None)
             gathering.replies.pop(ask, None)
-            gathering.replies |= {ask: reply} if reply else {}
+            gathering.replies.update({ask: reply} if reply else {})
 
     def _ask(self, gathering: Gathering, ref: Ref, fact: str) -> None:
         """Get the answers a fact waits for, one after the other; what a registry refused is not asked again."""
@@ -321,7 +298,7 @@ class Gatherer:
                 self._inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
 
     def _needed(self, gathering: Gathering, ref: Ref, fact: str) -> Ask | None:
-        return registry_facts.needed(ref, fact, self.view(gathering)) if self._inventory.has(ref) else None
+        return registry_facts.needed(ref, fact, gathering) if self._inventory.has(ref) else None
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it, or what names it, is here; not those that others are compared with."""

@@ -7,8 +7,8 @@ from dockwarden import reference, versions
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import OF_TAG, recoverable
-from dockwarden.inventory.view import Read, Row, View, is_root, span, time, used_by
-from dockwarden.model import FactValue, Image, ImageDetails, ImageStore, Kind, Ref, ref_of
+from dockwarden.inventory.view import Row, View, is_root, used_by
+from dockwarden.model import Image, ImageStore, Kind, Ref, ref_of
 from dockwarden.text import moment
 
 BASE_LABEL = "org.opencontainers.image.base.name"
@@ -102,116 +102,115 @@ def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     return [{"instruction": each[1], "size": each[0], "created": moment(each[2] or 0.0)} for each in steps]
 
 
-def _detail(get: Callable[[ImageDetails], FactValue]) -> Read:
-    def read(image: Image, _view: View) -> FactValue | None:
-        return get(image.details) if image.details else None
-
-    return read
-
-
 def _base_known(image: Image, view: View) -> bool | None:
     return bool(_base(image, view)) if view.bases else None
 
 
 IMAGE: tuple[Row, ...] = (
-    ("id", "string", 0, "image ID", lambda i, _: i.id),
-    ("short_id", "string", 0, "first 12 characters of the ID", lambda i, _: reference.short_id(i.id)),
-    ("ref", "string", 0, "first tag, or the short ID", lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id)),
-    ("tags", "list(string)", 0, "all tags as full references", lambda i, _: list(i.tags)),
-    (
+    Row("id", "string", "image ID"),
+    Row("short_id", "string", "first 12 characters of the ID", lambda i, _: reference.short_id(i.id)),
+    Row("ref", "string", "first tag, or the short ID", lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id)),
+    Row("tags", "list(string)", "all tags as full references"),
+    Row(
         "repositories",
         "list(string)",
-        0,
         "repositories that its tags belong to",
         lambda i, _: sorted({tag.rpartition(":")[0] for tag in i.tags}),
     ),
-    ("digests", "list(string)", 0, "repository digests, `repository@sha256:…`", lambda i, _: list(i.digests)),
-    ("size", "int", 0, "size in bytes, shared layers included", lambda i, _: i.size_bytes),
-    ("labels", "map(string)", 0, "labels", lambda i, _: dict(i.labels)),
-    (
+    Row("digests", "list(string)", "repository digests, `repository@sha256:…`"),
+    Row("size", "int", "size in bytes, shared layers included", "size_bytes"),
+    Row("labels", "map(string)", "labels"),
+    Row(
         "created",
         "timestamp",
-        0,
         "build date in the image, unknown if it has none or one before 1981; says nothing about its arrival",
-        lambda i, _: time(_built_at(i)),
+        lambda i, _: _built_at(i),
     ),
-    (
+    Row(
         "dangling",
         "bool",
-        0,
         "untagged and superseded; an image pulled by digest alone is not",
         lambda i, v: is_dangling(i, v.inventory),
     ),
-    (
+    Row(
         "in_use",
         "bool",
-        0,
         "a container, running or not, or a service was made from it",
         lambda i, v: v.inventory.is_used(ref_of(i)),
     ),
-    ("container_count", "int", 0, "containers made from it", lambda i, v: len(v.inventory.users_of(ref_of(i)))),
-    ("used_by", "list(string)", 0, "names of the containers and services made from it", used_by),
-    (
-        "known_for",
-        "duration",
-        0,
-        "how long we have watched it exist",
-        lambda i, v: span(v.inventory.known_for(ref_of(i))),
-    ),
-    (
+    Row("container_count", "int", "containers made from it", lambda i, v: len(v.inventory.users_of(ref_of(i)))),
+    Row("used_by", "list(string)", "names of the containers and services made from it", used_by),
+    Row("known_for", "duration", "how long we have watched it exist", lambda i, v: v.inventory.known_for(ref_of(i))),
+    Row(
         "last_used",
         "timestamp",
-        0,
         "when we last saw a container use it, else since when we know it",
-        lambda i, v: time(v.now - v.inventory.idle_for(ref_of(i))),
+        lambda i, v: v.now - v.inventory.idle_for(ref_of(i)),
     ),
-    (
+    Row(
         "idle_for",
         "duration",
-        0,
         "how long we have watched it without a container",
-        lambda i, v: span(v.inventory.idle_for(ref_of(i))),
+        lambda i, v: v.inventory.idle_for(ref_of(i)),
     ),
-    ("origin", "string", 0, "`registry` where a digest proves it, else `unknown`", _origin),
-    ("same_as", "list(string)", 0, "its other tags, beyond the first", lambda i, _: list(i.tags[1:])),
-    (
+    Row("origin", "string", "`registry` where a digest proves it, else `unknown`", _origin),
+    Row("same_as", "list(string)", "its other tags, beyond the first", lambda i, _: i.tags[1:]),
+    Row(
         "unique_size",
         "int",
-        2,
         "bytes that the disk gains if this image alone goes, what it shares with others excepted",
         lambda i, v: v.unique.get(i.id) if v.unique is not None else None,
+        cost=2,
     ),
-    ("recoverable", "bool", 3, "a registry still serves one of its digests", recoverable),
-    ("os", "string", 1, "operating system", _detail(lambda d: d.os)),
-    ("architecture", "string", 1, "architecture", _detail(lambda d: d.architecture)),
-    ("user", "string", 1, "user it runs as, empty for root", _detail(lambda d: d.user)),
-    ("root", "bool", 1, "it runs as root", _detail(lambda d: is_root(d.user))),
-    ("healthcheck", "bool", 1, "it defines a health check", _detail(lambda d: d.healthcheck)),
-    ("layers", "int", 1, "number of layers", _detail(lambda d: len(d.layers))),
-    (
+    Row("recoverable", "bool", "a registry still serves one of its digests", recoverable, cost=3),
+    Row("os", "string", "operating system", "details.os", cost=1),
+    Row("architecture", "string", "architecture", "details.architecture", cost=1),
+    Row("user", "string", "user it runs as, empty for root", "details.user", cost=1),
+    Row("root", "bool", "it runs as root", lambda i, _: is_root(i.details.user) if i.details else None, cost=1),
+    Row("healthcheck", "bool", "it defines a health check", "details.healthcheck", cost=1),
+    Row("layers", "int", "number of layers", lambda i, _: len(i.details.layers) if i.details else None, cost=1),
+    Row(
         "base",
         "string",
-        1,
         "base image: its label, or the local image it begins with; empty if none is here, unknown if several may be it",
         _base,
+        cost=1,
     ),
-    ("base_known", "bool", 1, "the base could be told", _base_known),
-    ("bases", "list(string)", 1, "all tags of all local images that it is or may be built on, nearest first", _bases),
-    ("base_digest", "string", 1, "digest of its base: its label, or the local image's; empty if none", _base_digest),
-    ("children", "list(string)", 1, "local images that are built on it", _children),
-    ("is_base", "bool", 1, "a local image is built on it", _is_base),
-    (
+    Row("base_known", "bool", "the base could be told", _base_known, cost=1),
+    Row(
+        "bases",
+        "list(string)",
+        "all tags of all local images that it is or may be built on, nearest first",
+        _bases,
+        cost=1,
+    ),
+    Row(
+        "base_digest",
+        "string",
+        "digest of its base: its label, or the local image's; empty if none",
+        _base_digest,
+        cost=1,
+    ),
+    Row("children", "list(string)", "local images that are built on it", _children, cost=1),
+    Row("is_base", "bool", "a local image is built on it", _is_base, cost=1),
+    Row(
         "instructions",
         "list(string)",
-        1,
         "its build as lines of a Dockerfile, those of its base first; never shown, as they may hold secrets",
         _instructions,
+        cost=1,
     ),
-    ("history", "list(map)", 1, "the same with more: instruction, size, created; never shown", _history),
-    ("volumes", "list(string)", 1, "paths that get a volume in each container", _detail(lambda d: list(d.volumes))),
-    ("env", "list(string)", 1, "names of its environment variables", _detail(lambda d: list(d.env_names))),
-    ("ports", "list(string)", 1, "exposed ports", _detail(lambda d: list(d.ports))),
-    ("setuid_unknown", "bool", 1, "always true: layers are not searched for setuid files", _detail(lambda _: True)),
+    Row("history", "list(map)", "the same with more: instruction, size, created; never shown", _history, cost=1),
+    Row("volumes", "list(string)", "paths that get a volume in each container", "details.volumes", cost=1),
+    Row("env", "list(string)", "names of its environment variables", "details.env_names", cost=1),
+    Row("ports", "list(string)", "exposed ports", "details.ports", cost=1),
+    Row(
+        "setuid_unknown",
+        "bool",
+        "always true: layers are not searched for setuid files",
+        lambda i, _: True if i.details else None,
+        cost=1,
+    ),
 )
 
 
@@ -274,40 +273,31 @@ def _digest(tag: str, view: View) -> str:
 
 
 TAG: tuple[Row, ...] = (
-    ("tag.ref", "string", 0, "full reference, `docker.io/library/busybox:latest`", lambda t, _: t),
-    ("tag.registry", "string", 0, "registry host", lambda t, _: t.partition("/")[0]),
-    ("tag.repository", "string", 0, "registry and path without the tag", lambda t, _: t.rpartition(":")[0]),
-    ("tag.name", "string", 0, "the tag alone", lambda t, _: t.rpartition(":")[2]),
-    ("tag.digest", "string", 0, "digest that the engine has for it in this repository, empty if none", _digest),
-    ("tag.version", "string", 0, "the release version it names, empty if none", _version),
-    (
+    Row("tag.ref", "string", "full reference, `docker.io/library/busybox:latest`", lambda t, _: t),
+    Row("tag.registry", "string", "registry host", lambda t, _: t.partition("/")[0]),
+    Row("tag.repository", "string", "registry and path without the tag", lambda t, _: t.rpartition(":")[0]),
+    Row("tag.name", "string", "the tag alone", lambda t, _: t.rpartition(":")[2]),
+    Row("tag.digest", "string", "digest that the engine has for it in this repository, empty if none", _digest),
+    Row("tag.version", "string", "the release version it names, empty if none", _version),
+    Row(
         "tag.variant",
         "string",
-        0,
         "what follows the version, but for numbers of builds: `alpine` of `1.27-alpine`",
         lambda t, _: versions.variant(t.rpartition(":")[2]),
     ),
-    (
-        "tag.rank_by_created",
-        "int",
-        0,
-        _NEWEST_BUILT,
-        lambda t, v: _ranks(t, v, _created),
-    ),
-    (
+    Row("tag.rank_by_created", "int", _NEWEST_BUILT, lambda t, v: _ranks(t, v, _created)),
+    Row(
         "tag.rank_by_used",
         "int",
-        0,
         "0 for the image among the same that is in use or was last, 1 for the one before",
         lambda t, v: _ranks(t, v, _used),
     ),
-    (
+    Row(
         "tag.siblings",
         "list(string)",
-        0,
         "the other tags of its repository that are here",
         lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
     ),
-    ("tag.rank_by_version", "int", 0, "0 for the highest release of its repository and variant", _rank_by_version),
+    Row("tag.rank_by_version", "int", "0 for the highest release of its repository and variant", _rank_by_version),
     *OF_TAG,
 )

@@ -11,7 +11,7 @@ from dockwarden import reference
 from dockwarden.inventory.container_facts import pin_of
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
-from dockwarden.inventory.view import Read, Row, View, span
+from dockwarden.inventory.view import Read, Row, View
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref, Service, ref_of
 from dockwarden.ports import Ask, Entry, Reply
 
@@ -298,7 +298,7 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
         case "registry.state":
             return _state(local, view)
         case "registry.drift_for":
-            return span(_drift_seconds(tag, view))
+            return _drift_seconds(tag, view)
         case "registry.latest_is" if built_here:
             return []
         case _ if built_here:
@@ -352,22 +352,6 @@ def _entries(repository: str, index: str, view: View) -> Iterator[str]:
             left += [entry.digest] if entry.is_index else []
 
 
-def _rows() -> Iterator[Row]:
-    for name, type_, meaning in (
-        ("digest", "string", _DIGEST),
-        ("state", "string", _STATE),
-        ("drift_for", "duration", "how long we have known of the drift, 0 without one"),
-        (
-            "newest_version",
-            "string",
-            "tag of the highest release in the scheme of its own versions, empty if there is none",
-        ),
-        ("newest_version_digest", "string", "its digest at the registry, empty if there is none"),
-        ("latest_is", "list(string)", "version tags that are the same image there"),
-    ):
-        yield f"registry.{name}", type_, 3, meaning, _reader(f"registry.{name}")
-
-
 def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute) -> Read:
     def read(subject: Any, view: View) -> FactValue | None:
         try:
@@ -378,8 +362,17 @@ def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute
     return read
 
 
-OF_TAG: tuple[Row, ...] = tuple(_rows())
-OF_PIN: tuple[Row, ...] = (
-    ("registry.digest", "string", 3, _DIGEST, _reader("registry.digest", _of_pin)),
-    ("registry.state", "string", 3, _STATE, _reader("registry.state", _of_pin)),
+_ROWS = (
+    Row("registry.digest", "string", _DIGEST),
+    Row("registry.state", "string", _STATE),
+    Row("registry.drift_for", "duration", "how long we have known of the drift, 0 without one"),
+    Row(
+        "registry.newest_version",
+        "string",
+        "tag of the highest release in the scheme of its own versions, empty if there is none",
+    ),
+    Row("registry.newest_version_digest", "string", "its digest at the registry, empty if there is none"),
+    Row("registry.latest_is", "list(string)", "version tags that are the same image there"),
 )
+OF_TAG = tuple(row._replace(read=_reader(row.name), cost=3) for row in _ROWS)
+OF_PIN = tuple(row._replace(read=_reader(row.name, _of_pin), cost=3) for row in _ROWS[:2])

@@ -1,7 +1,7 @@
 """Facts of the services of a swarm, which only its leader has. Pure; see ``facts``."""
 
 from dockwarden import reference
-from dockwarden.inventory.view import Row, time
+from dockwarden.inventory.view import Row
 from dockwarden.model import Service
 
 _STACK = "com.docker.stack.namespace"
@@ -27,54 +27,37 @@ def _part(service: Service, part: str) -> str:
 
 
 SERVICE: tuple[Row, ...] = (
-    ("id", "string", 0, "service ID", lambda s, _: s.id),
-    ("name", "string", 0, "name", lambda s, _: s.name),
-    ("stack", "string", 0, "the stack that it was deployed with, or empty", lambda s, _: s.labels.get(_STACK, "")),
-    (
+    Row("id", "string", "service ID"),
+    Row("name", "string", "name"),
+    Row("stack", "string", "the stack that it was deployed with, or empty", lambda s, _: s.labels.get(_STACK, "")),
+    Row(
         "image_ref",
         "string",
-        0,
         "image as full reference, with its digest only where no tag is named",
         lambda s, _: _name(s),
     ),
-    ("image_repository", "string", 0, "registry and path of its image", lambda s, _: _part(s, "repository")),
-    ("image_digest", "string", 0, "digest that its tasks are held to, or empty", lambda s, _: _part(s, "digest")),
-    ("mode", "string", 0, "`replicated`, `global`, `replicated-job` or `global-job`", lambda s, _: s.mode),
-    (
-        "replicas",
-        "int",
-        0,
-        "tasks that should run; of a global service one for each node that fits",
-        lambda s, _: s.replicas,
-    ),
-    ("running", "int", 1, "tasks that run", lambda s, v: v.measured.get(("service.running", s.id))),
-    (
+    Row("image_repository", "string", "registry and path of its image", lambda s, _: _part(s, "repository")),
+    Row("image_digest", "string", "digest that its tasks are held to, or empty", lambda s, _: _part(s, "digest")),
+    Row("mode", "string", "`replicated`, `global`, `replicated-job` or `global-job`"),
+    Row("replicas", "int", "tasks that should run; of a global service one for each node that fits"),
+    Row("running", "int", "tasks that run", lambda s, v: v.measured.get(("service.running", s.id)), cost=1),
+    Row(
         "update_state",
         "string",
-        0,
         "last update or roll-back: updating, paused, completed, rollback_started, rollback_paused, rollback_completed",
-        lambda s, _: s.update_state,
     ),
-    (
-        "update_failure_action",
-        "string",
-        0,
-        "after a failed update: pause, continue, rollback",
-        lambda s, _: s.update_failure_action,
-    ),
-    ("labels", "map(string)", 0, "labels of the service", lambda s, _: dict(s.labels)),
-    ("created", "timestamp", 0, "when it was created", lambda s, _: time(s.created_at)),
-    (
+    Row("update_failure_action", "string", "after a failed update: pause, continue, rollback"),
+    Row("labels", "map(string)", "labels of the service"),
+    Row("created", "timestamp", "when it was created", "created_at"),
+    Row(
         "published",
         "list(map)",
-        0,
         "published ports: host_port, port, protocol, mode (ingress or host)",
         lambda s, _: [dict(zip(("host_port", "port", "protocol", "mode"), each, strict=True)) for each in s.published],
     ),
-    (
+    Row(
         "mounts",
         "list(map)",
-        0,
         "mounts of its tasks: type, name (of a volume), source, destination, driver, rw",
         lambda s, _: [
             {
@@ -88,15 +71,9 @@ SERVICE: tuple[Row, ...] = (
             for m in s.mounts
         ],
     ),
-    ("memory_limit", "int", 0, "bytes that a task may take, 0 for no limit", lambda s, _: s.memory_limit_bytes),
-    (
-        "memory_reservation",
-        "int",
-        0,
-        "bytes that a node must have for a task, 0 for none",
-        lambda s, _: s.memory_reservation_bytes,
-    ),
-    ("cpu_limit", "double", 0, "cores that a task may take, 0.0 for no limit", lambda s, _: s.cpu_limit),
-    ("pids_limit", "int", 0, "processes that a task may have, 0 for no limit", lambda s, _: s.pids_limit),
-    ("healthcheck", "bool", 0, "its spec has a health check, besides that of its image", lambda s, _: s.healthcheck),
+    Row("memory_limit", "int", "bytes that a task may take, 0 for no limit", "memory_limit_bytes"),
+    Row("memory_reservation", "int", "bytes that a node must have for a task, 0 for none", "memory_reservation_bytes"),
+    Row("cpu_limit", "double", "cores that a task may take, 0.0 for no limit"),
+    Row("pids_limit", "int", "processes that a task may have, 0 for no limit"),
+    Row("healthcheck", "bool", "its spec has a health check, besides that of its image"),
 )

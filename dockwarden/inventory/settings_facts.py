@@ -1,22 +1,8 @@
 """Facts of what a container was created with: its limits, its isolation, its log. Pure; see ``facts``."""
 
-from collections.abc import Mapping
-
-from dockwarden.inventory.view import Read, Row, View, is_root
-from dockwarden.model import Container, FactValue
+from dockwarden.inventory.view import Row, View, is_root
+from dockwarden.model import Container
 from dockwarden.model.told import EMPTY, TOLD, Told
-
-_CONFIG_NAMES = {"memory_limit": "memory_limit_bytes", "memory_reservation": "memory_reservation_bytes"}
-
-
-def _config(name: str) -> Read:
-    field = _CONFIG_NAMES.get(name, name)
-
-    def read(container: Container, _view: View) -> FactValue:
-        value = getattr(container.config, field)
-        return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
-
-    return read
 
 
 def _seccomp(container: Container, _view: View) -> str:
@@ -36,7 +22,7 @@ def _no_new_privileges(container: Container, _view: View) -> bool:
 
 
 _CONFIG: tuple[Row, ...] = tuple(
-    (name, type_, 1, meaning, _config(name))
+    Row(name, type_, meaning, f"config.{name}" + ("_bytes" if name.startswith("memory_") else ""), cost=1)
     for name, type_, meaning in (
         ("memory_limit", "int", "memory limit in bytes, 0 for none"),
         ("memory_reservation", "int", "memory reservation in bytes, 0 for none"),
@@ -67,15 +53,14 @@ _CONFIG: tuple[Row, ...] = tuple(
 )
 
 
-def _told(each: Told) -> Read:
-    return lambda container, _: container.config.told.get(each.name, EMPTY[each.type])
+def _told(each: Told) -> Row:
+    return Row(each.name, each.type, each.meaning, lambda c, _: c.config.told.get(each.name, EMPTY[each.type]), cost=1)
 
 
-_TOLD: tuple[Row, ...] = tuple((each.name, each.type, 1, each.meaning, _told(each)) for each in TOLD)
 _SECURITY: tuple[Row, ...] = (
-    ("seccomp", "string", 1, "`default`, `unconfined`, `custom` or a profile name", _seccomp),
-    ("no_new_privileges", "bool", 1, "no-new-privileges is set", _no_new_privileges),
-    ("root", "bool", 1, "it runs as root, whoever said so", lambda c, _: is_root(c.config.user)),
+    Row("seccomp", "string", "`default`, `unconfined`, `custom` or a profile name", _seccomp, cost=1),
+    Row("no_new_privileges", "bool", "no-new-privileges is set", _no_new_privileges, cost=1),
+    Row("root", "bool", "it runs as root, whoever said so", lambda c, _: is_root(c.config.user), cost=1),
 )
 
-SETTINGS: tuple[Row, ...] = (*_CONFIG, *_TOLD, *_SECURITY)
+SETTINGS: tuple[Row, ...] = (*_CONFIG, *map(_told, TOLD), *_SECURITY)

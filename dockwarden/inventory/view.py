@@ -4,6 +4,7 @@ Input and output: values of ``model``. Out of bounds: knowing any particular fac
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from dockwarden.model import FactValue, Thing, ref_of
 from dockwarden.ports import Ask, Disk, Reply, Usage
 
 
-class View(NamedTuple):
+@dataclass(eq=False)
+class View:
     """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered.
 
     ``disk`` is that of the images, ``data_disk`` that of the data root if it is another one. ``measured`` holds what
@@ -23,29 +25,71 @@ class View(NamedTuple):
     inventory: Inventory
     now: float
     disk: Disk | None = None
-    replies: Mapping[Ask, Reply] = {}
+    replies: dict[Ask, Reply] = field(default_factory=dict)
     usage: Usage | None = None
     unique: Mapping[str, int] | None = None
     bases: Bases | None = None
-    measured: Mapping[tuple[str, str], FactValue] = {}
+    measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
     data_disk: Disk | None = None
 
+    @property
+    def volume_disk(self) -> Disk | None:
+        """The disk that has volumes and logs."""
+        return self.data_disk or self.disk
 
-Read = Callable[[Any, View], FactValue | None]
+
+Read = Callable[[Any, View], Any]
 """Reads one fact of an object; None while it has not been gathered."""
 
-Row = tuple[str, str, int, str, Read]
-"""Name, CEL type, cost class, meaning, reader."""
+
+class Row(NamedTuple):
+    """One fact of an object: its name, CEL type and meaning, how it is read, and its cost class.
+
+    ``read``: a reader, or the path of the attribute that has it, by default of the fact's name. What it gives may be a
+    time or duration in seconds, a tuple, or any mapping: the type says what becomes of it.
+    """
+
+    name: str
+    type: str
+    meaning: str
+    read: Read | str = ""
+    cost: int = 0
+
+    @property
+    def raw(self) -> Read:
+        """Gives the value as the object has it."""
+        return self.read if callable(self.read) else _attribute(self.read or self.name)
+
+    @property
+    def reader(self) -> Read:
+        """Gives the value of the fact's type."""
+        get = self.raw
+        if (convert := _OF_TYPE.get(self.type)) is None:
+            return get
+        return lambda thing, view: None if (found := get(thing, view)) is None else convert(found)
 
 
-def time(at: float | None) -> datetime | None:
-    """A timestamp; "never" is unknown, as of any date that stood for it an age would be wrong."""
-    return datetime.fromtimestamp(at, UTC) if at is not None else None
+def _attribute(path: str) -> Read:
+    first, *others = path.split(".")
+    if not others:
+        return lambda thing, _: getattr(thing, first)
+
+    def read(thing: Any, _view: View) -> Any:
+        for name in (first, *others):
+            if thing is not None:
+                thing = getattr(thing, name)
+        return thing
+
+    return read
 
 
-def span(seconds: float) -> timedelta:
-    """A duration."""
-    return timedelta(seconds=seconds)
+# A time that never was is unknown, as of any date that stood for it an age would be wrong.
+_OF_TYPE: Mapping[str, Callable[[Any], FactValue]] = {
+    "timestamp": lambda at: datetime.fromtimestamp(at, UTC),
+    "duration": lambda seconds: timedelta(seconds=seconds),
+    "list(string)": list,
+    "map(string)": dict,
+}
 
 
 def is_root(user: str) -> bool:
