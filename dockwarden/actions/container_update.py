@@ -6,6 +6,8 @@ after it, from their own images. Whatever cuts this short, the next look goes ba
 done: each step looks first at what is there, and can be taken again. Pure but for its tools.
 """
 
+import errno
+import os
 import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -18,9 +20,19 @@ from dockwarden.actions.containers import ContainerVerb, is_joined, others
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
-from dockwarden.actions.verb import PROTECT_LABEL, Applied, Owned, Stays, Tools, Unfinished, Why, refuse_change
-from dockwarden.errors import EngineError, EngineUnavailableError
-from dockwarden.model import Candidate, Container, Done, Effect, Intent, Policy, Recipe, Step
+from dockwarden.actions.verb import (
+    PROTECT_LABEL,
+    Applied,
+    Owned,
+    Stays,
+    Tools,
+    Unfinished,
+    Why,
+    refuse_barred,
+    refuse_change,
+)
+from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError
+from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Policy, Recipe, Step
 from dockwarden.ports import Engine
 from dockwarden.text import duration, span
 
@@ -76,23 +88,18 @@ class ContainerUpdate(ContainerVerb):
             raise Stays(
                 Effect.REFUSED, "image_gone", "the image that it runs is gone: what it has from it is not known"
             )
-        source = _source(tools, step, found)
-        new = tools.image(source or reference.full(found.image_ref))
+        source, new = _target(tools, step, found)
         refuse_change(unless=new.id != old.id if new else bool(source))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        known = new.id if new else source
-        if tools.is_barred(self.name, found.name, known):
-            text = f"{reference.short_id(known)} did not come up before; it is not tried again until its tag moves"
-            raise Stays(Effect.REFUSED, "barred", text)
+        refuse_barred(tools, step, new.id if new else source)
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """The way back: all that tells the containers apart, and what the old ones were like."""
-        source = _source(tools, step, found)
-        new = tools.image(source or reference.full(found.image_ref))
+        source, new = _target(tools, step, found)
         mark = (source.partition("@")[2] if source else new.id if new else "").partition(":")[2][:4]
         joined = [each for each in others(tools.engine, found) if is_joined(each, found)]
         return Recipe(
@@ -114,28 +121,27 @@ class ContainerUpdate(ContainerVerb):
             about = {**about, "new_image_id": _pull(tools, found, about["from"])}
             tools.note({"new_image_id": about["new_image_id"]})
         change = Update(tools.engine, about)
+        is_begun, trouble = False, ""
         try:
             change.make()
-            tools.note(change.made() | {"new_image_id": about["new_image_id"]})
-        except EngineUnavailableError:
-            raise
-        except (Stays, EngineError):  # nothing was stopped, and the image is not to blame
-            _or_unfinished(change)
-            raise
-        try:
+            tools.note(change.made())
+            change.refuse_change()
+            is_begun = True
             change.swap()
             trouble = self._gate(tools, step, change.first) if found.running else ""
             if not trouble:
                 change.follow()
+                tools.note({"phase": _KEPT})
         except EngineUnavailableError:
             raise
-        except (Stays, EngineError) as error:
-            _or_unfinished(change)
-            raise Stays(Effect.FAILED, "rolled_back", f"{error}; the old container is back") from error
+        except (Stays, EngineError, LedgerError) as error:
+            reason = "rolled_back" if change.first.cannot_run() else "engine_error"
+            stays = _back(change, reason, str(error))
+            if is_begun:
+                raise stays from error
+            raise  # nothing was stopped
         if trouble:
-            said = _or_unfinished(change)
-            raise Stays(Effect.FAILED, "rolled_back", f"the new container {trouble}; the old one is back{said}")
-        tools.note(change.made() | {"new_image_id": about["new_image_id"], "phase": _KEPT})
+            raise _back(change, "rolled_back", f"the new container {trouble}")
         now = reference.short_id(about["new_image_id"])
         kept = f"the old container stays as {change.first.old_name} for {span(step.options['keep_old'])}"
         names = ", ".join(each.name for each in change.joined)
@@ -159,10 +165,10 @@ class ContainerUpdate(ContainerVerb):
                 silence = probe and tools.probe(probe, tools.engine.address(change.new))
                 if not silence:
                     return ""
-            if silence and passed >= limit:
+            if passed >= limit and silence:
                 return f"does not answer {probe}: {silence}"
-            if now.health and passed >= limit:
-                return f"is still {now.health} after {span(passed)}"
+            if passed >= limit and (now.health or passed >= limit + steady):
+                return f"is still {now.health or now.state} after {span(passed)}"
             if tools.is_ending():
                 raise Unfinished("it was not up when dockwarden had to end; the next start goes back")
             tools.sleep(_LOOK_SECONDS)
@@ -179,21 +185,28 @@ class ContainerUpdate(ContainerVerb):
         if change.first.old() is None:
             text = f"the old container {change.first.old_name} is gone: undo its removal first"
             raise Stays(Effect.FAILED, "gone", text)
+        if change.first.stranger() is not None:
+            raise Stays(Effect.REFUSED, "taken", f"another container is called {change.first.name} by now")
         change.back(keeps=True)
         stays = ", ".join(each.new_name for each in (change.first, *change.joined) if each.new and each.find_new())
         kept = f"; what new ones wrote stays in {stays}" if stays else ""
         return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
 
 
-def _or_unfinished(change: Update) -> str:
-    """Go back; what fails on the way is tried again later."""
+def _back(change: Update, reason: str, why: str) -> Stays:
+    """Go back, and say so; what fails on the way is tried again later. A full disk is no fault of the image."""
     try:
         said = change.back()
+        if not change.first.is_back():
+            text = f"{why}; somebody removed the old container or took its name, and what is there stays"
+            return Stays(Effect.SKIPPED, "changed", text)
     except EngineUnavailableError:
         raise
     except EngineError as error:
-        raise Unfinished(f"it could not be taken back: {error}") from error
-    return f"; it said last: {said}" if said else ""
+        raise Unfinished(f"{why}; it could not be taken back: {error}") from error
+    if os.strerror(errno.ENOSPC).lower() in f"{why} {said}".lower():
+        reason = "engine_error"
+    return Stays(Effect.FAILED, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
 
 
 def _about(container: Container, mark: str) -> dict[str, Any]:
@@ -209,12 +222,11 @@ def _about(container: Container, mark: str) -> dict[str, Any]:
     }
 
 
-def _source(tools: Tools, step: Step, container: Container) -> str:
-    """What its tag is at the registry, by digest, if that is to be pulled; else "". Raises Stays."""
-    if not step.options.get("pull"):
-        return ""
+def _target(tools: Tools, step: Step, container: Container) -> tuple[str, Image | None]:
+    """What its tag is at the registry, by digest, if that is to be pulled, else ""; and the image, if it is here."""
     tag = reference.full(container.image_ref)
-    return f"{tag.rpartition(':')[0]}@{served(tools, tag, step.digest)}"
+    source = f"{tag.rpartition(':')[0]}@{served(tools, tag, step.digest)}" if step.options.get("pull") else ""
+    return source, tools.image(source or tag)
 
 
 def _pull(tools: Tools, container: Container, source: str) -> str:
@@ -228,11 +240,13 @@ def _pull(tools: Tools, container: Container, source: str) -> str:
 
 def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
     """The containers that stand on this one and cannot be made again after it, or must not be."""
-    found = set()
-    for each in others(tools.engine, owner):
-        if not {owner.id, owner.name}.isdisjoint(tools.engine.peers(each.id)):
+    found, every = set(), list(others(tools.engine, owner))
+    made_again = {key for each in every if is_joined(each, owner) for key in (each.id, each.name)}
+    for each in every:
+        if peers := made_again.union((owner.id, owner.name)).intersection(tools.engine.peers(each.id)):
             image = tools.image(reference.full(each.image_ref))
             can = is_joined(each, owner) and each.state in _SETTLED and not each.config.told.get("auto_remove")
+            can = can and made_again.isdisjoint(peers)
             may = PROTECT_LABEL not in each.labels and not any(
                 fnmatchcase(each.name, glob) for glob in step.options.get("protect", ())
             )

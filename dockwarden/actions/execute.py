@@ -159,7 +159,7 @@ class Executor:
             drop(self._tools.archive, recipe)
             why = because(error)
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
-        self._tools.recipe, self._tools.note = recipe, partial(self._note, number, recipe)
+        self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
             outcome = replace(self._act(step, recipe), number=number)
         except EngineUnavailableError as error:
@@ -186,8 +186,9 @@ class Executor:
             return isinstance(thing, Image) and self._tools.image(thing.id) is None
         return False
 
-    def _note(self, number: int, recipe: Recipe, more: Mapping[str, Any]) -> None:
-        self._intents.amend(number, replace(recipe, parameters={**recipe.parameters, **more}))
+    def _note(self, number: int, more: Mapping[str, Any]) -> None:
+        recipe = self._tools.recipe = replace(self._tools.recipe, parameters={**self._tools.recipe.parameters, **more})
+        self._intents.amend(number, recipe)
 
     def _act(self, step: Step, recipe: Recipe) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""

@@ -12,8 +12,8 @@ from typing import Any
 from dockwarden import reference
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.pulling import leave, move_back
-from dockwarden.actions.verb import Stays
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.actions.verb import Stays, refuse_change
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Ref
 from dockwarden.ports import Engine
 from dockwarden.text import printable
@@ -22,6 +22,7 @@ _LOG_LINES = 20
 _LOG_CHARACTERS = 1000
 _NANO = 1e9
 _STOPS = 5
+_NO_PROGRAM = (126, 127)
 _UP = ("running", "restarting", "paused")
 
 
@@ -45,6 +46,11 @@ class Update:
         before = self._about.get("joined", ())
         joined = [{**about, "new": each.new} for about, each in zip(before, self.joined, strict=True)]
         return {"new": self.first.new, "joined": joined}
+
+    def refuse_change(self) -> None:
+        """Raises Stays if somebody started, stopped or renamed an old one meanwhile."""
+        for each in (self.first, *self.joined):
+            each.refuse_change()
 
     def swap(self) -> None:
         """The first alone; the others stop before it, as they are dead without it."""
@@ -78,15 +84,14 @@ class Replacement:
     """One update under way; every step looks first at what is there."""
 
     def __init__(self, engine: Engine, about: Mapping[str, Any]) -> None:
-        self._engine = engine
-        self._about = about
-        self._name: str = about["name"]
+        self._engine, self._about = engine, about
         self._old_id: str = about["id"]
-        self.name, self.image_id, self.new_image = self._name, about["image_id"], about.get("new_image_id", "")
+        self.name, self.image_id, self.new_image = about["name"], about["image_id"], about.get("new_image_id", "")
         self.new: str = about.get("new", "")
-        self.old_name = f"{self._name}.{ASIDE}{about['token']}.old"
-        self.new_name = f"{self._name}.{ASIDE}{about['token']}.new"
+        self.old_name = f"{self.name}.{ASIDE}{about['token']}.old"
+        self.new_name = f"{self.name}.{ASIDE}{about['token']}.new"
         self.start_period_seconds = 0.0
+        self._may_be_stopped = bool(self.new)  # which was written down before
 
     def old(self) -> Container | None:
         """The old container, also if it was removed and made again meanwhile."""
@@ -96,6 +101,16 @@ class Replacement:
         """Whether the old one runs."""
         old = self.old()
         return old is not None and old.running
+
+    def is_back(self) -> bool:
+        """Whether the old one has its name."""
+        old = self.old()
+        return old is not None and old.name == self.name
+
+    def cannot_run(self) -> bool:
+        """Whether the engine found no program in the new one, or none that it can execute."""
+        new = self.find_new()
+        return new is not None and new.exit_code in _NO_PROGRAM
 
     def find_new(self) -> Container | None:
         """The new container."""
@@ -111,10 +126,16 @@ class Replacement:
         check = self._engine.parameters(Ref(Kind.CONTAINER, self.new))["body"].get("Healthcheck") or {}
         self.start_period_seconds = (check.get("StartPeriod") or 0) / _NANO
 
+    def refuse_change(self) -> None:
+        """Raises Stays if somebody started, stopped or renamed the old one meanwhile."""
+        now = self._engine.container(self._old_id)
+        refuse_change(unless=(now.running, now.name) == (self._about["was_running"], self.name))
+
     def stop(self) -> None:
         """The old one, if it runs."""
+        self._may_be_stopped = True
         if self._about["was_running"]:
-            self._engine.stop_container(self._old_id)
+            self._end(self._old_id, for_good=False)
 
     def restart(self) -> None:
         """The old one, which lives in what was started anew."""
@@ -122,75 +143,71 @@ class Replacement:
 
     def swap(self) -> None:
         """Stop the old one, give the new one its name, start it. Never may the engine start both."""
-        engine = self._engine
         self.stop()
-        engine.rename_container(self._old_id, self.old_name)
-        engine.rename_container(self.new, self._name)
+        self._engine.rename_container(self._old_id, self.old_name)
+        self._engine.rename_container(self.new, self.name)
+        self._end(self._old_id)  # somebody may have started it meanwhile, while it had its name
         if self._about["was_running"]:
-            engine.set_restart_policy(self._old_id, "no", 0)
-            engine.stop_container(self._old_id)  # somebody may have started it meanwhile, while it had its name
-            engine.start_container(self.new)
+            self._engine.start_container(self.new)
+
+    def stranger(self) -> Container | None:
+        """The container of somebody else that has its name."""
+        found, ours = self._find(self.name), (self.old(), self.find_new())
+        return None if found is None or any(each and each.id == found.id for each in ours) else found
 
     def back(self, *, keeps: bool = False) -> str:
         """The old one under its name, as it was before, and the new one gone; gives what that said last.
 
-        ``keeps``: what wrote files of its own stays under another name.
+        Where somebody removed the old one, the new one stays; where somebody made another one of this name that runs,
+        that serves, and neither of ours does. ``keeps``: what wrote files of its own stays under another name.
         """
         engine, said = self._engine, ""
-        old, new = self.old(), self.find_new()
-        if old is None:  # somebody removed it: what there is goes on
-            self._go_on_with(new)
-            return said
-        if new is not None:
-            if new.state in _UP:
-                self._end(new.id)
-            if new.name == self._name:
-                engine.rename_container(new.id, self.new_name)
-        taken = self._take_back_the_name(old)
-        policy, times = self._about["restart_policy"]
-        if old.config.restart_policy != policy:
-            engine.set_restart_policy(old.id, policy, times)
-        if self._about["was_running"] and not engine.container(old.id).running:
-            engine.start_container(old.id)
-        if taken:
-            raise taken
-        if new is not None and not (keeps and engine.written(new.id).paths):
+        old, new, stranger = self.old(), self.find_new(), self.stranger()
+        serving = None if stranger is not None and stranger.running else old or new
+        goes = new if new is not serving else None
+        if goes is not None:
+            if goes.state in _UP:
+                self._end(goes.id)
+            if goes.name == self.name:
+                engine.rename_container(goes.id, self.new_name)
+        if serving is None and old is not None:
+            self._end(old.id)
+        elif serving is not None and self._may_be_stopped:  # else what somebody did to it is none of ours
+            self._serve(serving, stranger)
+        if goes is not None and not (keeps and engine.written(goes.id).paths):
             with suppress(NotFoundError):
-                said = printable(" ".join(engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)
-                engine.remove_container(new.id)
+                said = printable(" ".join(engine.last_lines(goes.id, _LOG_LINES)), _LOG_CHARACTERS)
+                engine.remove_container(goes.id)
         return said
 
-    def _end(self, identifier: str) -> None:
+    def _serve(self, container: Container, stranger: Container | None) -> None:
+        """Let it have the name and run as before; where a stranger's has the name, it runs all the same."""
+        engine = self._engine
+        if container.name != self.name and stranger is None:
+            engine.rename_container(container.id, self.name)
+        policy, times = self._about["restart_policy"]
+        if container.config.restart_policy != policy:
+            engine.set_restart_policy(container.id, policy, times)
+        if self._about["was_running"] and not engine.container(container.id).running:
+            engine.start_container(container.id)
+        if container.name != self.name and stranger is not None:
+            engine.rename_container(container.id, self.name)  # whose error says who has it
+
+    def _end(self, identifier: str, *, for_good: bool = True) -> None:
         """Stop one that may end and be started again by the engine at this very moment, which one stop may miss."""
         engine = self._engine
         for left in reversed(range(_STOPS)):
             try:
-                engine.set_restart_policy(identifier, "no", 0)
+                if for_good:
+                    engine.set_restart_policy(identifier, "no", 0)
                 engine.stop_container(identifier)
+                if engine.container(identifier).state not in _UP:
+                    return
             except (EngineUnavailableError, NotFoundError):
                 raise
             except EngineError:
                 if not left:
                     raise
-            if engine.container(identifier).state not in _UP:
-                return
-
-    def _take_back_the_name(self, old: Container) -> ConflictError | None:
-        """A stranger's container may have it by now; then the old one at least runs."""
-        try:
-            if old.name != self._name:
-                self._engine.rename_container(old.id, self._name)
-        except ConflictError as error:
-            return error
-        return None
-
-    def _go_on_with(self, new: Container | None) -> None:
-        if new is None:
-            return
-        if new.name != self._name:
-            self._engine.rename_container(new.id, self._name)
-        if self._about["was_running"] and not new.running:
-            self._engine.start_container(new.id)
 
     def _find(self, key: str) -> Container | None:
         try:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from dockwarden import reference
 from dockwarden.actions.pulling import served
-from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Unfinished, Verb, Why, refuse_change
+from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Unfinished, Verb, Why, refuse_barred, refuse_change
 from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Service, Step
 from dockwarden.ports import Engine
 from dockwarden.text import duration, span
@@ -47,8 +47,7 @@ class ServiceUpdate(Verb[Service]):
         refuse_change(unless=found.update_state not in _UNDER_WAY)
         new = _newer(tools, step, found)
         refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
-        if tools.is_barred(self.name, found.name, new):
-            raise Stays(Effect.REFUSED, "barred", f"{new} was rolled back before; it is not tried again until it moves")
+        refuse_barred(tools, step, new)
 
     def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
         new = _newer(tools, step, found)

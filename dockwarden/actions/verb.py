@@ -253,6 +253,13 @@ def refuse_change(*, unless: bool) -> None:
         raise Stays(Effect.SKIPPED, "changed", "it is not what was judged any more")
 
 
+def refuse_barred(tools: Tools, step: Step, image_id: str) -> None:
+    """Raises Stays if this image did not come up there before; not where somebody plans without limits."""
+    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id):
+        text = f"{reference.short_id(image_id)} was rolled back before; it is tried again when its tag moves, or by"
+        raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")
+
+
 def refuse_users(users: Sequence[str]) -> None:
     """Raises Stays if there are any."""
     if users:

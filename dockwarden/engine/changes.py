@@ -94,18 +94,11 @@ class Changes(ABC):
 
     def stop_container(self, identifier: str) -> None:
         """Stop a container as ``docker stop`` does, within the time that it asks for."""
-        name = path(identifier)
-        self._call("container_stop", lambda client: client.stop(name))
+        self._call("container_stop", _ending(path(identifier), "stop", None))
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
         """Restart a container as ``docker restart`` does."""
-        where, wanted = f"/containers/{path(identifier)}/restart", {} if stop_seconds is None else {"t": stop_seconds}
-        self._call(
-            "container_restart",
-            lambda client: client.open(
-                "POST", where, "restart", _LONG_SECONDS + (stop_seconds or 0), params=wanted
-            ).close(),
-        )
+        self._call("container_restart", _ending(path(identifier), "restart", stop_seconds))
 
     def rename_container(self, identifier: str, name: str) -> None:
         """Give a container another name."""
@@ -273,6 +266,19 @@ def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
         with suppress(NotFound):
             names[called] = client.inspect_container(called)["Name"].removeprefix("/")
     return names
+
+
+def _ending(name: str, how: str, stop_seconds: int | None) -> Callable[[Client], None]:
+    """The engine answers when it has stopped, which may take as long as the container asks for."""
+
+    def ask(client: Client) -> None:
+        asked = client.inspect_container(name)["Config"].get("StopTimeout") or 0
+        patience, wanted = _LONG_SECONDS + asked, {}
+        if stop_seconds is not None:
+            patience, wanted = _LONG_SECONDS + stop_seconds, {"t": stop_seconds}
+        client.open("POST", f"/containers/{name}/{how}", how, patience, params=wanted).close()
+
+    return ask
 
 
 def _give(

@@ -195,7 +195,7 @@ class Client(docker.APIClient):
             stream=True,
             timeout=(_CONNECT_SECONDS, read_seconds),
         )
-        is_done = method != "GET" and response.status_code == requests.codes.no_content
+        is_done = method != "GET" and response.status_code in (requests.codes.no_content, requests.codes.not_modified)
         if response.status_code != requests.codes.ok and not is_done:
             with response:
                 body = next(response.iter_content(CHUNK_BYTES), b"")

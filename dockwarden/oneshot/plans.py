@@ -116,7 +116,8 @@ class Planner:
         """Raises EngineUnavailableError. ``source`` stands for ``look``."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
         if over_limits:
-            chosen = [replace(policy, limits=Limits(sys.maxsize, 100.0)) for policy in chosen]
+            none, again = Limits(sys.maxsize, 100.0), {"over_limits": True}
+            chosen = [replace(policy, limits=none, options={**policy.options, **again}) for policy in chosen]
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo

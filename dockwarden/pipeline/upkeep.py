@@ -59,6 +59,7 @@ class Upkeep:
         self._resync_at = float("inf")
         self._saved_at = self._noted_at = time.monotonic()
         self._expired_at = float("-inf")
+        self._ended_at = time.monotonic()
         self._failures = 0
         self._judged_where = ""
 
@@ -223,8 +224,13 @@ class Upkeep:
                 _log.warning("archive.unknown", archives=sorted(strangers), bytes=sum(strangers.values()), note=note)
             self._ledger.prune()
 
+    def is_end_due(self, now: float) -> bool:
+        """Whether what was cut short should be looked at again, as it could not be ended, or not told."""
+        return now - self._ended_at > _LONGEST_RETRY_SECONDS and self._metrics.health.engine_up
+
     def end_intents(self) -> list[Outcome]:
-        """After a full list: the ends of actions that were cut short."""
+        """After a full list, and every minute: the ends of actions that were cut short."""
+        self._ended_at = time.monotonic()
         return end_intents(self._engine, self._ledger)
 
     def _connect(self, info: EngineInfo) -> None:

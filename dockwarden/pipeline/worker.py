@@ -126,6 +126,8 @@ class Worker:
                 self._upkeep.note_quiet()
             waiting = self._advance()
             self._upkeep.save_due(time.monotonic())
+            if self._started and self._upkeep.is_end_due(time.monotonic()):
+                self._end_intents()
             if self._upkeep.is_list_due(time.monotonic()) and not self._upkeep.list_beside(self._queue.wake):
                 self._queue.submit_resync("interval")
         self._upkeep.save()
@@ -143,8 +145,8 @@ class Worker:
                 self._skip_job(job)
             return
         self._gatherer.note_pulls(changes, time.time())
-        if batch.is_full and (ended := self._upkeep.end_intents()):
-            self._report(self._new_run(Cause.STARTUP), ended)
+        if batch.is_full:
+            self._end_intents()
         if not self._started:
             if self._inventory.complete and self._policies:
                 self._start()
@@ -155,6 +157,10 @@ class Worker:
             self._observe_reactions(batch)
         for job in batch.jobs:
             self._fire(job)
+
+    def _end_intents(self) -> None:
+        if ended := self._upkeep.end_intents():
+            self._report(self._new_run(Cause.STARTUP), ended)
 
     def _observe_reactions(self, batch: Batch) -> None:
         now_ns = time.time_ns()
