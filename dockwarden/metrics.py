@@ -231,7 +231,9 @@ class Metrics:
         )
         self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "policy")
         self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "policy")
-        self.job_interval = self._gauge("job_interval_seconds", "Seconds between the next two runs.", "policy")
+        self.job_interval = self._gauge(
+            "job_interval_seconds", "Seconds between two runs, the longest of a week.", "policy"
+        )
         self.job_missed = self._counter(
             "job_missed_total", "Runs that came too late or found the last one waiting.", "policy"
         )

@@ -6,8 +6,9 @@ are closed here: its weekday numbers, ANDed days, one second of grace, and sleep
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +33,7 @@ _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
 _LATE_SECONDS = 60.0
 _SOON_SECONDS = 1.0
+_MOST_GAPS = 1000
 _log = structlog.get_logger("dockwarden.schedule")
 
 
@@ -148,6 +150,7 @@ class Schedule:
         self._timezone = timezone
         self._jitter = jitter
         self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
+        self._longest: dict[str, float] = {}
         self._skew = time.time() - time.monotonic()
         # "Late, but once" instead of the library's "never, if a second late".
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -174,9 +177,9 @@ class Schedule:
             self._metrics.drop_job(name)
         for name, job in jobs.items():
             if self._jobs.get(name) != job:
-                self._scheduler.add_job(
-                    self._fire, self._trigger(*job), args=(name,), id=name, name=name, replace_existing=True
-                )
+                trigger = self._trigger(*job)
+                self._longest[name] = max(_gaps(trigger), default=0.0)
+                self._scheduler.add_job(self._fire, trigger, args=(name,), id=name, name=name, replace_existing=True)
         self._jobs = jobs
         self._show_next()
 
@@ -235,22 +238,29 @@ class Schedule:
         for name, at in self.next_runs().items():
             self._metrics.job_next_run.labels(name).set(at)
         for job in self._scheduler.get_jobs():
-            self._metrics.job_interval.labels(job.id).set(_interval(job.trigger))
+            self._metrics.job_interval.labels(job.id).set(self._longest[job.id])
             self._metrics.job_missed.labels(job.id)
 
 
 def interval_seconds(spec: TriggerSpec) -> float:
     """From one run to the next, as far as its schedule tells; the shorter one of two."""
     known = [spec.every_seconds] if spec.every_seconds else []
-    return min([*known, _interval(parse_cron(spec.schedule))] if spec.schedule else known, default=0.0)
+    return min([*known, *islice(_gaps(parse_cron(spec.schedule)), 1)] if spec.schedule else known, default=0.0)
 
 
-def _interval(trigger: BaseTrigger) -> float:
-    """Seconds between the next two times a trigger fires."""
+def _gaps(trigger: BaseTrigger) -> Iterator[float]:
+    """Seconds from one run to the next, of the coming week; at least of the next two runs, and not of too many."""
     if isinstance(trigger, IntervalTrigger):
-        return float(trigger.interval.total_seconds())
-    if isinstance(trigger, _Later):
-        trigger = trigger.line
-    first = trigger.get_next_fire_time(None, datetime.now(UTC))
-    second = trigger.get_next_fire_time(first, first + timedelta(seconds=1)) if first else None
-    return float((second - first).total_seconds()) if first and second else 0.0
+        yield float(trigger.interval.total_seconds())
+        return
+    line = trigger.line if isinstance(trigger, _Later) else trigger
+    at = line.get_next_fire_time(None, datetime.now(UTC))
+    end = at and at + timedelta(days=7)
+    for _ in range(_MOST_GAPS):
+        following = line.get_next_fire_time(at, at + timedelta(seconds=1)) if at else None
+        if following is None:
+            return
+        yield float((following - at).total_seconds())
+        if following > end:
+            return
+        at = following

@@ -1,16 +1,26 @@
-"""The role of deploy/ansible: accepted by its linter, and run against a booted Debian as against any host."""
+"""The role of deploy/ansible: accepted by its linter, and run against a booted Debian as against any host.
+
+`check_role` is a part of test_install.py, so that no second Debian has to be booted for it.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import bcrypt
 import pytest
+import urllib3
+import yaml
 
-from tests.e2e.supervised import ROOT
+from tests.e2e.harness import policy, write_policies
+from tests.e2e.supervised import ROOT, SETTINGS, Unit, image_context
 from tests.lab import machine
+from tests.lab.loopback import make_certificate
 from tests.lab.machine import LabError
+from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,3 +50,72 @@ def test_role_is_accepted_by_its_linter(tmp_path: Path) -> None:
     machine.ensure(machine.ANSIBLE, "the role")
     shutil.copytree(ANSIBLE, tmp_path / "ansible")
     run(["ansible-lint", "--offline", "-q", "."], tmp_path / "ansible")
+
+
+class Role:
+    """Plays the playbook against one host, with what a group of hosts is given."""
+
+    def __init__(self, unit: Unit, folder: Path) -> None:
+        self._host, self._folder = unit.host, folder
+        self._authority = make_certificate(folder)
+        (ssh := folder / "ssh").write_text(SSH.format(pid=unit.host.first_pid))
+        ssh.chmod(0o755)
+        self.given: dict[str, object] = {
+            "ansible_connection": "ssh",
+            "ansible_ssh_executable": str(ssh),
+            "ansible_ssh_transfer_method": "piped",
+            "ansible_become": False,
+            "dockwarden_settings": {"schedule": {"jitter": 0}},
+            "dockwarden_policies": str(folder / "policies"),
+            "dockwarden_web_users": {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()},
+            "dockwarden_web_cert": str(folder / "server.crt"),
+            "dockwarden_web_key": str(folder / "server.key"),
+        }
+
+    def play(self, **changes: object) -> str:
+        hosts = {"docker_hosts": {"hosts": {"debian": {}}, "vars": {**self.given, **changes}}}
+        (self._folder / "inventory.yml").write_text(yaml.safe_dump(hosts))
+        inventory, playbook = str(self._folder / "inventory.yml"), str(ANSIBLE / "playbook.yml")
+        return run(["ansible-playbook", "-i", inventory, playbook], self._folder)
+
+    def told(self) -> set[str]:
+        """The policies, by HTTPS and with the password."""
+        with urllib3.PoolManager(ca_certs=str(self._authority), timeout=PATIENCE) as http:
+            where = f"https://127.0.0.1:{self._host.reach(9877)}/api/v1/policies"
+            answer = http.request("GET", where, headers=urllib3.make_headers(basic_auth="prometheus:secret"))
+            return {row["name"] for row in json.loads(answer.data)["items"]}
+
+
+def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
+    """Installs, changes nothing twice, checks and changes policies, upgrades after a look, takes away."""
+    machine.ensure(machine.ANSIBLE, "the role")
+    folder.mkdir()
+    role, host = Role(unit, folder), unit.host
+    role.given["dockwarden_source"] = str(image_context(shipped, folder / "checkout"))
+    write_policies(folder / "policies/ours.yaml", policy("ours", "host", "false", trigger={"every": "1h"}))
+    role.play()
+    assert {"ours", "no-latest-tag"} <= role.told()
+    assert "changed=0" in role.play()
+
+    pid, mark = unit.pid, unit.mark()
+    (folder / "policies/ours.yaml").unlink()
+    write_policies(folder / "policies/theirs.yaml", policy("theirs", "host", "false", trigger={"every": "1h"}))
+    role.play()
+    unit.heard("config.reloaded", after=mark)
+    with pytest.raises(LabError, match="wbe"):
+        role.play(dockwarden_settings={"wbe": {}})
+    assert ("theirs" in role.told(), "ours" in role.told(), unit.pid) == (True, False, pid)
+
+    role.given["dockwarden_source"] = str(image_context(newer, folder / "newer"))
+    good = host.path(SETTINGS).read_text()
+    host.path(SETTINGS).write_text("mood: audit\n")
+    with pytest.raises(LabError, match="mood"):
+        role.play()
+    assert (host.run("dockwarden", "version"), unit.pid) == ("dockwarden 0.1.0", pid)
+    host.path(SETTINGS).write_text(good)
+    role.play()
+    assert (host.run("dockwarden", "version"), unit.pid == pid) == ("dockwarden 0.1.1", False)
+    assert "theirs" in role.told()
+
+    role.play(dockwarden_state="purged")
+    assert unit.show("LoadState") == "not-found"

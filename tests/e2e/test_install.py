@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.harness import policy
 from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
+from tests.e2e.test_ansible import check_role
 from tests.lab.host import LabHost
 from tests.lab.machine import LabError
 
@@ -64,6 +65,7 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
         assert left_behind(host) == []
 
         check_debian_packages(Unit(host), deb.result(), newer_deb.result())
+        check_role(Unit(host), tmp_path / "role", shipped, newer)
 
 
 def check_debian_packages(unit: Unit, deb: Path, newer: Path) -> None:

@@ -18,10 +18,7 @@ _SEVERITIES = {
 }
 _OUTCOMES = {"applied": "green", "audited": "blue", "skipped": "#8e8e8e", "refused": "yellow", "failed": "red"}
 
-_LAST_SUCCESS = (
-    "(dockwarden_job_last_success_timestamp_seconds{@}"
-    " or dockwarden_job_interval_seconds{@} * 0 + on (job, instance) group_left () process_start_time_seconds{@})"
-)
+_LAST_SUCCESS = "instance_policy:dockwarden_job_last_success_timestamp_seconds:since_start{@}"
 _LATE = f"time() - {_LAST_SUCCESS} > 3 * (dockwarden_job_interval_seconds{{@}} > 0)"
 
 
