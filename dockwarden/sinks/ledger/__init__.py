@@ -14,7 +14,6 @@ import structlog
 from dockwarden.model import Aside, Finding, Kind, Observed, Ref, Report, Result, Severity, Status
 from dockwarden.sinks.ledger.actions import ABOUT, Actions
 from dockwarden.sinks.ledger.file import Keeping
-from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
 
 __all__ = ["Keeping", "Ledger"]
 
@@ -31,8 +30,7 @@ class Ledger(Actions):
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
         if self._meta("engine") != identity:
             return 0.0, []
-        given_up = "given_up" if self._version >= SCHEMA_VERSION else "NULL"
-        rows = self._read(f"SELECT kind, key, first, used, had_tag, {given_up} FROM memory")  # noqa: S608 - constants
+        rows = self._read("SELECT kind, key, first, used, had_tag, given_up FROM memory")
         memory = [
             (ref, Observed(first, used, bool(tag), given_up))
             for kind, key, first, used, tag, given_up in rows
@@ -42,7 +40,7 @@ class Ledger(Actions):
 
     def looks(self, identity: str) -> list[tuple[str, str, str, str]]:
         """What dear looks at images told: image, mark, details, history; nothing of another engine."""
-        if self._version < SCHEMA_VERSION or self._meta("engine") != identity:
+        if self._meta("engine") != identity:
             return []
         return self._read("SELECT image, mark, details, history FROM looks")
 
@@ -66,8 +64,6 @@ class Ledger(Actions):
 
     def open_findings(self) -> list[Finding]:
         """Findings that were open when we last looked."""
-        if self._version < SCHEMA_VERSION:
-            return []  # a file of an older version, which nobody has opened to write yet
         rows = self._read(
             "SELECT policy, kind, key, name, severity, message, definition, opened_at, opened_seconds "
             "FROM findings WHERE resolved_at IS NULL"
@@ -80,8 +76,6 @@ class Ledger(Actions):
 
     def asides(self) -> list[tuple[str, Ref, Aside]]:
         """What was pending or excused, or had to hold for a while, when we last looked."""
-        if self._version < SCHEMA_VERSION:
-            return []
         rows = self._read("SELECT policy, kind, key, severity, since, candidate, excuse, was FROM asides")
         return [(policy, ref, Aside(*aside)) for policy, kind, key, *aside in rows if (ref := _ref(kind, key))]
 

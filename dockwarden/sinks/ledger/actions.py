@@ -15,7 +15,6 @@ from typing import Any
 from dockwarden.errors import LedgerError
 from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.sinks.ledger.file import LedgerFile
-from dockwarden.sinks.ledger.schema import SCHEMA_VERSION
 from dockwarden.text import because
 
 _PUBLIC = {
@@ -41,8 +40,6 @@ class Actions(LedgerFile):
 
     def ages(self, action: str, ref: Ref) -> list[float]:
         """How long ago, by the observation clock, this was done to this object, each time that it was."""
-        if self._version < SCHEMA_VERSION:
-            return []
         rows = self._read(
             "SELECT at_seconds FROM actions WHERE outcome = 'applied' AND action = ? AND kind = ? AND key = ? "
             "AND engine = (SELECT value FROM meta WHERE key = 'engine')",
@@ -86,8 +83,6 @@ class Actions(LedgerFile):
 
     def _undoable(self, columns: str, what: str = "") -> list[Any]:
         """The one rule for what can be undone: columns, and until when if we go on watching."""
-        if self._version < SCHEMA_VERSION:
-            return []  # a file that an older version wrote and nobody has opened to write yet
         return self._read(
             f"SELECT {columns}, ?1 + undoable_seconds - ?2 FROM actions "  # noqa: S608 - names of columns
             "WHERE undoable_seconds > ?2 AND outcome IS NOT NULL "
@@ -213,5 +208,4 @@ class Actions(LedgerFile):
 
 def _recipe(text: str) -> Recipe:
     values: dict[str, Any] = json.loads(text)
-    # The first version of the ledger had only what was known of the image.
-    return Recipe(**values) if "method" in values else Recipe("none", values)
+    return Recipe(**values) if values else Recipe("none", {})

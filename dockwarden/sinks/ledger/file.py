@@ -16,7 +16,7 @@ import structlog
 
 from dockwarden.errors import LedgerError
 from dockwarden.sinks.ledger.reserve import Reserve
-from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA_VERSION, STEPS
+from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA, SCHEMA_VERSION
 from dockwarden.sinks.ledger.shown import fill, read_out
 from dockwarden.text import because
 
@@ -62,14 +62,13 @@ class LedgerFile:
         self._trouble = ""
         self.unreadable = ""
         self._identity = ""
-        self._version = SCHEMA_VERSION
 
     def open(self) -> None:
         """Open or create the file; a damaged one is set aside under a name that the log tells. Never raises."""
         try:
             self._open()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.OperationalError | sqlite3.NotSupportedError):
                 self._fail(error)
             else:
                 self._set_aside(error)
@@ -91,7 +90,11 @@ class LedgerFile:
             db = sqlite3.connect(uri, timeout=5, isolation_level=None, uri=True)
             try:
                 db.execute("SELECT count(*) FROM meta, memory").fetchone()
-                self._version = db.execute("PRAGMA user_version").fetchone()[0]
+                _check_version(db)
+            except sqlite3.NotSupportedError as error:
+                db.close()
+                self.unreadable = f"{self._path} cannot be read: {error}"
+                return
             except sqlite3.Error:
                 db.close()
                 raise
@@ -103,7 +106,7 @@ class LedgerFile:
 
     def open_shown(self, shown: object) -> None:
         """Use what ``shown`` of another process gave in place of the file. Raises ValueError if it cannot be used."""
-        self._db, self._version, self.unreadable = fill(shown), SCHEMA_VERSION, ""
+        self._db, self.unreadable = fill(shown), ""
 
     @property
     def is_there(self) -> bool:
@@ -135,13 +138,9 @@ class LedgerFile:
             db.execute(f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("BEGIN IMMEDIATE")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                _refuse_schema(version)
-            if version < SCHEMA_VERSION:
-                for statements in STEPS[version:]:
-                    for statement in statements.split(";"):
-                        db.execute(statement)
+            if not _check_version(db):
+                for statement in SCHEMA.split(";"):
+                    db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('opened', ?)", (repr(self._now()),)
@@ -249,12 +248,10 @@ class LedgerFile:
             return []
 
     def _shrink(self) -> None:
-        """Give free space back to the disk, a part at a time; a file of before, which cannot, is written anew once."""
+        """Give free space back to the disk, a part at a time."""
         if self._db is not None:
             with suppress(sqlite3.Error):
-                (mode,) = self._db.execute("PRAGMA auto_vacuum").fetchone()
-                # As a script, because else the library takes only the first page.
-                self._db.executescript(_GIVE_BACK if mode else "PRAGMA auto_vacuum = INCREMENTAL; VACUUM")
+                self._db.executescript(_GIVE_BACK)  # as a script, because else the library takes only the first page
 
     # -- whose it is ----------------------------------------------------------------------------------------
 
@@ -284,8 +281,6 @@ class LedgerFile:
         db.execute(
             "UPDATE digests SET until = ?, until_seconds = ? WHERE until IS NULL", (self._now(), self._watched())
         )
-        # What was done before the ledger knew whose it was, was done to the first engine that it knows.
-        db.execute("UPDATE actions SET engine = ? WHERE engine = ''", (self._identity if not former else "?",))
         db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
 
     def _reading(self) -> float:
@@ -297,5 +292,9 @@ class LedgerFile:
         return str(rows[0][0]) if rows else ""
 
 
-def _refuse_schema(version: int) -> None:
-    raise sqlite3.OperationalError(f"its schema is {version}, this program knows {SCHEMA_VERSION}")
+def _check_version(db: sqlite3.Connection) -> int:
+    """The version of its schema, 0 if it has none yet; that of another program is left alone."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version not in (0, SCHEMA_VERSION):
+        raise sqlite3.NotSupportedError(f"its schema is {version}, this program knows {SCHEMA_VERSION}")
+    return version

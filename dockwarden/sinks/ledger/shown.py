@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dockwarden.sinks.ledger.schema import SCHEMA_VERSION, STEPS
+from dockwarden.sinks.ledger.schema import SCHEMA, SCHEMA_VERSION
 
 _MOST = 10_000
 
@@ -55,8 +55,7 @@ def fill(shown: object) -> sqlite3.Connection:
         raise ValueError("what it tells is of another version")
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        for statements in STEPS:
-            db.executescript(statements)
+        db.executescript(SCHEMA)
         for name in _TABLES:
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({name})")]
             rows: list[dict[str, Any]] = shown["tables"][name]
