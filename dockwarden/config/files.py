@@ -18,9 +18,14 @@ GOLDEN = (".test.yaml", ".test.yml")
 _CHUNK_BYTES = 64 * 1024
 
 
+def at_once(path: Path, flags: int) -> int:
+    """A descriptor of a file, without waiting for who is at the other end of a FIFO. Raises OSError."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+
+
 def content(path: Path, most: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file. Raises OSError, also for what is none and for one larger than ``most`` bytes."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = at_once(path, os.O_RDONLY)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):

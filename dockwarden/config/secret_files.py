@@ -34,7 +34,7 @@ def read_secrets(
         if top in known:
             try:
                 values = merged(values, _nested([top, *rest], _content(file, is_whole=not rest)))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is neither text nor JSON"
                 problems.append(f"secret {file}: {reason}")
             places[file.name.upper()] = f"secret {file}"

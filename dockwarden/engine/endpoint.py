@@ -7,6 +7,7 @@ the contexts.
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 from urllib.parse import unquote, urlsplit
@@ -15,12 +16,15 @@ from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 from docker.errors import DockerException
 from docker.utils import parse_host
+from docker.utils.config import find_config_file
 
+from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
-from dockwarden.text import printable
+from dockwarden.text import because, printable
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 _BY_HOST = "DOCKER_HOST"
+_CONFIG_BYTES = 4 * 1024 * 1024
 
 
 def _masked(address: str) -> str:
@@ -80,8 +84,13 @@ def from_environment(env: Mapping[str, str]) -> Connection:
 
 def _from_context(name: str) -> Connection:
     """The engine of a context, of the current one if none is named, as the docker command finds it."""
+    file = "" if name else str(find_config_file() or "")
     try:
+        with suppress(PermissionError):  # then it says nothing to the library, either
+            _ = content(Path(file), _CONFIG_BYTES) if file else b""  # the library would wait for a FIFO
         context: Any = ContextAPI.get_context(name)
+    except OSError as error:
+        raise ConfigError(f"{file or name}: {because(error)}") from error
     except Exception as error:  # of whatever kind docker-py has for it
         raise ConfigError(f"context {name}: {printable(' '.join(str(error).split()))}") from error
     if context is None:

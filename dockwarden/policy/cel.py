@@ -53,7 +53,9 @@ def _version(text: str) -> bytes:
     match = _NUMBERS.match(text)
     if match is None:
         raise ValueError(f"'{text}' is no version")
-    numbers = [number.zfill(20) for number in re.sub(r"(\.0+)+$", "", match[1]).split(".")]
+    numbers = [number.zfill(20) for number in match[1].split(".")]
+    while len(numbers) > 1 and not numbers[-1].strip("0"):
+        numbers.pop()
     rest = re.sub(r"\d+", lambda digits: digits[0].zfill(20), match[2].partition("+")[0].lower())
     return ".".join([*numbers, f"!{rest}" if _PRE_RELEASE.match(rest) else f"/{rest}"]).encode()
 

@@ -19,6 +19,7 @@ MAX_GROWTH = 100  # a label of 1 MiB then takes 100; three replace() in a row to
 _SPLIT_GROWTH, _FORMAT_GROWTH = 8.0, 10.0  # a part of a list takes more than its text; a text may be put in often
 _TEXT = r"r?(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 _GROWING = re.compile(rf"\.\s*(replace|join|split|format)\s*\(\s*(?:({_TEXT})\s*(?:,\s*({_TEXT})\s*)?\)|(\)))?")
+_BOUND = re.compile(rf"{_TEXT}|(\bbind\s*\()|(\+)")
 _CHARACTER = re.compile(r"\\(?:x..|u.{4}|U.{8}|[0-7]{3}|.)|.", re.DOTALL)
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
@@ -54,13 +55,26 @@ def limits(source: str) -> Iterator[Problem]:
     elif len(macros) > MAX_MACROS:
         at = place(source, macros[MAX_MACROS])
         yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
-    grown = 1.0
+    grown = _sums(source)
+    if grown > MAX_GROWTH:
+        yield Problem(1, 1, f"what is added in bind() may grow to more than {MAX_GROWTH} times its length")
+        return
     for match in _GROWING.finditer(source):
         grown *= _growth(match)
         if grown > MAX_GROWTH:
             text = f"up to here a text may grow to more than {MAX_GROWTH} times its length; use fewer {match[1]}()"
             yield Problem(*place(source, match.start(1)), text)
             return
+
+
+def _sums(source: str) -> float:
+    """How many times as long a text may get that is added to itself, by one name after the other."""
+    grown, terms = 1.0, 1.0
+    for match in _BOUND.finditer(source):
+        if match[1]:
+            grown, terms = grown * terms, 1.0
+        terms += bool(match[2])
+    return grown * terms if grown > 1 else 1.0
 
 
 def _growth(call: re.Match[str]) -> float:

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import IO
 
+from dockwarden.config.files import at_once
 from dockwarden.errors import ConfigError
 
 _NAME = "daemon.lock"
@@ -27,7 +28,7 @@ def claim(folder: Path) -> IO[bytes] | None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / _NAME).open("ab")
+        lock = os.fdopen(at_once(folder / _NAME, os.O_WRONLY | os.O_CREAT), "ab")
     except OSError:
         return None
     try:
@@ -49,7 +50,7 @@ def holder(folder: Path) -> int:
         OSError: the folder cannot be looked into.
     """
     try:
-        lock = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC)
+        lock = at_once(folder / _NAME, os.O_RDONLY)
     except FileNotFoundError:
         return 0
     try:

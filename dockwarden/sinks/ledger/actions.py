@@ -6,12 +6,14 @@ holds the names.
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from dockwarden.config.files import at_once
 from dockwarden.errors import LedgerError
 from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.sinks.ledger.file import LedgerFile
@@ -98,7 +100,7 @@ class Actions(LedgerFile):
         """Be the only process that acts with this ledger. Raises LedgerError if another one does."""
         self._reserve.make_room()
         try:
-            lock = self._path.with_name("acting.lock").open("a")
+            lock = os.fdopen(at_once(self._path.with_name("acting.lock"), os.O_WRONLY | os.O_CREAT), "ab")
         except OSError as error:
             raise LedgerError(f"the ledger {self._path} cannot be written: {because(error)}") from error
         with lock:

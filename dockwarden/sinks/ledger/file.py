@@ -78,12 +78,13 @@ class LedgerFile:
     def open_to_read(self) -> None:
         """Open the file, if there is one, without changing anything. Never raises; see ``unreadable``."""
         try:
+            self._check_kind()
             in_use = self._beside("-wal").exists()
             # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
             uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
             if self._path.exists():
                 self._path.open("rb").close()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # a loop of links
             self.unreadable = f"{self._path} cannot be read: {because(error)}"
             return
         with suppress(sqlite3.Error):
@@ -124,6 +125,7 @@ class LedgerFile:
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._reserve.make_room()
+        self._check_kind()
         # It holds names and labels of everything on the host, and what a link leads to is somebody else's.
         if not self._path.exists():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -156,6 +158,12 @@ class LedgerFile:
         self._db = db
         self._trouble = ""
         self._tell(True)
+
+    def _check_kind(self) -> None:
+        """See that only files stand where SQLite would read, and wait. Raises OSError."""
+        for file in map(self._beside, ("", "-wal", "-shm", "-journal")):
+            if file.exists() and not file.is_file():
+                raise OSError(None, f"{file} is not a regular file")
 
     def _at_path(self) -> tuple[tuple[int, ...], int]:
         """What the file and its log are that stand at the path now, and the length of the file. Raises OSError."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,14 @@ from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.config.files import MAX_BYTES, MAX_DEPTH, below, content
 from dockwarden.config.settings import RouteSettings
-from dockwarden.errors import ConfigError
+from dockwarden.engine.endpoint import from_environment
+from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.oneshot import plans
 from dockwarden.policy.load import load
+from dockwarden.process.claim import claim, holder
 from dockwarden.registry.credentials import Credentials
+from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.notify import open_routes
 from dockwarden.triggers.schedule import refuse_cron
 from dockwarden.web.config import read_access
@@ -186,3 +191,44 @@ def test_just_as_much_as_is_allowed_is_read(tmp_path: Path) -> None:
     file.write_bytes(b"x" * (MAX_BYTES + 1))
     with pytest.raises(OSError, match="larger than"):
         content(file)
+
+
+def test_docker_config_that_is_no_file_keeps_no_command_waiting(
+    named: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    (folder / "config.json").symlink_to(named)
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    assert isinstance(promptly(lambda: from_environment({})), ConfigError | None)
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db-wal", "acting.lock", "daemon.lock"])
+def test_what_is_no_file_in_the_state_folder_keeps_nobody_waiting(named: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "ledger.db").touch()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(named)
+
+    def use(step: Callable[[Ledger], None]) -> None:
+        with closing(Ledger(folder, time.time, lambda _: None)) as ledger:
+            step(ledger)
+
+    def act(ledger: Ledger) -> None:
+        with suppress(LedgerError), ledger.alone():
+            ledger.open()
+
+    def take() -> None:
+        if lock := claim(folder):
+            lock.close()
+
+    uses = [lambda step=step: use(step) for step in (Ledger.open_to_read, Ledger.open, act)]
+    for call in (*uses, take, lambda: holder(folder)):
+        assert isinstance(promptly(call), OSError | None)
+
+
+def test_secret_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dockwarden_registries").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    error = promptly(lambda: settings.read_settings(None, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}))
+    assert isinstance(error, ConfigError)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Answer, FactValue, Kind
 from dockwarden.policy import cel
+from dockwarden.policy.cel import _version
 from dockwarden.policy.faults import MAX_GROWTH, ExpressionError, Problem, limits
 from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, Known, compiler, program
 
@@ -342,3 +343,24 @@ def test_no_chain_of_calls_makes_much_of_a_little(calls: list[str]) -> None:
 )
 def test_calls_of_every_day_are_allowed(source: str) -> None:
     assert not list(limits(source))
+
+
+def test_text_added_to_itself_by_name_after_name_is_refused() -> None:
+    def doubling(times: int) -> str:
+        names = "abcdefgh"[:times]
+        inner = "".join(f"cel.bind({new}, {old}+{old}, " for new, old in zip(names[1:], names, strict=False))
+        return f"cel.bind(a, image.ref, {inner}{names[-1]} == '+'{')' * times}"
+
+    assert not list(limits(doubling(3)))
+    assert not list(limits("cel.bind(a, image.ref + '+++ bind(' + image.id, a + ':' + image.id == '')"))
+    assert list(limits(doubling(8)))
+
+
+@pytest.mark.parametrize("text", ["1" + ".0" * 100_000 + ".1", "1" + ".0" * 100_000, "0" * 100_000 + "x"])
+def test_version_of_any_length_is_read_in_time(text: str) -> None:
+    assert _version(text) >= _version("0")  # by backtracking it would take minutes
+
+
+@pytest.mark.parametrize(("one", "same"), [("1.0.0", "1"), ("0.0", "0"), ("1.10", "1.10.00"), ("1.0-rc1", "1-rc1")])
+def test_zeros_at_the_end_are_no_other_version(one: str, same: str) -> None:
+    assert _version(one) == _version(same)
