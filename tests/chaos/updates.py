@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import shlex
+import signal
 import uuid
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,12 +144,53 @@ def _begun(lab: LabEngine, version: str) -> str:
     return first
 
 
-def _alone(docker_host: str, folder: str) -> None:
-    """In a process of its own, beside what the other one started."""
+CHANGES = ("create", "stop_container", "rename_container", "set_restart_policy", "start_container", "remove_container")
+"""The engine's calls that change something in an update; the ledger's are `_RECORDS`."""
+
+_RECORDS = ("intend", "amend", "conclude")
+
+
+def _alone(docker_host: str, folder: str, at: int = -1) -> None:
+    """In a process of its own, beside what the other one started; it kills itself before a change of that number."""
     lab = LabEngine()
     lab.host = docker_host
     with closing(Host(lab, LabRegistry(), Path(folder))) as host:
-        update(host)
+        left = iter(range(at, -1, -1))
+
+        def counted(real: Callable[..., Any], *given: Any, **named: Any) -> Any:
+            if at >= 0 and next(left, None) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*given, **named)
+
+        for part, names in ((host.engine, CHANGES), (host.ledger, _RECORDS)):
+            for each in names:
+                setattr(part, each, partial(counted, getattr(part, each)))
+        update(host, steady="0s")
+
+
+def killed_at_every_step(host: Host, version: str, begin: int = 0) -> Iterator[str]:
+    """The process is killed right before each change of an update in turn, until one comes to its end."""
+    fork = multiprocessing.get_context("forkserver")
+    fork.set_forkserver_preload([__name__])
+    first = _begun(host.lab, version)
+    for at in range(begin, 99):
+        process = fork.Process(target=_alone, args=(host.lab.host, str(host.folder.parent), at))
+        process.start()
+        process.join()
+        _started_anew(host)
+        yield _whole(host, first, f"killed at {at}" if process.exitcode else "done")
+        if inspected(host.lab, "it")["Id"] != first or not process.exitcode:
+            return
+
+
+def _started_anew(host: Host) -> int:
+    """As a new process would; gives how many updates were cut short."""
+    host.ledger.close()
+    host.ledger.open()
+    host.ledger.claim(host.info.identity)
+    cut_short = len(host.ledger.open_intents())
+    end_intents(host.engine, host.ledger)
+    return cut_short
 
 
 def killed(host: Host, chance: random.Random) -> Iterator[str]:
@@ -167,12 +211,7 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     process.join(chance.uniform(0.0, 1.2))  # it takes about as long
     process.kill()
     process.join()
-    host.ledger.close()
-    host.ledger.open()
-    host.ledger.claim(host.info.identity)
-    open_before = len(host.ledger.open_intents())
-    end_intents(host.engine, host.ledger)
-    return _whole(host, first, f"killed amid {'one' if open_before else 'none'}")
+    return _whole(host, first, f"killed amid {'one' if _started_anew(host) else 'none'}")
 
 
 def _whole(host: Host, first: str, word: str) -> str:

@@ -17,7 +17,7 @@ from dockwarden.actions.verb import ENDING
 from dockwarden.model import Kind, Outcome, Ref, Step
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry
-from tests.chaos.updates import update
+from tests.chaos.updates import CHANGES, LOST, killed_at_every_step, shipped, update
 from tests.integration.test_undo import Host
 from tests.lab.engine import LabEngine
 
@@ -51,6 +51,17 @@ def pull(host: Host, digest: str) -> Outcome:
     tag = host.name(NAME)
     step = Step("test", "pull", Ref(Kind.TAG, tag), tag, host.engine.image(tag), "because", digest=digest)
     return host.carried_out(step)[0]
+
+
+@pytest.mark.parametrize(("version", "begin"), [("good", 0), ("bad", 9)])  # which goes its own way from there on
+def test_killed_before_any_change_one_container_runs_with_its_data_and_a_record(
+    host: Host, version: str, begin: int
+) -> None:
+    with shipped(host.lab):
+        *cut_short, end = killed_at_every_step(host, version, begin)
+        assert len(cut_short) >= len(CHANGES)
+        assert [word for word in cut_short if word.startswith(LOST) or not word.endswith("as before")] == []
+        assert end.endswith("new" if version == "good" else "done, as before"), end
 
 
 def told(host: Host, name: str, form: str) -> str:
