@@ -20,7 +20,9 @@ import bcrypt
 import urllib3
 import yaml
 
+from tests.e2e.harness import policy
 from tests.e2e.supervised import ROOT, image_context, import_base, wheels
+from tests.e2e.test_dashboards import queries
 from tests.lab import images, machine
 from tests.lab.machine import LabError, say
 from tests.lab.programs import layer
@@ -29,13 +31,12 @@ from tests.lab.swarm import LabSwarm
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.lab.engine import LabEngine
 
 _SOONER = {"scrape_interval: 15s": "scrape_interval: 1s", "evaluation_interval: 15s": "evaluation_interval: 1s",
            "refresh_interval: 15s": "refresh_interval: 1s"}  # fmt: skip
-SERVICE = "dockwarden_dockwarden"
 
 
 class Fleet:
@@ -57,6 +58,7 @@ class Fleet:
             for node in self.swarm.nodes:
                 node.forward(self.registry.port)
             self.image = f"{self.registry.host}/dockwarden:0.1.0"
+            self.outside = f"{self.swarm.address(1)}:{self.registry.port}"  # as containers reach it, too
             self._build()
             self._write()
             self._stack = stack.pop_all()
@@ -72,6 +74,7 @@ class Fleet:
         import_base(leader.client(600))
         leader.build(context, self.image)
         leader.docker("push", "--quiet", self.image)
+        self.registry.push("stand-in/grafana", "1", images.busybox())
         for name, program, folder, *beside in (
             ("prom/prometheus:v3.5.0", "prometheus", "/prometheus"),
             (
@@ -100,6 +103,7 @@ class Fleet:
         (self.files / "secrets/web.yml").write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": hashed}}))
         (self.files / "secrets/password").write_text(self.password)
         self.change("prometheus.yml", **_SOONER)
+        self.change("dockwarden.yaml", **{"log:": f"registries: {{'{self.outside}': {{http: true}}}}\nlog:"})
         self.change("stack.yml", **{"monitor: 30s": "monitor: 5s", "delay: 5s, order": "delay: 0s, order"})
 
     def change(self, name: str, **texts: str) -> None:
@@ -117,6 +121,7 @@ class Fleet:
         there = f"{self.registry.host}/prom"
         names = {"DOCKWARDEN_IMAGE": self.image, "PROMETHEUS_IMAGE": f"{there}/prometheus:v3.5.0",
                  "ALERTMANAGER_IMAGE": f"{there}/alertmanager:v0.28.1",
+                 "GRAFANA_IMAGE": f"{self.registry.host}/stand-in/grafana:1",
                  "HAPROXY_IMAGE": f"{self.registry.host}/haproxy:3.2-alpine", "DOCKER_GID": "0"}  # fmt: skip
         done = subprocess.run(
             [str(self.files / "deploy"), *files],
@@ -166,10 +171,52 @@ class Fleet:
             node.load(images.busybox("shop/skewed:1", cmd=("sleep", f"{number + 1}000000")))
             node.docker("run", "--detach", "shop/skewed:1")
 
+    def run_outdated(self) -> None:
+        """A service whose tag is another image at the registry by now."""
+        old = self.registry.push("shop/web", "1", images.busybox())
+        self.registry.push("shop/web", "1", images.busybox(cmd=("sleep", "2000000")))
+        create = ("service", "create", "--detach", "--quiet", "--name=web")
+        self.swarm.leader.docker(*create, f"{self.outside}/shop/web:1@{old}")
 
+    def roll_out(self, ends: str) -> None:
+        """Deploy what was changed, with all that the stack can have; it must end so, with dockwarden on each node."""
+        self.deploy("proxy.yml", "grafana.yml")
+        if (end := self.settle()) != ends:
+            raise LabError(f"the roll-out ended as {end}, not {ends}")
+        self.until(UP, len(self.swarm.nodes))
+        self.until(SETS, 1)
+        self.until('count(dockwarden_policy_info{policy="outdated"})', len(self.swarm.nodes))
+
+    def story(self) -> Iterator[str]:
+        """What many hosts show, and what becomes of a good and of a bad change: each line once it was seen."""
+        self.deploy()
+        self.until(UP, 3)
+        yield f"dockwarden answers on {sorted(labels['instance'] for labels, _ in self.ask('dockwarden_engine_up'))}"
+        self.run_skewed()
+        self.until(SKEWED, 2)
+        yield "docker.io/shop/skewed:1 is two images on two nodes: DockwardenTagSkew"
+        self.run_outdated()
+        self.change("policies.yaml", **{"policies: []": yaml.safe_dump({"policies": [OUTDATED]})})
+        self.roll_out("completed")
+        yield "the policy 'outdated' was rolled out to all nodes, by the proxy of each"
+        self.until('dockwarden_findings{policy="outdated"} == 1', lambda found: len(found) == 1)
+        yield "by it the leader, and nobody else, found that the service web runs an outdated image"
+        self.change("dockwarden.yaml", **{"web:": "wbe:"})
+        self.roll_out("rollback_completed")
+        yield "a mistake in the settings was rolled back by Swarm, and all nodes judge as before"
+        asked = queries("dockwarden-fleet.json")  # some have no answer where nothing is unknown, or no disk is seen
+        answered = sum(bool(self.ask(expression)) for expression in asked.values())
+        yield f"{answered} of {len(asked)} queries of the dashboard 'fleet' have an answer"
+
+
+SERVICE = "dockwarden_dockwarden"
 UP = 'count(dockwarden_engine_up{job="dockwarden"} == 1)'
 SETS = "count(count by (sha256) (dockwarden_config_info))"
 SKEWED = 'job_ref:dockwarden_running_image_digests:count{ref="docker.io/shop/skewed:1"}'
+OUTDATED = policy(
+    "outdated", "service", "registry.state == 'drift'",
+    trigger={"every": "5s"},
+)  # fmt: skip
 
 
 def main() -> int:
@@ -178,19 +225,8 @@ def main() -> int:
         folder = Path(name)
         say("making the image and three engines (a minute)")
         with Fleet(folder, wheels(folder / "wheels")) as fleet:
-            say("./deploy")
-            fleet.deploy()
-            fleet.until(UP, 3)
-            say(
-                f"dockwarden answers on {sorted(labels['instance'] for labels, _ in fleet.ask('dockwarden_engine_up'))}"
-            )
-            fleet.run_skewed()
-            fleet.until(SKEWED, 2)
-            say("docker.io/shop/skewed:1 is two images: DockwardenTagSkew")
-            found = "sum by (instance, policy) (dockwarden_findings) > 0"
-            fleet.until(found, lambda values: len(values) > 0)
-            for labels, value in fleet.ask(found):
-                say(f"{labels['instance']}: {value:g} of {labels['policy']}")
+            for line in fleet.story():
+                say(line)
             port = fleet.swarm.leader.spaces.reach(9090)
             say(f"Prometheus: http://127.0.0.1:{port}, user prometheus, password: {fleet.password}")
             if sys.stdin.isatty():

@@ -75,7 +75,7 @@ class Namespaces:
             raise
 
     def forward(self, port: int) -> None:
-        """Let 127.0.0.1:port inside reach 127.0.0.1:port of the host."""
+        """Let port of any address inside reach 127.0.0.1:port of the host."""
         if port not in self._relays:
             self._relays[port] = Relay(self._listen(port), port)
 
@@ -173,7 +173,7 @@ def _enter(namespace: Path) -> None:
 
 def _listen_inside(namespace: Path, port: int) -> socket.socket:
     _enter(namespace)
-    return socket.create_server(("127.0.0.1", port), backlog=128)
+    return socket.create_server(("", port), backlog=128)  # inside: containers of the engine may ask, too
 
 
 def _only_child(pid: int) -> int:

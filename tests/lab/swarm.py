@@ -58,6 +58,7 @@ class LabSwarm:
     def _start(self) -> LabEngine:
         node = LabEngine("graph")
         node.more["iptables"] = True  # published ports and networks of several nodes need it
+        node.more["insecure-registries"] = [f"{_NET}.0/24"]  # what is forwarded to a node
         node.more["hosts"] = [node.host, "unix:///run/docker.sock"]  # where the node's own containers look for it
         self._nodes.enter_context(node)
         self.nodes.append(node)
