@@ -83,35 +83,28 @@ class Metrics:
         self._about_telling()
         self._about_jobs()
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"dockwarden_{name}", text, labels, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: str = "") -> Gauge:
+        return Gauge(f"dockwarden_{name}", text, labels.split(), registry=self.registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"dockwarden_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: str = "") -> Counter:
+        return Counter(f"dockwarden_{name}", text, labels.split(), registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"dockwarden_{name}", text, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], labels: str = "") -> Histogram:
+        return Histogram(f"dockwarden_{name}", text, labels.split(), buckets=buckets, registry=self.registry)
 
     def _about_us(self) -> None:
-        build = self._gauge(
-            "build_info", "1, with the versions of dockwarden and Python.", "version", "revision", "python"
-        )
+        build = self._gauge("build_info", "1, with the versions of dockwarden and Python.", "version revision python")
         build.labels(__version__, "", platform.python_version()).set(1)
         self.config_info = self._gauge("config_info", "1, with the SHA-256 of the policy files in use.", "sha256")
         self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load of the policies succeeded.")
         self.reload_at = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When the policies in use were loaded."
         )
-        self.policy_info = self._gauge(
-            "policy_info", "1 for each policy in use.", "policy", "subject", "mode", "severity"
-        )
+        self.policy_info = self._gauge("policy_info", "1 for each policy in use.", "policy subject mode severity")
         self.policy_text = self._gauge(
             "policy_text_info",
             "1 for each policy in use, with what it says to people.",
-            "policy",
-            "title",
-            "remediation",
-            "refs",
+            "policy title remediation refs",
         )
         self.ledger_writable = self._gauge(
             "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
@@ -128,21 +121,15 @@ class Metrics:
     def _about_the_engine(self) -> None:
         self.engine_up = self._gauge("engine_up", "1 if the engine answers.")
         self.engine_info = self._gauge(
-            "engine_info",
-            "1 for the engine, with its version and image store.",
-            "version",
-            "api_version",
-            "image_store",
+            "engine_info", "1 for the engine, with its version and image store.", "version api_version image_store"
         )
         self.engine_requests = self._counter(
-            "engine_requests_total", "Requests to the engine, by how they ended.", "operation", "result"
+            "engine_requests_total", "Requests to the engine, by how they ended.", "operation result"
         )
         self.engine_seconds = self._histogram(
             "engine_request_duration_seconds", "Time the engine took to answer.", _RUN, "operation"
         )
-        self.events = self._counter(
-            "events_received_total", "Events of the engine, by type of object.", "type", "action"
-        )
+        self.events = self._counter("events_received_total", "Events of the engine, by type of object.", "type action")
         self.reconnects = self._counter("events_reconnects_total", "Times the event stream was lost and opened again.")
         self.gaps = self._counter("events_gaps_total", "Times events may have been missed, each followed by a resync.")
         self.last_event = self._gauge(
@@ -156,9 +143,7 @@ class Metrics:
         self.registry_requests = self._counter(
             "registry_requests_total",
             "Requests to image registries; code is the status, or why there was no answer.",
-            "registry",
-            "method",
-            "code",
+            "registry method code",
         )
         self.quota = self._gauge(
             "registry_quota_remaining", "Requests that the registry says are left, where it says so.", "registry"
@@ -168,15 +153,15 @@ class Metrics:
 
     def _about_judging(self) -> None:
         self.evaluations = self._counter(
-            "evaluations_total", "Judgements of an object by a policy.", "policy", "result", "cause"
+            "evaluations_total", "Judgements of an object by a policy.", "policy result cause"
         )
         self.evaluation_seconds = self._histogram(
             "evaluation_duration_seconds", "Time of a run's judging, look-ups included.", _RUN
         )
-        self.findings = self._gauge("findings", "Findings open now.", "policy", "severity")
+        self.findings = self._gauge("findings", "Findings open now.", "policy severity")
         self._policies: tuple[Policy, ...] = ()
         self.pending = self._gauge("pending", "Findings that have yet to hold as long as `for` says.", "policy")
-        self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy", "severity")
+        self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy severity")
         self.exception_expiry = self._gauge("exception_expiry_timestamp_seconds", "When an exception ends.", "id")
         self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that match nothing.")
         self._finding_info = _Named(
@@ -191,34 +176,32 @@ class Metrics:
         )
         self.registry.register(self._finding_info)
         self.registry.register(self._image_info)
-        self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy", "reason")
+        self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy reason")
         self.reaction = self._histogram(
             "reaction_duration_seconds", "From the engine's time of an event to the report on it.", _REACTION
         )
 
     def _about_acting(self) -> None:
         self.actions = self._counter(
-            "actions_total", "Steps of plans, by what became of them.", "policy", "action", "outcome"
+            "actions_total", "Steps of plans, by what became of them.", "policy action outcome"
         )
         self.misdirected = self._counter(
             "actions_misdirected_total",
             "Removals of a name that somebody had moved to another image a moment before.",
-            "policy",
-            "action",
+            "policy action",
         )
         self.refusals = self._counter(
-            "refusals_total", "Steps that were refused, or skipped as they gain nothing, by reason.", "policy", "reason"
+            "refusals_total", "Steps that were refused, or skipped as they gain nothing, by reason.", "policy reason"
         )
         self.reclaimed = self._counter(
             "reclaimed_bytes_total",
             "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
-            "policy",
-            "subject",
+            "policy subject",
         )
 
     def _about_telling(self) -> None:
         self.notifications = self._counter(
-            "notifications_total", "Messages that were sent, or given up after all tries.", "route", "result"
+            "notifications_total", "Messages that were sent, or given up after all tries.", "route result"
         )
         self.notifications_dropped = self._counter(
             "notifications_dropped_total", "Openings, resolutions and actions in messages that were given up.", "route"

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from docker.errors import NotFound
 
 from dockwarden import reference as references
-from dockwarden.engine import containers, disk, needs, swarm, translate
+from dockwarden.engine import containers, disk, swarm, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
@@ -268,7 +268,7 @@ class DockerEngine(Changes):
 
     def needs(self) -> Needs:
         """What the services of its swarm need; None where only a manager elsewhere knows."""
-        return self._call("service_list", needs.ask)
+        return self._call("service_list", swarm.ask_needs)
 
     # -- sizes ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.engine.needs import needs
+from dockwarden.engine.swarm import needs
 from dockwarden.model import Thing, may_be_needed, needed_by
 from tests.builders import a_container, a_volume, an_image, digest_of, image_id
 
