@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import FactValue, Thing, ref_of
+from dockwarden.model import EngineInfo, FactValue, Thing, ref_of
 from dockwarden.ports import Ask, Disk, Reply, Usage
 
 
@@ -31,6 +31,11 @@ class View:
     bases: Bases | None = None
     measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
     data_disk: Disk | None = None
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine says of itself."""
+        return self.inventory.info
 
     @property
     def volume_disk(self) -> Disk | None:

@@ -5,7 +5,7 @@ is in it, which is for planning (``oneshot.snapshot``).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
 from dockwarden.model import NEVER_SHOWN, FactSpec, FactValue, Kind, Ref, Vocabulary
+from dockwarden.policy.trial import READERS
 from dockwarden.text import near
 
 MOST_BYTES = 512 * 1024 * 1024
@@ -160,37 +161,9 @@ def _decoded(of: Recorded, vocabulary: Vocabulary) -> Iterator[tuple[str, FactVa
 
 
 def _decode(spec: FactSpec, value: Any) -> Any:
-    return _READ[spec.type](spec, value)
-
-
-def _typed(*types: type) -> Callable[[FactSpec, Any], Any]:
-    def read(_spec: FactSpec, value: Any) -> Any:
-        if type(value) not in types:
-            raise TypeError
-        return types[0](value)
-
-    return read
-
-
-def _texts(_spec: FactSpec, value: Any) -> Any:
-    each = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict | list) or not all(isinstance(text, str) for text in each):
-        raise TypeError
-    return value
-
-
-def _records(spec: FactSpec, value: Any) -> list[Any]:
-    return [{key: _decode(inner, record[key]) for key, inner in spec.keys.items()} for record in value]
-
-
-_READ: Mapping[str, Callable[[FactSpec, Any], Any]] = {
-    "bool": _typed(bool),
-    "int": _typed(int),
-    "double": _typed(float, int),
-    "string": _typed(str),
-    "duration": lambda _, value: timedelta(seconds=value),
-    "timestamp": lambda _, value: datetime.fromisoformat(value),
-    "list(string)": _texts,
-    "map(string)": _texts,
-    "list(map)": _records,
-}
+    """As values are read in tests, but exactly, and whatever sets of words this version knows."""
+    if spec.type == "duration":
+        return timedelta(seconds=value)
+    if spec.type == "list(map)":
+        return [{key: _decode(inner, record[key]) for key, inner in spec.keys.items()} for record in value]
+    return READERS[spec.type](spec, value)

@@ -53,7 +53,7 @@ def read_fact(spec: FactSpec, value: object) -> Any:
     Raises:
         ValueError: it is none, or the fact can never have it.
     """
-    found = _READERS[spec.type](spec, value)
+    found = READERS[spec.type](spec, value)
     for item in found if isinstance(found, list) else (found,):
         why = never(spec, item) if isinstance(item, str) else ""
         if isinstance(item, int | float):
@@ -96,7 +96,7 @@ def _records(spec: FactSpec, value: object) -> object:
     return [empty | {key: read_fact(spec.keys[key], inner) for key, inner in item.items()} for item in value]
 
 
-_READERS: dict[str, Callable[[FactSpec, object], object]] = {
+READERS: dict[str, Callable[[FactSpec, object], object]] = {
     **dict.fromkeys(("bool", "string"), _plain),
     **dict.fromkeys(("int", "double"), _number),
     "duration": lambda _, value: duration(value),
