@@ -338,7 +338,7 @@ class Intents(Protocol):
         """Commit, durably, how far a step has come."""
 
     def is_barred(self, action: str, name: str, image_id: str) -> bool:
-        """Whether this was tried on an object of this name, with this image, and was rolled back."""
+        """Whether this was done to an object of this name, with this image, and was rolled back or undone."""
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it."""

@@ -135,7 +135,7 @@ class Tools:
         asked: questions to registries that are under way, by what they are about.
         recipe: that of the step under way.
         note: commits, durably, more of it.
-        is_barred: whether an action on a name failed with this image before.
+        is_barred: whether an action on a name was rolled back or undone with this image before.
         is_ending: whether the process is to end.
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
         probe: asks what serves at a URL whether it does; an address for one without a host. Gives why not, else "".
@@ -254,9 +254,9 @@ def refuse_change(*, unless: bool) -> None:
 
 
 def refuse_barred(tools: Tools, step: Step, image_id: str) -> None:
-    """Raises Stays if this image did not come up there before; not where somebody plans without limits."""
+    """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
     if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id):
-        text = f"{reference.short_id(image_id)} was rolled back before; it is tried again when its tag moves, or by"
+        text = f"{reference.short_id(image_id)} was rolled back or undone before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")
 
 

@@ -137,9 +137,10 @@ class Actions(LedgerFile):
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(asdict(recipe)), number))
 
     def is_barred(self, action: str, name: str, image_id: str) -> bool:
-        """Whether this was tried on an object of this name, with this image, and was rolled back."""
+        """Whether this was done to an object of this name, with this image, and was rolled back or undone."""
         query = (
-            "SELECT 1 FROM actions WHERE action = ? AND name = ? AND reason = 'rolled_back' "
+            "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' OR EXISTS "
+            "(SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
             "LIMIT 1"
         )

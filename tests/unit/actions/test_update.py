@@ -357,6 +357,7 @@ def undo(bench: Bench) -> Outcome:
 def test_an_update_can_be_undone(bench: Bench) -> None:
     bench.run()
     assert undo(bench).reason == "restored"
+    assert bench.run().reason == "barred"
     assert bench.assert_whole("old").id == bench.old
     assert list(bench.names()) == ["web"]
 

@@ -341,15 +341,17 @@ def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_eng
     assert len(again.undoable()) == 2
 
 
-def test_what_was_undone_cannot_be_undone_again_and_is_young(book: Book, ledger: Ledger) -> None:
+def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
-    number = carried_out(ledger, RECIPE)
+    number = carried_out(ledger, replace(RECIPE, parameters={**RECIPE.parameters, "new_image_id": APP.key}))
     undo = replace(STEP, action="undo")
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
     assert len(ledger.undoable()) == 1
+    assert not ledger.is_barred(STEP.action, STEP.name, APP.key)
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
     assert ledger.undoable() == []
+    assert ledger.is_barred(STEP.action, STEP.name, APP.key)
     assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
 
 
