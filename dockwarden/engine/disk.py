@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dockwarden.config.files import content
 from dockwarden.model import ImageStore
 from dockwarden.ports import Disk
 
@@ -41,8 +42,8 @@ def image_root(store: ImageStore, data_root: str, containerd: str, config: str =
     if store is ImageStore.GRAPH:
         return data_root
     of_system = "/var/lib/containerd"
-    with suppress(OSError, tomllib.TOMLDecodeError):
-        of_system = str(tomllib.loads(Path(config).read_text(errors="replace")).get("root", of_system))
+    with suppress(OSError, tomllib.TOMLDecodeError, RecursionError):
+        of_system = str(tomllib.loads(content(Path(config)).decode(errors="replace")).get("root", of_system))
     roots = [f"{data_root}/{_MANAGED}", of_system]
     roots = roots[::-1] if containerd in _OF_THE_SYSTEM else roots
     return next((root for root in roots if os.path.isdir(f"{root}/{_IN_EACH_CONTAINERD}")), data_root)  # noqa: PTH112 - Path's raises
@@ -53,8 +54,8 @@ def transfer(data_root: str, images: str = "") -> str:
 
     ``images``: the root of the containerd that has the images, if it is another one than the engine's own.
     """
-    now, content = time.time(), f"{images or f'{data_root}/{_MANAGED}'}/{_INGEST}"
-    for place, beginnings in (*_PLACES, (content, ("",))):
+    now, ingest = time.time(), f"{images or f'{data_root}/{_MANAGED}'}/{_INGEST}"
+    for place, beginnings in (*_PLACES, (ingest, ("",))):
         with suppress(OSError), os.scandir(Path(data_root) / place) as entries:
             for entry in entries:
                 if place == _STEPS and not entry.is_dir(follow_symlinks=False):

@@ -24,6 +24,7 @@ from dockwarden.engine import (
     DockerEngine,
     Tls,
     containers,
+    disk,
     endpoint,
     from_environment,
     translate,
@@ -1101,3 +1102,14 @@ def test_users_are_those_of_the_very_image(tmp_path: Path) -> None:
     rows = [{"Id": "a", "ImageID": ID}, {"Id": "child", "ImageID": "sha256:other"}, {"Id": "b", "ImageID": ID}]
     with fake(tmp_path, lambda _: [json_answer(rows)]) as it:
         assert it.engine.users_of(ID) == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", [None, "a = " + "[" * 100_000, "#" * 2_000_000, "root = ["])
+def test_a_configuration_of_containerd_that_cannot_be_read_says_nothing(tmp_path: Path, content: str | None) -> None:
+    config, data = tmp_path / "config.toml", tmp_path / "data"
+    (data / "containerd/daemon/io.containerd.metadata.v1.bolt").mkdir(parents=True)
+    if content is None:
+        os.mkfifo(config)
+    else:
+        config.write_text(content)
+    assert disk.image_root(ImageStore.CONTAINERD, str(data), "", str(config)) == f"{data}/containerd/daemon"

@@ -8,6 +8,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from dockwarden.config.files import at_once
+
 _PARTS = 8
 _PART_BYTES = 1 << 20
 _ROOM_BYTES = 512 << 10  # for an intent, and for what the engine notes down of its own
@@ -60,7 +62,8 @@ class Reserve:
 
     def _take(self, path: Path, size_bytes: int) -> None:
         try:
-            with path.open("wb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(at_once(path, flags), "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
         except OSError:
             path.unlink(missing_ok=True)
