@@ -10,6 +10,17 @@ def _containers(thing: Thing, view: View) -> int:
     return sum(1 for user in view.inventory.users_of(ref_of(thing)) if user.kind is Kind.CONTAINER)
 
 
+_KNOWN_FOR = Row(
+    "known_for", "duration", "how long we have watched it exist", lambda o, v: v.inventory.known_for(ref_of(o))
+)
+_IDLE_FOR = Row(
+    "idle_for",
+    "duration",
+    "how long we have watched it without a container",
+    lambda o, v: v.inventory.idle_for(ref_of(o)),
+)
+_OWNER = Row("owner", "string", "compose, swarm, or empty", lambda o, _: owner_of(o.labels))
+
 VOLUME: tuple[Row, ...] = (
     Row("name", "string", "name"),
     Row("driver", "string", "driver"),
@@ -25,14 +36,9 @@ VOLUME: tuple[Row, ...] = (
     Row("container_count", "int", "containers that mount it", _containers),
     Row("used_by", "list(string)", "names of the containers and services that mount it", used_by),
     Row("options", "map(string)", "options of its driver; secrets as `***`"),
-    Row("known_for", "duration", "how long we have watched it exist", lambda o, v: v.inventory.known_for(ref_of(o))),
-    Row(
-        "idle_for",
-        "duration",
-        "how long we have watched it without a container",
-        lambda o, v: v.inventory.idle_for(ref_of(o)),
-    ),
-    Row("owner", "string", "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
+    _KNOWN_FOR,
+    _IDLE_FOR,
+    _OWNER,
     Row(
         "size",
         "int",
@@ -57,17 +63,12 @@ NETWORK: tuple[Row, ...] = (
         "a container, running or not, is attached, or another network was made from it",
         lambda o, v: bool(v.inventory.users_of(ref_of(o))),
     ),
-    Row("known_for", "duration", "how long we have watched it exist", lambda o, v: v.inventory.known_for(ref_of(o))),
-    Row(
-        "idle_for",
-        "duration",
-        "how long we have watched it without a container",
-        lambda o, v: v.inventory.idle_for(ref_of(o)),
-    ),
+    _KNOWN_FOR,
+    _IDLE_FOR,
     Row("container_count", "int", "containers attached to it", _containers),
     Row("used_by", "list(string)", "names of the containers attached to it, and of networks made from it", used_by),
     Row("options", "map(string)", "options of its driver"),
-    Row("owner", "string", "compose, swarm, or empty", lambda o, _: owner_of(o.labels)),
+    _OWNER,
 )
 
 
