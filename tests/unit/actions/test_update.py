@@ -137,7 +137,7 @@ def test_what_does_not_come_up_goes_and_the_old_one_is_back(bench: Bench, fields
 
 @pytest.mark.parametrize("error", [None, EngineError("Cannot update container: it has just ended")])
 def test_one_that_the_engine_starts_again_at_that_moment_goes_all_the_same(
-    bench: Bench, error: EngineError | None
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: EngineError | None
 ) -> None:
     """A stop may return when a container is about to be restarted."""
     stop, missed = bench.engine.stop_container, [2]
@@ -151,7 +151,7 @@ def test_one_that_the_engine_starts_again_at_that_moment_goes_all_the_same(
             return
         stop(identifier)
 
-    bench.engine.stop_container = stop_late  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.engine, "stop_container", stop_late)
     bench.meanwhile(config=replace(a_container().config, restart_policy="always", restart_count=2), state="restarting")
     outcome = bench.run()
     assert (outcome.reason, missed) == ("rolled_back", [0])
@@ -200,8 +200,8 @@ def test_one_without_a_program_is_barred_until_somebody_plans_without_limits(ben
     assert bench.run(over_limits=True).reason == "updated"
 
 
-def test_a_full_disk_bars_no_image(bench: Bench) -> None:
-    bench.engine.last_lines = lambda *_: ["write: No space left on device"]  # type: ignore[method-assign]
+def test_a_full_disk_bars_no_image(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.engine, "last_lines", lambda *_: ["write: No space left on device"])
     bench.meanwhile(running=False, state="exited", exit_code=1)
     assert bench.run().reason == "engine_error"
     bench.assert_whole("old")
@@ -214,21 +214,25 @@ def test_one_that_somebody_pauses_is_not_waited_for_for_ever(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("fields", [{"running": False, "state": "exited"}, {"name": "renamed"}])
-def test_what_somebody_stops_or_renames_before_the_swap_stays_so(bench: Bench, fields: dict[str, Any]) -> None:
+def test_what_somebody_stops_or_renames_before_the_swap_stays_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
     amend = bench.intents.amend
 
     def meddle(number: int, recipe: Recipe) -> None:
         bench.engine.alter(bench.old, "meddle", **fields)
-        bench.intents.amend = amend  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.intents, "amend", amend)
         amend(number, recipe)
 
-    bench.intents.amend = meddle  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.intents, "amend", meddle)
     assert bench.run().reason == "changed"
     [only] = bench.names().values()
     assert all(getattr(only, key) == value for key, value in fields.items())
 
 
-def test_nothing_is_started_beside_what_somebody_made_in_its_place(bench: Bench) -> None:
+def test_nothing_is_started_beside_what_somebody_made_in_its_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def compose(seconds: float) -> None:
         web = bench.names()["web"]
         if web.id not in (bench.old, "f" * 64):
@@ -237,7 +241,7 @@ def test_nothing_is_started_beside_what_somebody_made_in_its_place(bench: Bench)
             bench.engine.run(replace(a_container("web", "app:1", "new"), id="f" * 64))
         bench.ground.slept.append(seconds)
 
-    bench.ground._sleep = compose  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.ground, "_sleep", compose)
     outcome = bench.run()
     assert (outcome.effect, outcome.reason) == (Effect.SKIPPED, "changed")
     assert [each.id for each in bench.names().values() if each.running] == ["f" * 64]
@@ -285,7 +289,9 @@ def test_wherever_it_is_cut_off_one_container_runs_afterwards(
 
 
 @pytest.mark.parametrize("written", [0, 1])
-def test_where_the_ledger_takes_no_more_the_old_one_is_back(bench: Bench, written: int) -> None:
+def test_where_the_ledger_takes_no_more_the_old_one_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
     amend = bench.intents.amend
 
     def fails_later(number: int, recipe: Recipe) -> None:
@@ -294,7 +300,7 @@ def test_where_the_ledger_takes_no_more_the_old_one_is_back(bench: Bench, writte
         written -= 1
         amend(number, recipe)
 
-    bench.intents.amend = fails_later  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.intents, "amend", fails_later)
     with suppress(LedgerError):
         bench.run()
     assert bench.assert_whole("old").id == bench.old
@@ -328,7 +334,7 @@ def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("gone", ["old", "both"])
-def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, gone: str) -> None:
+def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
     def remove(seconds: float) -> None:
         for each in [*bench.names()]:
             if gone == "both" or ASIDE in each:
@@ -337,7 +343,7 @@ def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, gone: str) -> N
         bench.ground.slept.append(seconds)
         bench.engine.go_away()
 
-    bench.ground._sleep = remove  # type: ignore[method-assign]
+    monkeypatch.setattr(bench.ground, "_sleep", remove)
     bench.run()
     bench.engine.come_back()
     end_intents(bench.engine, bench.intents)
