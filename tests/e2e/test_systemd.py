@@ -202,7 +202,8 @@ def test_stop_finishes_the_removal_under_way(unit: Unit, tmp_path: Path) -> None
     ledger = shutil.copy(unit.host.path("/var/lib/private/dockwarden/ledger.db"), tmp_path)
     with contextlib.closing(sqlite3.connect(ledger)) as db:
         outcomes = {row[0] for row in db.execute("SELECT outcome FROM actions")}
-    assert outcomes == {"applied"}
+    # None is left open. An image whose birth is heard of only after it was judged rightly stays.
+    assert {"applied"} <= outcomes <= {"applied", "skipped"}
 
 
 def test_settings_that_cannot_be_used_are_no_reason_to_try_again(unit: Unit) -> None:
