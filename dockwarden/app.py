@@ -159,7 +159,7 @@ def build(
     mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
     collector = Collector(engine, inventory, mishaps)
     registry = _registry(settings, metrics, inventory)
-    facts = gatherer(inventory, collector, registry, disk.measure, queue.wake)
+    facts = gatherer(inventory, collector, registry, disk.measure, queue.wake, settings.schedule.jitter)
     keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
     ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
     return Parts(

@@ -4,10 +4,13 @@ Input: an object and the fact that is missing. Output: values in its sheet, each
 Out of bounds: judging, and deciding how dear a fact may be.
 """
 
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dockwarden.errors import EngineError
 from dockwarden.inventory import facts, registry_facts
@@ -26,7 +29,18 @@ _BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "b
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
 _MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
 _AT_ONCE = 4
+_WIDEST_SECONDS = 3600.0
 _SIZE_FACTS = frozenset({"image.unique_size", *(f"host.{name}" for name in BREAKDOWN)})
+
+
+class Pace(NamedTuple):
+    """How registries are asked: answers may be so old, and the run is one of those that come at such an interval."""
+
+    max_age_seconds: float = BELIEVED_SECONDS
+    every_seconds: float = 0.0
+
+
+AT_ONCE = Pace()
 
 
 class LaterError(Exception):
@@ -39,19 +53,21 @@ class Gathering(View):
 
     Attributes:
         depth: the highest cost class that it may gather.
-        max_age_seconds: how old a registry's answer may be.
+        pace: how it asks registries.
         pending: questions whose answers it waits for.
         asked: what is asked for once by a sweep: ``details``, ``sizes``, ``bases``, ``disk``, ``usage``.
         measuring: by fact and object, whether it waits to be measured.
     """
 
     depth: int = 0
-    max_age_seconds: float = BELIEVED_SECONDS
+    pace: Pace = AT_ONCE
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
     details_gathered: bool = False
     bases_gathered: bool = False
     measuring: dict[tuple[str, str], bool] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    began_at: float = 0.0
 
 
 class Gatherer:
@@ -64,24 +80,39 @@ class Gatherer:
         registry: Registry,
         gauge: Callable[[str], Disk | None],
         wake: Callable[[], None],
+        jitter: float = 0.0,
     ) -> None:
-        """``wake`` is called from another thread when an answer that a sweep waits for has come."""
+        """``wake`` is called from another thread when an answer that a sweep waits for has come.
+
+        ``jitter``: by which share of its interval a run may be moved to either side; so wide it asks registries.
+        """
         self._inventory = inventory
         self._collector = collector
         self._registry = registry
         self._gauge = gauge
         self._wake = wake
         self._under_way: list[Gathering] = []
+        self._jitter = jitter
+        self._seed = random.random()  # noqa: S311 - that many hosts choose differently is all it is for
 
     @contextmanager
-    def begin(self, depth: int, now: float, max_age_seconds: float = BELIEVED_SECONDS) -> Iterator[Gathering]:
+    def begin(self, depth: int, now: float, pace: Pace = AT_ONCE) -> Iterator[Gathering]:
         """What a sweep gathers, until the end of the sweep."""
-        gathering = Gathering(self._inventory, now, depth=depth, max_age_seconds=max_age_seconds)
+        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now)
         self._under_way.append(gathering)
         try:
             yield gathering
         finally:
             self._under_way.remove(gathering)
+
+    def is_due(self, gathering: Gathering, ref: Ref) -> bool:
+        """Whether registries may be asked about it: each object has a moment of its own, the same in each run."""
+        return time.monotonic() - gathering.began >= self.turn_seconds(gathering.pace, ref)
+
+    def turn_seconds(self, pace: Pace, ref: Ref) -> float:
+        """So long after a run begins an object is due."""
+        widest = min(_WIDEST_SECONDS, 2 * self._jitter * pace.every_seconds)
+        return hash((self._seed, ref.key)) % _WIDEST_SECONDS / _WIDEST_SECONDS * widest
 
     def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: facts.Sheet) -> None:
         """Read the named facts as far as they are known. Raises KeyError where the object is gone."""
@@ -133,6 +164,8 @@ class Gatherer:
         yield from self._measure(gathering)
         while not all(future.done() for future in gathering.pending.values()):
             yield True
+        if gathering.pace.every_seconds:  # it takes long, and what is seen now has not been so since then
+            gathering.now = gathering.began_at + time.monotonic() - gathering.began
 
     def _measure(self, gathering: Gathering) -> Iterator[bool]:
         """What takes the engine long for each object, a few of them at once."""
@@ -282,6 +315,8 @@ class Gatherer:
 
     def _ask(self, gathering: Gathering, ref: Ref, fact: str) -> None:
         """Get the answers a fact waits for, one after the other; what a registry refused is not asked again."""
+        if not self.is_due(gathering, ref):
+            raise LaterError
         self._inspect_origin(ref)
         while (ask := self._needed(gathering, ref, fact)) is not None and ask not in gathering.replies:
             if ask.what == "manifest":
@@ -307,7 +342,7 @@ class Gatherer:
     def _answer(self, gathering: Gathering, ask: Ask) -> Reply:
         future = gathering.pending.get(ask)
         if future is None:
-            future = self._registry.ask(ask, gathering.max_age_seconds)
+            future = self._registry.ask(ask, gathering.pace.max_age_seconds)
             if not future.done():
                 future.add_done_callback(lambda _: self._wake())
         if not future.done():

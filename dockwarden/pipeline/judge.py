@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from dockwarden.inventory import facts
-from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering, LaterError
+from dockwarden.inventory.gather import AT_ONCE, REGISTRY, USAGE, Gatherer, Gathering, LaterError, Pace
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Excuse, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
@@ -19,7 +19,6 @@ from dockwarden.policy import evaluate
 from dockwarden.policy.excuses import excuse, labels_of
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
-from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.text import MAX_TEXT, printable
 
 Work = tuple[Ref, Sequence[Policy]]
@@ -117,13 +116,13 @@ class Judge:
         now: float,
         keep_all: bool = False,
         sized: Collection[str] = (),
-        max_age_seconds: float = BELIEVED_SECONDS,
+        pace: Pace = AT_ONCE,
     ) -> Iterator[bool]:
         """Judge in steps, filling ``sweep``. Yields after each step whether it waits for somebody else's answer.
 
         For findings of the policies named in ``sized``, what images take up is gathered, so that it can be planned.
         """
-        with self.gatherer.begin(depth, now, max_age_seconds) as gathering:
+        with self.gatherer.begin(depth, now, pace) as gathering:
             yield from self._steps(_Task(gathering, keep_all, sweep), work)
         if any(result.policy in sized for result in sweep.results if result.status is Status.FAIL):
             yield from self.gatherer.all_details(sizes=True)
@@ -133,8 +132,12 @@ class Judge:
             self._object(task, ref, policies)
             yield False
         while task.waiting:
-            again, task.waiting = task.waiting, []
             yield from self.gatherer.catch_up(task.gathering)
+            due = {ref for ref, _ in task.waiting if self.gatherer.is_due(task.gathering, ref)}
+            if not due:
+                yield True
+            again = [work for work in task.waiting if work[0] in due]
+            task.waiting = [work for work in task.waiting if work[0] not in due]
             for ref, policies in again:
                 self._object(task, ref, policies)
                 yield False

@@ -16,7 +16,7 @@ import structlog
 
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
+from dockwarden.inventory.gather import AT_ONCE, INSPECT, REGISTRY, Gatherer, Pace
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
@@ -188,6 +188,7 @@ class Worker:
     # -- what is due ----------------------------------------------------------------------------------------
 
     def _use(self, policies: PolicySet) -> None:
+        cut_short = [run.job for run in self._runs if run.job]
         for run in self._runs:  # what they have found so far is in the book; as jobs they did not come to their end
             run.job = ""
             self._report(run, ())
@@ -202,6 +203,8 @@ class Worker:
         self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
             self._start()
+            for job in cut_short:
+                self._fire(job)
 
     def _start(self) -> None:
         """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
@@ -272,7 +275,7 @@ class Worker:
             self._report(self._new_run(Cause.SCHEDULE, Sweep(resolved=[left] if left else []), job=job), ())
             return
         work = self._judge.everything(allowed)
-        self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job, max_age_seconds=_max_age(policy))
+        self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job)
 
     def _skip_job(self, job: str) -> None:
         """What we remember of an engine that does not answer is no basis for a judgement."""
@@ -290,13 +293,11 @@ class Worker:
         *,
         acting: frozenset[tuple[str, Ref]] | None,
         job: str = "",
-        max_age_seconds: float = BELIEVED_SECONDS,
     ) -> _Run:
-        sized = [job] if job and self._policies[job].action and self._policies[job].subject in _OF_IMAGES else ()
+        policy = self._policies.get(job)
+        sized = [job] if policy and policy.action and policy.subject in _OF_IMAGES else ()
         run = self._new_run(cause, sweep, acting, job)
-        steps = self._judge.sweep(
-            work, sweep, depth=depth, now=time.time(), sized=sized, max_age_seconds=max_age_seconds
-        )
+        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized, pace=_pace(policy))
         run.steps = self._guarded(run, steps)
         self._runs.append(run)
         return run
@@ -393,11 +394,12 @@ class Worker:
                 _log.error("run.unreported", sink=type(sink).__name__, error=self._mishaps.note("report", error))
 
 
-def _max_age(policy: Policy) -> float:
+def _pace(policy: Policy | None) -> Pace:
     """How old a registry's answer may be for a policy: half of its interval, so that its own last one never is.
 
     What another policy has asked meanwhile, it need not ask; and what moves is seen after one and a half intervals.
     """
-    if policy.cost < REGISTRY:
-        return BELIEVED_SECONDS
-    return min(max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2), _LONGEST_BELIEVED_SECONDS)
+    if policy is None or policy.cost < REGISTRY:
+        return AT_ONCE
+    max_age_seconds = max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2)
+    return Pace(min(max_age_seconds, _LONGEST_BELIEVED_SECONDS), policy.trigger.every_seconds)

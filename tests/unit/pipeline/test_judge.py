@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer, Pace
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.findings import Findings
@@ -53,7 +54,7 @@ class Bench:
         self.disk: Disk | None = Disk(90.0, 10, 5.0)
         self.woken: list[bool] = []
         self.gatherer = Gatherer(
-            self.inventory, self.collector, self.registry, self._measure, lambda: self.woken.append(True)
+            self.inventory, self.collector, self.registry, self._measure, lambda: self.woken.append(True), jitter=0.05
         )
         self.findings = Findings()
         self.judge = Judge(self.inventory, self.gatherer, self.findings)
@@ -308,6 +309,23 @@ def test_all_registries_are_asked_before_any_answer_is_waited_for(bench: Bench) 
     assert len(bench.woken) == 5
     assert list(steps) == [False] * 5
     assert bench.statuses(sweep) == {("drift", "unknown"): 5}
+
+
+def test_a_run_at_an_interval_asks_about_each_object_when_its_turn_has_come(bench: Bench) -> None:
+    bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(50)))
+    bench.look()
+    work = [(ref, (DRIFT,)) for ref in bench.inventory.all(Kind.TAG)]
+    sweep, pace = Sweep(), Pace(every_seconds=6 * 3600.0)
+    steps = bench.judge.sweep(work, sweep, depth=REGISTRY, now=NOW, pace=pace)
+    for minutes in (0, 12, 24, 36):  # of 36, which is twice the jitter
+        for gathering in bench.gatherer._under_way:
+            gathering.began = time.monotonic() - minutes * 60
+        while not next(steps, True):
+            pass
+        due = {ref.key for ref, _ in work if bench.gatherer.turn_seconds(pace, ref) <= minutes * 60}
+        assert {ask.reference for ask in bench.registry.asked} == due
+    assert len(bench.registry.asked) == 50
+    assert bench.statuses(sweep) == {("drift", "unknown"): 50}
 
 
 def test_no_registry_is_asked_about_what_was_built_here_until_it_is_pushed(bench: Bench) -> None:

@@ -981,7 +981,7 @@ def test_a_job_of_former_policies_starts_no_run_of_one_without_a_schedule(host: 
     assert (host.outcomes(), host.engine.removals) == ([], [])
 
 
-def test_what_a_run_found_until_a_reload_is_reported(host: Host) -> None:
+def test_what_a_run_found_until_a_reload_is_reported_and_the_run_is_done_again(host: Host) -> None:
     host.engine.put(an_image("app", "app:latest"), an_image("b", "b:1", digests=(digest_of("b", "b"),)))
     host.start(LATEST)
     asks = a_policy("asks", "tag.name == 'new' || registry.state == 'drift'", subject=Kind.TAG, every_seconds=60)
@@ -992,6 +992,9 @@ def test_what_a_run_found_until_a_reload_is_reported(host: Host) -> None:
     host.use(LATEST, asks)
     assert ("asks", "docker.io/library/b:new") in host.open_findings()
     assert host.value("job_last_success_timestamp_seconds", policy="asks") is None
+    host.registry.answer_all()
+    host.settle()
+    assert host.value("job_last_success_timestamp_seconds", policy="asks")
     host.stop()
     host.ledger.open_to_read()
     opened = {(finding.result.policy, finding.result.name) for finding in host.ledger.open_findings()}
