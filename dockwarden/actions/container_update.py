@@ -38,6 +38,8 @@ from dockwarden.text import duration, span
 
 _LOOK_SECONDS = 0.5
 _KEPT = "kept"
+_FAULT = "rolled_back"
+"""It is the image's, which is not tried again."""
 _SETTLED = ("running", "exited", "created")
 _PROBE = re.compile(r"(https?://[^/\s:]*(:\d{1,5})?(/\S*)?|tcp://[^/\s:]*:\d{1,5})", re.ASCII)
 
@@ -121,27 +123,27 @@ class ContainerUpdate(ContainerVerb):
             about = {**about, "new_image_id": _pull(tools, found, about["from"])}
             tools.note({"new_image_id": about["new_image_id"]})
         change = Update(tools.engine, about)
-        is_begun, trouble = False, ""
+        is_begun, trouble = False, None
         try:
             change.make()
             tools.note(change.made())
             change.refuse_change()
             is_begun = True
             change.swap()
-            trouble = self._gate(tools, step, change.first) if found.running else ""
+            trouble = self._gate(tools, step, change.first) if found.running else None
             if not trouble:
                 change.follow()
                 tools.note({"phase": _KEPT})
         except EngineUnavailableError:
             raise
         except (Stays, EngineError, LedgerError) as error:
-            reason = "rolled_back" if change.first.cannot_run() else "engine_error"
+            reason = _FAULT if change.first.cannot_run(str(error)) else "engine_error"
             stays = _back(change, reason, str(error))
             if is_begun:
                 raise stays from error
             raise  # nothing was stopped
         if trouble:
-            raise _back(change, "rolled_back", f"the new container {trouble}")
+            raise _back(change, trouble[0], f"the new container {trouble[1]}")
         now = reference.short_id(about["new_image_id"])
         kept = f"the old container stays as {change.first.old_name} for {span(step.options['keep_old'])}"
         names = ", ".join(each.name for each in change.joined)
@@ -149,26 +151,30 @@ class ContainerUpdate(ContainerVerb):
         is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
         return Applied("updated", f"{is_of}{after}")
 
-    def _gate(self, tools: Tools, step: Step, change: "Replacement") -> str:
-        """Wait until the new one is well; why it is not, if so. Raises Unfinished if the process is to end."""
+    def _gate(self, tools: Tools, step: Step, change: "Replacement") -> Why | None:
+        """Wait until the new one is well; if not, whose fault it is and why. Raises Unfinished as the process ends."""
         limit = step.options["within"].total_seconds() + change.start_period_seconds
         steady, probe = step.options["steady"].total_seconds(), step.options.get("probe", "")
-        began, silence = tools.now(), ""
+        began, began_ns, silence = tools.now(), tools.engine.now_ns(), ""
         while True:
             now = tools.engine.container(change.new)
             passed = tools.now() - began
+            if not now.running and _was_stopped(tools.engine, change.new, began_ns):
+                return "changed", "was stopped by somebody"
             if now.config.restart_count or not now.running:
-                return f"ended with {now.exit_code}" + (" and was restarted" if now.config.restart_count else "")
+                again = " and was restarted" if now.config.restart_count else ""
+                return _FAULT, f"ended with {now.exit_code}{again}"
             if now.health == "unhealthy":
-                return "is unhealthy"
+                return _FAULT, "is unhealthy"
             if now.health == "healthy" or (not now.health and now.state == "running" and passed >= steady):
                 silence = probe and tools.probe(probe, tools.engine.address(change.new))
                 if not silence:
-                    return ""
+                    return None
             if passed >= limit and silence:
-                return f"does not answer {probe}: {silence}"
+                return _FAULT, f"does not answer {probe}: {silence}"
             if passed >= limit and (now.health or passed >= limit + steady):
-                return f"is still {now.health or now.state} after {span(passed)}"
+                whose = "changed" if now.state == "paused" else _FAULT
+                return whose, f"is still {now.health or now.state} after {span(passed)}"
             if tools.is_ending():
                 raise Unfinished("it was not up when dockwarden had to end; the next start goes back")
             tools.sleep(_LOOK_SECONDS)
@@ -206,7 +212,13 @@ def _back(change: Update, reason: str, why: str) -> Stays:
         raise Unfinished(f"{why}; it could not be taken back: {error}") from error
     if os.strerror(errno.ENOSPC).lower() in f"{why} {said}".lower():
         reason = "engine_error"
-    return Stays(Effect.FAILED, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
+    effect = Effect.SKIPPED if reason == "changed" else Effect.FAILED
+    return Stays(effect, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
+
+
+def _was_stopped(engine: Engine, identifier: str, since_ns: int) -> bool:
+    """Whether somebody asked the engine to end it, which is no fault of the image."""
+    return any(each.id == identifier and each.action == "kill" for each in engine.events(since_ns, engine.now_ns()))
 
 
 def _about(container: Container, mark: str) -> dict[str, Any]:

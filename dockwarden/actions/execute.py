@@ -64,6 +64,7 @@ class Executor:
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._stop: Stays | None = None
+        self._took_seconds = 0.0
 
     def run(self, run: str, steps: Sequence[Step], enough: Callable[[], str] = str) -> Iterator[Outcome]:
         """Carry out the steps in order; may be called again for more of the same plan.
@@ -80,7 +81,7 @@ class Executor:
             if self._stop is None:
                 began = self._around.now()
                 outcome, self._stop = self._step(run, step)
-                self._rest(self._around.now() - began)
+                self._took_seconds = self._around.now() - began
             else:
                 outcome = self._stop.outcome(step)
             yield outcome
@@ -101,7 +102,12 @@ class Executor:
         return found
 
     def _must_stop(self) -> Stays | None:
-        """Wait until nobody pulls or builds; why nothing more may be done now, if so."""
+        """Wait until nobody pulls or builds; why nothing more may be done now, if so.
+
+        After a step that kept the engine for long, it is left to others for as long.
+        """
+        if self._took_seconds > _LONG_STEP_SECONDS:
+            self._around.sleep(min(self._took_seconds, _LONGEST_REST_SECONDS))
         waited = 0.0
         while (busy := self._around.busy()) and not self._around.ending():
             if waited >= _LONGEST_WAIT_SECONDS:
@@ -117,11 +123,6 @@ class Executor:
             text = f"an answer takes {recent:.1f} seconds, at the beginning {usual:.3f}"
             return Stays(Effect.SKIPPED, "engine_slow", text)
         return None
-
-    def _rest(self, seconds: float) -> None:
-        """After a step that kept the engine for long, leave it to others for as long."""
-        if seconds > _LONG_STEP_SECONDS:
-            self._around.sleep(min(seconds, _LONGEST_REST_SECONDS))
 
     def _look(self, step: Step) -> Thing | None:
         """What must hold immediately before a step, looked at twice: before its record is made, and after."""

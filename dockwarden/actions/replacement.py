@@ -23,6 +23,7 @@ _LOG_CHARACTERS = 1000
 _NANO = 1e9
 _STOPS = 5
 _NO_PROGRAM = (126, 127)
+_NO_USER = "no matching entries in"  # passwd or group file of the image
 _UP = ("running", "restarting", "paused")
 
 
@@ -107,10 +108,10 @@ class Replacement:
         old = self.old()
         return old is not None and old.name == self.name
 
-    def cannot_run(self) -> bool:
-        """Whether the engine found no program in the new one, or none that it can execute."""
+    def cannot_run(self, error: str) -> bool:
+        """Whether the engine found no program that it can execute in the new one, or not the user that it shall be."""
         new = self.find_new()
-        return new is not None and new.exit_code in _NO_PROGRAM
+        return new is not None and (new.exit_code in _NO_PROGRAM or _NO_USER in error)
 
     def find_new(self) -> Container | None:
         """The new container."""

@@ -47,7 +47,7 @@ _EVENT_FILTERS = {
     "type": ["container", "image", "network", "volume", "service", "node"],
     "event": [
         *("pull", "tag", "untag", "delete", "load", "import", "create"),
-        *("start", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
+        *("start", "kill", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
         *("connect", "disconnect", "mount", "unmount", "remove"),
     ],
 }

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOST = "lost"
-_ENDED = ("updated", "rolled_back")
-_NEW_IMAGE = {"Image", "Config.Image", "ImageManifestDescriptor"}
+_NEW_IMAGE = ("Image", "Config.Image", "Config.Healthcheck")
 _PLAIN = "--volume data:/data --restart always --network one --network-alias www"
 
 
@@ -59,9 +58,31 @@ def shipped(lab: LabEngine) -> Iterator[None]:
             lab.docker("tag", tag, f"{tag}-old")
             spec = test_recreate.specs()[tag]
             own, programs = rootfs({"own": "y"}), spec.layers[1:]
+            if spec.healthcheck:
+                spec = replace(spec, healthcheck={"Test": ["CMD", "true"], "Interval": 10**9})
             lab.load(replace(spec, tags=(f"{tag}-good",), layers=(own, *programs)))
             lab.load(replace(spec, tags=(f"{tag}-bad",), layers=(own,)))  # without a program it cannot come up
+            for word, (program, more) in BROKEN.items():
+                top = (rootfs({"bin/sleep": program}),) if program else ()
+                lab.load(replace(spec, tags=(f"{tag}-{word}",), layers=(own, *programs, *top), **more))
         yield
+
+
+_CHECK = {"Test": ["CMD", "/bin/busybox", "false"], "Retries": 2}
+BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "ends": ("#!/bin/sh\necho cannot\nexit 3\n", {}),
+    "loops": ("#!/bin/sh\n/bin/busybox sleep 0.4\n", {}),
+    "strange": ("\x7fELF is for no machine", {}),
+    "sick": ("", {"healthcheck": {**_CHECK, "Interval": 2 * 10**8}}),
+    "starting": ("", {"healthcheck": {**_CHECK, "Interval": 3600 * 10**9}}),
+    "nobody": ("", {"user": "nosuch"}),
+    "no-group": ("", {"user": "0:nosuch"}),
+    "foreign": ("", {"architecture": "riscv64"}),
+}
+"""Images beside the one that has no program at all: what its program is, and what else they are like."""
+
+_MAY_COME_UP = ("sick", "starting", "nobody", "no-group")
+"""Where the container has a user or a check of its own, or none."""
 
 
 def name(lab: LabEngine, version: str) -> None:
@@ -105,11 +126,11 @@ def _seen(lab: LabEngine, called: str) -> dict[str, Any]:
 
 
 def every_kind(host: Host, chance: random.Random) -> Iterator[str]:
-    """Containers of every kind are updated, half of them to an image without a single program."""
+    """Containers of every kind are updated, half of them to a broken image."""
     with shipped(host.lab):
         every = kinds(host.lab)
         for options in chance.sample(every, len(every)):
-            for version in ("good", "bad"):
+            for version in ("good", chance.choice(["bad", *BROKEN])):
                 yield _updated(host, options, version)
 
 
@@ -121,16 +142,20 @@ def _updated(host: Host, options: str, version: str) -> str:
         return "is not for this machine"
     before, first = _seen(lab, called), inspected(lab, called)["Id"]
     name(lab, version)
-    outcome = update(host, called, within="30s")
+    outcome = update(host, called, within="3s" if version == "starting" else "30s")
     state, after = inspected(lab, called), _seen(lab, called)
-    changed = [f"{key}: {text}" for key, text in differences(before, after) if key not in _NEW_IMAGE]
-    told = f"{options} to {version}: {outcome.reason} {outcome.detail} {changed}"
-    if outcome.reason not in _ENDED:
-        return f"stays: {outcome.reason}" if state["Id"] == first else f"{LOST} {told}"
     is_new = outcome.reason == "updated"
-    if is_new != (version == "good") or not state["State"]["Running"] or is_new != (state["Id"] != first) or changed:
-        return f"{LOST} {told}"
-    return f"{outcome.reason}, equal"
+    brought = _NEW_IMAGE if is_new else ()
+    changed = [f"{key}: {text}" for key, text in differences(before, after) if not key.startswith(brought)]
+    again = "" if is_new else update(host, called).reason
+    wanted = {"good": ("updated", ""), "foreign": ("other_platform", "other_platform")}
+    is_well = state["State"].get("Health", {}).get("Status", "healthy") == "healthy"
+    is_right = (outcome.reason, again) == wanted.get(version, ("rolled_back", "barred"))
+    is_right = is_right or (is_new and version in _MAY_COME_UP and is_well)
+    is_running = state["State"]["Running"] and not state["RestartCount"]
+    if not is_right or not is_running or is_new != (state["Id"] != first) or changed:
+        return f"{LOST} {options} to {version}: {outcome.reason}, then {again}; {outcome.detail} {changed}"
+    return f"{version}: {outcome.reason}, equal"
 
 
 def _begun(lab: LabEngine, version: str) -> str:

@@ -753,10 +753,10 @@ def test_a_plan_ends_when_the_engine_gets_much_slower(bench: Bench) -> None:
 
 
 def test_after_a_step_that_took_long_the_engine_is_left_to_others(bench: Bench) -> None:
-    image = bench.put("app", "app:1")
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
     bench.engine.just_before("untag", partial(bench.engine.clock.pass_, 3.0))
-    bench.run(a_step(image))
-    assert bench.ground.slept == [3.0]
+    bench.run(*map(a_step, images))
+    assert bench.ground.slept == [3.0]  # before the next one
 
 
 def test_what_was_freed_is_measured_where_the_disk_can_be_seen_and_else_as_planned(bench: Bench) -> None:

@@ -62,14 +62,14 @@ class Bench:
         [outcome] = self.ground.executor(self.intents)(self.engine.info).run("run", [step])
         return outcome
 
-    def meanwhile(self, **fields: object) -> None:
+    def meanwhile(self, what: str = "update", /, **fields: object) -> None:
         """While it is waited for, this becomes true of the new container."""
         before = self.ground._sleep
 
         def sleep(seconds: float) -> None:
             before(seconds)
             if self.names()["web"].id != self.old:
-                self.engine.alter("web", "update", **fields)
+                self.engine.alter("web", what, **fields)
 
         self.ground._sleep = sleep  # type: ignore[method-assign]
 
@@ -189,10 +189,16 @@ def test_what_the_engine_refuses_is_taken_back_and_tried_again(
     assert bench.run().reason == "updated"
 
 
-def test_one_without_a_program_is_barred_until_somebody_plans_without_limits(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("exit_code", "error"),
+    [(127, "exec: not found"), (128, "unable to find user app: no matching entries in passwd file")],
+)
+def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
+    bench: Bench, exit_code: int, error: str
+) -> None:
     def refuse() -> None:
-        bench.engine.alter("web", "die", exit_code=127)
-        raise EngineError("exec: not found")
+        bench.engine.alter("web", "die", exit_code=exit_code)
+        raise EngineError(error)
 
     bench.engine.just_before("start_container", refuse)
     assert bench.run().reason == "rolled_back"
@@ -207,10 +213,23 @@ def test_a_full_disk_bars_no_image(bench: Bench, monkeypatch: pytest.MonkeyPatch
     bench.assert_whole("old")
 
 
-def test_one_that_somebody_pauses_is_not_waited_for_for_ever(bench: Bench) -> None:
-    bench.meanwhile(state="paused")
+@pytest.mark.parametrize(
+    ("what", "fields", "why"),
+    [
+        ("pause", {"state": "paused"}, "is still paused"),
+        ("kill", {"running": False, "state": "exited"}, "was stopped by somebody"),
+    ],
+)
+def test_what_somebody_does_to_the_new_one_bars_no_image(
+    bench: Bench, what: str, fields: dict[str, Any], why: str
+) -> None:
+    sleep = bench.ground._sleep
+    bench.meanwhile(what, **fields)
     outcome = bench.run()
-    assert (outcome.reason, "is still paused" in outcome.detail) == ("rolled_back", True)
+    assert (outcome.effect, outcome.reason, why in outcome.detail) == (Effect.SKIPPED, "changed", True)
+    assert bench.assert_whole("old").id == bench.old
+    bench.ground._sleep = sleep  # type: ignore[method-assign]
+    assert bench.run().reason == "updated"
 
 
 @pytest.mark.parametrize("fields", [{"running": False, "state": "exited"}, {"name": "renamed"}])
