@@ -130,6 +130,7 @@ class Worker:
                 self._end_intents()
             if self._upkeep.is_list_due(time.monotonic()) and not self._upkeep.list_beside(self._queue.wake):
                 self._queue.submit_resync("interval")
+        self.acting = True  # what is written down at the end is waited for like a deed
         self._upkeep.save()
         self._ledger.close()
 
@@ -323,7 +324,7 @@ class Worker:
     # -- acting and reporting -------------------------------------------------------------------------------
 
     def _conclude(self, run: _Run) -> None:
-        self._metrics.evaluation_seconds.observe(time.monotonic() - run.started)
+        judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
         for policy in run.policies.values():
             if policy.action and (run.acting is None or run.acting):
@@ -338,6 +339,7 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
+        self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
         acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in run.policies.values():
             if policy.has_marks and policy.name in acted:

@@ -32,7 +32,7 @@ from dockwarden.triggers.schedule import Schedule
 _LOOK_ROUND_SECONDS = 5.0
 _LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
 _LOOK = 0  # among the signals: none of them
-_STOP_SECONDS = 1.0
+_STOP_SECONDS = 3.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _log = structlog.get_logger("dockwarden")
 
