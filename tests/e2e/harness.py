@@ -8,9 +8,11 @@ deadline. Only processes that were started here are ever signalled, by their pid
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -148,6 +150,11 @@ class Daemon:
         self.close()
         self.start()
 
+    def pass_time(self, seconds: float) -> None:
+        """After its end: as if it had gone on watching for so long."""
+        with contextlib.closing(sqlite3.connect(self.state / "ledger.db")) as ledger, ledger:
+            ledger.execute("UPDATE meta SET value = CAST(value AS REAL) + ? WHERE key = 'clock'", (seconds,))
+
     def kill(self) -> None:
         """End it without a chance to say goodbye."""
         self.process.kill()
@@ -276,6 +283,14 @@ class Daemon:
     def until_metric(self, expected: float, name: str, **labels: str) -> None:
         """Wait for the sum of a metric's samples with these labels."""
         self.until(lambda: self.total(name, **labels) == expected, f"{name} {labels} to be {expected:g}")
+
+    def was_listed_anew_only_when_stalled(self) -> bool:
+        """Whether it missed no event but where this machine let it wait, which it has measured."""
+        lines = self.said("events.gap")
+        lists = sum(
+            self.total("dockwarden_inventory_resyncs_total", reason=why) for why in ("gap", "overflow", "retry")
+        )
+        return lists <= len(lines) and all(line["stalled_seconds"] >= 0.1 for line in lines)
 
     def until_true_to(self, engine: LabEngine, timeout: float = PATIENCE) -> None:
         """Wait until the inventory is what the engine really has."""

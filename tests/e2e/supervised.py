@@ -97,8 +97,13 @@ class Unit:
         return int(self.show("MainPID"))
 
     def wait(self, expected: str, name: str, timeout: float = PATIENCE) -> None:
-        """Wait until a property is, or contains, what is expected."""
-        self.until(lambda: expected in self.show(name), f"{name} to have {expected}", timeout)
+        """Wait until a property is what is expected, or its text contains it."""
+
+        def holds() -> bool:
+            value = self.show(name)
+            return value == expected or (name.endswith("Text") and expected in value)
+
+        self.until(holds, f"{name} to have {expected}", timeout)
 
     # -- journal ---------------------------------------------------------------------------------------------
 

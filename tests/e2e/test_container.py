@@ -318,7 +318,7 @@ def test_proxy_for_judging_lets_through_what_it_lists_and_nothing_else(stack: St
     stack.heard("finding.opened", policy="disk")
     stack.heard("action.audited", policy="nameless-one")
     assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", *TOO_LATE}
-    assert lists_used(stack, "audit") == patterns("audit")
+    until(lambda: lists_used(stack, "audit") == patterns("audit"), "each request of the list")
 
     stack.configure(*JUDGING, gone)  # somebody enforces, and the proxy does not know
     stack.compose("proxy", "up", "--detach", "--no-build", "--force-recreate", "dockwarden", DOCKWARDEN_ALLOW="enforce")
@@ -337,7 +337,8 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
     stack.heard("action.applied", policy="nameless")
     happen(stack)
     assert {line.split()[-1] for line in stack.log("proxy") if " /" in line} <= {"200", "201", *TOO_LATE}
-    assert lists_used(stack, "enforce") >= patterns("audit") | {p for p in patterns("enforce") if "(?!sha256:)" in p}
+    needed = patterns("audit") | {p for p in patterns("enforce") if "(?!sha256:)" in p}
+    until(lambda: lists_used(stack, "enforce") >= needed, "each request of the lists")
 
     (network,) = (name for name in stack.container()["NetworkSettings"]["Networks"] if "engine" in name)
     for method, path in (

@@ -156,7 +156,8 @@ def test_variables_have_values(prometheus: Prometheus, board: str) -> None:
     for variable in json.loads(DASHBOARDS[board])["templating"]["list"][1:]:
         match = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"])
         assert match
-        values = prometheus.get(f"label/{match[2]}/values", **{"match[]": match[1].replace("$job", ".+")})
+        place, which = f"label/{match[2]}/values", {"match[]": match[1].replace("$job", ".+")}
+        values = until(lambda: prometheus.get(place, **which), variable["name"])  # noqa: B023
         assert len(values) == 1, variable["name"]
 
 
@@ -173,4 +174,5 @@ def test_rules_can_be_evaluated_and_alert(prometheus: Prometheus) -> None:
 
     wrong = {"DockwardenDown", "DockwardenEngineUnreachable", "DockwardenLedgerNotWritable"}
     until(lambda: soon().isdisjoint(wrong), "the alert about the engine's absence to be over")
-    assert {"DockwardenCriticalFindings", "DockwardenHighFindings", "DockwardenUnjudged"} <= soon()
+    right = {"DockwardenCriticalFindings", "DockwardenHighFindings", "DockwardenUnjudged"}
+    until(lambda: right <= soon(), "the alerts about what is found")

@@ -66,12 +66,14 @@ def test_what_is_excused_stays_and_goes_when_the_excuse_has_ended(
 def test_what_has_not_held_yet_is_pending_over_a_restart(any_engine: LabEngine, start: Start) -> None:
     engine = any_engine
     engine.load(images.busybox("e2e/app:latest"))
-    latest = policy("latest", "tag", "tag.name == 'latest'", trigger={"every": "5s"}, **{"for": "12s"})
+    latest = policy("latest", "tag", "tag.name == 'latest'", trigger={"every": "5s"}, **{"for": "1h"})
     daemon = start(engine, [latest]).ready()
     daemon.until_metric(1, "dockwarden_pending", policy="latest")
     assert daemon.findings("latest") == set()
     done = command("scan", "--config", daemon.config, "-o", "json", docker_host=engine.host)
     assert json.loads(done.out)["summary"] == {"pending": 1}
+    assert daemon.end() == 0
+    daemon.pass_time(3600)
     daemon.restart()
     daemon.ready()
     daemon.wait("finding.opened", policy="latest", name=full("e2e/app:latest"))

@@ -133,5 +133,5 @@ def test_tag_that_moves_back_resolves_what_its_move_opened(empty_engine: LabEngi
     engine.docker("tag", "e2e/back:new", "e2e/back:1")
 
     new = engine.client().inspect_image("e2e/back:new")["Id"]
-    daemon.until(lambda: daemon.tags()[full("e2e/back:1")] == new, "the second move")
+    daemon.until(lambda: daemon.tags().get(full("e2e/back:1")) == new, "the second move")
     assert len(daemon.said("finding.opened", policy=STALE)) == 1  # it does not run any more

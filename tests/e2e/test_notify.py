@@ -14,7 +14,7 @@ from tests.commands import command
 from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import free_port
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +117,7 @@ def test_a_digest_first_and_then_transitions(
     until(
         lambda: "acted, low, untags\n- docker.io/e2e/two:gone, untag applied" in "\n".join(receiver.texts()), "the deed"
     )
+    until(lambda: "- docker.io/e2e/two:gone: gone" in "\n".join(receiver.texts()), "what it led to")
     daemon.until(lambda: daemon.total("dockwarden_notifications_total", result="sent") >= 4, "the count")
     assert daemon.total("dockwarden_notifications_dropped_total") == 0
 
@@ -166,7 +167,7 @@ class Mailbox:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mail_is_plain_text_whatever_strangers_wrote(any_engine: LabEngine, start: Start, tmp_path: Path) -> None:
     mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE)
     server.start()
     try:
         evil = "<a href='http://evil.example'>click</a> @everyone [x](javascript:y)\r\nBcc: all@example.org"

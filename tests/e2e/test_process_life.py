@@ -119,8 +119,9 @@ def test_crash_makes_ages_younger_and_keeps_findings(any_engine: LabEngine, star
     daemon.restart()
     daemon.ready()
     now = {row["policy"]: row["opened_at"] for row in daemon.api("findings")}
-    assert now in (opened_at, {LATEST: opened_at[LATEST]})
-    assert daemon.said("finding.resolved", policy="aged") or "aged" in now  # what it lost of its memory it also says
+    assert now[LATEST] == opened_at[LATEST]
+    if now.get("aged") != opened_at["aged"]:  # what it lost of its memory it also says; soon it is old again
+        daemon.wait("finding.resolved", policy="aged")
 
 
 def ledger(daemon: Daemon, query: str) -> list[tuple[str, str]]:
@@ -289,6 +290,8 @@ def test_limits_and_protection_of_the_host_change_with_a_reload(any_engine: LabE
 
     # It is in order for whoever looks after the host that a run takes the first, but not what he protects.
     mark = reload(limits={"gone": {"over": "take_first"}}, protect={"images": ["e2e/gone:0"], "tags": ["*/gone:2"]})
+    first = daemon.wait("action.applied", after=mark)
+    mark = daemon.lines.index(first)  # a run of the former policies may have come to its end after the reload
     daemon.wait("action.applied", after=mark, name=full("e2e/gone:1"))
     daemon.wait("action.applied", after=mark, name=full("e2e/gone:3"))
     kept = {full("e2e/gone:0"), full("e2e/gone:2")}

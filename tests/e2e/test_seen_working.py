@@ -101,10 +101,10 @@ def test_what_happens_on_a_host_is_seen_everywhere(shipped: Path, tmp_path: Path
         prometheus.until('dockwarden_findings{policy="moved",severity="critical"}', 1)
         prometheus.until('time() - dockwarden_job_last_success_timestamp_seconds{policy="moved"} < bool 30', 1)
         fired = {"alertname": "DockwardenLimitReached", "policy": "too-much"}
-        until(lambda: any(fired.items() <= labels.items() for labels in alerts(watcher)), f"the alert {fired}", 60)
+        until(lambda: any(fired.items() <= labels.items() for labels in alerts(watcher)), f"the alert {fired}")
 
         # the notification
-        until(lambda: all(part in said(receiver) for part in (f"{name}:latest", f"{name}:1")), "a notification", 60)
+        until(lambda: all(part in said(receiver) for part in (f"{name}:latest", f"{name}:1")), "a notification")
 
         # the status page
         with Browser() as browser:
@@ -115,14 +115,15 @@ def test_what_happens_on_a_host_is_seen_everywhere(shipped: Path, tmp_path: Path
         assert f"{name}:1" in text
 
         # the dashboards: what is about findings, schedules and the engine
-        seen = {
-            place: prometheus.query(expression)
+        asked = {
+            place: expression
             for board in ("dockwarden-overview.json", "dockwarden-host.json")
             for place, expression in queries(board).items()
             if any(part in expression for part in ("dockwarden_findings", "dockwarden_job", "dockwarden_engine_up"))
         }
-        assert len(seen) > 3
-        assert [place for place, rows in seen.items() if not rows] == []
+        assert len(asked) > 3
+        for place, expression in asked.items():
+            until(lambda: prometheus.query(expression), f"an answer to {place}")  # noqa: B023
         host.run("systemctl", "stop", "dockwarden")
         assert unit.show("Result") == "success"
 

@@ -26,7 +26,6 @@ GONE_AT_ONCE = policy(
     trigger={"events": ["image.new"], "every": "5s"}, limits={"max_percent": 100},
 )  # fmt: skip
 NAMED = policy("named", "tag", "true", trigger={"events": ["image.tag"]})
-RECOVERY = 60.0  # a ledger that could not be opened is tried again every half minute
 
 
 def on_tmpfs(folder: Path, options: str) -> tuple[str, ...]:
@@ -90,7 +89,7 @@ def test_read_only_state_stops_removals_only(any_engine: LabEngine, start: Start
 
     remount(daemon, "rw")
 
-    daemon.until(lambda: daemon.value("dockwarden_ledger_writable") == 1, "the ledger to be written", RECOVERY)
+    daemon.until(lambda: daemon.value("dockwarden_ledger_writable") == 1, "the ledger to be written")
     daemon.wait("action.applied", policy="no-nameless", id=doomed)
     assert doomed not in ids(engine)
 

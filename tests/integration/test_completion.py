@@ -12,6 +12,7 @@ import pytest
 
 from tests.commands import command
 from tests.lab import machine
+from tests.lab.waiting import PATIENCE
 
 # Each learns to complete as docs/operations.md says; the command itself is replaced by one that tells its arguments.
 FAKE = (
@@ -62,7 +63,7 @@ class Terminal:
         """Type, and wait until this is shown after what was shown before."""
         self.shown = ""
         os.write(self._terminal, keys.encode())
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while until not in self.shown:
             left = deadline - time.monotonic()
             if left < 0 or not self._news.poll(left * 1000):

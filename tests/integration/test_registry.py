@@ -20,6 +20,7 @@ from dockwarden.ports import Ask, Entry, Reply
 from dockwarden.registry import HttpRegistry, Options
 from tests.lab.images import ImageSpec
 from tests.lab.registry import LabRegistry
+from tests.lab.waiting import PATIENCE
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import LabEngine
     from tests.unit.misbehaving import Asked
 
-SOON = 30.0
+SOON = PATIENCE
 ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
 
 

@@ -21,6 +21,7 @@ from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry
+from tests.lab.waiting import PATIENCE
 from tests.unit.misbehaving import Misbehaving, http
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.unit.misbehaving import Asked
 
-SOON = 30.0
+SOON = PATIENCE
 ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
 NAMES = list(PULLED)
 PASSWORD = "a rather long secret, " * 3

@@ -36,7 +36,7 @@ from tests.lab import images, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
 from tests.lab.registry import LabRegistry
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -856,7 +856,7 @@ def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> N
         command = ["docker", f"--host={host.lab.host}", "build", "--network=host", "--tag=built:1", str(context)]
         with (tmp_path / "said").open("w") as said:
             build = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-        gate.settimeout(60)
+        gate.settimeout(PATIENCE)
         step, _ = gate.accept()  # the second step runs, and waits for an answer
         assert disk.transfer(host.info.data_root)
         nameless = [host.engine.image(each.id) for each in host.engine.images() if not each.tags]
@@ -867,7 +867,7 @@ def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> N
             assert host.remove(base) == [("applied", "removed")]
         assert host.remove(other) == [("applied", "removed")]
         step.close()
-        assert build.wait(60) == 0, (tmp_path / "said").read_text()
+        assert build.wait(PATIENCE) == 0, (tmp_path / "said").read_text()
     assert host.exists("built:1")
     assert not disk.transfer(host.info.data_root)
     host.lab.docker("save", f"--output={tmp_path}/saved", "built:1")

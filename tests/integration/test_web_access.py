@@ -31,7 +31,7 @@ from dockwarden.web.server import Server
 from dockwarden.web.site import Application
 from tests.lab import machine
 from tests.lab.loopback import make_certificate
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 from tests.views import a_view
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class Running:
     def ask(
         self, path: str = "/metrics", *, context: ssl.SSLContext | None = None, login: str = "", host: str = ""
     ) -> tuple[int, str, http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(HOST, self.server.port, timeout=20)
+        connection = http.client.HTTPConnection(HOST, self.server.port, timeout=PATIENCE)
         if context:
-            connection = http.client.HTTPSConnection(HOST, self.server.port, timeout=20, context=context)
+            connection = http.client.HTTPSConnection(HOST, self.server.port, timeout=PATIENCE, context=context)
         headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login else {}
         headers |= {"Host": host} if host else {}
         try:
@@ -250,7 +250,7 @@ def test_tls_is_served_and_plain_http_is_not(run: Run) -> None:
 
 def test_a_new_certificate_is_served_at_the_next_handshake(run: Run) -> None:
     server = run(tls())
-    before = socket.create_connection((HOST, server.server.port), timeout=20)
+    before = socket.create_connection((HOST, server.server.port), timeout=PATIENCE)
     with server.context().wrap_socket(before, server_hostname=HOST) as kept:
         first = kept.getpeercert()
         make_certificate(server.folder)  # certificate and key are for a moment not of a pair
@@ -327,7 +327,7 @@ def test_a_password_is_asked_for(run: Run) -> None:
 )
 def test_what_is_no_login_is_refused(run: Run, header: str) -> None:
     server = run(f"basic_auth_users: {{alice: '{HASH}'}}\n")
-    connection = http.client.HTTPConnection(HOST, server.server.port, timeout=20)
+    connection = http.client.HTTPConnection(HOST, server.server.port, timeout=PATIENCE)
     connection.request("GET", "/metrics", headers={"Authorization": header})
     assert connection.getresponse().status == 401
     connection.close()
@@ -341,7 +341,7 @@ def test_those_who_guess_passwords_keep_waiting_only_each_other(run: Run) -> Non
     with ExitStack() as crowd:
         guessing = []
         for _ in range(60):
-            one = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=20))
+            one = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=PATIENCE))
             one.sendall(f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {guess}\r\n\r\n".encode())
             guessing.append(one)
         assert server.ask(login="alice:secret")[0] == 200
@@ -356,7 +356,7 @@ def test_200_silent_clients_keep_nobody_waiting(run: Run, secure: bool) -> None:
     context = server.context() if secure else None
     with ExitStack() as crowd:
         for number in range(200):
-            one = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=20))
+            one = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=PATIENCE))
             one.sendall(
                 [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nX: ", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"][number % 4]
             )
@@ -369,9 +369,9 @@ def test_a_crowd_larger_than_there_is_room_for_shuts_nobody_out(run: Run) -> Non
     opened = Path("/proc/self/fd")
     before = len(list(opened.iterdir()))
     with ExitStack() as crowd:
-        first = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=20))
+        first = crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=PATIENCE))
         for _ in range(510):
-            crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=20))
+            crowd.enter_context(socket.create_connection((HOST, server.server.port), timeout=PATIENCE))
         assert server.ask(context=server.context())[0] == 200
         with contextlib.suppress(ConnectionResetError):
             assert first.recv(1) == b"", "whoever hung on longest had to go"
@@ -383,7 +383,7 @@ def test_the_healthcheck_speaks_tls(run: Run) -> None:
     base = [sys.executable, "-m", "dockwarden", "healthcheck", "--listen", f"{HOST}:{server.server.port}"]
 
     def check(*more: str) -> int:
-        return subprocess.run([*base, *more], capture_output=True, check=False, timeout=30).returncode
+        return subprocess.run([*base, *more], capture_output=True, check=False, timeout=PATIENCE).returncode
 
     assert check("--cert", str(server.folder / "both.pem")) == 0
     assert check() == 1

@@ -26,6 +26,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -110,6 +111,7 @@ class LabEngine:
         self._containerd: subprocess.Popen[bytes] | None = None
         self._spaces: Namespaces | None = None
         self._clients: dict[int, docker.APIClient] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -212,9 +214,10 @@ class LabEngine:
 
     def client(self, timeout: int = 60) -> docker.APIClient:
         """The docker-py client with this timeout, closed with the engine."""
-        if timeout not in self._clients:
-            self._clients[timeout] = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
-        return self._clients[timeout]
+        with self._lock:  # threads that ask at once share one
+            if timeout not in self._clients:
+                self._clients[timeout] = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
+            return self._clients[timeout]
 
     def docker(self, *arguments: str, timeout: float = 120) -> str:
         """The docker CLI against this engine: its standard output, stripped."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry import HttpRegistry, Options
 from tests.builders import an_engine
+from tests.lab.waiting import PATIENCE
 from tests.unit.misbehaving import Asked, Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 OTHER = "sha256:" + "fedcba9876543210" * 4
-SOON = 10.0
+SOON = PATIENCE
 NOWHERE = "/nonexistent"
 
 

@@ -39,6 +39,7 @@ from dockwarden.errors import (
 )
 from dockwarden.model import ImageStore
 from tests.lab.loopback import make_certificate
+from tests.lab.waiting import until
 from tests.unit.misbehaving import (
     CHUNKED,
     CLOSE,
@@ -700,6 +701,13 @@ def _silent(_request: str) -> Iterable[bytes]:
     raise AssertionError("not to be asked")
 
 
+def connects(engine: DockerEngine) -> bool:
+    """Whether the server was quick enough; one with little patience tries again."""
+    with contextlib.suppress(EngineUnavailableError):
+        return bool(engine.connect())
+    return False
+
+
 @contextlib.contextmanager
 def fake(
     folder: Path,
@@ -721,7 +729,7 @@ def fake(
         observed: list[tuple[str, str]] = []
         engine = DockerEngine(server.host, timeout=timeout, observe=lambda op, result, _: observed.append((op, result)))
         it = Fake(engine, server)
-        engine.connect()
+        until(lambda: connects(engine), "a connection")
         observed.clear()
         server.asked.clear()
         it.observed = observed

@@ -16,7 +16,7 @@ from dockwarden.registry import manifest
 from dockwarden.registry.auth import challenges
 from dockwarden.registry.message import FailedError, parse_url
 from tests.unit.misbehaving import PAUSE, Misbehaving, http, json_answer
-from tests.unit.registries import DIGEST, OTHER, Clock, absent, ask, asking, head, image, index, reason, sha
+from tests.unit.registries import DIGEST, OTHER, SOON, Clock, absent, ask, asking, head, image, index, reason, sha
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -255,13 +255,13 @@ def test_as_many_pages_as_a_repository_has(size: int) -> None:
 
     clock = Clock()
     with asking(answer, clock) as (registry, server):
-        assert registry.ask(Ask("tags", f"{server.host}/app")).result(120) == Reply(tags=tuple(every))
+        assert registry.ask(Ask("tags", f"{server.host}/app")).result(SOON) == Reply(tags=tuple(every))
         assert len(server.asked) == -(-len(every) // size)
         clock.now += 3600
         assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=tuple(every))
         assert len(server.asked) == -(-len(every) // size)
         clock.now += 12 * 3600
-        registry.ask(Ask("tags", f"{server.host}/app")).result(120)
+        registry.ask(Ask("tags", f"{server.host}/app")).result(SOON)
         assert len(server.asked) == 2 * -(-len(every) // size)
 
 

@@ -9,6 +9,7 @@ import pytest
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry.pacing import Width
 from tests.lab.loopback import free_port
+from tests.lab.waiting import until
 from tests.unit.misbehaving import RESET, Misbehaving
 from tests.unit.registries import DIGEST, OK, SOON, Clock, ask, asking, client, head, image, reason, sha
 
@@ -182,7 +183,7 @@ def test_timeouts_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     with asking(lambda _: [HANG], Clock()) as (registry, server):
         for n in range(9):
             assert ask(registry, f"{server.host}/app:{n}") == reason("timeout")
-        assert server.connections == 5
+        until(lambda: server.connections == 5, "the last of five to be noticed")
 
 
 def test_answers_between_failures_reset_the_count() -> None:

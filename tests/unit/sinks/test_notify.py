@@ -18,7 +18,7 @@ from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, 
 from dockwarden.sinks.notify import Notifier, open_routes
 from dockwarden.sinks.notify.message import Message, News, plain
 from tests.builders import NOW, a_policy, policies
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Service:
 
     def __call__(self, title: str, body: str, alarm: str) -> bool:
         self.tries += 1
-        self.door.wait(20)
+        self.door.wait(PATIENCE)
         if self.works:
             self.got.append((title, body))
             self.alarms.append(alarm)

@@ -13,6 +13,7 @@ from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Kind
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import a_policy, an_engine, policies
+from tests.lab.waiting import PATIENCE
 
 WEB = Dirty(Kind.CONTAINER, "web")
 APP = Dirty(Kind.IMAGE, "app:1", pulled=True)
@@ -256,7 +257,7 @@ def test_nothing_is_lost_and_nothing_doubled_between_threads(queue: Queue) -> No
     begin = threading.Barrier(producers + 1)
 
     def produce(producer: int) -> None:
-        begin.wait(30)
+        begin.wait(PATIENCE)
         for number in range(each):
             queue.submit(Dirty(Kind.IMAGE, f"{producer} {number}"), number)
             if number % 100 == 0:
@@ -265,15 +266,15 @@ def test_nothing_is_lost_and_nothing_doubled_between_threads(queue: Queue) -> No
     threads = [threading.Thread(target=produce, args=(producer,)) for producer in range(producers)]
     for thread in threads:
         thread.start()
-    begin.wait(30)
+    begin.wait(PATIENCE)
     taken: Counter[str] = Counter()
     while len(taken) < producers * (each + each // 100):
-        batch = queue.take(30)
+        batch = queue.take(PATIENCE)
         assert batch is not None, "something was lost"
         taken.update(dirty.key for dirty, _ in batch.dirty)
         taken.update(f"job {job}" for job in batch.jobs)
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert set(taken.values()) == {1}
     assert queue.take(0) is None
 
@@ -289,7 +290,7 @@ def takes(queue: Queue) -> tuple[threading.Thread, list[Batch | None]]:
 def test_whoever_waits_gets_what_comes(queue: Queue) -> None:
     thread, taken = takes(queue)
     queue.submit(WEB, 1)
-    thread.join(30)
+    thread.join(PATIENCE)
     assert taken == [Batch(dirty=((WEB, 1),))]
 
 
@@ -297,7 +298,7 @@ def test_whoever_waits_gets_what_comes(queue: Queue) -> None:
 def test_whoever_waits_looks_up_when_woken_or_when_it_ends(queue: Queue, how: str) -> None:
     thread, taken = takes(queue)
     getattr(queue, how)()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert taken == [None]
 
 

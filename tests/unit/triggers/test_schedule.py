@@ -19,7 +19,7 @@ from dockwarden.model import TriggerSpec
 from dockwarden.triggers import schedule as module
 from dockwarden.triggers.schedule import Schedule, interval_seconds, parse_cron, refuse_cron
 from tests.fakes import Clockwork
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,18 +256,18 @@ def bench() -> Iterator[Bench]:
 def test_a_job_that_is_due_submits_its_name(bench: Bench) -> None:
     bench.schedule.set_jobs({"nightly": TriggerSpec(schedule="0 6 * * *"), "hourly": HOURLY})
     bench.is_due("nightly", timedelta())
-    assert bench.submitted.get(timeout=30) == "nightly"
+    assert bench.submitted.get(timeout=PATIENCE) == "nightly"
     bench.is_due("hourly", timedelta())
-    assert bench.submitted.get(timeout=30) == "hourly"
+    assert bench.submitted.get(timeout=PATIENCE) == "hourly"
 
 
 def test_a_job_that_was_missed_many_times_runs_late_but_once(bench: Bench) -> None:
     bench.schedule.set_jobs({"hourly": HOURLY, "last": HOURLY})
     bench.is_due("hourly", timedelta(days=3, minutes=30))
-    assert bench.submitted.get(timeout=30) == "hourly"
+    assert bench.submitted.get(timeout=PATIENCE) == "hourly"
     assert bench.next_run("hourly") > datetime.now(UTC)
     bench.is_due("last", timedelta())
-    assert bench.submitted.get(timeout=30) == "last", "it ran more than once"
+    assert bench.submitted.get(timeout=PATIENCE) == "last", "it ran more than once"
 
 
 def test_a_run_that_finds_the_last_one_under_way_counts_as_missed(bench: Bench) -> None:
@@ -275,12 +275,12 @@ def test_a_run_that_finds_the_last_one_under_way_counts_as_missed(bench: Bench) 
 
     def slow(_name: str) -> None:
         begun.set()
-        go_on.wait(30)
+        go_on.wait(PATIENCE)
 
     bench.schedule._submit = slow
     bench.schedule.set_jobs({"hourly": HOURLY})
     bench.is_due("hourly", timedelta())
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     bench.is_due("hourly", timedelta())
     until(lambda: bench.value("missed_total", "hourly") == 1, "the missed run")
     go_on.set()

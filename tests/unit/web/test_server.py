@@ -22,6 +22,7 @@ from dockwarden.web.config import LiveAccess
 from dockwarden.web.server import Server
 from dockwarden.web.site import Application
 from tests.builders import NOW, a_policy, a_report, an_engine, policies
+from tests.lab.waiting import PATIENCE
 from tests.views import a_view
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from dockwarden.model import FactValue
 
 HOST = "127.0.0.1"
-_PATIENCE_SECONDS = 20
 
 
 class Client:
@@ -41,7 +41,7 @@ class Client:
         self.port = port
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
@@ -51,7 +51,7 @@ class Client:
 
     def raw(self, request: bytes) -> bytes:
         """Bytes to the server and what it says until it hangs up."""
-        with socket.create_connection((HOST, self.port), timeout=_PATIENCE_SECONDS) as connection:
+        with socket.create_connection((HOST, self.port), timeout=PATIENCE) as connection:
             connection.sendall(request)
             said = b""
             with contextlib.suppress(ConnectionResetError):  # it need not read to the end what it refuses
@@ -119,7 +119,7 @@ def test_long_answers_are_packed_for_those_who_take_that(server: Client, accepte
     described = "/api/v1/openapi.json"
     plain = server.ask(described)[1]
     for path in ("/", "/metrics", described):
-        connection = http.client.HTTPConnection(HOST, server.port, timeout=_PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=PATIENCE)
         connection.request("GET", path, headers={"Accept-Encoding": accepted})
         answer = connection.getresponse()
         body = answer.read()
@@ -222,7 +222,7 @@ def test_a_thread_without_progress_is_told(server: Client) -> None:
 def test_silent_clients_keep_nobody_waiting(server: Client) -> None:
     with ExitStack() as crowd:
         for number in range(50):
-            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=_PATIENCE_SECONDS))
+            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=PATIENCE))
             connection.sendall(
                 [b"", b"GET", b"GET /metrics HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"][number % 4]
             )
@@ -233,7 +233,7 @@ def test_silent_clients_keep_nobody_waiting(server: Client) -> None:
 def test_clients_that_do_not_read_keep_nobody_waiting(server: Client) -> None:
     with ExitStack() as crowd:
         for _ in range(20):
-            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=_PATIENCE_SECONDS))
+            connection = crowd.enter_context(socket.create_connection((HOST, server.port), timeout=PATIENCE))
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         assert server.ask("/healthz")[0] == 200
 
