@@ -11,14 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, assert_never
-from urllib.parse import quote
-
-from docker.errors import NotFound
 
 from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
+from dockwarden.engine.transport import CHUNK_BYTES, AbsentError, Client, Lines, in_a_line, segment
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Kind, Ref
 from dockwarden.ports import Written
@@ -26,6 +23,7 @@ from dockwarden.ports import Written
 _T = TypeVar("_T")
 
 _IN_USE = ("active endpoints", "is in use")  # for which engines answer 403, as if a proxy forbade it
+_TAR = {"Content-Type": "application/x-tar"}
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
 
@@ -37,19 +35,24 @@ class Changes(ABC):
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
 
+    def _ask(
+        self, operation: str, method: str, where: str, params: Mapping[str, object] | None = None, body: object = None
+    ) -> Any:
+        return self._call(operation, lambda client: client.ask(method, where, params, body))
+
     # -- names of images -----------------------------------------------------------------------------
 
     def tag(self, image_id: str, reference: str) -> None:
         """Give an image one more name."""
         parsed = references.parse(reference)
-        name = path(image_id)
-        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
+        wanted = {"repo": parsed.repository, "tag": parsed.tag}
+        self._ask("image_tag", "POST", f"/images/{segment(image_id)}/tag", wanted)
 
     def untag(self, reference: str) -> tuple[str, ...]:
         """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went."""
-        name = _removable(reference)
+        name = segment(_removable(reference))
         # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
-        said = self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
+        said = self._ask("image_untag", "DELETE", f"/images/{name}", {"force": "false", "noprune": "true"})
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
 
     # -- whole images --------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ class Changes(ABC):
         self._call(
             "image_pull",
             lambda client: _spoken(
-                client.open("POST", "/images/create", "pull", _LONG_SECONDS, params=wanted, headers=_auth(login)),
+                client.open("POST", "/images/create", _LONG_SECONDS, params=wanted, headers=_auth(login)),
                 progress,
             ),
         )
@@ -78,62 +81,63 @@ class Changes(ABC):
         """Write an image, without its names, in the format of ``docker save``."""
 
         def copy(client: Client) -> None:
-            name = quote(path(image_id), safe="")
-            with client.open("GET", f"/images/{name}/get", "save", _LONG_SECONDS) as response:
-                for chunk in response.iter_content(CHUNK_BYTES):
+            with client.open("GET", f"/images/{segment(image_id)}/get", _LONG_SECONDS) as response:
+                for chunk in response.stream(CHUNK_BYTES):
                     write(chunk)
 
         self._call("image_save", copy)
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
         """Take in what ``save_image`` wrote."""
-        quiet = {"quiet": 1}
-        self._call("image_load", lambda client: _spoken(_give(client, "POST", "/images/load", "load", quiet, chunks)))
+        given = {"params": {"quiet": 1}, "headers": _TAR, "body": chunks}
+        self._call("image_load", lambda client: _spoken(client.open("POST", "/images/load", _LONG_SECONDS, **given)))
 
     # -- containers, volumes, networks, build cache --------------------------------------------------
 
     def stop_container(self, identifier: str) -> None:
         """Stop a container as ``docker stop`` does, within the time that it asks for."""
-        self._call("container_stop", _ending(path(identifier), "stop", None))
+        self._call("container_stop", _ending(segment(identifier), "stop", None))
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
         """Restart a container as ``docker restart`` does."""
-        self._call("container_restart", _ending(path(identifier), "restart", stop_seconds))
+        self._call("container_restart", _ending(segment(identifier), "restart", stop_seconds))
 
     def rename_container(self, identifier: str, name: str) -> None:
         """Give a container another name."""
-        key = path(identifier)
-        self._call("container_rename", lambda client: client.rename(key, name))
+        self._ask("container_rename", "POST", f"/containers/{segment(identifier)}/rename", {"name": name})
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
         """Say when the engine starts a container again."""
-        key = path(identifier)
-        wanted: Any = {"Name": policy, "MaximumRetryCount": most}
-        self._call("container_update", lambda client: client.update_container(key, restart_policy=wanted))
+        wanted = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": most}}
+        self._ask("container_update", "POST", f"/containers/{segment(identifier)}/update", body=wanted)
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
         """The last lines of a container's log."""
-        key = path(identifier)
+        where = f"/containers/{segment(identifier)}"
+
+        def ask(client: Client) -> bytes:
+            is_terminal = client.get(f"{where}/json")["Config"]["Tty"]
+            said = client.send("GET", f"{where}/logs", {"stdout": 1, "stderr": 1, "tail": most}).data
+            return said if is_terminal else b"".join(_frames(said))
+
         try:
-            said = self._call("container_logs", lambda client: client.logs(key, tail=most))
+            return self._call("container_logs", ask).decode(errors="replace").splitlines()
         except NotFoundError:
             raise
         except EngineError:  # its log driver cannot be read
             return ()
-        return tuple(bytes(said).decode(errors="replace").splitlines())
 
     def peers(self, identifier: str) -> Sequence[str]:
         """The containers without which this one cannot be made."""
-        key = path(identifier)
-        return self._call("container_inspect", lambda client: recreate.peers(client.inspect_container(key)))
+        where = f"/containers/{segment(identifier)}/json"
+        return self._call("container_inspect", lambda client: recreate.peers(client.get(where)))
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
         """What makes a container like this from another image."""
-        key = path(identifier)
 
         def ask(client: Client) -> dict[str, Any]:
-            raw = recreate.inspected(client, key)
-            image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
+            raw = recreate.inspected(client, identifier)
+            image = client.get(f"/images/{segment(raw['Image'])}/json")
             again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
             return inherit.renewed(again, raw, image, image_id)
 
@@ -141,13 +145,12 @@ class Changes(ABC):
 
     def start_container(self, identifier: str) -> None:
         """Start a container."""
-        name = path(identifier)
-        self._call("container_start", lambda client: client.start(name))
+        self._ask("container_start", "POST", f"/containers/{segment(identifier)}/start")
 
     def address(self, identifier: str) -> str:
         """An address at which this host reaches a running container, "" if it has none."""
-        key = path(identifier)
-        raw = self._call("container_inspect", lambda client: client.inspect_container(key))
+        where = f"/containers/{segment(identifier)}/json"
+        raw = self._call("container_inspect", lambda client: client.get(where))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
         if mode.startswith("container:"):
             return self.address(mode.partition(":")[2])
@@ -157,58 +160,54 @@ class Changes(ABC):
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
         """Give a service another image, as it is at this moment."""
-        key = path(identifier)
+        where = f"/services/{segment(identifier)}"
 
         def ask(client: Client) -> None:
-            now: Any = client.read(f"/services/{key}", "service_inspect")
-            spec = now["Spec"]
+            now = client.get(where)
+            spec, version = now["Spec"], {"version": now["Version"]["Index"]}
             spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
-            where, version = f"/services/{key}/update", {"version": now["Version"]["Index"]}
-            url = f"{client.base_url}/v{client.api_version}{where}"
-            client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
+            client.ask("POST", f"{where}/update", version, spec, _auth(login))
 
         self._call("service_update", ask)
 
     def written(self, identifier: str) -> Written:
         """What a container changed in its own files."""
-        name = path(identifier)
+        where = f"/containers/{segment(identifier)}"
 
         def ask(client: Client) -> Written:
-            with client.open("GET", f"/containers/{name}/changes", "changes", _LONG_SECONDS) as response:
-                return layer.written(response.json(), client.inspect_container(name))
+            said = client.send("GET", f"{where}/changes", read_seconds=_LONG_SECONDS).json()
+            return layer.written(said, client.get(f"{where}/json"))
 
         return self._call("container_changes", ask)
 
     def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
         """Write a tar of these files of a container."""
-        name = path(identifier)
+        where = f"/containers/{segment(identifier)}/export"
 
         def copy(client: Client) -> None:
-            with client.open("GET", f"/containers/{name}/export", "export", _LONG_SECONDS) as response:
-                layer.pick(response.iter_content(CHUNK_BYTES), paths, write)
+            with client.open("GET", where, _LONG_SECONDS) as response:
+                layer.pick(response.stream(CHUNK_BYTES), paths, write)
 
         self._call("container_export", copy)
 
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
         """Put what ``save_files`` wrote into a container."""
-        where, root = f"/containers/{path(identifier)}/archive", {"path": "/"}
-        self._call("container_fill", lambda client: _give(client, "PUT", where, "fill", root, chunks).close())
+        where, given = f"/containers/{segment(identifier)}/archive", {"path": "/"}
+        self._call("container_fill", lambda client: client.send("PUT", where, given, _TAR, _LONG_SECONDS, body=chunks))
 
     def remove_container(self, identifier: str) -> None:
         """Remove a container that does not run; its anonymous volumes stay."""
-        name = path(identifier)
-        self._call("container_remove", lambda client: client.remove_container(name, v=False, force=False))
+        keep = {"v": "false", "force": "false"}
+        self._ask("container_remove", "DELETE", f"/containers/{segment(identifier)}", keep)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume that no container mounts."""
-        safe = path(name)
-        self._call("volume_remove", lambda client: client.remove_volume(safe, force=False))
+        self._ask("volume_remove", "DELETE", f"/volumes/{segment(name)}")
 
     def remove_network(self, identifier: str) -> None:
         """Remove a network that no running container uses."""
-        name = path(identifier)
         try:
-            self._call("network_remove", lambda client: client.remove_network(name))
+            self._ask("network_remove", "DELETE", f"/networks/{segment(identifier)}")
         except EngineUnavailableError as error:
             if any(said in str(error) for said in _IN_USE):
                 raise ConflictError(str(error)) from error
@@ -224,8 +223,8 @@ class Changes(ABC):
                 wanted["max-used-space" if newer else "keep-storage"] = max_used_bytes
             if unused_seconds:
                 wanted["filters"] = json.dumps({"until": [f"{unused_seconds:.0f}s"]})
-            with client.open("POST", "/build/prune", "build_prune", _LONG_SECONDS, params=wanted) as response:
-                return Fields(response.json(), "build prune").integer("SpaceReclaimed", 0)
+            said = client.send("POST", "/build/prune", wanted, read_seconds=_LONG_SECONDS).json()
+            return Fields(said, "build prune").integer("SpaceReclaimed", 0)
 
         return self._call("build_prune", trim)
 
@@ -233,20 +232,20 @@ class Changes(ABC):
 
     def parameters(self, ref: Ref) -> dict[str, Any]:
         """What ``create`` needs to make a container, volume or network again; values of its environment included."""
-        key = path(ref.key)
+        key = segment(ref.key)
 
         def ask(client: Client) -> dict[str, Any]:
             match ref.kind:
                 case Kind.CONTAINER:
-                    raw = recreate.inspected(client, key)
+                    raw = recreate.inspected(client, ref.key)
                     image: Mapping[str, Any] = {}
-                    with suppress(NotFound):
-                        image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
+                    with suppress(AbsentError):
+                        image = client.get(f"/images/{segment(raw['Image'])}/json")
                     return recreate.container(raw, image, _names(client, recreate.peers(raw)))
                 case Kind.VOLUME:
-                    return recreate.volume(client.inspect_volume(key))
+                    return recreate.volume(client.get(f"/volumes/{key}"))
                 case Kind.NETWORK:
-                    return recreate.network(client.inspect_network(key))
+                    return recreate.network(client.get(f"/networks/{key}"))
                 case Kind.IMAGE | Kind.TAG | Kind.SERVICE | Kind.HOST:
                     raise ValueError(f"{ref.kind}: not made from parameters")
                 case _:
@@ -263,8 +262,8 @@ def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
     """By what each is called, its name; "" for one that is gone."""
     names = dict.fromkeys(containers, "")
     for called in names:
-        with suppress(NotFound):
-            names[called] = client.inspect_container(called)["Name"].removeprefix("/")
+        with suppress(AbsentError):
+            names[called] = client.get(f"/containers/{segment(called)}/json")["Name"].removeprefix("/")
     return names
 
 
@@ -272,21 +271,21 @@ def _ending(name: str, how: str, stop_seconds: int | None) -> Callable[[Client],
     """The engine answers when it has stopped, which may take as long as the container asks for."""
 
     def ask(client: Client) -> None:
-        asked = client.inspect_container(name)["Config"].get("StopTimeout") or 0
+        asked = client.get(f"/containers/{name}/json")["Config"].get("StopTimeout") or 0
         patience, wanted = _LONG_SECONDS + asked, {}
         if stop_seconds is not None:
             patience, wanted = _LONG_SECONDS + stop_seconds, {"t": stop_seconds}
-        client.open("POST", f"/containers/{name}/{how}", how, patience, params=wanted).close()
+        client.send("POST", f"/containers/{name}/{how}", wanted, read_seconds=patience)
 
     return ask
 
 
-def _give(
-    client: Client, method: str, where: str, what: str, params: Mapping[str, str | int], chunks: Iterator[bytes]
-) -> Any:
-    """The answer to a tar."""
-    headers = {"Content-Type": "application/x-tar"}
-    return client.open(method, where, what, _LONG_SECONDS, params=params, data=chunks, headers=headers)
+def _frames(said: bytes) -> Iterator[bytes]:
+    """What stands in the frames of a log: a head of eight bytes that ends with the size of each."""
+    while said:
+        end = 8 + int.from_bytes(said[4:8], "big")
+        yield said[8:end]
+        said = said[end:]
 
 
 def _auth(login: Mapping[str, str] | None) -> dict[str, str]:
@@ -307,13 +306,6 @@ def _spoken(response: Any, progress: Callable[[int, int], object] | None = None)
                 if said.get("status") == "Downloading" and isinstance(detail := said.get("progressDetail"), dict):
                     layers[str(said.get("id"))] = int(detail.get("current") or 0), int(detail.get("total") or 0)
                 progress(sum(here for here, _ in layers.values()), sum(there for _, there in layers.values()))
-
-
-def path(name: str) -> str:
-    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
-    if not name or any(part in ("", ".", "..") for part in name.split("/")):
-        raise NotFoundError(f"no object can be called {name!r}")
-    return name
 
 
 def _removable(reference: str) -> str:

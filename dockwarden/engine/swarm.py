@@ -5,12 +5,11 @@ Input: a client, or decoded answers of the engine API. Output: values of ``model
 
 import re
 from collections.abc import Iterator
-
-from docker.errors import APIError
+from contextlib import suppress
 
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, has_healthcheck, rows
-from dockwarden.engine.transport import Client
+from dockwarden.engine.transport import Client, HttpError
 from dockwarden.model import Mount, Need, Needs, Service
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
@@ -75,10 +74,11 @@ def _mount(fields: Fields) -> Mount:
 
 def ask_needs(client: Client) -> Needs:
     """What services need. First who answers: an engine that manages no swarm logs the question itself as an error."""
-    with client.get(f"{client.base_url}/_ping") as answer:
-        role = answer.headers.get("Swarm", "") if answer.ok else ""
+    role = ""
+    with suppress(HttpError):
+        role = client.send("GET", "/_ping").headers.get("Swarm", "")
     if not role:  # an engine before 23.0
-        node = Fields(client.info(), "info").nested("Swarm")
+        node = Fields(client.get("/info"), "info").nested("Swarm")
         role = node.text("LocalNodeState", "") or "inactive"
         role += "/manager" if node.flag("ControlAvailable") else ""
     if role == "inactive":
@@ -86,8 +86,8 @@ def ask_needs(client: Client) -> Needs:
     if role != "active/manager":
         return None
     try:
-        return needs(client.services())  # type: ignore[no-untyped-call]
-    except APIError:  # no leader now, or a proxy denies it
+        return needs(client.get("/services"))
+    except HttpError:  # no leader now, or a proxy denies it
         return None
 
 
