@@ -332,7 +332,10 @@ class Intents(Protocol):
         """Be the only process that acts; LedgerError if another one does."""
 
     def intend(self, run: str, step: Step, recipe: Recipe) -> int:
-        """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number."""
+        """Commit, durably, that this step is about to be carried out and what would bring it back; gives its number.
+
+        LedgerError as well where the ledger does not know which engine it is about.
+        """
 
     def amend(self, number: int, recipe: Recipe) -> None:
         """Commit, durably, how far a step has come."""
@@ -341,7 +344,7 @@ class Intents(Protocol):
         """Whether this was done to an object of this name, with this image, and was rolled back or undone."""
 
     def conclude(self, number: int, outcome: Outcome) -> None:
-        """Write down what became of it."""
+        """Write down what became of it; on LedgerError it stays open."""
 
     def ages(self, action: str, ref: Ref) -> Sequence[float]:
         """How long ago, by the observation clock, this was done to this object, each time that it was."""

@@ -29,7 +29,7 @@ _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a flo
 
 
 class Changes(ABC):
-    """What changes the engine."""
+    """What changes the engine; ``ports.Engine`` says what each method does."""
 
     @abstractmethod
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
@@ -43,13 +43,11 @@ class Changes(ABC):
     # -- names of images -----------------------------------------------------------------------------
 
     def tag(self, image_id: str, reference: str) -> None:
-        """Give an image one more name."""
         parsed = references.parse(reference)
         wanted = {"repo": parsed.repository, "tag": parsed.tag}
         self._ask("image_tag", "POST", f"/images/{segment(image_id)}/tag", wanted)
 
     def untag(self, reference: str) -> tuple[str, ...]:
-        """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went."""
         name = segment(_removable(reference))
         # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
         said = self._ask("image_untag", "DELETE", f"/images/{name}", {"force": "false", "noprune": "true"})
@@ -64,7 +62,6 @@ class Changes(ABC):
         login: Mapping[str, str] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Pull one tag or digest."""
         parsed = references.parse(reference)
         wanted = {"fromImage": parsed.repository, "tag": parsed.digest or parsed.tag}
         if platform:
@@ -78,8 +75,6 @@ class Changes(ABC):
         )
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
-        """Write an image, without its names, in the format of ``docker save``."""
-
         def copy(client: Client) -> None:
             with client.open("GET", f"/images/{segment(image_id)}/get", _LONG_SECONDS) as response:
                 for chunk in response.stream(CHUNK_BYTES):
@@ -88,31 +83,25 @@ class Changes(ABC):
         self._call("image_save", copy)
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
-        """Take in what ``save_image`` wrote."""
         given = {"params": {"quiet": 1}, "headers": _TAR, "body": chunks}
         self._call("image_load", lambda client: _spoken(client.open("POST", "/images/load", _LONG_SECONDS, **given)))
 
     # -- containers, volumes, networks, build cache --------------------------------------------------
 
     def stop_container(self, identifier: str) -> None:
-        """Stop a container as ``docker stop`` does, within the time that it asks for."""
         self._call("container_stop", _ending(segment(identifier), "stop", None))
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
-        """Restart a container as ``docker restart`` does."""
         self._call("container_restart", _ending(segment(identifier), "restart", stop_seconds))
 
     def rename_container(self, identifier: str, name: str) -> None:
-        """Give a container another name."""
         self._ask("container_rename", "POST", f"/containers/{segment(identifier)}/rename", {"name": name})
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        """Say when the engine starts a container again."""
         wanted = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": most}}
         self._ask("container_update", "POST", f"/containers/{segment(identifier)}/update", body=wanted)
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
-        """The last lines of a container's log."""
         where = f"/containers/{segment(identifier)}"
 
         def ask(client: Client) -> bytes:
@@ -128,13 +117,10 @@ class Changes(ABC):
             return ()
 
     def peers(self, identifier: str) -> Sequence[str]:
-        """The containers without which this one cannot be made."""
         where = f"/containers/{segment(identifier)}/json"
         return self._call("container_inspect", lambda client: recreate.peers(client.get(where)))
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
-        """What makes a container like this from another image."""
-
         def ask(client: Client) -> dict[str, Any]:
             raw = recreate.inspected(client, identifier)
             image = client.get(f"/images/{segment(raw['Image'])}/json")
@@ -144,11 +130,9 @@ class Changes(ABC):
         return self._call("container_inspect", ask)
 
     def start_container(self, identifier: str) -> None:
-        """Start a container."""
         self._ask("container_start", "POST", f"/containers/{segment(identifier)}/start")
 
     def address(self, identifier: str) -> str:
-        """An address at which this host reaches a running container, "" if it has none."""
         where = f"/containers/{segment(identifier)}/json"
         raw = self._call("container_inspect", lambda client: client.get(where))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
@@ -159,7 +143,6 @@ class Changes(ABC):
         return "127.0.0.1" if mode == "host" else next(iter(found), "")
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
-        """Give a service another image, as it is at this moment."""
         where = f"/services/{segment(identifier)}"
 
         def ask(client: Client) -> None:
@@ -171,7 +154,6 @@ class Changes(ABC):
         self._call("service_update", ask)
 
     def written(self, identifier: str) -> Written:
-        """What a container changed in its own files."""
         where = f"/containers/{segment(identifier)}"
 
         def ask(client: Client) -> Written:
@@ -181,7 +163,6 @@ class Changes(ABC):
         return self._call("container_changes", ask)
 
     def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
-        """Write a tar of these files of a container."""
         where = f"/containers/{segment(identifier)}/export"
 
         def copy(client: Client) -> None:
@@ -191,21 +172,17 @@ class Changes(ABC):
         self._call("container_export", copy)
 
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
-        """Put what ``save_files`` wrote into a container."""
         where, given = f"/containers/{segment(identifier)}/archive", {"path": "/"}
         self._call("container_fill", lambda client: client.send("PUT", where, given, _TAR, _LONG_SECONDS, body=chunks))
 
     def remove_container(self, identifier: str) -> None:
-        """Remove a container that does not run; its anonymous volumes stay."""
         keep = {"v": "false", "force": "false"}
         self._ask("container_remove", "DELETE", f"/containers/{segment(identifier)}", keep)
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume that no container mounts."""
         self._ask("volume_remove", "DELETE", f"/volumes/{segment(name)}")
 
     def remove_network(self, identifier: str) -> None:
-        """Remove a network that no running container uses."""
         try:
             self._ask("network_remove", "DELETE", f"/networks/{segment(identifier)}")
         except EngineUnavailableError as error:
@@ -214,8 +191,6 @@ class Changes(ABC):
             raise
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
-        """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed."""
-
         def trim(client: Client) -> int:
             newer = tuple(int(part) for part in client.api_version.split(".")) >= _CAP_SINCE
             wanted: dict[str, str | int] = {"all": 1}
@@ -231,7 +206,6 @@ class Changes(ABC):
     # -- from what an object can be made again -------------------------------------------------------
 
     def parameters(self, ref: Ref) -> dict[str, Any]:
-        """What ``create`` needs to make a container, volume or network again; values of its environment included."""
         key = segment(ref.key)
 
         def ask(client: Client) -> dict[str, Any]:
@@ -254,7 +228,6 @@ class Changes(ABC):
         return self._call(f"{ref.kind.value}_inspect", ask)
 
     def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
-        """Make a container (not started), volume or network; gives its ID, or the name of a volume."""
         return self._call(f"{kind.value}_create", lambda client: recreate.create(client, kind, parameters))
 
 

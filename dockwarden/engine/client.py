@@ -55,7 +55,7 @@ def _ignore(_operation: str, _result: str, _seconds: float) -> None:
 
 
 class DockerEngine(Changes):
-    """The Docker Engine at one address."""
+    """The Docker Engine at one address; ``ports.Engine`` says what each method does."""
 
     def __init__(
         self,
@@ -118,7 +118,6 @@ class DockerEngine(Changes):
     # -- the engine itself ---------------------------------------------------------------------------
 
     def connect(self) -> EngineInfo:
-        """Negotiate the API version and ask the engine who it is."""
         with closing(self._make_client("")) as first:
             version = self._measured("version", lambda: first.get("/version"))
         client = self._make_client(_dotted(_negotiate(Fields(version, "version"))))
@@ -143,20 +142,17 @@ class DockerEngine(Changes):
         self._client.close()
 
     def now_ns(self) -> int:
-        """The time by the engine's clock, as far as known."""
         return self._local_ns() + self._offset_ns
 
     # -- events --------------------------------------------------------------------------------------
 
     def events(self, since_ns: int, until_ns: int) -> "EventStream":
-        """Events of a window; the subscription stands when this returns."""
         # Podman ends the stream over a filter that it does not know.
         filters = json.dumps({k: v for k, v in _EVENT_FILTERS.items() if k != "scope" or not self._client.refuses})
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
         return EventStream(lines, until_ns, self.now_ns, self._endpoint)
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
-        """How many events of any kind the engine still remembers of a span of its past."""
         return self._call(
             "events_replay",
             lambda client: sum(1 for line in self._window(client, since_ns, until_ns) if line.strip()),
@@ -172,12 +168,10 @@ class DockerEngine(Changes):
     # -- images --------------------------------------------------------------------------------------
 
     def images(self, repository: str = "") -> Iterable[Image]:
-        """All images (one repository's, if named), without details."""
         filters = {"reference": _pattern(references.familiar(repository))} if repository else {}
         return translate.images(self._read("image_list", "/images/json", list, _filtered(filters)), self._store)
 
     def image(self, reference: str) -> Image:
-        """One image with details, by ID or reference."""
         where, store = f"/images/{segment(reference)}/json", self._store
 
         def ask(client: Client) -> Image:
@@ -189,25 +183,20 @@ class DockerEngine(Changes):
     # -- containers ----------------------------------------------------------------------------------
 
     def container_ids(self) -> Sequence[str]:
-        """The IDs of all containers, running or not."""
         return self._users({}, containers.container_ids)
 
     def container(self, identifier: str) -> Container:
-        """One container."""
         where = f"/containers/{segment(identifier)}/json"
         return self._call("container_inspect", lambda client: _container(client, where))
 
     def users_of(self, image_id: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, that the engine says use this image."""
         # An ancestor is a parent, too.
         return self._users({"ancestor": image_id}, lambda rows: containers.container_ids(rows, image_id))
 
     def users_of_volume(self, name: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, that mount this volume."""
         return self._users({"volume": name}, containers.container_ids)
 
     def users_of_network(self, name: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, that belong to the network of this name."""
         return self._users({"network": name}, containers.container_ids)
 
     def _users(self, filters: Mapping[str, str], become: Callable[[Any], Sequence[str]]) -> Sequence[str]:
@@ -217,25 +206,20 @@ class DockerEngine(Changes):
     # -- volumes and networks ------------------------------------------------------------------------
 
     def volumes(self) -> Iterable[Volume]:
-        """All volumes."""
         return self._read("volume_list", "/volumes", translate.volumes)
 
     def volume(self, name: str) -> Volume:
-        """One volume."""
         return self._read("volume_inspect", f"/volumes/{segment(name)}", translate.volume)
 
     def networks(self) -> Iterable[Network]:
-        """All networks that this engine knows, those of its swarm included."""
         return self._read("network_list", "/networks", translate.networks)
 
     def network(self, identifier: str) -> Network:
-        """One network."""
         return self._read("network_inspect", f"/networks/{segment(identifier)}", translate.network)
 
     # -- services ------------------------------------------------------------------------------------
 
     def services(self) -> Sequence[Service] | None:
-        """All services of the swarm, None unless this engine leads one."""
         node = self._read("info", "/info", lambda info: Fields(info, "info").nested("Swarm"))
         if not node.flag("ControlAvailable"):
             return None
@@ -244,7 +228,6 @@ class DockerEngine(Changes):
         return self._listed_services({})
 
     def service(self, identifier: str) -> Service:
-        """One service."""
         for each in self._listed_services({"id": identifier}):
             if each.id == identifier:  # the engine matches what begins so
                 return each
@@ -254,25 +237,20 @@ class DockerEngine(Changes):
         return self._read("service_list", "/services", swarm.services, {"status": 1, **_filtered(filters)})
 
     def needs(self) -> Needs:
-        """What the services of its swarm need; None where only a manager elsewhere knows."""
         return self._call("service_list", swarm.ask_needs)
 
     # -- sizes ---------------------------------------------------------------------------------------
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
-        """The steps of an image's history, lowest first."""
         return self._read("image_history", f"/images/{segment(image_id)}/history", translate.history)
 
     def processes(self, identifier: str) -> Sequence[str]:
-        """The command lines of a running container's processes."""
         return self._read("container_top", f"/containers/{segment(identifier)}/top", containers.processes)
 
     def log_bytes(self, identifier: str) -> int | None:
-        """What a container's log takes up, None where the engine's disk cannot be seen from here."""
         return disk.log_bytes(self._data_root, identifier)
 
     def disk_usage(self) -> Usage:
-        """What all objects take up; very dear."""
         usage = self._read("disk_usage", "/system/df", lambda said: translate.usage(said, self.now_ns() / _NANO))
         logs = [disk.log_bytes(self._data_root, container) for container in usage.containers]
         known = [size for size in logs if size is not None]

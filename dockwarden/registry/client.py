@@ -114,7 +114,7 @@ class _Question:
 
 
 class HttpRegistry:
-    """Asks registries. Thread-safe."""
+    """Asks registries, as ``ports.Registry`` says."""
 
     def __init__(
         self,
@@ -151,7 +151,6 @@ class HttpRegistry:
         self._registries: dict[str, _Known] = {}
 
     def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> "Future[Reply]":
-        """The answer, from memory if it is younger. One request serves all who ask the same meanwhile."""
         try:
             normal, reference = _normal(ask)
         except ValueError:
@@ -174,7 +173,6 @@ class HttpRegistry:
         return question.future
 
     def remembered(self, ask: Ask) -> Reply | None:
-        """The last answer, however old, without asking."""
         with suppress(ValueError):
             normal, _ = _normal(ask)
             with self._lock:
@@ -182,7 +180,6 @@ class HttpRegistry:
         return None
 
     def note(self, ask: Ask, reply: Reply | None) -> None:
-        """Somebody else asked: this is the answer now, or only he knows; so much for any that is under way."""
         with suppress(ValueError):
             normal, _ = _normal(ask)
             with self._lock:
@@ -193,7 +190,6 @@ class HttpRegistry:
                     self._memory.keep(normal, reply, self._clock())
 
     def login(self, registry: str) -> Mapping[str, str]:
-        """What an engine that pulls from this registry for us needs to know, empty if nothing: secrets."""
         try:
             login = self._tools.credentials.login(registry)
         except FailedError:  # the log has said so; the registry will say what it thinks of nobody

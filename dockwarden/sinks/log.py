@@ -36,7 +36,6 @@ class Log:
     """The log."""
 
     def record(self, report: Report) -> None:
-        """Write a report to the log."""
         for result in sorted(report.opened, key=lambda result: result.severity.rank):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
             _line(_log.warning if result.severity in _LOUD else _log.info, event, result)

@@ -30,10 +30,9 @@ _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs t
 
 
 class Actions(LedgerFile):
-    """Actions and archives."""
+    """Actions and archives: ``ports.Intents``, which says what each method does."""
 
     def open_intents(self) -> list[Intent]:
-        """Actions that a crash or a lost engine cut short."""
         rows = self._read("SELECT id, policy, action, kind, key, name, recipe FROM actions WHERE outcome IS NULL")
         return [
             Intent(number, policy, action, Ref(Kind(kind), key), name, _recipe(recipe))
@@ -41,7 +40,6 @@ class Actions(LedgerFile):
         ]
 
     def ages(self, action: str, ref: Ref) -> list[float]:
-        """How long ago, by the observation clock, this was done to this object, each time that it was."""
         rows = self._read(
             "SELECT at_seconds FROM actions WHERE outcome = 'applied' AND action = ? AND kind = ? AND key = ? "
             "AND engine = (SELECT value FROM meta WHERE key = 'engine')",
@@ -50,7 +48,6 @@ class Actions(LedgerFile):
         return [self._reading() - at for (at,) in rows]
 
     def aside(self, policy: str) -> list[tuple[str, float]]:
-        """The containers that updates of a policy left aside, and how long ago, by the observation clock."""
         rows = self._read(
             "WITH updates AS (SELECT * FROM actions WHERE action = 'update' AND kind = 'container' AND policy = ? "
             "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) SELECT key, at_seconds FROM updates UNION ALL "
@@ -97,7 +94,6 @@ class Actions(LedgerFile):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be the only process that acts with this ledger. Raises LedgerError if another one does."""
         self._reserve.make_room()
         try:
             lock = os.fdopen(at_once(self._path.with_name("acting.lock"), os.O_WRONLY | os.O_CREAT), "ab")
@@ -111,11 +107,6 @@ class Actions(LedgerFile):
             yield
 
     def intend(self, run: str, step: Step, recipe: Recipe) -> int:
-        """Commit, durably, that this step is about to happen.
-
-        Raises:
-            LedgerError: it cannot be written, or the ledger does not know which engine it is about.
-        """
         at, reading = self._now(), self._reading()
         until = None if recipe.method == "none" else reading + self._limits.undo
         values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(asdict(recipe)), at, reading)
@@ -132,12 +123,10 @@ class Actions(LedgerFile):
         return int(cursor.lastrowid or 0)
 
     def amend(self, number: int, recipe: Recipe) -> None:
-        """Commit, durably, how far a step has come. Raises LedgerError."""
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(asdict(recipe)), number))
 
     def is_barred(self, action: str, name: str, image_id: str) -> bool:
-        """Whether this was done to an object of this name, with this image, and was rolled back or undone."""
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' OR EXISTS "
             "(SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
@@ -147,7 +136,6 @@ class Actions(LedgerFile):
         return bool(self._read(query, (action, name, image_id)))
 
     def conclude(self, number: int, outcome: Outcome) -> None:
-        """Write down what became of an intent. Raises LedgerError; the intent then stays open."""
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
         about = (outcome.ref.kind.value, outcome.ref.key)  # it may have hit another object than it was meant for
         with self._write(urgent=True) as db:
@@ -172,22 +160,18 @@ class Actions(LedgerFile):
     # -- archives -------------------------------------------------------------------------------------------
 
     def begin_archive(self, name: str) -> None:
-        """Commit, durably, that a file of this name is about to be made. Raises LedgerError."""
         with self._write(durable=True) as db:
             db.execute("INSERT INTO archives VALUES (?, 0, ?)", (name, self._reading()))
 
     def end_archive(self, name: str, size_bytes: int) -> None:
-        """The file is whole. Raises LedgerError."""
         with self._write() as db:
             db.execute("UPDATE archives SET bytes = ? WHERE name = ?", (size_bytes, name))
 
     def forget_archive(self, name: str) -> None:
-        """The file is gone. Raises LedgerError."""
         with self._write() as db:
             db.execute("DELETE FROM archives WHERE name = ?", (name,))
 
     def known_archives(self) -> set[str]:
-        """The names of all archives that it knows."""
         return {name for (name,) in self._read("SELECT name FROM archives")}
 
     def expire(self) -> list[str]:
