@@ -97,7 +97,6 @@ class Parts:
 
     @cached_property
     def enforcer(self) -> Enforcer:
-        """Plans what findings lead to, and has it carried out."""
         return Enforcer(
             self.inventory,
             self.collector,
@@ -110,7 +109,6 @@ class Parts:
         )
 
     def tools(self, info: EngineInfo) -> Tools:
-        """What verbs work with on an engine."""
         pulls = Pulls()
 
         def pulling(source: str, here: int, total: int) -> None:
@@ -121,7 +119,6 @@ class Parts:
         return Tools(self.engine, self.registry, self.archive, contents, store, pulling=pulling, probe=probe)
 
     def executor(self, info: EngineInfo) -> Executor:
-        """Carries out plans on an engine."""
         around = Surroundings(
             free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
             busy=lambda: disk.transfer(info.data_root, info.image_root),
@@ -134,7 +131,6 @@ class Parts:
         return Executor(self.tools(info), self.ledger, around)
 
     def close(self) -> None:
-        """Leave the ledger and the registries."""
         self.ledger.close()
         self.registry.close()
 

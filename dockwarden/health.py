@@ -36,7 +36,6 @@ class Health:
             self.changed = time.monotonic()
 
     def progress(self) -> None:
-        """The thread that calls this goes on; for steps that may take longer than the patience."""
         name = threading.current_thread().name
         if name in self.beats:
             self.beats[name] = time.monotonic()

@@ -37,7 +37,6 @@ class _DiskUse(Collector):
         self.measure: Callable[[], Disk | None] = lambda: None
 
     def collect(self) -> tuple[GaugeMetricFamily, ...]:
-        """Both families."""
         used = GaugeMetricFamily("dockwarden_disk_used_ratio", "Used space of the engine's fuller disk, 0 to 1.")
         inodes = GaugeMetricFamily(
             "dockwarden_disk_inodes_used_ratio", "Used inodes of the engine's fuller disk, 0 to 1."
@@ -57,7 +56,6 @@ class _Named(Collector):
         self.rows: Callable[[], Iterable[tuple[str, ...]]] = tuple
 
     def collect(self) -> tuple[GaugeMetricFamily]:
-        """The family."""
         family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
         shown: dict[tuple[str, ...], None] = {}
         for row in self.rows() if self.most else ():
@@ -299,7 +297,6 @@ class Metrics:
             family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:
-        """How many objects the inventory has."""
         for kind, count in counts.items():
             self.objects.labels(kind.value).set(count)
 
@@ -310,11 +307,9 @@ class Metrics:
         self.engine_seconds.labels(operation).observe(seconds)
 
     def observe_quota(self, registry: str, remaining: int) -> None:
-        """A registry told how much of a quota is left."""
         self.quota.labels(registry).set(remaining)
 
     def observe_registry(self, registry: str, method: str, code: str) -> None:
-        """One request to a registry was answered, or not."""
         self.registry_requests.labels(registry, method, code).inc()
 
     def _show_aside(self, report: Report) -> None:

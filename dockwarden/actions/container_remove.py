@@ -16,8 +16,6 @@ _UP = ("running", "paused", "restarting", "removing")
 
 
 class ContainerRemove(ContainerVerb):
-    """Remove a container that does not run, and none of its volumes."""
-
     name = "remove"
     options = OwnedLosable
     gain = Gain.USAGE

@@ -20,8 +20,6 @@ from dockwarden.text import counted, duration, span
 
 
 class Most(NamedTuple):
-    """How often within how many seconds."""
-
     times: int
     seconds: float
 

@@ -7,8 +7,6 @@ from dockwarden.model import Candidate, Container, Done, Effect, Policy, Recipe,
 
 
 class ContainerStop(ContainerVerb):
-    """Stop it as ``docker stop`` does."""
-
     name = "stop"
     options = OwnedLosable
     removes = False

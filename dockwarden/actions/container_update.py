@@ -222,7 +222,6 @@ def _was_stopped(engine: Engine, identifier: str, since_ns: int) -> bool:
 
 
 def _about(container: Container, mark: str) -> dict[str, Any]:
-    """What the record says of one container."""
     return {
         "id": container.id,
         "name": container.name,

@@ -17,8 +17,6 @@ _DEPENDS_ON = "com.docker.compose.depends_on"
 
 
 class ContainerVerb(Verb[Container]):
-    """Something about one container."""
-
     subject = Kind.CONTAINER
 
     def find(self, engine: Engine, key: str) -> Container:
@@ -31,7 +29,6 @@ class ContainerVerb(Verb[Container]):
 
 
 def others(engine: Engine, container: Container) -> Iterator[Container]:
-    """All containers but this one."""
     for identifier in engine.container_ids():
         with suppress(NotFoundError):
             if identifier != container.id:

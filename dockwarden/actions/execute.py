@@ -53,8 +53,6 @@ class Surroundings(NamedTuple):
 
 
 class Executor:
-    """Carries out one plan on one engine."""
-
     def __init__(self, tools: Tools, intents: Intents, surroundings: Surroundings) -> None:
         self._tools = tools
         self._intents = intents
@@ -219,7 +217,6 @@ class Executor:
 
 
 def because(error: Exception) -> Stays:
-    """What an error means for the object that a step is about."""
     match error:
         case Stays():
             return error

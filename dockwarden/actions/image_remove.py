@@ -15,7 +15,6 @@ class ImageRemove(ImageVerb):
     subject, name = Kind.IMAGE, "remove"
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Image, gone_tags: int) -> Why | None:
-        """What a container uses, or was made from by a tag that names it now."""
         return in_use(candidate.tag_users) or in_use(candidate.users)
 
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:

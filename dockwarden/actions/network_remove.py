@@ -12,13 +12,10 @@ _UNDER_WAY_NS = 300_000_000  # a create that has begun is seen by nobody before 
 
 
 class NetworkRemove(Verb[Network]):
-    """Remove a network that no container uses, running or not."""
-
     subject, name = Kind.NETWORK, "remove"
     options = Owned
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Network, gone_tags: int) -> Why | None:
-        """What the engine made for itself, or somebody uses."""
         return ("builtin", "it belongs to the engine") if thing.builtin else in_use(candidate.users)
 
     def find(self, engine: Engine, key: str) -> Network:

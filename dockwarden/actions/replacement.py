@@ -43,7 +43,6 @@ class Update:
             each.make(self._moved)
 
     def made(self) -> dict[str, Any]:
-        """What is to be written down of them."""
         before = self._about.get("joined", ())
         joined = [{**about, "new": each.new} for about, each in zip(before, self.joined, strict=True)]
         return {"new": self.first.new, "joined": joined}
@@ -95,16 +94,13 @@ class Replacement:
         self._may_be_stopped = bool(self.new)  # which was written down before
 
     def old(self) -> Container | None:
-        """The old container, also if it was removed and made again meanwhile."""
         return self._find(self._old_id) or self._find(self.old_name)
 
     def serves(self) -> bool:
-        """Whether the old one runs."""
         old = self.old()
         return old is not None and old.running
 
     def is_back(self) -> bool:
-        """Whether the old one has its name."""
         old = self.old()
         return old is not None and old.name == self.name
 
@@ -114,7 +110,6 @@ class Replacement:
         return new is not None and (new.exit_code in _NO_PROGRAM or _NO_USER in error)
 
     def find_new(self) -> Container | None:
-        """The new container."""
         return self._find(self.new) or self._find(self.new_name)
 
     def make(self, moved: Mapping[str, str] | None = None) -> None:

@@ -18,8 +18,6 @@ ACTION = "undo"
 
 
 class Undoer:
-    """Undoes actions on one engine."""
-
     def __init__(self, tools: Tools, intents: Intents, undoable: Callable[[], Sequence[Done]] = tuple) -> None:
         """``undoable``: all that can be undone, newest first."""
         self._tools = tools

@@ -67,7 +67,6 @@ class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last m
         self.effect, self._reason, self._detail, self.ref = effect, reason, detail, ref
 
     def outcome(self, step: Step) -> Outcome:
-        """What it means for a step."""
         ended = step.ended(self.effect, self._reason, self._detail)
         return replace(ended, ref=self.ref) if self.ref else ended
 
@@ -115,8 +114,6 @@ class OwnedLosable(Losable, Owned):
 
 
 class VolumeFiles(Protocol):
-    """The files of a volume, as ``contents`` reads and writes them."""
-
     def is_elsewhere(self, parameters: Mapping[str, Any]) -> bool: ...
     def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path: ...
     def size_of(self, folder: Path) -> int: ...
@@ -192,11 +189,9 @@ class Verb(ABC, Generic[T]):
         return in_use(candidate.users)
 
     def held_seconds(self, candidate: Candidate) -> float:
-        """For how long the reason to act has held."""
         return candidate.result.held_seconds
 
     def identity(self, thing: T) -> str:
-        """What tells the object from a later one of the same name."""
         return str(getattr(thing, "id", ""))
 
     # -- before the deed ---------------------------------------------------------------------------------------
@@ -205,8 +200,7 @@ class Verb(ABC, Generic[T]):
         """Begin, for all steps at once, what takes long before the recipe of one is known."""
 
     @abstractmethod
-    def find(self, engine: Engine, key: str) -> T:
-        """The object as it is now. Raises NotFoundError."""
+    def find(self, engine: Engine, key: str) -> T: ...
 
     @abstractmethod
     def check(self, tools: Tools, step: Step, judged: T, found: T) -> None:
@@ -240,7 +234,6 @@ class Verb(ABC, Generic[T]):
 
 
 def in_use(users: Iterable[str], text: str = "used by") -> Why | None:
-    """The rule that keeps what somebody uses."""
     named = sorted(set(users))
     more = len(named) - _MOST_USERS_NAMED
     listed = ", ".join(named[:_MOST_USERS_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -261,7 +254,6 @@ def refuse_barred(tools: Tools, step: Step, image_id: str) -> None:
 
 
 def refuse_users(users: Sequence[str]) -> None:
-    """Raises Stays if there are any."""
     if users:
         raise Stays(Effect.REFUSED, "in_use", f"{len(users)} containers")
 
@@ -291,5 +283,4 @@ def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def stored(recipe: Recipe) -> Stored:
-    """The archive of a recipe."""
     return Stored(recipe.archive, recipe.archive_bytes, recipe.sha256)

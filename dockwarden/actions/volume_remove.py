@@ -13,8 +13,6 @@ from dockwarden.ports import Engine
 
 
 class VolumeRemove(verb.Verb[Volume]):
-    """Remove a volume that no container mounts, running or not."""
-
     subject, name = Kind.VOLUME, "remove"
     options = verb.OwnedLosable
     needs_for = True

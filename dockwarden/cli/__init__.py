@@ -57,7 +57,6 @@ _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     parser, _ = _parser(given[0] if given else "")
     options = parser.parse_args(given)

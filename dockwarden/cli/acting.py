@@ -20,7 +20,6 @@ _NEW_SECONDS = 86400.0
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     plan = commands.add_parser(
         "plan", parents=[common], help="what enforcing would do now, in bytes, and why each object goes or stays"
     )
@@ -102,7 +101,6 @@ def _cells(rows: "Sequence[PlanRow]", *, every: bool) -> "Iterator[tuple[str, ..
 
 
 def _group(row: "PlanRow") -> str:
-    """By what rows are counted."""
     return row.detail if row.reason in ("pass", "skip", "gate") else row.reason
 
 

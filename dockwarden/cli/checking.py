@@ -33,7 +33,6 @@ _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     check = commands.add_parser("check", parents=[common], help="validate settings and policies")
     check.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"

@@ -13,7 +13,6 @@ _FINE = 200  # of HTTP
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     run = commands.add_parser("run", parents=[common], help="the daemon: watch the engine, judge, act")
     run.add_argument("--audit", action="store_true", help="cap every policy at audit: nothing is removed")
     run.set_defaults(run=_run)

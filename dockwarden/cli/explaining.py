@@ -19,7 +19,6 @@ _SAID = "name title description remediation refs tags severity subject mode acti
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     explain = commands.add_parser(
         "explain", parents=[common], help="all about one object or policy: what is found, what would happen, and why"
     )

@@ -67,7 +67,6 @@ class Verdict(NamedTuple):
 
 
 def of_result(result: "Result", policies: "Mapping[str, Policy]") -> Verdict:
-    """A policy's result for an object."""
     policy = policies.get(result.policy)
     told = result.message if result.status.value == "fail" else result.reason or result.message
     place = policy.place if policy else ""
@@ -209,7 +208,6 @@ def _junit_case(verdict: Verdict) -> str:
 
 
 def _said(verdict: Verdict) -> str:
-    """One sentence that names the object."""
     message = printable(verdict.message)
     name = printable(verdict.name)
     return message if name in message else f"{name}: {message}" if message else name

@@ -16,7 +16,6 @@ _LONGEST_DIGEST = 19  # sha256: and twelve digits
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     images = commands.add_parser(
         "images", parents=[common], help="tags by image: digests here and at the registry, age, use"
     )

@@ -24,7 +24,6 @@ _COST = {
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     undo = commands.add_parser("undo", parents=[common], help="bring back what a run or one action removed")
     undo.add_argument("what", nargs="?", default="", metavar="RUN|ACTION", help="as --list and history --actions say")
     undo.add_argument("--list", action="store_true", help="what can still be undone, until when, at what cost")

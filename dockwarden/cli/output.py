@@ -101,7 +101,6 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def tell(outcome: "Outcome") -> None:
-    """Print what became of one step."""
     why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
     print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}", flush=True)
 

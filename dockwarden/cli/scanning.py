@@ -18,7 +18,6 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words ha
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     scan = commands.add_parser("scan", parents=[common], help="judge everything once, change nothing")
     add_policy(scan)
     add_output(scan, *CI_FORMATS)

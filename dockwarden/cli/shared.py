@@ -30,7 +30,6 @@ def settings_of(options: argparse.Namespace, *, acts: bool = False) -> "Settings
 
 
 def add_policy(command: argparse.ArgumentParser) -> None:
-    """The option that chooses policies."""
     command.add_argument(
         "--policy", action="append", default=[], metavar="NAME", help="only this policy; may be repeated"
     )

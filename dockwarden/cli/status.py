@@ -33,7 +33,6 @@ _SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands to the parser."""
     status = commands.add_parser(
         "status", parents=[common], help="one screen: what the daemon knows, found and did, and what it will do"
     )
@@ -74,7 +73,6 @@ def _configured(options: argparse.Namespace) -> tuple[str, int]:
 
 
 def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[str, Any]:
-    """All that is shown. Raises DockwardenError."""
     from dockwarden.process.ask import ask
 
     def answer(path: str, *fine: int) -> tuple[int, str]:
@@ -123,8 +121,6 @@ def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[s
 
 
 class _Metrics:
-    """What `/metrics` says."""
-
     def __init__(self, text: str) -> None:
         found = _SAMPLE.findall(text)
         self._samples = [(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in found]

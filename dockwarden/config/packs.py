@@ -13,7 +13,6 @@ OWN = Path("/etc/dockwarden/policies")
 
 
 def folder() -> Path:
-    """Where the packs are: beside an installed program, or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     places = (*(up / "share/dockwarden/policies" for up in package.parents), package.parent / "config/policies")
     return next((place for place in places if place.is_dir()), places[-1])

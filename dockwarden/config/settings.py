@@ -86,7 +86,6 @@ class WebSettings(_Section):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 

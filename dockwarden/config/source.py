@@ -63,7 +63,6 @@ class Source:
         return [f"{printable(self.file)}:{line}:{column} {text}" for line, column, text in sorted(self._found)]
 
     def note(self, line: int, column: int, text: str) -> None:
-        """Note a problem of a place in the file."""
         self._found.add((line, column, printable(text, MAX_TEXT)))
 
     def refuse(self, path: Path, text: str, offset: int | None = None) -> None:
@@ -96,7 +95,6 @@ class Source:
                 yield ("policies", index), policy
 
     def at(self, path: Path) -> Any:
-        """The value at a path."""
         value = self.data
         for part in path:
             value = value[part]

@@ -50,8 +50,7 @@ _EVENT_FILTERS = {
 }
 
 
-def _ignore(_operation: str, _result: str, _seconds: float) -> None:
-    """Observe nothing."""
+def _ignore(_operation: str, _result: str, _seconds: float) -> None: ...
 
 
 class DockerEngine(Changes):
@@ -137,7 +136,6 @@ class DockerEngine(Changes):
         return engine
 
     def close(self) -> None:
-        """Close idle connections. Nothing may be asked any more."""
         self._connected = False
         self._client.close()
 
@@ -286,7 +284,6 @@ class EventStream(Iterator[Event]):
             raise translated(error, "events", self._endpoint) from error
 
     def close(self) -> None:
-        """End the subscription; only from the thread that reads."""
         self._lines.close()
 
 

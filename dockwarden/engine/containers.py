@@ -137,7 +137,6 @@ def _tmpfs(fields: Fields, host: Fields) -> dict[str, str]:
 
 
 def _mounts(fields: Fields, host: Fields, image_ids: Mapping[str, str]) -> Iterator[Mount]:
-    """The mounts, and those of `--tmpfs`, which engines tell elsewhere."""
     told = [_mount(each, image_ids) for each in fields.objects("Mounts")]
     yield from told
     for path in sorted(_tmpfs(fields, host).keys() - {mount.destination for mount in told}):

@@ -19,8 +19,6 @@ _MAX_INTEGER = 2**63
 
 
 class Fields:
-    """One JSON object of an answer, read field by field with a type in mind."""
-
     __slots__ = ("_raw", "_what")
 
     def __init__(self, raw: object, what: str) -> None:
@@ -35,7 +33,6 @@ class Fields:
         return EngineError(f"{self._what}: {key} is {_kind(value)}, not {expected}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string; ``default`` stands in for a missing or null one."""
         value = self._raw.get(key)
         if isinstance(value, str):
             return clean(value)
@@ -53,7 +50,6 @@ class Fields:
         raise self._wrong(key, value, "a whole number")
 
     def flag(self, key: str) -> bool:
-        """A truth value, false where it is missing."""
         value = self._raw.get(key)
         if value is None or isinstance(value, bool):
             return bool(value)
@@ -65,7 +61,6 @@ class Fields:
         return type(self)({} if value is None else value, f"{self._what}: {key}")
 
     def items(self, key: str) -> list[object]:
-        """A list, empty where it is missing or null."""
         value = self._raw.get(key)
         if value is None:
             return []
@@ -74,11 +69,9 @@ class Fields:
         raise self._wrong(key, value, "a list")
 
     def objects(self, key: str) -> Iterator[Self]:
-        """A list of objects."""
         return (type(self)(each, f"{self._what}: {key}") for each in self.items(key))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
         found: list[str] = []
         for value in self.items(key):
             if not isinstance(value, str):
@@ -87,7 +80,6 @@ class Fields:
         return tuple(found)
 
     def names(self, key: str) -> tuple[str, ...]:
-        """The keys of a nested object, in order."""
         return tuple(sorted(clean(name) for name in self.nested(key)._raw))  # noqa: SLF001 - own class
 
     def labels(self, key: str) -> dict[str, str]:

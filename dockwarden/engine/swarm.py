@@ -18,7 +18,6 @@ _MODES = {"Global": "global", "ReplicatedJob": "replicated-job", "GlobalJob": "g
 
 
 def leads(node: object) -> bool:
-    """Whether an inspected node is the leader."""
     return Fields(node, "node").nested("ManagerStatus").flag("Leader")
 
 
@@ -92,7 +91,6 @@ def ask_needs(client: Client) -> Needs:
 
 
 def needs(raw: object) -> list[Need]:
-    """What each service of a list needs."""
     return [_need(Fields(each, "service list")) for each in rows(raw, "service list")]
 
 

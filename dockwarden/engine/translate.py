@@ -123,7 +123,6 @@ def _has_option(options: Iterable[str], name: str) -> bool:
 
 
 def event(line: bytes) -> Event:
-    """One line of the event stream."""
     try:
         raw = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -165,7 +164,6 @@ def images(raw: object, store: ImageStore) -> Iterator[Image]:
 
 
 def image(raw: object, store: ImageStore) -> Image:
-    """An inspected image."""
     fields = Fields(raw, "image")
     config, identity = fields.nested("Config"), fields.nested("Identity")
     details = ImageDetails(
@@ -276,12 +274,10 @@ def usage(raw: object, now: float = 0.0) -> Usage:
 
 
 def volumes(raw: object) -> list[Volume]:
-    """The rows of a list of volumes."""
     return [_volume(each) for each in Fields(raw, "volume list").objects("Volumes")]
 
 
 def volume(raw: object) -> Volume:
-    """An inspected volume."""
     return _volume(Fields(raw, "volume"))
 
 
@@ -300,12 +296,10 @@ def _volume(fields: Fields) -> Volume:
 
 
 def networks(raw: object) -> list[Network]:
-    """The rows of a list of networks."""
     return [_network(Fields(each, "network list")) for each in rows(raw, "network list")]
 
 
 def network(raw: object) -> Network:
-    """An inspected network."""
     return _network(Fields(raw, "network"))
 
 

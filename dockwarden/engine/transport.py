@@ -75,7 +75,6 @@ class _Connection(HTTPConnection):
         self._endpoint = endpoint
 
     def connect(self) -> None:
-        """Connect; docker-py's leaves the descriptor open if that fails."""
         if not self._endpoint.socket:
             self.sock = self._begin_ssh()
             return
@@ -130,7 +129,6 @@ class Client:
         self._pool = connection_from_url(endpoint.url, maxsize=_POOL_SIZE, **settings)
 
     def close(self) -> None:
-        """Close idle connections."""
         self._pool.close()
 
     def get(self, path: str, params: Mapping[str, object] | None = None) -> Any:
@@ -213,7 +211,6 @@ class Lines(Iterator[bytes]):
         return next(self._lines)
 
     def close(self) -> None:
-        """End the connection; only from the thread that reads."""
         self._response.close()
 
     def _split(self) -> Iterator[bytes]:

@@ -40,11 +40,9 @@ class Digests:
         self._now: dict[tuple[str, str], Sighting] = {}
 
     def recall(self, sightings: list[Sighting]) -> None:
-        """Take over what the ledger kept."""
         self._now.update({(s.tag, s.side): s for s in sightings})
 
     def see(self, tag: str, side: str, digest: str, now: float) -> None:
-        """A tag has this digest; "" if it has none any more."""
         known = self._now.get((tag, side))
         if digest != (known.digest if known else ""):
             self._now[tag, side] = Sighting(tag, side, digest, now)
@@ -81,5 +79,4 @@ class Digests:
         return (tag, side) in self._now
 
     def tags(self, side: str) -> set[str]:
-        """Every tag that we know so."""
         return {tag for tag, known in self._now if known == side}

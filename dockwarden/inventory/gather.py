@@ -71,8 +71,6 @@ class Gathering(View):
 
 
 class Gatherer:
-    """Gathers for one inventory."""
-
     def __init__(
         self,
         inventory: Inventory,

@@ -19,7 +19,6 @@ class Inventory(Tables):
     """The tables, kept by looks. Only the worker's thread changes them."""
 
     def put(self, thing: Thing) -> list[Change]:
-        """Take in an object as it is now."""
         match thing:
             case Image():
                 return self._put_image(thing)

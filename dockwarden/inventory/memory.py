@@ -36,7 +36,6 @@ class ObservationClock:
         self._since = self._monotonic()
 
     def hold(self) -> None:
-        """Stop counting: nobody looks."""
         self._counted, self._since = self.read(), None
 
     def read(self) -> float:
@@ -119,7 +118,6 @@ class Memory:
             self.unsaved.add(ref)
 
     def see(self, ref: Ref, *, had_tag: bool = False, used: bool = False) -> None:
-        """The object is there now."""
         now = self.clock.read()
         old = self._seen.get(ref)
         new = Observed(now, now, had_tag) if old is None else old
@@ -132,7 +130,6 @@ class Memory:
             self.unsaved.add(ref)
 
     def forget(self, ref: Ref) -> None:
-        """The object is gone: should its like come back, it is young again."""
         if self._seen.pop(ref, None) is not None:
             self.unsaved.add(ref)
 
@@ -155,7 +152,6 @@ class Lives:
         self._before: dict[str, int] = {}
 
     def see(self, old: Container | None, new: Container) -> None:
-        """A container as it was, and as it is now."""
         now = self._clock.read()
         if old is None or (old.state, old.started_at) != (new.state, new.started_at):
             self._turned[new.id] = now
@@ -167,7 +163,6 @@ class Lives:
             self._starts[new.id] = [*within, *[now] * times][-_MOST_STARTS:]
 
     def forget(self, container_id: str) -> None:
-        """The container is gone."""
         for table in (self._turned, self._starts, self._before):
             table.pop(container_id, None)
 

@@ -83,15 +83,12 @@ class Tables:
     # -- questions about any object -------------------------------------------------------------------------
 
     def all(self, kind: Kind) -> list[Ref]:
-        """Every object of a kind."""
         return [Ref(kind, key) for key in self._tables[kind]]
 
     def counts(self) -> dict[Kind, int]:
-        """How many objects of each kind there are."""
         return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
 
     def has(self, ref: Ref) -> bool:
-        """Whether the object is still there."""
         return ref.key in self._tables[ref.kind]
 
     def get(self, ref: Ref) -> Thing | None:

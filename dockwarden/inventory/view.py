@@ -34,7 +34,6 @@ class View:
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine says of itself."""
         return self.inventory.info
 
     @property
@@ -62,12 +61,10 @@ class Row(NamedTuple):
 
     @property
     def raw(self) -> Read:
-        """Gives the value as the object has it."""
         return self.read if callable(self.read) else _attribute(self.read or self.name)
 
     @property
     def reader(self) -> Read:
-        """Gives the value of the fact's type."""
         get = self.raw
         if (convert := _OF_TYPE.get(self.type)) is None:
             return get

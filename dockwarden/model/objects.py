@@ -234,8 +234,6 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume."""
-
     name: str
     driver: str
     labels: Mapping[str, str]
@@ -304,7 +302,6 @@ Thing = Image | Container | Volume | Network | Service
 
 
 def ref_of(thing: Thing) -> Ref:
-    """How to point at an object."""
     match thing:
         case Image():
             return Ref(Kind.IMAGE, thing.id)

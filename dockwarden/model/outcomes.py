@@ -69,7 +69,6 @@ class Step:
     digest: str = ""
 
     def ended(self, effect: Effect, reason: str, detail: str = "") -> "Outcome":
-        """What became of it; what it freed is measured elsewhere."""
         return Outcome(self.policy, self.action, self.ref, self.name, effect, reason, 0, detail, self.planned_bytes)
 
 
@@ -143,7 +142,6 @@ class Intent(NamedTuple):
 
     @property
     def image_id(self) -> str:
-        """The image that it was about, "" if it was not about one."""
         return str(self.recipe.parameters.get("id", ""))
 
 
@@ -202,5 +200,4 @@ class Report:
 
     @property
     def ended_at(self) -> float:
-        """When it ended."""
         return self.started_at + self.duration_seconds

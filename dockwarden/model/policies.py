@@ -54,11 +54,8 @@ class Answer(NamedTuple):
 
 
 class Program(Protocol):
-    """A compiled expression."""
-
     @property
-    def source(self) -> str:
-        """The expression's text."""
+    def source(self) -> str: ...
 
     @property
     def constants(self) -> Mapping[str, FactValue]:

@@ -33,22 +33,16 @@ class _Shape(BaseModel):
 
 
 class Expected(_Shape):
-    """What a policy must say of an object, ``container/web``."""
-
     result: Status
     message: str | None = None
 
 
 class Planned(_Shape):
-    """What must become of an object by a policy's action."""
-
     action: str
     outcome: Literal["planned", "kept"]
 
 
 class File(BaseModel):
-    """A golden file."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
     snapshot: str
     expect: list[Expected] = []
@@ -98,7 +92,6 @@ def said(settings: Settings, policies: PolicySet, path: Path) -> Said:
 
 
 def compare(file: File, policies: PolicySet, found: Said) -> Iterator[Compared]:
-    """Each expectation of a file, and what was not expected."""
     known = {policy.name for policy in policies.policies}
     for row in file.expect:
         if row.policy not in known:

@@ -211,7 +211,6 @@ class Reset:
 
     @property
     def steps(self) -> list[Step]:
-        """The removals, in order."""
         why = f"reset of {self.tag}"
         gone = [Step(_POLICY, "remove", Ref(Kind.CONTAINER, each.id), each.name, each, why) for each in self.containers]
         for each in self.images:

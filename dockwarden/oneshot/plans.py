@@ -129,7 +129,6 @@ class Planner:
         self._parts.findings.head_start_seconds = watched_seconds
 
     def close(self) -> None:
-        """Leave what was opened."""
         self._parts.close()
 
     def plan(self) -> tuple[list[PlanRow], list[Step]]:

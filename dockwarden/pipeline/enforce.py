@@ -49,8 +49,6 @@ _OF_AGE = ("too_young", "waiting")
 
 
 class Enforcer:
-    """Acts on one engine."""
-
     def __init__(  # noqa: PLR0913 - each stands for one thing that it needs
         self,
         inventory: Inventory,

@@ -187,7 +187,6 @@ class PolicyExplanation(NamedTuple):
 
     @property
     def expressions(self) -> dict[str, str]:
-        """Its conditions as they are written, by key."""
         both = {"select": self.policy.select, "when": self.policy.when}
         return {key: program.source for key, program in both.items() if program is not None}
 
@@ -244,7 +243,6 @@ class Explainer:
         )
 
     def exceptions(self, exceptions: Iterable[PolicyException]) -> Iterator[ExceptionRow]:
-        """The exceptions of files, as rows."""
         used = self._findings.used()
         for each in exceptions:
             is_over = each.until_at is not None and each.until_at < self._now

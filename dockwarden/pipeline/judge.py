@@ -49,8 +49,6 @@ class _Task:
 
 
 class Judge:
-    """Judges objects of one inventory and keeps ``findings`` true."""
-
     def __init__(
         self,
         inventory: Inventory,

@@ -118,7 +118,6 @@ class Upkeep:
         return _NOTE_SECONDS if self._inventory.digests.unsaved else _SAVE_SECONDS
 
     def is_list_due(self, now: float) -> bool:
-        """Whether everything should be listed again."""
         return now >= self._resync_at and self._metrics.health.engine_up
 
     def list_beside(self, wake: Callable[[], object]) -> bool:
@@ -143,7 +142,6 @@ class Upkeep:
 
     @property
     def is_listed(self) -> bool:
-        """Whether ``list_beside`` came to its end."""
         return self._listing is not None
 
     def _compare(self) -> list[Change]:

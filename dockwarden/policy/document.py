@@ -34,8 +34,7 @@ class Verb(Protocol):
     """What the loader must know of an action: its options, and whether its policies must say ``for``."""
 
     @property
-    def options(self) -> type[BaseModel]:
-        """What may be said of it."""
+    def options(self) -> type[BaseModel]: ...
 
     @property
     def needs_for(self) -> bool:

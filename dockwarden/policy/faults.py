@@ -40,8 +40,6 @@ TOO_DEEP = Problem(1, 1, "nested too deeply, about 30 levels at most")
 
 
 class ExpressionError(Exception):
-    """An expression cannot be used."""
-
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.text for problem in problems))
         self.problems = problems

@@ -168,7 +168,6 @@ class Findings:
         return self._on[ref.kind].get(ref.key, ())
 
     def keys(self, kind: Kind) -> KeysView[str]:
-        """The keys of the objects of a kind with a finding, open or set aside."""
         return self._on[kind].keys()
 
     def drop_objects(self, gone: Iterable[Ref]) -> list[Result]:
@@ -195,11 +194,9 @@ class Findings:
         return resolved
 
     def refs(self) -> set[Ref]:
-        """All objects with an open finding or an open question."""
         return {ref for _, ref in self._open} | {ref for _, ref in self._aside} | set(self._unknown)
 
     def open(self) -> list[Finding]:
-        """All open findings; safe to call from any thread."""
         return list(self._open.values())
 
     def unknown(self) -> dict[tuple[str, Ref], str]:

@@ -49,7 +49,6 @@ _INSTEAD: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def schema(verbs: Verbs) -> dict[str, Any]:
-    """The schema of a policy file."""
     found = document.File.model_json_schema()
     shapes = {"File": found, **found["$defs"]}
     for name, keys in _INSTEAD.items():

@@ -41,7 +41,6 @@ class Recorded(BaseModel):
 
     @property
     def ref(self) -> Ref:
-        """How to point at it."""
         return Ref(self.kind, self.key)
 
 
@@ -62,8 +61,6 @@ def own_facts(kind: Kind, vocabulary: Vocabulary) -> list[str]:
 
 
 class Book:
-    """The facts of a snapshot, by object."""
-
     def __init__(self, snapshot: Snapshot, vocabulary: Vocabulary) -> None:
         """Raises ValueError for values that are not of their fact's type."""
         self.taken_at = snapshot.taken_at

@@ -18,8 +18,6 @@ _VERDICTS = {None: evaluate.SKIP, False: evaluate.PASS, True: evaluate.FAIL}
 
 
 class Together:
-    """Judges objects of one kind by the same policies."""
-
     def __init__(self, policies: Sequence[Policy], *, worth_objects: int = _WORTH_OBJECTS) -> None:
         self._worth_objects = worth_objects
         self._cheap = [policy for policy in policies if not policy.cost]

@@ -30,14 +30,12 @@ class Node(NamedTuple):
     type: bytes
 
     def walk(self) -> Iterator["Node"]:
-        """The node and all below it."""
         yield self
         for arg in self.args:
             yield from arg.walk()
 
 
 def read(checked: bytes) -> Node:
-    """The tree of a serialized expression."""
     whole = _Fields(_Fields(checked).one(2))
     types = {entry.number(1): entry.one(2) for entry in whole.each(_TYPES)}
     places = {entry.number(1): entry.number(2) for entry in _Fields(whole.one(_SOURCE)).each(_PLACES)}

@@ -31,8 +31,6 @@ class Tried(NamedTuple):
 
 
 class Given:
-    """Facts of a made-up object."""
-
     def __init__(self, known: dict[str, FactValue]) -> None:
         self.known = known
         self.shared: object = None

@@ -105,7 +105,6 @@ def never_number(spec: FactSpec, value: object) -> str:
 
 
 def out_of_range(spec: FactSpec, value: float) -> str:
-    """Why a number is too low or too high for a fact."""
     least, most = bounds(spec)
     if value < least:
         return f"{spec.name} is never below {least:g}" + ("; 0 stands for none" if least == 0 else "")
@@ -113,7 +112,6 @@ def out_of_range(spec: FactSpec, value: float) -> str:
 
 
 def bounds(spec: FactSpec) -> tuple[float, float]:
-    """The least and the most that a number can be."""
     return _RANGES.get(spec.form, (0, math.inf)) if spec.type in ("int", "double") else (-math.inf, math.inf)
 
 
