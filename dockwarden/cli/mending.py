@@ -82,7 +82,8 @@ def _print_list(actions: "list[Done]", output: str) -> None:
     rows = [
         (
             *(str(d.number), d.run, local(d.at), local(d.until)),
-            *(d.action, f"{d.ref.kind} {d.name}", in_bytes(d.planned_bytes), _cost(d)),
+            *(d.action, f"{d.ref.kind} {d.name}", in_bytes(d.planned_bytes)),
+            _COST.get(d.recipe.method, "").format(in_bytes(d.recipe.archive_bytes)),
         )
         for d in actions
     ]
@@ -93,10 +94,6 @@ def _print_list(actions: "list[Done]", output: str) -> None:
         empty="nothing can be undone",
     )
     print(f"all archives together: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
-
-
-def _cost(done: "Done") -> str:
-    return _COST.get(done.recipe.method, "").format(in_bytes(done.recipe.archive_bytes))
 
 
 def _reset(options: argparse.Namespace) -> int:

@@ -68,7 +68,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         rootless=_has_option(options, "rootless"),
         userns_remap=_has_option(options, "userns"),
         clock_offset_seconds=offset,
-        only_audited=_PODMAN if _is_podman(says) else "",
+        only_audited=_PODMAN if "Podman Engine" in [p.text("Name", "") for p in says.objects("Components")] else "",
         mirrors=registries.texts("Mirrors"),
         insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
         tells_builds=store is ImageStore.CONTAINERD and spoken >= _IDENTITY_SINCE,
@@ -88,10 +88,6 @@ def engine(version: object, info: object, api_version: str, asked_at: float | No
         swarm_autolock=of_swarm.nested("EncryptionConfig").flag("AutoLockManagers"),
         swarm_certificate_seconds=of_swarm.nested("CAConfig").integer("NodeCertExpiry", 0) / _NANO,
     )
-
-
-def _is_podman(version: Fields) -> bool:
-    return any(part.text("Name", "") == "Podman Engine" for part in version.objects("Components"))
 
 
 def _swarm_role(swarm: Fields) -> str | None:

@@ -102,10 +102,6 @@ def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     return [{"instruction": each[1], "size": each[0], "created": moment(each[2] or 0.0)} for each in steps]
 
 
-def _base_known(image: Image, view: View) -> bool | None:
-    return bool(_base(image, view)) if view.bases else None
-
-
 IMAGE: tuple[Row, ...] = (
     Row("id", "string", "image ID"),
     Row("short_id", "string", "first 12 characters of the ID", lambda i, _: reference.short_id(i.id)),
@@ -176,7 +172,7 @@ IMAGE: tuple[Row, ...] = (
         _base,
         cost=1,
     ),
-    Row("base_known", "bool", "the base could be told", _base_known, cost=1),
+    Row("base_known", "bool", "the base could be told", lambda i, v: bool(_base(i, v)) if v.bases else None, cost=1),
     Row(
         "bases",
         "list(string)",

@@ -14,11 +14,7 @@ def _seccomp(container: Container, _view: View) -> str:
     return "unconfined" if container.config.privileged else "default"
 
 
-def _no_new_privileges(container: Container, _view: View) -> bool:
-    return any(
-        option in ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true")
-        for option in container.config.security_opt
-    )
+_NO_NEW = {"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
 
 
 _CONFIG: tuple[Row, ...] = tuple(
@@ -59,7 +55,13 @@ def _told(each: Told) -> Row:
 
 _SECURITY: tuple[Row, ...] = (
     Row("seccomp", "string", "`default`, `unconfined`, `custom` or a profile name", _seccomp, cost=1),
-    Row("no_new_privileges", "bool", "no-new-privileges is set", _no_new_privileges, cost=1),
+    Row(
+        "no_new_privileges",
+        "bool",
+        "no-new-privileges is set",
+        lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
+        cost=1,
+    ),
     Row("root", "bool", "it runs as root, whoever said so", lambda c, _: is_root(c.config.user), cost=1),
 )
 

@@ -100,16 +100,12 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
         learn(parts.inventory.all(Kind.TAG), _STATE)
         # No registry is told the names of what was built here.
         learn([ref for ref, (sheet, _) in learnt.items() if sheet.known.get("registry.state") != "local"], _THERE)
-        learn([ref for ref, (sheet, _) in learnt.items() if not _is_newest(ref, sheet.known)], _ALIASES)
+        newest = {ref: sheet.known.get("registry.newest_version", "") for ref, (sheet, _) in learnt.items()}
+        learn([ref for ref, name in newest.items() if name not in ("", ref.key.rpartition(":")[2])], _ALIASES)
     found = {ref: sheet.known for ref, (sheet, _) in learnt.items()}
     reasons = {ref: next(filter(None, why.values()), "") for ref, (_, why) in learnt.items()}  # the state's
     images = sorted(parts.inventory.images.values(), key=lambda image: (image.tags or ("~",), image.id))
     return [row for image in images for row in _rows(parts, image, found, reasons, now)]
-
-
-def _is_newest(ref: Ref, known: Mapping[str, FactValue]) -> bool:
-    """Whether a tag is the newest version, or nothing is known that could be newer."""
-    return known.get("registry.newest_version", "") in ("", ref.key.rpartition(":")[2])
 
 
 def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool = False) -> tuple[Parts, EngineInfo]:

@@ -5,7 +5,7 @@ Input: batches of the queue. Output: changes. Out of bounds: judging, acting on 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -94,9 +94,11 @@ class Upkeep:
         self._metrics.set_objects(self._inventory.counts())
         self._say_who_leads()
         now = time.time()
-        self._note_digests(self._known_tags() if batch.is_full else _tags_of(changes), now)
-        if batch.is_full:
+        if batch.is_full:  # the tags that are here, and those that were when we last looked
+            self._note_digests(self._inventory.digests.tags("local") | self._inventory.tags.keys(), now)
             self._leave_digests(now)
+        else:
+            self._note_digests((each.ref.key for each in changes if each.ref.kind is Kind.TAG), now)
         return changes
 
     def _say_who_leads(self) -> None:
@@ -190,10 +192,6 @@ class Upkeep:
             digests = of_repository(inventory.images[image_id].digests, tag.rpartition(":")[0])
             inventory.digests.see(tag, "local", inventory.digests.pick(tag, digests) or image_id, now)
 
-    def _known_tags(self) -> set[str]:
-        """The tags that are here, and those that were when we last looked."""
-        return self._inventory.digests.tags("local") | self._inventory.tags.keys()
-
     def _leave_digests(self, now: float) -> None:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""
         inventory = self._inventory
@@ -264,7 +262,3 @@ def resume(inventory: Inventory, ledger: Ledger, info: EngineInfo) -> None:
     inventory.looks.recall(info, (Kept(*row) for row in ledger.looks(info.identity)))
     inventory.digests.recall([Sighting(*row) for row in ledger.present_digests(info.identity)])
     inventory.info = info
-
-
-def _tags_of(changes: Iterable[Change]) -> Iterator[str]:
-    return (change.ref.key for change in changes if change.ref.kind is Kind.TAG)

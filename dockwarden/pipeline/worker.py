@@ -226,7 +226,8 @@ class Worker:
                 for key in keys if kind in listening else keys & self._findings.keys(kind):
                     causes.setdefault(Ref(kind, key), set()).add(change.cause)
         sweep = Sweep(resolved=self._findings.drop_objects(ref for ref in causes if not self._inventory.has(ref)))
-        hearing = {p.name: p for cause in {c.cause for c in changes} for p in self._hearing(cause)}
+        heard = [self._listeners.get(cause, {}) for cause in {change.cause for change in changes}]
+        hearing = {p.name: p for by_kind in heard for policies in by_kind.values() for p in policies}
         allowed = self._judge.allowed(hearing.values(), time.time())
         work: list[Work] = []
         acting: set[tuple[str, Ref]] = set()
@@ -240,9 +241,6 @@ class Worker:
         if work or sweep.resolved:
             depth = REGISTRY if acting else INSPECT
             self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
-
-    def _hearing(self, cause: str) -> Iterator[Policy]:
-        return (policy for policies in self._listeners.get(cause, {}).values() for policy in policies)
 
     def _ask_again(self) -> None:
         """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
@@ -358,12 +356,9 @@ class Worker:
         is_due = result.status is Status.FAIL or (result.status is Status.EXCUSED and not result.excuse.acted)
         return is_due and (run.acting is None or (result.policy, result.ref) in run.acting)
 
-    def _unused(self) -> int:
-        """How many exceptions hold for nothing."""
-        return len({exception.id for exception in self._judge.exceptions} - self._findings.used().keys())
-
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
         sweep, findings = run.sweep, self._findings
+        unused = {exception.id for exception in self._judge.exceptions} - findings.used().keys()
         report = Report(
             run.id,
             run.cause,
@@ -383,7 +378,7 @@ class Worker:
             tuple(sweep.excused),
             dict(findings.pending_counts()),
             dict(findings.excused_counts()),
-            self._unused() if self._swept else None,
+            len(unused) if self._swept else None,
             findings.unsaved(),
         )
         for sink in self._sinks:

@@ -139,7 +139,7 @@ def _templates() -> "Environment":
         "prose": _prose,
         "fact": lambda pair: fact(*pair),
         "moment": _moment,
-        "span": _span,
+        "span": lambda seconds: span(seconds) if seconds >= 1 else f"{seconds * _KILO:.0f}ms",
         "size": in_bytes,
         "exact": moment,
         "counted": counted,
@@ -169,7 +169,3 @@ def _moment(at: float, now: float) -> Markup:
     text = f"in {distance}" if at > now else f"{distance} ago"
     exact = moment(at)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
-
-
-def _span(seconds: float) -> str:
-    return span(seconds) if seconds >= 1 else f"{seconds * _KILO:.0f}ms"

@@ -51,7 +51,7 @@ class Views:
             "policies": List(PolicyRow, self._policy_rows),
             "actions": List(ActionRow, self._action_rows),
             "inventory": List(ObjectRow, self._object_rows),
-            "exceptions": List(ExceptionRow, self._exception_rows),
+            "exceptions": List(ExceptionRow, lambda: self._explainer().exceptions(board.use.exceptions)),
             "schedules": List(ScheduleRow, self._schedule_rows),
         }
 
@@ -164,9 +164,6 @@ class Views:
     def _done(self) -> Iterator[ActionRow]:
         """What was done, or was to be done and was not; not what audit mode only previews."""
         return (row for row in self._action_rows() if row.outcome is not Effect.AUDITED)
-
-    def _exception_rows(self) -> Iterator[ExceptionRow]:
-        return self._explainer().exceptions(self._board.use.exceptions)
 
     def _object_rows(self) -> Iterator[ObjectRow]:
         inventory = self._inventory

@@ -93,7 +93,8 @@ class Ledger(Actions):
                 if seen is None:
                     db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
                 else:
-                    db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?,?)", (*ref, *_memory_row(seen)))
+                    row = (*ref, seen.first_seconds, seen.used_seconds, int(seen.had_tag), seen.given_up_at)
+                    db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?,?,?,?)", row)
 
     def save_looks(self, looks: Iterable[tuple[str, tuple[str, str, str, str] | None]]) -> None:
         """Write down what looks at images told, or that it is of no use any more. Raises LedgerError."""
@@ -176,7 +177,3 @@ def _ref(kind: str, key: str) -> Ref | None:
         return Ref(Kind(kind), key)
     _log.warning("ledger.unknown_kind", kind=kind, key=key)
     return None
-
-
-def _memory_row(seen: Observed) -> tuple[float, float, int, float | None]:
-    return seen.first_seconds, seen.used_seconds, int(seen.had_tag), seen.given_up_at
