@@ -283,7 +283,7 @@ def test_operations_page_has_every_log_event_and_no_other() -> None:
 
 def test_security_page_has_every_request_to_the_engine_and_no_other() -> None:
     source = "".join((ROOT / f"dockwarden/engine/{part}.py").read_text() for part in ("client", "changes"))
-    asked = set(re.findall(r'_(?:call|measured)\(\s*"(\w+)"', source))
+    asked = set(re.findall(r'_(?:call|measured|ask|read)\(\s*"(\w+)"', source))
     asked |= {f"{kind}_create" for kind in (Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)}
     rows = [line.split(" | ")[1] for line in TEXT["SECURITY.md"].splitlines() if line.startswith("| `")]
     assert words(" ".join(rows)) == asked
