@@ -5,8 +5,9 @@ whole beside them; or the old ones as they were. Out of bounds: deciding, waitin
 there, so each can be taken again, whatever cut it off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from dockwarden import reference
@@ -161,42 +162,40 @@ class Replacement:
         old, new, stranger = self.old(), self.find_new(), self.stranger()
         serving = None if stranger is not None and stranger.running else old or new
         goes = new if new is not serving else None
+        deeds: list[Callable[[], object]] = []
         if goes is not None:
             if goes.state in _UP:
-                self._end(goes.id)
-            if goes.name == self.name:
-                engine.rename_container(goes.id, self.new_name)
+                self._end_at_all(goes.id)
+            if not (keeps and engine.written(goes.id).paths):
+                with suppress(NotFoundError):
+                    said = printable(" ".join(engine.last_lines(goes.id, _LOG_LINES)), _LOG_CHARACTERS)
+                deeds.append(partial(engine.remove_container, goes.id))  # first: the disk may be full
+            elif goes.name == self.name:
+                deeds.append(partial(engine.rename_container, goes.id, self.new_name))
         if serving is None and old is not None:
             self._end(old.id)
         elif serving is not None and self._may_be_stopped:  # else what somebody did to it is none of ours
-            self._serve(serving, stranger)
-        if goes is not None and not (keeps and engine.written(goes.id).paths):
-            with suppress(NotFoundError):
-                said = printable(" ".join(engine.last_lines(goes.id, _LOG_LINES)), _LOG_CHARACTERS)
-                engine.remove_container(goes.id)
+            deeds += self._to_serve(serving)
+        _each(deeds)
         return said
 
-    def _serve(self, container: Container, stranger: Container | None) -> None:
-        """Let it have the name and run as before; where a stranger's has the name, it runs all the same."""
-        engine = self._engine
-        if container.name != self.name and stranger is None:
-            engine.rename_container(container.id, self.name)
-        policy, times = self._about["restart_policy"]
+    def _to_serve(self, container: Container) -> Iterator[Callable[[], object]]:
+        """Let it have the name and run as before."""
+        engine, (policy, times) = self._engine, self._about["restart_policy"]
+        if container.name != self.name:
+            yield partial(engine.rename_container, container.id, self.name)
         if container.config.restart_policy != policy:
-            engine.set_restart_policy(container.id, policy, times)
-        if self._about["was_running"] and not engine.container(container.id).running:
-            engine.start_container(container.id)
-        if container.name != self.name and stranger is not None:
-            engine.rename_container(container.id, self.name)  # whose error says who has it
+            yield partial(engine.set_restart_policy, container.id, policy, times)
+        if self._about["was_running"] and not container.running:
+            yield partial(engine.start_container, container.id)
 
     def _end(self, identifier: str, *, for_good: bool = True) -> None:
         """Stop one that may end and be started again by the engine at this very moment, which one stop may miss."""
         engine = self._engine
+        fence = [partial(engine.set_restart_policy, identifier, "no", 0)] if for_good else []
         for left in reversed(range(_STOPS)):
             try:
-                if for_good:
-                    engine.set_restart_policy(identifier, "no", 0)
-                engine.stop_container(identifier)
+                _each([*fence, partial(engine.stop_container, identifier)])
                 if engine.container(identifier).state not in _UP:
                     return
             except (EngineUnavailableError, NotFoundError):
@@ -205,6 +204,14 @@ class Replacement:
                 if not left:
                     raise
 
+    def _end_at_all(self, identifier: str) -> None:
+        """Also where the engine can write nothing down."""
+        try:
+            self._end(identifier)
+        except EngineError:
+            if self._engine.container(identifier).state in _UP:
+                raise
+
     def _find(self, key: str) -> Container | None:
         try:
             found = self._engine.container(key) if key else None
@@ -212,3 +219,17 @@ class Replacement:
             return None
         # A name may be somebody else's; what has an ID of ours or a name that only we make up is ours.
         return found if found and key in (found.id, found.name) else None
+
+
+def _each(deeds: Iterable[Callable[[], object]]) -> None:
+    """All, though one fails: on a full disk a container may start and not be renamed. Raises the first error."""
+    first: EngineError | None = None
+    for deed in deeds:
+        try:
+            deed()
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            first = first or error
+    if first:
+        raise first

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import time
 import uuid
 from contextlib import closing
 from dataclasses import replace
@@ -114,6 +115,7 @@ def run(lab: LabEngine, options: str, called: str = "it") -> bool:
         words = ["1000" if word == "1" else word for word in words]
         command = [] if LADEN in words else [IMAGE, *(["1000"] if "/bin/sleep" in words else ["sleep", "1000"])]
         lab.docker("run", "--detach", f"--name={called}", *words, *command)
+        time.sleep(0.5)  # some end by themselves
         return bool(inspected(lab, called)["State"]["Running"])
     return False
 
@@ -233,7 +235,7 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     process = fork.Process(target=_alone, args=(lab.host, str(host.folder.parent)))
     process.start()
     until(lambda: host.ledger.open_intents() or not process.is_alive(), "the update", pause=0.01)
-    process.join(chance.uniform(0.0, 1.2))  # it takes about as long
+    process.join(chance.uniform(0.0, 3.0))  # it takes about as long
     process.kill()
     process.join()
     return _whole(host, first, f"killed amid {'one' if _started_anew(host) else 'none'}")
@@ -258,8 +260,8 @@ def _whole(host: Host, first: str, word: str) -> str:
 
 # -- others who meddle -----------------------------------------------------------------------------------------------
 
-STEPS = ("create", "stop_container", "rename_container", "set_restart_policy", "start_container", "last_lines")
-"""The engine's calls before which somebody meddles; the last is where a broken one is taken back."""
+STEPS = (*CHANGES[:-1], "gate", "last_lines")
+"""The engine's calls before which somebody meddles; then the wait for the new one, and where a broken one goes."""
 
 MEDDLERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "stops it": (("stop", "IT"),),
@@ -330,15 +332,20 @@ def _done(lab: LabEngine, it: str, *commands: tuple[str, ...]) -> None:
 
 
 def _before(host: Host, step: str, action: Callable[[], object]) -> None:
-    """Once, right before the next call."""
-    real = getattr(type(host.engine), step)
+    """Once, right before the next call, or when the new container has just been started."""
+    call, is_gate = ("start_container", True) if step == "gate" else (step, False)
+    real = getattr(type(host.engine), call)
 
     def hooked(*given: Any, **named: Any) -> Any:
-        delattr(host.engine, step)
-        action()
-        return real(host.engine, *given, **named)
+        is_first = vars(host.engine).pop(call, None) is not None
+        if is_first and not is_gate:
+            action()
+        answer = real(host.engine, *given, **named)
+        if is_first and is_gate:
+            action()
+        return answer
 
-    setattr(host.engine, step, hooked)
+    setattr(host.engine, call, hooked)
 
 
 def everybody(host: Host, chance: random.Random) -> Iterator[str]:
