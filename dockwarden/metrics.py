@@ -22,6 +22,7 @@ _REACTION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 
 _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _MOST_NAME = 200
 _MOST_TEXT = 500
+_LATE_INTERVALS = 3
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
@@ -74,6 +75,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         self.health = Health()
+        self._intervals: dict[str, float] = {}  # of jobs, in seconds
         self._about_us()
         self._about_the_engine()
         self._about_judging()
@@ -215,6 +217,11 @@ class Metrics:
         self.job_interval = self._gauge(
             "job_interval_seconds", "Seconds between two runs, the longest of a week.", "policy"
         )
+        self.job_late = self._gauge(
+            "job_late_timestamp_seconds",
+            "When the job is late: three intervals after it last succeeded, or was set.",
+            "policy",
+        )
         self.job_missed = self._counter(
             "job_missed_total", "Runs that came too late or found the last one waiting.", "policy"
         )
@@ -290,9 +297,21 @@ class Metrics:
         if outcome.freed_bytes:
             self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
 
+    def set_job(self, name: str, interval_seconds: float, at: float) -> None:
+        """There is such a job from now on; an interval of 0 says nothing."""
+        self._intervals[name] = interval_seconds
+        self.job_interval.labels(name).set(interval_seconds)
+        self.job_missed.labels(name)
+        self._await_job(name, at)
+
+    def _await_job(self, name: str, since: float) -> None:
+        if interval_seconds := self._intervals.get(name):
+            self.job_late.labels(name).set(since + _LATE_INTERVALS * interval_seconds)
+
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
-        runs = (self.job_last_run, self.job_last_success, self.job_next_run)
+        self._intervals.pop(name, None)
+        runs = (self.job_last_run, self.job_last_success, self.job_next_run, self.job_late)
         for family in (*runs, self.job_seconds, self.job_interval, self.job_missed):
             family.remove(name)
 
@@ -340,3 +359,4 @@ class Metrics:
             self.job_seconds.labels(report.job).observe(report.duration_seconds)
             if not report.errors and not any(outcome.effect is Effect.FAILED for outcome in report.outcomes):
                 self.job_last_success.labels(report.job).set(report.ended_at)
+                self._await_job(report.job, report.ended_at)

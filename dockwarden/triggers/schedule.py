@@ -149,7 +149,6 @@ class Schedule:
         self._timezone = timezone
         self._jitter = jitter
         self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
-        self._longest: dict[str, float] = {}
         self._skew = time.time() - time.monotonic()
         from apscheduler.schedulers.background import BackgroundScheduler  # noqa: PLC0415 - as above, 30 ms
 
@@ -180,7 +179,7 @@ class Schedule:
         for name, job in jobs.items():
             if self._jobs.get(name) != job:
                 trigger = self._trigger(*job)
-                self._longest[name] = max(_gaps(trigger), default=0.0)
+                self._metrics.set_job(name, max(_gaps(trigger), default=0.0), time.time())
                 self._scheduler.add_job(self._fire, trigger, args=(name,), id=name, name=name, replace_existing=True)
         self._jobs = jobs
         self._show_next()
@@ -236,9 +235,6 @@ class Schedule:
     def _show_next(self) -> None:
         for name, at in self.next_runs().items():
             self._metrics.job_next_run.labels(name).set(at)
-        for job in self._scheduler.get_jobs():
-            self._metrics.job_interval.labels(job.id).set(self._longest[job.id])
-            self._metrics.job_missed.labels(job.id)
 
 
 def interval_seconds(spec: TriggerSpec) -> float:

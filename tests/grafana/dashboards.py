@@ -18,8 +18,11 @@ _SEVERITIES = {
 }
 _OUTCOMES = {"applied": "green", "audited": "blue", "skipped": "#8e8e8e", "refused": "yellow", "failed": "red"}
 
-_LAST_SUCCESS = "instance_policy:dockwarden_job_last_success_timestamp_seconds:since_start{@}"
-_LATE = f"time() - {_LAST_SUCCESS} > 3 * (dockwarden_job_interval_seconds{{@}} > 0)"
+_LATE = "time() > dockwarden_job_late_timestamp_seconds{@}"
+_PARTLY = (
+    'count by (policy, mode) (dockwarden_policy_info{@, mode!="audit"})'
+    " < on () group_left () count(dockwarden_config_info{@})"
+)
 
 
 def _quantile(share: float, metric: str, by: str = "") -> str:
@@ -487,8 +490,8 @@ _FLEET: dict[str, list[Panel]] = {
         stat("Sets of policies", "Sets of policy files in use.", _kinds("dockwarden_config_info", "sha256")),
         stat(
             "Policies of several modes",
-            "Policies that enforce on some hosts and not on others.",
-            "count(count by (policy) (count by (policy, mode) (dockwarden_policy_info{@})) > 1) or vector(0)",
+            "Policies that enforce, or are off, on some hosts and not on others.",
+            f"count(count by (policy) ({_PARTLY})) or vector(0)",
         ),
         stat("Engines", "Versions of the engine.", _kinds("dockwarden_engine_info", "version")),
         stat("Open findings", "Objects that break any policy now.", "sum(dockwarden_findings{@})"),
@@ -506,7 +509,7 @@ _FLEET: dict[str, list[Panel]] = {
                 "max by (job, instance) (dockwarden_disk_used_ratio{@})",
                 'sum by (job, instance) (increase(dockwarden_actions_total{@, outcome="audited"}[$__range]))',
                 "sum by (job, instance) (dockwarden_unknown{@})",
-                f"sum by (job, instance) ({_LATE.replace(' > 3 *', ' > bool 3 *')})",
+                f"sum by (job, instance) ({_LATE.replace('>', '> bool')})",
             ],
             {
                 "instance": ("Host", "none"),

@@ -87,7 +87,8 @@ def test_the_public_names_are_there_from_the_start(metrics: Metrics) -> None:
         events_gaps events_last_received_timestamp_seconds queue_length inventory_objects inventory_resyncs evaluations
         evaluation_duration_seconds findings reaction_duration_seconds actions refusals reclaimed_bytes
         registry_requests unknown job_last_run_timestamp_seconds job_last_success_timestamp_seconds
-        job_next_run_timestamp_seconds job_duration_seconds job_interval_seconds job_missed ledger_writable log_messages
+        job_next_run_timestamp_seconds job_duration_seconds job_interval_seconds job_missed job_late_timestamp_seconds
+        ledger_writable log_messages
     """
     assert {f"dockwarden_{name}" for name in promised.split()} <= names
     assert "process_resident_memory_bytes" in text(metrics)
@@ -187,7 +188,10 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     judged = Counter({("old-images", Status.FAIL): 2, ("old-images", Status.PASS): 5})
     outcomes = (an_outcome(Effect.APPLIED, "removed", 100), an_outcome(Effect.REFUSED, "in_use"))
     counts: Any = {"open": {("old-images", "medium"): 2}, "unknown": {("old-images", "timeout"): 1}}
+    metrics.set_job("old-images", 60.0, NOW - 30)
+    assert samples(metrics, "job_late_timestamp_seconds") == {("old-images",): NOW + 150}
     metrics.record(replace(REPORT, judged=judged, outcomes=outcomes, job="old-images", **counts))
+    assert samples(metrics, "job_late_timestamp_seconds") == {("old-images",): NOW + 180.5}
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "fail"] == 2
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "pass"] == 5
     assert samples(metrics, "findings") == {("old-images", "medium"): 2}
@@ -208,7 +212,9 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     ],
 )
 def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Report) -> None:
+    metrics.set_job("nightly", 60.0, NOW - 30)
     metrics.record(report)
+    assert samples(metrics, "job_late_timestamp_seconds") == {("nightly",): NOW + 150}
     assert samples(metrics, "job_last_run_timestamp_seconds") == {("nightly",): NOW + 0.5}
     assert samples(metrics, "job_last_success_timestamp_seconds") == {}
 
