@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from dockwarden.errors import DockwardenError
 from dockwarden.text import FAILED, OK, because, counted
@@ -37,8 +37,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     notify.set_defaults(run=_notify_test)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> NoReturn:
     import faulthandler
+    import logging
 
     faulthandler.enable()
     from dockwarden import app
@@ -55,7 +56,10 @@ def _run(options: argparse.Namespace) -> int:
     def reload() -> Any:
         return loading.load_policies(settings.read_settings(options.config, audit=options.audit))
 
-    return app.daemon(chosen, metrics, reload).run(policies)
+    code = app.daemon(chosen, metrics, reload).run(policies)
+    logging.shutdown()
+    # At its end the interpreter stops threads where they are; inside of the CEL library that aborts the process.
+    os._exit(code)
 
 
 def _reload(options: argparse.Namespace) -> int:

@@ -42,6 +42,9 @@ class View:
         return self.data_disk or self.disk
 
 
+_LONGEST_TEXT = 2**17
+"""Characters; an expression over longer ones, labels of a stranger's image, may take gigabytes and minutes."""
+
 Read = Callable[[Any, View], Any]
 """Reads one fact of an object; None while it has not been gathered."""
 
@@ -85,12 +88,19 @@ def _attribute(path: str) -> Read:
     return read
 
 
+def _short(value: Any) -> Any:
+    """The same; nothing where a text in it is longer than Linux would let a program have as an argument."""
+    texts = (*value, *value.values()) if isinstance(value, dict) else (value,) if isinstance(value, str) else value
+    return value if max(map(len, texts), default=0) <= _LONGEST_TEXT else None
+
+
 # A time that never was is unknown, as of any date that stood for it an age would be wrong.
-_OF_TYPE: Mapping[str, Callable[[Any], FactValue]] = {
+_OF_TYPE: Mapping[str, Callable[[Any], FactValue | None]] = {
     "timestamp": lambda at: datetime.fromtimestamp(at, UTC),
     "duration": lambda seconds: timedelta(seconds=seconds),
-    "list(string)": list,
-    "map(string)": dict,
+    "string": _short,
+    "list(string)": lambda texts: _short(list(texts)),
+    "map(string)": lambda texts: _short(dict(texts)),
 }
 
 

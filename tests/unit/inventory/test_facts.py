@@ -136,6 +136,15 @@ def test_every_promised_fact_is_in_the_vocabulary(kind: Kind) -> None:
     assert promised(kind) - VOCABULARY[kind].keys() == set()
 
 
+def test_a_text_longer_than_a_program_can_be_given_makes_its_fact_unknown() -> None:
+    for length in (2**17, 2**17 + 1):
+        long = "x" * length
+        inventory, inspected = an_inventory(), replace(details(user=long), ports=("80/tcp", long))
+        inventory.put(an_image("app", "app:1", labels={"a": long, "b": ""}, inspected=inspected))
+        known = facts_of(inventory, APP).keys() & {"image.labels", "image.user", "image.ports", "image.ref"}
+        assert known == {"image.ref"} | ({"image.labels", "image.user", "image.ports"} if length == 2**17 else set())
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_the_vocabulary_describes_each_fact_for_people(kind: Kind) -> None:
     for name, spec in VOCABULARY[kind].items():
