@@ -204,8 +204,7 @@ def _archive(settings: Settings, ledger: Ledger, metrics: Metrics, queue: Queue)
 def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> Daemon:
     """Everything that runs, joined and not yet started; ``reload`` reads the policy files again.
 
-    Raises:
-        ConfigError: the address to listen on, that of the engine, or the state folder cannot be used.
+    Raises ConfigError: the address to listen on, that of the engine, or the state folder cannot be used.
     """
     lock = claim(settings.state_dir)
     parts = build(settings, metrics)

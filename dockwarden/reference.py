@@ -57,8 +57,7 @@ class Reference:
 def parse(text: str) -> Reference:
     """Parse a reference as ``docker pull`` would; without tag and digest it means ``:latest``.
 
-    Raises:
-        ValueError: the text is not a reference (it may be an image ID).
+    Raises ValueError: the text is not a reference (it may be an image ID).
     """
     if len(text) > _MAX_LENGTH:
         msg = f"reference longer than {_MAX_LENGTH} characters"

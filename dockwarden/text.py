@@ -141,11 +141,7 @@ def is_duration(text: str) -> bool:
 
 
 def duration(value: object) -> timedelta:
-    """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``. Raises ValueError: it is something else."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
@@ -159,11 +155,7 @@ def is_size(text: str) -> bool:
 
 
 def size(value: object) -> int:
-    """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``. Raises ValueError: it is something else."""
     match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
     if match is None:
         raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")

@@ -112,8 +112,7 @@ class Archive:
     def read(self, kept: Stored) -> Iterator[bytes]:
         """The content of an archive, after its checksum was found to be right.
 
-        Raises:
-            ArchiveError: it is gone or damaged.
+        Raises ArchiveError: it is gone or damaged.
         """
         try:
             with self._opened() as folder:

@@ -66,11 +66,7 @@ class DockerEngine(Changes):
         observe: Observe = _ignore,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Does no I/O.
-
-        Raises:
-            ConfigError: the address or the TLS files cannot be used.
-        """
+        """Does no I/O. Raises ConfigError: the address or the TLS files cannot be used."""
         self._endpoint: Endpoint = locate(base_url, tls, said_by)
         self.where = f"{self._endpoint} from {said_by}"
         self._tls = tls

@@ -66,8 +66,7 @@ class Connection(TypedDict):
 def from_environment(env: Mapping[str, str]) -> Connection:
     """What ``DOCKER_HOST``, ``DOCKER_TLS_VERIFY``, ``DOCKER_CERT_PATH`` mean, and without a host the CLI's context.
 
-    Raises:
-        ConfigError: the address is of a kind that dockwarden does not speak, or there is no such context.
+    Raises ConfigError: the address is of a kind that dockwarden does not speak, or there is no such context.
     """
     base_url = env.get("DOCKER_HOST", "").strip()
     if not base_url:

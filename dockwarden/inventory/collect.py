@@ -44,9 +44,8 @@ class Collector:
     def reconcile(self, past: Iterable[Dirty] = ()) -> list[Change]:
         """List everything and compare. ``past``: hints at what no comparison can show.
 
-        Raises:
-            EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to then
-                is told by the next look.
+        Raises EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to
+        then is told by the next look.
         """
         inventory, engine = self._inventory, self._engine
         seen_images = set()
@@ -122,8 +121,7 @@ class Collector:
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
         """Look at the objects that events named, and at those that lost something to them.
 
-        Raises:
-            EngineUnavailableError: as for ``reconcile``.
+        Raises EngineUnavailableError: as for ``reconcile``.
         """
         self._look_at(dirty)
         return self._take_changes()

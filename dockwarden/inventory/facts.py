@@ -86,8 +86,7 @@ VOCABULARY: dict[Kind, dict[str, FactSpec]] = {
 def fill(sheet: Sheet, names: Iterable[str], ref: Ref, view: View) -> None:
     """Read the named facts of an object into its sheet; those that cannot be read yet stay out.
 
-    Raises:
-        KeyError: the object is not in the inventory, or a name is not in the vocabulary of its kind.
+    Raises KeyError: the object is not in the inventory, or a name is not in the vocabulary of its kind.
     """
     facts, known = _FACTS[ref.kind], sheet.known
     # A tag and the host are read by their keys.

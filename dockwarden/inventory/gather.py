@@ -119,8 +119,7 @@ class Gatherer:
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
         """Get a fact, and fill in those of ``needs`` that are no dearer.
 
-        Raises:
-            LaterError: somebody else's answer, or something dear about all objects, comes first.
+        Raises LaterError: somebody else's answer, or something dear about all objects, comes first.
         """
         vocabulary = facts.VOCABULARY[ref.kind]
         cost = vocabulary[missing].cost

@@ -82,8 +82,7 @@ def _last(one: Version) -> tuple[str, str]:
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
     """The tag of the highest release in the scheme of the tag's own versions, "" where there are no versions at all.
 
-    Raises:
-        UnclearError: it is not clear which version the tag is.
+    Raises UnclearError: it is not clear which version the tag is.
     """
     book = _book(tags)
     own = version(name)

@@ -152,8 +152,7 @@ class Mender:
     def carry_out(self, reset: "Reset") -> Iterator[Outcome]:
         """Remove, pull and verify; where something fails on the way, what was removed is brought back.
 
-        Raises:
-            DockwardenError: it failed, and what came of it.
+        Raises DockwardenError: it failed, and what came of it.
         """
         run = _new_run()
         with self._parts.ledger.alone():

@@ -144,8 +144,7 @@ class Planner:
     def still(self, saved: SavedPlan) -> tuple[Sequence[Step], list[PlanRow]]:
         """The steps of a saved plan that would still be taken, and for each of the others why not.
 
-        Raises:
-            DockwardenError: the plan is of another engine.
+        Raises DockwardenError: the plan is of another engine.
         """
         if saved.engine != self.info.identity:
             raise DockwardenError(f"the plan is of another engine, {saved.engine_name}; this one is {self.info.name}")

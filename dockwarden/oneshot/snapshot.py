@@ -91,8 +91,7 @@ def version() -> str:
 def take(settings: Settings, *, registry: bool, labels: bool) -> str:
     """The text of a snapshot. ``registry``: ask registries; ``labels``: with the values of labels.
 
-    Raises:
-        EngineUnavailableError: the engine cannot be reached.
+    Raises EngineUnavailableError: the engine cannot be reached.
     """
     parts, info = look(settings)
     now, depth = parts.now(), REGISTRY if registry else USAGE

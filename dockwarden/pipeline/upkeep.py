@@ -66,8 +66,7 @@ class Upkeep:
     def look(self, batch: Batch) -> list[Change] | None:
         """Look at what the batch names; None if the engine did not answer, and then at everything a little later.
 
-        Raises:
-            DockwardenError: another engine answers than before; only a new start can be right then.
+        Raises DockwardenError: another engine answers than before; only a new start can be right then.
         """
         if batch.lost:
             self._inventory.memory.clock.hold()

@@ -164,8 +164,7 @@ class Joint:
     def __init__(self, conditions: Sequence[tuple[model.Program | None, model.Program]]) -> None:
         """``conditions``: ``select`` and ``when`` of each policy, all compiled here.
 
-        Raises:
-            ExpressionError: they do not fit into one expression.
+        Raises ExpressionError: they do not fit into one expression.
         """
         programs = [program for pair in conditions for program in pair if isinstance(program, Program)]
         facts = programs[0].facts

@@ -87,8 +87,7 @@ def _heard(kind: Kind) -> tuple[Kind, ...]:
 def constant(value: object) -> FactValue:
     """The value of a param: what reads as a duration is one, and what reads as a size is a number of bytes.
 
-    Raises:
-        ValueError: it has no type that a param may have.
+    Raises ValueError: it has no type that a param may have.
     """
     if isinstance(value, str):
         return duration(value) if is_duration(value) else size(value) if is_size(value) else value
@@ -104,11 +103,7 @@ def constant(value: object) -> FactValue:
 
 
 def identifier(name: str) -> str:
-    """A name that expressions can use.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A name that expressions can use. Raises ValueError: it is none."""
     if not IDENTIFIER.fullmatch(name) or name in RESERVED:
         raise ValueError("must be a name of letters, digits and _ that an expression can use")
     return name
@@ -145,11 +140,7 @@ def events_of(kind: Kind) -> list[str]:
 
 
 def check_events(kind: Kind, events: Collection[str]) -> None:
-    """See that events can concern a kind of subject.
-
-    Raises:
-        ValueError: one of them cannot.
-    """
+    """See that events can concern a kind of subject. Raises ValueError: one of them cannot."""
     heard = events_of(kind)
     for event in events:
         if event not in heard:

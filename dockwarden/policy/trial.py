@@ -48,8 +48,7 @@ def read_time(value: object) -> datetime:
 def read_fact(spec: FactSpec, value: object) -> Any:
     """A fact's value as it is written in a test, by the fact's type.
 
-    Raises:
-        ValueError: it is none, or the fact can never have it.
+    Raises ValueError: it is none, or the fact can never have it.
     """
     found = READERS[spec.type](spec, value)
     for item in found if isinstance(found, list) else (found,):

@@ -22,8 +22,7 @@ def ask(
 ) -> tuple[int, bytes]:
     """Status and body, of which at most ``most`` bytes are read. ``login``: name and password, with a colon between.
 
-    Raises:
-        OSError, ValueError: there is no answer, or none that HTTP knows.
+    Raises OSError, ValueError: there is no answer, or none that HTTP knows.
     """
     request = f"GET {path} HTTP/1.0\r\nHost: {f'[{host}]' if ':' in host else host}:{port}\r\n".encode()
     known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login, newline=False) if login else b""

@@ -46,8 +46,7 @@ def claim(folder: Path) -> IO[bytes] | None:
 def holder(folder: Path) -> int:
     """The process that has the folder, 0 if none has, or none that can be seen from here.
 
-    Raises:
-        OSError: the folder cannot be looked into.
+    Raises OSError: the folder cannot be looked into.
     """
     try:
         lock = at_once(folder / _NAME, os.O_RDONLY)

@@ -128,8 +128,7 @@ class HttpRegistry:
     ) -> None:
         """``engine`` is what the engine said when we last connected; the others are described in ``endpoint.Tools``.
 
-        Raises:
-            ConfigError: a proxy cannot be used.
+        Raises ConfigError: a proxy cannot be used.
         """
         options = options or Options()
         self._closing = threading.Event()

@@ -35,11 +35,7 @@ def digest_of(body: bytes, algorithm: str = "sha256") -> str:
 
 
 def contents(body: bytes) -> Reply:
-    """The platforms of an index, or the configuration of a single image.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """The platforms of an index, or the configuration of a single image. Raises ValueError: it is neither."""
     document = _object(body)
     manifests = document.get("manifests")
     if isinstance(manifests, list):
@@ -78,8 +74,7 @@ def _is_about_another(manifest: Mapping[str, object]) -> bool:
 def platform(body: bytes) -> Reply:
     """The platform that the configuration of an image is for; without entries where it says none.
 
-    Raises:
-        ValueError: it is none.
+    Raises ValueError: it is none.
     """
     found = list(_of_platform(digest_of(body), _object(body)))
     return Reply(entries=tuple(found))
@@ -97,11 +92,7 @@ def _of_platform(digest: str, platform: object, *, is_index: bool = False) -> It
 
 
 def tags(body: bytes) -> list[str]:
-    """One page of a list of tags; what cannot be a tag is left out.
-
-    Raises:
-        ValueError: it is no such page.
-    """
+    """One page of a list of tags; what cannot be a tag is left out. Raises ValueError: it is no such page."""
     found = _object(body).get("tags")
     if found is None:  # what some registries say of a repository without tags
         return []

@@ -125,8 +125,7 @@ class Pace:
     def refused(self, after: float | None, attempt: int) -> float:
         """The host wants to be asked less. How long this request has to wait before its retry.
 
-        Raises:
-            FailedError: it must not be repeated.
+        Raises FailedError: it must not be repeated.
         """
         self._width.refused()
         with self._lock:

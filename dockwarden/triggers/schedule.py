@@ -39,8 +39,7 @@ _log = structlog.get_logger("dockwarden.schedule")
 def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
     """A trigger that fires when crontab(5) would: 0 and 7 are Sunday, and two restricted day fields are ORed.
 
-    Raises:
-        ValueError: the line is not a five-field cron line, or it never fires.
+    Raises ValueError: the line is not a five-field cron line, or it never fires.
     """
     fields = line.split()
     if len(fields) != _FIELDS:

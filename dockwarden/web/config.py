@@ -140,11 +140,7 @@ def _stat(file: Path) -> tuple[int, ...]:
 
 
 def read_access(file: Path) -> Access:
-    """Read a web configuration file and what it names.
-
-    Raises:
-        ConfigError: with one problem per place.
-    """
+    """Read a web configuration file and what it names. Raises ConfigError: with one problem per place."""
     source = load(file)
     try:
         found = _File.model_validate(source.data or {})

@@ -77,11 +77,7 @@ class _Container(WSGIContainer):
 
 
 class Server:
-    """Serves a site in threads of its own.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
+    """Serves a site in threads of its own. Raises OSError: the address cannot be listened on."""
 
     def __init__(
         self, site: Application, host: str, port: int, access: LiveAccess, refused: Callable[[], object] = bool

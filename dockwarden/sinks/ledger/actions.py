@@ -177,8 +177,7 @@ class Actions(LedgerFile):
     def expire(self) -> list[str]:
         """Forget the recipes that are too old; gives the names of the archives that nothing needs any more.
 
-        Raises:
-            LedgerError: the recipes stay.
+        Raises LedgerError: the recipes stay.
         """
         reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
         if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant

@@ -179,9 +179,8 @@ def _joined(name: str, text: str) -> str:
 def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSettings, Send]]:
     """What sends for each route.
 
-    Raises:
-        ConfigError: apprise is missing, or an address cannot be read or is of no kind that it knows. Addresses contain
-            passwords, so they are never told.
+    Raises ConfigError: apprise is missing, or an address cannot be read or is of no kind that it knows. Addresses
+    contain passwords, so they are never told.
     """
     if not routes:
         return {}
