@@ -1,6 +1,6 @@
-"""The vocabulary: every fact that policies may use, and the sheet that holds an object's facts. Pure.
+"""The vocabulary: every fact that policies may use, and how an object's are read. Pure.
 
-Input: objects of the inventory and what was gathered besides (a ``View``). Output: a ``Sheet`` of plain typed values.
+Input: objects of the inventory and what was gathered besides (a ``View``). Output: ``Facts``, plain typed values.
 Out of bounds: gathering anything. A fact that has not been gathered is left out, which policies see as unknown.
 """
 
@@ -14,17 +14,7 @@ from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.registry_facts import OF_PIN
 from dockwarden.inventory.service_facts import SERVICE
 from dockwarden.inventory.view import Read, Row, View
-from dockwarden.model import FactSpec, FactValue, Kind, Ref
-
-
-class Sheet:
-    """The facts of one object as far as they are known. ``shared`` is room for the evaluator's prepared form."""
-
-    __slots__ = ("known", "shared")
-
-    def __init__(self) -> None:
-        self.known: dict[str, FactValue] = {}
-        self.shared: object = None
+from dockwarden.model import Facts, FactSpec, Kind, Ref
 
 
 class _Fact(NamedTuple):
@@ -83,7 +73,7 @@ VOCABULARY: dict[Kind, dict[str, FactSpec]] = {
 }
 
 
-def fill(sheet: Sheet, names: Iterable[str], ref: Ref, view: View) -> None:
+def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:
     """Read the named facts of an object into its sheet; those that cannot be read yet stay out.
 
     Raises KeyError: the object is not in the inventory, or a name is not in the vocabulary of its kind.

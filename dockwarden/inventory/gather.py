@@ -20,7 +20,7 @@ from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.host_facts import BREAKDOWN
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Answer, Change, Kind, Program, Ref
+from dockwarden.model import Answer, Change, Facts, Kind, Program, Ref
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply
 from dockwarden.reference import full
 
@@ -112,11 +112,11 @@ class Gatherer:
         widest = min(_WIDEST_SECONDS, 2 * self._jitter * pace.every_seconds)
         return hash((self._seed, ref.key)) % _WIDEST_SECONDS / _WIDEST_SECONDS * widest
 
-    def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: facts.Sheet) -> None:
+    def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: Facts) -> None:
         """Read the named facts as far as they are known. Raises KeyError where the object is gone."""
         facts.fill(sheet, names, ref, gathering)
 
-    def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: facts.Sheet) -> None:
+    def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: Facts) -> None:
         """Get a fact, and fill in those of ``needs`` that are no dearer.
 
         Raises LaterError: somebody else's answer, or something dear about all objects, comes first.
@@ -201,7 +201,7 @@ class Gatherer:
     def learn(
         self,
         wanted: Iterable[tuple[Ref, Sequence[str]]],
-        found: dict[Ref, tuple[facts.Sheet, dict[str, str]]],
+        found: dict[Ref, tuple[Facts, dict[str, str]]],
         depth: int,
         now: float,
     ) -> Iterator[bool]:
@@ -211,7 +211,7 @@ class Gatherer:
             while left:
                 later = []
                 for ref, names in left:
-                    sheet, why = found.setdefault(ref, (facts.Sheet(), {}))
+                    sheet, why = found.setdefault(ref, (Facts(), {}))
                     try:
                         self._learn_one(gathering, ref, names, sheet, why)
                     except LaterError:
@@ -221,7 +221,7 @@ class Gatherer:
                 left = later
 
     def _learn_one(
-        self, gathering: Gathering, ref: Ref, names: Sequence[str], sheet: facts.Sheet, why: dict[str, str]
+        self, gathering: Gathering, ref: Ref, names: Sequence[str], sheet: Facts, why: dict[str, str]
     ) -> None:
         vocabulary = facts.VOCABULARY[ref.kind]
         if self._inventory.has(ref):
@@ -244,7 +244,7 @@ class Gatherer:
         self._measure_disk(gathering)
         if any(facts.VOCABULARY[Kind.HOST][name].cost == USAGE for name in program.references):
             self._measure_usage(gathering)
-        sheet = facts.Sheet()
+        sheet = Facts()
         facts.fill(sheet, program.references, Ref(Kind.HOST, ""), gathering)
         return program.evaluate(sheet)
 

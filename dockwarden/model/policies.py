@@ -69,11 +69,12 @@ class Program(Protocol):
         """Evaluate with what is known; what is missing is unknown, which ``&&`` and ``||`` absorb."""
 
 
-class Facts(Protocol):
+@dataclass(slots=True, eq=False)
+class Facts:
     """The facts of one object, as far as they were gathered."""
 
-    known: dict[str, FactValue]
-    shared: object  # room for an evaluator to keep a prepared form of ``known``; None after ``known`` changed
+    known: dict[str, FactValue] = field(default_factory=dict)
+    shared: object = None  # room for an evaluator to keep a prepared form of ``known``; None after ``known`` changed
 
 
 @dataclass(frozen=True, slots=True)

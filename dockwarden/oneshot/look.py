@@ -17,12 +17,11 @@ from dockwarden.app import Parts, build, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError
 from dockwarden.inventory.digests import of_repository
-from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, FactValue, Image, Kind, PolicySet, Ref, Result, ref_of
+from dockwarden.model import EngineInfo, Facts, FactValue, Image, Kind, PolicySet, Ref, Result, ref_of
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.pipeline.upkeep import resume
 from dockwarden.sinks.ledger import Ledger
@@ -89,7 +88,7 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
     """
     parts, _ = look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
-    learnt: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
+    learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}
 
     def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
         finish(parts, parts.judge.gatherer.learn([(ref, names) for ref in refs], learnt, depth, now))

@@ -18,7 +18,7 @@ from dockwarden import __version__
 from dockwarden.app import Parts, build, open_ledger, own_container
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, LedgerError
-from dockwarden.inventory.facts import VOCABULARY, Sheet
+from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering
 from dockwarden.metrics import Metrics
 from dockwarden.model import (
@@ -27,6 +27,7 @@ from dockwarden.model import (
     BuildStep,
     Container,
     EngineInfo,
+    Facts,
     Finding,
     Image,
     Kind,
@@ -95,7 +96,7 @@ def take(settings: Settings, *, registry: bool, labels: bool) -> str:
     """
     parts, info = look(settings)
     now, depth = parts.now(), REGISTRY if registry else USAGE
-    learnt: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
+    learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}
     with closing(parts):
         wanted = [(ref, own_facts(ref.kind, VOCABULARY)) for kind in Kind for ref in parts.inventory.all(kind)]
         finish(parts, parts.gatherer.learn(wanted, learnt, depth, now))
@@ -108,7 +109,7 @@ def take(settings: Settings, *, registry: bool, labels: bool) -> str:
 
 
 def _host(
-    parts: Parts, settings: Settings, info: EngineInfo, learnt: Mapping[Ref, tuple[Sheet, dict[str, str]]], now: float
+    parts: Parts, settings: Settings, info: EngineInfo, learnt: Mapping[Ref, tuple[Facts, dict[str, str]]], now: float
 ) -> Host:
     inventory = parts.inventory
     memory = inventory.memory
@@ -141,7 +142,7 @@ def _host(
     )
 
 
-def _recorded(parts: Parts, ref: Ref, sheet: Sheet, why: Mapping[str, str]) -> Recorded:
+def _recorded(parts: Parts, ref: Ref, sheet: Facts, why: Mapping[str, str]) -> Recorded:
     image = parts.inventory.image_of(ref)
     return Recorded(
         kind=ref.kind,
@@ -221,18 +222,18 @@ class _Gatherer(Gatherer):
 
     book: Book
 
-    def fill(self, _gathering: Gathering, ref: Ref, names: Iterable[str], sheet: Sheet) -> None:
+    def fill(self, _gathering: Gathering, ref: Ref, names: Iterable[str], sheet: Facts) -> None:
         sheet.known |= self.book.facts(ref, (name for name in names if name not in sheet.known))
         sheet.shared = None
 
-    def gather(self, gathering: Gathering, ref: Ref, _missing: str, needs: Iterable[str], sheet: Sheet) -> None:
+    def gather(self, gathering: Gathering, ref: Ref, _missing: str, needs: Iterable[str], sheet: Facts) -> None:
         self.fill(gathering, ref, needs, sheet)
 
     def why_not(self, _gathering: Gathering, ref: Ref, fact: str) -> str:
         return self.book.why_not(ref, fact)
 
     def host_says(self, program: Program, _now: float) -> Answer:
-        sheet = Sheet()
+        sheet = Facts()
         sheet.known |= self.book.facts(Ref(Kind.HOST, ""), program.references)
         return program.evaluate(sheet)
 

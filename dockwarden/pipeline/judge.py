@@ -14,7 +14,7 @@ from dockwarden.inventory import facts
 from dockwarden.inventory.gather import AT_ONCE, REGISTRY, USAGE, Gatherer, Gathering, LaterError, Pace
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import Excuse, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
+from dockwarden.model import Excuse, Facts, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.policy.excuses import excuse, labels_of
 from dockwarden.policy.findings import Findings
@@ -87,7 +87,7 @@ class Judge:
         """
         if not policy.has_marks or policy.stop_when is None:
             return
-        host, found = Ref(Kind.HOST, ""), dict[Ref, tuple[facts.Sheet, dict[str, str]]]()
+        host, found = Ref(Kind.HOST, ""), dict[Ref, tuple[Facts, dict[str, str]]]()
         is_enough = self.gatherer.host_says(policy.stop_when, now).value
         if is_enough is True and (resolved := self.findings.clear(policy.name, host, Status.PASS.value)) is not None:
             sweep.resolved.append(resolved)
@@ -160,11 +160,9 @@ class Judge:
         if later:
             task.waiting.append((ref, later))
 
-    def _verdicts(
-        self, task: _Task, ref: Ref, policies: Sequence[Policy]
-    ) -> Iterator[tuple[Policy, facts.Sheet, Verdict]]:
+    def _verdicts(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> Iterator[tuple[Policy, Facts, Verdict]]:
         """What the policies say of one object, by what is known of it; those that it passes are only counted."""
-        sheet = facts.Sheet()
+        sheet = Facts()
         names = tuple([policy.name for policy in policies])
         if names not in task.sets:  # the same policies serve many objects
             vocabulary = facts.VOCABULARY[ref.kind]
@@ -177,7 +175,7 @@ class Judge:
             yield policy, sheet, verdict
 
     def _settle(
-        self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet | None = None, verdict: Verdict | None = None
+        self, task: _Task, ref: Ref, policy: Policy, sheet: Facts | None = None, verdict: Verdict | None = None
     ) -> list[Policy]:
         """Judge one object by one policy to the end; gives the policy back if it has to wait for an answer.
 
@@ -185,7 +183,7 @@ class Judge:
         """
         try:
             if sheet is None or verdict is None:
-                sheet = facts.Sheet()
+                sheet = Facts()
                 cheap = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost == 0]
                 self.gatherer.fill(task.gathering, ref, cheap, sheet)
                 verdict = evaluate.judge(policy, sheet)
@@ -198,7 +196,7 @@ class Judge:
             self._trouble(task, ref, policy, Verdict(Status.ERROR, reason))
         return []
 
-    def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, verdict: Verdict) -> Verdict | None:
+    def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, verdict: Verdict) -> Verdict | None:
         """The verdict after all that may be gathered was; None if it must wait, or the object is gone."""
         tried: set[str] = set()
         while verdict.missing and verdict.missing not in tried:
@@ -218,7 +216,7 @@ class Judge:
             self._complete(task, ref, policy, sheet)
         return verdict if self._inventory.has(ref) else None
 
-    def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet, first: Verdict) -> None:
+    def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, first: Verdict) -> None:
         verdict = self._settled(task, ref, policy, sheet, first)
         if verdict is None:
             return
@@ -236,14 +234,14 @@ class Judge:
         else:
             self._trouble(task, ref, policy, verdict)
 
-    def _complete(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
+    def _complete(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         """Gather what only the message or the order needs, as far as that may be."""
         costs = {name: facts.VOCABULARY[ref.kind][name].cost for name in policy.needs if name not in sheet.known}
         for name, cost in sorted(costs.items(), key=lambda item: (item[1], item[0])):
             if cost <= task.gathering.depth and name not in sheet.known and self._inventory.has(ref):
                 self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
 
-    def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> None:
+    def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         excused = self._excuse(task, ref, policy, sheet)
         result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
         result = replace(result, excuse=excused, reason=excused.expired)
@@ -268,7 +266,7 @@ class Judge:
                 sweep.excused.append(result)
         sweep.results.append(result)
 
-    def _excuse(self, task: _Task, ref: Ref, policy: Policy, sheet: facts.Sheet) -> Excuse:
+    def _excuse(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> Excuse:
         """Whether what was found is excused, by facts that are gathered for it as far as that may be."""
         due = [exception for exception in self.exceptions if policy.name in exception.policies]
         vocabulary = facts.VOCABULARY[ref.kind]
@@ -302,7 +300,7 @@ class Judge:
         return self.gatherer.why_not(task.gathering, ref, missing) or "not_gathered"
 
 
-def _order(order_by: Program, sheet: facts.Sheet) -> object:
+def _order(order_by: Program, sheet: Facts) -> object:
     """The value that sorts the object's step, None if it cannot be had."""
     answer = order_by.evaluate(sheet)
     is_number = answer.value == answer.value  # nan has no place in any order

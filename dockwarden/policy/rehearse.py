@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from dockwarden.model import FactSpec, FactValue
+from dockwarden.model import Facts, FactSpec, FactValue
 from dockwarden.policy.cel import Program
 from dockwarden.policy.values import OPEN
 
@@ -38,12 +38,6 @@ class Part(NamedTuple):
     program: Program
 
 
-class _Subject:
-    def __init__(self, known: dict[str, FactValue]) -> None:
-        self.known = known
-        self.shared: object = None
-
-
 def rehearse(
     conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]
 ) -> tuple[Part, str] | None:
@@ -59,7 +53,7 @@ def rehearse(
     needs = sorted({name for _, program in (*conditions, *others) for name in program.references})
     choices = {name: _values(facts[name], literals) for name in needs}
     for known in _subjects(choices, mixes=mixes):
-        subject = _Subject(known)
+        subject = Facts(known)
         for part in conditions:
             answer = part.program.evaluate(subject)
             if answer.error:

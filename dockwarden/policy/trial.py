@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from dockwarden.model import FactSpec, FactValue, Policy, PolicyException, Status, Trial
+from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, Status, Trial
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
@@ -28,12 +28,6 @@ class Tried(NamedTuple):
     trial: Trial
     status: Status
     wrong: str
-
-
-class Given:
-    def __init__(self, known: dict[str, FactValue]) -> None:
-        self.known = known
-        self.shared: object = None
 
 
 def read_time(value: object) -> datetime:
@@ -110,7 +104,7 @@ READERS: dict[str, Callable[[FactSpec, object], object]] = {
 def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
     """Judge what a test gives."""
     own = _with_params(policy, trial.params)
-    facts = Given(dict(trial.given))
+    facts = Facts(dict(trial.given))
     verdict = evaluate.judge(own, facts)
     if own.gate is not None and own.gate.evaluate(facts).value is False:
         verdict = evaluate.SKIP

@@ -12,10 +12,10 @@ from typing import Any
 
 from dockwarden import __version__
 from dockwarden.health import Health
-from dockwarden.inventory.facts import Sheet, fill
+from dockwarden.inventory.facts import fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Container, Effect, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
+from dockwarden.model import Container, Effect, Facts, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.explain import ExceptionRow, Explainer, named
 from dockwarden.policy.findings import Findings
@@ -106,7 +106,7 @@ class Views:
 
     def _facts(self, ref: Ref, names: Sequence[str]) -> dict[str, FactValue]:
         """Those facts that are known without asking anybody."""
-        sheet = Sheet()
+        sheet = Facts()
         with suppress(KeyError):  # it is gone by now
             fill(sheet, names, ref, View(self._inventory, self.now()))
         return sheet.known

@@ -17,7 +17,7 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import Gatherer, LaterError
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
-from dockwarden.model import Kind
+from dockwarden.model import Facts, Kind
 from dockwarden.ports import Ask, Reply
 from tests.lab.images import ImageSpec, busybox
 from tests.lab.machine import LabError
@@ -66,7 +66,7 @@ class Host:
         """All facts of an object but those of registries."""
         ref = next(ref for ref in self.inventory.all(kind) if not name or self.inventory.name_of(ref) == name)
         gatherer = Gatherer(self.inventory, self.collector, Nowhere(), measure, lambda: None)
-        sheet = facts.Sheet()
+        sheet = Facts()
         names = [each for each, spec in facts.VOCABULARY[kind].items() if spec.cost < 3]
         with gatherer.begin(2, time.time()) as gathering:
             for fact in names:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dockwarden.config.source import Path, Source
 from dockwarden.errors import ConfigError
-from dockwarden.model import FactValue, Kind, Mode, Policy, PolicyException, Trial, Vocabulary
+from dockwarden.model import Facts, FactValue, Kind, Mode, Policy, PolicyException, Trial, Vocabulary
 from dockwarden.policy import document, hints, snapshots, trial
 from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.excuses import read_until
@@ -170,7 +170,7 @@ def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Ite
         values: list[dict[str, bool | None]] = []
         leaves = {leaf.source for leaf in whole.leaves()} if whole.parts else set()
         for case in cases if leaves else ():
-            facts = trial.Given(dict(case.given))
+            facts = Facts(dict(case.given))
             programs = {leaf: compiler.compile(policy.subject, case.params, leaf) for leaf in leaves}
             values.append(
                 {

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.inventory.bases import Bases, relatives
-from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
+from dockwarden.inventory.facts import VOCABULARY, fill
 from dockwarden.inventory.view import View
-from dockwarden.model import BuildStep, Kind, Ref
+from dockwarden.model import BuildStep, Facts, Kind, Ref
 from tests.builders import NOW, an_image, an_inventory, details, digest_of, hexadecimal, image_id
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def built(inventory: Inventory, word: str, *tags: str, layers: str, steps: str, 
 def known(inventory: Inventory, word: str) -> dict[str, FactValue]:
     ref = Ref(Kind.IMAGE, image_id(word))
     bases = Bases(inventory.images.values(), inventory.histories)
-    sheet = Sheet()
+    sheet = Facts()
     fill(sheet, VOCABULARY[Kind.IMAGE], ref, View(inventory, NOW, bases=bases))
     return {name.removeprefix("image."): value for name, value in sheet.known.items()}
 
@@ -110,7 +110,7 @@ def test_an_empty_label_names_nothing() -> None:
 
 
 def test_nothing_is_known_until_all_was_gathered(family: Inventory) -> None:
-    sheet = Sheet()
+    sheet = Facts()
     fill(sheet, VOCABULARY[Kind.IMAGE], Ref(Kind.IMAGE, image_id("app")), View(family, NOW))
     unknown = {f"image.{name}" for name in ("base", "bases", "base_known", "base_digest", "children", "is_base")}
     assert not unknown & sheet.known.keys()

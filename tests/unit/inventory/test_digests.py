@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Digests, Sighting, of_repository
-from dockwarden.inventory.facts import Sheet
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, Image, ImageStore, Kind, Ref
+from dockwarden.model import Dirty, Facts, Image, ImageStore, Kind, Ref
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.policy.findings import Findings
@@ -195,7 +194,7 @@ class Watch:
 
     def ask(self, ref: Ref, *names: str) -> None:
         """Gather facts of a registry, as a sweep does."""
-        found: dict[Ref, tuple[Sheet, dict[str, str]]] = {}
+        found: dict[Ref, tuple[Facts, dict[str, str]]] = {}
         for _ in self.gatherer.learn([(ref, names)], found, REGISTRY, time.time()):
             pass
 

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden.inventory.bases import Bases
-from dockwarden.inventory.facts import VOCABULARY, Sheet, fill
+from dockwarden.inventory.facts import VOCABULARY, fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import (
     BuildStep,
     Container,
+    Facts,
     FactSpec,
     FactValue,
     Image,
@@ -72,7 +73,7 @@ def facts_of(
     measured: dict[tuple[str, str], FactValue] | None = None,
 ) -> dict[str, FactValue]:
     """Every fact that can be had of an object."""
-    sheet = Sheet()
+    sheet = Facts()
     is_known = inventory.detailed == len(inventory.images)
     bases = Bases(inventory.images.values(), inventory.histories) if is_known else None
     view = View(inventory, NOW, disk, replies or {}, usage, unique, bases, measured or {})
@@ -575,7 +576,7 @@ def test_before_the_first_connection_the_host_is_unknown() -> None:
 
 
 def test_a_fact_that_is_known_is_not_read_again(full: Inventory) -> None:
-    sheet = Sheet()
+    sheet = Facts()
     sheet.known["image.size"] = 1
     sheet.shared = "prepared"
     fill(sheet, ["image.size"], APP, View(full, NOW))
@@ -586,9 +587,9 @@ def test_a_fact_that_is_known_is_not_read_again(full: Inventory) -> None:
 
 def test_unknown_objects_and_names_are_errors_of_ours(full: Inventory) -> None:
     with pytest.raises(KeyError):
-        fill(Sheet(), ["image.id"], Ref(Kind.IMAGE, "nothing"), View(full, NOW))
+        fill(Facts(), ["image.id"], Ref(Kind.IMAGE, "nothing"), View(full, NOW))
     with pytest.raises(KeyError):
-        fill(Sheet(), ["image.nothing"], APP, View(full, NOW))
+        fill(Facts(), ["image.nothing"], APP, View(full, NOW))
 
 
 # -- where an image comes from -----------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.inventory.facts import Sheet, fill
+from dockwarden.inventory.facts import fill
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.inventory.view import View
-from dockwarden.model import ImageStore, Kind, Observed, Ref
+from dockwarden.model import Facts, ImageStore, Kind, Observed, Ref
 from tests.builders import NOW, Ticks, a_container, a_mount, a_volume, an_image, an_inventory, digest_of, image_id
 
 APP = Ref(Kind.IMAGE, image_id("app"))
@@ -311,7 +311,7 @@ def is_dangling(inventory_of: str, store: ImageStore = ImageStore.GRAPH) -> bool
     }
     for image in history[inventory_of]:
         inventory.put(image)
-    sheet = Sheet()
+    sheet = Facts()
     fill(sheet, ["image.dangling"], APP, View(inventory, NOW))
     return sheet.known["image.dangling"] is True
 
@@ -336,6 +336,6 @@ def test_a_tag_is_remembered_through_a_restart() -> None:
     after = an_inventory(ticks)
     after.memory.recall([(APP, before.memory.of(APP, used=False) or Observed(0, 0))])
     after.put(an_image("app", digests=(digest_of("app", "d"),)))
-    sheet = Sheet()
+    sheet = Facts()
     fill(sheet, ["image.dangling"], APP, View(after, NOW))
     assert sheet.known["image.dangling"] is True

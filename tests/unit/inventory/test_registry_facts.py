@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.inventory import registry_facts
-from dockwarden.inventory.facts import Sheet, fill
+from dockwarden.inventory.facts import fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import FactValue, Image, ImageStore, Kind, Ref
+from dockwarden.model import Facts, FactValue, Image, ImageStore, Kind, Ref
 from dockwarden.ports import Ask, Entry, Reply
 from tests.builders import DAY, HOUR, NOW, a_container, an_image, an_inventory, details, digest_of, hexadecimal
 from tests.fakes import FakeRegistry
@@ -116,7 +116,7 @@ def _platform(platform: str) -> tuple[str, str, str]:
 
 
 def _read(ref: Ref, fact: str, view: View) -> FactValue | None:
-    sheet = Sheet()
+    sheet = Facts()
     fill(sheet, [fact], ref, view)
     return sheet.known.get(fact)
 

@@ -45,14 +45,6 @@ SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 PARAMS: dict[str, FactValue] = {"keep": 3, "older_than": timedelta(hours=24), "pattern": "^a", "bad_pattern": "(a"}
 
 
-class Known:
-    """Facts of one object."""
-
-    def __init__(self, known: dict[str, FactValue]) -> None:
-        self.known = known
-        self.shared: object = None
-
-
 def compiler(**lists: list[str]) -> Compiler:
     return Compiler(VOCABULARY, lists)
 

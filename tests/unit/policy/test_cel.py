@@ -6,17 +6,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dockwarden.model import Answer, FactValue, Kind
+from dockwarden.model import Answer, Facts, FactValue, Kind
 from dockwarden.policy import cel
 from dockwarden.policy.cel import _version
 from dockwarden.policy.faults import MAX_GROWTH, ExpressionError, Problem, limits
-from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, Known, compiler, program
+from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, compiler, program
 
 YES, NO = Answer(value=True), Answer(value=False)
 
 
 def answer(source: str, known: dict[str, FactValue] | None = None, want: tuple[str, ...] = ("bool",)) -> Answer:
-    return program(source, Kind.CONTAINER, want).evaluate(Known(known or {}))
+    return program(source, Kind.CONTAINER, want).evaluate(Facts(known or {}))
 
 
 def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",)) -> list[Problem]:
@@ -192,7 +192,7 @@ def test_and_and_or_absorb_what_is_missing(source: str, known: dict[str, FactVal
 
 def test_names_the_cheapest_missing_fact() -> None:
     dear_first = program("registry.digest == '' && image.user == '' && image.size > 1")
-    facts = Known({})
+    facts = Facts({})
     assert dear_first.evaluate(facts) == Answer(missing="image.size")
     facts.known["image.size"], facts.shared = 2, None
     assert dear_first.evaluate(facts) == Answer(missing="image.user")
@@ -261,11 +261,11 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("at", ["timestamp('2026-03-01T12:00:00Z')", "timestamp(params.at)"])
 def test_naive_times_are_utc(at: str) -> None:
     compiled = compiler().compile(Kind.IMAGE, {"at": "2026-03-01T12:00:00Z"}, f"image.created == {at}")
-    assert compiled.evaluate(Known({"image.created": datetime(2026, 3, 1, 12)})) == YES  # noqa: DTZ001 - the point
+    assert compiled.evaluate(Facts({"image.created": datetime(2026, 3, 1, 12)})) == YES  # noqa: DTZ001 - the point
 
 
 def test_programs_of_one_object_share_its_prepared_facts() -> None:
-    facts = Known({"image.size": 5, "image.in_use": True})
+    facts = Facts({"image.size": 5, "image.in_use": True})
     of_tag, of_image = program("image.size == 5", Kind.TAG), program("image.in_use", Kind.IMAGE)
     assert of_tag.evaluate(facts) == YES
     shared = facts.shared
@@ -275,7 +275,7 @@ def test_programs_of_one_object_share_its_prepared_facts() -> None:
 
 
 def test_a_change_of_facts_shows_once_shared_is_reset() -> None:
-    facts = Known({"image.size": 5})
+    facts = Facts({"image.size": 5})
     compiled = program("image.size == 5")
     assert compiled.evaluate(facts) == YES
     facts.known["image.size"], facts.shared = 6, None
@@ -285,7 +285,7 @@ def test_a_change_of_facts_shows_once_shared_is_reset() -> None:
 def test_policies_with_the_same_names_of_params_keep_their_own_values() -> None:
     shared = compiler()
     few, many = (shared.compile(Kind.IMAGE, {"keep": n}, "image.size > params.keep") for n in (1, 9))
-    facts = Known({"image.size": 5})
+    facts = Facts({"image.size": 5})
     assert (few.evaluate(facts), many.evaluate(facts)) == (YES, NO)
 
 
@@ -327,7 +327,7 @@ def test_no_chain_of_calls_makes_much_of_a_little(calls: list[str]) -> None:
         assert ["times its length" in problem.text for problem in refusal(source)] == [True]
         return
     compiled = program(source, Kind.IMAGE, ("int",))
-    length = compiled.evaluate(Known({"image.labels": {"a": "a" * 100}})).value
+    length = compiled.evaluate(Facts({"image.labels": {"a": "a" * 100}})).value
     assert isinstance(length, int)
     assert length <= 100 * MAX_GROWTH
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.model import Answer, FactValue, Kind, Ref, Result, Severity, Status, Verdict
+from dockwarden.model import Answer, Facts, FactValue, Kind, Ref, Result, Severity, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.text import MAX_TEXT, printable, words
-from tests.unit.policy.builders import SCALARS, Known, policy, program
+from tests.unit.policy.builders import SCALARS, policy, program
 
 REF = Ref(Kind.TAG, "docker.io/library/busybox:1")
 
@@ -27,7 +27,7 @@ def part(source: str) -> object:
     ],
 )
 def test_judge(select: str, known: dict[str, FactValue], status: Status) -> None:
-    assert evaluate.judge(policy("image.in_use", select), Known(known)) == Verdict(status)
+    assert evaluate.judge(policy("image.in_use", select), Facts(known)) == Verdict(status)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_judge(select: str, known: dict[str, FactValue], status: Status) -> None
     ],
 )
 def test_unknown_and_error_are_no_findings(when: str, select: str, verdict: Verdict) -> None:
-    assert evaluate.judge(policy(when, select), Known({"image.labels": {}})) == verdict
+    assert evaluate.judge(policy(when, select), Facts({"image.labels": {}})) == verdict
 
 
 def test_common_verdicts_are_shared() -> None:
-    one, other = (evaluate.judge(policy("image.in_use"), Known({"image.in_use": False})) for _ in range(2))
+    one, other = (evaluate.judge(policy("image.in_use"), Facts({"image.in_use": False})) for _ in range(2))
     assert one is other
 
 
 def test_a_finding_carries_message_and_evidence() -> None:
     judged = policy("image.in_use || registry.digest == ''", "image.size > 1", message=("has ", part("image.ref")))  # type: ignore[arg-type]
-    facts = Known({"image.in_use": True, "image.size": 2, "image.ref": "a", "host.images": 7})
+    facts = Facts({"image.in_use": True, "image.size": 2, "image.ref": "a", "host.images": 7})
     assert evaluate.finding(judged, REF, "busybox:1", facts) == Result(
         policy="p",
         ref=REF,
@@ -81,7 +81,7 @@ def test_other_results_carry_a_reason(verdict: Verdict, why: str, reason: str) -
     [("image.user", "?"), ("image.labels.a", "?"), ("1 / 0", "?"), ("image.size + 1", "6"), ("image.in_use", "true")],
 )
 def test_message_parts_that_cannot_be_had_read_as_a_question_mark(source: str, text: str) -> None:
-    facts = Known({"image.labels": {}, "image.size": 5, "image.in_use": True})
+    facts = Facts({"image.labels": {}, "image.size": 5, "image.in_use": True})
     assert evaluate.render(policy(message=("<", part(source), ">")), facts) == f"<{text}>"  # type: ignore[arg-type]
 
 
@@ -145,4 +145,4 @@ def test_an_answer_that_is_no_bool_is_an_error() -> None:
 
     odd = policy()
     object.__setattr__(odd, "when", Odd())
-    assert evaluate.judge(odd, Known({})).status is Status.ERROR
+    assert evaluate.judge(odd, Facts({})).status is Status.ERROR

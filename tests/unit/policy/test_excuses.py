@@ -9,11 +9,10 @@ import pytest
 from dockwarden.actions.table import VERBS
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.model import Excuse, FactValue, PolicySet
+from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
 from dockwarden.policy.load import Overrides, load
 from dockwarden.triggers.schedule import refuse_cron
-from tests.unit.policy.builders import Known
 
 NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -36,7 +35,7 @@ exceptions:
 def excused(policies: PolicySet, now: float = NOW, **known: FactValue) -> Excuse:
     facts: dict[str, FactValue] = {"image.size": 1, "image.tags": [], "image.labels": {}}
     facts |= {name.replace("_", ".", 1): value for name, value in known.items()}
-    return excuse(policies.policies[0], Known(facts), policies.exceptions, now, UTC)
+    return excuse(policies.policies[0], Facts(facts), policies.exceptions, now, UTC)
 
 
 def test_what_matches_is_excused_and_nothing_else(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_effects(tmp_path: Path, effect: str, told: bool, acted: bool) -> None: 
 
 def test_what_cannot_be_told_is_a_doubt_and_no_excuse(tmp_path: Path) -> None:
     policies = loaded(tmp_path)
-    found = excuse(policies.policies[0], Known({"image.tags": []}), policies.exceptions, NOW, UTC)
+    found = excuse(policies.policies[0], Facts({"image.tags": []}), policies.exceptions, NOW, UTC)
     assert (found.ids, found.doubt) == ((), "A")
 
 

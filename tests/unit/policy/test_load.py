@@ -13,9 +13,9 @@ from dockwarden.actions.table import VERBS
 from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
-from dockwarden.model import Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
+from dockwarden.model import Facts, Kind, Limits, Mode, Policy, PolicySet, Severity, TriggerSpec
 from dockwarden.policy.load import Overrides, load
-from tests.unit.policy.builders import VOCABULARY, Known
+from tests.unit.policy.builders import VOCABULARY
 
 TESTDATA = Path(__file__).parent / "testdata"
 
@@ -109,7 +109,7 @@ def test_everything_that_can_be_written(tmp_path: Path) -> None:
     assert policy.place == f"{tmp_path}/policies.yaml:5"
     texts = [part if isinstance(part, str) else part.source for part in policy.message]
     assert texts == [" tag.ref ", " is ", " image.size / 2 ", " bytes"]
-    facts = Known({"image.known_for": timedelta(hours=37), "registry.digest": "a", "image.size": 10})
+    facts = Facts({"image.known_for": timedelta(hours=37), "registry.digest": "a", "image.size": 10})
     assert policy.when.evaluate(facts).value is True
 
 
@@ -165,7 +165,7 @@ def test_forms_of_an_action(tmp_path: Path, action: str) -> None:
 )
 def test_types_of_params(tmp_path: Path, written: str, source: str) -> None:
     text = MINIMAL.replace("image.in_use", f'"{source}"') + f"    params: {{p: {written}}}\n"
-    assert only(load_text(tmp_path, text)).when.evaluate(Known({})).value is True
+    assert only(load_text(tmp_path, text)).when.evaluate(Facts({})).value is True
 
 
 @pytest.mark.parametrize("text", ["version: 1\n", "version: 1\npolicies: []\n", "version: 1\nlists: {a: [b]}\n"])
@@ -384,7 +384,7 @@ PARAMS = MINIMAL.replace(
 
 
 def test_params_of_this_host(tmp_path: Path) -> None:
-    facts = Known({"image.size": 5, "image.known_for": timedelta(hours=2)})
+    facts = Facts({"image.size": 5, "image.known_for": timedelta(hours=2)})
     own = {"minimal": {"most": 4, "age": "1h", "share": 2, "names": ["b"]}}
     assert only(load_text(tmp_path, PARAMS)).when.evaluate(facts).value is False
     assert only(load_text(tmp_path, PARAMS, params=own)).when.evaluate(facts).value is True

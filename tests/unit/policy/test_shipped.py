@@ -5,11 +5,10 @@ import pytest
 
 from dockwarden.actions.table import VERBS
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.model import FactValue, Kind, Mode, Policy, Ref, Status
+from dockwarden.model import Facts, FactValue, Kind, Mode, Policy, Ref, Status
 from dockwarden.policy import evaluate
 from dockwarden.policy.load import load
 from dockwarden.triggers.schedule import refuse_cron
-from tests.unit.policy.builders import Known
 
 LOADED = load(["shipped"], VOCABULARY, VERBS, check_cron=refuse_cron)
 POLICIES = {policy.name: policy for policy in LOADED.policies}
@@ -418,7 +417,7 @@ def test_every_shipped_policy_tells_people_what_it_means_and_only_audits(policy:
 @pytest.mark.parametrize("name", CASES)
 def test_findings(name: str) -> None:
     known, message, _ = CASES[name]
-    policy, facts = POLICIES[name], Known(dict(known))
+    policy, facts = POLICIES[name], Facts(dict(known))
     assert known.keys() == policy.needs
     assert evaluate.judge(policy, facts).status is Status.FAIL
     result = evaluate.finding(policy, Ref(policy.subject, "key"), "name", facts)
@@ -428,17 +427,17 @@ def test_findings(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "change"), changes(Status.PASS))
 def test_no_findings(name: str, change: dict[str, FactValue]) -> None:
-    assert evaluate.judge(POLICIES[name], Known(CASES[name][0] | change)) is evaluate.PASS
+    assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | change)) is evaluate.PASS
 
 
 @pytest.mark.parametrize(("name", "change"), changes(Status.SKIP))
 def test_skipped(name: str, change: dict[str, FactValue]) -> None:
-    assert evaluate.judge(POLICIES[name], Known(CASES[name][0] | change)) is evaluate.SKIP
+    assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | change)) is evaluate.SKIP
 
 
 def test_a_container_whose_tag_is_gone_says_so() -> None:
     policy = POLICIES["stale-container"]
-    facts = Known(CASES["stale-container"][0] | {"container.freshness": "tag-gone"})
+    facts = Facts(CASES["stale-container"][0] | {"container.freshness": "tag-gone"})
     assert evaluate.judge(policy, facts).status is Status.FAIL
     assert evaluate.render(policy, facts) == (
         "web runs an older image of docker.io/library/busybox:1, a tag that is gone"
@@ -447,7 +446,7 @@ def test_a_container_whose_tag_is_gone_says_so() -> None:
 
 def test_a_drift_of_what_nobody_uses_says_so() -> None:
     policy = POLICIES["digest-drift"]
-    facts = Known(CASES["digest-drift"][0] | {"image.in_use": False, "image.used_by": []})
+    facts = Facts(CASES["digest-drift"][0] | {"image.in_use": False, "image.used_by": []})
     assert evaluate.judge(policy, facts).status is Status.FAIL
     assert evaluate.render(policy, facts).endswith(" at its registry, for at least 3d 2h; it is not in use")
 
@@ -462,7 +461,7 @@ def test_a_drift_of_what_nobody_uses_says_so() -> None:
     ],
 )
 def test_a_registry_that_cannot_be_asked_makes_no_finding(name: str, missing: str) -> None:
-    facts = Known({fact: value for fact, value in CASES[name][0].items() if not fact.startswith("registry.")})
+    facts = Facts({fact: value for fact, value in CASES[name][0].items() if not fact.startswith("registry.")})
     verdict = evaluate.judge(POLICIES[name], facts)
     assert (verdict.status, verdict.missing) == (Status.UNKNOWN, missing)
 
@@ -472,7 +471,7 @@ def test_what_is_skipped_asks_no_registry() -> None:
         known, _, others = CASES[name]
         offline = {fact: value for fact, value in known.items() if not fact.startswith("registry.")}
         for change in others[Status.SKIP]:
-            assert evaluate.judge(POLICIES[name], Known(offline | change)) is evaluate.SKIP
+            assert evaluate.judge(POLICIES[name], Facts(offline | change)) is evaluate.SKIP
 
 
 def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> None:
@@ -504,7 +503,7 @@ def test_a_full_disk_gives_up_what_a_registry_has_first_and_then_what_was_not_us
     policy = POLICIES["disk-pressure-gc"]
     assert policy.order_by is not None
     orders = [
-        int(str(policy.order_by.evaluate(Known({"image.recoverable": there, "image.idle_for": idle(days)})).value))
+        int(str(policy.order_by.evaluate(Facts({"image.recoverable": there, "image.idle_for": idle(days)})).value))
         for there, days in ((True, 400), (True, 2), (False, 4000), (False, 3))
     ]
     assert orders == sorted(orders)
@@ -518,7 +517,7 @@ def test_a_full_disk_gives_up_what_a_registry_has_first_and_then_what_was_not_us
 def test_marks_of_a_full_disk(*, disk: float, inodes: float, opens: bool, is_enough: bool) -> None:
     policy, facts = (
         POLICIES["disk-pressure-gc"],
-        Known({"host.disk_used_percent": disk, "host.inodes_used_percent": inodes}),
+        Facts({"host.disk_used_percent": disk, "host.inodes_used_percent": inodes}),
     )
     assert policy.gate is not None
     assert policy.stop_when is not None

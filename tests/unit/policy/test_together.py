@@ -11,7 +11,6 @@ from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Compiler, Joint
 from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.together import Together
-from tests.unit.policy.builders import Known
 
 PARAMS: list[dict[str, FactValue]] = [
     {},
@@ -94,8 +93,8 @@ def test_gives_what_judging_one_by_one_gives(
     got: Counter[tuple[str, Status]] = Counter()
     for known in objects:
         noted = data.draw(st.sets(st.sampled_from([policy.name for policy in policies])))
-        single = one_by_one(policies, Known(dict(known)))
-        told = {policy.name: verdict for policy, verdict in together.judge(Known(dict(known)), noted)}
+        single = one_by_one(policies, Facts(dict(known)))
+        told = {policy.name: verdict for policy, verdict in together.judge(Facts(dict(known)), noted)}
         assert told.items() <= single.items()
         assert told.keys() >= noted
         assert all(single[name] in (evaluate.PASS, evaluate.SKIP) for name in single.keys() - told.keys())
@@ -107,8 +106,8 @@ def test_gives_what_judging_one_by_one_gives(
 @given(FACTS)
 def test_all_conditions_fit_into_one_expression(known: dict[str, FactValue]) -> None:
     cheap = [policy for policy in POLICIES if not policy.cost]
-    answers = Joint([(policy.select, policy.when) for policy in cheap]).evaluate(Known(dict(known)))
-    single = list(one_by_one(cheap, Known(dict(known))).values())
+    answers = Joint([(policy.select, policy.when) for policy in cheap]).evaluate(Facts(dict(known)))
+    single = list(one_by_one(cheap, Facts(dict(known))).values())
     words = {evaluate.SKIP: None, evaluate.PASS: False, evaluate.FAIL: True}
     assert answers is None or list(answers) == [words[verdict] for verdict in single]
     assert (answers is None) == any(verdict not in words for verdict in single)
@@ -126,6 +125,6 @@ def test_what_does_not_fit_into_one_expression_is_judged_one_by_one(when: str, p
     with pytest.raises(ExpressionError):
         Joint([(p.select, p.when) for p in policies])
     together = Together(policies, worth_objects=1)
-    known = Known({"image.size": 3, "image.ref": "y"})
+    known = Facts({"image.size": 3, "image.ref": "y"})
     assert [(p.name, v) for p, v in together.judge(known, ())] == [("odd", evaluate.FAIL)]
     assert dict(together.quiet()) == {("small", Status.PASS): 1}
