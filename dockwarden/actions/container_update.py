@@ -128,9 +128,9 @@ class ContainerUpdate(ContainerVerb):
             change.make()
             tools.note(change.made())
             change.refuse_change()
-            is_begun = True
+            is_begun, began_ns = True, tools.engine.now_ns()
             change.swap()
-            trouble = self._gate(tools, step, change.first) if found.running else None
+            trouble = self._gate(tools, step, change.first, began_ns) if found.running else None
             if not trouble:
                 change.follow()
                 tools.note({"phase": _KEPT})
@@ -151,11 +151,11 @@ class ContainerUpdate(ContainerVerb):
         is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
         return Applied("updated", f"{is_of}{after}")
 
-    def _gate(self, tools: Tools, step: Step, change: "Replacement") -> Why | None:
+    def _gate(self, tools: Tools, step: Step, change: "Replacement", began_ns: int) -> Why | None:
         """Wait until the new one is well; if not, whose fault it is and why. Raises Unfinished as the process ends."""
         limit = step.options["within"].total_seconds() + change.start_period_seconds
         steady, probe = step.options["steady"].total_seconds(), step.options.get("probe", "")
-        began, began_ns, silence = tools.now(), tools.engine.now_ns(), ""
+        began, silence = tools.now(), ""
         while True:
             now = tools.engine.container(change.new)
             passed = tools.now() - began
@@ -218,7 +218,10 @@ def _back(change: Update, reason: str, why: str) -> Stays:
 
 def _was_stopped(engine: Engine, identifier: str, since_ns: int) -> bool:
     """Whether somebody asked the engine to end it, which is no fault of the image."""
-    return any(each.id == identifier and each.action == "kill" for each in engine.events(since_ns, engine.now_ns()))
+    return any(
+        each.id == identifier and each.action == "kill"
+        for each in engine.events(since_ns, max(since_ns, engine.now_ns()))
+    )
 
 
 def _about(container: Container, mark: str) -> dict[str, Any]:

@@ -276,7 +276,7 @@ class Policy(_Shape):
                 what = f"{name} of {kind}s"
                 raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
             given = TypeAdapter(dict[str, verb.options]).validate_python(action)  # type: ignore[name-defined]
-            return {name: given[name].model_dump(exclude_none=True)}
+            return {name: given[name].model_dump()}
         return action
 
 

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tests.lab import images
@@ -59,15 +59,18 @@ class RawEngine(http.client.HTTPConnection):
 
     def event_time_ns(self, since_ns: int, name: str) -> int:
         """The engine's time of the `tag` event of a name (in its full form), out of what it remembers."""
-        filters = quote(json.dumps({"event": ["tag"], "type": ["image"]}))
-        until = time.time_ns()
-        window = f"since={_timestamp(since_ns)}&until={_timestamp(until)}"
-        lines = self.ask("GET", f"/events?{window}&filters={filters}").splitlines()
-        events = [json.loads(line) for line in lines if line.strip()]
+        events = self.events(since_ns, "image", "tag")
         times = [e["timeNano"] for e in events if name.endswith(e["Actor"]["Attributes"]["name"])]
         if not times:
             raise LabError(f"the engine remembers no tag event of {name}")
         return int(times[-1])
+
+    def events(self, since_ns: int, kind: str, *actions: str) -> list[dict[str, Any]]:
+        """What the engine remembers of these actions."""
+        filters = quote(json.dumps({"event": actions, "type": [kind]}))
+        window = f"since={_timestamp(since_ns)}&until={_timestamp(time.time_ns())}"
+        lines = self.ask("GET", f"/events?{window}&filters={filters}").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
 
 
 def _timestamp(ns: int) -> str:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.bench import burst, idle, judging, memory, packs, planning, reaction, registry, removal, start, web
+from tests.bench import burst, idle, judging, memory, packs, planning, reaction, registry, removal, start, updates, web
 from tests.bench.host import Host
 from tests.bench.report import Row
 from tests.lab.engine import LabEngine
@@ -51,9 +51,8 @@ _STEPS = (
     Step(burst.NAME, burst.measure, "containerd", 1_000),
     Step(idle.NAME, idle.measure, "containerd", 1_000),
 )
-NAMES = tuple(
-    sorted({step.name for step in _STEPS} | {judging.NAME, packs.NAME, planning.NAME, registry.NAME, removal.NAME})
-)
+_BY_THEMSELVES = (judging, packs, planning, registry, removal, updates)
+NAMES = tuple(sorted({step.name for step in _STEPS} | {each.NAME for each in _BY_THEMSELVES}))
 
 
 def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterator[Row]:
@@ -71,6 +70,8 @@ def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterato
     if not only or registry.NAME in only:
         say("registry: our client beside a bare loop, against a fake registry")
         yield from registry.measure(quick=quick)
+    if (not only and not quick) or updates.NAME in only:
+        yield from updates.measure(quick=quick)
     for store in ("graph", "containerd"):
         steps = [s for s in _STEPS if s.store == store and (s.quick or not quick) and (not only or s.name in only)]
         if steps:

@@ -31,7 +31,7 @@ VOLUMES = policy("volumes", "volume", "!volume.in_use", action="remove", **{**AL
 CHOSEN = policy("chosen", "volume", "volume.name == 'e2e-doomed'", action="remove", **{**ALWAYS, "for": "2s"})
 NETWORKS = policy("networks", "network", "network.name != ''", action="remove", **ALWAYS)
 HEAL = policy(
-    "heal", "container", "container.health == 'unhealthy'", action={"restart": {"most": "2 per 1h", "timeout": "0s"}},
+    "heal", "container", "container.health == 'unhealthy'", action={"restart": {"most": "2 per 1h"}},
     **{**ALWAYS, "trigger": {"events": ["container.health"]}},
 )  # fmt: skip
 HOPELESS = policy(

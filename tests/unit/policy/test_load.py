@@ -127,7 +127,7 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
 def test_sizes(tmp_path: Path, written: str, size: int) -> None:
     text = MINIMAL.replace("image.in_use", "host.images > 1").replace("subject: image", "subject: host")
     policy = only(load_text(tmp_path, text + f"    action: {{trim_build_cache: {{max_used_space: {written}}}}}\n"))
-    assert policy.options == {"max_used_space": size}
+    assert policy.options == {"max_used_space": size, "unused_for": None}
 
 
 def test_owners_that_a_policy_names(tmp_path: Path) -> None:
