@@ -16,6 +16,7 @@ from tests.lab import machine
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
 RULES = ("rules.yml", "alerts.yml")
+TESTS = ("tests/alerts.yml", "tests/alerts-of-days.yml")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,7 +31,8 @@ def rules(name: str) -> list[dict[str, Any]]:
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 CASES = [
     case
-    for test in yaml.safe_load((FOLDER / "tests/alerts.yml").read_text())["tests"]
+    for file in TESTS
+    for test in yaml.safe_load((FOLDER / file).read_text())["tests"]
     for case in test["alert_rule_test"]
 ]
 
@@ -40,7 +42,7 @@ CASES = [
     [
         "promtool check rules --lint=all --lint-fatal rules.yml alerts.yml",
         "promtool check config prometheus.yml",
-        "promtool test rules tests/rules.yml tests/alerts.yml",
+        f"promtool test rules tests/rules.yml {' '.join(TESTS)}",
         "amtool check-config alertmanager.yml",
     ],
 )
