@@ -22,6 +22,7 @@ settings.register_profile("suite", max_examples=50, **_BUSY)  # type: ignore[arg
 settings.register_profile("thorough", max_examples=2000, **_BUSY)  # type: ignore[arg-type]
 settings.load_profile("suite")
 
+_LONGEST_NAME = 100
 _MOST_WORKERS = 8  # each has engines of its own
 
 
@@ -31,16 +32,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if chosen else min(3 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A long text is not its own name: names go from process to process, over and over."""
+    if not isinstance(val, str | bytes) or len(val) <= _LONGEST_NAME:
+        return None
+    begin = val[:_LONGEST_NAME]
+    return f"{ascii(begin).strip('b')[1:-1]}... of {len(val)}"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Who shares what a module sets up stays in one process; before xdist looks for groups."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if isinstance(item, pytest.Function):
             shared = item._fixtureinfo.name2fixturedefs.values()
             if any(definitions[-1].scope == "module" for definitions in shared):
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if hasattr(config, "workerinput"):  # what takes long comes first, or one process works on when all others are done
+        items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("slow", "xdist_group")])
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.harness import full, policy
 from tests.lab import images
 
@@ -55,6 +57,7 @@ def by_build(engine: LabEngine, _registry: LabRegistry, tag: str) -> None:
 MOVES: tuple[Move, ...] = (by_pull, by_tag, by_load, by_build)
 
 
+@pytest.mark.slow
 def test_old_image_its_tags_and_its_containers_are_judged_again(
     empty_engine: LabEngine, registry: LabRegistry, start: Start
 ) -> None:

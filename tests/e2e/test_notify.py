@@ -83,6 +83,7 @@ def routes(**each: dict[str, object]) -> dict[str, object]:
     return {"notify": {"wait": "1s", "routes": each}}
 
 
+@pytest.mark.slow
 def test_a_digest_first_and_then_transitions(
     any_engine: LabEngine, start: Start, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.commands import command
 from tests.lab.images import ImageSpec, busybox
 
@@ -109,6 +111,7 @@ BENCH_ELSEWHERE |= {
 }
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_docker_bench_security(empty_engine: LabEngine, tmp_path: Path) -> None:
     lab = empty_engine
     lab.load(busybox("web:1"), ImageSpec(tags=("checked:1",), healthcheck={"Test": ["CMD", "true"]}))

@@ -303,6 +303,7 @@ def _in_order(value: object) -> object:
     return sorted(value, key=str) if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", OPTIONS)
 def test_containers_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngine], group: str) -> None:
     lab, engine = world
@@ -365,6 +366,7 @@ def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[s
             lab.docker("rm", "--force", "it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["process", "mounts", "networks", "over an image"])
 def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_lost(
     world: tuple[LabEngine, DockerEngine], group: str
