@@ -18,6 +18,12 @@ GOLDEN = (".test.yaml", ".test.yml")
 _CHUNK_BYTES = 64 * 1024
 
 
+def docker_config() -> Path:
+    """Where Docker's command line has its file."""
+    folder = os.environ.get("DOCKER_CONFIG")
+    return Path(folder or Path(os.path.expanduser("~")) / ".docker") / "config.json"  # noqa: PTH111 - never fails
+
+
 def at_once(path: Path, flags: int) -> int:
     """A descriptor of a file, without waiting for who is at the other end of a FIFO. Raises OSError."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)

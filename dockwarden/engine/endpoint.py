@@ -1,29 +1,32 @@
 """Where an engine is: the addresses that people give, and the contexts of the docker command.
 
-Input: the environment, an address. Output: an endpoint and what reaches it. Out of bounds: connecting; docker-py reads
-the contexts.
+Input: the environment, an address. Output: an endpoint and what reaches it. Out of bounds: connecting. Contexts are
+read here: docker-py finds none without a ``config.json``, and drops TLS where there is no certificate of a client.
 """
 
+import json
+import os
 import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 from urllib.parse import unquote, urlsplit
 
-from docker.context import ContextAPI
-from docker.context.config import get_current_context_name
 from docker.errors import DockerException
 from docker.utils import parse_host
-from docker.utils.config import find_config_file
 
-from dockwarden.config.files import content
-from dockwarden.errors import ConfigError
+from dockwarden.config.files import content, docker_config
+from dockwarden.engine.fields import Fields
+from dockwarden.errors import ConfigError, EngineError
 from dockwarden.text import because, printable
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 _BY_HOST = "DOCKER_HOST"
+_DEFAULT_CONTEXT = "default"
+_TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 _CONFIG_BYTES = 4 * 1024 * 1024
 
 
@@ -47,7 +50,7 @@ class Endpoint(NamedTuple):
 
 
 class Tls(NamedTuple):
-    """Files for a TLS endpoint; without ``verify`` the engine's certificate is not checked."""
+    """Files for a TLS endpoint, "" for none; without ``verify`` the engine's certificate is not checked."""
 
     ca_file: str
     cert_file: str
@@ -72,37 +75,53 @@ def from_environment(env: Mapping[str, str]) -> Connection:
     if not base_url:
         return _from_context(env.get("DOCKER_CONTEXT", "").strip())
     verify, folder = bool(env.get("DOCKER_TLS_VERIFY")), env.get("DOCKER_CERT_PATH", "")
-    if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder):
+    if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder or env.get("DOCKER_TLS")):
         locate(base_url, None)
         return Connection(base_url=base_url, tls=None, said_by=_BY_HOST)
     certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
-    tls = Tls(str(certs / "ca.pem"), str(certs / "cert.pem"), str(certs / "key.pem"), verify)
+    ca, cert, private = (str(certs / name) for name in _TLS_FILES)
+    tls = Tls(ca, cert, private, verify)
     locate(base_url, tls)
     return Connection(base_url=base_url, tls=tls, said_by=_BY_HOST)
 
 
 def _from_context(name: str) -> Connection:
     """The engine of a context, of the current one if none is named, as the docker command finds it."""
-    file = "" if name else str(find_config_file() or "")
+    folder = docker_config().parent
+    with suppress(PermissionError, EngineError):  # then it says nothing, to the docker command, either
+        name = name or _decoded(folder / "config.json").text("currentContext", "")
+    name = name or _DEFAULT_CONTEXT
+    said_by, key = f"context {printable(name)}", sha256(os.fsencode(name)).hexdigest()
+    if name == _DEFAULT_CONTEXT:
+        return Connection(base_url=f"unix://{_DEFAULT_SOCKET}", tls=None, said_by=said_by)
+    file = folder / "contexts/meta" / key / "meta.json"
+    if not file.exists():
+        raise ConfigError(f"{said_by} does not exist; `docker context ls` shows which do, DOCKER_HOST goes first")
     try:
-        with suppress(PermissionError):  # then it says nothing to the library, either
-            _ = content(Path(file), _CONFIG_BYTES) if file else b""  # the library would wait for a FIFO
-        context: Any = ContextAPI.get_context(name)
-    except OSError as error:
-        raise ConfigError(f"{file or name}: {because(error)}") from error
-    except Exception as error:  # of whatever kind docker-py has for it
-        raise ConfigError(f"context {name}: {printable(' '.join(str(error).split()))}") from error
-    if context is None:
-        called = name or f"{get_current_context_name()}, which the docker command uses now,"
-        raise ConfigError(
-            f"context {called} does not exist; `docker context ls` shows which do, DOCKER_HOST goes first"
-        )
-    said_by = f"context {context.name}"
-    config = context.TLSConfig
-    tls = Tls(config.ca_cert, config.cert[0], config.cert[1], bool(config.verify)) if config and config.cert else None
-    base_url = (context.Host or "").strip() or f"unix://{_DEFAULT_SOCKET}"
+        told = _decoded(file).nested("Endpoints").nested("docker")
+        base_url, is_unverified = told.text("Host", "").strip(), told.flag("SkipTLSVerify")
+    except (OSError, EngineError) as error:
+        raise ConfigError(f"{said_by}: {because(error)}") from error
+    certs = folder / "contexts/tls" / key / "docker"
+    ca, cert, private = (str(each) if each.is_file() else "" for each in map(certs.joinpath, _TLS_FILES))
+    tls = Tls(ca, cert, private, not is_unverified) if ca or cert or is_unverified else None
+    base_url = base_url or f"unix://{_DEFAULT_SOCKET}"
     locate(base_url, tls, said_by)
     return Connection(base_url=base_url, tls=tls, said_by=said_by)
+
+
+def _decoded(file: Path) -> Fields:
+    """A file of the docker command, empty if there is none. Raises PermissionError, EngineError, ConfigError."""
+    try:
+        return Fields(json.loads(content(file, _CONFIG_BYTES)), str(file))
+    except (FileNotFoundError, NotADirectoryError):
+        return Fields({}, str(file))
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{file}: {because(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{file}: {because(error)}") from error
 
 
 def locate(base_url: str, tls: Tls | None, said_by: str = _BY_HOST) -> Endpoint:
@@ -141,5 +160,6 @@ def ssh_command(url: str) -> list[str]:
     user = ["-l", unquote(parts.username)] if parts.username else []
     port = ["-p", str(parts.port)] if parts.port else []
     host = [f"--host={shlex.quote(f'unix://{parts.path}')}"] if parts.path.strip("/") else []
-    there = ["--", parts.hostname or "", "docker", *host, "system", "dial-stdio"]
+    host_name = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}").strip("[]")  # in its own case
+    there = ["--", host_name, "docker", *host, "system", "dial-stdio"]
     return ["ssh", "-o", "BatchMode=yes", *user, *port, *there]

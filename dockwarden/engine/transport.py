@@ -189,12 +189,12 @@ def segment(name: str) -> str:
 
 
 def _tls_settings(tls: Tls) -> dict[str, Any]:
-    for file in (tls.cert_file, tls.key_file, *([tls.ca_file] if tls.ca_file else [])):
+    for file in filter(None, (tls.cert_file, tls.key_file, tls.ca_file)):
         if not Path(file).is_file():
             raise ConfigError(f"DOCKER_CERT_PATH: {file} is no file")
     return {
-        "cert_file": tls.cert_file,
-        "key_file": tls.key_file,
+        "cert_file": tls.cert_file or None,
+        "key_file": tls.key_file or None,
         "ca_certs": tls.ca_file or None,
         "cert_reqs": "CERT_REQUIRED" if tls.verify else "CERT_NONE",
     }

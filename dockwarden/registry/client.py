@@ -15,12 +15,13 @@ from pathlib import Path
 
 import structlog
 
+from dockwarden.config.files import docker_config
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply
 from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
-from dockwarden.registry.credentials import Credentials, default_config
+from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
 from dockwarden.registry.lanes import Lane, Lanes
 from dockwarden.registry.memory import Memory
@@ -48,7 +49,7 @@ class Options:
     """
 
     hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
-    docker_config: Path = field(default_factory=default_config)
+    docker_config: Path = field(default_factory=docker_config)
     certificates: Path = CERTIFICATES
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 

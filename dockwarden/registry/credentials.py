@@ -9,7 +9,6 @@ error, or shown by repr.
 import base64
 import binascii
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -193,12 +192,6 @@ class Credentials:
         except OSError:
             return _Stamp(0, 0, 0)  # there is something that cannot be read, and will fail so
         return _Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
-
-
-def default_config() -> Path:
-    """Where Docker's command line has its file."""
-    folder = os.environ.get("DOCKER_CONFIG")
-    return Path(folder or Path(os.path.expanduser("~")) / ".docker") / "config.json"  # noqa: PTH111 - never fails
 
 
 def _helped(helper: str, registry: str) -> Login | None:

@@ -581,6 +581,7 @@ def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject
         ({"DOCKER_HOST": "tcp://[::1]:2375"}, "http://[::1]:2375"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}, "https://h:2376"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": "/c"}, "https://h:2376"),
+        ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS": "1"}, "https://h:2376"),
         ({"DOCKER_HOST": "unix:///run/x.sock", "DOCKER_TLS_VERIFY": "1"}, "unix:///run/x.sock"),
         ({"DOCKER_HOST": "unix:///run/x.sock", "DOCKER_CONTEXT": "elsewhere"}, "unix:///run/x.sock"),
     ],
@@ -595,12 +596,13 @@ def test_the_context_of_the_docker_command_says_where_the_engine_is(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}
-    (tmp_path / "config.json").write_text("{}")  # beside which docker-py looks for contexts
     authority = make_certificate(tmp_path)
     tls = f"ca={authority},cert={tmp_path}/server.crt,key={tmp_path}/server.key"
     for name, where in (
         ("near", "host=unix:///run/x.sock"),
         ("far", f"host=tcp://h:2376,{tls}"),
+        ("of-an-authority", f"host=tcp://h:2376,ca={authority}"),
+        ("not-verified", "host=tcp://h:2376,skip-tls-verify=true"),
         ("ssh", "host=ssh://h"),
     ):
         subprocess.run(["docker", "context", "create", name, f"--docker={where}"], env=plain, check=True)
@@ -617,6 +619,11 @@ def test_the_context_of_the_docker_command_says_where_the_engine_is(
     assert far["tls"].verify
     assert Path(far["tls"].ca_file).is_file()
     assert str(endpoint.locate(**far)) == "https://h:2376"
+    assert found("not-verified")["tls"] == ("", "", "", False)
+    trusting = found("of-an-authority")["tls"]
+    assert trusting is not None
+    assert Path(trusting.ca_file).read_bytes() == authority.read_bytes()
+    assert trusting[1:] == ("", "", True)
     assert found("default")["base_url"] == "unix:///var/run/docker.sock"
     assert found("ssh") == {"base_url": "ssh://h", "tls": None, "said_by": "context ssh"}
     with pytest.raises(ConfigError, match="context gone does not exist"):
@@ -659,7 +666,8 @@ def test_address_of_a_kind_that_is_not_spoken(host: str, text: str) -> None:
     [
         ("ssh://h", ["--", "h", "docker", "system", "dial-stdio"]),
         ("ssh://a%20b@h:22/", ["-l", "a b", "-p", "22", "--", "h", "docker", "system", "dial-stdio"]),
-        ("ssh://-oProxyCommand=x", ["--", "-oproxycommand=x", "docker", "system", "dial-stdio"]),
+        ("ssh://-oProxyCommand=x", ["--", "-oProxyCommand=x", "docker", "system", "dial-stdio"]),
+        ("ssh://a@My_Alias:22", ["-l", "a", "-p", "22", "--", "My_Alias", "docker", "system", "dial-stdio"]),
         ("ssh://[::1]/r/x;y", ["--", "::1", "docker", "--host='unix:///r/x;y'", "system", "dial-stdio"]),
     ],
 )

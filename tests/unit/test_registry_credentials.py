@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from dockwarden.config.files import docker_config
 from dockwarden.ports import Reply
-from dockwarden.registry.credentials import Credentials, Login, default_config
+from dockwarden.registry.credentials import Credentials, Login
 from tests.lab.waiting import until
 from tests.unit.misbehaving import Misbehaving
 from tests.unit.registries import DIGEST, Clock, TokenRegistry, ask, client, reason
@@ -144,9 +145,9 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/x")
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    assert str(default_config()) == "/home/x/.docker/config.json"
+    assert str(docker_config()) == "/home/x/.docker/config.json"
     monkeypatch.setenv("DOCKER_CONFIG", "/etc/docker-login")
-    assert str(default_config()) == "/etc/docker-login/config.json"
+    assert str(docker_config()) == "/etc/docker-login/config.json"
 
 
 # -- helpers -------------------------------------------------------------------------------------------
