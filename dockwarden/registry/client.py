@@ -23,7 +23,7 @@ from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
-from dockwarden.registry.lanes import Lane, Lanes
+from dockwarden.registry.lanes import Lane
 from dockwarden.registry.memory import Memory
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
@@ -34,6 +34,7 @@ from dockwarden.registry.wire import Wire
 _log = structlog.get_logger("dockwarden.registry")
 
 _MOST_REGISTRIES = 500
+_MOST_AT_ONCE = 64
 _CLOSED = Reply(reason="unavailable")
 
 
@@ -61,15 +62,14 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, lanes: "Lanes[_Question]") -> None:
+    def __init__(self, registry: str, tools: Tools, lane: "Lane[_Question]") -> None:
         self._registry = registry
         self._tools = tools
-        self._lanes = lanes
+        self.lane = lane
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
         self._has_moved = False
-        self.lane: Lane[_Question] = Lane()
-        self._width = Width(tools.places.concurrency(registry), lambda number: lanes.resize(self.lane, number))
+        self._width = Width(tools.places.concurrency(registry), lane.resize)
 
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
@@ -84,7 +84,7 @@ class _Known:
 
     def _waiting(self) -> list[str]:
         """The repositories of the questions that come next."""
-        return [job.path for job in self._lanes.waiting(self.lane)]
+        return [job.path for job in self.lane.waiting()]
 
     def move(self) -> None:
         """Look for the endpoints anew before the next question. Does not wait, as the resolver may make others do."""
@@ -144,7 +144,7 @@ class HttpRegistry:
             clock=clock,
             wait=wait or self._closing.wait,
         )
-        self._lanes: Lanes[_Question] = Lanes(self._tools.wire.sweep)
+        self._turns = threading.Semaphore(_MOST_AT_ONCE)
         self._lock = threading.Lock()
         self._memory = Memory()
         self._flying: dict[Ask, _Question] = {}
@@ -168,7 +168,7 @@ class HttpRegistry:
             answer = partial(self._answer, normal.what, reference, known)
             question = _Question(normal, reference.path, answer, self._settle)
             self._flying[normal] = question
-        if not self._lanes.submit(known.lane, question):
+        if not known.lane.submit(question):
             self._settle(question, _CLOSED)
         return question.future
 
@@ -206,8 +206,7 @@ class HttpRegistry:
             if self._closing.is_set():
                 return
             self._closing.set()
-            self._lanes.close()
-            jobs = [job for known in self._registries.values() for job in known.lane.jobs]
+            jobs = [job for known in self._registries.values() for job in known.lane.close()]
         self._tools.wire.close()
         for job in jobs:
             self._settle(job, _CLOSED)
@@ -225,7 +224,9 @@ class HttpRegistry:
         if known is None:
             if len(self._registries) >= _MOST_REGISTRIES:
                 self._registries = {name: k for name, k in self._registries.items() if not k.lane.is_empty}
-            known = self._registries[registry] = _Known(registry, self._tools, self._lanes)
+            known = self._registries[registry] = _Known(
+                registry, self._tools, Lane(self._turns, self._tools.wire.sweep)
+            )
         return known
 
     def _answer(self, what: str, reference: Reference, known: _Known) -> Reply:

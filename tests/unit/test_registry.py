@@ -576,8 +576,8 @@ def test_threads_are_daemons_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(registry, f"{server.host}/app:again") == Reply(digest=DIGEST)
 
 
-def test_number_of_threads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.lanes._MOST_THREADS", 4)
+def test_number_of_requests_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockwarden.registry.client._MOST_AT_ONCE", 4)
     gate = Gate()
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(client())
