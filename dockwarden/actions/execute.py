@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS
-from dockwarden.actions.verb import ENDING, Stays, Tools, Unfinished, Verb, refuse_needed
+from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import Effect, Image, Intent, Kind, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
@@ -211,9 +211,11 @@ class Executor:
             return why.outcome(step)
 
     def _freed(self, step: Step, before: int | None) -> int:
-        """What the disk gained, measured where it can be seen, else as planned."""
+        """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""
         after = self._around.free_bytes() if before is not None else None
-        return step.planned_bytes if before is None or after is None else max(0, after - before)
+        if before is None or after is None or VERBS[step.ref.kind, step.action].gain is Gain.NOTHING:
+            return step.planned_bytes
+        return max(0, after - before)
 
 
 def because(error: Exception) -> Stays:

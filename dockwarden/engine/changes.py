@@ -130,7 +130,7 @@ class Changes(ABC):
         return self._call("container_inspect", ask)
 
     def start_container(self, identifier: str) -> None:
-        self._ask("container_start", "POST", f"/containers/{segment(identifier)}/start")
+        self._call("container_start", lambda client: recreate.start(client, identifier))
 
     def address(self, identifier: str) -> str:
         where = f"/containers/{segment(identifier)}/json"

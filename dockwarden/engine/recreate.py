@@ -207,6 +207,23 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     return identifier
 
 
+def start(client: Client, identifier: str) -> None:
+    """Start a container. A network that was made again meanwhile is another one to the engine: it joins that."""
+    where = f"/containers/{segment(identifier)}"
+    try:
+        client.ask("POST", f"{where}/start")
+    except AbsentError:
+        joined: dict[str, dict[str, Any]] = client.get(f"{where}/json")["NetworkSettings"]["Networks"]
+        for name, endpoint in joined.items():
+            network = f"/networks/{segment(name)}"
+            with suppress(AbsentError):
+                if endpoint["NetworkID"] not in ("", client.get(network)["Id"]):
+                    client.ask("POST", f"{network}/disconnect", body={"Container": identifier, "Force": True})
+                    again = {"Container": identifier, "EndpointConfig": _endpoint(endpoint, identifier)}
+                    client.ask("POST", f"{network}/connect", body=again)
+        client.ask("POST", f"{where}/start")
+
+
 def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The host's part of the body; a container that was made again meanwhile is called by the ID that it has now."""
     host = dict(parameters["body"]["HostConfig"])

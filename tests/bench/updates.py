@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "updates"
-_UPDATES, _UPDATES_QUICK = 30, 10
-_RESTARTS, _RESTARTS_QUICK = 200, 50
+_UPDATES, _UPDATES_QUICK = 20, 10
+_RESTARTS, _RESTARTS_QUICK = 100, 40
 _PATIENCE_SECONDS = 300.0
 _HEAL = policy(
     "heal",

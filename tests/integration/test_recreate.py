@@ -395,6 +395,16 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
         again(lab, engine, name)
         assert list(differences(before, shape(inspected(lab, name)))) == [], name
         lab.docker("start", name)
+    lab.docker("stop", "joined", "left")
+    lab.docker("network", "rm", "two")
+    with pytest.raises(NotFoundError):
+        engine.start_container("joined")
+    lab.docker("network", "create", "two")
+    before = shape(inspected(lab, "joined"))
+    engine.start_container("joined")
+    assert inspected(lab, "joined")["State"]["Running"]
+    assert shape(inspected(lab, "joined"))["NetworkSettings"].keys() == before["NetworkSettings"].keys()
+    assert "z" in shape(inspected(lab, "joined"))["NetworkSettings"]["two"]["Aliases"]
 
 
 @pytest.mark.parametrize("option", ["--pid", "--ipc", "--network"])
