@@ -107,8 +107,6 @@ class Worker:
         self._swept = False
         self.acting = False
 
-    # -- the loop -------------------------------------------------------------------------------------------
-
     def run(self) -> None:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
         self._ledger.open()
@@ -185,8 +183,6 @@ class Worker:
                 return False
             self._runs.rotate(-1)
         return bool(self._runs)
-
-    # -- what is due ----------------------------------------------------------------------------------------
 
     def _use(self, policies: PolicySet) -> None:
         cut_short = [run.job for run in self._runs if run.job]
@@ -318,8 +314,6 @@ class Worker:
     ) -> _Run:
         watched_seconds = self._inventory.memory.clock.read()
         return _Run(sweep or Sweep(), cause, self._policies, acting, job, watched_seconds=watched_seconds)
-
-    # -- acting and reporting -------------------------------------------------------------------------------
 
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
