@@ -28,9 +28,6 @@ _DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?", re.ASCII)
 
 
-# -- names and messages -----------------------------------------------------------------------------------------------
-
-
 def printable(text: str, most: int = sys.maxsize) -> str:
     """Text of strangers as one line of at most ``most`` characters, whatever a terminal would act on spelled out."""
     if not text.isprintable():
@@ -76,9 +73,6 @@ def counted(count: int, noun: str) -> str:
     if count != 1:
         noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
     return f"{count:,} {noun}"
-
-
-# -- times and sizes --------------------------------------------------------------------------------------------------
 
 
 def span(value: timedelta | float) -> str:

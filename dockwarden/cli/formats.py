@@ -100,9 +100,6 @@ def render(form: str, verdicts: Sequence[Verdict], policies: "Mapping[str, Polic
     return forms[form]()
 
 
-# -- SARIF ------------------------------------------------------------------------------------------------------------
-
-
 def _sarif(verdicts: Sequence[Verdict], policies: "Mapping[str, Policy]") -> str:
     found = [verdict for verdict in verdicts if verdict.status in ("fail", "excused", "warning")]
     rules = sorted({*policies, *(verdict.rule for verdict in found)})
@@ -168,9 +165,6 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
 
 
-# -- JUnit ------------------------------------------------------------------------------------------------------------
-
-
 def _junit(verdicts: Sequence[Verdict]) -> str:
     suites: defaultdict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
@@ -202,9 +196,6 @@ def _junit_case(verdict: Verdict) -> str:
     inner = f"<{word} type={quoteattr(verdict.severity)} message={message}/>" if word in ("failure", "error") else ""
     inner = "<skipped/>" if word == "skipped" else inner
     return f'<testcase classname={quoteattr(verdict.rule)} name={name} time="0">{inner}</testcase>'
-
-
-# -- text -------------------------------------------------------------------------------------------------------------
 
 
 def _said(verdict: Verdict) -> str:

@@ -138,9 +138,6 @@ class _Metrics:
         return next((labels.get(label, "") for sample, labels, _ in self._samples if sample == name), "")
 
 
-# -- the screen -------------------------------------------------------------------------------------------------------
-
-
 def _show(seen: "Mapping[str, Any]") -> None:
     for name, words in _head(seen):
         print(f"{name:9} {words}".rstrip())

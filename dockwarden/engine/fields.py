@@ -150,9 +150,6 @@ def rows(raw: object, what: str) -> list[Any]:
     return raw
 
 
-# -- parts that several kinds of objects have -----------------------------------------------------------
-
-
 def has_healthcheck(config: Fields) -> bool:
     test = config.nested("Healthcheck").texts("Test")
     return bool(test) and test[0] != "NONE"

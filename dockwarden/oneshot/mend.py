@@ -44,8 +44,6 @@ class Mender:
     def __exit__(self, *_: object) -> None:
         self._parts.close()
 
-    # -- undo ------------------------------------------------------------------------------------------------
-
     def undoable(self, what: str) -> list[Done]:
         """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
         ledger = self._parts.ledger
@@ -78,8 +76,6 @@ class Mender:
     def _open(self, info: EngineInfo) -> None:
         take(self._parts.ledger, info)
         end_intents(self._parts.engine, self._parts.ledger)  # or what was cut short could not be undone
-
-    # -- reset -----------------------------------------------------------------------------------------------
 
     def reset(self, name: str) -> "Reset":
         """Find out what hangs on an image and whether a fresh one can be had; changes nothing.

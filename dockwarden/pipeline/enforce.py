@@ -182,8 +182,6 @@ class Enforcer:
         trouble = f"{answer.missing} is not known" if answer.missing else answer.error
         return f"stop_when: {trouble or 'it is true now'}"
 
-    # -- candidates -----------------------------------------------------------------------------------------
-
     def _candidate(self, policy: Policy, result: Result, reading: float) -> Candidate | None:
         """What the planner must know of the object of a result; None if it is gone, or what the action is not about."""
         inventory, ref = self._inventory, result.ref

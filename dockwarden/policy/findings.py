@@ -37,8 +37,6 @@ class Findings:
         for policy, ref, aside in asides:
             self._set((policy, ref), aside)
 
-    # -- what is set aside ----------------------------------------------------------------------------------
-
     def hold(
         self, policy: Policy, ref: Ref, candidate: str, watched: float, *, excused: bool = False
     ) -> tuple[float, str, Result | None]:
@@ -125,8 +123,6 @@ class Findings:
             self.counts[key[0], finding.result.severity.value] -= 1
             self._unindex(key)
         return finding
-
-    # -- what is open ---------------------------------------------------------------------------------------
 
     def note(self, result: Result, now: float, watched: float = 0.0) -> bool:
         """Take in a fail; true if a finding opens with it.

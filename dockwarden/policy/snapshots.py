@@ -131,9 +131,6 @@ def _book(path: Path, _state: tuple[int, ...], words: _Words) -> Book:
     return Book(read(path), words.vocabulary)
 
 
-# -- values -----------------------------------------------------------------------------------------------------------
-
-
 def plain(value: object) -> object:
     """A fact's value as JSON holds it, exactly: durations in seconds, times as RFC 3339."""
     if isinstance(value, timedelta):

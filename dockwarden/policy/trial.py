@@ -98,9 +98,6 @@ READERS: dict[str, Callable[[FactSpec, object], object]] = {
 }
 
 
-# -- trying -----------------------------------------------------------------------------------------------------------
-
-
 def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
     """Judge what a test gives."""
     own = _with_params(policy, trial.params)
@@ -130,9 +127,6 @@ def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:
         gate=given(policy.gate),
         message=tuple(given(part) for part in policy.message),
     )
-
-
-# -- coverage ---------------------------------------------------------------------------------------------------------
 
 
 class Operand(NamedTuple):

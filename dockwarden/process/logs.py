@@ -113,9 +113,6 @@ def _without_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     return {key: value for key, value in event.items() if value is not None}
 
 
-# -- for people ------------------------------------------------------------------------------------------------------
-
-
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a line tells people what no other line does: the end of a run counts what was only previewed."""
     line = record.msg if isinstance(record.msg, dict) else {}

@@ -139,9 +139,6 @@ def _adapter(row: type) -> TypeAdapter[Any]:
     return TypeAdapter(list[row])  # type: ignore[valid-type] # a type that is known at run time
 
 
-# -- its description --------------------------------------------------------------------------------------------------
-
-
 def describe(lists: Mapping[str, List]) -> dict[str, object]:
     """The API in the format of OpenAPI 3.1."""
     schemas: dict[str, Any] = {"Problem": _object(type="string", title="string", status="integer", detail="string")}

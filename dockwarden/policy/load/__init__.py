@@ -72,9 +72,6 @@ def load(
     )
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
 def _sources(named: Sequence[str], digest: "hashlib._Hash", problems: list[str]) -> list[Source]:
     """All files that were read; a pack's file whose policy the host has a policy of its own for is left out."""
     packed = {str(file) for pack in packs.PACKS if pack in named for file in packs.files(pack)}

@@ -24,8 +24,6 @@ _log = structlog.get_logger("dockwarden.ledger")
 class Ledger(Actions):
     """Everything that outlives the process."""
 
-    # -- what it remembers ----------------------------------------------------------------------------------
-
     def recall(self, identity: str) -> tuple[float, list[tuple[Ref, Observed]]]:
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
         if self._meta("engine") != identity:
@@ -78,8 +76,6 @@ class Ledger(Actions):
         """What was pending or excused, or had to hold for a while, when we last looked."""
         rows = self._read("SELECT policy, kind, key, severity, since, candidate, excuse, was FROM asides")
         return [(policy, ref, Aside(*aside)) for policy, kind, key, *aside in rows if (ref := _ref(kind, key))]
-
-    # -- what it is told ------------------------------------------------------------------------------------
 
     def save(self, clock: float, memory: Iterable[tuple[Ref, Observed | None]]) -> None:
         """Write the observation clock and what changed in the memory. Raises LedgerError."""

@@ -90,8 +90,6 @@ class Actions(LedgerFile):
             (self._now(), self._reading(), what),
         )
 
-    # -- what it is told ------------------------------------------------------------------------------------
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         self._reserve.make_room()
@@ -156,8 +154,6 @@ class Actions(LedgerFile):
             db.execute("UPDATE actions SET undoable_seconds = NULL WHERE id = ?", (undone,))
             for ref in ((kind, key), (Kind.IMAGE.value, _recipe(recipe).parameters.get("id", ""))):
                 db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
-
-    # -- archives -------------------------------------------------------------------------------------------
 
     def begin_archive(self, name: str) -> None:
         with self._write(durable=True) as db:
