@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
@@ -42,7 +43,7 @@ def _undo(options: argparse.Namespace) -> int:
 
     if not options.list and not options.what:
         raise UsageError("name a run or an action, or ask for --list")
-    with mend.Mender(settings_of(options)) as mender:
+    with closing(mend.Mender(settings_of(options))) as mender:
         if options.list:
             _print_list(mender.undoable(options.what), options.output)
             return OK
@@ -99,7 +100,7 @@ def _print_list(actions: "list[Done]", output: str) -> None:
 def _reset(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import mend
 
-    with mend.Mender(settings_of(options, acts=True)) as mender:
+    with closing(mend.Mender(settings_of(options, acts=True))) as mender:
         reset = mender.reset(options.image)
         table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
         print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
 
 from dockwarden import reference
 from dockwarden.actions.execute import end_intents
@@ -30,7 +29,7 @@ _REPLY_SECONDS = 120.0
 
 
 class Mender:
-    """Undoes actions, and carries out resets, on one engine; a context manager."""
+    """Undoes actions, and carries out resets, on one engine; to be closed."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError."""
@@ -38,10 +37,7 @@ class Mender:
         self._parts: Parts = build(settings, Metrics())
         self._protected = protected(settings)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._parts.close()
 
     def undoable(self, what: str) -> list[Done]:

@@ -24,6 +24,9 @@ from dockwarden.text import moment
 from dockwarden.web.api import List
 from dockwarden.web.rows import ActionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
 
+_FOR_PEOPLE = ("title", "description", "remediation", "refs")
+_OF_POLICY = (*_FOR_PEOPLE, "name", "tags", "subject", "severity", "mode", "action", "place")
+
 
 class Views:
     """Reads what the worker left; from any thread."""
@@ -131,14 +134,7 @@ class Views:
         counts = Counter((result.policy, result.status) for result in self._standing())
         for policy in sorted(self._board.use.policies, key=lambda policy: policy.name):
             yield PolicyRow(
-                name=policy.name,
-                **_for_people(policy),
-                tags=policy.tags,
-                subject=policy.subject,
-                severity=policy.severity,
-                mode=policy.mode,
-                action=policy.action,
-                place=policy.place,
+                **{name: getattr(policy, name) for name in _OF_POLICY},
                 findings=counts[policy.name, Status.FAIL],
                 pending=counts[policy.name, Status.PENDING],
                 excused=counts[policy.name, Status.EXCUSED],
@@ -178,12 +174,6 @@ class Views:
                 yield ObjectRow(kind, ref.key, inventory.name_of(ref), **more)
 
 
-def _for_people(policy: Policy | None) -> dict[str, Any]:
-    """What a policy says to people."""
-    names = ("title", "description", "remediation", "refs")
-    return {name: getattr(policy, name) for name in names} if policy else {}
-
-
 def _finding_row(result: Result, opened_at: float | None, policy: Policy | None) -> FindingRow:
     is_excused = result.status is Status.EXCUSED and result.reason
     return FindingRow(
@@ -198,7 +188,7 @@ def _finding_row(result: Result, opened_at: float | None, policy: Policy | None)
         opened_at=opened_at,
         exceptions=tuple(result.reason.split(", ")) if is_excused else result.excuse.ids,
         evidence={name: _plain(value) for name, value in result.evidence.items()},
-        **_for_people(policy),
+        **({name: getattr(policy, name) for name in _FOR_PEOPLE} if policy else {}),
     )
 
 
