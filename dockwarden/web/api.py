@@ -20,7 +20,8 @@ PREFIX = "/api/v1/"
 MOST_ITEMS = 1000
 _USUAL_ITEMS = 100
 _MOST_OFFSET = 1 << 31
-_MOST_PARAMETERS = 100
+_MOST_PARAMETERS = 400
+_MOST_VALUES = 20  # of one field, which are all looked at for each row
 _NUMBERS = {"offset": (0, 0, _MOST_OFFSET), "limit": (_USUAL_ITEMS, 1, MOST_ITEMS)}
 """The default, the least and the most of each."""
 
@@ -102,6 +103,8 @@ def read_query(text: str, of: List) -> Query:
             raise BadQueryError(f"{name}: {one_of(value, known[name])}")
         else:
             wanted.setdefault(name, []).append(value.replace("[", "[[]"))
+            if len(wanted[name]) > _MOST_VALUES:
+                raise BadQueryError(f"{name}: at most {_MOST_VALUES} values")
     usual = {name: [value] for name, value in of.usual.items() if name not in wanted}
     return Query(usual | wanted, search, **numbers)
 
@@ -198,7 +201,7 @@ def _operation(name: str, of: List, description: str) -> dict[str, object]:
 def _parameter(field: str, words: Collection[str], usual: str) -> dict[str, object]:
     item = {"type": "string", **({"enum": [*words]} if words else {})}
     meaning = f"one of these; without it: {usual}" if words else "one of these, with * and ?"
-    return _query(field, {"type": "array", "items": item}, meaning)
+    return _query(field, {"type": "array", "items": item, "maxItems": _MOST_VALUES}, meaning)
 
 
 def _query(name: str, schema: Mapping[str, object], description: str) -> dict[str, object]:
