@@ -167,7 +167,9 @@ def test_health_is_that_of_a_container_that_runs(empty_engine: LabEngine, host: 
     lab.load(busybox("web:1"))
     for name in ("stopped", "paused", "ill", "well"):
         probe = f"--health-cmd={'true' if name == 'well' else 'false'}"
-        lab.docker("run", "--detach", f"--name={name}", probe, "--health-interval=1s", "--health-retries=1", "web:1")
+        # One probe that takes long, on a machine that does much else, makes nobody ill and costs no half a minute.
+        often = ("--health-interval=1s", "--health-timeout=10s", f"--health-retries={99 if name == 'well' else 1}")
+        lab.docker("run", "--detach", f"--name={name}", probe, *often, "web:1")
     until(lambda: inspected(lab, "ill")["State"]["Health"]["Status"] == "unhealthy", "a failed probe")
     until(lambda: inspected(lab, "well")["State"]["Health"]["Status"] == "healthy", "a probe that succeeds")
     lab.docker("stop", "--time=0", "stopped")

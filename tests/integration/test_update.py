@@ -178,7 +178,7 @@ def test_a_probe_decides_with_the_gate(host: Host) -> None:
     deaf = update(host, "web", within="2s", probe="tcp://:8080")
     assert (deaf.reason, "does not answer tcp://:8080" in deaf.detail) == ("rolled_back", True), deaf
     ship("3", "busybox", "httpd", "-f", "-p", "8080", "-h", "/bin")
-    deaf = update(host, "web", within="2s", probe="http://:8080/none")
+    deaf = update(host, "web", within="5s", probe="http://:8080/none")
     assert (deaf.reason, "it answers 404" in deaf.detail) == ("rolled_back", True), deaf
     assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{old} true"
     ship("4", "busybox", "httpd", "-f", "-p", "8080", "-h", "/bin", "-u", "0")
@@ -194,8 +194,8 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             first = pushed(host, "service 1")
             back = (
                 "--update-failure-action=rollback",
-                "--update-monitor=1s",
-                "--rollback-monitor=1s",
+                "--update-monitor=2s",
+                "--rollback-monitor=2s",
                 "--restart-delay=0s",
             )
             web = lab.docker("service", "create", "--quiet", "--name=web", *back, host.name(NAME))
