@@ -5,6 +5,7 @@ ones. Nothing that exists now is touched for it: a name that something else has 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
@@ -57,6 +58,8 @@ class Undoer:
                 outcome = stop.outcome(step)
             except EngineError as error:
                 outcome = step.ended(Effect.FAILED, "engine_error", str(error))
+            if outcome.reason == "taken":
+                outcome = replace(outcome, detail=f"{outcome.detail}{self._later(done)}")
             self._intents.conclude(number, outcome)
         except LedgerError as error:
             stop = Stays(Effect.REFUSED, "ledger", str(error))
@@ -64,6 +67,12 @@ class Undoer:
         if outcome.effect is Effect.APPLIED:
             drop(self._tools.archive, done.recipe)
         return outcome, stop
+
+    def _later(self, done: Done) -> str:
+        """Which undo must come before, where the same was done to what has its name since; in words."""
+        later = (each for each in self._undoable() if each.number > done.number)
+        same = (each for each in later if (each.action, each.name) == (done.action, done.name))
+        return next((f": `dockwarden undo {each.number}` first" for each in same), "")
 
     def _first(self, missing: MissingError) -> str:
         """Which undo must come before, in words."""

@@ -372,11 +372,22 @@ def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, monkeypatch: py
 
 
 def undo(bench: Bench) -> Outcome:
-    [number] = bench.intents.written
-    step, recipe = bench.intents.written[number], bench.intents.recipes[number]
-    done = Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, recipe)
-    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents).undo("undo", [done])
+    """The first of its updates."""
+    every = [
+        Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, bench.intents.recipes[number])
+        for number, step in bench.intents.written.items()
+    ]
+    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents, lambda: every[::-1]).undo("undo", every[:1])
     return outcome
+
+
+def test_an_older_update_is_undone_after_the_newer_one(bench: Bench) -> None:
+    bench.run()
+    bench.engine.put(an_image("newest", "app:1"))
+    assert bench.run().reason == "updated"
+    outcome = undo(bench)
+    assert (outcome.reason, outcome.detail.endswith("by now: `dockwarden undo 2` first")) == ("taken", True), outcome
+    bench.assert_whole("newest")
 
 
 def test_an_update_can_be_undone(bench: Bench) -> None:
