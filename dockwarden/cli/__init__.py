@@ -10,10 +10,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from dockwarden import __version__
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError, UsageError
-from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because, printable
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -63,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ConfigError as error:
-        print(*error.problems, sep="\n", file=sys.stderr)
+        print(*map(printable, error.problems), sep="\n", file=sys.stderr)
         return CONFIG
     except EngineUnavailableError as error:
-        print(f"dockwarden: {error}", file=sys.stderr)
+        print(printable(f"dockwarden: {error}"), file=sys.stderr)
         return UNAVAILABLE
     except DockwardenError as error:
-        print(f"dockwarden: {error}", file=sys.stderr)
+        print(printable(f"dockwarden: {error}"), file=sys.stderr)
         return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -77,13 +78,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader has had enough; so have we
         return OK
     except OSError as error:
-        print(f"dockwarden: {error.filename or 'the system'}: {because(error)}", file=sys.stderr)
+        print(printable(f"dockwarden: {error.filename or 'the system'}: {because(error)}"), file=sys.stderr)
         return FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser, and that of each command; where it is known which one it will be, of its group only."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dockwarden",
         description="Keep a Docker host clean, honest and safe by policies in YAML.",
         epilog=_EPILOG,

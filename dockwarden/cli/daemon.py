@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from typing import Any, NoReturn
 
 from dockwarden.errors import DockwardenError
@@ -113,7 +112,6 @@ def _healthcheck(options: argparse.Namespace) -> int:
     try:
         status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, ValueError) as error:
-        print(f"dockwarden: no answer from {host}:{port}: {because(error)}", file=sys.stderr)
-        return FAILED
+        raise DockwardenError(f"no answer from {host}:{port}: {because(error)}") from error
     print(text.decode("utf-8", "replace").strip())
     return OK if status == _FINE else FAILED

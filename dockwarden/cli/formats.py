@@ -226,7 +226,7 @@ def _cell(text: str) -> str:
 def _github(verdict: Verdict) -> str:
     file, line, column = verdict.where()
     keys = {"file": file, "line": line, "col": column, "title": f"dockwarden: {verdict.rule}"}
-    told = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in keys.items() if value)
+    told = ",".join(f"{key}={_escaped(printable(str(value)), ':,')}" for key, value in keys.items() if value)
     return f"::{_COMMANDS[verdict.level]} {told}::{_escaped(_said(verdict))}"
 
 

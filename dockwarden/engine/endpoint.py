@@ -31,7 +31,7 @@ _CONFIG_BYTES = 4 * 1024 * 1024
 
 
 def _masked(address: str) -> str:
-    return re.sub(r"//[^/]*@", "//***@", address)
+    return re.sub(r"(?<=//)[^/]*@|^[^/\s]*@", "***@", re.sub(r"\?\S*", "?***", address))
 
 
 class Endpoint(NamedTuple):

@@ -258,7 +258,7 @@ def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step], *, o
     plan = SavedPlan(
         made_at=time.time(), engine=info.identity, engine_name=info.name, over_limits=over_limits, steps=parts
     )
-    return plan.model_dump_json(indent=2) + "\n"
+    return json.dumps(plan.model_dump(mode="json"), indent=2) + "\n"
 
 
 def read(path: Path) -> SavedPlan:

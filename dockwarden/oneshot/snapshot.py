@@ -5,6 +5,7 @@ Out of bounds: judging and planning, which are the same as ever; anything that m
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import structlog
-from pydantic import TypeAdapter
 
 from dockwarden import __version__
 from dockwarden.app import Parts, build, open_ledger, own_container
@@ -105,7 +105,7 @@ def take(settings: Settings, *, registry: bool, labels: bool) -> str:
         host = _host(parts, settings, info, learnt, now)
     data = host.model_dump(mode="json", exclude_defaults=False)
     data["engine"] = {**data["engine"], "mirrors": []}  # their addresses may hold passwords
-    return TypeAdapter(Any).dump_json(data if labels else _without_values(data), indent=1).decode() + "\n"
+    return json.dumps(data if labels else _without_values(data), indent=1) + "\n"
 
 
 def _host(

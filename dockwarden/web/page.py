@@ -136,6 +136,7 @@ def _templates() -> "Environment":
     )
     environment.filters |= {
         "shown": _shown,
+        "plain": printable,
         "prose": _prose,
         "fact": lambda pair: fact(*pair),
         "moment": _moment,

@@ -645,6 +645,8 @@ def test_tls_from_environment() -> None:
     ("host", "text"),
     [
         ("ssh://me:secret@h", r"DOCKER_HOST: ssh://\*\*\*@h: use ssh://user@host.*without a password"),
+        ("me:secret@h:1", r"DOCKER_HOST: \*\*\*@h:1: use"),
+        ("tcp://h:1/?password=secret", r"^DOCKER_HOST: tcp://h:1/\?\*\*\*: [^?]+\?\*\*\*$"),
         ("ssh://", "use ssh://user@host"),
         ("ssh://h:port", "DOCKER_HOST: ssh://h:port: Port could not be cast"),
         ("ssh://h?x", "use ssh://user@host"),

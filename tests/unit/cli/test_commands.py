@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 2, 69, 78, 130
+ODD = "a\x1b[31m\u202e\x9bb"
 COMMANDS = ("run", "healthcheck", "scan", "check", "facts", "schema", "version")
 
 
@@ -281,6 +282,23 @@ def test_nobody_there_is_unhealthy() -> None:
     assert (done.code, done.out) == (1, "")
     assert "no answer from 127.0.0.1:1" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scan", "--config", ODD), ("check", ODD), ("apply", ODD), ("scan", "--from", ODD), ("scan", "--policy", ODD),
+        ("healthcheck", "--listen", f"{ODD}:1"), (ODD,), ("scan", f"--{ODD}"), ("facts", ODD),
+        ("check", "-o", "github"),
+    ],
+    ids=lambda words: " ".join(words[:2]).replace(ODD, "odd"),
+)  # fmt: skip
+def test_no_error_moves_the_terminal(words: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / f"{ODD}.yaml"
+    file.write_text("version: 2\n")
+    done = dockwarden(*words, DOCKWARDEN_POLICIES=str(file))
+    assert done.code
+    assert [line for line in (done.out + done.err).splitlines() if not line.replace("\t", "").isprintable()] == []
 
 
 def test_somebody_else_there_is_unhealthy() -> None:
