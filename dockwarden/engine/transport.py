@@ -57,6 +57,8 @@ LIBRARY_ERRORS = (
 )
 """Everything that a request was seen to raise."""
 
+_PING = "/_ping"
+"""Asked without an API version, as every client does: a proxy before the engine may know it in no other form."""
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
@@ -163,9 +165,10 @@ class Client:
         """An answer that is a success, read to its end unless it is a stream. Raises HttpError, AbsentError."""
         if self.refuses and method != "GET":
             raise EngineError(self.refuses)
+        url = path if path == _PING else self._base + path
         answer = self._pool.request(
             method,
-            f"{self._base}{path}?{urlencode(params)}" if params else self._base + path,
+            f"{url}?{urlencode(params)}" if params else url,
             headers={**self._headers, **(headers or {})},
             timeout=Timeout(connect=_CONNECT_SECONDS, read=read_seconds or self._timeout),
             retries=False,
