@@ -1,4 +1,4 @@
-"""The Docker Engine behind ``ports.Engine``: the only package that knows urllib3 and docker-py.
+"""The Docker Engine behind ``ports.Engine``: the only package that knows docker-py and requests.
 
 ``endpoint`` says where it is, ``client`` asks, ``changes`` and ``recreate`` change, ``transport`` carries requests and
 errors, ``translate`` turns JSON into values of ``model``, ``disk`` sees what the API does not tell.

@@ -11,11 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, assert_never
+from urllib.parse import quote
+
+from docker.errors import NotFound
 
 from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import CHUNK_BYTES, AbsentError, Client, Lines, in_a_line, segment
+from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Kind, Ref
 from dockwarden.ports import Written
@@ -23,7 +26,6 @@ from dockwarden.ports import Written
 _T = TypeVar("_T")
 
 _IN_USE = ("active endpoints", "is in use")  # for which engines answer 403, as if a proxy forbade it
-_TAR = {"Content-Type": "application/x-tar"}
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
 
@@ -35,22 +37,17 @@ class Changes(ABC):
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
 
-    def _ask(
-        self, operation: str, method: str, where: str, params: Mapping[str, object] | None = None, body: object = None
-    ) -> Any:
-        return self._call(operation, lambda client: client.ask(method, where, params, body))
-
     # -- names of images -----------------------------------------------------------------------------
 
     def tag(self, image_id: str, reference: str) -> None:
         parsed = references.parse(reference)
-        wanted = {"repo": parsed.repository, "tag": parsed.tag}
-        self._ask("image_tag", "POST", f"/images/{segment(image_id)}/tag", wanted)
+        name = path(image_id)
+        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
 
     def untag(self, reference: str) -> tuple[str, ...]:
-        name = segment(_removable(reference))
+        name = _removable(reference)
         # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
-        said = self._ask("image_untag", "DELETE", f"/images/{name}", {"force": "false", "noprune": "true"})
+        said = self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
 
     # -- whole images --------------------------------------------------------------------------------
@@ -69,72 +66,73 @@ class Changes(ABC):
         self._call(
             "image_pull",
             lambda client: _spoken(
-                client.open("POST", "/images/create", _LONG_SECONDS, params=wanted, headers=_auth(login)),
+                client.open("POST", "/images/create", "pull", _LONG_SECONDS, params=wanted, headers=_auth(login)),
                 progress,
             ),
         )
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
         def copy(client: Client) -> None:
-            with client.open("GET", f"/images/{segment(image_id)}/get", _LONG_SECONDS) as response:
-                for chunk in response.stream(CHUNK_BYTES):
+            name = quote(path(image_id), safe="")
+            with client.open("GET", f"/images/{name}/get", "save", _LONG_SECONDS) as response:
+                for chunk in response.iter_content(CHUNK_BYTES):
                     write(chunk)
 
         self._call("image_save", copy)
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
-        given = {"params": {"quiet": 1}, "headers": _TAR, "body": chunks}
-        self._call("image_load", lambda client: _spoken(client.open("POST", "/images/load", _LONG_SECONDS, **given)))
+        quiet = {"quiet": 1}
+        self._call("image_load", lambda client: _spoken(_give(client, "POST", "/images/load", "load", quiet, chunks)))
 
     # -- containers, volumes, networks, build cache --------------------------------------------------
 
     def stop_container(self, identifier: str) -> None:
-        self._call("container_stop", _ending(segment(identifier), "stop", None))
+        self._call("container_stop", _ending(path(identifier), "stop", None))
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
-        self._call("container_restart", _ending(segment(identifier), "restart", stop_seconds))
+        self._call("container_restart", _ending(path(identifier), "restart", stop_seconds))
 
     def rename_container(self, identifier: str, name: str) -> None:
-        self._ask("container_rename", "POST", f"/containers/{segment(identifier)}/rename", {"name": name})
+        key = path(identifier)
+        self._call("container_rename", lambda client: client.rename(key, name))
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        wanted = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": most}}
-        self._ask("container_update", "POST", f"/containers/{segment(identifier)}/update", body=wanted)
+        key = path(identifier)
+        wanted: Any = {"Name": policy, "MaximumRetryCount": most}
+        self._call("container_update", lambda client: client.update_container(key, restart_policy=wanted))
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
-        where = f"/containers/{segment(identifier)}"
-
-        def ask(client: Client) -> bytes:
-            is_terminal = client.get(f"{where}/json")["Config"]["Tty"]
-            said = client.send("GET", f"{where}/logs", {"stdout": 1, "stderr": 1, "tail": most}).data
-            return said if is_terminal else b"".join(_frames(said))
-
+        key = path(identifier)
         try:
-            return self._call("container_logs", ask).decode(errors="replace").splitlines()
+            said = self._call("container_logs", lambda client: client.logs(key, tail=most))
         except NotFoundError:
             raise
         except EngineError:  # its log driver cannot be read
             return ()
+        return tuple(bytes(said).decode(errors="replace").splitlines())
 
     def peers(self, identifier: str) -> Sequence[str]:
-        where = f"/containers/{segment(identifier)}/json"
-        return self._call("container_inspect", lambda client: recreate.peers(client.get(where)))
+        key = path(identifier)
+        return self._call("container_inspect", lambda client: recreate.peers(client.inspect_container(key)))
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
+        key = path(identifier)
+
         def ask(client: Client) -> dict[str, Any]:
-            raw = recreate.inspected(client, identifier)
-            image = client.get(f"/images/{segment(raw['Image'])}/json")
+            raw = recreate.inspected(client, key)
+            image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
             again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
             return inherit.renewed(again, raw, image, image_id)
 
         return self._call("container_inspect", ask)
 
     def start_container(self, identifier: str) -> None:
-        self._call("container_start", lambda client: recreate.start(client, identifier))
+        name = path(identifier)
+        self._call("container_start", lambda client: recreate.start(client, name))
 
     def address(self, identifier: str) -> str:
-        where = f"/containers/{segment(identifier)}/json"
-        raw = self._call("container_inspect", lambda client: client.get(where))
+        key = path(identifier)
+        raw = self._call("container_inspect", lambda client: client.inspect_container(key))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
         if mode.startswith("container:"):
             return self.address(mode.partition(":")[2])
@@ -143,48 +141,52 @@ class Changes(ABC):
         return "127.0.0.1" if mode == "host" else next(iter(found), "")
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
-        where = f"/services/{segment(identifier)}"
+        key = path(identifier)
 
         def ask(client: Client) -> None:
-            now = client.get(where)
-            spec, version = now["Spec"], {"version": now["Version"]["Index"]}
+            now: Any = client.read(f"/services/{key}", "service_inspect")
+            spec = now["Spec"]
             spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
-            client.ask("POST", f"{where}/update", version, spec, _auth(login))
+            where, version = f"/services/{key}/update", {"version": now["Version"]["Index"]}
+            url = f"{client.base_url}/v{client.api_version}{where}"
+            client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
 
         self._call("service_update", ask)
 
     def written(self, identifier: str) -> Written:
-        where = f"/containers/{segment(identifier)}"
+        name = path(identifier)
 
         def ask(client: Client) -> Written:
-            said = client.send("GET", f"{where}/changes", read_seconds=_LONG_SECONDS).json()
-            return layer.written(said, client.get(f"{where}/json"))
+            with client.open("GET", f"/containers/{name}/changes", "changes", _LONG_SECONDS) as response:
+                return layer.written(response.json(), client.inspect_container(name))
 
         return self._call("container_changes", ask)
 
     def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
-        where = f"/containers/{segment(identifier)}/export"
+        name = path(identifier)
 
         def copy(client: Client) -> None:
-            with client.open("GET", where, _LONG_SECONDS) as response:
-                layer.pick(response.stream(CHUNK_BYTES), paths, write)
+            with client.open("GET", f"/containers/{name}/export", "export", _LONG_SECONDS) as response:
+                layer.pick(response.iter_content(CHUNK_BYTES), paths, write)
 
         self._call("container_export", copy)
 
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
-        where, given = f"/containers/{segment(identifier)}/archive", {"path": "/"}
-        self._call("container_fill", lambda client: client.send("PUT", where, given, _TAR, _LONG_SECONDS, body=chunks))
+        where, root = f"/containers/{path(identifier)}/archive", {"path": "/"}
+        self._call("container_fill", lambda client: _give(client, "PUT", where, "fill", root, chunks).close())
 
     def remove_container(self, identifier: str) -> None:
-        keep = {"v": "false", "force": "false"}
-        self._ask("container_remove", "DELETE", f"/containers/{segment(identifier)}", keep)
+        name = path(identifier)
+        self._call("container_remove", lambda client: client.remove_container(name, v=False, force=False))
 
     def remove_volume(self, name: str) -> None:
-        self._ask("volume_remove", "DELETE", f"/volumes/{segment(name)}")
+        safe = path(name)
+        self._call("volume_remove", lambda client: client.remove_volume(safe, force=False))
 
     def remove_network(self, identifier: str) -> None:
+        name = path(identifier)
         try:
-            self._ask("network_remove", "DELETE", f"/networks/{segment(identifier)}")
+            self._call("network_remove", lambda client: client.remove_network(name))
         except EngineUnavailableError as error:
             if any(said in str(error) for said in _IN_USE):
                 raise ConflictError(str(error)) from error
@@ -198,28 +200,28 @@ class Changes(ABC):
                 wanted["max-used-space" if newer else "keep-storage"] = max_used_bytes
             if unused_seconds:
                 wanted["filters"] = json.dumps({"until": [f"{unused_seconds:.0f}s"]})
-            said = client.send("POST", "/build/prune", wanted, read_seconds=_LONG_SECONDS).json()
-            return Fields(said, "build prune").integer("SpaceReclaimed", 0)
+            with client.open("POST", "/build/prune", "build_prune", _LONG_SECONDS, params=wanted) as response:
+                return Fields(response.json(), "build prune").integer("SpaceReclaimed", 0)
 
         return self._call("build_prune", trim)
 
     # -- from what an object can be made again -------------------------------------------------------
 
     def parameters(self, ref: Ref) -> dict[str, Any]:
-        key = segment(ref.key)
+        key = path(ref.key)
 
         def ask(client: Client) -> dict[str, Any]:
             match ref.kind:
                 case Kind.CONTAINER:
-                    raw = recreate.inspected(client, ref.key)
+                    raw = recreate.inspected(client, key)
                     image: Mapping[str, Any] = {}
-                    with suppress(AbsentError):
-                        image = client.get(f"/images/{segment(raw['Image'])}/json")
+                    with suppress(NotFound):
+                        image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
                     return recreate.container(raw, image, _names(client, recreate.peers(raw)))
                 case Kind.VOLUME:
-                    return recreate.volume(client.get(f"/volumes/{key}"))
+                    return recreate.volume(client.inspect_volume(key))
                 case Kind.NETWORK:
-                    return recreate.network(client.get(f"/networks/{key}"))
+                    return recreate.network(client.inspect_network(key))
                 case Kind.IMAGE | Kind.TAG | Kind.SERVICE | Kind.HOST:
                     raise ValueError(f"{ref.kind}: not made from parameters")
                 case _:
@@ -235,8 +237,8 @@ def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
     """By what each is called, its name; "" for one that is gone."""
     names = dict.fromkeys(containers, "")
     for called in names:
-        with suppress(AbsentError):
-            names[called] = client.get(f"/containers/{segment(called)}/json")["Name"].removeprefix("/")
+        with suppress(NotFound):
+            names[called] = client.inspect_container(called)["Name"].removeprefix("/")
     return names
 
 
@@ -244,21 +246,21 @@ def _ending(name: str, how: str, stop_seconds: int | None) -> Callable[[Client],
     """The engine answers when it has stopped, which may take as long as the container asks for."""
 
     def ask(client: Client) -> None:
-        asked = client.get(f"/containers/{name}/json")["Config"].get("StopTimeout") or 0
+        asked = client.inspect_container(name)["Config"].get("StopTimeout") or 0
         patience, wanted = _LONG_SECONDS + asked, {}
         if stop_seconds is not None:
             patience, wanted = _LONG_SECONDS + stop_seconds, {"t": stop_seconds}
-        client.send("POST", f"/containers/{name}/{how}", wanted, read_seconds=patience)
+        client.open("POST", f"/containers/{name}/{how}", how, patience, params=wanted).close()
 
     return ask
 
 
-def _frames(said: bytes) -> Iterator[bytes]:
-    """What stands in the frames of a log: a head of eight bytes that ends with the size of each."""
-    while said:
-        end = 8 + int.from_bytes(said[4:8], "big")
-        yield said[8:end]
-        said = said[end:]
+def _give(
+    client: Client, method: str, where: str, what: str, params: Mapping[str, str | int], chunks: Iterator[bytes]
+) -> Any:
+    """The answer to a tar."""
+    headers = {"Content-Type": "application/x-tar"}
+    return client.open(method, where, what, _LONG_SECONDS, params=params, data=chunks, headers=headers)
 
 
 def _auth(login: Mapping[str, str] | None) -> dict[str, str]:
@@ -279,6 +281,13 @@ def _spoken(response: Any, progress: Callable[[int, int], object] | None = None)
                 if said.get("status") == "Downloading" and isinstance(detail := said.get("progressDetail"), dict):
                     layers[str(said.get("id"))] = int(detail.get("current") or 0), int(detail.get("total") or 0)
                 progress(sum(here for here, _ in layers.values()), sum(there for _, there in layers.values()))
+
+
+def path(name: str) -> str:
+    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
+    if not name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise NotFoundError(f"no object can be called {name!r}")
+    return name
 
 
 def _removable(reference: str) -> str:

@@ -6,17 +6,20 @@ changes the engine is in ``changes``. Thread-safe.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import quote
+
+from docker.errors import NotFound
 
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, swarm, translate
-from dockwarden.engine.changes import Changes
+from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import LIBRARY_ERRORS, AbsentError, Client, Lines, segment, translated
+from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
 from dockwarden.errors import (
     ConflictError,
     EngineError,
@@ -33,7 +36,7 @@ Observe = Callable[[str, str, float], None]
 
 _NEWEST_TESTED = (1, 55)
 _MANIFESTS_SINCE = (1, 48)
-_OLDEST_SPOKEN = (1, 24)
+_OLDEST_SPOKEN = (1, 24)  # docker-py's own limit
 _NANO = 1_000_000_000
 _GRACE_SECONDS = 3.0
 _EARLY_NS = _NANO
@@ -76,22 +79,17 @@ class DockerEngine(Changes):
         self._offset_ns = 0
         self._store = ImageStore.GRAPH
         self._data_root = ""
-        self._client = self._make_client("")
+        self._client = self._make_client(_OLDEST_SPOKEN)
         self._connected = False
 
-    def _make_client(self, api_version: str) -> Client:
-        return Client(self._endpoint, self._tls, api_version, self._timeout)
+    def _make_client(self, version: tuple[int, int]) -> Client:
+        return Client(self._endpoint, self._tls, f"{version[0]}.{version[1]}", self._timeout)
 
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
         if not self._connected:
             raise EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
         return self._measured(operation, lambda: request(self._client))
-
-    def _read(
-        self, operation: str, where: str, become: Callable[[Any], _T], params: Mapping[str, object] | None = None
-    ) -> _T:
-        return self._call(operation, lambda client: become(client.get(where, params)))
 
     def _measured(self, operation: str, request: Callable[[], _T]) -> _T:
         started = time.perf_counter()
@@ -113,10 +111,10 @@ class DockerEngine(Changes):
     # -- the engine itself ---------------------------------------------------------------------------
 
     def connect(self) -> EngineInfo:
-        with closing(self._make_client("")) as first:
-            version = self._measured("version", lambda: first.get("/version"))
-        client = self._make_client(_dotted(_negotiate(Fields(version, "version"))))
-        info = self._measured("info", lambda: client.get("/info"))
+        with self._make_client(_OLDEST_SPOKEN) as first:
+            version = self._measured("version", lambda: first.version(api_version=False))
+        client = self._make_client(_negotiate(Fields(version, "version")))
+        info = self._measured("info", client.info)
         asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
         engine = translate.engine(version, info, client.api_version, asked_at)
         address = Fields(info, "info").nested("Containerd").text("Address", "")
@@ -157,69 +155,81 @@ class DockerEngine(Changes):
         if filters:
             params["filters"] = filters
         left_seconds = max(0, until_ns - self.now_ns()) / _NANO
-        return Lines(client.open("GET", "/events", left_seconds + _GRACE_SECONDS, params=params))
+        return client.open_events(params, left_seconds + _GRACE_SECONDS)
 
     # -- images --------------------------------------------------------------------------------------
 
     def images(self, repository: str = "") -> Iterable[Image]:
-        filters = {"reference": _pattern(references.familiar(repository))} if repository else {}
-        return translate.images(self._read("image_list", "/images/json", list, _filtered(filters)), self._store)
+        filters = {"reference": _pattern(references.familiar(repository))} if repository else None
+        rows = self._call("image_list", lambda client: client.images(filters=filters))
+        return translate.images(rows, self._store)
 
     def image(self, reference: str) -> Image:
-        where, store = f"/images/{segment(reference)}/json", self._store
+        name, store = _quoted(reference), self._store
 
         def ask(client: Client) -> Image:
             tells = store is ImageStore.CONTAINERD and _numbers(client.api_version) >= _MANIFESTS_SINCE
-            return translate.image(client.get(where, {"manifests": 1} if tells else None), store)
+            raw = client.read(f"/images/{name}/json{'?manifests=1' if tells else ''}", "image_inspect")
+            return translate.image(raw, store)
 
         return self._call("image_inspect", ask)
 
     # -- containers ----------------------------------------------------------------------------------
 
     def container_ids(self) -> Sequence[str]:
-        return self._users({}, containers.container_ids)
+        return self._call(
+            "container_list",
+            lambda client: containers.container_ids(client.containers(all=True)),
+        )
 
     def container(self, identifier: str) -> Container:
-        where = f"/containers/{segment(identifier)}/json"
-        return self._call("container_inspect", lambda client: _container(client, where))
+        name = _quoted(identifier)
+        return self._call("container_inspect", lambda client: _container(client, name))
 
     def users_of(self, image_id: str) -> Sequence[str]:
-        # An ancestor is a parent, too.
-        return self._users({"ancestor": image_id}, lambda rows: containers.container_ids(rows, image_id))
+        filters = {"ancestor": image_id}
+        rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
+        return containers.container_ids(rows, image_id)  # an ancestor is a parent, too
 
     def users_of_volume(self, name: str) -> Sequence[str]:
-        return self._users({"volume": name}, containers.container_ids)
+        return self._users("volume", name)
 
     def users_of_network(self, name: str) -> Sequence[str]:
-        return self._users({"network": name}, containers.container_ids)
+        return self._users("network", name)
 
-    def _users(self, filters: Mapping[str, str], become: Callable[[Any], Sequence[str]]) -> Sequence[str]:
+    def _users(self, kind: str, name: str) -> Sequence[str]:
         # The engine matches parts of names as well; one user too many only keeps an object that could go.
-        return self._read("container_list", "/containers/json", become, {"all": 1, **_filtered(filters)})
+        filters = {kind: name}
+        return self._call(
+            "container_list", lambda client: containers.container_ids(client.containers(all=True, filters=filters))
+        )
 
     # -- volumes and networks ------------------------------------------------------------------------
 
     def volumes(self) -> Iterable[Volume]:
-        return self._read("volume_list", "/volumes", translate.volumes)
+        return self._call("volume_list", lambda client: translate.volumes(client.volumes()))
 
     def volume(self, name: str) -> Volume:
-        return self._read("volume_inspect", f"/volumes/{segment(name)}", translate.volume)
+        where = f"/volumes/{_quoted(name)}"
+        return self._call("volume_inspect", lambda client: translate.volume(client.read(where, "volume_inspect")))
 
     def networks(self) -> Iterable[Network]:
-        return self._read("network_list", "/networks", translate.networks)
+        return self._call("network_list", lambda client: translate.networks(client.networks()))
 
     def network(self, identifier: str) -> Network:
-        return self._read("network_inspect", f"/networks/{segment(identifier)}", translate.network)
+        where = f"/networks/{_quoted(identifier)}"
+        return self._call("network_inspect", lambda client: translate.network(client.read(where, "network_inspect")))
 
     # -- services ------------------------------------------------------------------------------------
 
     def services(self) -> Sequence[Service] | None:
-        node = self._read("info", "/info", lambda info: Fields(info, "info").nested("Swarm"))
+        node = Fields(self._call("info", lambda client: client.info()), "info").nested("Swarm")
         if not node.flag("ControlAvailable"):
             return None
-        if not self._read("node_inspect", f"/nodes/{segment(node.text('NodeID'))}", swarm.leads):
+        name = path(node.text("NodeID"))
+        if not self._call("node_inspect", lambda client: swarm.leads(client.inspect_node(name))):
             return None
-        return self._listed_services({})
+        return self._listed_services()
 
     def service(self, identifier: str) -> Service:
         for each in self._listed_services({"id": identifier}):
@@ -227,8 +237,11 @@ class DockerEngine(Changes):
                 return each
         raise NotFoundError(f"no such service: {identifier}")
 
-    def _listed_services(self, filters: Mapping[str, str]) -> list[Service]:
-        return self._read("service_list", "/services", swarm.services, {"status": 1, **_filtered(filters)})
+    def _listed_services(self, filters: dict[str, str] | None = None) -> list[Service]:
+        return self._call(
+            "service_list",
+            lambda client: swarm.services(client.services(filters, status=True)),  # type: ignore[no-untyped-call]
+        )
 
     def needs(self) -> Needs:
         return self._call("service_list", swarm.ask_needs)
@@ -236,16 +249,18 @@ class DockerEngine(Changes):
     # -- sizes ---------------------------------------------------------------------------------------
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
-        return self._read("image_history", f"/images/{segment(image_id)}/history", translate.history)
+        where = f"/images/{_quoted(image_id)}/history"
+        return self._call("image_history", lambda client: translate.history(client.read(where, "image_history")))
 
     def processes(self, identifier: str) -> Sequence[str]:
-        return self._read("container_top", f"/containers/{segment(identifier)}/top", containers.processes)
+        name = path(identifier)
+        return self._call("container_top", lambda client: containers.processes(client.top(name)))
 
     def log_bytes(self, identifier: str) -> int | None:
         return disk.log_bytes(self._data_root, identifier)
 
     def disk_usage(self) -> Usage:
-        usage = self._read("disk_usage", "/system/df", lambda said: translate.usage(said, self.now_ns() / _NANO))
+        usage = self._call("disk_usage", lambda client: translate.usage(client.df(), self.now_ns() / _NANO))
         logs = [disk.log_bytes(self._data_root, container) for container in usage.containers]
         known = [size for size in logs if size is not None]
         return usage._replace(
@@ -283,17 +298,18 @@ class EventStream(Iterator[Event]):
         self._lines.close()
 
 
-def _container(client: Client, where: str) -> Container:
-    raw = client.get(where)
+def _container(client: Client, name: str) -> Container:
+    raw = client.read(f"/containers/{name}/json", "container_inspect")
     image_ids: dict[str, str] = {}
     for called in containers.mounted_images(raw):
-        with suppress(AbsentError):  # it lost that name since
-            image_ids[called] = Fields(client.get(f"/images/{segment(called)}/json"), "image").text("Id")
+        with suppress(NotFound):  # it lost that name since
+            image = client.inspect_image(path(called))  # type: ignore[no-untyped-call]
+            image_ids[called] = Fields(image, "image").text("Id")
     return containers.container(raw, image_ids)
 
 
-def _filtered(filters: Mapping[str, str]) -> dict[str, str]:
-    return {"filters": json.dumps({key: [value] for key, value in filters.items()})} if filters else {}
+def _quoted(name: str) -> str:
+    return quote(path(name), safe="/:")
 
 
 def _result(error: EngineError) -> str:

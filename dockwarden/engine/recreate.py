@@ -10,8 +10,10 @@ from contextlib import suppress
 from posixpath import normpath
 from typing import Any, assert_never
 
+from docker.errors import NotFound
+
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import AbsentError, Client, segment
+from dockwarden.engine.transport import Client
 from dockwarden.errors import MissingError
 from dockwarden.model import Kind
 
@@ -21,7 +23,6 @@ _NETWORK_KEYS = (
     *("Name", "Driver", "Scope", "Internal", "Attachable", "Ingress", "EnableIPv4", "EnableIPv6"),
     *("IPAM", "Options", "Labels", "ConfigOnly", "ConfigFrom"),
 )
-_VOLUME_KEYS = ("Name", "Driver", "DriverOpts", "Labels")
 _NOT_OF_CONFIGURATIONS = ("Scope", "Internal", "Attachable", "Ingress")
 _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
@@ -105,11 +106,11 @@ def _target(bind: str) -> str:
 
 def inspected(client: Client, identifier: str) -> dict[str, Any]:
     """The inspect of a container; what its creator joined by ID, by the name that it will have in another life, too."""
-    raw: dict[str, Any] = client.get(f"/containers/{segment(identifier)}/json")
+    raw: dict[str, Any] = client.inspect_container(identifier)
     first = _first_network(raw["HostConfig"])
     if first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED):
-        with suppress(AbsentError):
-            raw["HostConfig"]["NetworkMode"] = name = client.get(f"/networks/{segment(first)}")["Name"]
+        with suppress(NotFound):
+            raw["HostConfig"]["NetworkMode"] = name = client.inspect_network(first)["Name"]
             joined = raw["NetworkSettings"]["Networks"]
             raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
     return raw
@@ -168,10 +169,12 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
         case Kind.CONTAINER:
             return _create_container(client, parameters)
         case Kind.VOLUME:
-            client.ask("POST", "/volumes/create", body={key: parameters[key] for key in _VOLUME_KEYS})
+            client.create_volume(
+                parameters["Name"], parameters["Driver"], parameters["DriverOpts"], parameters["Labels"]
+            )
             return str(parameters["Name"])
         case Kind.NETWORK:
-            answer = client.ask("POST", "/networks/create", body={**parameters, "CheckDuplicate": True})
+            answer = _post(client, "/networks/create", {**parameters, "CheckDuplicate": True})
             return Fields(answer, "network").text("Id")
         case Kind.IMAGE | Kind.TAG | Kind.SERVICE | Kind.HOST:
             raise ValueError(f"{kind}: not made from parameters")
@@ -187,41 +190,34 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     mode = host.get("NetworkMode")
     if (first := _first_network(host)) in endpoints:  # old engines take one at the birth of a container
         body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(first)}}
-    called = {"name": parameters["name"]} | ({"platform": parameters["platform"]} if parameters.get("platform") else {})
-    made = client.ask("POST", "/containers/create", called, body)
+    platform = parameters.get("platform") or None
+    made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
-            joined = {"Container": identifier, "EndpointConfig": endpoint}
-            client.ask("POST", f"/networks/{segment(name)}/connect", body=joined)
-        if (
-            first not in parameters.get("networks", (first,))
-            and first not in _NEVER_JOINED
-            and not first.startswith(_JOINED)
-        ):
-            left = {"Container": identifier, "Force": True}
-            client.ask("POST", f"/networks/{segment(first)}/disconnect", body=left)
+            _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
+        left = set(parameters.get("networks", (first,)))
+        if first not in left and first not in _NEVER_JOINED and not first.startswith(_JOINED):
+            _post(client, f"/networks/{first}/disconnect", {"Container": identifier, "Force": True})
     except Exception:
-        client.ask("DELETE", f"/containers/{segment(identifier)}")  # half of one is none
+        client.remove_container(identifier)  # half of one is none
         raise
     return identifier
 
 
 def start(client: Client, identifier: str) -> None:
     """Start a container. A network that was made again meanwhile is another one to the engine: it joins that."""
-    where = f"/containers/{segment(identifier)}"
     try:
-        client.ask("POST", f"{where}/start")
-    except AbsentError:
-        joined: dict[str, dict[str, Any]] = client.get(f"{where}/json")["NetworkSettings"]["Networks"]
+        client.start(identifier)
+    except NotFound:
+        joined: dict[str, dict[str, Any]] = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
         for name, endpoint in joined.items():
-            network = f"/networks/{segment(name)}"
-            with suppress(AbsentError):
-                if endpoint["NetworkID"] not in ("", client.get(network)["Id"]):
-                    client.ask("POST", f"{network}/disconnect", body={"Container": identifier, "Force": True})
+            with suppress(NotFound):
+                if endpoint["NetworkID"] not in ("", client.inspect_network(name)["Id"]):
+                    _post(client, f"/networks/{name}/disconnect", {"Container": identifier, "Force": True})
                     again = {"Container": identifier, "EndpointConfig": _endpoint(endpoint, identifier)}
-                    client.ask("POST", f"{network}/connect", body=again)
-        client.ask("POST", f"{where}/start")
+                    _post(client, f"/networks/{name}/connect", again)
+        client.start(identifier)
 
 
 def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,19 +245,25 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: Mapping[str
     sources += [mount.get("Source") for mount in host.get("Mounts") or () if mount.get("Type") == "volume"]
     first = _first_network(host)
     networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(_JOINED) else (first,))}
-    for kind, names in (
-        (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}),
-        (Kind.NETWORK, networks),
+    for kind, names, look in (
+        (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}, client.inspect_volume),
+        (Kind.NETWORK, networks, client.inspect_network),
     ):
         for name in sorted(names):
             try:
-                client.get(f"/{kind.value}s/{segment(name)}")
-            except AbsentError:
+                look(name)
+            except NotFound:
                 raise MissingError(kind, name) from None
 
 
 def _id_of(client: Client, name: str) -> str:
     try:
-        return str(client.get(f"/containers/{segment(name)}/json")["Id"]) if name else ""
-    except AbsentError:
+        return str(client.inspect_container(name)["Id"]) if name else ""
+    except NotFound:
         return ""
+
+
+def _post(client: Client, path: str, body: Mapping[str, Any]) -> Any:
+    answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None

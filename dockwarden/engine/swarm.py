@@ -5,11 +5,12 @@ Input: a client, or decoded answers of the engine API. Output: values of ``model
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+
+from docker.errors import APIError
 
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, has_healthcheck, rows
-from dockwarden.engine.transport import Client, HttpError
+from dockwarden.engine.transport import Client
 from dockwarden.model import Mount, Need, Needs, Service
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
@@ -73,11 +74,10 @@ def _mount(fields: Fields) -> Mount:
 
 def ask_needs(client: Client) -> Needs:
     """What services need. First who answers: an engine that manages no swarm logs the question itself as an error."""
-    role = ""
-    with suppress(HttpError):
-        role = client.send("GET", "/_ping").headers.get("Swarm", "")
+    with client.get(f"{client.base_url}/_ping") as answer:
+        role = answer.headers.get("Swarm", "") if answer.ok else ""
     if not role:  # an engine before 23.0
-        node = Fields(client.get("/info"), "info").nested("Swarm")
+        node = Fields(client.info(), "info").nested("Swarm")
         role = node.text("LocalNodeState", "") or "inactive"
         role += "/manager" if node.flag("ControlAvailable") else ""
     if role == "inactive":
@@ -85,8 +85,8 @@ def ask_needs(client: Client) -> Needs:
     if role != "active/manager":
         return None
     try:
-        return needs(client.get("/services"))
-    except HttpError:  # no leader now, or a proxy denies it
+        return needs(client.services())  # type: ignore[no-untyped-call]
+    except APIError:  # no leader now, or a proxy denies it
         return None
 
 

@@ -1,7 +1,8 @@
 """The wire to one Docker Engine: one keep-alive pool, streams of lines, one translation of errors.
 
-Input: an endpoint, requests of ``client``. Output: decoded answers, lines of bytes, our errors. Out of bounds: what an
-answer means, and retrying.
+Input: an endpoint, requests of ``client``. Output: docker-py's client, lines of bytes, our errors. Out of bounds:
+what an answer means. docker-py is used for its requests only; its credentials, version negotiation, event stream and
+ssh are not (they read the user's files, hide failures, and connect anew for each request).
 """
 
 import errno
@@ -10,13 +11,16 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout, connection_from_url, exceptions, make_headers
+import docker
+import requests
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
+from urllib3 import HTTPConnectionPool, Timeout, exceptions
 from urllib3.connection import HTTPConnection
 
 from dockwarden.engine.endpoint import Endpoint, Tls, ssh_command
@@ -30,24 +34,11 @@ from dockwarden.errors import (
 )
 from dockwarden.text import printable
 
-
-class HttpError(Exception):
-    """An answer that is no success: its status, and the beginning of its body."""
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-
-
-class AbsentError(HttpError):
-    """The engine does not have it."""
-
-
 LIBRARY_ERRORS = (
-    HttpError,
+    DockerException,
+    requests.RequestException,
     exceptions.HTTPError,
-    # Of sockets, of bodies that cannot be decoded, and of answers that have not the shape that a request expects.
+    # What the libraries let through: sockets, undecodable bodies, error bodies without the key they expect.
     OSError,
     LookupError,
     TypeError,
@@ -55,18 +46,15 @@ LIBRARY_ERRORS = (
     AttributeError,
     RecursionError,
 )
-"""Everything that a request was seen to raise."""
+"""Everything that a call through docker-py was seen to raise."""
 
-_PING = "/_ping"
-"""Asked without an API version, as every client does: a proxy before the engine may know it in no other form."""
 _POOL_SIZE = 16
 _CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
-_TIMEOUTS = (exceptions.TimeoutError, TimeoutError)
+_TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-_DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class _Connection(HTTPConnection):
@@ -112,101 +100,121 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class Client:
-    """Requests to one endpoint in one API version, in none if that is empty; it does no I/O until asked."""
+class _OnePoolAdapter(UnixHTTPAdapter):
+    """One pool for the engine. docker-py keys pools by URL, so that each object would cost a connection."""
 
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, api_version: str, timeout: float) -> None:
-        self.api_version = api_version
-        self.refuses = ""  # why nothing but questions is sent
-        self._timeout = timeout
-        parts = urlsplit(endpoint.url)
-        login, _, _ = parts.netloc.rpartition("@")
-        self._headers = make_headers(user_agent="dockwarden", basic_auth=unquote(login) or None)
-        self._base = f"/v{api_version}" if api_version else ""
-        if endpoint.socket or endpoint.is_ssh:
-            self._pool: HTTPConnectionPool = _Pool("localhost", maxsize=_POOL_SIZE, endpoint=endpoint)
-            return
-        self._base = parts.path.rstrip("/") + self._base
-        settings = _tls_settings(tls) if tls and parts.scheme == "https" else {}
-        self._pool = connection_from_url(endpoint.url, maxsize=_POOL_SIZE, **settings)
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint.socket)
+        self.pool = _Pool("localhost", maxsize=_POOL_SIZE, endpoint=endpoint)
+
+    def get_connection(self, _url, _proxies=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return self.pool
 
     def close(self) -> None:
-        self._pool.close()
+        super().close()
+        self.pool.close()
 
-    def get(self, path: str, params: Mapping[str, object] | None = None) -> Any:
-        """The decoded answer to a question; ``path`` is what follows the API version."""
-        return json.loads(self.send("GET", path, params).data)
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, object] | None = None,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """The decoded answer to what changes something, None if there is none."""
-        said = self.send(method, path, params, headers, json=body).data
-        return json.loads(said) if said else None
+class Client(docker.APIClient):
+    """docker-py's low-level client for one endpoint and one API version; it does no I/O until asked."""
 
-    def open(self, method: str, path: str, read_seconds: float, **settings: Any) -> BaseHTTPResponse:
-        """Ask for a stream, within which the engine may say nothing for ``read_seconds``; returns once it answers."""
-        return self.send(method, path, read_seconds=read_seconds, preload_content=False, **settings)
+    def __init__(self, endpoint: Endpoint, tls: Tls | None, version: str, timeout: float) -> None:
+        # Not APIClient's: that reads the registry credentials in the user's files, which are none of our
+        # business as we never pull, and fails if one entry is broken.
+        requests.Session.__init__(self)
+        self._general_configs: dict[str, object] = {}
+        self._version = version
+        self.timeout = timeout  # type: ignore[assignment] # seconds need not be whole
+        self.max_redirects = 0  # an engine does not redirect; whoever does is not one
+        self.headers["User-Agent"] = "dockwarden"
+        # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
+        self.trust_env = False
+        self.refuses = ""  # why nothing but questions is sent
+        self._pool: HTTPConnectionPool | None = None
+        if endpoint.socket or endpoint.is_ssh:
+            adapter = _OnePoolAdapter(endpoint)
+            self.mount("http+docker://", adapter)
+            self._pool = adapter.pool
+            self.base_url = "http+docker://localhost"
+        else:
+            self.base_url = endpoint.url
+            if tls is not None:
+                _configure_tls(self, tls)
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, object] | None = None,
-        headers: Mapping[str, str] | None = None,
-        read_seconds: float | None = None,
-        **settings: Any,
-    ) -> BaseHTTPResponse:
-        """An answer that is a success, read to its end unless it is a stream. Raises HttpError, AbsentError."""
-        if self.refuses and method != "GET":
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        """One request, unless it would change an engine that is only audited."""
+        if self.refuses and request.method not in ("GET", "HEAD"):
             raise EngineError(self.refuses)
-        url = path if path == _PING else self._base + path
+        return super().send(request, **settings)
+
+    def read(self, path: str, operation: str) -> object:
+        """The decoded answer to a GET that is made often: by the one pool alone, a third of the work."""
+        if self._pool is None:
+            with self.open("GET", path, operation, float(self.timeout or 0)) as response:
+                return response.json()
         answer = self._pool.request(
-            method,
-            f"{url}?{urlencode(params)}" if params else url,
-            headers={**self._headers, **(headers or {})},
-            timeout=Timeout(connect=_CONNECT_SECONDS, read=read_seconds or self._timeout),
+            "GET",
+            f"/v{self.api_version}{path}",
+            headers={"User-Agent": "dockwarden"},
+            timeout=Timeout(connect=_CONNECT_SECONDS, read=self.timeout),
             retries=False,
             redirect=False,
-            **settings,
         )
-        if answer.status == HTTPStatus.OK or (method != "GET" and answer.status in _DONE):
-            return answer
-        try:
-            body = answer.data if settings.get("preload_content", True) else next(answer.stream(CHUNK_BYTES), b"")
-        finally:
-            answer.close()
-        raise (AbsentError if answer.status == HTTPStatus.NOT_FOUND else HttpError)(answer.status, body)
+        if answer.get_redirect_location():
+            raise requests.TooManyRedirects
+        if answer.status != requests.codes.ok:
+            raise from_status(answer.status, answer.data, operation)
+        return json.loads(answer.data)
+
+    def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
+        """Ask for a stream of events; returns once the engine has answered with 200."""
+        return Lines(self.open("GET", "/events", "events", read_seconds, params=dict(params)))
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        read_seconds: float,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        data: Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Ask for something whose answer is a stream; returns once the engine has answered with 200.
+
+        ``path`` is what follows the API version; the engine may say nothing for ``read_seconds``.
+        """
+        response = self.request(
+            method,
+            f"{self.base_url}/v{self.api_version}{path}",
+            params=dict(params or {}),
+            data=data,
+            headers=dict(headers or {}),
+            stream=True,
+            timeout=(_CONNECT_SECONDS, read_seconds),
+        )
+        is_done = method != "GET" and response.status_code in (requests.codes.no_content, requests.codes.not_modified)
+        if response.status_code != requests.codes.ok and not is_done:
+            with response:
+                body = next(response.iter_content(CHUNK_BYTES), b"")
+            raise from_status(response.status_code, body, operation)
+        return response
 
 
-def segment(name: str) -> str:
-    """A name that stays the segment of a URL that it is meant to be; strangers choose names."""
-    if not name or any(part in ("", ".", "..") for part in name.split("/")):
-        raise NotFoundError(f"no object can be called {name!r}")
-    return quote(name, safe="/:")
-
-
-def _tls_settings(tls: Tls) -> dict[str, Any]:
-    for file in filter(None, (tls.cert_file, tls.key_file, tls.ca_file)):
-        if not Path(file).is_file():
-            raise ConfigError(f"DOCKER_CERT_PATH: {file} is no file")
-    return {
-        "cert_file": tls.cert_file or None,
-        "key_file": tls.key_file or None,
-        "ca_certs": tls.ca_file or None,
-        "cert_reqs": "CERT_REQUIRED" if tls.verify else "CERT_NONE",
-    }
+def _configure_tls(client: Client, tls: Tls) -> None:
+    pair = (tls.cert_file, tls.key_file) if tls.cert_file or tls.key_file else None
+    try:
+        config = TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
+    except DockerException as error:
+        raise ConfigError(f"DOCKER_CERT_PATH: {error}: {Path(tls.cert_file or tls.ca_file).parent}") from error
+    config.configure_client(client)
 
 
 class Lines(Iterator[bytes]):
     """The lines of a streamed answer, without their ends. Library errors pass through."""
 
-    def __init__(self, response: BaseHTTPResponse) -> None:
+    def __init__(self, response: requests.Response) -> None:
         self._response = response
         self._lines = self._split()
 
@@ -220,7 +228,7 @@ class Lines(Iterator[bytes]):
         parts: list[bytes] = []
         size = 0
         with self._response:
-            for chunk in self._response.stream(CHUNK_BYTES):
+            for chunk in self._response.iter_content(CHUNK_BYTES):
                 *ends, rest = chunk.split(b"\n")
                 for end in ends:
                     yield b"".join((*parts, end))
@@ -238,9 +246,10 @@ class Lines(Iterator[bytes]):
 
 def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineError:
     """Our error for one of ``LIBRARY_ERRORS``, judged by HTTP status, else by errno, else by kind."""
-    if isinstance(error, HttpError):
-        return _from_status(error.status, error.body, operation, endpoint)
     chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, requests.HTTPError) and each.response is not None:
+            return from_status(each.response.status_code, each.response.content, operation)
     if any(isinstance(each, _TIMEOUTS) for each in chain):
         return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
     if endpoint.is_ssh and any(isinstance(each, ConnectionError) for each in chain):
@@ -248,6 +257,8 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
     for each in chain:
         if isinstance(each, OSError) and each.errno is not None:
             return EngineUnavailableError(_explain(each, endpoint))
+    if isinstance(error, requests.TooManyRedirects):
+        return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
     text = in_a_line(str(error)) or type(error).__name__
     if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
         return EngineError(f"{operation}: the answer cannot be used: {text}")
@@ -262,16 +273,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         following = following.__cause__ or following.__context__
 
 
-def _from_status(status: int, body: bytes, operation: str, endpoint: Endpoint) -> EngineError:
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
+def from_status(status: int, body: bytes, operation: str) -> EngineError:
+    """Our error for an answer that is not a success."""
     message = _message(body)
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
-    if status == HTTPStatus.NOT_FOUND:
+    if status == requests.codes.not_found:
         return NotFoundError(message or text)
-    if status == HTTPStatus.CONFLICT:
+    if status == requests.codes.conflict:
         return ConflictError(message or text)
-    if status == HTTPStatus.FORBIDDEN:
+    if status == requests.codes.forbidden:
         return EngineUnavailableError(f"a socket proxy or an authorization plugin denies this call: {text}")
     return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
 

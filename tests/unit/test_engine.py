@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3.exceptions import ProtocolError
 
 from dockwarden.engine import (
     Connection,
@@ -936,7 +936,7 @@ def test_no_permission_names_the_group_and_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.touch()
     os.chown(path, -1, 0)
-    refused = ProtocolError("x")
+    refused = requests.ConnectionError("x")
     refused.__cause__ = PermissionError(13, "Permission denied")
     error = transport.translated(refused, "version", endpoint.Endpoint(str(path), ""))
     assert isinstance(error, EngineUnavailableError)
