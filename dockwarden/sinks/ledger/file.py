@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from dockwarden.config.files import content
 from dockwarden.errors import LedgerError
 from dockwarden.sinks.ledger.reserve import Reserve
 from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA, SCHEMA_VERSION
@@ -164,6 +165,10 @@ class LedgerFile:
         for file in map(self._beside, ("", "-wal", "-shm", "-journal")):
             if file.exists() and not file.is_file():
                 raise OSError(None, f"{file} is not a regular file")
+            # What has no length may be one of the system's that only looks like a file. No other is opened here:
+            # closing it would take back the locks that this process has on it.
+            if file.exists() and not file.stat().st_size:
+                content(file)
 
     def _at_path(self) -> tuple[tuple[int, ...], int]:
         """What the file and its log are that stand at the path now, and the length of the file. Raises OSError."""
