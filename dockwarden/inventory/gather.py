@@ -4,7 +4,7 @@ Input: an object and the fact that is missing. Output: values in its sheet, each
 Out of bounds: judging, and deciding how dear a fact may be.
 """
 
-import random
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,7 +66,7 @@ class Gathering(View):
     details_gathered: bool = False
     bases_gathered: bool = False
     measuring: dict[tuple[str, str], bool] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
     began_at: float = 0.0
 
 
@@ -79,6 +79,7 @@ class Gatherer:
         gauge: Callable[[str], Disk | None],
         wake: Callable[[], None],
         jitter: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``wake`` is called from another thread when an answer that a sweep waits for has come.
 
@@ -91,12 +92,13 @@ class Gatherer:
         self._wake = wake
         self._under_way: list[Gathering] = []
         self._jitter = jitter
-        self._seed = random.random()  # noqa: S311 - that many hosts choose differently is all it is for
+        self._monotonic = monotonic
+        self._seed = secrets.randbits(32)  # so that many hosts choose differently
 
     @contextmanager
     def begin(self, depth: int, now: float, pace: Pace = AT_ONCE) -> Iterator[Gathering]:
         """What a sweep gathers, until the end of the sweep."""
-        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now)
+        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now, began=self._monotonic())
         self._under_way.append(gathering)
         try:
             yield gathering
@@ -105,7 +107,7 @@ class Gatherer:
 
     def is_due(self, gathering: Gathering, ref: Ref) -> bool:
         """Whether registries may be asked about it: each object has a moment of its own, the same in each run."""
-        return time.monotonic() - gathering.began >= self.turn_seconds(gathering.pace, ref)
+        return self._monotonic() - gathering.began >= self.turn_seconds(gathering.pace, ref)
 
     def turn_seconds(self, pace: Pace, ref: Ref) -> float:
         """So long after a run begins an object is due."""
@@ -162,7 +164,7 @@ class Gatherer:
         while not all(future.done() for future in gathering.pending.values()):
             yield True
         if gathering.pace.every_seconds:  # it takes long, and what is seen now has not been so since then
-            gathering.now = gathering.began_at + time.monotonic() - gathering.began
+            gathering.now = gathering.began_at + self._monotonic() - gathering.began
 
     def _measure(self, gathering: Gathering) -> Iterator[bool]:
         """What takes the engine long for each object, a few of them at once."""

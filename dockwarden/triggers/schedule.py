@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
+from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
@@ -149,8 +150,6 @@ class Schedule:
         self._jitter = jitter
         self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
         self._skew = time.time() - time.monotonic()
-        from apscheduler.schedulers.background import BackgroundScheduler  # noqa: PLC0415 - as above, 30 ms
-
         # "Late, but once" instead of the library's "never, if a second late".
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)

@@ -11,6 +11,7 @@ import math
 import re
 import signal
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,7 +158,7 @@ def test_variables_have_values(prometheus: Prometheus, board: str) -> None:
         match = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"])
         assert match
         place, which = f"label/{match[2]}/values", {"match[]": match[1].replace("$job", ".+")}
-        values = until(lambda: prometheus.get(place, **which), variable["name"])  # noqa: B023
+        values = until(partial(prometheus.get, place, **which), variable["name"])
         assert len(values) == 1, variable["name"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,7 +124,7 @@ def test_what_happens_on_a_host_is_seen_everywhere(shipped: Path, tmp_path: Path
         }
         assert len(asked) > 3
         for place, expression in asked.items():
-            until(lambda: prometheus.query(expression), f"an answer to {place}")  # noqa: B023
+            until(partial(prometheus.query, expression), f"an answer to {place}")
         host.run("systemctl", "stop", "dockwarden")
         assert unit.show("Result") == "success"
 

@@ -42,6 +42,7 @@ class Bench:
         self.intents = FakeIntents()
         self.ground = Ground(folder, self.engine)
         self.old = self.engine._container("web").id
+        self.patched = pytest.MonkeyPatch()
         self.steps_left = -1
         self._called = self.engine._called
         self.engine._called = self._count  # type: ignore[method-assign]
@@ -71,7 +72,7 @@ class Bench:
             if self.names()["web"].id != self.old:
                 self.engine.alter("web", what, **fields)
 
-        self.ground._sleep = sleep  # type: ignore[method-assign]
+        self.patched.setattr(self.ground, "_sleep", sleep)
 
     def names(self) -> dict[str, Container]:
         return {each.name: each for each in self.engine._containers.values()}
@@ -223,12 +224,11 @@ def test_a_full_disk_bars_no_image(bench: Bench, monkeypatch: pytest.MonkeyPatch
 def test_what_somebody_does_to_the_new_one_bars_no_image(
     bench: Bench, what: str, fields: dict[str, Any], why: str
 ) -> None:
-    sleep = bench.ground._sleep
     bench.meanwhile(what, **fields)
     outcome = bench.run()
     assert (outcome.effect, outcome.reason, why in outcome.detail) == (Effect.SKIPPED, "changed", True)
     assert bench.assert_whole("old").id == bench.old
-    bench.ground._sleep = sleep  # type: ignore[method-assign]
+    bench.patched.undo()
     assert bench.run().reason == "updated"
 
 
