@@ -276,9 +276,12 @@ class LabEngine:
                         client.remove_image(image["Id"], force=True)
             client.prune_builds(all=True)
         for place in ("tmp", "buildkit", "containerd/daemon/io.containerd.content.v1.content/ingest"):
-            for trace in (self.dir / "data" / place).rglob("*"):  # of a pull that was cut off, it looks like one
-                with contextlib.suppress(OSError):
-                    os.utime(trace, (0, 0))
+            for folder, folders, files in os.walk(
+                self.dir / "data" / place
+            ):  # of a pull that was cut off, it looks like one
+                for trace in (*folders, *files):
+                    with contextlib.suppress(OSError):
+                        os.utime(Path(folder, trace), (0, 0))
 
     def log_tail(self, lines: int = 15) -> str:
         with contextlib.suppress(FileNotFoundError):
@@ -361,9 +364,9 @@ def control_groups(name: str) -> list[Path]:
 
 def thaw_control_groups(name: str) -> None:
     """With control groups v1, what is frozen, as a paused container is, cannot even be killed."""
-    for state in (state for top in control_groups(name) for state in top.rglob("freezer.state")):
-        with contextlib.suppress(OSError):  # it ends at this moment
-            state.write_text("THAWED")
+    for group in (group for top in control_groups(name) for group, _, _ in os.walk(top)):
+        with contextlib.suppress(OSError):  # it ends at this moment, or has no such state
+            Path(group, "freezer.state").write_text("THAWED")
 
 
 def remove_control_groups(name: str) -> None:
