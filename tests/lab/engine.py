@@ -276,9 +276,8 @@ class LabEngine:
                         client.remove_image(image["Id"], force=True)
             client.prune_builds(all=True)
         for place in ("tmp", "buildkit", "containerd/daemon/io.containerd.content.v1.content/ingest"):
-            for folder, folders, files in os.walk(
-                self.dir / "data" / place
-            ):  # of a pull that was cut off, it looks like one
+            # What a pull that was cut off has left looks like one.
+            for folder, folders, files in os.walk(self.dir / "data" / place):
                 for trace in (*folders, *files):
                     with contextlib.suppress(OSError):
                         os.utime(Path(folder, trace), (0, 0))
