@@ -19,7 +19,7 @@ from dockwarden.text import brief, colored, in_bytes, printable
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _NOISY = ("urllib3", "docker", "apscheduler")
-_FLOODED = ("tornado",)  # warns of what any client can do
+_FLOODED = ("tornado", "urllib3.connection")  # warn of what any client or server can do
 _SENTENCES = ("message", "error", "reason", "detail", "why", "note", "hint")
 _IMPLIED = {"event", "level", "logger", "timestamp", "severity", "policy", "name", "id", "subject", "exception", "run"}
 _IMPLIED |= {"action", "bytes", "planned_bytes"}

@@ -207,7 +207,7 @@ class HttpRegistry:
                 return
             self._closing.set()
             jobs = [job for known in self._registries.values() for job in known.lane.close()]
-        self._tools.wire.close()
+        self._tools.wire.sweep()
         for job in jobs:
             self._settle(job, _CLOSED)
 

@@ -1,16 +1,16 @@
 """Requests and answers, and the one way in which a question fails.
 
-Input: URLs, headers and bodies, also such as others wrote. Output: bytes to send, values that were received. Out of
-bounds: sending and receiving.
+Input: URLs, headers and bodies, also such as others wrote. Output: values. Out of bounds: sending and receiving.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPMessage
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from urllib3 import HTTPHeaderDict
 
 OK = 200
 NOT_FOUND = 404
@@ -19,7 +19,6 @@ _REASONS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited"}
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"})
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _REPOSITORY = re.compile(r"/v2/([^?]+?)/(?:manifests|tags|blobs)/")
 
 
@@ -60,12 +59,8 @@ class Url(NamedTuple):
     @property
     def netloc(self) -> str:
         """Host and port as they are written."""
-        return self.host_and_port.removesuffix(f":{_PORTS[self.scheme]}")
-
-    @property
-    def host_and_port(self) -> str:
-        """The same, also with the usual port."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        whole = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return whole.removesuffix(f":{_PORTS[self.scheme]}")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.target}"
@@ -95,22 +90,12 @@ class Request(NamedTuple):
     body: bytes = b""
     limit: int = 0
 
-    def encoded(self) -> bytes:
-        """As it is sent."""
-        lines = [f"{self.method} {self.url.target} HTTP/1.1", f"Host: {self.url.netloc}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        if self.body:
-            lines.append(f"Content-Length: {len(self.body)}")
-        if not _PRINTABLE.fullmatch("".join(lines)):  # no header may smuggle in another
-            raise FailedError("bad_answer")
-        return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + self.body
-
 
 class Answer(NamedTuple):
     """What came back, and from where in the end."""
 
     status: int
-    headers: HTTPMessage
+    headers: HTTPHeaderDict
     body: bytes = b""
     url: Url = Url("", "", 0)
 
@@ -139,4 +124,4 @@ class Answer(NamedTuple):
 
     def all(self, name: str) -> list[str]:
         """Every value of a header."""
-        return [str(value) for value in self.headers.get_all(name) or ()]
+        return self.headers.getlist(name)

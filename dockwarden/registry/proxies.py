@@ -38,6 +38,10 @@ class Proxies:
         self._by_scheme = {name.partition("_")[0]: _proxy(name, said[name]) for name in _NAMES[:2]}
         self._spared = [part.strip().lower() for part in said["no_proxy"].split(",") if part.strip()]
 
+    @property
+    def all(self) -> set[Proxy]:
+        return {proxy for proxy in self._by_scheme.values() if proxy}
+
     def to(self, server: Url) -> Proxy | None:
         """The proxy for a server; never for one on this host."""
         if is_loopback(server.host) or any(_spares(part, server) for part in self._spared):

@@ -57,7 +57,7 @@ def test_connections_are_kept() -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         if asked.startswith("HEAD"):
             return [head(f"Docker-Content-Digest: {DIGEST}" if asked.endswith("1") else "")]
-        return [http(200, BODY)] if asked.endswith("2") else [http(410, b"x" * 70_000)]
+        return [http(200, BODY)] if asked.endswith("2") else [http(410, b"x" * 700_000)]
 
     with asking(answer) as (registry, server):
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)

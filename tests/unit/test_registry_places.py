@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Reply
@@ -153,7 +154,7 @@ def test_mirrors_are_those_of_the_engine_as_it_is_now() -> None:
 
 def test_no_redirect_from_tls_to_plain_text() -> None:
     def redirected(start: str, location: str) -> str:
-        answer = Answer(302, __import__("http.client").client.HTTPMessage())
+        answer = Answer(302, HTTPHeaderDict())
         answer.headers["Location"] = location
         return str(_redirected(parse_url(start), answer))
 

@@ -80,7 +80,7 @@ def test_a_registry_with_tls_is_reached_through_a_tunnel(secure: Misbehaving) ->
         with client(environ=environ, hosts=hosts, engine=engine(insecure_registries=(NAME,))) as registry:
             assert [ask(registry, f"{NAME}/app:{n}") for n in range(3)] == [GOOD] * 3
             assert ask(registry, "registry.invalid:5001/app:1") == reason("tls")  # a proxy vouches for nobody
-    first = f"CONNECT {NAME} HTTP/1.1\r\nHost: {NAME}\r\nProxy-Authorization: {basic('me:p@ss')}\r\n\r\n"
+    first = f"CONNECT {NAME} HTTP/1.0\r\nProxy-Authorization: {basic('me:p@ss')}\r\n\r\n"
     assert proxy.heads[0] == first
     assert len(proxy.heads) == 2
     assert "Proxy-Authorization" not in secure.heads[0]
