@@ -114,9 +114,9 @@ class DockerEngine(Changes):
         with self._make_client(_OLDEST_SPOKEN) as first:
             version = self._measured("version", lambda: first.version(api_version=False))
         client = self._make_client(_negotiate(Fields(version, "version")))
+        asked_at = self._local_ns() / _NANO
         info = self._measured("info", client.info)
-        asked_at = None if self._endpoint.socket else self._local_ns() / _NANO
-        engine = translate.engine(version, info, client.api_version, asked_at)
+        engine = translate.engine(version, info, client.api_version, asked_at, self._local_ns() / _NANO)
         address = Fields(info, "info").nested("Containerd").text("Address", "")
         if self._endpoint.is_ssh:
             engine = replace(engine, data_root="")  # what has that name here is another host's

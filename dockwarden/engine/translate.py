@@ -43,13 +43,14 @@ _IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has 
 # -- the engine itself ---------------------------------------------------------------------------------
 
 
-def engine(version: object, info: object, api_version: str, asked_at: float | None) -> EngineInfo:
-    """Who the engine is. ``asked_at`` is our clock when it answered, ``None`` where both clocks are the same."""
+def engine(version: object, info: object, api_version: str, asked_at: float, answered_at: float) -> EngineInfo:
+    """Who the engine is; ``asked_at`` and ``answered_at`` are by our clock. A socket may lead to a virtual machine."""
     answer, says = Fields(info, "info"), Fields(version, "version")
     options = answer.texts("SecurityOptions")
     root = answer.text("DockerRootDir", "")
     system_time = answer.moment("SystemTime")
-    offset = 0.0 if asked_at is None or system_time is None else system_time - asked_at
+    told_at = asked_at if system_time is None else system_time
+    offset = max(min(0.0, told_at - asked_at), told_at - answered_at)  # none, as far as that explains what it says
     registries = answer.nested("RegistryConfig")
     store = _image_store(answer)
     spoken = tuple(int(part) for part in api_version.split("."))

@@ -20,6 +20,8 @@ _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the
 _VERSION_LIKE = re.compile(r"v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)
 _LEAST_BYTES = 10_000  # whoever compares a size with less means another unit
 _MEGA, _MEBI = 10**6, 2**20
+_LONG = ("contains", "indexOf", "lastIndexOf", "matches")
+_GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
 _APART = {"reference", "repository", "tag", "registry", "short_id"}  # forms of which no two are ever the same text
 _CALENDAR = ("getMonth", "getDayOfWeek", "getHours", "getDate")
@@ -92,6 +94,7 @@ class Doubts:
         self.names: set[str] = set()
         self.remarks: list[str] = []
         self.settled = set(settled)
+        self._each: frozenset[str] = frozenset()  # what has another value for each item of a list
         self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
         self._unlike: list[tuple[Node, FactSpec]] = []
         self._like: dict[int, tuple[Node, FactSpec]] = {}  # by the node of the comparison, which ``!`` may turn round
@@ -116,7 +119,7 @@ class Doubts:
             case "select":
                 return self._key(node, args[0], str(node.value))
             case "call":
-                return self._call(node, args)
+                return self._call(node, args, scope)
         return _Meant()
 
     def _named(self, name: str) -> _Meant:
@@ -135,8 +138,12 @@ class Doubts:
         inner = {**scope, item: ranged.item()}
         first = self.look(node.args[1], scope)
         inner[result] = first if item == "#unused" else _Meant()
+        outside = self._each
+        if outside or item != "#unused":  # as which bind() is compiled
+            self._each |= {item, result}
         for arg in node.args[2:]:
             self.look(arg, inner)
+        self._each = outside
         return ranged if node.type == _LIST_OF_RECORDS else _Meant()
 
     def _literal(self, node: Node) -> None:
@@ -171,7 +178,17 @@ class Doubts:
         guard = f"write {name}[?{written}].orValue('') instead, or before it {written} in {name} && …"
         self._risk(node, f'Key not found in map : "{key}' if key else "Key not found", guard)
 
-    def _call(self, node: Node, args: list[_Meant]) -> _Meant:
+    def _may_take_long(self, node: Node, scope: Mapping[str, _Meant]) -> None:
+        """What strangers' texts could make last for minutes: labels are long, lists as well."""
+        name, used, sought = str(node.value), _names(node), set[str]().union(*map(_names, node.args[1:]))
+        if name == "matches" and any(n in self._facts or (n in scope and not scope[n].values) for n in sought):
+            self._doubt(node, "a pattern is written here or in params, never by strangers; contains() looks for a text")
+        is_long = name in _GROWING or (name in _LONG and sought)
+        if is_long and self._each and used & self._facts.keys() and not used & self._each:
+            text = f"{name}() gives the same for each item; write it once, before: cel.bind(x, …{name}(…), …)"
+            self._doubt(node, text)
+
+    def _call(self, node: Node, args: list[_Meant], scope: Mapping[str, _Meant]) -> _Meant:
         name = str(node.value)
         if name == "_[_]":
             return self._indexed(node, *args)
@@ -189,6 +206,7 @@ class Doubts:
             self._ordered(node, args)
         elif name in _PARTS:
             self._part(node, *args)
+        self._may_take_long(node, scope)
         self._may_fail(node, args)
         return _Meant(FactSpec(f"{name}()", "int", 0, "", name)) if name in _CALENDAR else _Meant()
 
@@ -365,6 +383,10 @@ class Doubts:
                 meant = f"always differs from one of them; write !({listed})"
                 self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
             seen.setdefault(name, part.args[1])
+
+
+def _names(node: Node) -> set[str]:
+    return {str(each.value) for each in node.walk() if each.op == "name"}
 
 
 def _chain(node: Node, joint: str) -> Iterator[Node]:

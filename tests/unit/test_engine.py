@@ -59,7 +59,7 @@ SECOND = 1_000_000_000
 HEX = "0123456789abcdef" * 4
 ID = f"sha256:{HEX}"
 VERSION = {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}
-INFO = {"ID": "ABCD", "Name": "host", "DockerRootDir": "/var/lib/docker", "SystemTime": "2030-01-01T00:00:00Z"}
+INFO = {"ID": "ABCD", "Name": "host", "DockerRootDir": "/var/lib/docker"}
 
 IMAGE = {
     "Id": ID,
@@ -194,7 +194,7 @@ def test_an_identity_of_another_shape_is_an_error(identity: object) -> None:
 )
 def test_which_engines_tell_what_they_built(api: str, store: str, *, tells: bool) -> None:
     status = [["driver-type", "io.containerd.snapshotter.v1"]] if store else []
-    info = translate.engine({"Version": "x"}, {"DriverStatus": status}, api, None)
+    info = translate.engine({"Version": "x"}, {"DriverStatus": status}, api, 0.0, 0.0)
     assert info.tells_builds is tells
 
 
@@ -374,7 +374,7 @@ def test_the_role_in_a_swarm(state: str, role: str | None, *, controls: bool) ->
             }
         },
     }
-    info = translate.engine({"Version": "1"}, {"Swarm": swarm}, "1.41", None)
+    info = translate.engine({"Version": "1"}, {"Swarm": swarm}, "1.41", 0.0, 0.0)
     assert info.swarm_role == role
     assert (info.swarm_managers, info.swarm_autolock, info.swarm_certificate_seconds) == (3, True, 2 * 86400.0)
 
@@ -478,7 +478,7 @@ def test_line_that_is_no_event(line: bytes) -> None:
     ],
 )
 def test_image_store(change: dict[str, object], expected: ImageStore) -> None:
-    assert translate.engine(VERSION, {**INFO, **change}, "1.41", None).image_store is expected
+    assert translate.engine(VERSION, {**INFO, **change}, "1.41", 0.0, 0.0).image_store is expected
 
 
 def test_engine_info() -> None:
@@ -493,19 +493,18 @@ def test_engine_info() -> None:
             "IndexConfigs": {"lab:5000": {"Secure": False}, "docker.io": {"Secure": True}},
         },
     }
-    info = translate.engine(VERSION, said, "1.41", 1893456000.0 - 2.5)
+    info = translate.engine(VERSION, said, "1.41", 0.0, 0.0)
     assert (info.rootless, info.userns_remap, info.swarm, info.live_restore) == (True, True, True, True)
-    assert info.clock_offset_seconds == 2.5
     assert info.mirrors == ("https://m.io/",)
     assert info.insecure_registries == ("127.0.0.0/8", "lab:5000")
-    plain = translate.engine(VERSION, INFO, "1.41", None)
+    plain = translate.engine(VERSION, INFO, "1.41", 0.0, 0.0)
     assert (plain.mirrors, plain.insecure_registries) == ((), ())
     assert (plain.rootless, plain.userns_remap, plain.swarm, plain.clock_offset_seconds) == (False, False, False, 0.0)
 
 
 def test_engines_on_one_host_are_told_apart() -> None:
     other = {**INFO, "DockerRootDir": "/elsewhere"}
-    identities = {translate.engine(VERSION, info, "1.41", None).identity for info in (INFO, other)}
+    identities = {translate.engine(VERSION, info, "1.41", 0.0, 0.0).identity for info in (INFO, other)}
     assert len(identities) == 2
 
 
@@ -524,8 +523,8 @@ SAMPLES: dict[str, tuple[object, Callable[[object], object]]] = {
     "containers": ([{"Id": HEX, "ImageID": ID}], lambda raw: containers.container_ids(raw, ID)),
     "volumes": ({"Volumes": [VOLUME]}, translate.volumes),
     "networks": ([NETWORK], translate.networks),
-    "info": (INFO, lambda raw: translate.engine(VERSION, raw, "1.41", 0.0)),
-    "version": (VERSION, lambda raw: translate.engine(raw, INFO, "1.41", 0.0)),
+    "info": (INFO, lambda raw: translate.engine(VERSION, raw, "1.41", 0.0, 0.0)),
+    "version": (VERSION, lambda raw: translate.engine(raw, INFO, "1.41", 0.0, 0.0)),
     "event": (EVENT, lambda raw: translate.event(json.dumps(raw).encode())),
 }
 json_values = st.recursive(
@@ -805,19 +804,25 @@ def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
                 engine.connect()
 
 
-def test_clock_of_a_remote_engine() -> None:
+@pytest.mark.parametrize(
+    ("asked_at", "answered_at", "offset"),
+    [(-1.0, 1.0, 0.0), (0.0, 0.0, 0.0), (-3.0, -1.0, 1.0), (1.0, 3.0, -1.0), (4e7, 4e7 + 1, -4e7), (-4e7, -3e7, 3e7)],
+)
+def test_clock_of_an_engine(asked_at: float, answered_at: float, offset: float) -> None:
+    """Whatever leads to it: it is ours where it told a time between our question and its answer."""
+    now = 1893456000.0
+    said = {**INFO, "SystemTime": "2030-01-01T00:00:00Z"}
+    assert translate.engine(VERSION, said, "1.41", now + asked_at, now + answered_at).clock_offset_seconds == offset
+
+
+def test_clock_of_an_engine_behind_a_socket(tmp_path: Path) -> None:
     def answer(request: str) -> Iterable[bytes]:
-        yield json_answer(VERSION if request.endswith("/version") else INFO)
+        yield json_answer(VERSION if request.endswith("/version") else {**INFO, "SystemTime": "2030-01-01T00:00:00Z"})
 
     with Misbehaving(answer) as server:
         engine = DockerEngine(f"tcp://{server.host}", now_ns=lambda: 1893456000 * SECOND - SECOND)
         assert engine.connect().clock_offset_seconds == 1.0
         assert engine.now_ns() == 1893456000 * SECOND
-
-
-def test_clock_of_an_engine_on_this_host_is_ours(tmp_path: Path) -> None:
-    with fake(tmp_path) as it:
-        assert it.engine.connect().clock_offset_seconds == 0.0
 
 
 def test_not_connected() -> None:
@@ -1131,3 +1136,22 @@ def test_a_configuration_of_containerd_that_cannot_be_read_says_nothing(tmp_path
     else:
         config.write_text(content)
     assert disk.image_root(ImageStore.CONTAINERD, str(data), "", str(config)) == f"{data}/containerd/daemon"
+
+
+def test_layers_that_nobody_knows_are_counted_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, of_build, stray = "known0123", "of-build1", "stray2345"
+    for folder in ("l", known, of_build, stray):
+        (tmp_path / "overlay2" / folder).mkdir(parents=True)
+    layer = tmp_path / "image/overlay2/layerdb/sha256/x"
+    layer.mkdir(parents=True)
+    (layer / "cache-id").write_text(known)
+    (tmp_path / "buildkit").mkdir()
+    monkeypatch.setattr(disk, "_PIECE_BYTES", 8)
+    for before in range(20):  # wherever a piece ends
+        (tmp_path / "buildkit/metadata_v2.db").write_bytes(b"\0" * before + of_build.encode() + b"\0" * 9)
+        assert disk.stray_layers(str(tmp_path)) == 1
+    (tmp_path / "buildkit/snapshots.db").write_bytes(b"x" + stray.encode())
+    assert disk.stray_layers(str(tmp_path)) == 0
+    (tmp_path / "buildkit/snapshots.db").unlink()
+    monkeypatch.setattr(disk, "_MOST_COMPARED", 20)
+    assert disk.stray_layers(str(tmp_path)) is None

@@ -323,7 +323,7 @@ _IMAGES = [
 ]
 _ANSWERS = {
     "/version": {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"},
-    "/info": {"ID": "A", "Name": "testhost", "DockerRootDir": "/nowhere", "SystemTime": "2030-01-01T00:00:00Z"},
+    "/info": {"ID": "A", "Name": "testhost", "DockerRootDir": "/nowhere"},
     "/images/json": _IMAGES,
     "/containers/json": [],
     "/volumes": {"Volumes": []},
