@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,8 +30,25 @@ _MOST_WORKERS = 8  # each has engines of its own
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Three for each core, as most tests wait; none for a choice of them, which would be over before they started."""
-    chosen = config.option.keyword or config.option.markexpr or config.args != config.getini("testpaths")
-    return 0 if chosen else min(3 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return 0 if _is_a_choice(config) else min(3 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
+
+
+def _is_a_choice(config: pytest.Config) -> bool:
+    return bool(config.option.keyword or config.option.markexpr or config.args != config.getini("testpaths"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what is compiled, whatever the environment says, and compile the tests before many processes each do.
+
+    To collect what nobody compiled takes four times as long, and so does the import of a command by a half.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput") and not _is_a_choice(config):
+        collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
+        halves = (["tests/unit"], ["tests/integration", "tests/e2e"])
+        for half in [subprocess.Popen([*collect, *paths], stdout=subprocess.DEVNULL) for paths in halves]:
+            half.wait()  # what is wrong there, the processes of the run will say
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
