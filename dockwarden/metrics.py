@@ -23,6 +23,7 @@ _RUN = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _MOST_NAME = 200
 _MOST_TEXT = 500
 _LATE_INTERVALS = 3
+_EARLY_INTERVALS = 2
 REFUSALS = (
     *("self", "builtin", "protected", "owner", "in_use", "running", "not_running", "named"),
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
@@ -97,9 +98,7 @@ class Metrics:
         build.labels(__version__, "", platform.python_version()).set(1)
         self.config_info = self._gauge("config_info", "1, with the SHA-256 of the policy files in use.", "sha256")
         self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load of the policies succeeded.")
-        self.reload_at = self._gauge(
-            "config_last_reload_success_timestamp_seconds", "When the policies in use were loaded."
-        )
+        self.reload_at = self._gauge("config_last_reload_success_timestamp_seconds", "When the policies were loaded.")
         self.policy_info = self._gauge("policy_info", "1 for each policy in use.", "policy subject mode severity")
         self.policy_text = self._gauge(
             "policy_text_info",
@@ -132,9 +131,7 @@ class Metrics:
         self.events = self._counter("events_received_total", "Events of the engine, by type of object.", "type action")
         self.reconnects = self._counter("events_reconnects_total", "Times the event stream was lost and opened again.")
         self.gaps = self._counter("events_gaps_total", "Times events may have been missed, each followed by a resync.")
-        self.last_event = self._gauge(
-            "events_last_received_timestamp_seconds", "Engine's time of the last event received."
-        )
+        self.last_event = self._gauge("events_last_received_timestamp_seconds", "Engine's time of the last event.")
         self.queue_length = self._gauge("queue_length", "Objects and jobs waiting for the worker.")
         self.objects = self._gauge("inventory_objects", "Objects on the engine.", "subject")
         self.resyncs = self._counter("inventory_resyncs_total", "Full lists of the engine.", "reason")
@@ -186,9 +183,12 @@ class Metrics:
             "actions_total", "Steps of plans, by what became of them.", "policy action outcome"
         )
         self.misdirected = self._counter(
-            "actions_misdirected_total",
-            "Removals of a name that somebody had moved to another image a moment before.",
-            "policy action",
+            "actions_misdirected_total", "Removals of names that were just moved to other images.", "policy action"
+        )
+        self.trouble = self._gauge(
+            "action_trouble_timestamp_seconds",
+            "When a step last failed or met a limit.",
+            "policy action outcome reason",
         )
         self.refusals = self._counter(
             "refusals_total", "Steps that were refused, or skipped as they gain nothing, by reason.", "policy reason"
@@ -214,13 +214,12 @@ class Metrics:
         )
         self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "policy")
         self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "policy")
-        self.job_interval = self._gauge(
-            "job_interval_seconds", "Seconds between two runs, the longest of a week.", "policy"
-        )
+        self.job_interval = self._gauge("job_interval_seconds", "Between two runs, the longest of a week.", "policy")
         self.job_late = self._gauge(
-            "job_late_timestamp_seconds",
-            "When the job is late: three intervals after it last succeeded, or was set.",
-            "policy",
+            "job_late_timestamp_seconds", "When it is late: three intervals after its last success, or start.", "policy"
+        )
+        self.job_early = self._gauge(
+            "job_early_timestamp_seconds", "Until when the job's next run is more than two intervals away.", "policy"
         )
         self.job_missed = self._counter(
             "job_missed_total", "Runs that came too late or found the last one waiting.", "policy"
@@ -288,8 +287,11 @@ class Metrics:
                 self.refusals.labels(policy.name, reason)
             self.reclaimed.labels(policy.name, policy.subject.value)
 
-    def _count(self, outcome: Outcome) -> None:
-        self.actions.labels(outcome.policy, outcome.action, outcome.effect.value).inc()
+    def _count(self, outcome: Outcome, at: float) -> None:
+        done = (outcome.policy, outcome.action, outcome.effect.value)
+        self.actions.labels(*done).inc()
+        if outcome.effect is Effect.FAILED or outcome.reason == "limits":
+            self.trouble.labels(*done, outcome.reason).set(at)
         if outcome.reason == "other_image" and outcome.effect is Effect.FAILED:
             self.misdirected.labels(outcome.policy, outcome.action).inc()
         if outcome.effect is Effect.REFUSED or outcome.reason == "gains_nothing":
@@ -308,10 +310,15 @@ class Metrics:
         if interval_seconds := self._intervals.get(name):
             self.job_late.labels(name).set(since + _LATE_INTERVALS * interval_seconds)
 
+    def set_next_run(self, name: str, at: float) -> None:
+        self.job_next_run.labels(name).set(at)
+        if interval_seconds := self._intervals.get(name):
+            self.job_early.labels(name).set(at - _EARLY_INTERVALS * interval_seconds)
+
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
         self._intervals.pop(name, None)
-        runs = (self.job_last_run, self.job_last_success, self.job_next_run, self.job_late)
+        runs = (self.job_last_run, self.job_last_success, self.job_next_run, self.job_late, self.job_early)
         for family in (*runs, self.job_seconds, self.job_interval, self.job_missed):
             family.remove(name)
 
@@ -348,7 +355,7 @@ class Metrics:
         for (policy, status), count in report.judged.items():
             self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
         for outcome in report.outcomes:
-            self._count(outcome)
+            self._count(outcome, report.ended_at)
         for (policy, severity), count in report.open.items():
             self.findings.labels(policy, severity).set(count)
         for (policy, reason), count in report.unknown.items():

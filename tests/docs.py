@@ -168,8 +168,8 @@ _QUESTIONS = """## Questions that operators ask
 | Is the engine away? | `dockwarden_engine_up == 0` |
 | Could objects not be judged, and why? | `sum by (policy, reason) (dockwarden_unknown) > 0` |
 | Is the engine's disk full in spite of all removals? | `dockwarden_disk_used_ratio > 0.9` |
-| Did a removal fail? | `increase(dockwarden_actions_total{outcome="failed"}[1h]) > 0` |
-| Did a limit stop a policy? | `increase(dockwarden_refusals_total{reason="limits"}[1d]) > 0` |
+| Did a removal fail? | `time() - dockwarden_action_trouble_timestamp_seconds{outcome="failed"} < 3600` |
+| Did a limit stop a policy? | `time() - dockwarden_action_trouble_timestamp_seconds{reason="limits"} < 86400` |
 | Is a job overdue? | `time() - dockwarden_job_next_run_timestamp_seconds > 300` |
 | How long do registries let us ask? | `dockwarden_registry_quota_remaining` |
 | Is nothing removed because the ledger cannot be written? | `dockwarden_ledger_writable == 0` |

@@ -232,7 +232,7 @@ class Schedule:
 
     def _show_next(self) -> None:
         for name, at in self.next_runs().items():
-            self._metrics.job_next_run.labels(name).set(at)
+            self._metrics.set_next_run(name, at)
 
 
 def interval_seconds(spec: TriggerSpec) -> float:

@@ -198,6 +198,7 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     assert samples(metrics, "unknown") == {("old-images", "timeout"): 1}
     assert samples(metrics, "actions_total")["remove", "applied", "old-images"] == 1
     assert samples(metrics, "refusals_total")["old-images", "in_use"] == 1
+    assert samples(metrics, "action_trouble_timestamp_seconds") == {}
     assert samples(metrics, "reclaimed_bytes_total") == {("old-images", "image"): 100}
     assert samples(metrics, "job_last_run_timestamp_seconds") == {("old-images",): NOW + 0.5}
     assert samples(metrics, "job_last_success_timestamp_seconds") == {("old-images",): NOW + 0.5}
@@ -217,6 +218,19 @@ def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Rep
     assert samples(metrics, "job_late_timestamp_seconds") == {("nightly",): NOW + 150}
     assert samples(metrics, "job_last_run_timestamp_seconds") == {("nightly",): NOW + 0.5}
     assert samples(metrics, "job_last_success_timestamp_seconds") == {}
+
+
+def test_when_a_step_failed_or_met_a_limit_is_shown(metrics: Metrics) -> None:
+    for reason, effect, after in (
+        ("limits", Effect.REFUSED, 1),
+        ("engine_error", Effect.FAILED, 2),
+        ("limits", Effect.REFUSED, 3),
+    ):
+        metrics.record(replace(REPORT, outcomes=(an_outcome(effect, reason),), started_at=NOW + after))
+    assert samples(metrics, "action_trouble_timestamp_seconds") == {
+        ("remove", "refused", "old-images", "limits"): NOW + 3.5,
+        ("remove", "failed", "old-images", "engine_error"): NOW + 2.5,
+    }
 
 
 def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:

@@ -300,7 +300,7 @@ def test_a_job_that_is_gone_is_forgotten_and_may_come_back(bench: Bench) -> None
     bench.schedule.set_jobs({"gone": HOURLY})
     assert bench.value("next_run_timestamp_seconds", "gone") is not None
     bench.schedule.set_jobs({})
-    for name in ("next_run_timestamp_seconds", "interval_seconds", "missed_total"):
+    for name in ("next_run_timestamp_seconds", "early_timestamp_seconds", "interval_seconds", "missed_total"):
         assert bench.value(name, "gone") is None
     bench.schedule.set_jobs({"gone": HOURLY})
     assert bench.value("interval_seconds", "gone") == 3600.0
@@ -309,6 +309,7 @@ def test_a_job_that_is_gone_is_forgotten_and_may_come_back(bench: Bench) -> None
 def test_the_next_run_and_the_interval_are_shown(bench: Bench) -> None:
     bench.schedule.set_jobs({"hourly": HOURLY, "daily": TriggerSpec(schedule="0 6 * * *")})
     assert bench.value("next_run_timestamp_seconds", "hourly") == bench.next_run("hourly").timestamp()
+    assert bench.value("early_timestamp_seconds", "hourly") == bench.next_run("hourly").timestamp() - 7200
     assert bench.value("interval_seconds", "hourly") == 3600.0
     assert bench.value("interval_seconds", "daily") == 86400.0
     assert bench.value("missed_total", "daily") == 0
