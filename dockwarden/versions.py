@@ -15,7 +15,7 @@ _EARLY = (
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
-_IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])g?[0-9a-f]{7,40}", re.ASCII)
+_IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])(?:g|sha\.?)?[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 _BUILD = re.compile(r"(|r|ls|u|v|p|pl|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII)
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
@@ -53,7 +53,7 @@ class Scheme(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether nothing stands before the number that could say what it is the number of."""
-        return self.prefix[:-1].lower() in ("", "version", "release") and self.kind != "date"
+        return self.prefix[:-1].lower() in ("", "version", "release")
 
 
 class Version(NamedTuple):
@@ -132,7 +132,7 @@ def _suffix(words: list[str]) -> tuple[list[str], list[int], list[str]]:
 
 @lru_cache(maxsize=4096)
 def release(tag: str) -> Version | None:
-    """The released version that a tag names and nothing else does: no pre-release, no date, no ``php-8.2``."""
+    """The released version that a tag names and nothing else does: no pre-release, no mere date, no ``php-8.2``."""
     found = version(tag)
     return found if found and not found.is_early and found.scheme.is_plain else None
 

@@ -44,6 +44,11 @@ RELEASES = {
     "34.0.0.Final-jdk21": ((34, 0, 0), "Final-jdk21"),
     "10.9.11ubu2404": ((10, 9, 11), "ubu2404"),
     "5.0.1_v2.0.10-ls361": ((5, 0, 1), ""),
+    "1.2.3-sha.abc1234": ((1, 2, 3), ""),
+    "1.2.3-45-gabc1234": ((1, 2, 3), ""),
+    "RELEASE.2024-10-13T13-34-11Z": ((20241013, 133411), ""),
+    "RELEASE.2024-10-13T13-34-11Z-cpuv1": ((20241013, 133411), "cpuv1"),
+    "version-2024-10-13": ((20241013,), ""),
     # Years and long parts are versions of their own kind.
     "2024": ((2024,), ""),
     "2026.8.3": ((2026, 8, 3), ""),
@@ -206,6 +211,38 @@ def test_tags_are_ranked_among_their_like() -> None:
     families = [{family(tag) for tag in group.split()} for group in tags.split("|")]
     assert [len(found) for found in families] == [1] * len(families)
     assert len(set.union(*families)) == len(families)
+
+
+def _ranked(*tags: str) -> list[str]:
+    """Tags of one family, the highest release first."""
+    found = [one for tag in tags if (one := release(tag))]
+    assert len(found) == len(tags)
+    assert len({family(tag) for tag in tags}) == 1
+    return [one.tag for one in sorted(found, key=lambda one: one.rank, reverse=True)]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [  # as people read them, the newest release first
+        "3.13.0-slim-bookworm 3.12.7-slim-bookworm 3.9.20-slim-bookworm 3.9-slim-bookworm 3-slim-bookworm",
+        "22.11.0-alpine3.20 22.9.0-alpine3.20 20.18.0-alpine3.20 8.9.4-alpine3.20",
+        "8u432-b06-jdk 8u422-b05-jdk 8u92-b14-jdk",
+        "21.0.5_11-jre-ubi9-minimal 21.0.4_7-jre-ubi9-minimal 17.0.13_11-jre-ubi9-minimal 11.0.9.1_1-jre-ubi9-minimal",
+        "8.3.13-fpm-alpine3.20 8.3.9-fpm-alpine3.20 8.3-fpm-alpine3.20 7.4.33-fpm-alpine3.20",
+        "v3.10.0 3.9.12 v3.9.2 3 v2.11.14 1.7.34-1 v1.7.34",
+        "1.27.10-nanoserver-ltsc2025 1.27.9-nanoserver-ltsc2025 1.9.0-nanoserver-ltsc2025",
+        "11.0.2-jdk21-temurin-noble 10.1.34-jdk21-temurin-noble 9.0.98-jdk21-temurin-noble",
+        "26.04 25.10 24.04 9.10",
+        "2024.12.0 2024.9.3 2023.12.4",
+        "16.4.0-debian-12-r14 16.4.0-debian-12-r9 16.3.0-debian-12-r23",
+        "4.0.14.2939-ls256 4.0.14.2939-ls99 4.0.14.2938-ls300",
+        "1.2.3-20241029.2 1.2.3-20241029.1 1.2.3-20240930 1.2.3",
+        "RELEASE.2024-11-07T00-52-20Z RELEASE.2024-10-13T13-34-11Z RELEASE.2024-10-13T01-00-00Z",
+        "1200 999 45",
+    ],
+)
+def test_the_newest_release_is_the_one_that_people_take_for_it(tags: str) -> None:
+    assert _ranked(*sorted(tags.split())) == tags.split()
 
 
 numbers = st.lists(st.integers(0, 99_999), min_size=1, max_size=5)

@@ -180,6 +180,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "tag.ref": f"{BUSYBOX}:1.33.0",
             "tag.version": "1.33.0",
             "tag.rank_by_created": 3,
+            "tag.rank_by_version": 3,
             "tag.rank_by_used": 2,
             "image.in_use": False,
             "image.known_for": timedelta(days=2),
@@ -191,6 +192,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         {
             Status.PASS: [
                 {"tag.rank_by_created": 2},
+                {"tag.rank_by_version": 2},
                 {"tag.rank_by_used": 1},
                 {"image.in_use": True},
                 {"image.known_for": timedelta(hours=24)},
