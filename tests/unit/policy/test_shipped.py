@@ -312,14 +312,15 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         {
             "host.disk_free": 50_000_000_000,
             "host.disk_used_percent": 70.0,
+            "host.inodes_used_percent": 1.0,
             "host.data_disk_free": 1_000_000_000,
             "host.data_disk_used_percent": 91.25,
             "host.data_inodes_used_percent": 12.0,
             "host.disk_breakdown": "volumes 60.0 GB, unaccounted 2.0 GB",
         },
         (
-            "the disk of images is used to 70 %, that of volumes and logs to 91.25 %: "
-            "volumes 60.0 GB, unaccounted 2.0 GB"
+            "the disk of images is used to 70 %, its inodes to 1 %; that of volumes and logs to 91.25 %, its inodes to "
+            "12 %: volumes 60.0 GB, unaccounted 2.0 GB"
         ),
         {Status.PASS: [{"host.data_disk_used_percent": 85.0}, {"host.disk_free": 1_000_000_000}]},
     ),
