@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from docker.errors import APIError
 
 from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineError, NotFoundError
@@ -29,121 +30,64 @@ LADEN = "recreate/laden:1"
 
 OPTIONS = {
     "isolation": """
---cap-add NET_ADMIN --cap-drop ALL
---cgroup-parent /mine
---cgroupns host
---cgroupns private
---device /dev/zero:/dev/nil:r
---device-cgroup-rule 'c 42:* rmw'
---ipc host
---ipc none
---ipc shareable
---ipc private
---ipc container:peer
---pid host
---pid container:peer
+--cap-add NET_ADMIN --cap-drop ALL --cgroup-parent /mine --cgroupns host --device /dev/zero:/dev/nil:r --ipc private
+--cgroupns private --device-cgroup-rule 'c 42:* rmw' --ipc shareable --security-opt label=disable
+--ipc host --pid host --sysctl net.ipv4.ip_forward=1 --userns host
+--ipc none --security-opt no-new-privileges --security-opt seccomp=unconfined --security-opt apparmor=unconfined
+--ipc container:peer --pid container:peer --uts host
 --privileged
---security-opt no-new-privileges --security-opt seccomp=unconfined --security-opt apparmor=unconfined
---security-opt label=disable
---sysctl net.ipv4.ip_forward=1
---userns host
---uts host
 --uts host --network host
 """,
     "process": """
---attach stdout
---entrypoint /bin/sleep
---entrypoint ''
---env A=1 --env B= --env 'C=x y'
---group-add 12 --group-add audio
+--attach stdout --entrypoint /bin/sleep --init --log-driver none --no-healthcheck --restart always
+--entrypoint '' --interactive --tty --restart unless-stopped --user ''
+--env A=1 --env B= --env 'C=x y' --group-add 12 --group-add audio
 --health-cmd 'echo ok' --health-interval 9s --health-retries 4 --health-start-period 3s --health-timeout 2s
---init
---interactive --tty
---label a=1 --label b= --label com.docker.compose.project=p --label com.docker.compose.service=s
---log-driver none
---log-driver json-file --log-opt max-size=1m --log-opt max-file=2
---no-healthcheck
---restart always
---restart unless-stopped
---restart on-failure:3
---stop-signal SIGUSR1 --stop-timeout 3
---user 12:13
---user ''
---workdir /w
+--label a=1 --label b= --label com.docker.compose.project=p --label com.docker.compose.service=s --restart on-failure:3
+--log-driver json-file --log-opt max-size=1m --log-opt max-file=2 --stop-signal SIGUSR1 --stop-timeout 3
+--user 12:13 --workdir /w
 """,
     "mounts": """
---mount type=bind,source=/tmp,target=/t,readonly
+--mount type=bind,source=/tmp,target=/t,readonly --mount type=bind,source=/tmp,target=/u/
 --mount type=bind,source=/tmp,target=/t,bind-propagation=rslave
---mount type=bind,source=/tmp,target=/t/
---mount type=volume,source=named,target=/data
---mount type=volume,source=named,target=/data,readonly
---mount type=volume,source=named,target=/data,volume-nocopy
---mount type=volume,source=labelled,target=/data,volume-label=a=1
---mount type=volume,source=named,target=/data/
---mount type=volume,source=named,dst=/data//sub/
---mount type=volume,target=/data
---mount type=volume,target=/data/
---mount type=volume,target=/data --mount type=volume,target=/other --volume /third
---mount type=tmpfs,target=/t
---mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770
+--mount type=volume,source=named,target=/data --mount type=volume,source=named,target=/read,readonly
+--mount type=volume,source=named,target=/data,volume-nocopy --mount type=volume,source=named,target=/more/
+--mount type=volume,source=labelled,target=/data,volume-label=a=1 --mount type=volume,source=named,dst=/data//sub/
+--mount type=volume,target=/data --mount type=volume,target=/other/ --volume /third
+--mount type=tmpfs,target=/t --mount type=tmpfs,target=/u,tmpfs-size=1m,tmpfs-mode=1770
 --read-only --tmpfs /run:size=1m,mode=1777
---volume named:/data
---volume named:/data:ro
---volume named:/data/
---volume named:/data/sub:rw,nocopy
---volume /tmp:/t:ro
---volume /tmp:/t:rw,z
+--volume named:/data --volume named:/read:ro --volume named:/more/ --volume named:/data/sub:rw,nocopy
+--volume /tmp:/t:ro --volume /tmp:/u:rw,z
 --volume /sys:/t:rslave
---volume /data
---volume /data/
---volume /data --volume /other
+--volume /data --volume /other/
 --volumes-from peer
---volumes-from peer:ro
 --volumes-from peer:ro --volume named:/data --volume /mine
 --volumes-from peer --mount type=volume,target=/mine
 """,
     "networks": """
---add-host a:10.0.0.1 --add-host b:10.0.0.2
---dns 10.0.0.3 --dns-option ndots:2 --dns-search example.com
---domainname example.com
+--add-host a:10.0.0.1 --add-host b:10.0.0.2 --dns 10.0.0.3 --dns-option ndots:2 --dns-search example.com
+--domainname example.com --expose 80 --expose 81/udp
 --hostname web --domainname example.com
---expose 80 --expose 81/udp
---hostname web
 --mac-address 02:42:ac:11:00:99
 --network none
 --network host
 --network host --hostname web
---network bridge
+--network bridge --publish 127.0.0.1:8081:80 --publish 82/udp
 --network one
---network one --network-alias x --network-alias y
+--network one --network-alias x --network-alias y --link peer:p --link-local-ip 169.254.7.7
 --network one --ip 10.99.0.77
 --network one --ip 10.99.0.78 --mac-address 02:42:ac:11:00:98
---network one --link peer:p
 --network ID_OF_ONE
 --network START_OF_ONE --network-alias x
 --network name=bridge,driver-opt=com.docker.network.endpoint.mine=x
---network one --link-local-ip 169.254.7.7
 --network container:peer
---link single:s --link single:t
---publish 127.0.0.1:8081:80 --publish 82/udp
---publish-all
---publish 18080-18082:80-82
+--link single:s --link single:t --publish-all --publish 18080-18082:80-82
 """,
     "resources": """
---blkio-weight 300
---cpu-period 50000 --cpu-quota 20000
---cpu-shares 512
---cpus 0.5
---cpuset-cpus 0
+--blkio-weight 300 --cpu-period 50000 --cpu-quota 20000 --cpu-shares 512 --cpuset-cpus 0 --pids-limit 77
+--cpus 0.5 --oom-score-adj 300 --pids-limit -1 --shm-size 12m --ulimit nofile=100:200 --ulimit core=0
 --device-read-bps /dev/null:1mb
---memory 64m --memory-reservation 32m --memory-swap 128m
---memory-swappiness 10
---oom-kill-disable --memory 64m
---oom-score-adj 300
---pids-limit 77
---pids-limit -1
---shm-size 12m
---ulimit nofile=100:200 --ulimit core=0
+--memory 64m --memory-reservation 32m --memory-swap 128m --memory-swappiness 10 --oom-kill-disable
 """,
     "over an image": """
 {LADEN}
@@ -151,17 +95,14 @@ OPTIONS = {
 --entrypoint /bin/sleep {LADEN}
 --entrypoint /bin/sleep {LADEN} 1
 --network container:peer {LADEN}
---no-healthcheck {LADEN}
---health-interval 7s {LADEN}
---volume named:/image-data {LADEN}
---volume /image-data/ {LADEN}
+--no-healthcheck --volume named:/image-data {LADEN}
+--health-interval 7s --volume /image-data/ {LADEN}
 --mount type=volume,target=/image-data {LADEN}
 --mount type=volume,source=named,target=/image-data/ {LADEN}
 --volumes-from peer {LADEN}
 --tmpfs /image-data {LADEN}
 --mount type=bind,source=/tmp,target=/image-data {LADEN}
---env A=mine --label a=mine --user 0 --workdir / --stop-signal SIGINT {LADEN}
---publish-all {LADEN}
+--env A=mine --label a=mine --user 0 --workdir / --stop-signal SIGINT --publish-all {LADEN}
 --uts host --hostname '' {LADEN}
 """,
 }
@@ -247,14 +188,15 @@ def specs() -> dict[str, ImageSpec]:
 
 
 def inspected(lab: LabEngine, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lab.docker("inspect", "--type", "container", name))[0]
+    client: Any = lab.client()  # without a version in the path, as its newest API tells
+    found: dict[str, Any] = client._result(client.get(f"{client.base_url}/containers/{name}/json"), json=True)
     return found
 
 
 def again(lab: LabEngine, engine: DockerEngine, name: str) -> None:
     """Remove it and make it again, by what JSON can hold."""
     recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, name)["Id"]))))
-    lab.docker("rm", name)
+    lab.client().remove_container(name)
     engine.create(Kind.CONTAINER, recipe)
 
 
@@ -279,14 +221,14 @@ def unequal(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
                     after["NetworkSettings"][name]["MacAddress"] = ""
             found += [f"{life} {options}: {key}: {text}" for key, text in differences(before, after)]
             if life == "created":
-                with contextlib.suppress(LabError):  # some are for other machines than this one
-                    lab.docker("start", "it")
-                lab.docker("stop", "--time", "0", "it")
-    except (LabError, EngineError) as error:
+                with contextlib.suppress(APIError):  # some are for other machines than this one
+                    lab.client().start("it")
+                lab.client().stop("it", timeout=0)
+    except (LabError, APIError, EngineError) as error:
         found.append(f"{options}: {error}")
     finally:
-        with contextlib.suppress(LabError):
-            lab.docker("rm", "--force", "--volumes", "it")
+        with contextlib.suppress(APIError):
+            lab.client().remove_container("it", force=True, v=True)
     return found
 
 
@@ -340,16 +282,18 @@ def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[s
     """How a container that gets a newer image differs from one that is created from that with the same options."""
     words = _words(lab, options)
     tag, command = (LADEN, ()) if LADEN in words else (IMAGE, (IMAGE, "true"))
-    old, new = (lab.docker("image", "inspect", "--format={{.Id}}", name) for name in (tag, f"{tag}-newer"))
+    client = lab.client()
+    repository, _, version = tag.rpartition(":")
+    old, new = (client.inspect_image(name)["Id"] for name in (tag, f"{tag}-newer"))
     try:
         lab.docker("create", "--name", "it", *words, *command)
         before = inspected(lab, "it")
-        lab.docker("tag", new, tag)
+        client.tag(new, repository, version)
         recipe = json.loads(json.dumps(engine.renewal(before["Id"], new)))
-        lab.docker("rm", "it")  # its names and addresses are taken else
+        client.remove_container("it")  # its names and addresses are taken else
         engine.create(Kind.CONTAINER, recipe)
         renewed = inspected(lab, "it")
-        lab.docker("rm", "it")
+        client.remove_container("it")
         lab.docker("create", "--name", "it", *words, *command)
         fresh = inspected(lab, "it")
         places, had = _volumes(renewed), _volumes(before)
@@ -358,12 +302,12 @@ def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[s
         for each in (renewed, fresh):
             each["Mounts"], each["Config"]["Volumes"] = [], None
         return found + [f"{options}: {key}: {text}" for key, text in differences(shape(fresh), shape(renewed))]
-    except (LabError, EngineError) as error:
+    except (LabError, APIError, EngineError) as error:
         return [f"{options}: {error}"]
     finally:
-        lab.docker("tag", old, tag)
-        with contextlib.suppress(LabError):
-            lab.docker("rm", "--force", "it")
+        client.tag(old, repository, version)
+        with contextlib.suppress(APIError):
+            client.remove_container("it", force=True)
 
 
 @pytest.mark.slow
