@@ -6,7 +6,6 @@ folder. Out: a swarm on which the stack runs. Out of bounds: Grafana, of which D
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
 
 _SOONER = {"scrape_interval: 15s": "scrape_interval: 1s", "evaluation_interval: 15s": "evaluation_interval: 1s",
            "refresh_interval: 15s": "refresh_interval: 1s"}  # fmt: skip
+
+
+HAPROXY = ("-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
 
 
 class Fleet:
@@ -86,14 +88,11 @@ class Fleet:
             ("haproxy:3.2-alpine", "haproxy", "/run/proxy"),
         ):
             repository, _, tag = name.rpartition(":")
-            changes = [f"ENTRYPOINT {json.dumps([machine.find(program)])}", "USER 65534:65534"]
-            if program == "haproxy":
-                changes.append('CMD ["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]')
-            content = layer(program, *beside, folder=folder)
-            leader.client(600).import_image_from_data(
-                content, f"{self.registry.host}/{repository}", tag, changes=changes
-            )
-            leader.docker("push", "--quiet", f"{self.registry.host}/{name}")
+            spec = images.ImageSpec(
+                layers=(layer(program, *beside, folder=folder),), entrypoint=(str(machine.find(program)),),
+                user="65534:65534", cmd=HAPROXY if program == "haproxy" else (),
+            )  # fmt: skip
+            self.registry.push(repository, tag, spec)
 
     def _write(self) -> None:
         """What the page tells people to make, and times that suit nobody but somebody who watches."""

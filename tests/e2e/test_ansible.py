@@ -25,6 +25,8 @@ from tests.lab.waiting import PATIENCE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.lab.host import LabHost
+
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 ANSIBLE = ROOT / "deploy/ansible"
 # What stands in for ssh: its last argument is the command line.
@@ -35,12 +37,13 @@ def run(command: list[str], folder: Path) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
-        env={"PATH": machine.SEARCH_PATH, "HOME": str(folder), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1"},
+        env={"PATH": machine.SEARCH_PATH, "HOME": str(folder), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1",
+             "ANSIBLE_PIPELINING": "1", "ANSIBLE_GATHERING": "explicit"},
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
-    )
+    )  # fmt: skip
     if done.returncode:
         raise LabError(done.stdout[-4000:] + done.stderr[-1000:])
     return done.stdout
@@ -86,6 +89,11 @@ class Role:
             return {row["name"] for row in json.loads(answer.data)["items"]}
 
 
+def programs(host: LabHost) -> set[str]:
+    """The folders of the versions that install.sh keeps there."""
+    return {path.name for path in host.path("/opt/dockwarden").iterdir()} - {"current"}
+
+
 def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     """Installs, changes nothing twice, checks and changes policies, upgrades after a look, takes away."""
     machine.ensure(machine.ANSIBLE, "the role")
@@ -97,7 +105,7 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     assert {"ours", "no-latest-tag"} <= role.told()
     assert "changed=0" in role.play()
 
-    pid, mark = unit.pid, unit.mark()
+    pid, mark, before = unit.pid, unit.mark(), programs(host)
     (folder / "policies/ours.yaml").unlink()
     write_policies(folder / "policies/theirs.yaml", policy("theirs", "host", "false", trigger={"every": "1h"}))
     role.play()
@@ -111,11 +119,13 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     host.path(SETTINGS).write_text("mood: audit\n")
     with pytest.raises(LabError, match="mood"):
         role.play()
-    assert (host.run("dockwarden", "version"), unit.pid) == ("dockwarden 0.1.0", pid)
+    assert (host.run("dockwarden", "version"), unit.pid, programs(host)) == ("dockwarden 0.1.0", pid, before)
     host.path(SETTINGS).write_text(good)
     role.play()
     assert (host.run("dockwarden", "version"), unit.pid == pid) == ("dockwarden 0.1.1", False)
     assert "theirs" in role.told()
+    (one,) = programs(host)  # the version before is gone
+    assert (one in before, host.run("readlink", "/opt/dockwarden/current")) == (False, f"/opt/dockwarden/{one}")
 
     role.play(dockwarden_state="purged")
     assert unit.show("LoadState") == "not-found"
