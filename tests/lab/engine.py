@@ -11,8 +11,9 @@ own engine and its folders; nothing that was not started here is ever signalled 
         engine.kill(); engine.start_again()   # a crash of dockerd; containers' shims live on
 
 graph is the machine's dockerd (Debian 12: 20.10) with overlay2, containerd is trixie's (26.1) with
-the containerd image store. `DOCKWARDEN_LAB_GRAPH` and `DOCKWARDEN_LAB_CONTAINERD` name another (see `trees.ENGINES`),
-`DOCKWARDEN_LAB_BINARIES` a folder of dockerd and what it starts, which then take the place of those of any such system.
+the containerd image store. `DOCKWARDEN_LAB_GRAPH` and `DOCKWARDEN_LAB_CONTAINERD` name another (see `trees.ENGINES`;
+`rootless` is the machine's, started by an ordinary user), `DOCKWARDEN_LAB_BINARIES` a folder of dockerd and what it
+starts, which then take the place of those of any such system.
 Each has its own network, mount, pid and uts namespace.
 """
 
@@ -58,6 +59,18 @@ mount -t overlay -o lowerdir=/etc,upperdir={dir}/upper,workdir={dir}/work overla
 mkdir -p /etc/docker
 mount --bind {dir}/etc /etc/docker
 """
+_PREPARE_ROOTLESS = """
+mkdir /run/nobody
+chown nobody: {dir} {dir}/data /run/nobody
+echo nobody:100000:65536 | tee /etc/subuid >/etc/subgid
+mkdir -p /dev/net
+mount -t tmpfs tmpfs /dev/net
+mknod --mode=666 /dev/net/tun c 10 200
+"""
+_BY_NOBODY = (
+    *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "HOME=/run/nobody"),
+    *("XDG_RUNTIME_DIR=/run/nobody", "/usr/share/docker.io/contrib/dockerd-rootless.sh"),
+)
 _PREPARE_TREE = """
 root={dir}/root
 mkdir $root
@@ -98,7 +111,9 @@ class LabEngine:
         `tree`: which engine it is, where that must not depend on who runs the tests.
         """
         self.kind = kind
-        self._tree = tree or trees.ENGINES[os.environ.get(f"DOCKWARDEN_LAB_{kind.upper()}", _USUAL[kind])]
+        origin = os.environ.get(f"DOCKWARDEN_LAB_{kind.upper()}", _USUAL[kind])
+        self._tree = tree or trees.ENGINES[origin]
+        self._rootless = origin == "rootless" and not tree
         self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
         self.dir = real_folder() / self.name
@@ -135,7 +150,7 @@ class LabEngine:
         for name, mib in self._disks.items():
             if mib:
                 self._make_disk(name, mib)
-        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE)
+        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE) + _PREPARE_ROOTLESS * self._rootless
         binaries = os.environ.get("DOCKWARDEN_LAB_BINARIES", "")
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache, binaries=binaries)
         try:
@@ -150,11 +165,15 @@ class LabEngine:
         """Start dockerd in the namespaces that exist, after `kill` or `terminate`."""
         assert self._spaces is not None
         (self.dir / "daemon.json").write_text(json.dumps({**self._settings(), **self.more}))
-        self._keeper, self.pid = self._spaces.run(["dockerd", f"--config-file={self.dir / 'daemon.json'}"])
+        command = _BY_NOBODY if self._rootless else ("dockerd",)
+        self._keeper, self.pid = self._spaces.run([*command, f"--config-file={self.dir / 'daemon.json'}"])
         try:
             until(self._answers, "an answer to /_ping")
         except LabError as error:
             raise LabError(f"dockerd ({self.kind}): {error}\n{self.log_tail()}") from None
+        if self._rootless:
+            self.pid = _below(self.pid, "dockerd")
+            self._spaces.move_network(self.pid)
 
     def restart(self) -> None:
         self.terminate()
@@ -321,8 +340,7 @@ class LabEngine:
             "pidfile": "/run/docker.pid",
             "hosts": [self.host],
             "group": "root",
-            "cgroup-parent": f"/{self.name}",
-            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            **({} if self._rootless else _limited(self.name)),
             "iptables": False,
             "ip6tables": False,
             "live-restore": self._live_restore,
@@ -353,6 +371,18 @@ class LabEngine:
         os.kill(self._keeper.pid, signal.SIGCONT)
         self._keeper.wait(timeout)
         self.pid = 0
+
+
+def _limited(name: str) -> dict[str, object]:
+    return {"cgroup-parent": f"/{name}", "exec-opts": ["native.cgroupdriver=cgroupfs"]}
+
+
+def _below(pid: int, name: str) -> int:
+    """The process of that name among those that this one started, and those that they did."""
+    if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+        return pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next((found for child in children if (found := _below(int(child), name))), 0)
 
 
 def control_groups(name: str) -> list[Path]:

@@ -26,7 +26,8 @@ TESTS = ("tests/integration/test_engine_contract.py", "tests/integration/test_un
          "tests/integration/test_safety.py", "tests/e2e/test_digest_truth.py", "tests/e2e/test_undo.py")  # fmt: skip
 _CHOICE: dict[Kind, str] = {"graph": "not containerd", "containerd": "containerd"}
 _HERE: list[tuple[Kind, str]] = [
-    ("graph", "machine"), ("graph", "trixie"), ("containerd", "trixie"), ("graph", "sid"), ("containerd", "sid"),
+    ("graph", "machine"), ("graph", "rootless"), ("graph", "trixie"), ("containerd", "trixie"),
+    ("graph", "sid"), ("containerd", "sid"),
 ]  # fmt: skip
 
 
@@ -45,16 +46,16 @@ def main() -> int:
         if options.only and not {origin, f"{origin}/{kind}"} & set(options.only):
             continue
         os.environ[f"DOCKWARDEN_LAB_{kind.upper()}"] = origin
-        row, failed = _row(kind, more)
+        row, failed = _row(kind, origin, more)
         rows.append(row)
         code |= failed
     print("\n".join(rows))
     return code
 
 
-def _row(kind: Kind, more: list[str]) -> tuple[str, bool]:
+def _row(kind: Kind, origin: str, more: list[str]) -> tuple[str, bool]:
     with LabEngine(kind) as engine:
-        version = engine.client().version()["Version"].partition("+")[0]
+        version = engine.client().version()["Version"].partition("+")[0] + " rootless" * (origin == "rootless")
     say(f"engine {version}, {kind} store")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

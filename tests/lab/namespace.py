@@ -48,7 +48,7 @@ class Namespaces:
             assert self._holder.stdout is not None
             if self._holder.stdout.readline() != b"ready\n":
                 raise LabError("the namespaces could not be prepared")
-            self.init_pid = _only_child(self._holder.pid)
+            self.init_pid = self._network_pid = _only_child(self._holder.pid)
         except BaseException:
             self._holder.communicate()  # closes its pipe, and so ends it
             self._log.close()
@@ -84,10 +84,17 @@ class Namespaces:
         if port not in self._ways_in:
             listener = socket.create_server(("127.0.0.1", 0), backlog=128)
             inside = ThreadPoolExecutor(max_workers=1)  # one thread that enters and stays
-            inside.submit(_enter, Path(f"/proc/{self.init_pid}/ns/net")).result()
+            inside.submit(_enter, Path(f"/proc/{self._network_pid}/ns/net")).result()
             relay = Relay(listener, port, lambda to: inside.submit(_connect, to).result())
             self._ways_in[port] = relay, inside, listener.getsockname()[1]
         return self._ways_in[port][2]
+
+    def move_network(self, pid: int) -> None:
+        """From now on inside is the network of this process, one that has a network of its own."""
+        self._network_pid = pid
+        for port, relay in self._relays.items():
+            relay.close()
+            self._relays[port] = Relay(self._listen(port), port)
 
     def close(self) -> None:
         for relay, inside, _ in self._ways_in.values():
@@ -105,7 +112,7 @@ class Namespaces:
     def _listen(self, port: int) -> socket.socket:
         # A namespace is entered per thread, so a thread that does nothing else enters it and ends.
         with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(_listen_inside, Path(f"/proc/{self.init_pid}/ns/net"), port).result()
+            return pool.submit(_listen_inside, Path(f"/proc/{self._network_pid}/ns/net"), port).result()
 
 
 def _connect(port: int) -> socket.socket:

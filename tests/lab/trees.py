@@ -43,7 +43,7 @@ NEWEST_ENGINE = Tree(
     ('--aptopt=Acquire::Check-Valid-Until "false"',),  # a mirror may keep an old day of what changes every day
 )  # fmt: skip
 """The newest engine that Debian has: 28.5, with the containerd store. 15 s, 300 MB."""
-ENGINES: dict[str, Tree | None] = {"machine": None, "trixie": NEW_ENGINE, "sid": NEWEST_ENGINE}
+ENGINES: dict[str, Tree | None] = {"machine": None, "rootless": None, "trixie": NEW_ENGINE, "sid": NEWEST_ENGINE}
 """Where engines come from, by the words of `DOCKWARDEN_LAB_GRAPH` and `DOCKWARDEN_LAB_CONTAINERD`."""
 HOST = Tree(
     "bookworm-host", "bookworm", "systemd,systemd-sysv,dbus,docker.io,iptables,procps,python3,python3-venv", "minbase",
