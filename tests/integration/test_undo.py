@@ -363,8 +363,10 @@ os.chmod(".", 0o1777)
 
 
 def fill(folder: str) -> None:
-    """Files of every kind."""
+    """Files of every kind; an engine without root can remove only what is its own."""
     subprocess.run(["python3", "-c", _FILL.format(folder=folder)], check=True)
+    if owner := Path(folder).stat().st_uid:
+        subprocess.run(["chown", "--recursive", "--no-dereference", f"{owner}:{owner}", folder], check=True)
 
 
 def tree(folder: str) -> list[object]:
@@ -415,8 +417,8 @@ def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: H
 
 def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.lab.docker("volume", "create", "data")
-    fill(mountpoint(host, "data"))
     Path(mountpoint(host, "data"), "big").write_bytes(os.urandom(5_000_000))
+    fill(mountpoint(host, "data"))
     before = tree(mountpoint(host, "data"))
     host.remove(host.engine.volume("data"))
     reads = host.archive.read
@@ -743,7 +745,7 @@ def test_volume_of_a_container_that_outlived_its_engine_stays(
         host.info = host.engine.connect()
         volumes = list(host.engine.volumes())
         assert host.remove(*volumes, unrecoverable=True) == [("refused", "in_use")] * 2
-        assert host.engine.container("web").running
+        assert host.engine.container("web").running or lab.is_rootless  # whose containers end with it
         assert {volume.name for volume in host.engine.volumes()} == {volume.name for volume in volumes}
         host.close()
 

@@ -113,7 +113,7 @@ class LabEngine:
         self.kind = kind
         origin = os.environ.get(f"DOCKWARDEN_LAB_{kind.upper()}", _USUAL[kind])
         self._tree = tree or trees.ENGINES[origin]
-        self._rootless = origin == "rootless" and not tree
+        self.is_rootless = origin == "rootless" and not tree
         self.more: dict[str, object] = {}
         self.name = f"dockwarden-lab-{uuid.uuid4().hex[:8]}"
         self.dir = real_folder() / self.name
@@ -150,7 +150,7 @@ class LabEngine:
         for name, mib in self._disks.items():
             if mib:
                 self._make_disk(name, mib)
-        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE) + _PREPARE_ROOTLESS * self._rootless
+        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE) + _PREPARE_ROOTLESS * self.is_rootless
         binaries = os.environ.get("DOCKWARDEN_LAB_BINARIES", "")
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache, binaries=binaries)
         try:
@@ -165,13 +165,13 @@ class LabEngine:
         """Start dockerd in the namespaces that exist, after `kill` or `terminate`."""
         assert self._spaces is not None
         (self.dir / "daemon.json").write_text(json.dumps({**self._settings(), **self.more}))
-        command = _BY_NOBODY if self._rootless else ("dockerd",)
+        command = _BY_NOBODY if self.is_rootless else ("dockerd",)
         self._keeper, self.pid = self._spaces.run([*command, f"--config-file={self.dir / 'daemon.json'}"])
         try:
             until(self._answers, "an answer to /_ping")
         except LabError as error:
             raise LabError(f"dockerd ({self.kind}): {error}\n{self.log_tail()}") from None
-        if self._rootless:
+        if self.is_rootless:
             self.pid = _below(self.pid, "dockerd")
             self._spaces.move_network(self.pid)
 
@@ -340,7 +340,7 @@ class LabEngine:
             "pidfile": "/run/docker.pid",
             "hosts": [self.host],
             "group": "root",
-            **({} if self._rootless else _limited(self.name)),
+            **({} if self.is_rootless else _limited(self.name)),
             "iptables": False,
             "ip6tables": False,
             "live-restore": self._live_restore,
@@ -381,7 +381,7 @@ def _below(pid: int, name: str) -> int:
     """The process of that name among those that this one started, and those that they did."""
     if Path(f"/proc/{pid}/comm").read_text().strip() == name:
         return pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = [child for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()]
     return next((found for child in children if (found := _below(int(child), name))), 0)
 
 
