@@ -28,6 +28,8 @@ _BY_HOST = "DOCKER_HOST"
 _DEFAULT_CONTEXT = "default"
 _TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 _CONFIG_BYTES = 4 * 1024 * 1024
+_PORTLESS = re.compile(r"(\[[^]]*\]|[^:@/?]*)([/?].*)?")
+_PORT, _TLS_PORT = 2375, 2376  # of the docker command, where an address names none
 
 
 def _masked(address: str) -> str:
@@ -89,7 +91,7 @@ def _from_context(name: str) -> Connection:
     """The engine of a context, of the current one if none is named, as the docker command finds it."""
     folder = docker_config().parent
     with suppress(PermissionError, EngineError):  # then it says nothing, to the docker command, either
-        name = name or _decoded(folder / "config.json").text("currentContext", "")
+        name = name or _decoded(folder / "config.json").text("currentcontext", "")
     name = name or _DEFAULT_CONTEXT
     said_by, key = f"context {printable(name)}", sha256(os.fsencode(name)).hexdigest()
     if name == _DEFAULT_CONTEXT:
@@ -98,8 +100,11 @@ def _from_context(name: str) -> Connection:
     if not file.exists():
         raise ConfigError(f"{said_by} does not exist; `docker context ls` shows which do, DOCKER_HOST goes first")
     try:
-        told = _decoded(file).nested("Endpoints").nested("docker")
-        base_url, is_unverified = told.text("Host", "").strip(), told.flag("SkipTLSVerify")
+        told = _decoded(file)
+        if "docker" not in told.names("endpoints"):
+            raise EngineError(f"{file} has no engine's address")
+        told = told.nested("endpoints").nested("docker")
+        base_url, is_unverified = told.text("host", "").strip(), told.flag("skiptlsverify")
     except (OSError, EngineError) as error:
         raise ConfigError(f"{said_by}: {because(error)}") from error
     certs = folder / "contexts/tls" / key / "docker"
@@ -110,10 +115,17 @@ def _from_context(name: str) -> Connection:
     return Connection(base_url=base_url, tls=tls, said_by=said_by)
 
 
+def _lowered(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return {key.lower(): value for key, value in pairs}
+
+
 def _decoded(file: Path) -> Fields:
-    """A file of the docker command, empty if there is none. Raises PermissionError, EngineError, ConfigError."""
+    """A file of the docker command, keys in small letters as it takes any, empty if there is none.
+
+    Raises PermissionError, EngineError, ConfigError.
+    """
     try:
-        return Fields(json.loads(content(file, _CONFIG_BYTES)), str(file))
+        return Fields(json.loads(content(file, _CONFIG_BYTES), object_pairs_hook=_lowered), str(file))
     except (FileNotFoundError, NotADirectoryError):
         return Fields({}, str(file))
     except PermissionError:
@@ -133,6 +145,8 @@ def locate(base_url: str, tls: Tls | None, said_by: str = _BY_HOST) -> Endpoint:
         return Endpoint("/" + path.lstrip("/") if path else _DEFAULT_SOCKET, "")
     if separator and scheme == "ssh":
         return Endpoint("", _ssh(base_url.strip(), f"{said_by}: {told}"))
+    if scheme == "tcp" and (bare := _PORTLESS.fullmatch(rest)):
+        base_url = f"tcp://{bare[1] or 'localhost'}:{_TLS_PORT if tls else _PORT}{bare[2] or ''}"
     if not separator or scheme not in ("tcp", "http", "https"):
         raise ConfigError(f"{said_by}: {told}: use unix:///path, tcp://host:port or ssh://user@host")
     try:
@@ -159,7 +173,7 @@ def ssh_command(url: str) -> list[str]:
     parts = urlsplit(url)
     user = ["-l", unquote(parts.username)] if parts.username else []
     port = ["-p", str(parts.port)] if parts.port else []
-    host = [f"--host={shlex.quote(f'unix://{parts.path}')}"] if parts.path.strip("/") else []
-    host_name = parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}").strip("[]")  # in its own case
+    host = [f"--host={shlex.quote(f'unix://{unquote(parts.path)}')}"] if parts.path.strip("/") else []
+    host_name = re.sub(r":\d*$", "", parts.netloc.rpartition("@")[2]).strip("[]")  # in its own case
     there = ["--", host_name, "docker", *host, "system", "dial-stdio"]
-    return ["ssh", "-o", "BatchMode=yes", *user, *port, *there]
+    return ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-T", *user, *port, *there]

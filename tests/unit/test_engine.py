@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
 import os
 import socket
@@ -578,6 +579,9 @@ def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject
         ({"DOCKER_HOST": "http+unix://%2Frun%2FX.sock"}, "unix:///run/X.sock"),
         ({"DOCKER_HOST": "tcp://h:2375"}, "http://h:2375"),
         ({"DOCKER_HOST": "tcp://[::1]:2375"}, "http://[::1]:2375"),
+        ({"DOCKER_HOST": "tcp://[::1]"}, "http://[::1]:2375"),
+        ({"DOCKER_HOST": "tcp://h/docker"}, "http://h:2375/docker"),
+        ({"DOCKER_HOST": "tcp://", "DOCKER_TLS_VERIFY": "1"}, "https://localhost:2376"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1"}, "https://h:2376"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": "/c"}, "https://h:2376"),
         ({"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS": "1"}, "https://h:2376"),
@@ -629,6 +633,40 @@ def test_the_context_of_the_docker_command_says_where_the_engine_is(
         from_environment({"DOCKER_CONTEXT": "gone"})
 
 
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "an object was expected"),
+        ('{"Name": "x", "Endpoints": {}}', "has no engine's address"),
+        ('{"Endpoints": {"kubernetes": {"Host": "tcp://k"}}}', "has no engine's address"),
+        ('{"Endpoints": {"docker": {"Host": 5}}}', "host is a number"),
+        ('{"Endpoints": {"docker": {"Host": "fd://"}}}', "context team.x: fd://: use unix"),
+        ('{"Endpoints": {"docker": {}}}', None),
+        ('{"NAME": "other", "endpoints": {"docker": {"host": "unix:///var/run/docker.sock"}}}', None),
+    ],
+)
+@pytest.mark.parametrize("config", ['{"CurrentContext": "team.x"}', "{"])
+def test_a_context_that_somebody_wrote_by_hand_is_read_as_the_docker_command_does(
+    context: str, expected: str | None, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "contexts/meta" / hashlib.sha256(b"team.x").hexdigest()
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(context)
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    env = {"DOCKER_CONTEXT": "" if "team" in config else "team.x"}
+    told = subprocess.run(["docker", "ps"], env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    if expected is None:
+        assert str(endpoint.locate(**from_environment(env))) == "unix:///var/run/docker.sock"
+        assert "unix:///var/run/docker.sock" in told.stderr or told.returncode == 0
+    else:
+        with pytest.raises(ConfigError, match=expected):
+            from_environment(env)
+        assert told.returncode
+        assert "Cannot connect" not in told.stderr
+
+
 def env_tls(folder: str) -> Tls:
     return Tls(f"{folder}/ca.pem", f"{folder}/cert.pem", f"{folder}/key.pem", verify=True)
 
@@ -652,9 +690,8 @@ def test_tls_from_environment() -> None:
         ("npipe:////./pipe/docker_engine", "use unix:///path, tcp://host:port or ssh://user@host"),
         ("fd://", "use unix"),
         ("/run/docker.sock", "use unix"),
-        ("tcp://h", "port is required"),
         ("tcp://h:port", "DOCKER_HOST: tcp://h:port"),
-        ("tcp://", "DOCKER_HOST"),
+        ("h:2375", "use unix"),
     ],
 )
 def test_address_of_a_kind_that_is_not_spoken(host: str, text: str) -> None:
@@ -669,11 +706,12 @@ def test_address_of_a_kind_that_is_not_spoken(host: str, text: str) -> None:
         ("ssh://a%20b@h:22/", ["-l", "a b", "-p", "22", "--", "h", "docker", "system", "dial-stdio"]),
         ("ssh://-oProxyCommand=x", ["--", "-oProxyCommand=x", "docker", "system", "dial-stdio"]),
         ("ssh://a@My_Alias:22", ["-l", "a", "-p", "22", "--", "My_Alias", "docker", "system", "dial-stdio"]),
+        ("ssh://h:/%61", ["--", "h", "docker", "--host=unix:///a", "system", "dial-stdio"]),
         ("ssh://[::1]/r/x;y", ["--", "::1", "docker", "--host='unix:///r/x;y'", "system", "dial-stdio"]),
     ],
 )
 def test_how_ssh_is_asked(url: str, words: list[str]) -> None:
-    assert endpoint.ssh_command(url) == ["ssh", "-o", "BatchMode=yes", *words]
+    assert endpoint.ssh_command(url) == ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-T", *words]
 
 
 def test_missing_tls_files() -> None:
