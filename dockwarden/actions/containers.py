@@ -23,9 +23,10 @@ class ContainerVerb(Verb[Container]):
         return engine.container(key)
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
-        same = (found.name, found.running, found.state, found.started_at, found.finished_at)
-        before = (judged.name, judged.running, judged.state, judged.started_at, judged.finished_at)
-        refuse_change(unless=same == before and dict(found.labels) == dict(judged.labels))
+        def state(of: Container) -> tuple[object, ...]:
+            return of.name, of.running, of.state, of.started_at, of.finished_at, of.labels, of.networks, of.config
+
+        refuse_change(unless=state(found) == state(judged))
 
 
 def others(engine: Engine, container: Container) -> Iterator[Container]:

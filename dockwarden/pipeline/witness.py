@@ -16,7 +16,7 @@ from dockwarden.ports import REPLAYED_AT_MOST, Engine
 
 _OVERLAP_NS = 1_000_000
 _SHORT_SECONDS = 0.1  # within it no engine emits as many events as it remembers
-_BIRTHS = frozenset({"pull", "load", "import", "create", "delete"})  # names are compared by themselves
+_BIRTHS = frozenset({"pull", "load", "import", "create", "delete", "tag"})  # whether it has other names, a look tells
 _USES = frozenset({"create", "start", "mount", "connect"})  # what ends a use was in use when it was judged
 
 

@@ -1012,13 +1012,20 @@ def test_image_that_was_used_for_a_moment_stays(engine: LabEngine, warden: Warde
     assert doomed in world(engine).images
 
 
-def test_image_that_was_removed_and_loaded_again_stays(engine: LabEngine, warden: Warden) -> None:
+@pytest.mark.parametrize("how", ["loaded", "named"])
+def test_image_that_went_or_was_renamed_and_is_there_again_stays(engine: LabEngine, warden: Warden, how: str) -> None:
     doomed = put(engine, "doomed", "doomed/app:1")
     warden.start(UNTAG)
 
     def again() -> None:
+        if how == "named":
+            engine.docker("tag", "doomed/app:1", "aside/app:1")
         engine.docker("rmi", "doomed/app:1")
-        assert put(engine, "doomed", "doomed/app:1") == doomed
+        if how == "named":
+            engine.docker("tag", "aside/app:1", "doomed/app:1")
+            engine.docker("rmi", "aside/app:1")
+        else:
+            assert put(engine, "doomed", "doomed/app:1") == doomed
 
     warden.ledger.before("intend", again)
     assert warden.run("untag") == {full("doomed/app:1"): ("skipped", "changed")}

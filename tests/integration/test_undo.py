@@ -657,14 +657,20 @@ def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
         assert host.undo()[0][:2] == ("applied", "restored")
 
 
-@pytest.mark.parametrize("moment", ["rename", "start"])
-def test_container_that_is_not_as_it_was_judged_stays(host: Host, moment: str) -> None:
+def test_container_that_is_not_as_it_was_judged_stays(host: Host) -> None:
     host.built("m", "undo/m:1")
+    host.lab.docker("network", "create", "front")
     host.lab.docker("create", "--name=web", host.name("undo/m:1"))
-    container = host.engine.container("web")
-    host.lab.docker(*(("rename", "web", "kept") if moment == "rename" else ("start", "web")))
-    assert host.remove(container) == [("skipped", "changed")]
-    assert host.engine.container(container.id).id == container.id
+    for meddle in (
+        "update --restart=always {}", "update --memory=30m --memory-swap=60m {}", "network connect front {}",
+        "network disconnect front {}", "rename {} kept", "start {}",
+    ):  # fmt: skip
+        container = host.engine.container("web")
+        host.lab.docker(*meddle.format("web").split())
+        assert host.remove(container) == [("skipped", "changed")], meddle
+        assert host.engine.container(container.id).id == container.id
+        if meddle.startswith("rename"):
+            host.lab.docker("rename", "kept", "web")
 
 
 # -- the worst moment --------------------------------------------------------------------------------------------------
