@@ -198,6 +198,12 @@ class Engine(Protocol):
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
         """Put what ``save_files`` wrote into a container. Raises NotFoundError."""
 
+    def carry(self, old: str, new: str = "") -> Sequence[str]:
+        """Give a new container, if there is one, the files that somebody put into another before it was started.
+
+        Gives their paths. Raises NotFoundError. EngineError if they are too big.
+        """
+
     def remove_container(self, identifier: str) -> None:
         """Remove a container and none of its volumes. Raises NotFoundError, ConflictError (it runs)."""
 

@@ -410,6 +410,10 @@ class FakeEngine:
         self._called("put_files", identifier)
         self.wrote[self._container(identifier).name] = Written(tuple(b"".join(chunks).decode().split()))
 
+    def carry(self, old: str, new: str = "") -> Sequence[str]:
+        self._called("carry", old)
+        return ()
+
     def remove_container(self, identifier: str) -> None:
         self._called("remove_container", identifier)
         container = self._container(identifier)

@@ -9,6 +9,7 @@ done: each step looks first at what is there, and can be taken again. Pure but f
 import errno
 import os
 import re
+from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
@@ -92,12 +93,25 @@ class ContainerUpdate(ContainerVerb):
             )
         source, new = _target(tools, step, found)
         refuse_change(unless=new.id != old.id if new else bool(source))
+        refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
         refuse_barred(tools, step, new.id if new else source)
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
+
+    def foresee(self, tools: Tools, step: Step) -> str:
+        found = self.find(tools.engine, step.ref.key)
+        self.check(tools, step, found, found)
+        source, new = _target(tools, step, found)
+        update = Update(tools.engine, {**_about(found, ""), "new_image_id": new.id if new else found.image_id})
+        own = f"its own {', '.join(asked)} stay, " if (asked := update.first.asked()) else ""
+        old = next(iter(tools.engine.image(found.image_id).digests), found.image_id)
+        joined = ", ".join(each.name for each in others(tools.engine, found) if is_joined(each, found))
+        after = f"; made again after it: {joined}" if joined else ""
+        moves = f"from {old} to {source or (new.id if new else '')}"
+        return f"{moves}; {own}the rest is as the new image has it{after}{update.first.leaves()}"
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """The way back: all that tells the containers apart, and what the old ones were like."""
@@ -122,6 +136,7 @@ class ContainerUpdate(ContainerVerb):
         if about["from"]:
             about = {**about, "new_image_id": _pull(tools, found, about["from"])}
             tools.note({"new_image_id": about["new_image_id"]})
+            refuse_change(unless=about["new_image_id"] != found.image_id)  # the digest differs for other platforms only
         change = Update(tools.engine, about)
         is_begun, trouble = False, None
         try:
@@ -138,18 +153,18 @@ class ContainerUpdate(ContainerVerb):
             raise
         except (Stays, EngineError, LedgerError) as error:
             reason = _FAULT if change.first.cannot_run(str(error)) else "engine_error"
-            stays = _back(change, reason, str(error))
+            stays = _back(tools, change, reason, str(error))
             if is_begun:
                 raise stays from error
             raise  # nothing was stopped
         if trouble:
-            raise _back(change, trouble[0], f"the new container {trouble[1]}")
+            raise _back(tools, change, trouble[0], f"the new container {trouble[1]}")
         now = reference.short_id(about["new_image_id"])
         kept = f"the old container stays as {change.first.old_name} for {span(step.options['keep_old'])}"
         names = ", ".join(each.name for each in change.joined)
         after = f"; made again after it: {names}" if names else ""
         is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
-        return Applied("updated", f"{is_of}{after}")
+        return Applied("updated", f"{is_of}{after}{change.first.leaves()}")
 
     def _gate(self, tools: Tools, step: Step, change: "Replacement", began_ns: int) -> Why | None:
         """Wait until the new one is well; if not, whose fault it is and why. Raises Unfinished as the process ends."""
@@ -159,7 +174,7 @@ class ContainerUpdate(ContainerVerb):
         while True:
             now = tools.engine.container(change.new)
             passed = tools.now() - began
-            if not now.running and _was_stopped(tools.engine, change.new, began_ns):
+            if not now.running and _was_stopped(tools.engine, change.new, began_ns, passed):
                 return "changed", "was stopped by somebody"
             if now.config.restart_count or not now.running:
                 again = " and was restarted" if now.config.restart_count else ""
@@ -182,8 +197,10 @@ class ContainerUpdate(ContainerVerb):
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return recipe.parameters.get("phase") != _KEPT
 
-    def give_back(self, engine: Engine, intent: Intent) -> None:
-        Update(engine, intent.recipe.parameters).back()
+    def give_back(self, engine: Engine, intent: Intent) -> Stays | None:
+        change, fault = Update(engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
+        said = change.back()
+        return _ended(change, _FAULT, fault, said) if fault else None
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The old container again, if it is still there, and those that live in its namespaces."""
@@ -199,29 +216,35 @@ class ContainerUpdate(ContainerVerb):
         return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
 
 
-def _back(change: Update, reason: str, why: str) -> Stays:
-    """Go back, and say so; what fails on the way is tried again later. A full disk is no fault of the image."""
+def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
+    """Go back, and say so; what fails on the way is tried again later, when the image is at fault all the same."""
+    if reason == _FAULT:
+        with suppress(LedgerError):
+            tools.note({"fault": why})
     try:
-        said = change.back()
-        if not change.first.is_back():
-            text = f"{why}; somebody removed the old container or took its name, and what is there stays"
-            return Stays(Effect.SKIPPED, "changed", text)
+        return _ended(change, reason, why, change.back())
     except EngineUnavailableError:
         raise
     except EngineError as error:
         raise Unfinished(f"{why}; it could not be taken back: {error}") from error
+
+
+def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
+    """How it ended, now that it was taken back. A full disk is no fault of the image."""
+    if not change.first.is_back():
+        text = f"{why}; somebody removed the old container or took its name, and what is there stays"
+        return Stays(Effect.SKIPPED, "changed", text)
     if os.strerror(errno.ENOSPC).lower() in f"{why} {said}".lower():
         reason = "engine_error"
     effect = Effect.SKIPPED if reason == "changed" else Effect.FAILED
     return Stays(effect, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
 
 
-def _was_stopped(engine: Engine, identifier: str, since_ns: int) -> bool:
-    """Whether somebody asked the engine to end it, which is no fault of the image."""
-    return any(
-        each.id == identifier and each.action == "kill"
-        for each in engine.events(since_ns, max(since_ns, engine.now_ns()))
-    )
+def _was_stopped(engine: Engine, identifier: str, began_ns: int, passed: float) -> bool:
+    """Whether somebody asked the engine to end it, which is no fault of the image; its clock may have been set back."""
+    now_ns = engine.now_ns()
+    since_ns = min(began_ns, now_ns - int(passed * 1e9))
+    return any(each.id == identifier and each.action == "kill" for each in engine.events(since_ns, now_ns))
 
 
 def _about(container: Container, mark: str) -> dict[str, Any]:

@@ -99,6 +99,13 @@ class Executor:
                 continue  # which the step itself will tell
         return found
 
+    def foresee(self, step: Step) -> str:
+        """More of what a step would do now, as far as the engine tells."""
+        try:
+            return VERBS[step.ref.kind, step.action].foresee(self._tools, step)
+        except (Stays, EngineError) as error:
+            return f"but not now: {error.detail if isinstance(error, Stays) else error}"
+
     def _must_stop(self) -> Stays | None:
         """Wait until nobody pulls or builds; why nothing more may be done now, if so.
 
@@ -258,13 +265,13 @@ def end_intents(engine: Engine, intents: Intents) -> list[Outcome]:
 
 def _end(engine: Engine, intent: Intent) -> Outcome:
     verb = VERBS.get((intent.ref.kind, intent.action))
-    effect, reason = Effect.SKIPPED, "interrupted"
+    why = Stays(Effect.SKIPPED, "interrupted")
     if verb is not None:  # else it was an undo, whose next try finds out how far it came
         if _is_undone(engine, verb, intent.ref, intent.recipe):
-            verb.give_back(engine, intent)
+            why = verb.give_back(engine, intent) or why
         else:
-            effect, reason = Effect.APPLIED, "found_gone"
-    return Outcome(intent.policy, intent.action, intent.ref, intent.name, effect, reason)
+            why = Stays(Effect.APPLIED, "found_gone")
+    return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, 0, why.detail)
 
 
 def _is_undone(engine: Engine, verb: Verb[Any], ref: Ref, recipe: Recipe) -> bool:

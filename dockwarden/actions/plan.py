@@ -221,7 +221,9 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
         frees=policy.stop_when is not None and not _BYTES.isdisjoint(policy.stop_when.references),
-        digest=str(result.evidence.get("registry.digest", "")),
+        digest=str(
+            result.evidence.get("registry.digest" if policy.options.get("pull", True) else "container.tag_image", "")
+        ),
     )
 
 

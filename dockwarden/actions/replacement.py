@@ -8,16 +8,17 @@ there, so each can be taken again, whatever cut it off.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from posixpath import dirname
 from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.pulling import leave, move_back
 from dockwarden.actions.verb import Stays, refuse_change
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Ref
 from dockwarden.ports import Engine
-from dockwarden.text import printable
+from dockwarden.text import counted, printable
 
 _LOG_LINES = 20
 _LOG_CHARACTERS = 1000
@@ -26,6 +27,11 @@ _STOPS = 5
 _NO_PROGRAM = (126, 127)
 _NO_USER = "no matching entries in"  # passwd or group file of the image
 _UP = ("running", "restarting", "paused")
+_OF_IMAGES = {
+    "Entrypoint": "entrypoint", "Cmd": "command", "Env": "environment", "Labels": "labels", "User": "user",
+    "WorkingDir": "working directory", "Volumes": "volumes", "ExposedPorts": "ports", "StopSignal": "stop signal",
+    "Healthcheck": "health check",
+}  # fmt: skip
 
 
 class Update:
@@ -45,8 +51,8 @@ class Update:
 
     def made(self) -> dict[str, Any]:
         before = self._about.get("joined", ())
-        joined = [{**about, "new": each.new} for about, each in zip(before, self.joined, strict=True)]
-        return {"new": self.first.new, "joined": joined}
+        joined = [{**about, **each.made()} for about, each in zip(before, self.joined, strict=True)]
+        return {**self.first.made(), "joined": joined}
 
     def refuse_change(self) -> None:
         """Raises Stays if somebody started, stopped or renamed an old one meanwhile."""
@@ -89,6 +95,7 @@ class Replacement:
         self._old_id: str = about["id"]
         self.name, self.image_id, self.new_image = about["name"], about["image_id"], about.get("new_image_id", "")
         self.new: str = about.get("new", "")
+        self._volumes: Iterable[str] = about.get("volumes", ())
         self.old_name = f"{self.name}.{ASIDE}{about['token']}.old"
         self.new_name = f"{self.name}.{ASIDE}{about['token']}.new"
         self.start_period_seconds = 0.0
@@ -118,10 +125,33 @@ class Replacement:
         image_id = self.new_image or self.image_id
         parameters = self._engine.renewal(self._old_id, image_id)
         self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "moved": moved or {}})
-        if self._engine.container(self.new).image_id != image_id:
+        made = self._engine.container(self.new)
+        self._volumes = self._made_for(made)
+        self._engine.carry(self._old_id, self.new)
+        if made.image_id != image_id:
             raise Stays(Effect.SKIPPED, "changed", f"{self._about['image_ref']} names another image now")
         check = self._engine.parameters(Ref(Kind.CONTAINER, self.new))["body"].get("Healthcheck") or {}
         self.start_period_seconds = (check.get("StartPeriod") or 0) / _NANO
+
+    def asked(self) -> list[str]:
+        """What somebody set that an image sets as well."""
+        body = self._engine.renewal(self._old_id, self.new_image)["body"]
+        return [words for key, words in _OF_IMAGES.items() if body.get(key)]
+
+    def leaves(self) -> str:
+        """What the old one wrote into its own files, which stays behind."""
+        with suppress(EngineError):
+            if left := self._wrote(self._old_id):
+                return f"; what it wrote stays in the old one: {counted(len(left), 'file')}, such as {left[0]}"
+        return ""
+
+    def _wrote(self, identifier: str) -> list[str]:
+        """The paths that it wrote outside of volumes, without what somebody put there before it was started."""
+        paths, placed = self._engine.written(identifier).paths, self._engine.carry(identifier)
+        return sorted({*paths} - {*placed} - {dirname(path) for path in paths})
+
+    def made(self) -> dict[str, Any]:
+        return {"new": self.new, "volumes": [*self._volumes]}
 
     def refuse_change(self) -> None:
         """Raises Stays if somebody started, stopped or renamed the old one meanwhile."""
@@ -156,17 +186,19 @@ class Replacement:
         """The old one under its name, as it was before, and the new one gone; gives what that said last.
 
         Where somebody removed the old one, the new one stays; where somebody made another one of this name that runs,
-        that serves, and neither of ours does. ``keeps``: what wrote files of its own stays under another name.
+        that serves, and neither of ours does. The volumes that came with the new one go with it. ``keeps``: what wrote
+        files of its own, or may have written into such a volume, stays under another name.
         """
         engine, said = self._engine, ""
         old, new, stranger = self.old(), self.find_new(), self.stranger()
         serving = None if stranger is not None and stranger.running else old or new
         goes = new if new is not serving else None
+        volumes = self._volumes or (self._made_for(goes) if goes else ())
         deeds: list[Callable[[], object]] = []
         if goes is not None:
             if goes.state in _UP:
                 self._end_at_all(goes.id)
-            if not (keeps and engine.written(goes.id).paths):
+            if not (keeps and (volumes or self._wrote(goes.id))):
                 with suppress(NotFoundError):
                     said = printable(" ".join(engine.last_lines(goes.id, _LOG_LINES)), _LOG_CHARACTERS)
                 deeds.append(partial(engine.remove_container, goes.id))  # first: the disk may be full
@@ -176,8 +208,23 @@ class Replacement:
             self._end(old.id)
         elif serving is not None and self._may_be_stopped:  # else what somebody did to it is none of ours
             deeds += self._to_serve(serving)
+        if new is goes and not keeps:
+            deeds += [partial(self._remove_volume, name) for name in volumes]
         _each(deeds)
         return said
+
+    def _made_for(self, new: Container) -> list[str]:
+        """The volumes that the engine made up with it: those of nobody from whom it has any."""
+        with suppress(NotFoundError):
+            sharing = (self._old_id, *self._engine.peers(new.id))
+            theirs = {mount.name for each in sharing for mount in self._engine.container(each).mounts}
+            volumes = (mount.name for mount in new.mounts if mount.type == "volume" and mount.name not in theirs)
+            return [name for name in volumes if self._engine.volume(name).anonymous]
+        return []
+
+    def _remove_volume(self, name: str) -> None:
+        with suppress(NotFoundError, ConflictError):
+            self._engine.remove_volume(name)
 
     def _to_serve(self, container: Container) -> Iterator[Callable[[], object]]:
         """Let it have the name and run as before."""

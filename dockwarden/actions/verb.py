@@ -64,10 +64,10 @@ class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last m
     def __init__(self, effect: Effect, reason: str, detail: str = "", ref: Ref | None = None) -> None:
         """``ref``: the object that it is about, if that is not the step's."""
         super().__init__(reason)
-        self.effect, self._reason, self._detail, self.ref = effect, reason, detail, ref
+        self.effect, self.reason, self.detail, self.ref = effect, reason, detail, ref
 
     def outcome(self, step: Step) -> Outcome:
-        ended = step.ended(self.effect, self._reason, self._detail)
+        ended = step.ended(self.effect, self.reason, self.detail)
         return replace(ended, ref=self.ref) if self.ref else ended
 
 
@@ -194,6 +194,10 @@ class Verb(ABC, Generic[T]):
     def identity(self, thing: T) -> str:
         return str(getattr(thing, "id", ""))
 
+    def foresee(self, tools: Tools, step: Step) -> str:
+        """What it would do, as far as the engine tells. Raises Stays if nothing."""
+        return ""
+
     # -- before the deed ---------------------------------------------------------------------------------------
 
     def prepare(self, tools: Tools, thing: T) -> None:
@@ -229,8 +233,8 @@ class Verb(ABC, Generic[T]):
         """Whether a deed that failed or was cut short did not happen: its object as it is now; None if it is gone."""
         return now is not None
 
-    def give_back(self, engine: Engine, intent: Intent) -> None:
-        """Give the object back what a deed that was cut short had taken from it."""
+    def give_back(self, engine: Engine, intent: Intent) -> Stays | None:
+        """Give the object back what a deed that was cut short had taken from it; why it had failed, if it had."""
 
 
 def in_use(users: Iterable[str], text: str = "used by") -> Why | None:

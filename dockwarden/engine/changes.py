@@ -175,6 +175,9 @@ class Changes(ABC):
         where, root = f"/containers/{path(identifier)}/archive", {"path": "/"}
         self._call("container_fill", lambda client: _give(client, "PUT", where, "fill", root, chunks).close())
 
+    def carry(self, old: str, new: str = "") -> Sequence[str]:
+        return self._call("container_fill", lambda client: layer.carry(client, path(old), new and path(new)))
+
     def remove_container(self, identifier: str) -> None:
         name = path(identifier)
         self._call("container_remove", lambda client: client.remove_container(name, v=False, force=False))

@@ -1,16 +1,23 @@
-"""What a container wrote besides its volumes: which files, and the files themselves out of an export. Pure.
+"""What a container wrote besides its volumes: which files, and the files themselves.
 
 Input: what an engine says of changes, a stream of ``docker export``. Output: paths, a tar of these paths only. Out of
 bounds: what an export leaves out: sockets, holes, extended attributes but capabilities.
 """
 
+import base64
+import io
+import json
 import tarfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from posixpath import dirname, normpath
 from typing import Any
 
 from dockwarden.engine.fields import Fields
-from dockwarden.errors import EngineError
+from dockwarden.engine.transport import Client
+from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.ports import Written
 
 _DELETED = 2
@@ -19,7 +26,12 @@ _OF_THE_ENGINE = frozenset(
 )
 _FOLDERS_OF_THE_ENGINE = frozenset({"/dev", "/proc", "/sys"})
 _END_BYTES = 1024  # of zeros
+_STAT = "X-Docker-Container-Path-Stat"
 _UNREADABLE = "\ufffd"
+_MOST_LOOKS = 1000
+_MOST_CARRIED_BYTES = 64 * 1024 * 1024
+_OTHER_TYPES = 0x8F280000  # of Go's FileMode
+_PATIENCE_SECONDS = 300.0
 
 
 def written(answer: object, raw: Mapping[str, Any]) -> Written:
@@ -87,3 +99,40 @@ def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes
                 raise EngineError("the export ended early")
     except tarfile.TarError as error:
         raise EngineError(f"export: {error}") from error
+
+
+def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
+    """Give a new container, if there is one, the files that somebody put into another before it was started.
+
+    Gives their paths. So Compose does with ``configs`` and ``secrets`` whose content its file has. Only their times
+    tell them from what a program wrote: whole seconds, as a tar has, while none ran yet.
+    """
+    raw = client.inspect_container(old)
+    born, now = (
+        Fields(client.inspect_container(each), "container").moment("Created") or 0.0 for each in (old, new or old)
+    )
+    started = Fields(raw["State"], "state").moment("StartedAt") or time.time()
+    paths = written(client.open("GET", f"/containers/{old}/changes", "changes", _PATIENCE_SECONDS).json(), raw).paths
+    found, carried, left = io.BytesIO(), [], _MOST_CARRIED_BYTES
+    with tarfile.open(fileobj=found, mode="w", format=tarfile.PAX_FORMAT) as some:
+        for path in sorted(paths, key=lambda path: path.count("/"))[:_MOST_LOOKS]:
+            ask = partial(client.open, path=f"/containers/{old}/archive", operation="archive",
+                          read_seconds=_PATIENCE_SECONDS, params={"path": path})  # fmt: skip
+            with suppress(NotFoundError):  # any more
+                with ask("HEAD") as told:
+                    about = Fields(json.loads(base64.b64decode(told.headers[_STAT])), "file")
+                at = about.moment("mtime") or 0.0
+                if about.integer("mode") & _OTHER_TYPES or at % 1 or not born - 1 <= at <= started:
+                    continue
+                left -= about.integer("size")
+                if left < 0:
+                    raise EngineError(f"{path} and others that were put into it are too big to be carried over")
+                with tarfile.open(fileobj=io.BytesIO(ask("GET").content)) as one:
+                    (member,) = one.getmembers()
+                    content = one.extractfile(member)
+                    member.name, member.mtime = path.lstrip("/"), int(now)  # so it is found again the next time
+                    some.addfile(member, content)
+                carried.append(path)
+    if carried and new:
+        client.put_archive(new, "/", found.getvalue())
+    return tuple(carried)

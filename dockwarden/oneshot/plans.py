@@ -215,7 +215,9 @@ class Planner:
     def _planned(self, step: Step) -> PlanRow:
         size = self.size_of(step)
         wrote = f"; {in_bytes(size)} that it wrote go with it" if size and step.ref.kind is Kind.CONTAINER else ""
-        return PlanRow(*_named(step), "planned", "finding", step.why + wrote, size, Status.FAIL)
+        more = self._parts.enforcer.foresee(step)
+        told = step.why + wrote + (f"; {more}" if more else "")
+        return PlanRow(*_named(step), "planned", "finding", told, size, Status.FAIL)
 
     def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[PlanRow]:
         said = {result.ref: result.status for result in judged.results[policy.name]}

@@ -133,6 +133,10 @@ class Enforcer:
             staying = {outcome.ref for outcome in useless}
             candidates = [each for each in candidates if each.result.ref not in staying]
 
+    def foresee(self, step: Step) -> str:
+        """More of what a step would do now."""
+        return self._executor(self._inventory.info).foresee(step) if self._inventory.info else ""
+
     def why_unplanned(self, policy: Policy, result: Result) -> tuple[str, str]:
         """Why an object stays that no plan of the policy is about: in one word, and in words whom the rule serves."""
         if result.status in (Status.UNKNOWN, Status.ERROR):

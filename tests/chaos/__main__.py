@@ -29,8 +29,10 @@ ENGINES: dict[str, tuple[Kind, trees.Tree | None]] = {
     "newest": ("containerd", trees.NEWEST_ENGINE),
 }
 
-ONCE = ("options", "update", "update-meddled", "update-restarted")
+ONCE = ("options", "update", "update-meddled", "update-restarted", "update-full")
 """What goes through everything there is by itself."""
+
+_DISK_MIB = 512  # which one race fills
 
 
 def played(race: Race, lab: LabEngine, registry: LabRegistry, rounds: int, chance: random.Random) -> Iterator[str]:
@@ -59,7 +61,7 @@ def main() -> int:
         registry = stack.enter_context(LabRegistry())
         for name in given.engine or ("graph", "containerd"):
             kind, tree = ENGINES[name]
-            lab = stack.enter_context(LabEngine(kind, tree=tree))
+            lab = stack.enter_context(LabEngine(kind, tree=tree, disk_mib=_DISK_MIB))
             lab.forward(registry.port)
             version = lab.client().version()["Version"]
             for title in given.races or RACES:

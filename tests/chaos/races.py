@@ -262,6 +262,7 @@ RACES = {
     "update-killed": Race("updates are killed at random moments, 25 a round", updates.killed),
     "update-meddled": Race("somebody else does something to it before each step of an update", updates.everybody),
     "update-restarted": Race("the engine is restarted or killed before each step of an update", updates.restarted),
+    "update-full": Race("the engine's disk is full before each step of an update", updates.full),
     "volume": Race("a container writes into a volume amid its removal", volume),
     "name": Race("a name moves to another image amid the removal of the one that it named", name),
     "name-aimed": Race("the same, always between the last look and the DELETE", name_aimed),

@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.execute import end_intents
@@ -177,6 +178,14 @@ CHANGES = ("create", "stop_container", "rename_container", "set_restart_policy",
 _RECORDS = ("intend", "amend", "conclude")
 
 
+def _cleaning(docker_host: str, folder: str) -> None:
+    """In a process of its own."""
+    lab = LabEngine()
+    lab.host = docker_host
+    with closing(Host(lab, LabRegistry(), Path(folder))) as host:
+        end_intents(host.engine, host.ledger)
+
+
 def _alone(docker_host: str, folder: str, at: int = -1) -> None:
     """In a process of its own, beside what the other one started; it kills itself before a change of that number."""
     lab = LabEngine()
@@ -192,7 +201,8 @@ def _alone(docker_host: str, folder: str, at: int = -1) -> None:
         for part, names in ((host.engine, CHANGES), (host.ledger, _RECORDS)):
             for each in names:
                 setattr(part, each, partial(counted, getattr(part, each)))
-        update(host, steady="0s")
+        with patch.object(host.ledger, "is_barred", return_value=False):
+            update(host, steady="0s")
 
 
 def killed_at_every_step(host: Host, version: str, begin: int = 0) -> Iterator[str]:
@@ -235,10 +245,17 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     process = fork.Process(target=_alone, args=(lab.host, str(host.folder.parent)))
     process.start()
     until(lambda: host.ledger.open_intents() or not process.is_alive(), "the update", pause=0.01)
-    process.join(chance.uniform(0.0, 3.0))  # it takes about as long
+    process.join(chance.uniform(0.0, 1.4))  # it takes about as long
     process.kill()
     process.join()
-    return _whole(host, first, f"killed amid {'one' if _started_anew(host) else 'none'}")
+    if is_again := bool(host.ledger.open_intents()) and chance.random() < 0.5:
+        process = fork.Process(target=_cleaning, args=(lab.host, str(host.folder.parent)))
+        process.start()
+        process.join(chance.uniform(0.5, 1.5))
+        process.kill()
+        process.join()
+    again = " and once more" if is_again else ""
+    return _whole(host, first, f"killed amid {'one' if _started_anew(host) or is_again else 'none'}{again}")
 
 
 def _whole(host: Host, first: str, word: str) -> str:
@@ -362,6 +379,35 @@ def restarted(host: Host, chance: random.Random) -> Iterator[str]:
         for step in STEPS:
             for end in (host.lab.restart, host.lab.kill):
                 yield _restarted(host, step, end, "bad" if step == "last_lines" else "good")
+
+
+def full(host: Host, chance: random.Random) -> Iterator[str]:
+    """The engine's disk is filled right before each step, and there is room again afterwards."""
+    with shipped(host.lab):
+        for step in STEPS:
+            for version in ("good", "bad", "ends"):
+                yield _full(host, step, version)
+
+
+def _full(host: Host, step: str, version: str) -> str:
+    lab, big = host.lab, host.lab.dir / "data" / "big"
+    first = _begun(lab, version)
+
+    def fill() -> None:
+        with big.open("wb", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(size)):
+                        pass
+
+    with patch.object(host.ledger, "is_barred", return_value=False):
+        _before(host, step, fill)
+        with contextlib.suppress(EngineError):
+            update(host, within="5s")
+    vars(host.engine).pop("start_container" if step == "gate" else step, None)  # where it came to no such call
+    big.unlink(missing_ok=True)
+    end_intents(host.engine, host.ledger)
+    return _whole(host, first, f"full before {step}")
 
 
 def _restarted(host: Host, step: str, end: Callable[[], object], version: str) -> str:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -39,12 +40,12 @@ def host(empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path) -> Iter
     made.close()
 
 
-def pushed(host: Host, word: str, *, cmd: tuple[str, ...] = ("sleep", "1000")) -> str:
+def pushed(host: Host, word: str, *, cmd: tuple[str, ...] = ("sleep", "1000"), volumes: tuple[str, ...] = ()) -> str:
     """The digest of another image under the tag, of which nobody has asked yet."""
     spec = host.spec(word)
     host.asks.close()
     host.asks = HttpRegistry()
-    return host.registry.push("update/app", "1", type(spec)(**{**vars(spec), "cmd": cmd}))
+    return host.registry.push("update/app", "1", replace(spec, cmd=cmd, volumes=volumes))
 
 
 def pull(host: Host, digest: str) -> Outcome:
@@ -76,7 +77,10 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
     tag, repository = host.name(NAME), host.name("update/app")
     first = host.pulled("1", NAME)
     host.built("side", "update/side:1")
-    host.lab.docker("run", "--detach", "--name=web", "--volume=data:/data", "--restart=always", tag)
+    host.lab.docker("create", "--name=web", "--volume=data:/data", "--restart=always", tag)
+    (host.folder / "placed").write_text("placed")
+    host.lab.docker("cp", str(host.folder / "placed"), "web:/placed")
+    host.lab.docker("start", "web")
     host.lab.docker("run", "--detach", "--name=side", "--network=container:web", host.name("update/side:1"))
     host.lab.docker("exec", "web", "sh", "-c", "echo kept >/data/file")
     old, old_side = told(host, "web", "{{.Id}}"), told(host, "side", "{{.Id}}")
@@ -89,17 +93,18 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
     assert (done.reason, done.detail.endswith("made again after it: side")) == ("updated", True), done
     new, now = host.engine.container("web"), host.engine.image(tag)
     assert (new.image_id, new.running, now.digests) == (now.id, True, (f"{repository}@{second}",))
-    assert host.lab.docker("exec", "web", "cat", "/own", "/data/file") == "2kept"
+    assert host.lab.docker("exec", "web", "cat", "/own", "/data/file", "/placed") == "2kept\nplaced"
     side = host.engine.container("side")
     assert (side.network_mode, side.running) == (f"container:{new.id}", True)
     assert host.engine.image(first.id).tags == ()
 
-    third = pushed(host, "3", cmd=("sh", "-c", "echo cannot; exit 3"))
+    third = pushed(host, "3", cmd=("sh", "-c", "echo cannot; exit 3"), volumes=("/new",))
     failed = update(host, "web", digest=third, pull=True)
     assert (failed.reason, "cannot" in failed.detail) == ("rolled_back", True), failed
     assert told(host, "web", "{{.Id}} {{.State.Running}}") == f"{new.id} True".lower()
     assert host.engine.container("side").running
     assert host.engine.image(tag).id == now.id
+    assert [volume.name for volume in host.engine.volumes()] == ["data"]
     again = update(host, "web", digest=third, pull=True)
     assert (again.effect.value, again.reason) == ("refused", "barred")
 

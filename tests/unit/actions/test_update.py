@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import ConflictError, EngineError, LedgerError
 from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
+from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
@@ -371,13 +373,15 @@ def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, monkeypatch: py
         bench.assert_whole("new")
 
 
-def undo(bench: Bench) -> Outcome:
-    """The first of its updates."""
+def undo(bench: Bench, number: int = 1) -> Outcome:
+    """One of its updates, by number."""
     every = [
         Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, bench.intents.recipes[number])
         for number, step in bench.intents.written.items()
     ]
-    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents, lambda: every[::-1]).undo("undo", every[:1])
+    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents, lambda: every[::-1]).undo(
+        f"undo {number}", every[number - 1 : number]
+    )
     return outcome
 
 
@@ -388,6 +392,78 @@ def test_an_older_update_is_undone_after_the_newer_one(bench: Bench) -> None:
     outcome = undo(bench)
     assert (outcome.reason, outcome.detail.endswith("by now: `dockwarden undo 2` first")) == ("taken", True), outcome
     bench.assert_whole("newest")
+    assert [undo(bench, number).reason for number in (2, 1)] == ["restored", "restored"]
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
+
+
+def test_it_is_not_undone_beside_a_container_of_somebody_else_that_has_the_name(bench: Bench) -> None:
+    bench.run()
+    bench.engine.alter("web", "rename", name="elsewhere")
+    bench.engine.run(replace(a_container("web", "app:1", "old"), id="f" * 64))
+    before = bench.names()
+    outcome = undo(bench)
+    assert (outcome.reason, bench.names()) == ("taken", before), outcome
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+@pytest.mark.parametrize("is_good", [True, False])
+@pytest.mark.parametrize("call", ["create", "stop_container", "start_container", "container"])
+def test_the_wall_clock_may_be_set_meanwhile(bench: Bench, call: str, hours: int, *, is_good: bool) -> None:
+    if not is_good:
+        bench.meanwhile(health="starting")
+    bench.engine.just_before(
+        call, *[lambda: None] * 6 * (call == "container"), partial(bench.engine.clock.set_back, 3600 * hours)
+    )
+    outcome = bench.run()
+    assert outcome.reason == ("updated" if is_good else "rolled_back"), outcome
+    bench.assert_whole("new" if is_good else "old")
+    assert sum(bench.ground.slept) == pytest.approx(30.0 if is_good else 120.0, abs=1.0)
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_stop_by_somebody_is_one_though_the_clock_was_set(bench: Bench, hours: int) -> None:
+    bench.meanwhile("kill", running=False, state="exited")
+    bench.engine.just_before("start_container", lambda: None)
+    sleep = bench.ground._sleep
+
+    def set_and_sleep(seconds: float) -> None:
+        if bench.ground._sleep is not sleep:
+            bench.patched.setattr(bench.ground, "_sleep", sleep)
+            bench.engine.clock.set_back(3600 * hours)
+        sleep(seconds)
+
+    bench.patched.setattr(bench.ground, "_sleep", set_and_sleep)
+    assert bench.run().reason == "changed"
+
+
+def test_what_could_not_be_taken_back_at_once_is_barred_as_well(bench: Bench) -> None:
+    def refuse() -> None:
+        raise EngineError("no")
+
+    bench.meanwhile(health="unhealthy")
+    bench.engine.just_before("remove_container", refuse)
+    assert bench.run().reason == "engine_error"
+    [ended] = end_intents(bench.engine, bench.intents)
+    assert (ended.effect, ended.reason, "is unhealthy" in ended.detail) == (Effect.FAILED, "rolled_back", True), ended
+    bench.assert_whole("old")
+    assert bench.run().reason == "barred"
+
+
+def test_a_plan_says_what_it_would_do(bench: Bench) -> None:
+    bench.engine.run(a_side(bench))
+    bench.engine.wrote["web"] = Written(("/var", "/var/log", "/var/log/app.log"))
+    told = bench.ground.executor(bench.intents)(bench.engine.info).foresee(bench.step())
+    for part in (f"to {image_id('new')}", "made again after it: side", "1 file, such as /var/log/app.log"):
+        assert part in told, told
+    bench.engine.unname("app:1")
+    assert bench.ground.executor(bench.intents)(bench.engine.info).foresee(bench.step()).startswith("but not now")
+
+
+def test_a_tag_that_names_another_image_than_was_judged_changes_nothing(bench: Bench) -> None:
+    step = replace(bench.step(), digest=image_id("another"))
+    [outcome] = bench.ground.executor(bench.intents)(bench.engine.info).run("run", [step])
+    assert (outcome.reason, bench.names()["web"].id) == ("changed", bench.old)
 
 
 def test_an_update_can_be_undone(bench: Bench) -> None:

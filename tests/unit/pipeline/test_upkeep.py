@@ -291,6 +291,10 @@ def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Be
         assert bench.connect()
         assert bench.upkeep.end_intents() == []
         assert len(bench.ledger.open_intents()) == 1
+    due = [bench.upkeep.is_end_due(bench.clock.monotonic() + seconds) for seconds in (1, 59, 61)]
+    assert due == [False, False, True]
+    bench.metrics.health.engine_up = False
+    assert not bench.upkeep.is_end_due(bench.clock.monotonic() + 61)
     assert [outcome.reason for outcome in bench.upkeep.end_intents()] == ["interrupted"]
     assert bench.ledger.open_intents() == []
     other.close()
