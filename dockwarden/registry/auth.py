@@ -5,7 +5,6 @@ of bounds: where logins come from, and sending the header: it is for the registr
 """
 
 import base64
-import json
 import re
 import threading
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from dockwarden.registry.credentials import Credentials, Login
-from dockwarden.registry.message import NOT_FOUND, Answer, FailedError, Request, parse_url
+from dockwarden.registry.message import NOT_FOUND, Answer, FailedError, Request, json_object, parse_url
 
 _TOKEN_BYTES = 1024 * 1024
 _MOST_TOKENS = 2_000
@@ -48,7 +47,6 @@ class Challenge(NamedTuple):
 
 
 def challenges(headers: Iterable[str]) -> list[Challenge]:
-    """All challenges of ``WWW-Authenticate`` headers."""
     found: list[tuple[str, dict[str, str]]] = []
     for header in headers:
         for match in _PART.finditer(header):
@@ -167,7 +165,6 @@ class Guard:
         return header.startswith("Bearer ") and (slot is None or slot.is_shared or slot.header != header)
 
     def retry(self) -> Challenge | None:
-        """What to answer then."""
         return self._known and self._known._replace(scope="")
 
     def doubt(self) -> None:
@@ -313,11 +310,7 @@ def _token_request(challenge: Challenge, scope: str, login: Login | None) -> Req
 
 def _token(body: bytes) -> tuple[str, float]:
     """The token of an answer, and how many seconds it lives."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise FailedError("bad_answer") from None  # the error would carry the body
-    document = document if isinstance(document, dict) else {}
+    document = json_object(body)
     token = document.get("token") or document.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise FailedError("bad_answer")

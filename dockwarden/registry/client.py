@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from dockwarden.config.files import docker_config
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
@@ -23,16 +21,16 @@ from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
-from dockwarden.registry.lanes import Lane
-from dockwarden.registry.memory import Memory
+from dockwarden.registry.lanes import Lane, Question
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.pacing import Width
 from dockwarden.registry.places import CERTIFICATES, Places
-from dockwarden.registry.proxies import Proxies
 from dockwarden.registry.wire import Wire
 
-_log = structlog.get_logger("dockwarden.registry")
-
+_MOST_REMEMBERED = 400_000
+_FAILURE_SECONDS = 30.0
+_TOO_MANY_SECONDS = 86_400.0
+_SECONDS_OF_TAG = 0.2  # a long list takes many requests, and so is believed longer
 _MOST_REGISTRIES = 500
 _MOST_AT_ONCE = 64
 _CLOSED = Reply(reason="unavailable")
@@ -62,7 +60,7 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, lane: "Lane[_Question]") -> None:
+    def __init__(self, registry: str, tools: Tools, lane: Lane) -> None:
         self._registry = registry
         self._tools = tools
         self.lane = lane
@@ -83,35 +81,11 @@ class _Known:
             return self._endpoints
 
     def _waiting(self) -> list[str]:
-        """The repositories of the questions that come next."""
         return [job.path for job in self.lane.waiting()]
 
     def move(self) -> None:
         """Look for the endpoints anew before the next question. Does not wait, as the resolver may make others do."""
         self._has_moved = True
-
-
-class _Question:
-    """A job: one question, and all who wait for its answer."""
-
-    def __init__(
-        self, ask: Ask, path: str, answer: Callable[[], Reply], settle: "Callable[[_Question, Reply], None]"
-    ) -> None:
-        self.ask = ask
-        self.path = path
-        self.future: Future[Reply] = Future()
-        self.future.set_running_or_notify_cancel()  # shared, so nobody may cancel it
-        self._answer = answer
-        self._settle = settle
-
-    def run(self) -> None:
-        try:
-            reply = self._answer()
-        except Exception as error:  # noqa: BLE001 - the thread serves others, too
-            # Its text, and the values around it, may be secret.
-            _log.error("registries.question_failed", what=self.ask.what, error=type(error).__name__)
-            reply = Reply(reason="bad_answer")
-        self._settle(self, reply)
 
 
 class HttpRegistry:
@@ -136,7 +110,7 @@ class HttpRegistry:
         self._engine = engine
         self._clock = clock
         self._tools = Tools(
-            wire=Wire(Proxies(options.environ)),
+            wire=Wire(options.environ),
             places=Places(options.hosts, options.certificates),
             credentials=Credentials(options.hosts, options.docker_config, clock),
             observe=observe,
@@ -147,7 +121,7 @@ class HttpRegistry:
         self._turns = threading.Semaphore(_MOST_AT_ONCE)
         self._lock = threading.Lock()
         self._memory = Memory()
-        self._flying: dict[Ask, _Question] = {}
+        self._flying: dict[Ask, Question] = {}
         self._registries: dict[str, _Known] = {}
 
     def ask(self, ask: Ask, max_age_seconds: float = BELIEVED_SECONDS) -> "Future[Reply]":
@@ -166,7 +140,7 @@ class HttpRegistry:
                 return _done(reply)
             known = self._known(reference.registry)
             answer = partial(self._answer, normal.what, reference, known)
-            question = _Question(normal, reference.path, answer, self._settle)
+            question = Question(normal, reference.path, answer, self._settle)
             self._flying[normal] = question
         if not known.lane.submit(question):
             self._settle(question, _CLOSED)
@@ -243,7 +217,7 @@ class HttpRegistry:
                 reason = failed.reason
         return Reply(reason=reason)
 
-    def _settle(self, question: _Question, reply: Reply) -> None:
+    def _settle(self, question: Question, reply: Reply) -> None:
         with self._lock:
             if self._flying.get(question.ask) is question:  # not expired meanwhile
                 del self._flying[question.ask]
@@ -271,3 +245,54 @@ def _done(reply: Reply) -> "Future[Reply]":
     future: Future[Reply] = Future()
     future.set_result(reply)
     return future
+
+
+class Memory:
+    """The last reply to every question, the least recent forgotten first. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[Ask, tuple[Reply, float]] = {}
+        self._size = 0
+
+    def last(self, ask: Ask) -> Reply | None:
+        known = self._known.get(ask)
+        return known[0] if known else None
+
+    def fresh(self, ask: Ask, now: float, max_age_seconds: float) -> Reply | None:
+        """If it may still be believed: what a digest stands for always, failures not for long."""
+        if ask not in self._known:
+            return None
+        reply, at = self._known[ask]
+        match reply.reason:
+            case "" if ask.what in ("manifest", "config"):
+                return reply
+            case "":
+                limit = max(max_age_seconds, _SECONDS_OF_TAG * len(reply.tags))
+            case "too_many_tags":
+                limit = _TOO_MANY_SECONDS
+            case _:
+                limit = min(_FAILURE_SECONDS, max_age_seconds)
+        return reply if now - at < limit else None
+
+    def expire(self, ask: Ask | None = None) -> None:
+        """It, or every one, is the last answer and fresh no more."""
+        for each in [ask] if ask else list(self._known):
+            if known := self._known.get(each):
+                self._known[each] = (known[0], float("-inf"))
+
+    def keep(self, ask: Ask, reply: Reply, now: float) -> None:
+        self._forget(ask)  # so that the oldest come first
+        self._known[ask] = (reply, now)
+        self._size += _weight(reply)
+        while self._size > _MOST_REMEMBERED:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, ask: Ask) -> None:
+        known = self._known.pop(ask, None)
+        if known is not None:
+            self._size -= _weight(known[0])
+
+
+def _weight(reply: Reply) -> int:
+    """In units of about a hundred bytes."""
+    return 5 + sum(50 + len(tag) for tag in reply.tags) // 100 + 4 * len(reply.entries)

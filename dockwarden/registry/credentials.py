@@ -9,9 +9,15 @@ error, or shown by repr.
 import base64
 import binascii
 import json
+import os
+import re
+import select
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +27,12 @@ import structlog
 from dockwarden.config.files import content
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.reference import DEFAULT_REGISTRY
-from dockwarden.registry.helper import HelperError, ask_helper
-from dockwarden.registry.message import FailedError
+from dockwarden.registry.message import FailedError, json_object
 
+_ANSWER_SECONDS = 10.0
+_OUTPUT_BYTES = 256 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_NOT_FOUND = b"credentials not found"
 _log = structlog.get_logger("dockwarden.registry")
 
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -37,8 +46,6 @@ _IDENTITY_USER = "<token>"  # a helper's way of saying that the secret is an ide
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Name and password, or an identity token."""
-
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity: str = field(default="", repr=False)
@@ -223,3 +230,71 @@ def _hostname(key: str) -> str:
     """The registry that a key of the file means; old ones are URLs."""
     host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
     return DEFAULT_REGISTRY if host in _HUB_NAMES else host
+
+
+class HelperError(Exception):
+    """A helper cannot be used; the text says why, and nothing that the helper said."""
+
+
+def ask_helper(name: str, server: str) -> tuple[str, str] | None:
+    """Ask ``docker-credential-<name>`` for the login of a server. Raises HelperError."""
+    if not _NAME.fullmatch(name):
+        raise HelperError("its credential helper has no proper name")
+    program = f"docker-credential-{name}"
+    try:
+        # A session of its own, so that whatever it starts can be ended with it.
+        process = subprocess.Popen(  # noqa: S603 - the name is checked, and the user's file names it
+            [program, "get"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HelperError(f"{program} cannot be run: {error.strerror}") from None
+    with process:
+        try:
+            output, code = _talk(process, server.encode())
+        except HelperError as error:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise HelperError(f"{program} {error}") from None
+    if code and _NOT_FOUND in output:
+        return None
+    if code:
+        raise HelperError(f"{program} failed with code {code}")
+    return _parsed(program, output)
+
+
+def _talk(process: "subprocess.Popen[bytes]", question: bytes) -> tuple[bytes, int]:
+    ends_at = time.monotonic() + _ANSWER_SECONDS
+    if process.stdin is None or process.stdout is None:
+        raise HelperError("has no pipes")
+    with suppress(BrokenPipeError):  # it fits any pipe, so this does not wait
+        process.stdin.write(question)
+        process.stdin.close()
+    output = b""
+    source = process.stdout.fileno()
+    poll = select.poll()
+    poll.register(source, select.POLLIN | select.POLLHUP)
+    while poll.poll(max(0.0, ends_at - time.monotonic()) * 1000):
+        piece = os.read(source, 65536)
+        if not piece:
+            break
+        output += piece
+        if len(output) > _OUTPUT_BYTES:
+            raise HelperError("says too much")
+    try:
+        return output, process.wait(max(0.0, ends_at - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise HelperError(f"did not answer in {_ANSWER_SECONDS:g} s") from None
+
+
+def _parsed(program: str, output: bytes) -> tuple[str, str] | None:
+    document: dict[str, object] = {}
+    with suppress(FailedError):
+        document = json_object(output)
+    username, secret = document.get("Username"), document.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise HelperError(f"{program} answered with something else than a login")
+    return (username, secret) if username and secret else None

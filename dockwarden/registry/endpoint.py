@@ -98,7 +98,6 @@ class Endpoint:
 
     @property
     def answers_head(self) -> bool:
-        """Whether a HEAD is worth while."""
         return self._tools.clock() >= self._no_head_until
 
     def refuse_head(self) -> None:

@@ -1,40 +1,58 @@
-"""Threads that do jobs, a few per registry, so that a slow one delays no other.
+"""Threads that ask questions, a few per registry, so that a slow one delays no other.
 
-Input: jobs, and how many of a lane may run at once. Output: their effects. Out of bounds: what they do.
+Input: questions, and how many of a lane may be asked at once. Output: their answers. Out of bounds: how they are asked.
 
-Threads are daemons: an exit does not wait for a registry. They stay for a while after the last job, because starting
-one for every question would be dear.
+Threads are daemons: an exit does not wait for a registry. They stay for a while after the last question, because
+starting one for every question would be dear.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from dockwarden.ports import Ask, Reply
 
 _STAY_SECONDS = 5.0
 _LOOKED_AHEAD = 100
+_log = structlog.get_logger("dockwarden.registry")
 
 
-class Job(Protocol):
-    """Something to do."""
+class Question:
+    """One question about a repository, and all who wait for its answer."""
+
+    def __init__(
+        self, ask: Ask, path: str, answer: Callable[[], Reply], settle: "Callable[[Question, Reply], None]"
+    ) -> None:
+        self.ask = ask
+        self.path = path
+        self.future: Future[Reply] = Future()
+        self.future.set_running_or_notify_cancel()  # shared, so nobody may cancel it
+        self._answer = answer
+        self._settle = settle
 
     def run(self) -> None:
-        """Do it, without exceptions."""
+        try:
+            reply = self._answer()
+        except Exception as error:  # noqa: BLE001 - the thread serves others, too
+            # Its text, and the values around it, may be secret.
+            _log.error("registries.question_failed", what=self.ask.what, error=type(error).__name__)
+            reply = Reply(reason="bad_answer")
+        self._settle(self, reply)
 
 
-J = TypeVar("J", bound=Job)
-
-
-class Lane(Generic[J]):
-    """The jobs of one registry, and the threads that do them."""
+class Lane:
+    """The questions to one registry, and the threads that ask them."""
 
     def __init__(self, turns: threading.Semaphore, on_idle: Callable[[], None]) -> None:
         """``turns``: for all lanes together; ``on_idle`` is called when a thread found nothing to do for a while."""
         self._turns = turns
         self._on_idle = on_idle
         self._changed = threading.Condition()
-        self._jobs: deque[J] = deque()
+        self._jobs: deque[Question] = deque()
         self._width = 1
         self._running = 0
         self._idle = 0
@@ -42,11 +60,10 @@ class Lane(Generic[J]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has nothing to do."""
         return not self._jobs and not self._running
 
-    def submit(self, job: J) -> bool:
-        """Queue a job; False, and nothing, after ``close``."""
+    def submit(self, job: Question) -> bool:
+        """Queue a question; False, and nothing, after ``close``."""
         with self._changed:
             if self._is_closed:
                 return False
@@ -55,18 +72,17 @@ class Lane(Generic[J]):
         return True
 
     def resize(self, width: int) -> None:
-        """From now on this many jobs may run at once."""
         with self._changed:
             self._width = width
         self._start()
 
-    def waiting(self) -> list[J]:
-        """The first of the jobs that nobody does yet."""
+    def waiting(self) -> list[Question]:
+        """The first of those that nobody asks yet."""
         with self._changed:
             return list(islice(self._jobs, _LOOKED_AHEAD))
 
-    def close(self) -> list[J]:
-        """Take no more, and give back what nobody does yet; threads end after the job they are at."""
+    def close(self) -> list[Question]:
+        """Take no more, and give back what nobody asks yet; threads end after the question they are at."""
         with self._changed:
             self._is_closed = True
             left = list(self._jobs)

@@ -1,15 +1,15 @@
 """What registries say, parsed: manifests, lists of tags, and where a list goes on. Pure.
 
-Input: bodies and headers, all untrusted. Output: values of ``ports``, or a ``ValueError``. Out of bounds: media types,
+Input: bodies and headers, all untrusted. Output: values of ``ports``, or a ``FailedError``. Out of bounds: media types,
 which registries get wrong; a document is what it contains.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dockwarden.ports import Entry, Reply
+from dockwarden.registry.message import FailedError, json_object
 
 MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -30,22 +30,21 @@ _NEXT = re.compile(r';\s*rel\s*=\s*"?next"?\s*(?:[;,]|$)', re.IGNORECASE)
 
 
 def digest_of(body: bytes, algorithm: str = "sha256") -> str:
-    """The digest of a manifest is the hash of its bytes."""
     return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
 def contents(body: bytes) -> Reply:
-    """The platforms of an index, or the configuration of a single image. Raises ValueError: it is neither."""
-    document = _object(body)
+    """The platforms of an index, or the configuration of a single image. Raises FailedError: it is neither."""
+    document = json_object(body)
     manifests = document.get("manifests")
     if isinstance(manifests, list):
         if len(manifests) > _MOST_ENTRIES:
-            raise ValueError("too many manifests")
+            raise FailedError("bad_answer")
         return Reply(entries=tuple(_entries(manifests)))
     config = document.get("config")
     digest = config.get("digest") if isinstance(config, dict) else None
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        raise ValueError("neither an index nor an image")
+        raise FailedError("bad_answer")
     return Reply(config=digest)
 
 
@@ -74,9 +73,9 @@ def _is_about_another(manifest: Mapping[str, object]) -> bool:
 def platform(body: bytes) -> Reply:
     """The platform that the configuration of an image is for; without entries where it says none.
 
-    Raises ValueError: it is none.
+    Raises FailedError: it is none.
     """
-    found = list(_of_platform(digest_of(body), _object(body)))
+    found = list(_of_platform(digest_of(body), json_object(body)))
     return Reply(entries=tuple(found))
 
 
@@ -92,12 +91,12 @@ def _of_platform(digest: str, platform: object, *, is_index: bool = False) -> It
 
 
 def tags(body: bytes) -> list[str]:
-    """One page of a list of tags; what cannot be a tag is left out. Raises ValueError: it is no such page."""
-    found = _object(body).get("tags")
+    """One page of a list of tags; what cannot be a tag is left out. Raises FailedError: it is no such page."""
+    found = json_object(body).get("tags")
     if found is None:  # what some registries say of a repository without tags
         return []
     if not isinstance(found, list):
-        raise ValueError("no list of tags")  # noqa: TRY004 - it is a value from outside
+        raise FailedError("bad_answer")
     return [tag for tag in found if _is(_TAG, tag)]
 
 
@@ -112,13 +111,3 @@ def next_page(links: Iterable[str]) -> str:
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        document = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("too deep") from error
-    if not isinstance(document, dict):
-        raise ValueError("no JSON object")  # noqa: TRY004 - it is a value from outside
-    return document

@@ -3,6 +3,7 @@
 Input: URLs, headers and bodies, also such as others wrote. Output: values. Out of bounds: sending and receiving.
 """
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -38,8 +39,6 @@ class TooLongError(FailedError):
 
 
 class Url(NamedTuple):
-    """Where a request goes."""
-
     scheme: str
     host: str
     port: int
@@ -52,13 +51,18 @@ class Url(NamedTuple):
 
     @property
     def repository(self) -> str:
-        """The repository that a request is about, empty if none."""
         found = _REPOSITORY.search(self.target)
         return found[1] if found else ""
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this one, as it is written."""
+        with suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
+
+    @property
     def netloc(self) -> str:
-        """Host and port as they are written."""
         whole = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         return whole.removesuffix(f":{_PORTS[self.scheme]}")
 
@@ -92,8 +96,6 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came back, and from where in the end."""
-
     status: int
     headers: HTTPHeaderDict
     body: bytes = b""
@@ -101,7 +103,6 @@ class Answer(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether it is what was asked for."""
         return self.status == OK
 
     @property
@@ -115,13 +116,22 @@ class Answer(NamedTuple):
 
     def _says_absent(self) -> bool:
         """Whether a registry says so, in the form that the protocol has: anybody can answer 404."""
-        with suppress(ValueError, RecursionError):
-            document = json.loads(self.body)
-            errors = document.get("errors") if isinstance(document, dict) else None
+        with suppress(FailedError):
+            errors = json_object(self.body).get("errors")
             codes = [e.get("code") for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
             return any(isinstance(code, str) and code in _ABSENT for code in codes)
         return False
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header."""
         return self.headers.getlist(name)
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """The body of an answer. Raises FailedError, which does not carry it."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise FailedError("bad_answer")
+    return document

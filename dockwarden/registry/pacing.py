@@ -58,7 +58,6 @@ class Width:
         self._good = 0
 
     def contacted(self) -> None:
-        """The registry gave an answer."""
         if self.is_known and self._width == self._limit:
             return
         with self._lock:
@@ -70,12 +69,10 @@ class Width:
                 self._set(self._width + 1)
 
     def refused(self) -> None:
-        """It wants fewer requests."""
         with self._lock:
             self._set(max(1, self._width // 2))
 
     def lost(self) -> None:
-        """It does not answer any more."""
         with self._lock:
             self.is_known = False
             self._set(1)
@@ -107,7 +104,6 @@ class Pace:
             return max(0.0, self._paused_until - now)
 
     def answered(self) -> None:
-        """An answer came, whatever it says."""
         self._failures = 0
 
     def failed(self, reason: str) -> bool:

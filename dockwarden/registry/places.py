@@ -18,15 +18,12 @@ from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, Url, parse_url
-from dockwarden.registry.proxies import is_loopback
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"
 
 
 class Place(NamedTuple):
-    """One address of one registry."""
-
     url: Url
     is_verified: bool = True
 
@@ -72,7 +69,6 @@ class Places:
         return [*found, self._site(registry, insecure)]
 
     def concurrency(self, registry: str) -> int:
-        """How many requests may be under way at once."""
         return (self._hosts.get(registry) or RegistrySettings()).concurrency
 
     def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
@@ -107,7 +103,7 @@ class Places:
         http = host.http if http is None and host else http
         netloc = _HUB if registry == DEFAULT_REGISTRY else registry
         secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server
-        is_here = is_loopback(secure.host)
+        is_here = secure.is_loopback
         if http or (http is None and is_here):
             return Site(registry, (Place(plain),), trusts_plain=True)
         if not is_set and _is_insecure(registry, secure.host, insecure):  # settings say more than the engine's networks

@@ -33,13 +33,9 @@ def answer(what: str, reference: Reference, endpoint: Endpoint, ends_at: float) 
         case "digest":
             return _digest(reference, endpoint, ends_at)
         case "manifest":
-            return _parsed(_of_digest("manifests", reference, endpoint, ends_at))
+            return manifest.contents(_of_digest("manifests", reference, endpoint, ends_at))
         case "config":
-            body = _of_digest("blobs", reference, endpoint, ends_at)
-            try:
-                return manifest.platform(body)
-            except ValueError:
-                raise FailedError("bad_answer") from None
+            return manifest.platform(_of_digest("blobs", reference, endpoint, ends_at))
         case _:
             return _tags(reference, endpoint, ends_at)
 
@@ -52,7 +48,7 @@ def _digest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
         digest = ",".join({part.strip() for value in named for part in value.split(",")})
     else:
         got = _good(endpoint.ask(query._replace(method="GET")))
-        _parsed(got.body)  # the page of some portal has a hash, too
+        manifest.contents(got.body)  # the page of some portal has a hash, too
         digest = manifest.digest_of(got.body, reference.digest.partition(":")[0] or "sha256")
         if head is not None and not head.is_good and remaining(got) is None:  # where pulls count, none is made for long
             endpoint.refuse_head()
@@ -118,10 +114,7 @@ def _page(endpoint: Endpoint, ways: list[Query], *, is_first: bool) -> tuple[Ans
 
 def _read(endpoint: Endpoint, query: Query) -> tuple[Answer, list[str]]:
     page = _good(endpoint.ask(query))
-    try:
-        return page, manifest.tags(page.body)
-    except ValueError:
-        raise FailedError("bad_answer") from None
+    return page, manifest.tags(page.body)
 
 
 def _next(query: Query, page: Answer, link: str) -> list[Query]:
@@ -153,10 +146,3 @@ def _good(found: Answer) -> Answer:
                 if unpacker.eof:
                     return found._replace(body=body)
     raise FailedError("bad_answer")
-
-
-def _parsed(body: bytes) -> Reply:
-    try:
-        return manifest.contents(body)
-    except ValueError:
-        raise FailedError("bad_answer") from None

@@ -1,7 +1,8 @@
 """HTTP/1.1 over kept connections: a few per server, and every answer whole in time and bounded in size.
 
 Input: requests, a deadline. Output: answers, or a ``FailedError`` with one stable word. Out of bounds: what an answer
-means, redirects, authentication, retries (but where the other side had ended a kept connection).
+means, redirects, authentication, retries (but where the other side had ended a kept connection). HTTP_PROXY,
+HTTPS_PROXY and NO_PROXY mean what they mean to Docker, but proxies are spoken to without TLS only.
 
 What the library lacks is a deadline for a whole answer: each of its reads may take the time-out of the socket anew, so
 that a server which trickles is waited for for ever. Here every read from a socket first sets the time-out to what is
@@ -9,23 +10,28 @@ left.
 """
 
 import io
+import ipaddress
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPResponse
+from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3 import exceptions
+from urllib3 import PoolManager, ProxyManager, exceptions, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from dockwarden.registry.message import OK, Answer, FailedError, Request, TooLongError
-from dockwarden.registry.proxies import Proxies, Proxy
+from dockwarden.errors import ConfigError
+from dockwarden.registry.message import OK, Answer, FailedError, Request, TooLongError, Url
 
-CONNECT_SECONDS = 5.0
 PER_SERVER = 16
 _MOST_SERVERS = 1000
+_NAMES = ("http_proxy", "https_proxy", "no_proxy")
+CONNECT_SECONDS = 5.0
 _CHUNK_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024  # read of an answer nobody wants, so that its connection can be kept
 
@@ -100,11 +106,23 @@ class _SecurePool(HTTPSConnectionPool):
 class Wire:
     """All connections, of all registries. Thread-safe."""
 
-    def __init__(self, proxies: Proxies) -> None:
-        self._proxies = proxies
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Names in lower case come first, as everywhere. Raises ConfigError for a proxy that cannot be used."""
+        said = {name: environ.get(name) or environ.get(name.upper(), "") for name in _NAMES}
+        self._direct = PoolManager(_MOST_SERVERS, maxsize=PER_SERVER, block=True)
+        self._by_scheme = {name.partition("_")[0]: _proxy(name, said[name]) or self._direct for name in _NAMES[:2]}
+        self._managers = (self._direct, *self._by_scheme.values())
+        for manager in self._managers:
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self._spared = [part.strip().lower() for part in said["no_proxy"].split(",") if part.strip()]
         self._lock = threading.Lock()
         self._busy = 0
-        self._managers = {proxy: _manager(proxy) for proxy in (None, *proxies.all)}
+
+    def manager(self, server: Url) -> PoolManager:
+        """Who connects to a server; never a proxy to one on this host."""
+        if server.is_loopback or any(_spares(part, server) for part in self._spared):
+            return self._direct
+        return self._by_scheme[server.scheme]
 
     def exchange(self, request: Request, context: ssl.SSLContext | None, ends_at: float) -> Answer:
         """One request, one answer, before ``ends_at`` of the monotonic clock. Raises FailedError."""
@@ -128,17 +146,17 @@ class Wire:
     def sweep(self) -> None:
         """Close all connections, if none is in use."""
         with self._lock:
-            for manager in self._managers.values() if not self._busy else ():
+            for manager in self._managers if not self._busy else ():
                 manager.clear()
 
     def _exchange(self, request: Request, context: ssl.SSLContext | None, ends_at: float) -> Answer:
         url, left = request.url, _left(ends_at)
-        proxy = self._proxies.to(url)
+        manager = self.manager(url)
         options = {"ssl_context": context} if url.scheme == "https" else {}
-        pool = self._managers[proxy].connection_from_host(url.host, url.port, url.scheme, options)
+        pool = manager.connection_from_host(url.host, url.port, url.scheme, options)
         response = pool.urlopen(
             request.method,
-            str(url) if proxy and not options else url.target,
+            str(url) if manager.proxy and not options else url.target,
             request.body or None,
             request.headers,
             retries=False,
@@ -152,16 +170,6 @@ class Wire:
         finally:
             response.release_conn()
         return Answer(response.status, response.headers, body)
-
-
-def _manager(proxy: Proxy | None) -> urllib3.PoolManager:
-    if proxy is None:
-        manager = urllib3.PoolManager(_MOST_SERVERS, maxsize=PER_SERVER, block=True)
-    else:
-        url, headers = f"http://{proxy.host}:{proxy.port}", proxy.headers
-        manager = urllib3.ProxyManager(url, _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-    return manager
 
 
 def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
@@ -196,3 +204,32 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError | exceptions.SSLError):
         return "tls"
     return "unreachable" if isinstance(error, OSError) else "bad_answer"
+
+
+def _proxy(name: str, text: str) -> ProxyManager | None:
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port or 80
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(f"environment {name.upper()}: write http://host:port or http://user:password@host:port")
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    headers = make_headers(proxy_basic_auth=login)
+    return ProxyManager(f"http://{host}:{port}", _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
+
+
+def _spares(part: str, server: Url) -> bool:
+    """Whether a part of NO_PROXY, a name, address, network or ``*``, is about the server."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(server.host) in ipaddress.ip_network(part, strict=False)
+    name, colon, port = part.partition(":")
+    if colon and port != str(server.port):
+        return False
+    name = name.removeprefix("*")
+    if not name:
+        return part.startswith("*")
+    return server.host == name or server.host.endswith(name if name.startswith(".") else f".{name}")

@@ -463,7 +463,7 @@ def test_an_answer_that_was_under_way_when_it_expired_is_not_believed() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.memory._MOST", 15)
+    monkeypatch.setattr("dockwarden.registry.client._MOST_REMEMBERED", 15)
     with asking(lambda _: [OK]) as (registry, server):
         names = [f"{server.host}/app:{n}" for n in range(5)]
         for name in names:

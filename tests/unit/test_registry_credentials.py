@@ -222,7 +222,7 @@ def test_helper_is_asked_once_until_it_is_refused_or_time_passes(
 def test_bad_helper(
     script: str, tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockwarden.registry.helper._SECONDS", 0.3)
+    monkeypatch.setattr("dockwarden.registry.credentials._ANSWER_SECONDS", 0.3)
     clock = Clock()
     program("bad", f"echo $$ >>{tmp_path}/calls; {script}")
     with structlog.testing.capture_logs() as logged:
@@ -245,7 +245,7 @@ def test_bad_helper(
 def test_one_bad_helper_among_registries(
     tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockwarden.registry.helper._SECONDS", 0.3)
+    monkeypatch.setattr("dockwarden.registry.credentials._ANSWER_SECONDS", 0.3)
     program("bad", "sleep 60")
     first, second, third = TokenRegistry(), TokenRegistry(), TokenRegistry()
     with Misbehaving(first) as bad, Misbehaving(second) as good, Misbehaving(third) as anonymous:

@@ -201,7 +201,7 @@ def test_certificate_for_another_host(tls: ssl.SSLContext, certificate: Path) ->
 
 
 def test_insecure_registry_with_tls(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.places.is_loopback", lambda _: False)
+    monkeypatch.setattr("dockwarden.registry.message.Url.is_loopback", False)
     with Misbehaving(lambda _: [OK], tls=tls) as server:
         with client(engine=engine(insecure_registries=("127.0.0.0/8",))) as registry:
             assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [GOOD] * 3
@@ -210,7 +210,7 @@ def test_insecure_registry_with_tls(tls: ssl.SSLContext, monkeypatch: pytest.Mon
 
 
 def test_insecure_registry_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.places.is_loopback", lambda _: False)
+    monkeypatch.setattr("dockwarden.registry.message.Url.is_loopback", False)
     observed: list[str] = []
     with (
         Misbehaving(lambda _: [OK]) as server,
@@ -224,7 +224,7 @@ def test_insecure_registry_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_insecure_registry_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockwarden.registry.places.is_loopback", lambda _: False)
+    monkeypatch.setattr("dockwarden.registry.message.Url.is_loopback", False)
     host = f"127.0.0.1:{free_port()}"
     with client(engine=engine(insecure_registries=(host,))) as registry:
         for n in range(8):
@@ -233,7 +233,7 @@ def test_insecure_registry_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_token_from_a_plain_realm(tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry with TLS may not have the password sent without, wherever."""
-    monkeypatch.setattr("dockwarden.registry.places.is_loopback", lambda _: False)
+    monkeypatch.setattr("dockwarden.registry.message.Url.is_loopback", False)
     with Misbehaving(lambda _: [json_answer({"token": "x"})]) as realm:
         challenge = f'WWW-Authenticate: Bearer realm="http://{realm.host}/token"'
         with Misbehaving(lambda _: [head(challenge, status=401)], tls=tls) as server:

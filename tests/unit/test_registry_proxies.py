@@ -15,7 +15,7 @@ from dockwarden.config.settings import RegistrySettings
 from dockwarden.errors import ConfigError
 from dockwarden.ports import Reply
 from dockwarden.registry.message import parse_url
-from dockwarden.registry.proxies import Proxies
+from dockwarden.registry.wire import Wire
 from tests.lab.loopback import make_certificate
 from tests.lab.namespace import Pair
 from tests.unit.misbehaving import Misbehaving, http
@@ -80,10 +80,10 @@ def test_a_registry_with_tls_is_reached_through_a_tunnel(secure: Misbehaving) ->
         with client(environ=environ, hosts=hosts, engine=engine(insecure_registries=(NAME,))) as registry:
             assert [ask(registry, f"{NAME}/app:{n}") for n in range(3)] == [GOOD] * 3
             assert ask(registry, "registry.invalid:5001/app:1") == reason("tls")  # a proxy vouches for nobody
-    first = f"CONNECT {NAME} HTTP/1.0\r\nProxy-Authorization: {basic('me:p@ss')}\r\n\r\n"
+    first = f"CONNECT {NAME} HTTP/1.0\r\nproxy-authorization: {basic('me:p@ss')}\r\n\r\n"
     assert proxy.heads[0] == first
     assert len(proxy.heads) == 2
-    assert "Proxy-Authorization" not in secure.heads[0]
+    assert "proxy-authorization" not in secure.heads[0].lower()
     assert secure.asked[0] == "HEAD /v2/app/manifests/0"
 
 
@@ -134,24 +134,22 @@ def test_a_proxy_that_refuses_is_a_registry_out_of_reach(answer: list[bytes]) ->
     ],
 )
 def test_no_proxy(url: str, no_proxy: str, is_spared: bool) -> None:  # noqa: FBT001
-    proxies = Proxies({"HTTPS_PROXY": "p:1", "http_proxy": "p:1", "NO_PROXY": no_proxy})
-    assert (proxies.to(parse_url(url)) is None) == is_spared
+    proxies = Wire({"HTTPS_PROXY": "p:1", "http_proxy": "p:1", "NO_PROXY": no_proxy})
+    assert (proxies.manager(parse_url(url)).proxy is None) == is_spared
 
 
 def test_each_scheme_has_its_own_proxy_and_lower_case_comes_first() -> None:
-    proxies = Proxies({"HTTPS_PROXY": "http://old:1", "https_proxy": "http://me:s3cret@new:3128/"})
-    proxy = proxies.to(parse_url("https://ghcr.io"))
-    assert proxy is not None
-    assert (proxy.host, proxy.port) == ("new", 3128)
+    proxies = Wire({"HTTPS_PROXY": "http://old:1", "https_proxy": "http://me:s3cret@new:3128/"})
+    proxy = proxies.manager(parse_url("https://ghcr.io"))
+    assert str(proxy.proxy) == "http://new:3128"
     assert "s3cret" not in repr(proxy)
-    assert proxy.authorization not in repr(proxy)
-    assert proxies.to(parse_url("http://ghcr.io")) is None
+    assert proxies.manager(parse_url("http://ghcr.io")).proxy is None
 
 
 @pytest.mark.parametrize("text", ["https://p:1", "socks5://p:1", "http://", "http://p:port", "http://u:s3cret@p:99999"])
 def test_a_proxy_that_cannot_be_used_is_named_without_its_password(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Proxies({"HTTPS_PROXY": text})
+        Wire({"HTTPS_PROXY": text})
     [problem] = caught.value.problems
     assert problem.startswith("environment HTTPS_PROXY: write http://host:port")
     assert "s3cret" not in problem
