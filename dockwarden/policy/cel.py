@@ -25,7 +25,7 @@ from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabular
 from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
-from dockwarden.policy.tree import read
+from dockwarden.policy.tree import Node, read
 from dockwarden.text import in_bytes
 
 _T = cel.Type
@@ -266,6 +266,10 @@ class Compiler:
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
         return program
+
+    def tree(self, kind: Kind, program: model.Program) -> Node:
+        """The syntax tree of a compiled expression."""
+        return read(self._env(kind, {**program.constants, **self._lists}).compile(program.source).serialize())
 
     def knows(self, kind: Kind, name: str) -> bool:
         """Whether a name is a fact of such subjects, or a list."""

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, Status, Trial
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
+from dockwarden.policy.tree import Node
 from dockwarden.policy.values import never, out_of_range
 from dockwarden.text import duration, host_path, size
 
@@ -99,7 +100,6 @@ READERS: dict[str, Callable[[FactSpec, object], object]] = {
 
 
 def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
-    """Judge what a test gives."""
     own = _with_params(policy, trial.params)
     facts = Facts(dict(trial.given))
     verdict = evaluate.judge(own, facts)
@@ -144,59 +144,33 @@ class Operand(NamedTuple):
             yield from part.leaves()
 
 
-_TOKEN = re.compile(r"r?'(?:[^'\\]|\\.)*'|r?\"(?:[^\"\\]|\\.)*\"|//[^\n]*|\[\?|\|\||&&|[?:()\[\]{}]|.", re.DOTALL)
+_JOINTS = {"_&&_": "&&", "_||_": "||", "_?_:_": "?", "!_": "!"}
+_OPAQUE = re.compile(r"r?'(?:[^'\\]|\\.)*'|r?\"(?:[^\"\\]|\\.)*\"|//[^\n]*", re.DOTALL)
 
 
-def operands(source: str) -> Operand:
-    """A condition taken apart at its ``&&``, ``||``, ``!`` and ``?:``."""
-    text = source.strip()
-    cuts = _cuts(text)
-    if ternary := _ternary(cuts):
-        question, colon = ternary
-        parts = (text[:question], text[question + 1 : colon], text[colon + 1 :])
-        return Operand("?", text, tuple(map(operands, parts)))
-    for joint in ("||", "&&"):
-        places = [at for at, token in cuts if token == joint]
-        if places:
-            edges = [-2, *places, len(text)]
-            return Operand(joint, text, tuple(operands(text[a + 2 : b]) for a, b in pairwise(edges)))
-    inner = text[1:].strip() if text.startswith("!") else text
-    if inner.startswith("(") and _closes_at_end(inner):
-        return Operand("!" if inner is not text else "()", text, (operands(inner[1:-1]),))
-    return Operand("", text)
+def operands(node: Node, text: str, start: int = 0, end: int | None = None) -> Operand:
+    """A condition taken apart at its ``&&``, ``||``, ``!`` and ``?:``; it stands in a part of the text."""
+    end, joint = len(text) if end is None else end, _JOINTS.get(str(node.value)) if node.op == "call" else None
+    cuts = [(start, end)]
+    if joint == "?":
+        colon = text.rindex(":", node.at, min(each.at for each in node.args[2].walk()))
+        cuts = [(start, node.at), (node.at + 1, colon), (colon + 1, end)]
+    elif joint in ("&&", "||"):
+        cuts = [(start, node.at), (node.at + 2, end)]
+    parts = [operands(arg, text, *cut) for arg, cut in zip(node.args, cuts, strict=False)] if joint else []
+    if joint is None or (joint == "!" and not parts[0].parts):
+        return Operand("", _bare(text[start:end]))
+    return Operand(joint, text[start:end], tuple(parts))
 
 
-def _cuts(text: str) -> list[tuple[int, str]]:
-    """Operators outside of all brackets."""
-    found, depth = [], 0
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        depth += token in ("(", "[", "{", "[?")
-        depth -= token in (")", "]", "}")
-        if depth == 0 and token in ("?", ":", "||", "&&"):
-            found.append((match.start(), token))
-    return found
-
-
-def _ternary(cuts: Sequence[tuple[int, str]]) -> tuple[int, int] | None:
-    """Where the first ``?`` is, and the ``:`` that belongs to it."""
-    first, depth = 0, 0
-    for at, sign in cuts:
-        depth += {"?": 1, ":": -1}.get(sign, 0)
-        first = at if sign == "?" and depth == 1 and not first else first
-        if sign == ":" and depth == 0:
-            return first, at
-    return None
-
-
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        depth += match[0] in ("(", "[", "{", "[?")
-        depth -= match[0] in (")", "]", "}")
-        if depth == 0:
-            return match.end() == len(text)
-    return False
+def _bare(text: str) -> str:
+    """An operand without the brackets around it, of which the others may be in other operands."""
+    text = _OPAQUE.sub(lambda match: "" if match[0].startswith("//") else match[0], text)
+    plain = _OPAQUE.sub("", text)
+    more = plain.count("(") - plain.count(")")
+    text = (text.split("(", more)[-1] if more > 0 else text.rsplit(")", -more)[0] if more else text).strip()
+    depths = accumulate((char == "(") - (char == ")") for char in _OPAQUE.sub("", text[1:-1]))
+    return _bare(text[1:-1]) if text[:1] + text[-1:] == "()" and min(depths, default=0) >= 0 else text
 
 
 def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:
@@ -227,6 +201,4 @@ def _value(operand: Operand, known: Mapping[str, bool | None]) -> bool | None:
             return True if True in values else None if None in values else False
         case "?":
             return None if values[0] is None else values[1] if values[0] else values[2]
-        case "!":
-            return None if values[0] is None else not values[0]
-    return values[0]
+    return None if values[0] is None else not values[0]

@@ -23,8 +23,6 @@ _FROM = ("from", "object")
 
 
 class Exceptions:
-    """Builds the exceptions of some sources."""
-
     def __init__(
         self,
         compiler: Compiler,
@@ -166,7 +164,7 @@ def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Ite
     for key, program in (("select", policy.select), ("when", policy.when)):
         if program is None:
             continue
-        whole = trial.operands(program.source)
+        whole = trial.operands(compiler.tree(policy.subject, program), program.source)
         values: list[dict[str, bool | None]] = []
         leaves = {leaf.source for leaf in whole.leaves()} if whole.parts else set()
         for case in cases if leaves else ():

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from cel_expr_python import cel
 
 from dockwarden.actions.table import VERBS
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import PolicySet
 from dockwarden.policy.load import load
-from dockwarden.policy.trial import Tried, attempt, operands, undecided
+from dockwarden.policy.tree import read
+from dockwarden.policy.trial import Operand, Tried, attempt, operands, undecided
 from dockwarden.triggers.schedule import refuse_cron
 from tests import docs
 
@@ -71,24 +73,38 @@ def test_params_of_a_test_replace_those_of_the_file(tmp_path: Path) -> None:
     assert one(tmp_path, f"{{given: {given}, params: {{most: 1GB}}, expect: fail}}").wrong == ""
 
 
+BOOL = cel.Type.BOOL
+NAMES = {
+    **dict.fromkeys("abcd", BOOL),
+    "i": BOOL,
+    "x": cel.Type.List(BOOL),
+    "y": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+}
+
+
+def taken_apart(source: str) -> Operand:
+    return operands(read(cel.NewEnv(variables=NAMES).compile(source).serialize()), source)
+
+
 @pytest.mark.parametrize(
     ("source", "leaves"),
     [
         ("a && (b || !(c && d))", ["a", "b", "c", "d"]),
         ("a ? b : c && d", ["a", "b", "c", "d"]),
-        ("x.exists(i, i == '&&' || i) && y['a'] == 'b:c'", ["x.exists(i, i == '&&' || i)", "y['a'] == 'b:c'"]),
-        ("l[?'a'].orValue('') == ''", ["l[?'a'].orValue('') == ''"]),
+        ("x.exists(i, i || y['&&'] == 'a') && y['a'] == ':'", ["x.exists(i, i || y['&&'] == 'a')", "y['a'] == ':'"]),
         ("(a) && (b) || (c)", ["a", "b", "c"]),
+        ("((a == b) ? (y[')'] == '(') : (!c)) // )", ["a == b", "y[')'] == '('", "!c"]),
+        ("!(!(a || b) && (c) == (d))", ["a", "b", "(c) == (d)"]),
     ],
 )  # fmt: skip
 def test_conditions_are_taken_apart(source: str, leaves: list[str]) -> None:
-    assert [leaf.source for leaf in operands(source).leaves()] == leaves
+    assert [leaf.source for leaf in taken_apart(source).leaves()] == leaves
 
 
 def test_an_operand_decides_where_its_opposite_would_change_what_comes_out() -> None:
-    whole = operands("a && (b || c)")
+    whole = taken_apart("a && (b || c)")
     both: dict[str, bool | None] = {"a": True, "b": True, "c": True}
     assert undecided(whole, [both]) == ["b", "c"]
     assert undecided(whole, [{**both, "c": False}]) == ["c"]
     assert undecided(whole, [{**both, "c": False}, {**both, "b": False}]) == []
-    assert undecided(operands("a"), []) == []
+    assert undecided(taken_apart("a"), []) == []
