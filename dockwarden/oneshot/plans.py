@@ -165,7 +165,6 @@ class Planner:
         return steps, [_not_any_more(step, why, now) for step in left]
 
     def carry_out(self, steps: Sequence[Step]) -> Iterator[Outcome]:
-        """Carry out steps, as the daemon does."""
         run = uuid.uuid4().hex[:12]
         for policy in self.policies:
             yield from self._parts.enforcer.carry_out(
@@ -296,7 +295,6 @@ def _named(what: Step | Outcome) -> tuple[str, str, str, str, str]:
 def _not_any_more(
     step: SavedStep, why: Mapping[tuple[str, str, str, str], PlanRow], now: Mapping[tuple[str, str, str, str], Step]
 ) -> PlanRow:
-    """Why a step of a saved plan is not taken."""
     key = (step.policy, step.action, step.subject, step.object_id)
     row = why.get(key) or why.get((step.policy, step.action, step.subject, ""))
     if row is not None:

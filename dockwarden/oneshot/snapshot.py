@@ -7,9 +7,10 @@ Out of bounds: judging and planning, which are the same as ever; anything that m
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import structlog
@@ -42,7 +43,7 @@ from dockwarden.model import (
     Status,
     Volume,
 )
-from dockwarden.model.needs import Need, Needs
+from dockwarden.model.needs import Need
 from dockwarden.oneshot.look import finish, look, settle
 from dockwarden.policy.snapshots import Book, Recorded, Snapshot, own_facts, plain, read
 from dockwarden.ports import Engine, Usage
@@ -168,53 +169,27 @@ def _without_values(data: Any, name: str = "") -> Any:
 # -- looking at it again ----------------------------------------------------------------------------------------------
 
 
-class _Engine:
+def _engine(host: Host) -> Engine:
     """What a look asks of an engine, answered from a snapshot."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def connect(self) -> EngineInfo:
-        return self._host.engine
-
-    def now_ns(self) -> int:
-        return int(self._host.taken_at * 1e9)
-
-    def events(self, _since_ns: int, _until_ns: int) -> Iterator[Any]:
-        return iter(())
-
-    def replayed(self, _since_ns: int, _until_ns: int) -> int:
-        return 0
-
-    def images(self, _repository: str = "") -> Sequence[Image]:
-        return self._host.images
-
-    def image(self, key: str) -> Image:
-        return next(image for image in self._host.images if image.id == key)
-
-    def container_ids(self) -> Sequence[str]:
-        return [container.id for container in self._host.containers]
-
-    def container(self, key: str) -> Container:
-        return next(container for container in self._host.containers if container.id == key)
-
-    def volumes(self) -> Sequence[Volume]:
-        return self._host.volumes
-
-    def networks(self) -> Sequence[Network]:
-        return self._host.networks
-
-    def services(self) -> Sequence[Service] | None:
-        return self._host.services
-
-    def needs(self) -> Needs:
-        return self._host.needs
-
-    def history(self, key: str) -> Sequence[BuildStep]:
-        return [BuildStep(size) for size in self._host.layers.get(key, ())]
-
-    def disk_usage(self) -> Usage | None:
-        return self._host.usage
+    images = {image.id: image for image in host.images}
+    containers = {container.id: container for container in host.containers}
+    answers = SimpleNamespace(
+        connect=lambda: host.engine,
+        now_ns=lambda: int(host.taken_at * 1e9),
+        events=lambda *_: iter(()),
+        replayed=lambda *_: 0,
+        images=lambda *_: host.images,
+        image=images.__getitem__,
+        container_ids=lambda: list(containers),
+        container=containers.__getitem__,
+        volumes=lambda: host.volumes,
+        networks=lambda: host.networks,
+        services=lambda: host.services,
+        needs=lambda: host.needs,
+        history=lambda key: [BuildStep(size) for size in host.layers.get(key, ())],
+        disk_usage=lambda: host.usage,
+    )
+    return cast("Engine", answers)
 
 
 class _Gatherer(Gatherer):
@@ -248,7 +223,7 @@ def look_at(settings: Settings, policies: PolicySet, path: Path) -> tuple[Parts,
     if host.vocabulary != version():
         note = "facts that only one of the two versions knows are unknown"
         _log.error("snapshot.other_version", file=str(path), dockwarden=host.dockwarden, note=note)
-    parts = build(settings, Metrics(), engine=cast("Engine", _Engine(host)), gatherer=_Gatherer, own=host.own_container)
+    parts = build(settings, Metrics(), engine=_engine(host), gatherer=_Gatherer, own=host.own_container)
     cast("_Gatherer", parts.gatherer).book = book
     parts.now = lambda: host.taken_at
     inventory = parts.inventory
