@@ -48,10 +48,8 @@ _GROUPS = {
     "daemon": ("run", "reload", "healthcheck", "notify-test"),
     "status": ("status",),
     "scanning": ("scan", "snapshot"),
-    "acting": ("plan", "apply"),
-    "mending": ("undo", "reset"),
-    "explaining": ("explain",),
-    "knowing": ("images", "history"),
+    "acting": ("plan", "apply", "undo", "reset"),
+    "explaining": ("explain", "images", "history"),
     "checking": ("check", "test", "facts", "schema"),
 }
 _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"

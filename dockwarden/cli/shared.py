@@ -52,7 +52,6 @@ def policies_of(settings: "Settings", options: argparse.Namespace) -> "PolicySet
 
 
 def add_source(command: argparse.ArgumentParser) -> None:
-    """The option that lets a snapshot stand for the engine."""
     command.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="judge what `snapshot` wrote, with no engine"
     )
@@ -68,5 +67,4 @@ def source_of(options: argparse.Namespace) -> "Look | None":
 
 
 def add_yes(command: argparse.ArgumentParser) -> None:
-    """The option that answers the question before a command acts."""
     command.add_argument("--yes", action="store_true", help="do not ask; required where there is no terminal")
