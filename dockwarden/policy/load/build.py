@@ -29,6 +29,7 @@ from dockwarden.policy.load.expressions import Expressions
 from dockwarden.policy.load.extra import Exceptions, trials, uncovered
 
 _DEAREST_MEASURED_ANEW = 1
+_AS_WRITTEN = ("name", "subject", "severity", "on_unknown", "title", "description", "remediation")
 _GRAVE = (Severity.CRITICAL, Severity.HIGH)
 _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
 
@@ -60,8 +61,6 @@ NO_OVERRIDES = Overrides()
 
 
 class Builder:
-    """Builds the policies of some sources, which share their lists."""
-
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -148,32 +147,21 @@ class Builder:
         facts = self._vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)
+        limits = shape.limits
+        own: dict[str, Any] = {name: getattr(shape, name) for name in _AS_WRITTEN} | conditions
         return Policy(
-            name=shape.name,
-            subject=shape.subject,
-            severity=shape.severity,
+            **own,
             mode=min(shape.mode, self._host.cap, key=_SOFT_TO_HARD.index),
             trigger=TriggerSpec(frozenset(trigger.events), trigger.schedule, every),
-            when=conditions["when"],
             message=message,
-            gate=conditions.get("gate"),
-            select=conditions.get("select"),
             for_seconds=shape.for_.total_seconds(),
             action=action,
             owners=frozenset(options.pop("owners", ())),
             unrecoverable=options.pop("unrecoverable", "") == "allow",
             options=options,
-            order_by=conditions.get("order_by"),
-            stop_when=conditions.get("stop_when"),
-            limits=Limits(
-                shape.limits.max_objects, shape.limits.max_percent, takes_first=shape.limits.over == "take_first"
-            ),
+            limits=Limits(limits.max_objects, limits.max_percent, takes_first=limits.over == "take_first"),
             protect=self._host.protect,
-            on_unknown=shape.on_unknown,
             excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
-            title=shape.title,
-            description=shape.description,
-            remediation=shape.remediation,
             refs=tuple(shape.refs),
             tags=tuple(shape.tags),
             needs=needs,
