@@ -137,5 +137,4 @@ MARKER_REPOSITORY = "dockwarden.invalid/marker"
 
 
 def marker(image_id: str) -> str:
-    """The marker tag of an image."""
     return f"{MARKER_REPOSITORY}:{short_id(image_id)}"

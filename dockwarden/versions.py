@@ -47,7 +47,6 @@ class Scheme(NamedTuple):
 
     @property
     def words(self) -> set[str]:
-        """The parts of the variant."""
         return set(filter(None, self.variant.split("-")))
 
     @property

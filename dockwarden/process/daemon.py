@@ -38,8 +38,6 @@ _log = structlog.get_logger("dockwarden")
 
 
 class HttpServer(Protocol):
-    """What answers scrapes, in threads of its own."""
-
     port: int
 
     def start(self) -> None:

@@ -60,7 +60,6 @@ class Board:
 
 
 def _action_row(outcome: Outcome, report: Report) -> dict[str, object]:
-    """What became of one object."""
     return {
         "id": outcome.number or None,
         "run": report.run,

@@ -26,15 +26,12 @@ class Pulls:
         self._clock, self._told_at = clock, clock()
 
     def __call__(self, source: str, here_bytes: int, total_bytes: int) -> None:
-        """Tell it, if it is time."""
         if self._clock() - self._told_at >= _PULL_SECONDS:
             self._told_at = self._clock()
             _log.info("image.pulling", name=source, here_bytes=here_bytes, total_bytes=total_bytes)
 
 
 class Log:
-    """The log."""
-
     def record(self, report: Report) -> None:
         for result in sorted(report.opened, key=lambda result: result.severity.rank):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"

@@ -49,7 +49,6 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether everything is looked at."""
         return bool(self.resync) or self.listed
 
 
@@ -109,7 +108,6 @@ class Queue:
             self._notify()
 
     def submit_policies(self, policies: PolicySet) -> None:
-        """A new set of policies is to be used."""
         with self._ready:
             self._policies = policies
             self._notify()

@@ -157,12 +157,10 @@ class Schedule:
         self._scheduler.add_listener(lambda event: metrics.job_missed.labels(event.job_id).inc(), late)
 
     def start(self) -> None:
-        """Begin to fire."""
         self._scheduler.start()
         self._show_next()  # jobs that were set before have no next run until now
 
     def stop(self) -> None:
-        """Fire no more."""
         self._scheduler.shutdown(wait=False)
 
     def set_jobs(self, specs: Mapping[str, TriggerSpec], spread: Collection[str] = ()) -> None:

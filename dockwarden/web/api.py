@@ -48,7 +48,6 @@ class Query:
     limit: int = _USUAL_ITEMS
 
     def takes(self, row: Any) -> bool:
-        """Whether a row is asked for."""
         for name, patterns in self.wanted.items():
             value = getattr(row, name)
             values: Iterable[str] = value if isinstance(value, tuple) else (value,)

@@ -47,7 +47,6 @@ class BasicAuth:
         return True
 
     def close(self) -> None:
-        """Check no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

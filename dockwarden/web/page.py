@@ -59,8 +59,6 @@ class _Group:
 
 
 class Pages:
-    """The pages, filled with what is known at the moment."""
-
     def __init__(self, views: Views) -> None:
         self._views = views
 

@@ -45,8 +45,6 @@ _log = structlog.get_logger("dockwarden.web")
 
 
 class Application:
-    """The WSGI application."""
-
     def __init__(
         self,
         registry: CollectorRegistry,

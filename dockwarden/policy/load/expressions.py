@@ -44,7 +44,6 @@ class Expressions:
         self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
 
     def constants(self) -> set[str]:
-        """The params and lists that are used."""
         parts = [part for part in self.message if not isinstance(part, str)]
         return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
 

@@ -61,7 +61,6 @@ class Ledger(Actions):
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def open_findings(self) -> list[Finding]:
-        """Findings that were open when we last looked."""
         rows = self._read(
             "SELECT policy, kind, key, name, severity, message, definition, opened_at, opened_seconds "
             "FROM findings WHERE resolved_at IS NULL"

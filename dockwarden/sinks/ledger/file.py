@@ -112,11 +112,9 @@ class LedgerFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is anything to read."""
         return self._db is not None
 
     def close(self) -> None:
-        """Close the file."""
         if self._db is not None:
             self._db.close()
             self._db = None

@@ -53,7 +53,6 @@ class _Channel(threading.Thread):
         self._stopping = False
 
     def take(self, news: Sequence[News]) -> None:
-        """Keep what concerns this route until it is sent."""
         wanted = [one for one in news if self._wants(one)]
         if wanted:
             with self._changed:
@@ -68,7 +67,6 @@ class _Channel(threading.Thread):
             self._changed.notify()
 
     def run(self) -> None:
-        """Send until stopped."""
         while (message := self._next()) is not None:
             self._deliver(message)
 
@@ -134,7 +132,6 @@ class Notifier:
             metrics.notifications_dropped.labels(name)
 
     def start(self) -> None:
-        """Begin to send."""
         for channel in self._channels:
             channel.start()
 

@@ -101,11 +101,9 @@ class Message:
 
     @property
     def total(self) -> int:
-        """How many changes it is made of."""
         return sum(group.count for group in self.groups.values())
 
     def add(self, news: News) -> None:
-        """Take in one more."""
         group = self.groups.setdefault((news.what, news.severity, news.policy), _Group(news))
         group.count += 1
         if len(group.lines) < (_MOST_CRITICAL if group.must_be_told else _MOST_LINES):
