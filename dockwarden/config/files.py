@@ -51,6 +51,12 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
     return b"".join(parts)
 
 
+def state(path: Path) -> tuple[int, ...]:
+    """What changes with a file: when it was written, its length, and which one it is. Raises OSError."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The files with such a name, in order; hidden ones and links to folders excepted. Raises OSError."""
     waiting = [(folder, 0)]

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dockwarden.config.files import content
+from dockwarden.config.files import content, state
 from dockwarden.errors import ConfigError
 from dockwarden.model import NEVER_SHOWN, FactSpec, FactValue, Kind, Ref, Vocabulary
 from dockwarden.policy.trial import READERS
@@ -113,10 +113,9 @@ def read(path: Path, shape: type[Snapshot] = Snapshot) -> Snapshot:
 def book(path: Path, vocabulary: Vocabulary) -> Book:
     """The facts in a file; many tests read the same. Raises ConfigError, and ValueError as ``Book``."""
     try:
-        stat = path.stat()
+        return _book(path, state(path), _Words(vocabulary))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    return _book(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), _Words(vocabulary))
 
 
 class _Words(NamedTuple):

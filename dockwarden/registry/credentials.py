@@ -20,11 +20,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
-from dockwarden.config.files import content
+from dockwarden.config.files import content, state
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, json_object
@@ -91,20 +90,12 @@ class _Config:
         return Login(username, password.strip("\0")) if username else None
 
 
-class _Stamp(NamedTuple):
-    """Tells whether a file is still the same."""
-
-    modified_ns: int
-    inode: int
-    size: int
-
-
 class _Slot:
     """What is known for one registry; one thread finds out, the others wait."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.stamp: _Stamp | None = None
+        self.stamp: tuple[int, ...] | None = None
         self.fresh_until = -1.0
         self.login: Login | None = None
         self.failed = False
@@ -165,7 +156,7 @@ class Credentials:
             self._tell(slot, registry, "its password file cannot be read")
             raise FailedError("credentials") from None
 
-    def _find(self, registry: str, slot: _Slot, stamp: _Stamp | None) -> None:
+    def _find(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         """Ask the file and, if it says so, a helper; the slot's lock is held."""
         slot.stamp, slot.login, slot.failed = stamp, None, False
         slot.fresh_until = self._clock() + _HELPER_SECONDS
@@ -191,14 +182,13 @@ class Credentials:
             slot.is_told = True
             _log.warning("registries.no_credentials", registry=registry, why=why)
 
-    def _stamp(self) -> _Stamp | None:
+    def _stamp(self) -> tuple[int, ...] | None:
         try:
-            status = self._path.stat()
+            return state(self._path)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None  # a folder we may not even look into is no place for our logins
         except OSError:
-            return _Stamp(0, 0, 0)  # there is something that cannot be read, and will fail so
-        return _Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
+            return (0,)  # there is something that cannot be read, and will fail so
 
 
 def _helped(helper: str, registry: str) -> Login | None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from dockwarden.config.files import content
+from dockwarden.config.files import content, state
 from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.text import because
@@ -110,9 +110,9 @@ class LiveAccess:
 
     def current(self) -> Access:
         """What holds now. A change that cannot be used changes nothing and is logged once."""
-        if self._file is None or (state := _state(self.last.files)) == self._seen:
+        if self._file is None or (seen := _state(self.last.files)) == self._seen:
             return self.last
-        self._seen = state
+        self._seen = seen
         try:
             access = read_access(self._file)
             if (access.context is None) != (self.last.context is None):
@@ -132,11 +132,9 @@ def _state(files: tuple[Path, ...]) -> list[tuple[int, ...]]:
 
 
 def _stat(file: Path) -> tuple[int, ...]:
-    try:
-        stat = file.stat()
-    except OSError:
-        return ()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    with suppress(OSError):
+        return state(file)
+    return ()
 
 
 def read_access(file: Path) -> Access:
