@@ -99,22 +99,14 @@ def stray_layers(data_root: str) -> int | None:
         for path in root.glob("buildkit/*.db"):
             if path.stat().st_size * len(strays) > _MOST_COMPARED:
                 return None
-            strays -= _named_in(path, strays)
+            with path.open("rb") as file:  # by pieces, as databases of builds grow to gigabytes
+                held = b""
+                while piece := file.read(_PIECE_BYTES):
+                    held = held[-_LONGEST_NAME:] + piece
+                    strays = {name for name in strays if name not in held}
     except OSError:
         return None
     return len(strays)
-
-
-def _named_in(path: Path, names: set[bytes]) -> set[bytes]:
-    """Which names a file has in it, read by pieces, as databases of builds grow to gigabytes."""
-    found: set[bytes] = set()
-    with path.open("rb") as file:
-        end = b""
-        while piece := file.read(_PIECE_BYTES):
-            held = end + piece
-            found |= {name for name in names - found if name in held}
-            end = held[-_LONGEST_NAME:]
-    return found
 
 
 def measure(data_root: str) -> Disk | None:
