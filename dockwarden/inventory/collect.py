@@ -19,6 +19,7 @@ from dockwarden.ports import Engine, Usage
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
 _USAGE_SHARE = 0.01
+_TRIES, _TRY_AGAIN_SECONDS = 10, 0.1
 
 
 class Listing(NamedTuple):
@@ -38,6 +39,7 @@ class Collector:
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
         self._looked_at: set[str] = set()  # images, since the hints were given
+        self._tries = 0
         self._usage: Usage | None = None
         self._usage_due = 0.0
 
@@ -147,8 +149,11 @@ class Collector:
         # still seems to have it, can tell.
         owners = {inventory.tags[name] for name in names if name in inventory.tags}
         inventory.suspect |= owners - self._looked_at
+        is_containerd = inventory.info is not None and inventory.info.image_store is ImageStore.CONTAINERD
+        self._tries = _TRIES if is_containerd and any(hint.pulled for hint in hints) else 0
         while inventory.suspect:  # they lost a tag to another, and may be gone without any event
             self._try(Dirty(Kind.IMAGE, inventory.suspect.pop()))
+        self._tries = 0
         for hint in hints:
             if hint.used_by and hint.kind is not Kind.IMAGE:
                 inventory.note_use(Ref(hint.kind, hint.key))
@@ -316,6 +321,10 @@ class Collector:
             self._looked_at.add(image.id)
         except NotFoundError:
             if reference.is_image_id(key):
+                if self._tries:  # this store tells of a pull before it keeps what lost its name by that
+                    self._tries -= 1
+                    time.sleep(_TRY_AGAIN_SECONDS)
+                    return self._image(key)
                 return self._inventory.drop(Ref(Kind.IMAGE, key))
             owner = self._inventory.tags.get(key)
             return self._image(owner) if owner else []

@@ -14,7 +14,7 @@ from dockwarden import reference
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Dirty, ImageStore, Kind, Observed, Ref
+from dockwarden.model import Change, Dirty, Image, ImageStore, Kind, Observed, Ref
 from dockwarden.triggers.events import hints
 from tests.builders import (
     Ticks,
@@ -247,6 +247,26 @@ def test_a_pull_that_moves_a_tag_untags_the_old_image_of_which_no_event_speaks(h
     )
     assert ("image", image_id("old")) in host.engine.calls, "the loser was not looked at again"
     assert not host.inventory.suspect
+
+
+def test_an_image_that_a_store_keeps_only_after_it_told_of_the_pull_is_waited_for(
+    containerd: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containerd.engine.pull(an_image("old"), "app:1")
+    containerd.start()
+    containerd.engine.pull(an_image("new"), "app:1")
+    ask, early = containerd.engine.image, iter((1, 2))
+
+    def answer(name: str) -> Image:
+        if name == image_id("old") and next(early, None):
+            raise NotFoundError(name)
+        return ask(name)
+
+    monkeypatch.setattr(containerd.engine, "image", answer)
+    changes = containerd.see()
+    assert changes[Change("image.untag", image("old"))] == 1
+    assert not [change for change in changes if change.cause == "image.delete"]
+    assert image_id("old") in containerd.inventory.images
 
 
 def test_a_build_on_containerd_lets_the_old_image_vanish_without_an_event(containerd: Host) -> None:
