@@ -203,9 +203,10 @@ class Fleet:
         self.change("dockwarden.yaml", **{"web:": "wbe:"})
         self.roll_out("rollback_completed")
         yield "a mistake in the settings was rolled back by Swarm, and all nodes judge as before"
-        asked = queries("dockwarden-fleet.json")  # some have no answer where nothing is unknown, or no disk is seen
-        answered = sum(bool(self.ask(expression)) for expression in asked.values())
-        yield f"{answered} of {len(asked)} queries of the dashboard 'fleet' have an answer"
+        asked = queries("dockwarden-fleet.json")
+        # The stack sees a disk at /var/lib/docker; engines of the lab have their data elsewhere, each in its own place.
+        silent = [place for place, expression in asked.items() if not self.ask(expression)]
+        yield f"{len(asked) - len(silent)} of {len(asked)} queries of the dashboard 'fleet' answer, all but {silent}"
 
 
 SERVICE = "dockwarden_dockwarden"
