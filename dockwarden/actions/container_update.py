@@ -136,7 +136,8 @@ class ContainerUpdate(ContainerVerb):
         if about["from"]:
             about = {**about, "new_image_id": _pull(tools, found, about["from"])}
             tools.note({"new_image_id": about["new_image_id"]})
-            refuse_change(unless=about["new_image_id"] != found.image_id)  # the digest differs for other platforms only
+            if about["new_image_id"] == found.image_id:
+                raise Stays(Effect.SKIPPED, "changed", "it runs what its tag names for its platform")
         change = Update(tools.engine, about)
         is_begun, trouble = False, None
         try:
