@@ -54,4 +54,4 @@ def test_images_containers_and_volumes_are_judged_and_nothing_is_changed(tmp_pat
         for words in (["apply", tmp_path / "plan", "--yes"], ["undo", "1"], ["reset", "app:1", "--yes"]):
             done = command(*words, *config, docker_host=podman.host)
             assert (done.code, done.err.count(WHY), done.err.count("\n")) == (1, 1, 1), done
-        assert [row["RepoTags"] for row in podman.client.images()] == [["localhost/app:1", "localhost/other:1"]]
+        assert [sorted(row["RepoTags"]) for row in podman.client.images()] == [["localhost/app:1", "localhost/other:1"]]
