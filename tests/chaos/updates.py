@@ -53,20 +53,23 @@ def update(host: Host, name: str = "it", digest: str = "", **options: str | bool
 
 
 @contextlib.contextmanager
-def shipped(lab: LabEngine) -> Iterator[None]:
-    """An engine with all that `docker create` can ask for, and three versions of both images."""
+def shipped(lab: LabEngine, *, every: bool = True) -> Iterator[None]:
+    """An engine with all that `docker create` can ask for, and versions of both images: a bad one, or `every` one."""
     with test_recreate.prepared(lab):
-        for tag in (IMAGE, LADEN):
+        specs = []
+        for tag, spec in test_recreate.specs().items():
             lab.docker("tag", tag, f"{tag}-old")
-            spec = test_recreate.specs()[tag]
             own, programs = rootfs({"own": "y"}), spec.layers[1:]
             if spec.healthcheck:
-                spec = replace(spec, healthcheck={"Test": ["CMD", "true"], "Interval": 10**9})
-            lab.load(replace(spec, tags=(f"{tag}-good",), layers=(own, *programs)))
-            lab.load(replace(spec, tags=(f"{tag}-bad",), layers=(own,)))  # without a program it cannot come up
-            for word, (program, more) in BROKEN.items():
+                spec = replace(spec, healthcheck={"Test": ["CMD", "true"], "Interval": 10**9})  # noqa: PLW2901
+            specs += [
+                replace(spec, tags=(f"{tag}-good",), layers=(own, *programs)),
+                replace(spec, tags=(f"{tag}-bad",), layers=(own,)),  # without a program it cannot come up
+            ]
+            for word, (program, more) in BROKEN.items() if every else ():
                 top = (rootfs({"bin/sleep": program}),) if program else ()
-                lab.load(replace(spec, tags=(f"{tag}-{word}",), layers=(own, *programs, *top), **more))
+                specs.append(replace(spec, tags=(f"{tag}-{word}",), layers=(own, *programs, *top), **more))
+        lab.load(*specs)
         yield
 
 

@@ -195,7 +195,7 @@ def inspected(lab: LabEngine, name: str) -> dict[str, Any]:
 
 def again(lab: LabEngine, engine: DockerEngine, name: str) -> None:
     """Remove it and make it again, by what JSON can hold."""
-    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, name)["Id"]))))
+    recipe = recipe_of(engine, Kind.CONTAINER, inspected(lab, name)["Id"])
     lab.client().remove_container(name)
     engine.create(Kind.CONTAINER, recipe)
 
@@ -351,26 +351,35 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     assert "z" in shape(inspected(lab, "joined"))["NetworkSettings"]["two"]["Aliases"]
 
 
-@pytest.mark.parametrize("option", ["--pid", "--ipc", "--network"])
 def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
-    world: tuple[LabEngine, DockerEngine], option: str
+    world: tuple[LabEngine, DockerEngine],
 ) -> None:
     lab, engine = world
-    lab.docker("create", "--name", "it", option, "container:peer", "--volumes-from", "peer", IMAGE)
-    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "it")["Id"]))))
-    lab.docker("rm", "it")
+    keys = {"--pid": "PidMode", "--ipc": "IpcMode", "--network": "NetworkMode"}
+    for option in keys:
+        lab.docker("create", f"--name=it{option}", option, "container:peer", "--volumes-from", "peer", IMAGE)
+    recipes = {option: recipe_of(engine, Kind.CONTAINER, inspected(lab, f"it{option}")["Id"]) for option in keys}
+    lab.docker("rm", *(f"it{option}" for option in keys))
     lab.docker("stop", "peer")
-    peer = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "peer")["Id"]))))
+    peer = recipe_of(engine, Kind.CONTAINER, inspected(lab, "peer")["Id"])
     lab.docker("rm", "peer")
-    with pytest.raises(NotFoundError, match="it needs the container peer, which is gone"):
-        engine.create(Kind.CONTAINER, recipe)
-    assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
+    for recipe in recipes.values():
+        with pytest.raises(NotFoundError, match="it needs the container peer, which is gone"):
+            engine.create(Kind.CONTAINER, recipe)
+    assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it") == ""
     engine.create(Kind.CONTAINER, peer)
     lab.docker("start", "peer")
-    engine.create(Kind.CONTAINER, recipe)
-    lab.docker("start", "it")
-    key = {"--pid": "PidMode", "--ipc": "IpcMode", "--network": "NetworkMode"}[option]
-    assert inspected(lab, "it")["HostConfig"][key] == f"container:{inspected(lab, 'peer')['Id']}"
+    for option, recipe in recipes.items():
+        engine.create(Kind.CONTAINER, recipe)
+        lab.docker("start", f"it{option}")
+        mode = inspected(lab, f"it{option}")["HostConfig"][keys[option]]
+        assert mode == f"container:{inspected(lab, 'peer')['Id']}", option
+
+
+def recipe_of(engine: DockerEngine, kind: Kind, key: str) -> dict[str, Any]:
+    """By what JSON can hold."""
+    recipe: dict[str, Any] = json.loads(json.dumps(engine.parameters(Ref(kind, key))))
+    return recipe
 
 
 NEEDS = {
@@ -384,25 +393,26 @@ NEEDS = {
 }
 
 
-@pytest.mark.parametrize("options", NEEDS)
-def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine, DockerEngine], options: str) -> None:
+def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
-    kind, name = NEEDS[options]
-    if kind == "network":
-        lab.docker("network", "create", "--subnet", "10.97.0.0/24", name)
-    lab.docker("create", "--name", "it", *shlex.split(options), IMAGE)
-    name = name or next(mount["Name"] for mount in inspected(lab, "it")["Mounts"] if mount.get("Name"))
-    recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.CONTAINER, inspected(lab, "it")["Id"]))))
-    lab.docker("rm", "it")
-    key = lab.client().inspect_network(name)["Id"] if kind == "network" else name
-    needed = json.loads(json.dumps(engine.parameters(Ref(Kind(kind), key))))
-    lab.docker(kind, "rm", name)
-    with pytest.raises(NotFoundError, match=f"it needs the {kind} {name}, which is gone"):
+    for options, (kind, called) in NEEDS.items():
+        if kind == "network":
+            lab.docker("network", "create", "--subnet", "10.97.0.0/24", called)
+        lab.docker("create", "--name", "it", *shlex.split(options), IMAGE)
+        name = called or next(mount["Name"] for mount in inspected(lab, "it")["Mounts"] if mount.get("Name"))
+        recipe = recipe_of(engine, Kind.CONTAINER, inspected(lab, "it")["Id"])
+        lab.docker("rm", "it")
+        key = lab.client().inspect_network(name)["Id"] if kind == "network" else name
+        needed = recipe_of(engine, Kind(kind), key)
+        lab.docker(kind, "rm", name)
+        with pytest.raises(NotFoundError, match=f"it needs the {kind} {name}, which is gone"):
+            engine.create(Kind.CONTAINER, recipe)
+        assert name not in lab.docker(kind, "ls", "--format={{.Name}}").split(), options
+        assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == "", options
+        engine.create(Kind(kind), needed)
         engine.create(Kind.CONTAINER, recipe)
-    assert name not in lab.docker(kind, "ls", "--format={{.Name}}").split()
-    assert lab.docker("ps", "--all", "--quiet", "--filter", "name=^it$") == ""
-    engine.create(Kind(kind), needed)
-    engine.create(Kind.CONTAINER, recipe)
+        lab.docker("rm", "it")
+        lab.docker(kind, "rm", name)
 
 
 NETWORKS = """
@@ -431,7 +441,7 @@ def test_networks_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngi
         if not lab.docker("network", "ls", "--quiet", "--filter", "name=^it$"):
             continue
         before = json.loads(lab.docker("network", "inspect", "it"))[0]
-        recipe = json.loads(json.dumps(engine.parameters(Ref(Kind.NETWORK, before["Id"]))))
+        recipe = recipe_of(engine, Kind.NETWORK, before["Id"])
         lab.docker("network", "rm", "it")
         engine.create(Kind.NETWORK, recipe)
         after = json.loads(lab.docker("network", "inspect", "it"))[0]

@@ -58,7 +58,7 @@ def pull(host: Host, digest: str) -> Outcome:
 def test_killed_before_any_change_one_container_runs_with_its_data_and_a_record(
     host: Host, version: str, begin: int
 ) -> None:
-    with shipped(host.lab):
+    with shipped(host.lab, every=False):
         *cut_short, end = killed_at_every_step(host, version, begin)
         assert len(cut_short) >= len(CHANGES)
         assert [word for word in cut_short if word.startswith(LOST) or not word.endswith("as before")] == []
