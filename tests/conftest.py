@@ -25,12 +25,13 @@ settings.register_profile("thorough", max_examples=2000, **_BUSY)  # type: ignor
 settings.load_profile("suite")
 
 _LONGEST_NAME = 100
-_MOST_WORKERS = 8  # each has engines of its own
+_WORKERS_OF_A_CORE = 4  # most tests wait
+_MOST_WORKERS = 12  # each has engines of its own
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Three for each core, as most tests wait; none for a choice of them, which would be over before they started."""
-    return 0 if _is_a_choice(config) else min(3 * len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    """Several for each core; none for a choice of tests, which would be over before they started."""
+    return 0 if _is_a_choice(config) else min(_WORKERS_OF_A_CORE * len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
 def _is_a_choice(config: pytest.Config) -> bool:
@@ -68,7 +69,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if any(definitions[-1].scope == "module" for definitions in shared):
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if hasattr(config, "workerinput"):  # what takes long comes first, or one process works on when all others are done
-        items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("slow", "xdist_group")])
+        items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> int:
+    """About how long it takes, where it is long."""
+    if slow := item.get_closest_marker("slow"):
+        return slow.args[0] if slow.args else 20
+    return 10 if item.get_closest_marker("xdist_group") else 0
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from tests.lab.waiting import PATIENCE, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow(150)]
 COMPOSE = ROOT / "deploy/compose"
 IMAGE = "dockwarden:0.1.0"
 MEBIBYTE = 1 << 20

@@ -50,6 +50,7 @@ def names(engine: LabEngine, kind: str) -> set[str]:
     return set(engine.docker(kind, "ls", *arguments, "--format", form).split())
 
 
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # the store has no part in it
 def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hopeless(
     empty_engine: LabEngine, start: Start
 ) -> None:
@@ -72,6 +73,7 @@ def test_what_is_unhealthy_is_restarted_with_what_lives_in_it_until_that_is_hope
     daemon.wait("finding.resolved", policy="hopeless", name="ill")
 
 
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # integration/test_update.py has both
 def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_up(
     empty_engine: LabEngine, start: Start
 ) -> None:

@@ -29,6 +29,7 @@ LATEST, STALE = "no-latest-tag", "stale-container"
 ALL_TAGS = policy("any-tag", "tag", "true", trigger={"events": ["image.tag"]})
 
 
+@pytest.mark.parametrize("own_engine", ["containerd"], indirect=True)  # the store has no part in it
 def test_engine_that_comes_after_the_daemon(own_engine: LabEngine, start: Start) -> None:
     own_engine.stop()
     daemon = start(own_engine, [LATEST])
@@ -137,6 +138,7 @@ def test_another_engine_at_the_same_address_ends_the_daemon(
     daemon.until_true_to(any_engine)
 
 
+@pytest.mark.parametrize("own_engine", ["graph"], indirect=True)  # the store has no part in it
 def test_frozen_engine_is_noticed_and_forgiven(own_engine: LabEngine, start: Start) -> None:
     engine = own_engine
     engine.load(ImageSpec(tags=("e2e/app:1",)))
@@ -157,6 +159,7 @@ def test_frozen_engine_is_noticed_and_forgiven(own_engine: LabEngine, start: Sta
     daemon.until_true_to(engine)
 
 
+@pytest.mark.parametrize("own_engine", ["containerd"], indirect=True)  # the store has no part in it
 def test_short_freeze_inside_a_window_loses_nothing(own_engine: LabEngine, start: Start) -> None:
     engine = own_engine
     engine.load(ImageSpec(tags=("e2e/app:1",)))

@@ -17,7 +17,7 @@ from tests.e2e.test_ansible import check_role, programs
 from tests.lab.host import LabHost
 from tests.lab.machine import LabError
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow(300)]
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
 
 

@@ -12,7 +12,7 @@ from tests.lab.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow(180)]
 
 
 def test_a_stack_is_rolled_out_and_rolled_back_and_outlives_a_node(tmp_path: Path, shipped: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow(120)]
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
 CURRENT = policy("current", "tag", "registry.state == 'current'", trigger={"every": "5s"})
 DISK = policy("disk", "host", "host.disk_used_percent >= 0.0", trigger={"every": "1h"})

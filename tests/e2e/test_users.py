@@ -127,6 +127,17 @@ def timeless(said: Said) -> list[dict[str, object]]:
 
 
 def test_the_group_of_the_socket_is_shown_what_the_daemon_knows(place: Place) -> None:
+    shown_to_the_group(place)
+    everybody_is_answered(place)
+
+
+def test_without_a_daemon_the_ages_are_missing_and_the_rest_is_there(place: Place) -> None:
+    place.daemon.end()
+    shown_without_a_daemon(place)
+    everybody_is_answered(place)
+
+
+def shown_to_the_group(place: Place) -> None:
     for given in OF_THE_LEDGER_ALONE:
         mine, roots = (place.as_user(group, *given) for group in (place.group, None))
         assert (mine.code, timeless(mine)) == (0, timeless(roots)), given
@@ -141,8 +152,7 @@ def test_the_group_of_the_socket_is_shown_what_the_daemon_knows(place: Place) ->
     assert all(json.loads(row["recipe"])["parameters"] == {} for row in json.loads(hidden)["tables"]["actions"])
 
 
-def test_without_a_daemon_the_ages_are_missing_and_the_rest_is_there(place: Place) -> None:
-    place.daemon.end()
+def shown_without_a_daemon(place: Place) -> None:
     for given in OF_THE_ENGINE:
         said = place.as_user(place.group, *given)
         assert (said.code, "cannot be read" in said.out) == (0, True), said
@@ -153,10 +163,8 @@ def test_without_a_daemon_the_ages_are_missing_and_the_rest_is_there(place: Plac
         assert f"nor does a daemon at {place.daemon.settings['web']['listen']} show it: " in said.out  # type: ignore[index]
 
 
-@pytest.mark.parametrize("running", [True, False], ids=["daemon", "no daemon"])
-def test_every_command_answers_everybody_or_says_the_way_out(place: Place, *, running: bool) -> None:
-    if not running:
-        place.daemon.end()
+def everybody_is_answered(place: Place) -> None:
+    """Or told the way out; last, as root may change something."""
     commands = sorted(cli._parser()[1].keys() - {"run"})
     for group in (NOBODY, place.group, None):  # root last, who does what others may not
         for name in commands:
