@@ -41,7 +41,7 @@ def run(command: list[str], folder: Path) -> str:
              "ANSIBLE_PIPELINING": "1", "ANSIBLE_GATHERING": "explicit"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         check=False,
     )  # fmt: skip
     if done.returncode:

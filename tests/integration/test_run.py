@@ -97,7 +97,7 @@ def no_engine(start: Callable[[str], Run], tmp_path: Path) -> Run:
 
 @pytest.mark.slow
 def test_without_an_engine_it_shows_findings_and_metrics_of_a_private_one(no_engine: Run) -> None:
-    address = no_engine.says(r"metrics: (http\S+)")
+    address = no_engine.says(r"metrics: (http\S+)", timeout=300)
     no_engine.says("made the untagged image")
     no_engine.says("stale-container")
     no_engine.says("that was the tour", timeout=180)

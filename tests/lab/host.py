@@ -106,7 +106,7 @@ class LabHost:
 
     # -- use -----------------------------------------------------------------------------------
 
-    def run(self, *command: str, check: bool = True, timeout: float = 300) -> str:
+    def run(self, *command: str, check: bool = True, timeout: float = 900) -> str:
         """Run a command in it as root: both its outputs, stripped. Unless `check` is off, it must succeed."""
         done = subprocess.run(
             ["nsenter", f"--target={self.first_pid}", "--all", "--", "env", "-i", f"PATH={machine.SEARCH_PATH}",
