@@ -129,12 +129,16 @@ class Executor:
             return Stays(Effect.SKIPPED, "engine_slow", text)
         return None
 
-    def _look(self, step: Step) -> Thing | None:
+    def _look(self, step: Step, find: Callable[[], Thing | None], *, is_last: bool = False) -> Thing | None:
         """What must hold immediately before a step, looked at twice: before its record is made, and after."""
         began = self._around.now()
         verb = VERBS[step.ref.kind, step.action]
-        found: Thing | None = verb.find(self._tools.engine, step.ref.key)
+        if is_last:
+            verb.check_users(self._tools, step, step.object)
+        found = find()
         verb.check(self._tools, step, step.object, found)
+        if not is_last:
+            verb.check_users(self._tools, step, step.object)
         took = self._around.now() - began
         self._recent.append(took)
         if len(self._usual) < 2 * _RECENT:
@@ -156,10 +160,12 @@ class Executor:
 
     def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:
         """Carry out one step; gives also why no other may follow."""
+        verb = VERBS[step.ref.kind, step.action]
         recipe: Recipe | None = None
         free = self._around.free_bytes()  # before an archive, perhaps on the same disk, is written: gains are net of it
         try:
-            recipe = self._recipe(step, self._look(step))
+            found = self._look(step, lambda: verb.find(self._tools.engine, step.ref.key))
+            recipe = self._recipe(step, found)
             number = self._intents.intend(run, step, recipe)
         except (Stays, LedgerError, EngineError) as error:
             drop(self._tools.archive, recipe)
@@ -167,7 +173,7 @@ class Executor:
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
-            outcome = replace(self._act(step, recipe), number=number)
+            outcome = replace(self._act(step, recipe, found), number=number)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)
@@ -196,16 +202,16 @@ class Executor:
         recipe = self._tools.recipe = replace(self._tools.recipe, parameters={**self._tools.recipe.parameters, **more})
         self._intents.amend(number, recipe)
 
-    def _act(self, step: Step, recipe: Recipe) -> Outcome:
+    def _act(self, step: Step, recipe: Recipe, found: Thing | None) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""
         verb, is_begun = VERBS[step.ref.kind, step.action], False
         try:
             news = self._around.news_of(step)
-            found = self._look(step)  # which may have a better reason
-            if news:
+            needs = self._tools.engine.needs() if verb.removes else ()
+            found = self._look(step, lambda: verb.find_last(self._tools, step, found), is_last=True)
+            if news:  # the look may have had a better reason
                 raise Stays(Effect.SKIPPED, "changed", news)
-            if verb.removes:
-                refuse_needed(self._tools.engine.needs(), step)
+            refuse_needed(needs, step)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
         except EngineUnavailableError:

@@ -17,9 +17,8 @@ class ImageRemove(ImageVerb):
     def keeps(self, policy: Policy, candidate: Candidate, thing: Image, gone_tags: int) -> Why | None:
         return in_use(candidate.tag_users) or in_use(candidate.users)
 
-    def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
-        super().check(tools, step, judged, found)
-        refuse_users(tools.engine.users_of(found.id))
+    def check_users(self, tools: Tools, step: Step, judged: Image) -> None:
+        refuse_users(tools.engine.users_of(judged.id))
 
     def names(self, tools: Tools, step: Step, image: Image) -> Sequence[str]:
         repositories = {tag.rpartition(":")[0] for tag in image.tags}

@@ -51,6 +51,15 @@ class ImageVerb(Verb[Image]):
     def find(self, engine: Engine, key: str) -> Image:
         return engine.image(key)
 
+    def find_last(self, tools: Tools, step: Step, found: Image) -> Image:
+        """By the name that goes first, if it has one: somebody may move it until the very end."""
+        name, tools.found_by = next(iter(self.names(tools, step, found)), step.ref.key), ""
+        if not name.startswith((DANGLING, reference.marker(found.id))):
+            with suppress(NotFoundError):
+                image, tools.found_by = tools.engine.image(name), name
+                return image
+        return self.find(tools.engine, step.ref.key)
+
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
         """As it was judged, but for the names that this plan took."""
         taken, digests, before = tools.taken[found.id], set(found.digests), set(judged.digests)
@@ -198,8 +207,9 @@ def _take(tools: Tools, image: Image, name: str) -> bool:
     """
     if name == reference.marker(image.id):
         tools.engine.tag(image.id, name)
-    elif not name.startswith(DANGLING) and tools.engine.image(name).id != image.id:
+    elif name != tools.found_by and not name.startswith(DANGLING) and tools.engine.image(name).id != image.id:
         raise Stays(Effect.SKIPPED, "changed", f"{name} names another image now")
+    tools.found_by = ""
     began_ns = tools.engine.now_ns()
     went = tools.engine.untag(name)
     tools.taken[image.id].add(name)

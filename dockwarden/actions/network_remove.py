@@ -23,8 +23,10 @@ class NetworkRemove(Verb[Network]):
 
     def check(self, tools: Tools, step: Step, judged: Network, found: Network) -> None:
         refuse_change(unless=found == judged and not found.builtin)
+
+    def check_users(self, tools: Tools, step: Step, judged: Network) -> None:
         refuse_users(tools.engine.users_of_network(judged.name))
-        if found.config_only and (made := [n.name for n in tools.engine.networks() if n.config_from == found.name]):
+        if judged.config_only and (made := [n.name for n in tools.engine.networks() if n.config_from == judged.name]):
             raise Stays(Effect.REFUSED, "in_use", f"{', '.join(made)} were made from it")
 
     def act(self, tools: Tools, step: Step, found: Network) -> Applied:

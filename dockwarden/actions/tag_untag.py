@@ -20,10 +20,9 @@ class TagUntag(ImageVerb):
         last = in_use(candidate.users, "the last name of an image that is used by") if is_last else None
         return in_use(candidate.tag_users) or last
 
-    def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
-        super().check(tools, step, judged, found)
-        users = tools.engine.users_of(found.id)
-        if len(found.tags) <= 1:
+    def check_users(self, tools: Tools, step: Step, judged: Image) -> None:
+        users = tools.engine.users_of(judged.id)
+        if len(set(judged.tags) - tools.taken[judged.id]) <= 1:
             refuse_users(users)
         for user in users:
             with suppress(NotFoundError):  # it went a moment ago

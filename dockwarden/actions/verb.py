@@ -132,6 +132,7 @@ class Tools:
         asked: questions to registries that are under way, by what they are about.
         recipe: that of the step under way.
         note: commits, durably, more of it.
+        found_by: the name by which the last request before a deed found an image, "" if there was another since.
         is_barred: whether an action on a name was rolled back or undone with this image before.
         is_ending: whether the process is to end.
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
@@ -147,6 +148,7 @@ class Tools:
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
     recipe: Recipe = NO_RECIPE
+    found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
     is_barred: Callable[[str, str, str], bool] = lambda *_: False
     is_ending: Callable[[], bool] = lambda: False
@@ -206,9 +208,16 @@ class Verb(ABC, Generic[T]):
     @abstractmethod
     def find(self, engine: Engine, key: str) -> T: ...
 
+    def find_last(self, tools: Tools, step: Step, found: T) -> T:
+        """What nothing is asked after but the deed itself. ``found``: as it was a moment ago."""
+        return self.find(tools.engine, step.ref.key)
+
     @abstractmethod
     def check(self, tools: Tools, step: Step, judged: T, found: T) -> None:
-        """The last look. Raises Stays if it is not what was judged, or is in use."""
+        """Raises Stays if it is not what was judged."""
+
+    def check_users(self, tools: Tools, step: Step, judged: T) -> None:
+        """Ask the engine who uses it. Raises Stays if anybody does."""
 
     def about(self, found: T) -> Mapping[str, object]:
         """What the record says of the object where nothing can bring it back."""

@@ -36,6 +36,8 @@ class VolumeRemove(verb.Verb[Volume]):
 
     def check(self, tools: verb.Tools, step: Step, judged: Volume, found: Volume) -> None:
         verb.refuse_change(unless=found == judged)
+
+    def check_users(self, tools: verb.Tools, step: Step, judged: Volume) -> None:
         verb.refuse_users(tools.engine.users_of_volume(judged.name))
 
     def recipe(self, tools: verb.Tools, step: Step, found: Volume) -> Recipe:

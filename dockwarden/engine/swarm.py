@@ -4,6 +4,7 @@ Input: a client, or decoded answers of the engine API. Output: values of ``model
 """
 
 import re
+import time
 from collections.abc import Iterator
 
 from docker.errors import APIError
@@ -15,6 +16,7 @@ from dockwarden.model import Mount, Need, Needs, Service
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _NANO = 1_000_000_000
+_ALONE_SECONDS = 0.5  # nobody founds a swarm and a service without a container within it
 _MODES = {"Global": "global", "ReplicatedJob": "replicated-job", "GlobalJob": "global-job"}
 
 
@@ -73,13 +75,19 @@ def _mount(fields: Fields) -> Mount:
 
 
 def ask_needs(client: Client) -> Needs:
-    """What services need. First who answers: an engine that manages no swarm logs the question itself as an error."""
+    """What services need. First who answers: an engine that manages no swarm logs the question itself as an error.
+
+    One before 23.0 starts programs to answer that, so it is believed for a moment that it is in no swarm.
+    """
+    if time.monotonic() < client.alone_until:
+        return ()
     with client.get(f"{client.base_url}/_ping") as answer:
         role = answer.headers.get("Swarm", "") if answer.ok else ""
-    if not role:  # an engine before 23.0
+    if not role:
         node = Fields(client.info(), "info").nested("Swarm")
         role = node.text("LocalNodeState", "") or "inactive"
         role += "/manager" if node.flag("ControlAvailable") else ""
+        client.alone_until = time.monotonic() + _ALONE_SECONDS if role == "inactive" else 0.0
     if role == "inactive":
         return ()
     if role != "active/manager":

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from dockwarden.actions import execute
 from dockwarden.config.settings import read_settings
 from dockwarden.engine import disk
 from dockwarden.model import Effect
@@ -160,7 +159,7 @@ def _planner(engine: LabEngine, folder: Path) -> Planner:
 
 def _timed(planner: Planner, steps: list[Step]) -> tuple[list[Outcome], list[float]]:
     outcomes, took = [], []
-    with patch.object(execute.Executor, "_rest", lambda _executor, _seconds: None):
+    with patch.object(planner._parts.queue, "rest"):
         last = time.perf_counter()
         for outcome in planner.carry_out(steps):
             now = time.perf_counter()

@@ -465,7 +465,7 @@ def test_an_image_that_somebody_else_removed_at_the_last_moment_is_gone(bench: B
 def test_a_tag_that_is_set_again_at_once_stays(bench: Bench) -> None:
     image = bench.put("app", "app:1", "app:2")
     set_again = partial(bench.engine.name, image.id, "app:1")
-    bench.engine.just_before("image", lambda: None, lambda: None, lambda: None, set_again)
+    bench.engine.just_before("image", lambda: None, lambda: None, set_again)
     assert bench.result(a_step(image, "app:1")) == [(Effect.SKIPPED, "renamed")]
     assert bench.tags(image) == full("app:1", "app:2")
 
@@ -505,7 +505,7 @@ def test_a_name_that_the_engine_has_and_the_grammar_has_not_fails_its_step(bench
 def test_a_removal_whose_effect_cannot_be_seen_says_so(bench: Bench) -> None:
     image = bench.put("app", "app:1")
     spoil = partial(bench.engine.errors.update, {"image": EngineError("image: Size is missing")})
-    bench.engine.just_before("image", lambda: None, lambda: None, lambda: None, spoil)
+    bench.engine.just_before("image", lambda: None, lambda: None, spoil)
     said = "removed" if bench.engine.store is ImageStore.GRAPH else "unverified"  # there the answer tells enough
     assert bench.result(a_step(image)) == [(Effect.APPLIED, said)]
 
@@ -537,7 +537,7 @@ def test_what_changes_while_the_intent_is_written_is_seen(
 def test_a_name_that_moves_amid_the_removal_of_its_image_is_not_taken_from_the_other(bench: Bench) -> None:
     image, other = bench.put("app", "app:1", "app:2"), bench.put("other", "other:1")
     move = partial(bench.engine.name, "other:1", "app:2")
-    bench.engine.just_before("image", lambda: None, lambda: None, lambda: None, move)
+    bench.engine.just_before("image", lambda: None, lambda: None, move)
     assert bench.result(a_step(image)) == [(Effect.SKIPPED, "changed")]
     assert bench.tags(image) == full("app:1")
     assert bench.tags(other) == full("app:2", "other:1")
@@ -581,7 +581,7 @@ def test_an_engine_that_is_lost_while_names_are_given_back_leaves_the_record_ope
 
 def test_an_engine_that_is_lost_right_after_the_removal_leaves_it_unverified(bench: Bench) -> None:
     image = bench.put("app", "app:1")
-    lose(bench, "image", skip=3)
+    lose(bench, "image", skip=2)
     said = "removed" if bench.engine.store is ImageStore.GRAPH else "unverified"
     assert bench.result(a_step(image)) == [(Effect.APPLIED, said)]
 
