@@ -23,7 +23,7 @@ from dockwarden.metrics import REFUSALS, Metrics
 from dockwarden.model import Cause, Effect, FactSpec, ImageStore, Kind, Mode, Severity, Status
 from dockwarden.policy.load import load
 from dockwarden.text import words
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 from tests import manual
 from tests.grafana.dashboards import DASHBOARDS
 

@@ -13,7 +13,7 @@ from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Kind, PolicySet
 from dockwarden.policy.load import Overrides, load
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 
 def load_policies(settings: Settings, tests: str = "") -> PolicySet:

@@ -1,107 +1,32 @@
 """Schedules: cron lines and intervals become jobs whose whole body is to put a name into the queue.
 
 Input: names with their ``TriggerSpec``. Output: names, in time. Out of bounds: what a job means. APScheduler's traps
-are closed here: its weekday numbers, ANDed days, one second of grace, and sleep after the clock was set back.
+are closed here: one second of grace, and sleep after the clock was set back.
 """
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
+from dockwarden.triggers.cron import parse_cron
 
-if TYPE_CHECKING:  # whoever only checks cron lines need not wait for it
-    from dockwarden.metrics import Metrics
-
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_FIELDS = 5
-_SHORTHANDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
-_SHORTHANDS |= {"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
-_SHORTHANDS |= {name[1:]: line for name, line in _SHORTHANDS.items()}
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
 _LATE_SECONDS = 60.0
 _SOON_SECONDS = 1.0
 _MOST_GAPS = 1000
 _log = structlog.get_logger("dockwarden.schedule")
-
-
-def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
-    """A trigger that fires when crontab(5) would: 0 and 7 are Sunday, and two restricted day fields are ORed.
-
-    Raises ValueError: the line is not a five-field cron line, or it never fires.
-    """
-    fields = line.split()
-    if len(fields) != _FIELDS:
-        raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}{_cron_hint(line, fields)}")
-    minute, hour, day, month, weekday = fields
-    days = _weekdays(weekday)
-    fixed = {"minute": minute, "hour": hour, "month": month, "timezone": timezone}
-    if "*" in day or "*" in weekday:
-        return _those_that_fire(CronTrigger(day=day, day_of_week=days, **fixed))
-    return _those_that_fire(CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed))
-
-
-def _cron_hint(line: str, fields: Sequence[str]) -> str:
-    if line in _SHORTHANDS:
-        return f'; write "{_SHORTHANDS[line]}"'
-    if len(fields) == _FIELDS + 1:
-        return f'; there are no seconds, write "{" ".join(fields[1:])}"'
-    return '; minute, hour, day, month, weekday, such as "0 3 * * *"; for intervals there is every'
-
-
-def _those_that_fire(*triggers: BaseTrigger) -> BaseTrigger:
-    """All of them as one, but for those that never fire: to find that out anew each time is dear."""
-    now = datetime.now(UTC)
-    firing = [trigger for trigger in triggers if trigger.get_next_fire_time(None, now) is not None]
-    if not firing:
-        raise ValueError("it never fires")
-    return OrTrigger(firing) if len(firing) > 1 else firing[0]
-
-
-def refuse_cron(line: str) -> str:
-    """Why a cron line cannot be used; empty if it can."""
-    try:
-        parse_cron(line)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _weekdays(field: str) -> str:
-    if field == "*":
-        return field
-    numbers: set[int] = set()
-    for part in field.lower().split(","):
-        span, slash, step = part.partition("/")
-        first, dash, last = span.partition("-")
-        if slash and not (step.isascii() and step.isdigit() and int(step)):
-            raise ValueError(f"bad step {step!r} in the weekday field")
-        start = 0 if first == "*" else _weekday(first)
-        end = _weekday(last) if dash else (6 if first == "*" or slash else start)
-        if end < start:
-            end += 7  # fri-mon
-        numbers.update(range(start, end + 1, int(step) if slash else 1))
-    return ",".join(_WEEKDAYS[number] for number in sorted({number % 7 for number in numbers}))
-
-
-def _weekday(text: str) -> int:
-    if text in _WEEKDAYS:
-        return _WEEKDAYS.index(text)
-    if text.isascii() and text.isdigit() and int(text) <= len(_WEEKDAYS):
-        return int(text)
-    raise ValueError(f"bad weekday {text!r}: use 0 to 7 or sun to sat")
 
 
 class _Later(BaseTrigger):  # type: ignore[misc] # the library has no types
@@ -139,7 +64,7 @@ class Schedule:
     def __init__(
         self,
         submit: Callable[[str], None],
-        metrics: "Metrics",
+        metrics: Metrics,
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:

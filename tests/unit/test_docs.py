@@ -23,7 +23,7 @@ from dockwarden.pipeline import loading
 from dockwarden.policy import document
 from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 from tests import docs
 from tests.commands import command
 from tests.views import a_view

@@ -25,7 +25,7 @@ from dockwarden.process.claim import claim, holder
 from dockwarden.registry.credentials import Credentials
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.notify import open_routes
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 from dockwarden.web.config import read_access
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
 from dockwarden.policy.load import Overrides, load
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0

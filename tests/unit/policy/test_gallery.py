@@ -11,7 +11,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.policy.load import load
 from dockwarden.policy.trial import attempt
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 PAGE = (Path(__file__).parents[3] / "docs/gallery.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

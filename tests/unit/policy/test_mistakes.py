@@ -9,7 +9,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.policy.load import load
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text())
 

@@ -13,7 +13,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Mode
 from dockwarden.policy.load import Overrides, load
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet

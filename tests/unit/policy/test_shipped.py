@@ -8,7 +8,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Facts, FactValue, Kind, Mode, Policy, Ref, Status
 from dockwarden.policy import evaluate
 from dockwarden.policy.load import load
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 
 LOADED = load(["shipped"], VOCABULARY, VERBS, check_cron=refuse_cron)
 POLICIES = {policy.name: policy for policy in LOADED.policies}

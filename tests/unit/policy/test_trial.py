@@ -11,7 +11,7 @@ from dockwarden.model import PolicySet
 from dockwarden.policy.load import load
 from dockwarden.policy.tree import read
 from dockwarden.policy.trial import Operand, Tried, attempt, operands, undecided
-from dockwarden.triggers.schedule import refuse_cron
+from dockwarden.triggers.cron import refuse_cron
 from tests import docs
 
 

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers import schedule as module
-from dockwarden.triggers.schedule import Schedule, interval_seconds, parse_cron, refuse_cron
+from dockwarden.triggers.cron import parse_cron, refuse_cron
+from dockwarden.triggers.schedule import Schedule, interval_seconds
 from tests.fakes import Clockwork
 from tests.lab.waiting import PATIENCE, until
 
