@@ -127,5 +127,7 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     (one,) = programs(host)  # the version before is gone
     assert (one in before, host.run("readlink", "/opt/dockwarden/current")) == (False, f"/opt/dockwarden/{one}")
 
+    role.play(dockwarden_state="absent")
+    assert (unit.show("LoadState"), host.path(SETTINGS).exists()) == ("not-found", True)
     role.play(dockwarden_state="purged")
-    assert unit.show("LoadState") == "not-found"
+    assert not host.path(SETTINGS).parent.exists()
