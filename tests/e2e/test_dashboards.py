@@ -39,6 +39,15 @@ POLICIES = (
         "sweep", "image", "image.dangling || image.in_use", action="remove", mode="enforce", trigger=SOON, limits=ALL
     ),
     policy("would-untag", "tag", "tag.name == 'old'", action="untag", severity="high", trigger=SOON, limits=ALL),
+    policy(
+        "many",
+        "tag",
+        "tag.ref.contains('board')",
+        action="untag",
+        mode="enforce",
+        trigger=SOON,
+        limits={"max_objects": 1},
+    ),
     policy("no-containers", "container", "true", severity="critical", trigger={"every": "5s"}),
     policy("owned", "tag", "tag.name == 'old' && int(tag.name) > 0", trigger={"every": "5s"}),
     policy("drift", "tag", "registry.state == 'drift'", severity="low", trigger={"every": "5s"}),
@@ -105,6 +114,7 @@ def live_a_day(engine: LabEngine, daemon: Daemon) -> None:
     """What makes the metrics move that do not move by themselves."""
     daemon.wait("action.applied", policy="sweep")
     daemon.wait("policy.unknown", policy="drift")
+    daemon.wait("action.refused", policy="many", reason="limits")
     mark = daemon.mark
     engine.kill()
     daemon.wait("engine.unreachable", after=mark)

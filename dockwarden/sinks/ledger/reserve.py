@@ -21,11 +21,13 @@ class Reserve:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._probe = folder / "probe"  # tells of blocks that only some users may have
 
     def fill(self) -> None:
         """Make what is missing, if the disk has plenty of room. Never raises."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._probe.unlink(missing_ok=True)  # of a process that was killed
             for part in (self._folder / str(number) for number in range(_PARTS)):
                 if not part.exists() and self._free() > _PLENTY_BYTES:
                     self._take(part, _PART_BYTES)
@@ -53,9 +55,8 @@ class Reserve:
         try:
             if self._free() >= _ROOM_BYTES:
                 return True
-            probe = self._folder / "probe"  # which tells of blocks that only some users may have
-            self._take(probe, _ROOM_BYTES)
-            probe.unlink()
+            self._take(self._probe, _ROOM_BYTES)
+            self._probe.unlink(missing_ok=True)
         except OSError:
             return not self._folder.is_dir()
         return True
