@@ -200,6 +200,7 @@ class ContainerUpdate(ContainerVerb):
 
     def give_back(self, engine: Engine, intent: Intent) -> Stays | None:
         change, fault = Update(engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
+        change.settle()
         said = change.back()
         return _ended(change, _FAULT, fault, said) if fault else None
 

@@ -5,6 +5,7 @@ whole beside them; or the old ones as they were. Out of bounds: deciding, waitin
 there, so each can be taken again, whatever cut it off.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,7 @@ _LOG_LINES = 20
 _LOG_CHARACTERS = 1000
 _NANO = 1e9
 _STOPS = 5
+_LOOKS, _LOOK_NS = 4, 900_000_000
 _NO_PROGRAM = (126, 127)
 _NO_USER = "no matching entries in"  # passwd or group file of the image
 _UP = ("running", "restarting", "paused")
@@ -69,6 +71,14 @@ class Update:
         """The others, when the first is well."""
         for each in self.joined:
             each.swap()
+
+    def settle(self) -> None:
+        """Wait a little for what the engine may still be at: a creation of which nobody wrote down the answer."""
+        for _ in range(_LOOKS):
+            if self.first.new or all(each.find_new() for each in (self.first, *self.joined)):
+                return
+            now_ns = self._engine.now_ns()
+            deque(self._engine.events(now_ns, now_ns + _LOOK_NS), maxlen=0)
 
     def back(self, *, keeps: bool = False) -> str:
         """As it was before; gives what the new one said last. ``keeps``: new ones that wrote something stay."""

@@ -258,7 +258,14 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
         process.kill()
         process.join()
     again = " and once more" if is_again else ""
-    return _whole(host, first, f"killed amid {'one' if _started_anew(host) or is_again else 'none'}{again}")
+    is_amid = bool(_started_anew(host)) or is_again
+
+    def is_ended() -> bool:
+        return not host.ledger.open_intents() or bool(end_intents(host.engine, host.ledger))
+
+    with contextlib.suppress(LabError):  # what the engine is still at is tried again every minute
+        until(is_ended, "the end", pause=1.0)
+    return _whole(host, first, f"killed amid {'one' if is_amid else 'none'}{again}")
 
 
 def _whole(host: Host, first: str, word: str) -> str:

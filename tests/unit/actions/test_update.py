@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import ConflictError, EngineError, LedgerError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError
 from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
@@ -337,6 +337,22 @@ def test_the_engine_may_go_away_in_the_middle(bench: Bench) -> None:
     bench.engine.come_back()
     assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
     assert bench.assert_whole("old").id == bench.old
+
+
+def test_a_new_one_that_the_engine_was_still_making_goes_as_well(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    create, asked = bench.engine.create, []
+
+    def cut_off(*arguments: Any) -> str:
+        asked.append(partial(create, *arguments))
+        raise EngineUnavailableError("the connection was lost")
+
+    monkeypatch.setattr(bench.engine, "create", cut_off)
+    assert bench.run().reason == "engine_unavailable"
+    bench.engine.agenda.append((0.5, asked[0]))
+    assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
+    assert not bench.engine.agenda
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
 
 
 def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
