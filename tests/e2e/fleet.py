@@ -23,6 +23,7 @@ from tests.e2e.harness import policy
 from tests.e2e.supervised import ROOT, image_context, import_base, wheels
 from tests.e2e.test_dashboards import queries
 from tests.lab import images, machine
+from tests.lab.engine import real_folder
 from tests.lab.machine import LabError, say
 from tests.lab.programs import layer
 from tests.lab.registry import LabRegistry
@@ -104,6 +105,10 @@ class Fleet:
         self.change("prometheus.yml", **_SOONER)
         self.change("dockwarden.yaml", **{"log:": f"registries: {{'{self.outside}': {{http: true}}}}\nlog:"})
         self.change("stack.yml", **{"monitor: 30s": "monitor: 5s", "delay: 5s, order": "delay: 0s, order"})
+        # Engines of the lab have their data each in a place of its own.
+        self.change(
+            "stack.yml", **{"target: /var/lib/docker": f'target: "{real_folder()}/{{{{.Node.Hostname}}}}/data"'}
+        )
 
     def change(self, name: str, **texts: str) -> None:
         """Edit a file of the stack."""
@@ -204,9 +209,9 @@ class Fleet:
         self.roll_out("rollback_completed")
         yield "a mistake in the settings was rolled back by Swarm, and all nodes judge as before"
         asked = queries("dockwarden-fleet.json")
-        # The stack sees a disk at /var/lib/docker; engines of the lab have their data elsewhere, each in its own place.
         silent = [place for place, expression in asked.items() if not self.ask(expression)]
-        yield f"{len(asked) - len(silent)} of {len(asked)} queries of the dashboard 'fleet' answer, all but {silent}"
+        but = f", all but {silent}" if silent else ""
+        yield f"{len(asked) - len(silent)} of {len(asked)} queries of the dashboard 'fleet' answer{but}"
 
 
 SERVICE = "dockwarden_dockwarden"
