@@ -4,25 +4,19 @@ import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
 from dockwarden.errors import UsageError
-from dockwarden.text import FAILED, OK, USAGE, because, counted, duration, in_bytes, span
+from dockwarden.text import FAILED, OK, USAGE, because, counted, duration, in_bytes, local, printable, span
 
 if TYPE_CHECKING:
-    from dockwarden.model import Outcome, Ref
-    from dockwarden.oneshot.plans import PlanRow
-from contextlib import closing
-from typing import TYPE_CHECKING
-
-from dockwarden.text import local, printable
-
-if TYPE_CHECKING:
-    from dockwarden.model import Done, Outcome
+    from dockwarden.model import Done, Outcome, Ref
     from dockwarden.oneshot.mend import Reset
+    from dockwarden.oneshot.plans import PlanRow
 
 _COST = {
     "pull": "a pull",

@@ -6,20 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli.output import lines, plain
+from dockwarden.cli.output import add_output, emit, lines, plain, table
 from dockwarden.cli.shared import settings_of
-from dockwarden.text import OK, fact, moment, span, words
-
-if TYPE_CHECKING:
-    from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
-from typing import TYPE_CHECKING
-
-from dockwarden.cli.output import add_output, emit, table
 from dockwarden.errors import DockwardenError, UsageError
-from dockwarden.text import local
+from dockwarden.text import OK, fact, local, moment, span, words
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
+    from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
 
 _MOST_ROWS = 200
 _SHORT = 19  # sha256: and twelve digits
