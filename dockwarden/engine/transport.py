@@ -125,7 +125,7 @@ class Client(docker.APIClient):
             if tls is not None:
                 _configure_tls(self, tls)
 
-    def request(self, method: str, url: str, **settings: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: str, url: str, **settings: Any) -> requests.Response:  # type: ignore[override] # by name
         """One request, unless it would change an engine that is only audited.
 
         Where there is a pool, over that alone: what the library does besides takes twice as long as the request.

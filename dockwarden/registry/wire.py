@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPResponse
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -59,8 +60,8 @@ class _Reader(io.RawIOBase):
 class _Response(HTTPResponse):
     """For all of which there is as much time as the library sets for each read."""
 
-    def __init__(self, sock: socket.socket, *args: object, **more: object) -> None:
-        super().__init__(sock, *args, **more)  # type: ignore[arg-type]
+    def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+        super().__init__(sock, *args, **more)
         ends_at = time.monotonic() + (sock.gettimeout() or 0.0)
         self.fp = io.BufferedReader(_Reader(sock, self.fp.detach(), ends_at))
 
@@ -77,7 +78,7 @@ class _Connection(HTTPConnection):
         self._has_answered = False
         super().connect()
 
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as the library's own does
         try:
             response = super().getresponse()
         except ConnectionError as error:
@@ -97,7 +98,7 @@ class _Pool(HTTPConnectionPool):
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
-    def _validate_conn(self, conn: HTTPConnection) -> None:  # type: ignore[override]
+    def _validate_conn(self, conn: HTTPConnection) -> None:  # type: ignore[override] # ours, by ConnectionCls
         """Without the library's warning of registries that are called insecure."""
         if conn.is_closed:
             conn.connect()
