@@ -8,10 +8,10 @@ import base64
 import io
 import json
 import tarfile
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 from posixpath import dirname, normpath
 from typing import Any
 
@@ -111,7 +111,7 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
     born, now = (
         Fields(client.inspect_container(each), "container").moment("Created") or 0.0 for each in (old, new or old)
     )
-    started = Fields(raw["State"], "state").moment("StartedAt") or time.time()
+    started = Fields(raw["State"], "state").moment("StartedAt") or inf
     paths = written(client.open("GET", f"/containers/{old}/changes", "changes", _PATIENCE_SECONDS).json(), raw).paths
     found, carried, left = io.BytesIO(), [], _MOST_CARRIED_BYTES
     with tarfile.open(fileobj=found, mode="w", format=tarfile.PAX_FORMAT) as some:
