@@ -35,6 +35,7 @@ _NAMES = ("http_proxy", "https_proxy", "no_proxy")
 CONNECT_SECONDS = 5.0
 _CHUNK_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024  # read of an answer nobody wants, so that its connection can be kept
+urllib3.disable_warnings(exceptions.InsecureRequestWarning)  # of registries that the engine's settings call so
 
 
 class _Reader(io.RawIOBase):
@@ -97,11 +98,6 @@ class _Pool(HTTPConnectionPool):
 
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
-
-    def _validate_conn(self, conn: HTTPConnection) -> None:  # type: ignore[override] # ours, by ConnectionCls
-        """Without the library's warning of registries that are called insecure."""
-        if conn.is_closed:
-            conn.connect()
 
 
 class Wire:
