@@ -5,11 +5,12 @@ values, in the order in which they are to be tried. Out of bounds: trying.
 """
 
 import ipaddress
+import os
 import socket
 import ssl
-import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,9 +51,6 @@ class Places:
         self._hosts = hosts
         self._engine: EngineInfo | None = None
         self._certificates = certificates
-        self._lock = threading.Lock()
-        self._authorities: dict[str, Path | None] = {}
-        self._contexts: dict[tuple[bool, Path | None], ssl.SSLContext] = {}
 
     def heed(self, engine: EngineInfo | None) -> bool:
         """Go where the engine goes; whether that is elsewhere than before."""
@@ -73,19 +71,9 @@ class Places:
 
     def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
         """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
-        with self._lock:
-            path = self._authority(host) if is_verified else None
-            key = (is_verified, path)
-            if key not in self._contexts:
-                self._contexts[key] = _context(path, is_verified=is_verified)
-            return self._contexts[key]
-
-    def _authority(self, host: str) -> Path | None:
-        if host not in self._authorities:
-            setting = self._hosts.get(host)
-            found = self._certificates / host / "ca.crt"
-            self._authorities[host] = (setting.ca_file if setting else None) or (found if _exists(found) else None)
-        return self._authorities[host]
+        setting, found = self._hosts.get(host), self._certificates / host / "ca.crt"
+        authority = (setting.ca_file if setting else None) or (found if os.path.isfile(found) else None)  # noqa: PTH113 - Path's raises
+        return _context(authority if is_verified else None, is_verified=is_verified)
 
     def _mirror(self, mirror: str, insecure: Collection[str]) -> list[Site]:
         """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
@@ -137,6 +125,7 @@ def _addresses(host: str) -> "list[ipaddress.IPv4Address | ipaddress.IPv6Address
     return []
 
 
+@lru_cache
 def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if not is_verified:
@@ -149,10 +138,3 @@ def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:
         except OSError:
             raise FailedError("tls") from None
     return context
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
