@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.settings_facts import SETTINGS
-from dockwarden.inventory.view import Row, View
+from dockwarden.inventory.view import Row, View, rows
 from dockwarden.model import Container, Image, Mount, ref_of
 from dockwarden.text import host_path
 
@@ -139,135 +139,78 @@ def _sibling_images(container: Container, view: View) -> list[str]:
     return sorted(tag for tag in here if tags[tag] != container.image_id)
 
 
-_CONTAINER: tuple[Row, ...] = (
-    Row("id", "string", "container ID"),
-    Row("name", "string", "name"),
-    Row(
-        "image_ref",
-        "string",
-        "image as full reference, or as it was typed where it is none",
-        lambda c, _: reference.full(c.image_ref) if pin_of(c) != "id" else c.image_ref,
-    ),
-    Row(
-        "image_repository",
-        "string",
-        "registry and path of its image, empty if made from an ID",
-        lambda c, _: _repository(c),
-    ),
-    Row("image_pin", "string", "how it names its image: `tag`, `digest` or `id`", lambda c, _: pin_of(c)),
-    Row("image_id", "string", "ID of the image it runs"),
-    Row(
-        "freshness",
-        "string",
-        "`current`, `recreate-needed` (its tag names another image now), `tag-gone`, `pinned`",
-        _freshness,
-    ),
-    Row(
-        "tag_image",
-        "string",
-        "ID of the image that its tag names here now; empty if there is none, or it was created from none",
-        lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if pin_of(c) == "tag" else "",
-    ),
-    Row("running", "bool", "it runs"),
-    Row("state", "string", "created, running, paused, restarting, removing, exited or dead"),
-    Row("health", "string", "healthy, unhealthy or starting; empty without a health check, and unless it is running"),
-    Row(
-        "health_for",
-        "duration",
-        "how long it has had this health at least, as far as probes are remembered; 0 without one",
-        lambda c, v: _since(c.health_at if c.health else None, v),
-    ),
-    Row(
-        "state_for",
-        "duration",
-        "how long it has been in its state by the engine's clock; paused: as far as we watched",
-        _state_for,
-    ),
-    Row(
-        "restarts_last_hour",
-        "int",
-        "how often it was started again in the last hour, as far as we watched",
-        lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),
-    ),
-    Row(
-        "given_up",
-        "bool",
-        "a policy has restarted it as often as it may, and it is neither healthy nor started by anybody else since",
-        lambda c, v: v.inventory.memory.is_given_up(ref_of(c)),
-    ),
-    Row("oom_killed", "bool", "the kernel ended a process of its last run for lack of memory"),
-    Row("exit_code", "int", "exit code of its last run"),
-    Row("labels", "map(string)", "labels, those of its image included"),
-    Row(
-        "own_labels",
-        "map(string)",
-        "labels that it has itself and not from its image; unknown if the image is gone",
-        lambda c, v: own_labels(c, v.inventory.images.get(c.image_id)),
-    ),
-    Row("created", "timestamp", "when it was created", "created_at"),
-    Row("started", "timestamp", "when it was last started; unknown if never", "started_at"),
-    Row(
-        "exited_for",
-        "duration",
-        "how long it has been stopped, as far as we watched; 0 for one that runs or never ran",
-        lambda c, v: exited_seconds(c, v.inventory, v.now),
-    ),
-    Row(
-        "owner",
-        "string",
-        "compose, swarm, kubernetes, nomad, ecs, or empty; by its own labels",
-        lambda c, v: owner_of(labels_that_count(c, v.inventory.images.get(c.image_id))),
-    ),
-    Row("networks", "list(string)", "names of the networks it belongs to", _networks),
-    Row(
-        "sibling_images",
-        "list(string)",
-        "tags of its image's repository that are here and name other images",
-        _sibling_images,
-    ),
-    Row(
-        "network_mode",
-        "string",
-        "network mode; the engine's default is `bridge`",
-        lambda c, _: "bridge" if c.network_mode == "default" else c.network_mode,
-    ),
-    Row(
-        "mounts",
-        "list(map)",
-        "mounts: type, name, source (of /run as /var/run), destination, driver, rw, anonymous, propagation",
-        lambda c, v: [_mount(m, v) for m in c.mounts],
-    ),
-    Row("ports", "list(string)", "published and exposed ports"),
-    Row(
-        "published",
-        "list(map)",
-        "published ports: host_ip, host_port (0: the engine picks one at start), port, protocol",
-        lambda c, _: list(_published(c)),
-    ),
+_ITSELF = rows(
+    """
+    id                 string                 container ID
+    name               string:name            name
+    image_ref          string:reference       image as full reference, or as it was typed where it is none
+    image_repository   string:repository      registry and path of its image, empty if made from an ID
+    image_pin          string:pin             how it names its image: `tag`, `digest` or `id`
+    image_id           string:id              ID of the image it runs
+    freshness          string:freshness       `current`, `recreate-needed` (its tag names another image now), \
+        `tag-gone`, `pinned`
+    tag_image          string                 ID of the image that its tag names here now; empty if there is none, \
+        or it was created from none
+    running            bool                   it runs
+    state              string:state           created, running, paused, restarting, removing, exited or dead
+    health             string:health          healthy, unhealthy or starting; empty without a health check, \
+        and unless it is running
+    health_for         duration               how long it has had this health at least, as far as probes are \
+        remembered; 0 without one
+    state_for          duration               how long it has been in its state by the engine's clock; \
+        paused: as far as we watched
+    restarts_last_hour int                    how often it was started again in the last hour, as far as we watched
+    given_up           bool                   a policy has restarted it as often as it may, and it is neither healthy \
+        nor started by anybody else since
+    oom_killed         bool                   the kernel ended a process of its last run for lack of memory
+    exit_code          int:exit_code          exit code of its last run
+    labels             map(string)            labels, those of its image included
+    own_labels         map(string)            labels that it has itself and not from its image; \
+        unknown if the image is gone
+    created            timestamp              when it was created
+    started            timestamp              when it was last started; unknown if never
+    exited_for         duration               how long it has been stopped, as far as we watched; \
+        0 for one that runs or never ran
+    owner              string:owner           compose, swarm, kubernetes, nomad, ecs, or empty; by its own labels
+    networks           list(string)           names of the networks it belongs to
+    sibling_images     list(string):reference tags of its image's repository that are here and name other images
+    network_mode       string:network_mode    network mode; the engine's default is `bridge`
+    mounts             list(map):mount        mounts: type, name, source (of /run as /var/run), destination, driver, \
+        rw, anonymous, propagation
+    ports              list(string):bound_port published and exposed ports
+    published          list(map):published    published ports: host_ip, host_port (0: the engine picks one at start), \
+        port, protocol
+    """,
+    image_ref=lambda c, _: reference.full(c.image_ref) if pin_of(c) != "id" else c.image_ref,
+    image_repository=lambda c, _: _repository(c),
+    image_pin=lambda c, _: pin_of(c),
+    freshness=_freshness,
+    tag_image=lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if pin_of(c) == "tag" else "",
+    health_for=lambda c, v: _since(c.health_at if c.health else None, v),
+    state_for=_state_for,
+    restarts_last_hour=lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),
+    given_up=lambda c, v: v.inventory.memory.is_given_up(ref_of(c)),
+    own_labels=lambda c, v: own_labels(c, v.inventory.images.get(c.image_id)),
+    created="created_at",
+    started="started_at",
+    exited_for=lambda c, v: exited_seconds(c, v.inventory, v.now),
+    owner=lambda c, v: owner_of(labels_that_count(c, v.inventory.images.get(c.image_id))),
+    networks=_networks,
+    sibling_images=_sibling_images,
+    network_mode=lambda c, _: "bridge" if c.network_mode == "default" else c.network_mode,
+    mounts=lambda c, v: [_mount(m, v) for m in c.mounts],
+    published=lambda c, _: list(_published(c)),
 )
-_SIZE_RW: Row = Row(
-    "size_rw",
-    "int",
-    "bytes it has written besides its image",
-    lambda c, v: v.usage.containers.get(c.id) if v.usage else None,
+_MEASURED = rows(
+    """
+    size_rw   int:bytes         bytes it has written besides its image
+    log_bytes int:bytes         bytes of its log on the engine's disk, where that can be seen
+    processes list(string):free command lines of its processes; never shown, as they may hold secrets
+    """,
     cost=2,
+    size_rw=lambda c, v: v.usage.containers.get(c.id) if v.usage else None,
+    log_bytes=lambda c, v: v.measured.get(("container.log_bytes", c.id)),
+    processes=lambda c, v: v.measured.get(("container.processes", c.id)) if c.running else [],
 )
 
-_MEASURED: tuple[Row, ...] = (
-    Row(
-        "log_bytes",
-        "int",
-        "bytes of its log on the engine's disk, where that can be seen",
-        lambda c, v: v.measured.get(("container.log_bytes", c.id)),
-        cost=2,
-    ),
-    Row(
-        "processes",
-        "list(string)",
-        "command lines of its processes; never shown, as they may hold secrets",
-        lambda c, v: v.measured.get(("container.processes", c.id)) if c.running else [],
-        cost=2,
-    ),
-)
-
-CONTAINER: tuple[Row, ...] = (*_CONTAINER, *SETTINGS, _SIZE_RW, *_MEASURED)
+CONTAINER: tuple[Row, ...] = (*_ITSELF, *SETTINGS, *_MEASURED)

@@ -11,9 +11,9 @@ from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.forms import spec
 from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
-from dockwarden.inventory.registry_facts import OF_PIN
+from dockwarden.inventory.registry_facts import OF_PIN, OF_TAG
 from dockwarden.inventory.service_facts import SERVICE
-from dockwarden.inventory.view import Read, Row, View
+from dockwarden.inventory.view import Read, Row, View, rows
 from dockwarden.model import Facts, FactSpec, Kind, Ref
 
 
@@ -33,7 +33,7 @@ def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
 
 _OF_ALL = {
     "host.": _of(lambda _, view: view, HOST),
-    "": [Row("now", "timestamp", "the time of the judgement", lambda _, view: view.now)],
+    "": rows("now timestamp the time of the judgement", now=lambda _, view: view.now),
 }
 _OF_TAG = _of(lambda tag, view: view.inventory.images[view.inventory.tags[tag]], IMAGE)
 _OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.image_id), IMAGE)
@@ -41,7 +41,7 @@ _OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.
 
 def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, _Fact]:
     return {
-        prefix + row.name: _Fact(spec(prefix + row.name, row.type, row.cost, row.meaning), row.reader)
+        prefix + row.name: _Fact(spec(prefix + row.name, row.type, row.form, row.cost, row.meaning), row.reader)
         for prefix, rows in (*groups, *_OF_ALL.items())
         for row in rows
     }
@@ -52,15 +52,15 @@ def _facts(kind: Kind) -> dict[str, _Fact]:
         case Kind.IMAGE:
             return _table(("image.", IMAGE))
         case Kind.TAG:
-            return _table(("", TAG), ("image.", _OF_TAG))
+            return _table(("tag.", TAG), ("registry.", OF_TAG), ("image.", _OF_TAG))
         case Kind.CONTAINER:
-            return _table(("container.", CONTAINER), ("", OF_PIN), ("image.", _OF_CONTAINER))
+            return _table(("container.", CONTAINER), ("registry.", OF_PIN), ("image.", _OF_CONTAINER))
         case Kind.VOLUME:
             return _table(("volume.", VOLUME))
         case Kind.NETWORK:
             return _table(("network.", NETWORK))
         case Kind.SERVICE:
-            return _table(("service.", SERVICE), ("", OF_PIN))
+            return _table(("service.", SERVICE), ("registry.", OF_PIN))
         case Kind.HOST:
             return _table()
         case _:

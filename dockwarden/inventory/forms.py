@@ -5,114 +5,62 @@ A condition that compares a fact with a value that it never has is certainly wro
 
 from dockwarden.model import FactSpec
 
-_LOG_DRIVERS = "json-file|local|journald|syslog|gelf|fluentd|awslogs|splunk|etwlogs|gcplogs|logentries|none|*"
-_OWNERS = "|compose|swarm|kubernetes|nomad|ecs"
 WORDS = {
-    "container.state": "created|running|paused|restarting|removing|exited|dead",
-    "container.health": "|healthy|unhealthy|starting",
-    "container.freshness": "current|recreate-needed|tag-gone|pinned",
-    "container.image_pin": "tag|digest|id",
-    "container.owner": _OWNERS,
-    "container.restart_policy": "no|always|on-failure|unless-stopped",
-    "container.uts_mode": "|host",
-    "container.userns_mode": "|host",
-    "volume.owner": _OWNERS,
-    "network.owner": _OWNERS,
-    "registry.state": "|current|drift|other-platform|local|gone",
-    "image.origin": "registry|unknown",
-    "image.os": "|aix|android|darwin|dragonfly|freebsd|illumos|linux|netbsd|openbsd|plan9|solaris|wasip1|windows",
-    "image.architecture": "|386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm",
-    "host.image_store": "graph|containerd",
-    "container.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
-    "container.mounts.propagation": "|private|rprivate|shared|rshared|slave|rslave",
-    "container.published.protocol": "tcp|udp|sctp",
-    "host.architecture": "|x86_64|aarch64|armv7l|armv6l|i686|ppc64le|s390x|riscv64|loongarch64|mips64",
-    "host.swarm_role": "|manager|worker",
-    "service.mode": "replicated|global|replicated-job|global-job",
-    "service.update_state": "|updating|paused|completed|rollback_started|rollback_paused|rollback_completed",
-    "service.update_failure_action": "pause|continue|rollback",
-    "service.published.protocol": "tcp|udp|sctp",
-    "service.published.mode": "ingress|host",
-    "service.mounts.type": "bind|volume|tmpfs|npipe|cluster|image",
-    **dict.fromkeys(("container.log_driver", "host.log_driver"), _LOG_DRIVERS),
-    "container.network_mode": "bridge|host|none|*",
-    "container.seccomp": "default|unconfined|custom|builtin|*",
-    "container.apparmor": "|docker-default|unconfined|*",
-    "network.driver": "bridge|host|null|overlay|macvlan|ipvlan|*",
-    "volume.driver": "local|*",
-    "host.storage_driver": "overlay2|overlay|overlayfs|btrfs|zfs|vfs|fuse-overlayfs|devicemapper|aufs|windowsfilter|*",
+    "state": "created|running|paused|restarting|removing|exited|dead",
+    "health": "|healthy|unhealthy|starting",
+    "freshness": "current|recreate-needed|tag-gone|pinned",
+    "pin": "tag|digest|id",
+    "owner": "|compose|swarm|kubernetes|nomad|ecs",
+    "restart_policy": "no|always|on-failure|unless-stopped",
+    "host_or_own": "|host",
+    "registry_state": "|current|drift|other-platform|local|gone",
+    "origin": "registry|unknown",
+    "os": "|aix|android|darwin|dragonfly|freebsd|illumos|linux|netbsd|openbsd|plan9|solaris|wasip1|windows",
+    "platform": "|386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm",
+    "image_store": "graph|containerd",
+    "mount_type": "bind|volume|tmpfs|npipe|cluster|image",
+    "propagation": "|private|rprivate|shared|rshared|slave|rslave",
+    "protocol": "tcp|udp|sctp",
+    "machine": "|x86_64|aarch64|armv7l|armv6l|i686|ppc64le|s390x|riscv64|loongarch64|mips64",
+    "swarm_role": "|manager|worker",
+    "service_mode": "replicated|global|replicated-job|global-job",
+    "update_state": "|updating|paused|completed|rollback_started|rollback_paused|rollback_completed",
+    "failure_action": "pause|continue|rollback",
+    "publish_mode": "ingress|host",
+    "log_driver": "json-file|local|journald|syslog|gelf|fluentd|awslogs|splunk|etwlogs|gcplogs|logentries|none|*",
+    "network_mode": "bridge|host|none|*",
+    "seccomp": "default|unconfined|custom|builtin|*",
+    "apparmor": "|docker-default|unconfined|*",
+    "network_driver": "bridge|host|null|overlay|macvlan|ipvlan|*",
+    "volume_driver": "local|*",
+    "storage_driver": "overlay2|overlay|overlayfs|btrfs|zfs|vfs|fuse-overlayfs|devicemapper|aufs|windowsfilter|*",
 }
-"""Sets of words, of lists those of their items; the first may be empty, and with ``*`` there are others as well."""
+"""By form, all words there are; the first may be empty, and with ``*`` there are others as well.
 
-_NAMES = {
-    "reference": """
-        container.image_ref image.ref image.tags image.same_as
-        image.base tag.ref tag.siblings container.sibling_images
-        image.bases service.image_ref
+Other forms are those of texts and numbers with rules of their own, which ``policy.values`` knows. Whole numbers without
+a form are never below 0."""
+
+
+RECORDS = {
+    "mount": """
+        type:string:mount_type name:string source:string:mounted destination:string:path driver:string
+        propagation:string:propagation rw:bool anonymous:bool
     """,
-    "repository": "tag.repository image.repositories container.image_repository service.image_repository",
-    "digest": "service.image_digest tag.digest registry.digest registry.newest_version_digest",
-    "name": "service.name container.name",
-    "memory": """
-        service.memory_limit service.memory_reservation container.memory_limit container.memory_reservation
+    "published": "host_ip:string:ip host_port:int:picked port:int:port_number protocol:string:protocol",
+    "service_published": """
+        host_port:int:port_number port:int:port_number protocol:string:protocol mode:string:publish_mode
     """,
-    "registry": "tag.registry",
-    "tag": "tag.name registry.newest_version registry.latest_is",
-    "version": "tag.version host.api_version",
-    "release": "host.engine_version",
-    "id": "image.id container.image_id",
-    "short_id": "image.short_id",
-    "repository_digest": "image.digests",
-    "capability": "container.cap_add container.cap_drop",
-    "port": "image.ports",
-    "bound_port": "container.ports",
-    "device": "container.devices",
-    "signal": "container.stop_signal",
-    "network_mode": "container.network_mode",
-    "shared_memory": "container.shm_size",
-    "path": "container.mounts.destination",
-    "port_number": "container.published.port service.published.port service.published.host_port",
-    "ulimit": "container.ulimits",
-    "security_opt": "container.security_opt",
-    "variable": "container.env_names image.env",
-    "percent": """
-        host.disk_used_percent host.inodes_used_percent host.data_disk_used_percent host.data_inodes_used_percent
+    "service_mount": """
+        type:string:mount_type name:string source:string destination:string driver:string rw:bool
     """,
-    "user": "container.user image.user",
-    "ip": "container.published.host_ip",
-    "exit_code": "container.exit_code",
-    "picked": "container.published.host_port",
-    "limit": "container.cpu_limit container.pids_limit",
-    "mounted": "container.mounts.source",
-    "mode": "container.pid_mode container.ipc_mode",
-    "bytes": "image.size volume.size container.size_rw container.log_bytes host.disk_free host.memory",
-    "any": "container.memory_swap",
-    "adjustment": "container.oom_score_adj",
-    "free": """
-        image.instructions image.history.instruction container.processes container.device_rules
-        host.warnings host.security_options
-    """,
+    "step": "instruction:string:free size:int created:string",
 }
-FORMS = {name: form for form, names in _NAMES.items() for name in names.split()}
-"""Of texts and numbers with rules of their own; ``policy.doubts`` knows the rules. Other whole numbers are never
-below 0."""
-
-RECORDS: dict[str, dict[str, str]] = {
-    "container.mounts": {
-        **dict.fromkeys(("type", "name", "source", "destination", "driver", "propagation"), "string"),
-        "rw": "bool",
-        "anonymous": "bool",
-    },
-    "container.published": {"host_ip": "string", "host_port": "int", "port": "int", "protocol": "string"},
-    "service.published": {"host_port": "int", "port": "int", "protocol": "string", "mode": "string"},
-    "service.mounts": {**dict.fromkeys(("type", "name", "source", "destination", "driver"), "string"), "rw": "bool"},
-    "image.history": {"instruction": "string", "size": "int", "created": "string"},
-}
-"""Of records: their keys, with the types of the values."""
+"""Of records, their keys, each with the type and form of its values."""
 
 
-def spec(name: str, type_: str, cost: int, meaning: str) -> FactSpec:
+def spec(name: str, type_: str, form: str, cost: int, meaning: str) -> FactSpec:
     """The row of the vocabulary, with what is known here of the fact."""
-    words = tuple(WORDS[name].split("|")) if name in WORDS else ()
-    keys = {key: spec(f"{name}.{key}", inner, cost, "") for key, inner in RECORDS.get(name, {}).items()}
-    return FactSpec(name, type_, cost, meaning, FORMS.get(name, ""), words, keys)
+    words = tuple(WORDS[form].split("|")) if form in WORDS else ()
+    parts = (key.split(":") for key in RECORDS.get(form, "").split())
+    keys = {key: spec(f"{name}.{key}", inner, "".join(its), cost, "") for key, inner, *its in parts}
+    return FactSpec(name, type_, cost, meaning, form, words, keys)

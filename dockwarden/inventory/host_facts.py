@@ -1,7 +1,9 @@
 """Facts of volumes, networks and the host, which are read from the view itself. Pure; see ``facts``."""
 
+from typing import Any
+
 from dockwarden.inventory.container_facts import owner_of
-from dockwarden.inventory.view import Read, Row, View, used_by
+from dockwarden.inventory.view import Read, View, rows, used_by
 from dockwarden.model import Kind, Thing, ref_of
 from dockwarden.text import in_bytes
 
@@ -10,65 +12,60 @@ def _containers(thing: Thing, view: View) -> int:
     return sum(1 for user in view.inventory.users_of(ref_of(thing)) if user.kind is Kind.CONTAINER)
 
 
-_KNOWN_FOR = Row(
-    "known_for", "duration", "how long we have watched it exist", lambda o, v: v.inventory.known_for(ref_of(o))
-)
-_IDLE_FOR = Row(
-    "idle_for",
-    "duration",
-    "how long we have watched it without a container",
-    lambda o, v: v.inventory.idle_for(ref_of(o)),
-)
-_OWNER = Row("owner", "string", "compose, swarm, or empty", lambda o, _: owner_of(o.labels))
+_OF_BOTH: dict[str, Any] = {
+    "created": "created_at",
+    "container_count": _containers,
+    "used_by": used_by,
+    "known_for": lambda o, v: v.inventory.known_for(ref_of(o)),
+    "idle_for": lambda o, v: v.inventory.idle_for(ref_of(o)),
+    "owner": lambda o, _: owner_of(o.labels),
+}
 
-VOLUME: tuple[Row, ...] = (
-    Row("name", "string", "name"),
-    Row("driver", "string", "driver"),
-    Row("labels", "map(string)", "labels"),
-    Row("anonymous", "bool", "nobody named it"),
-    Row("created", "timestamp", "when it was created", "created_at"),
-    Row(
-        "in_use",
-        "bool",
-        "a container, running or not, or a service mounts it",
-        lambda o, v: v.inventory.is_used(ref_of(o)),
+VOLUME = (
+    *rows(
+        """
+        name            string               name
+        driver          string:volume_driver driver
+        labels          map(string)          labels
+        anonymous       bool                 nobody named it
+        created         timestamp            when it was created
+        in_use          bool                 a container, running or not, or a service mounts it
+        container_count int                  containers that mount it
+        used_by         list(string)         names of the containers and services that mount it
+        options         map(string)          options of its driver; secrets as `***`
+        known_for       duration             how long we have watched it exist
+        idle_for        duration             how long we have watched it without a container
+        owner           string:owner         compose, swarm, or empty
+        """,
+        in_use=lambda o, v: v.inventory.is_used(ref_of(o)),
+        **_OF_BOTH,
     ),
-    Row("container_count", "int", "containers that mount it", _containers),
-    Row("used_by", "list(string)", "names of the containers and services that mount it", used_by),
-    Row("options", "map(string)", "options of its driver; secrets as `***`"),
-    _KNOWN_FOR,
-    _IDLE_FOR,
-    _OWNER,
-    Row(
-        "size",
-        "int",
-        "bytes in it, where the engine can tell",
-        lambda o, v: v.usage.volumes.get(o.name) if v.usage else None,
+    *rows(
+        "size int:bytes bytes in it, where the engine can tell",
         cost=2,
+        size=lambda o, v: v.usage.volumes.get(o.name) if v.usage else None,
     ),
 )
 
-
-NETWORK: tuple[Row, ...] = (
-    Row("id", "string", "network ID"),
-    Row("name", "string", "name"),
-    Row("driver", "string", "driver"),
-    Row("labels", "map(string)", "labels"),
-    Row("created", "timestamp", "when it was created", "created_at"),
-    Row("builtin", "bool", "it belongs to the engine"),
-    Row("internal", "bool", "it has no way out"),
-    Row(
-        "in_use",
-        "bool",
-        "a container, running or not, is attached, or another network was made from it",
-        lambda o, v: bool(v.inventory.users_of(ref_of(o))),
-    ),
-    _KNOWN_FOR,
-    _IDLE_FOR,
-    Row("container_count", "int", "containers attached to it", _containers),
-    Row("used_by", "list(string)", "names of the containers attached to it, and of networks made from it", used_by),
-    Row("options", "map(string)", "options of its driver"),
-    _OWNER,
+NETWORK = rows(
+    """
+    id              string                network ID
+    name            string                name
+    driver          string:network_driver driver
+    labels          map(string)           labels
+    created         timestamp             when it was created
+    builtin         bool                  it belongs to the engine
+    internal        bool                  it has no way out
+    in_use          bool                  a container, running or not, is attached, or another network was made from it
+    known_for       duration              how long we have watched it exist
+    idle_for        duration              how long we have watched it without a container
+    container_count int                   containers attached to it
+    used_by         list(string)          names of the containers attached to it, and of networks made from it
+    options         map(string)           options of its driver
+    owner           string:owner          compose, swarm, or empty
+    """,
+    in_use=lambda o, v: bool(v.inventory.users_of(ref_of(o))),
+    **_OF_BOTH,
 )
 
 
@@ -122,123 +119,105 @@ def _insecure(_subject: object, view: View) -> list[str] | None:
 BREAKDOWN = ("disk_breakdown", "images_in_use_size", "images_idle_size", "disk_unaccounted")
 """What is known only after the sizes of all images were gathered."""
 
-HOST: tuple[Row, ...] = (
-    Row("name", "string", "host name that the engine reports", "info.name"),
-    Row("engine_version", "string", "engine version", "info.version"),
-    Row("api_version", "string", "API version in use", "info.api_version"),
-    Row("image_store", "string", "`graph` or `containerd`", "info.image_store.value"),
-    Row("swarm", "bool", "part of a swarm", "info.swarm"),
-    Row("swarm_role", "string", "`manager`, `worker`, or empty outside of a swarm", "info.swarm_role"),
-    Row("swarm_managers", "int", "managers of its swarm, 0 where it is none", "info.swarm_managers"),
-    Row(
-        "swarm_leader",
-        "bool",
-        "it leads its swarm, and so judges the services; others do not",
-        lambda v, _: v.inventory.leads,
+HOST = (
+    *rows(
+        """
+        name                    string                host name that the engine reports
+        engine_version          string:release        engine version
+        api_version             string:version        API version in use
+        image_store             string:image_store    `graph` or `containerd`
+        swarm                   bool                  part of a swarm
+        swarm_role              string:swarm_role     `manager`, `worker`, or empty outside of a swarm
+        swarm_managers          int                   managers of its swarm, 0 where it is none
+        swarm_leader            bool                  it leads its swarm, and so judges the services; others do not
+        swarm_autolock          bool                  managers are locked when they start; false elsewhere
+        swarm_certificates_last duration              for how long the swarm's certificates are valid; \
+            0 where it is no manager
+        storage_driver          string:storage_driver storage driver, such as overlay2
+        log_driver              string:log_driver     log driver of new containers
+        memory                  int:bytes             bytes of memory
+        cpus                    int                   CPUs
+        kernel                  string                version of the kernel
+        architecture            string:machine        as the kernel names it, `x86_64`
+        cgroup_version          int                   1 or 2
+        experimental            bool                  experimental features are on
+        security_options        list(string):free     as the engine says them, `name=seccomp,profile=default`
+        insecure_registries     list(string)          hosts and networks of registries spoken to without verified TLS, \
+            the loopback excepted
+        authorization_plugins   list(string)          plugins that are asked before each request
+        warnings                list(string):free     what the engine warns of
+        """,
+        at="info.",
+        engine_version="info.version",
+        image_store="info.image_store.value",
+        swarm_leader=lambda v, _: v.inventory.leads,
+        swarm_certificates_last="info.swarm_certificate_seconds",
+        memory="info.memory_bytes",
+        insecure_registries=_insecure,
     ),
-    Row("swarm_autolock", "bool", "managers are locked when they start; false elsewhere", "info.swarm_autolock"),
-    Row(
-        "swarm_certificates_last",
-        "duration",
-        "for how long the swarm's certificates are valid; 0 where it is no manager",
-        "info.swarm_certificate_seconds",
+    *rows(
+        """
+        images     int images
+        containers int containers
+        volumes    int volumes
+        """,
+        images=lambda _, v: len(v.inventory.images),
+        containers=lambda _, v: len(v.inventory.containers),
+        volumes=lambda _, v: len(v.inventory.volumes),
     ),
-    Row("storage_driver", "string", "storage driver, such as overlay2", "info.storage_driver"),
-    Row("log_driver", "string", "log driver of new containers", "info.log_driver"),
-    Row("memory", "int", "bytes of memory", "info.memory_bytes"),
-    Row("cpus", "int", "CPUs", "info.cpus"),
-    Row("kernel", "string", "version of the kernel", "info.kernel"),
-    Row("architecture", "string", "as the kernel names it, `x86_64`", "info.architecture"),
-    Row("cgroup_version", "int", "1 or 2", "info.cgroup_version"),
-    Row("experimental", "bool", "experimental features are on", "info.experimental"),
-    Row(
-        "security_options",
-        "list(string)",
-        "as the engine says them, `name=seccomp,profile=default`",
-        "info.security_options",
-    ),
-    Row(
-        "insecure_registries",
-        "list(string)",
-        "hosts and networks of registries spoken to without verified TLS, the loopback excepted",
-        _insecure,
-    ),
-    Row(
-        "authorization_plugins",
-        "list(string)",
-        "plugins that are asked before each request",
-        "info.authorization_plugins",
-    ),
-    Row("warnings", "list(string)", "what the engine warns of", "info.warnings"),
-    Row("images", "int", "images", lambda _, v: len(v.inventory.images)),
-    Row("containers", "int", "containers", lambda _, v: len(v.inventory.containers)),
-    Row("volumes", "int", "volumes", lambda _, v: len(v.inventory.volumes)),
-    Row("disk_used_percent", "double", "used space of the disk that has the images", "disk.used_percent", cost=1),
-    Row("disk_free", "int", "free bytes of the disk that has the images", "disk.free_bytes", cost=1),
-    Row(
-        "inodes_used_percent",
-        "double",
-        "used inodes of the disk that has the images",
-        "disk.inodes_used_percent",
+    *rows(
+        """
+        disk_used_percent        double:percent used space of the disk that has the images
+        disk_free                int:bytes      free bytes of the disk that has the images
+        inodes_used_percent      double:percent used inodes of the disk that has the images
+        data_disk_used_percent   double:percent used space of the disk that has volumes and logs; mostly the same disk
+        data_disk_free           int            free bytes of that disk
+        data_inodes_used_percent double:percent used inodes of that disk
+        """,
         cost=1,
+        disk_used_percent="disk.used_percent",
+        disk_free="disk.free_bytes",
+        inodes_used_percent="disk.inodes_used_percent",
+        data_disk_used_percent="volume_disk.used_percent",
+        data_disk_free="volume_disk.free_bytes",
+        data_inodes_used_percent="volume_disk.inodes_used_percent",
     ),
-    Row(
-        "data_disk_used_percent",
-        "double",
-        "used space of the disk that has volumes and logs; mostly the same disk",
-        "volume_disk.used_percent",
+    *rows(
+        """
+        live_restore bool containers outlive the engine
+        rootless     bool the engine runs without root
+        userns_remap bool user namespaces are remapped
+        """,
         cost=1,
+        at="info.",
     ),
-    Row("data_disk_free", "int", "free bytes of that disk", "volume_disk.free_bytes", cost=1),
-    Row("data_inodes_used_percent", "double", "used inodes of that disk", "volume_disk.inodes_used_percent", cost=1),
-    Row("live_restore", "bool", "containers outlive the engine", "info.live_restore", cost=1),
-    Row("rootless", "bool", "the engine runs without root", "info.rootless", cost=1),
-    Row("userns_remap", "bool", "user namespaces are remapped", "info.userns_remap", cost=1),
-    Row("images_size", "int", "bytes of all layers of all images, unpacked", "usage.images_bytes", cost=2),
-    Row("build_cache_size", "int", "bytes that the build cache has for itself", "usage.build_cache_bytes", cost=2),
-    Row("volumes_size", "int", "bytes in all volumes", _usage("volumes"), cost=2),
-    Row(
-        "build_cache_idle_for",
-        "duration",
-        "for how long the part of the build cache that was not used for longest was not",
-        "usage.build_cache_idle_seconds",
+    *rows(
+        """
+        images_size           int      bytes of all layers of all images, unpacked
+        build_cache_size      int      bytes that the build cache has for itself
+        volumes_size          int      bytes in all volumes
+        build_cache_idle_for  duration for how long the part of the build cache that was not used for longest was not
+        container_layers_size int      bytes that containers have written besides their images
+        container_logs_size   int      bytes of the logs of all containers, where they can be seen
+        stray_layers          int      layers on the disk of a graph store that belong to nothing the engine knows, \
+            where they can be seen
+        images_in_use_size    int      bytes of the images of containers
+        images_idle_size      int      bytes that the disk gains if all other images go
+        disk_unaccounted      int      used bytes of the fuller disk that are none of the engine's
+        disk_breakdown        string   what fills the fuller disk, the largest part first, \
+            `volumes 12.0 GB, images idle 3.1 GB, unaccounted 1.0 GB`
+        """,
         cost=2,
-    ),
-    Row(
-        "container_layers_size",
-        "int",
-        "bytes that containers have written besides their images",
-        _usage("containers"),
-        cost=2,
-    ),
-    Row(
-        "container_logs_size",
-        "int",
-        "bytes of the logs of all containers, where they can be seen",
-        "usage.logs_bytes",
-        cost=2,
-    ),
-    Row(
-        "stray_layers",
-        "int",
-        "layers on the disk of a graph store that belong to nothing the engine knows, where they can be seen",
-        "usage.stray_layers",
-        cost=2,
-    ),
-    Row("images_in_use_size", "int", "bytes of the images of containers", _part("images in use"), cost=2),
-    Row("images_idle_size", "int", "bytes that the disk gains if all other images go", _part("images idle"), cost=2),
-    Row(
-        "disk_unaccounted",
-        "int",
-        "used bytes of the fuller disk that are none of the engine's",
-        _part("unaccounted"),
-        cost=2,
-    ),
-    Row(
-        "disk_breakdown",
-        "string",
-        "what fills the fuller disk, the largest part first, `volumes 12.0 GB, images idle 3.1 GB, unaccounted 1.0 GB`",
-        _told,
-        cost=2,
+        images_size="usage.images_bytes",
+        build_cache_size="usage.build_cache_bytes",
+        volumes_size=_usage("volumes"),
+        build_cache_idle_for="usage.build_cache_idle_seconds",
+        container_layers_size=_usage("containers"),
+        container_logs_size="usage.logs_bytes",
+        stray_layers="usage.stray_layers",
+        images_in_use_size=_part("images in use"),
+        images_idle_size=_part("images idle"),
+        disk_unaccounted=_part("unaccounted"),
+        disk_breakdown=_told,
     ),
 )

@@ -6,17 +6,13 @@ from typing import Any
 from dockwarden import reference, versions
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
-from dockwarden.inventory.registry_facts import OF_TAG, recoverable
-from dockwarden.inventory.view import Row, View, is_root, used_by
+from dockwarden.inventory.registry_facts import recoverable
+from dockwarden.inventory.view import View, is_root, rows, used_by
 from dockwarden.model import Image, ImageStore, Kind, Ref, ref_of
 from dockwarden.text import moment
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 _BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
-_NEWEST_BUILT = (
-    "0 for the image built last among the releases of its repository and variant or, of a tag that is no release, "
-    "among the tags that begin with the same word, as `pr-101` and `pr-102` do; other tags of one image count once"
-)
 _FIRST_DATE = 366e6  # in 1981; what is older was not built then
 
 
@@ -102,110 +98,89 @@ def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     return [{"instruction": each[1], "size": each[0], "created": moment(each[2] or 0.0)} for each in steps]
 
 
-IMAGE: tuple[Row, ...] = (
-    Row("id", "string", "image ID"),
-    Row("short_id", "string", "first 12 characters of the ID", lambda i, _: reference.short_id(i.id)),
-    Row("ref", "string", "first tag, or the short ID", lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id)),
-    Row("tags", "list(string)", "all tags as full references"),
-    Row(
-        "repositories",
-        "list(string)",
-        "repositories that its tags belong to",
-        lambda i, _: sorted({tag.rpartition(":")[0] for tag in i.tags}),
+IMAGE = (
+    *rows(
+        """
+        id              string:id                      image ID
+        short_id        string:short_id                first 12 characters of the ID
+        ref             string:reference               first tag, or the short ID
+        tags            list(string):reference         all tags as full references
+        repositories    list(string):repository        repositories that its tags belong to
+        digests         list(string):repository_digest repository digests, `repository@sha256:…`
+        size            int:bytes                      size in bytes, shared layers included
+        labels          map(string)                    labels
+        created         timestamp                      build date in the image, unknown if it has none or one \
+            before 1981; says nothing about its arrival
+        dangling        bool                           untagged and superseded; an image pulled by digest alone is not
+        in_use          bool                           a container, running or not, or a service was made from it
+        container_count int                            containers made from it
+        used_by         list(string)                   names of the containers and services made from it
+        known_for       duration                       how long we have watched it exist
+        last_used       timestamp                      when we last saw a container use it, else since when we know it
+        idle_for        duration                       how long we have watched it without a container
+        origin          string:origin                  `registry` where a digest proves it, else `unknown`
+        same_as         list(string):reference         its other tags, beyond the first
+        """,
+        short_id=lambda i, _: reference.short_id(i.id),
+        ref=lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id),
+        repositories=lambda i, _: sorted({tag.rpartition(":")[0] for tag in i.tags}),
+        size="size_bytes",
+        created=lambda i, _: _built_at(i),
+        dangling=lambda i, v: is_dangling(i, v.inventory),
+        in_use=lambda i, v: v.inventory.is_used(ref_of(i)),
+        container_count=lambda i, v: len(v.inventory.users_of(ref_of(i))),
+        used_by=used_by,
+        known_for=lambda i, v: v.inventory.known_for(ref_of(i)),
+        last_used=lambda i, v: v.now - v.inventory.idle_for(ref_of(i)),
+        idle_for=lambda i, v: v.inventory.idle_for(ref_of(i)),
+        origin=_origin,
+        same_as=lambda i, _: i.tags[1:],
     ),
-    Row("digests", "list(string)", "repository digests, `repository@sha256:…`"),
-    Row("size", "int", "size in bytes, shared layers included", "size_bytes"),
-    Row("labels", "map(string)", "labels"),
-    Row(
-        "created",
-        "timestamp",
-        "build date in the image, unknown if it has none or one before 1981; says nothing about its arrival",
-        lambda i, _: _built_at(i),
-    ),
-    Row(
-        "dangling",
-        "bool",
-        "untagged and superseded; an image pulled by digest alone is not",
-        lambda i, v: is_dangling(i, v.inventory),
-    ),
-    Row(
-        "in_use",
-        "bool",
-        "a container, running or not, or a service was made from it",
-        lambda i, v: v.inventory.is_used(ref_of(i)),
-    ),
-    Row("container_count", "int", "containers made from it", lambda i, v: len(v.inventory.users_of(ref_of(i)))),
-    Row("used_by", "list(string)", "names of the containers and services made from it", used_by),
-    Row("known_for", "duration", "how long we have watched it exist", lambda i, v: v.inventory.known_for(ref_of(i))),
-    Row(
-        "last_used",
-        "timestamp",
-        "when we last saw a container use it, else since when we know it",
-        lambda i, v: v.now - v.inventory.idle_for(ref_of(i)),
-    ),
-    Row(
-        "idle_for",
-        "duration",
-        "how long we have watched it without a container",
-        lambda i, v: v.inventory.idle_for(ref_of(i)),
-    ),
-    Row("origin", "string", "`registry` where a digest proves it, else `unknown`", _origin),
-    Row("same_as", "list(string)", "its other tags, beyond the first", lambda i, _: i.tags[1:]),
-    Row(
-        "unique_size",
-        "int",
-        "bytes that the disk gains if this image alone goes, what it shares with others excepted",
-        lambda i, v: v.unique.get(i.id) if v.unique is not None else None,
+    *rows(
+        """
+        unique_size int bytes that the disk gains if this image alone goes, what it shares with others excepted
+        """,
         cost=2,
+        unique_size=lambda i, v: v.unique.get(i.id) if v.unique is not None else None,
     ),
-    Row("recoverable", "bool", "a registry still serves one of its digests", recoverable, cost=3),
-    Row("os", "string", "operating system", "details.os", cost=1),
-    Row("architecture", "string", "architecture", "details.architecture", cost=1),
-    Row("user", "string", "user it runs as, empty for root", "details.user", cost=1),
-    Row("root", "bool", "it runs as root", lambda i, _: is_root(i.details.user) if i.details else None, cost=1),
-    Row("healthcheck", "bool", "it defines a health check", "details.healthcheck", cost=1),
-    Row("layers", "int", "number of layers", lambda i, _: len(i.details.layers) if i.details else None, cost=1),
-    Row(
-        "base",
-        "string",
-        "base image: its label, or the local image it begins with; empty if none is here, unknown if several may be it",
-        _base,
+    *rows("recoverable bool a registry still serves one of its digests", cost=3, recoverable=recoverable),
+    *rows(
+        """
+        os             string:os              operating system
+        architecture   string:platform        architecture
+        user           string:user            user it runs as, empty for root
+        root           bool                   it runs as root
+        healthcheck    bool                   it defines a health check
+        layers         int                    number of layers
+        base           string:reference       base image: its label, or the local image it begins with; \
+            empty if none is here, unknown if several may be it
+        base_known     bool                   the base could be told
+        bases          list(string):reference all tags of all local images that it is or may be built on, nearest first
+        base_digest    string                 digest of its base: its label, or the local image's; empty if none
+        children       list(string)           local images that are built on it
+        is_base        bool                   a local image is built on it
+        instructions   list(string):free      its build as lines of a Dockerfile, those of its base first; \
+            never shown, as they may hold secrets
+        history        list(map):step         the same with more: instruction, size, created; never shown
+        volumes        list(string)           paths that get a volume in each container
+        env            list(string):variable  names of its environment variables
+        ports          list(string):port      exposed ports
+        setuid_unknown bool                   always true: layers are not searched for setuid files
+        """,
         cost=1,
-    ),
-    Row("base_known", "bool", "the base could be told", lambda i, v: bool(_base(i, v)) if v.bases else None, cost=1),
-    Row(
-        "bases",
-        "list(string)",
-        "all tags of all local images that it is or may be built on, nearest first",
-        _bases,
-        cost=1,
-    ),
-    Row(
-        "base_digest",
-        "string",
-        "digest of its base: its label, or the local image's; empty if none",
-        _base_digest,
-        cost=1,
-    ),
-    Row("children", "list(string)", "local images that are built on it", _children, cost=1),
-    Row("is_base", "bool", "a local image is built on it", _is_base, cost=1),
-    Row(
-        "instructions",
-        "list(string)",
-        "its build as lines of a Dockerfile, those of its base first; never shown, as they may hold secrets",
-        _instructions,
-        cost=1,
-    ),
-    Row("history", "list(map)", "the same with more: instruction, size, created; never shown", _history, cost=1),
-    Row("volumes", "list(string)", "paths that get a volume in each container", "details.volumes", cost=1),
-    Row("env", "list(string)", "names of its environment variables", "details.env_names", cost=1),
-    Row("ports", "list(string)", "exposed ports", "details.ports", cost=1),
-    Row(
-        "setuid_unknown",
-        "bool",
-        "always true: layers are not searched for setuid files",
-        lambda i, _: True if i.details else None,
-        cost=1,
+        at="details.",
+        root=lambda i, _: is_root(i.details.user) if i.details else None,
+        layers=lambda i, _: len(i.details.layers) if i.details else None,
+        base=_base,
+        base_known=lambda i, v: bool(_base(i, v)) if v.bases else None,
+        bases=_bases,
+        base_digest=_base_digest,
+        children=_children,
+        is_base=_is_base,
+        instructions=_instructions,
+        history=_history,
+        env="details.env_names",
+        setuid_unknown=lambda i, _: True if i.details else None,
     ),
 )
 
@@ -268,32 +243,33 @@ def _digest(tag: str, view: View) -> str:
     return view.inventory.digests.pick(tag, of_repository(image.digests, repository))
 
 
-TAG: tuple[Row, ...] = (
-    Row("tag.ref", "string", "full reference, `docker.io/library/busybox:latest`", lambda t, _: t),
-    Row("tag.registry", "string", "registry host", lambda t, _: t.partition("/")[0]),
-    Row("tag.repository", "string", "registry and path without the tag", lambda t, _: t.rpartition(":")[0]),
-    Row("tag.name", "string", "the tag alone", lambda t, _: t.rpartition(":")[2]),
-    Row("tag.digest", "string", "digest that the engine has for it in this repository, empty if none", _digest),
-    Row("tag.version", "string", "the release version it names, empty if none", _version),
-    Row(
-        "tag.variant",
-        "string",
-        "what follows the version, but for numbers of builds: `alpine` of `1.27-alpine`",
-        lambda t, _: versions.variant(t.rpartition(":")[2]),
-    ),
-    Row("tag.rank_by_created", "int", _NEWEST_BUILT, lambda t, v: _ranks(t, v, _created)),
-    Row(
-        "tag.rank_by_used",
-        "int",
-        "0 for the image among the same that is in use or was last, 1 for the one before",
-        lambda t, v: _ranks(t, v, _used),
-    ),
-    Row(
-        "tag.siblings",
-        "list(string)",
-        "the other tags of its repository that are here",
-        lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
-    ),
-    Row("tag.rank_by_version", "int", "0 for the highest release of its repository and variant", _rank_by_version),
-    *OF_TAG,
+TAG = rows(
+    """
+    ref             string:reference       full reference, `docker.io/library/busybox:latest`
+    registry        string:registry        registry host
+    repository      string:repository      registry and path without the tag
+    name            string:tag             the tag alone
+    digest          string:digest          digest that the engine has for it in this repository, empty if none
+    version         string:version         the release version it names, empty if none
+    variant         string                 what follows the version, but for numbers of builds: \
+        `alpine` of `1.27-alpine`
+    rank_by_created int                    0 for the image built last among the releases of its repository and variant \
+        or, of a tag that is no release, among the tags that begin with the same word, as `pr-101` and `pr-102` do; \
+        other tags of one image count once
+    rank_by_used    int                    0 for the image among the same that is in use or was last, \
+        1 for the one before
+    siblings        list(string):reference the other tags of its repository that are here
+    rank_by_version int                    0 for the highest release of its repository and variant
+    """,
+    ref=lambda t, _: t,
+    registry=lambda t, _: t.partition("/")[0],
+    repository=lambda t, _: t.rpartition(":")[0],
+    name=lambda t, _: t.rpartition(":")[2],
+    digest=_digest,
+    version=_version,
+    variant=lambda t, _: versions.variant(t.rpartition(":")[2]),
+    rank_by_created=lambda t, v: _ranks(t, v, _created),
+    rank_by_used=lambda t, v: _ranks(t, v, _used),
+    siblings=lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
+    rank_by_version=_rank_by_version,
 )

@@ -11,15 +11,10 @@ from dockwarden import reference
 from dockwarden.inventory.container_facts import pin_of
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
-from dockwarden.inventory.view import Read, Row, View
+from dockwarden.inventory.view import Read, View, rows
 from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref, Service, ref_of
 from dockwarden.ports import Ask, Entry, Reply
 
-_OF_PIN = "of a container, the tag that it was created from; of it or a service, the tag in a pin `name:tag@digest`"
-_DIGEST = f"digest that the tag has at its registry now, empty without one; {_OF_PIN}"
-_STATE = (
-    f"`current`, `drift`, `other-platform` (changed for others only), `local` (never a registry's), `gone`; {_OF_PIN}"
-)
 _DEEPEST = 4  # index in an index in an index
 _MOST_LOOKED_INTO = 50  # of the entries of an index that do not tell their platform, or of the indexes in it
 VERSION_LABEL = "org.opencontainers.image.version"
@@ -134,7 +129,7 @@ def _reply(view: View, what: str, key: str) -> Reply:
 
 
 def _reply_if_there(view: View, what: str, key: str) -> Reply:
-    """The same, without anything in it where the registry does not have what it named."""
+    """The same, without anything in it where the registry does not have what it named; it may list such tags."""
     reply = view.replies.get(Ask(what, key))
     return Reply() if reply is not None and reply.reason == "not_found" else _reply(view, what, key)
 
@@ -249,13 +244,15 @@ def _look(tag: str, view: View, *, here: bool) -> Look:
     local = _local(tag, view)
 
     def digest(name: str) -> str:
-        return _digest_if_there(f"{local.repository}:{name}", view)
+        return _reply_if_there(view, "digest", f"{local.repository}:{name}").digest
 
     def is_ours(name: str) -> bool:
         if here and f"{local.repository}:{name}" in local.image.tags:
             return True
         there = digest(name)
-        return there != "" and ((here and there in local.digests) or there == _digest_if_there(tag, view))
+        return there != "" and (
+            (here and there in local.digests) or there == _reply_if_there(view, "digest", tag).digest
+        )
 
     names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
     return Look(is_ours, digest, [*names, local.image.labels.get(VERSION_LABEL, "")])
@@ -278,17 +275,6 @@ def _latest_is(tag: str, view: View) -> list[str]:
     repository, _, name = tag.rpartition(":")
     _reply(view, "digest", tag)
     return aliases(name, _reply(view, "tags", repository).tags, _look(tag, view, here=False))
-
-
-def _digest_if_there(tag: str, view: View) -> str:
-    """A registry may list tags that it does not have any more."""
-    try:
-        return _reply(view, "digest", tag).digest
-    except _NeededError as error:
-        reply = view.replies.get(error.ask)
-        if reply is None or reply.reason != "not_found":
-            raise
-        return ""
 
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
@@ -362,17 +348,20 @@ def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute
     return read
 
 
-_ROWS = (
-    Row("registry.digest", "string", _DIGEST),
-    Row("registry.state", "string", _STATE),
-    Row("registry.drift_for", "duration", "how long we have known of the drift, 0 without one"),
-    Row(
-        "registry.newest_version",
-        "string",
-        "tag of the highest release in the scheme of its own versions, empty if there is none",
-    ),
-    Row("registry.newest_version_digest", "string", "its digest at the registry, empty if there is none"),
-    Row("registry.latest_is", "list(string)", "version tags that are the same image there"),
+_ROWS = rows(
+    """
+    digest                string:digest         digest that the tag has at its registry now, empty without one; \
+        of a container, the tag that it was created from; of it or a service, the tag in a pin `name:tag@digest`
+    state                 string:registry_state `current`, `drift`, `other-platform` (changed for others only), \
+        `local` (never a registry's), `gone`; of a container, the tag that it was created from; \
+        of it or a service, the tag in a pin `name:tag@digest`
+    drift_for             duration              how long we have known of the drift, 0 without one
+    newest_version        string:tag            tag of the highest release in the scheme of its own versions, \
+        empty if there is none
+    newest_version_digest string:digest         its digest at the registry, empty if there is none
+    latest_is             list(string):tag      version tags that are the same image there
+    """,
+    cost=3,
 )
-OF_TAG = tuple(row._replace(read=_reader(row.name), cost=3) for row in _ROWS)
-OF_PIN = tuple(row._replace(read=_reader(row.name, _of_pin), cost=3) for row in _ROWS[:2])
+OF_TAG = tuple(row._replace(read=_reader(f"registry.{row.name}")) for row in _ROWS)
+OF_PIN = tuple(row._replace(read=_reader(f"registry.{row.name}", _of_pin)) for row in _ROWS[:2])

@@ -1,6 +1,6 @@
 """Facts of what a container was created with: its limits, its isolation, its log. Pure; see ``facts``."""
 
-from dockwarden.inventory.view import Row, View, is_root
+from dockwarden.inventory.view import Row, View, is_root, rows
 from dockwarden.model import Container
 from dockwarden.model.told import EMPTY, TOLD, Told
 
@@ -17,52 +17,64 @@ def _seccomp(container: Container, _view: View) -> str:
 _NO_NEW = {"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
 
 
-_CONFIG: tuple[Row, ...] = tuple(
-    Row(name, type_, meaning, f"config.{name}" + ("_bytes" if name.startswith("memory_") else ""), cost=1)
-    for name, type_, meaning in (
-        ("memory_limit", "int", "memory limit in bytes, 0 for none"),
-        ("memory_reservation", "int", "memory reservation in bytes, 0 for none"),
-        ("cpu_limit", "double", "CPU limit in cores, 0.0 for none"),
-        ("cpu_shares", "int", "CPU shares, 0 for the default"),
-        ("pids_limit", "int", "limit of processes, 0 for none"),
-        ("privileged", "bool", "privileged"),
-        ("pid_mode", "string", "PID namespace mode"),
-        ("ipc_mode", "string", "IPC namespace mode"),
-        ("uts_mode", "string", "UTS namespace mode"),
-        ("userns_mode", "string", "user namespace mode"),
-        ("read_only", "bool", "its root file system is read-only"),
-        ("user", "string", "user as set for it or by its image, empty for root"),
-        ("cap_add", "list(string)", "capabilities added"),
-        ("cap_drop", "list(string)", "capabilities dropped"),
-        ("security_opt", "list(string)", "security options"),
-        ("apparmor", "string", "AppArmor profile"),
-        ("devices", "list(string)", "host devices, `/dev/fuse:/dev/fuse:rwm`"),
-        ("ulimits", "list(string)", "limits, `nofile=1024:2048`"),
-        ("restart_policy", "string", "restart policy"),
-        ("restart_max", "int", "most restarts of on-failure"),
-        ("restart_count", "int", "restarts by the engine"),
-        ("log_driver", "string", "log driver"),
-        ("log_opts", "map(string)", "options of the log driver, the engine's defaults included; secrets as `***`"),
-        ("healthcheck", "bool", "a health check is set"),
-        ("env_names", "list(string)", "names of its environment variables, never values"),
-    )
+_CONFIG = rows(
+    """
+    memory_limit       int:memory                memory limit in bytes, 0 for none
+    memory_reservation int:memory                memory reservation in bytes, 0 for none
+    cpu_limit          double:limit              CPU limit in cores, 0.0 for none
+    cpu_shares         int                       CPU shares, 0 for the default
+    pids_limit         int:limit                 limit of processes, 0 for none
+    privileged         bool                      privileged
+    pid_mode           string:mode               PID namespace mode
+    ipc_mode           string:mode               IPC namespace mode
+    uts_mode           string:host_or_own        UTS namespace mode
+    userns_mode        string:host_or_own        user namespace mode
+    read_only          bool                      its root file system is read-only
+    user               string:user               user as set for it or by its image, empty for root
+    cap_add            list(string):capability   capabilities added
+    cap_drop           list(string):capability   capabilities dropped
+    security_opt       list(string):security_opt security options
+    apparmor           string:apparmor           AppArmor profile
+    devices            list(string):device       host devices, `/dev/fuse:/dev/fuse:rwm`
+    ulimits            list(string):ulimit       limits, `nofile=1024:2048`
+    restart_policy     string:restart_policy     restart policy
+    restart_max        int                       most restarts of on-failure
+    restart_count      int                       restarts by the engine
+    log_driver         string:log_driver         log driver
+    log_opts           map(string)               options of the log driver, the engine's defaults included; \
+        secrets as `***`
+    healthcheck        bool                      a health check is set
+    env_names          list(string):variable     names of its environment variables, never values
+    """,
+    cost=1,
+    at="config.",
+    memory_limit=lambda c, _: c.config.memory_limit_bytes,
+    memory_reservation=lambda c, _: c.config.memory_reservation_bytes,
 )
+_FORMS = {
+    "device_rules": "free",
+    "memory_swap": "any",
+    "oom_score_adj": "adjustment",
+    "shm_size": "shared_memory",
+    "stop_signal": "signal",
+}
 
 
 def _told(each: Told) -> Row:
-    return Row(each.name, each.type, each.meaning, lambda c, _: c.config.told.get(each.name, EMPTY[each.type]), cost=1)
+    form, empty = _FORMS.get(each.name, ""), EMPTY[each.type]
+    return Row(each.name, each.type, form, each.meaning, lambda c, _: c.config.told.get(each.name, empty), cost=1)
 
 
-_SECURITY: tuple[Row, ...] = (
-    Row("seccomp", "string", "`default`, `unconfined`, `custom` or a profile name", _seccomp, cost=1),
-    Row(
-        "no_new_privileges",
-        "bool",
-        "no-new-privileges is set",
-        lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
-        cost=1,
-    ),
-    Row("root", "bool", "it runs as root, whoever said so", lambda c, _: is_root(c.config.user), cost=1),
+_SECURITY = rows(
+    """
+    seccomp           string:seccomp `default`, `unconfined`, `custom` or a profile name
+    no_new_privileges bool           no-new-privileges is set
+    root              bool           it runs as root, whoever said so
+    """,
+    cost=1,
+    seccomp=_seccomp,
+    no_new_privileges=lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
+    root=lambda c, _: is_root(c.config.user),
 )
 
-SETTINGS: tuple[Row, ...] = (*_CONFIG, *map(_told, TOLD), *_SECURITY)
+SETTINGS = (*_CONFIG, *map(_told, TOLD), *_SECURITY)

@@ -1,4 +1,4 @@
-"""What readers of facts share: the view they read from, the row of the vocabulary, and conversions. Pure.
+"""What readers of facts share: the view they read from, the rows of the vocabulary, and conversions. Pure.
 
 Input and output: values of ``model``. Out of bounds: knowing any particular fact.
 """
@@ -50,21 +50,22 @@ Read = Callable[[Any, View], Any]
 
 
 class Row(NamedTuple):
-    """One fact of an object: its name, CEL type and meaning, how it is read, and its cost class.
+    """One fact of an object: its name, CEL type, form (see ``forms``) and meaning, how it is read, and its cost class.
 
-    ``read``: a reader, or the path of the attribute that has it, by default of the fact's name. What it gives may be a
-    time or duration in seconds, a tuple, or any mapping: the type says what becomes of it.
+    ``read``: a reader, or the path of the attribute that has it. What it gives may be a time or duration in seconds, a
+    tuple, or any mapping: the type says what becomes of it.
     """
 
     name: str
     type: str
+    form: str
     meaning: str
-    read: Read | str = ""
+    read: Read | str
     cost: int = 0
 
     @property
     def raw(self) -> Read:
-        return self.read if callable(self.read) else _attribute(self.read or self.name)
+        return self.read if callable(self.read) else _attribute(self.read)
 
     @property
     def reader(self) -> Read:
@@ -72,6 +73,20 @@ class Row(NamedTuple):
         if (convert := _OF_TYPE.get(self.type)) is None:
             return get
         return lambda thing, view: None if (found := get(thing, view)) is None else convert(found)
+
+
+def rows(table: str, cost: int = 0, at: str = "", **readers: Read | str) -> tuple[Row, ...]:
+    """The rows of a table, on each line a fact's name, type (``type:form`` where its values have one) and meaning.
+
+    ``at``: the path before attributes that have a fact's name; ``readers``: those of facts that are no such attributes.
+    Raises KeyError for a reader of no fact.
+    """
+    lines = [line.split(None, 2) for line in table.strip().splitlines()]
+    read = {name: at + name for name, *_ in lines} | readers
+    if len(read) > len(lines):
+        raise KeyError(*readers)
+    parts = ((name, *kind.partition(":")[::2], " ".join(meaning.split())) for name, kind, meaning in lines)
+    return tuple(Row(name, kind, form, meaning, read[name], cost) for name, kind, form, meaning in parts)
 
 
 def _attribute(path: str) -> Read:
