@@ -14,6 +14,7 @@ from typing import Any, TypeVar, assert_never
 from urllib.parse import quote
 
 from docker.errors import NotFound
+from docker.utils import version_gte
 
 from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 
 _IN_USE = ("active endpoints", "is in use")  # for which engines answer 403, as if a proxy forbade it
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
-_CAP_SINCE = (1, 48)  # before, keep-storage was the cap; since then it is a floor
+_CAP_SINCE = "1.48"  # before, keep-storage was the cap; since then it is a floor
 
 
 class Changes(ABC):
@@ -197,7 +198,7 @@ class Changes(ABC):
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         def trim(client: Client) -> int:
-            newer = tuple(int(part) for part in client.api_version.split(".")) >= _CAP_SINCE
+            newer = version_gte(client.api_version, _CAP_SINCE)
             wanted: dict[str, str | int] = {"all": 1}
             if max_used_bytes is not None:
                 wanted["max-used-space" if newer else "keep-storage"] = max_used_bytes

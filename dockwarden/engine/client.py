@@ -5,14 +5,16 @@ changes the engine is in ``changes``. Thread-safe.
 """
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import quote
 
 from docker.errors import NotFound
+from docker.utils import version_gte, version_lt
 
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, swarm, translate
@@ -34,12 +36,12 @@ _T = TypeVar("_T")
 Observe = Callable[[str, str, float], None]
 """Told of every request: operation, result (ok, not_found, conflict, unavailable, error), seconds."""
 
-_NEWEST_TESTED = (1, 55)
-_MANIFESTS_SINCE = (1, 48)
-_OLDEST_SPOKEN = (1, 24)  # docker-py's own limit
+_NEWEST_TESTED = "1.55"
+_MANIFESTS_SINCE = "1.48"
+_OLDEST_SPOKEN = "1.24"  # docker-py's own limit
+_API_VERSION = re.compile(r"\d{1,2}\.\d{1,4}", re.ASCII)
 _NANO = 1_000_000_000
 _GRACE_SECONDS = 3.0
-_EARLY_NS = _NANO
 
 # A whitelist, as there is no way to leave out the three exec events of every health probe.
 _EVENT_FILTERS = {
@@ -82,8 +84,8 @@ class DockerEngine(Changes):
         self._client = self._make_client(_OLDEST_SPOKEN)
         self._connected = False
 
-    def _make_client(self, version: tuple[int, int]) -> Client:
-        return Client(self._endpoint, self._tls, f"{version[0]}.{version[1]}", self._timeout)
+    def _make_client(self, version: str) -> Client:
+        return Client(self._endpoint, self._tls, version, self._timeout)
 
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
@@ -138,11 +140,23 @@ class DockerEngine(Changes):
 
     # -- events --------------------------------------------------------------------------------------
 
-    def events(self, since_ns: int, until_ns: int) -> "EventStream":
+    def events(self, since_ns: int, until_ns: int) -> Generator[Event, None, None]:
         # Podman ends the stream over a filter that it does not know.
         filters = json.dumps({k: v for k, v in _EVENT_FILTERS.items() if k != "scope" or not self._client.refuses})
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
-        return EventStream(lines, until_ns, self.now_ns, self._endpoint)
+        return self._read(lines, until_ns)
+
+    def _read(self, lines: Lines, until_ns: int) -> Generator[Event, None, None]:
+        """The events of one window. Ends normally only when the window does."""
+        try:
+            with closing(lines):
+                for line in lines:
+                    if line.strip():
+                        yield translate.event(line)
+        except LIBRARY_ERRORS as error:
+            raise translated(error, "events", self._endpoint) from error
+        if self.now_ns() < until_ns - _NANO:
+            raise EngineUnavailableError("event stream ended early")
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
         return self._call(
@@ -168,7 +182,7 @@ class DockerEngine(Changes):
         name, store = _quoted(reference), self._store
 
         def ask(client: Client) -> Image:
-            tells = store is ImageStore.CONTAINERD and _numbers(client.api_version) >= _MANIFESTS_SINCE
+            tells = store is ImageStore.CONTAINERD and version_gte(client.api_version, _MANIFESTS_SINCE)
             raw = client.read(f"/images/{name}/json{'?manifests=1' if tells else ''}", "image_inspect")
             return translate.image(raw, store)
 
@@ -177,32 +191,25 @@ class DockerEngine(Changes):
     # -- containers ----------------------------------------------------------------------------------
 
     def container_ids(self) -> Sequence[str]:
-        return self._call(
-            "container_list",
-            lambda client: containers.container_ids(client.containers(all=True)),
-        )
+        return self._listed()
 
     def container(self, identifier: str) -> Container:
         name = _quoted(identifier)
         return self._call("container_inspect", lambda client: _container(client, name))
 
     def users_of(self, image_id: str) -> Sequence[str]:
-        filters = {"ancestor": image_id}
-        rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
-        return containers.container_ids(rows, image_id)  # an ancestor is a parent, too
+        return self._listed({"ancestor": image_id}, image_id)  # an ancestor is a parent, too
 
+    # The engine matches parts of names as well; one user too many only keeps an object that could go.
     def users_of_volume(self, name: str) -> Sequence[str]:
-        return self._users("volume", name)
+        return self._listed({"volume": name})
 
     def users_of_network(self, name: str) -> Sequence[str]:
-        return self._users("network", name)
+        return self._listed({"network": name})
 
-    def _users(self, kind: str, name: str) -> Sequence[str]:
-        # The engine matches parts of names as well; one user too many only keeps an object that could go.
-        filters = {kind: name}
-        return self._call(
-            "container_list", lambda client: containers.container_ids(client.containers(all=True, filters=filters))
-        )
+    def _listed(self, filters: dict[str, str] | None = None, image_id: str = "") -> Sequence[str]:
+        rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
+        return containers.container_ids(rows, image_id)
 
     # -- volumes and networks ------------------------------------------------------------------------
 
@@ -269,35 +276,6 @@ class DockerEngine(Changes):
         )
 
 
-class EventStream(Iterator[Event]):
-    """Events of one window. Ends normally only when the window does."""
-
-    def __init__(self, lines: Lines, until_ns: int, now_ns: Callable[[], int], endpoint: Endpoint) -> None:
-        self._lines = lines
-        self._until_ns = until_ns
-        self._now_ns = now_ns
-        self._endpoint = endpoint
-
-    def __next__(self) -> Event:
-        try:
-            line = next(self._lines)
-            while not line.strip():
-                line = next(self._lines)
-            return translate.event(line)
-        except StopIteration:
-            if self._now_ns() < self._until_ns - _EARLY_NS:
-                raise EngineUnavailableError("event stream ended early") from None
-            raise
-        except EngineError:
-            self.close()
-            raise
-        except LIBRARY_ERRORS as error:
-            raise translated(error, "events", self._endpoint) from error
-
-    def close(self) -> None:
-        self._lines.close()
-
-
 def _container(client: Client, name: str) -> Container:
     raw = client.read(f"/containers/{name}/json", "container_inspect")
     image_ids: dict[str, str] = {}
@@ -324,29 +302,18 @@ def _result(error: EngineError) -> str:
             return "error"
 
 
-def _negotiate(version: Fields) -> tuple[int, int]:
+def _negotiate(version: Fields) -> str:
     """The newest API version that both sides know; ``/version`` itself has none and always answers."""
-    newest = _numbers(version.text("ApiVersion"))
-    oldest = _numbers(version.text("MinAPIVersion", "1.24"))
-    chosen = min(newest, _NEWEST_TESTED)
-    name = f"engine {version.text('Version', '')}"
-    if newest < _OLDEST_SPOKEN:
-        raise EngineError(f"{name} is too old: it speaks API {_dotted(newest)} at most")
-    if chosen < oldest:
-        spoken = _dotted(_NEWEST_TESTED)
-        raise EngineError(f"{name} wants API {_dotted(oldest)} or newer; this dockwarden is tested up to {spoken}")
-    return chosen
-
-
-def _numbers(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    if not (text.isascii() and major.isdigit() and minor.isdigit()) or len(text) > len("99.9999"):
+    newest, oldest = version.text("ApiVersion"), version.text("MinAPIVersion", _OLDEST_SPOKEN)
+    if not (_API_VERSION.fullmatch(newest) and _API_VERSION.fullmatch(oldest)):
         raise EngineError("version: not an API version")
-    return int(major), int(minor)
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
+    chosen = _NEWEST_TESTED if version_lt(_NEWEST_TESTED, newest) else newest
+    name = f"engine {version.text('Version', '')}"
+    if version_lt(newest, _OLDEST_SPOKEN):
+        raise EngineError(f"{name} is too old: it speaks API {newest} at most")
+    if version_lt(chosen, oldest):
+        raise EngineError(f"{name} wants API {oldest} or newer; this dockwarden is tested up to {_NEWEST_TESTED}")
+    return chosen
 
 
 def _timestamp(ns: int) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from docker.utils import version_gte
+
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, env_names, has_healthcheck, masked, rows
 from dockwarden.errors import EngineError
@@ -37,7 +39,7 @@ _RUN = re.compile(r"RUN |(?=\|\d+ )|(?=/\S*sh .*-\w*c )")
 _SHELL = re.compile(r" /\S*sh(?: \S+)*? -\w*c ")
 _NAME = re.compile(r"[=\s]")
 _PODMAN = "this is Podman, whose deletions mean other things than Docker's, so it is judged only and nothing is changed"
-_IDENTITY_SINCE = (1, 53)  # of images on a containerd store; a graph store has a digest of what was pulled only
+_IDENTITY_SINCE = "1.53"  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
 # -- the engine itself ---------------------------------------------------------------------------------
@@ -53,7 +55,6 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
     offset = max(min(0.0, told_at - asked_at), told_at - answered_at)  # none, as far as that explains what it says
     registries = answer.nested("RegistryConfig")
     store = _image_store(answer)
-    spoken = tuple(int(part) for part in api_version.split("."))
     swarm = answer.nested("Swarm")
     of_swarm = swarm.nested("Cluster").nested("Spec")
     return EngineInfo(
@@ -72,7 +73,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
         only_audited=_PODMAN if "Podman Engine" in [p.text("Name", "") for p in says.objects("Components")] else "",
         mirrors=registries.texts("Mirrors"),
         insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
-        tells_builds=store is ImageStore.CONTAINERD and spoken >= _IDENTITY_SINCE,
+        tells_builds=store is ImageStore.CONTAINERD and version_gte(api_version, _IDENTITY_SINCE),
         security_options=options,
         storage_driver=answer.text("Driver", ""),
         log_driver=answer.text("LoggingDriver", ""),
