@@ -46,7 +46,7 @@ def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     """The question whose answer the fact waits for; None where no question helps."""
     try:
         if fact == "image.recoverable":
-            _recoverable(_image_of(ref, view), view)
+            _recoverable(fact, _image_of(ref, view), view)
             return None
         match ref.kind:
             case Kind.TAG:
@@ -79,7 +79,7 @@ def _image_of(ref: Ref, view: View) -> Image:
     return image
 
 
-def _recoverable(image: Image, view: View) -> bool:
+def _recoverable(_fact: str, image: Image, view: View) -> bool:
     """Whether a registry serves one of the image's digests; one that does not answer matters only if no other does."""
     if _is_built_here(image):
         return False
@@ -96,14 +96,6 @@ def _recoverable(image: Image, view: View) -> bool:
     if failed:
         raise _NeededError(failed)
     return False
-
-
-def recoverable(image: Image, view: View) -> bool | None:
-    """The fact; None while it is not known."""
-    try:
-        return _recoverable(image, view)
-    except _NeededError:
-        return None
 
 
 def followed_tag(thing: Container | Service) -> str:
@@ -365,3 +357,4 @@ _ROWS = rows(
 )
 OF_TAG = tuple(row._replace(read=_reader(f"registry.{row.name}")) for row in _ROWS)
 OF_PIN = tuple(row._replace(read=_reader(f"registry.{row.name}", _of_pin)) for row in _ROWS[:2])
+recoverable = _reader("image.recoverable", _recoverable)

@@ -5,7 +5,7 @@ Input: frozen objects. Output: answers about any object, whatever its kind. Out 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar, assert_never
 
 from dockwarden import reference
@@ -57,11 +57,12 @@ class Tables:
         self.suspect: set[str] = set()
         self.detailed = 0  # how many images have their details
         self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
-        self._tables: dict[Kind, Collection[str]] = {kind: self._table(kind) for kind in Kind}
+        self._tables: dict[Kind, Mapping[str, Thing | str]] = {kind: self._table(kind) for kind in Kind}
         self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
         self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
 
-    def _table(self, kind: Kind) -> Collection[str]:
+    def _table(self, kind: Kind) -> Mapping[str, Thing | str]:
+        """What there is of a kind by key: objects, or of tags the IDs of images."""
         match kind:
             case Kind.IMAGE:
                 return self.images
@@ -76,7 +77,7 @@ class Tables:
             case Kind.SERVICE:
                 return self.services
             case Kind.HOST:
-                return ("",)
+                return {"": ""}
             case _:
                 assert_never(kind)
 
@@ -93,23 +94,8 @@ class Tables:
 
     def get(self, ref: Ref) -> Thing | None:
         """The object as it was last seen; of a tag, the image that it names; None of the host and what is gone."""
-        match ref.kind:
-            case Kind.IMAGE:
-                return self.images.get(ref.key)
-            case Kind.TAG:
-                return self.images.get(self.tags.get(ref.key, ""))
-            case Kind.CONTAINER:
-                return self.containers.get(ref.key)
-            case Kind.VOLUME:
-                return self.volumes.get(ref.key)
-            case Kind.NETWORK:
-                return self.networks.get(ref.key)
-            case Kind.SERVICE:
-                return self.services.get(ref.key)
-            case Kind.HOST:
-                return None
-            case _:
-                assert_never(ref.kind)
+        found = self._tables[ref.kind].get(ref.key)
+        return self.images.get(found) if isinstance(found, str) else found
 
     def image_of(self, ref: Ref) -> Image | None:
         """The image that it is, that it names, or that it was made from; None where there is no such image."""
