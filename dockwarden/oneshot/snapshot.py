@@ -45,7 +45,7 @@ from dockwarden.model import (
 )
 from dockwarden.model.needs import Need
 from dockwarden.oneshot.look import finish, look, settle
-from dockwarden.policy.snapshots import Book, Recorded, Snapshot, own_facts, plain, read
+from dockwarden.policy.snapshots import Book, Recorded, Snapshot, own_facts, read
 from dockwarden.ports import Engine, Usage
 
 _log = structlog.get_logger("dockwarden")
@@ -150,7 +150,7 @@ def _recorded(parts: Parts, ref: Ref, sheet: Facts, why: Mapping[str, str]) -> R
         key=ref.key,
         name=parts.inventory.name_of(ref),
         image=image.id if image else "",
-        facts={name: plain(value) for name, value in sorted(sheet.known.items())},
+        facts=dict(sorted(sheet.known.items())),
         unknown={name: word for name, word in why.items() if word},
     )
 

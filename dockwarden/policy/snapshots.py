@@ -7,13 +7,12 @@ is in it, which is for planning (``oneshot.snapshot``).
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dockwarden.config.files import content, state
+from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
 from dockwarden.model import NEVER_SHOWN, FactSpec, FactValue, Kind, Ref, Vocabulary
 from dockwarden.policy.trial import READERS
@@ -21,6 +20,7 @@ from dockwarden.text import near
 
 MOST_BYTES = 512 * 1024 * 1024
 _SHARED = ("image.", "host.")  # facts that others have from an object of their own
+_SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float")
 
 
 class Recorded(BaseModel):
@@ -31,7 +31,7 @@ class Recorded(BaseModel):
         unknown: of facts that a registry did not tell, why.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = _SHAPE
     kind: Kind
     key: str
     name: str
@@ -47,7 +47,7 @@ class Recorded(BaseModel):
 class Snapshot(BaseModel):
     """What every reader of such a file needs. ``taken_at`` is in seconds since the epoch."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = _SHAPE
     format: Literal["dockwarden snapshot"] = "dockwarden snapshot"
     version: Literal[1] = 1
     taken_at: float
@@ -108,37 +108,6 @@ def read(path: Path, shape: type[Snapshot] = Snapshot) -> Snapshot:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "file"
         raise ConfigError(f"{path}: {place}: {first['msg']}; it is no snapshot, or one of another version") from error
-
-
-def book(path: Path, vocabulary: Vocabulary) -> Book:
-    """The facts in a file; many tests read the same. Raises ConfigError, and ValueError as ``Book``."""
-    try:
-        return _book(path, state(path), _Words(vocabulary))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-
-
-class _Words(NamedTuple):
-    vocabulary: Vocabulary
-
-    def __hash__(self) -> int:
-        return id(self.vocabulary)
-
-
-@lru_cache(maxsize=4)
-def _book(path: Path, _state: tuple[int, ...], words: _Words) -> Book:
-    return Book(read(path), words.vocabulary)
-
-
-def plain(value: object) -> object:
-    """A fact's value as JSON holds it, exactly: durations in seconds, times as RFC 3339."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _decoded(of: Recorded, vocabulary: Vocabulary) -> Iterator[tuple[str, FactValue]]:

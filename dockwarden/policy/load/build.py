@@ -6,6 +6,7 @@ what is wrong with the overrides in ``Builder.problems``. Out of bounds: files, 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import tzinfo
+from functools import cache
 from typing import Any, NamedTuple
 
 from dockwarden import text
@@ -22,7 +23,7 @@ from dockwarden.model import (
     TriggerSpec,
     Vocabulary,
 )
-from dockwarden.policy import document
+from dockwarden.policy import document, snapshots
 from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.evaluate import COMES_WITH
 from dockwarden.policy.load.expressions import Expressions
@@ -80,6 +81,7 @@ class Builder:
         self._shapes: list[tuple[Source, document.File]] = []
         self.trials: list[Trial] = []
         self.uncovered: list[str] = []
+        self._book = cache(lambda file: snapshots.Book(snapshots.read(file), vocabulary))  # many tests read the same
         self._compiler = Compiler(vocabulary, _lists(sources))
         names = _names(sources)
         for key in ("params", "modes", "triggers", "limits"):
@@ -114,7 +116,7 @@ class Builder:
             if shape and not expressions.failed:
                 own = shape.policies[int(path[1])]
                 policy = self._policy(source, path, own, expressions)
-                found = list(trials(source, path, own, policy, own.params, self._vocabulary)) if tests else []
+                found = list(trials(source, path, own, policy, self._vocabulary, self._book)) if tests else []
                 self.trials += found
                 if tests == "cover" and not source.problems:
                     self.uncovered += uncovered(policy, found, self._compiler)

@@ -4,7 +4,7 @@ Input: shapes, compiled policies, the vocabulary. Output: exceptions and trials;
 Out of bounds: whether a finding is excused, running tests.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
@@ -101,14 +101,14 @@ def trials(
     path: Path,
     shape: document.Policy,
     policy: Policy,
-    own: Mapping[str, FactValue],
     vocabulary: Vocabulary,
+    book: Callable[[FilePath], snapshots.Book],
 ) -> Iterator[Trial]:
-    """A policy's tests; ``own``: the params of the file."""
-    facts = dict(vocabulary[policy.subject])
+    """A policy's tests; ``book``: reads a snapshot."""
+    facts, own = vocabulary[policy.subject], shape.params
     for index, case in enumerate(shape.tests):
         where: Path = (*path, "tests", index)
-        given = _recorded(source, where, case.given, policy.subject, vocabulary)
+        given = _recorded(source, where, case.given, policy.subject, facts, book)
         if "now" in case.model_fields_set:
             given.pop("now", None)
         for name, value in case.given.items():
@@ -134,7 +134,12 @@ def trials(
 
 
 def _recorded(
-    source: Source, where: Path, given: Mapping[str, object], kind: Kind, vocabulary: Vocabulary
+    source: Source,
+    where: Path,
+    given: Mapping[str, object],
+    kind: Kind,
+    facts: Iterable[str],
+    book: Callable[[FilePath], snapshots.Book],
 ) -> dict[str, FactValue]:
     """The facts of a snapshot's object, where a test begins with one."""
     file, named = given.get("from"), given.get("object")
@@ -146,11 +151,11 @@ def _recorded(
         source.refuse((*where, "given", key), text)
         return {}
     try:
-        book = snapshots.book(FilePath(source.file).parent / file, vocabulary)
-        ref = book.find(named)
+        host = book(FilePath(source.file).parent / file)
+        ref = host.find(named)
         if ref.kind is not kind:
             raise ValueError(f"{named} is no {kind}, which the policy is about")
-        return book.facts(ref, vocabulary[kind])
+        return host.facts(ref, facts)
     except (ConfigError, ValueError) as error:
         source.refuse((*where, "given", key), str(error))
         return {}
