@@ -5,13 +5,13 @@ of what may fail. Out of bounds: running anything; what a fact can never be is s
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy import values
 from dockwarden.policy.faults import Problem, place
-from dockwarden.policy.tree import Node
+from dockwarden.policy.tree import Node, chain, names, say
 from dockwarden.text import near
 
 _STRING, _LIST_OF_RECORDS = b"\x18\x05", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
@@ -180,7 +180,7 @@ class Doubts:
 
     def _may_take_long(self, node: Node, scope: Mapping[str, _Meant]) -> None:
         """What strangers' texts could make last for minutes: labels are long, lists as well."""
-        name, used, sought = str(node.value), _names(node), set[str]().union(*map(_names, node.args[1:]))
+        name, used, sought = str(node.value), names(node), set[str]().union(*map(names, node.args[1:]))
         if name == "matches" and any(n in self._facts or (n in scope and not scope[n].values) for n in sought):
             self._doubt(node, "a pattern is written here or in params, never by strangers; contains() looks for a text")
         is_long = name in _GROWING or (name in _LONG and sought)
@@ -351,9 +351,9 @@ class Doubts:
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
-        self._end_of_names()
+        self._end_ofnames()
 
-    def _end_of_names(self) -> None:
+    def _end_ofnames(self) -> None:
         for node, value in self._lower:
             if value.upper() not in self.literals:
                 way_out = f"e.matches('(?i){value}')"
@@ -368,7 +368,7 @@ class Doubts:
         """Chains of which one part decides alone, whatever the others say."""
         compared, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
         seen: dict[str, Node] = {}
-        parts = list(_chain(node, str(node.value)))
+        parts = list(chain(node, str(node.value)))
         plain = {say(part) for part in parts if "…" not in say(part)}
         for part in parts:
             if part.op == "const":
@@ -383,31 +383,3 @@ class Doubts:
                 meant = f"always differs from one of them; write !({listed})"
                 self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
             seen.setdefault(name, part.args[1])
-
-
-def _names(node: Node) -> set[str]:
-    return {str(each.value) for each in node.walk() if each.op == "name"}
-
-
-def _chain(node: Node, joint: str) -> Iterator[Node]:
-    for arg in node.args:
-        if arg.op == "call" and arg.value == joint:
-            yield from _chain(arg, joint)
-        else:
-            yield arg
-
-
-def say(node: Node) -> str:
-    """A node as source, as far as a hint needs it."""
-    match node.op:
-        case "name":
-            return str(node.value)
-        case "const":
-            return f"'{node.value}'" if isinstance(node.value, str) else str(node.value).lower()
-        case "select":
-            return f"{say(node.args[0])}.{node.value}"
-        case "call" if node.value in ("_[_]", "_[?_]"):
-            return f"{say(node.args[0])}[{'?' if '?' in str(node.value) else ''}{say(node.args[1])}]"
-        case "call" if node.args and str(node.value).isidentifier():
-            return f"{say(node.args[0])}.{node.value}({', '.join(map(say, node.args[1:]))})"
-    return "…"

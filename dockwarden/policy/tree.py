@@ -1,7 +1,7 @@
 """The syntax tree of a compiled expression, read from its serialized form. Pure, and without the library.
 
-Input: bytes of a ``cel.expr.CheckedExpr`` in the wire format of protocol buffers. Output: ``Node`` values. Out of
-bounds: what any node means.
+Input: bytes of a ``cel.expr.CheckedExpr`` in the wire format of protocol buffers. Output: ``Node`` values, and their
+source again. Out of bounds: what any node means.
 """
 
 import struct
@@ -33,6 +33,36 @@ class Node(NamedTuple):
         yield self
         for arg in self.args:
             yield from arg.walk()
+
+
+def names(node: Node) -> set[str]:
+    """All names in it: of facts, constants and variables."""
+    return {str(each.value) for each in node.walk() if each.op == "name"}
+
+
+def chain(node: Node, joint: str) -> Iterator[Node]:
+    """The parts of ``a && b && c``."""
+    for arg in node.args:
+        if arg.op == "call" and arg.value == joint:
+            yield from chain(arg, joint)
+        else:
+            yield arg
+
+
+def say(node: Node) -> str:
+    """A node as source, as far as a hint needs it."""
+    match node.op:
+        case "name":
+            return str(node.value)
+        case "const":
+            return f"'{node.value}'" if isinstance(node.value, str) else str(node.value).lower()
+        case "select":
+            return f"{say(node.args[0])}.{node.value}"
+        case "call" if node.value in ("_[_]", "_[?_]"):
+            return f"{say(node.args[0])}[{'?' if '?' in str(node.value) else ''}{say(node.args[1])}]"
+        case "call" if node.args and str(node.value).isidentifier():
+            return f"{say(node.args[0])}.{node.value}({', '.join(map(say, node.args[1:]))})"
+    return "…"
 
 
 def read(checked: bytes) -> Node:
