@@ -23,7 +23,6 @@ from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
 from dockwarden.registry.lanes import Lane, Question
 from dockwarden.registry.message import FailedError
-from dockwarden.registry.pacing import Width
 from dockwarden.registry.places import CERTIFICATES, Places
 from dockwarden.registry.wire import Wire
 
@@ -60,14 +59,13 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, lane: Lane) -> None:
+    def __init__(self, registry: str, tools: Tools, turns: threading.Semaphore) -> None:
         self._registry = registry
         self._tools = tools
-        self.lane = lane
+        self.lane = Lane(tools.places.concurrency(registry), turns, tools.wire.sweep)
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
         self._has_moved = False
-        self._width = Width(tools.places.concurrency(registry), lane.resize)
 
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
@@ -75,13 +73,8 @@ class _Known:
             if not self._endpoints or self._has_moved:
                 self._has_moved = False
                 sites = self._tools.places.sites(self._registry)
-                self._endpoints = [
-                    Endpoint(self._registry, site, self._width, self._tools, self._waiting) for site in sites
-                ]
+                self._endpoints = [Endpoint(self._registry, site, self.lane, self._tools) for site in sites]
             return self._endpoints
-
-    def _waiting(self) -> list[str]:
-        return [job.path for job in self.lane.waiting()]
 
     def move(self) -> None:
         """Look for the endpoints anew before the next question. Does not wait, as the resolver may make others do."""
@@ -198,9 +191,7 @@ class HttpRegistry:
         if known is None:
             if len(self._registries) >= _MOST_REGISTRIES:
                 self._registries = {name: k for name, k in self._registries.items() if not k.lane.is_empty}
-            known = self._registries[registry] = _Known(
-                registry, self._tools, Lane(self._turns, self._tools.wire.sweep)
-            )
+            known = self._registries[registry] = _Known(registry, self._tools, self._turns)
         return known
 
     def _answer(self, what: str, reference: Reference, known: _Known) -> Reply:

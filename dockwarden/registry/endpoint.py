@@ -7,7 +7,7 @@ bounds: what the answer means.
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -17,9 +17,10 @@ from urllib.parse import urljoin
 
 from dockwarden.registry.auth import Guard
 from dockwarden.registry.credentials import Credentials
+from dockwarden.registry.lanes import Lane
 from dockwarden.registry.manifest import MEDIA_TYPES
 from dockwarden.registry.message import Answer, FailedError, Request, Url, parse_url
-from dockwarden.registry.pacing import Pace, Width, remaining, retry_after
+from dockwarden.registry.pacing import Pace, remaining, retry_after
 from dockwarden.registry.places import Places, Site
 from dockwarden.registry.wire import Wire
 
@@ -78,18 +79,14 @@ class Query(NamedTuple):
 class Endpoint:
     """One host of one registry. Thread-safe."""
 
-    def __init__(
-        self, registry: str, site: Site, width: Width, tools: Tools, waiting: Callable[[], Iterable[str]]
-    ) -> None:
-        """``waiting`` gives the repositories that will be asked about next."""
+    def __init__(self, registry: str, site: Site, lane: Lane, tools: Tools) -> None:
         self._registry = registry
         self._site = site
         self._tools = tools
-        self._width = width
-        self._pace = Pace(tools.clock, width)
+        self._lane = lane
+        self._pace = Pace(tools.clock)
         # A quota of pulls that is used up says nothing of requests that are not counted.
-        self._pace_of_pulls = Pace(tools.clock, width)
-        self._waiting = waiting
+        self._pace_of_pulls = Pace(tools.clock)
         self._guard = Guard(site.host, tools.credentials, tools.clock, self._next)
         self._strangers: dict[Url, Guard] = {}
         self._place = 0
@@ -114,7 +111,7 @@ class Endpoint:
             guard = self._guard if is_own else self._stranger(url.server)
             answer = self._admitted(query, url, guard)
             if answer.status not in _REDIRECT_STATUS:
-                self._width.contacted()
+                self._lane.contacted()
                 if answer.status == _UNAUTHORIZED:
                     raise FailedError(guard.failure(answer.failure))
                 return answer._replace(url=url)
@@ -127,7 +124,7 @@ class Endpoint:
         return self._site.places[self._place].url._replace(target=self._site.base + target.removeprefix("/v2/"))
 
     def _next(self) -> Iterator[str]:
-        return (self._url(f"/v2/{path}/manifests/").repository for path in self._waiting())
+        return (self._url(f"/v2/{path}/manifests/").repository for path in self._lane.waiting())
 
     def _stranger(self, server: Url) -> Guard:
         """Where others are sent to by the registry, we are nobody."""
@@ -161,7 +158,7 @@ class Endpoint:
             if challenge is None:
                 return answer
             was_doubtful = is_doubtful
-            self._width.contacted()
+            self._lane.contacted()
             fresh = guard.authorization(url.repository, send, challenge, authorization, next(attempts))
             if not fresh:
                 return answer
@@ -191,6 +188,7 @@ class Endpoint:
             answer = self._exchange(request, label, pace, ends_at)
             if answer.status != _TOO_MANY:
                 return answer
+            self._lane.refused()
             seconds = pace.refused(retry_after(answer), attempt)
             if seconds:
                 self._wait(seconds, ends_at)
@@ -205,8 +203,11 @@ class Endpoint:
         while True:
             number = self._place
             try:
-                answer = self._observed(request, label, min(ends_at, time.monotonic() + ANSWER_SECONDS))
+                answer = self._tools.wire.exchange(
+                    request, self._context(request.url), min(ends_at, time.monotonic() + ANSWER_SECONDS)
+                )
             except FailedError as error:
+                self._tools.observe(self._registry, label, error.reason)
                 if self._try_next_place(number, error.reason):
                     request = request._replace(
                         url=self._site.places[self._place].url._replace(target=request.url.target)
@@ -214,7 +215,9 @@ class Endpoint:
                     continue
                 if pace.failed(error.reason):
                     self._has_spoken = False
+                    self._lane.lost()
                 raise
+            self._tools.observe(self._registry, label, str(answer.status))
             self._has_spoken = True
             pace.answered()
             left = remaining(answer)
@@ -229,18 +232,6 @@ class Endpoint:
         is_last = number + 1 >= len(self._site.places)
         self._place = 0 if is_last else number + 1
         return not is_last
-
-    def _observed(self, request: Request, label: str, ends_at: float) -> Answer:
-        code = "error"
-        try:
-            answer = self._tools.wire.exchange(request, self._context(request.url), ends_at)
-            code = str(answer.status)
-            return answer
-        except FailedError as error:
-            code = error.reason
-            raise
-        finally:
-            self._tools.observe(self._registry, label, code)
 
     def _context(self, url: Url) -> ssl.SSLContext | None:
         """As for the registry itself, also where it sends us for tokens or by redirects."""

@@ -18,6 +18,7 @@ from dockwarden.ports import Ask, Reply
 
 _STAY_SECONDS = 5.0
 _LOOKED_AHEAD = 100
+_GOOD_ANSWERS = 50  # before one more question may be asked at once again
 _log = structlog.get_logger("dockwarden.registry")
 
 
@@ -45,15 +46,22 @@ class Question:
 
 
 class Lane:
-    """The questions to one registry, and the threads that ask them."""
+    """The questions to one registry, and the threads that ask them: one until it answers, then as many as allowed.
 
-    def __init__(self, turns: threading.Semaphore, on_idle: Callable[[], None]) -> None:
+    That first one also finds out whom the registry wants to see, which otherwise several would ask. A refusal halves
+    the number, good answers raise it again.
+    """
+
+    def __init__(self, most: int, turns: threading.Semaphore, on_idle: Callable[[], object]) -> None:
         """``turns``: for all lanes together; ``on_idle`` is called when a thread found nothing to do for a while."""
+        self._most = most
         self._turns = turns
         self._on_idle = on_idle
         self._changed = threading.Condition()
         self._jobs: deque[Question] = deque()
-        self._width = 1
+        self.width = 1
+        self._is_known = False
+        self._good = 0
         self._running = 0
         self._idle = 0
         self._is_closed = False
@@ -71,15 +79,32 @@ class Lane:
         self._start()
         return True
 
-    def resize(self, width: int) -> None:
+    def contacted(self) -> None:
+        """The registry answered."""
+        self._good += 1
+        if not self._is_known:
+            self._is_known = True
+            self._resize(self._most)
+        elif self._good >= _GOOD_ANSWERS and self.width < self._most:
+            self._resize(self.width + 1)
+
+    def refused(self) -> None:
+        self._resize(max(1, self.width // 2))
+
+    def lost(self) -> None:
+        """It is not known to answer any more."""
+        self._is_known = False
+        self._resize(1)
+
+    def _resize(self, width: int) -> None:
         with self._changed:
-            self._width = width
+            self._good, self.width = 0, width
         self._start()
 
-    def waiting(self) -> list[Question]:
-        """The first of those that nobody asks yet."""
+    def waiting(self) -> list[str]:
+        """The repositories that the first questions are about which nobody asks yet."""
         with self._changed:
-            return list(islice(self._jobs, _LOOKED_AHEAD))
+            return [job.path for job in islice(self._jobs, _LOOKED_AHEAD)]
 
     def close(self) -> list[Question]:
         """Take no more, and give back what nobody asks yet; threads end after the question they are at."""
@@ -92,14 +117,14 @@ class Lane:
 
     def _start(self) -> None:
         with self._changed:
-            missing = max(0, min(len(self._jobs), self._width - self._running) - self._idle)
+            missing = max(0, min(len(self._jobs), self.width - self._running) - self._idle)
             self._idle += missing
             self._changed.notify_all()
         for _ in range(missing):  # not under the lock: whoever starts a thread waits until it runs
             threading.Thread(target=self._work, name="registry", daemon=True).start()
 
     def _is_due(self) -> bool:
-        return self._is_closed or (bool(self._jobs) and self._running < self._width)
+        return self._is_closed or (bool(self._jobs) and self._running < self.width)
 
     def _work(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """How hard one host may be asked: after refusals (429), after failures, and what it says of its quota.
 
-Input: what became of requests. Output: how long to wait before the next one, that there shall be none, or how many may
-be under way. Out of bounds: waiting.
+Input: what became of requests. Output: how long to wait before the next one, or that there shall be none. Out of
+bounds: waiting, and how many may be under way.
 """
 
 import re
@@ -18,7 +18,6 @@ _REFUSED_SECONDS = 60.0  # no more questions after a refusal that says no time, 
 _LONGEST_REFUSAL_SECONDS = 3600.0
 _FAILURES = 5
 _BROKEN_SECONDS = 60.0
-_GOOD_ANSWERS = 50  # before one more request may be under way again
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{0,12})?", re.ASCII)
 _NUMBER = re.compile(r"\s*(\d{1,12})\s*(?:;.*)?", re.ASCII | re.DOTALL)
 
@@ -42,53 +41,11 @@ def remaining(answer: Answer) -> int | None:
     return int(found[1]) if found else None
 
 
-class Width:
-    """How many requests of one registry may be under way: one until it is known to answer, then as many as allowed.
-
-    That first one also finds out whom the registry wants to see, which otherwise several would ask. A refusal halves
-    the number, good answers raise it again.
-    """
-
-    def __init__(self, limit: int, resize: Callable[[int], None]) -> None:
-        self._limit = limit
-        self._resize = resize
-        self._lock = threading.Lock()
-        self._width = 1
-        self.is_known = False
-        self._good = 0
-
-    def contacted(self) -> None:
-        if self.is_known and self._width == self._limit:
-            return
-        with self._lock:
-            self._good += 1
-            if not self.is_known:
-                self.is_known = True
-                self._set(self._limit)
-            elif self._good >= _GOOD_ANSWERS:
-                self._set(self._width + 1)
-
-    def refused(self) -> None:
-        with self._lock:
-            self._set(max(1, self._width // 2))
-
-    def lost(self) -> None:
-        with self._lock:
-            self.is_known = False
-            self._set(1)
-
-    def _set(self, width: int) -> None:
-        self._good = 0
-        self._width = min(width, self._limit)
-        self._resize(self._width)
-
-
 class Pace:
     """When one host may be asked next."""
 
-    def __init__(self, clock: Callable[[], float], width: Width) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._width = width
         self._lock = threading.Lock()
         self._failures = 0
         self._paused_until = 0.0
@@ -115,7 +72,6 @@ class Pace:
             if self._failures < _FAILURES:
                 return False
             self._close(_BROKEN_SECONDS, reason)
-        self._width.lost()
         return True
 
     def refused(self, after: float | None, attempt: int) -> float:
@@ -123,7 +79,6 @@ class Pace:
 
         Raises FailedError: it must not be repeated.
         """
-        self._width.refused()
         with self._lock:
             if after is not None and after < 1 and attempt < _QUICK_RETRIES:
                 return max(after, _SHORTEST_PAUSE_SECONDS * (1 << attempt))

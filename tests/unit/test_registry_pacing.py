@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dockwarden.ports import Ask, Reply
-from dockwarden.registry.pacing import Width
+from dockwarden.registry.lanes import Lane
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
 from tests.unit.misbehaving import RESET, Misbehaving
@@ -128,21 +129,21 @@ def test_pause_that_no_question_can_wait_for(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_refusals_narrow_and_answers_widen() -> None:
-    widths: list[int] = []
-    width = Width(16, widths.append)
-    width.contacted()
-    for _ in range(5):
-        width.refused()
-    assert widths == [16, 8, 4, 2, 1, 1]
+    lane = Lane(16, threading.Semaphore(), int)
+    widths = [lane.width]
+    for _ in range(6):
+        lane.contacted()
+        widths.append(lane.width)
+        lane.refused()
+    assert widths == [1, 16, 8, 4, 2, 1, 1]
     for _ in range(100):
-        width.contacted()
-    assert widths[6:] == [2, 3]
-    width.lost()
-    width.contacted()
-    assert widths[8:] == [1, 16]
+        lane.contacted()
+    assert lane.width == 3
+    lane.lost()
+    assert lane.width == 1
     for _ in range(1000):
-        width.contacted()
-    assert len(widths) == 10
+        lane.contacted()
+        assert lane.width == 16
 
 
 # -- hosts that do not answer --------------------------------------------------------------------------
