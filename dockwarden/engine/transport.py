@@ -8,11 +8,8 @@ ssh are not (they read the user's files, hide failures, and connect anew for eac
 import errno
 import grp
 import json
-import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,10 +17,10 @@ import docker
 import requests
 from docker.errors import DockerException
 from docker.tls import TLSConfig
-from urllib3 import HTTPConnectionPool, Timeout, exceptions
-from urllib3.connection import HTTPConnection
+from urllib3 import Timeout, exceptions
 
-from dockwarden.engine.endpoint import Endpoint, Tls, ssh_command
+from dockwarden.engine.endpoint import Endpoint, Tls
+from dockwarden.engine.pool import CONNECT_SECONDS, Pool
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -48,56 +45,12 @@ LIBRARY_ERRORS = (
 )
 """Everything that a call through docker-py was seen to raise."""
 
-_POOL_SIZE = 16
-_CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
 _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-
-
-class _Connection(HTTPConnection):
-    """A connection through a socket in the file system, or through the ssh command to one of another host."""
-
-    def __init__(self, host: str, port: int | None = None, *, endpoint: Endpoint, **settings: Any) -> None:
-        super().__init__(host, port, **settings)
-        self._endpoint = endpoint
-
-    def connect(self) -> None:
-        if not self._endpoint.socket:
-            self.sock = self._begin_ssh()
-            return
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.settimeout(Timeout.resolve_default_timeout(self.timeout))
-            sock.connect(self._endpoint.socket)
-        except BaseException:
-            sock.close()
-            raise
-        self.sock = sock
-
-    def _begin_ssh(self) -> socket.socket:
-        """A socket whose other end is the engine, until it is closed: ``docker`` there passes on what ssh brings."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(Timeout.resolve_default_timeout(self.timeout))
-        with theirs:
-            try:
-                ssh = subprocess.Popen(  # noqa: S603 - no shell of ours, and the address is checked
-                    ssh_command(self._endpoint.url),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        Thread(target=ssh.wait, name="ssh", daemon=True).start()  # so that no zombie is left
-        return ours
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
 
 
 class Client(docker.APIClient):
@@ -116,9 +69,9 @@ class Client(docker.APIClient):
         self.trust_env = False
         self.refuses = ""  # why nothing but questions is sent
         self.alone_until = 0.0  # until when it is known to be in no swarm, by the monotonic clock
-        self._pool: HTTPConnectionPool | None = None
+        self._pool: Pool | None = None
         if endpoint.socket or endpoint.is_ssh:
-            self._pool = _Pool("localhost", maxsize=_POOL_SIZE, endpoint=endpoint)
+            self._pool = Pool(endpoint)
             self.base_url = "http+docker://localhost"
         else:
             self.base_url = endpoint.url
@@ -166,9 +119,16 @@ class Client(docker.APIClient):
             self._pool.close()
 
     def read(self, path: str, operation: str) -> object:
-        """The decoded answer to a GET."""
-        with self.open("GET", path, operation, float(self.timeout or 0)) as response:
-            return response.json()
+        """The decoded answer to a GET; where there is a pool, by its short way."""
+        if self._pool is None:
+            with self.open("GET", path, operation, float(self.timeout or 0)) as response:
+                return response.json()
+        status, body = self._pool.get(f"/v{self.api_version}{path}", float(self.timeout or 0))
+        if status in _REDIRECTS:
+            raise requests.TooManyRedirects
+        if status != requests.codes.ok:
+            raise from_status(status, body, operation)
+        return json.loads(body.decode(errors="replace"))
 
     def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
         """Ask for a stream of events; returns once the engine has answered with 200."""
@@ -196,7 +156,7 @@ class Client(docker.APIClient):
             data=data,
             headers=dict(headers or {}),
             stream=True,
-            timeout=(_CONNECT_SECONDS, read_seconds),
+            timeout=(CONNECT_SECONDS, read_seconds),
         )
         is_done = method != "GET" and response.status_code in (requests.codes.no_content, requests.codes.not_modified)
         if response.status_code != requests.codes.ok and not is_done:
