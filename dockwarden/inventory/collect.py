@@ -138,8 +138,9 @@ class Collector:
         names: list[str] = []
         hints = list(dirty)
         known = {hint for hint in hints if hint.used_by in inventory.containers}
+        ended = {hint[:2] for hint in hints if hint.ends}
         for hint in hints:
-            if hint.used_by:
+            if hint.used_by or (hint[:2] in ended and not hint.ends):
                 continue
             if hint.kind is Kind.TAG:
                 names.append(reference.full(hint.key))
@@ -243,7 +244,7 @@ class Collector:
         if hint.kind is Kind.SERVICE:
             self.ask_needs()
         changes = self._inventory.drop(Ref(hint.kind, hint.key)) if hint.gone else []
-        return changes + self._look_now(hint)
+        return changes if hint.ends else changes + self._look_now(hint)
 
     def _look_now(self, hint: Dirty) -> list[Change]:
         match hint.kind:

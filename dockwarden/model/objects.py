@@ -51,6 +51,11 @@ class Dirty(NamedTuple):
     used_by: str = ""
     named: str = ""
 
+    @property
+    def ends(self) -> bool:
+        """Whether nothing of it is left to look at, now and ever: no other container gets its ID."""
+        return self.gone and self.kind is Kind.CONTAINER
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ from tests.builders import (
     an_inventory,
     details,
     digest_of,
+    hexadecimal,
     image_id,
 )
 from tests.fakes import FakeEngine
@@ -405,10 +407,12 @@ def test_the_life_of_a_container(host: Host) -> None:
     host.engine.die("api", 1)
     assert host.see() == happened(("container.die", web), ("container.stop", web))
 
+    host.engine.calls.clear()
     host.engine.remove("api")
     assert host.see() == happened(
         ("container.destroy", web), ("container.destroy", image("app")), ("container.destroy", tag("app:1"))
     )
+    assert "container" not in host.operations()  # no other will ever have its ID
 
 
 def test_a_container_that_came_and_went_between_two_looks_was_never_there(host: Host) -> None:
@@ -416,6 +420,7 @@ def test_a_container_that_came_and_went_between_two_looks_was_never_there(host: 
     host.engine.run(a_container("web"))
     host.engine.remove("web")
     assert host.see() == Counter()
+    assert "container" not in host.operations()
 
 
 def test_volumes_and_networks_follow_their_events(host: Host) -> None:
@@ -578,6 +583,7 @@ def test_a_list_of_what_is_known_leads_to_no_look(host: Host) -> None:
     assert {operation for operation, _ in host.engine.calls} <= {"needs", "services"}
 
 
+_RUNS = count()
 _DEEDS = st.sampled_from(["name", "unname", "run", "remove", "volume", "no volume", "load"])
 
 
@@ -627,7 +633,8 @@ def _do(host: Host, deed: str, number: int) -> None:
                 # Under a name of its own: who lost one to a load that was undone before anybody looked, no event tells.
                 engine.load(an_image(f"l{number}", f"l{number}:1"))
             case "run":
-                engine.run(a_container(name, f"i{number}:1"))
+                # No two containers ever have the same ID.
+                engine.run(replace(a_container(name, f"i{number}:1"), id=hexadecimal(f"{name} {next(_RUNS)}")))
             case "remove":
                 engine.remove(name)
             case "volume":
