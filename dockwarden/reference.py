@@ -60,24 +60,19 @@ def parse(text: str) -> Reference:
     Raises ValueError: the text is not a reference (it may be an image ID).
     """
     if len(text) > _MAX_LENGTH:
-        msg = f"reference longer than {_MAX_LENGTH} characters"
-        raise ValueError(msg)
+        raise ValueError(f"reference longer than {_MAX_LENGTH} characters")
     if is_image_id(text):
-        msg = f"an image ID, not a reference: {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"an image ID, not a reference: {text!r}")
     name, _, digest = text.partition("@")
     if "@" in text and not _DIGEST.fullmatch(digest):
-        msg = f"bad digest in {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"bad digest in {text!r}")
     head, slash, rest = name.rpartition("/")
     last, colon, tag = rest.partition(":")
     if colon and not _TAG.fullmatch(tag):
-        msg = f"bad tag in {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"bad tag in {text!r}")
     registry, path = _split(head + slash + last)
     if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry) or len(path) > _MAX_PATH_LENGTH:
-        msg = f"not an image reference: {text!r}"
-        raise ValueError(msg)
+        raise ValueError(f"not an image reference: {text!r}")
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
 
 

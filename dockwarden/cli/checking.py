@@ -33,19 +33,17 @@ _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
-    check = commands.add_parser("check", parents=[common], help="validate settings and policies")
-    check.add_argument(
+    paths = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    paths.add_argument(
         "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
     )
+    check = commands.add_parser("check", parents=[common, paths], help="validate settings and policies")
     check.add_argument(
         "--host", action="store_true", help="also ask the engine, and name exceptions that match nothing on it"
     )
     add_output(check, *CI_FORMATS)
     check.set_defaults(run=_check)
-    test = commands.add_parser("test", parents=[common], help="run the policies' own tests")
-    test.add_argument(
-        "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
-    )
+    test = commands.add_parser("test", parents=[common, paths], help="run the policies' own tests")
     test.add_argument(
         "--coverage", action="store_true", help="list policies, and parts of conditions, that no test covers"
     )

@@ -210,8 +210,8 @@ def _grouped(rows: "list[TagRow]") -> Any:
             _short(row.digest),
             "same" if row.registry_digest and row.registry_digest == row.digest else _short(row.registry_digest),
             _state(row),
-            _age(row.state_seconds) if row.state_seconds is not None else "",
-            _age(row.known_seconds),
+            span(row.state_seconds) if row.state_seconds is not None else "",
+            span(row.known_seconds),
             ", ".join(row.used_by),
         )
         former = row.image_id
@@ -229,13 +229,6 @@ def _state(row: "TagRow") -> str:
     if row.newest_version and not is_newest:
         words.append(f"newest is {row.newest_version}")
     return ", ".join(word for word in words if word)
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{int(seconds)}s"
 
 
 def _history(options: argparse.Namespace) -> int:

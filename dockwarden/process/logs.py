@@ -18,8 +18,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from dockwarden.text import brief, colored, in_bytes, printable
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_NOISY = ("urllib3", "docker", "apscheduler")
-_FLOODED = ("tornado", "urllib3.connection")  # warn of what any client or server can do
+_LEAST = {
+    **dict.fromkeys(("urllib3", "docker", "apscheduler"), logging.WARNING),
+    **dict.fromkeys(("tornado", "urllib3.connection"), logging.ERROR),  # warn of what any client or server can do
+    "tornado.access": logging.CRITICAL,  # every 503 of /readyz would be an error of ours
+}
 _SENTENCES = ("message", "error", "reason", "detail", "why", "note", "hint")
 _IMPLIED = {"event", "level", "logger", "timestamp", "severity", "policy", "name", "id", "subject", "exception", "run"}
 _IMPLIED |= {"action", "bytes", "planned_bytes"}
@@ -51,32 +54,24 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         return event
 
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.UnicodeDecoder(),
         structlog.processors.format_exc_info,
         _without_nothing,
         counted,
     ]
-    render: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if as_text:
-        render.append(_as_text)
-    else:
-        render.append(structlog.processors.JSONRenderer())
+    render: Processor = _as_text if as_text else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(foreign_pre_chain=shared, processors=render))
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
+    handler.setFormatter(_Formatter(foreign_pre_chain=shared, processors=last))
     if as_text:
         handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
-    for name in _FLOODED:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # every 503 of /readyz would be an error of ours
+    for name, least in _LEAST.items():
+        logging.getLogger(name).setLevel(max(root.level, least))
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

@@ -115,9 +115,18 @@ def test_a_person_sees_what_is_the_same_what_is_stale_and_since_when(lived_in: H
     here, there = (sha(word)[:19] for word in ("new", "patched"))
     assert [cells(line, done.lines[0]) for line in done.lines] == [
         ["IMAGE", "TAG", "DIGEST HERE", "AT REGISTRY", "STATE", "SINCE", "KNOWN", "USED BY"],
-        [old, f"{NGINX}:1.26", sha("old")[:19], there, "drift, is 1.26.2 there, newest is 1.27.3", "3d", "0s", "front"],
+        [
+            old,
+            f"{NGINX}:1.26",
+            sha("old")[:19],
+            there,
+            "drift, is 1.26.2 there, newest is 1.27.3",
+            "3d 1h",
+            "0s",
+            "front",
+        ],
         [new, f"{NGINX}:1.27.3", here, "same", "current", "", "0s", ""],
-        ["", f"{NGINX}:latest", here, "same", "current, is 1.27.3", "5h", "0s", ""],
+        ["", f"{NGINX}:latest", here, "same", "current, is 1.27.3", "5h 1m", "0s", ""],
         [built, "docker.io/library/shop:dev", "", "", "local", "", "0s", ""],
         *sorted(
             [
