@@ -13,19 +13,20 @@ are not checked when an expression is compiled.
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
-from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
+from cel_expr_python.ext import ext_strings
 
 from dockwarden import model
 from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
 from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
-from dockwarden.policy.tree import Node, read
+from dockwarden.policy.tree import Node, names, read
 from dockwarden.text import in_bytes
 
 _T = cel.Type
@@ -173,14 +174,16 @@ class Joint:
             name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
         }
         self._times = [name for name in used if facts[name].type == "timestamp"]
-        self._env = _new_env({name: facts[name].type for name in used} | dict.fromkeys(self._lists, "list(string)"))
+        types = {name: facts[name].type for name in used} | dict.fromkeys(self._lists, "list(string)")
         source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
             raise ExpressionError(Problem(1, 1, "a NUL character"))
-        try:
-            self._eval = self._env.compile(source).eval
-        except RuntimeError as error:
-            raise ExpressionError(Problem(1, 1, str(error))) from None
+        for rare in (False, True):
+            self._env = _new_env(types, rare=rare)
+            with suppress(RuntimeError):
+                self._eval = self._env.compile(source).eval
+                return
+        raise ExpressionError(Problem(1, 1, "they do not fit into one expression"))
 
     def evaluate(self, facts: Facts) -> tuple[bool | None, ...] | None:
         """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer."""
@@ -205,7 +208,8 @@ def _closed(program: model.Program) -> str:
         for name, value in program.constants.items()
         if name.startswith("params.")
     ]
-    return f"cel.bind(params, {{{', '.join(params)}}}, {source})" if params else source
+    # Of one item, so it is what bind() would be, which takes an extension.
+    return f"[{{{', '.join(params)}}}].exists(params, {source})" if params else source
 
 
 def _written(value: FactValue) -> str:
@@ -216,11 +220,25 @@ def _written(value: FactValue) -> str:
 
 
 class Compiler:
-    """Compiles expressions for one vocabulary and one set of named lists."""
+    """Compiles expressions for one vocabulary and one set of named lists.
 
-    def __init__(self, vocabulary: Vocabulary, lists: Mapping[str, Sequence[str]]) -> None:
+    An environment of the library takes a third of a MiB and as long as ten expressions, so there is one for all: with
+    the facts of every kind and the params of every policy. What it refuses, and what names in it a fact of another kind
+    or a param of another policy, is compiled in an environment of its own, which has the rarer extensions as well.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        lists: Mapping[str, Sequence[str]],
+        params: Iterable[Mapping[str, FactValue]] = (),
+    ) -> None:
+        """``params``: those of all policies."""
         self._vocabulary = vocabulary
         self._lists: dict[str, FactValue] = {f"lists.{key}": list(items) for key, items in lists.items()}
+        self._types = {name: spec.type for facts in vocabulary.values() for name, spec in facts.items()}
+        self._types |= _types({**self._lists, **{f"params.{key}": own[key] for own in params for key in own}})
+        self._common = _new_env(self._types)
         self._envs: dict[tuple[Kind, frozenset[tuple[str, str]]], Any] = {}
 
     def compile(
@@ -245,11 +263,10 @@ class Compiler:
         """
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
-        env = self._env(kind, constants)
-        if problems := list(limits(source)) or list(_traps(source, env, {*facts, *constants})):
+        if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
-            expression = env.compile(source)
+            env, expression, tree = self._compiled(kind, constants, source)
         except (RuntimeError, TypeError) as error:
             told = list(explain(source, str(error), [*facts, *constants], self._vocabulary))
             # A macro that does not exist leaves its variable unknown, too.
@@ -259,7 +276,7 @@ class Compiler:
             hint = of_result(given, want)
             raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
         doubts = Doubts(source, facts, constants, settled)
-        doubts.look(read(expression.serialize()), {})
+        doubts.look(tree, {})
         doubts.end()
         try:
             program = Program(source, env, expression, facts=facts, constants=constants, doubts=doubts)
@@ -269,25 +286,37 @@ class Compiler:
 
     def tree(self, kind: Kind, program: model.Program) -> Node:
         """The syntax tree of a compiled expression."""
-        return read(self._env(kind, {**program.constants, **self._lists}).compile(program.source).serialize())
+        return self._compiled(kind, {**program.constants, **self._lists}, program.source)[2]
 
     def knows(self, kind: Kind, name: str) -> bool:
         """Whether a name is a fact of such subjects, or a list."""
         return name in self._vocabulary[kind] or name in self._lists
 
-    def _env(self, kind: Kind, constants: Mapping[str, FactValue]) -> Any:
-        types = {name: type_of(value) for name, value in constants.items()}
+    def _compiled(self, kind: Kind, constants: Mapping[str, FactValue], source: str) -> tuple[Any, Any, Node]:
+        """The environment, the expression, its tree. Raises RuntimeError, TypeError: it cannot be compiled."""
+        facts, types = self._vocabulary[kind], _types(constants)
+        if types.items() <= self._types.items():
+            with suppress(RuntimeError, TypeError):
+                expression = self._common.compile(source)
+                tree = read(expression.serialize())
+                if (names(tree) & self._types.keys()) <= facts.keys() | types.keys():
+                    return self._common, expression, tree
         key = (kind, frozenset(types.items()))
         if key not in self._envs:
-            types |= {name: spec.type for name, spec in self._vocabulary[kind].items()}
-            self._envs[key] = _new_env(types)
-        return self._envs[key]
+            self._envs[key] = _new_env(types | {name: spec.type for name, spec in facts.items()}, rare=True)
+        expression = self._envs[key].compile(source)
+        return self._envs[key], expression, read(expression.serialize())
 
 
-def _new_env(types: Mapping[str, str]) -> Any:
+def _new_env(types: Mapping[str, str], *, rare: bool = False) -> Any:
+    extensions = [ext_strings.ExtStrings()]
+    if rare:
+        from cel_expr_python.ext import ext_bindings, ext_optional  # noqa: PLC0415 - 5 MiB that few ever need
+
+        extensions += [ext_bindings.ExtBindings(), ext_optional.ExtOptional()]
     return cel.NewEnv(
         variables={name: _TYPES[type_] for name, type_ in types.items()},
-        extensions=[ext_strings.ExtStrings(), ext_bindings.ExtBindings(), ext_optional.ExtOptional()],
+        extensions=extensions,
         functions=[_VERSION, _AS_SIZE],
     )
 
@@ -300,6 +329,10 @@ def _aware(known: dict[str, FactValue], times: Iterable[str]) -> dict[str, FactV
         if isinstance(value := known.get(name), datetime) and value.tzinfo is None
     }
     return known | naive if naive else known
+
+
+def _types(constants: Mapping[str, FactValue]) -> dict[str, str]:
+    return {name: type_of(value) for name, value in constants.items()}
 
 
 def type_of(value: FactValue) -> str:

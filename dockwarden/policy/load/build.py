@@ -82,11 +82,14 @@ class Builder:
         self.trials: list[Trial] = []
         self.uncovered: list[str] = []
         self._book = cache(lambda file: snapshots.Book(snapshots.read(file), vocabulary))  # many tests read the same
-        self._compiler = Compiler(vocabulary, _lists(sources))
         names = _names(sources)
         for key in ("params", "modes", "triggers", "limits"):
             for name in getattr(host, key).keys() - names:
                 self._refuse(f"{key}.{name}", f"no such policy in {', '.join(host.loaded)}" + text.near(name, names))
+        self._params = {
+            (source.file, path): self._params_of(raw) for source in sources for path, raw in source.policies()
+        }
+        self._compiler = Compiler(vocabulary, _lists(sources), filter(None, self._params.values()))
 
     def build(self, source: Source, tests: str = "") -> Iterator[Policy]:
         """The policies of one source that can be used; ``tests``: ``read``, or ``cover`` to see what they leave out."""
@@ -96,7 +99,7 @@ class Builder:
             source.refuse(path, fault)
         for path, raw in source.policies():
             self._refuse_cron(source, path, raw)
-            params, kind = self._params(raw), raw.get("subject")
+            params, kind = self._params[source.file, path], raw.get("subject")
             if params is None or kind not in list(Kind):
                 continue
             expressions = Expressions(self._compiler, source, path, Kind(kind), params)
@@ -198,7 +201,7 @@ class Builder:
         if isinstance(line, str) and line and (reason := self._check_cron(line)):
             source.refuse((*path, "trigger", "schedule"), reason)
 
-    def _params(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
+    def _params_of(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
         """A policy's constants with this host's values; None if its own cannot be used, which its shape tells."""
         written = raw.get("params") or {}
         try:

@@ -92,6 +92,19 @@ def test_refuses_another_type_than_wanted(source: str, want: tuple[str, ...], te
     assert found[2].startswith(text)
 
 
+def test_what_shares_an_environment_sees_only_facts_of_its_kind_and_its_own_params() -> None:
+    shared = cel.Compiler(VOCABULARY, {}, [{"keep": 3}, {"most": 4}, {"most": "x"}])
+    for params, source in (({}, "image.in_use"), ({"keep": 3}, "params.most > 1"), ({"keep": "x"}, "params.keep > 1")):
+        with pytest.raises(ExpressionError):
+            shared.compile(Kind.VOLUME, params, source)
+    for params, source in (({"keep": 3}, "params.keep == 3"), ({"most": 4}, "params.most == 4")):
+        assert shared.compile(Kind.VOLUME, params, source).evaluate(Facts()).value is True
+    text = shared.compile(Kind.VOLUME, {"most": "x"}, "params.most == 'x'")
+    assert text.evaluate(Facts()).value is True
+    variable = shared.compile(Kind.VOLUME, {}, "[{'in_use': true}].exists(image, image.in_use)")
+    assert variable.evaluate(Facts()).value is True
+
+
 @pytest.mark.parametrize("depth", range(24, 36))
 def test_any_depth_compiles_or_is_refused(depth: int) -> None:
     source = "!(" * depth + "image.in_use" + ")" * depth
