@@ -8,8 +8,8 @@ refused, never understood as something weaker.
 import asyncio
 import re
 import ssl
-import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ _CLIENTS = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _LOOK_SECONDS = 1.0
+_STAYS = "what was in use stays"
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _log = structlog.get_logger("dockwarden.web")
 
@@ -78,6 +79,7 @@ class LiveAccess:
         self._file = file
         self.last = read_access(file) if file else Access()
         self._seen = _state(self.last.files)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="access")
         self._look: asyncio.Future[None] | None = None
         self._is_late = False
 
@@ -86,27 +88,21 @@ class LiveAccess:
         if self._file is None:
             return self.last
         if self._look is None or self._look.done():
-            loop = asyncio.get_running_loop()
-            look = self._look = loop.create_future()
-            threading.Thread(target=self._look_now, args=(loop, look), name="access", daemon=True).start()
+            self._look = asyncio.get_running_loop().run_in_executor(self._pool, self._look_now)
             self._is_late = False
         if not self._is_late:
             try:
                 await asyncio.wait_for(asyncio.shield(self._look), _LOOK_SECONDS)
             except TimeoutError:
                 self._is_late = True
-                _log.error(
-                    "web.config_failed", problems=(f"{self._file}: does not answer",), note="what was in use stays"
-                )
+                _log.error("web.config_failed", problems=(f"{self._file}: does not answer",), note=_STAYS)
         return self.last
 
-    def _look_now(self, loop: asyncio.AbstractEventLoop, look: "asyncio.Future[None]") -> None:
+    def _look_now(self) -> None:
         try:
             self.current()
         except Exception as error:  # noqa: BLE001 - who waits for it must go on, whatever is in the file
-            _log.error("web.config_failed", problems=(repr(error),), note="what was in use stays", exc_info=error)
-        with suppress(RuntimeError):  # the server has ended meanwhile
-            loop.call_soon_threadsafe(look.set_result, None)
+            _log.error("web.config_failed", problems=(repr(error),), note=_STAYS, exc_info=error)
 
     def current(self) -> Access:
         """What holds now. A change that cannot be used changes nothing and is logged once."""
@@ -118,7 +114,7 @@ class LiveAccess:
             if (access.context is None) != (self.last.context is None):
                 raise ConfigError(f"{self._file}: TLS is switched on and off by a new start only")
         except ConfigError as error:
-            _log.error("web.config_failed", problems=error.problems, note="what was in use stays")
+            _log.error("web.config_failed", problems=error.problems, note=_STAYS)
             return self.last
         if access.files != self.last.files:
             self._seen = _state(access.files)

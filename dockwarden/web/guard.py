@@ -7,10 +7,8 @@ who was right once is let in at once.
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +22,7 @@ class BasicAuth:
 
     def __init__(self) -> None:
         self._salt = secrets.token_bytes(16)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._right: set[bytes] = set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="password")
 
     async def admits(self, authorization: str, users: Mapping[str, str]) -> bool:
@@ -40,10 +38,9 @@ class BasicAuth:
             costs = {each.split("$")[2] for each in users.values()}
             if not await loop.run_in_executor(self._pool, _is_right, password, hashed, costs):
                 return False
-            self._right[key] = None
-            if len(self._right) > _MOST_REMEMBERED:
-                self._right.popitem(last=False)
-        self._right.move_to_end(key)
+            if len(self._right) >= _MOST_REMEMBERED:
+                self._right.clear()
+            self._right.add(key)
         return True
 
     def close(self) -> None:
@@ -57,7 +54,7 @@ def _login(authorization: str) -> tuple[str, bytes] | None:
     try:
         name, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
         return (name.decode(), password) if colon else None
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
 
 

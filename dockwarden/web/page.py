@@ -46,12 +46,9 @@ POLICY = (
 
 @dataclass
 class _Group:
-    """Findings of one policy: how many there are, and the first of them."""
+    """Findings of one policy: how many there are, and the first of those that are shown."""
 
-    policy: str
-    title: str
-    remediation: str
-    refs: tuple[str, ...]
+    first: FindingRow
     severity: Severity
     rows: list[FindingRow] = field(default_factory=list)
     count: int = 0
@@ -111,8 +108,7 @@ def _groups(rows: Iterable[FindingRow], offset: int, is_one: bool) -> list[_Grou
     groups: dict[str, _Group] = {}
     first, most = (offset, _MOST_ROWS) if is_one else (0, _FIRST_ROWS)
     for row in rows:
-        about = (row.policy, row.title or row.policy, row.remediation, row.refs, row.severity)
-        group = groups.setdefault(row.policy, _Group(*about))
+        group = groups.setdefault(row.policy, _Group(row, row.severity))
         group.severity = min(group.severity, row.severity, key=lambda severity: severity.rank)
         if first <= group.count < first + most:
             group.rows.append(row)
