@@ -59,16 +59,15 @@ def state(path: Path) -> tuple[int, ...]:
 
 def below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The files with such a name, in order; hidden ones and links to folders excepted. Raises OSError."""
-    waiting = [(folder, 0)]
-    while waiting:
-        where, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise OSError(None, f"folders are nested deeper than {MAX_DEPTH}", str(where))
-        with os.scandir(where) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-        folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        waiting += [(each, depth + 1) for each in reversed(folders)]
-        yield from (Path(entry.path) for entry in entries if entry.name.endswith(suffixes) and not _is_folder(entry))
+    for where, folders, names in os.walk(folder, onerror=_raise):
+        if len(Path(where).relative_to(folder).parts) > MAX_DEPTH:
+            raise OSError(None, f"folders are nested deeper than {MAX_DEPTH}", where)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where, name) for name in sorted(names) if name[0] != "." and name.endswith(suffixes))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def golden(paths: Iterable[str]) -> list[Path]:
@@ -84,10 +83,3 @@ def is_golden(path: str) -> bool:
         return path.endswith(GOLDEN)
     files = [file.name.endswith(GOLDEN) for file in below(Path(path), (".yaml", ".yml"))]
     return bool(files) and all(files)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # reading it will say why
