@@ -58,6 +58,7 @@ class LedgerFile:
         self._watched = watched
         self._limits = limits or Keeping()
         self._db: sqlite3.Connection | None = None
+        self._wal = Path()
         self._file: tuple[int, ...] = ()
         self._length = 0
         self._trouble = ""
@@ -150,6 +151,7 @@ class LedgerFile:
             db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
             if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
+            self._wal = Path(f"{self._path.resolve()}-wal")
             self._file, self._length = self._at_path()
         except BaseException:
             db.close()
@@ -170,14 +172,13 @@ class LedgerFile:
 
     def _at_path(self) -> tuple[tuple[int, ...], int]:
         """What the file and its log are that stand at the path now, and the length of the file. Raises OSError."""
-        file, wal = self._path.stat(), Path(f"{self._path.resolve()}-wal").stat()
+        file, wal = self._path.stat(), self._wal.stat()
         return (file.st_dev, file.st_ino, wal.st_dev, wal.st_ino), file.st_size
 
     def _check_place(self, db: sqlite3.Connection) -> None:
         """See that they are those that were opened, and no shorter than pages that were given back can make them."""
         file, length = self._at_path()
-        (pages,), (size,) = db.execute("PRAGMA page_count").fetchone(), db.execute("PRAGMA page_size").fetchone()
-        if file != self._file or length < min(self._length, pages * size):
+        if file != self._file or (length < self._length and length < _least_bytes(db)):
             raise OSError(None, _REPLACED)
         self._length = length
 
@@ -301,6 +302,11 @@ class LedgerFile:
     def _meta(self, key: str) -> str:
         rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else ""
+
+
+def _least_bytes(db: sqlite3.Connection) -> int:
+    (pages,), (size,) = db.execute("PRAGMA page_count").fetchone(), db.execute("PRAGMA page_size").fetchone()
+    return int(pages * size)
 
 
 def _check_version(db: sqlite3.Connection) -> int:
