@@ -77,6 +77,8 @@ class Enforcer:
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
+        if not findings and "keep_old" not in policy.options:
+            return [], ""  # as for nearly all policies after each event
         planned, info = self.plan(policy, findings), self._inventory.info
         refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
         if policy.mode is Mode.ENFORCE and not refused:
