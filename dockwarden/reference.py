@@ -90,6 +90,14 @@ def _split(name: str) -> tuple[str, str]:
     return registry, path
 
 
+def parsed(text: str) -> Reference | None:
+    """As ``parse``, None where the text is no reference."""
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
 def full(text: str) -> str:
     """The full form of a reference, or the text unchanged where it is none."""
     return _full(text) if len(text) <= _MAX_PATH_LENGTH else _full.__wrapped__(text)
@@ -97,10 +105,7 @@ def full(text: str) -> str:
 
 @lru_cache(maxsize=4096)  # an image with a thousand tags tells all of them again whenever one changes
 def _full(text: str) -> str:
-    try:
-        return str(parse(text))
-    except ValueError:
-        return text
+    return str(parsed(text) or text)
 
 
 def familiar(text: str) -> str:

@@ -122,11 +122,8 @@ def _names(image: str) -> Iterator[str]:
     if reference.is_image_id(image):
         yield f"sha256:{image.removeprefix('sha256:')}"
         return
-    try:
-        parsed = reference.parse(image)
-    except ValueError:
-        return
-    if parsed.tag:
+    parsed = reference.parsed(image)
+    if parsed and parsed.tag:
         yield f"{parsed.repository}:{parsed.tag}"
-    if parsed.digest:
+    if parsed and parsed.digest:
         yield f"{parsed.repository}@{parsed.digest}"

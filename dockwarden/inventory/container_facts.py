@@ -79,10 +79,8 @@ def _freshness(container: Container, view: View) -> str | None:
 
 
 def _repository(container: Container) -> str:
-    try:
-        return reference.parse(container.image_ref).repository if pin_of(container) != "id" else ""
-    except ValueError:
-        return ""
+    parsed = reference.parsed(container.image_ref) if pin_of(container) != "id" else None
+    return parsed.repository if parsed else ""
 
 
 def _mount(mount: Mount, view: View) -> dict[str, object]:

@@ -103,12 +103,11 @@ def followed_tag(thing: Container | Service) -> str:
 
     Of a service without a digest nobody knows which image each of its tasks was made from.
     """
-    try:
-        parsed = reference.parse(thing.image_ref)
-    except ValueError:
+    parsed = reference.parsed(thing.image_ref)
+    if parsed is None or not parsed.tag:
         return ""
     is_followed = parsed.digest or (isinstance(thing, Container) and pin_of(thing) == "tag")
-    return f"{parsed.repository}:{parsed.tag}" if parsed.tag and is_followed else ""
+    return f"{parsed.repository}:{parsed.tag}" if is_followed else ""
 
 
 def _reply(view: View, what: str, key: str) -> Reply:

@@ -9,21 +9,14 @@ _STACK = "com.docker.stack.namespace"
 
 def _name(service: Service) -> str:
     """Its image without the digest, unless there is nothing else to call it by."""
-    parsed = _parsed(service)
+    parsed = reference.parsed(service.image_ref)
     if parsed is None:
         return service.image_ref
     return f"{parsed.repository}:{parsed.tag}" if parsed.tag else reference.full(service.image_ref)
 
 
-def _parsed(service: Service) -> reference.Reference | None:
-    try:
-        return reference.parse(service.image_ref)
-    except ValueError:
-        return None
-
-
 def _part(service: Service, part: str) -> str:
-    return str(getattr(_parsed(service), part, "") or "")
+    return str(getattr(reference.parsed(service.image_ref), part, "") or "")
 
 
 _PUBLISHED = ("host_port", "port", "protocol", "mode")

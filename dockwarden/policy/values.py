@@ -196,12 +196,9 @@ def _form(spec: FactSpec, value: str) -> str:
 
 
 def _reference(spec: FactSpec, value: str) -> str:
-    try:
-        parsed = reference.parse(value)
-    except ValueError:
+    parsed = reference.parsed(value)
+    if parsed is None or re.fullmatch(r"[0-9a-f]{4,64}", value):
         return ""  # what a container was created from may be anything
-    if re.fullmatch(r"[0-9a-f]{4,64}", value):
-        return ""
     wanted = parsed.repository if spec.form == "repository" else str(parsed)
     if value == wanted:
         return ""
