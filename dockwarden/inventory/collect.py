@@ -5,10 +5,10 @@ bounds: policies, triggers, deciding when to look.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from dockwarden import reference
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
@@ -20,13 +20,6 @@ from dockwarden.ports import Engine, Usage
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
 _USAGE_SHARE = 0.01
 _TRIES, _TRY_AGAIN_SECONDS = 10, 0.1
-
-
-class Listing(NamedTuple):
-    """Everything, as the engine listed it while the inventory went on; nothing but where to look."""
-
-    images: Sequence[Image]
-    others: Sequence[Thing]
 
 
 class Collector:
@@ -71,25 +64,25 @@ class Collector:
         inventory.complete = True
         return self._take_changes()
 
-    def list_all(self) -> Listing:
-        """List everything and change nothing, in any thread. Raises EngineError."""
-        others: list[Thing] = []
-        images = list(self._engine.images())
+    def list_all(self) -> list[Thing]:
+        """List everything and change nothing, in any thread; it is nothing but where to look. Raises EngineError."""
+        found: list[Thing] = list(self._engine.images())
         for key in self._engine.container_ids():
             try:
-                others.append(self._engine.container(key))
+                found.append(self._engine.container(key))
             except EngineUnavailableError:
                 raise
             except EngineError:  # gone, or of bad answers: the look at it will tell
                 pass
-        return Listing(images, [*others, *(thing for kind in Kind for thing in self._list(kind))])
+        return [*found, *(thing for kind in Kind for thing in self._list(kind))]
 
-    def compare(self, listing: Listing) -> list[Change]:
+    def compare(self, listing: Iterable[Thing]) -> list[Change]:
         """Look at whatever is not as it was listed: it changed unnoticed, or since. Raises EngineUnavailableError."""
         inventory = self._inventory
-        listed = {ref_of(thing): thing for thing in (*listing.images, *listing.others)}
-        for image in listing.images:  # what is unpacked only a list tells
-            if (known := inventory.images.get(image.id)) and image.size_bytes > known.size_bytes:
+        listed = {ref_of(thing): thing for thing in listing}
+        for known in list(inventory.images.values()):  # what is unpacked only a list tells
+            image = listed.get(ref_of(known))
+            if isinstance(image, Image) and image.size_bytes > known.size_bytes:
                 self._changes += inventory.put(replace(known, size_bytes=image.size_bytes))
         kinds = (Kind.IMAGE, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK)
         refs = {**listed, **{ref: None for kind in kinds for ref in inventory.all(kind)}}

@@ -14,13 +14,13 @@ from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
-from dockwarden.inventory.collect import Collector, Listing
+from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import followed_tag
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service
+from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service, Thing
 from dockwarden.ports import LONG_STALL_NS, Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch
@@ -54,7 +54,7 @@ class Upkeep:
         self._archive = archive
         self._metrics = metrics
         self._resync_seconds = resync_seconds
-        self._listing: Listing | Exception | None = None
+        self._listing: list[Thing] | Exception | None = None
         self._listing_seconds = 0.0
         self._resync_at = float("inf")
         self._saved_at = self._noted_at = time.monotonic()
@@ -135,7 +135,7 @@ class Upkeep:
     def _list(self, wake: Callable[[], object]) -> None:
         began = time.monotonic()
         try:
-            listing: Listing | Exception = self._collector.list_all()
+            listing: list[Thing] | Exception = self._collector.list_all()
         except Exception as error:  # noqa: BLE001 - the worker deals with it
             listing = error
         self._listing_seconds, self._listing = time.monotonic() - began, listing
@@ -149,7 +149,7 @@ class Upkeep:
         listing, self._listing = self._listing, None
         if isinstance(listing, Exception):
             raise listing if isinstance(listing, EngineError) else EngineError(f"list: {listing!r}")
-        changes = self._collector.compare(listing) if listing else []
+        changes = self._collector.compare(listing) if listing is not None else []
         self._note_list("interval", self._listing_seconds)
         return changes
 
