@@ -10,14 +10,14 @@ import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
-from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.execute import Executor
 from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
@@ -119,16 +119,17 @@ class Parts:
         return Tools(self.engine, self.registry, self.archive, contents, store, pulling=pulling, probe=probe)
 
     def executor(self, info: EngineInfo) -> Executor:
-        around = Surroundings(
+        tools = replace(
+            self.tools(info),
             free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
             busy=lambda: disk.transfer(info.data_root, info.image_root),
             now=time.monotonic,
             sleep=self.queue.rest,
             news_of=self.witness.begin(self.inventory.seen_ns),
             shares_disk=lambda kind: _is_on_disk_of(self.settings.state_dir, kind, info),
-            ending=lambda: self.queue.closed,
+            is_ending=lambda: self.queue.closed,
         )
-        return Executor(self.tools(info), self.ledger, around)
+        return Executor(tools, self.ledger)
 
     def close(self) -> None:
         self.ledger.close()

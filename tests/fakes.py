@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dockwarden import reference as references
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
-from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.execute import Executor
 from dockwarden.actions.verb import Tools
 from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
@@ -922,21 +922,21 @@ class Ground:
 
     def executor(self, intents: Intents) -> Callable[[EngineInfo], Executor]:
         """What makes one for each plan."""
-        return lambda _info: Executor(self.tools(intents), intents, self.surroundings())
+        return lambda _info: Executor(self.tools(intents), intents)
 
-    def surroundings(self) -> Surroundings:
-        """What it knows of the host."""
-        return Surroundings(
+    def tools(self, intents: Intents) -> Tools:
+        """What verbs work with, and what is known of the host."""
+        return Tools(
+            self._engine,
+            self._registry,
+            self.archive(intents),
+            contents,
+            self._engine.store,
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
             now=self._engine.clock.monotonic,
             sleep=self._sleep,
-            news_of=lambda _step: "",
         )
-
-    def tools(self, intents: Intents) -> Tools:
-        """What verbs work with."""
-        return Tools(self._engine, self._registry, self.archive(intents), contents, self._engine.store)
 
     def _free_bytes(self) -> int | None:
         taken = sum(image.size_bytes for image in self._engine._images.values())

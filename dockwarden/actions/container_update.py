@@ -24,6 +24,7 @@ from dockwarden.actions.replacement import Replacement, Update
 from dockwarden.actions.verb import (
     PROTECT_LABEL,
     Applied,
+    Duration,
     Owned,
     Stays,
     Tools,
@@ -35,7 +36,7 @@ from dockwarden.actions.verb import (
 from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError
 from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import duration, span
+from dockwarden.text import span
 
 _LOOK_SECONDS = 0.5
 _KEPT = "kept"
@@ -43,8 +44,6 @@ _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _SETTLED = ("running", "exited", "created")
 _PROBE = re.compile(r"(https?://[^/\s:]*(:\d{1,5})?(/\S*)?|tcp://[^/\s:]*:\d{1,5})", re.ASCII)
-
-_Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
 
 
 def _a_probe(value: object) -> str:
@@ -61,9 +60,9 @@ class Options(Owned):
     """
 
     pull: bool = False
-    within: _Duration = timedelta(minutes=2)
-    steady: _Duration = timedelta(seconds=30)
-    keep_old: _Duration = timedelta(hours=1)
+    within: Duration = timedelta(minutes=2)
+    steady: Duration = timedelta(seconds=30)
+    keep_old: Duration = timedelta(hours=1)
     probe: Annotated[str, BeforeValidator(_a_probe, json_schema_input_type=str)] = ""
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
-from dockwarden.model import Effect, Image, Intent, Kind, Outcome, Recipe, Ref, Step, Thing
+from dockwarden.model import Effect, Image, Intent, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -30,35 +30,11 @@ _LONG_STEP_SECONDS = 0.25
 _LONGEST_REST_SECONDS = 5.0
 
 
-class Surroundings(NamedTuple):
-    """What a plan must know of the engine's host.
-
-    Attributes:
-        free_bytes: free space of the engine's disk, None where it cannot be seen.
-        busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
-        now: seconds of a monotonic clock.
-        sleep: wait so many seconds, or less when the process is to end.
-        news_of: what happened to the object of a step since it was judged; "" if nothing did.
-        shares_disk: whether archives are on the disk that an object of this kind is on.
-        ending: whether the process is to end.
-    """
-
-    free_bytes: Callable[[], int | None]
-    busy: Callable[[], str]
-    now: Callable[[], float]
-    sleep: Callable[[float], object]
-    news_of: Callable[[Step], str]
-    shares_disk: Callable[[Kind], bool] = lambda _kind: False
-    ending: Callable[[], bool] = bool
-
-
 class Executor:
-    def __init__(self, tools: Tools, intents: Intents, surroundings: Surroundings) -> None:
+    def __init__(self, tools: Tools, intents: Intents) -> None:
         self._tools = tools
         self._intents = intents
-        self._around = surroundings
         tools.is_barred = intents.is_barred
-        tools.now, tools.sleep, tools.is_ending = surroundings.now, surroundings.sleep, surroundings.ending
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._stop: Stays | None = None
@@ -77,9 +53,9 @@ class Executor:
                 self._stop = Stays(Effect.SKIPPED, "enough", why)
             self._stop = self._stop or self._must_stop()
             if self._stop is None:
-                began = self._around.now()
+                began = self._tools.now()
                 outcome, self._stop = self._step(run, step)
-                self._took_seconds = self._around.now() - began
+                self._took_seconds = self._tools.now() - began
             else:
                 outcome = self._stop.outcome(step)
             yield outcome
@@ -87,7 +63,7 @@ class Executor:
     def useless(self, steps: Sequence[Step]) -> list[Outcome]:
         """Those of the steps that are to free a disk and would not, as an archive on it would take their place."""
         found: list[Outcome] = []
-        due = [step for step in steps if step.frees and self._around.shares_disk(step.ref.kind)]
+        due = [step for step in steps if step.frees and self._tools.shares_disk(step.ref.kind)]
         for step in due:
             VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
         for step in due:
@@ -112,14 +88,14 @@ class Executor:
         After a step that kept the engine for long, it is left to others for as long.
         """
         if self._took_seconds > _LONG_STEP_SECONDS:
-            self._around.sleep(min(self._took_seconds, _LONGEST_REST_SECONDS))
+            self._tools.sleep(min(self._took_seconds, _LONGEST_REST_SECONDS))
         waited = 0.0
-        while (busy := self._around.busy()) and not self._around.ending():
+        while (busy := self._tools.busy()) and not self._tools.is_ending():
             if waited >= _LONGEST_WAIT_SECONDS:
                 return Stays(Effect.SKIPPED, "busy", f"{busy} is under way")
-            self._around.sleep(_WAIT_SECONDS)
+            self._tools.sleep(_WAIT_SECONDS)
             waited += _WAIT_SECONDS
-        if self._around.ending():
+        if self._tools.is_ending():
             return ENDING
         if len(self._usual) < 2 * _RECENT:
             return None
@@ -131,7 +107,7 @@ class Executor:
 
     def _look(self, step: Step, find: Callable[[], Thing | None], *, is_last: bool = False) -> Thing | None:
         """What must hold immediately before a step, looked at twice: before its record is made, and after."""
-        began = self._around.now()
+        began = self._tools.now()
         verb = VERBS[step.ref.kind, step.action]
         if is_last:
             verb.check_users(self._tools, step, step.object)
@@ -139,7 +115,7 @@ class Executor:
         verb.check(self._tools, step, step.object, found)
         if not is_last:
             verb.check_users(self._tools, step, step.object)
-        took = self._around.now() - began
+        took = self._tools.now() - began
         self._recent.append(took)
         if len(self._usual) < 2 * _RECENT:
             self._usual.append(took)
@@ -148,7 +124,7 @@ class Executor:
     def _recipe(self, step: Step, found: Thing | None) -> Recipe:
         """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
         verb, tools = VERBS[step.ref.kind, step.action], self._tools
-        if step.frees and self._around.shares_disk(step.ref.kind):
+        if step.frees and self._tools.shares_disk(step.ref.kind):
             tools = replace(tools, archive=tools.archive.closed())
         try:
             return verb.recipe(tools, step, found)
@@ -162,7 +138,7 @@ class Executor:
         """Carry out one step; gives also why no other may follow."""
         verb = VERBS[step.ref.kind, step.action]
         recipe: Recipe | None = None
-        free = self._around.free_bytes()  # before an archive, perhaps on the same disk, is written: gains are net of it
+        free = self._tools.free_bytes()  # before an archive, perhaps on the same disk, is written: gains are net of it
         try:
             found = self._look(step, lambda: verb.find(self._tools.engine, step.ref.key))
             recipe = self._recipe(step, found)
@@ -206,7 +182,7 @@ class Executor:
         """Look once more, because writing the intent down may have taken long, and act."""
         verb, is_begun = VERBS[step.ref.kind, step.action], False
         try:
-            news = self._around.news_of(step)
+            news = self._tools.news_of(step)
             needs = self._tools.engine.needs() if verb.removes else ()
             found = self._look(step, lambda: verb.find_last(self._tools, step, found), is_last=True)
             if news:  # the look may have had a better reason
@@ -225,7 +201,7 @@ class Executor:
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""
-        after = self._around.free_bytes() if before is not None else None
+        after = self._tools.free_bytes() if before is not None else None
         if before is None or after is None or VERBS[step.ref.kind, step.action].gain is Gain.NOTHING:
             return step.planned_bytes
         return max(0, after - before)

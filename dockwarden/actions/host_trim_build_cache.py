@@ -1,15 +1,14 @@
 """host trim_build_cache: what was least recently used goes; nothing brings it back. Pure but for its tools."""
 
-from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.verb import Applied, Gain, Losable, Tools, Verb, Why
+from dockwarden.actions.verb import Applied, Duration, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import duration, size
+from dockwarden.text import size
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
 
@@ -19,7 +18,7 @@ class Options(Losable):
 
     model_config = Losable.model_config | ConfigDict(json_schema_extra=_EITHER)
     max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
-    unused_for: Annotated[timedelta | None, BeforeValidator(duration, json_schema_input_type=str)] = None
+    unused_for: Duration | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

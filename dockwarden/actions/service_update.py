@@ -4,16 +4,24 @@ Swarm's own rolling update, and its rollback where the service asks for that, do
 """
 
 from datetime import timedelta
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 from dockwarden import reference
 from dockwarden.actions.pulling import served
-from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Unfinished, Verb, Why, refuse_barred, refuse_change
+from dockwarden.actions.verb import (
+    Applied,
+    Duration,
+    Owned,
+    Stays,
+    Tools,
+    Unfinished,
+    Verb,
+    Why,
+    refuse_barred,
+    refuse_change,
+)
 from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Service, Step
 from dockwarden.ports import Engine
-from dockwarden.text import duration, span
+from dockwarden.text import span
 
 _LOOK_SECONDS = 1.0
 _UNDER_WAY = ("updating", "rollback_started")
@@ -22,7 +30,7 @@ _UNDER_WAY = ("updating", "rollback_started")
 class Options(Owned):
     """For how long its end is waited for; it goes on by itself."""
 
-    within: Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)] = timedelta(minutes=10)
+    within: Duration = timedelta(minutes=10)
 
 
 class ServiceUpdate(Verb[Service]):

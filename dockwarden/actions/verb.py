@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from dockwarden import reference
 from dockwarden.actions.archive import Archive, ArchiveError, Stored
@@ -39,6 +40,7 @@ from dockwarden.model import (
     needed_by,
 )
 from dockwarden.ports import Engine, Registry, Reply
+from dockwarden.text import duration
 
 T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
@@ -95,6 +97,9 @@ class Gain(Enum):
     UNTOLD = 3
 
 
+Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
+
+
 class Owned(BaseModel):
     """What policies may say of verbs on what orchestrators own; unknown keys are refused."""
 
@@ -137,7 +142,11 @@ class Tools:
         is_ending: whether the process is to end.
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
         probe: asks what serves at a URL whether it does; an address for one without a host. Gives why not, else "".
-        now, sleep: seconds of a monotonic clock, and to wait so many.
+        now, sleep: seconds of a monotonic clock, and to wait so many, or less when the process is to end.
+        free_bytes: free space of the engine's disk, None where it cannot be seen.
+        busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
+        news_of: what happened to the object of a step since it was judged; "" if nothing did.
+        shares_disk: whether archives are on the disk that an object of this kind is on.
     """
 
     engine: Engine
@@ -156,6 +165,10 @@ class Tools:
     probe: Callable[[str, str], str] = lambda *_: "nobody here can ask"
     now: Callable[[], float] = float
     sleep: Callable[[float], object] = lambda _: None
+    free_bytes: Callable[[], int | None] = lambda: None
+    busy: Callable[[], str] = str
+    news_of: Callable[[Step], str] = lambda _: ""
+    shares_disk: Callable[[Kind], bool] = lambda _: False
 
     def image(self, name: str) -> Image | None:
         """The image of this name or ID, None if there is none."""

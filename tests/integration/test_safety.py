@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import docker.errors
@@ -18,7 +19,7 @@ import pytest
 from dockwarden import reference
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
-from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.execute import Executor
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine
@@ -30,7 +31,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Memory, ObservationClock
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import Dirty, Kind, Ref
+from dockwarden.model import Dirty, EngineInfo, Kind, Ref
 from dockwarden.pipeline import upkeep, worker
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
@@ -144,9 +145,10 @@ class Warden:
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
 
-        def around() -> Surroundings:
+        def tools(info: EngineInfo) -> Tools:
             news_of = Witness(self._docker).begin(self.inventory.seen_ns)
-            return Surroundings(lambda: None, str, time.monotonic, time.sleep, news_of)
+            made = Tools(meddled, self.registry, archive, contents, info.image_store)
+            return replace(made, now=time.monotonic, sleep=time.sleep, news_of=news_of)
 
         self.board = Board(self.book)
         self.worker = Worker(
@@ -161,9 +163,7 @@ class Warden:
                 self.inventory,
                 collector,
                 ledger,
-                lambda info: Executor(
-                    Tools(meddled, self.registry, archive, contents, info.image_store), ledger, around()
-                ),
+                lambda info: Executor(tools(info), ledger),
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
                 minimum_stay_seconds=stay,
                 own_container=own,

@@ -21,7 +21,7 @@ import pytest
 
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive, ArchiveError, Stored
-from dockwarden.actions.execute import Executor, Surroundings
+from dockwarden.actions.execute import Executor
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine, disk
@@ -106,14 +106,15 @@ class Host:
         return self.carried_out(*(step(thing, unrecoverable=unrecoverable) for thing in things), run=run)
 
     def carried_out(self, *steps: Step, run: str = "run-1") -> list[Outcome]:
-        around = Surroundings(
+        tools = replace(
+            self.tools(),
             free_bytes=lambda: found.free_bytes if (found := disk.measure(self.info.data_root)) else None,
             busy=self.busy,
             now=time.monotonic,
             sleep=time.sleep,
             news_of=Witness(self.engine).begin(0),
         )
-        executor = Executor(self.tools(), self.ledger, around)
+        executor = Executor(tools, self.ledger)
         return list(executor.run(run, steps))
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:

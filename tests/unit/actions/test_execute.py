@@ -405,9 +405,8 @@ def test_another_image_that_was_hit_is_told_also_where_ours_vanished(bench: Benc
 @pytest.mark.parametrize("when", ["between steps", "while it waits", "while it archives"])
 def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(bench: Bench, when: str) -> None:
     images = [bench.put(f"app{n}", f"app{n}:1") for n in range(3)]
-    around = bench.ground.surroundings()._replace(ending=lambda: bool(ended))
     ended: list[float] = []
-    tools = bench.ground.tools(bench.intents)
+    tools = replace(bench.ground.tools(bench.intents), is_ending=lambda: bool(ended))
 
     def end_at_once() -> None:
         ended.append(1)
@@ -418,12 +417,12 @@ def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(be
             bench.engine.just_before("untag", lambda: ended.append(1))
         case "while it waits":
             bench.ground.busy.extend(["a pull"] * 100)
-            around = around._replace(sleep=ended.append)
+            tools.sleep = ended.append
         case _:
             tools.archive = Archive(
                 tools.archive._folder, bench.intents, max_bytes=1 << 40, reserve_bytes=0, progress=end_at_once
             )
-    outcomes = list(Executor(tools, bench.intents, around).run("run-1", [a_step(image) for image in images]))
+    outcomes = list(Executor(tools, bench.intents).run("run-1", [a_step(image) for image in images]))
     done = 1 if when == "between steps" else 0
     assert [o.reason for o in outcomes] == ["removed"] * done + ["ending"] * (3 - done)
     assert bench.intents.open() == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.execute import Executor, Surroundings, end_intents
+from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dockwarden.model import Volume
     from dockwarden.ports import Engine
 
-AROUND = Surroundings(lambda: None, str, lambda: 0.0, lambda _: None, lambda _: "")
 PARTS = ("web", "app:2", "pulled", "built", "data", "front", "back")
 
 
@@ -112,7 +111,7 @@ class World:
         return Tools(faulty.part(self.engine), self.registry, self.archive, files, self.engine.store)
 
     def remove(self, faulty: Faulty) -> None:
-        list(Executor(self.tools(faulty), self.intents, AROUND).run("run", self.steps()))
+        list(Executor(self.tools(faulty), self.intents).run("run", self.steps()))
 
     def undo(self, faulty: Faulty) -> list[Effect]:
         self.files.there()
