@@ -73,14 +73,11 @@ class Engine(Protocol):
     def container(self, identifier: str) -> Container:
         """One container. Raises NotFoundError."""
 
-    def users_of(self, image_id: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, that the engine says use this image."""
+    def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
+        """The IDs of the containers, running or not, that the engine says use an image (ID), volume or network (name).
 
-    def users_of_volume(self, name: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, that mount this volume, and perhaps of some that do not."""
-
-    def users_of_network(self, name: str) -> Sequence[str]:
-        """The IDs of the containers, running or not, of the network of this name, and perhaps of some others."""
+        Of the last two perhaps also of some that do not.
+        """
 
     def volumes(self) -> Iterable[Volume]:
         """All volumes."""

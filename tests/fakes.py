@@ -243,17 +243,11 @@ class FakeEngine:
         self._called("container", identifier)
         return self._container(identifier)
 
-    def users_of(self, image_id: str) -> Sequence[str]:
-        self._called("users_of", image_id)
-        return self._users(image_id)
-
-    def users_of_volume(self, name: str) -> Sequence[str]:
-        self._called("users_of_volume", name)
-        return [c.id for c in self._containers.values() if name in {mount.name for mount in c.mounts}]
-
-    def users_of_network(self, name: str) -> Sequence[str]:
-        self._called("users_of_network", name)
-        return [c.id for c in self._containers.values() if name in c.networks]
+    def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
+        self._called("users_of", key)
+        if kind is Kind.IMAGE:
+            return self._users(key)
+        return [c.id for c in self._containers.values() if key in {*c.networks, *(mount.name for mount in c.mounts)}]
 
     def volumes(self) -> list[Volume]:
         self._called("volumes")

@@ -25,7 +25,7 @@ class NetworkRemove(Verb[Network]):
         refuse_change(unless=found == judged and not found.builtin)
 
     def check_users(self, tools: Tools, step: Step, judged: Network) -> None:
-        refuse_users(tools.engine.users_of_network(judged.name))
+        refuse_users(tools.engine.users_of(judged.name, Kind.NETWORK))
         if judged.config_only and (made := [n.name for n in tools.engine.networks() if n.config_from == judged.name]):
             raise Stays(Effect.REFUSED, "in_use", f"{', '.join(made)} were made from it")
 
@@ -36,7 +36,7 @@ class NetworkRemove(Verb[Network]):
         for wait_ns in (0, _UNDER_WAY_NS):
             now = tools.engine.now_ns()
             deque(tools.engine.events(now, now + wait_ns) if wait_ns else (), maxlen=0)
-            if users := tools.engine.users_of_network(found.name):
+            if users := tools.engine.users_of(found.name, Kind.NETWORK):
                 tools.engine.create(Kind.NETWORK, again)
                 text = f"{len(users)} containers were made for it a moment before; it was made again"
                 raise Stays(Effect.REFUSED, "conflict", text)

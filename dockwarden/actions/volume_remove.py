@@ -38,7 +38,7 @@ class VolumeRemove(verb.Verb[Volume]):
         verb.refuse_change(unless=found == judged)
 
     def check_users(self, tools: verb.Tools, step: Step, judged: Volume) -> None:
-        verb.refuse_users(tools.engine.users_of_volume(judged.name))
+        verb.refuse_users(tools.engine.users_of(judged.name, Kind.VOLUME))
 
     def recipe(self, tools: verb.Tools, step: Step, found: Volume) -> Recipe:
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))

@@ -7,7 +7,7 @@ changes the engine is in ``changes``. Thread-safe.
 import json
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -28,7 +28,19 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, ImageStore, Needs, Network, Service, Volume
+from dockwarden.model import (
+    BuildStep,
+    Container,
+    EngineInfo,
+    Event,
+    Image,
+    ImageStore,
+    Kind,
+    Needs,
+    Network,
+    Service,
+    Volume,
+)
 from dockwarden.ports import Usage
 
 _T = TypeVar("_T")
@@ -140,13 +152,13 @@ class DockerEngine(Changes):
 
     # -- events --------------------------------------------------------------------------------------
 
-    def events(self, since_ns: int, until_ns: int) -> Generator[Event, None, None]:
+    def events(self, since_ns: int, until_ns: int) -> "EventStream":
         # Podman ends the stream over a filter that it does not know.
         filters = json.dumps({k: v for k, v in _EVENT_FILTERS.items() if k != "scope" or not self._client.refuses})
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
-        return self._read(lines, until_ns)
+        return EventStream(lines, self._read(lines, until_ns))
 
-    def _read(self, lines: Lines, until_ns: int) -> Generator[Event, None, None]:
+    def _read(self, lines: Lines, until_ns: int) -> Iterator[Event]:
         """The events of one window. Ends normally only when the window does."""
         try:
             with closing(lines):
@@ -191,25 +203,18 @@ class DockerEngine(Changes):
     # -- containers ----------------------------------------------------------------------------------
 
     def container_ids(self) -> Sequence[str]:
-        return self._listed()
+        rows = self._call("container_list", lambda client: client.containers(all=True))
+        return containers.container_ids(rows)
 
     def container(self, identifier: str) -> Container:
         name = _quoted(identifier)
         return self._call("container_inspect", lambda client: _container(client, name))
 
-    def users_of(self, image_id: str) -> Sequence[str]:
-        return self._listed({"ancestor": image_id}, image_id)  # an ancestor is a parent, too
-
-    # The engine matches parts of names as well; one user too many only keeps an object that could go.
-    def users_of_volume(self, name: str) -> Sequence[str]:
-        return self._listed({"volume": name})
-
-    def users_of_network(self, name: str) -> Sequence[str]:
-        return self._listed({"network": name})
-
-    def _listed(self, filters: dict[str, str] | None = None, image_id: str = "") -> Sequence[str]:
+    def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
+        # Of names the engine matches parts as well; one user too many only keeps an object that could go.
+        filters = {"ancestor" if kind is Kind.IMAGE else kind.value: key}
         rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
-        return containers.container_ids(rows, image_id)
+        return containers.container_ids(rows, key if kind is Kind.IMAGE else "")  # an ancestor is a parent, too
 
     # -- volumes and networks ------------------------------------------------------------------------
 
@@ -274,6 +279,17 @@ class DockerEngine(Changes):
             logs_bytes=sum(known) if len(known) == len(logs) else None,
             stray_layers=disk.stray_layers(self._data_root),
         )
+
+
+class EventStream(Iterator[Event]):
+    """Events of one window, which may be closed at any time, also before the first."""
+
+    def __init__(self, lines: Lines, events: Iterator[Event]) -> None:
+        self.close = lines.close
+        self._events = events
+
+    def __next__(self) -> Event:
+        return next(self._events)
 
 
 def _container(client: Client, name: str) -> Container:

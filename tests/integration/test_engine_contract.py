@@ -511,7 +511,7 @@ def test_a_volume_that_is_mounted_is_not_removed(host: Real | InMemory) -> None:
     host.volume("data", user="web")
     with pytest.raises(ConflictError):
         host.engine.remove_volume("data")
-    assert list(host.engine.users_of_volume("data")) == [host.engine.container("web").id]
+    assert list(host.engine.users_of("data", Kind.VOLUME)) == [host.engine.container("web").id]
 
 
 def test_a_volume_is_made_again_with_its_labels(host: Real | InMemory) -> None:
@@ -527,7 +527,7 @@ def test_a_volume_is_made_again_with_its_labels(host: Real | InMemory) -> None:
 def test_a_network_tells_its_users_and_is_made_again_with_its_labels(host: Real | InMemory) -> None:
     host.network("front", user="web")
     [network] = [each for each in host.engine.networks() if each.name == "front"]
-    assert list(host.engine.users_of_network("front")) == [host.engine.container("web").id]
+    assert list(host.engine.users_of("front", Kind.NETWORK)) == [host.engine.container("web").id]
     parameters = host.engine.parameters(Ref(Kind.NETWORK, network.id))
     host.engine.remove_container(host.engine.container("web").id)
     host.engine.remove_network(network.id)
