@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.containers import ASIDE, compose_service, depends_on
@@ -151,13 +152,12 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
     That is images before those that they are built on, and in a Compose project, where nothing is removed, what others
     depend on before them.
     """
-    if policy.order_by is None:
-        ordered = sorted(candidates, key=lambda each: (-each.known_for_seconds, each.result.ref.key))
-    else:  # what cannot be ordered comes last
-        known = [each for each in candidates if each.result.order is not None]
-        known.sort(key=lambda each: (each.result.order, each.result.ref.key))
-        rest = (each for each in candidates if each.result.order is None)
-        ordered = [*known, *sorted(rest, key=lambda each: (-each.known_for_seconds, each.result.ref.key))]
+
+    def place(each: Candidate) -> tuple[Any, ...]:
+        order = each.result.order  # what cannot be ordered comes last
+        return order is None, -each.known_for_seconds if order is None else order, each.result.ref.key
+
+    ordered = sorted(candidates, key=place)
     above = _built_on(ordered) if VERBS[policy.subject, policy.action].removes else _needed_first(ordered)
     seen: set[str] = set()
     for candidate in ordered:
