@@ -148,27 +148,28 @@ class Mender:
         """
         run = _new_run()
         with self._parts.ledger.alone():
-            for outcome in self._parts.executor(reset.info).run(run, reset.steps):
-                yield outcome
-                if outcome.effect is not Effect.APPLIED:
-                    yield from self._back(run, reset)
-                    raise DockwardenError(
-                        f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}; {_later(run)}"
-                    )
             try:
-                fresh = self._pulled(reset)
-            except EngineError as error:
-                yield from self._back(run, reset)
-                raise DockwardenError(f"the pull failed: {error}; {_later(run)}") from error
-            if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" in fresh.digests:
-                return
+                yield from self._start_afresh(run, reset)
+            except DockwardenError as error:
+                for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(run)):
+                    yield outcome
+                later = f"what is still missing, if anything is, comes back with `dockwarden undo {run}`"
+                raise DockwardenError(f"{error}; {later}") from error
+
+    def _start_afresh(self, run: str, reset: "Reset") -> Iterator[Outcome]:
+        for outcome in self._parts.executor(reset.info).run(run, reset.steps):
+            yield outcome
+            if outcome.effect is not Effect.APPLIED:
+                raise DockwardenError(f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}")
+        try:
+            fresh = self._pulled(reset)
+        except EngineError as error:
+            raise DockwardenError(f"the pull failed: {error}") from error
+        if f"{reset.tag.rpartition(':')[0]}@{reset.digest}" not in fresh.digests:
             with suppress(EngineError):  # the old one is to have it again
                 self._parts.engine.untag(reset.tag)
-            yield from self._back(run, reset)
-            raise DockwardenError(
-                f"{reset.tag} was pulled, but its digest is not {reset.digest}, which the registry had told; "
-                f"{_later(run)}"
-            )
+            told = f"its digest is not {reset.digest}, which the registry had told"
+            raise DockwardenError(f"{reset.tag} was pulled, but {told}")
 
     def _pulled(self, reset: "Reset") -> Image:
         engine = self._parts.engine
@@ -177,10 +178,6 @@ class Mender:
         if fresh.id == reset.image.id:
             give_names(engine, fresh.id, reset.image.tags)
         return fresh
-
-    def _back(self, run: str, reset: "Reset") -> Iterator[Outcome]:
-        for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(run)):
-            yield outcome
 
 
 @dataclass(frozen=True)
@@ -209,10 +206,6 @@ class Reset:
             swarm = {"owners": [SWARM]}  # where nobody here knows of services: it is pulled again
             gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why, swarm))
         return gone
-
-
-def _later(run: str) -> str:
-    return f"what is still missing, if anything is, comes back with `dockwarden undo {run}`"
 
 
 def _new_run() -> str:
