@@ -52,34 +52,25 @@ _MAX_INT = 2**63
 
 def happenings(kind: Kind) -> tuple[str, ...]:
     """What can happen to an object of a kind; what happens to tags and to the host is said of images and others."""
+    return _hearing(kind)[0]
+
+
+def _hearing(kind: Kind) -> tuple[tuple[str, ...], tuple[Kind, ...]]:
+    """What can happen to a subject, and what it hears: a container's start makes its image used, for instance."""
     match kind:
         case Kind.IMAGE:
-            return ("pull", "new", "tag", "untag", "delete")
+            return ("pull", "new", "tag", "untag", "delete"), (Kind.IMAGE, Kind.CONTAINER)
+        case Kind.TAG:
+            return (), (Kind.IMAGE, Kind.CONTAINER)
         case Kind.CONTAINER:
-            return ("create", "start", "die", "stop", "update", "rename", "health", "destroy")
+            happens = ("create", "start", "die", "stop", "update", "rename", "health", "destroy")
+            return happens, (Kind.CONTAINER, Kind.IMAGE)  # a moved tag makes it stale
         case Kind.VOLUME | Kind.NETWORK:
-            return ("create", "destroy")
+            return ("create", "destroy"), (kind, Kind.CONTAINER)
         case Kind.SERVICE:
-            return ("create", "update", "scale", "remove")
-        case Kind.TAG | Kind.HOST:
-            return ()
-        case _:
-            assert_never(kind)
-
-
-def _heard(kind: Kind) -> tuple[Kind, ...]:
-    """What can change a subject: a container's start makes its image used, a moved tag makes its container stale."""
-    match kind:
-        case Kind.IMAGE | Kind.TAG:
-            return (Kind.IMAGE, Kind.CONTAINER)
-        case Kind.CONTAINER:
-            return (Kind.CONTAINER, Kind.IMAGE)
-        case Kind.VOLUME | Kind.NETWORK:
-            return (kind, Kind.CONTAINER)
-        case Kind.SERVICE:
-            return (kind,)
+            return ("create", "update", "scale", "remove"), (kind,)
         case Kind.HOST:
-            return tuple(Kind)
+            return (), tuple(Kind)
         case _:
             assert_never(kind)
 
@@ -136,7 +127,7 @@ def _action(value: object) -> object:
 
 def events_of(kind: Kind) -> list[str]:
     """The names of changes that can concern a kind of subject."""
-    return [f"{other}.{verb}" for other in _heard(kind) for verb in happenings(other)]
+    return [f"{other}.{verb}" for other in _hearing(kind)[1] for verb in happenings(other)]
 
 
 def check_events(kind: Kind, events: Collection[str]) -> None:
