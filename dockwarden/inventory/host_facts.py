@@ -146,6 +146,9 @@ HOST = (
             the loopback excepted
         authorization_plugins   list(string)          plugins that are asked before each request
         warnings                list(string):free     what the engine warns of
+        images                  int                   images
+        containers              int                   containers
+        volumes                 int                   volumes
         """,
         at="info.",
         engine_version="info.version",
@@ -154,13 +157,6 @@ HOST = (
         swarm_certificates_last="info.swarm_certificate_seconds",
         memory="info.memory_bytes",
         insecure_registries=_insecure,
-    ),
-    *rows(
-        """
-        images     int images
-        containers int containers
-        volumes    int volumes
-        """,
         images=lambda _, v: len(v.inventory.images),
         containers=lambda _, v: len(v.inventory.containers),
         volumes=lambda _, v: len(v.inventory.volumes),
@@ -173,23 +169,18 @@ HOST = (
         data_disk_used_percent   double:percent used space of the disk that has volumes and logs; mostly the same disk
         data_disk_free           int            free bytes of that disk
         data_inodes_used_percent double:percent used inodes of that disk
+        live_restore             bool           containers outlive the engine
+        rootless                 bool           the engine runs without root
+        userns_remap             bool           user namespaces are remapped
         """,
         cost=1,
+        at="info.",
         disk_used_percent="disk.used_percent",
         disk_free="disk.free_bytes",
         inodes_used_percent="disk.inodes_used_percent",
         data_disk_used_percent="volume_disk.used_percent",
         data_disk_free="volume_disk.free_bytes",
         data_inodes_used_percent="volume_disk.inodes_used_percent",
-    ),
-    *rows(
-        """
-        live_restore bool containers outlive the engine
-        rootless     bool the engine runs without root
-        userns_remap bool user namespaces are remapped
-        """,
-        cost=1,
-        at="info.",
     ),
     *rows(
         """

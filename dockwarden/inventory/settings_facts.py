@@ -45,11 +45,17 @@ _CONFIG = rows(
         secrets as `***`
     healthcheck        bool                      a health check is set
     env_names          list(string):variable     names of its environment variables, never values
+    seccomp            string:seccomp            `default`, `unconfined`, `custom` or a profile name
+    no_new_privileges  bool                      no-new-privileges is set
+    root               bool                      it runs as root, whoever said so
     """,
     cost=1,
     at="config.",
     memory_limit=lambda c, _: c.config.memory_limit_bytes,
     memory_reservation=lambda c, _: c.config.memory_reservation_bytes,
+    seccomp=_seccomp,
+    no_new_privileges=lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
+    root=lambda c, _: is_root(c.config.user),
 )
 _FORMS = {
     "device_rules": "free",
@@ -65,16 +71,4 @@ def _told(each: Told) -> Row:
     return Row(each.name, each.type, form, each.meaning, lambda c, _: c.config.told.get(each.name, empty), cost=1)
 
 
-_SECURITY = rows(
-    """
-    seccomp           string:seccomp `default`, `unconfined`, `custom` or a profile name
-    no_new_privileges bool           no-new-privileges is set
-    root              bool           it runs as root, whoever said so
-    """,
-    cost=1,
-    seccomp=_seccomp,
-    no_new_privileges=lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
-    root=lambda c, _: is_root(c.config.user),
-)
-
-SETTINGS = (*_CONFIG, *map(_told, TOLD), *_SECURITY)
+SETTINGS = (*_CONFIG, *map(_told, TOLD))
