@@ -37,7 +37,7 @@ import docker
 from tests.lab import images as lab_images
 from tests.lab import machine, trees
 from tests.lab.machine import LabError
-from tests.lab.namespace import Namespaces
+from tests.lab.namespace import SELDOM_TIDY, Namespaces
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class LabEngine:
         done = subprocess.run(
             ["docker", f"--host={self.host}", *arguments],
             env={"PATH": os.environ.get("PATH", machine.SEARCH_PATH), "HOME": str(self.dir),
-                 "DOCKER_CONFIG": str(self.dir / "cli")},
+                 "DOCKER_CONFIG": str(self.dir / "cli"), **SELDOM_TIDY},
             capture_output=True,
             text=True,
             timeout=timeout,
