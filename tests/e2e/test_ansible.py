@@ -16,7 +16,7 @@ import urllib3
 import yaml
 
 from tests.e2e.harness import policy, write_policies
-from tests.e2e.supervised import ROOT, SETTINGS, Unit, image_context
+from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, image_context
 from tests.lab import machine
 from tests.lab.loopback import make_certificate
 from tests.lab.machine import LabError
@@ -68,6 +68,7 @@ class Role:
             "ansible_ssh_executable": str(ssh),
             "ansible_ssh_transfer_method": "piped",
             "ansible_become": False,
+            "ansible_python_interpreter": "/usr/bin/python3",  # or each play looks for one
             "dockwarden_settings": {"schedule": {"jitter": 0}},
             "dockwarden_policies": str(folder / "policies"),
             "dockwarden_web_users": {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()},
@@ -94,8 +95,8 @@ def programs(host: LabHost) -> set[str]:
     return {path.name for path in host.path("/opt/dockwarden").iterdir()} - {"current"}
 
 
-def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
-    """Installs, changes nothing twice, checks and changes policies, upgrades after a look, takes away."""
+def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Path) -> None:
+    """Installs, changes nothing twice, checks and changes policies, upgrades after a look, goes back, takes away."""
     machine.ensure(machine.ANSIBLE, "the role")
     folder.mkdir()
     role, host = Role(unit, folder), unit.host
@@ -103,6 +104,9 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     write_policies(folder / "policies/ours.yaml", policy("ours", "host", "false", trigger={"every": "1h"}))
     role.play()
     assert {"ours", "no-latest-tag"} <= role.told()
+    assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+    assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
+    assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
     assert "changed=0" in role.play()
 
     pid, mark, before = unit.pid, unit.mark(), programs(host)
@@ -114,8 +118,14 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
         role.play(dockwarden_settings={"wbe": {}})
     assert ("theirs" in role.told(), "ours" in role.told(), unit.pid) == (True, False, pid)
 
-    role.given["dockwarden_source"] = str(image_context(newer, folder / "newer"))
+    # Versions that do not start, or do not accept the settings, leave the one that is there.
     good = host.path(SETTINGS).read_text()
+    with pytest.raises(LabError, match="the one before is back") as failed:
+        host.run(INSTALL, "install", str(broken))
+    assert "edited and stays" not in str(failed.value)  # no new defaults to tell of
+    unit.wait("active", "ActiveState")
+    assert ("theirs" in role.told(), programs(host)) == (True, before)
+    role.given["dockwarden_source"], pid = str(image_context(newer, folder / "newer")), unit.pid
     host.path(SETTINGS).write_text("mood: audit\n")
     with pytest.raises(LabError, match="mood"):
         role.play()
@@ -128,6 +138,6 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path) -> None:
     assert (one in before, host.run("readlink", "/opt/dockwarden/current")) == (False, f"/opt/dockwarden/{one}")
 
     role.play(dockwarden_state="absent")
-    assert (unit.show("LoadState"), host.path(SETTINGS).exists()) == ("not-found", True)
+    assert (unit.show("LoadState"), host.path(SETTINGS).read_text()) == ("not-found", good)
+    assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
     role.play(dockwarden_state="purged")
-    assert not host.path(SETTINGS).parent.exists()

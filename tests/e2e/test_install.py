@@ -3,78 +3,50 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import policy
-from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
-from tests.e2e.test_ansible import check_role, programs
+from tests.e2e.supervised import ROOT, SETTINGS, Unit, wheels
+from tests.e2e.test_ansible import check_role
 from tests.lab.host import LabHost
-from tests.lab.machine import LabError
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow(300)]
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
 
 
 def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor() as pool:
-        deb = pool.submit(debian, shipped, tmp_path / "deb")
-        newer = wheels(tmp_path / "n", "0.1.1")
-        broken = wheels(tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
-    with LabHost(see=[ROOT, shipped, newer, broken, tmp_path / "deb"]) as host:
+    """Mostly by the role, which runs the installer; test_systemd.py begins with the installer itself."""
+    newer = wheels(tmp_path / "n", "0.1.1")
+    broken = wheels(tmp_path / "b", "0.1.2", cli__daemon=("faulthandler.enable()", "raise OSError"))
+    with LabHost(see=[ROOT, broken]) as host:
+        check_role(Unit(host), tmp_path / "role", shipped, newer, broken)
+        assert left_behind(host) == []
+
+
+def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
+    deb = debian(shipped, tmp_path)
+    newer = later(deb)
+    with LabHost(see=[ROOT, tmp_path]) as host:
         unit = Unit(host)
-        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
+        host.run("dpkg", "--install", str(deb))
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
         unit.wait("watching", "StatusText")
-        grave = re.findall(r'dockwarden_findings{.*severity="(?:critical|high|medium)"} (\S+)', unit.get("/metrics"))
-        assert set(grave) == {"0.0"}
-        assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
-        assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
-
-        unit.configure(LATEST)  # an edited file
-        edited, there = host.path(SETTINGS).read_text(), programs(host)
-        with pytest.raises(LabError, match="the one before is back") as failed:
-            host.run(INSTALL, "install", str(broken))
-        assert "edited and stays" not in str(failed.value)  # no new defaults to tell of
-        unit.wait("active", "ActiveState")
-        assert 'version="0.1.0"' in unit.get("/metrics")
+        assert "in mode audit" in host.run("dockwarden", "status")
+        unit.configure(LATEST)
+        kept = host.path(SETTINGS).read_text()
+        host.run("dpkg", "--install", str(newer))
+        unit.wait("watching", "StatusText")
+        assert 'version="0.1.1"' in unit.get("/metrics")
         assert [row["name"] for row in unit.api("policies")] == ["latest"]
-        assert programs(host) == there
-
-        host.run(INSTALL, "uninstall")
+        host.run("dpkg", "--remove", "dockwarden")
         assert unit.show("LoadState") == "not-found"
-        assert host.path(SETTINGS).read_text() == edited
-        assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
-        host.run(INSTALL, "purge")
+        assert host.path(SETTINGS).read_text() == kept
+        host.run("dpkg", "--purge", "dockwarden")
         assert left_behind(host) == []
-
-        check_debian_packages(Unit(host), deb.result(), later(deb.result()))
-        check_role(Unit(host), tmp_path / "role", shipped, newer)
-        assert left_behind(host) == []
-
-
-def check_debian_packages(unit: Unit, deb: Path, newer: Path) -> None:
-    host = unit.host
-    host.run("dpkg", "--install", str(deb))
-    assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
-    unit.wait("watching", "StatusText")
-    assert "in mode audit" in host.run("dockwarden", "status")
-    unit.configure(LATEST)
-    kept = host.path(SETTINGS).read_text()
-    host.run("dpkg", "--install", str(newer))
-    unit.wait("watching", "StatusText")
-    assert 'version="0.1.1"' in unit.get("/metrics")
-    assert [row["name"] for row in unit.api("policies")] == ["latest"]
-    host.run("dpkg", "--remove", "dockwarden")
-    assert unit.show("LoadState") == "not-found"
-    assert host.path(SETTINGS).read_text() == kept
-    host.run("dpkg", "--purge", "dockwarden")
-    assert left_behind(host) == []
 
 
 def debian(house: Path, folder: Path) -> Path:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -37,8 +38,12 @@ DROP_IN = "/run/systemd/system/dockwarden.service.d/test.conf"
 @pytest.fixture(scope="module")
 def installed(shipped: Path) -> Iterator[Unit]:
     with LabHost(see=[ROOT, shipped]) as host:
-        host.run(INSTALL, "install", str(shipped))
-        yield Unit(host)
+        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
+        unit = Unit(host)
+        unit.wait("watching", "StatusText")
+        grave = re.findall(r'dockwarden_findings{.*severity="(?:critical|high|medium)"} (\S+)', unit.get("/metrics"))
+        assert set(grave) == {"0.0"}, "of what is installed as documented, nobody is told"
+        yield unit
 
 
 @pytest.fixture
