@@ -65,6 +65,7 @@ class Stack:
         self.engine = host.client()
         self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self.built: set[str] = set()  # names of the images that every test finds
+        self.checked_every = "1h"  # each check of its health starts an interpreter
 
     def docker(self, *arguments: str, check: bool = True, **variables: str) -> str:
         """The docker command against the host's engine: both its outputs."""
@@ -73,7 +74,7 @@ class Stack:
     def compose(self, way: str, *arguments: str, check: bool = True, **variables: str) -> str:
         """Compose with the file of one way to the engine."""
         sooner = self.settings.parent / "sooner.yaml"
-        sooner.write_text("services: {dockwarden: {healthcheck: {interval: 1s}}}")
+        sooner.write_text(f"services: {{dockwarden: {{healthcheck: {{interval: {self.checked_every}}}}}}}")
         files = [f"--file={file}" for file in (COMPOSE / "compose.yaml", COMPOSE / f"{way}.yaml", sooner)]
         ours = {"DOCKER_GID": self.gid, "DOCKWARDEN_CONFIG_DIR": str(self.settings), "HAPROXY_IMAGE": "haproxy:lab"}
         return self._run(
@@ -190,6 +191,7 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 @pytest.fixture
 def stack(built: Stack) -> Iterator[Stack]:
     built.configure(*JUDGING)
+    built.checked_every = "1h"
     yield built
     built.clean()
 
@@ -209,6 +211,7 @@ def test_image_is_small_locked_up_and_says_what_it_is(stack: Stack) -> None:
 
 def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.configure(*JUDGING, EVERY_IMAGE, EVERY_TAG)
+    stack.checked_every = "2s"
     for name in ("keep/one:1", "keep/two:latest"):
         stack.docker("tag", BASE, name)  # more than its own, so that a plan has something to do
     stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_ALLOW="enforce")
@@ -346,18 +349,18 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
     until(lambda: lists_used(stack, "enforce") >= needed, "each request of the lists")
 
     (network,) = (name for name in stack.container()["NetworkSettings"]["Networks"] if "engine" in name)
-    for method, path in (
+    asked = (
         ("POST", "/v1.41/containers/create"),
         ("POST", "/v1.41/images/prune"),
         ("DELETE", f"/v1.41/images/{BASE}?force=1"),
         ("DELETE", f"/v1.41/images/{stack.engine.inspect_image(BASE)['Id']}"),
         ("DELETE", "/v1.41/images/../containers/lab_dockwarden_1:x"),
         ("GET", "/v1.41/containers/lab_dockwarden_1/archive"),
-    ):
-        asked = f"c.request('{method}', '{path}'); print(c.getresponse().status)"
-        asked = f"import http.client; c = http.client.HTTPConnection('proxy', 2375); {asked}"
-        said = stack.docker("run", "--rm", f"--network={network}", "--entrypoint=python3", IMAGE, "-c", asked)
-        assert said == "403\n", (method, path)
+    )
+    ask = "c = http.client.HTTPConnection('proxy', 2375); c.request(*what); print(c.getresponse().status, *what)"
+    script = f"import http.client\nfor what in {asked}: {ask}"
+    said = stack.docker("run", "--rm", f"--network={network}", "--entrypoint=python3", IMAGE, "-c", script)
+    assert said.splitlines() == [f"403 {method} {path}" for method, path in asked]
     assert stack.engine.inspect_image(BASE)
 
 
