@@ -53,7 +53,7 @@ policies:
 """
 
 
-@pytest.mark.parametrize("what", ["run", "check", "scan"])
+@pytest.mark.parametrize("what", ["check", "scan"])
 def test_every_mistake_of_the_settings_has_its_place(tmp_path: Path, what: str) -> None:
     config = tmp_path / "dockwarden.yaml"
     config.write_text(SETTINGS.replace("{policies}", str(tmp_path)))
@@ -112,7 +112,7 @@ def test_settings_and_environment_are_blamed_together(tmp_path: Path) -> None:
     assert f"{config}:1:1 mode: " in done.err
 
 
-@pytest.mark.parametrize("what", ["run", "check", "scan"])
+@pytest.mark.parametrize("what", ["check", "scan"])
 def test_files_that_were_named_must_exist(tmp_path: Path, what: str) -> None:
     missing = tmp_path / "nowhere.yaml"
     done = command(what, "--config", missing)

@@ -123,8 +123,8 @@ def test_one_token_for_many_repositories_changes_no_answer(
     grants: Callable[[list[str]], list[str] | None], share: float, unopened: int
 ) -> None:
     """Whatever a registry gives for several scopes, each is told what it would be told by itself."""
-    names = [f"public/app{number}" for number in range(80)]
-    names[10], names[60] = (scope.split(":")[1] for scope in _SCOPES)
+    names = [f"public/app{number}" for number in range(40)]
+    names[5], names[30] = (scope.split(":")[1] for scope in _SCOPES)
     found, asked_for = [], []
     for number in (len(names), 1):  # all at once, then each by itself
         with tokens() as (registry, server, token_registry):

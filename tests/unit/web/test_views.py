@@ -121,7 +121,7 @@ def test_answers_are_as_described(mode: str) -> None:
     for each in operations:
         operation = each.ok()
 
-        @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy(generation_mode=schemathesis.GenerationMode[mode]))
         def holds(case: Any) -> None:
             case.call_and_validate(headers={"Accept-Encoding": "identity"})
