@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _EVERY_SECONDS = 2.0
 _MOST = 8
 _MOST_BYTES = 1 << 24
-_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
@@ -89,53 +89,40 @@ def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[s
 
     status, reasons = answer("/readyz", HTTPStatus.SERVICE_UNAVAILABLE)
     ready = status == HTTPStatus.OK
-    metrics = _Metrics(answer("/metrics")[1])
-    found = metrics.sums("dockwarden_findings", "severity")
-    modes = metrics.sums("dockwarden_policy_info", "mode")
+    sums = partial(_sums, answer("/metrics")[1])
+    found = sums("dockwarden_findings", "severity")
     worst = json.loads(answer(f"/api/v1/findings?limit={_MOST}")[1])["items"]
     done = "outcome=applied&outcome=failed&outcome=refused"  # not what audit mode only previews
     actions = json.loads(answer(f"/api/v1/actions?{done}&limit={_MOST}")[1])["items"]
-    due = sorted((at, name) for name, at in metrics.sums("dockwarden_job_next_run_timestamp_seconds", "policy").items())
+    due = sorted((at, name) for name, at in sums("dockwarden_job_next_run_timestamp_seconds", "policy").items())
     return {
         "address": f"{host}:{port}",
         "ready": ready,
         "reasons": [] if ready else reasons.splitlines(),
-        "version": metrics.label("dockwarden_build_info", "version"),
+        "version": "".join(sums("dockwarden_build_info", "version")),
         "engine": {
-            "up": bool(metrics.sums("dockwarden_engine_up", "")[""]),
-            "version": metrics.label("dockwarden_engine_info", "version"),
-            "image_store": metrics.label("dockwarden_engine_info", "image_store"),
+            "up": bool(sums("dockwarden_engine_up")[""]),
+            "version": "".join(sums("dockwarden_engine_info", "version")),
+            "image_store": "".join(sums("dockwarden_engine_info", "image_store")),
         },
-        "objects": {
-            kind: int(count) for kind, count in metrics.sums("dockwarden_inventory_objects", "subject").items()
-        },
-        "policies": {mode: int(count) for mode, count in modes.items()},
+        "objects": {kind: int(count) for kind, count in sums("dockwarden_inventory_objects", "subject").items()},
+        "policies": {mode: int(count) for mode, count in sums("dockwarden_policy_info", "mode").items()},
         "findings": {severity: int(found[severity]) for severity in _SEVERITIES},
-        "unknown": int(metrics.sums("dockwarden_unknown", "")[""]),
-        "ledger_writable": bool(metrics.sums("dockwarden_ledger_writable", "")[""]),
-        "reclaimed_bytes": int(metrics.sums("dockwarden_reclaimed_bytes_total", "")[""]),
+        "unknown": int(sums("dockwarden_unknown")[""]),
+        "ledger_writable": bool(sums("dockwarden_ledger_writable")[""]),
+        "reclaimed_bytes": int(sums("dockwarden_reclaimed_bytes_total")[""]),
         "worst": worst,
         "actions": actions,
         "next": [{"policy": name, "at": at} for at, name in due if at][:_MOST],
     }
 
 
-class _Metrics:
-    def __init__(self, text: str) -> None:
-        found = _SAMPLE.findall(text)
-        self._samples = [(name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in found]
-
-    def sums(self, name: str, label: str) -> "Mapping[str, float]":
-        """The values of a metric, added up by a label."""
-        sums: defaultdict[str, float] = defaultdict(float)
-        for sample, labels, value in self._samples:
-            if sample == name:
-                sums[labels.get(label, "")] += value
-        return sums
-
-    def label(self, name: str, label: str) -> str:
-        """The value of a label of a metric that has one sample."""
-        return next((labels.get(label, "") for sample, labels, _ in self._samples if sample == name), "")
+def _sums(text: str, name: str, label: str = "") -> "Mapping[str, float]":
+    """The values of a metric in an exposition, added up by a label; the one key is what an ``_info`` says there."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE):
+        sums[dict(_LABEL.findall(labels)).get(label, "")] += float(value)
+    return sums
 
 
 def _show(seen: "Mapping[str, Any]") -> None:
