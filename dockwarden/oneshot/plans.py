@@ -14,20 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from dockwarden.actions.plan import with_bytes
 from dockwarden.actions.table import ORDER, VERBS
 from dockwarden.actions.verb import Gain
 from dockwarden.app import Parts
-from dockwarden.config.files import content
 from dockwarden.config.settings import Settings
-from dockwarden.errors import ConfigError, DockwardenError
+from dockwarden.errors import DockwardenError
 from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
 from dockwarden.oneshot.look import Look, finish, look
 from dockwarden.pipeline.judge import Sweep
-from dockwarden.text import because, in_bytes
+from dockwarden.policy import snapshots
+from dockwarden.text import in_bytes
 
 _MOST_BYTES = 64 * 1024 * 1024
 
@@ -66,7 +66,7 @@ class SavedStep(_Shape):
 
     policy: str
     action: str
-    subject: str
+    subject: Kind
     object_id: str
     name: str
     identity: str
@@ -149,7 +149,7 @@ class Planner:
         if saved.engine != self.info.identity:
             raise DockwardenError(f"the plan is of another engine, {saved.engine_name}; this one is {self.info.name}")
         wanted = {(step.policy, step.action, step.subject, step.object_id): step for step in saved.steps}
-        asked = {(step.policy, Ref(Kind(step.subject), step.object_id)) for step in saved.steps}
+        asked = {(step.policy, Ref(step.subject, step.object_id)) for step in saved.steps}
         self.policies = [policy for policy in self.policies if policy.name in {name for name, _ in asked}]
         judged = self._judge()
         only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.results.items()}
@@ -161,7 +161,7 @@ class Planner:
         going = {(step.policy, step.ref) for step in steps}
         rows = [row for policy in self.policies for row in self._kept(policy, planned[policy.name], judged)]
         why = {(row.policy, row.action, row.subject, row.object_id): row for row in rows}
-        left = [step for step in saved.steps if (step.policy, Ref(Kind(step.subject), step.object_id)) not in going]
+        left = [step for step in saved.steps if (step.policy, Ref(step.subject, step.object_id)) not in going]
         return steps, [_not_any_more(step, why, now) for step in left]
 
     def carry_out(self, steps: Sequence[Step]) -> Iterator[Outcome]:
@@ -253,7 +253,15 @@ def _gain(policy: Policy) -> Gain:
 def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step], *, over_limits: bool = False) -> str:
     """The file of a plan. ``rows`` begin with those of the steps; ``over_limits`` as it was planned."""
     parts = [
-        SavedStep(**dict(zip(_NAMES, _named(step), strict=True)), identity=identity_of(step), bytes=row.bytes)
+        SavedStep(
+            policy=step.policy,
+            action=step.action,
+            subject=step.ref.kind,
+            object_id=step.ref.key,
+            name=step.name,
+            identity=identity_of(step),
+            bytes=row.bytes,
+        )
         for step, row in zip(steps, rows, strict=False)
     ]
     plan = SavedPlan(
@@ -264,28 +272,7 @@ def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step], *, o
 
 def read(path: Path) -> SavedPlan:
     """A saved plan. Raises ConfigError where the file is none, or one of another version."""
-    try:
-        data = json.loads(content(path, _MOST_BYTES))
-    except OSError as error:
-        raise ConfigError(f"{path}: {because(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a plan, or a damaged one: {error}") from error
-    version = data.get("version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version != _FILE_VERSION:
-        raise ConfigError(f"{path}: a plan of version {version}; this dockwarden knows {_FILE_VERSION}; plan again")
-    try:
-        plan = SavedPlan.model_validate(data)
-    except ValidationError as error:
-        faults = ((".".join(map(str, fault["loc"])) or "file", fault["msg"]) for fault in error.errors())
-        raise ConfigError(*(f"{path}: {place}: {text}; plan again" for place, text in faults)) from error
-    for number, step in enumerate(plan.steps):
-        if step.subject not in list(Kind):
-            raise ConfigError(f"{path}: steps.{number}.subject: there is no {step.subject}; plan again")
-    return plan
-
-
-_FILE_VERSION: int = SavedPlan.model_fields["version"].default
-_NAMES = ("policy", "action", "subject", "object_id", "name")
+    return snapshots.read(path, SavedPlan, _MOST_BYTES)
 
 
 def _named(what: Step | Outcome) -> tuple[str, str, str, str, str]:

@@ -215,7 +215,7 @@ class _Gatherer(Gatherer):
 
 def look_at(settings: Settings, policies: PolicySet, path: Path) -> tuple[Parts, EngineInfo]:
     """The parts as ``look`` gives them, from a snapshot. Raises ConfigError where the file is none."""
-    host = cast("Host", read(path, Host))
+    host = read(path, Host)
     try:
         book = Book(host, VOCABULARY)
     except ValueError as error:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,10 +16,11 @@ from dockwarden.config.files import content
 from dockwarden.errors import ConfigError
 from dockwarden.model import NEVER_SHOWN, FactSpec, FactValue, Kind, Ref, Vocabulary
 from dockwarden.policy.trial import READERS
-from dockwarden.text import near
+from dockwarden.text import because, near
 
 MOST_BYTES = 512 * 1024 * 1024
 _SHARED = ("image.", "host.")  # facts that others have from an object of their own
+_S = TypeVar("_S", bound=BaseModel)
 _SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float")
 
 
@@ -98,16 +99,17 @@ class Book:
         return ref
 
 
-def read(path: Path, shape: type[Snapshot] = Snapshot) -> Snapshot:
-    """A snapshot. Raises ConfigError where the file is none, or one of another version."""
+def read(path: Path, shape: type[_S], most_bytes: int = MOST_BYTES) -> _S:
+    """A file of a shape that says its ``format``. Raises ConfigError: it is none, or one of another version."""
     try:
-        return shape.model_validate_json(content(path, MOST_BYTES))
+        return shape.model_validate_json(content(path, most_bytes))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {because(error)}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first, form = error.errors()[0], shape.model_fields["format"].default
         place = ".".join(map(str, first["loc"])) or "file"
-        raise ConfigError(f"{path}: {place}: {first['msg']}; it is no snapshot, or one of another version") from error
+        why = f"it is no {form}, a damaged one, or one of another version"
+        raise ConfigError(f"{path}: {place}: {first['msg']}; {why}") from error
 
 
 def _decoded(of: Recorded, vocabulary: Vocabulary) -> Iterator[tuple[str, FactValue]]:

@@ -253,10 +253,10 @@ def test_plans_that_cannot_be_used(graph_engine: LabEngine, tmp_path: Path) -> N
     for content, code, words in (
         (desk.file.read_text()[:-40], 78, "damaged"),
         ("", 78, "damaged"),
-        ([], 78, "plan again"),
-        ({**good, "version": 7}, 78, "version 7"),
+        ([], 78, "no dockwarden plan"),
+        ({**good, "version": 7}, 78, "of another version"),
         ({**good, "format": "shopping list"}, 78, "format"),
-        ({**good, "steps": [{**step, "subject": "moon"}]}, 78, "moon"),
+        ({**good, "steps": [{**step, "subject": "moon"}]}, 78, "steps.0.subject"),
         ({**good, "steps": [{**step, "bytes": "many"}]}, 78, "steps.0.bytes"),
         ({**good, "engine": "another"}, 1, "another engine"),
         ({**good, "steps": [{**step, "object_id": stays, "identity": stays}]}, 0, "nothing of the plan"),

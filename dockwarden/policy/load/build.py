@@ -81,7 +81,8 @@ class Builder:
         self._shapes: list[tuple[Source, document.File]] = []
         self.trials: list[Trial] = []
         self.uncovered: list[str] = []
-        self._book = cache(lambda file: snapshots.Book(snapshots.read(file), vocabulary))  # many tests read the same
+        # Many tests read the same.
+        self._book = cache(lambda file: snapshots.Book(snapshots.read(file, snapshots.Snapshot), vocabulary))
         names = _names(sources)
         for key in ("params", "modes", "triggers", "limits"):
             for name in getattr(host, key).keys() - names:
