@@ -315,25 +315,19 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     values = merged(dict(source.data or {}) if source else {}, secrets)
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
-    settings = _validated(values, source, places, problems)
-    if settings is None or problems:
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
+        raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
+    except (ValueError, TypeError) as error:
+        raise ConfigError(*problems, f"environment {PREFIX}*: {error}") from None
+    if problems:
         raise ConfigError(*problems)
     changes: dict[str, object] = {"allow": Mode.AUDIT} if audit else {}
     if not settings.policies:
         changes["policies"] = packs.default()
     return settings.model_copy(update=changes)
-
-
-def _validated(
-    values: dict[str, Any], source: Source | None, places: Mapping[str, str], problems: list[str]
-) -> Settings | None:
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        problems += [_problem(entry, source, places) for entry in error.errors(include_url=False)]
-    except (ValueError, TypeError) as error:
-        problems.append(f"environment {PREFIX}*: {error}")
-    return None
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
