@@ -204,7 +204,7 @@ def test_objects_that_are_gone_before_they_can_be_looked_at(empty_engine: LabEng
     engine = empty_engine
     engine.load(images.busybox("e2e/base:1"))
     daemon = start(engine, [LATEST, STALE, "container-limits", "unused-network", ALL_TAGS]).ready()
-    rounds = 15 if engine.kind == "containerd" else 40
+    rounds = 15
     go = threading.Barrier(4)
 
     def repeat(make_and_remove: Callable[[docker.APIClient, int], None]) -> None:

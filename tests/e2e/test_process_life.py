@@ -129,6 +129,7 @@ def ledger(daemon: Daemon, query: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # integration/test_safety.py has both
 def test_crashes_amid_removals_lose_no_record_and_nothing_else(empty_engine: LabEngine, start: Start) -> None:
     engine = empty_engine
     chance = random.Random()
@@ -186,6 +187,7 @@ def nameless(crash: int, i: int) -> ImageSpec:
     return ImageSpec(layers=(rootfs({"n": f"{crash} {i}"}),), labels={"e2e.crash": f"{crash} {i}"})
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # the store has no part in it
 def test_the_end_amid_many_removals_leaves_none_open_and_begins_no_other(empty_engine: LabEngine, start: Start) -> None:
     engine, count = empty_engine, 80
     engine.load(*(ImageSpec(tags=(f"e2e/gone:{i}",), labels={"n": str(i)}) for i in range(count)))

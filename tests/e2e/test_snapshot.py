@@ -63,9 +63,9 @@ def written(engine: LabEngine, folder: Path) -> Asked:
 
 
 def test_a_snapshot_is_judged_and_planned_like_the_host_and_holds_no_secret(
-    empty_engine: LabEngine, tmp_path: Path
+    any_engine: LabEngine, tmp_path: Path
 ) -> None:
-    asked = written(empty_engine, tmp_path)
+    asked = written(any_engine, tmp_path)
     file = tmp_path / "host.json"
     assert SECRET not in file.read_text()
     assert "label-value" in file.read_text()

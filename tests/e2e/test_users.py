@@ -126,12 +126,9 @@ def timeless(said: Said) -> list[dict[str, object]]:
     return [{key: value for key, value in row.items() if key != "undoable_until"} for row in json.loads(said.out)]
 
 
-def test_the_group_of_the_socket_is_shown_what_the_daemon_knows(place: Place) -> None:
+def test_the_group_of_the_socket_is_shown_what_the_daemon_knows_and_without_it_all_but_ages(place: Place) -> None:
     shown_to_the_group(place)
     everybody_is_answered(place)
-
-
-def test_without_a_daemon_the_ages_are_missing_and_the_rest_is_there(place: Place) -> None:
     place.daemon.end()
     shown_without_a_daemon(place)
     everybody_is_answered(place)

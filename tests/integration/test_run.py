@@ -118,6 +118,7 @@ def test_it_clears_up_when_stopped_while_it_seeds(no_engine: Run) -> None:
     assert no_engine.left_behind() == []
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # the store has no part in it
 def test_an_engine_that_answers_is_watched_and_not_changed(
     empty_engine: LabEngine, start: Callable[[str], Run]
 ) -> None:

@@ -312,6 +312,7 @@ def small(host: Host) -> Iterator[Path]:
         subprocess.run(["umount", host.folder], check=True)
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # the store has no part in it
 def test_volume_stays_when_the_disk_is_full_in_the_middle_of_its_archive(host: Host, small: Path) -> None:
     host.lab.docker("volume", "create", "data")
     folder = Path(mountpoint(host, "data"))
