@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dockwarden.errors import LedgerError
+from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError
 from dockwarden.model import Recipe
 from dockwarden.ports import Intents
 
@@ -25,6 +25,9 @@ _UNFINISHED = ".part"
 _TOO_BIG = "is more than the {} bytes that undo.max_bytes and the disk leave"
 
 Write = Callable[[bytes], object]
+
+LOST = "lost"
+"""In a recipe: why the content of the object is not kept."""
 
 
 class ArchiveError(Exception):
@@ -191,3 +194,20 @@ class Archive:
         os.rename(name + _UNFINISHED, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
         return Stored(name, size, sum_.hexdigest())
+
+
+@contextmanager
+def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the content of an object; where that fails, the rest of it can be made again if the policy allows it."""
+    try:
+        yield
+    except EngineUnavailableError:
+        raise
+    except (ArchiveError, EngineError) as error:
+        why = error if isinstance(error, ArchiveError) else ArchiveError(f"what it wrote cannot be kept: {error}")
+        why.without = Recipe("create", {**parameters, LOST: str(why)})
+        raise why from error
+
+
+def stored(recipe: Recipe) -> Stored:
+    return Stored(recipe.archive, recipe.archive_bytes, recipe.sha256)

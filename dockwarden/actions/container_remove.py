@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Any
 
 from dockwarden import reference
-from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
 from dockwarden.actions.containers import ContainerVerb
-from dockwarden.actions.verb import LOST, Applied, Gain, OwnedLosable, Stays, Tools, Why, or_without, stored
+from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why
 from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
 

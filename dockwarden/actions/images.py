@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from dockwarden import reference
-from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change, stored
+from dockwarden.actions.archive import ArchiveError, stored
+from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change
 from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine

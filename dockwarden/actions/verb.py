@@ -6,9 +6,8 @@ recipe, the deed, its undoing. Out of bounds: rules that hold for all verbs (``p
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
@@ -18,8 +17,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Proto
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from dockwarden import reference
-from dockwarden.actions.archive import Archive, ArchiveError, Stored
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.actions.archive import Archive
+from dockwarden.errors import NotFoundError
 from dockwarden.model import (
     Candidate,
     Done,
@@ -48,9 +47,6 @@ Why = tuple[str, str]
 
 GAVE_UP = "gave_up"
 """The rule that keeps an object to which the same was done in vain as often as it may be."""
-
-LOST = "lost"
-"""In a recipe: why the content of the object is not kept."""
 
 PROTECT_LABEL = "dockwarden.protect"
 SWARM = "swarm"
@@ -293,20 +289,3 @@ def refuse_needed(needs: Needs, step: Step) -> None:
         raise Stays(Effect.REFUSED, *why)
     if may_be_needed(needs, step.object) and SWARM not in step.options.get("owners", ()):
         raise Stays(Effect.REFUSED, *NEED_UNKNOWN)
-
-
-@contextmanager
-def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Keep the content of an object; where that fails, the rest of it can be made again if the policy allows it."""
-    try:
-        yield
-    except EngineUnavailableError:
-        raise
-    except (ArchiveError, EngineError) as error:
-        why = error if isinstance(error, ArchiveError) else ArchiveError(f"what it wrote cannot be kept: {error}")
-        why.without = Recipe("create", {**parameters, LOST: str(why)})
-        raise why from error
-
-
-def stored(recipe: Recipe) -> Stored:
-    return Stored(recipe.archive, recipe.archive_bytes, recipe.sha256)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from dockwarden.actions import verb
-from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Ref, Step, Volume
 from dockwarden.ports import Engine
@@ -44,7 +44,7 @@ class VolumeRemove(verb.Verb[Volume]):
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))
         if tools.files.is_elsewhere(parameters):
             return Recipe("create", parameters)
-        with verb.or_without(parameters):
+        with or_without(parameters):
             folder = tools.files.folder_of(parameters, found)
             size = tools.files.size_of(folder)
             kept = tools.archive.write(lambda write: tools.files.export(folder, write), size)
@@ -59,7 +59,7 @@ class VolumeRemove(verb.Verb[Volume]):
         key, recipe = done.ref.key, done.recipe
         if recipe.method == "create":
             return self._define(tools, recipe.parameters)
-        chunks = tools.archive.read(verb.stored(recipe))
+        chunks = tools.archive.read(stored(recipe))
         first = next(chunks, b"")  # now it is known to be whole
         is_new = False
         try:
@@ -86,5 +86,5 @@ class VolumeRemove(verb.Verb[Volume]):
             if any(now[key] != wanted[key] for key in ("Driver", "DriverOpts", "Labels")):
                 raise verb.Stays(Effect.REFUSED, "taken", "there is another volume of this name")
         tools.engine.create(Kind.VOLUME, wanted)
-        lost = wanted.get(verb.LOST)
+        lost = wanted.get(LOST)
         return verb.Applied("restored", f"its files are lost: {lost}" if lost else "")
