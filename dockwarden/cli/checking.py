@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
 from dockwarden.config.packs import PACKS
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from dockwarden.config.settings import Settings
     from dockwarden.model import PolicySet
     from dockwarden.policy.trial import Tried
-
-
-class _Line(NamedTuple):
-    """One test: of which policy, what it is called, what came out, what is wrong with that, where it is."""
-
-    policy: str
-    name: str
-    result: str
-    wrong: str
-    place: str
 
 
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
@@ -89,6 +79,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     """The policies, and what is worth saying of them. Raises ConfigError for what is wrong."""
     from dockwarden.config import settings
     from dockwarden.pipeline import loading
+    from dockwarden.policy.trial import attempts
 
     chosen = settings.read_settings(options.config)
     if chosen.web.config_file:
@@ -103,9 +94,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
     policies = loading.load_policies(chosen, "read")
     if wrong := [
-        f"{tried.trial.place} {tried.trial.policy}: test {tried.trial.name}: {tried.wrong}"
-        for tried in _tried(policies)
-        if tried.wrong
+        f"{tried.place} {tried.policy}: test {tried.name}: {tried.wrong}" for tried in attempts(policies) if tried.wrong
     ]:
         raise ConfigError(*wrong)
     warnings = list(policies.warnings)
@@ -118,17 +107,11 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     return policies, warnings
 
 
-def _tried(policies: "PolicySet") -> "list[Tried]":
-    from dockwarden.policy.trial import attempt
-
-    named = {policy.name: policy for policy in policies.policies}
-    return [attempt(trial, named[trial.policy], policies.exceptions) for trial in policies.trials]
-
-
 def _test(options: argparse.Namespace) -> int:
     from dockwarden.config import settings
     from dockwarden.config.files import golden, is_golden
     from dockwarden.pipeline import loading
+    from dockwarden.policy.trial import attempts
 
     chosen = settings.read_settings(options.config)
     files = golden(options.paths or [str(path) for path in chosen.policies if path not in PACKS])
@@ -136,7 +119,7 @@ def _test(options: argparse.Namespace) -> int:
     update = {"policies": paths} if paths else {}
     chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
     policies = loading.load_policies(chosen, "cover" if options.coverage else "read")
-    tried = [_Line(t.trial.policy, t.trial.name, t.status.value, t.wrong, t.trial.place) for t in _tried(policies)]
+    tried = attempts(policies)
     for file in files:
         tried += _golden(chosen, policies, file, write=options.write)
     rows = [{"policy": each.policy, "test": each.name, "result": each.result, "wrong": each.wrong} for each in tried]
@@ -167,7 +150,7 @@ def _test(options: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
-def _golden(chosen: "Settings", policies: "PolicySet", file: Path, *, write: bool) -> "Iterator[_Line]":
+def _golden(chosen: "Settings", policies: "PolicySet", file: Path, *, write: bool) -> "Iterator[Tried]":
     from dockwarden.oneshot import golden
 
     wanted = golden.load(file)
@@ -176,8 +159,7 @@ def _golden(chosen: "Settings", policies: "PolicySet", file: Path, *, write: boo
         file.write_text(golden.text(wanted, policies, found))
         print(f"{file}: written", file=sys.stderr)
         wanted = golden.load(file)
-    for each in golden.compare(wanted, policies, found):
-        yield _Line(each.policy, f"{each.name} in {file.name}", each.result, each.wrong, f"{file}:1")
+    return golden.compare(file, wanted, policies, found)
 
 
 def _facts(options: argparse.Namespace) -> int:

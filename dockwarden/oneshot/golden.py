@@ -19,6 +19,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.model import PolicySet, Status
 from dockwarden.oneshot import look, plans, snapshot
 from dockwarden.policy.document import problems
+from dockwarden.policy.trial import Tried
 
 _MOST_BYTES = 16 * 1024 * 1024
 _QUIET = (Status.PASS.value, Status.SKIP.value)
@@ -47,15 +48,6 @@ class File(BaseModel):
     snapshot: str
     expect: list[Expected] = []
     plan: list[Planned] = []
-
-
-class Compared(NamedTuple):
-    """One expectation: about what, and what is wrong with it, if anything."""
-
-    policy: str
-    name: str
-    result: str
-    wrong: str
 
 
 class Said(NamedTuple):
@@ -91,27 +83,33 @@ def said(settings: Settings, policies: PolicySet, path: Path) -> Said:
     )
 
 
-def compare(file: File, policies: PolicySet, found: Said) -> Iterator[Compared]:
+def compare(path: Path, file: File, policies: PolicySet, found: Said) -> Iterator[Tried]:
+    """What came of each expectation of a file, and what it does not list; ``path``: that of the file."""
+    tried = partial(_tried, path)
     known = {policy.name for policy in policies.policies}
     for row in file.expect:
         if row.policy not in known:
-            yield Compared(row.policy, row.object, "", "there is no such policy")
+            yield tried(row.policy, row.object, "", "there is no such policy")
         elif row.object != ALL:
             result, message = found.results.get((row.policy, row.object), ("", ""))
-            yield Compared(row.policy, row.object, result, _wrong(row, result, message))
+            yield tried(row.policy, row.object, result, _wrong(row, result, message))
     for policy, name, result in _unlisted(file.expect, ((*key, value[0]) for key, value in found.results.items())):
         if result not in _QUIET:
-            yield Compared(policy, name, result, f"got {result}, and the file does not list it")
+            yield tried(policy, name, result, f"got {result}, and the file does not list it")
     for plan in file.plan:
         action, outcome, reason = found.plan.get((plan.policy, plan.object), ("", "", "nothing"))
         if plan.object != ALL:
             is_right = (action, outcome) == (plan.action, plan.outcome)
             got = f"{action} is {outcome} ({reason})" if action else "nothing"
             wrong = "" if is_right else f"expected that {plan.action} is {plan.outcome}, got {got}"
-            yield Compared(plan.policy, f"plan of {plan.object}", outcome, wrong)
+            yield tried(plan.policy, f"plan of {plan.object}", outcome, wrong)
     for policy, name, outcome in _unlisted(file.plan, ((*key, value[1]) for key, value in found.plan.items())):
         if outcome == "planned":
-            yield Compared(policy, f"plan of {name}", outcome, "planned, and the file does not list it")
+            yield tried(policy, f"plan of {name}", outcome, "planned, and the file does not list it")
+
+
+def _tried(path: Path, policy: str, name: str, result: str, wrong: str) -> Tried:
+    return Tried(policy, f"{name} in {path.name}", result, wrong, f"{path}:1")
 
 
 def _wrong(row: Expected, result: str, message: str) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, Status, Trial
+from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, PolicySet, Status, Trial
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
@@ -24,11 +24,13 @@ _PLAIN = {"bool": bool, "string": str}
 
 
 class Tried(NamedTuple):
-    """One test, and what was wrong, if anything."""
+    """One expectation of a policy: what came out, what is wrong with that, if anything, and where it is written."""
 
-    trial: Trial
-    status: Status
+    policy: str
+    name: str
+    result: str
     wrong: str
+    place: str
 
 
 def read_time(value: object) -> datetime:
@@ -99,7 +101,13 @@ READERS: dict[str, Callable[[FactSpec, object], object]] = {
 }
 
 
-def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
+def attempts(policies: PolicySet) -> list[Tried]:
+    """All tests that were read with the policies."""
+    named = {policy.name: policy for policy in policies.policies}
+    return [_attempt(trial, named[trial.policy], policies.exceptions) for trial in policies.trials]
+
+
+def _attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]) -> Tried:
     own = _with_params(policy, trial.params)
     facts = Facts(dict(trial.given))
     verdict = evaluate.judge(own, facts)
@@ -108,12 +116,12 @@ def attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException])
     status, why = verdict.status, verdict.reason or (f"{verdict.missing} is not given" if verdict.missing else "")
     if status is Status.FAIL and excuse(own, facts, exceptions, trial.given["now"].timestamp()).told:  # type: ignore[union-attr]
         status = Status.EXCUSED
-    if status.value != trial.expect:
-        return Tried(trial, status, f"expected {trial.expect}, got {status.value}" + (f": {why}" if why else ""))
-    message = evaluate.render(own, facts) if trial.message is not None else None
-    return Tried(
-        trial, status, "" if message == trial.message else f"the message is {message!r}, not {trial.message!r}"
-    )
+    wrong = f"expected {trial.expect}, got {status.value}" + (f": {why}" if why else "")
+    if status.value == trial.expect:
+        wrong, message = "", None if trial.message is None else evaluate.render(own, facts)
+        if message != trial.message:
+            wrong = f"the message is {message!r}, not {trial.message!r}"
+    return Tried(trial.policy, trial.name, status.value, wrong, trial.place)
 
 
 def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:

@@ -7,22 +7,16 @@ from cel_expr_python import cel
 
 from dockwarden.actions.table import VERBS
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.model import PolicySet
 from dockwarden.policy.load import load
 from dockwarden.policy.tree import read
-from dockwarden.policy.trial import Operand, Tried, attempt, operands, undecided
+from dockwarden.policy.trial import Operand, Tried, attempts, operands, undecided
 from dockwarden.triggers.cron import refuse_cron
 from tests import docs
 
 
-def tried(policies: PolicySet) -> list[Tried]:
-    named = {policy.name: policy for policy in policies.policies}
-    return [attempt(trial, named[trial.policy], policies.exceptions) for trial in policies.trials]
-
-
 def test_every_shipped_policy_is_tested_for_a_fail_its_message_and_a_pass() -> None:
     policies = load([docs.POLICIES], VOCABULARY, VERBS, check_cron=refuse_cron, tests="cover")
-    assert [each for each in tried(policies) if each.wrong] == []
+    assert [each for each in attempts(policies) if each.wrong] == []
     assert policies.uncovered == ()
     told = {trial.policy for trial in policies.trials if trial.expect == "fail" and trial.message}
     assert told == {policy.name for policy in policies.policies}
@@ -41,7 +35,7 @@ policies:
     message: "{{{{ image.ref }}}} is big"
     tests: [{case}]
 """)
-    (found,) = tried(load([file], VOCABULARY, VERBS, check_cron=refuse_cron, tests="read"))
+    (found,) = attempts(load([file], VOCABULARY, VERBS, check_cron=refuse_cron, tests="read"))
     return found
 
 
