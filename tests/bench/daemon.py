@@ -68,7 +68,7 @@ class Daemon:
             settings["web"] = {"listen": f"127.0.0.1:{self.port}", "config_file": str(self._web_config)}
         config = self._folder / "dockwarden.yaml"
         config.write_text(json.dumps(settings))  # JSON is YAML
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER", "PYTHON"))}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOCK", "PYTHON"))}
         with (self._folder / "log").open("wb") as log:
             self.started_at = time.monotonic()
             self._process = subprocess.Popen(
@@ -148,8 +148,8 @@ class Daemon:
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far, of all threads, user and system."""
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        assert self._process is not None
+        return cpu_of(self._process.pid)
 
     def memory(self) -> Mapping[str, int]:
         """`VmRSS`, `VmHWM`, `RssAnon`, `RssFile` in bytes."""
@@ -169,6 +169,12 @@ class Daemon:
 
     def _log_tail(self) -> str:
         return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-5:])
+
+
+def cpu_of(pid: int, *, with_ended: bool = False) -> float:
+    """CPU seconds of a process so far, user and system; on demand with those of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if with_ended else 13])) / _TICKS
 
 
 def total(samples: Samples, name: str, *having: str) -> float:

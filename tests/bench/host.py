@@ -46,9 +46,12 @@ class RawEngine(http.client.HTTPConnection):
             raise LabError(f"{method} {path}: {answer.status} {text[:200]!r}")
         return text
 
+    def create(self, image: str, name: str) -> None:
+        self.ask("POST", f"/containers/create?name={name}", body={"Image": image, "Cmd": ["x"]})
+
     def container(self, image: str, name: str) -> None:
         """Make a container and remove it."""
-        self.ask("POST", f"/containers/create?name={name}", body={"Image": image, "Cmd": ["x"]})
+        self.create(image, name)
         self.ask("DELETE", f"/containers/{name}")
 
     def tag(self, image: str, repository: str, tag: str) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.bench import burst, idle, judging, memory, packs, planning, reaction, registry, removal, start, updates, web
+from tests.bench import burst, idle, judging, memory, packs, peers, reaction, registry, removal, start, updates, web
 from tests.bench.host import Host
 from tests.bench.report import Row
 from tests.lab.engine import LabEngine
@@ -43,6 +43,7 @@ _STEPS = (
     Step(burst.NAME, burst.measure, "graph", 1_000, quick=True),
     Step(idle.NAME, idle.measure, "graph", 1_000, quick=True),
     Step(web.NAME, web.measure, "graph", 1_000, quick=True),
+    Step(peers.NAME, peers.measure, "graph", 1_000),
     Step(reaction.NAME, reaction.measure, "graph", 10_000),
     Step(memory.NAME, memory.measure, "graph", 10_000),
     Step(reaction.NAME, reaction.measure, "containerd", 100, quick=True),
@@ -51,7 +52,7 @@ _STEPS = (
     Step(burst.NAME, burst.measure, "containerd", 1_000),
     Step(idle.NAME, idle.measure, "containerd", 1_000),
 )
-_BY_THEMSELVES = (judging, packs, planning, registry, removal, updates)
+_BY_THEMSELVES = (judging, packs, peers, registry, removal, updates)
 NAMES = tuple(sorted({step.name for step in _STEPS} | {each.NAME for each in _BY_THEMSELVES}))
 
 
@@ -60,9 +61,6 @@ def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterato
     if not only or judging.NAME in only:
         say("judging: 10,000 images in memory")
         yield from judging.measure()
-    if not only or planning.NAME in only:
-        say("planning: 10,000 images in memory")
-        yield from planning.measure()
     if (not only and not quick) or removal.NAME in only:
         yield from removal.measure()
     if (not only and not quick) or packs.NAME in only:
@@ -70,6 +68,8 @@ def run(only: Sequence[str], *, quick: bool, engines: dict[str, str]) -> Iterato
     if not only or registry.NAME in only:
         say("registry: our client beside a bare loop, against a fake registry")
         yield from registry.measure(quick=quick)
+    if (not only and not quick) or peers.NAME in only:
+        yield from peers.alone()
     if (not only and not quick) or updates.NAME in only:
         yield from updates.measure(quick=quick)
     for store in ("graph", "containerd"):

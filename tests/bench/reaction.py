@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -38,6 +39,8 @@ _PATIENCE_SECONDS = 30.0
 _POLLS = 300
 _PAUSE_SECONDS = 0.05
 _CONTAINERS = 100
+_CROWDED_AT, _TAGS = 100, 100
+_DEAF = Path(__file__).with_name("judging.yaml")  # policies that no tag concerns
 
 
 class _State(NamedTuple):
@@ -75,6 +78,34 @@ def measure(host: Host, *, quick: bool) -> Iterator[Row]:
     yield row(figure="inside p50 / a bare client's", value=inside / bare, unit="x", at_most=1.4, note=note)
     note = "the target is what WUD takes"
     yield row(figure="CPU of a container that comes and goes", value=cpu_ms, unit="ms", at_most=2.5, note=note)
+    if host.images == _CROWDED_AT:
+        for what, cpu_ms in _crowded(host):
+            yield row(figure=f"CPU of a tag on an image with 1,000 {what}", value=cpu_ms, unit="ms", at_most=4.0)
+
+
+def _crowded(host: Host) -> Iterator[tuple[str, float]]:
+    """Milliseconds of our CPU for each tag set or taken away, where much depends on the image and nobody listens."""
+    raw, image = host.raw(), host.names(1)[0]
+
+    def change(what: str, name: object, *, ends: bool) -> None:
+        if what == "tags":
+            raw.untag(f"many:{name}") if ends else raw.tag(image, "many", str(name))
+        else:
+            raw.ask("DELETE", f"/containers/many{name}") if ends else raw.create(image, f"many{name}")
+
+    for what in ("tags", "containers"):
+        for number in range(1_000):
+            change(what, number, ends=False)
+        with Daemon(host.engine, policies=[str(_DEAF)]) as daemon:
+            daemon.settle()
+            seen, cpu = _state(daemon).reactions, daemon.cpu_seconds()
+            for number in range(2 * _TAGS):
+                change("tags", "another", ends=number % 2 == 1)
+                time.sleep(_PAUSE_SECONDS)  # or it is handled together with the next
+            daemon.settle()
+            yield what, 1e3 * (daemon.cpu_seconds() - cpu) / (_state(daemon).reactions - seen)
+        for number in range(1_000):
+            change(what, number, ends=True)
 
 
 def _bare(host: Host, events: int) -> Iterator[float]:

@@ -32,7 +32,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ NAME = "registry"
 _COMMAND = (sys.executable, "-m", "tests.bench.registry")
 _UNIQUE = 0.7
 _TOGETHER = 32  # repositories of a token
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _ACCEPT = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in (
@@ -93,7 +94,7 @@ def measure(*, quick: bool) -> Iterator[Row]:
     sizes, pairs = ((50, 200), {20: 2}) if quick else ((50, 200, 1_000), {0: 7, 20: 3, 80: 2})
     row = partial(Row, measurement=NAME)
     worst: dict[str, float] = dict.fromkeys(_MOST, 0.0)
-    with _registry() as fake:
+    with fake_registry() as fake:
         for size, latency, is_real, concurrency in itertools.product(sizes, pairs, (False, True), (3, 16)):
             yield from _compared(fake, Setting(size, latency, is_real, concurrency), pairs[latency], worst)
         for figure, most in _MOST.items():
@@ -115,7 +116,7 @@ _MOST = {
 }
 
 
-def _compared(fake: _Fake, setting: Setting, pairs: int, worst: dict[str, float]) -> Iterator[Row]:
+def _compared(fake: Fake, setting: Setting, pairs: int, worst: dict[str, float]) -> Iterator[Row]:
     """Both clients in turn, and the median of the ratios of those that ran side by side."""
     ours: list[Numbers] = []
     bare: list[Numbers] = []
@@ -153,7 +154,7 @@ def _counts(found: Numbers, setting: Setting) -> dict[str, float]:
     return dict(zip(_MOST, values, strict=True))
 
 
-class _Fake:
+class Fake:
     """The fake registry's process, as seen from here."""
 
     def __init__(self, folder: Path, plain: int, secure: int) -> None:
@@ -170,9 +171,17 @@ class _Fake:
         answer = self._http.request("GET", f"http://127.0.0.1:{self.plain}/_{path}")
         return dict(json.loads(answer.data))
 
+    def set(self, setting: Setting) -> None:
+        """How it answers from now on; what it counted is forgotten."""
+        options = f"latency={setting.latency_ms}&auth={int(setting.is_real)}&containers={setting.containers}"
+        self.control(f"set?{options}")
+
+    def requests(self) -> int:
+        return sum(self.control("stats")["kinds"].values())
+
     def run(self, client: str, setting: Setting, rounds: int = 1) -> Numbers:
         """One check by one client in a process of its own."""
-        self.control(f"set?latency={setting.latency_ms}&auth={int(setting.is_real)}")
+        self.set(setting)
         port = self.secure if setting.is_real else self.plain
         arguments = [str(port), str(setting.containers), str(setting.concurrency), str(rounds)]
         arguments += [str(self.folder / "ca.crt")] if setting.is_real else []
@@ -182,11 +191,11 @@ class _Fake:
 
 
 @contextmanager
-def _registry() -> Iterator[_Fake]:
+def fake_registry() -> Iterator[Fake]:
     with tempfile.TemporaryDirectory(prefix="dockwarden-bench-") as name:
         folder = Path(name)
         make_certificate(folder)
-        fake = _Fake(folder, free_port(), free_port())
+        fake = Fake(folder, free_port(), free_port())
         with subprocess.Popen([*_COMMAND, "--serve", str(fake.plain), str(fake.secure), name]) as process:
             try:
                 until(fake.answers, "the fake registry")
@@ -208,8 +217,30 @@ def _timed(check: Callable[[], None], meanwhile: Callable[[], None]) -> Numbers:
     return {**found, "cpu": time.process_time() - cpu}
 
 
+_MADE = {"created": "2026-01-02T03:04:05Z", "architecture": "amd64", "os": "linux"}
+_CONFIG = json.dumps({**_MADE, "config": {}, "rootfs": {"type": "layers"}}).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@cache
+def _manifest(repository: str, tag: str) -> bytes:
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": _sha256(_CONFIG), "size": len(_CONFIG)}
+    marks = {"org.opencontainers.image.ref.name": f"{repository}:{tag}"}
+    content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [], "annotations": marks}
+    return json.dumps(content).encode()
+
+
+@cache
 def _digest(repository: str, tag: str) -> str:
-    return f"sha256:{hashlib.sha256(f'{repository}:{tag}'.encode()).hexdigest()}"
+    return _sha256(_manifest(repository, tag))
+
+
+@cache
+def _by_digest(containers: int) -> dict[str, tuple[str, str]]:
+    return {_digest(*reference): reference for reference in references(containers)}
 
 
 class _Clock:
@@ -331,10 +362,12 @@ class _BareLoop:
 
 
 class _State:
-    def __init__(self, secure_port: int) -> None:
+    def __init__(self, plain_port: int, secure_port: int) -> None:
         self.secure_port = secure_port
         self.latency = 0.0
         self.auth = False
+        self.plain_port = plain_port
+        self.containers = 0
         self.forget()
 
     def forget(self) -> None:
@@ -369,8 +402,9 @@ class _Server(asyncio.Protocol):
             lines = head.decode("latin-1").split("\r\n")
             method, target, _ = lines[0].split(" ")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-            if target.startswith("/_"):
-                self._transport.write(self._control(target))
+            if not target.startswith(("/v2/", "/token", "/jwt/")):
+                control = self._control if target.startswith("/_") else self._engine
+                self._transport.write(control(target))
                 continue
             self._connected()
             answer = self._answer(method, target, headers)
@@ -397,26 +431,51 @@ class _Server(asyncio.Protocol):
             self._state.forget()
             self._state.latency = float(options["latency"]) / 1000
             self._state.auth = options["auth"] == "1"
+            self._state.containers = int(options["containers"])
         return _encoded(200, json.dumps({"kinds": self._state.kinds, "open": self._state.most_open}).encode())
+
+    def _engine(self, target: str) -> bytes:
+        """What an engine with the containers of the setting says to a peer, without delay."""
+        host = f"127.0.0.1:{self._state.secure_port if self._state.auth else self._state.plain_port}"
+        path = re.sub(r"^/v1\.\d+|\?.*", "", urllib.parse.unquote(target))
+        answer: object = {"Version": "27.0.0", "ApiVersion": "1.47", "MinAPIVersion": "1.24", "Os": "linux"}
+        if path == "/containers/json":
+            wanted = references(self._state.containers)
+            answer = [
+                {"Id": f"{i:064}", "Names": [f"/c{i}"], "Image": f"{host}/{repository}:{tag}", "Labels": {},
+                 "ImageID": _digest(repository, tag), "Created": 1767323045, "State": "running", "Status": "Up"}
+                for i in range(self._state.containers) for repository, tag in [wanted[i % len(wanted)]]
+            ]  # fmt: skip
+        elif path.startswith("/images/"):
+            name = path.removeprefix("/images/").removesuffix("/json")
+            known = _by_digest(self._state.containers).get(name)
+            repository, tag = known or name.removeprefix(f"{host}/").rsplit(":", 1)
+            named, digest = f"{host}/{repository}", _digest(repository, tag)
+            answer = {"Id": digest, "RepoTags": [f"{named}:{tag}"], "RepoDigests": [f"{named}@{digest}"], "Config": {},
+                      **{key.title(): value for key, value in _MADE.items()}}  # fmt: skip
+        return _encoded(200, json.dumps(answer).encode(), "Content-Type: application/json")
 
     def _answer(self, method: str, target: str, headers: dict[str, str]) -> bytes:
         path, _, query = target.partition("?")
-        if path == "/token":
+        if path in ("/token", "/jwt/auth"):
             self._state.count("token")
             scopes = urllib.parse.parse_qs(query)["scope"]
             token = f"{len(self._state.tokens)}.{'x' * (800 + 100 * len(scopes))}"
             self._state.tokens[token] = {scope.split(":")[1] for scope in scopes}
             return _encoded(200, json.dumps({"token": token, "expires_in": 300}).encode())
-        repository, _, tag = path.removeprefix("/v2/").partition("/manifests/")
+        repository, kind, tag = re.split(r"/(manifests|blobs|tags)/", f"{path.removeprefix('/v2/')}/tags/")[:3]
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if self._state.auth and repository not in self._state.tokens.get(token, ()):
             self._state.count(f"{method} 401")
             realm = f"https://127.0.0.1:{self._state.secure_port}/token"
             challenge = f'Bearer realm="{realm}",service="bench",scope="repository:{repository}:pull"'
             return _encoded(401, b"{}", f"WWW-Authenticate: {challenge}", is_head=method == "HEAD")
-        self._state.count(method if "/manifests/" in path else f"{method} other")
-        digest = f"Docker-Content-Digest: {_digest(repository, tag)}"
-        return _encoded(200, b"{}", digest, "Content-Type: application/json", is_head=method == "HEAD")
+        self._state.count(method if kind == "manifests" else f"{method} {kind}")
+        if kind != "manifests":
+            return _encoded(200, _CONFIG if kind == "blobs" else b'{"tags": ["latest", "stable"]}')
+        repository, tag = _by_digest(self._state.containers).get(tag, (repository, tag))
+        headers_out = (f"Docker-Content-Digest: {_digest(repository, tag)}", f"Content-Type: {_MANIFEST}")
+        return _encoded(200, _manifest(repository, tag), *headers_out, is_head=method == "HEAD")
 
 
 def _encoded(status: int, body: bytes, *headers: str, is_head: bool = False) -> bytes:
@@ -425,7 +484,7 @@ def _encoded(status: int, body: bytes, *headers: str, is_head: bool = False) -> 
 
 
 async def _serve(plain: int, secure: int, folder: str) -> None:
-    state = _State(secure)
+    state = _State(plain, secure)
     loop = asyncio.get_running_loop()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(Path(folder) / "server.crt", Path(folder) / "server.key")

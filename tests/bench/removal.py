@@ -144,6 +144,15 @@ def time_rows(engine: LabEngine, folder: Path, store: Kind) -> Iterator[Row]:
     yield row(figure="lists of images and df meanwhile", value=lists, unit="", at_most=0)
 
 
+def seconds_for_all(engine: LabEngine, folder: str) -> float:
+    """How long it takes to remove all that is doomed."""
+    planner = _planner(engine, Path(folder))
+    try:
+        return sum(_timed(planner, planner.plan()[1])[1])
+    finally:
+        planner.close()
+
+
 def _planner(engine: LabEngine, folder: Path) -> Planner:
     os.environ["DOCKER_HOST"] = engine.host
     read = read_settings(None, environ={})
