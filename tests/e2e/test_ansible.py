@@ -96,7 +96,7 @@ def programs(host: LabHost) -> set[str]:
 
 
 def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Path) -> None:
-    """Installs, changes nothing twice, checks and changes policies, upgrades after a look, goes back, takes away."""
+    """Installs, changes policies and nothing else, checks settings, upgrades after a look, goes back, takes away."""
     machine.ensure(machine.ANSIBLE, "the role")
     folder.mkdir()
     role, host = Role(unit, folder), unit.host
@@ -107,12 +107,10 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
     assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
     assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
     assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
-    assert "changed=0" in role.play()
-
     pid, mark, before = unit.pid, unit.mark(), programs(host)
     (folder / "policies/ours.yaml").unlink()
     write_policies(folder / "policies/theirs.yaml", policy("theirs", "host", "false", trigger={"every": "1h"}))
-    role.play()
+    assert "changed=3 " in role.play()  # one comes, one goes, and a reload: nothing else is done twice
     unit.heard("config.reloaded", after=mark)
     with pytest.raises(LabError, match="wbe"):
         role.play(dockwarden_settings={"wbe": {}})
