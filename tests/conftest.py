@@ -116,10 +116,11 @@ def newest_engine(registry: LabRegistry) -> Iterator[LabEngine]:
 
 
 @pytest.fixture(params=["graph", "containerd"])
-def engine(request: pytest.FixtureRequest) -> LabEngine:
+def engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """The test runs once on each kind, on the session's engines, with what others left there."""
     started: LabEngine = request.getfixturevalue(f"{request.param}_engine")
-    return started
+    yield started
+    started.end_containers()
 
 
 @pytest.fixture

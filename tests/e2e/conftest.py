@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,15 +68,21 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheels of this checkout."""
-    return wheels(tmp_path_factory.mktemp("wheels"))
+    """Wheels of this checkout, one folder for all processes of the run."""
+    own = tmp_path_factory.getbasetemp()
+    house = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shipped"
+    with machine.locked(house):
+        if not house.exists():
+            wheels(house.with_name("unfinished")).parent.rename(house)
+    return house / "wheels"
 
 
 @pytest.fixture
-def any_engine(graph_engine: LabEngine) -> LabEngine:
+def any_engine(graph_engine: LabEngine) -> Iterator[LabEngine]:
     """As `empty_engine`, but of one kind only, for what the kind of store has no part in."""
     graph_engine.wipe()
-    return graph_engine
+    yield graph_engine
+    graph_engine.end_containers()
 
 
 @pytest.fixture(params=["graph", "containerd"])

@@ -20,7 +20,7 @@ import urllib3
 import yaml
 
 from tests.e2e.harness import policy
-from tests.e2e.supervised import ROOT, image_context, import_base, wheels
+from tests.e2e.supervised import IMAGE, ROOT, saved_image, wheels
 from tests.e2e.test_dashboards import queries
 from tests.lab import images, machine
 from tests.lab.engine import real_folder
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import LabEngine
 
-_SOONER = {"scrape_interval: 15s": "scrape_interval: 1s", "evaluation_interval: 15s": "evaluation_interval: 1s",
+_SOONER = {"scrape_interval: 15s": "scrape_interval: 2s", "evaluation_interval: 15s": "evaluation_interval: 2s",
            "refresh_interval: 15s": "refresh_interval: 1s"}  # fmt: skip
 
 
@@ -73,10 +73,8 @@ class Fleet:
 
     def _build(self) -> None:
         leader = self.swarm.leader
-        context = image_context(self._shipped, self._folder / "image")
-        import_base(leader.client(600))
-        leader.build(context, self.image)
-        leader.docker("push", "--quiet", self.image)
+        saved = saved_image(leader.client(600), leader.host, self._shipped)
+        self.registry.push_saved("dockwarden", "0.1.0", saved, IMAGE)
         self.registry.push("stand-in/grafana", "1", images.busybox())
         for name, program, folder, *beside in (
             ("prom/prometheus:v3.5.0", "prometheus", "/prometheus"),

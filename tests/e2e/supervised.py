@@ -17,7 +17,7 @@ import urllib3
 import yaml
 
 from tests.e2e.harness import Policy, write_policies
-from tests.lab import trees
+from tests.lab import machine, trees
 from tests.lab.machine import LabError
 from tests.lab.waiting import PATIENCE, until
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 INSTALL = str(ROOT / "deploy/install.sh")
 SETTINGS = "/etc/dockwarden/dockwarden.yaml"
+IMAGE = "dockwarden:0.1.0"
 BASE = re.findall("^ARG BASE=(.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
 
 
@@ -60,12 +61,27 @@ def image_context(shipped: Path, folder: Path) -> Path:
     return context
 
 
-def import_base(engine: docker.APIClient) -> None:
-    """Give an engine the image that the Dockerfile builds on."""
-    repository, _, tag = BASE.rpartition(":")
-    with subprocess.Popen(["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE) as base:
-        assert base.stdout is not None
-        engine.import_image_from_data(base.stdout, repository, tag)
+def saved_image(engine: docker.APIClient, host: str, shipped: Path) -> Path:
+    """What `docker save` makes of the image and its base: built as documented by the first engine of the run."""
+    kept, folder = shipped.parent / "image.tar", shipped.parent / "image"
+    ours = {"PATH": machine.SEARCH_PATH, "HOME": str(shipped.parent), "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0"}
+
+    def run(*command: str) -> None:
+        done = subprocess.run(["docker", *command], env=ours, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"docker {command[0]}: {done.stdout[-1500:]}{done.stderr[-500:]}")
+
+    with machine.locked(kept):
+        if not kept.exists():
+            repository, _, tag = BASE.rpartition(":")
+            with subprocess.Popen(
+                ["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE
+            ) as base:
+                assert base.stdout is not None
+                engine.import_image_from_data(base.stdout, repository, tag)
+            run("build", "--network=none", f"--tag={IMAGE}", str(image_context(shipped, folder)))
+            run("save", f"--output={kept}", IMAGE, BASE)
+    return kept
 
 
 def _replace(file: Path, old: str, new: str) -> None:

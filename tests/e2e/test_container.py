@@ -18,7 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.harness import policy, write_policies
-from tests.e2e.supervised import BASE, ROOT, image_context, import_base
+from tests.e2e.supervised import BASE, IMAGE, ROOT, saved_image
 from tests.lab import images, machine
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec, rootfs
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow(150)]
 COMPOSE = ROOT / "deploy/compose"
-IMAGE = "dockwarden:0.1.0"
 MEBIBYTE = 1 << 20
 TOO_LATE = ("404", "409")  # it is gone, or has just ended
 EVERY_IMAGE = policy(
@@ -175,14 +174,14 @@ def built(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A host whose engine has the image, built as documented from a folder of wheels, and HAProxy."""
     machine.ensure({**machine.ENGINE, **machine.PROXY}, "the tests of the container")
     folder = tmp_path_factory.mktemp("build")
-    context = image_context(shipped, folder)
     with LabHost(see=[ROOT, folder]) as host:
         stack = Stack(host, folder / "settings")
-        import_base(stack.engine)
+        saved = saved_image(stack.engine, host.docker_host, shipped)
+        if IMAGE not in stack.tags():  # another engine has built it
+            stack.docker("load", "--quiet", f"--input={saved}")
         stack.engine.import_image_from_data(layer("haproxy"), repository="haproxy", tag="lab", changes=[
             'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]', "USER 99:99",
         ])  # fmt: skip
-        stack.docker("build", "--network=none", f"--tag={IMAGE}", str(context))
         stack.built = stack.tags()
         yield stack
         stack.engine.close()
@@ -214,6 +213,7 @@ def test_sidecar_with_the_socket_judges_and_spares_itself(stack: Stack) -> None:
     stack.checked_every = "2s"
     for name in ("keep/one:1", "keep/two:latest"):
         stack.docker("tag", BASE, name)  # more than its own, so that a plan has something to do
+    stack.docker("create", BASE, "true")  # whose image stays, whatever name it loses
     stack.compose("socket", "up", "--detach", "--no-build", "dockwarden", DOCKWARDEN_ALLOW="enforce")
     until(lambda: stack.container()["State"]["Health"]["Status"] == "healthy", "its health check", pause=0.5)
 

@@ -268,7 +268,7 @@ def short(image: str) -> str:
 
 
 @pytest.fixture(params=["graph", "containerd"])
-def engine(request: pytest.FixtureRequest) -> LabEngine:
+def engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
     """An engine of each kind with a few images that nobody ever wants to lose, and nothing else."""
     started: LabEngine = request.getfixturevalue(f"{request.param}_engine")
     clear(started)
@@ -277,7 +277,8 @@ def engine(request: pytest.FixtureRequest) -> LabEngine:
         put(started, "precious", "precious/app:1", "precious/app:latest")
         put(started, "used", "precious/used:1")
         started.docker("create", "--name=bystander", "precious/used:1")
-    return started
+    yield started
+    started.end_containers()
 
 
 def clear(engine: LabEngine) -> None:

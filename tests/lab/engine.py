@@ -253,16 +253,6 @@ class LabEngine:
             raise LabError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def build(self, context: Path, tag: str) -> None:
-        """Build an image from a folder, without network."""
-        done = subprocess.run(
-            ["docker", f"--host={self.host}", "build", "--network=none", f"--tag={tag}", str(context)],
-            env={"PATH": os.environ.get("PATH", machine.SEARCH_PATH), "HOME": str(self.dir), "DOCKER_BUILDKIT": "0"},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise LabError(f"docker build: {done.stdout[-1500:]}{done.stderr[-500:]}")
-
     def load(self, *specs: lab_images.ImageSpec) -> None:
         """Put images into the store without a registry."""
         self.load_archive([lab_images.archive(specs)])
@@ -300,6 +290,12 @@ class LabEngine:
                 for trace in (*folders, *files):
                     with contextlib.suppress(OSError):
                         os.utime(Path(folder, trace), (0, 0))
+
+    def end_containers(self) -> None:
+        """Remove what runs: probes of its health and new starts would take time from all tests that follow."""
+        with contextlib.suppress(docker.errors.APIError, OSError):  # whoever needs an empty engine empties it
+            for row in self.client().containers():
+                self.client().remove_container(row["Id"], v=True, force=True)
 
     def log_tail(self, lines: int = 15) -> str:
         with contextlib.suppress(FileNotFoundError):

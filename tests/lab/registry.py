@@ -18,6 +18,7 @@ import json
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,9 +33,11 @@ from tests.lab.machine import SEARCH_PATH, LabError, find
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Media = Literal["oci", "docker"]
+_LARGE = 8 << 20
+"""Layers of more bytes are packed, but not made smaller, which takes longer than all else with them."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,19 @@ class LabRegistry:
             entries.append({**entry, "platform": {"architecture": architecture, "os": system}})
         return str(self.put_index(repository, entries, media, tag)["digest"])
 
+    def push_saved(self, repository: str, tag: str, saved: Path, name: str) -> None:
+        """Upload the image of this name out of what `docker save` wrote."""
+        with tarfile.open(saved) as tar:
+
+            def read(member: str) -> bytes:
+                file = tar.extractfile(member)
+                assert file is not None
+                return file.read()
+
+            [image] = [each for each in json.loads(read("manifest.json")) if name in each["RepoTags"]]
+            manifest = self._blobs(repository, read(image["Config"]), map(read, image["Layers"]), "docker")
+        self._put(repository, tag, manifest, TYPES["docker"].manifest)
+
     def put_image(self, repository: str, image: ImageSpec, media: Media = "oci", tag: str = "") -> dict[str, object]:
         """Upload an image, without a tag if none is given; what an index says of it, but its platform."""
         return self._put(repository, tag, self._manifest(repository, image, media), TYPES[media].manifest)
@@ -245,8 +261,11 @@ class LabRegistry:
         if image.layers == ImageSpec.layers:
             # An engine with the containerd store lists no image that was pulled over layers which a load unpacked.
             image = replace(image, layers=(rootfs({"hello": "hello", "pulled": repr(sorted(image.labels.items()))}),))
-        config = image.config()
-        layers = [gzip.compress(layer, compresslevel=1, mtime=0) for layer in image.layers]
+        return self._blobs(repository, image.config(), image.layers, media)
+
+    def _blobs(self, repository: str, config: bytes, contents: Iterable[bytes], media: Media) -> bytes:
+        """Upload what a manifest names; the manifest."""
+        layers = [gzip.compress(each, compresslevel=0 if len(each) > _LARGE else 1, mtime=0) for each in contents]
         for blob in (config, *layers):
             self._put_blob(repository, blob)
         return _json(
