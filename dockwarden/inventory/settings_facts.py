@@ -57,18 +57,11 @@ _CONFIG = rows(
     no_new_privileges=lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
     root=lambda c, _: is_root(c.config.user),
 )
-_FORMS = {
-    "device_rules": "free",
-    "memory_swap": "any",
-    "oom_score_adj": "adjustment",
-    "shm_size": "shared_memory",
-    "stop_signal": "signal",
-}
 
 
 def _told(each: Told) -> Row:
-    form, empty = _FORMS.get(each.name, ""), EMPTY[each.type]
-    return Row(each.name, each.type, form, each.meaning, lambda c, _: c.config.told.get(each.name, empty), cost=1)
+    empty = EMPTY[each.type]
+    return Row(each.name, each.type, each.form, each.meaning, lambda c, _: c.config.told.get(each.name, empty), cost=1)
 
 
 SETTINGS = (*_CONFIG, *map(_told, TOLD))
