@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.assertion.rewrite import PYC_TAIL
 from hypothesis import HealthCheck, settings
 
 from tests.lab import machine, trees
@@ -46,10 +48,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput") and not _is_a_choice(config):
+        if all(map(_is_compiled, Path(__file__).parent.rglob("test_*.py"))):
+            return
         collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
         halves = (["tests/unit"], ["tests/integration", "tests/e2e"])
         for half in [subprocess.Popen([*collect, *paths], stdout=subprocess.DEVNULL) for paths in halves]:
             half.wait()  # what is wrong there, the processes of the run will say
+
+
+def _is_compiled(test: Path) -> bool:
+    """As pytest does it, after the last change."""
+    compiled = test.parent / "__pycache__" / f"{test.stem}{PYC_TAIL}"
+    return compiled.exists() and compiled.stat().st_mtime >= test.stat().st_mtime
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -9,10 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import docker
 import pytest
-import requests
-import urllib3
 
 from tests.lab import images, machine, trees
 from tests.lab.engine import Kind, LabEngine
@@ -20,7 +17,6 @@ from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import free_port
 from tests.lab.machine import LabError
-from tests.lab.registry import LabRegistry, Media
 from tests.lab.waiting import until
 
 if TYPE_CHECKING:
@@ -49,29 +45,19 @@ def traces(engine: LabEngine | LabHost) -> list[str]:
     return found + ([str(engine.dir)] if engine.dir.exists() else [])
 
 
-def test_engine_is_of_the_asked_kind_also_when_it_is_made_again(own_engine: LabEngine) -> None:
-    own_engine.stop()
-    own_engine.start()
-    status = own_engine.client().info()["DriverStatus"]
-    is_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in status
-    assert is_containerd == (own_engine.kind == "containerd")
-
-
-def test_stop_leaves_no_mount_process_group_or_file(own_engine: LabEngine) -> None:
+@pytest.mark.parametrize(
+    ("own_engine", "dockerd"),
+    [("graph", "running"), ("containerd", "paused"), ("graph", "crashed"), ("containerd", "crashed")],
+    indirect=["own_engine"],
+)
+def test_stop_ends_what_is_paused_and_leaves_no_mount_process_group_or_file(
+    own_engine: LabEngine, dockerd: str
+) -> None:
     own_engine.load(images.busybox("busybox:1"))
-    own_engine.docker("run", "--detach", "--memory=50m", "busybox:1")
-    own_engine.docker("volume", "create", "kept")
-    assert traces(own_engine)
-    own_engine.stop()
-    assert traces(own_engine) == []
-
-
-@pytest.mark.parametrize("dockerd", ["running", "paused", "crashed"])
-def test_stop_ends_what_is_paused(own_engine: LabEngine, dockerd: str) -> None:
-    own_engine.load(images.busybox("busybox:1"))
-    own_engine.docker("run", "--detach", "--name=frozen", "busybox:1")
+    own_engine.docker("run", "--detach", "--name=frozen", "--memory=50m", "--volume=kept:/kept", "busybox:1")
     own_engine.docker("pause", "frozen")
     {"running": lambda: None, "paused": own_engine.pause, "crashed": own_engine.kill}[dockerd]()
+    assert traces(own_engine)
     own_engine.stop()
     assert traces(own_engine) == []
 
@@ -115,76 +101,7 @@ def test_two_engines_run_side_by_side_and_share_nothing(graph_engine: LabEngine,
         assert engine.docker("ps", "--format", "{{.Names}}") == "same-name"
 
 
-def test_container_survives_the_crash_of_an_engine_with_live_restore() -> None:
-    machine.ensure(machine.ENGINE, "a private engine")
-    with LabEngine("graph", live_restore=True) as engine:
-        engine.load(images.busybox("busybox:1"))
-        container = engine.docker("run", "--detach", "busybox:1")
-        before = engine.docker("inspect", "--format", "{{.State.Pid}}", container)
-        engine.kill()
-        with pytest.raises(LabError, match="Cannot connect"):
-            engine.docker("ps")
-        engine.start_again()
-        assert engine.docker("inspect", "--format", "{{.State.Pid}}", container) == before
-
-
-def test_crashed_engine_starts_again_with_its_content(own_engine: LabEngine) -> None:
-    own_engine.load(images.busybox("busybox:1"))
-    own_engine.docker("run", "--detach", "--name=left-over", "busybox:1")
-    own_engine.kill()
-    own_engine.start_again()
-    assert own_engine.docker("ps", "--all", "--format", "{{.Names}}") == "left-over"
-    own_engine.restart()
-    assert own_engine.docker("images", "--format", "{{.Repository}}") == "busybox"
-
-
-def test_paused_engine_is_silent_until_it_is_resumed(engine: LabEngine) -> None:
-    engine.pause()
-    try:
-        with pytest.raises(requests.exceptions.ReadTimeout):
-            engine.client(timeout=1).ping()
-    finally:
-        engine.resume()
-    assert engine.client().ping()
-
-
-@pytest.mark.parametrize("media", get_args(Media))
-def test_engine_pulls_what_was_pushed(engine: LabEngine, registry: LabRegistry, media: Media) -> None:
-    pushed = registry.push(f"lab/{media}", "1", ImageSpec(labels={"media": media}), media=media)
-    index = registry.push_index(f"lab/{media}-index", "1", media=media)
-    for name, digest in ((f"lab/{media}", pushed), (f"lab/{media}-index", index)):
-        reference = f"{registry.host}/{name}"
-        engine.docker("pull", "--quiet", f"{reference}:1")
-        shown = engine.client().inspect_image(f"{reference}:1")
-        assert f"{reference}@{digest}" in shown["RepoDigests"]
-    assert registry.digest(f"lab/{media}", "1") == pushed
-
-
-def test_registry_asks_for_a_password_and_proves_itself(engine: LabEngine) -> None:
-    machine.ensure(machine.REGISTRY, "a private registry")
-    with LabRegistry(htpasswd={"alice": "secret"}, tls=True) as registry:
-        registry.push("team/app", "1")
-        engine.forward(registry.port)
-        with pytest.raises(LabError, match=r"no basic auth credentials|HTTPS server"):
-            engine.docker("pull", f"{registry.host}/team/app:1")
-        auth = {"username": "alice", "password": "secret"}
-        for line in engine.client().pull(
-            f"{registry.host}/team/app", tag="1", auth_config=auth, stream=True, decode=True
-        ):
-            assert "error" not in line
-        with urllib3.PoolManager(ca_certs=str(registry.ca_file), retries=False) as anyone:
-            assert anyone.request("GET", f"{registry.url}/v2/").status == 401
-
-
-def test_registry_forgets_a_deleted_tag_and_remembers_requests(registry: LabRegistry) -> None:
-    registry.push("lab/short-lived", "1", ImageSpec(labels={"only": "here"}))
-    registry.delete_tag("lab/short-lived", "1")
-    registry.forget_requests()
-    with pytest.raises(LabError, match="404"):
-        registry.digest("lab/short-lived", "1")
-    assert ("HEAD", "/v2/lab/short-lived/manifests/1", 404) in registry.requests
-
-
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)
 def test_many_images_are_distinct_and_share_a_layer(empty_engine: LabEngine) -> None:
     empty_engine.load_archive(images.many(30, "few"))
     empty_engine.load_archive(images.many(5, "bare", tagged=False))
@@ -241,11 +158,6 @@ def test_forwarded_port_without_a_server_behind_it_refuses(graph_engine: LabEngi
     graph_engine.forward(port)
     with pytest.raises(LabError, match=r"docker pull"):
         graph_engine.docker("pull", f"127.0.0.1:{port}/nothing:1")
-
-
-def test_client_speaks_a_version_that_both_kinds_know(engine: LabEngine) -> None:
-    assert engine.client().version()["ApiVersion"] >= "1.41"
-    assert isinstance(engine.client(), docker.APIClient)
 
 
 def test_host_boots_with_its_engine_and_leaves_no_trace() -> None:
