@@ -6,7 +6,6 @@ normal; without a record of how to bring the object back nothing is touched. The
 waits while somebody pulls or builds, and ends when the engine answers much slower than at its start.
 """
 
-import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -99,7 +98,7 @@ class Executor:
             return ENDING
         if len(self._usual) < 2 * _RECENT:
             return None
-        usual, recent = statistics.median(self._usual), min(self._recent)
+        usual, recent = sorted(self._usual)[len(self._usual) // 2], min(self._recent)
         if recent > max(_SLOW_SECONDS, _SLOWER_TIMES * usual):
             text = f"an answer takes {recent:.1f} seconds, at the beginning {usual:.3f}"
             return Stays(Effect.SKIPPED, "engine_slow", text)

@@ -108,8 +108,9 @@ class Program:
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         handed_over = self.references if self.constants else facts
         self._times = [name for name in handed_over if facts[name].type == "timestamp"]
-        # Messages are full of parts that are no more than a fact's name.
-        self._fact = name if (name := source.strip()) in facts and facts[name].type in _AS_THEY_ARE else ""
+        self._fact = "" if expression else source.strip()
+        if not expression:
+            return
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
         # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
@@ -120,8 +121,9 @@ class Program:
 
         A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
         """
-        if self._fact in facts.known:
-            return Answer(facts.known[self._fact])
+        if self._fact:
+            known = facts.known
+            return Answer(known[self._fact]) if self._fact in known else Answer(missing=self._fact)
         try:
             value = self._run(facts)
             if not self._is_bool and (kind := value.type().name()) != "ERROR":
@@ -263,6 +265,11 @@ class Compiler:
         """
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
+        doubts = Doubts(source, facts, constants, settled)
+        # Messages are full of parts that are no more than a fact's name.
+        if (name := source.strip()) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
+            doubts.look(Node("name", name, (), 0, b""), {})
+            return Program(source, None, None, facts=facts, constants=constants, doubts=doubts)
         if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
@@ -275,7 +282,6 @@ class Compiler:
         if given not in want:
             hint = of_result(given, want)
             raise ExpressionError(Problem(1, 1, f"gives {given}, must give {' or '.join(sorted(want))}{hint}"))
-        doubts = Doubts(source, facts, constants, settled)
         doubts.look(tree, {})
         doubts.end()
         try:
