@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from _pytest.assertion.rewrite import PYC_TAIL
 from hypothesis import HealthCheck, settings
 
@@ -87,6 +88,14 @@ def _seconds(item: pytest.Item) -> int:
     if slow := item.get_closest_marker("slow"):
         return slow.args[0] if slow.args else 20
     return 10 if item.get_closest_marker("xdist_group") else 0
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command sets logging up for its whole process, which here is that of the other tests as well."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
