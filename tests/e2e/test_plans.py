@@ -150,9 +150,8 @@ def test_a_person_is_asked_on_a_terminal(any_engine: LabEngine, tmp_path: Path) 
 
 def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: LabEngine, tmp_path: Path) -> None:
     engine = empty_engine
-    for n in range(5):
-        engine.load(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}))
-    engine.load(images.busybox("other/used:1"))
+    going = (ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(5))
+    engine.load(*going, images.busybox("other/used:1"))
     engine.docker("create", "--name=user", "a/going/0:1", "x")
     desk = Desk(engine, tmp_path, GOING)
     rows = desk.plan()
@@ -192,11 +191,11 @@ def test_releases_are_kept_by_version_and_other_tags_by_their_word(empty_engine:
     epoch = datetime.fromtimestamp(0, UTC)
     releases = ("1.10.0", "1.9.0-ls200", "1.9.0-ls31", "1.2.0", "2024.10.1", "1.1.0-alpine")
     others = ("pr-12", "pr-101", "pr-9", "pr-7", "main-abcdef1", "sha-1234567", "20240501")
-    for name in releases:
-        empty_engine.load(ImageSpec(tags=(f"kept/app:{name}",), labels={"n": name}, created=epoch))
-    for age, name in enumerate(others):
-        made = datetime.now(UTC) - timedelta(days=age)
-        empty_engine.load(ImageSpec(tags=(f"kept/app:{name}",), labels={"n": name}, created=made))
+    made = dict.fromkeys(releases, epoch)
+    made |= {name: datetime.now(UTC) - timedelta(days=age) for age, name in enumerate(others)}
+    empty_engine.load(
+        *(ImageSpec(tags=(f"kept/app:{name}",), labels={"n": name}, created=at) for name, at in made.items())
+    )
     when = "tag.rank_by_created >= 2 && !image.in_use"
     desk = Desk(
         empty_engine,
@@ -290,8 +289,7 @@ def test_a_daemon_and_an_apply_do_not_get_in_each_others_way(
 ) -> None:
     """Both want the same forty images at once: each goes once, and each record has an end."""
     count = 40
-    for n in range(count):
-        any_engine.load(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}))
+    any_engine.load(*(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(count)))
     enforced = {**GOING, "mode": "enforce", "trigger": {"every": "5s"}}
     daemon = start(any_engine, [enforced], settings={"minimum_stay": "0s"}).ready()
     desk = Desk(any_engine, tmp_path, enforced, state_dir=str(daemon.state))

@@ -18,7 +18,7 @@ from tests.e2e.harness import policy
 from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit
 from tests.lab.hang import hanging_threads
 from tests.lab.host import LabHost
-from tests.lab.images import ImageSpec, rootfs
+from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 from tests.lab.registry import LabRegistry
 
@@ -200,7 +200,7 @@ def test_stop_finishes_the_removal_under_way(unit: Unit, tmp_path: Path) -> None
     unit.configure(nameless, **PLAIN)
     unit.host.run("systemctl", "restart", "dockwarden")
     began = unit.mark()
-    unit.host.load(*(ImageSpec(layers=(rootfs({"n": str(n)}),), labels={"n": str(n)}) for n in range(30)))
+    unit.host.load(*(ImageSpec(labels={"n": str(n)}) for n in range(30)))
     unit.heard("action.applied", began)
     unit.host.run("systemctl", "stop", "dockwarden")
     assert unit.shows("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
