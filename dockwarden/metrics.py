@@ -5,7 +5,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -77,6 +77,9 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.health = Health()
         self._intervals: dict[str, float] = {}  # of jobs, in seconds
+        self._counted: Mapping[Kind, int] = {}
+        self._open: Mapping[tuple[str, str], int] = {}
+        self._unknown: Mapping[tuple[str, str], int] = {}
         self._about_us()
         self._about_the_engine()
         self._about_judging()
@@ -260,6 +263,7 @@ class Metrics:
         self.reload_at.set(at)
         for family in (self.policy_info, self.policy_text, self.findings, self.unknown, self.pending, self.excused):
             family.clear()
+        self._open, self._unknown = {}, {}
         self.exception_expiry.clear()
         for exception in policies.exceptions:
             if exception.until_at is not None:
@@ -323,8 +327,9 @@ class Metrics:
             family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:
-        for kind, count in counts.items():
+        for kind, count in counts.items() - self._counted.items():
             self.objects.labels(kind.value).set(count)
+        self._counted = counts
 
     def observe_engine(self, operation: str, result: str, seconds: float) -> None:
         """One request to the engine was answered, or not; either way the thread that asked goes on."""
@@ -356,10 +361,13 @@ class Metrics:
             self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
         for outcome in report.outcomes:
             self._count(outcome, report.ended_at)
-        for (policy, severity), count in report.open.items():
-            self.findings.labels(policy, severity).set(count)
-        for (policy, reason), count in report.unknown.items():
-            self.unknown.labels(policy, reason).set(count)
+        for counts, shown, family in (
+            (report.open, self._open, self.findings),
+            (report.unknown, self._unknown, self.unknown),
+        ):
+            for labels, count in counts.items() - shown.items():
+                family.labels(*labels).set(count)
+        self._open, self._unknown = report.open, report.unknown
         self._show_aside(report)
         if report.job:
             self.job_last_run.labels(report.job).set(report.ended_at)

@@ -171,8 +171,8 @@ class Report:
         unknown: how many objects could not be judged, by policy and reason.
         policies: those in use from now on, if they are others than before.
         newly_excused: findings that became excused.
-        pending: how many findings have yet to hold long enough, by policy.
-        excused: how many are excused, by policy and severity.
+        pending: how many findings have yet to hold long enough, by policy; told with ``asides`` and ``policies`` only.
+        excused: how many are excused, by policy and severity; likewise.
         unused: how many exceptions hold for nothing; None before everything was judged.
         asides: all that is set aside, if anything of it changed.
     """

@@ -334,7 +334,7 @@ class Worker:
         self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
         acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in run.policies.values():
-            if policy.has_marks and policy.name in acted:
+            if policy.name in acted and policy.has_marks:
                 after = self._new_run(run.cause)
                 after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
                 self._runs.append(after)
@@ -351,7 +351,8 @@ class Worker:
         return is_due and (run.acting is None or (result.policy, result.ref) in run.acting)
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
-        sweep, findings = run.sweep, self._findings
+        sweep, findings, asides = run.sweep, self._findings, self._findings.unsaved()
+        are_told = asides is not None or policies is not None
         unused = {exception.id for exception in self._judge.exceptions} - findings.used().keys()
         report = Report(
             run.id,
@@ -370,10 +371,10 @@ class Worker:
             dict(findings.unknown_counts),
             policies,
             tuple(sweep.excused),
-            dict(findings.pending_counts()),
-            dict(findings.excused_counts()),
+            dict(findings.pending_counts()) if are_told else {},
+            dict(findings.excused_counts()) if are_told else {},
             len(unused) if self._swept else None,
-            findings.unsaved(),
+            asides,
         )
         for sink in self._sinks:
             try:
