@@ -5,7 +5,7 @@ what a field means, and surprises: a wrong type or a missing field is an ``Engin
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -97,14 +97,17 @@ class Fields:
         fields = self
         for name in outer:
             fields = fields.nested(name)
-        read: dict[str, Callable[[], object]] = {
-            "string": lambda: fields.text(key, ""),
-            "int": lambda: fields.integer(key, 0),
-            "bool": lambda: fields.flag(key),
-            "list(string)": lambda: list(fields.texts(key)),
-            "map(string)": lambda: fields.labels(key),
-        }
-        return read[type_]()
+        match type_:
+            case "string":
+                return fields.text(key, "")
+            case "int":
+                return fields.integer(key, 0)
+            case "bool":
+                return fields.flag(key)
+            case "list(string)":
+                return list(fields.texts(key))
+            case _:
+                return fields.labels(key)
 
     def moment(self, key: str) -> float | None:
         """A time as RFC 3339 text or as seconds since the epoch; Go's zero time and 0 mean never."""

@@ -7,7 +7,7 @@ arrived or was used.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -231,7 +231,10 @@ class Looks:
         if image is None or image.details is None:
             return None
         steps = "" if history is None else json.dumps(history)
-        return Kept(image.id, self._mark(image), json.dumps(astuple(image.details)), steps)
+        values = [
+            getattr(image.details, each.name) for each in fields(ImageDetails)
+        ]  # astuple copies all that is in it
+        return Kept(image.id, self._mark(image), json.dumps(values), steps)
 
     def _of(self, image: Image) -> Kept | None:
         kept = self._kept.get(image.id)

@@ -197,7 +197,7 @@ class Tables:
 
         An image alters its tags and the containers made from it or from them, a container what it uses.
         """
-        found: dict[Kind, set[str]] = {kind: set() for kind in Kind}
+        found: dict[Kind, set[str]] = defaultdict(set)
         found[Kind.HOST].add("")
         thing = self.get(ref)
         for kind, key in self.uses(thing) if thing else ():

@@ -25,6 +25,7 @@ _SECOND_NS = 1_000 * _MS
 _SHORT_STALL_NS = 100 * _MS  # within it no engine emits that many events
 _SETTLED_SECONDS = 60.0  # a connection that held so long resets the back-off
 _LONGEST_BACKOFF_SECONDS = 15.0
+_KINDS = {kind.value: kind for kind in Kind}
 _USES = ("connect", "disconnect", "mount", "unmount")  # by a container, of a network or a volume
 _log = structlog.get_logger("dockwarden.events")
 
@@ -132,9 +133,8 @@ def hints(event: Event) -> Iterator[Dirty]:
     """Where to look after an event."""
     if event.type == "node":  # whichever leads the swarm now, and wherever its tasks may run
         yield Dirty(Kind.SERVICE, "")
-    if event.type not in list(Kind):
+    if (kind := _KINDS.get(event.type)) is None:
         return
-    kind = Kind(event.type)
     is_use = event.action in _USES
     if is_use and event.name:
         yield Dirty(kind, event.id, used_by=event.name)
