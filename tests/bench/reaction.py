@@ -1,6 +1,6 @@
 """How long it takes from an event, by the engine's clock, to what dockwarden shows of it.
 
-Beside it stands a bare client, which waits for the same events and inspects what they name.
+Beside it stands a bare client, which waits for the same events, as far apart, and inspects what they name.
 
 Tags are set one at a time. Each opens a finding of `no-latest-tag`, which is seen in two ways: from outside, as the
 finding in `/metrics`, and from inside, as what the event added to `dockwarden_reaction_duration_seconds` (which ends
@@ -119,7 +119,9 @@ def _bare(host: Host, events: int) -> Iterator[float]:
         event = json.loads(stream.readline())
         looker.ask("GET", f"/images/{event['Actor']['Attributes']['name']}/json")
         yield (time.time_ns() - event["timeNano"]) / 1e6
+        time.sleep(_PAUSE_SECONDS)  # as below: who has just done the same is quicker
         raw.untag(f"bare/e{number}:latest")
+        time.sleep(_PAUSE_SECONDS)
     follower.close()
 
 
