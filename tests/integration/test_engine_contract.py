@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from dockwarden.ports import Engine
     from tests.lab.engine import LabEngine
-    from tests.lab.images import ImageSpec
     from tests.lab.registry import LabRegistry
 
 _NUMBERS = itertools.count(1)
@@ -41,15 +40,9 @@ class Real:
     engine: DockerEngine
     store: ImageStore
 
-    def _spec(self, word: str, *tags: str) -> ImageSpec:
-        # Its own first layer: a containerd store does not list an image that was pulled while layers of it were there.
-        runnable = lab_images.busybox(*tags)
-        own = lab_images.rootfs({"own": f"{word} {next(_NUMBERS)}"})
-        return replace(runnable, layers=(own, *runnable.layers), labels={"word": word})
-
     def load(self, word: str, *tags: str) -> str:
         before = {image.id for image in self.engine.images()}
-        self.lab.load(self._spec(word, *tags))
+        self.lab.load(replace(lab_images.busybox(*tags), labels={"word": f"{word} {next(_NUMBERS)}"}))
         if tags:
             return self.engine.image(tags[0]).id
         [new] = {image.id for image in self.engine.images()} - before
@@ -57,7 +50,10 @@ class Real:
 
     def pull(self, word: str, name: str, *, by_digest: bool = False) -> tuple[str, str]:
         repository, tag = name.split(":")
-        digest = self.registry.push(repository, tag, self._spec(word))
+        # Its own first layer: a containerd store does not list an image that was pulled while layers of it were there.
+        own, runnable = lab_images.rootfs({"own": f"{word} {next(_NUMBERS)}"}), lab_images.busybox()
+        spec = replace(runnable, layers=(own, *runnable.layers), labels={"word": word})
+        digest = self.registry.push(repository, tag, spec)
         full = f"{self.registry.host}/{repository}@{digest}" if by_digest else f"{self.registry.host}/{name}"
         self.lab.docker("pull", "--quiet", full)
         return self.engine.image(full).id, full
