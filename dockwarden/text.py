@@ -4,7 +4,6 @@ Input: plain values, and texts of strangers. Output: text; values read from it. 
 Durations and sizes have one spelling, whoever writes them; each can be read back.
 """
 
-import difflib
 import re
 import sys
 from collections.abc import Collection
@@ -53,6 +52,8 @@ def host_path(path: str) -> str:
 
 def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
     """``, did you mean x?`` for the known word that is nearest, else nothing."""
+    import difflib  # noqa: PLC0415 - for those who made a mistake
+
     found = difflib.get_close_matches(str(word), known, n=1, cutoff=cutoff)
     return f", did you mean {found[0]}?" if found else ""
 

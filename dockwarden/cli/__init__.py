@@ -10,12 +10,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import NoReturn
 
 from dockwarden import __version__
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError, UsageError
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because, printable
+
+TYPE_CHECKING = False  # as type checkers know it; to import `typing` and `pathlib` is a fifth of a health check
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import NoReturn
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -84,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str) -> "NoReturn":
         super().error(printable(message))
 
 
@@ -101,7 +104,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
         "--config",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
@@ -118,13 +121,21 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     return parser, commands.choices
 
 
+def _path(text: str) -> "Path":
+    from pathlib import Path
+
+    return Path(text)
+
+
 def _completion(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
     import shtab
 
     parser, commands = _parser()
     for command in commands.values():
         for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
-            if action.type is Path or action.dest == "paths":
+            if action.type in (Path, _path) or action.dest == "paths":
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
             elif action.dest in _NAMES and not action.choices:
                 action.complete = shtab.cmd(_NAMES[action.dest])  # type: ignore[attr-defined]

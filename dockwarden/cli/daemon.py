@@ -2,16 +2,19 @@
 
 import argparse
 import os
-from typing import Any, NoReturn
 
 from dockwarden.errors import DockwardenError
 from dockwarden.text import FAILED, OK, because, counted
+
+TYPE_CHECKING = False  # see __init__
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
 _FINE = 200  # of HTTP
 
 
-def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_commands(commands: "Any", common: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", parents=[common], help="the daemon: watch the engine, judge, act")
     run.add_argument("--audit", action="store_true", help="cap every policy at audit: nothing is removed")
     run.set_defaults(run=_run)
@@ -36,7 +39,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     notify.set_defaults(run=_notify_test)
 
 
-def _run(options: argparse.Namespace) -> NoReturn:
+def _run(options: argparse.Namespace) -> "NoReturn":
     import faulthandler
     import logging
 
@@ -52,7 +55,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
     logs.set_up(chosen.log.format, chosen.log.level, lambda level: metrics.log_messages.labels(level).inc())
     policies = loading.load_policies(chosen)
 
-    def reload() -> Any:
+    def reload() -> "Any":
         return loading.load_policies(settings.read_settings(options.config, audit=options.audit))
 
     code = app.daemon(chosen, metrics, reload).run(policies)

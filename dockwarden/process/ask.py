@@ -26,15 +26,21 @@ def ask(
     """
     request = f"GET {path} HTTP/1.0\r\nHost: {f'[{host}]' if ':' in host else host}:{port}\r\n".encode()
     known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login, newline=False) if login else b""
-    said = _exchange(socket.create_connection((host, port), _PATIENCE_SECONDS), request, most)
+    said = _exchange(_connected(host, port), request, most)
     if not said.startswith(b"HTTP/"):  # as one who expects TLS answers
         said = _exchange(_secure(host, port, certificate), request + known, most)
     elif known:  # only now, so that nobody who expects TLS is sent a password without it
-        said = _exchange(socket.create_connection((host, port), _PATIENCE_SECONDS), request + known, most)
+        said = _exchange(_connected(host, port), request + known, most)
     head, _, body = said.partition(b"\r\n\r\n")
     if not (status := re.match(rb"HTTP/1\.[01] (\d{3})\b", head)):
         raise ValueError("what answers there does not speak HTTP" if said else "the connection ended without an answer")
     return int(status[1]), body[:most]
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    # As bytes, or the codec of international names is imported first.
+    name = host.encode() if host.isascii() else host
+    return socket.create_connection((name, port), _PATIENCE_SECONDS)  # type: ignore[arg-type] # it takes both
 
 
 def _exchange(connection: socket.socket, request: bytes, most: int) -> bytes:
@@ -55,4 +61,4 @@ def _secure(host: str, port: int, certificate: str | None) -> socket.socket:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:
         context.load_cert_chain(certificate)
-    return context.wrap_socket(socket.create_connection((host, port), _PATIENCE_SECONDS), server_hostname=host)
+    return context.wrap_socket(_connected(host, port), server_hostname=host)
