@@ -243,18 +243,15 @@ class Judge:
 
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         excused = self._excuse(task, ref, policy, sheet)
-        result = evaluate.finding(policy, ref, self._inventory.name_of(ref), sheet)
-        result = replace(result, excuse=excused, reason=excused.expired)
-        if policy.order_by is not None:
-            result = replace(result, order=_order(policy.order_by, sheet))
         watched, sweep = self._inventory.memory.clock.read(), task.sweep
-        status, was = Status.EXCUSED, ""
+        status, was, held = Status.EXCUSED, "", 0.0
         if not (excused.told and excused.acted):
             candidate = evaluate.candidate(policy, sheet)
             held, was, ended = self.findings.hold(policy, ref, candidate, watched, excused=excused.told)
             sweep.resolved += [ended] if ended is not None else []
-            result = replace(result, held_seconds=held)
             status = Status.PENDING if held < policy.for_seconds else Status.EXCUSED if excused.told else Status.FAIL
+        name, order = self._inventory.name_of(ref), _order(policy.order_by, sheet)
+        result = evaluate.finding(policy, ref, name, sheet, excuse=excused, held_seconds=held, order=order)
         self.findings.use(policy.name, ref, excused.ids)
         sweep.judged[policy.name, status] += 1
         if status is Status.FAIL:
@@ -300,8 +297,10 @@ class Judge:
         return self.gatherer.why_not(task.gathering, ref, missing) or "not_gathered"
 
 
-def _order(order_by: Program, sheet: Facts) -> object:
-    """The value that sorts the object's step, None if it cannot be had."""
+def _order(order_by: Program | None, sheet: Facts) -> object:
+    """The value that sorts the object's step, None if there is none or it cannot be had."""
+    if order_by is None:
+        return None
     answer = order_by.evaluate(sheet)
     is_number = answer.value == answer.value  # nan has no place in any order
     return answer.value if is_number else None

@@ -175,7 +175,7 @@ class Joint:
         self._lists = {
             name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
         }
-        self._times = [name for name in used if facts[name].type == "timestamp"]
+        self._times = [name for name, spec in facts.items() if spec.type == "timestamp"]
         types = {name: facts[name].type for name in used} | dict.fromkeys(self._lists, "list(string)")
         source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
@@ -188,9 +188,13 @@ class Joint:
         raise ExpressionError(Problem(1, 1, "they do not fit into one expression"))
 
     def evaluate(self, facts: Facts) -> tuple[bool | None, ...] | None:
-        """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer."""
+        """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer.
+
+        The prepared form of the facts is left in ``facts.shared``, for messages.
+        """
         try:
-            plain = self._eval(self._env.Activation(_aware(facts.known, self._times) | self._lists)).plain_value()
+            facts.shared = self._env.Activation(_aware(facts.known, self._times) | self._lists)
+            plain = self._eval(facts.shared).plain_value()
         except (RuntimeError, MemoryError):
             return None
         return tuple([_BY_NUMBER[number] for number in plain]) if isinstance(plain, list) else None

@@ -6,7 +6,7 @@ Out of bounds: gathering facts, deciding whether a finding is excused, acting, c
 
 from dataclasses import replace
 
-from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
+from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
 COMES_WITH = {"container.freshness": "container.tag_image", "registry.state": "registry.digest"}
@@ -31,7 +31,16 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
     return FAIL if answer.value is True else _trouble(answer)
 
 
-def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
+def finding(
+    policy: Policy,
+    ref: Ref,
+    name: str,
+    facts: Facts,
+    *,
+    excuse: Excuse = NO_EXCUSE,
+    held_seconds: float = 0.0,
+    order: object = None,
+) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
     return Result(
         policy=policy.name,
@@ -42,6 +51,10 @@ def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
         message=render(policy, facts),
         evidence={fact: facts.known[fact] for fact in sorted(_used(policy) - NEVER_SHOWN) if fact in facts.known},
         definition=policy.definition,
+        excuse=excuse,
+        reason=excuse.expired,
+        held_seconds=held_seconds,
+        order=order,
     )
 
 

@@ -7,7 +7,7 @@ bounds: gathering facts, what is done with the answer. This is the only place th
 from collections.abc import Sequence
 from datetime import date, datetime, time, tzinfo
 
-from dockwarden.model import Excuse, Facts, Kind, Policy, PolicyException
+from dockwarden.model import NO_EXCUSE, Excuse, Facts, Kind, Policy, PolicyException
 
 _SKIP, _UNTIL, _REASON = "dockwarden.skip", "dockwarden.skip.until", "dockwarden.skip.reason"
 
@@ -42,6 +42,9 @@ def excuse(
     policy: Policy, facts: Facts, exceptions: Sequence[PolicyException], now: float, zone: tzinfo | None = None
 ) -> Excuse:
     """Whether what a policy finds on an object is excused now, by what is known of it."""
+    labelled = _by_label(policy, facts, now, zone)
+    if not exceptions and labelled is NO_EXCUSE:
+        return NO_EXCUSE  # as nearly always
     held: list[Excuse] = []
     doubt, expired = "", []
     for exception in exceptions:
@@ -55,7 +58,6 @@ def excuse(
         else:
             until, reason = exception.until_at, exception.reason
             held.append(Excuse((exception.id,), exception.told, exception.acted, until, reason))
-    labelled = _by_label(policy, facts, now, zone)
     held += [labelled] if labelled.ids else []
     expired += [labelled.expired] if labelled.expired else []
     last = max(held, key=lambda each: float("inf") if each.until_at is None else each.until_at, default=Excuse())
@@ -73,10 +75,10 @@ def excuse(
 def _by_label(policy: Policy, facts: Facts, now: float, zone: tzinfo | None) -> Excuse:
     labels = facts.known.get(labels_of(policy.subject))
     if not isinstance(labels, dict) or _SKIP not in labels:
-        return Excuse()
+        return NO_EXCUSE
     names = {name.strip() for name in labels[_SKIP].split(",")}
     if not names & {policy.name, "all"}:
-        return Excuse()
+        return NO_EXCUSE
     if policy.excusable != "label":
         return Excuse(expired=f"the label {_SKIP} does not count for this policy")
     until, text = None, labels.get(_UNTIL)
