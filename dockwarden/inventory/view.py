@@ -3,10 +3,10 @@
 Input and output: values of ``model``. Out of bounds: knowing any particular fact.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.live import Inventory
@@ -45,6 +45,7 @@ class View:
 _LONGEST_TEXT = 2**17
 """Characters; an expression over longer ones, labels of a stranger's image, may take gigabytes and minutes."""
 
+_T = TypeVar("_T")
 Read = Callable[[Any, View], Any]
 """Reads one fact of an object; None while it has not been gathered."""
 
@@ -103,9 +104,8 @@ def _attribute(path: str) -> Read:
     return read
 
 
-def _short(value: Any) -> Any:
+def _short(value: _T, texts: Iterable[str]) -> _T | None:
     """The same; nothing where a text in it is longer than Linux would let a program have as an argument."""
-    texts = (*value, *value.values()) if isinstance(value, dict) else (value,) if isinstance(value, str) else value
     return value if max(map(len, texts), default=0) <= _LONGEST_TEXT else None
 
 
@@ -113,9 +113,9 @@ def _short(value: Any) -> Any:
 _OF_TYPE: Mapping[str, Callable[[Any], FactValue | None]] = {
     "timestamp": lambda at: datetime.fromtimestamp(at, UTC),
     "duration": lambda seconds: timedelta(seconds=seconds),
-    "string": _short,
-    "list(string)": lambda texts: _short(list(texts)),
-    "map(string)": lambda texts: _short(dict(texts)),
+    "string": lambda text: text if len(text) <= _LONGEST_TEXT else None,
+    "list(string)": lambda texts: _short(found := list(texts), found),
+    "map(string)": lambda texts: _short(found := dict(texts), (*found, *found.values())),
 }
 
 

@@ -236,8 +236,8 @@ class Judge:
 
     def _complete(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         """Gather what only the message or the order needs, as far as that may be."""
-        costs = {name: facts.VOCABULARY[ref.kind][name].cost for name in policy.needs if name not in sheet.known}
-        for name, cost in sorted(costs.items(), key=lambda item: (item[1], item[0])):
+        left = [(facts.VOCABULARY[ref.kind][name].cost, name) for name in policy.needs if name not in sheet.known]
+        for cost, name in sorted(left):
             if cost <= task.gathering.depth and name not in sheet.known and self._inventory.has(ref):
                 self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
 

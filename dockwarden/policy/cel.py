@@ -38,7 +38,7 @@ _TYPES: dict[str, Any] = {
 }
 _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
-_AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration"})
+_AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration", "timestamp"})
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
@@ -122,8 +122,10 @@ class Program:
         A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
         """
         if self._fact:
-            known = facts.known
-            return Answer(known[self._fact]) if self._fact in known else Answer(missing=self._fact)
+            if self._fact not in facts.known:
+                return Answer(missing=self._fact)
+            value = _aware({self._fact: facts.known[self._fact]}, self._times)[self._fact]
+            return Answer(value.astimezone(UTC) if isinstance(value, datetime) else value)
         try:
             value = self._run(facts)
             if not self._is_bool and (kind := value.type().name()) != "ERROR":
