@@ -67,7 +67,7 @@ def saved_image(engine: docker.APIClient, host: str, shipped: Path) -> Path:
     ours = {"PATH": machine.SEARCH_PATH, "HOME": str(shipped.parent), "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0"}
 
     def run(*command: str) -> None:
-        done = subprocess.run(["docker", *command], env=ours, capture_output=True, text=True, check=False)
+        done = subprocess.run(["docker", *command], env=ours, capture_output=True, text=True, check=False, timeout=900)
         if done.returncode:
             raise LabError(f"docker {command[0]}: {done.stdout[-1500:]}{done.stderr[-500:]}")
 
