@@ -30,6 +30,7 @@ from dockwarden.ports import Usage
 from dockwarden.reference import MARKER_REPOSITORY
 
 DANGLING_NAME = "moby-dangling"
+_NO_NAMES, _MARKER = (f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@"), f"{MARKER_REPOSITORY}:"
 """The name that a containerd store makes up for an image without one: ``moby-dangling@sha256:…``."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -213,9 +214,9 @@ def _image(fields: Fields, store: ImageStore) -> Image:
 def _names(listed: Iterable[str]) -> _Names:
     tags, digests, markers = set(), set(), set()
     for name in listed:
-        if "<none>" in name or name.startswith((f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@")):
+        if "<none>" in name or name.startswith(_NO_NAMES):
             continue
-        if name.startswith(f"{MARKER_REPOSITORY}:"):
+        if name.startswith(_MARKER):
             markers.add(name)
         elif "@" in name:  # a containerd store lists a pull by digest among the tags
             digests.add(reference.full(name))
