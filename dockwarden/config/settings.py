@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dockwarden.config import packs
 from dockwarden.config.secret_files import merged, read_secrets
@@ -229,13 +230,17 @@ class NotifySettings(_Section):
     routes: dict[str, RouteSettings] = Field(default_factory=dict, description="by a name of your choice")
 
 
-class Settings(_Section):
+class Settings(BaseSettings):
     """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
+    )
 
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
         Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
     )
-    policies: list[str] = Field(
+    policies: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="packs (shipped, cis, baseline), files and folders; unset: shipped and /etc/dockwarden/policies",
     )
@@ -277,6 +282,18 @@ class Settings(_Section):
             return {key: "off" if mode is False else mode for key, mode in value.items()}
         return value
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library calls it so
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before what ``read_settings`` passes in, which are secrets and the file."""
+        return env_settings, init_settings
+
 
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
@@ -299,7 +316,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
-        settings = Settings(**merged(values, _of_environment()))
+        settings = Settings(**values)
     except ValidationError as error:
         wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
@@ -311,21 +328,6 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     if not settings.policies:
         changes["policies"] = packs.default()
     return settings.model_copy(update=changes)
-
-
-def _of_environment() -> dict[str, Any]:
-    """What the environment says, nested. Raises ValueError: something of it is no JSON and should be."""
-    if not any(name.upper().startswith(PREFIX) for name in os.environ.keys() - {CONFIG_VARIABLE}):
-        return {}
-    from pydantic_settings import EnvSettingsSource  # noqa: PLC0415 - 1 MiB, for those who have some
-
-    class Environment(EnvSettingsSource):
-        def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
-            """A list of policies is separated by colons."""
-            return value if field_name == "policies" else super().decode_complex_value(field_name, field, value)
-
-    source = Environment(Settings, env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=False)  # type: ignore[arg-type] # any model
-    return source()
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
