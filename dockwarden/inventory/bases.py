@@ -23,17 +23,18 @@ class Bases:
     def __init__(self, images: Iterable[Image], histories: Mapping[str, Sequence[BuildStep]]) -> None:
         """Images without details or, among relatives, without history count as built on nothing."""
         self._marks: dict[str, tuple[tuple[str, ...], tuple[object, ...]]] = {}
-        by_layers: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        alike: dict[tuple[str, ...], dict[tuple[object, ...], list[str]]] = defaultdict(lambda: defaultdict(list))
         for image in images:
             if image.details:
-                steps = tuple((step.instruction, step.created_at) for step in histories.get(image.id, ()))
-                self._marks[image.id] = image.details.layers, steps
-                by_layers[image.details.layers].append(image.id)
+                done = tuple((step.instruction, step.created_at) for step in histories.get(image.id, ()))
+                self._marks[image.id] = image.details.layers, done
+                alike[image.details.layers][done].append(image.id)
         self.above: dict[str, list[str]] = {}
         self.below: dict[str, list[str]] = {key: [] for key in self._marks}
-        for key, (layers, _) in self._marks.items():
-            prefixes = (layers[:length] for length in range(len(layers), 0, -1))
-            found = [other for prefix in prefixes for other in by_layers.get(prefix, ()) if self._is_on(key, other)]
+        for key, (layers, steps) in self._marks.items():
+            lower = (alike[layers[:length]] for length in range(1, len(layers) + 1) if layers[:length] in alike)
+            fitting = (of.get(steps[:length], ()) for of in lower for length in range(len(steps) + 1))
+            found = [other for each in fitting for other in each if self._height(other) < self._height(key)]
             self.above[key] = sorted(found, key=self._height, reverse=True)
             for other in found:
                 self.below[other].append(key)
@@ -42,10 +43,6 @@ class Bases:
         """What it is directly built on: one image, none, or several of which it may be any."""
         above = self.above.get(image_id, [])
         return [key for key in above if self._height(key) == self._height(above[0])]
-
-    def _is_on(self, child: str, base: str) -> bool:
-        steps = self._marks[base][1]
-        return self._height(base) < self._height(child) and self._marks[child][1][: len(steps)] == steps
 
     def _height(self, key: str) -> tuple[int, int]:
         layers, steps = self._marks[key]
