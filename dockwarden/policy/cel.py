@@ -39,6 +39,7 @@ _TYPES: dict[str, Any] = {
 _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
 _AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration", "timestamp"})
+_BLANKS = " \t\r\n\f"  # those of the language; Python's are more
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
@@ -108,7 +109,7 @@ class Program:
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         handed_over = self.references if self.constants else facts
         self._times = [name for name in handed_over if facts[name].type == "timestamp"]
-        self._fact = "" if expression else source.strip()
+        self._fact = "" if expression else source.strip(_BLANKS)
         if not expression:
             return
         self._env = env
@@ -125,7 +126,10 @@ class Program:
             if self._fact not in facts.known:
                 return Answer(missing=self._fact)
             value = _aware({self._fact: facts.known[self._fact]}, self._times)[self._fact]
-            return Answer(value.astimezone(UTC) if isinstance(value, datetime) else value)
+            try:
+                return Answer(value.astimezone(UTC) if isinstance(value, datetime) else value)
+            except OverflowError:
+                return Answer(error=f"{value} is no time of the years 1 to 9999 in UTC")
         try:
             value = self._run(facts)
             if not self._is_bool and (kind := value.type().name()) != "ERROR":
@@ -173,12 +177,12 @@ class Joint:
         """
         programs = [program for pair in conditions for program in pair if isinstance(program, Program)]
         facts = programs[0].facts
-        used = {name for program in programs for name in program.references}
         self._lists = {
             name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
         }
         self._times = [name for name, spec in facts.items() if spec.type == "timestamp"]
-        types = {name: facts[name].type for name in used} | dict.fromkeys(self._lists, "list(string)")
+        # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
+        types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
         source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
             raise ExpressionError(Problem(1, 1, "a NUL character"))
@@ -192,7 +196,7 @@ class Joint:
     def evaluate(self, facts: Facts) -> tuple[bool | None, ...] | None:
         """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer.
 
-        The prepared form of the facts is left in ``facts.shared``, for messages.
+        The prepared form of the facts is left in ``facts.shared``, for messages and for other policies.
         """
         try:
             facts.shared = self._env.Activation(_aware(facts.known, self._times) | self._lists)
@@ -273,7 +277,7 @@ class Compiler:
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
         doubts = Doubts(source, facts, constants, settled)
         # Messages are full of parts that are no more than a fact's name.
-        if (name := source.strip()) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
+        if (name := source.strip(_BLANKS)) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
             doubts.look(Node("name", name, (), 0, b""), {})
             return Program(source, None, None, facts=facts, constants=constants, doubts=doubts)
         if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):

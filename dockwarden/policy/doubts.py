@@ -351,9 +351,9 @@ class Doubts:
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
-        self._end_ofnames()
+        self._end_of_names()
 
-    def _end_ofnames(self) -> None:
+    def _end_of_names(self) -> None:
         for node, value in self._lower:
             if value.upper() not in self.literals:
                 way_out = f"e.matches('(?i){value}')"

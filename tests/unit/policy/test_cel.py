@@ -46,6 +46,7 @@ def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",
         ("image.in_use and true", (1, 14, "Syntax error: mismatched input 'and', did you mean &&?")),
         ("image.size = 1", (1, 12, "Syntax error: token recognition error at: '= ', did you mean ==?")),
         ("", (1, 1, "Syntax error: mismatched input '<EOF>'")),
+        ("image.in_use\u00a0", (1, 13, "Syntax error: token recognition error at: '\u00a0'")),
         ("'\ud800' == ''", (1, 1, "not valid text")),
         ("(" * 40 + "true" + ")" * 40, (1, 1, "nested too deeply, about 30 levels at most")),
         ("+".join(["1"] * 40) + " > 1", (1, 1, "nested too deeply, about 30 levels at most")),
@@ -275,6 +276,12 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_naive_times_are_utc(at: str) -> None:
     compiled = compiler().compile(Kind.IMAGE, {"at": "2026-03-01T12:00:00Z"}, f"image.created == {at}")
     assert compiled.evaluate(Facts({"image.created": datetime(2026, 3, 1, 12)})) == YES  # noqa: DTZ001 - the point
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_time_that_no_year_has_in_utc_is_an_error(at: str) -> None:
+    compiled = compiler().compile(Kind.IMAGE, {}, "image.created", SCALARS)
+    assert compiled.evaluate(Facts({"image.created": datetime.fromisoformat(at)})).error
 
 
 def test_programs_of_one_object_share_its_prepared_facts() -> None:

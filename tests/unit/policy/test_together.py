@@ -114,6 +114,18 @@ def test_all_conditions_fit_into_one_expression(known: dict[str, FactValue]) -> 
 
 
 @pytest.mark.parametrize(
+    "source", ["now - image.created", "string(image.created)", "now - image.created > duration('24h')", "image.created"]
+)
+def test_what_is_asked_after_it_gets_facts_that_no_condition_in_it_refers_to(source: str) -> None:
+    later = COMPILER.compile(Kind.IMAGE, {}, source, ("bool", "string", "duration", "timestamp"))
+    known: dict[str, FactValue] = {"image.size": 4, "now": NOW, "image.created": datetime(2020, 1, 1)}  # noqa: DTZ001
+    facts = Facts(dict(known))
+    assert Joint([(None, policy.when) for policy in (POLICIES[0], POLICIES[9])]).evaluate(facts) == (True, True)
+    assert later.evaluate(facts) == later.evaluate(Facts(dict(known)))
+    assert not later.evaluate(facts).error
+
+
+@pytest.mark.parametrize(
     ("when", "params"),
     [
         ("true ? (" * 28 + "image.size > params.a" + ") : false" * 28, {"a": 1}),
