@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BeforeValidator
 
 from dockwarden.actions.containers import JOINED, ContainerVerb, compose_service, depends_on, is_joined, others
-from dockwarden.actions.verb import GAVE_UP, Applied, Duration, Owned, Stays, Tools, Why
+from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Why
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Step
 from dockwarden.text import counted, duration, span
@@ -35,7 +35,7 @@ def how_often(value: object) -> Most:
 class Options(Owned):
     """How long it may take to stop, else as long as the container says; and how often it is tried."""
 
-    timeout: Duration | None = None
+    timeout: DurationIfAny = None
     most: Annotated[Most, BeforeValidator(how_often, json_schema_input_type=str)] = Most(3, 3600.0)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.verb import Applied, Duration, Gain, Losable, Tools, Verb, Why
+from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
 from dockwarden.text import size
@@ -18,7 +18,7 @@ class Options(Losable):
 
     model_config = Losable.model_config | ConfigDict(json_schema_extra=_EITHER)
     max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
-    unused_for: Duration | None = None
+    unused_for: DurationIfAny = None
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

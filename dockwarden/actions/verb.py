@@ -93,7 +93,10 @@ class Gain(Enum):
     UNTOLD = 3
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration, json_schema_input_type=str)]
+_READ = BeforeValidator(duration, json_schema_input_type=str)
+Duration = Annotated[timedelta, _READ]
+DurationIfAny = Annotated[timedelta | None, _READ]
+"""None is the default; written, as `null` or as nothing, it is refused."""
 
 
 class Owned(BaseModel):
