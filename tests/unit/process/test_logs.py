@@ -64,6 +64,25 @@ def test_nothing_goes_to_stdout() -> None:
     assert written("log.error('x')").stdout == ""
 
 
+def test_long_lines_of_threads_that_write_at_once_stay_whole_on_an_unbuffered_stream() -> None:
+    program = """
+from threading import Thread
+def write(letter):
+    for _ in range(10):
+        log.info(letter, text=letter * 100_000)  # more than a pipe holds
+        logging.getLogger("library").info(letter * 100_000)
+threads = [Thread(target=write, args=(letter,)) for letter in "abcd"]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    assert {len({*line.get("text", ""), *line["event"]}) for line in lines(program, PYTHONUNBUFFERED="1")} == {1}
+
+
+def test_without_a_stderr_nothing_is_written_and_nothing_fails() -> None:
+    program = "sys.stderr = None; logs.set_up('json', 'info', counted.append); log.error('x'); logging.error('y')"
+    assert written(program, JOURNAL_STREAM="1:2").stderr == ""
+
+
 def test_what_is_none_is_left_out() -> None:
     [line] = lines("log.info('x', job=None, zero=0, empty='')")
     assert "job" not in line
