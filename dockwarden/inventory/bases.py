@@ -31,9 +31,12 @@ class Bases:
                 alike[image.details.layers][done].append(image.id)
         self.above: dict[str, list[str]] = {}
         self.below: dict[str, list[str]] = {key: [] for key in self._marks}
+        # Only lengths that there are: histories may have as many steps as strangers like.
+        lengths = {layers: {len(done) for done in of} for layers, of in alike.items()}
         for key, (layers, steps) in self._marks.items():
-            lower = (alike[layers[:length]] for length in range(1, len(layers) + 1) if layers[:length] in alike)
-            fitting = (of.get(steps[:length], ()) for of in lower for length in range(len(steps) + 1))
+            lower = (layers[:length] for length in range(1, len(layers) + 1))
+            starts = ((below, length) for below in lower for length in lengths.get(below, ()) if length <= len(steps))
+            fitting = (alike[below].get(steps[:length], ()) for below, length in starts)
             found = [other for each in fitting for other in each if self._height(other) < self._height(key)]
             self.above[key] = sorted(found, key=self._height, reverse=True)
             for other in found:

@@ -103,6 +103,25 @@ def test_the_label_names_the_base_unless_the_base_has_it_as_well() -> None:
     assert python["bases"] == ["docker.io/library/debian:12"]
 
 
+def test_a_history_of_very_many_steps_takes_no_longer_than_reading_it() -> None:
+    class Counted(str):
+        __slots__ = ()
+        hashed = 0
+
+        def __hash__(self) -> int:
+            Counted.hashed += 1
+            return super().__hash__()
+
+    inventory, most = an_inventory(), 3_000
+    built(inventory, "base", layers="a", steps="a")
+    built(inventory, "long", layers="ab", steps="a")
+    steps = [BuildStep(1, Counted("RUN a"), NOW), *(BuildStep(0, Counted(f"ENV X={n}"), NOW) for n in range(most))]
+    inventory.histories[image_id("long")] = steps
+    bases = Bases(inventory.images.values(), inventory.histories)
+    assert bases.nearest(image_id("long")) == [image_id("base")]
+    assert Counted.hashed < 10 * most
+
+
 def test_an_empty_label_names_nothing() -> None:
     inventory = an_inventory()
     built(inventory, "app", "app:1", layers="a", steps="a", labels={NAME: ""})
