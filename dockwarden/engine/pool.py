@@ -80,8 +80,8 @@ class Pool(HTTPConnectionPool):
                 return answer.status, answer.read()
         except BaseException as error:
             connection.close()
-            if isinstance(error, http.client.HTTPException):
-                raise ConnectionError(f"no HTTP: {error!r}") from error
+            if isinstance(error, http.client.HTTPException | MemoryError):  # as for the length that a stranger says
+                raise OSError(f"no HTTP: {error!r}") from error
             raise
         finally:
             self._put_conn(connection)

@@ -923,6 +923,11 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "digits": ([http(200, b'{"Size": ' + b"9" * 10_000 + b"}")], EngineError, "cannot be used"),
     "cut": ([CUT, CLOSE], EngineUnavailableError, "image_inspect"),
     "chunk cut": ([CHUNKED, b'ff\r\n{"Id"', CLOSE], EngineUnavailableError, "image_inspect"),
+    "length that nothing holds": (
+        [CUT.replace(b"500", b"9" * 15), CLOSE],
+        EngineUnavailableError,
+        "image_inspect",
+    ),
     "closed at once": ([CLOSE], EngineUnavailableError, "image_inspect"),
     "garbage": ([b"SSH-2.0-x\r\n\r\n", CLOSE], EngineUnavailableError, "image_inspect"),
     "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], EngineError, "not a Docker Engine"),
@@ -949,6 +954,16 @@ def test_engine_that_hangs(pieces: list[bytes], tmp_path: Path) -> None:
         with pytest.raises(EngineUnavailableError, match="did not answer in time"):
             it.engine.image("app:1")
         assert it.observed == [("image_inspect", "unavailable")]
+
+
+def test_what_ssh_brings_in_place_of_http_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho welcome\nexec cat >/dev/null\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    there = endpoint.locate("ssh://h", None, "DOCKER_HOST")
+    with transport.Client(there, None, "1.41", 10.0) as client, pytest.raises(transport.LIBRARY_ERRORS) as caught:
+        client.read("/info", "info")
+    assert "welcome" in str(transport.translated(caught.value, "info", there))
 
 
 def test_fault_in_the_hands_of_a_caller_who_handles_another(tmp_path: Path) -> None:
