@@ -77,13 +77,14 @@ class Enforcer:
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
-        if not findings and "keep_old" not in policy.options:
+        outlived = tuple(self._outlived(policy)) if policy.mode is Mode.ENFORCE else ()
+        if not (findings or outlived):
             return [], ""  # as for nearly all policies after each event
         planned, info = self.plan(policy, findings), self._inventory.info
         refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
         if policy.mode is Mode.ENFORCE and not refused:
             self._give_up(planned.kept)
-            done = list(self.carry_out(policy, tuple(self._outlived(policy)), run))
+            done = list(self.carry_out(policy, outlived, run))
             done += self.carry_out(policy, planned.steps, run, planned.spare)
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
