@@ -28,6 +28,7 @@ from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
+from dockwarden.reference import parsed
 from dockwarden.text import duration, near, size
 
 PREFIX = "DOCKWARDEN_"
@@ -99,8 +100,8 @@ class WebSettings(_Section):
     @field_validator("listen")
     @classmethod
     def _has_port(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        found = re.fullmatch(r"(?:\[[^]/\s]+]|[^]/:*\s[]+):(\d{1,5})", value, re.ASCII)
+        if found is None or int(found[1]) >= 1 << 16:
             raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
         return value
 
@@ -274,6 +275,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
+    @field_validator("registries")
+    @classmethod
+    def _as_in_references(cls, value: dict[str, RegistrySettings]) -> dict[str, RegistrySettings]:
+        for host in value:
+            if (named := parsed(f"{host}/a/b")) is None or named.registry != host:
+                raise ValueError(f"{host!r}: write hosts as in full references, docker.io or registry.example.com:5000")
+        return value
+
     @field_validator("modes", mode="before")
     @classmethod
     def _yaml_off(cls, value: object) -> object:
@@ -295,6 +304,11 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+_SECTIONS = {
+    n for n, f in Settings.model_fields.items() if isinstance(f.default, _Section) or f.default_factory is dict
+}
+
+
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
@@ -312,7 +326,10 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
     problems += unreadable
     places |= {name: f"environment {name}" for name in environ}
-    values = merged(dict(source.data or {}) if source else {}, secrets)
+    written = dict(source.data or {}) if source else {}
+    # A section of which all is commented out is written without a value.
+    written = {key: value for key, value in written.items() if value is not None or key not in _SECTIONS}
+    values = merged(written, secrets)
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
@@ -321,7 +338,9 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
     except (ValueError, TypeError) as error:
-        raise ConfigError(*problems, f"environment {PREFIX}*: {error}") from None
+        name = re.search(r'field "(\w+)"', str(error))
+        text = f"environment {PREFIX}{name[1].upper()}: is not the JSON that it must be" if name else str(error)
+        raise ConfigError(*problems, text) from None
     if problems:
         raise ConfigError(*problems)
     changes: dict[str, object] = {"allow": Mode.AUDIT} if audit else {}
@@ -350,7 +369,9 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
 def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
-    reason = entry["msg"].removeprefix("Value error, ")
+    reason = re.sub(r"<[\w.]+: ('\w+')>", r"\1", entry["msg"].removeprefix("Value error, "))
+    reason = reason.replace("Input should be", "must be")
+    reason = re.sub(r"a valid dictionary( or instance of \w+)?$", "a mapping, such as `key: value`", reason)
     if entry["type"] == "extra_forbidden":
         reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path)))
     variable = PREFIX + "__".join(str(part).upper() for part in path)
@@ -368,4 +389,4 @@ def _unknown(name: str, known: list[str]) -> str:
     prefix = PREFIX if name.startswith(PREFIX) else ""
     if now := _RENAMED.get(name.removeprefix(prefix).lower()):
         return f"it is called {prefix}{now.upper() if prefix else now} now"
-    return f"no such setting{near(name, known)}"
+    return f"no such setting{near(name, known) or ('' if prefix else '; there are ' + ', '.join(known))}"

@@ -141,7 +141,7 @@ HOST = (
         architecture            string:machine        as the kernel names it, `x86_64`
         cgroup_version          int                   1 or 2
         experimental            bool                  experimental features are on
-        security_options        list(string):free     as the engine says them, `name=seccomp,profile=default`
+        security_options        list(string):host_option     as the engine says them, `name=seccomp,profile=default`
         insecure_registries     list(string)          hosts and networks of registries spoken to without verified TLS, \
             the loopback excepted
         authorization_plugins   list(string)          plugins that are asked before each request

@@ -25,6 +25,7 @@ _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
 _APART = {"reference", "repository", "tag", "registry", "short_id"}  # forms of which no two are ever the same text
 _CALENDAR = ("getMonth", "getDayOfWeek", "getHours", "getDate")
+_RESULTS = {**dict.fromkeys(_CALENDAR, "int"), "lowerAscii": "string", "upperAscii": "string"}
 # Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
 _MAY_BE_NONE = {
     "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),
@@ -36,11 +37,19 @@ _MAY_BE_NONE = {
     **dict.fromkeys(("image.base", "image.base_digest"), ("where there is none",)),
 }
 # What may fail at a call: how the library says so, and how to guard it; {} is what it is called on.
-_TEXT = ("onver", "before it test the text, as in {}.matches('^[0-9]+$') && …")
+_TEST = "before it test the text, as in {{}}.matches('^{}$') && …"
+_TEXTS = {  # of what can be read as each; braces are doubled, as it is formatted
+    "int": "[0-9]+",
+    "uint": "[0-9]+",
+    "double": "[0-9]+([.][0-9]+)?",
+    "bool": "(true|false)",
+    "duration": "[0-9]{{1,6}}[smh]",
+    "timestamp": "[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}Z",
+}
 _WITHIN = ("substring|charAt|index out", "before it write size({}) > … && …")
 _ZONE = ("timezone", "time zones are written as in 'Europe/Berlin' or '+02:00'")
 _RISKS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("int", "double", "bool", "timestamp", "duration", "uint"), _TEXT),
+    **{name: ("onver", _TEST.format(text)) for name, text in _TEXTS.items()},
     **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
     **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfMonth", "getDayOfYear", "getMinutes", "getSeconds"), _ZONE),
     "version": ("no version", "before it write {} != '' && …, or {}.matches('^v?[0-9]') && …"),
@@ -208,7 +217,7 @@ class Doubts:
             self._part(node, *args)
         self._may_take_long(node, scope)
         self._may_fail(node, args)
-        return _Meant(FactSpec(f"{name}()", "int", 0, "", name)) if name in _CALENDAR else _Meant()
+        return _Meant(FactSpec(f"{name}()", _RESULTS[name], 0, "", name)) if name in _RESULTS else _Meant()
 
     def _negated(self, inner: int) -> None:
         if inner in self._like:
@@ -246,7 +255,7 @@ class Doubts:
         elif name in _RISKS:
             error, guard = _RISKS[name]
             is_number = first.type != _STRING and first.type[:1] == b"\x18"
-            if _RISKS[name] is not _TEXT or not (first.op == "const" or is_number):
+            if name not in _TEXTS or not (first.op == "const" or is_number):
                 self._risk(node, error, guard.format(say(first), say(first)))
         if name == "size" and args and args[0].spec is not None:
             self.settled.add(args[0].spec.name)

@@ -71,10 +71,13 @@ _EMPTIES = ("None", "nil", "undefined", "NULL", "Null", "null", "NaN")
 _ROOTS = ("input", "object", "request", "resource", "self", "this", "item", "it", "obj", "data", "spec", "metadata")
 # What a line with a syntax error has that other languages have, and what to write.
 _FOREIGN = (
+    (r"[\u00a0\u00ad\u2000-\u200f\u2028-\u202f\u2060\ufeff]", "an invisible sign is in it; write a plain blank"),
+    (r"[\u2010-\u2015\u2212]", "a minus is written -"),
+    (r"[≠≤≥]", "write !=, <= or >="),
     (r"[\u2018-\u201f]", "quotes are ' or \", not curly ones"),
     (r"\{\{|\}\}", "{{ }} belongs into message only; here the expression stands by itself"),
     (r"\$\{|\$", "there are no $ variables; facts are written plainly, as in container.name"),
-    (r"=~|~=|!~", "write a.matches('^b$')"),
+    (r"~", "write a.matches('^b$')"),
     (r"===", "did you mean ==?"),
     (r"!==|<>", "did you mean !=?"),
     (r"=>|\blambda\b", "write list.exists(i, i.key == 'a')"),
@@ -126,6 +129,8 @@ _A_DURATION = "a duration is written duration('24h'), or is a param"
 # What is told of an operator or function and the types it was given.
 _MISMATCHES = (
     (r"null_type", _EMPTY),
+    (r"optional_type", "write x[?'key'].orValue('')"),
+    (r"^(startsWith|endsWith|contains|matches)\(string, list", "write list.exists(i, a.startsWith(i))"),
     (r"map\(string, dyn\)", "these are records; ask their keys, as in list.exists(m, m.source == '/etc')"),
     (r"^in\(int, list\(string", "its items are texts, in quotes"),
     (r"^in\(", "`in` looks into lists and keys of maps, for texts write a.contains('b')"),
@@ -222,8 +227,10 @@ def of_part(type_: str, written: str, column: int) -> str:
     return ""
 
 
-def mismatch(operator: str, types: str) -> str:
+def mismatch(operator: str, types: str, written: str) -> str:
     """What to write where an operator or function does not take what it is given: ``>``, ``(int, string)``."""
+    if "params." in written and re.search(r"(int|double|Duration|Timestamp), string|string, (int|double|Dur)", types):
+        return "; params such as 7d are durations, 10MB and 10GiB sizes; numbers stand without quotes, all else is text"
     return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
 
 
@@ -233,6 +240,8 @@ def of_syntax(source: str, line: str, column: int, text: str) -> str:
         return r"; in an expression write \\d for \d, or r'…' around the pattern"
     if not source.strip():
         return "; it is empty"
+    if text.startswith("has()"):
+        return "; it is written 'key' in labels"
     bare = _STRINGS.sub(lambda match: " " * len(match[0]), source)
     for pattern, hint in _FOREIGN:
         if hint and re.search(pattern, bare):

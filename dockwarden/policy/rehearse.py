@@ -107,6 +107,7 @@ def _values(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
                 {"other": "x"},
                 *({text: "x"} for text in texts),
                 {**dict.fromkeys(texts, ""), "other": "x"},
+                {**dict.fromkeys(texts, "1"), "other": "1"},
                 {**dict.fromkeys(texts, "x"), "other": "x"},
             ]
         case _:

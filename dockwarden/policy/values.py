@@ -26,7 +26,8 @@ _DIGEST_START = r"s?h?a?\d*|sha\d+:[0-9a-f]*"
 _FORMS: dict[str, tuple[str, ...]] = {
     "tag": (r"[\w.-]*", "a tag alone has no : and no /, as in '1.27'; the whole reference is tag.ref"),
     "version": (r"(\d+(\.\d+)*)?", "a version is numbers and dots, as in '1.27.3'"),
-    "release": (r"\d.*", "it begins with a number, as in '26.1.5'"),
+    "release": (r"\d+\.\d+\.\d.*", "it begins with a number and has three, as in '26.1.5'", r"\d.*"),
+    "host_option": (r"name=.*", "these are written as in 'name=rootless'", r"n?a?m?e?(=.*)?"),
     "id": (
         r"sha256:[0-9a-f]{64}",
         "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them",
@@ -66,6 +67,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
         "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'",
     ),
 }
+_CASES = {"lowerAscii": r"[^A-Z]*", "upperAscii": r"[^a-z]*", "free": r".*"}
 _RANGES: dict[str, tuple[float, float]] = {
     "percent": (0, 100),
     "port_number": (0, 65535),
@@ -88,6 +90,8 @@ def never(spec: FactSpec, value: object) -> str:
         # The library does not check values of records.
         kind = "true or false" if spec.type == "bool" else f"a {spec.type}"
         return f"{spec.name} is {kind}, so it is never {value!r}"
+    if spec.form in _CASES:
+        return _case(spec, value)
     if isinstance(value, str):
         return _word(spec, value) or _wild(spec, value) or _form(spec, value)
     return never_number(spec, value) if spec.type == "int" else ""
@@ -121,8 +125,8 @@ def never_part(spec: FactSpec, part: str, value: str) -> str:
         hold = {"startsWith": str.startswith, "endsWith": str.endswith}.get(part, str.__contains__)
         possible = any(_found(value, word) if part == "matches" else hold(word, value) for word in spec.words)
         return "" if possible else f"{spec.name} is one of {', '.join(filter(None, spec.words))}, none fits '{value}'"
-    if spec.form == "free":
-        return ""
+    if spec.form in _CASES:
+        return "" if part == "matches" else _case(spec, value)
     if part != "matches" and (wild := _wild(spec, value) or _pattern(spec, value)):
         return wild
     if part == "matches" and (glob := re.fullmatch(r"(\^?)([\w/-]+)\*(\$?)", value)):
@@ -156,14 +160,17 @@ def _word(spec: FactSpec, value: str) -> str:
     return f"{spec.name} is never '{value}'{hint or '.'} It is one of {', '.join(known)}{empty}"
 
 
+def _case(spec: FactSpec, value: object) -> str:
+    is_so = not isinstance(value, str) or re.fullmatch(_CASES[spec.form], value, re.DOTALL)
+    return "" if is_so else f"{spec.name} gives letters of one case, never '{value}'"
+
+
 def _plain(word: str) -> str:
     return re.sub(r"[-_ ]", "", word.lower())
 
 
 def _wild(spec: FactSpec, value: str) -> str:
     """Patterns of other languages: nothing that an engine names so has these signs."""
-    if spec.form == "free":
-        return ""
     if value == "<none>" or value.endswith(":<none>"):
         return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
     if value.startswith("~/"):

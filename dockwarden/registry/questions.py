@@ -2,7 +2,7 @@
 
 Input: a question, an endpoint. Output: a ``Reply``, or a ``FailedError``. Out of bounds: how requests are sent.
 
-A digest is asked for with a HEAD, which registries do not count as a pull. Only where they leave the digest out, or a
+A digest is asked for with a HEAD, which registries do not count as a pull. Only where they name none there, or a
 HEAD fails, the manifest is fetched and hashed: some know no HEAD, and that of a 404 cannot say who answers it.
 """
 
@@ -44,9 +44,9 @@ def _digest(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
     name = reference.tag or reference.digest
     query = Query("HEAD", f"/v2/{reference.path}/manifests/{name}", _MANIFEST_BYTES, ends_at)
     head = endpoint.ask(query) if endpoint.answers_head else None
-    if head is not None and head.is_good and (named := head.all("Docker-Content-Digest")):
-        digest = ",".join({part.strip() for value in named for part in value.split(",")})
-    else:
+    named = {part.strip() for value in (head.all("Docker-Content-Digest") if head else ()) for part in value.split(",")}
+    digest = ",".join(named) if head is not None and head.is_good else ""
+    if not manifest.DIGEST.fullmatch(digest) and digest != (reference.digest or None):
         got = _good(endpoint.ask(query._replace(method="GET")))
         manifest.contents(got.body)  # the page of some portal has a hash, too
         digest = manifest.digest_of(got.body, reference.digest.partition(":")[0] or "sha256")

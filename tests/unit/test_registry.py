@@ -97,7 +97,15 @@ def test_rest_of_an_answer_is_not_the_next_answer() -> None:
         assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(2)] == [DIGEST] * 2
 
 
-@pytest.mark.parametrize("status", [200, 405, 501])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        head(),
+        *(head(f"Docker-Content-Digest: {text}") for text in ("", f'"{DIGEST}"')),
+        head(status=405),
+        head(status=501),
+    ],
+)
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -107,8 +115,8 @@ def test_rest_of_an_answer_is_not_the_next_answer() -> None:
         [http(200, BODY, "Content-Encoding: identity")],
     ],
 )
-def test_registry_that_names_no_digest(pieces: list[bytes], status: int) -> None:
-    with asking(lambda asked: [head(status=status)] if asked.startswith("HEAD") else pieces) as (registry, server):
+def test_registry_that_names_no_digest(pieces: list[bytes], refusal: bytes) -> None:
+    with asking(lambda asked: [refusal] if asked.startswith("HEAD") else pieces) as (registry, server):
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=sha(BODY))
         assert [asked.split()[0] for asked in server.asked] == ["HEAD", "GET"]
 
@@ -262,6 +270,7 @@ def error(*codes: object, status: int = 404, key: str = "errors") -> bytes:
         (error("MANIFEST_UNKNOWN"), "not_found"),
         (error("NAME_UNKNOWN"), "not_found"),
         (error("NOT_FOUND"), "not_found"),
+        (error("TAG_EXPIRED"), "not_found"),
         (error("DENIED", "MANIFEST_UNKNOWN"), "not_found"),
         (http(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}', "Content-Type: text/plain"), "not_found"),
         (http(404), "bad_answer"),

@@ -95,7 +95,9 @@ def test_the_file_at_the_usual_place_is_read_if_there_is_one(tmp_path: Path) -> 
     assert read_settings(None).resync == 1200.0
 
 
-@pytest.mark.parametrize("text", ["", "\n", "# nothing but a comment\n", "{}\n", "---\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "# nothing but a comment\n", "{}\n", "---\n", "web:\nregistries:\n  # a.io:\n"]
+)
 def test_an_empty_file_says_nothing(file: Callable[[str], Path], text: str) -> None:
     assert read_settings(file(text)).resync == 600.0
 
@@ -223,7 +225,7 @@ def test_secrets_of_others_are_none_of_our_business(
         ("dockwarden_registries", "{s3cret", "is neither text nor JSON"),
         ("dockwarden_registries__h.io__passwort", "s3cret", "no such setting"),
         ("dockwarden_registrys__h.io__password", "s3cret", "no such setting"),
-        ("dockwarden_allow", "s3cret", "Input should be"),
+        ("dockwarden_allow", "s3cret", "must be 'audit' or 'enforce'"),
     ],
 )
 def test_a_mistake_in_a_secret_is_named_and_its_content_is_not(
@@ -269,7 +271,9 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
         ("DOCKWARDEN_WEB__LISTEN", "x:99999", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
         ("DOCKWARDEN_SCHEDULE__JITTER", "0.9", "environment DOCKWARDEN_SCHEDULE__JITTER: "),
         ("DOCKWARDEN_SCHEDULE__TIMEZONE", "Mars/Base", "no such time zone"),
-        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_"),
+        ("DOCKWARDEN_WEB__LISTEN", "http://x:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
+        ("DOCKWARDEN_WEB__LISTEN", "::1:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
+        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_MODES: is not the JSON that it must be"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(
@@ -292,8 +296,22 @@ def test_a_mistake_in_the_environment_is_named(
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
         ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting, did you mean http?"),
+        *(
+            (f"registries: {{'{host}': {{http: true}}}}\n", "1:1", "write hosts as in full references")
+            for host in (
+                "https://h.io",
+                "h.io/",
+                "h.io/team",
+                "index.docker.io",
+                "https://index.docker.io/v1/",
+                "*.h.io",
+                "h",
+                "",
+            )
+        ),
+        ("retention: {recipes: 7d}\n", "1:", "retention.recipes: no such setting; there are findings, digests"),
         ("modes: {p: never}\n", "1:", "modes.p"),
-        ("log: yes please\n", "1:1", "log: "),
+        ("log: yes please\n", "1:1", "log: must be a mapping"),
         ("allow: audit\nallow: enforce\n", "2:1", "twice"),
         ("- allow\n", "1:1", "must be a mapping"),
         ("allow: [\n", "", "dockwarden.yaml"),
