@@ -17,6 +17,8 @@ from dockwarden.engine.endpoint import Endpoint, ssh_command
 
 CONNECT_SECONDS = 5.0
 _SIZE = 16
+_GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: dockwarden\r\nAccept-Encoding: identity\r\n\r\n"
+_LINE_BYTES, _MOST_FIELDS, _WITHOUT_BODY = 64 << 10, 100, (204, 304)
 
 
 class _Connection(HTTPConnection):
@@ -58,6 +60,24 @@ class _Connection(HTTPConnection):
         return ours
 
 
+class _Answer(http.client.HTTPResponse):
+    """The library's, but for its head, which is read without a parser of mail: that takes longer than the engine."""
+
+    def begin(self) -> None:
+        version, _, says = self.fp.readline(_LINE_BYTES).partition(b" ")
+        if not (version.startswith(b"HTTP/1.") and says[:3].isdigit()):
+            raise http.client.BadStatusLine(f"{version!r} {says!r}")
+        self.status, fields = int(says[:3]), dict[bytes, bytes]()
+        while (line := self.fp.readline(_LINE_BYTES).lower().rstrip()) and len(fields) < _MOST_FIELDS:
+            name, _, value = line.partition(b":")
+            fields[name] = value.strip()
+        self.chunked, self.chunk_left = fields.get(b"transfer-encoding") == b"chunked", None
+        length = b"0" if self.status in _WITHOUT_BODY else fields.get(b"content-length", b"")
+        self.length = int(length) if length.isdigit() and not self.chunked else None
+        is_bounded = self.chunked or self.length is not None
+        self.will_close = version != b"HTTP/1.1" or fields.get(b"connection") == b"close" or not is_bounded
+
+
 class Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
@@ -69,15 +89,21 @@ class Pool(HTTPConnectionPool):
 
         Each event makes us ask, and an inspect takes the engine no longer than a library.
         """
+        if not path.isprintable() or " " in path:
+            raise ValueError(f"{path!r} is no path")
         connection: Any = self._get_conn()
         try:
             if connection.sock is None:
                 connection.timeout = CONNECT_SECONDS
                 connection.connect()
             connection.sock.settimeout(read_seconds)
-            http.client.HTTPConnection.request(connection, "GET", path, headers={"User-Agent": "dockwarden"})
-            with http.client.HTTPConnection.getresponse(connection) as answer:
-                return answer.status, answer.read()
+            connection.sock.sendall(_GET % path.encode("ascii"))
+            with _Answer(connection.sock, method="GET") as answer:
+                answer.begin()
+                body = answer.read()
+            if answer.will_close:
+                connection.close()
+            return answer.status, body
         except BaseException as error:
             connection.close()
             if isinstance(error, http.client.HTTPException | MemoryError):  # as for the length that a stranger says
