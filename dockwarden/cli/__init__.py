@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 
 from dockwarden import __version__
@@ -18,7 +20,7 @@ from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE,
 TYPE_CHECKING = False  # as type checkers know it; to import `typing` and `pathlib` is a fifth of a health check
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -87,8 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **given: "Any") -> None:
+        super().__init__(**{"formatter_class": _formatter(argparse.HelpFormatter), **given})
+
     def error(self, message: str) -> "NoReturn":
         super().error(printable(message))
+
+
+def _formatter(kind: type[argparse.HelpFormatter]) -> "Any":
+    """With the width that it would ask ``shutil`` for, which takes a tenth of a health check to import."""
+    columns = 0
+    with suppress(ValueError):
+        columns = int(os.environ.get("COLUMNS", ""))
+    if columns <= 0:
+        with suppress(OSError):
+            columns = os.get_terminal_size().columns
+    return partial(kind, width=(columns if columns > 0 else 80) - 2)
 
 
 def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
@@ -101,7 +117,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     )
     parser.add_argument("--version", action="version", version=f"dockwarden {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument(
         "--config",
         type=_path,
@@ -116,7 +132,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     for name, of_it in commands.choices.items():
-        of_it.formatter_class = argparse.RawDescriptionHelpFormatter
+        of_it.formatter_class = _formatter(argparse.RawDescriptionHelpFormatter)
         of_it.epilog = "\n".join(["examples:", *(f"  dockwarden {line}" for line in _EXAMPLES[name]), "", _EPILOG])
     return parser, commands.choices
 

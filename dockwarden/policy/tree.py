@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 _LOW = 0x7F
-_ID, _TYPES, _EXPR, _SOURCE, _PLACES = 2, 3, 4, 5, 4
+_ID, _CONST, _TYPES, _EXPR, _SOURCE, _PLACES = 2, 3, 3, 4, 5, 4
 
 
 class Node(NamedTuple):
@@ -30,9 +30,11 @@ class Node(NamedTuple):
     type: bytes
 
     def walk(self) -> Iterator["Node"]:
-        yield self
-        for arg in self.args:
-            yield from arg.walk()
+        nodes = [self]
+        while nodes:
+            node = nodes.pop()
+            yield node
+            nodes += node.args
 
 
 def names(node: Node) -> set[str]:
@@ -66,68 +68,61 @@ def say(node: Node) -> str:
 
 
 def read(checked: bytes) -> Node:
-    whole = _Fields(_Fields(checked).one(2))
-    types = {entry.number(1): entry.one(2) for entry in whole.each(_TYPES)}
-    places = {entry.number(1): entry.number(2) for entry in _Fields(whole.one(_SOURCE)).each(_PLACES)}
+    whole = _fields(_fields(checked)[2][-1])
+    types = dict(map(_entry, whole[_TYPES]))
+    places = dict(map(_entry, _fields(whole[_SOURCE][-1]).get(_PLACES, ())))
 
     def node(raw: bytes) -> Node:
-        fields = _Fields(raw)
-        number = fields.number(_ID)
-        at, type_ = places.get(number, 0), types.get(number, b"")
+        fields = _fields(raw)
+        number, kind = fields.get(_ID, [0])[-1], max(fields)  # those of kinds are higher
+        op, value, parts = _NODES.get(kind, _NODES[_CONST])
+        inner = _fields(fields[kind][-1]) if kind in _NODES else {}
+        args = tuple([node(part) for number in parts for part in inner.get(number, ())])
+        return Node(op, value(inner), args, places.get(number, 0), types.get(number, b""))
 
-        def made(op: str, value: object, *args: bytes) -> Node:
-            return Node(op, value, tuple(node(arg) for arg in args), at, type_)
-
-        for key, (op, value, parts) in _NODES.items():
-            if key in fields.values:
-                inner = _Fields(fields.one(key))
-                return made(op, value(inner), *(part for number in parts for part in inner.values.get(number, ())))
-        return made("const", None)
-
-    return node(whole.one(_EXPR))
+    return node(whole[_EXPR][-1])
 
 
-class _Fields:
-    """The fields of one message by their numbers."""
+_Fields = dict[int, list[Any]]
+"""The fields of one message by their numbers."""
 
-    def __init__(self, raw: bytes) -> None:
-        self.values: dict[int, list[Any]] = {}
-        at = 0
-        while at < len(raw):
-            key, at = _varint(raw, at)
-            value: int | bytes
-            if key & 7 == 0:
-                value, at = _varint(raw, at)
-            else:
-                length, at = (8, at) if key & 7 == 1 else _varint(raw, at)
-                value, at = raw[at : at + length], at + length
-            self.values.setdefault(key >> 3, []).append(value)
 
-    def one(self, number: int) -> bytes:
-        return bytes(self.values.get(number, [b""])[-1])
+def _fields(raw: bytes) -> _Fields:
+    found: _Fields = {}
+    at, end = 0, len(raw)
+    while at < end:
+        key, at = _varint(raw, at)
+        value: int | bytes
+        if key & 7 == 0:
+            value, at = _varint(raw, at)
+        else:
+            length, at = (8, at) if key & 7 == 1 else _varint(raw, at)
+            value, at = raw[at : at + length], at + length
+        found.setdefault(key >> 3, []).append(value)
+    return found
 
-    def number(self, number: int) -> int:
-        return int(self.values.get(number, [0])[-1])
 
-    def text(self, number: int) -> str:
-        return self.one(number).decode()
-
-    def each(self, number: int) -> Iterator["_Fields"]:
-        return (_Fields(raw) for raw in self.values.get(number, ()))
+def _entry(raw: bytes) -> tuple[int, Any]:
+    """An entry of a map, which has two fields: a number, and a number or a message."""
+    key, at = _varint(raw, 1)
+    value, end = _varint(raw, at + 1)
+    return key, value if raw[at] & 7 == 0 else raw[end:]
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
-        byte = raw[at]
+    while (byte := raw[at]) > _LOW:
         value |= (byte & _LOW) << shift
         shift, at = shift + 7, at + 1
-        if byte <= _LOW:
-            return value, at
+    return value | byte << shift, at + 1
+
+
+def _text(fields: _Fields, number: int) -> str:
+    return bytes(fields.get(number, [b""])[-1]).decode()
 
 
 def _constant(fields: _Fields) -> object:
-    (key, values), *_ = fields.values.items() or ((1, [0]),)
+    (key, values), *_ = fields.items() or ((1, [0]),)
     return _CONSTANTS.get(key, lambda _: None)(values[-1])
 
 
@@ -140,11 +135,11 @@ _CONSTANTS: dict[int, Callable[[Any], object]] = {
 }
 # The kinds of node by the number of their field: name, what it says, and which of its fields are operands.
 _NODES: dict[int, tuple[str, Callable[[_Fields], object], tuple[int, ...]]] = {
-    3: ("const", _constant, ()),
-    4: ("name", lambda fields: fields.text(1), ()),
-    5: ("select", lambda fields: fields.text(2), (1,)),
-    6: ("call", lambda fields: fields.text(2), (1, 3)),
+    _CONST: ("const", _constant, ()),
+    4: ("name", lambda fields: _text(fields, 1), ()),
+    5: ("select", lambda fields: _text(fields, 2), (1,)),
+    6: ("call", lambda fields: _text(fields, 2), (1, 3)),
     7: ("list", lambda _: None, (1,)),
     8: ("map", lambda _: None, ()),
-    9: ("fold", lambda fields: (fields.text(1), fields.text(3)), (2, 4, 6, 7)),
+    9: ("fold", lambda fields: (_text(fields, 1), _text(fields, 3)), (2, 4, 6, 7)),
 }
