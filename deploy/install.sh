@@ -29,16 +29,19 @@ point_to() { # so that there is never a moment without a program
   mv -T "$home/current.new" "$home/current"
 }
 
-build() { # a folder with the program, ready to run
-  "$python" -m venv "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
+build() { # a folder with the program, ready to run; pip is the one that comes with Python, and stays outside
+  pip=$("$python" -c '
+import ensurepip, glob, sysconfig
+places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"
+print(next(f"{wheel}/pip" for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))') &&
+    "$python" -m venv --without-pip "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
   if [ -n "$2" ]; then
-    "$1/bin/pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
-    "$1/bin/pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
+    "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
+    "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
   else
-    "$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
-    "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps "$source"
+    "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
+    "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --no-deps "$source"
   fi
-  "$1/bin/pip" uninstall --quiet --yes pip setuptools
   for each in $completions; do
     "$1/bin/dockwarden" completion "${each%%[-/]*}" >"$1/share/dockwarden/completion.${each%%[-/]*}"
   done
