@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.lab.engine import LabEngine
 from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
@@ -71,14 +72,24 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return f"{ascii(begin).strip('b')[1:-1]}... of {len(val)}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: whoever looks for garbage need not look there, over and over."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Who shares what a module sets up stays in one process; before xdist looks for groups."""
+    """Who shares what a module sets up stays in one process, and units with their caches; before xdist looks."""
     for item in items:
         if isinstance(item, pytest.Function):
             shared = item._fixtureinfo.name2fixturedefs.values()
-            if any(definitions[-1].scope == "module" for definitions in shared):
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            if _is_unit(item) or any(definitions[-1].scope == "module" for definitions in shared):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
     if hasattr(config, "workerinput"):  # what takes long comes first, or one process works on when all others are done
         items.sort(key=_seconds, reverse=True)
 
@@ -87,7 +98,11 @@ def _seconds(item: pytest.Item) -> int:
     """About how long it takes, where it is long."""
     if slow := item.get_closest_marker("slow"):
         return slow.args[0] if slow.args else 20
-    return 10 if item.get_closest_marker("xdist_group") else 0
+    return 10 if item.get_closest_marker("xdist_group") and not _is_unit(item) else 0
+
+
+def _is_unit(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("tests/unit/")
 
 
 @pytest.fixture(autouse=True)
