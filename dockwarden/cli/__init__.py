@@ -64,6 +64,9 @@ _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavail
 def main(arguments: Sequence[str] | None = None) -> int:
     # Or it would read what each installed package says of itself, looking for plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # it was closed, and nothing that is opened later is to take its number
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: PTH123, SIM115 - as long as we live
     given = sys.argv[1:] if arguments is None else arguments
     parser, _ = _parser(given[0] if given else "")
     options = parser.parse_args(given)

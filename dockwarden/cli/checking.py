@@ -41,7 +41,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add_output(test, *CI_FORMATS)
     test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
-    facts.add_argument("subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network or host")
+    facts.add_argument(
+        "subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network, service or host"
+    )
     add_output(facts)
     facts.set_defaults(run=_facts)
     schema = commands.add_parser("schema", help="JSON Schema for editors")

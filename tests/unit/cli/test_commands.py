@@ -244,6 +244,11 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert len(done.stdout) == 10
 
 
+def test_standard_streams_that_are_closed_are_no_error() -> None:
+    command = f"{sys.executable} -m dockwarden facts <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment(), timeout=60, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(("what", "key"), [("settings", "minimum_stay"), ("policies", "policies"), (None, "policies")])
 def test_schemas_are_json_schemas(what: str | None, key: str) -> None:
     shown = json.loads(dockwarden("schema", *([what] if what else [])).out)

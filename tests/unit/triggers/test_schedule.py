@@ -6,6 +6,7 @@ import queue as stdlib_queue
 import threading
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from apscheduler.schedulers import base
@@ -215,11 +216,18 @@ def test_a_line_is_read_in_the_zone_that_is_set() -> None:
     assert at.astimezone(UTC).hour == 5
 
 
-@pytest.mark.parametrize("eve", [datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)])
-def test_a_daily_job_skips_no_day_when_the_clock_changes(eve: datetime) -> None:
-    days = sorted({at.date() for at in fires("30 2 * * *", 6, eve, "Europe/Berlin")})
-    assert days == [eve.date() + n * DAY for n in range(len(days))]
-    assert len(days) >= 5
+@pytest.mark.parametrize("minute", ["30 2", "0 0", "30 0", "59 23"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Africa/Cairo", "UTC"])
+def test_a_daily_job_runs_once_a_day_also_when_the_clock_changes(zone: str, minute: str) -> None:
+    days = [at.astimezone(ZoneInfo(zone)).date() for at in fires(f"{minute} * * *", 400, START, zone)]
+    assert days == [days[0] + n * DAY for n in range(400)]
+
+
+@pytest.mark.parametrize("eve", [datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 10, 24, 23, tzinfo=UTC)])
+@pytest.mark.parametrize("step", [20, 60])
+def test_a_line_with_an_open_hour_goes_on_when_the_clock_changes(eve: datetime, step: int) -> None:
+    line = "0 * * * *" if step == 60 else f"*/{step} * * * *"
+    assert fires(line, 20, eve, "Europe/Berlin") == [eve + n * timedelta(minutes=step) for n in range(20)]
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------
