@@ -105,19 +105,19 @@ class Executor:
         return None
 
     def _look(self, step: Step, find: Callable[[], Thing | None], *, is_last: bool = False) -> Thing | None:
-        """What must hold immediately before a step, looked at twice: before its record is made, and after."""
+        """What must hold immediately before a step, looked at twice: before its record is made, and after.
+
+        Who uses it is asked after that, and by a recipe before it copies what may be much.
+        """
         began = self._tools.now()
         verb = VERBS[step.ref.kind, step.action]
         if is_last:
             verb.check_users(self._tools, step, step.object)
         found = find()
         verb.check(self._tools, step, step.object, found)
-        if not is_last:
-            verb.check_users(self._tools, step, step.object)
-        took = self._tools.now() - began
-        self._recent.append(took)
-        if len(self._usual) < 2 * _RECENT:
-            self._usual.append(took)
+        if is_last:
+            self._recent.append(self._tools.now() - began)
+            self._usual += [self._recent[-1]] if len(self._usual) < 2 * _RECENT else []
         return found
 
     def _recipe(self, step: Step, found: Thing | None) -> Recipe:

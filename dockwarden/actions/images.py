@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from dockwarden import reference
-from dockwarden.actions.archive import ArchiveError, stored
+from dockwarden.actions.archive import ArchiveError, Write, stored
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change
 from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
@@ -82,16 +82,18 @@ class ImageVerb(Verb[Image]):
             with suppress(TimeoutError):  # no answer is not a yes
                 if asked.result(REPLY_SECONDS).digest == name.partition("@")[2]:
                     return Recipe("pull", {**known, "from": name})
+
+        def save(write: Write) -> None:
+            self.check_users(tools, step, found)
+            try:
+                tools.engine.save_image(found.id, write)
+            except EngineUnavailableError:
+                raise
+            except EngineError as error:
+                raise ArchiveError(f"the engine cannot save it: {error}") from error
+
         try:
-            kept = tools.archive.write(
-                lambda write: tools.engine.save_image(found.id, write),
-                found.size_bytes,
-                proof=found.id.partition(":")[2],
-            )
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
-            raise ArchiveError(f"no registry serves it, and the engine cannot save it: {error}") from error
+            kept = tools.archive.write(save, found.size_bytes, proof=found.id.partition(":")[2])
         except ArchiveError as error:
             raise type(error)(f"no registry serves it, and {error}") from error
         return Recipe("load", known, *kept)

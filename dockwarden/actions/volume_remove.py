@@ -44,6 +44,7 @@ class VolumeRemove(verb.Verb[Volume]):
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))
         if tools.files.is_elsewhere(parameters):
             return Recipe("create", parameters)
+        self.check_users(tools, step, found)
         with or_without(parameters):
             folder = tools.files.folder_of(parameters, found)
             size = tools.files.size_of(folder)

@@ -48,7 +48,8 @@ class Changes(ABC):
     def untag(self, reference: str) -> tuple[str, ...]:
         name = _removable(reference)
         # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
-        said = self._call("image_untag", lambda client: client.remove_image(name, noprune=True))
+        where = f"/images/{quote(path(name), safe='/:')}?force=false&noprune=true"
+        said: Any = self._call("image_untag", lambda client: client.read(where, "image_untag", "DELETE"))
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
 
     # -- whole images --------------------------------------------------------------------------------

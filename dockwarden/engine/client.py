@@ -181,7 +181,8 @@ class DockerEngine(Changes):
         if filters:
             params["filters"] = filters
         left_seconds = max(0, until_ns - self.now_ns()) / _NANO
-        return client.open_events(params, left_seconds + _GRACE_SECONDS)
+        patience, is_open = left_seconds + _GRACE_SECONDS, bool(left_seconds)
+        return Lines(client.open("GET", "/events", "events", patience, params=params, stream=is_open))
 
     # -- images --------------------------------------------------------------------------------------
 
@@ -212,8 +213,9 @@ class DockerEngine(Changes):
 
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
         # Of names the engine matches parts as well; one user too many only keeps an object that could go.
-        filters = {"ancestor" if kind is Kind.IMAGE else kind.value: key}
-        rows = self._call("container_list", lambda client: client.containers(all=True, filters=filters))
+        filters = {"ancestor" if kind is Kind.IMAGE else kind.value: [key]}
+        where = f"/containers/json?all=1&filters={quote(json.dumps(filters))}"
+        rows = self._call("container_list", lambda client: client.read(where, "container_list"))
         return containers.container_ids(rows, key if kind is Kind.IMAGE else "")  # an ancestor is a parent, too
 
     # -- volumes and networks ------------------------------------------------------------------------

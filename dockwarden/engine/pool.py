@@ -1,12 +1,13 @@
 """Connections to one engine that are kept, through a socket or ssh, and a short way to ask over them.
 
-Input: an endpoint. Output: connections for the libraries, and answers to GETs; ``OSError``. Out of bounds: what an
+Input: an endpoint. Output: connections for the libraries, and answers; ``OSError``. Out of bounds: what an
 answer means, and trying again.
 """
 
 import http.client
 import socket
 import subprocess
+from collections.abc import Mapping
 from threading import Thread
 from typing import Any
 
@@ -15,9 +16,10 @@ from urllib3.connection import HTTPConnection
 
 from dockwarden.engine.endpoint import Endpoint, ssh_command
 
+AGENT = {"User-Agent": "dockwarden"}
 CONNECT_SECONDS = 5.0
 _SIZE = 16
-_GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: dockwarden\r\nAccept-Encoding: identity\r\n\r\n"
+_FIRST = "HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n"
 _LINE_BYTES, _MOST_FIELDS, _WITHOUT_BODY = 64 << 10, 100, (204, 304)
 
 
@@ -67,15 +69,15 @@ class _Answer(http.client.HTTPResponse):
         version, _, says = self.fp.readline(_LINE_BYTES).partition(b" ")
         if not (version.startswith(b"HTTP/1.") and says[:3].isdigit()):
             raise http.client.BadStatusLine(f"{version!r} {says!r}")
-        self.status, fields = int(says[:3]), dict[bytes, bytes]()
-        while (line := self.fp.readline(_LINE_BYTES).lower().rstrip()) and len(fields) < _MOST_FIELDS:
-            name, _, value = line.partition(b":")
-            fields[name] = value.strip()
-        self.chunked, self.chunk_left = fields.get(b"transfer-encoding") == b"chunked", None
-        length = b"0" if self.status in _WITHOUT_BODY else fields.get(b"content-length", b"")
-        self.length = int(length) if length.isdigit() and not self.chunked else None
+        self.status, self.fields = int(says[:3]), dict[str, str]()
+        while (line := self.fp.readline(_LINE_BYTES).lower().rstrip()) and len(self.fields) < _MOST_FIELDS:
+            name, _, value = line.decode("latin-1").partition(":")
+            self.fields[name] = value.strip()
+        self.chunked, self.chunk_left = self.fields.get("transfer-encoding") == "chunked", None
+        length = "0" if self.status in _WITHOUT_BODY else self.fields.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
         is_bounded = self.chunked or self.length is not None
-        self.will_close = version != b"HTTP/1.1" or fields.get(b"connection") == b"close" or not is_bounded
+        self.will_close = version != b"HTTP/1.1" or self.fields.get("connection") == "close" or not is_bounded
 
 
 class Pool(HTTPConnectionPool):
@@ -84,26 +86,31 @@ class Pool(HTTPConnectionPool):
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__("localhost", maxsize=_SIZE, endpoint=endpoint)
 
-    def get(self, path: str, read_seconds: float) -> tuple[int, bytes]:
-        """The status and body of what answers a GET, by the standard library alone, in less time than by urllib3.
+    def ask(
+        self, method: str, path: str, seconds: tuple[float, float], body: str = "", headers: Mapping[str, str] = AGENT
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """The status, headers and body of an answer, by the standard library alone, in less time than by urllib3.
 
-        Each event makes us ask, and an inspect takes the engine no longer than a library.
+        Each event makes us ask, and an inspect takes the engine no longer than a library. ``seconds``: to connect, and
+        until the engine says more. Headers are told in small letters.
         """
         if not path.isprintable() or " " in path:
             raise ValueError(f"{path!r} is no path")
+        sent = headers if method == "GET" else {**headers, "Content-Length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         connection: Any = self._get_conn()
         try:
             if connection.sock is None:
-                connection.timeout = CONNECT_SECONDS
+                connection.timeout = seconds[0]
                 connection.connect()
-            connection.sock.settimeout(read_seconds)
-            connection.sock.sendall(_GET % path.encode("ascii"))
-            with _Answer(connection.sock, method="GET") as answer:
+            connection.sock.settimeout(seconds[1])
+            connection.sock.sendall(f"{method} {path} {_FIRST}{head}\r\n{body}".encode("ascii"))
+            with _Answer(connection.sock, method=method) as answer:
                 answer.begin()
-                body = answer.read()
+                content = answer.read()
             if answer.will_close:
                 connection.close()
-            return answer.status, body
+            return answer.status, answer.fields, content
         except BaseException as error:
             connection.close()
             if isinstance(error, http.client.HTTPException | MemoryError):  # as for the length that a stranger says

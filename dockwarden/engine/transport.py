@@ -8,7 +8,8 @@ ssh are not (they read the user's files, hide failures, and connect anew for eac
 import errno
 import grp
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +21,7 @@ from docker.tls import TLSConfig
 from urllib3 import Timeout, exceptions
 
 from dockwarden.engine.endpoint import Endpoint, Tls
-from dockwarden.engine.pool import CONNECT_SECONDS, Pool
+from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, Pool
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -64,7 +65,7 @@ class Client(docker.APIClient):
         self._version = version
         self.timeout = timeout  # type: ignore[assignment] # seconds need not be whole
         self.max_redirects = 0  # an engine does not redirect; whoever does is not one
-        self.headers["User-Agent"] = "dockwarden"
+        self.headers.update(AGENT)
         # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
         self.trust_env = False
         self.refuses = ""  # why nothing but questions is sent
@@ -90,27 +91,25 @@ class Client(docker.APIClient):
         params = {name: value for name, value in (settings.get("params") or {}).items() if value is not None}
         limit = settings.get("timeout", self.timeout)
         connect, read = limit if isinstance(limit, tuple) else (limit, limit)
-        body, headers = settings.get("data"), {"User-Agent": "dockwarden", **(settings.get("headers") or {})}
+        body, headers = settings.get("data"), {**AGENT, **(settings.get("headers") or {})}
         if settings.get("json") is not None:
             body, headers["Content-Type"] = json.dumps(settings["json"]), "application/json"
+        where = url.removeprefix(self.base_url) + (f"?{urlencode(params, doseq=True)}" if params else "")
         response = requests.Response()
-        response.raw = raw = self._pool.urlopen(
-            method,
-            url.removeprefix(self.base_url) + (f"?{urlencode(params, doseq=True)}" if params else ""),
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            timeout=Timeout(connect=connect, read=read),
-            preload_content=False,
-        )
-        if raw.get_redirect_location():
+        response.url, response.encoding = url, "utf-8"
+        if settings.get("stream"):
+            how: Any = {"retries": False, "redirect": False, "preload_content": False}
+            until = Timeout(connect=connect, read=read)
+            response.raw = raw = self._pool.urlopen(method, where, body, headers, timeout=until, **how)
+            response.status_code = raw.status
+            response.headers.update(raw.headers)
+        else:
+            response.status_code, told, content = self._pool.ask(method, where, (connect, read), body or "", headers)
+            response.raw = BytesIO(content)
+            response.headers.update(told)
+        if response.status_code in _REDIRECTS:
             response.close()
             raise requests.TooManyRedirects
-        response.status_code, response.url, response.encoding = raw.status, url, "utf-8"
-        response.headers.update(raw.headers)
-        if not settings.get("stream"):
-            response.content  # noqa: B018 - which is read now
         return response
 
     def close(self) -> None:
@@ -118,46 +117,27 @@ class Client(docker.APIClient):
         if self._pool is not None:
             self._pool.close()
 
-    def read(self, path: str, operation: str) -> object:
-        """The decoded answer to a GET; where there is a pool, by its short way."""
-        if self._pool is None:
-            with self.open("GET", path, operation, float(self.timeout or 0)) as response:
+    def read(self, path: str, operation: str, method: str = "GET") -> object:
+        """The decoded answer; where there is a pool, by its short way."""
+        seconds = float(self.timeout or 0)
+        if self._pool is None or (self.refuses and method != "GET"):
+            with self.open(method, path, operation, seconds) as response:
                 return response.json()
-        status, body = self._pool.get(f"/v{self.api_version}{path}", float(self.timeout or 0))
+        status, _, body = self._pool.ask(method, f"/v{self.api_version}{path}", (CONNECT_SECONDS, seconds))
         if status in _REDIRECTS:
             raise requests.TooManyRedirects
         if status != requests.codes.ok:
             raise from_status(status, body, operation)
         return json.loads(body.decode(errors="replace"))
 
-    def open_events(self, params: Mapping[str, str], read_seconds: float) -> "Lines":
-        """Ask for a stream of events; returns once the engine has answered with 200."""
-        return Lines(self.open("GET", "/events", "events", read_seconds, params=dict(params)))
-
-    def open(
-        self,
-        method: str,
-        path: str,
-        operation: str,
-        read_seconds: float,
-        *,
-        params: Mapping[str, str | int] | None = None,
-        data: Iterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:
+    def open(self, method: str, path: str, operation: str, read_seconds: float, **more: Any) -> requests.Response:
         """Ask for something whose answer is a stream; returns once the engine has answered with 200.
 
-        ``path`` is what follows the API version; the engine may say nothing for ``read_seconds``.
+        ``path`` is what follows the API version; the engine may say nothing for ``read_seconds``; ``more`` as for
+        ``request``.
         """
-        response = self.request(
-            method,
-            f"{self.base_url}/v{self.api_version}{path}",
-            params=dict(params or {}),
-            data=data,
-            headers=dict(headers or {}),
-            stream=True,
-            timeout=(CONNECT_SECONDS, read_seconds),
-        )
+        more = {"stream": True, "timeout": (CONNECT_SECONDS, read_seconds), **more}
+        response = self.request(method, f"{self.base_url}/v{self.api_version}{path}", **more)
         is_done = method != "GET" and response.status_code in (requests.codes.no_content, requests.codes.not_modified)
         if response.status_code != requests.codes.ok and not is_done:
             with response:

@@ -7,6 +7,7 @@ object was used, born again or changed since. Out of bounds: looking at objects;
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Self
 
@@ -29,7 +30,7 @@ class Witness:
         self._began_ns = -1
         self._since_ns = 0
         self._asked_at = float("-inf")
-        self._touched: set[Ref] = set()
+        self._touched: dict[Kind, set[Ref]] = defaultdict(set)
         self._lost = ""
 
     def begin(self, seen_ns: int) -> Self:
@@ -41,7 +42,7 @@ class Witness:
             self._began_ns = seen_ns
             self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
             self._asked_at = float("-inf")
-            self._touched, self._lost = set(), ""
+            self._touched, self._lost = defaultdict(set), ""
         return self
 
     def __call__(self, step: Step) -> str:
@@ -53,16 +54,13 @@ class Witness:
         return f"it was used or changed since it was judged ({', '.join(touched)})" if touched else ""
 
     def _is_touched(self, ref: Ref) -> bool:
-        if ref in self._touched:
+        if ref in self._touched[ref.kind]:
             return True
         if ref.kind is not Kind.IMAGE:
             return False
         digits = ref.key.partition(":")[2]  # people may type the first of them
-        return any(
-            each.kind is Kind.TAG and digits.startswith(name)
-            for each in self._touched
-            if (name := each.key.rpartition("/")[2].partition(":")[0])
-        )
+        words = (tag.key.rpartition("/")[2].partition(":")[0] for tag in self._touched[Kind.TAG])
+        return any(word and digits.startswith(word) for word in words)
 
     def follow(self) -> None:
         """Read on. An engine remembers little, so whoever waits for long calls this meanwhile. Raises EngineError."""
@@ -77,7 +75,8 @@ class Witness:
             self._lost = "so much happened since it was judged that the engine does not remember all of it"
             return
         for event in self._engine.events(self._since_ns, until):
-            self._touched.update(_touched_by(event))
+            for ref in _touched_by(event):
+                self._touched[ref.kind].add(ref)
         self._since_ns, self._asked_at = max(self._since_ns, until - _OVERLAP_NS), asked_at
 
 
