@@ -67,6 +67,8 @@ class _Answer(http.client.HTTPResponse):
 
     def begin(self) -> None:
         version, _, says = self.fp.readline(_LINE_BYTES).partition(b" ")
+        if not version:
+            raise ConnectionResetError("it ended without an answer")
         if not (version.startswith(b"HTTP/1.") and says[:3].isdigit()):
             raise http.client.BadStatusLine(f"{version!r} {says!r}")
         self.status, self.fields = int(says[:3]), dict[str, str]()
