@@ -7,7 +7,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
-from dockwarden.actions.containers import ContainerVerb
+from dockwarden.actions.containers import JOINED, ContainerVerb
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why
 from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
@@ -34,6 +34,9 @@ class ContainerRemove(ContainerVerb):
         with or_without(parameters):
             if tools.image(found.image_id) is None:
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
+            for called, name in parameters.get("peers", {}).items():
+                if not name and found.network_mode != f"{JOINED}{called}":
+                    raise ArchiveError(f"it needs the container {called}, which is gone")
             paths, deleted = tools.engine.written(found.id)
             if deleted:
                 raise ArchiveError(f"it deleted {len(deleted)} files of its image, such as {deleted[0]}")

@@ -12,10 +12,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
 
-from dockwarden.actions.containers import JOINED, ContainerVerb, compose_service, depends_on, is_joined, others
-from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Why
+from dockwarden.actions.containers import ContainerVerb, compose_service, depends_on, is_joined, others, refuse_stale
+from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Tools, Why
 from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Step
+from dockwarden.model import Candidate, Container, Policy, Recipe, Step
 from dockwarden.text import counted, duration, span
 
 
@@ -63,14 +63,7 @@ class ContainerRestart(ContainerVerb):
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
-        owner = found.network_mode.removeprefix(JOINED)
-        if owner != found.network_mode:
-            try:
-                tools.engine.container(owner)
-            except NotFoundError:
-                raise Stays(
-                    Effect.REFUSED, "stale_namespace", "it lives in the network of a container that is gone"
-                ) from None
+        refuse_stale(tools, found)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         return Recipe("none", {**self.about(found), "started_at": found.started_at})

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from dockwarden import reference
-from dockwarden.actions.containers import ContainerVerb, is_joined, others
+from dockwarden.actions.containers import ContainerVerb, is_joined, needs_running, others, refuse_stale
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
@@ -85,6 +85,7 @@ class ContainerUpdate(ContainerVerb):
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
+        refuse_stale(tools, found)
         old = tools.image(found.image_id)
         if old is None:
             raise Stays(
@@ -284,7 +285,7 @@ def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
         if peers := made_again.union((owner.id, owner.name)).intersection(tools.engine.peers(each.id)):
             image = tools.image(reference.full(each.image_ref))
             can = is_joined(each, owner) and each.state in _SETTLED and not each.config.told.get("auto_remove")
-            can = can and made_again.isdisjoint(peers)
+            can = can and made_again.isdisjoint(peers) and not (each.running and needs_running(tools.engine, each))
             may = PROTECT_LABEL not in each.labels and not any(
                 fnmatchcase(each.name, glob) for glob in step.options.get("protect", ())
             )

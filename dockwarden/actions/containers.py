@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
-from dockwarden.actions.verb import Tools, Verb, refuse_change
+from dockwarden.actions.verb import Stays, Tools, Verb, refuse_change
 from dockwarden.errors import NotFoundError
-from dockwarden.model import Container, Kind, Step
+from dockwarden.model import Container, Effect, Kind, Step
 from dockwarden.ports import Engine
 
 ASIDE = "dw-"
@@ -27,6 +28,28 @@ class ContainerVerb(Verb[Container]):
             return of.name, of.running, of.state, of.started_at, of.finished_at, of.labels, of.networks, of.config
 
         refuse_change(unless=state(found) == state(judged))
+
+
+def refuse_stale(tools: Tools, found: Container) -> None:
+    """Raises Stays if it runs and could not start again, as one that it needs for that does not run."""
+    if found.running and (owner := needs_running(tools.engine, found)):
+        text = f"it lives in a namespace of {owner}, or is linked to it, which does not run"
+        raise Stays(Effect.REFUSED, "stale_namespace", text)
+
+
+def needs_running(engine: Engine, container: Container) -> str:
+    """The container that does not run and without which it could not start; "" if there is none."""
+    config = container.config
+    modes = (container.network_mode, config.pid_mode, config.ipc_mode)
+    owners = [mode.removeprefix(JOINED) for mode in modes if mode.startswith(JOINED)]
+    links: Any = config.told.get("links", ())
+    owners += [link.partition(":")[0].removeprefix("/") for link in links]
+    for owner in owners:
+        with suppress(NotFoundError):
+            if engine.container(owner).running:
+                continue
+        return owner
+    return ""
 
 
 def others(engine: Engine, container: Container) -> Iterator[Container]:

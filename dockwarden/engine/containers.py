@@ -3,6 +3,7 @@
 Input: decoded answers of the engine API. Output: frozen values. Out of bounds: asking the engine anything.
 """
 
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from dockwarden.model.told import TOLD
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
+_OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
 
 
 def container_ids(raw: object, image_id: str = "") -> list[str]:
@@ -166,10 +168,16 @@ def _ulimit(fields: Fields) -> str:
     return f"{fields.text('Name')}={fields.integer('Soft', 0)}:{fields.integer('Hard', 0)}"
 
 
+def volume_of(mount: Fields) -> str:
+    """The volume or image that is mounted, "" if none; engines know some volumes, and all in binds, by place only."""
+    found = _OF_A_VOLUME.fullmatch(mount.text("Source", ""))
+    return mount.text("Name", "") or (found[1] if found else "")
+
+
 def _mount(fields: Fields, image_ids: Mapping[str, str]) -> Mount:
     return Mount(
         type=fields.text("Type", ""),
-        name=fields.text("Name", ""),
+        name=volume_of(fields),
         source=fields.text("Source", ""),
         destination=fields.text("Destination", ""),
         driver=fields.text("Driver", ""),

@@ -11,6 +11,7 @@ from typing import Any
 COMPOSE_IMAGE = "com.docker.compose.image"
 """The label by which Compose tells whether a container runs the image that it should."""
 
+_LOCAL = 2  # the bit of a MAC address that no vendor gave
 _SINGLE = ("User", "WorkingDir", "StopSignal", "Shell")
 _MAPS = ("Labels", "Volumes", "ExposedPorts")
 _OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
@@ -64,9 +65,13 @@ def _check_as_it_was_asked(own: dict[str, Any], old: Mapping[str, Any]) -> None:
 
 
 def _without_made_up_addresses(parameters: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
-    """A MAC address that nobody asked for would be there twice, as soon as both run."""
+    """A MAC address that nobody asked for would be there twice, as soon as both run; engines make up local ones."""
     asked = container["Config"].get("MacAddress") or ""
+
+    def is_asked(address: str) -> bool:
+        return address == asked or not int(address[:2], 16) & _LOCAL
+
     return {
-        name: {key: value for key, value in endpoint.items() if key != "MacAddress" or value == asked}
+        name: {key: value for key, value in endpoint.items() if key != "MacAddress" or is_asked(value)}
         for name, endpoint in parameters["endpoints"].items()
     }

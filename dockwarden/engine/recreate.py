@@ -5,13 +5,15 @@ inside of them, and starting anything.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from posixpath import normpath
 from typing import Any, assert_never
 
 from docker.errors import NotFound
+from docker.utils import version_gte, version_lt
 
+from dockwarden.engine.containers import volume_of
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import Client
 from dockwarden.errors import MissingError
@@ -28,6 +30,9 @@ _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
 _JOINED = "container:"
 _SHORT_ID = 12
+_GONE = "Gone"
+_MAC_OF_ENDPOINTS = "1.44"  # and from 1.52 on of nothing else
+_TOLD_UNTIL = "1.51"  # whether somebody asked for the MAC address
 
 
 def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     Args:
         raw: its inspect.
         image: that of its image, empty if that is gone.
-        names: of the containers that it needs, by what it calls them; see ``peers``.
+        names: of the containers that it needs, by what it calls them, "" for one that is gone; see ``peers``.
     """
     fields = Fields(raw, "container")
     identifier = fields.text("Id")
@@ -45,7 +50,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     by_id = {network.get("NetworkID"): name for name, network in networks.items() if network}
     host["NetworkMode"] = by_id.get(host.get("NetworkMode"), host.get("NetworkMode"))
     _forget_what_the_engine_chose(config, host, identifier)
-    _settle_mounts(raw.get("Mounts") or (), config, host)
+    _settle_mounts(raw.get("Mounts") or (), config, host, {called for called, name in names.items() if not name})
     first = _first_network(host)
     asked = {name: _endpoint(network or {}, identifier) for name, network in networks.items()}
     if first == "bridge" and (raw.get("State") or {}).get("Running"):  # the engine picks one for this life
@@ -63,7 +68,8 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
         "body": {**config, "HostConfig": host},
         "endpoints": endpoints,
         "networks": list(networks),
-        "peers": dict(names),
+        "gone": list(raw.get(_GONE, ())),
+        "peers": {called: names.get(called, "") for called in peers({"HostConfig": host})},
     }
 
 
@@ -78,21 +84,27 @@ def _forget_what_the_engine_chose(config: dict[str, Any], host: dict[str, Any], 
         config["Entrypoint"] = [""]
 
 
-def _settle_mounts(mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], host: dict[str, Any]) -> None:
-    """Let volumes that the engine made up be found again; those of other containers come with ``VolumesFrom``."""
+def _settle_mounts(
+    mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], host: dict[str, Any], gone: set[str]
+) -> None:
+    """Let volumes that the engine made up be found again; those of others that live come with ``VolumesFrom``."""
+    others = list(host.get("VolumesFrom") or ())
+    host["VolumesFrom"] = [other for other in others if other.partition(":")[0] not in gone] or None
+    is_left_alone = others != (host["VolumesFrom"] or [])
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
     asked = {normpath(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
     made_up = {normpath(place) for place in config.get("Volumes") or ()}
     for mount in mounts:
-        place, name = normpath(mount["Destination"]), mount.get("Name")
-        bind = f"{name or mount.get('Source')}:{mount['Destination']}{'' if mount.get('RW', True) else ':ro'}"
+        place, name = normpath(mount["Destination"]), volume_of(Fields(mount, "mount"))
+        marks = ",".join(filter(None, ("" if mount.get("RW", True) else "ro", mount.get("Propagation"))))
+        bind = f"{name or mount.get('Source')}:{mount['Destination']}:{marks}".removesuffix(":")
         if place in asked:
             if name and not asked[place].get("Source"):
                 asked[place]["Source"] = name
         elif place in binds:
             if ":" not in binds[place]:
                 binds[place] = bind
-        elif place in made_up:
+        elif place in made_up or is_left_alone:
             binds[place] = bind
     host["Binds"] = list(binds.values()) or None
     if asked:
@@ -107,12 +119,17 @@ def _target(bind: str) -> str:
 def inspected(client: Client, identifier: str) -> dict[str, Any]:
     """The inspect of a container; what its creator joined by ID, by the name that it will have in another life, too."""
     raw: dict[str, Any] = client.inspect_container(identifier)
+    if version_lt(_TOLD_UNTIL, client.api_version):
+        answer = client.get(f"{client.base_url}/v{_TOLD_UNTIL}/containers/{raw['Id']}/json")
+        answer.raise_for_status()
+        raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
     first = _first_network(raw["HostConfig"])
     if first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED):
         with suppress(NotFound):
             raw["HostConfig"]["NetworkMode"] = name = client.inspect_network(first)["Name"]
             joined = raw["NetworkSettings"]["Networks"]
             raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
+    raw[_GONE] = [name for name in raw["NetworkSettings"]["Networks"] if not _has(client.inspect_network, name)]
     return raw
 
 
@@ -185,19 +202,23 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
 def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
     host = _with_living_peers(client, parameters)
-    _refuse_gaps(client, host, endpoints)
+    gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
+    _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}
-    mode = host.get("NetworkMode")
-    if (first := _first_network(host)) in endpoints:  # old engines take one at the birth of a container
+    mode, first = host.get("NetworkMode"), _first_network(host)
+    if version_gte(client.api_version, _MAC_OF_ENDPOINTS) and (address := body.pop("MacAddress", None)):
+        endpoints[first] = {**endpoints.get(first, {}), "MacAddress": address}
+    if first in endpoints:  # old engines take one at the birth of a container
         body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(first)}}
     platform = parameters.get("platform") or None
     made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
-            _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
-        left = set(parameters.get("networks", (first,)))
-        if first not in left and first not in _NEVER_JOINED and not first.startswith(_JOINED):
+            if name not in gone:
+                _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
+        left = {*parameters.get("networks", (first,)), *_NEVER_JOINED}
+        if first not in left and not first.startswith(_JOINED) and not body.get("NetworkDisabled"):
             _post(client, f"/networks/{first}/disconnect", {"Container": identifier, "Force": True})
     except Exception:
         client.remove_container(identifier)  # half of one is none
@@ -225,7 +246,8 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
     host = dict(parameters["body"]["HostConfig"])
     moved: Mapping[str, str] = parameters.get("moved", {})
     for called, name in parameters.get("peers", {}).items():
-        if called not in moved and _id_of(client, called):
+        is_dead = not name and host.get("NetworkMode") == f"{_JOINED}{called}"  # which an engine takes
+        if called not in moved and (is_dead or _id_of(client, called)):
             continue
         now = moved.get(called) or _id_of(client, name)
         if not now:
@@ -239,7 +261,7 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
     return host
 
 
-def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: Mapping[str, Any]) -> None:
+def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: set[str], gone: set[str]) -> None:
     """Raises if a volume or network is gone: an engine would make an empty volume of that name, and say nothing."""
     sources = [bind.partition(":")[0] for bind in host.get("Binds") or () if ":" in bind]
     sources += [mount.get("Source") for mount in host.get("Mounts") or () if mount.get("Type") == "volume"]
@@ -247,13 +269,18 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: Mapping[str
     networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(_JOINED) else (first,))}
     for kind, names, look in (
         (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}, client.inspect_volume),
-        (Kind.NETWORK, networks, client.inspect_network),
+        (Kind.NETWORK, networks - gone, client.inspect_network),
     ):
         for name in sorted(names):
-            try:
-                look(name)
-            except NotFound:
-                raise MissingError(kind, name) from None
+            if not _has(look, name):
+                raise MissingError(kind, name)
+
+
+def _has(look: Callable[[str], object], name: str) -> bool:
+    with suppress(NotFound):
+        look(name)
+        return True
+    return False
 
 
 def _id_of(client: Client, name: str) -> str:

@@ -399,6 +399,36 @@ def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
         assert mode == f"container:{inspected(lab, 'peer')['Id']}", option
 
 
+def test_what_was_gone_before_it_was_is_not_needed(world: tuple[LabEngine, DockerEngine]) -> None:
+    lab, engine = world
+    client = lab.client()
+    lab.docker("network", "create", "gone")
+    volumes = ("--volume=named:/data:ro", "--volume=/tmp:/bound", "--volume=/own-data")
+    lab.docker("run", "--detach", "--name=gone", *volumes, IMAGE)
+    asked = {
+        "volumes": "--volumes-from=gone",
+        "namespace": "--network=container:gone",
+        "network": "--network=gone --network-alias=x",
+        "two": "--network=one",
+    }
+    for name, options in asked.items():
+        lab.docker("create", f"--name={name}", *options.split(), IMAGE)
+    lab.docker("network", "connect", "gone", "two")
+    lab.docker("rm", "--force", "gone")
+    lab.docker("network", "rm", "gone")
+    body = {"Image": IMAGE, "HostConfig": {}, "NetworkDisabled": True}
+    client.post(f"{client.base_url}/containers/create", json=body, params={"name": "none"}).raise_for_status()
+    changed = {"volumes": {"HostConfig.VolumesFrom"}, "two": {"NetworkSettings.gone"}, "none": {"HostConfig.Runtime"}}
+    for name in (*asked, "none"):
+        before = shape(inspected(lab, name))
+        again(lab, engine, name)
+        after = shape(inspected(lab, name))
+        for mount in (*before["Mounts"], *after["Mounts"]):
+            mount["Mode"] = ""  # two ways to ask for what the rest of it says
+        found = {key for key, _ in differences(before, after)}
+        assert found <= changed.get(name, set()), name
+
+
 def recipe_of(engine: DockerEngine, kind: Kind, key: str) -> dict[str, Any]:
     """By what JSON can hold."""
     recipe: dict[str, Any] = json.loads(json.dumps(engine.parameters(Ref(kind, key))))

@@ -650,6 +650,11 @@ def test_container_whose_files_cannot_be_kept_stays_unless_it_may_be_lost(host: 
     [(effect, reason, detail)] = host.undo()
     assert (effect, reason, described(host, "web")) == ("applied", "restored", before)
     assert "what it wrote is lost: " in detail
+    host.lab.docker("create", "--name=peer", host.name("undo/w:1"))
+    host.lab.docker("create", "--name=beside", "--pid=container:peer", host.name("undo/w:1"))
+    host.lab.docker("rm", "peer")
+    [outcome] = host.outcomes(host.engine.container("beside"))
+    assert (outcome.reason, outcome.detail.endswith(", which is gone")) == ("unrecoverable", True), "no create takes it"
 
 
 def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:

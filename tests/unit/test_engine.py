@@ -114,7 +114,12 @@ CONTAINER = {
             "81/udp": None,
         },
     },
-    "Mounts": [{"Type": "volume", "Name": "data", "Source": "/s", "Destination": "/d", "Driver": "local", "RW": True}],
+    "Mounts": [
+        {"Type": "volume", "Name": "data", "Source": "/s", "Destination": "/d", "Driver": "local", "RW": True},
+        {"Type": "volume", "Source": "/docker/volumes/ab12/_data", "Destination": "/e", "Driver": "local", "RW": True},
+        {"Type": "bind", "Source": "/docker/volumes/c/_data/d", "Destination": "/f", "RW": False},
+        {"Type": "bind", "Source": "/docker/volumes", "Destination": "/g", "RW": False},
+    ],
 }
 VOLUME = {"Name": "data", "Driver": "local", "Labels": None, "CreatedAt": "2024-05-01T02:00:00+02:00"}
 NETWORK = {"Id": "n1", "Name": "front", "Driver": "bridge", "Labels": {}, "Created": "2024-05-01T00:00:00Z"}
@@ -272,6 +277,7 @@ def test_container() -> None:
     assert (container.started_at, container.finished_at) == (1714521601.0, None)
     assert container.networks == ("back", "front", "n1")
     assert container.ports == ("0.0.0.0:8080->80/tcp", "[::]:8080->80/tcp", "81/udp")
+    assert [mount.name for mount in container.mounts] == ["data", "ab12", "c", ""]
     assert container.config.devices == ("/dev/a:/dev/b:r",)
     assert (container.config.cap_add, container.config.cap_drop) == (("NET_ADMIN", "SYS_TIME", "ALL"), ())
     assert container.config.ulimits == ("nofile=1024:2048",)

@@ -153,8 +153,14 @@ def test_what_must_not_be_restarted_is_not(host: Host, change: dict[str, Any], r
     assert host.outcomes() == [("refused", reason)]
 
 
-def test_one_whose_network_is_another_s_that_is_gone_is_left_alone(host: Host) -> None:
-    run(host, "web", health="unhealthy", network_mode=f"container:{'e' * 64}")
+@pytest.mark.parametrize("way", ["gone", "network_mode", "pid_mode", "ipc_mode", "links"])
+def test_one_that_could_not_start_again_is_left_alone(host: Host, way: str) -> None:
+    run(host, "db", state="exited", running=False)
+    run(host, "web", health="unhealthy", network_mode=f"container:{'e' * 64 if way == 'gone' else 'db'}")
+    if way not in ("gone", "network_mode"):
+        changed = {"told": {"links": ("/db:/web/db",)}} if way == "links" else {way: "container:db"}
+        config = replace(host.engine.container("web").config, **changed)
+        host.engine.alter("web", "update", network_mode="bridge", config=config)
     host.start(HEAL)
     host.run_job("heal")
     assert host.outcomes() == [("refused", "stale_namespace")]
