@@ -68,6 +68,8 @@ class ServiceUpdate(Verb[Service]):
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = now.image_ref == new and now.update_state != found.update_state
+            if now.image_ref == new and not now.replicas + now.running:  # then the swarm never says how it ended
+                return Applied("updated", f"it has no tasks; those to come run {new}")
             if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
                 return Applied("updated", f"all its tasks run {new}")
             if now.update_state == "paused" and is_ours:
@@ -92,8 +94,8 @@ class ServiceUpdate(Verb[Service]):
 
 def _tag(image_ref: str) -> str:
     """The tag of ``name:tag@digest``, "" of anything else."""
-    parsed = reference.parse(image_ref)
-    return f"{parsed.repository}:{parsed.tag}" if parsed.tag and parsed.digest else ""
+    parsed = reference.parsed(image_ref)
+    return f"{parsed.repository}:{parsed.tag}" if parsed and parsed.tag and parsed.digest else ""
 
 
 def _newer(tools: Tools, step: Step, service: Service) -> str:

@@ -21,6 +21,7 @@ from dockwarden.registry import HttpRegistry
 from tests.chaos.updates import CHANGES, LOST, killed_at_every_step, shipped, update
 from tests.integration.test_undo import Host
 from tests.lab.engine import LabEngine
+from tests.lab.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,6 +221,9 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             assert served(host, web, third).reason == "barred"
             assert [reason for _, reason, _ in host.undo()] == ["restored"]
             assert host.engine.service(web).image_ref.endswith(first)
+            lab.docker("service", "scale", "--detach", "web=0")
+            until(lambda: not host.engine.service(web).running, "its tasks to end")
+            assert "it has no tasks" in served(host, web, pushed(host, "service 4")).detail
         lab.docker("service", "rm", "web")
 
 

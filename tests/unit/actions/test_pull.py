@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -145,6 +145,13 @@ def test_how_the_swarm_ended_it_is_told(bench: Bench, state: str, image_ref: str
     bench.swarm_says(state, image_ref=image_ref)
     outcome = bench.update()
     assert (outcome.effect, outcome.reason) == told
+
+
+@pytest.mark.parametrize("image_ref", [image_id("old"), "app:1", f"app@{OLD}"])
+def test_a_service_without_a_tag_and_a_digest_has_nothing_newer(bench: Bench, image_ref: str) -> None:
+    service = replace(bench.service, image_ref=image_ref)
+    nobody: Any = None  # neither is looked at
+    assert (ServiceUpdate().keeps(nobody, nobody, service, 0) or "")[0] == "pinned"
 
 
 def test_what_was_rolled_back_is_not_tried_again(bench: Bench) -> None:
