@@ -320,7 +320,7 @@ def policies(*given: Policy, sha256: str = "0" * 64) -> PolicySet:
 
 def a_report(**changed: Any) -> Report:
     """A report of a run in which nothing happened, but for what is changed."""
-    return replace(Report("run-1", Cause.EVENT, NOW, 0.5, {}, (), (), (), (), ()), **changed)
+    return Report("run-1", Cause.EVENT, NOW, 0.5, {}, (), (), (), (), ())._replace(**changed)
 
 
 def a_result(
@@ -378,7 +378,7 @@ def a_finding_on(
             ref = Ref(Kind.SERVICE, thing.id)
         case _:
             ref = Ref(Kind.HOST, "")
-    result = replace(a_result(ref=ref, name=ref.key[:12]), held_seconds=held_seconds, order=order)
+    result = a_result(ref=ref, name=ref.key[:12])._replace(held_seconds=held_seconds, order=order)
     return Candidate(result, thing, users, (), known_for_seconds, own, owner, idle_seconds, size_bytes)
 
 

@@ -148,14 +148,14 @@ class Executor:
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
-            outcome = replace(self._act(step, recipe, found), number=number)
+            outcome = self._act(step, recipe, found)._replace(number=number)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)
         except Unfinished as error:
             return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
-            outcome = replace(outcome, freed_bytes=self._freed(step, free))
+            outcome = outcome._replace(freed_bytes=self._freed(step, free))
         ours = outcome
         try:
             if outcome.ref != step.ref and self._is_gone(step.object):  # another image was hit, and ours went as well
@@ -174,7 +174,7 @@ class Executor:
         return False
 
     def _note(self, number: int, more: Mapping[str, Any]) -> None:
-        recipe = self._tools.recipe = replace(self._tools.recipe, parameters={**self._tools.recipe.parameters, **more})
+        recipe = self._tools.recipe = self._tools.recipe._replace(parameters={**self._tools.recipe.parameters, **more})
         self._intents.amend(number, recipe)
 
     def _act(self, step: Step, recipe: Recipe, found: Thing | None) -> Outcome:

@@ -8,7 +8,6 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -57,7 +56,7 @@ def plan(
     ordered = list(_in_order(policy, going.values()))
     within, error = _within(policy, ordered, population)
     left = ordered[len(within) :]
-    kept += [replace(_kept(policy, each, "limits", error), effect=_over(policy)) for each in left]
+    kept += [_kept(policy, each, "limits", error)._replace(effect=_over(policy)) for each in left]
     is_refused = bool(left) and _over(policy) is Effect.REFUSED
     steps = tuple(_step(policy, candidate) for candidate in (ordered if policy.limits.takes_first else within))
     steps = with_bytes(steps, frees) if frees else steps
@@ -77,7 +76,7 @@ def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
         left[image.id] -= {step.ref.key} if step.ref.kind is Kind.TAG else left[image.id]
         images.append("" if left[image.id] else image.id)
     gains = zip(steps, frees(images), strict=True)
-    return tuple(replace(step, planned_bytes=gain) if isinstance(step.object, Image) else step for step, gain in gains)
+    return tuple(step._replace(planned_bytes=gain) if isinstance(step.object, Image) else step for step, gain in gains)
 
 
 def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]) -> Why:

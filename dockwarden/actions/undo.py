@@ -5,7 +5,6 @@ ones. Nothing that exists now is touched for it: a name that something else has 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
@@ -59,7 +58,7 @@ class Undoer:
             except EngineError as error:
                 outcome = step.ended(Effect.FAILED, "engine_error", str(error))
             if outcome.reason == "taken":
-                outcome = replace(outcome, detail=f"{outcome.detail}{self._later(done)}")
+                outcome = outcome._replace(detail=f"{outcome.detail}{self._later(done)}")
             self._intents.conclude(number, outcome)
         except LedgerError as error:
             stop = Stays(Effect.REFUSED, "ledger", str(error))

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -66,7 +66,7 @@ class Stays(Exception):  # noqa: N818 - not an error: a rule found at the last m
 
     def outcome(self, step: Step) -> Outcome:
         ended = step.ended(self.effect, self.reason, self.detail)
-        return replace(ended, ref=self.ref) if self.ref else ended
+        return ended._replace(ref=self.ref) if self.ref else ended
 
 
 ENDING = Stays(Effect.SKIPPED, "ending", "dockwarden is ending")

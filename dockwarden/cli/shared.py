@@ -37,8 +37,6 @@ def add_policy(command: argparse.ArgumentParser) -> None:
 
 def policies_of(settings: "Settings", options: argparse.Namespace) -> "PolicySet":
     """Those that ``--policy`` names, all if none is named. Raises UsageError if there is no such policy."""
-    import dataclasses
-
     from dockwarden.pipeline import loading
 
     policies = loading.load_policies(settings)
@@ -48,7 +46,7 @@ def policies_of(settings: "Settings", options: argparse.Namespace) -> "PolicySet
             hint = near(name, known) or f"; there are {', '.join(known)}"
             raise UsageError(f"--policy {name}: no such policy{hint}")
     chosen = tuple(p for p in policies.policies if p.name in options.policy or not options.policy)
-    return dataclasses.replace(policies, policies=chosen)
+    return policies._replace(policies=chosen)
 
 
 def add_source(command: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """Plans, what became of them, and the report of a run. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dockwarden.model.objects import Ref, Thing
@@ -9,8 +8,7 @@ from dockwarden.model.policies import Aside, PolicySet, Result
 from dockwarden.model.words import Cause, Effect, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A finding with what the planner must know of its object.
 
     Attributes:
@@ -43,8 +41,7 @@ class Candidate:
     maybe_needed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One action on one object, which is given as it was judged, so that execute can tell whether it is still the same.
 
     Attributes:
@@ -62,7 +59,7 @@ class Step:
     name: str
     object: Thing | None
     why: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     planned_bytes: int = 0
     unrecoverable: bool = False
     frees: bool = False
@@ -72,8 +69,7 @@ class Step:
         return Outcome(self.policy, self.action, self.ref, self.name, effect, reason, 0, detail, self.planned_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """What brings an object back.
 
     Attributes:
@@ -105,8 +101,7 @@ class Done(NamedTuple):
     planned_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured.
 
     Attributes:
@@ -145,8 +140,7 @@ class Intent(NamedTuple):
         return str(self.recipe.parameters.get("id", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What one policy's findings lead to.
 
     Attributes:
@@ -161,8 +155,7 @@ class Plan:
     spare: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """Everything one run produced; what sinks receive.
 
     Attributes:
@@ -189,12 +182,12 @@ class Report:
     errors: tuple[str, ...]
     job: str = ""
     watched_seconds: float = 0.0
-    open: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    unknown: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    open: Mapping[tuple[str, str], int] = {}
+    unknown: Mapping[tuple[str, str], int] = {}
     policies: PolicySet | None = None
     newly_excused: tuple[Result, ...] = ()
-    pending: Mapping[str, int] = field(default_factory=dict)
-    excused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    pending: Mapping[str, int] = {}
+    excused: Mapping[tuple[str, str], int] = {}
     unused: int | None = None
     asides: tuple[tuple[str, Ref, Aside], ...] | None = None
 

@@ -77,8 +77,7 @@ class Facts:
     shared: object = None  # room for an evaluator to keep a prepared form of ``known``; None after ``known`` changed
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerSpec:
+class TriggerSpec(NamedTuple):
     """When a policy runs: names of changes, a cron line, an interval."""
 
     events: frozenset[str] = frozenset()
@@ -86,8 +85,7 @@ class TriggerSpec:
     every_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much one run may touch; above either nothing is done, or only the first so many with ``takes_first``."""
 
     max_objects: int = 20
@@ -95,8 +93,7 @@ class Limits:
     takes_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """One policy, compiled. ``message`` alternates text and programs.
 
     Attributes:
@@ -120,13 +117,13 @@ class Policy:
     select: Program | None = None
     for_seconds: float = 0.0
     action: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     owners: frozenset[str] = frozenset()
     unrecoverable: bool = False
     order_by: Program | None = None
     stop_when: Program | None = None
     limits: Limits = Limits()
-    protect: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
+    protect: Mapping[Kind, tuple[str, ...]] = {}
     on_unknown: str = "retry"
     excusable: str = "label"
     title: str = ""
@@ -149,8 +146,7 @@ class Policy:
         return f"{self.subject}: {self.select.source if self.select else ''}: {self.when.source}"
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyException:
+class PolicyException(NamedTuple):
     """Findings of some policies that somebody excuses.
 
     Attributes:
@@ -193,8 +189,7 @@ class Excuse(NamedTuple):
 NO_EXCUSE = Excuse()
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """One test of a policy's own: what is given, and what must come of it."""
 
     policy: str
@@ -206,8 +201,7 @@ class Trial:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySet:
+class PolicySet(NamedTuple):
     """All policies of one load, the hash of the files they came from, and the packs and paths that were named.
 
     Attributes:
@@ -233,8 +227,7 @@ class Verdict(NamedTuple):
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One policy's result for one object, as scan prints it.
 
     Attributes:
@@ -250,7 +243,7 @@ class Result:
     severity: Severity
     message: str = ""
     reason: str = ""
-    evidence: Mapping[str, FactValue] = field(default_factory=dict)
+    evidence: Mapping[str, FactValue] = {}
     held_seconds: float = 0.0
     order: object = None
     excuse: Excuse = NO_EXCUSE
@@ -274,8 +267,7 @@ class Aside(NamedTuple):
     was: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """An open fail, since when: by the wall clock, and in seconds of the observation clock."""
 
     result: Result

@@ -117,7 +117,7 @@ class Planner:
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
         if over_limits:
             none, again = Limits(sys.maxsize, 100.0), {"over_limits": True}
-            chosen = [replace(policy, limits=none, options={**policy.options, **again}) for policy in chosen]
+            chosen = [policy._replace(limits=none, options={**policy.options, **again}) for policy in chosen]
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts: Parts
         self.info: EngineInfo
@@ -195,7 +195,7 @@ class Planner:
             taken.update(step.ref for step in plan.steps)
             planned[policy.name] = plan
         every = iter(self._sized([step for plan in planned.values() for step in plan.steps]))
-        return {name: replace(plan, steps=tuple(next(every) for _ in plan.steps)) for name, plan in planned.items()}
+        return {name: plan._replace(steps=tuple(next(every) for _ in plan.steps)) for name, plan in planned.items()}
 
     def _sized(self, steps: Sequence[Step]) -> Sequence[Step]:
         """The steps with the bytes that they free in this order, as far as images were measured."""

@@ -5,7 +5,6 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -131,7 +130,7 @@ class Enforcer:
             planned = plan(policy, candidates, population, self._minimum_stay, frees)
             useless = self._executor(self._inventory.info).useless(planned.steps) if asks else []
             if not useless:
-                return replace(planned, kept=(*kept, *planned.kept))
+                return planned._replace(kept=(*kept, *planned.kept))
             kept += useless  # which shall take nobody's place within the limits
             staying = {outcome.ref for outcome in useless}
             candidates = [each for each in candidates if each.result.ref not in staying]

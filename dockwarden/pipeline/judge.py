@@ -7,7 +7,7 @@ thousands of objects does not keep an event waiting.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from dockwarden.inventory import facts
@@ -100,7 +100,7 @@ class Judge:
         told = printable(f"all that it may do is not enough for {policy.stop_when.source}: {parts}", MAX_TEXT)
         name, watched = self._inventory.name_of(host), self._inventory.memory.clock.read()
         result = Result(policy.name, host, name, Status.FAIL, policy.severity, told, evidence=known)
-        result = replace(result, definition=policy.definition)
+        result = result._replace(definition=policy.definition)
         sweep.results.append(result)
         if self.findings.note(result, now, watched):
             sweep.opened.append(result)
@@ -256,7 +256,7 @@ class Judge:
         sweep.judged[policy.name, status] += 1
         if status is Status.FAIL:
             if self.findings.note(result, task.gathering.now, watched):
-                sweep.opened.append(replace(result, reason=f"expired: {was}") if was else result)
+                sweep.opened.append(result._replace(reason=f"expired: {was}") if was else result)
         else:
             result = evaluate.set_aside(policy, result, status)
             if status is Status.EXCUSED and self.findings.excuse(result, watched):

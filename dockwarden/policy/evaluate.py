@@ -4,8 +4,6 @@ Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and
 Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
 """
 
-from dataclasses import replace
-
 from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
@@ -78,7 +76,7 @@ def set_aside(policy: Policy, result: Result, status: Status) -> Result:
     else:
         until = f" until {moment(result.excuse.until_at)}" if result.excuse.until_at is not None else ""
         why = f"{', '.join(result.excuse.ids)}{until}" + (f": {result.excuse.reason}" if result.excuse.reason else "")
-    return replace(result, status=status, reason=printable(why, MAX_TEXT))
+    return result._replace(status=status, reason=printable(why, MAX_TEXT))
 
 
 def unknown(policy: Policy, ref: Ref, name: str, verdict: Verdict, reason: str = "") -> Result:

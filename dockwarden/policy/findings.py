@@ -6,7 +6,6 @@ of bounds: judging, logging, counting.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, KeysView, Mapping
-from dataclasses import replace
 
 from dockwarden.model import Aside, Finding, Kind, Policy, Ref, Result
 
@@ -153,7 +152,7 @@ class Findings:
         self._unset((policy, ref))
         self._excuses.pop((policy, ref), None)
         finding = self._close((policy, ref))
-        return None if finding is None else replace(finding.result, reason=why)
+        return None if finding is None else finding.result._replace(reason=why)
 
     def concerned_with(self, ref: Ref) -> Collection[str]:
         """Names of the policies with an open finding or question on an object."""

@@ -6,7 +6,6 @@ on. Out of bounds: files, printing.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -128,8 +127,7 @@ def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:
     def given(program: Any) -> Any:
         return program.given(params) if isinstance(program, Program) else program
 
-    return replace(
-        policy,
+    return policy._replace(
         when=given(policy.when),
         select=given(policy.select),
         gate=given(policy.gate),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,7 +223,7 @@ def test_the_page_is_made_for_readers_of_all_kinds(browser: Browser, daemon: Dae
 def test_thirty_two_findings_are_no_long_way_down_on_a_phone(browser: Browser, tmp_path: Path, count: int) -> None:
     remediation = "Run it without what it does not need, " * 4
     each = a_policy(subject=Kind.CONTAINER, severity=Severity.CRITICAL)
-    policies = [replace(each, name=f"policy-{number}", remediation=remediation) for number in range(count)]
+    policies = [each._replace(name=f"policy-{number}", remediation=remediation) for number in range(count)]
     findings = Findings()
     for number in range(32):
         ref = Ref(Kind.CONTAINER, f"shop-frontend-{number}")

@@ -115,7 +115,7 @@ def test_nothing_says_when_a_counter_was_made(metrics: Metrics) -> None:
 
 
 def use(metrics: Metrics, chosen: PolicySet, at: float = NOW) -> None:
-    metrics.record(replace(REPORT, policies=chosen, started_at=at, duration_seconds=0.0))
+    metrics.record(REPORT._replace(policies=chosen, started_at=at, duration_seconds=0.0))
 
 
 # -- policies ----------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_policy_without_an_action_has_no_series_of_actions(metrics: Metrics) -
 
 def test_policies_that_went_away_end(metrics: Metrics) -> None:
     use(metrics, policies(REMOVE, a_policy("gone"), sha256="a"))
-    metrics.record(replace(REPORT, open={("gone", "medium"): 2}, unknown={("gone", "timeout"): 1}))
+    metrics.record(REPORT._replace(open={("gone", "medium"): 2}, unknown={("gone", "timeout"): 1}))
     use(metrics, policies(REMOVE, sha256="b"), NOW + 60)
     for name in ("policy_info", "policy_text_info", "findings", "unknown"):
         assert not [labels for labels in samples(metrics, name) if "gone" in labels]
@@ -152,7 +152,7 @@ def test_policies_that_went_away_end(metrics: Metrics) -> None:
 
 def test_a_policy_that_changed_has_one_description(metrics: Metrics) -> None:
     use(metrics, policies(REMOVE))
-    use(metrics, policies(replace(REMOVE, mode=Mode.AUDIT, severity=Severity.HIGH)))
+    use(metrics, policies(REMOVE._replace(mode=Mode.AUDIT, severity=Severity.HIGH)))
     assert samples(metrics, "policy_info") == {("audit", "old-images", "high", "image"): 1}
 
 
@@ -190,7 +190,7 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     counts: Any = {"open": {("old-images", "medium"): 2}, "unknown": {("old-images", "timeout"): 1}}
     metrics.set_job("old-images", 60.0, NOW - 30)
     assert samples(metrics, "job_late_timestamp_seconds") == {("old-images",): NOW + 150}
-    metrics.record(replace(REPORT, judged=judged, outcomes=outcomes, job="old-images", **counts))
+    metrics.record(REPORT._replace(judged=judged, outcomes=outcomes, job="old-images", **counts))
     assert samples(metrics, "job_late_timestamp_seconds") == {("old-images",): NOW + 180.5}
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "fail"] == 2
     assert samples(metrics, "evaluations_total")["schedule", "old-images", "pass"] == 5
@@ -208,8 +208,8 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
 @pytest.mark.parametrize(
     "report",
     [
-        replace(REPORT, job="nightly", errors=("it broke",)),
-        replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.FAILED, "engine_error"),)),
+        REPORT._replace(job="nightly", errors=("it broke",)),
+        REPORT._replace(job="nightly", outcomes=(an_outcome(Effect.FAILED, "engine_error"),)),
     ],
 )
 def test_a_job_that_failed_ran_and_did_not_succeed(metrics: Metrics, report: Report) -> None:
@@ -226,7 +226,7 @@ def test_when_a_step_failed_or_met_a_limit_is_shown(metrics: Metrics) -> None:
         ("engine_error", Effect.FAILED, 2),
         ("limits", Effect.REFUSED, 3),
     ):
-        metrics.record(replace(REPORT, outcomes=(an_outcome(effect, reason),), started_at=NOW + after))
+        metrics.record(REPORT._replace(outcomes=(an_outcome(effect, reason),), started_at=NOW + after))
     assert samples(metrics, "action_trouble_timestamp_seconds") == {
         ("remove", "refused", "old-images", "limits"): NOW + 3.5,
         ("remove", "failed", "old-images", "engine_error"): NOW + 2.5,
@@ -234,7 +234,7 @@ def test_when_a_step_failed_or_met_a_limit_is_shown(metrics: Metrics) -> None:
 
 
 def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:
-    metrics.record(replace(REPORT, job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)))
+    metrics.record(REPORT._replace(job="nightly", outcomes=(an_outcome(Effect.REFUSED, "in_use"),)))
     assert samples(metrics, "job_last_success_timestamp_seconds") == {("nightly",): NOW + 0.5}
 
 

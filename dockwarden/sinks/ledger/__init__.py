@@ -7,7 +7,6 @@ the process and may lose the last moments to an end of the machine, which only m
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 import structlog
 
@@ -124,7 +123,7 @@ class Ledger(Actions):
 
     def record(self, report: Report) -> None:
         """Write down the openings and resolutions of a run. Raises LedgerError."""
-        ended = [*report.resolved, *(replace(result, reason="excused") for result in report.newly_excused)]
+        ended = [*report.resolved, *(result._replace(reason="excused") for result in report.newly_excused)]
         if not report.opened and not ended and report.asides is None:
             return
         at = report.started_at

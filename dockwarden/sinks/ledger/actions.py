@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from dockwarden.config.files import at_once
@@ -107,7 +106,7 @@ class Actions(LedgerFile):
     def intend(self, run: str, step: Step, recipe: Recipe) -> int:
         at, reading = self._now(), self._reading()
         until = None if recipe.method == "none" else reading + self._limits.undo
-        values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(asdict(recipe)), at, reading)
+        values = (run, step.policy, step.action, *step.ref, step.name, json.dumps(recipe._asdict()), at, reading)
         further = (recipe.archive, step.planned_bytes, until, recipe.parameters.get("undoes"))
         with self._write(durable=True) as db:
             if not self._identity:
@@ -122,7 +121,7 @@ class Actions(LedgerFile):
 
     def amend(self, number: int, recipe: Recipe) -> None:
         with self._write(durable=True) as db:
-            db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(asdict(recipe)), number))
+            db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
     def is_barred(self, action: str, name: str, image_id: str) -> bool:
         query = (

@@ -212,7 +212,7 @@ def test_nothing_is_removed_by_id_nor_without_record_nor_under_a_container_whate
     image = bench.put("app", *tags, digests=(digest_of("app", "app"),) if has_digest else ())
     for moment, what in disturbances:
         bench.engine.just_before(moment, partial(disturb, bench, image, what))
-    step = replace(a_step(image, tags[0] if as_tag and tags else ""), unrecoverable=True)
+    step = a_step(image, tags[0] if as_tag and tags else "")._replace(unrecoverable=True)
     [outcome] = bench.run(step)
     bench.engine.come_back()
     bench.engine.errors.clear()
@@ -760,7 +760,7 @@ def test_after_a_step_that_took_long_the_engine_is_left_to_others(bench: Bench) 
 
 def test_what_was_freed_is_measured_where_the_disk_can_be_seen_and_else_as_planned(bench: Bench) -> None:
     images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
-    first, second = (replace(a_step(image), planned_bytes=77) for image in images)
+    first, second = (a_step(image)._replace(planned_bytes=77) for image in images)
     [seen] = bench.run(first)
     bench.ground.visible = False
     [unseen] = bench.run(second)

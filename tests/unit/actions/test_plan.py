@@ -41,7 +41,7 @@ def planned(*candidates: Candidate, policy: Policy = REMOVE, population: int = 1
 
 
 def limited(policy: Policy, objects: int = 1000, percent: float = 100.0, *, takes_first: bool = False) -> Policy:
-    return replace(policy, limits=Limits(objects, percent, takes_first), mode=Mode.ENFORCE)
+    return policy._replace(limits=Limits(objects, percent, takes_first), mode=Mode.ENFORCE)
 
 
 def refused(done: Plan) -> list[tuple[str, str]]:
@@ -129,8 +129,8 @@ NAMELESS = a_volume("f" * 64, anonymous=True)
         (REMOVE_CONTAINER, a_finding_on(OVER, known_for_seconds=60), "too_young"),
         (REMOVE_CONTAINER, a_finding_on(OVER, own=True), "self"),
         (REMOVE_CONTAINER, a_finding_on(OVER, owner="swarm"), "owner"),
-        (replace(REMOVE_CONTAINER, owners=frozenset({"nomad"})), a_finding_on(OVER, owner="swarm"), "owner"),
-        (replace(REMOVE_CONTAINER, owners=frozenset({"swarm"})), a_finding_on(OVER, owner="swarm"), ""),
+        (REMOVE_CONTAINER._replace(owners=frozenset({"nomad"})), a_finding_on(OVER, owner="swarm"), "owner"),
+        (REMOVE_CONTAINER._replace(owners=frozenset({"swarm"})), a_finding_on(OVER, owner="swarm"), ""),
         (REMOVE_CONTAINER, a_finding_on(replace(OVER, labels={PROTECT_LABEL: ""})), "protected"),
         (STOP, a_finding_on(UP, known_for_seconds=60), ""),
         (STOP, a_finding_on(OVER), "not_running"),
@@ -150,10 +150,10 @@ NAMELESS = a_volume("f" * 64, anonymous=True)
         (REMOVE_NETWORK, a_finding_on(a_network(), users=("web",)), "in_use"),
         (REMOVE_NETWORK, a_finding_on(a_network(), known_for_seconds=60), "too_young"),
         (REMOVE_NETWORK, a_finding_on(a_network(), owner="swarm"), "owner"),
-        (replace(REMOVE, for_seconds=2 * DAY), a_finding_on(an_image()), "waiting"),
-        (replace(REMOVE, for_seconds=DAY), a_finding_on(an_image()), ""),
+        (REMOVE._replace(for_seconds=2 * DAY), a_finding_on(an_image()), "waiting"),
+        (REMOVE._replace(for_seconds=DAY), a_finding_on(an_image()), ""),
         (TRIM, a_finding_on(None, known_for_seconds=0), ""),
-        (replace(TRIM, for_seconds=2 * DAY), a_finding_on(None), "waiting"),
+        (TRIM._replace(for_seconds=2 * DAY), a_finding_on(None), "waiting"),
     ],
 )
 def test_rules_of_each_kind(policy: Policy, candidate: Candidate, reason: str) -> None:
@@ -163,7 +163,7 @@ def test_rules_of_each_kind(policy: Policy, candidate: Candidate, reason: str) -
 
 
 def test_a_step_carries_what_its_action_needs() -> None:
-    policy = replace(TRIM, options={"max_used_space": 5}, unrecoverable=True)
+    policy = TRIM._replace(options={"max_used_space": 5}, unrecoverable=True)
     [step] = planned(a_finding_on(None), policy=policy).steps
     assert (step.object, step.options, step.unrecoverable) == (None, {"max_used_space": 5}, True)
 
@@ -234,23 +234,23 @@ _POSTGRES = an_image("db", "docker.io/library/postgres:16", "docker.io/library/m
 @pytest.mark.parametrize("glob", sorted(_KEPT))
 def test_a_host_protects_images_by_any_spelling_of_a_name(glob: str, kind: Kind) -> None:
     protect = {kind: (glob,)}
-    done = planned(a_candidate(_POSTGRES), policy=replace(REMOVE, protect=protect))
+    done = planned(a_candidate(_POSTGRES), policy=REMOVE._replace(protect=protect))
     assert (done.steps, refused(done)[0][1]) == ((), "protected")
     assert glob in done.kept[0].detail
-    tag = planned(a_candidate(_POSTGRES, tag="postgres:16"), policy=replace(UNTAG, protect=protect))
+    tag = planned(a_candidate(_POSTGRES, tag="postgres:16"), policy=UNTAG._replace(protect=protect))
     assert (tag.steps, refused(tag)) == ((), [("postgres:16", "protected")])
 
 
 @pytest.mark.parametrize("glob", ["postgre", "16", "postgres:1", "docker.io/library", "Postgres"])
 def test_what_a_host_does_not_name_it_does_not_protect(glob: str) -> None:
     protect = {Kind.IMAGE: (glob,), Kind.TAG: (glob,), Kind.CONTAINER: ("*",), Kind.VOLUME: ("*",)}
-    assert planned(a_candidate(_POSTGRES), policy=replace(REMOVE, protect=protect)).steps
+    assert planned(a_candidate(_POSTGRES), policy=REMOVE._replace(protect=protect)).steps
 
 
 def test_of_the_tags_of_an_image_a_protected_tag_keeps_itself_a_protected_image_all() -> None:
     other = a_candidate(_POSTGRES, tag="mirror:1")
-    assert planned(other, policy=replace(UNTAG, protect={Kind.TAG: ("postgres:*",)})).steps
-    assert not planned(other, policy=replace(UNTAG, protect={Kind.IMAGE: ("postgres:*",)})).steps
+    assert planned(other, policy=UNTAG._replace(protect={Kind.TAG: ("postgres:*",)})).steps
+    assert not planned(other, policy=UNTAG._replace(protect={Kind.IMAGE: ("postgres:*",)})).steps
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_of_the_tags_of_an_image_a_protected_tag_keeps_itself_a_protected_image_
 )
 def test_a_host_protects_all_else_by_its_name(policy: Policy, thing: Thing) -> None:
     for glob, is_kept in (("pg-*", True), ("pg-1", True), ("pg", False), ("*-2", False)):
-        done = planned(a_finding_on(thing), policy=replace(policy, protect={policy.subject: (glob,)}))
+        done = planned(a_finding_on(thing), policy=policy._replace(protect={policy.subject: (glob,)}))
         assert [reason for _, reason in refused(done)] == (["protected"] if is_kept else []), glob
 
 
@@ -313,7 +313,7 @@ def test_the_refusal_says_in_one_line_how_a_person_gets_past_it() -> None:
 
 
 def test_in_audit_mode_a_limit_is_information() -> None:
-    done = planned(*old(4), policy=replace(limited(REMOVE, 3), mode=Mode.AUDIT))
+    done = planned(*old(4), policy=limited(REMOVE, 3)._replace(mode=Mode.AUDIT))
     assert (done.steps, done.error) == ((), "")
     assert {(kept.effect, kept.reason) for kept in done.kept} == {(Effect.AUDITED, "limits")}
     assert all("limits.max_objects 3" in kept.detail for kept in done.kept)
@@ -358,9 +358,8 @@ def _candidate(draw: st.DrawFn, word: str, kind: Kind) -> Candidate:
             Kind.NETWORK: a_network(word, builtin=running, labels=labels),
         }
         found = a_finding_on(things[kind])
-    result = replace(found.result, held_seconds=draw(_AGES), order=draw(st.none() | st.integers(0, 3)))
-    return replace(
-        found,
+    result = found.result._replace(held_seconds=draw(_AGES), order=draw(st.none() | st.integers(0, 3)))
+    return found._replace(
         result=result,
         users=() if kind is Kind.CONTAINER else draw(_USERS),
         known_for_seconds=draw(_AGES),
@@ -376,8 +375,7 @@ def _findings(draw: st.DrawFn) -> tuple[Policy, list[Candidate], int]:
     words = [f"app{n}" for n in range(draw(st.integers(0, 6)))]
     candidates = [draw(_candidate(word, kind)) for word in words]
     limits = draw(st.tuples(st.integers(1, 8), st.floats(0.1, 100)))
-    policy = replace(
-        limited(_KINDS[kind], *limits),
+    policy = limited(_KINDS[kind], *limits)._replace(
         owners=draw(st.sampled_from([frozenset(), frozenset({"swarm"})])),
         order_by=draw(st.sampled_from([None, a_policy(order_by="image.size").order_by])),
     )
@@ -426,7 +424,7 @@ def test_no_plan_is_above_a_limit_and_none_is_cut_to_fit(findings: Findings) -> 
     assert done.steps in ((), unlimited.steps)
     assert bool(done.error) == (done.steps != unlimited.steps)
     allowed = min(policy.limits.max_objects, max(1, math.floor(population * policy.limits.max_percent / 100)))
-    first = plan(replace(policy, limits=replace(policy.limits, takes_first=True)), candidates, population, HOUR)
+    first = plan(policy._replace(limits=policy.limits._replace(takes_first=True)), candidates, population, HOUR)
     assert first.steps == unlimited.steps[:allowed]
     assert not first.error
     assert {kept.effect for kept in first.kept if kept.reason == "limits"} <= {Effect.SKIPPED}
@@ -524,7 +522,7 @@ def test_what_others_of_a_compose_project_depend_on_comes_before_them(
             known = DAY + (number if project == "shop" else 0)  # the longest known, which would come first, needs most
             thing = a_container(f"{project}-{number}", labels=labels)
             candidates.append(a_finding_on(thing, known_for_seconds=known))
-    update = limited(replace(UPDATE, owners=frozenset({"compose"})))
+    update = limited(UPDATE._replace(owners=frozenset({"compose"})))
     names = [
         step.object.name for step in planned(*candidates, policy=update).steps if isinstance(step.object, Container)
     ]

@@ -17,16 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPOSE = "com.docker.compose"
-HEAL = replace(
-    a_policy(
-        "heal",
-        "container.health == 'unhealthy'",
-        subject=Kind.CONTAINER,
-        events=["container.health"],
-        every_seconds=60,
-        mode=Mode.ENFORCE,
-        action="restart",
-    ),
+HEAL = a_policy(
+    "heal",
+    "container.health == 'unhealthy'",
+    subject=Kind.CONTAINER,
+    events=["container.health"],
+    every_seconds=60,
+    mode=Mode.ENFORCE,
+    action="restart",
+)._replace(
     options=ContainerRestart.options(most="2 per 1h").model_dump(),
 )
 HOPELESS = a_policy(

@@ -117,7 +117,7 @@ def test_what_a_container_wrote_comes_back_with_it(bench: Bench) -> None:
 def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Bench) -> None:
     container = written_by_web(bench, Written((), ("/a",)))
     assert bench.remove(step(container)) == [("refused", "unrecoverable")]
-    assert bench.remove(replace(step(container), unrecoverable=True)) == [("applied", "removed")]
+    assert bench.remove(step(container)._replace(unrecoverable=True)) == [("applied", "removed")]
     [outcome] = bench.undo()
     assert (outcome.effect, outcome.reason) == (Effect.APPLIED, "restored")
     assert "what it wrote is lost: it deleted 1 files" in outcome.detail
@@ -217,7 +217,7 @@ def test_a_volume_whose_files_cannot_be_seen_stays_unless_it_may_be_lost(bench: 
     removal = step(a_volume("data"))
     assert bench.remove(removal) == [("refused", "unrecoverable")]
     assert bench.engine.volumes() == [a_volume("data")]
-    assert bench.remove(replace(removal, unrecoverable=True)) == [("applied", "removed")]
+    assert bench.remove(removal._replace(unrecoverable=True)) == [("applied", "removed")]
     [done] = bench.done()  # what it was called is kept, its files are not
     assert done.recipe.method == "create"
 
@@ -226,7 +226,7 @@ def test_build_cache_goes_only_where_it_may_be_lost(bench: Bench) -> None:
     bench.engine.build_cache_bytes = 1000
     trim = Step("cache", "trim_build_cache", Ref(Kind.HOST, ""), "host", None, "full", {"max_used_space": 400})
     assert bench.remove(trim) == [("refused", "unrecoverable")]
-    assert bench.remove(replace(trim, unrecoverable=True)) == [("applied", "trimmed")]
+    assert bench.remove(trim._replace(unrecoverable=True)) == [("applied", "trimmed")]
     assert bench.engine.build_cache_bytes == 400
 
 

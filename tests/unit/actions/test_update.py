@@ -61,7 +61,7 @@ class Bench:
 
     def run(self, **options: object) -> Outcome:
         step = self.step()
-        step = replace(step, options={**step.options, **options})
+        step = step._replace(options={**step.options, **options})
         [outcome] = self.ground.executor(self.intents)(self.engine.info).run("run", [step])
         return outcome
 
@@ -477,7 +477,7 @@ def test_a_plan_says_what_it_would_do(bench: Bench) -> None:
 
 
 def test_a_tag_that_names_another_image_than_was_judged_changes_nothing(bench: Bench) -> None:
-    step = replace(bench.step(), digest=image_id("another"))
+    step = bench.step()._replace(digest=image_id("another"))
     [outcome] = bench.ground.executor(bench.intents)(bench.engine.info).run("run", [step])
     assert (outcome.reason, bench.names()["web"].id) == ("changed", bench.old)
 

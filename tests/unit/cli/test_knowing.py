@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -286,9 +285,9 @@ def test_history_of_findings_and_of_actions(host: Host, run: Callable[..., Run])
     ledger.claim(host.engine.info.identity)
     drifted = a_result("digest-drift", tag, name=tag.key, message="it drifted")
     ledger.record(report(opened=(drifted, a_result("no-latest-tag", other, name=other.key))))
-    ledger.record(report(resolved=(replace(drifted, reason="pass"),)))
+    ledger.record(report(resolved=(drifted._replace(reason="pass"),)))
     for word, name in (("a", tag.key), ("b", other.key)):
-        step = replace(a_step(an_image(word, name), name, policy="old-tags"), name=name)
+        step = a_step(an_image(word, name), name, policy="old-tags")._replace(name=name)
         ledger.conclude(
             ledger.intend("run", step, a_recipe(an_image())),
             Outcome("old-tags", "untag", step.ref, name, Effect.APPLIED, "untagged"),

@@ -93,7 +93,7 @@ def test_in_audit_mode_the_same_plan_is_told_and_the_engine_asked_only_what_serv
     bench.engine.put(an_image("new", "new:1"))
     bench.look(age=0)
     findings = [on_image(word) for word in ("app", "other", "new")]
-    assert set(bench.act(replace(REMOVE, mode=Mode.AUDIT), *findings)) == {
+    assert set(bench.act(REMOVE._replace(mode=Mode.AUDIT), *findings)) == {
         ("new", Effect.REFUSED, "too_young"),
         ("app", Effect.AUDITED, "audit"),
         ("other", Effect.AUDITED, "audit"),
@@ -104,7 +104,7 @@ def test_in_audit_mode_the_same_plan_is_told_and_the_engine_asked_only_what_serv
 def test_an_audited_step_says_why_it_would_be_done(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
-    [outcome], _ = bench.enforcer.act(replace(REMOVE, mode=Mode.AUDIT), [on_image("app")], "run-1")
+    [outcome], _ = bench.enforcer.act(REMOVE._replace(mode=Mode.AUDIT), [on_image("app")], "run-1")
     assert (outcome.detail, outcome.freed_bytes) == ("it is old", 0)
 
 
@@ -165,11 +165,11 @@ def test_the_percentage_is_of_all_objects_of_the_kind(bench: Bench) -> None:
     bench.look()
     half = Limits(100, 50.0)
     found = [on_image(f"app{n}") for n in range(3)]
-    done = bench.act(replace(REMOVE, limits=half), *found)
+    done = bench.act(REMOVE._replace(limits=half), *found)
     assert {reason for _, _, reason in done} == {"limits"}
     assert "3 of 4" in bench.error
     tags = [on_tag(f"app:{n}") for n in range(3)]
-    assert {effect for _, effect, _ in bench.act(replace(UNTAG, limits=half), *tags)} == {Effect.APPLIED}
+    assert {effect for _, effect, _ in bench.act(UNTAG._replace(limits=half), *tags)} == {Effect.APPLIED}
 
 
 def test_a_finding_on_what_is_not_there_any_more_is_nothing_to_do(bench: Bench) -> None:
@@ -200,7 +200,7 @@ def a_removal(kind: Kind, **keys: Any) -> Policy:
 
 
 def on(kind: Kind, key: str, held: float = DAY) -> Result:
-    return replace(a_result(f"old-{kind}s", Ref(kind, key), name=key[:8]), held_seconds=held)
+    return a_result(f"old-{kind}s", Ref(kind, key), name=key[:8])._replace(held_seconds=held)
 
 
 def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
@@ -275,7 +275,7 @@ def test_steps_are_taken_until_it_is_enough(bench: Bench) -> None:
     bench.engine.put(*(an_image(f"app{n}", f"app:{n}") for n in range(3)))
     bench.look()
     bench.host.extend([Answer(value=False), Answer(value=False), Answer(value=True)])
-    policy = replace(REMOVE, stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
+    policy = REMOVE._replace(stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
     effects = [(effect, reason) for _, effect, reason in bench.act(policy, *(on_image(f"app{n}") for n in range(3)))]
     assert effects == [(Effect.APPLIED, "removed")] * 2 + [(Effect.SKIPPED, "enough")]
 
@@ -285,7 +285,7 @@ def test_nothing_is_done_where_nobody_can_tell_whether_it_is_enough(bench: Bench
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
     bench.host.append(answer)
-    policy = replace(REMOVE, stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
+    policy = REMOVE._replace(stop_when=a_policy(stop_when="host.disk_free > 5").stop_when)
     assert bench.act(policy, on_image("app")) == [("app", Effect.SKIPPED, "enough")]
     assert bench.engine.removals == []
 
@@ -318,7 +318,7 @@ def test_objects_that_stay_use_up_no_limit(bench: Bench, kind: str) -> None:
                 bench.engine.errors["untag", reference.full(f"{word}:1")] = EngineError("no")
             case _:
                 bench.engine.errors["image", image_id(word)] = ValueError("of our own")
-    policy = replace(REMOVE, limits=Limits(2, 100.0, takes_first=True))
+    policy = REMOVE._replace(limits=Limits(2, 100.0, takes_first=True))
     done = bench.act(policy, *map(on_image, words))
     assert {name for name, effect, _ in done if effect is Effect.APPLIED} == {"app3", "app4"}
     assert [reason for name, _, reason in done if name == "app5"] == ["limits"]
@@ -331,6 +331,6 @@ def test_what_hit_another_object_uses_up_the_limit(bench: Bench) -> None:
         bench.engine.put(an_image(word, f"{word}:1"))
         bench.look()
     bench.engine.just_before("untag", lambda: bench.engine.name(image_id("other"), "a:1"))
-    done = bench.act(replace(REMOVE, limits=Limits(1, 100.0, takes_first=True)), on_image("a"), on_image("b"))
+    done = bench.act(REMOVE._replace(limits=Limits(1, 100.0, takes_first=True)), on_image("a"), on_image("b"))
     assert [reason for _, effect, reason in done if effect is Effect.FAILED] == ["other_image"]
     assert [reason for name, _, reason in done if name == "b"] == ["limits"]

@@ -201,7 +201,7 @@ def test_what_the_inventory_decides_costs_nothing(bench: Bench) -> None:
     bench.look()
     sweep = bench.all(
         a_policy("absorbed", "image.in_use && image.user == ''"),
-        replace(DRIFT, when=a_policy(when="false && registry.digest == ''", subject=Kind.TAG).when),
+        DRIFT._replace(when=a_policy(when="false && registry.digest == ''", subject=Kind.TAG).when),
     )
     assert bench.engine.calls == []
     assert bench.registry.asked == []
@@ -212,7 +212,7 @@ def test_an_image_is_inspected_once_for_all_its_policies_and_tags(bench: Bench) 
     bench.engine.put(an_image("app", "app:1", "app:2", inspected=details(user="")))
     bench.engine.run(a_container("web"))
     bench.look()
-    policies = [replace(AS_ROOT, name=f"p{n}") for n in range(3)]
+    policies = [AS_ROOT._replace(name=f"p{n}") for n in range(3)]
     tags = [a_policy(f"t{n}", "image.user == ''", subject=Kind.TAG) for n in range(3)]
     sweep = bench.all(*policies, *tags, a_policy("c", "image.os == 'linux'", subject=Kind.CONTAINER))
     assert bench.engine.calls == [("image", APP.key)]
@@ -287,7 +287,7 @@ def test_a_registry_is_asked_once_for_all_policies_of_a_tag(bench: Bench) -> Non
     bench.look()
     bench.registry.slow = True
     bench.registry.digests = {APP_TAG.key: "sha256:new", "docker.io/library/app:2": "sha256:new"}
-    sweep = bench.all(DRIFT, replace(DRIFT, name="also"))
+    sweep = bench.all(DRIFT, DRIFT._replace(name="also"))
     asked = Counter((ask.what, ask.reference) for ask in bench.registry.asked)
     assert asked == {("digest", APP_TAG.key): 1, ("digest", "docker.io/library/app:2"): 1}
     assert len(sweep.opened) == 4
@@ -521,7 +521,7 @@ def test_a_finding_tells_for_how_long_it_has_held_on_the_observation_clock() -> 
     bench.inventory.memory.clock.resume()
     [result] = bench.all(waits).results
     assert [*held, result.held_seconds] == [0.0, 50.0, 100.0, 100.0]
-    bench.all(replace(waits, when=a_policy(when="false").when))  # it passes, and begins anew
+    bench.all(waits._replace(when=a_policy(when="false").when))  # it passes, and begins anew
     [result] = bench.all(waits).results
     assert result.held_seconds == 0.0
 

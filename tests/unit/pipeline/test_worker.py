@@ -129,7 +129,7 @@ def test_ages_survive_a_restart_in_order(tmp_path: Path) -> None:
 
 
 def test_what_a_policy_waits_for_goes_on_after_a_restart_and_not_while_nobody_watched(tmp_path: Path) -> None:
-    waits = replace(REMOVE, for_seconds=2 * HOUR)
+    waits = REMOVE._replace(for_seconds=2 * HOUR)
     outcomes = []
     for _ in range(3):
         with Host(tmp_path, stay=0) as host:
@@ -142,7 +142,7 @@ def test_what_a_policy_waits_for_goes_on_after_a_restart_and_not_while_nobody_wa
 
 
 def test_on_another_engine_a_policy_waits_anew(tmp_path: Path) -> None:
-    waits = replace(REMOVE, for_seconds=HOUR)
+    waits = REMOVE._replace(for_seconds=HOUR)
     for identity in ("one", "another"):
         with Host(tmp_path, stay=0) as host:
             host.engine.info = replace(host.engine.info, identity=identity)
@@ -314,7 +314,7 @@ def test_an_event_acts_on_what_it_touched_only(host: Host) -> None:
 
 
 def test_a_finding_that_is_only_judged_again_is_not_acted_on(host: Host) -> None:
-    scheduled = replace(REMOVE, trigger=replace(REMOVE.trigger, events=frozenset()))
+    scheduled = REMOVE._replace(trigger=REMOVE.trigger._replace(events=frozenset()))
     host.engine.put(an_image("a", "a:1", "a:2"))
     host.start(scheduled)
     host.ticks.pass_(DAY)
@@ -326,7 +326,7 @@ def test_a_finding_that_is_only_judged_again_is_not_acted_on(host: Host) -> None
 
 def test_audit_plans_and_never_executes(host: Host) -> None:
     grown_up(host, "a")
-    host.start(replace(REMOVE, mode=Mode.AUDIT))
+    host.start(REMOVE._replace(mode=Mode.AUDIT))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert host.outcomes() == [("audited", "audit")]
@@ -340,7 +340,7 @@ def test_audit_plans_and_never_executes(host: Host) -> None:
 
 def test_a_policy_that_is_off_does_nothing(host: Host) -> None:
     grown_up(host, "a")
-    host.start(replace(REMOVE, mode=Mode.OFF), LATEST)
+    host.start(REMOVE._replace(mode=Mode.OFF), LATEST)
     host.run_job("old-images")
     assert host.open_findings() == []
     assert host.value("findings", policy="old-images", severity="medium") == 0
@@ -348,7 +348,7 @@ def test_a_policy_that_is_off_does_nothing(host: Host) -> None:
 
 def test_limits_refuse_the_plan_as_a_whole(host: Host) -> None:
     grown_up(host, "a", "b", "c")
-    host.start(replace(REMOVE, limits=Limits(2, 100.0)))
+    host.start(REMOVE._replace(limits=Limits(2, 100.0)))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert host.outcomes() == [("refused", "limits")] * 3
@@ -362,7 +362,7 @@ def test_limits_refuse_the_plan_as_a_whole(host: Host) -> None:
 
 def test_in_audit_mode_a_limit_is_no_error(host: Host) -> None:
     grown_up(host, "a", "b", "c")
-    host.start(replace(REMOVE, limits=Limits(2, 100.0), mode=Mode.AUDIT))
+    host.start(REMOVE._replace(limits=Limits(2, 100.0), mode=Mode.AUDIT))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert host.outcomes() == [("audited", "limits")] * 3
@@ -373,7 +373,7 @@ def test_in_audit_mode_a_limit_is_no_error(host: Host) -> None:
 
 def test_a_run_takes_the_first_and_the_next_goes_on(host: Host) -> None:
     grown_up(host, "a", "b", "c")
-    host.start(replace(REMOVE, limits=Limits(2, 100.0, takes_first=True)))
+    host.start(REMOVE._replace(limits=Limits(2, 100.0, takes_first=True)))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert len(host.engine.removals) == 2
@@ -440,7 +440,7 @@ def test_our_own_image_is_never_touched(tmp_path: Path) -> None:
     with Host(tmp_path, own=own.id) as host:
         host.engine.put(an_image("dockwarden", "dockwarden:1"))
         host.engine.run(own)
-        host.start(replace(REMOVE, when=a_policy(when="true").when))
+        host.start(REMOVE._replace(when=a_policy(when="true").when))
         host.ticks.pass_(DAY)
         host.run_job("old-images")
         assert host.outcomes() == [("refused", "self")]
@@ -582,7 +582,7 @@ def test_the_start_asks_no_registry_and_uses_remembered_answers(host: Host) -> N
 
 def test_an_event_asks_the_registry_for_what_it_touched(host: Host) -> None:
     host.registry.digests["docker.io/library/app:1"] = "sha256:new"
-    host.start(replace(DRIFT, mode=Mode.AUDIT))
+    host.start(DRIFT._replace(mode=Mode.AUDIT))
     host.engine.pull(an_image("app"), "app:1")
     host.settle()
     assert host.registry.asked == [APP_DIGEST]
@@ -635,7 +635,7 @@ def test_what_could_not_be_judged_is_judged_again_with_the_next_full_list_and_no
     as_root = a_policy("as-root", "image.user == ''", every_seconds=60, mode=Mode.ENFORCE, action="remove")
     host.engine.put(an_image("app", "app:1"))
     host.engine.errors["image", image_id("app")] = EngineError("image: Size is missing")
-    host.start(as_root, replace(as_root, name="patient", on_unknown="report"))
+    host.start(as_root, as_root._replace(name="patient", on_unknown="report"))
     host.ticks.pass_(DAY)
     assert host.value("unknown", policy="as-root", reason="not_gathered") == 1
     host.engine.errors.clear()
@@ -674,7 +674,7 @@ def test_an_answer_ends_the_question(host: Host) -> None:
 
 def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None:
     grown_up(host, "a")
-    host.start(replace(REMOVE, gate=a_policy(gate="host.disk_used_percent > 80.0").gate))
+    host.start(REMOVE._replace(gate=a_policy(gate="host.disk_used_percent > 80.0").gate))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert (host.open_findings(), host.engine.removals) == ([], [])
@@ -691,7 +691,7 @@ def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None
 def test_a_run_that_ends_above_the_lower_mark_says_what_fills_the_disk(host: Host, mode: Mode) -> None:
     grown_up(host, "a")
     marks = a_policy(gate="host.disk_used_percent > 80.0", stop_when="host.disk_used_percent < 70.0")
-    host.start(replace(REMOVE, mode=mode, gate=marks.gate, stop_when=marks.stop_when))
+    host.start(REMOVE._replace(mode=mode, gate=marks.gate, stop_when=marks.stop_when))
     host.ticks.pass_(DAY)
 
     def on_the_host() -> list[str]:
@@ -841,14 +841,14 @@ def test_new_policies_are_judged_at_once_and_do_not_act(host: Host) -> None:
 def test_a_policy_that_changed_its_mind_resolves_what_passes_now(host: Host) -> None:
     host.engine.put(an_image("app", "app:latest"))
     host.start(LATEST)
-    host.use(replace(LATEST, when=a_policy(when="tag.name == 'edge'", subject=Kind.TAG).when))
+    host.use(LATEST._replace(when=a_policy(when="tag.name == 'edge'", subject=Kind.TAG).when))
     assert host.open_findings() == []
 
 
 def test_a_new_severity_shows_at_once(host: Host) -> None:
     host.engine.put(an_image("app", "app:latest"))
     host.start(LATEST)
-    host.use(replace(LATEST, severity=Severity.HIGH))
+    host.use(LATEST._replace(severity=Severity.HIGH))
     assert host.value("findings", policy="no-latest", severity="high") == 1
     assert not host.value("findings", policy="no-latest", severity="medium")
 
@@ -975,7 +975,7 @@ def test_a_question_about_an_object_ends_when_its_name_means_another_kind(host: 
 
 def test_a_job_of_former_policies_starts_no_run_of_one_without_a_schedule(host: Host) -> None:
     host.engine.put(an_image("app", "app:1"))
-    host.start(replace(REMOVE, trigger=TriggerSpec(events=frozenset({"image.new"}))))
+    host.start(REMOVE._replace(trigger=TriggerSpec(events=frozenset({"image.new"}))))
     host.ticks.pass_(DAY)
     host.run_job("old-images")
     assert (host.outcomes(), host.engine.removals) == ([], [])

@@ -143,6 +143,5 @@ def test_an_answer_that_is_no_bool_is_an_error() -> None:
         def evaluate(self, _facts: object) -> Answer:
             return Answer(value="text")
 
-    odd = policy()
-    object.__setattr__(odd, "when", Odd())
+    odd = policy()._replace(when=Odd())  # type: ignore[arg-type] # as no compiler makes it
     assert evaluate.judge(odd, Facts({})).status is Status.ERROR

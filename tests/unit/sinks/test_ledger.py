@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,7 +195,7 @@ def test_a_restart_keeps_open_findings(book: Book, ledger: Ledger) -> None:
 
 
 def test_a_finding_keeps_since_when_it_was_watched(book: Book, ledger: Ledger) -> None:
-    ledger.record(replace(report(a_result(), at=NOW), watched_seconds=77.5))
+    ledger.record(report(a_result(), at=NOW)._replace(watched_seconds=77.5))
     [finding] = book.restart().open_findings()
     assert finding.opened_seconds == 77.5
 
@@ -238,7 +237,7 @@ def test_a_finding_that_is_open_already_keeps_its_date(book: Book, ledger: Ledge
 def test_findings_of_two_policies_and_of_two_objects_are_four(book: Book, ledger: Ledger) -> None:
     results = [a_result(policy, ref) for policy in ("one", "two") for ref in (APP, DATA)]
     ledger.record(report(*results))
-    ledger.record(report(resolved=(replace(results[0], reason="gone"),)))
+    ledger.record(report(resolved=(results[0]._replace(reason="gone"),)))
     left = {(finding.result.policy, finding.result.ref) for finding in book.restart().open_findings()}
     assert left == {("one", DATA), ("two", APP), ("two", DATA)}
 
@@ -344,8 +343,8 @@ def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_eng
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
-    number = carried_out(ledger, replace(RECIPE, parameters={**RECIPE.parameters, "new_image_id": APP.key}))
-    undo = replace(STEP, action="undo")
+    number = carried_out(ledger, RECIPE._replace(parameters={**RECIPE.parameters, "new_image_id": APP.key}))
+    undo = STEP._replace(action="undo")
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
     assert len(ledger.undoable()) == 1
     assert not ledger.is_barred(STEP.action, STEP.name, APP.key)
@@ -699,7 +698,7 @@ def test_reading_a_file_that_is_none_gives_nothing(book: Book, damage: Callable[
 def test_what_it_shows_others_is_the_same_but_for_what_may_be_secret(book: Book, ledger: Ledger) -> None:
     ledger.save(1234.5, [(APP, Observed(1.25, 3.5, had_tag=True)), (DATA, Observed(2.0, -1.0))])
     ledger.save_digests([("app:1", "local", "sha256:d", NOW)])
-    ledger.record(report(a_result(), *(replace(a_result(), policy=name) for name in ("second", "third"))))
+    ledger.record(report(a_result(), *(a_result()._replace(policy=name) for name in ("second", "third"))))
     secret = Recipe("create", {"Env": ["TOKEN=hush"]})
     ledger.conclude(ledger.intend("run-1", STEP, secret), outcome_of(STEP))
     shown = json.dumps(ledger.shown())

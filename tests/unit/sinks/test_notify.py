@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -63,8 +63,7 @@ def an_outcome(effect: Effect, name: str = "o") -> Outcome:
     return Outcome("p", "remove", Ref(Kind.IMAGE, name), name, effect, "")
 
 
-ADVISED = replace(
-    a_policy("advised", severity=Severity.CRITICAL),
+ADVISED = a_policy("advised", severity=Severity.CRITICAL)._replace(
     title="Containers that share the host",
     description="It can take\n  over the host.",
     remediation="Run it without --privileged; see https://docs.example/x.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,10 +21,10 @@ from tests.views import NoPast, a_view
 if TYPE_CHECKING:
     from dockwarden.web.views import Views
 
-OLD = replace(
-    a_policy("old", schedule="0 4 * * *", severity=Severity.LOW), title="Old", remediation="Use `it`, or <b>not</b>"
+OLD = a_policy("old", schedule="0 4 * * *", severity=Severity.LOW)._replace(
+    title="Old", remediation="Use `it`, or <b>not</b>"
 )
-FEW = replace(a_policy("few", severity=Severity.CRITICAL), description="why", refs=("CIS-5.1",))
+FEW = a_policy("few", severity=Severity.CRITICAL)._replace(description="why", refs=("CIS-5.1",))
 
 
 def fill(findings: Findings, policy: str, severity: Severity, count: int) -> None:
