@@ -140,7 +140,7 @@ class Judge:
                 self._object(task, ref, policies)
                 yield False
         for _, together in task.sets.values():
-            task.sweep.judged += together.quiet()
+            task.sweep.judged.update(together.quiet())
 
     def _object(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
         if not self._inventory.has(ref):

@@ -6,8 +6,8 @@ Input: batches of the queue. Output: reports to the sinks. Out of bounds: what a
 slices and events come first, so nothing waits for a long nightly run; acting is never sliced.
 """
 
+import secrets
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class _Run:
     acting: frozenset[tuple[str, Ref]] | None
     job: str = ""
     steps: Iterator[bool] = field(default_factory=lambda: iter(()))
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
     watched_seconds: float = 0.0
@@ -234,7 +234,9 @@ class Worker:
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
                 work.append((ref, tuple(due.values())))
-        if work or sweep.resolved:
+        if not work and sweep.resolved:
+            self._conclude(self._new_run(Cause.EVENT, sweep))
+        elif work:
             depth = REGISTRY if acting else INSPECT
             self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
 
@@ -318,8 +320,10 @@ class Worker:
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
+        named = {name for name, _ in run.acting or ()}
         for policy in run.policies.values():
-            if policy.action and (run.acting is None or run.acting):
+            may_act = run.acting is None or policy.name in named or (named and policy.mode is Mode.ENFORCE)
+            if policy.action and may_act:
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:
@@ -332,9 +336,8 @@ class Worker:
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
         self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
-        acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in run.policies.values():
-            if policy.name in acted and policy.has_marks:
+            if (policy.name == run.job or policy.name in named) and policy.has_marks:
                 after = self._new_run(run.cause)
                 after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
                 self._runs.append(after)

@@ -53,7 +53,7 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
 
     def counted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         count(str(event.get("level", "info")))
-        return event
+        return {key: value for key, value in event.items() if value is not None}
 
     render: Callable[..., object] = _as_text if as_text else structlog.processors.JSONRenderer()
 
@@ -66,7 +66,6 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _without_nothing,
         counted,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -111,10 +110,6 @@ def _to_journal() -> bool:
     except (OSError, ValueError, AttributeError):
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
-
-
-def _without_nothing(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: value for key, value in event.items() if value is not None}
 
 
 def _only_news(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -55,7 +55,7 @@ class Board:
         self.actions.extendleft(_action_row(outcome, report) for outcome in report.outcomes)
         if report.job or report.outcomes or report.errors:
             self.runs.appendleft(_run_row(report))
-        if report.job or report.outcomes or report.opened or report.resolved or report.policies:
+        if self.actions and (report.job or report.outcomes or report.opened or report.resolved or report.policies):
             self.undoable = self._past.undoable_until()
 
 

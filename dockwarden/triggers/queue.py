@@ -73,6 +73,7 @@ class Queue:
         self._credit_seconds = _LOOKING_BURST_SECONDS
         self._spent_at = self._hold_until = clock()
         self.closed = False
+        metrics.queue_length.set_function(lambda: len(self._dirty) + len(self._jobs))
 
     def submit(self, dirty: Dirty, at_ns: int) -> None:
         """An object may have changed."""
@@ -82,7 +83,7 @@ class Queue:
             if len(self._dirty) > self._most:
                 self._dirty.clear()
                 self._resync = self._resync or "overflow"
-            self._notify()
+            self._ready.notify()
 
     def submit_job(self, name: str) -> None:
         """A job is due. One that still waits absorbs it, which counts as missed."""
@@ -90,7 +91,7 @@ class Queue:
             if name in self._jobs:
                 self._metrics.job_missed.labels(name).inc()
             self._jobs[name] = None
-            self._notify()
+            self._ready.notify()
 
     def submit_resync(self, reason: str, connected: EngineInfo | None = None) -> None:
         """Everything must be listed again, after a new connection if ``connected`` is given."""
@@ -98,19 +99,19 @@ class Queue:
             self._resync = self._resync or reason
             if connected is not None:
                 self._connected, self._lost = connected, False
-            self._notify()
+            self._ready.notify()
 
     def submit_lost(self) -> None:
         """The engine does not answer; what waits for it is void, because a resync follows its return."""
         with self._ready:
             self._dirty.clear()
             self._resync, self._connected, self._lost = "", None, True
-            self._notify()
+            self._ready.notify()
 
     def submit_policies(self, policies: PolicySet) -> None:
         with self._ready:
             self._policies = policies
-            self._notify()
+            self._ready.notify()
 
     def wake(self) -> None:
         """Let the worker look up from its wait."""
@@ -167,13 +168,8 @@ class Queue:
             )
             self._dirty, self._jobs = {}, {}
             self._resync, self._connected, self._lost, self._policies = "", None, False, None
-            self._metrics.queue_length.set(0)
             return batch
 
     def _waiting(self) -> bool:
         is_held = len(self._dirty) > _FEW and self._clock() < self._hold_until
         return bool((self._dirty and not is_held) or self._jobs or self._resync or self._lost or self._policies)
-
-    def _notify(self) -> None:
-        self._metrics.queue_length.set(len(self._dirty) + len(self._jobs))
-        self._ready.notify()
