@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import cache
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -153,8 +154,7 @@ class DockerEngine(Changes):
     # -- events --------------------------------------------------------------------------------------
 
     def events(self, since_ns: int, until_ns: int) -> "EventStream":
-        # Podman ends the stream over a filter that it does not know.
-        filters = json.dumps({k: v for k, v in _EVENT_FILTERS.items() if k != "scope" or not self._client.refuses})
+        filters = _filters(scoped=not self._client.refuses)
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
         return EventStream(lines, self._read(lines, until_ns))
 
@@ -177,12 +177,10 @@ class DockerEngine(Changes):
         )
 
     def _window(self, client: Client, since_ns: int, until_ns: int, filters: str = "") -> Lines:
-        params = {"since": _timestamp(since_ns), "until": _timestamp(until_ns)}
-        if filters:
-            params["filters"] = filters
+        where = f"/events?since={_timestamp(since_ns)}&until={_timestamp(until_ns)}{filters}"
         left_seconds = max(0, until_ns - self.now_ns()) / _NANO
         patience, is_open = left_seconds + _GRACE_SECONDS, bool(left_seconds)
-        return Lines(client.open("GET", "/events", "events", patience, params=params, stream=is_open))
+        return Lines(client.open("GET", where, "events", patience, stream=is_open))
 
     # -- images --------------------------------------------------------------------------------------
 
@@ -332,6 +330,13 @@ def _negotiate(version: Fields) -> str:
     if version_lt(chosen, oldest):
         raise EngineError(f"{name} wants API {oldest} or newer; this dockwarden is tested up to {_NEWEST_TESTED}")
     return chosen
+
+
+@cache
+def _filters(*, scoped: bool) -> str:
+    """A part of an address. Podman ends the stream over a filter that it does not know."""
+    wanted = {name: values for name, values in _EVENT_FILTERS.items() if scoped or name != "scope"}
+    return f"&filters={quote(json.dumps(wanted))}"
 
 
 def _timestamp(ns: int) -> str:
