@@ -56,6 +56,15 @@ Size = Annotated[
 ]
 
 
+def _in_full(value: object) -> object:
+    if isinstance(value, str) and value.strip()[:1] in ("", "~"):
+        raise ValueError("write the path in full, such as /etc/dockwarden/web.yml")
+    return value
+
+
+Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=str)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +85,7 @@ class WebSettings(_Section):
         description="names by which clients call it, with *, besides localhost and addresses",
     )
     external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
-    config_file: Path | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
+    config_file: Place | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
 
     finding_info: int = Field(
         0, ge=0, le=10_000, description="findings shown by name in the metrics; a series for each"
@@ -135,10 +144,12 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Path | None = Field(None, description="certificates of the authority (CA) that signed the registry's, PEM")
+    ca_file: Place | None = Field(
+        None, description="certificates of the authority (CA) that signed the registry's, PEM"
+    )
     username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
-    password_file: Path | None = Field(None, description="a file that contains the password")
+    password_file: Place | None = Field(None, description="a file that contains the password")
     concurrency: int = Field(3, ge=1, le=16, description="most requests at the same time")
 
     @model_validator(mode="after")
@@ -199,7 +210,7 @@ class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
 
     url: SecretStr | None = Field(None, description="address, as apprise writes it; better: url_file")
-    url_file: Path | None = Field(None, description="a file that contains the address")
+    url_file: Place | None = Field(None, description="a file that contains the address")
     severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
     policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
@@ -260,7 +271,7 @@ class Settings(BaseSettings):
         3600.0, description="what dockwarden has watched for less than this is never removed"
     )
     resync: Duration = Field(600.0, ge=1, description="everything is listed again at most this often")
-    state_dir: Path = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
+    state_dir: Place = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings()
     retention: RetentionSettings = RetentionSettings()
     engine: EngineSettings = EngineSettings()

@@ -83,7 +83,7 @@ class LedgerFile:
             self._check_kind()
             in_use = self._beside("-wal").exists()
             # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
-            uri = f"{self._path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+            uri = f"{self._path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
             if self._path.exists():
                 self._path.open("rb").close()
         except (OSError, RuntimeError) as error:  # a loop of links

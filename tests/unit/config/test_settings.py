@@ -273,6 +273,8 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
         ("DOCKWARDEN_SCHEDULE__TIMEZONE", "Mars/Base", "no such time zone"),
         ("DOCKWARDEN_WEB__LISTEN", "http://x:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
         ("DOCKWARDEN_WEB__LISTEN", "::1:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
+        ("DOCKWARDEN_STATE_DIR", "", "environment DOCKWARDEN_STATE_DIR: write the path in full"),
+        ("DOCKWARDEN_WEB__CONFIG_FILE", "~/web.yml", "environment DOCKWARDEN_WEB__CONFIG_FILE: write the path in full"),
         ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_MODES: is not the JSON that it must be"),
     ],
 )

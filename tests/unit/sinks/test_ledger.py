@@ -650,6 +650,9 @@ def test_on_a_read_only_disk_the_past_can_be_read_and_nothing_is_promised(disk: 
 def test_reading_does_not_make_a_file(book: Book) -> None:
     book.ledger.open_to_read()
     assert not book.folder.exists()
+    book.folder.mkdir()
+    book.ledger.open_to_read()
+    assert not book.files()
     assert book.ledger.recall(ENGINE) == (0.0, [])
     book.ledger.close()
 
