@@ -109,7 +109,7 @@ class WebSettings(_Section):
     @field_validator("listen")
     @classmethod
     def _has_port(cls, value: str) -> str:
-        found = re.fullmatch(r"(?:\[[^]/\s]+]|[^]/:*\s[]+):(\d{1,5})", value, re.ASCII)
+        found = re.fullmatch(r"(?:\[[^]/\s]+]|[^]/:\s[]+):(\d{1,5})", value, re.ASCII)
         if found is None or int(found[1]) >= 1 << 16:
             raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
         return value
