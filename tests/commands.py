@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
@@ -19,6 +19,7 @@ import structlog
 
 from dockwarden.cli import main
 from dockwarden.registry import HttpRegistry
+from tests.forked import Forked
 from tests.lab.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -67,17 +68,15 @@ def command(
 
 
 def process(*arguments: str, variables: Mapping[str, str]) -> Done:
-    """Run one command as a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dockwarden", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=variables,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    """Run one command as a process of its own; what it writes must fit into a pipe."""
+    with tempfile.NamedTemporaryFile() as out:
+        started = Forked(arguments, variables, out.name)
+        with started.stderr:
+            try:
+                code = started.wait(PATIENCE)
+            finally:
+                started.kill()
+            return Done(code, out.read().decode(), started.stderr.read())
 
 
 @contextmanager

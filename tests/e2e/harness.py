@@ -25,6 +25,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.commands import environment
+from tests.forked import Forked
 from tests.lab.machine import LabError
 from tests.lab.waiting import PATIENCE, until
 
@@ -102,7 +103,7 @@ class Daemon:
         self._environment = dict(environment or {})
         self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self._news = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked
         self.lines: list[Line] = []
         self.strange: list[str] = []
         if policies:
@@ -131,16 +132,20 @@ class Daemon:
 
     def start(self) -> None:
         """Start the process; it says `daemon.started` when it can be asked."""
-        self.process = subprocess.Popen(
-            [*_WITH_US, *self._under, sys.executable, "-m", "dockwarden", "run", "--config", str(self.config),
-             *self._arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment(self.docker_host, self._environment),
-            text=True,
-            errors="replace",
-        )  # fmt: skip
+        arguments = ("run", "--config", str(self.config), *self._arguments)
+        variables = environment(self.docker_host, self._environment)
+        if self._under:
+            self.process = subprocess.Popen(
+                [*_WITH_US, *self._under, sys.executable, "-m", "dockwarden", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=variables,
+                text=True,
+                errors="replace",
+            )
+        else:
+            self.process = Forked(arguments, variables)
         self._begun = len(self.lines)
         self._reader = threading.Thread(target=self._read, args=(self.process,), name="daemon-log")
         self._reader.start()
@@ -305,7 +310,7 @@ class Daemon:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str] | Forked) -> None:
         assert process.stderr is not None
         for raw in process.stderr:
             line = _parsed(raw)
