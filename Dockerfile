@@ -13,16 +13,18 @@ COPY wheels* wheels/
 COPY config config
 COPY deploy deploy
 COPY dockwarden dockwarden
-RUN python3 -m venv /opt/dockwarden \
+# pip is the one that comes with Python, and stays outside.
+RUN python3 -m venv --without-pip /opt/dockwarden \
+ && python3 -c 'import ensurepip, glob, sysconfig; \
+places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"; \
+print(next(f"{wheel}/pip" for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))' >/tmp/pip \
+ && pip() { /opt/dockwarden/bin/python "$(cat /tmp/pip)" install --no-cache-dir "$@"; } \
  && if [ -n "$(ls wheels 2>/dev/null)" ]; then \
-      /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --require-hashes \
-        -r "$REQUIREMENTS" \
-      && /opt/dockwarden/bin/pip install --no-cache-dir --no-index --find-links wheels --no-deps dockwarden; \
+      pip --no-index --find-links wheels --require-hashes -r "$REQUIREMENTS" \
+      && pip --no-index --find-links wheels --no-deps dockwarden; \
     else \
-      /opt/dockwarden/bin/pip install --no-cache-dir --require-hashes -r "$REQUIREMENTS" \
-      && /opt/dockwarden/bin/pip install --no-cache-dir --no-deps .; \
-    fi \
- && /opt/dockwarden/bin/pip uninstall --yes pip setuptools
+      pip --require-hashes -r "$REQUIREMENTS" && pip --no-deps .; \
+    fi
 
 FROM ${BASE}
 ARG VERSION=0.1.0

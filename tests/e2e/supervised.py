@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 INSTALL = str(ROOT / "deploy/install.sh")
 SETTINGS = "/etc/dockwarden/dockwarden.yaml"
 IMAGE = "dockwarden:0.1.0"
+UNUSED = ("./usr/share/perl", "./usr/lib/*/perl*", "./usr/lib/*/gconv", "./var/lib/dpkg/info", "./var/cache/debconf")
+"""Of the base, what neither the build nor the program reads, and each engine would unpack."""
 BASE = re.findall("^ARG BASE=(.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
 
 
@@ -74,9 +76,8 @@ def saved_image(engine: docker.APIClient, host: str, shipped: Path) -> Path:
     with machine.locked(kept):
         if not kept.exists():
             repository, _, tag = BASE.rpartition(":")
-            with subprocess.Popen(
-                ["tar", "-C", str(trees.ensure(trees.BASE)), "-c", "."], stdout=subprocess.PIPE
-            ) as base:
+            pack = ["tar", "-C", str(trees.ensure(trees.BASE)), "-c", *(f"--exclude={each}" for each in UNUSED), "."]
+            with subprocess.Popen(pack, stdout=subprocess.PIPE) as base:
                 assert base.stdout is not None
                 engine.import_image_from_data(base.stdout, repository, tag)
             run("build", "--network=none", f"--tag={IMAGE}", str(image_context(shipped, folder)))
