@@ -48,12 +48,11 @@ def installed(shipped: Path) -> Iterator[Unit]:
 
 @pytest.fixture
 def unit(installed: Unit) -> Unit:
-    """It runs with two policies, whatever the test before did."""
+    """Its next start is with two policies, whatever the test before did."""
     installed.configure(LATEST, DISK, **PLAIN)
     installed.host.path(DROP_IN).unlink(missing_ok=True)
     installed.host.run("systemctl", "daemon-reload")
     installed.host.run("systemctl", "start", "docker")
-    installed.host.run("systemctl", "restart", "dockwarden")
     return installed
 
 
@@ -88,6 +87,7 @@ def test_start_is_over_when_the_engine_is_away(unit: Unit) -> None:
 
 
 def test_it_is_as_locked_up_as_promised_and_still_sees_what_it_must(unit: Unit) -> None:
+    unit.host.run("systemctl", "restart", "dockwarden")
     unit.host.run("systemd-analyze", "security", "dockwarden", "--no-pager", "--threshold=15")  # an exposure of 1.5
     assert unit.host.run("systemd-analyze", "verify", "--man=no", "dockwarden.service") == ""
     status = unit.host.run("cat", f"/proc/{unit.pid}/status")
@@ -132,6 +132,7 @@ def test_login_that_only_root_can_read_comes_as_a_credential(unit: Unit) -> None
 
 
 def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
+    unit.host.run("systemctl", "restart", "dockwarden")
     pid, began = unit.pid, unit.mark()
     unit.configure({**LATEST, "name": "renamed"}, DISK, **PLAIN)
     unit.host.run("systemctl", "reload", "dockwarden")
@@ -156,6 +157,7 @@ def test_reload_takes_the_whole_set_or_none_of_it(unit: Unit) -> None:
 
 
 def test_crash_of_the_engine_does_not_take_it_along(unit: Unit) -> None:
+    unit.host.run("systemctl", "restart", "dockwarden")
     pid, began = unit.pid, unit.mark()
     unit.host.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "docker")
     unit.heard("engine.unreachable", began)
