@@ -70,5 +70,9 @@ def _be(arguments: tuple[str, ...], variables: dict[str, str], folder: str, stdo
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()
+    sys.path[:0] = filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(folder)
-    sys.exit(main(arguments))
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})
+    else:
+        sys.exit(main(arguments))

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.commands import Done, process
+
 ROOT = Path(__file__).parents[2]
 _SET_UP = """
 import logging, sys, warnings
@@ -27,27 +29,17 @@ log = structlog.get_logger("dockwarden.test")
 """
 
 
-def written(
-    program: str, form: str = "json", level: str = "info", **environment: str
-) -> subprocess.CompletedProcess[str]:
+def written(program: str, form: str = "json", level: str = "info", **environment: str) -> Done:
     """What a process that logs writes."""
-    code = _SET_UP.format(form=form, level=level) + program
     inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "JOURNAL_STREAM")}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**inherited, **environment},
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    code = _SET_UP.format(form=form, level=level) + program
+    done = process("-c", code, variables={**inherited, **environment})
+    assert done.code == 0, done.err
     return done
 
 
 def lines(program: str, **how: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in written(program, **how).stderr.splitlines()]
+    return [json.loads(line) for line in written(program, **how).err.splitlines()]
 
 
 # -- for programs ------------------------------------------------------------------------------------------
@@ -61,7 +53,7 @@ def test_a_line_is_json_with_event_level_time_and_logger() -> None:
 
 
 def test_nothing_goes_to_stdout() -> None:
-    assert written("log.error('x')").stdout == ""
+    assert written("log.error('x')").out == ""
 
 
 def test_long_lines_of_threads_that_write_at_once_stay_whole_on_an_unbuffered_stream() -> None:
@@ -75,12 +67,17 @@ threads = [Thread(target=write, args=(letter,)) for letter in "abcd"]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """
-    assert {len({*line.get("text", ""), *line["event"]}) for line in lines(program, PYTHONUNBUFFERED="1")} == {1}
+    code = _SET_UP.format(form="json", level="info") + program
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
+    )
+    shown = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {len({*line.get("text", ""), *line["event"]}) for line in shown} == {1}
 
 
 def test_without_a_stderr_nothing_is_written_and_nothing_fails() -> None:
     program = "sys.stderr = None; logs.set_up('json', 'info', counted.append); log.error('x'); logging.error('y')"
-    assert written(program, JOURNAL_STREAM="1:2").stderr == ""
+    assert written(program, JOURNAL_STREAM="1:2").err == ""
 
 
 def test_what_is_none_is_left_out() -> None:
@@ -105,7 +102,7 @@ def test_lines_below_the_level_are_not_written(level: str, expected: list[str]) 
 
 def test_every_line_is_counted_by_level() -> None:
     done = written("log.info('x'); log.error('y'); log.debug('z'); logging.getLogger('a').warning('w'); print(counted)")
-    assert done.stdout.strip() == "['info', 'error', 'warning']"
+    assert done.out.strip() == "['info', 'error', 'warning']"
 
 
 def test_lines_of_libraries_and_warnings_come_in_the_same_form() -> None:
@@ -132,8 +129,8 @@ def test_requests_that_are_answered_with_an_error_are_not_logged() -> None:
 def test_text_of_strangers_stays_one_line_of_json() -> None:
     odd = "a\nb\x1b[31m\u202e\u2028\ud800"
     done = written(f"log.info('x', name={odd!r})")
-    assert len(done.stderr.splitlines()) == 1
-    assert json.loads(done.stderr)["name"] == odd
+    assert len(done.err.splitlines()) == 1
+    assert json.loads(done.err)["name"] == odd
 
 
 # -- tracebacks --------------------------------------------------------------------------------------------
@@ -150,7 +147,7 @@ try:
 except ValueError:
     log.exception("run.error")
 """
-    shown = written(program, form=form).stderr
+    shown = written(program, form=form).err
     assert "it broke" in shown
     assert "in fail" in shown
     assert "hunter2" not in shown
@@ -187,7 +184,7 @@ FOR_PEOPLE = (
 
 
 def test_for_people_a_line_says_what_counts_first_and_nothing_twice() -> None:
-    shown = written("\n".join(call for call, _ in FOR_PEOPLE), form="console").stderr
+    shown = written("\n".join(call for call, _ in FOR_PEOPLE), form="console").err
     assert "\x1b" not in shown, "colours go to terminals only"
     assert [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in shown.splitlines()] == [
         line for _, line in FOR_PEOPLE if line
@@ -196,7 +193,7 @@ def test_for_people_a_line_says_what_counts_first_and_nothing_twice() -> None:
 
 def test_control_characters_of_strangers_do_not_reach_a_terminal() -> None:
     program = r"log.info('x', name='\x1b[2Jgone\nline\u202etxt', other=3); log.info('e\x1b[31mvent')"
-    shown = written(program, form="console").stderr
+    shown = written(program, form="console").err
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert len(shown.splitlines()) == 2
@@ -204,7 +201,7 @@ def test_control_characters_of_strangers_do_not_reach_a_terminal() -> None:
 
 
 def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
-    assert json.loads(written("log.info('x')", form="auto").stderr)["event"] == "x"
+    assert json.loads(written("log.info('x')", form="auto").err)["event"] == "x"
 
 
 @pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
@@ -241,4 +238,4 @@ for each in (log.debug, log.info, log.warning, log.error, log.critical): each("x
 
 
 def test_a_journal_of_somebody_else_is_not_ours() -> None:
-    assert written("log.info('x')", JOURNAL_STREAM="1:2").stderr.startswith("{")
+    assert written("log.info('x')", JOURNAL_STREAM="1:2").err.startswith("{")
