@@ -7,6 +7,7 @@ import ast
 import os
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +68,11 @@ def sources() -> Iterator[ast.Module]:
     return (ast.parse(path.read_text()) for path in (ROOT / "dockwarden").rglob("*.py"))
 
 
-def literals() -> set[str]:
+@cache
+def literals() -> frozenset[str]:
     """Every text constant of the program."""
     nodes = (node for tree in sources() for node in ast.walk(tree))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 # -- what is generated -----------------------------------------------------------------------------------

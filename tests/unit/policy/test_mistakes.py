@@ -11,7 +11,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.policy.load import load
 from dockwarden.triggers.cron import refuse_cron
 
-MISTAKES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text())
+MISTAKES = yaml.load((Path(__file__).parent / "mistakes.yaml").read_text(), yaml.CSafeLoader)
 
 
 def written(when: str = "container.running", subject: str = "container", **keys: str) -> str:
