@@ -17,7 +17,7 @@ from dockwarden.engine import DockerEngine
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Kind, Ref
 from tests.lab import images
-from tests.lab.images import ImageSpec, rootfs
+from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ def prepared(lab: LabEngine) -> Iterator[tuple[LabEngine, DockerEngine]]:
 
 def specs() -> dict[str, ImageSpec]:
     """By their tags, the images from which the containers are made."""
-    spec = ImageSpec(tags=(IMAGE,), layers=(rootfs({"own": "x"}), *images.busybox().layers), cmd=("sleep", "1000"),
-                     env=("PATH=/bin",), stop_signal="SIGKILL")  # fmt: skip
+    spec = images.busybox(IMAGE, cmd=("sleep", "1000"), own="x")
     laden = replace(
         spec,
         tags=(LADEN,),
@@ -340,7 +339,7 @@ def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_los
 ) -> None:
     lab, engine = world
     for tag, newer in NEWER.items():
-        spec = ImageSpec(tags=(f"{tag}-newer",), layers=(rootfs({"own": "y"}), *images.busybox().layers))
+        spec = ImageSpec(tags=(f"{tag}-newer",), layers=images.busybox(own="y").layers)
         lab.load(replace(spec, **newer))
     every = [line for line in lines(lab, "over an image") if line not in SAME_AS_THE_IMAGE_S]
     every += together(lab)

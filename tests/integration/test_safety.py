@@ -254,8 +254,7 @@ def world(engine: LabEngine) -> World:
 
 def put(engine: LabEngine, label: str, *tags: str, runs: bool = False, protect: str | None = None) -> str:
     """One more image, with the protecting label if it is given a value; its ID."""
-    below = images.busybox().layers if runs else ()
-    layers = (*below, rootfs({"label": label}))
+    layers = images.busybox(own=label).layers if runs else (rootfs({"label": label}),)
     labels = {"safety": label} | ({} if protect is None else {"dockwarden.protect": protect})
     spec = ImageSpec(tags=tags, layers=layers, labels=labels, cmd=("sleep", "1000000"))
     engine.load(spec)

@@ -14,6 +14,7 @@ import platform
 import tarfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,16 +122,22 @@ def many(n: int, prefix: str = "many", *, tagged: bool = True) -> Iterator[bytes
     )
 
 
-def busybox(*tags: str, cmd: tuple[str, ...] = ("sleep", "1000000")) -> ImageSpec:
-    """An image that runs: the machine's static busybox; `docker stop` ends it at once."""
+def busybox(*tags: str, cmd: tuple[str, ...] = ("sleep", "1000000"), own: str = "") -> ImageSpec:
+    """An image that runs: the machine's static busybox, and /own with a text; `docker stop` ends it at once."""
+    return ImageSpec(tags=tags, layers=(_programs(own),), cmd=cmd, env=("PATH=/bin",), stop_signal="SIGKILL")
+
+
+@lru_cache(maxsize=4)
+def _programs(own: str) -> bytes:
     path = Path("/bin/busybox")
     if not path.exists():
         raise LabError("no /bin/busybox; install: apt-get install -y busybox-static")
     binary = path.read_bytes()
     if b"ld-linux" in binary[:4096]:
         raise LabError("/bin/busybox is not static; install: apt-get install -y busybox-static")
-    layer = rootfs(
+    return rootfs(
         {
+            **({"own": own} if own else {}),
             "bin/busybox": binary,
             "etc/passwd": "root:x:0:0:root:/:/bin/sh\napp:x:1000:1000:app:/:/bin/sh\n",
             "etc/group": "root:x:0:\napp:x:1000:\n",
@@ -138,7 +145,6 @@ def busybox(*tags: str, cmd: tuple[str, ...] = ("sleep", "1000000")) -> ImageSpe
         },
         {f"bin/{name}": "busybox" for name in _APPLETS},
     )
-    return ImageSpec(tags=tags, layers=(layer,), cmd=cmd, env=("PATH=/bin",), stop_signal="SIGKILL")
 
 
 def _stream(images: Iterable[ImageSpec]) -> Iterator[bytes]:
