@@ -12,6 +12,7 @@ from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, W
 from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
 
+_HALF_GONE = ("removing", "dead")
 _UP = ("running", "paused", "restarting", "removing")
 
 
@@ -48,6 +49,10 @@ class ContainerRemove(ContainerVerb):
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.remove_container(found.id)
         return Applied("removed")
+
+    def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
+        """Not if the engine could not end it, as where a device is busy: files of it are gone."""
+        return now is not None and now.state not in _HALF_GONE
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """Make it from its own image, whatever its tag names now, and put back what it wrote."""

@@ -78,9 +78,13 @@ def has_room(folder: Path, mark: str) -> bool:
     return not any(folder.iterdir()) or (folder.parent / mark).exists()
 
 
-def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
-    """Put all of it back into a volume that has room. Raises ArchiveError, and then leaves its mark."""
-    options = ("--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}")
+def restore(folder: Path, chunks: Iterable[bytes], mark: str, *, skips: bool = False) -> None:
+    """Put all of it back into a volume that has room. Raises ArchiveError, and then leaves its mark.
+
+    ``skips`` what is there: a removal that failed left it as it was.
+    """
+    options = ["--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}"]
+    options += ["--skip-old-files"] if skips else []
     with suppress(FileExistsError):
         (folder.parent / mark).touch(mode=0o600, exist_ok=False)  # beside the files, where no container sees it
     with _tar(*options, stdin=subprocess.PIPE) as tar, suppress(BrokenPipeError):  # then it says why

@@ -7,7 +7,7 @@ from typing import Any
 
 from dockwarden.actions import verb
 from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Ref, Step, Volume
 from dockwarden.ports import Engine
 
@@ -52,7 +52,21 @@ class VolumeRemove(verb.Verb[Volume]):
         return Recipe("fill", parameters, *kept)
 
     def act(self, tools: verb.Tools, step: Step, found: Volume) -> verb.Applied:
-        tools.engine.remove_volume(found.name)
+        """An engine that cannot remove one of its files has removed others, which are put back."""
+        recipe = tools.recipe
+        try:
+            tools.engine.remove_volume(found.name)
+        except (ConflictError, EngineUnavailableError, NotFoundError):
+            raise
+        except EngineError as error:
+            if not recipe.archive:
+                raise
+            try:
+                folder = tools.files.folder_of(recipe.parameters, found)
+                tools.files.restore(folder, tools.archive.read(stored(recipe)), recipe.archive, skips=True)
+            except (ArchiveError, OSError) as trouble:
+                return verb.Applied("unverified", f"{error}; some of its files may be gone: {trouble}")
+            raise
         return verb.Applied("removed")
 
     def undo(self, tools: verb.Tools, done: Done) -> verb.Applied:

@@ -182,11 +182,11 @@ class Changes(ABC):
 
     def remove_container(self, identifier: str) -> None:
         name = path(identifier)
-        self._call("container_remove", lambda client: client.remove_container(name, v=False, force=False))
+        self._call("container_remove", lambda client: _remove(client, f"/containers/{name}"))
 
     def remove_volume(self, name: str) -> None:
         safe = path(name)
-        self._call("volume_remove", lambda client: client.remove_volume(safe, force=False))
+        self._call("volume_remove", lambda client: _remove(client, f"/volumes/{quote(safe, safe='')}"))
 
     def remove_network(self, identifier: str) -> None:
         name = path(identifier)
@@ -258,6 +258,11 @@ def _ending(name: str, how: str, stop_seconds: int | None) -> Callable[[Client],
         client.open("POST", f"/containers/{name}/{how}", how, patience, params=wanted).close()
 
     return ask
+
+
+def _remove(client: Client, where: str) -> None:
+    """Neither forced nor with volumes; the engine answers when all files are gone, which may take minutes."""
+    client.open("DELETE", where, "remove", _LONG_SECONDS).close()
 
 
 def _give(

@@ -56,7 +56,7 @@ class Files:
     def has_room(self, folder: Path, mark: str) -> bool:
         return not self.there().get(folder.name) or (folder.name, mark) in self.marks
 
-    def restore(self, folder: Path, chunks: Iterable[bytes], mark: str) -> None:
+    def restore(self, folder: Path, chunks: Iterable[bytes], mark: str, *, skips: bool = False) -> None:
         self.marks.add((folder.name, mark))
         self.of[folder.name] = b"half"
         self.of[folder.name] = b"".join(chunks)
