@@ -6,15 +6,17 @@ Input: decoded answers of the engine API. Output: frozen values. Out of bounds: 
 import re
 import signal
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from types import MappingProxyType
 
-from dockwarden.engine.fields import Fields, clean, env_names, has_healthcheck, masked, rows
+from dockwarden.engine.fields import TOLD_BY_TYPE, Fields, clean, env_names, has_healthcheck, masked, rows
 from dockwarden.model import Container, ContainerConfig, Mount
 from dockwarden.model.told import TOLD
 
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
+_TOLD = [(*each.path.rpartition(".")[::2], each) for each in TOLD]
 _OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
 
 
@@ -94,6 +96,7 @@ def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
 
 def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
     restart = host.nested("RestartPolicy")
+    parts = {part: reduce(Fields.nested, part.split("."), fields) for part in {part for part, _, _ in _TOLD}}
     return ContainerConfig(
         memory_limit_bytes=max(0, host.integer("Memory", 0)),
         memory_reservation_bytes=max(0, host.integer("MemoryReservation", 0)),
@@ -120,7 +123,7 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         env_names=env_names(config),
         apparmor=fields.text("AppArmorProfile", ""),
         log_opts=masked(host.nested("LogConfig").labels("Config")),
-        told={each.name: fields.told(each.path, each.type) for each in TOLD}
+        told={each.name: TOLD_BY_TYPE[each.type](parts[part], key) for part, key, each in _TOLD}
         | {"stop_signal": _signal(config.text("StopSignal", "")), "tmpfs": _tmpfs(fields, host)},
     )
 

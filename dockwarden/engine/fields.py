@@ -5,7 +5,7 @@ what a field means, and surprises: a wrong type or a missing field is an ``Engin
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -91,24 +91,6 @@ class Fields:
             labels[clean(name)] = clean(value or "")
         return labels
 
-    def told(self, path: str, type_: str) -> object:
-        """The value of a fact's type at a path of keys, ``HostConfig.Runtime``; an empty one where there is none."""
-        *outer, key = path.split(".")
-        fields = self
-        for name in outer:
-            fields = fields.nested(name)
-        match type_:
-            case "string":
-                return fields.text(key, "")
-            case "int":
-                return fields.integer(key, 0)
-            case "bool":
-                return fields.flag(key)
-            case "list(string)":
-                return list(fields.texts(key))
-            case _:
-                return fields.labels(key)
-
     def moment(self, key: str) -> float | None:
         """A time as RFC 3339 text or as seconds since the epoch; Go's zero time and 0 mean never."""
         value = self._raw.get(key)
@@ -118,6 +100,16 @@ class Fields:
         if seconds is None:
             raise self._wrong(key, value, "a time")
         return None if seconds == 0 or seconds <= _YEAR_ONE else seconds
+
+
+TOLD_BY_TYPE: Mapping[str, Callable[[Fields, str], object]] = {
+    "string": lambda fields, key: fields.text(key, ""),
+    "int": lambda fields, key: fields.integer(key, 0),
+    "bool": Fields.flag,
+    "list(string)": lambda fields, key: list(fields.texts(key)),
+    "map(string)": Fields.labels,
+}
+"""By the type of a fact, what reads it at a key; an empty value where there is none."""
 
 
 def _kind(value: object) -> str:

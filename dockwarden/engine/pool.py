@@ -18,7 +18,6 @@ from dockwarden.engine.endpoint import Endpoint, ssh_command
 
 AGENT = {"User-Agent": "dockwarden"}
 CONNECT_SECONDS = 5.0
-_SIZE = 16
 _FIRST = "HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n"
 _LINE_BYTES, _MOST_FIELDS, _WITHOUT_BODY = 64 << 10, 100, (204, 304)
 
@@ -84,9 +83,6 @@ class _Answer(http.client.HTTPResponse):
 
 class Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__("localhost", maxsize=_SIZE, endpoint=endpoint)
 
     def ask(
         self, method: str, path: str, seconds: tuple[float, float], body: str = "", headers: Mapping[str, str] = AGENT

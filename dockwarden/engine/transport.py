@@ -72,7 +72,7 @@ class Client(docker.APIClient):
         self.alone_until = 0.0  # until when it is known to be in no swarm, by the monotonic clock
         self._pool: Pool | None = None
         if endpoint.socket or endpoint.is_ssh:
-            self._pool = Pool(endpoint)
+            self._pool = Pool("localhost", maxsize=16, endpoint=endpoint)
             self.base_url = "http+docker://localhost"
         else:
             self.base_url = endpoint.url

@@ -14,8 +14,6 @@ from dockwarden.model import Effect, Outcome, Report, Result, Severity
 
 _log = structlog.get_logger("dockwarden")
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
-
-
 _PULL_SECONDS = 10.0
 
 
@@ -36,10 +34,9 @@ class Log:
         for result in sorted(report.opened, key=lambda result: result.severity.rank):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
             _line(_log.warning if result.severity in _LOUD else _log.info, event, result)
-        for result in report.newly_excused:
-            _log.info("finding.excused", policy=result.policy, name=result.name, why=result.reason)
-        for result in report.resolved:
-            _log.info("finding.resolved", policy=result.policy, name=result.name, why=result.reason)
+        for event, ended in (("finding.excused", report.newly_excused), ("finding.resolved", report.resolved)):
+            for result in ended:
+                _log.info(event, policy=result.policy, name=result.name, why=result.reason)
         for result in report.troubled:
             _log.warning(f"policy.{result.status.value}", policy=result.policy, name=result.name, reason=result.reason)
         for outcome in report.outcomes:

@@ -115,12 +115,9 @@ class EventReader(threading.Thread):
             lag = max(lag, self._now_ns() - event.at_ns)
             self._metrics.events.labels(event.type, event.action).inc()
             self._metrics.last_event.set(event.at_ns / _SECOND_NS)
-            self._submit(event)
+            for hint in hints(event):
+                self._queue.submit(hint, event.at_ns)
         return lag
-
-    def _submit(self, event: Event) -> None:
-        for hint in hints(event):
-            self._queue.submit(hint, event.at_ns)
 
     def _beat(self) -> None:
         self._metrics.health.beats["events"] = time.monotonic()

@@ -27,7 +27,7 @@ from dockwarden.ports import Disk
 from dockwarden.sinks.board import Board
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.log import Log
-from dockwarden.triggers.events import EventReader
+from dockwarden.triggers.events import hints
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import HOUR, NOW, Ticks, policies
 from tests.fakes import FakeEngine, FakeRegistry, Ground
@@ -131,7 +131,6 @@ class Host:
             mishaps=mishaps,
             sinks=(self.metrics, self.failing, Log(), self.ledger, self.board),
         )
-        self._reader = EventReader(self.engine, self.queue, self.metrics, 30.0)
         self._thread = threading.Thread(target=self._run, name="worker")
         self.died: BaseException | None = None
         self.lines: list[MutableMapping[str, Any]] = []
@@ -194,7 +193,8 @@ class Host:
     def pass_events_on(self) -> None:
         """What the engine emitted arrives; the reader turns it into hints."""
         for event in self.engine.take_events():
-            self._reader._submit(event)
+            for hint in hints(event):
+                self.queue.submit(hint, event.at_ns)
 
     def run_job(self, name: str) -> None:
         """The schedule of a policy fires."""
