@@ -39,7 +39,8 @@ _RENAMED = {"mode": "allow"}
 
 
 def _seconds(value: object) -> object:
-    return duration(value).total_seconds() if isinstance(value, str) else value
+    is_written = isinstance(value, int | str) and value != 0  # a bare 7 may be days to whoever writes it
+    return duration(value).total_seconds() if is_written else value
 
 
 Duration = Annotated[

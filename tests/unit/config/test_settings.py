@@ -295,6 +295,7 @@ def test_a_mistake_in_the_environment_is_named(
         ("allow: loud\n", "1:1", "allow: "),
         ("resync: [1]\n", "1:1", "resync: "),
         ("resync: 0s\n", "1:1", "resync: "),
+        ("undo: {keep: 7}\n", "1:", "undo.keep: must be a duration such as"),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
         ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting, did you mean http?"),
