@@ -41,8 +41,10 @@ def add_commands(commands: "Any", common: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> "NoReturn":
     import faulthandler
+    import gc
     import logging
 
+    gc.set_threshold(700)  # as ever: a daemon is to stay small
     faulthandler.enable()
     from dockwarden import app
     from dockwarden.config import settings

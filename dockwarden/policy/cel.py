@@ -71,6 +71,7 @@ _AS_SIZE = cel.FunctionDecl(
 )
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _BY_NUMBER = (None, False, True)
+_NEVER_NULL = frozenset({"_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in"})
 
 
 class Program:
@@ -93,6 +94,7 @@ class Program:
         source: str,
         env: Any,
         expression: Any,
+        operator: object = "",
         *,
         facts: Mapping[str, FactSpec],
         constants: Mapping[str, FactValue],
@@ -114,8 +116,10 @@ class Program:
             return
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
-        # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
-        self._eval = env.compile(f"(\n{source}\n) ? true : false").eval if self._is_bool else expression.eval
+        if self._is_bool and operator not in _NEVER_NULL:
+            # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
+            expression = env.compile(f"(\n{source}\n) ? true : false")
+        self._eval = expression.eval
 
     def evaluate(self, facts: Facts) -> Answer:
         """The value, or the cheapest fact that is missing, or the error's text. Never raises.
@@ -295,7 +299,7 @@ class Compiler:
         doubts.look(tree, {})
         doubts.end()
         try:
-            program = Program(source, env, expression, facts=facts, constants=constants, doubts=doubts)
+            program = Program(source, env, expression, tree.value, facts=facts, constants=constants, doubts=doubts)
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
         return program

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, Literal, Protocol, assert_never
 
 from pydantic import (
@@ -123,6 +124,12 @@ def _action(value: object) -> object:
     if isinstance(value, dict):
         return {name: {} if options is None else options for name, options in value.items()}
     return value
+
+
+@cache
+def _named(options: type[BaseModel]) -> TypeAdapter[dict[str, BaseModel]]:
+    """Of an action's options by its name, so that what is wrong with them has its place."""
+    return TypeAdapter(dict[str, options])  # type: ignore[valid-type]
 
 
 def events_of(kind: Kind) -> list[str]:
@@ -266,8 +273,7 @@ class Policy(_Shape):
             if verb.needs_for and info.data.get("for_") is not None and not info.data["for_"]:
                 what = f"{name} of {kind}s"
                 raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
-            given = TypeAdapter(dict[str, verb.options]).validate_python(action)  # type: ignore[name-defined]
-            return {name: given[name].model_dump()}
+            return {name: _named(verb.options).validate_python(action)[name].model_dump()}
         return action
 
 
