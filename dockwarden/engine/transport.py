@@ -151,7 +151,8 @@ def _configure_tls(client: Client, tls: Tls) -> None:
     try:
         config = TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
     except DockerException as error:
-        raise ConfigError(f"DOCKER_CERT_PATH: {error}: {Path(tls.cert_file or tls.ca_file).parent}") from error
+        missing = ", ".join(file for file in tls[:3] if file and not Path(file).is_file())
+        raise ConfigError(f"DOCKER_CERT_PATH: {'there is no ' if missing else error}{missing}") from error
     config.configure_client(client)
 
 
@@ -194,7 +195,7 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
     for each in chain:
         if isinstance(each, requests.HTTPError) and each.response is not None:
             return from_status(each.response.status_code, each.response.content, operation)
-    if any(isinstance(each, _TIMEOUTS) for each in chain):
+    if any(isinstance(each, _TIMEOUTS) and not isinstance(each, exceptions.NewConnectionError) for each in chain):
         return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
     if endpoint.is_ssh and any(isinstance(each, ConnectionError) for each in chain):
         return EngineUnavailableError(f"ssh to {endpoint} ended, and said why on standard error")

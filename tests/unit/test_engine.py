@@ -724,7 +724,7 @@ def test_missing_tls_files() -> None:
     connection = from_environment(
         {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"}
     )
-    with pytest.raises(ConfigError, match=r"DOCKER_CERT_PATH.*/nowhere"):
+    with pytest.raises(ConfigError, match=r"DOCKER_CERT_PATH: there is no /nowhere/ca\.pem, /nowhere/cert"):
         DockerEngine(**connection)
 
 
@@ -994,6 +994,10 @@ def test_stale_socket(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "s"))
     with pytest.raises(EngineUnavailableError, match=r"nothing listens at .*: is the engine running"):
         DockerEngine(f"unix://{tmp_path}/s").connect()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(EngineUnavailableError, match="nothing listens at http://127"):
+            DockerEngine(f"tcp://127.0.0.1:{silent.getsockname()[1]}").connect()
 
 
 def test_no_permission_names_the_group_and_the_remedy(tmp_path: Path) -> None:
