@@ -90,6 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             shared = item._fixtureinfo.name2fixturedefs.values()
             if _is_unit(item) or any(definitions[-1].scope == "module" for definitions in shared):
                 item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+            elif "[newest" in item.name or "newest_engine" in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group("newest"))  # one engine of that kind is enough
     if hasattr(config, "workerinput"):  # what takes long comes first, or one process works on when all others are done
         items.sort(key=_seconds, reverse=True)
 
