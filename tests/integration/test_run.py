@@ -112,7 +112,7 @@ def test_without_an_engine_it_shows_findings_and_metrics_of_a_private_one(no_eng
 
 
 def test_it_clears_up_when_stopped_while_it_seeds(no_engine: Run) -> None:
-    no_engine.says("seeding: containers")
+    no_engine.says("seeding: a registry")
     assert no_engine.ends_by(signal.SIGTERM) == 0
     assert "Traceback" not in no_engine.said
     assert no_engine.left_behind() == []
