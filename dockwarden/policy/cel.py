@@ -87,6 +87,7 @@ class Program:
         risks: what of it may fail on some object.
         literals: the constants written in it.
         settled: what it looks at, so that later expressions need not.
+        params: the params in it, each with the place of its dot.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Program:
         source: str,
         env: Any,
         expression: Any,
-        operator: object = "",
+        tree: Node,
         *,
         facts: Mapping[str, FactSpec],
         constants: Mapping[str, FactValue],
@@ -109,6 +110,7 @@ class Program:
         self.settled = frozenset(doubts.settled | doubts.names)
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
+        self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
         handed_over = self.references if self.constants else facts
         self._times = [name for name in handed_over if facts[name].type == "timestamp"]
         self._fact = "" if expression else source.strip(_BLANKS)
@@ -116,7 +118,7 @@ class Program:
             return
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
-        if self._is_bool and operator not in _NEVER_NULL:
+        if self._is_bool and tree.value not in _NEVER_NULL:
             # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
             expression = env.compile(f"(\n{source}\n) ? true : false")
         self._eval = expression.eval
@@ -218,14 +220,12 @@ def _verdict(select: model.Program | None, when: model.Program) -> str:
 
 def _closed(program: model.Program) -> str:
     """The expression with its params written into it, so that it can stand beside others with params of that name."""
-    source = f"(\n{program.source}\n)"
-    params = [
-        f"{_written(name.removeprefix('params.'))}: dyn({_written(value)})"
-        for name, value in program.constants.items()
-        if name.startswith("params.")
-    ]
-    # Of one item, so it is what bind() would be, which takes an extension.
-    return f"[{{{', '.join(params)}}}].exists(params, {source})" if params else source
+    source = program.source
+    for dot, name in sorted(program.params if isinstance(program, Program) else (), reverse=True):
+        key = name.removeprefix("params.")
+        begin, end = source.rindex("params", 0, dot), source.index(key, dot) + len(key)
+        source = f"{source[:begin]}({_written(program.constants[name])}){source[end:]}"
+    return f"(\n{source}\n)"
 
 
 def _written(value: FactValue) -> str:
@@ -282,8 +282,8 @@ class Compiler:
         doubts = Doubts(source, facts, constants, settled)
         # Messages are full of parts that are no more than a fact's name.
         if (name := source.strip(_BLANKS)) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
-            doubts.look(Node("name", name, (), 0, b""), {})
-            return Program(source, None, None, facts=facts, constants=constants, doubts=doubts)
+            doubts.look(fact := Node("name", name, (), 0, b""), {})
+            return Program(source, None, None, fact, facts=facts, constants=constants, doubts=doubts)
         if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
@@ -299,7 +299,7 @@ class Compiler:
         doubts.look(tree, {})
         doubts.end()
         try:
-            program = Program(source, env, expression, tree.value, facts=facts, constants=constants, doubts=doubts)
+            program = Program(source, env, expression, tree, facts=facts, constants=constants, doubts=doubts)
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
         return program
