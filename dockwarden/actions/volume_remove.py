@@ -56,10 +56,8 @@ class VolumeRemove(verb.Verb[Volume]):
         recipe = tools.recipe
         try:
             tools.engine.remove_volume(found.name)
-        except (ConflictError, EngineUnavailableError, NotFoundError):
-            raise
         except EngineError as error:
-            if not recipe.archive:
+            if not recipe.archive or isinstance(error, ConflictError | EngineUnavailableError | NotFoundError):
                 raise
             try:
                 folder = tools.files.folder_of(recipe.parameters, found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden.actions.undo import Undoer
+from dockwarden.errors import EngineError
 from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
@@ -121,6 +122,20 @@ def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Benc
     [outcome] = bench.undo()
     assert (outcome.effect, outcome.reason) == (Effect.APPLIED, "restored")
     assert "what it wrote is lost: it deleted 1 files" in outcome.detail
+
+
+def test_a_container_that_the_engine_left_half_removed_can_be_undone(bench: Bench) -> None:
+    container = written_by_web(bench, Written(("/a",)))
+
+    def half() -> None:
+        bench.engine.alter("web", "update", state="removing")
+        raise EngineError("device or resource busy")
+
+    bench.engine.just_before("remove_container", half)
+    assert bench.remove(step(container)) == [("applied", "found_gone")]
+    bench.engine.remove_container(container.id)
+    assert [(outcome.effect, outcome.reason) for outcome in bench.undo()] == [(Effect.APPLIED, "restored")]
+    assert bench.engine.wrote == {"web": Written(("/a",))}
 
 
 def test_what_the_registry_stopped_serving_is_told(bench: Bench) -> None:
