@@ -231,9 +231,8 @@ class Looks:
         if image is None or image.details is None:
             return None
         steps = "" if history is None else json.dumps(history)
-        values = [
-            getattr(image.details, each.name) for each in fields(ImageDetails)
-        ]  # astuple copies all that is in it
+        # astuple copies all that is in it
+        values = [getattr(image.details, each.name) for each in fields(ImageDetails)]
         return Kept(image.id, self._mark(image), json.dumps(values), steps)
 
     def _of(self, image: Image) -> Kept | None:

@@ -10,10 +10,7 @@ from typing import Any, Protocol
 
 from dockwarden.model import Outcome, PolicySet, Report
 
-_MOST_ACTIONS = 500
-_MOST_RUNS = 20
-_MOST_NAMES = 5
-
+_MOST_ACTIONS, _MOST_RUNS, _MOST_NAMES = 500, 20, 5
 
 PastOf = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """What was done to an object, and what was found on it and is over; newest first, under the names of scripts."""

@@ -24,8 +24,6 @@ from dockwarden.text import because
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
 _MOST_WAL_BYTES = 16 << 20
 _log = structlog.get_logger("dockwarden.ledger")
-
-
 _REPLACED = "it is another file now than the one that was opened; a new start takes what is there then"
 
 
