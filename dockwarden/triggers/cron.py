@@ -1,87 +1,68 @@
-"""Cron lines: triggers that fire when crontab(5) would.
+"""Cron lines: the times that crontab(5) gives them, also on days of 23 and 25 hours.
 
-Input: a line. Output: a trigger of APScheduler, or why the line cannot be used. Out of bounds: running anything, so
-that whoever only checks policies need not wait for what that takes. Closed here: the library's own weekday numbers, its
-two day fields that are both to hold, and its days that are left out after the clock was put forward.
+Input: a line. Output: its times, or why it cannot be used. Out of bounds: running anything, so that whoever only checks
+policies need not wait for what that takes. Closed here: the library takes seconds, and no range of weekdays that goes
+over Saturday.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
+from cronsim import CronSim, CronSimError
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
+_MOMENT = timedelta(microseconds=1)
 _SHORTHANDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
 _SHORTHANDS |= {"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
 _SHORTHANDS |= {name[1:]: line for name, line in _SHORTHANDS.items()}
-_MOST_CHANGE = timedelta(hours=3)  # by which clocks are put forward or back
 
 
-class _OnTheWall(BaseTrigger):  # type: ignore[misc] # the library has no types
-    """The times of a line as a clock on the wall shows them, in UTC.
+class Cron:
+    """The times of a line: 0 and 7 are Sunday, and two restricted day fields are ORed.
 
-    Where the clock is put forward, what was to be at an hour that is left out comes as much later. What was to be at an
-    hour that comes twice is at the first. A line that leaves hour or minute open goes by the clock as it is then.
+    Where the clock is put forward, what was to be at a time that is left out comes right after. Where it is put back,
+    what was to be at a time that comes twice is at the first, unless the line has a star for minute or hour.
     """
 
-    def __init__(self, line: BaseTrigger, zone: tzinfo, *, is_open: bool) -> None:
-        """``line`` takes what the clock shows for UTC."""
-        self._line = line
+    def __init__(self, line: str, zone: tzinfo = UTC) -> None:
+        """Raises ValueError: the line is not a five-field cron line, or it never fires."""
+        fields = line.split()
+        if len(fields) != _FIELDS:
+            raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}{_hint(line, fields)}")
+        *others, weekday = fields
+        self._line = " ".join([*others, weekday if "*" in weekday else _weekdays(weekday)])
         self._zone = zone
-        self._is_open = is_open
+        now = datetime.now(UTC)
+        try:
+            CronSim(" ".join([*others, "mon"]), now)  # so that no day field is held against the month
+            CronSim(f"0 0 * * {self._line.split()[-1]}", now)
+        except (CronSimError, ValueError) as error:
+            raise ValueError(f"{error}".lower() + f" in {line!r}") from None
+        try:
+            is_ever = self.first(now) is not None
+        except CronSimError:
+            is_ever = False
+        if not is_ever:
+            raise ValueError("it never fires")
 
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
-        start = now.astimezone(UTC)
-        if previous is not None and previous <= start:
-            start = previous.astimezone(UTC) + timedelta(microseconds=1)
-        shown = self._line.get_next_fire_time(None, self._shown(start))
-        if shown is None:
-            return None
-        at: datetime = shown.replace(tzinfo=self._zone).astimezone(UTC)
-        around = (start - _MOST_CHANGE, at - _MOST_CHANGE, at + _MOST_CHANGE)
-        if len({each.astimezone(self._zone).utcoffset() for each in around}) == 1:
-            return at
-        found: list[datetime] = []
-        each = self._line.get_next_fire_time(None, self._shown(start) - _MOST_CHANGE)
-        while each is not None and each <= shown + _MOST_CHANGE:
-            found += [at for at in self._times(each) if at >= start]
-            each = self._line.get_next_fire_time(each, each)
-        return min(found, default=None) or self.get_next_fire_time(None, at + _MOST_CHANGE)
-
-    def _shown(self, at: datetime) -> datetime:
-        return at.astimezone(self._zone).replace(tzinfo=UTC, fold=0)
-
-    def _times(self, shown: datetime) -> Iterator[datetime]:
-        """When the clock shows a time: once, twice, or never."""
-        both = [shown.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-        if not self._is_open:
-            yield both[0]
-        else:
-            yield from {at for at in both if self._shown(at) == shown}
+    def first(self, since: datetime) -> datetime | None:
+        """The first time that is not before, in UTC."""
+        start = since.astimezone(UTC)
+        times = CronSim(self._line, (start - _MOMENT).astimezone(self._zone))
+        return next((at for each in times if (at := each.astimezone(UTC)) >= start), None)
 
 
-def parse_cron(line: str, timezone: str | None = None) -> BaseTrigger:
-    """A trigger that fires when crontab(5) would: 0 and 7 are Sunday, and two restricted day fields are ORed.
-
-    Raises ValueError: the line is not a five-field cron line, or it never fires.
-    """
-    fields = line.split()
-    if len(fields) != _FIELDS:
-        raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}{_cron_hint(line, fields)}")
-    minute, hour, day, month, weekday = fields
-    days = _weekdays(weekday)
-    fixed = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
-    if "*" in day or "*" in weekday:
-        found = _those_that_fire(CronTrigger(day=day, day_of_week=days, **fixed))
-    else:
-        found = _those_that_fire(CronTrigger(day=day, **fixed), CronTrigger(day_of_week=days, **fixed))
-    return _OnTheWall(found, CronTrigger(timezone=timezone).timezone, is_open="*" in minute + hour)
+def refuse_cron(line: str) -> str:
+    """Why a cron line cannot be used; empty if it can."""
+    try:
+        Cron(line)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
-def _cron_hint(line: str, fields: Sequence[str]) -> str:
+def _hint(line: str, fields: Sequence[str]) -> str:
     if line in _SHORTHANDS:
         return f'; write "{_SHORTHANDS[line]}"'
     if len(fields) == _FIELDS + 1:
@@ -89,39 +70,19 @@ def _cron_hint(line: str, fields: Sequence[str]) -> str:
     return '; minute, hour, day, month, weekday, such as "0 3 * * *"; for intervals there is every'
 
 
-def _those_that_fire(*triggers: BaseTrigger) -> BaseTrigger:
-    """All of them as one, but for those that never fire: to find that out anew each time is dear."""
-    now = datetime.now(UTC)
-    firing = [trigger for trigger in triggers if trigger.get_next_fire_time(None, now) is not None]
-    if not firing:
-        raise ValueError("it never fires")
-    return OrTrigger(firing) if len(firing) > 1 else firing[0]
-
-
-def refuse_cron(line: str) -> str:
-    """Why a cron line cannot be used; empty if it can."""
-    try:
-        parse_cron(line)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def _weekdays(field: str) -> str:
-    if field == "*":
-        return field
     numbers: set[int] = set()
     for part in field.lower().split(","):
         span, slash, step = part.partition("/")
         first, dash, last = span.partition("-")
         if slash and not (step.isascii() and step.isdigit() and int(step)):
             raise ValueError(f"bad step {step!r} in the weekday field")
-        start = 0 if first == "*" else _weekday(first)
-        end = _weekday(last) if dash else (6 if first == "*" or slash else start)
+        start = _weekday(first)
+        end = _weekday(last) if dash else (len(_WEEKDAYS) - 1 if slash else start)
         if end < start:
-            end += 7  # fri-mon
+            end += len(_WEEKDAYS)  # fri-mon
         numbers.update(range(start, end + 1, int(step) if slash else 1))
-    return ",".join(_WEEKDAYS[number] for number in sorted({number % 7 for number in numbers}))
+    return ",".join(map(str, sorted({number % len(_WEEKDAYS) for number in numbers})))
 
 
 def _weekday(text: str) -> int:

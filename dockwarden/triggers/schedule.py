@@ -19,7 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
-from dockwarden.triggers.cron import parse_cron
+from dockwarden.triggers.cron import Cron
 
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300
@@ -29,14 +29,26 @@ _MOST_GAPS = 1000
 _log = structlog.get_logger("dockwarden.schedule")
 
 
-class _Later(BaseTrigger):  # type: ignore[misc] # the library has no types
+class _Exact(BaseTrigger):  # type: ignore[misc] # the library has no types
+    """The times of a cron line."""
+
+    def __init__(self, cron: Cron) -> None:
+        self._cron = cron
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        if previous and previous <= now:  # else the clock was put back
+            now = previous + timedelta(microseconds=1)
+        return self._cron.first(now)
+
+
+class _Later(BaseTrigger):  # type: ignore[misc] # as above
     """The times of a cron line, each a little later: never earlier, and never as late as the next.
 
     The library's own jitter runs early, too, and then again on time. How much later is random, but the same each time
     that it is asked, so that a time which has passed can be told from one to come.
     """
 
-    def __init__(self, line: BaseTrigger, share: float) -> None:
+    def __init__(self, line: _Exact, share: float) -> None:
         """``share``: of the time until the next run, at most."""
         self.line = line
         self._share = share
@@ -71,7 +83,6 @@ class Schedule:
         """``jitter``: the largest share of an interval by which a run may be moved, 0 to 0.5."""
         self._submit = submit
         self._metrics = metrics
-        self._timezone = timezone
         self._jitter = jitter
         self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
         self._skew = time.time() - time.monotonic()
@@ -134,7 +145,7 @@ class Schedule:
     def _trigger(self, spec: TriggerSpec, is_spread: bool, begin: datetime | None = None) -> BaseTrigger:  # noqa: FBT001 - half of a pair
         triggers: list[BaseTrigger] = []
         if spec.schedule:
-            line = parse_cron(spec.schedule, self._timezone)
+            line = _Exact(Cron(spec.schedule, self._scheduler.timezone))
             triggers.append(_Later(line, self._jitter) if is_spread and self._jitter else line)
         if spec.every_seconds:
             if is_spread and self._jitter and begin is None:  # hosts that were started together ask at different times
@@ -161,7 +172,7 @@ class Schedule:
 def interval_seconds(spec: TriggerSpec) -> float:
     """From one run to the next, as far as its schedule tells; the shorter one of two."""
     known = [spec.every_seconds] if spec.every_seconds else []
-    return min([*known, *islice(_gaps(parse_cron(spec.schedule)), 1)] if spec.schedule else known, default=0.0)
+    return min([*known, *islice(_gaps(_Exact(Cron(spec.schedule))), 1)] if spec.schedule else known, default=0.0)
 
 
 def _gaps(trigger: BaseTrigger) -> Iterator[float]:
@@ -174,7 +185,7 @@ def _gaps(trigger: BaseTrigger) -> Iterator[float]:
     end = at and at + timedelta(days=7)
     for _ in range(_MOST_GAPS):
         following = line.get_next_fire_time(at, at + timedelta(seconds=1)) if at else None
-        if following is None:
+        if at is None or following is None or end is None:
             return
         yield float((following - at).total_seconds())
         if following > end:
