@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from zoneinfo import ZoneInfoNotFoundError
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
@@ -17,6 +18,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers.cron import Cron
@@ -80,7 +82,10 @@ class Schedule:
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:
-        """``jitter``: the largest share of an interval by which a run may be moved, 0 to 0.5."""
+        """``jitter``: the largest share of an interval by which a run may be moved, 0 to 0.5.
+
+        Raises ConfigError: no zone is set, and the host's is not told by its name.
+        """
         self._submit = submit
         self._metrics = metrics
         self._jitter = jitter
@@ -88,7 +93,12 @@ class Schedule:
         self._skew = time.time() - time.monotonic()
         # "Late, but once" instead of the library's "never, if a second late".
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-        self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)
+        try:
+            self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)
+        except ZoneInfoNotFoundError:  # a rule, as in TZ=UTC0
+            raise ConfigError(
+                "environment TZ: write a zone's name, as Europe/Berlin, or set schedule.timezone"
+            ) from None
         late = EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES
         self._scheduler.add_listener(lambda event: metrics.job_missed.labels(event.job_id).inc(), late)
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers import schedule as module
@@ -248,6 +249,13 @@ def test_a_line_with_an_open_hour_goes_on_when_the_clock_changes(eve: datetime, 
     line = "0 * * * *" if step == 60 else f"*/{step} * * * *"
     found = [at.astimezone(UTC) for at in fires(line, 20, eve, "Europe/Berlin")]
     assert found == [eve + n * timedelta(minutes=step) for n in range(20)]
+
+
+def test_a_host_whose_zone_has_no_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    with pytest.raises(ConfigError, match=r"TZ: write a zone's name, .* or set schedule\.timezone"):
+        Schedule(print, Metrics())
+    Schedule(print, Metrics(), "Europe/Berlin")
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------
