@@ -125,7 +125,7 @@ def _attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]
 
 def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:
     def given(program: Any) -> Any:
-        return program.given(params) if isinstance(program, Program) else program
+        return program.given(params) if isinstance(program, Program) and program.constants else program
 
     return policy._replace(
         when=given(policy.when),
