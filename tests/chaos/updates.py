@@ -29,6 +29,7 @@ from dockwarden.model import Kind, Outcome, Ref, Step
 from tests.integration import test_recreate
 from tests.integration.test_recreate import IMAGE, LADEN, differences, inspected, shape
 from tests.integration.test_undo import Host
+from tests.lab import images
 from tests.lab.engine import LabEngine
 from tests.lab.images import rootfs
 from tests.lab.machine import LabError
@@ -59,16 +60,16 @@ def shipped(lab: LabEngine, *, every: bool = True) -> Iterator[None]:
         specs = []
         for tag, spec in test_recreate.specs().items():
             lab.docker("tag", tag, f"{tag}-old")
-            own, programs = rootfs({"own": "y"}), spec.layers[1:]
+            own, programs = rootfs({"own": "y"}), images.busybox(own="y").layers
             if spec.healthcheck:
                 spec = replace(spec, healthcheck={"Test": ["CMD", "true"], "Interval": 10**9})  # noqa: PLW2901
             specs += [
-                replace(spec, tags=(f"{tag}-good",), layers=(own, *programs)),
+                replace(spec, tags=(f"{tag}-good",), layers=programs),
                 replace(spec, tags=(f"{tag}-bad",), layers=(own,)),  # without a program it cannot come up
             ]
             for word, (program, more) in BROKEN.items() if every else ():
                 top = (rootfs({"bin/sleep": program}),) if program else ()
-                specs.append(replace(spec, tags=(f"{tag}-{word}",), layers=(own, *programs, *top), **more))
+                specs.append(replace(spec, tags=(f"{tag}-{word}",), layers=(*programs, *top), **more))
         lab.load(*specs)
         yield
 
