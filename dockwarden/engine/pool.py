@@ -18,8 +18,6 @@ from dockwarden.engine.endpoint import Endpoint, ssh_command
 
 AGENT = {"User-Agent": "dockwarden"}
 CONNECT_SECONDS = 5.0
-_FIRST = "HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n"
-_LINE_BYTES, _MOST_FIELDS, _WITHOUT_BODY = 64 << 10, 100, (204, 304)
 
 
 class _Connection(HTTPConnection):
@@ -61,58 +59,35 @@ class _Connection(HTTPConnection):
         return ours
 
 
-class _Answer(http.client.HTTPResponse):
-    """The library's, but for its head, which is read without a parser of mail: that takes longer than the engine."""
-
-    def begin(self) -> None:
-        version, _, says = self.fp.readline(_LINE_BYTES).partition(b" ")
-        if not version:
-            raise ConnectionResetError("it ended without an answer")
-        if not (version.startswith(b"HTTP/1.") and says[:3].isdigit()):
-            raise http.client.BadStatusLine(f"{version!r} {says!r}")
-        self.status, self.fields = int(says[:3]), dict[str, str]()
-        while (line := self.fp.readline(_LINE_BYTES).lower().rstrip()) and len(self.fields) < _MOST_FIELDS:
-            name, _, value = line.decode("latin-1").partition(":")
-            self.fields[name] = value.strip()
-        self.chunked, self.chunk_left = self.fields.get("transfer-encoding") == "chunked", None
-        length = "0" if self.status in _WITHOUT_BODY else self.fields.get("content-length", "")
-        self.length = int(length) if length.isdecimal() and not self.chunked else None
-        is_bounded = self.chunked or self.length is not None
-        self.will_close = version != b"HTTP/1.1" or self.fields.get("connection") == "close" or not is_bounded
-
-
 class Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
     def ask(
-        self, method: str, path: str, seconds: tuple[float, float], body: str = "", headers: Mapping[str, str] = AGENT
+        self,
+        method: str,
+        path: str,
+        seconds: tuple[float, float],
+        body: str | None = None,
+        headers: Mapping[str, str] = AGENT,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """The status, headers and body of an answer, by the standard library alone, in less time than by urllib3.
 
         Each event makes us ask, and an inspect takes the engine no longer than a library. ``seconds``: to connect, and
-        until the engine says more. Headers are told in small letters.
+        until the engine says more.
         """
-        if not path.isprintable() or " " in path:
-            raise ValueError(f"{path!r} is no path")
-        sent = headers if method == "GET" else {**headers, "Content-Length": str(len(body))}
-        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         connection: Any = self._get_conn()
         try:
             if connection.sock is None:
                 connection.timeout = seconds[0]
                 connection.connect()
             connection.sock.settimeout(seconds[1])
-            connection.sock.sendall(f"{method} {path} {_FIRST}{head}\r\n{body}".encode("ascii"))
-            with _Answer(connection.sock, method=method) as answer:
-                answer.begin()
-                content = answer.read()
-            if answer.will_close:
-                connection.close()
-            return answer.status, answer.fields, content
+            http.client.HTTPConnection.request(connection, method, path, body, headers)
+            with http.client.HTTPConnection.getresponse(connection) as answer:
+                return answer.status, dict(answer.headers), answer.read()
         except BaseException as error:
             connection.close()
-            if isinstance(error, http.client.HTTPException | MemoryError):  # as for the length that a stranger says
-                raise OSError(f"no HTTP: {error!r}") from error
+            if isinstance(error, http.client.HTTPException | MemoryError) and not isinstance(error, OSError):
+                raise OSError(f"no HTTP: {error!r}") from error  # as for the length that a stranger says
             raise
         finally:
             self._put_conn(connection)

@@ -104,7 +104,7 @@ class Client(docker.APIClient):
             response.status_code = raw.status
             response.headers.update(raw.headers)
         else:
-            response.status_code, told, content = self._pool.ask(method, where, (connect, read), body or "", headers)
+            response.status_code, told, content = self._pool.ask(method, where, (connect, read), body, headers)
             response.raw = BytesIO(content)
             response.headers.update(told)
         if response.status_code in _REDIRECTS:
