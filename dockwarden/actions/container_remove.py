@@ -31,7 +31,7 @@ class ContainerRemove(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""
-        parameters = tools.engine.parameters(Ref(Kind.CONTAINER, found.id))
+        parameters = {**tools.engine.parameters(Ref(Kind.CONTAINER, found.id)), "state": found.state}
         with or_without(parameters):
             if tools.image(found.image_id) is None:
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
@@ -52,7 +52,7 @@ class ContainerRemove(ContainerVerb):
 
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         """Not if the engine could not end it, as where a device is busy: files of it are gone."""
-        return now is not None and now.state not in _HALF_GONE
+        return now is not None and (now.state not in _HALF_GONE or recipe.parameters.get("state") == now.state)
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """Make it from its own image, whatever its tag names now, and put back what it wrote."""

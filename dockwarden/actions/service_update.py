@@ -68,14 +68,14 @@ class ServiceUpdate(Verb[Service]):
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = now.image_ref == new and now.update_state != found.update_state
-            if now.image_ref == new and not now.replicas + now.running:  # then the swarm never says how it ended
-                return Applied("updated", f"it has no tasks; those to come run {new}")
             if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
                 return Applied("updated", f"all its tasks run {new}")
             if now.update_state == "paused" and is_ours:
                 return Applied("paused", f"its tasks do not come up with {new}: the swarm waits; undo takes it back")
             if now.update_state.startswith("rollback_") and now.update_state not in _UNDER_WAY:
                 raise Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back")
+            if now.image_ref == new and now.mode == "replicated" and not now.replicas + now.running:
+                return Applied("updated", f"it has no tasks; those to come run {new}")  # the swarm never says more
             if tools.now() - began >= within:
                 return Applied("updated", f"it is held to {new}; after {span(within)} it is still {now.update_state}")
             if tools.is_ending():

@@ -60,9 +60,9 @@ class VolumeRemove(verb.Verb[Volume]):
             if not recipe.archive or isinstance(error, ConflictError | EngineUnavailableError | NotFoundError):
                 raise
             try:
-                folder = tools.files.folder_of(recipe.parameters, found)
+                folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(found.name))
                 tools.files.restore(folder, tools.archive.read(stored(recipe)), recipe.archive, skips=True)
-            except (ArchiveError, OSError) as trouble:
+            except (ArchiveError, EngineError, OSError) as trouble:
                 return verb.Applied("unverified", f"{error}; some of its files may be gone: {trouble}")
             raise
         return verb.Applied("removed")

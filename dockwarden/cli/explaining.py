@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import add_output, emit, lines, plain, table
@@ -239,20 +240,20 @@ def _history(options: argparse.Namespace) -> int:
     if not (options.ref or options.actions or options.findings):
         raise UsageError("name a tag, or ask for --actions or --findings")
     chosen = settings.read_settings(options.config)
-    ledger = open_ledger(chosen)
-    if not ledger.is_there:
-        raise DockwardenError(f"there is no ledger in {chosen.state_dir} yet")
     name = reference.full(options.ref) if options.ref else ""
     about = {options.ref, name} if options.ref else ()  # not only tags have names
-    if options.actions:
-        columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
-        rows = ledger.recent_actions(_MOST_ROWS, about)
-    elif options.findings:
-        columns = ("opened_at", "resolved_at", "severity", "policy", "name", "message")
-        rows = ledger.past_findings(_MOST_ROWS, about)
-    else:
-        columns = ("since", "until", "side", "digest")
-        rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
+    with closing(open_ledger(chosen)) as ledger:
+        if not ledger.is_there:
+            raise DockwardenError(f"there is no ledger in {chosen.state_dir} yet")
+        if options.actions:
+            columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
+            rows = ledger.recent_actions(_MOST_ROWS, about)
+        elif options.findings:
+            columns = ("opened_at", "resolved_at", "severity", "policy", "name", "message")
+            rows = ledger.past_findings(_MOST_ROWS, about)
+        else:
+            columns = ("since", "until", "side", "digest")
+            rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]

@@ -18,6 +18,7 @@ from dockwarden.engine.endpoint import Endpoint, ssh_command
 
 AGENT = {"User-Agent": "dockwarden"}
 CONNECT_SECONDS = 5.0
+_NO_HTTP = (http.client.HTTPException, MemoryError, OverflowError)  # the latter two for lengths that strangers say
 
 
 class _Connection(HTTPConnection):
@@ -67,7 +68,7 @@ class Pool(HTTPConnectionPool):
         method: str,
         path: str,
         seconds: tuple[float, float],
-        body: str | None = None,
+        body: str | bytes | None = None,
         headers: Mapping[str, str] = AGENT,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """The status, headers and body of an answer, by the standard library alone, in less time than by urllib3.
@@ -81,13 +82,14 @@ class Pool(HTTPConnectionPool):
                 connection.timeout = seconds[0]
                 connection.connect()
             connection.sock.settimeout(seconds[1])
-            http.client.HTTPConnection.request(connection, method, path, body, headers)
+            content = body.encode() if isinstance(body, str) else body
+            http.client.HTTPConnection.request(connection, method, path, content, headers)
             with http.client.HTTPConnection.getresponse(connection) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except BaseException as error:
             connection.close()
-            if isinstance(error, http.client.HTTPException | MemoryError) and not isinstance(error, OSError):
-                raise OSError(f"no HTTP: {error!r}") from error  # as for the length that a stranger says
-            raise
+            if isinstance(error, OSError) or not isinstance(error, _NO_HTTP):
+                raise
+            raise OSError(f"no HTTP: {error!r}") from error
         finally:
             self._put_conn(connection)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from posixpath import normpath
 from typing import Any, assert_never
+from urllib.parse import quote
 
 from docker.errors import NotFound
 from docker.utils import version_gte, version_lt
@@ -96,7 +97,10 @@ def _settle_mounts(
     made_up = {normpath(place) for place in config.get("Volumes") or ()}
     for mount in mounts:
         place, name = normpath(mount["Destination"]), volume_of(Fields(mount, "mount"))
-        marks = ",".join(filter(None, ("" if mount.get("RW", True) else "ro", mount.get("Propagation"))))
+        if not mount.get("Name") and place not in binds and place not in made_up and mount.get("Type") != "volume":
+            name = ""  # a path below a volume's folder, which somebody asked for
+        how = ("" if mount.get("RW", True) else "ro", "" if name else mount.get("Propagation"))
+        marks = ",".join(filter(None, how))
         bind = f"{name or mount.get('Source')}:{mount['Destination']}:{marks}".removesuffix(":")
         if place in asked:
             if name and not asked[place].get("Source"):
@@ -215,11 +219,11 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
-            if name not in gone:
-                _post(client, f"/networks/{name}/connect", {"Container": identifier, "EndpointConfig": endpoint})
+            if name not in gone or _has(client.inspect_network, name):
+                _tie(client, "connect", name, Container=identifier, EndpointConfig=endpoint)
         left = {*parameters.get("networks", (first,)), *_NEVER_JOINED}
         if first not in left and not first.startswith(_JOINED) and not body.get("NetworkDisabled"):
-            _post(client, f"/networks/{first}/disconnect", {"Container": identifier, "Force": True})
+            _tie(client, "disconnect", first, Container=identifier, Force=True)
     except Exception:
         client.remove_container(identifier)  # half of one is none
         raise
@@ -235,9 +239,9 @@ def start(client: Client, identifier: str) -> None:
         for name, endpoint in joined.items():
             with suppress(NotFound):
                 if endpoint["NetworkID"] not in ("", client.inspect_network(name)["Id"]):
-                    _post(client, f"/networks/{name}/disconnect", {"Container": identifier, "Force": True})
-                    again = {"Container": identifier, "EndpointConfig": _endpoint(endpoint, identifier)}
-                    _post(client, f"/networks/{name}/connect", again)
+                    _tie(client, "disconnect", name, Container=identifier, Force=True)
+                    again = _endpoint(endpoint, identifier)
+                    _tie(client, "connect", name, Container=identifier, EndpointConfig=again)
         client.start(identifier)
 
 
@@ -288,6 +292,11 @@ def _id_of(client: Client, name: str) -> str:
         return str(client.inspect_container(name)["Id"]) if name else ""
     except NotFound:
         return ""
+
+
+def _tie(client: Client, verb: str, network: str, **body: object) -> None:
+    """Connect to a network, or disconnect; strangers choose its name."""
+    _post(client, f"/networks/{quote(network, safe='')}/{verb}", body)
 
 
 def _post(client: Client, path: str, body: Mapping[str, Any]) -> Any:

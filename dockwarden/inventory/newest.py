@@ -6,7 +6,7 @@ A list of tags says nothing of images, so a version is found by comparing digest
 no more than it takes. Whoever speaks of a newer version must be right, so what is not clear raises ``UnclearError``.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
@@ -44,15 +44,13 @@ class Look(NamedTuple):
 class _Book(NamedTuple):
     """A repository's tags: releases by scheme, highest first; pre-releases; words that say pre-release.
 
-    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3; ``lonely`` are first numbers
-    that one tag alone has, where there is a ``latest``.
+    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3.
     """
 
     releases: dict[Scheme, list[Version]]
     lines: dict[Scheme, set[tuple[int, ...]]]
     early: list[Version]
     words: list[str]
-    lonely: set[int]
 
 
 @lru_cache(maxsize=8)
@@ -73,8 +71,7 @@ def _book(tags: tuple[str, ...]) -> _Book:
     others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
     releases = {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
-    firsts = Counter(v.numbers[0] for found in releases.values() for v in found) if "latest" in tags else {}
-    return _Book(releases, lines, early, words, {first for first, count in firsts.items() if count == 1})
+    return _Book(releases, lines, early, words)
 
 
 def _last(one: Version) -> tuple[str, str]:
@@ -131,9 +128,6 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
             continue
         if not _counts(other, own, versions, look):
             continue
-        is_lonely = other.numbers[0] in book.lonely - {own.numbers[0]}
-        if is_lonely and look.digest("latest") not in ("", look.digest(other.tag)):
-            continue  # a slip, or what is left of another count
         if looked == _MOST_CANDIDATES:
             raise UnclearError
         looked += 1

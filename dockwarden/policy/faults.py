@@ -108,13 +108,14 @@ def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) 
             start = written.rfind(name, 0, column - 1 + len(name))
             called = re.match(r"\s*\(", written[max(start, 0) + len(name) :]) is not None
             text = hints.unknown(name, names, vocabulary, called=called)
-            if re.search(r"\.\w+-$", written[: max(start, 0)]):
+            before = written[: max(start, 0)]
+            if "." not in name and re.search(r"\.(labels|own_labels|options|log_opts)\.\w+-$", before):
                 text = f"{name}: a key with - stands in brackets, as in labels[?'max-size'].orValue('')"
             yield Problem(line, start + 1 if start >= 0 else column, text)
         elif overload := _OVERLOAD.search(text):
             operator = overload[1].strip("_@")
             is_key = re.search(r"\.(labels|own_labels|options)\.(size|length|count)\b(?!\s*\()", written)
-            hint = "; write size(x)" if is_key else hints.mismatch(operator, overload[2], written)
+            hint = "; write size(x)" if is_key else hints.mismatch(operator, overload[2], written, column)
             yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
         elif selected := _SELECTED.search(text):
             if "*error*" not in text:

@@ -227,9 +227,10 @@ def of_part(type_: str, written: str, column: int) -> str:
     return ""
 
 
-def mismatch(operator: str, types: str, written: str) -> str:
+def mismatch(operator: str, types: str, written: str, column: int) -> str:
     """What to write where an operator or function does not take what it is given: ``>``, ``(int, string)``."""
-    if "params." in written and re.search(r"(int|double|Duration|Timestamp), string|string, (int|double|Dur)", types):
+    beside = re.search(r"params\.\w+\s*$", written[: column - 1]) or re.match(r"\W*params\.", written[column - 1 :])
+    if beside and re.search(r"(int|double|Duration|Timestamp), string|string, (int|double|Dur)", types):
         return "; params such as 7d are durations, 10MB and 10GiB sizes; numbers stand without quotes, all else is text"
     return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
 
@@ -242,7 +243,7 @@ def of_syntax(source: str, line: str, column: int, text: str) -> str:
         return "; it is empty"
     if text.startswith("has()"):
         return "; it is written 'key' in labels"
-    bare = _STRINGS.sub(lambda match: " " * len(match[0]), source)
+    bare = re.sub(r"//.*", "", _STRINGS.sub(lambda match: " " * len(match[0]), source))
     for pattern, hint in _FOREIGN:
         if hint and re.search(pattern, bare):
             return f", {hint}" if hint.startswith("did") else f"; {hint}"

@@ -5,6 +5,7 @@ policies need not wait for what that takes. Closed here: the library takes secon
 over Saturday.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -12,6 +13,7 @@ from cronsim import CronSim, CronSimError
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
+_HIGHEST = (59, 23, 31, 12, 7)
 _MOMENT = timedelta(microseconds=1)
 _SHORTHANDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
 _SHORTHANDS |= {"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
@@ -30,7 +32,7 @@ class Cron:
         fields = line.split()
         if len(fields) != _FIELDS:
             raise ValueError(f"a cron line has {_FIELDS} fields, this one has {len(fields)}{_hint(line, fields)}")
-        *others, weekday = fields
+        *others, weekday = [_step_by_step(*each) for each in zip(fields, _HIGHEST, strict=True)]
         self._line = " ".join([*others, weekday if "*" in weekday else _weekdays(weekday)])
         self._zone = zone
         now = datetime.now(UTC)
@@ -68,6 +70,14 @@ def _hint(line: str, fields: Sequence[str]) -> str:
     if len(fields) == _FIELDS + 1:
         return f'; there are no seconds, write "{" ".join(fields[1:])}"'
     return '; minute, hour, day, month, weekday, such as "0 3 * * *"; for intervals there is every'
+
+
+def _step_by_step(field: str, highest: int) -> str:
+    """The field without steps that lead nowhere: ``5-5/2`` is 5, which the library takes for ``5/2``."""
+    for step in re.findall(r"/(\d+)", field, re.ASCII):
+        if int(step) > highest:
+            raise ValueError(f"bad step {step!r} in {field!r}: the field ends before; for intervals there is every")
+    return re.sub(r"\b(\d+)-\1/\d+", r"\1", field)
 
 
 def _weekdays(field: str) -> str:

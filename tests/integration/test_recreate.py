@@ -402,7 +402,9 @@ def test_what_was_gone_before_it_was_is_not_needed(world: tuple[LabEngine, Docke
     lab, engine = world
     client = lab.client()
     lab.docker("network", "create", "gone")
-    volumes = ("--volume=named:/data:ro", "--volume=/tmp:/bound", "--volume=/own-data")
+    lab.docker("network", "create", "of a stranger?")
+    below = f"{lab.docker('volume', 'inspect', '--format={{.Mountpoint}}', lab.docker('volume', 'create'))}/below"
+    volumes = ("--volume=named:/data:ro", "--volume=/tmp:/bound", "--volume=/own-data", f"--volume={below}:/below")
     lab.docker("run", "--detach", "--name=gone", *volumes, IMAGE)
     asked = {
         "volumes": "--volumes-from=gone",
@@ -413,6 +415,7 @@ def test_what_was_gone_before_it_was_is_not_needed(world: tuple[LabEngine, Docke
     for name, options in asked.items():
         lab.docker("create", f"--name={name}", *options.split(), IMAGE)
     lab.docker("network", "connect", "gone", "two")
+    lab.docker("network", "connect", "of a stranger?", "two")
     lab.docker("rm", "--force", "gone")
     lab.docker("network", "rm", "gone")
     body = {"Image": IMAGE, "HostConfig": {}, "NetworkDisabled": True}

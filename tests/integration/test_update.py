@@ -224,7 +224,10 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             lab.docker("service", "scale", "--detach", "web=0")
             until(lambda: not host.engine.service(web).running, "its tasks to end")
             assert "it has no tasks" in served(host, web, pushed(host, "service 4")).detail
-        lab.docker("service", "rm", "web")
+            slow = ("--mode=global", "--restart-delay=3s", "--update-monitor=2s")  # meanwhile it has no task, too
+            everywhere = lab.docker("service", "create", "--quiet", "--name=all", *slow, host.name(NAME))
+            assert served(host, everywhere, pushed(host, "service 5", cmd=("sh", "-c", "exit 3"))).reason == "paused"
+        lab.docker("service", "rm", "web", "all")
 
 
 def served(host: Host, identifier: str, digest: str) -> Outcome:

@@ -224,12 +224,6 @@ WORLDS = """
 # kong old
   latest 3.9.1 3.9.1-ubuntu 3.9 ubuntu | 3.8.0 | 2023.1.0 | 20210101 | 100.0.0
 > latest:= 3.8.0:3.9.1
-# a slip, and what is left of another count
-  latest 1.0.2 1.0.2.2592-ls78 | 8.1.2135 | 0.8.1.2135 | 1.0.1 | 20.04.1
-> latest:= 1.0.1:1.0.2 8.1.2135:=
-# a new first number
-  latest 2.0.0 | 1.9.0 | 1.8.0
-> 1.8.0:2.0.0
 # old scheme
   latest 1.4.0 | 20.10 | 19.04 | 1.3.0 | 1.2.0
 > latest:1.4.0

@@ -117,6 +117,7 @@ def test_a_day_field_with_a_star_is_not_restricted_and_so_both_must_match(line: 
         ("0 0 31 * *", ["2026-01-31T00:00", "2026-03-31T00:00", "2026-05-31T00:00"]),
         ("0 0 30 2 1", ["2026-02-02T00:00", "2026-02-09T00:00", "2026-02-16T00:00"]),
         ("  0  6 * *\t* ", ["2026-01-01T06:00"]),
+        ("15-15/5 6 * * *", ["2026-01-01T06:15", "2026-01-02T06:15"]),
     ],
 )
 def test_the_other_fields(line: str, expected: list[str]) -> None:
@@ -182,6 +183,8 @@ def test_a_line_that_never_fires_is_refused(line: str) -> None:
         ("a * * * *", "a"),
         ("*/0 * * * *", "minute in '*/0 * * * *'"),
         ("5-1 * * * *", "bad minute"),
+        ("*/90 * * * *", "step '90'"),
+        ("0 */25 * * *", "for intervals there is every"),
         ("0 6 * * 8", "weekday '8'"),
         ("0 6 * * funday", "weekday 'funday'"),
         ("0 6 * * 1-", "weekday ''"),
@@ -253,6 +256,7 @@ def test_a_line_with_an_open_hour_goes_on_when_the_clock_changes(eve: datetime, 
 
 def test_a_host_whose_zone_has_no_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    monkeypatch.setattr("tzlocal.unix._cache_tz", None)  # what another test has asked for
     with pytest.raises(ConfigError, match=r"TZ: write a zone's name, .* or set schedule\.timezone"):
         Schedule(print, Metrics())
     Schedule(print, Metrics(), "Europe/Berlin")
