@@ -259,7 +259,6 @@ class Metrics:
         """Known label sets start at 0, those of policies that went away end."""
         self.config_info.clear()
         self.config_info.labels(policies.sha256).set(1)
-        self.reload_ok.set(1)
         self.reload_at.set(at)
         for family in (self.policy_info, self.policy_text, self.findings, self.unknown, self.pending, self.excused):
             family.clear()

@@ -158,6 +158,7 @@ class Daemon:
         self._parts.server.stop()
 
     def _use(self, policies: PolicySet) -> None:
+        self._metrics.reload_ok.set(1)  # here, as the worker may come to them when the next load has failed
         self._parts.queue.submit_policies(policies)
         spread = {policy.name for policy in policies.policies if policy.cost >= REGISTRY}
         self._parts.schedule.set_jobs(jobs_of(policies.policies), spread)

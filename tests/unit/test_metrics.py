@@ -147,7 +147,6 @@ def test_policies_that_went_away_end(metrics: Metrics) -> None:
         assert not [labels for labels in samples(metrics, name) if "gone" in labels]
     assert samples(metrics, "config_info") == {("b",): 1}
     assert samples(metrics, "config_last_reload_success_timestamp_seconds") == {(): NOW + 60}
-    assert samples(metrics, "config_last_reload_successful") == {(): 1}
 
 
 def test_a_policy_that_changed_has_one_description(metrics: Metrics) -> None:
