@@ -234,9 +234,7 @@ class Worker:
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
                 work.append((ref, tuple(due.values())))
-        if not work and sweep.resolved:
-            self._conclude(self._new_run(Cause.EVENT, sweep))
-        elif work:
+        if work or sweep.resolved:
             depth = REGISTRY if acting else INSPECT
             self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
 
@@ -320,10 +318,8 @@ class Worker:
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
-        named = {name for name, _ in run.acting or ()}
         for policy in run.policies.values():
-            may_act = run.acting is None or policy.name in named or (named and policy.mode is Mode.ENFORCE)
-            if policy.action and may_act:
+            if policy.action and (run.acting is None or run.acting):
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:
@@ -336,8 +332,9 @@ class Worker:
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
         self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
+        acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in run.policies.values():
-            if (policy.name == run.job or policy.name in named) and policy.has_marks:
+            if policy.name in acted and policy.has_marks:
                 after = self._new_run(run.cause)
                 after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
                 self._runs.append(after)
