@@ -125,8 +125,8 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
     raw: dict[str, Any] = client.inspect_container(identifier)
     if version_lt(_TOLD_UNTIL, client.api_version):
         answer = client.get(f"{client.base_url}/v{_TOLD_UNTIL}/containers/{raw['Id']}/json")
-        answer.raise_for_status()
-        raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
+        if answer.ok:  # some day engines will not speak it any more
+            raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
     first = _first_network(raw["HostConfig"])
     if first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED):
         with suppress(NotFound):
