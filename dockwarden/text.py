@@ -6,7 +6,7 @@ Durations and sizes have one spelling, whoever writes them; each can be read bac
 
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 OK, FAILED, USAGE, UNAVAILABLE, CONFIG, INTERRUPTED = 0, 1, 2, 69, 78, 130
@@ -39,9 +39,11 @@ def brief(text: str) -> str:
     return _LONG_ID.sub(r"\1", _HUB.sub("", text))
 
 
-def colored(word: str, text: str) -> str:
-    """Text in the terminal colour of a severity or of what happened; as it is, where there is none for the word."""
-    color = _COLORS.get(word)
+def colored(word: str, text: str, environment: Mapping[str, str]) -> str:
+    """Text for a terminal in the colour of a severity or of what happened, if it has one and colours are wanted."""
+    get = environment.get
+    is_wanted = not get("NO_COLOR") and get("CLICOLOR") != "0" and get("TERM") != "dumb"
+    color = _COLORS.get(word) if is_wanted else None
     return f"\x1b[{color}m{text}\x1b[0m" if color else text
 
 

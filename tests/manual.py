@@ -59,7 +59,7 @@ any setting, such as DOCKWARDEN_WEB__LISTEN
 .BR DOCKER_HOST ", " DOCKER_TLS_VERIFY ", " DOCKER_CERT_PATH ", " DOCKER_CONFIG
 where the engine is, and the credentials for registries, as for docker
 .TP
-.B NO_COLOR
+.BR NO_COLOR ", " CLICOLOR=0 ", " TERM=dumb
 no colours
 .SH FILES
 .TP

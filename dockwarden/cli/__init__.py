@@ -8,6 +8,7 @@ commands has a file; what they need is imported when they run, so that ``--help`
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from importlib import import_module
 
 from dockwarden import __version__
 from dockwarden.errors import ConfigError, DockwardenError, EngineUnavailableError, UsageError
-from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because, printable
+from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE, because, near, printable
 
 TYPE_CHECKING = False  # as type checkers know it; to import `typing` and `pathlib` is a fifth of a health check
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": _formatter(argparse.HelpFormatter), **given})
 
     def error(self, message: str) -> "NoReturn":
-        super().error(printable(message))
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        super().error(printable(message + near(found[1], re.findall(r"[\w-]+", found[2])) if found else message))
 
 
 def _formatter(kind: type[argparse.HelpFormatter]) -> "Any":

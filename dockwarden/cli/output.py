@@ -64,11 +64,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, output: str =
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     margin = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = shutil.get_terminal_size().columns - margin
-    in_color = on_terminal and not os.environ.get("NO_COLOR")
     for row in (header, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        if in_color and cells:
-            cells[0] = colored(row[0], cells[0])
+        if on_terminal and cells:
+            cells[0] = colored(row[0], cells[0], os.environ)
         print("  ".join([*cells, _wrapped(row[-1], room, margin) if on_terminal else row[-1]]).rstrip())
 
 

@@ -132,8 +132,8 @@ def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         word, about = str(event["reason"]) if word == "applied" else word, str(event["policy"])
     at = datetime.fromisoformat(event["timestamp"]).astimezone().strftime("%H:%M:%S")
     label = f"{word:8}"
-    if on_terminal and not os.environ.get("NO_COLOR"):
-        label = colored(word, label)
+    if on_terminal:
+        label = colored(word, label, os.environ)
     text = brief(printable(_story(event, word)))
     if on_terminal:
         room = max(30, shutil.get_terminal_size().columns - _MARGIN)

@@ -95,6 +95,15 @@ def test_a_wrong_call_is_a_usage_error_with_a_hint_on_stderr(arguments: tuple[st
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(("scann",), "scan"), (("heathcheck",), "healthcheck"), (("scan", "-o", "jsno"), "json"), (("xyz",), "")],
+)
+def test_a_word_that_is_nearly_one_of_those_there_are_gets_a_hint(arguments: tuple[str, ...], meant: str) -> None:
+    said = dockwarden(*arguments).err
+    assert said.endswith(f"), did you mean {meant}?\n" if meant else ")\n")
+
+
 @pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
 def test_help_is_help(arguments: tuple[str, ...]) -> None:
     done = dockwarden(*arguments)

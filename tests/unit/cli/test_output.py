@@ -37,14 +37,23 @@ def test_what_is_piped_is_neither_cut_nor_coloured(capsys: pytest.CaptureFixture
     assert f"critical  {'x' * 5000}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("no_color", "colored"), [("", True), ("1", False)])
-def test_on_a_terminal_a_row_fits_its_width_and_keeps_its_message(*, no_color: str, colored: bool) -> None:
+@pytest.mark.parametrize(
+    ("given", "colored"),
+    [
+        ({"NO_COLOR": ""}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"CLICOLOR": "0"}, False),
+        ({"CLICOLOR": "1"}, True),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_on_a_terminal_a_row_fits_its_width_and_keeps_its_message(*, given: dict[str, str], colored: bool) -> None:
     message = " ".join(f"word{number}" for number in range(30))
     for name, margin in (("x", 16), ("docker.io/library/a-long-name-of-somebody-who-likes-them-long:1.2.3", 4)):
         rows = [("critical", name, message)]
         code = f"from dockwarden.cli.output import table; table(('SEVERITY', 'NAME', 'MESSAGE'), {rows!r})"
         leader, follower = pty.openpty()
-        environment = {**os.environ, "NO_COLOR": no_color, "COLUMNS": "80"}
+        environment = {**os.environ, "NO_COLOR": "", "CLICOLOR": "", "TERM": "xterm", "COLUMNS": "80", **given}
         subprocess.run([sys.executable, "-c", code], stdout=follower, cwd=ROOT, env=environment, check=True, timeout=60)
         os.close(follower)
         shown = os.read(leader, 65536).decode()

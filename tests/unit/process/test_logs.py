@@ -208,7 +208,7 @@ def test_auto_is_json_unless_stderr_is_a_terminal() -> None:
 def test_on_a_terminal_auto_is_text_with_colours_unless_nobody_wants_them(*, no_color: str, colored: bool) -> None:
     leader, follower = pty.openpty()
     code = _SET_UP.format(form="auto", level="info") + "log.info('hello', name='x')"
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    environment = {**os.environ, "NO_COLOR": no_color, "CLICOLOR": "", "TERM": "xterm"}
     subprocess.run([sys.executable, "-c", code], stderr=follower, cwd=ROOT, env=environment, check=True, timeout=60)
     os.close(follower)
     shown = os.read(leader, 65536).decode()
