@@ -159,3 +159,10 @@ def size(value: object) -> int:
     number, unit, binary = match.groups()
     thousands = "kMGT".index(unit.replace("K", "k")) + 1 if unit else 0
     return round(float(number) * float(1024 if binary else 1000) ** thousands)
+
+
+def bound(value: object) -> int:
+    """A size that something may have at most. Raises ValueError: it is none, or has no unit and may be of any."""
+    if re.fullmatch(r"[1-9]\d{0,5}", str(value), re.ASCII):
+        raise ValueError(f"has no unit; write {value}GB, or {value}B if that is meant")
+    return size(value)

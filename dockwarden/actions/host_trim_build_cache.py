@@ -8,7 +8,7 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import size
+from dockwarden.text import bound
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
 
@@ -17,7 +17,7 @@ class Options(Losable):
     """How much may be left, how long unused."""
 
     model_config = Losable.model_config | ConfigDict(json_schema_extra=_EITHER)
-    max_used_space: Annotated[int | None, BeforeValidator(size, json_schema_input_type=int | str)] = None
+    max_used_space: Annotated[int | None, BeforeValidator(bound, json_schema_input_type=int | str)] = None
     unused_for: DurationIfAny = None
 
     @model_validator(mode="after")

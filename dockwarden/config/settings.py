@@ -29,7 +29,7 @@ from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
 from dockwarden.reference import parsed
-from dockwarden.text import duration, near, size
+from dockwarden.text import bound, duration, near
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -39,8 +39,7 @@ _RENAMED = {"mode": "allow"}
 
 
 def _seconds(value: object) -> object:
-    is_written = isinstance(value, int | str) and value != 0  # a bare 7 may be days to whoever writes it
-    return duration(value).total_seconds() if is_written else value
+    return duration(value).total_seconds() if value != 0 else value  # a bare 7 may be days to whoever writes it
 
 
 Duration = Annotated[
@@ -52,7 +51,7 @@ Duration = Annotated[
 
 Size = Annotated[
     int,
-    BeforeValidator(size, json_schema_input_type=str | int),
+    BeforeValidator(bound, json_schema_input_type=str | int),
     Field(ge=0, json_schema_extra={"examples": ["500MiB", "10GiB"]}),
 ]
 
@@ -247,7 +246,12 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=False,
+        validate_default=False,
     )
 
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(

@@ -122,7 +122,15 @@ def test_what_need_not_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "size"),
-    [("5", 5), ("500MB", 500_000_000), ("20 GB", 20_000_000_000), ("1.5GiB", 3 * 2**29), ("2k", 2000), ("7B", 7)],
+    [
+        ("5000000", 5_000_000),
+        ("0", 0),
+        ("500MB", 500_000_000),
+        ("20 GB", 20_000_000_000),
+        ("1.5GiB", 3 * 2**29),
+        ("2k", 2000),
+        ("7B", 7),
+    ],
 )
 def test_sizes(tmp_path: Path, written: str, size: int) -> None:
     text = MINIMAL.replace("image.in_use", "host.images > 1").replace("subject: image", "subject: host")
