@@ -155,10 +155,22 @@ def build(
     inventory = Inventory(Memory(clock))
     mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
     collector = Collector(engine, inventory, mishaps)
-    registry = _registry(settings, metrics, inventory)
+    registry = HttpRegistry(
+        Options(hosts=settings.registries),
+        observe=lambda *labels: metrics.registry_requests.labels(*labels).inc(),
+        observe_quota=lambda registry, remaining: metrics.quota.labels(registry).set(remaining),
+        engine=lambda: inventory.info,
+    )
     facts = gatherer(inventory, collector, registry, disk.measure, queue.wake, settings.schedule.jitter)
     keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
     ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
+    archive = Archive(
+        settings.state_dir / "archives",
+        ledger,
+        max_bytes=settings.undo.max_bytes,
+        reserve_bytes=settings.undo.keep_free,
+        progress=partial(_go_on, metrics, queue),
+    )
     return Parts(
         settings=settings,
         metrics=metrics,
@@ -171,19 +183,10 @@ def build(
         judge=Judge(inventory, facts, findings, mishaps, zone_of(settings)),
         ledger=ledger,
         registry=registry,
-        archive=_archive(settings, ledger, metrics, queue),
+        archive=archive,
         mishaps=mishaps,
         witness=Witness(engine),
         own=own_container() if own is None else own,
-    )
-
-
-def _registry(settings: Settings, metrics: Metrics, inventory: Inventory) -> HttpRegistry:
-    return HttpRegistry(
-        Options(hosts=settings.registries),
-        observe=metrics.observe_registry,
-        observe_quota=metrics.observe_quota,
-        engine=lambda: inventory.info,
     )
 
 
@@ -191,15 +194,6 @@ def _go_on(metrics: Metrics, queue: Queue) -> None:
     metrics.health.progress()
     if queue.closed:
         raise ENDING
-
-
-def _archive(settings: Settings, ledger: Ledger, metrics: Metrics, queue: Queue) -> Archive:
-    def go_on() -> None:
-        _go_on(metrics, queue)
-
-    undo = settings.undo
-    folder = settings.state_dir / "archives"
-    return Archive(folder, ledger, max_bytes=undo.max_bytes, reserve_bytes=undo.keep_free, progress=go_on)
 
 
 def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> Daemon:

@@ -336,12 +336,6 @@ class Metrics:
         self.engine_requests.labels(operation, result).inc()
         self.engine_seconds.labels(operation).observe(seconds)
 
-    def observe_quota(self, registry: str, remaining: int) -> None:
-        self.quota.labels(registry).set(remaining)
-
-    def observe_registry(self, registry: str, method: str, code: str) -> None:
-        self.registry_requests.labels(registry, method, code).inc()
-
     def _show_aside(self, report: Report) -> None:
         if report.unused is not None:
             self.exceptions_unused.set(report.unused)

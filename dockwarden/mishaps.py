@@ -17,11 +17,8 @@ _log = structlog.get_logger("dockwarden")
 class Mishaps:
     """Takes note. ``count`` is called with the stage."""
 
-    def __init__(
-        self, count: Callable[[str], object] = lambda _stage: None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, count: Callable[[str], object] = lambda _stage: None) -> None:
         self._count = count
-        self._clock = clock
         self._told: dict[tuple[str, str, str], float] = {}
 
     def note(self, stage: str, error: Exception, **about: str) -> str:
@@ -29,7 +26,7 @@ class Mishaps:
         self._count(stage)
         place = traceback.extract_tb(error.__traceback__)[-1:]
         key = (stage, type(error).__name__, "".join(f"{frame.filename}:{frame.lineno}" for frame in place))
-        now = self._clock()
+        now = time.monotonic()
         if now - self._told.get(key, float("-inf")) > _SILENT_SECONDS:
             self._told[key] = now
             _log.error("stage.failed", stage=stage, error=str(error), exc_info=error, **about)

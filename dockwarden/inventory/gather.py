@@ -55,16 +55,16 @@ class Gathering(View):
         depth: the highest cost class that it may gather.
         pace: how it asks registries.
         pending: questions whose answers it waits for.
-        asked: what is asked for once by a sweep: ``details``, ``sizes``, ``bases``, ``disk``, ``usage``.
+        wanted: what objects wait for, of all images: ``sizes``, ``bases``.
+        tried: what a sweep asks for once: ``bases``, ``disk``, ``usage``.
         measuring: by fact and object, whether it waits to be measured.
     """
 
     depth: int = 0
     pace: Pace = AT_ONCE
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-    details_gathered: bool = False
-    bases_gathered: bool = False
+    wanted: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
     measuring: dict[tuple[str, str], bool] = field(default_factory=dict)
     began: float = 0.0
     began_at: float = 0.0
@@ -79,7 +79,6 @@ class Gatherer:
         gauge: Callable[[str], Disk | None],
         wake: Callable[[], None],
         jitter: float = 0.0,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``wake`` is called from another thread when an answer that a sweep waits for has come.
 
@@ -92,13 +91,12 @@ class Gatherer:
         self._wake = wake
         self._under_way: list[Gathering] = []
         self._jitter = jitter
-        self._monotonic = monotonic
         self._seed = secrets.randbits(32)  # so that many hosts choose differently
 
     @contextmanager
     def begin(self, depth: int, now: float, pace: Pace = AT_ONCE) -> Iterator[Gathering]:
         """What a sweep gathers, until the end of the sweep."""
-        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now, began=self._monotonic())
+        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now, began=time.monotonic())
         self._under_way.append(gathering)
         try:
             yield gathering
@@ -107,7 +105,7 @@ class Gatherer:
 
     def is_due(self, gathering: Gathering, ref: Ref) -> bool:
         """Whether registries may be asked about it: each object has a moment of its own, the same in each run."""
-        return self._monotonic() - gathering.began >= self.turn_seconds(gathering.pace, ref)
+        return time.monotonic() - gathering.began >= self.turn_seconds(gathering.pace, ref)
 
     def turn_seconds(self, pace: Pace, ref: Ref) -> float:
         """So long after a run begins an object is due."""
@@ -128,11 +126,10 @@ class Gatherer:
         if cost >= REGISTRY:
             self._ask(gathering, ref, missing)
         elif missing in _SIZE_FACTS and gathering.unique is None:
-            gathering.asked |= {"details", "sizes"}
-            gathering.details_gathered = False
+            gathering.wanted.add("sizes")
             raise LaterError
-        elif missing in _BASE_FACTS and not gathering.bases_gathered:
-            gathering.asked |= {"details", "bases"}
+        elif missing in _BASE_FACTS and "bases" not in gathering.tried:
+            gathering.wanted.add("bases")
             raise LaterError
         elif missing in _MEASURED and (missing, ref.key) not in gathering.measuring:
             gathering.measuring[missing, ref.key] = True
@@ -152,19 +149,19 @@ class Gatherer:
 
     def catch_up(self, gathering: Gathering) -> Iterator[bool]:
         """Get what objects wait for, in steps; yields whether the step waits for somebody else's answer."""
-        if "details" in gathering.asked and not gathering.details_gathered:
-            yield from self.all_details(sizes="sizes" in gathering.asked)
-            gathering.details_gathered = True
-        if "bases" in gathering.asked and not gathering.bases_gathered:
+        if gathering.wanted:
+            yield from self.all_details(sizes="sizes" in gathering.wanted)
+        if "bases" in gathering.wanted:
             yield from self._all_bases(gathering)
-            gathering.bases_gathered = True
-        if "sizes" in gathering.asked and gathering.unique is None:
+            gathering.tried.add("bases")
+        if "sizes" in gathering.wanted:
             gathering.unique = self._inventory.shares().alone()
+        gathering.wanted.clear()
         yield from self._measure(gathering)
         while not all(future.done() for future in gathering.pending.values()):
             yield True
         if gathering.pace.every_seconds:  # it takes long, and what is seen now has not been so since then
-            gathering.now = gathering.began_at + self._monotonic() - gathering.began
+            gathering.now = gathering.began_at + time.monotonic() - gathering.began
 
     def _measure(self, gathering: Gathering) -> Iterator[bool]:
         """What takes the engine long for each object, a few of them at once."""
@@ -238,7 +235,7 @@ class Gatherer:
 
     def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
         """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""
-        return registry_facts.reason(ref, fact, gathering) if self._inventory.has(ref) else ""
+        return registry_facts.reason(ref, fact, gathering)
 
     def host_says(self, program: Program, now: float) -> Answer:
         """What an expression over the host's facts gives, with its disk measured now."""
@@ -274,15 +271,15 @@ class Gatherer:
 
     def _measure_disk(self, gathering: Gathering) -> None:
         info = self._inventory.info
-        if info is not None and "disk" not in gathering.asked:
-            gathering.asked.add("disk")
+        if info is not None and "disk" not in gathering.tried:
+            gathering.tried.add("disk")
             gathering.data_disk = self._gauge(info.data_root)
             is_apart = info.image_root not in ("", info.data_root)
             gathering.disk = self._gauge(info.image_root) if is_apart else gathering.data_disk
 
     def _measure_usage(self, gathering: Gathering) -> None:
-        if "usage" not in gathering.asked:
-            gathering.asked.add("usage")
+        if "usage" not in gathering.tried:
+            gathering.tried.add("usage")
             gathering.usage = self._collector.usage()
 
     # -- registries ----------------------------------------------------------------------------------------------
@@ -317,7 +314,7 @@ class Gatherer:
         if not self.is_due(gathering, ref):
             raise LaterError
         self._inspect_origin(ref)
-        while (ask := self._needed(gathering, ref, fact)) is not None and ask not in gathering.replies:
+        while (ask := registry_facts.needed(ref, fact, gathering)) is not None and ask not in gathering.replies:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if gathering.depth < REGISTRY:
@@ -330,9 +327,6 @@ class Gatherer:
             is_answer = bool(reply.digest) or reply.reason == "not_found"
             if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
                 self._inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
-
-    def _needed(self, gathering: Gathering, ref: Ref, fact: str) -> Ask | None:
-        return registry_facts.needed(ref, fact, gathering) if self._inventory.has(ref) else None
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it, or what names it, is here; not those that others are compared with."""

@@ -43,7 +43,9 @@ class _Local(NamedTuple):
 
 
 def needed(ref: Ref, fact: str, view: View) -> Ask | None:
-    """The question whose answer the fact waits for; None where no question helps."""
+    """The question whose answer the fact waits for; None where no question helps, as of an object that is gone."""
+    if not view.inventory.has(ref):
+        return None
     try:
         if fact == "image.recoverable":
             _recoverable(fact, _image_of(ref, view), view)

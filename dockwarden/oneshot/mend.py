@@ -14,7 +14,7 @@ from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
-from dockwarden.app import Parts, build, open_to_read, own_container
+from dockwarden.app import Parts, build, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
@@ -122,9 +122,8 @@ class Mender:
         return [self._parts.engine.image(each.id) for each in found]
 
     def _refuse(self, images: Sequence[Image], containers: Sequence[Container]) -> None:
-        own = own_container()
         running = [each.name for each in containers if each.running]
-        if any(each.id == own for each in containers):
+        if any(each.id == self._parts.own for each in containers):
             raise DockwardenError("it is dockwarden's own image; nothing was removed")
         if running:
             raise DockwardenError(f"running containers use it: {', '.join(sorted(running))}; stop them first")

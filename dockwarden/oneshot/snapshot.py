@@ -16,7 +16,7 @@ from typing import Any, cast
 import structlog
 
 from dockwarden import __version__
-from dockwarden.app import Parts, build, open_ledger, own_container
+from dockwarden.app import Parts, build, open_ledger
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.facts import VOCABULARY
@@ -123,7 +123,7 @@ def _host(
         vocabulary=version(),
         taken_at=now,
         engine=info,
-        own_container=own_container(),
+        own_container=parts.own,
         clock=memory.clock.read(),
         objects=[_recorded(parts, ref, sheet, why) for ref, (sheet, why) in learnt.items() if inventory.has(ref)],
         images=list(inventory.images.values()),

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple, assert_never
 from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden import reference
+from dockwarden.actions.containers import compose_service, depends_on, is_joined
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
@@ -79,7 +80,6 @@ ABOUT = {kind: tuple(f"{prefix}.{name}" for name in names.split()) for kind in K
 
 _FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)
 _SHOWN = (*_FOUND, Status.UNKNOWN, Status.ERROR)
-_DEPENDS_ON = "com.docker.compose.depends_on"
 
 FactsOf = Callable[[Ref, Sequence[str]], Mapping[str, FactValue]]
 """The named facts of an object, as far as they are to be had."""
@@ -338,9 +338,7 @@ class Explainer:
         if not isinstance(thing, Container):
             return
         for other in list(inventory.containers.values()):
-            told = other.config
-            modes = (other.network_mode, told.pid_mode, told.ipc_mode)
-            if any(mode in (f"container:{thing.id}", f"container:{thing.name}") for mode in modes):
+            if is_joined(other, thing):
                 yield self._link("shares a namespace", Ref(Kind.CONTAINER, other.id))
             elif _waits_for(other, thing):
                 yield self._link("depends on it", Ref(Kind.CONTAINER, other.id))
@@ -351,9 +349,8 @@ class Explainer:
 
 def _waits_for(other: Container, thing: Container) -> bool:
     """Whether Compose was told that one container depends on the service of another."""
-    project, service = (thing.labels.get(f"com.docker.compose.{name}", "") for name in ("project", "service"))
-    needed = {part.partition(":")[0] for part in other.labels.get(_DEPENDS_ON, "").split(",")}
-    return bool(service) and service in needed and other.labels.get("com.docker.compose.project") == project
+    project, service = compose_service(thing)
+    return bool(service) and compose_service(other)[0] == project and service in depends_on(other)
 
 
 def named(name: str, inventory: Inventory) -> list[Ref]:

@@ -8,7 +8,7 @@ object was used, born again or changed since. Out of bounds: looking at objects;
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Self
 
 from dockwarden import reference
@@ -24,9 +24,8 @@ _USES = frozenset({"create", "start", "mount", "connect"})  # what ends a use wa
 class Witness:
     """Follows one engine, in windows without a gap."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._clock = clock
         self._began_ns = -1
         self._since_ns = 0
         self._asked_at = float("-inf")
@@ -64,7 +63,7 @@ class Witness:
 
     def follow(self) -> None:
         """Read on. An engine remembers little, so whoever waits for long calls this meanwhile. Raises EngineError."""
-        until, asked_at = self._engine.now_ns(), self._clock()
+        until, asked_at = self._engine.now_ns(), time.monotonic()
         if self._lost:
             return
         if until < self._since_ns:

@@ -20,12 +20,12 @@ _PULL_SECONDS = 10.0
 class Pulls:
     """How far pulls have come, every ten seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._told_at = clock, clock()
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
 
     def __call__(self, source: str, here_bytes: int, total_bytes: int) -> None:
-        if self._clock() - self._told_at >= _PULL_SECONDS:
-            self._told_at = self._clock()
+        if (now := time.monotonic()) - self._told_at >= _PULL_SECONDS:
+            self._told_at = now
             _log.info("image.pulling", name=source, here_bytes=here_bytes, total_bytes=total_bytes)
 
 

@@ -171,7 +171,7 @@ def test_an_engine_is_up_as_what_it_is(metrics: Metrics) -> None:
 
 def test_requests_and_objects_are_counted(metrics: Metrics) -> None:
     metrics.observe_engine("image_list", "ok", 0.2)
-    metrics.observe_registry("docker.io", "HEAD", "200")
+    metrics.registry_requests.labels("docker.io", "HEAD", "200").inc()
     metrics.set_objects({Kind.IMAGE: 3, Kind.VOLUME: 0})
     assert samples(metrics, "engine_requests_total") == {("image_list", "ok"): 1}
     assert samples(metrics, "engine_request_duration_seconds_sum") == {("image_list",): 0.2}
