@@ -25,6 +25,7 @@ _HOST = re.compile(
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", re.ASCII)
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
+_LEAST_ID_DIGITS = 4  # not `db`, with which one ID in 256 begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,14 @@ def spellings(name: str) -> set[str]:
 def is_image_id(text: str) -> bool:
     """Whether the text is an image ID with or without ``sha256:`` and not a name."""
     return _IMAGE_ID.fullmatch(text) is not None
+
+
+def pin(text: str, image_id: str) -> str:
+    """How an image is named by whom it is used: by ``tag``, by ``digest``, or by ``id``."""
+    is_short_id = len(text) >= _LEAST_ID_DIGITS and image_id.removeprefix("sha256:").startswith(text)
+    if not text or is_image_id(text) or is_short_id:
+        return "id"
+    return "digest" if "@" in text else "tag"
 
 
 def short_id(identifier: str) -> str:

@@ -77,7 +77,7 @@ class ContainerUpdate(ContainerVerb):
         """What cannot be made again faithfully, or has no other image to come."""
         if thing.config.told.get("auto_remove"):
             return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
-        if "@" in thing.image_ref or reference.is_image_id(thing.image_ref) or thing.image_ref in thing.image_id:
+        if reference.pin(thing.image_ref, thing.image_id) != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
         if thing.state not in _SETTLED:
             return "not_running", f"it is {thing.state}"

@@ -18,7 +18,6 @@ _ORCHESTRATORS = (  # by the beginning of a label's name
     ("com.amazonaws.ecs.task-arn", "ecs"),
     ("com.docker.compose.", "compose"),  # an image that Compose built has the project's label, but no other
 )
-_LEAST_ID_DIGITS = 4
 
 
 def owner_of(labels: Mapping[str, str]) -> str:
@@ -56,11 +55,7 @@ def exited_seconds(container: Container, inventory: Inventory, now: float) -> fl
 
 def pin_of(container: Container) -> str:
     """How a container names its image: by ``tag``, by ``digest``, or by ``id``."""
-    text, digits = container.image_ref, container.image_id.removeprefix("sha256:")
-    is_short_id = len(text) >= _LEAST_ID_DIGITS and digits.startswith(text)  # not `db`, of which one ID in 256 begins
-    if not text or reference.is_image_id(text) or is_short_id:
-        return "id"
-    return "digest" if "@" in text else "tag"
+    return reference.pin(container.image_ref, container.image_id)
 
 
 def _freshness(container: Container, view: View) -> str | None:
