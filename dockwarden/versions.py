@@ -17,7 +17,7 @@ _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|fea
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
 _IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])(?:g|sha\.?)?[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
-_BUILD = re.compile(r"(|r|ls|u|v|p|pl|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII)
+_BUILD = re.compile(r"(|r|ls|u|v|p|pl|cu|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII)
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
@@ -27,7 +27,7 @@ _ISO_TIME = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(\d\d)Z)?", re
 _JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
-_PARTS = re.compile(r"[-_+]")
+PARTS = re.compile(r"[-_+]")
 
 
 class Scheme(NamedTuple):
@@ -89,7 +89,7 @@ def version(tag: str) -> Version | None:
     kind = _kind(core)
     if kind is None or (prefix and "." not in core and kind != "date") or (not prefix and kind == "date"):
         return None
-    words = _PARTS.split(rest[1:]) if rest else []
+    words = PARTS.split(rest[1:]) if rest else []
     if "" in words:
         return None
     before = [word for word in re.split(r"[-_.]", prefix) if word and word.lower() not in ("version", "release")]
@@ -116,7 +116,8 @@ def _suffix(words: list[str]) -> tuple[list[str], list[int], list[str]]:
         found = _BUILD.fullmatch(word)
         if _IS_EARLY.fullmatch(word):
             continue
-        if found and (found[1] or not variant or _IS_DATE.fullmatch(word)):  # the 12 of debian-12 is no build
+        # Neither is the 12 of debian-12 a build nor the v7 of arm-v7.
+        if found and (not variant or _IS_DATE.fullmatch(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
             build += map(int, found[2].split("."))
             labels.append(found[1].lower() or "number")
         elif _IS_HASH.fullmatch(word):
@@ -138,12 +139,12 @@ def release(tag: str) -> Version | None:
 
 def is_branch(tag: str) -> bool:
     """Whether it names a build of a branch or of a commit, which may well be a released one."""
-    return any(_BRANCH.fullmatch(word) for word in _PARTS.split(tag))
+    return any(_BRANCH.fullmatch(word) for word in PARTS.split(tag))
 
 
 def says_early(tag: str) -> bool:
     """Whether a word in the tag's name says that it is not released: ``devel``, ``edge-alpine``, ``pr-101``."""
-    return is_branch(tag) or any(_IS_EARLY.fullmatch(word) for word in _PARTS.split(tag))
+    return is_branch(tag) or any(_IS_EARLY.fullmatch(word) for word in PARTS.split(tag))
 
 
 def variant(tag: str) -> str:
@@ -151,7 +152,7 @@ def variant(tag: str) -> str:
     found = version(tag)
     if found is not None:
         return found.scheme.variant
-    words = [word for word in _PARTS.split(tag) if not (word.lower() in _MOVING or says_early(word))]
+    words = [word for word in PARTS.split(tag) if not (word.lower() in _MOVING or says_early(word))]
     return "-".join(word for word in words if not (_IS_HASH.fullmatch(word) or word[:1].isdigit()))
 
 

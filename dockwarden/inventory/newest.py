@@ -6,13 +6,13 @@ A list of tags says nothing of images, so a version is found by comparing digest
 no more than it takes. Whoever speaks of a newer version must be right, so what is not clear raises ``UnclearError``.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import Scheme, Version, is_branch, says_early, version
+from dockwarden.versions import PARTS, Scheme, Version, is_branch, says_early, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
 _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
@@ -20,6 +20,7 @@ _MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, ho
 _MOST_ALIASES = 5
 _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
 _LINE = 2  # numbers that a line has, at most
+_FIRST_DATE = 10_000  # no flavour has such a number
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 
 
@@ -70,8 +71,18 @@ def _book(tags: tuple[str, ...]) -> _Book:
     # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
     others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
     releases = {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
+    releases = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
     return _Book(releases, lines, early, words)
+
+
+def _are_flavours(versions: list[Version]) -> bool:
+    """Whether what looks like builds are 18 and 22 of Node's, both of several versions: builds begin at 0 or 1."""
+    builds: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    for one in versions:
+        builds[one.numbers].add(one.build[0])
+    pairs = Counter(pair for each in builds.values() for pair in pairwise(sorted(each)))
+    return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
 
 
 def _last(one: Version) -> tuple[str, str]:
@@ -120,7 +131,7 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
     early_line: tuple[int, ...] = ()
     looked = 0
     for other in versions:
-        if other.rank <= own.rank:
+        if other.rank < own.rank or (other.rank == own.rank and not own.is_early):
             break
         if own.begins(other) and len(other.numbers) > len(own.numbers):
             return other if look.is_ours(other.tag) else None
@@ -199,7 +210,7 @@ def _fitting(name: str, book: _Book) -> list[Scheme]:
     """The schemes that a tag may belong to, likeliest first: of its variant, then of those that say more."""
     own = version(name)
     known = {word for scheme in book.releases for word in scheme.words}
-    parts = set(name.split("-"))
+    parts = set(PARTS.split(name))
     if own is None and (says_early(name) or any(c.isdigit() for part in parts - known for c in part)):
         raise UnclearError  # a date, a hash, a branch
     wanted = own.scheme.words if own else parts & known

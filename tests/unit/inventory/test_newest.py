@@ -104,13 +104,27 @@ WORLDS = """
 # busybox
   latest 1.37.0 1.37 1 unstable | stable 1.36.1 1.36 | glibc 1.37.0-glibc unstable-glibc | 1.35.0
 > latest:= 1.35.0:1.36.1 stable:=
+# arm
+  latest 1.2.3 | 1.2.3-arm-v6 latest-arm-v6 | 1.2.3-arm-v7 | 1.2.3-arm64-v8 | 1.2.2-arm-v6 | 1.2.2-linux_arm_v6 |
+  1.2.3-linux_arm_v6 | 1.2.3-linux_arm_v7 | 1.2.2-x86_64 | 1.2.3-x86_64 latest-x86_64
+> 1.2.3-arm-v6:= 1.2.2-arm-v6:1.2.3-arm-v6 1.2.2-linux_arm_v6:1.2.3-linux_arm_v6 latest-arm-v6:= latest-x86_64:=
+# node-red
+  latest 4.1.1 4.1 4.1.1-22 | 4.1.1-20 | 4.1.1-18 latest-18 | 4.1.1-18-minimal | 4.1.1-22-minimal latest-minimal |
+  4.0.9 4.0 4.0.9-20 | 4.0.9-18 | 4.0.9-22 | 4.0.9-18-minimal | 4.0.9-22-minimal | 4.0.0-beta.4-18 | 3.1.15 3.1.15-18
+> latest:= 4.1.1-18:? 4.0.9-18:? 4.1.1-18-minimal:? 4.0.9:4.1.1 latest-18:?
+# builds that begin anew
+  latest 1.2.4 1.2.4-3 | 1.2.4-2 | 1.2.4-1 | 1.2.3-3 | 1.2.3-2 | 1.2.3-1
+> 1.2.3-2:1.2.4-3 1.2.4-2:1.2.4-3
+# from a pre-release
+  1.0.0 | 1.0.0-rc1 | 0.9.0 | 1.1.0-rc1 | 1.1.0-rc2
+> 1.0.0-rc1:1.0.0 1.1.0-rc1:? 0.9.0:1.0.0
 # postgis
   latest 17-3.5 | 17-3.5-alpine alpine | 16-3.5 | 16-3.4 | 17-master
 > latest:17-3.5 16-3.4:17-3.5
 # mssql
   latest 2022-latest 2022-CU15-ubuntu-22.04 | 2019-latest 2019-CU28-ubuntu-20.04 | 2022-CU14-ubuntu-22.04 |
   2017-latest
-> latest:2022-latest 2019-latest:2022-latest
+> latest:2022-latest 2019-latest:2022-latest 2022-CU14-ubuntu-22.04:2022-CU15-ubuntu-22.04
 # build counters
   latest 1.2.4 sha-1234567 | 1.2.3 | 4711 | 1 | 2 | 3 | main-abcdef1 | pr-101 | 20241001
 > latest:1.2.4 1.2.3:1.2.4
