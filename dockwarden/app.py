@@ -208,7 +208,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     metrics.watch_findings(settings.web.finding_info, parts.findings.open)
     metrics.watch_images(settings.web.running_image_info, inventory.running)
     metrics.health.patience_seconds = _PATIENCE * (engine.timeout + engine.event_window)
-    upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.archive, metrics, settings.resync)
+    upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.tools, metrics, settings.resync)
     notifier = Notifier(
         open_routes(settings.notify.routes),
         metrics,

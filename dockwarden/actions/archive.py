@@ -67,7 +67,7 @@ class Archive:
         """Make no folder yet.
 
         ``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free; ``progress`` is called
-        from time to time while a big one is written; what it raises ends that.
+        from time to time while a big one is written or read; what it raises ends that.
         """
         self._folder = folder
         self._intents = intents
@@ -127,6 +127,7 @@ class Archive:
                 raise ArchiveError(f"the archive {kept.name} is damaged: its checksum is another one")
             file.seek(0)
             while chunk := file.read(_CHUNK_BYTES):
+                self._progress()
                 yield chunk
 
     def remove(self, name: str) -> None:

@@ -198,8 +198,8 @@ class ContainerUpdate(ContainerVerb):
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return recipe.parameters.get("phase") != _KEPT
 
-    def give_back(self, engine: Engine, intent: Intent) -> Stays | None:
-        change, fault = Update(engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
+    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+        change, fault = Update(tools.engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
         change.settle()
         said = change.back()
         return _ended(change, _FAULT, fault, said) if fault else None

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from dockwarden.actions.archive import ArchiveError
@@ -44,9 +45,13 @@ def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:
     return folder
 
 
-def size_of(folder: Path) -> int:
-    """About what an export will take. Raises ArchiveError."""
-    return sum(each.st_blocks * _BLOCK_BYTES for each in _all(folder))
+def survey(folder: Path) -> tuple[int, dict[str, Any]]:
+    """About what an export will take, and what ``is_rest`` knows the volume by. Raises ArchiveError."""
+    size, written, root = 0, 0, os.lstat(folder.parent)
+    for each in _all(folder):
+        size += each.st_blocks * _BLOCK_BYTES
+        written = written if S_ISDIR(each.st_mode) else max(written, each.st_mtime_ns)
+    return size, {"birth": f"{root.st_ino} {root.st_ctime_ns}", "written_ns": written}
 
 
 def _all(folder: Path) -> Iterator[os.stat_result]:
@@ -73,20 +78,26 @@ def export(folder: Path, write: Callable[[bytes], object]) -> None:
         raise ArchiveError("somebody wrote to it while its files were read")
 
 
-def has_room(folder: Path, mark: str) -> bool:
-    """Whether it is empty, or a ``restore`` with this mark was cut short."""
-    return not any(folder.iterdir()) or (folder.parent / mark).exists()
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
-def restore(folder: Path, chunks: Iterable[bytes], mark: str, *, skips: bool = False) -> None:
-    """Put all of it back into a volume that has room. Raises ArchiveError, and then leaves its mark.
+def is_rest(folder: Path, mark: str, known: Mapping[str, Any]) -> bool:
+    """Whether it is what a removal that was cut short, or a ``restore`` with this mark, left of this volume.
 
-    ``skips`` what is there: a removal that failed left it as it was.
+    Not if it is another one of its name, or somebody wrote a file since: a removal changes no file that it leaves.
     """
+    if (folder.parent / mark).exists():
+        return True
+    now = survey(folder)[1]
+    return bool(now["birth"] == known.get("birth") and now["written_ns"] <= known["written_ns"])
+
+
+def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
+    """Put back all that is not there. Raises ArchiveError, and then leaves its mark, as a file may be half there."""
     options = ["--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}"]
-    options += ["--skip-old-files"] if skips else []
-    with suppress(FileExistsError):
-        (folder.parent / mark).touch(mode=0o600, exist_ok=False)  # beside the files, where no container sees it
+    options += [] if is_empty(folder) or (folder.parent / mark).exists() else ["--skip-old-files"]
+    (folder.parent / mark).touch(mode=0o600)  # beside the files, where no container sees it
     with _tar(*options, stdin=subprocess.PIPE) as tar, suppress(BrokenPipeError):  # then it says why
         for chunk in chunks:
             if tar.stdin:

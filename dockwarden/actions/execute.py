@@ -228,7 +228,7 @@ def drop(archive: Archive, recipe: Recipe | None) -> None:
         archive.remove(recipe.archive)
 
 
-def end_intents(engine: Engine, intents: Intents) -> list[Outcome]:
+def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
     """The ends of actions that were cut short, told by what is left of their objects, which get back what they lost.
 
     While another process acts, its actions are not cut short but under way. What cannot be told or given back now stays
@@ -238,18 +238,18 @@ def end_intents(engine: Engine, intents: Intents) -> list[Outcome]:
     with suppress(LedgerError), intents.alone():
         for intent in intents.open_intents():
             with suppress(EngineError, LedgerError):
-                outcome = _end(engine, intent)
+                outcome = _end(tools, intent)
                 intents.conclude(intent.number, outcome)
                 ended.append(outcome)
     return ended
 
 
-def _end(engine: Engine, intent: Intent) -> Outcome:
+def _end(tools: Tools, intent: Intent) -> Outcome:
     verb = VERBS.get((intent.ref.kind, intent.action))
     why = Stays(Effect.SKIPPED, "interrupted")
     if verb is not None:  # else it was an undo, whose next try finds out how far it came
-        if _is_undone(engine, verb, intent.ref, intent.recipe):
-            why = verb.give_back(engine, intent) or why
+        if _is_undone(tools.engine, verb, intent.ref, intent.recipe):
+            why = verb.give_back(tools, intent) or why
         else:
             why = Stays(Effect.APPLIED, "found_gone")
     return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, 0, why.detail)

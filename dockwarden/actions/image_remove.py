@@ -6,7 +6,6 @@ from dockwarden import reference
 from dockwarden.actions.images import DANGLING, ImageVerb, give_names
 from dockwarden.actions.verb import Tools, Why, in_use, refuse_users
 from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy, Step
-from dockwarden.ports import Engine
 
 
 class ImageRemove(ImageVerb):
@@ -30,5 +29,5 @@ class ImageRemove(ImageVerb):
             return (f"{DANGLING}{image.id}",)
         return (reference.marker(image.id),)
 
-    def give_back(self, engine: Engine, intent: Intent) -> None:
-        give_names(engine, intent.image_id, intent.recipe.parameters.get("tags", ()))
+    def give_back(self, tools: Tools, intent: Intent) -> None:
+        give_names(tools.engine, intent.image_id, intent.recipe.parameters.get("tags", ()))

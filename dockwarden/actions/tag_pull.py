@@ -10,7 +10,6 @@ from dockwarden.actions.pulling import bring, leave, move, served
 from dockwarden.actions.verb import Applied, Gain, Stays, Tools, Why, refuse_change
 from dockwarden.errors import MissingError
 from dockwarden.model import Candidate, Done, Effect, Image, Intent, Kind, Policy, Recipe, Step
-from dockwarden.ports import Engine
 
 
 class Options(BaseModel):
@@ -56,9 +55,9 @@ class TagPull(ImageVerb):
     def is_undone(self, recipe: Recipe, now: Image | None) -> bool:
         return now is None or now.id == recipe.parameters["id"]
 
-    def give_back(self, engine: Engine, intent: Intent) -> None:
+    def give_back(self, tools: Tools, intent: Intent) -> None:
         if not intent.recipe.parameters["was_here"]:
-            leave(engine, intent.recipe.parameters["from"])
+            leave(tools.engine, intent.recipe.parameters["from"])
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The tag names the image that it named before; what was pulled stays."""

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from dockwarden.actions import verb
 from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
-from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Ref, Step, Volume
+from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Ref, Step, Volume
 from dockwarden.ports import Engine
 
 
@@ -47,25 +48,26 @@ class VolumeRemove(verb.Verb[Volume]):
         self.check_users(tools, step, found)
         with or_without(parameters):
             folder = tools.files.folder_of(parameters, found)
-            size = tools.files.size_of(folder)
+            size, known = tools.files.survey(folder)
             kept = tools.archive.write(lambda write: tools.files.export(folder, write), size)
-        return Recipe("fill", parameters, *kept)
+        return Recipe("fill", {**parameters, **known}, *kept)
 
     def act(self, tools: verb.Tools, step: Step, found: Volume) -> verb.Applied:
         """An engine that cannot remove one of its files has removed others, which are put back."""
-        recipe = tools.recipe
         try:
             tools.engine.remove_volume(found.name)
         except EngineError as error:
-            if not recipe.archive or isinstance(error, ConflictError | EngineUnavailableError | NotFoundError):
+            if not tools.recipe.archive or isinstance(error, ConflictError | EngineUnavailableError | NotFoundError):
                 raise
-            try:
-                folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(found.name))
-                tools.files.restore(folder, tools.archive.read(stored(recipe)), recipe.archive, skips=True)
-            except (ArchiveError, EngineError, OSError) as trouble:
-                return verb.Applied("unverified", f"{error}; some of its files may be gone: {trouble}")
+            if trouble := _put_back(tools, found.name, tools.recipe):
+                return verb.Applied("unverified", f"{error}; {trouble}")
             raise
         return verb.Applied("removed")
+
+    def give_back(self, tools: verb.Tools, intent: Intent) -> verb.Stays | None:
+        """The files that were gone when the engine was ended amid it."""
+        trouble = _put_back(tools, intent.ref.key, intent.recipe, is_late=True) if intent.recipe.archive else ""
+        return verb.Stays(Effect.APPLIED, "unverified", f"it was cut short; {trouble}") if trouble else None
 
     def undo(self, tools: verb.Tools, done: Done) -> verb.Applied:
         """Make it and fill it; one that is empty, or that an earlier try began to fill, is filled as well."""
@@ -81,8 +83,8 @@ class VolumeRemove(verb.Verb[Volume]):
             tools.engine.create(Kind.VOLUME, recipe.parameters)
             is_new = True
         folder = tools.files.folder_of(tools.engine.parameters(Ref(Kind.VOLUME, key)), tools.engine.volume(key))
-        if not tools.files.has_room(folder, recipe.archive):
-            raise verb.Stays(Effect.REFUSED, "taken", "there is a volume of this name, and it is not empty")
+        if not tools.files.is_empty(folder):
+            _refuse_others(tools, key, folder, recipe)
         try:
             tools.files.restore(folder, chain((first,), chunks), recipe.archive)
         except (ArchiveError, OSError):
@@ -101,3 +103,25 @@ class VolumeRemove(verb.Verb[Volume]):
         tools.engine.create(Kind.VOLUME, wanted)
         lost = wanted.get(LOST)
         return verb.Applied("restored", f"its files are lost: {lost}" if lost else "")
+
+
+def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = False) -> str:
+    """The files that a removal took before it failed; why not, if so, and then undo does. ``is_late``: not at once."""
+    try:
+        folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(name))
+        if is_late:
+            _refuse_others(tools, name, folder, recipe)
+        tools.files.restore(folder, tools.archive.read(stored(recipe)), recipe.archive)
+    except EngineUnavailableError:
+        raise
+    except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:
+        why = trouble.detail if isinstance(trouble, verb.Stays) else trouble
+        return f"some of its files may be gone: {why}"
+    return ""
+
+
+def _refuse_others(tools: verb.Tools, name: str, folder: Path, recipe: Recipe) -> None:
+    """Raises Stays unless it is what was left of the volume, and nobody uses it or has written to it since."""
+    if not tools.files.is_rest(folder, recipe.archive, recipe.parameters):
+        raise verb.Stays(Effect.REFUSED, "taken", "there is another volume of this name, or somebody wrote to it since")
+    verb.refuse_users(tools.engine.users_of(name, Kind.VOLUME))

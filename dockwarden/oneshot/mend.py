@@ -71,7 +71,7 @@ class Mender:
 
     def _open(self, info: EngineInfo) -> None:
         take(self._parts.ledger, info)
-        end_intents(self._parts.engine, self._parts.ledger)  # or what was cut short could not be undone
+        end_intents(self._parts.tools(info), self._parts.ledger)  # or what was cut short could not be undone
 
     def reset(self, name: str) -> "Reset":
         """Find out what hangs on an image and whether a fresh one can be had; changes nothing.

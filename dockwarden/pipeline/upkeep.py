@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import structlog
 
-from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
+from dockwarden.actions.verb import Tools
 from dockwarden.errors import DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
@@ -42,7 +42,7 @@ class Upkeep:
         inventory: Inventory,
         collector: Collector,
         ledger: Ledger,
-        archive: Archive,
+        tools: Callable[[EngineInfo], Tools],
         metrics: Metrics,
         resync_seconds: float,
     ) -> None:
@@ -51,7 +51,7 @@ class Upkeep:
         self._inventory = inventory
         self._collector = collector
         self._ledger = ledger
-        self._archive = archive
+        self._tools = tools
         self._metrics = metrics
         self._resync_seconds = resync_seconds
         self._listing: list[Thing] | Exception | None = None
@@ -209,12 +209,14 @@ class Upkeep:
 
     def _expire(self, now: float) -> None:
         """Forget what can be undone no longer, and remove the archives that nothing needs."""
-        self._expired_at = now
+        if self._inventory.info is None:
+            return
+        self._expired_at, archive = now, self._tools(self._inventory.info).archive
         with suppress(LedgerError, OSError):
             for name in self._ledger.expire():
-                self._archive.remove(name)
+                archive.remove(name)
                 _log.info("archive.removed", archive=name)
-            if strangers := self._archive.strangers():
+            if strangers := archive.strangers():
                 note = "the ledger does not know them; they count, and stay until somebody removes them"
                 _log.warning("archive.unknown", archives=sorted(strangers), bytes=sum(strangers.values()), note=note)
             self._ledger.prune()
@@ -226,7 +228,8 @@ class Upkeep:
     def end_intents(self) -> list[Outcome]:
         """After a full list, and every minute: the ends of actions that were cut short."""
         self._ended_at = time.monotonic()
-        return end_intents(self._engine, self._ledger)
+        info = self._inventory.info
+        return end_intents(self._tools(info), self._ledger) if info else []
 
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory

@@ -187,7 +187,7 @@ def _cleaning(docker_host: str, folder: str) -> None:
     lab = LabEngine()
     lab.host = docker_host
     with closing(Host(lab, LabRegistry(), Path(folder))) as host:
-        end_intents(host.engine, host.ledger)
+        end_intents(host.tools(), host.ledger)
 
 
 def _alone(docker_host: str, folder: str, at: int = -1) -> None:
@@ -230,7 +230,7 @@ def _started_anew(host: Host) -> int:
     host.ledger.open()
     host.ledger.claim(host.info.identity)
     cut_short = len(host.ledger.open_intents())
-    end_intents(host.engine, host.ledger)
+    end_intents(host.tools(), host.ledger)
     return cut_short
 
 
@@ -262,7 +262,7 @@ def _killed(host: Host, chance: random.Random, fork: Any) -> str:
     is_amid = bool(_started_anew(host)) or is_again
 
     def is_ended() -> bool:
-        return not host.ledger.open_intents() or bool(end_intents(host.engine, host.ledger))
+        return not host.ledger.open_intents() or bool(end_intents(host.tools(), host.ledger))
 
     with contextlib.suppress(LabError):  # what the engine is still at is tried again every minute
         until(is_ended, "the end", pause=1.0)
@@ -327,10 +327,10 @@ def meddled(host: Host, meddler: str, step: str, version: str = "good") -> str:
         lab.docker("rm", "--force", "stranger")
     with contextlib.suppress(LabError):
         lab.docker("network", "create", "two")
-    end_intents(host.engine, host.ledger)
+    end_intents(host.tools(), host.ledger)
     if meddler == "takes its name" and inspected(lab, it)["State"]["Status"] == "created":
         lab.docker("rm", it)
-        end_intents(host.engine, host.ledger)
+        end_intents(host.tools(), host.ledger)
     ours = {
         row["Names"][0].removeprefix("/"): row["State"]
         for row in lab.client().containers(all=True)
@@ -417,7 +417,7 @@ def _full(host: Host, step: str, version: str) -> str:
             update(host, within="5s")
     vars(host.engine).pop("start_container" if step == "gate" else step, None)  # where it came to no such call
     big.unlink(missing_ok=True)
-    end_intents(host.engine, host.ledger)
+    end_intents(host.tools(), host.ledger)
     return _whole(host, first, f"full before {step}")
 
 
@@ -434,7 +434,7 @@ def _restarted(host: Host, step: str, end: Callable[[], object], version: str) -
     with contextlib.suppress(EngineError):
         update(host)
     host.engine.connect()
-    end_intents(host.engine, host.ledger)
+    end_intents(host.tools(), host.ledger)
     with contextlib.suppress(LabError):  # which the verdict tells
         until(lambda: "it" in lab.docker("ps", "--format={{.Names}}").split(), "the container", timeout=10)
     return _whole(host, first, f"restarted before {step}")

@@ -143,13 +143,13 @@ class Warden:
         findings = Findings()
         judge = Judge(self.inventory, gatherer, findings)
         archive = Archive(folder / "state" / "archives", ledger, max_bytes=1 << 30, reserve_bytes=0)
-        self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, archive, self.metrics, 600.0)
 
         def tools(info: EngineInfo) -> Tools:
             news_of = Witness(self._docker).begin(self.inventory.seen_ns)
             made = Tools(meddled, self.registry, archive, contents, info.image_store)
             return replace(made, now=time.monotonic, sleep=time.sleep, news_of=news_of)
 
+        self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, tools, self.metrics, 600.0)
         self.board = Board(self.book)
         self.worker = Worker(
             queue=self.queue,

@@ -21,7 +21,7 @@ import pytest
 
 from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive, ArchiveError, Stored
-from dockwarden.actions.execute import Executor
+from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine, disk
@@ -415,13 +415,84 @@ def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(hos
         assert (host.files(), [path.name for path in folder.parent.iterdir()]) == ([], ["_data"])
         restores = contents.restore
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(contents, "restore", lambda to, _, mark, **__: restores(to, (b"no tar",), mark))
+            patch.setattr(contents, "restore", lambda to, _, mark: restores(to, (b"no tar",), mark))
             assert host.remove(host.engine.volume("data")) == [("applied", "unverified")]
         assert list(folder.iterdir()) == [immutable]
     finally:
         subprocess.run(["chattr", "-i", immutable], check=True)
     assert host.undo()[0][:2] == ("applied", "restored")
     assert tree(str(folder))[1:] == before[1:]
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(host: Host) -> None:
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    for number in range(4000):
+        (folder / str(number % 20)).mkdir(exist_ok=True)
+        (folder / str(number % 20) / str(number)).write_text(str(number))
+    before, volume = texts(folder), host.engine.volume("data")
+
+    def kill() -> None:
+        until(lambda: sum(len(row[2]) for row in os.walk(folder)) < len(before), "a file to go", most=0.01)
+        host.lab.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert host.remove(volume) == [("failed", "engine_unavailable")]
+    killer.join()
+    host.lab.start_again()
+    assert len(before) > len(texts(folder)) > 0
+    assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["interrupted"]
+    assert (texts(folder), host.undoable(), host.ledger.expire()) == (before, [], [file.name for file in host.files()])
+
+
+def wrote(host: Host, folder: Path) -> None:
+    (folder / "theirs").write_text("new")
+
+
+def mounted(host: Host, folder: Path) -> None:
+    host.built("v", "undo/v:1")
+    host.lab.docker("create", "--name=late", "--volume=data:/data", host.name("undo/v:1"))
+
+
+def made_anew(host: Host, folder: Path) -> None:
+    host.engine.remove_volume("data")
+    host.lab.docker("volume", "create", "data")
+    (folder / "left").write_text("theirs")
+    os.utime(folder / "left", (1e9, 1e9))
+
+
+@pytest.mark.parametrize("meanwhile", [wrote, mounted, made_anew])
+def test_what_is_left_of_a_volume_is_filled_by_nobody_while_somebody_has_it(
+    host: Host, meanwhile: Callable[[Host, Path], None]
+) -> None:
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    for name in ("gone", "left"):
+        (folder / name).write_text(name)
+
+    def cut_short(name: str) -> None:
+        (folder / "gone").unlink()
+        raise EngineUnavailableError("it hung up")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host.engine, "remove_volume", cut_short)
+        assert host.remove(host.engine.volume("data")) == [("failed", "engine_unavailable")]
+    meanwhile(host, folder)
+    theirs = texts(folder)
+    assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["unverified"]
+    assert host.undo()[0][0] == "refused"
+    assert texts(folder) == theirs
+    if meanwhile is mounted:
+        host.lab.docker("rm", "late")
+    else:
+        host.engine.remove_volume("data")
+    assert host.undo()[0][:2] == ("applied", "restored")
+    assert (texts(folder), host.files()) == ({"gone": "gone", "left": "left"}, [])
 
 
 def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: Host) -> None:

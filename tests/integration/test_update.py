@@ -143,7 +143,7 @@ def test_a_tag_is_pulled_by_its_digest_and_an_aborted_pull_leaves_nothing_named(
     with patch.object(host.engine, "tag", killed), pytest.raises(KeyboardInterrupt):
         pull(host, second)
     assert is_tagged
-    assert [outcome.reason for outcome in end_intents(host.engine, host.ledger)] == ["interrupted"]
+    assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["interrupted"]
     assert host.names(tag) == before
     assert not [each for each in host.engine.images() if each.id != first.id and each.tags]
 

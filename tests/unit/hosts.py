@@ -104,8 +104,8 @@ class Host:
         writable = self.metrics.ledger_writable.set
         self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)), self.inventory.memory.clock.read)
         self.ground = Ground(folder, self.engine, self.registry)
-        archive = self.ground.archive(self.ledger)
-        upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, archive, self.metrics, 600.0)
+        tools = self.ground.known(self.ledger)
+        upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, tools, self.metrics, 600.0)
         self.failing = Failing()
         self.board = Board(self.ledger)
         self.worker = Worker(

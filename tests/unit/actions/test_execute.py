@@ -688,36 +688,37 @@ def test_a_removal_that_was_cut_short_ends_with_what_is_found(
     *,
     still_there: bool,
     expected: tuple[Effect, str],
+    tmp_path: Path,
 ) -> None:
     engine, intents, image = FakeEngine(), FakeIntents(), an_image("app", "app:1")
     intents.intend("run", a_step(image), a_recipe(image))
     engine.put(*[image] * still_there)
-    [outcome] = end_intents(engine, intents)
+    [outcome] = end_intents(Ground(tmp_path, engine).tools(intents), intents)
     assert (outcome.effect, outcome.reason) == expected
     assert (outcome.policy, outcome.name, outcome.ref) == ("old-images", *full("app:1"), Ref(Kind.IMAGE, image.id))
     assert intents.open() == []
 
 
-def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free() -> None:
+def test_an_image_whose_removal_was_cut_short_gets_back_the_names_that_are_free(tmp_path: Path) -> None:
     engine, intents, image = FakeEngine(), FakeIntents(), an_image("app", "app:1", "app:2", "app:3")
     engine.put(with_tags(image, "app:3"), an_image("other", "app:2"))
     intents.intend("run", a_step(image), a_recipe(image))
-    end_intents(engine, intents)
+    end_intents(Ground(tmp_path, engine).tools(intents), intents)
     assert engine.image(image.id).tags == full("app:1", "app:3")
     assert engine.image("app:2").id == image_id("other")
 
 
-def test_what_cannot_be_told_or_given_back_yet_stays_open() -> None:
+def test_what_cannot_be_told_or_given_back_yet_stays_open(tmp_path: Path) -> None:
     engine, intents = FakeEngine(), FakeIntents()
     images = [an_image(word, f"{word}:1") for word in "ab"]
     engine.put(*(with_tags(image) for image in images))
     for image in images:
         intents.intend("run", a_step(image), a_recipe(image))
     engine.errors["tag", *full("a:1")] = EngineError("tag: HTTP 500")
-    assert [outcome.name for outcome in end_intents(engine, intents)] == [*full("b:1")]
+    assert [outcome.name for outcome in end_intents(Ground(tmp_path, engine).tools(intents), intents)] == [*full("b:1")]
     assert intents.open() == [1]
     engine.errors.clear()
-    end_intents(engine, intents)
+    end_intents(Ground(tmp_path, engine).tools(intents), intents)
     assert engine.image("a:1").id == images[0].id
 
 

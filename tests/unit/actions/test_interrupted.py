@@ -47,16 +47,19 @@ class Files:
     def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path:
         return Path(volume.name)
 
-    def size_of(self, folder: Path) -> int:
-        return len(self.of[folder.name])
+    def survey(self, folder: Path) -> tuple[int, dict[str, int]]:
+        return len(self.of[folder.name]), {"birth": id(self._engine._volumes[folder.name])}
 
     def export(self, folder: Path, write: Callable[[bytes], object]) -> None:
         write(self.of[folder.name])
 
-    def has_room(self, folder: Path, mark: str) -> bool:
-        return not self.there().get(folder.name) or (folder.name, mark) in self.marks
+    def is_empty(self, folder: Path) -> bool:
+        return not self.there().get(folder.name)
 
-    def restore(self, folder: Path, chunks: Iterable[bytes], mark: str, *, skips: bool = False) -> None:
+    def is_rest(self, folder: Path, mark: str, known: Mapping[str, Any]) -> bool:
+        return (folder.name, mark) in self.marks or self.survey(folder)[1].items() <= known.items()
+
+    def restore(self, folder: Path, chunks: Iterable[bytes], mark: str) -> None:
         self.marks.add((folder.name, mark))
         self.of[folder.name] = b"half"
         self.of[folder.name] = b"".join(chunks)
@@ -146,7 +149,7 @@ def test_whichever_request_of_a_removal_fails_nothing_is_half_gone_and_all_can_b
         before, faulty = world.state(), Faulty(at, error, is_done=is_done)
         world.remove(faulty)
         has_failed = faulty.calls >= at
-        end_intents(world.engine, world.intents)
+        end_intents(world.tools(never()), world.intents)
         assert world.intents.open() == []
         names = dict(cast("dict[str, tuple[str, ...]]", before[0]))
         for image, tags in cast("dict[str, tuple[str, ...]]", world.state()[0]).items():

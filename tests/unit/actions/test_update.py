@@ -55,6 +55,9 @@ class Bench:
         self.steps_left -= 1
         self._called(operation, argument)
 
+    def end(self) -> list[Outcome]:
+        return end_intents(self.ground.tools(self.intents), self.intents)
+
     def step(self) -> Step:
         found = self.engine._container("web")
         return Step("update", "update", Ref(Kind.CONTAINER, found.id), found.name, found, "it is old", options=OPTIONS)
@@ -296,9 +299,9 @@ def test_wherever_it_is_cut_off_one_container_runs_afterwards(
     for left in more:  # and so is what cleans up
         bench.steps_left = left
         with suppress(Killed):
-            end_intents(bench.engine, bench.intents)
+            bench.end()
     bench.steps_left = -1
-    end_intents(bench.engine, bench.intents)
+    bench.end()
     assert not bench.intents.open_intents()
     if has_side:
         side = bench.names().pop("side")
@@ -326,7 +329,7 @@ def test_where_the_ledger_takes_no_more_the_old_one_is_back(
         bench.run()
     assert bench.assert_whole("old").id == bench.old
     bench.intents.full.clear()
-    end_intents(bench.engine, bench.intents)
+    bench.end()
     assert not bench.intents.open_intents()
     assert list(bench.names()) == ["web"]
 
@@ -335,7 +338,7 @@ def test_the_engine_may_go_away_in_the_middle(bench: Bench) -> None:
     bench.engine.just_before("start_container", bench.engine.go_away)
     assert bench.run().reason == "engine_unavailable"
     bench.engine.come_back()
-    assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
+    assert [outcome.reason for outcome in bench.end()] == ["interrupted"]
     assert bench.assert_whole("old").id == bench.old
 
 
@@ -349,7 +352,7 @@ def test_a_new_one_that_the_engine_was_still_making_goes_as_well(bench: Bench, m
     monkeypatch.setattr(bench.engine, "create", cut_off)
     assert bench.run().reason == "engine_unavailable"
     bench.engine.agenda.append((0.5, asked[0]))
-    assert [outcome.reason for outcome in end_intents(bench.engine, bench.intents)] == ["interrupted"]
+    assert [outcome.reason for outcome in bench.end()] == ["interrupted"]
     assert not bench.engine.agenda
     assert bench.assert_whole("old").id == bench.old
     assert list(bench.names()) == ["web"]
@@ -366,7 +369,7 @@ def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
     assert bench.names()["web"].id == "f" * 64
     assert bench.engine._container(bench.old).running  # under another name, but it serves
     bench.engine.remove("web")
-    end_intents(bench.engine, bench.intents)
+    bench.end()
     assert bench.assert_whole("old").id == bench.old
 
 
@@ -383,7 +386,7 @@ def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, monkeypatch: py
     monkeypatch.setattr(bench.ground, "_sleep", remove)
     bench.run()
     bench.engine.come_back()
-    end_intents(bench.engine, bench.intents)
+    bench.end()
     assert not bench.intents.open_intents()
     if gone == "old":
         bench.assert_whole("new")
@@ -460,7 +463,7 @@ def test_what_could_not_be_taken_back_at_once_is_barred_as_well(bench: Bench) ->
     bench.meanwhile(health="unhealthy")
     bench.engine.just_before("remove_container", refuse)
     assert bench.run().reason == "engine_error"
-    [ended] = end_intents(bench.engine, bench.intents)
+    [ended] = bench.end()
     assert (ended.effect, ended.reason, "is unhealthy" in ended.detail) == (Effect.FAILED, "rolled_back", True), ended
     bench.assert_whole("old")
     assert bench.run().reason == "barred"

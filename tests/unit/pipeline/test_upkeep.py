@@ -46,10 +46,8 @@ class Bench:
         self.ledger = Ledger(self.folder, lambda: NOW, lambda _: None, self.inventory.memory.clock.read)
         self.ledger.open()
         self.collector = Collector(self.engine, self.inventory)
-        self.archive = Ground(self.folder, self.engine).archive(self.ledger)
-        self.upkeep = Upkeep(
-            self.engine, self.inventory, self.collector, self.ledger, self.archive, self.metrics, RESYNC
-        )
+        self.tools = Ground(self.folder, self.engine).known(self.ledger)
+        self.upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, self.tools, self.metrics, RESYNC)
 
     def list_beside(self) -> None:
         """Have everything listed, and wait for it."""
@@ -226,8 +224,8 @@ def test_the_past_comes_back_with_the_first_connection(bench: Bench) -> None:
     bench.clock.pass_(100)
     bench.upkeep.save()
     again = Inventory(Memory(ObservationClock(bench.clock.monotonic)))
-    collector, archive = Collector(bench.engine, again), bench.archive
-    upkeep = Upkeep(bench.engine, again, collector, bench.ledger, archive, bench.metrics, RESYNC)
+    collector = Collector(bench.engine, again)
+    upkeep = Upkeep(bench.engine, again, collector, bench.ledger, bench.tools, bench.metrics, RESYNC)
     upkeep.look(Batch(resync="startup", connected=bench.engine.info))
     assert again.memory.known_for(APP) == 100.0
 
@@ -306,7 +304,7 @@ def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Be
 def test_an_archive_goes_when_its_removal_can_be_undone_no_longer(bench: Bench) -> None:
     bench.connect()
     step = a_step(an_image("app", "app:1"))
-    stored = bench.archive.write(lambda write: write(b"content"), 7)
+    stored = bench.tools(bench.engine.info).archive.write(lambda write: write(b"content"), 7)
     number = bench.ledger.intend("run", step, Recipe("load", {}, *stored))
     bench.ledger.conclude(number, Outcome("old", "remove", step.ref, "app:1", Effect.APPLIED, "removed"))
     precious = bench.folder / "archives" / "precious.tar"
