@@ -8,11 +8,12 @@ from typing import Any
 from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
 from dockwarden.actions.containers import JOINED, ContainerVerb
-from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why
+from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
 
 _HALF_GONE = ("removing", "dead")
+_NEEDED = "without it could never start again:"
 _UP = ("running", "paused", "restarting", "removing")
 
 
@@ -22,12 +23,18 @@ class ContainerRemove(ContainerVerb):
     gain = Gain.USAGE
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
-        return ("running", f"it is {thing.state}") if thing.running or thing.state in _UP else None
+        """What runs; and what others, that do not go with it, need to start: made again, it is another to them."""
+        if thing.running or thing.state in _UP:
+            return "running", f"it is {thing.state}"
+        return in_use(candidate.users, _NEEDED)
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
         if found.running:
             raise Stays(Effect.REFUSED, "in_use", "it runs")
+        for user in step.options.get("after", ()):
+            with suppress(NotFoundError):
+                raise Stays(Effect.REFUSED, "in_use", f"{_NEEDED} {tools.engine.container(user).name}")
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""

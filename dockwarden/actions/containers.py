@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from dockwarden.actions.verb import Stays, Tools, Verb, refuse_change
 from dockwarden.errors import NotFoundError
@@ -39,12 +38,7 @@ def refuse_stale(tools: Tools, found: Container) -> None:
 
 def needs_running(engine: Engine, container: Container) -> str:
     """The container that does not run and without which it could not start; "" if there is none."""
-    config = container.config
-    modes = (container.network_mode, config.pid_mode, config.ipc_mode)
-    owners = [mode.removeprefix(JOINED) for mode in modes if mode.startswith(JOINED)]
-    links: Any = config.told.get("links", ())
-    owners += [link.partition(":")[0].removeprefix("/") for link in links]
-    for owner in owners:
+    for owner in container.stands_on:
         with suppress(NotFoundError):
             if engine.container(owner).running:
                 continue

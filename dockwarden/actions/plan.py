@@ -44,12 +44,15 @@ def plan(
     kept: list[Outcome] = []
     going: dict[str, Candidate] = {}
     gone_tags: Counter[str] = Counter()
+    gone_users: set[str] = set()
     for candidate in _in_order(policy, {each.result.ref.key: each for each in candidates}.values()):
-        reason, detail = keep(policy, candidate, minimum_stay_seconds, gone_tags)
+        alone = candidate._replace(users=tuple(user for user in candidate.users if user not in gone_users))
+        reason, detail = keep(policy, alone, minimum_stay_seconds, gone_tags)
         if reason:
             kept.append(_kept(policy, candidate, reason, detail))
         else:
             going[candidate.result.ref.key] = candidate
+            gone_users |= {candidate.object.name} if isinstance(candidate.object, Container) else set()
             if candidate.result.ref.kind is Kind.TAG and isinstance(candidate.object, Image):
                 gone_tags[candidate.object.id] += 1
     # In order anew: what stays has no say in how what goes hangs together.
@@ -148,8 +151,8 @@ def _spelt(*tags: str) -> set[str]:
 def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     """As the policy orders them, else the longest known first; but what others stand on in its turn.
 
-    That is images before those that they are built on, and in a Compose project, where nothing is removed, what others
-    depend on before them.
+    That is images before those that they are built on, containers before those that they need to start, and in a
+    Compose project, where nothing is removed, what others depend on before them.
     """
 
     def place(each: Candidate) -> tuple[Any, ...]:
@@ -157,7 +160,7 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
         return order is None, -each.known_for_seconds if order is None else order, each.result.ref.key
 
     ordered = sorted(candidates, key=place)
-    above = _built_on(ordered) if VERBS[policy.subject, policy.action].removes else _needed_first(ordered)
+    above = _standing(ordered) if VERBS[policy.subject, policy.action].removes else _needed_first(ordered)
     seen: set[str] = set()
     for candidate in ordered:
         waiting = [] if candidate.result.ref.key in seen else [candidate]
@@ -184,8 +187,11 @@ def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
     }
 
 
-def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    """By the key of a candidate, the candidates whose images are built directly on its image, in the given order."""
+def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """By the key of a candidate, those that stand on it, in the given order: images built directly on its image."""
+    containers = {each.object.name: each for each in candidates if isinstance(each.object, Container)}
+    if containers:
+        return {c.result.ref.key: [containers[u] for u in c.users if u in containers] for c in candidates}
     bottom: dict[object, Candidate] = {}  # by image ID and by layers; of several names the one that goes last
     for candidate in candidates:
         if isinstance(candidate.object, Image):
@@ -209,6 +215,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
     result, gain = candidate.result, VERBS[policy.subject, policy.action].gain
     owners = {"owners": sorted(policy.owners)} if policy.owners else {}
     protect = policy.protect.get(Kind.CONTAINER, ()) if policy.subject is Kind.CONTAINER else ()
+    after = {"after": candidate.users} if isinstance(candidate.object, Container) and candidate.users else {}
     return Step(
         policy=policy.name,
         action=policy.action,
@@ -216,7 +223,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         name=result.name,
         object=candidate.object,
         why=result.message,
-        options={**policy.options, **owners, **({"protect": protect} if protect else {})},
+        options={**policy.options, **owners, **({"protect": protect} if protect else {}), **after},
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
         frees=policy.stop_when is not None and not _BYTES.isdisjoint(policy.stop_when.references),

@@ -41,6 +41,7 @@ def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
             elif mount.name:
                 yield Kind.VOLUME, mount.name
         yield from ((Kind.NETWORK, network) for network in thing.networks)
+        yield from ((Kind.CONTAINER, owner) for owner in thing.stands_on)
 
 
 def _uses_of_network(thing: Thing) -> Iterator[tuple[Kind, str]]:
@@ -49,9 +50,9 @@ def _uses_of_network(thing: Thing) -> Iterator[tuple[Kind, str]]:
         yield Kind.NETWORK, thing.config_from
 
 
-def _network_name(thing: Thing) -> tuple[str, ...]:
-    """A container that never ran knows its networks by their names only."""
-    return (thing.name,) if isinstance(thing, Network) else ()
+def _name(thing: Thing) -> tuple[str, ...]:
+    """A container that never ran may know its networks, and those it stands on, by their names only."""
+    return (thing.name,) if isinstance(thing, Network | Container) else ()
 
 
 def _row(kind: Kind) -> KindRow:
@@ -62,11 +63,11 @@ def _row(kind: Kind) -> KindRow:
             return KindRow("image.tag", "image.untag", is_remembered=False)
         case Kind.CONTAINER:
             row = KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
-            return row._replace(is_active=lambda thing: isinstance(thing, Container) and thing.running)
+            return row._replace(aliases=_name, is_active=lambda thing: isinstance(thing, Container) and thing.running)
         case Kind.VOLUME:
             return KindRow("volume.create", "volume.destroy", is_remembered=True)
         case Kind.NETWORK:
-            row = KindRow("network.create", "network.destroy", is_remembered=True, aliases=_network_name)
+            row = KindRow("network.create", "network.destroy", is_remembered=True, aliases=_name)
             return row._replace(uses=_uses_of_network)
         case Kind.SERVICE:
             return KindRow("service.create", "service.remove", is_remembered=False)

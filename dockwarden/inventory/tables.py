@@ -245,21 +245,24 @@ class Tables:
             self._users[name].add(ref)
         had_tag = isinstance(thing, Image) and bool(thing.tags)
         self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
-        for used in self.uses(thing):
-            self.note_use(used)
+        self._note_uses(thing)
 
     def unlink(self, thing: Thing) -> None:
         """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
         ref = ref_of(thing)
         row = KINDS[ref.kind]
-        for used in self.uses(thing):
-            self.note_use(used)
+        self._note_uses(thing)
         if row.is_active is not None and row.is_active(thing):
             self.memory.see(ref, used=True)
         for alias in row.aliases(thing):
             discard(self._aliases, (ref.kind, alias), ref.key)
         for name in row.uses(thing):
             discard(self._users, name, ref)
+
+    def _note_uses(self, thing: Thing) -> None:
+        for used in self.uses(thing):
+            if KINDS[used.kind].is_active is None:  # a container is in use when it runs
+                self.note_use(used)
 
 
 def discard(table: dict[_K, set[_V]], key: _K, value: _V) -> None:

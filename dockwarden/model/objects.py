@@ -5,7 +5,7 @@ Times end in ``_at``, in seconds since the epoch (``None``: never), durations in
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from dockwarden.model.words import ImageStore, Kind
 
@@ -235,6 +235,14 @@ class Container:
     manifest: str = ""
     health_at: float | None = None
     oom_killed: bool = False
+
+    @property
+    def stands_on(self) -> tuple[str, ...]:
+        """Names or IDs of the containers without which it cannot start: those of its namespaces, and its links."""
+        modes = (self.network_mode, self.config.pid_mode, self.config.ipc_mode)
+        owners = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
+        links: Any = self.config.told.get("links", ())
+        return (*owners, *(link.partition(":")[0].removeprefix("/") for link in links))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import assert_never
 
-from dockwarden.actions.containers import is_joined
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan
 from dockwarden.actions.table import VERBS
@@ -219,9 +218,6 @@ class Enforcer:
 
     def _is_own(self, ref: Ref) -> bool:
         own = Ref(Kind.CONTAINER, self._own_container)
-        we, thing = self._inventory.get(own), self._inventory.get(ref)
-        if isinstance(we, Container) and isinstance(thing, Container) and is_joined(we, thing):
-            return True  # we live in its network, and would go with it
         names = [self._inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref))]
         return ref == own or any(own in self._inventory.users_of(name) for name in names)
 

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, assert_never
 from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden import reference
-from dockwarden.actions.containers import compose_service, depends_on, is_joined
+from dockwarden.actions.containers import compose_service, depends_on
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
@@ -69,7 +69,9 @@ def _how(kind: Kind) -> str:
             return "mounts"
         case Kind.NETWORK:
             return "joins"
-        case Kind.CONTAINER | Kind.SERVICE | Kind.HOST:
+        case Kind.CONTAINER:
+            return "stands on"
+        case Kind.SERVICE | Kind.HOST:
             return "uses"
         case _:
             assert_never(kind)
@@ -338,9 +340,7 @@ class Explainer:
         if not isinstance(thing, Container):
             return
         for other in list(inventory.containers.values()):
-            if is_joined(other, thing):
-                yield self._link("shares a namespace", Ref(Kind.CONTAINER, other.id))
-            elif _waits_for(other, thing):
+            if _waits_for(other, thing):
                 yield self._link("depends on it", Ref(Kind.CONTAINER, other.id))
 
     def _link(self, how: str, ref: Ref) -> Link:

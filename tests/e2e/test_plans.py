@@ -332,3 +332,44 @@ def test_what_a_host_protects_stays_whatever_a_plan_says(empty_engine: LabEngine
     assert done.code == 0, done.out + done.err
     assert [image["RepoTags"] for image in engine.client().images()] == [["a/going/0:1"]]
     assert {net["Name"] for net in engine.client().networks()} & {"kept", "old"} == {"kept"}
+
+
+STOOD_ON = ("--network=container:{}", "--pid=container:{}", "--ipc=container:{}", "--link={}:db")
+
+
+@pytest.mark.slow
+def test_what_others_need_to_start_stays_or_goes_and_comes_back_with_them(
+    empty_engine: LabEngine, tmp_path: Path
+) -> None:
+    """Made again, a container has another ID, and those that shared its namespaces know the old one."""
+    engine = empty_engine
+    engine.load(images.busybox("app:1", cmd=("sleep", "1000"), own="x"))
+    pairs = {f"a{n}": (f"b{n}", option.format(f"a{n}")) for n, option in enumerate(STOOD_ON)}
+    for owner, (user, option) in pairs.items():
+        engine.docker("run", "--detach", f"--name={owner}", "--ipc=shareable", "app:1")
+        engine.docker("run", "--detach", f"--name={user}", option, "app:1")
+    every = [*(user for user, _ in pairs.values()), *pairs]
+    engine.docker("stop", "--time=0", *every)
+
+    def asked(when: str) -> Desk:
+        return Desk(engine, tmp_path, policy("over", "container", when, action="remove", limits=ALL))
+
+    rows = asked("container.name.startsWith('a')").plan()
+    assert {name: reason for name, reason in kept(rows).items() if name in pairs} == dict.fromkeys(pairs, "in_use")
+    assert {row["detail"] for row in rows if row["name"] == "a0"} == {"without it could never start again: b0"}
+    desk = asked("container.state == 'exited'")
+    for attempt in ("all", "but one"):
+        if attempt == "but one":  # which cannot be kept, as somebody finds out only now
+            engine.docker("rm", "--force", "b1")
+            engine.docker("run", "--name=b1", "--pid=container:a1", "app:1", "/bin/busybox", "rm", "/own")
+            engine.docker("stop", "--time=0", *every)
+        order = [row["name"] for row in desk.plan() if row["outcome"] == "planned"]
+        assert all(order.index(user) < order.index(owner) for owner, (user, _) in pairs.items())
+        assert desk.run("apply", desk.file, "--yes").code == (attempt == "but one")
+        left = set(engine.docker("ps", "--all", "--format={{.Names}}").split())
+        assert left == (set() if attempt == "all" else {"b1", "a1"})
+        [run] = {row["run"] for row in json.loads(desk.run("undo", "--list", "-o", "json").out)}
+        assert desk.run("undo", run).code == 0
+        for owner, (user, _) in pairs.items():
+            engine.docker("start", owner)
+            engine.docker("start", user)

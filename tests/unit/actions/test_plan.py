@@ -128,6 +128,7 @@ NAMELESS = a_volume("f" * 64, anonymous=True)
         (REMOVE_CONTAINER, a_finding_on(PAUSED), "running"),
         (REMOVE_CONTAINER, a_finding_on(OVER, known_for_seconds=60), "too_young"),
         (REMOVE_CONTAINER, a_finding_on(OVER, own=True), "self"),
+        (REMOVE_CONTAINER, a_finding_on(OVER, users=("beside",)), "in_use"),
         (REMOVE_CONTAINER, a_finding_on(OVER, owner="swarm"), "owner"),
         (REMOVE_CONTAINER._replace(owners=frozenset({"nomad"})), a_finding_on(OVER, owner="swarm"), "owner"),
         (REMOVE_CONTAINER._replace(owners=frozenset({"swarm"})), a_finding_on(OVER, owner="swarm"), ""),
