@@ -5,18 +5,20 @@ up until it is healthy or somebody else starts it.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
 
-from dockwarden.actions.containers import ContainerVerb, compose_service, depends_on, is_joined, others, refuse_stale
-from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Tools, Why
-from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Container, Policy, Recipe, Step
+from dockwarden.actions.containers import ContainerVerb, followers, refuse_stale, restarted
+from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
+from dockwarden.errors import EngineError
+from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recipe, Step
 from dockwarden.text import counted, duration, span
+
+_LEFT = "left"
+"""What a restart has stopped and not started, by ID with the start before."""
 
 
 class Most(NamedTuple):
@@ -69,26 +71,27 @@ class ContainerRestart(ContainerVerb):
         return Recipe("none", {**self.about(found), "started_at": found.started_at})
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
-        followers = list(_followers(tools, found))
+        following = followers(tools.engine, found)
         timeout: timedelta | None = step.options["timeout"]
-        tools.engine.restart_container(found.id, None if timeout is None else int(timeout.total_seconds()))
-        for each in followers:
-            with suppress(NotFoundError):
-                tools.engine.restart_container(each.id, None)
-        return Applied("restarted", f"and with it {', '.join(each.name for each in followers)}" if followers else "")
+        seconds = None if timeout is None else int(timeout.total_seconds())
+        left = {each.id: each.started_at for each in (found, *following)}
+        if troubles := restarted(tools.engine, found.id, left, seconds):
+            tools.note({_LEFT: {key: left[key] for key in troubles}})
+            raise Unfinished(f"{_told(troubles)}; what does not run is started as soon as it can be")
+        return Applied("restarted", f"and with it {', '.join(each.name for each in following)}" if following else "")
 
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
-        return now is not None and now.started_at == recipe.parameters["started_at"]
+        about = recipe.parameters
+        return now is not None and (_LEFT in about or now.started_at == about["started_at"])
+
+    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+        """Start what a restart had stopped and could not start, but for what somebody started since."""
+        if (left := intent.recipe.parameters.get(_LEFT)) is None:
+            return None
+        if troubles := restarted(tools.engine, intent.ref.key, left):
+            raise EngineError(_told(troubles))
+        return Stays(Effect.APPLIED, "restarted", "what it had stopped could be started by now")
 
 
-def _followers(tools: Tools, owner: Container) -> Iterator[Container]:
-    """The running containers that have to be restarted after it: theirs is dead without it, or Compose says so."""
-    for each in others(tools.engine, owner):
-        if each.state == "running" and (is_joined(each, owner) or _asks(each, owner)):
-            yield each
-
-
-def _asks(each: Container, owner: Container) -> bool:
-    """Whether Compose says ``depends_on`` with ``restart: true``."""
-    project, service = compose_service(owner)
-    return bool(service) and compose_service(each)[0] == project and depends_on(each).get(service, False)
+def _told(troubles: Mapping[str, str]) -> str:
+    return "; ".join(dict.fromkeys(troubles.values()))

@@ -1,10 +1,10 @@
 """What verbs on containers share: finding one, the last look at it, and who belongs to it. Pure but for its tools."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from dockwarden.actions.verb import Stays, Tools, Verb, refuse_change
-from dockwarden.errors import NotFoundError
+from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Step
 from dockwarden.ports import Engine
 
@@ -58,6 +58,42 @@ def is_joined(each: Container, owner: Container) -> bool:
     config = each.config
     modes = (each.network_mode, config.pid_mode, config.ipc_mode, config.uts_mode)
     return not {f"{JOINED}{owner.id}", f"{JOINED}{owner.name}"}.isdisjoint(modes)
+
+
+def followers(engine: Engine, owner: Container) -> list[Container]:
+    """The running containers to restart after it, in order: theirs is dead without one before, or Compose says so."""
+    found, every = [owner], [each for each in others(engine, owner) if each.state == "running"]
+    for before in found:  # which grows meanwhile
+        found += [each for each in every if each not in found and (is_joined(each, before) or _asks(each, before))]
+    return found[1:]
+
+
+def restarted(
+    engine: Engine, owner: str, started: Mapping[str, float | None], seconds: int | None = None
+) -> dict[str, str]:
+    """Restart containers by ID, each unless it was started since; gives those that could not be, and why.
+
+    ``owner``: without which the others wait. ``seconds``: how long it may take to stop, else as long as it says.
+    """
+    troubles: dict[str, str] = {}
+    for key, before in started.items():
+        try:
+            if owner in troubles:
+                troubles[key] = troubles[owner]
+            elif engine.container(key).started_at == before:
+                engine.restart_container(key, seconds if key == owner else None)
+        except (EngineUnavailableError, NotFoundError) as error:
+            if key == owner or not isinstance(error, NotFoundError):
+                raise
+        except EngineError as error:
+            troubles[key] = str(error)
+    return troubles
+
+
+def _asks(each: Container, owner: Container) -> bool:
+    """Whether Compose says ``depends_on`` with ``restart: true``."""
+    project, service = compose_service(owner)
+    return bool(service) and compose_service(each)[0] == project and depends_on(each).get(service, False)
 
 
 def compose_service(container: Container) -> tuple[str, str]:

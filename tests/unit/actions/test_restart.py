@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden.actions.container_restart import ContainerRestart, how_often
+from dockwarden.errors import EngineError
 from dockwarden.model import Kind, Mode
 from tests.builders import HOUR, a_container, a_policy, an_image
 from tests.unit.hosts import Host
@@ -127,10 +128,40 @@ def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) ->
     run(host, "web", labels={**service, f"{COMPOSE}.depends_on": "cache:service_started:false,db:service_healthy:true"})
     run(host, "job", labels={**service, f"{COMPOSE}.depends_on": "db:service_started:false"})
     run(host, "other", labels={f"{COMPOSE}.project": "blog", f"{COMPOSE}.depends_on": "db:service_started:true"})
+    run(host, "tail", network_mode=f"container:{host.engine.container('side').id}")
     host.start(HEAL)
     turn(host, "db", "unhealthy")
     assert restarted(host)[0] == "db"
-    assert sorted(restarted(host)[1:]) == ["side", "web"]
+    assert sorted(restarted(host)[1:]) == ["side", "tail", "web"]
+    assert restarted(host).index("side") < restarted(host).index("tail")
+
+
+@pytest.mark.parametrize("stuck", ["db", "side"])
+def test_what_a_restart_stopped_and_could_not_start_is_started_later(
+    host: Host, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    run(host, "db")
+    for name in ("side", "more"):
+        run(host, name, network_mode=f"container:{host.engine.container('db').id}", health="")
+    host.start(HEAL)
+    restart, stuck_ones = host.engine.restart_container, {stuck}
+
+    def start(identifier: str, seconds: int | None) -> None:
+        if host.engine.container(identifier).name in stuck_ones:
+            host.engine.alter(identifier, "die", state="exited", running=False)
+            raise EngineError("its disk is gone")
+        restart(identifier, seconds)
+
+    monkeypatch.setattr(host.engine, "restart_container", start)
+    turn(host, "db", "unhealthy")
+    assert host.outcomes() == [("failed", "engine_error")]
+    assert restarted(host) == ([] if stuck == "db" else ["db", "more"])
+    for left in ({stuck}, set(), set()):
+        stuck_ones &= left
+        host.connect()
+        host.settle()
+    assert sorted(restarted(host)) == ["db", "more", "side"]
+    assert host.outcomes() == [("failed", "engine_error"), ("applied", "restarted")]
 
 
 @pytest.mark.parametrize(
