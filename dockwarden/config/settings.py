@@ -29,7 +29,7 @@ from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
 from dockwarden.reference import parsed
-from dockwarden.text import bound, duration, near
+from dockwarden.text import duration, near, size
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -51,7 +51,7 @@ Duration = Annotated[
 
 Size = Annotated[
     int,
-    BeforeValidator(bound, json_schema_input_type=str | int),
+    BeforeValidator(size, json_schema_input_type=str | int),
     Field(ge=0, json_schema_extra={"examples": ["500MiB", "10GiB"]}),
 ]
 

@@ -298,7 +298,6 @@ def test_a_mistake_in_the_environment_is_named(
         ("undo: {keep: 7}\n", "1:", "undo.keep: must be a duration such as"),
         ("undo: {keep: 7.5}\n", "1:", "undo.keep: must be a duration such as"),
         ("minimum_stay: 1.0\n", "1:", "minimum_stay: must be a duration such as"),
-        ("undo: {max_bytes: 10}\n", "1:", "undo.max_bytes: has no unit; write 10GB, or 10B if that is meant"),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
         ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting, did you mean http?"),
