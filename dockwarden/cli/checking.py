@@ -141,7 +141,7 @@ def _test(options: argparse.Namespace) -> int:
             for each in tried
         ]
         formats.write(options.output, verdicts, policies.policies)
-    elif not emit(options.output, rows, "test"):
+    elif not emit(options.output, rows, "policy"):
         for each in tried:
             why = f": {each.wrong}" if each.wrong else ""
             print(printable(f"{'FAILED' if each.wrong else 'ok'}  {each.policy}: test {each.name}{why}"))

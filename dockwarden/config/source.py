@@ -34,6 +34,7 @@ _QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "descript
 _TOKEN = re.compile(r".")
 _TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.", re.DOTALL)}
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INVISIBLE = re.compile("[\u0085\u00a0\u2000-\u200f\u2028\u2029\u202f\u2060\ufeff]")
 _BLANK_ESCAPES = ("\\n", "\\t", "\\ ", "\\r", "\\\n")
 
 
@@ -178,9 +179,13 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
     lines = source.text.split("\n")[: mark.line + 1]
     key = next((match[1] for line in reversed(lines) if (match := _KEY_LINE.match(line))), "file")
     text = ", ".join(part for part in (error.context, error.problem) if part)
-    if "\\t" in text:
+    if odd := _INVISIBLE.search("".join(lines[-2:])):
+        text += f"; the character U+{ord(odd[0]):04X} near it only looks like a blank"
+    elif "\\t" in text:
         text += "; indent with blanks"
-    elif key in _QUOTABLE:
+    elif "scanning an a" in text and key not in _QUOTABLE:
+        text += "; a text that begins with * or & stands in quotes"
+    elif key in _QUOTABLE and "document" not in text:
         text += f"; {QUOTE}"
     source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
 
@@ -207,7 +212,7 @@ def _fault(mark: Any, text: str) -> None:
 
 def _check(event: Any, depth: int) -> None:
     if event.anchor is not None:
-        _fault(event.start_mark, "anchors and aliases (& and *) are not allowed")
+        _fault(event.start_mark, "anchors and aliases (& and *) are not allowed; write it out where it is meant")
     if getattr(event, "tag", None) is not None:
         _fault(event.start_mark, f"tags such as {event.tag} are not allowed")
     if depth > MAX_DEPTH:
@@ -225,6 +230,8 @@ def _put(source: Source, stack: list[_Frame], event: Any) -> None:
     elif frame.key is None:
         if not isinstance(value, str):
             _fault(mark, "a key must be text; put it in quotes")
+        if _INVISIBLE.match(value):
+            _fault(mark, "indent with blanks")
         if value in frame.container:
             source.note(mark.line + 1, mark.column + 1, f"{value}: the same key twice")
         frame.key, frame.mark = value, mark

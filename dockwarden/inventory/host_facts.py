@@ -31,7 +31,7 @@ VOLUME = (
         created         timestamp            when it was created
         in_use          bool                 a container, running or not, or a service mounts it
         container_count int                  containers that mount it
-        used_by         list(string)         names of the containers and services that mount it
+        used_by         list(string):name     names of the containers and services that mount it
         options         map(string)          options of its driver; secrets as `***`
         known_for       duration             how long we have watched it exist
         idle_for        duration             how long we have watched it without a container

@@ -114,7 +114,7 @@ IMAGE = (
         dangling        bool                           untagged and superseded; an image pulled by digest alone is not
         in_use          bool                           a container, running or not, or a service was made from it
         container_count int                            containers made from it
-        used_by         list(string)                   names of the containers and services made from it
+        used_by         list(string):name              names of the containers and services made from it
         known_for       duration                       how long we have watched it exist
         last_used       timestamp                      when we last saw a container use it, else since when we know it
         idle_for        duration                       how long we have watched it without a container
@@ -251,7 +251,7 @@ TAG = rows(
     name            string:tag             the tag alone
     digest          string:digest          digest that the engine has for it in this repository, empty if none
     version         string:version         the release version it names, empty if none
-    variant         string                 what follows the version, but for numbers of builds: \
+    variant         string:tag             what follows the version, but for numbers of builds: \
         `alpine` of `1.27-alpine`
     rank_by_created int                    0 for the image built last among the releases of its repository and variant \
         or, of a tag that is no release, among the tags that begin with the same word, as `pr-101` and `pr-102` do; \

@@ -91,6 +91,8 @@ def constant(value: object) -> FactValue:
         return value
     if isinstance(value, list) and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
         return value if all(isinstance(item, int) for item in value) else [float(item) for item in value]
+    if value is None:
+        raise ValueError("has no value; one with a comma in it stands in quotes")
     raise ValueError("must be a duration, size, number, text, true, false, or a list of texts or of numbers")
 
 
@@ -151,6 +153,12 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
 Identifier = Annotated[str, AfterValidator(identifier)]
 
 
+def _said(value: object) -> object:
+    if value is None:
+        raise ValueError("has no value; leave it out, or write one")
+    return value
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -199,6 +207,8 @@ class Exemption(_Shape):
     until: str | None = None
     effect: Literal["report", "act", "both"] = "both"
 
+    _said = field_validator("until", mode="before")(_said)
+
 
 class Policy(_Shape):
     """One policy as it is written."""
@@ -219,7 +229,7 @@ class Policy(_Shape):
     message: str = ""
     mode: Mode = Mode.AUDIT
     for_: Annotated[timedelta, BeforeValidator(duration)] = Field(timedelta(), alias="for")
-    action: Annotated[dict[str, dict[str, Any]], BeforeValidator(_action)] = {}
+    action: Annotated[dict[str, Any], BeforeValidator(_action)] = {}
     limits: Limits = Limits()
     on_unknown: Literal["retry", "report"] = "retry"
     order_by: str | None = None
@@ -227,12 +237,7 @@ class Policy(_Shape):
     excusable: Literal["label", "file", "never"] | None = None
     tests: list[Case] = []
 
-    @field_validator("gate", "select", "order_by", "stop_when", "excusable", mode="before")
-    @classmethod
-    def _said(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("has no value; leave it out, or write one")
-        return value
+    _said = field_validator("gate", "select", "order_by", "stop_when", "excusable", mode="before")(_said)
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Policy":
@@ -253,7 +258,7 @@ class Policy(_Shape):
 
     @field_validator("action")
     @classmethod
-    def _known(cls, action: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+    def _known(cls, action: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if len(action) > 1:
             raise ValueError("one action only")
         verbs: Verbs = info.context or {}
@@ -267,7 +272,7 @@ class Policy(_Shape):
                 raise ValueError(f"{kind} policies have no action {name}{near(name, names, 0.8) or '; ' + there}")
             verb = verbs[kind, name]
             taken = sorted(verb.options.model_fields)
-            for option in options.keys() - taken:
+            for option in options.keys() - taken if isinstance(options, dict) else ():
                 only = f"only {', '.join(taken)}" if taken else "nor any other"
                 raise ValueError(f"{name} of {kind} policies takes no {option}, {only}{near(option, taken)}")
             if verb.needs_for and info.data.get("for_") is not None and not info.data["for_"]:
@@ -345,6 +350,8 @@ _WORDS = {
     "dict_type": "must be a mapping, such as {{a: b}}",
     "model_type": "must be a mapping, such as {{a: b}}",
     "literal_error": "must be {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "value_error": "{error}",
 }
 
@@ -365,7 +372,8 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
             shape = root if parent is None else _KEYS.get(parent)
-            yield path, "unknown key" + (_key_hint(str(path[-1]), shape) if shape else "")
+            hint = "; a value with a comma stands in quotes" if given is None else ""
+            yield path, "unknown key" + (hint or (_key_hint(str(path[-1]), shape) if shape else ""))
         elif kind == "enum":
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
@@ -383,6 +391,8 @@ def _key_hint(key: str, shape: type[BaseModel]) -> str:
     )
     if home:
         return f"; it belongs below {home}"
+    if key in File.model_fields:
+        return "; it stands beside policies, where the line begins"
     if meant := next((word for word in known if key in _SYNONYMS.get(word, "").split()), ""):
         return f", did you mean {meant}?"
     return near(key, known, 0.75) or f"; there are {', '.join(known)}"

@@ -11,21 +11,20 @@ from typing import NamedTuple
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy import values
 from dockwarden.policy.faults import Problem, place
-from dockwarden.policy.tree import Node, chain, names, say
+from dockwarden.policy.tree import Node, chain, clashes, names, say
 from dockwarden.text import near
 
-_STRING, _LIST_OF_RECORDS = b"\x18\x05", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
+_STRING, _DURATION, _LIST_OF_RECORDS = b"\x18\x05", b"(\x03", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
 _PARTS = ("startsWith", "endsWith", "contains", "matches")
 _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the greater one stands first
 _VERSION_LIKE = re.compile(r"v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)
-_LEAST_BYTES = 10_000  # whoever compares a size with less means another unit
-_MEGA, _MEBI = 10**6, 2**20
+_LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
-_APART = {"reference", "repository", "tag", "registry", "short_id"}  # forms of which no two are ever the same text
-_CALENDAR = ("getMonth", "getDayOfWeek", "getHours", "getDate")
-_RESULTS = {**dict.fromkeys(_CALENDAR, "int"), "lowerAscii": "string", "upperAscii": "string"}
+_CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
+_FROM_ZERO = {"getMonth": "January is 0", "getDayOfMonth": "the first is 0; getDate() counts from 1"}
+_RESULTS = {**dict.fromkeys((*_CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
 # Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
 _MAY_BE_NONE = {
     "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),
@@ -51,7 +50,7 @@ _ZONE = ("timezone", "time zones are written as in 'Europe/Berlin' or '+02:00'")
 _RISKS: dict[str, tuple[str, str]] = {
     **{name: ("onver", _TEST.format(text)) for name, text in _TEXTS.items()},
     **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
-    **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfMonth", "getDayOfYear", "getMinutes", "getSeconds"), _ZONE),
+    **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfYear"), _ZONE),
     "version": ("no version", "before it write {} != '' && …, or {}.matches('^v?[0-9]') && …"),
     "value": ("dereference", "write .orValue('') instead of .value()"),
     **dict.fromkeys(("matches", "format"), ("regular|clause|format", "")),
@@ -158,8 +157,7 @@ class Doubts:
     def _literal(self, node: Node) -> None:
         if isinstance(node.value, str) and (found := re.search(r"\$\{|\{\{", node.value)):
             self._doubt(node, f"'{found[0]}' means nothing in a text; join texts with +, as in 'a ' + image.ref")
-        if node.value is not None:
-            self.literals.add(node.value)
+        self.literals.add(node.value)
 
     def _doubt(self, node: Node, text: str) -> None:
         if text:
@@ -217,7 +215,14 @@ class Doubts:
             self._part(node, *args)
         self._may_take_long(node, scope)
         self._may_fail(node, args)
-        return _Meant(FactSpec(f"{name}()", _RESULTS[name], 0, "", name)) if name in _RESULTS else _Meant()
+        return self._result(node, name)
+
+    def _result(self, node: Node, name: str) -> _Meant:
+        if name in _FROM_ZERO:
+            self.remarks.append(f"{name}() counts from 0: {_FROM_ZERO[name]}")
+        if name not in _RESULTS or node.args[0].type == _DURATION:  # whose getHours() has no end
+            return _Meant()
+        return _Meant(FactSpec(f"{name}()", _RESULTS[name], 0, "", name))
 
     def _negated(self, inner: int) -> None:
         if inner in self._like:
@@ -234,8 +239,8 @@ class Doubts:
     def _part(self, node: Node, whole: _Meant, part: _Meant) -> None:
         for value in part.values if whole.spec is not None and not whole.many else ():
             if isinstance(value, str) and whole.spec is not None:
-                self._doubt(node, values.never_part(whole.spec, str(node.value), value))
-                self._in_capitals(node, whole.spec, value)
+                self._doubt(node, never := values.never_part(whole.spec, str(node.value), value))
+                self._in_capitals(node, whole.spec, "" if never else value)
 
     def _indexed(self, node: Node, whole: _Meant, index: _Meant) -> _Meant:
         key = index.values[0] if index.values else None
@@ -255,6 +260,8 @@ class Doubts:
         elif name in _RISKS:
             error, guard = _RISKS[name]
             is_number = first.type != _STRING and first.type[:1] == b"\x18"
+            if name in _TEXTS and str(first.value).startswith("params."):
+                guard = "write the param as it can be read, a time as 2026-01-31T00:00:00Z"
             if name not in _TEXTS or not (first.op == "const" or is_number):
                 self._risk(node, error, guard.format(say(first), say(first)))
         if name == "size" and args and args[0].spec is not None:
@@ -268,20 +275,13 @@ class Doubts:
         if one.spec is None or (one.many and not (other.many and other.values)):
             return
         if other.spec is not None and not other.many:
-            self._apart(node, one.spec, other.spec)
+            self._doubt(node, values.apart(one.spec, other.spec))
         for value in other.values:
             self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
             if one.spec.form == "capability":
                 self._capable[id(node)] = (one.spec.name, value)
-
-    def _apart(self, node: Node, one: FactSpec, other: FactSpec) -> None:
-        words, others = ({word for word in spec.words if word} for spec in (one, other))
-        if values.OPEN not in words | others and words and others and words.isdisjoint(others):
-            self._doubt(node, f"{one.name} is one of {', '.join(sorted(words))}, {other.name} never is")
-        elif one.form != other.form and {one.form, other.form} <= _APART and one.name < other.name:
-            self._doubt(node, f"{one.name} is a {one.form} and {other.name} a {other.form}, which are never the same")
 
     def _none(self, node: Node, one: _Meant, other: _Meant) -> None:
         """Comparisons with what stands for none, and of what may be none with what is something."""
@@ -345,10 +345,8 @@ class Doubts:
 
     def end(self) -> None:
         """After all of an expression was looked at: what hangs on the rest of it."""
-        for name, bounds in self._bounded.items():
-            node = bounds[0][0]
-            if name in self.settled:
-                continue
+        for name in sorted(self._bounded.keys() - self.settled):
+            (node, _), *_ = bounds = self._bounded[name]
             if not name.endswith("_port"):
                 way_out = f"say what you mean of those by {name} == 0 || …, or by {name} > 0 && …"
                 self.remarks.append(f"{name} is 0 where there is no limit; {way_out}")
@@ -379,6 +377,8 @@ class Doubts:
         seen: dict[str, Node] = {}
         parts = list(chain(node, str(node.value)))
         plain = {say(part) for part in parts if "…" not in say(part)}
+        for part, before in clashes(parts, str(node.value)):
+            self._doubt(part, f"together with the comparison with {say(before.args[1])} it {word} holds")
         for part in parts:
             if part.op == "const":
                 self._doubt(part, f"with {say(part)} the other side decides nothing, or all; leave it out")

@@ -42,6 +42,9 @@ _INSTEAD = {
     "x[?'key'].orValue('')": "get get_or_default getOrDefault lookup default",
     "x.startsWith('a')": "starts_with hasPrefix has_prefix begins_with startsWithAny",
     "x.endsWith('a')": "ends_with hasSuffix has_suffix",
+    "'%s of %s'.format([a, b]), or a + ' of ' + b": "sprintf printf concat",
+    "list.exists(i, i in ['a', 'b'])": "containsAny intersects hasAny any_of anyOf overlaps",
+    "['a', 'b'].all(i, i in list)": "containsAll hasAll all_in",
     "a < b": "before after isBefore isAfter",
     "x.exists(k, …), which goes through the keys": "keys values items entries",
     "true": "True TRUE yes on",
@@ -83,9 +86,10 @@ _FOREIGN = (
     (r"=>|\blambda\b", "write list.exists(i, i.key == 'a')"),
     (r":=", "did you mean ==?"),
     (r"\bnot\s+in\b", "write !(a in b)"),
+    (r"(?i)\b(not\s+)?i?like\b", "write a.matches('^b'), or a.startsWith('b')"),
     (r"\bis\s+not\b", "did you mean !=?"),
     (r"(?i)\bnot\b", "did you mean !, as in !image.in_use?"),
-    (r"(?<!\|)\|\s*[a-z]+\s*(\(|$)", "there are no filters; functions follow a dot, as in a.upperAscii()"),
+    (r"(?<!\|)\|\s*[a-z_]+\b(?!\.)", "there are no filters; functions follow a dot, as in a.upperAscii()"),
     (r"(?i)\band\b|(?<!&)&(?!&)", "did you mean &&?"),
     (r"(?i)\bor\b|(?<!\|)\|(?!\|)", "did you mean ||?"),
     (r"(?i)\bxor\b|\^", "write (a && !b) || (!a && b)"),
@@ -98,13 +102,13 @@ _FOREIGN = (
     (r"\.\.", "write a >= 1 && a <= 5"),
     (r"(?i)\bbetween\b", "write a >= 1 && a <= 5"),
     (
-        r"\b(contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
+        r"\b(i?contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
         "functions have brackets, as in a.contains('b')",
     ),
-    (r"(?i)\blike\b", "write a.matches('^b'), or a.startsWith('b')"),
+    (r"(?i)\b(a|de)sc(ending)?\b", "the lowest goes first; to turn it round write now - a of a time, -a of a number"),
     (r"\bif\b|\bthen\b|\belse\b|\bunless\b", "write condition ? this : that"),
     (r"\bfor\b|\bsome\b|\[\*?\]|\[_\]", "write list.exists(i, i.key == 'a')"),
-    (r"\?\?|\?\.", "write labels[?'key'].orValue('')"),
+    (r"\?\?|\?\.|->", "write labels[?'key'].orValue('')"),
     (r"\b\d[\d.]*\s?([kKMGT]i?B|[KMGT]i|[kKMGT])\b", "a size is a param, as in `most: 10GB`, used as params.most"),
     (
         r"\b\d+\s?(s|m|h|d|w|sec|min|minutes?|hours?|days?|weeks?|months?|years?)\b",
@@ -117,10 +121,12 @@ _FOREIGN = (
     (r"/\*", "a comment begins with // and ends with the line"),
     (r"(?m)^\s*#|#", "a comment begins with // in an expression"),
     (r"\breturn\b", "the expression stands by itself"),
-    (r"\bin\s*[({]", "lists are written in [ ], as in a in ['b', 'c']"),
+    (r"(?i)\bin\s*[({][^)}]*", "lists are written in [ ], as in a in ['b', 'c']"),
     (r"\+\+|--|\*\*", ""),
     (r"(?<![=!<>])=(?![=~])", "did you mean ==?"),
     (r"@", "names have no @"),
+    (r"\[\s*-?\d*\s*:", "write a.substring(0, 3), or a.startsWith('b')"),
+    (r"\b\d+,\d+\b", "numbers have a point, as in 1.5"),
     (r";|,", "join conditions with && or ||"),
 )
 _STRINGS = re.compile(r"[rR]?(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")")
@@ -146,6 +152,7 @@ _MISMATCHES = (
     (r"^\w+\(map", _LABELS),
     (r"^([^=!]+|.=?[<>]=?)\(list", "of a list ask its items, as in list.exists(i, i.startsWith('a')), or 'a' in list"),
     (r"^[<>]=?\(bool", "write a < b && b < c"),
+    (r"^\[_\]\(string", "write a.charAt(0), a.substring(0, 3) or a.startsWith('b')"),
     (r"\(int, double\)", "write a whole number, or double(a)"),
     (r"\(double, int\)", "write the number with a point, as in 85.0, or double(b)"),
     (r"bool", "a bool stands by itself, as in a or !a; labels are texts: == 'true'"),
@@ -244,9 +251,11 @@ def of_syntax(source: str, line: str, column: int, text: str) -> str:
     if text.startswith("has()"):
         return "; it is written 'key' in labels"
     bare = re.sub(r"//.*", "", _STRINGS.sub(lambda match: " " * len(match[0]), source))
-    for pattern, hint in _FOREIGN:
-        if hint and re.search(pattern, bare):
-            return f", {hint}" if hint.startswith("did") else f"; {hint}"
+    here = re.sub(r"//.*", "", _STRINGS.sub(lambda match: " " * len(match[0]), line))
+    found = [(pattern, hint) for pattern, hint in _FOREIGN if re.search(pattern, bare)]
+    found.sort(key=lambda one: all(not m.start() < column <= m.end() for m in re.finditer(one[0], here)))
+    for hint in [hint for _, hint in found if hint][:1]:  # that of what stands where the library stumbled, if any does
+        return f", {hint}" if hint.startswith("did") else f"; {hint}"
     if bare.count("'") % 2 or bare.count('"') % 2:
         return "; a quote is not closed, or stands within a text; texts may stand in ' or in \""
     if bare.count("(") != bare.count(")") or bare.count("[") != bare.count("]"):

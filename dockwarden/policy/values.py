@@ -35,7 +35,11 @@ _FORMS: dict[str, tuple[str, ...]] = {
     ),
     "short_id": (r"([0-9a-f]{12})?", "a short ID has 12 digits of 0-9a-f"),
     "digest": (r"sha\d+:[0-9a-f]{64,}", "a digest is 'sha256:' and 64 digits", _DIGEST_START),
-    "repository_digest": (r".+@sha\d+:[0-9a-f]{64,}", "these are written 'docker.io/library/nginx@sha256:…'"),
+    "repository_digest": (
+        r".+@sha\d+:[0-9a-f]{64,}",
+        "these are written 'docker.io/library/nginx@sha256:…'",
+        r"(?!sha\d+:).*",
+    ),
     "name": (r"[^/].*", "names have no / at their beginning", r"[^/].*"),
     "capability": (
         r"(?!CAP_)[A-Z0-9_]+",
@@ -67,6 +71,10 @@ _FORMS: dict[str, tuple[str, ...]] = {
         "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'",
     ),
 }
+# Of these forms, what any part of a text looks like.
+_ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
+_ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
+_APART = {"reference", "repository", "tag", "registry", "short_id"}  # no two of them are ever the same text
 _CASES = {"lowerAscii": r"[^A-Z]*", "upperAscii": r"[^a-z]*", "free": r".*"}
 _RANGES: dict[str, tuple[float, float]] = {
     "percent": (0, 100),
@@ -78,6 +86,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "getMonth": (0, 11),
     "getDayOfWeek": (0, 6),
     "getHours": (0, 23),
+    "getDayOfMonth": (0, 30),
+    "getMinutes": (0, 59),
+    "getSeconds": (0, 59),
     "getDate": (1, 31),
 }
 _FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
@@ -88,13 +99,23 @@ def never(spec: FactSpec, value: object) -> str:
     """Why a fact, or an item of a list, can never have a value; empty if it can."""
     if spec.name.count(".") > 1 and not isinstance(value, _TYPES.get(spec.type, (object,))):
         # The library does not check values of records.
-        kind = "true or false" if spec.type == "bool" else f"a {spec.type}"
+        kind = "true or false" if spec.type == "bool" else "a text" if spec.type == "string" else "a number"
         return f"{spec.name} is {kind}, so it is never {value!r}"
     if spec.form in _CASES:
         return _case(spec, value)
     if isinstance(value, str):
         return _word(spec, value) or _wild(spec, value) or _form(spec, value)
     return never_number(spec, value) if spec.type == "int" else ""
+
+
+def apart(one: FactSpec, other: FactSpec) -> str:
+    """Why two facts are never equal."""
+    words, others = ({word for word in spec.words if word} for spec in (one, other))
+    if OPEN not in words | others and words and others and words.isdisjoint(others):
+        return f"{one.name} is one of {', '.join(sorted(words))}, {other.name} never is"
+    if one.form != other.form and {one.form, other.form} <= _APART and one.name < other.name:
+        return f"{one.name} is a {one.form} and {other.name} a {other.form}, which are never the same"
+    return ""
 
 
 def never_number(spec: FactSpec, value: object) -> str:
@@ -127,22 +148,41 @@ def never_part(spec: FactSpec, part: str, value: str) -> str:
         return "" if possible else f"{spec.name} is one of {', '.join(filter(None, spec.words))}, none fits '{value}'"
     if spec.form in _CASES:
         return "" if part == "matches" else _case(spec, value)
-    if part != "matches" and (wild := _wild(spec, value) or _pattern(spec, value)):
-        return wild
-    if part == "matches" and (glob := re.fullmatch(r"(\^?)([\w/-]+)\*(\$?)", value)):
+    if part == "matches":
+        return _never_match(spec, value)
+    return _wild(spec, value) or _pattern(spec, value) or _unlike(spec, part, value)
+
+
+def _never_match(spec: FactSpec, value: str) -> str:
+    if glob := re.fullmatch(r"(\^?)([\w/-]+)\*(\$?)", value):
         return f"in a pattern * repeats the sign before it; write matches('^{glob[2]}')"
-    if part == "matches" and value.startswith("^"):
-        part, value = "startsWith", re.split(r"[\\.\[({*+?|$]", value[1:])[0]
-        if not value.endswith(("/", ":")) and spec.form in ("reference", "repository"):
-            return ""
+    if (slashed := re.fullmatch(r"/(.+)/([a-z]*)", value)) and spec.form in _ALPHABETS:
+        return f"a pattern has no / around it; write matches('{'(?i)' if 'i' in slashed[2] else ''}{slashed[1]}')"
+    if choice := re.match(r"\^\((?:\?:)?([^()]*\|[^()]*)\)(?![?*+{])", value):
+        found = (_never_match(spec, f"^{each}{value[choice.end() :]}") for each in choice[1].split("|"))
+        return next(filter(None, found), "")
+    start = re.split(r"[\\.\[({*+?|$]", value.removeprefix("^"))[0]
+    is_short = spec.form in ("reference", "repository") and not start.endswith(("/", ":"))
+    return "" if is_short or not value.startswith("^") else _unlike(spec, "startsWith", start)
+
+
+def _unlike(spec: FactSpec, part: str, value: str) -> str:
+    """What no text of a form has in it, or at an end."""
     if part == "endsWith" and spec.form == "reference" and re.search(r"/[^:@]+$", value):
         return f"{spec.name} never ends with '{value}', it ends with a tag or a digest; write contains('{value}:')"
-    if part != "startsWith" or not value:
-        return ""
-    if spec.form in ("reference", "repository"):
+    if part == "endsWith" and spec.form == "repository" and re.search(r"[:@][^/]*$|/$", value):
+        return f"{spec.name} never ends with '{value}': it has no tag, and no / at its end"
+    if part == "startsWith" and value and spec.form in ("reference", "repository"):
         return _reference_start(spec, value)
     _, hint, start, *_ = (*_FORMS.get(spec.form, ("", "")), ".*")
-    return "" if re.fullmatch(start, value, re.DOTALL) else f"{spec.name} never begins with '{value}': {hint}"
+    fits = bool(re.fullmatch(_ALPHABETS.get(spec.form, ".*"), value, re.DOTALL))
+    if part != "startsWith":
+        return "" if fits else f"'{value}' is in no {spec.name}: {hint}"
+    return (
+        ""
+        if fits and (not value or re.fullmatch(start, value, re.DOTALL))
+        else f"{spec.name} never begins with '{value}': {hint}"
+    )
 
 
 def _word(spec: FactSpec, value: str) -> str:
@@ -173,6 +213,8 @@ def _wild(spec: FactSpec, value: str) -> str:
     """Patterns of other languages: nothing that an engine names so has these signs."""
     if value == "<none>" or value.endswith(":<none>"):
         return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
+    if "://" in value and spec.form in ("reference", "repository", "registry"):
+        return f"{spec.name} has no scheme; write '{value.partition('://')[2]}'"
     if value.startswith("~/"):
         return f"{spec.name} is never '{value}'; paths are written in full, as in '/home/me/…'"
     if not value.strip("*") or "*" not in value:

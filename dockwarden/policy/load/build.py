@@ -113,7 +113,9 @@ class Builder:
                 expressions.rehearse(self._vocabulary[Kind(kind)], host)
                 used = expressions.constants()
                 place = f"{source.file}:{source.place(path).line}"
-                self._remarks += [f"{place} {raw.get('name')}: {text}" for text in expressions.remarks()]
+                idle = [] if raw.get("action") else sorted({"order_by", "stop_when", "limits"} & raw.keys())
+                remarks = [*expressions.remarks(), *(f"without an action {key} has no effect" for key in idle)]
+                self._remarks += [f"{place} {raw.get('name')}: {text}" for text in remarks]
                 self._used_lists |= used
                 for key in [key for key in params if f"params.{key}" not in used]:
                     source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")

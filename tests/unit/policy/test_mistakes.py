@@ -72,6 +72,8 @@ def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
         ("container", "container.cap_add.exists(c, c in ['SYS_ADMIN', 'NET_ADMIN'])", "c in ['ALL', 'NET_ADMIN']"),
         ("container", "!('NET_RAW' in container.cap_drop)", "c in ['ALL', 'NET_RAW']"),
         ("container", "container.cap_add.exists(c, !(c in ['CHOWN', 'KILL']))", ""),
+        ("container", "now.getMonth() == 11", "getMonth() counts from 0"),
+        ("container", "now.getDayOfMonth() == 1", "getDayOfMonth() counts from 0"),
         ("container", "'ALL' in container.cap_add || 'SYS_ADMIN' in container.cap_add", ""),
     ],
 )
@@ -81,3 +83,13 @@ def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path, subject: str, 
     warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
     assert bool(warnings) == bool(said)
     assert said in "".join(warnings)
+
+
+@pytest.mark.parametrize("key", ["order_by", "stop_when", "limits"])
+def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: str) -> None:
+    text = {"order_by": "container.created", "stop_when": "host.images > 1", "limits": "{max_objects: 5}"}[key]
+    for action, count in ((None, 1), ("stop", 0)):
+        file = tmp_path / "p.yaml"
+        file.write_text(written(**{key: text} | ({"action": action} if action else {})))
+        warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
+        assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count
