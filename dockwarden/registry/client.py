@@ -42,7 +42,7 @@ class Options:
     Attributes:
         hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
         docker_config: Docker's ``config.json``; it need not exist.
-        certificates: folder of ``<host>/ca.crt``.
+        certificates: folder of ``<host>/*.crt``, ``*.cert`` and ``*.key``.
         environ: where proxies are named.
     """
 

@@ -167,8 +167,9 @@ class Endpoint:
     def _token_sender(self, query: Query) -> Callable[[Request], Answer]:
         def send(request: Request) -> Answer:
             for _ in range(_REDIRECTS + 1):
-                if request.url.scheme != "https" and not self._site.trusts_plain:
-                    break  # no password and no token in plain text
+                is_secret = request.body or "Authorization" in request.headers
+                if is_secret and request.url.scheme != "https" and not self._site.trusts_plain:
+                    break  # no password in plain text
                 answer = self._send(request, "TOKEN", query.ends_at)
                 if answer.status not in _REDIRECT_STATUS:
                     return answer
@@ -200,6 +201,7 @@ class Endpoint:
         self._tools.wait(seconds)
 
     def _exchange(self, request: Request, label: str, pace: Pace, ends_at: float) -> Answer:
+        refused = None
         while True:
             number = self._place
             try:
@@ -209,15 +211,19 @@ class Endpoint:
             except FailedError as error:
                 self._tools.observe(self._registry, label, error.reason)
                 if self._try_next_place(number, error.reason):
-                    request = request._replace(
-                        url=self._site.places[self._place].url._replace(target=request.url.target)
-                    )
+                    request = self._here(request)
                     continue
-                if pace.failed(error.reason):
-                    self._has_spoken = False
-                    self._lane.lost()
-                raise
-            self._tools.observe(self._registry, label, str(answer.status))
+                if refused is None:
+                    if pace.failed(error.reason):
+                        self._has_spoken = False
+                        self._lane.lost()
+                    raise
+                answer = refused
+            else:
+                self._tools.observe(self._registry, label, str(answer.status))
+                if answer.status == _REFUSED and self._try_next_place(number, "refused"):
+                    refused, request = answer, self._here(request)  # servers of TLS say so to who speaks plain text
+                    continue
             self._has_spoken = True
             pace.answered()
             left = remaining(answer)
@@ -225,11 +231,16 @@ class Endpoint:
                 self._tools.observe_quota(self._registry, left)
             return answer
 
+    def _here(self, request: Request) -> Request:
+        return request._replace(url=self._site.places[self._place].url._replace(target=request.url.target))
+
     def _try_next_place(self, number: int, reason: str) -> bool:
         """An insecure registry may speak TLS or not; what spoke once is kept to."""
-        if self._has_spoken or reason not in ("tls", "unreachable", "bad_answer"):
-            return False
         is_last = number + 1 >= len(self._site.places)
+        is_plain = self._site.places[number].url.scheme == "http"
+        signs = ("refused",) if is_plain and not is_last else ("tls", "unreachable", "bad_answer")
+        if self._has_spoken or reason not in signs:
+            return False
         self._place = 0 if is_last else number + 1
         return not is_last
 

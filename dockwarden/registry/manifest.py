@@ -92,8 +92,9 @@ def _of_platform(digest: str, platform: object, *, is_index: bool = False) -> It
 
 def tags(body: bytes) -> list[str]:
     """One page of a list of tags; what cannot be a tag is left out. Raises FailedError: it is no such page."""
-    found = json_object(body).get("tags")
-    if found is None:  # what some registries say of a repository without tags
+    document = json_object(body)
+    found = document.get("tags")
+    if found is None and {"name", "tags"} & document.keys():  # what some registries say of a repository without tags
         return []
     if not isinstance(found, list):
         raise FailedError("bad_answer")

@@ -5,16 +5,16 @@ values, in the order in which they are to be tried. Out of bounds: trying.
 """
 
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
-from dockwarden.config.files import content
+from dockwarden.config.files import content, state
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
@@ -22,6 +22,7 @@ from dockwarden.registry.message import FailedError, Url, parse_url
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"
+_Known = tuple[Path, tuple[int, ...]]  # a file, and what changes with it
 
 
 class Place(NamedTuple):
@@ -71,9 +72,17 @@ class Places:
 
     def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
         """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
-        setting, found = self._hosts.get(host), self._certificates / host / "ca.crt"
-        authority = (setting.ca_file if setting else None) or (found if os.path.isfile(found) else None)  # noqa: PTH113 - Path's raises
-        return _context(authority if is_verified else None, is_verified=is_verified)
+        setting, folder = self._hosts.get(host), self._certificates / host
+        found = [folder / name for name in sorted(glob("*.c*rt", root_dir=folder))]  # noqa: PTH207 - Path's raises
+        ours = [path for path in found if path.suffix == ".cert"]
+        authorities = [path for path in found if path.suffix == ".crt"]
+        if setting and setting.ca_file:
+            authorities = [setting.ca_file]
+        try:
+            known = [(path, state(path)) for path in (*ours, *authorities)]
+            return _context(tuple(known[: len(ours)]), tuple(known[len(ours) :]), is_verified=is_verified)
+        except OSError:
+            raise FailedError("tls") from None
 
     def _mirror(self, mirror: str, insecure: Collection[str]) -> list[Site]:
         """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
@@ -92,8 +101,10 @@ class Places:
         netloc = _HUB if registry == DEFAULT_REGISTRY else registry
         secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server
         is_here = secure.is_loopback
-        if http or (http is None and is_here):
+        if http:
             return Site(registry, (Place(plain),), trusts_plain=True)
+        if http is None and is_here:  # which every engine calls insecure
+            return Site(registry, (Place(plain), Place(secure, is_verified=is_set)), trusts_plain=True)
         if not is_set and _is_insecure(registry, secure.host, insecure):  # settings say more than the engine's networks
             places = (Place(secure, is_verified=False), Place(plain))
             return Site(registry, places if http is None else places[:1], trusts_plain=True)
@@ -126,15 +137,18 @@ def _addresses(host: str) -> "list[ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @lru_cache
-def _context(authority: Path | None, *, is_verified: bool) -> ssl.SSLContext:
+def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_verified: bool) -> ssl.SSLContext:
+    """As the engine understands certificates: any that is trusted ends a chain. Raises OSError."""
     context = ssl.create_default_context()
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not is_verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif authority is not None:
-        try:
-            content(authority)  # a FIFO would be waited for
-            context.load_verify_locations(authority)
-        except OSError:
-            raise FailedError("tls") from None
+    for path, _ in authorities if is_verified else ():
+        content(path)  # a FIFO would be waited for
+        context.load_verify_locations(path)
+    for path, _ in ours:
+        content(path)
+        context.load_cert_chain(path, path.with_suffix(".key"), password=str)  # or OpenSSL asks the terminal for one
     return context

@@ -8,8 +8,6 @@ HEAD fails, the manifest is fetched and hashed: some know no HEAD, and that of a
 
 import re
 import time
-import zlib
-from contextlib import suppress
 from urllib.parse import urljoin
 
 from dockwarden.ports import Reply
@@ -131,18 +129,7 @@ def _next(query: Query, page: Answer, link: str) -> list[Query]:
 
 
 def _good(found: Answer) -> Answer:
-    """The same, if it is what was asked for, and unpacked: digests are of what is inside."""
+    """The same, if it is what was asked for."""
     if not found.is_good:
         raise FailedError(found.failure)
-    match [
-        coding for value in found.all("Content-Encoding") if (coding := value.strip().lower()) not in ("", "identity")
-    ]:
-        case []:
-            return found
-        case ["gzip" | "x-gzip"]:  # nobody asked for it; some proxies do it all the same
-            with suppress(zlib.error):
-                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-                body = unpacker.decompress(found.body, _PAGE_BYTES)
-                if unpacker.eof:
-                    return found._replace(body=body)
-    raise FailedError("bad_answer")
+    return found

@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPResponse
@@ -22,12 +23,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3 import PoolManager, ProxyManager, exceptions, make_headers
+from urllib3 import HTTPHeaderDict, PoolManager, ProxyManager, exceptions, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dockwarden.errors import ConfigError
-from dockwarden.registry.message import OK, Answer, FailedError, Request, TooLongError, Url
+from dockwarden.registry.message import GOOD, Answer, FailedError, Request, TooLongError, Url
 
 PER_SERVER = 16
 _MOST_SERVERS = 1000
@@ -163,7 +164,7 @@ class Wire:
             preload_content=False,
         )
         try:
-            body = _body(response, request.limit)
+            body = _unpacked(_body(response, request.limit), response.headers, request.limit)
         finally:
             response.release_conn()
         return Answer(response.status, response.headers, body)
@@ -172,7 +173,7 @@ class Wire:
 def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
     """All of an answer; nobody needs all of a refusal, whose connection then is not kept."""
     body = bytearray()
-    is_good = response.status == OK
+    is_good = response.status in GOOD
     while piece := response.read1(_CHUNK_BYTES, decode_content=False):
         body += piece
         if len(body) > (limit if is_good else _ERROR_BYTES):
@@ -181,6 +182,20 @@ def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
                 raise TooLongError
             return b""
     return bytes(body)
+
+
+def _unpacked(body: bytes, headers: HTTPHeaderDict, limit: int) -> bytes:
+    """What is inside, of which digests are; nothing of what cannot be unpacked."""
+    codings = [coding.strip().lower() for coding in headers.getlist("Content-Encoding")]
+    match [coding for coding in codings if coding not in ("", "identity")]:
+        case []:
+            return body
+        case ["gzip" | "x-gzip"]:  # nobody asked for it; some proxies do it all the same
+            with suppress(zlib.error):
+                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+                body = unpacker.decompress(body, limit)
+                return body if unpacker.eof else b""
+    return b""
 
 
 def _left(ends_at: float) -> float:

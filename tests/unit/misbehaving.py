@@ -127,6 +127,11 @@ class Misbehaving:
 
     def _serve(self, connection: socket.socket) -> None:
         if self._tls is not None:
+            if connection.recv(1, socket.MSG_PEEK)[:1] not in (b"", b"\x16"):  # so do servers in Go and nginx
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                return
             try:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             except OSError:

@@ -113,6 +113,7 @@ def test_rest_of_an_answer_is_not_the_next_answer() -> None:
         [CHUNKED, chunk(BODY[:3]), PAUSE, chunk(BODY[3:]), LAST_CHUNK],
         [b"HTTP/1.0 200 OK\r\n\r\n", BODY, CLOSE],
         [http(200, BODY, "Content-Encoding: identity")],
+        [http(203, BODY)],
     ],
 )
 def test_registry_that_names_no_digest(pieces: list[bytes], refusal: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -233,6 +234,25 @@ def test_odd_names(field: str, parameters: str) -> None:
         token_registry.field, token_registry.parameters = field, parameters
         assert ask(registry, f"{server.host}/public/a:1") == GOOD
         assert "service" not in server.asked[1]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        http(200, gzip.compress(b'{"token": "x"}'), "Content-Encoding: gzip"),
+        http(201, b'{"token": "x"}'),
+        http(203, b'{"token": null, "access_token": "x"}'),
+    ],
+)
+def test_token_that_was_touched_on_the_way(token: bytes) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if "/token" in asked:
+            return [token]
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"'
+        return [OK] if asked.header("Authorization") == "Bearer x" else [head(challenge, status=401)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/a:1") == GOOD
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from dockwarden.registry.places import Places
 from tests.builders import an_engine
 from tests.lab.loopback import free_port, make_certificate
 from tests.unit.misbehaving import Misbehaving, http, json_answer
-from tests.unit.registries import DIGEST, OK, OTHER, ask, asking, client, engine, head, reason
+from tests.unit.registries import DIGEST, OK, OTHER, ask, asking, client, engine, head, image, reason, sha
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,10 +52,10 @@ def tls(certificate: Path) -> ssl.SSLContext:
         ("docker.io", ["https://registry-1.docker.io/"]),
         ("registry-1.docker.io", ["https://registry-1.docker.io/"]),
         ("ghcr.io", ["https://ghcr.io/"]),
-        ("localhost", ["http://localhost/"]),
-        ("localhost:5000", ["http://localhost:5000/"]),
-        ("127.9.9.9:5000", ["http://127.9.9.9:5000/"]),
-        ("[::1]:5000", ["http://[::1]:5000/"]),
+        ("localhost", ["http://localhost/", "https://localhost/"]),
+        ("localhost:5000", ["http://localhost:5000/", "https://localhost:5000/"]),
+        ("127.9.9.9:5000", ["http://127.9.9.9:5000/", "https://127.9.9.9:5000/"]),
+        ("[::1]:5000", ["http://[::1]:5000/", "https://[::1]:5000/"]),
         ("10.0.0.1:5000", ["https://10.0.0.1:5000/"]),
         ("127.0.0.1.evil.io", ["https://127.0.0.1.evil.io/"]),
         ("plain.io", ["http://plain.io/"]),
@@ -78,7 +80,7 @@ def test_address(registry: str, urls: list[str]) -> None:
     places.heed(replace(an_engine(), insecure_registries=insecure))
     (site,) = places.sites(registry)
     assert [str(place.url) for place in site.places] == urls
-    assert site.places[0].is_verified == (len(urls) == 1)
+    assert all(place.is_verified for place in site.places) == (len(urls) == 1)
 
 
 def test_mirrors_come_first_and_for_docker_hub_only() -> None:
@@ -190,6 +192,60 @@ def test_tls(tls: ssl.SSLContext, certificate: Path, tmp_path: Path) -> None:
         registry.close()
 
 
+@pytest.fixture
+def strict(certificate: Path) -> ssl.SSLContext:
+    """Wants to see a certificate of whoever asks."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "server.crt", certificate / "server.key")
+    context.load_verify_locations(certificate / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ("a.crt:ca.crt me.cert:server.crt me.key:server.key", GOOD),
+        ("z.crt:server.crt me.cert:server.crt me.key:server.key", GOOD),  # its own, without who signed it
+        ("a.crt:other.crt z.crt:ca.crt me.cert:server.crt me.key:server.key", GOOD),
+        ("a.crt:other.crt me.cert:server.crt me.key:server.key", reason("tls")),
+        ("ca.crt:ca.crt me.cert:server.crt", reason("tls")),
+        ("ca.crt:ca.crt me.cert:server.crt me.key:locked.key", reason("tls")),
+        ("ca.crt:san", reason("tls")),
+    ],
+)
+def test_certificates_are_those_that_the_engine_takes(
+    strict: ssl.SSLContext, certificate: Path, tmp_path: Path, files: str, expected: Reply
+) -> None:
+    make_certificate(other := tmp_path)
+    (certificate / "other.crt").write_bytes((other / "ca.crt").read_bytes())
+    lock = "rsa -aes128 -passout pass:x -in server.key -out locked.key"
+    subprocess.run(["openssl", *lock.split()], cwd=certificate, check=True, capture_output=True)
+    with Misbehaving(lambda _: [OK], tls=strict) as server:
+        folder = tmp_path / "certs.d" / server.host
+        folder.mkdir(parents=True)
+        for name, source in (pair.split(":") for pair in files.split()):
+            (folder / name).write_bytes((certificate / source).read_bytes())
+        options = Options({server.host: RegistrySettings(http=False)}, NONE, folder.parent, {})
+        with contextlib.closing(HttpRegistry(options)) as registry:
+            assert ask(registry, f"{server.host}/app:1") == expected
+            for path in folder.iterdir():  # what they are now is looked at for each connection
+                path.unlink()
+            assert ask(registry, f"{server.host}/app:2", max_age_seconds=0) == reason("tls")
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_on_this_host_a_registry_may_speak_tls(tls: ssl.SSLContext, name: str) -> None:
+    """To the engine all of the loopback is insecure. What refuses without TLS may be a registry all the same."""
+    with Misbehaving(lambda _: [OK], tls=tls) as server, client() as registry:
+        host = server.host.replace("127.0.0.1", name)
+        assert [ask(registry, f"{host}/app:{n}") for n in range(3)] == [GOOD] * 3
+        assert server.connections == 2
+    body = image()
+    with asking(lambda asked: [head(status=400) if asked[0] == "H" else http(200, body)]) as (registry, server):
+        assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [Reply(digest=sha(body))] * 3
+
+
 def test_certificate_for_another_host(tls: ssl.SSLContext, certificate: Path) -> None:
     with Misbehaving(lambda _: [OK], tls=tls) as server:
         name = f"127.0.0.2:{server.host.partition(':')[2]}"
@@ -231,16 +287,22 @@ def test_insecure_registry_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None
             assert ask(registry, f"{host}/app:{n}") == reason("unreachable")
 
 
-def test_no_token_from_a_plain_realm(tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry with TLS may not have the password sent without, wherever."""
+@pytest.mark.parametrize("username", ["", "alice"])
+def test_no_password_goes_to_a_plain_realm(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch, username: str
+) -> None:
+    """A registry with TLS may not have the password sent without, wherever; what anybody is given, anybody may see."""
     monkeypatch.setattr("dockwarden.registry.message.Url.is_loopback", False)
-    with Misbehaving(lambda _: [json_answer({"token": "x"})]) as realm:
+
+    def answer(asked: Asked) -> Iterable[bytes]:
         challenge = f'WWW-Authenticate: Bearer realm="http://{realm.host}/token"'
-        with Misbehaving(lambda _: [head(challenge, status=401)], tls=tls) as server:
-            host = RegistrySettings(ca_file=certificate / "ca.crt")
-            with client(hosts={server.host: host}) as registry:
-                assert ask(registry, f"{server.host}/app:1") == reason("bad_answer")
-        assert realm.asked == []
+        return [OK if asked.header("Authorization") else head(challenge, status=401)]
+
+    with Misbehaving(lambda _: [json_answer({"token": "x"})]) as realm, Misbehaving(answer, tls=tls) as server:
+        host = RegistrySettings(ca_file=certificate / "ca.crt", username=username)
+        with client(hosts={server.host: host}) as registry:
+            assert ask(registry, f"{server.host}/app:1") == (reason("bad_answer") if username else GOOD)
+        assert len(realm.asked) == (not username)
 
 
 def test_token_from_a_realm_with_tls(tls: ssl.SSLContext, certificate: Path) -> None:
