@@ -4,11 +4,14 @@ Input: frozen objects. Output: a ``KindRow`` per kind. Out of bounds: tables, me
 object is a row here; the type checker lists the other places that must answer for it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, assert_never
 
 from dockwarden import reference
-from dockwarden.model import Container, Kind, Network, Thing
+from dockwarden.model import Container, Kind, Network, Thing, Volume
+
+_IN_A_VOLUME = re.compile(r"/volumes/([^/]+)/_data(?![^/:,])")
 
 
 class KindRow(NamedTuple):
@@ -50,6 +53,12 @@ def _uses_of_network(thing: Thing) -> Iterator[tuple[Kind, str]]:
         yield Kind.NETWORK, thing.config_from
 
 
+def _uses_of_volume(thing: Thing) -> Iterator[tuple[Kind, str]]:
+    """The volumes whose files it shows, as ``device=/var/lib/docker/volumes/data/_data/sub`` does."""
+    for option in thing.options.values() if isinstance(thing, Volume) else ():
+        yield from ((Kind.VOLUME, name) for name in _IN_A_VOLUME.findall(option))
+
+
 def _name(thing: Thing) -> tuple[str, ...]:
     """A container that never ran may know its networks, and those it stands on, by their names only."""
     return (thing.name,) if isinstance(thing, Network | Container) else ()
@@ -65,7 +74,7 @@ def _row(kind: Kind) -> KindRow:
             row = KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
             return row._replace(aliases=_name, is_active=lambda thing: isinstance(thing, Container) and thing.running)
         case Kind.VOLUME:
-            return KindRow("volume.create", "volume.destroy", is_remembered=True)
+            return KindRow("volume.create", "volume.destroy", is_remembered=True, uses=_uses_of_volume)
         case Kind.NETWORK:
             row = KindRow("network.create", "network.destroy", is_remembered=True, aliases=_name)
             return row._replace(uses=_uses_of_network)

@@ -208,3 +208,21 @@ def test_what_went_and_came_back_before_we_looked_is_young() -> None:
     for ref in (Ref(Kind.IMAGE, image_id("one")), Ref(Kind.VOLUME, "one-data")):
         assert watch.inventory.known_for(ref) == 0.0
     assert watch.inventory.known_for(Ref(Kind.VOLUME, "two-data")) == 60.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "none", "o": "bind", "device": "/var/lib/docker/volumes/data/_data"},
+        {"type": "none", "o": "bind", "device": "/srv/docker/volumes/data/_data/below/it"},
+        {"type": "overlay", "device": "overlay", "o": "lowerdir=/d/volumes/data/_data,upperdir=/u,workdir=/w"},
+        {"type": "overlay", "device": "overlay", "o": "lowerdir=/l:/d/volumes/data/_data:/m"},
+    ],
+)
+def test_a_volume_whose_files_another_one_shows_is_in_use(options: dict[str, str]) -> None:
+    engine = FakeEngine()
+    for volume in (a_volume("data"), a_volume("_data"), a_volume("data2"), replace(a_volume("view"), options=options)):
+        engine.add_volume(volume)
+    inventory = Watch(engine, Ticks()).inventory
+    used = {ref.key for ref in inventory.all(Kind.VOLUME) if inventory.is_used(ref)}
+    assert used == {"data"}
