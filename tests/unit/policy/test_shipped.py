@@ -206,11 +206,16 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "image.dangling": False,
             "image.in_use": False,
             "image.idle_for": timedelta(days=31),
+            "image.is_base": False,
             "image.last_used": NOW,
         },
         "docker.io/library/busybox:1 has not been used for 31d",
         {
-            Status.PASS: [{"image.in_use": True}, {"image.idle_for": timedelta(days=30)}],
+            Status.PASS: [
+                {"image.in_use": True},
+                {"image.idle_for": timedelta(days=30)},
+                {"image.is_base": True},
+            ],
             Status.SKIP: [{"image.dangling": True}],
         },
     ),
