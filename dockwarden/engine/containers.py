@@ -124,7 +124,8 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         apparmor=fields.text("AppArmorProfile", ""),
         log_opts=masked(host.nested("LogConfig").labels("Config")),
         told={each.name: TOLD_BY_TYPE[each.type](parts[part], key) for part, key, each in _TOLD}
-        | {"stop_signal": _signal(config.text("StopSignal", "")), "tmpfs": _tmpfs(fields, host)},
+        | {"stop_signal": _signal(config.text("StopSignal", "")), "tmpfs": _tmpfs(fields, host)}
+        | {"links": sorted(host.texts("Links"))},  # which the engine tells in another order each time
     )
 
 
@@ -143,7 +144,7 @@ def _tmpfs(fields: Fields, host: Fields) -> dict[str, str]:
 
 def _mounts(fields: Fields, host: Fields, image_ids: Mapping[str, str]) -> Iterator[Mount]:
     told = [_mount(each, image_ids) for each in fields.objects("Mounts")]
-    yield from told
+    yield from sorted(told, key=lambda mount: mount.destination)  # no engine has an order of them
     for path in sorted(_tmpfs(fields, host).keys() - {mount.destination for mount in told}):
         yield Mount("tmpfs", "", "", path, "", writable=True)
 

@@ -51,6 +51,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     by_id = {network.get("NetworkID"): name for name, network in networks.items() if network}
     host["NetworkMode"] = by_id.get(host.get("NetworkMode"), host.get("NetworkMode"))
     _forget_what_the_engine_chose(config, host, identifier)
+    host["Links"] = sorted(host.get("Links") or ()) or None
     _settle_mounts(raw.get("Mounts") or (), config, host, {called for called, name in names.items() if not name})
     first = _first_network(host)
     asked = {name: _endpoint(network or {}, identifier) for name, network in networks.items()}
@@ -95,7 +96,7 @@ def _settle_mounts(
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
     asked = {normpath(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
     made_up = {normpath(place) for place in config.get("Volumes") or ()}
-    for mount in mounts:
+    for mount in sorted(mounts, key=lambda mount: str(mount["Destination"])):
         place, name = normpath(mount["Destination"]), volume_of(Fields(mount, "mount"))
         if not mount.get("Name") and place not in binds and place not in made_up and mount.get("Type") != "volume":
             name = ""  # a path below a volume's folder, which somebody asked for

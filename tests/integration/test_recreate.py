@@ -346,6 +346,17 @@ def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_los
     assert [text for line in every for text in renewed_unlike(lab, engine, line)] == []
 
 
+def test_what_a_container_is_like_is_told_alike_each_time(world: tuple[LabEngine, DockerEngine]) -> None:
+    """An engine lists links and mounts in any order, and what seems to have changed is not touched."""
+    lab, engine = world
+    options = "--link single:a --link single:b --link single:c --volume /a --volume /b --volume n:/c --tmpfs /d"
+    lab.docker("create", "--name=it", *options.split(), IMAGE)
+    key = inspected(lab, "it")["Id"]
+    for _ in range(30):
+        assert engine.container(key) == (first := engine.container(key)), first
+        assert recipe_of(engine, Kind.CONTAINER, key) == recipe_of(engine, Kind.CONTAINER, key)
+
+
 def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     lab.docker("create", "--name", "joined", "--network", "one", IMAGE)
