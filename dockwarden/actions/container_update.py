@@ -9,6 +9,7 @@ done: each step looks first at what is there, and can be taken again. Pure but f
 import errno
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -17,7 +18,16 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from dockwarden import reference
-from dockwarden.actions.containers import ContainerVerb, is_joined, needs_running, others, refuse_stale
+from dockwarden.actions.containers import (
+    ContainerVerb,
+    followers,
+    is_aside,
+    is_joined,
+    needs_running,
+    others,
+    refuse_stale,
+    restarted,
+)
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
@@ -108,7 +118,7 @@ class ContainerUpdate(ContainerVerb):
         update = Update(tools.engine, {**_about(found, ""), "new_image_id": new.id if new else found.image_id})
         own = f"its own {', '.join(asked)} stay, " if (asked := update.first.asked()) else ""
         old = next(iter(tools.engine.image(found.image_id).digests), found.image_id)
-        joined = ", ".join(each.name for each in others(tools.engine, found) if is_joined(each, found))
+        joined = ", ".join(each.name for each in _joined(tools.engine, found))
         after = f"; made again after it: {joined}" if joined else ""
         moves = f"from {old} to {source or (new.id if new else '')}"
         return f"{moves}; {own}the rest is as the new image has it{after}{update.first.leaves()}"
@@ -117,7 +127,6 @@ class ContainerUpdate(ContainerVerb):
         """The way back: all that tells the containers apart, and what the old ones were like."""
         source, new = _target(tools, step, found)
         mark = (source.partition("@")[2] if source else new.id if new else "").partition(":")[2][:4]
-        joined = [each for each in others(tools.engine, found) if is_joined(each, found)]
         return Recipe(
             "update",
             {
@@ -126,7 +135,7 @@ class ContainerUpdate(ContainerVerb):
                 "from": source,
                 "was_here": new is not None,
                 "tag_was": tag.id if (tag := tools.image(reference.full(found.image_ref))) else found.image_id,
-                "joined": [_about(each, mark) for each in joined],
+                "joined": [_about(each, mark) for each in _joined(tools.engine, found)],
                 "phase": "begun",
             },
         )
@@ -165,6 +174,7 @@ class ContainerUpdate(ContainerVerb):
         names = ", ".join(each.name for each in change.joined)
         after = f"; made again after it: {names}" if names else ""
         is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
+        after += _restart_who_asks(tools, found, {each.new for each in change.joined}) if found.running else ""
         return Applied("updated", f"{is_of}{after}{change.first.leaves()}")
 
     def _gate(self, tools: Tools, step: Step, change: "Replacement", began_ns: int) -> Why | None:
@@ -207,15 +217,26 @@ class ContainerUpdate(ContainerVerb):
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The old container again, if it is still there, and those that live in its namespaces."""
         change = Update(tools.engine, done.recipe.parameters)
-        if change.first.old() is None:
+        if (old := change.first.old()) is None:
             text = f"the old container {change.first.old_name} is gone: undo its removal first"
             raise Stays(Effect.FAILED, "gone", text)
         if change.first.stranger() is not None:
             raise Stays(Effect.REFUSED, "taken", f"another container is called {change.first.name} by now")
+        if done.recipe.parameters["was_running"] and (owner := needs_running(tools.engine, old)):
+            text = f"it lives in a namespace of {owner}, or is linked to it, which does not run: undo its update first"
+            raise Stays(Effect.REFUSED, "stale_namespace", text)
         change.back(keeps=True)
         stays = ", ".join(each.new_name for each in (change.first, *change.joined) if each.new and each.find_new())
         kept = f"; what new ones wrote stays in {stays}" if stays else ""
         return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
+
+
+def _restart_who_asks(tools: Tools, owner: Container, made: set[str]) -> str:
+    """Compose may say so of those that depend on it; in words. ``made``: who was made again with it."""
+    following = [each for each in followers(tools.engine, owner) if each.id not in tools.due | made]
+    troubles = restarted(tools.engine, "", {each.id: each.started_at for each in following})
+    names = [f"{each.name} ({troubles[each.id]})" if each.id in troubles else each.name for each in following]
+    return f"; restarted after it: {', '.join(names)}" if names else ""
 
 
 def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
@@ -277,9 +298,18 @@ def _pull(tools: Tools, container: Container, source: str) -> str:
     return new.id
 
 
+def _others(engine: Engine, owner: Container) -> Iterator[Container]:
+    """But those that an update keeps: undone in the order of the updates, they find what they lived in."""
+    return (each for each in others(engine, owner) if each.running or not is_aside(each))
+
+
+def _joined(engine: Engine, owner: Container) -> Iterator[Container]:
+    return (each for each in _others(engine, owner) if is_joined(each, owner))
+
+
 def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
     """The containers that stand on this one and cannot be made again after it, or must not be."""
-    found, every = set(), list(others(tools.engine, owner))
+    found, every = set(), list(_others(tools.engine, owner))
     made_again = {key for each in every if is_joined(each, owner) for key in (each.id, each.name)}
     for each in every:
         if peers := made_again.union((owner.id, owner.name)).intersection(tools.engine.peers(each.id)):

@@ -1,5 +1,6 @@
 """What verbs on containers share: finding one, the last look at it, and who belongs to it. Pure but for its tools."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from dockwarden.ports import Engine
 ASIDE = "dw-"
 """What a part of the name begins with that a container has while, and after, another takes its place."""
 
+_ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 JOINED = "container:"
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON = "com.docker.compose.depends_on"
@@ -55,9 +57,15 @@ def others(engine: Engine, container: Container) -> Iterator[Container]:
 
 def is_joined(each: Container, owner: Container) -> bool:
     """Whether it lives in a namespace of the other, and is dead without it."""
-    config = each.config
-    modes = (each.network_mode, config.pid_mode, config.ipc_mode, config.uts_mode)
-    return not {f"{JOINED}{owner.id}", f"{JOINED}{owner.name}"}.isdisjoint(modes)
+    return not {f"{JOINED}{owner.id}", f"{JOINED}{owner.name}"}.isdisjoint(joined_modes(each))
+
+
+def joined_modes(each: Container) -> set[str]:
+    return {each.network_mode, each.config.pid_mode, each.config.ipc_mode, each.config.uts_mode}
+
+
+def is_aside(container: Container) -> bool:
+    return _ASIDE.search(container.name) is not None
 
 
 def followers(engine: Engine, owner: Container) -> list[Container]:

@@ -45,6 +45,7 @@ class Executor:
         When the ledger cannot be written, the engine goes away or the process is to end, what is left is not carried
         out, and says so; also when ``enough``, which is asked before each step, gives a reason.
         """
+        self._tools.due = frozenset(step.ref.key for step in steps)
         for step in steps:
             VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
         for step in steps:

@@ -5,21 +5,19 @@ engine, and carrying out anything. The rules here are the safety rules of the pr
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from dockwarden import reference
-from dockwarden.actions.containers import ASIDE, compose_service, depends_on
+from dockwarden.actions.containers import JOINED, compose_service, depends_on, is_aside, joined_modes
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
 from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Ref, Step, Thing
 from dockwarden.text import span
 
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
-_ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 
 Frees = Callable[[Iterable[str]], Sequence[int]]
 """The bytes that the disk gains by each of some images in turn, "" standing for none."""
@@ -122,7 +120,7 @@ def _others(policy: Policy, candidate: Candidate) -> Why | None:
 def _of_ours(candidate: Candidate) -> Why | None:
     if candidate.own:
         return "self", "it belongs to dockwarden"
-    if isinstance(candidate.object, Container) and _ASIDE.search(candidate.object.name):
+    if isinstance(candidate.object, Container) and is_aside(candidate.object):
         return "aside", "an update keeps it, as the way back"
     return None
 
@@ -174,17 +172,25 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
 
 
 def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    """By the key of a container, those of its Compose project that it depends on, in the given order."""
+    """By the key of a container, those to go before it in the given order: whom it depends on in its Compose project.
+
+    Before all that, those in its namespaces: they are made again with it, and then are others than were judged.
+    """
     services: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    inside: dict[str, list[Candidate]] = defaultdict(list)
     containers = [(each, each.object) for each in candidates if isinstance(each.object, Container)]
     for candidate, container in containers:
         services[compose_service(container)].append(candidate)
-    return {
-        candidate.result.ref.key: [
-            each for service in depends_on(container) for each in services[compose_service(container)[0], service]
-        ]
+        for mode in joined_modes(container):
+            inside[mode].append(candidate)
+    first = {
+        candidate.result.ref.key: [*inside[JOINED + container.id], *inside[JOINED + container.name]]
         for candidate, container in containers
     }
+    for candidate, container in containers:
+        needed = (each for name in depends_on(container) for each in services[compose_service(container)[0], name])
+        first[candidate.result.ref.key] += [each for each in needed if candidate not in first[each.result.ref.key]]
+    return first
 
 
 def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:

@@ -43,6 +43,8 @@ class ServiceUpdate(Verb[Service]):
     def keeps(self, policy: Policy, candidate: Candidate, thing: Service, gone_tags: int) -> Why | None:
         if not _tag(thing.image_ref):
             return "pinned", "its image is not a tag with a digest, so nothing tells what is newer"
+        if thing.mode.endswith("job"):
+            return "job", "it is a job, which would run once more"
         if thing.update_state in _UNDER_WAY:
             return "updating", f"an update of it is under way: {thing.update_state}"
         return None
@@ -68,6 +70,8 @@ class ServiceUpdate(Verb[Service]):
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = now.image_ref == new and now.update_state != found.update_state
+            if now.image_ref not in (new, found.image_ref):
+                raise Stays(Effect.SKIPPED, "changed", f"somebody gave it {now.image_ref} meanwhile")
             if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
                 return Applied("updated", f"all its tasks run {new}")
             if now.update_state == "paused" and is_ours:

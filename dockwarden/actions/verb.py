@@ -135,6 +135,7 @@ class Tools:
         store: it decides by which name a untagged image can safely be removed.
         taken: by image, the names that it lost to this plan.
         asked: questions to registries that are under way, by what they are about.
+        due: the objects of the plan's steps, by key.
         recipe: that of the step under way.
         note: commits, durably, more of it.
         found_by: the name by which the last request before a deed found an image, "" if there was another since.
@@ -156,6 +157,7 @@ class Tools:
     store: ImageStore
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
+    due: frozenset[str] = frozenset()
     recipe: Recipe = NO_RECIPE
     found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
@@ -275,7 +277,8 @@ def refuse_change(*, unless: bool) -> None:
 def refuse_barred(tools: Tools, step: Step, image_id: str) -> None:
     """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
     if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id):
-        text = f"{reference.short_id(image_id)} was rolled back or undone before; tried again when its tag moves, or by"
+        text = reference.short_id(image_id.rpartition("@")[2])
+        text = f"{text} was rolled back or undone before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")
 
 

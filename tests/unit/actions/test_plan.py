@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -529,3 +529,22 @@ def test_what_others_of_a_compose_project_depend_on_comes_before_them(
     ]
     assert len(names) == len(candidates)
     assert all(names.index(f"shop-{other}") < names.index(f"shop-{one}") for one, other in below)
+
+
+@pytest.mark.parametrize("mode", ["network_mode", "pid_mode", "ipc_mode", "uts_mode"])
+@pytest.mark.parametrize("is_by_name", [False, True])
+def test_who_lives_in_a_namespace_comes_before_its_owner(mode: str, is_by_name: bool) -> None:  # noqa: FBT001
+    """It is made again after the owner, and then is another one than was judged. Compose says that it depends on it."""
+    project = {"com.docker.compose.project": "shop"}
+    owner = a_container("vpn", labels=project | {"com.docker.compose.service": "vpn"})
+    labels = project | {"com.docker.compose.depends_on": "vpn:service_started:true,db:service_started:false"}
+    inside = a_container("app", labels=labels)
+    joined = f"container:{owner.name if is_by_name else owner.id}"
+    is_of_config = mode != "network_mode"
+    changed: dict[str, Any] = {mode: joined}
+    inside = replace(inside, **({"config": replace(inside.config, **changed)} if is_of_config else changed))
+    other = a_container("db", labels=project | {"com.docker.compose.service": "db"})
+    update = limited(UPDATE._replace(owners=frozenset({"compose"})))
+    findings = [a_finding_on(each, known_for_seconds=DAY + at) for at, each in enumerate((other, inside, owner))]
+    steps = planned(*findings, policy=update).steps
+    assert [getattr(step.object, "name", "") for step in steps] == ["db", "app", "vpn"]

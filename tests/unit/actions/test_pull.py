@@ -139,6 +139,8 @@ def test_a_service_is_held_to_what_was_judged_and_goes_back(bench: Bench) -> Non
     [
         ("rollback_completed", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
         ("paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),  # half of its tasks may run it: undo takes it back
+        ("updating", f"app:2@{NEW}", (Effect.SKIPPED, "changed")),
+        ("completed", f"app:2@{OLD}", (Effect.SKIPPED, "changed")),
     ],
 )
 def test_how_the_swarm_ended_it_is_told(bench: Bench, state: str, image_ref: str, told: tuple[Effect, str]) -> None:
@@ -154,11 +156,18 @@ def test_a_service_without_a_tag_and_a_digest_has_nothing_newer(bench: Bench, im
     assert (ServiceUpdate().keeps(nobody, nobody, service, 0) or "")[0] == "pinned"
 
 
+@pytest.mark.parametrize("mode", ["replicated-job", "global-job"])
+def test_a_job_would_run_once_more(bench: Bench, mode: str) -> None:
+    nobody: Any = None
+    assert (ServiceUpdate().keeps(nobody, nobody, replace(bench.service, mode=mode), 0) or "")[0] == "job"
+
+
 def test_what_was_rolled_back_is_not_tried_again(bench: Bench) -> None:
     bench.swarm_says("rollback_completed", image_ref=f"app:1@{OLD}")
     bench.update()
     bench.service = bench.now()
-    assert bench.update().reason == "barred"
+    again = bench.update()
+    assert (again.reason, again.detail.split()[0]) == ("barred", NEW.removeprefix("sha256:")[:12])
 
 
 def test_an_update_that_takes_its_time_is_said_to(bench: Bench) -> None:

@@ -58,12 +58,12 @@ class Bench:
     def end(self) -> list[Outcome]:
         return end_intents(self.ground.tools(self.intents), self.intents)
 
-    def step(self) -> Step:
-        found = self.engine._container("web")
+    def step(self, name: str = "web") -> Step:
+        found = self.engine._container(name)
         return Step("update", "update", Ref(Kind.CONTAINER, found.id), found.name, found, "it is old", options=OPTIONS)
 
-    def run(self, **options: object) -> Outcome:
-        step = self.step()
+    def run(self, name: str = "web", /, **options: object) -> Outcome:
+        step = self.step(name)
         step = step._replace(options={**step.options, **options})
         [outcome] = self.ground.executor(self.intents)(self.engine.info).run("run", [step])
         return outcome
@@ -281,6 +281,46 @@ def test_who_lives_in_its_network_is_made_again_after_it(bench: Bench) -> None:
     assert undo(bench).reason == "restored"
     assert bench.names()["side"].network_mode == f"container:{bench.old}"
     assert {each.name for each in bench.names().values() if each.running} == {"web", "side"} == set(bench.names())
+
+
+def test_who_was_updated_in_its_network_before_it_is_made_again_and_both_go_back(bench: Bench) -> None:
+    bench.engine.run(a_side(bench))
+    bench.engine.put(an_image("side-new", "side:1"))
+    assert [bench.run(name).reason for name in ("web", "side", "web")] == ["dependents", "updated", "updated"]
+    web, side = bench.names()["web"], bench.names()["side"]
+    assert (side.network_mode, side.running, side.image_id) == (f"container:{web.id}", True, image_id("side-new"))
+    assert undo(bench, 1).reason == "taken"
+    assert [undo(bench, number).reason for number in (2, 1)] == ["restored", "restored"]
+    assert {each.name for each in bench.names().values() if each.running} == {"web", "side"} == set(bench.names())
+    assert bench.names()["side"].network_mode == f"container:{bench.old}"
+
+
+def test_one_that_could_not_start_any_more_does_not_come_back(bench: Bench) -> None:
+    bench.engine.run(a_side(bench))
+    bench.engine.put(an_image("side-new", "side:1"))
+    bench.run("side")
+    side = bench.names()["side"]
+    bench.engine.alter("web", "die", running=False, state="exited")
+    outcome = undo(bench)
+    assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "stale_namespace")
+    assert bench.names()["side"] == side
+
+
+def test_compose_s_restart_of_those_that_depend_on_it(bench: Bench) -> None:
+    bench.engine.put(an_image("api", "api:1"))
+    project, at = {"com.docker.compose.project": "shop"}, "com.docker.compose."
+    bench.engine.alter("web", "update", labels=project | {f"{at}service": "db"})
+    for name, asks in (("api", "true"), ("job", "false"), ("late", "true")):
+        labels = project | {f"{at}depends_on": f"db:service_started:{asks}"}
+        bench.engine.run(a_container(name, "api:1", "api", labels=labels))
+    bench.engine.put(an_image("api-new", "api:1"))
+    steps = [bench.step("web"), bench.step("late")]
+    outcomes = list(bench.ground.executor(bench.intents)(bench.engine.info).run("run", steps))
+    assert [outcome.reason for outcome in outcomes] == ["updated", "updated"]  # which was not restarted before
+    assert outcomes[0].detail.endswith("; restarted after it: api")
+    assert [bench.engine.container(key).name for call, key in bench.engine.calls if call == "restart_container"] == [
+        "api"
+    ]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
