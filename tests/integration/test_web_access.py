@@ -63,7 +63,7 @@ GOOD = {
     "old version": tls("min_version: TLS10"),
     "one version": tls("min_version: TLS13, max_version: TLS13"),
     "ciphers": tls(
-        "cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,"
+        "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,"
         " TLS_AES_128_GCM_SHA256, TLS_RSA_WITH_AES_128_CBC_SHA], prefer_server_cipher_suites: false"
     ),
     "new ciphers": tls("cipher_suites: [TLS_AES_256_GCM_SHA384]"),
@@ -125,7 +125,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("tls")
     make_certificate(made)
     (made / "empty.crt").write_text("")
-    lock = "rsa -aes128 -passout pass:x -in server.key -out locked.key"
+    lock = "pkey -aes128 -passout pass:x -in server.key -out locked.key"
     subprocess.run(["openssl", *lock.split()], cwd=made, check=True, capture_output=True)
     stranger = made / "stranger"
     stranger.mkdir()
