@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -35,7 +36,7 @@ from tests.unit.registries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from dockwarden.registry import HttpRegistry
@@ -101,7 +102,15 @@ def test_one_challenge_and_one_token_per_repository() -> None:
         assert len(server.asked) - len(heads) <= 2
 
 
-_SCOPES = [f"repository:{name}:pull" for name in ("denied/a", "gone/b")]
+_NAMES = [f"public/app{number}" for number in range(40)]
+_NAMES[5], _NAMES[30] = "denied/a", "gone/b"
+
+
+def _scope(name: str) -> str:
+    return f"repository:{name}:pull"
+
+
+_SCOPES = [_scope(_NAMES[5]), _scope(_NAMES[30])]
 
 
 @pytest.mark.parametrize("unopened", [0, 403, 404, 431])
@@ -124,20 +133,31 @@ def test_one_token_for_many_repositories_changes_no_answer(
     grants: Callable[[list[str]], list[str] | None], share: float, unopened: int
 ) -> None:
     """Whatever a registry gives for several scopes, each is told what it would be told by itself."""
-    names = [f"public/app{number}" for number in range(40)]
-    names[5], names[30] = (scope.split(":")[1] for scope in _SCOPES)
-    found, asked_for = [], []
-    for number in (len(names), 1):  # all at once, then each by itself
-        with tokens() as (registry, server, token_registry):
-            token_registry.grants, token_registry.unopened = grants, unopened
-            answers: dict[str, Reply] = {}
-            for at in range(0, len(names), number):
-                futures = {n: registry.ask(Ask("digest", f"{server.host}/{n}:1")) for n in names[at : at + number]}
-                answers |= {name: future.result(SOON) for name, future in futures.items()}
-            found.append(answers)
-            asked_for.append(len([line for line in server.asked if "Token" in line]))
-    assert found[0] == found[1]
-    assert asked_for[0] <= share * asked_for[1]
+    found, asked_for = _told(grants, unopened, len(_NAMES))
+    alone = tuple(tuple(given) if (given := grants([scope])) is not None else None for scope in map(_scope, _NAMES))
+    found_alone, asked_for_alone = _told_alone(alone, unopened)
+    assert found == found_alone
+    assert asked_for <= share * asked_for_alone
+
+
+def _told(
+    grants: Callable[[list[str]], Sequence[str] | None], unopened: int, at_once: int
+) -> tuple[dict[str, Reply], int]:
+    """What becomes of so many questions at once, and how many tokens were asked for."""
+    with tokens() as (registry, server, token_registry):
+        token_registry.grants, token_registry.unopened = grants, unopened
+        answers: dict[str, Reply] = {}
+        for at in range(0, len(_NAMES), at_once):
+            futures = {n: registry.ask(Ask("digest", f"{server.host}/{n}:1")) for n in _NAMES[at : at + at_once]}
+            answers |= {name: future.result(SOON) for name, future in futures.items()}
+        return answers, len([line for line in server.asked if "Token" in line])
+
+
+@cache
+def _told_alone(granted: tuple[tuple[str, ...] | None, ...], unopened: int) -> tuple[dict[str, Reply], int]:
+    """The same of each question by itself, where only what is given for one scope matters."""
+    by_scope = dict(zip(map(_scope, _NAMES), granted, strict=True))
+    return _told(lambda scopes: by_scope[scopes[0]], unopened, 1)
 
 
 def test_two_private_repositories_on_one_host() -> None:
