@@ -283,8 +283,8 @@ def _talk(process: "subprocess.Popen[bytes]", question: bytes) -> tuple[bytes, i
 def _parsed(program: str, output: bytes) -> tuple[str, str] | None:
     document: dict[str, object] = {}
     with suppress(FailedError):
-        document = json_object(output)
-    username, secret = document.get("Username"), document.get("Secret")
+        document = {key.lower(): value for key, value in json_object(output).items()}  # as programs in Go read them
+    username, secret = document.get("username"), document.get("secret")
     if not isinstance(username, str) or not isinstance(secret, str):
         raise HelperError(f"{program} answered with something else than a login")
     return (username, secret) if username and secret else None

@@ -238,7 +238,7 @@ def _spares(part: str, server: Url) -> bool:
     """Whether a part of NO_PROXY, a name, address, network or ``*``, is about the server."""
     with suppress(ValueError):
         return ipaddress.ip_address(server.host) in ipaddress.ip_network(part, strict=False)
-    name, colon, port = part.partition(":")
+    name, colon, port = part.removeprefix("[").partition("]:" if part.startswith("[") else ":")
     if colon and port != str(server.port):
         return False
     name = name.removeprefix("*")

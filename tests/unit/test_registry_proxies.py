@@ -128,6 +128,8 @@ def test_a_proxy_that_refuses_is_a_registry_out_of_reach(answer: list[bytes]) ->
         ("https://11.1.2.3", "10.0.0.0/8", False),
         ("https://h.io", "10.0.0.0/8", False),
         ("https://[fd00::1]", "fd00::/8", True),
+        ("https://[fd00::1]:5000", "[fd00::1]:5000", True),
+        ("https://[fd00::1]:5000", "[fd00::1]:5001", False),
         ("http://localhost:5000", "", True),
         ("http://127.8.8.8", "", True),
         ("https://[::1]", "", True),

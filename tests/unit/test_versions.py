@@ -51,6 +51,7 @@ RELEASES = {
     "version-2024-10-13": ((20241013,), ""),
     "1.2.3-arm-v7": ((1, 2, 3), "arm-v7"),
     "1.2.3-linux_arm64_v8": ((1, 2, 3), "linux-arm64-v8"),
+    "1.2.3-386": ((1, 2, 3), "386"),
     "2022-CU14-ubuntu-22.04": ((2022,), "ubuntu-22.04"),
     # Years and long parts are versions of their own kind.
     "2024": ((2024,), ""),
