@@ -218,7 +218,7 @@ class Endpoint:
                         self._has_spoken = False
                         self._lane.lost()
                     raise
-                answer = refused
+                answer, self._place = refused, 0
             else:
                 self._tools.observe(self._registry, label, str(answer.status))
                 if answer.status == _REFUSED and self._try_next_place(number, "refused"):

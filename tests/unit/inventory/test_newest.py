@@ -393,6 +393,31 @@ def test_a_release_that_shares_its_image_with_devel_is_none(drawn: tuple[dict[st
     assert found in (Repository(images).newest(tag), None)  # one look more may be one too many to be sure
 
 
+SUFFIXES = [
+    *("", "-alpine", "-slim-bullseye", "-jdk17", "-jdk-21", "-debian-12", "-ubuntu-22.04", "-cuda12.4-cudnn9", "-pg16"),
+    *(
+        "-amd64",
+        "-386",
+        "-linux_x86_64",
+        "-arm-v6",
+        "-arm-v7",
+        "-linux_arm64_v8",
+        "-windows-1809",
+        "-nanoserver-ltsc2022",
+    ),
+]
+
+
+@given(repositories(), st.lists(st.sampled_from(SUFFIXES), min_size=2, max_size=4, unique=True))
+@settings(deadline=None)
+def test_no_other_variant_or_architecture_is_newer(drawn: tuple[dict[str, str], str], suffixes: list[str]) -> None:
+    plain, tag = {name.partition("-")[0]: image for name, image in drawn[0].items()}, drawn[1].partition("-")[0]
+    right = Repository(plain).newest(tag)
+    images = {name + suffix: image + suffix for name, image in plain.items() for suffix in suffixes}
+    for suffix in suffixes:
+        assert Repository(images).newest(tag + suffix) == right + suffix
+
+
 @given(repositories())
 @settings(deadline=None)
 def test_aliases_are_the_same_image(drawn: tuple[dict[str, str], str]) -> None:
