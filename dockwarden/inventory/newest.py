@@ -209,6 +209,8 @@ def _likely(name: str, book: _Book, look: Look) -> Iterator[Version]:
 def _fitting(name: str, book: _Book) -> list[Scheme]:
     """The schemes that a tag may belong to, likeliest first: of its variant, then of those that say more."""
     own = version(name)
+    if own and not (own.is_early or own.scheme.is_plain or own.scheme in book.releases):
+        own = None  # latest-ubuntu-22.04
     known = {word for scheme in book.releases for word in scheme.words}
     parts = set(PARTS.split(name))
     if own is None and (says_early(name) or any(c.isdigit() for part in parts - known for c in part)):

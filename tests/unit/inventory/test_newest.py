@@ -112,6 +112,9 @@ WORLDS = """
   latest 4.1.1 4.1 4.1.1-22 | 4.1.1-20 | 4.1.1-18 latest-18 | 4.1.1-18-minimal | 4.1.1-22-minimal latest-minimal |
   4.0.9 4.0 4.0.9-20 | 4.0.9-18 | 4.0.9-22 | 4.0.9-18-minimal | 4.0.9-22-minimal | 4.0.0-beta.4-18 | 3.1.15 3.1.15-18
 > latest:= 4.1.1-18:? 4.0.9-18:? 4.1.1-18-minimal:? 4.0.9:4.1.1 latest-18:?
+# numbers of systems
+  latest 1.1.0 1.1.0-ubuntu-22.04 latest-ubuntu-22.04 | stable-alpine-3.20 1.0.0-alpine-3.20 | 1.1.0-alpine-3.20
+> latest-ubuntu-22.04:= stable-alpine-3.20:1.1.0-alpine-3.20
 # builds that begin anew
   latest 1.2.4 1.2.4-3 | 1.2.4-2 | 1.2.4-1 | 1.2.3-3 | 1.2.3-2 | 1.2.3-1
 > 1.2.3-2:1.2.4-3 1.2.4-2:1.2.4-3
@@ -413,6 +416,7 @@ SUFFIXES = [
 def test_no_other_variant_or_architecture_is_newer(drawn: tuple[dict[str, str], str], suffixes: list[str]) -> None:
     plain, tag = {name.partition("-")[0]: image for name, image in drawn[0].items()}, drawn[1].partition("-")[0]
     right = Repository(plain).newest(tag)
+    assert right is not None
     images = {name + suffix: image + suffix for name, image in plain.items() for suffix in suffixes}
     for suffix in suffixes:
         assert Repository(images).newest(tag + suffix) == right + suffix
