@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +72,9 @@ class Places:
     def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
         """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
         setting, folder = self._hosts.get(host), self._certificates / host
-        found = [folder / name for name in sorted(glob("*.c*rt", root_dir=folder))]  # noqa: PTH207 - Path's raises
+        found: list[Path] = []
+        with suppress(OSError):
+            found = sorted(folder.iterdir())
         ours = [path for path in found if path.suffix == ".cert"]
         authorities = [path for path in found if path.suffix == ".crt"]
         if setting and setting.ca_file:
