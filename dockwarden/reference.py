@@ -147,3 +147,10 @@ MARKER_REPOSITORY = "dockwarden.invalid/marker"
 
 def marker(image_id: str) -> str:
     return f"{MARKER_REPOSITORY}:{short_id(image_id)}"
+
+
+def may_match(kind: str, glob: str) -> bool:
+    """Whether a name may fit a glob: one of ``containers`` and their like, or of ``images`` as ``spellings`` has it."""
+    plain, of_image = r"[\w.*?!\[\]-]+", r"(?!.*//)[\w*?\[][\w.*?!\[\]/:@-]*(?<![/:@])"
+    form = {"images": of_image, "tags": of_image, "networks": r"\S.*"}.get(kind, plain)
+    return re.fullmatch(form, glob, re.ASCII) is not None

@@ -2,11 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dockwarden.text import brief, colored, printable
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 FORMATS = ("table", "wide", "json", "jsonl", "name")
 CI_FORMATS = ("sarif", "junit", "markdown", "github")
 _LEAST_LAST_COLUMN = 30
-_wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+
+
+def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+    wrapper = textwrap.TextWrapper(max(1, width), break_long_words=False, break_on_hyphens=False)
+    wrapper.subsequent_indent = indent
+    return wrapper.wrap(text)
 
 
 def add_output(parser: "ArgumentParser", *more: str) -> None:
@@ -68,7 +73,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, output: str =
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         if on_terminal and cells:
             cells[0] = colored(row[0], cells[0], os.environ)
-        print("  ".join([*cells, _wrapped(row[-1], room, margin) if on_terminal else row[-1]]).rstrip())
+        line = "  ".join([*cells, _wrapped(row[-1], room, margin) if on_terminal else row[-1]])
+        print(re.sub(" +\n", "\n", line).rstrip())
 
 
 def _wrapped(text: str, room: int, margin: int) -> str:
@@ -96,7 +102,7 @@ def lines(texts: Iterable[str]) -> None:
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for text in map(printable, texts):
         indent = " " * (len(text) - len(text.lstrip()) + 4)
-        print(*_wrap(text, room, subsequent_indent=indent) or [""], sep="\n")
+        print(*_wrap(text, room, indent) or [""], sep="\n")
 
 
 def tell(outcome: "Outcome") -> None:

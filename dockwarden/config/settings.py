@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,7 +29,7 @@ from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
-from dockwarden.reference import parsed
+from dockwarden.reference import may_match, parsed
 from dockwarden.text import duration, near, size
 
 PREFIX = "DOCKWARDEN_"
@@ -205,6 +206,13 @@ class ProtectSettings(_Section):
     volumes: list[str] = Field(default_factory=list, description="volumes")
     networks: list[str] = Field(default_factory=list, description="networks")
 
+    @field_validator("*")
+    @classmethod
+    def _may_be_names(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if odd := [glob for glob in value if not may_match(str(info.field_name), glob)]:
+            raise ValueError(f"{odd[0]!r} fits no name of {info.field_name}; write it plainly, with * and ?: web-*")
+        return value
+
 
 class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
@@ -246,12 +254,7 @@ class Settings(BaseSettings):
     """All settings."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        env_ignore_empty=False,
-        validate_default=False,
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
     )
 
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(

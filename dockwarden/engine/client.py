@@ -127,7 +127,12 @@ class DockerEngine(Changes):
 
     def connect(self) -> EngineInfo:
         with self._make_client(_OLDEST_SPOKEN) as first:
-            version = self._measured("version", lambda: first.version(api_version=False))
+            try:
+                version = self._measured("version", lambda: first.version(api_version=False))
+            except NotFoundError as error:
+                raise EngineUnavailableError(
+                    f"{self._endpoint} answers, but not as a Docker Engine: {error}"
+                ) from error
         client = self._make_client(_negotiate(Fields(version, "version")))
         asked_at = self._local_ns() / _NANO
         info = self._measured("info", client.info)

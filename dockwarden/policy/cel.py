@@ -40,6 +40,7 @@ _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelt
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
 _AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration", "timestamp"})
 _BLANKS = " \t\r\n\f"  # those of the language; Python's are more
+_GAP = r"(?:\s|//[^\n]*\n)*"
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
@@ -222,9 +223,9 @@ def _closed(program: model.Program) -> str:
     """The expression with its params written into it, so that it can stand beside others with params of that name."""
     source = program.source
     for dot, name in sorted(program.params if isinstance(program, Program) else (), reverse=True):
-        key = name.removeprefix("params.")
-        begin, end = source.rindex("params", 0, dot), source.index(key, dot) + len(key)
-        source = f"{source[:begin]}({_written(program.constants[name])}){source[end:]}"
+        before = re.sub(rf"params{_GAP}\Z", "", source[:dot])
+        after = re.sub(rf"\A\.{_GAP}{name.removeprefix('params.')}", "", source[dot:])
+        source = f"{before}({_written(program.constants[name])}){after}"
     return f"(\n{source}\n)"
 
 

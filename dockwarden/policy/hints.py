@@ -138,7 +138,7 @@ _MISMATCHES = (
     (r"optional_type", "write x[?'key'].orValue('')"),
     (r"^(startsWith|endsWith|contains|matches)\(string, list", "write list.exists(i, a.startsWith(i))"),
     (r"map\(string, dyn\)", "these are records; ask their keys, as in list.exists(m, m.source == '/etc')"),
-    (r"^in\(int, list\(string", "its items are texts, in quotes"),
+    (r"^in\((int|double), list\(string|^in\(string, list\((int|double)", "its items are texts, in quotes"),
     (r"^in\(", "`in` looks into lists and keys of maps, for texts write a.contains('b')"),
     (r"^!\(string", "write !(a in b), or compare, as in a == ''"),
     (r"^[!=]=\((list|.*, list)", "write 'a' in list, or size(list) == 1 && list[0] == 'a'"),
@@ -237,8 +237,9 @@ def of_part(type_: str, written: str, column: int) -> str:
 def mismatch(operator: str, types: str, written: str, column: int) -> str:
     """What to write where an operator or function does not take what it is given: ``>``, ``(int, string)``."""
     beside = re.search(r"params\.\w+\s*$", written[: column - 1]) or re.match(r"\W*params\.", written[column - 1 :])
-    if beside and re.search(r"(int|double|Duration|Timestamp), string|string, (int|double|Dur)", types):
-        return "; params such as 7d are durations, 10MB and 10GiB sizes; numbers stand without quotes, all else is text"
+    if beside and re.search(r"(int|double|Duration|Timestamp|bool), string|string, (int|double|Dur|bool)", types):
+        text = "; params such as 7d are durations, 10MB and 10GiB sizes, true and false are written in small letters"
+        return f"{text}; numbers stand without quotes, all else is text"
     return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
 
 

@@ -456,6 +456,13 @@ def test_an_engine_that_answers_nonsense_is_an_error_in_words(tmp_path: Path, po
     assert "Traceback" not in done.err
 
 
+def test_what_is_no_engine_at_all_is_an_engine_that_is_unavailable(tmp_path: Path, policies: Path) -> None:
+    with Misbehaving(lambda _: [json_answer("404 page not found", status=404)], tmp_path / "docker.sock") as engine:
+        done = scan(engine, policies)
+    assert done.code == UNAVAILABLE
+    assert "answers, but not as a Docker Engine" in done.err
+
+
 def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path) -> None:
     with Misbehaving(lambda _: [HANG], tmp_path / "docker.sock") as engine:
         process = subprocess.Popen(

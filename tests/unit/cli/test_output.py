@@ -59,7 +59,22 @@ def test_on_a_terminal_a_row_fits_its_width_and_keeps_its_message(*, given: dict
         shown = os.read(leader, 65536).decode()
         os.close(leader)
         assert ("\x1b[1;31mcritical" in shown) is colored
+        assert not any(line.endswith(" ") for line in shown.splitlines())
         lines = shown.replace("\x1b[1;31m", "").replace("\x1b[0m", "").splitlines()
         assert max(map(len, lines)) <= 80
         assert lines[-1].startswith(" " * margin + "word")
         assert " ".join(" ".join(lines).split()).endswith(f" {name.removeprefix('docker.io/library/')} {message}")
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_a_terminal_of_nearly_no_width_still_gets_all_words(width: int) -> None:
+    code = (
+        "from dockwarden.cli.output import lines, table; table(('A', 'B'), [('x', 'two words')]); lines(['some text'])"
+    )
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(width)}
+    subprocess.run([sys.executable, "-c", code], stdout=follower, cwd=ROOT, env=environment, check=True, timeout=60)
+    os.close(follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert shown.split() == ["A", "B", "x", "two", "words", "some", "text"]

@@ -314,6 +314,17 @@ def test_a_mistake_in_the_environment_is_named(
                 "",
             )
         ),
+        *(
+            (f"protect: {{{kind}: ['{glob}']}}\n", "1:", f"fits no name of {kind}")
+            for kind, globs in {
+                "containers": ("/web", "container/web", "^web-.*$", "", "web db", "{web,db}", "web|db"),
+                "volumes": ("/data", " data", ".*|x"),
+                "images": ("ghcr.io/acme/", "https://ghcr.io/acme/*", "/nginx", "nginx:", "", "nginx, redis"),
+                "tags": ("nginx@", ":latest"),
+                "networks": ("", " net"),
+            }.items()
+            for glob in globs
+        ),
         ("retention: {recipes: 7d}\n", "1:", "retention.recipes: no such setting; there are findings, digests"),
         ("modes: {p: never}\n", "1:", "modes.p"),
         ("log: yes please\n", "1:1", "log: must be a mapping"),

@@ -26,6 +26,7 @@ CONDITIONS = [
     ("image.in_use && image.size > 1 // a remark", {}),
     ("image.size > params.a", PARAMS[1]),
     ("'params.a' != image.ref && image.size > params . a // params.a", PARAMS[1]),
+    ("image.size > params // params\n. // a\n a", PARAMS[1]),
     ("image.ref == params.b", PARAMS[1]),
     ("image.size == params.a || image.ref in params.b", PARAMS[2]),
     ("double(image.size) > params.a && image.known_for > params.b", PARAMS[3]),
