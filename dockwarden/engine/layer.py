@@ -105,7 +105,7 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
     """Give a new container, if there is one, the files that somebody put into another before it was started.
 
     Gives their paths. So Compose does with ``configs`` and ``secrets`` whose content its file has. Only their times
-    tell them from what a program wrote: whole seconds, as a tar has, while none ran yet.
+    tell them from what a program wrote: whole seconds, as a tar has, while none ran yet. Some tars round them up.
     """
     raw = client.inspect_container(old)
     born, now = (
@@ -122,7 +122,7 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
                 with ask("HEAD") as told:
                     about = Fields(json.loads(base64.b64decode(told.headers[_STAT])), "file")
                 at = about.moment("mtime") or 0.0
-                if about.integer("mode") & _OTHER_TYPES or at % 1 or not born - 1 <= at <= started:
+                if about.integer("mode") & _OTHER_TYPES or at % 1 or not born - 1 <= at <= started + 0.5:
                     continue
                 left -= about.integer("size")
                 if left < 0:

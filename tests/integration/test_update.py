@@ -7,6 +7,7 @@ import os
 import threading
 from contextlib import closing
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -116,6 +117,26 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
     assert (told(host, "web", "{{.Id}}"), told(host, "side", "{{.Id}}")) == (old, old_side)
     assert names(host) == {"web", "side"}
     assert (host.engine.image(tag).id, host.engine.container("side").running) == (first.id, True)
+
+
+def test_what_was_put_in_right_before_the_start_may_have_a_time_after_it(host: Host) -> None:
+    host.built("1", "placed:1")
+    host.lab.docker("create", "--name=web", host.name("placed:1"))
+
+    def started() -> float:
+        return host.engine.container("web").started_at or 0.0
+
+    def is_late() -> bool:
+        host.lab.docker("restart", "--time=0", "web")
+        return started() % 1 > 0.5
+
+    until(is_late, "a start late in a second")
+    for name, seconds in (("placed", 0), ("written", 1)):
+        file = host.folder / name
+        file.write_text(name)
+        os.utime(file, (0, ceil(started()) + seconds))
+        host.lab.docker("cp", str(file), f"web:/{name}")
+    assert host.engine.carry(host.engine.container("web").id) == ("/placed",)
 
 
 def test_a_tag_is_pulled_by_its_digest_and_an_aborted_pull_leaves_nothing_named(host: Host) -> None:
