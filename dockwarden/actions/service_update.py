@@ -92,6 +92,9 @@ class ServiceUpdate(Verb[Service]):
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The image before, by another rolling update."""
         about = done.recipe.parameters
+        now = tools.engine.service(about["id"]).image_ref
+        if now not in (about["new_image_id"], about["image_ref"]):
+            raise Stays(Effect.REFUSED, "taken", f"it is held to {now} by now")
         _set(tools, about["id"], about["image_ref"])
         return Applied("restored", f"it is held to {about['image_ref']} again; the swarm rolls")
 

@@ -188,3 +188,14 @@ def test_a_service_whose_tag_moved_since_is_left(bench: Bench) -> None:
     bench.registry.digests[TAG] = NEWER
     assert bench.update().reason == "changed"
     assert bench.now().image_ref == f"app:1@{OLD}"
+
+
+@pytest.mark.parametrize(
+    ("image_ref", "told"),
+    [(f"app:1@{NEW}", "restored"), (f"app:1@{OLD}", "restored"), (f"app:1@{NEWER}", "taken"), ("app:2", "taken")],
+)
+def test_undo_leaves_a_service_that_somebody_gave_another_image_since(bench: Bench, image_ref: str, told: str) -> None:
+    assert bench.update().reason == "updated"
+    bench.engine.update_service(bench.service.id, image_ref)
+    assert bench.undo().reason == told
+    assert bench.now().image_ref == (image_ref if told == "taken" else f"app:1@{OLD}")
