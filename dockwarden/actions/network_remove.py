@@ -1,10 +1,11 @@
 """network remove: recreated by undo, under another ID. Pure but for its tools."""
 
 from collections import deque
+from contextlib import suppress
 
 from dockwarden import reference
 from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_use, refuse_change, refuse_users
-from dockwarden.errors import ConflictError
+from dockwarden.errors import ConflictError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Kind, Network, Policy, Ref, Step
 from dockwarden.ports import Engine
 
@@ -47,8 +48,9 @@ class NetworkRemove(Verb[Network]):
         wanted = done.recipe.parameters
         try:
             return super().undo(tools, done)
-        except ConflictError:
-            key = self.find(tools.engine, wanted["Name"]).id
-            if tools.engine.parameters(Ref(Kind.NETWORK, key)) != wanted:
-                raise
-        return Applied("restored", f"its ID is {reference.short_id(key)} now")
+        except ConflictError as error:
+            with suppress(NotFoundError):  # then it is another's name or addresses
+                key = self.find(tools.engine, wanted["Name"]).id
+                if tools.engine.parameters(Ref(Kind.NETWORK, key)) == wanted:
+                    return Applied("restored", f"its ID is {reference.short_id(key)} now")
+            raise ConflictError(f"{error}; it can come back when another network gives that up") from error

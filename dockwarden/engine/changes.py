@@ -20,13 +20,12 @@ from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Kind, Ref
 from dockwarden.ports import Written
 
 _T = TypeVar("_T")
 
-_IN_USE = ("active endpoints", "is in use")  # for which engines answer 403, as if a proxy forbade it
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _CAP_SINCE = "1.48"  # before, keep-storage was the cap; since then it is a floor
 
@@ -190,12 +189,7 @@ class Changes(ABC):
 
     def remove_network(self, identifier: str) -> None:
         name = path(identifier)
-        try:
-            self._call("network_remove", lambda client: client.remove_network(name))
-        except EngineUnavailableError as error:
-            if any(said in str(error) for said in _IN_USE):
-                raise ConflictError(str(error)) from error
-            raise
+        self._call("network_remove", lambda client: client.remove_network(name))
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         def trim(client: Client) -> int:

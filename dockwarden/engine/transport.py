@@ -51,6 +51,8 @@ _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
 _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
+"""What engines say where they answer 403 themselves, as if a proxy forbade it."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 
 
@@ -224,9 +226,10 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
     if status == requests.codes.not_found:
         return NotFoundError(message or text)
-    if status == requests.codes.conflict:
+    is_forbidden = status == requests.codes.forbidden
+    if status == requests.codes.conflict or (is_forbidden and any(said in message for said in _OF_THE_ENGINE)):
         return ConflictError(message or text)
-    if status == requests.codes.forbidden:
+    if is_forbidden:
         return EngineUnavailableError(f"a socket proxy or an authorization plugin denies this call: {text}")
     return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
 

@@ -809,6 +809,22 @@ def test_volume_that_is_mounted_at_the_last_moment_stays_and_its_archive_goes(ho
     assert (host.files(), host.undoable()) == ([], [])
 
 
+def test_network_whose_addresses_another_has_keeps_nothing_else_from_coming_back(host: Host) -> None:
+    """Engines forbid that with the status of a proxy that forbids a request."""
+    for name in ("first", "other"):
+        host.lab.docker("network", "create", "--subnet=10.98.8.0/24", name)
+        networks = [each for each in host.engine.networks() if each.name == name]
+        if name == "first":
+            host.lab.docker("volume", "create", "data")
+            assert set(host.remove(*networks, host.engine.volume("data"))) == {("applied", "removed")}
+    undone = {reason: detail for _, reason, detail in host.undo()}
+    assert undone.keys() == {"restored", "taken"}
+    assert "verlaps with" in undone["taken"]
+    assert "it can come back when another network gives that up" in undone["taken"]
+    host.lab.docker("network", "rm", "other")
+    assert [(effect, reason) for effect, reason, _ in host.undo()] == [("applied", "restored")]
+
+
 @pytest.mark.parametrize("moment", ["parameters", "remove_network"])
 def test_network_that_a_container_joins_at_the_last_moment_stays(host: Host, moment: str) -> None:
     host.built("w", "undo/w:1")

@@ -912,6 +912,11 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "400": ([json_answer({"message": "client too new"}, 400)], EngineError, "image_inspect: HTTP 400: client too new"),
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
     "403": ([http(403, b"Forbidden")], EngineUnavailableError, "a socket proxy .* denies this call: .* Forbidden"),
+    "403 of an engine itself": (
+        [json_answer({"message": "invalid pool request: Pool overlaps with other one on this address space"}, 403)],
+        ConflictError,
+        "^invalid pool request: Pool overlaps with other one on this address space$",
+    ),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
     "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, r"HTTP 500: boom\\x1b\[31m next$"),
     "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
