@@ -843,9 +843,11 @@ def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         address = f"tcp://{server.host}"
         with contextlib.closing(DockerEngine(address, tls=tls(ours, ours))) as engine:
             assert engine.connect().version == "20.10.24"
-        for wrong in (tls(others, ours), tls(ours, others), None):
+        for wrong in (tls(others, ours), tls(ours, others)):
             with contextlib.closing(DockerEngine(address, tls=wrong)) as engine, pytest.raises(EngineUnavailableError):
                 engine.connect()
+        with contextlib.closing(DockerEngine(address)) as engine, pytest.raises(EngineError, match="HTTP 400"):
+            engine.connect()
 
 
 @pytest.mark.parametrize(
