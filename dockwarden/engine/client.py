@@ -63,7 +63,7 @@ _EVENT_FILTERS = {
     "event": [
         *("pull", "tag", "untag", "delete", "load", "import", "create"),
         *("start", "kill", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
-        *("connect", "disconnect", "mount", "unmount", "remove"),
+        *("connect", "disconnect", "mount", "unmount", "remove", "extract-to-dir"),
     ],
 }
 

@@ -82,6 +82,8 @@ class Witness:
 def _touched_by(event: Event) -> Iterator[Ref]:
     if event.type == Kind.CONTAINER and event.image and event.action in _USES:
         yield named(event.image)
+    elif event.type == Kind.CONTAINER and event.action == "extract-to-dir":  # somebody puts files into it
+        yield Ref(Kind.CONTAINER, event.id)
     elif event.type == Kind.IMAGE and event.action in _BIRTHS:
         yield named(event.id)
     elif event.type in (Kind.VOLUME, Kind.NETWORK) and event.action in _USES:

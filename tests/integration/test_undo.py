@@ -800,6 +800,18 @@ def test_container_that_starts_at_the_last_moment_runs_on(host: Host) -> None:
     assert host.engine.container("web").running
 
 
+def test_container_into_which_somebody_puts_a_file_while_it_is_archived_stays(host: Host, tmp_path: Path) -> None:
+    """It does not run, and a look at it shows nothing of that."""
+    host.built("w", "undo/w:1")
+    host.lab.docker("run", "--name=web", host.name("undo/w:1"), "/bin/busybox", "touch", "/written")
+    (tmp_path / "file").write_text("kept")
+    container = host.engine.container("web")
+    just_before(host, "save_files", "cp", str(tmp_path / "file"), "web:/late")
+    assert host.remove(container) == [("skipped", "changed")]
+    host.lab.docker("cp", "web:/late", str(tmp_path / "back"))
+    assert (host.files(), host.undoable()) == ([], [])
+
+
 def test_volume_that_is_mounted_at_the_last_moment_stays_and_its_archive_goes(host: Host) -> None:
     host.built("w", "undo/w:1")
     host.lab.docker("volume", "create", "data")

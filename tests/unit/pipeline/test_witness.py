@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Event, Kind, Ref, Step, Thing
 from dockwarden.pipeline.witness import Witness
-from tests.builders import a_network, a_volume, an_image
+from tests.builders import a_container, a_network, a_volume, an_image
 from tests.fakes import REMEMBERED_EVENTS, FakeEngine
 
 IMAGE = an_image("app", "app:1", "app:2")
 OTHER = an_image("other", "other:1")
-VOLUME, NETWORK = a_volume("data"), a_network("front")
+CONTAINER, VOLUME, NETWORK = a_container("job", running=False), a_volume("data"), a_network("front")
 
 
 def step(kind: Kind, key: str, thing: Thing) -> Step:
@@ -23,6 +23,7 @@ def step(kind: Kind, key: str, thing: Thing) -> Step:
 STEPS = {
     "image": step(Kind.IMAGE, IMAGE.id, IMAGE),
     "tag": step(Kind.TAG, IMAGE.tags[0], IMAGE),
+    "container": step(Kind.CONTAINER, CONTAINER.id, CONTAINER),
     "volume": step(Kind.VOLUME, VOLUME.name, VOLUME),
     "network": step(Kind.NETWORK, NETWORK.id, NETWORK),
 }
@@ -42,6 +43,8 @@ EVENTS = [
     ("image", "load", OTHER.id, "", set()),
     ("container", "start", "c2", "other", set()),
     ("container", "start", "c2", "app:3", set()),
+    ("container", "extract-to-dir", CONTAINER.id, "app:1", {"container"}),
+    ("container", "extract-to-dir", "c0", "app:1", set()),
     ("volume", "mount", "data", "", {"volume"}),
     ("volume", "unmount", "data", "", set()),
     ("volume", "create", "data", "", {"volume"}),
