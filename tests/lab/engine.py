@@ -30,7 +30,7 @@ import tempfile
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import docker
 
@@ -93,7 +93,7 @@ busybox umount -l /before
 """
 
 
-class LabEngine:
+class LabEngine(machine.Started):
     """One private engine; a context manager. Not for use by two threads at once."""
 
     def __init__(
@@ -127,17 +127,6 @@ class LabEngine:
         self._spaces: Namespaces | None = None
         self._clients: dict[int, docker.APIClient] = {}
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import docker
 
@@ -44,7 +44,7 @@ _NSPAWN = (
 )  # fmt: skip
 
 
-class LabHost:
+class LabHost(machine.Started):
     """One booted host; a context manager."""
 
     def __init__(self, *, see: Sequence[Path] = ()) -> None:
@@ -56,18 +56,7 @@ class LabHost:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._spaces: Namespaces | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self.boot()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def boot(self) -> None:
+    def start(self) -> None:
         """Start it; returns when its systemd has started everything."""
         machine.require_root("a host with systemd")
         machine.ensure({**machine.ENGINE, **machine.HOST}, "a host with systemd")

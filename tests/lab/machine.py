@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +67,29 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 class LabError(Exception):
     """The lab cannot do what was asked; the message says what would help."""
+
+
+class Started(ABC):
+    """What runs as long as its context, and leaves no trace, also where it fails to start."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; returns when it can be used."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End everything that was started, and remove every trace; harmless if repeated."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def say(text: str) -> None:

@@ -22,14 +22,14 @@ import tarfile
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import bcrypt
 import urllib3
 
 from tests.lab.images import ImageSpec, digest, rootfs
 from tests.lab.loopback import free_port, make_certificate
-from tests.lab.machine import SEARCH_PATH, LabError, find
+from tests.lab.machine import SEARCH_PATH, LabError, Started, find
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Request(NamedTuple):
     status: int
 
 
-class LabRegistry:
+class LabRegistry(Started):
     """One private registry; a context manager."""
 
     def __init__(
@@ -88,17 +88,6 @@ class LabRegistry:
         self._headers = {name: [value] for name, value in (headers or {}).items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = 0
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="dockwarden-lab-registry-"))
