@@ -280,7 +280,7 @@ class Explainer:
             (f.result.policy, f.result.ref): f.opened_at for f in self._findings.open() if f.opened_at < self._now
         }
         shown = [result for result in results if result.status in _SHOWN and result.policy in policies]
-        shown.sort(key=lambda r: (r.status is not Status.FAIL, [*Severity].index(r.severity), r.policy, r.name))
+        shown.sort(key=lambda r: (r.status is not Status.FAIL, r.severity.rank, r.policy, r.name))
         return tuple(
             Found(
                 result.policy,

@@ -37,8 +37,9 @@ def claim(folder: Path) -> IO[bytes] | None:
         lock.close()
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return None
+        named = f" (process {process})" if (process := holder(folder)) else ""
         raise ConfigError(
-            f"state_dir {folder}: used by another dockwarden{_named(holder(folder))}; end that one, or set another"
+            f"state_dir {folder}: used by another dockwarden{named}; end that one, or set another"
         ) from None
     return lock
 
@@ -58,7 +59,3 @@ def holder(folder: Path) -> int:
         os.close(lock)
     kind, _, _, _, process = struct.unpack(_QUESTION, answer)
     return 0 if kind == fcntl.F_UNLCK else max(0, int(process))
-
-
-def _named(process: int) -> str:
-    return f" (process {process})" if process else ""

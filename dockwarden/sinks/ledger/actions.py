@@ -18,12 +18,8 @@ from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, S
 from dockwarden.sinks.ledger.file import LedgerFile
 from dockwarden.text import because
 
-_PUBLIC = {
-    **{name: at for at, name in enumerate(("id", "run", "policy", "action", "subject", "object_id", "name"))},
-    "outcome": 9,
-    "reason": 10,
-    "at": 8,
-}
+_COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
+_PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
@@ -61,11 +57,11 @@ class Actions(LedgerFile):
         ``about``: only those on an object of one of these names or IDs.
         """
         rows = self._read(
-            f"SELECT * FROM actions WHERE outcome IS NOT NULL AND {ABOUT} ORDER BY id DESC LIMIT ?2",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM actions WHERE outcome IS NOT NULL AND {ABOUT} ORDER BY id DESC LIMIT ?2",  # noqa: S608
             (json.dumps([*about]), most),
         )
         until = self.undoable_until()
-        return [{p: row[at] for p, at in _PUBLIC.items()} | {"undoable_until": until.get(row[0])} for row in rows]
+        return [dict(zip(_PUBLIC, row, strict=True)) | {"undoable_until": until.get(row[0])} for row in rows]
 
     def undoable_until(self) -> dict[int, float]:
         """Until when each action can be undone, by its number."""
