@@ -94,6 +94,7 @@ class Parts:
     witness: Witness
     own: str
     now: Callable[[], float] = time.time
+    executes: type[Executor] = Executor
 
     @cached_property
     def enforcer(self) -> Enforcer:
@@ -129,7 +130,7 @@ class Parts:
             shares_disk=lambda kind: _is_on_disk_of(self.settings.state_dir, kind, info),
             is_ending=lambda: self.queue.closed,
         )
-        return Executor(tools, self.ledger)
+        return self.executes(tools, self.ledger)
 
     def close(self) -> None:
         self.ledger.close()

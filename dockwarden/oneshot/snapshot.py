@@ -7,7 +7,7 @@ Out of bounds: judging and planning, which are the same as ever; anything that m
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from typing import Any, cast
 import structlog
 
 from dockwarden import __version__
+from dockwarden.actions.execute import Executor
 from dockwarden.app import Parts, build, open_ledger
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, LedgerError
@@ -34,6 +35,7 @@ from dockwarden.model import (
     Kind,
     Network,
     Observed,
+    Outcome,
     PolicySet,
     Program,
     Ref,
@@ -41,6 +43,7 @@ from dockwarden.model import (
     Service,
     Severity,
     Status,
+    Step,
     Volume,
 )
 from dockwarden.model.needs import Need
@@ -213,6 +216,16 @@ class _Gatherer(Gatherer):
         return program.evaluate(sheet)
 
 
+class _Foresight(Executor):
+    """How a deed would be done, only the engine and the registry tell, and neither is asked."""
+
+    def foresee(self, step: Step) -> str:  # noqa: ARG002
+        return ""
+
+    def useless(self, steps: Sequence[Step]) -> list[Outcome]:  # noqa: ARG002
+        return []
+
+
 def look_at(settings: Settings, policies: PolicySet, path: Path) -> tuple[Parts, EngineInfo]:
     """The parts as ``look`` gives them, from a snapshot. Raises ConfigError where the file is none."""
     host = read(path, Host)
@@ -226,6 +239,7 @@ def look_at(settings: Settings, policies: PolicySet, path: Path) -> tuple[Parts,
     parts = build(settings, Metrics(), engine=_engine(host), gatherer=_Gatherer, own=host.own_container)
     cast("_Gatherer", parts.gatherer).book = book
     parts.now = lambda: host.taken_at
+    parts.executes = _Foresight
     inventory = parts.inventory
     inventory.memory.clock.resume(host.clock)
     inventory.memory.clock.hold()
