@@ -135,7 +135,8 @@ def protecting(protect: Mapping[Kind, Sequence[str]], ref: Ref, name: str, thing
             (Kind.TAG, tags),
         ]
     elif thing is not None:
-        names = [(ref.kind, {thing.name})]
+        own: str = getattr(thing, "id", "")  # as lists show it, too
+        names = [(ref.kind, {thing.name, own, own[:12]} - {""})]
     kept = ((glob, each) for kind, all_ in names for glob in protect.get(kind, ()) for each in all_)
     return next((glob for glob, each in kept if fnmatchcase(each, glob)), "")
 

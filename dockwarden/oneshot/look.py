@@ -148,8 +148,10 @@ def take(ledger: Ledger, info: EngineInfo) -> None:
         raise DockwardenError(info.only_audited)
     ledger.open()
     try:
-        if ledger.engine() not in ("", info.identity):
-            raise DockwardenError("the ledger is of another engine than the one that answers; nothing was done")
+        if (former := ledger.engine()) not in ("", info.identity):
+            way = "name its address, or another state_dir; `dockwarden run` would make the ledger this one's"
+            said = f"the ledger is of another engine, {former}, than the one that answers, {info.identity}"
+            raise DockwardenError(f"{said}; nothing was done: {way}, and then nothing done to that one can be undone")
         ledger.claim(info.identity)
     except DockwardenError:
         ledger.close()

@@ -263,8 +263,11 @@ def test_of_the_tags_of_an_image_a_protected_tag_keeps_itself_a_protected_image_
     ],
     ids=lambda each: getattr(each, "name", ""),
 )
-def test_a_host_protects_all_else_by_its_name(policy: Policy, thing: Thing) -> None:
-    for glob, is_kept in (("pg-*", True), ("pg-1", True), ("pg", False), ("*-2", False)):
+def test_a_host_protects_all_else_by_its_name_or_id(policy: Policy, thing: Thing) -> None:
+    key = getattr(thing, "id", "pg-1")
+    globs = {"pg-*": True, "pg-1": True, key: True, "pg": False, "*-2": False, "": False}
+    globs |= {key[:12]: True, key[:11]: False} if key != "pg-1" else {}
+    for glob, is_kept in globs.items():
         done = planned(a_finding_on(thing), policy=policy._replace(protect={policy.subject: (glob,)}))
         assert [reason for _, reason in refused(done)] == (["protected"] if is_kept else []), glob
 
