@@ -27,6 +27,7 @@ from dockwarden.actions.containers import (
     others,
     refuse_stale,
     restarted,
+    runs_once,
 )
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
@@ -89,6 +90,8 @@ class ContainerUpdate(ContainerVerb):
             return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
         if reference.pin(thing.image_ref, thing.image_id) != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
+        if runs_once(thing):
+            return "job", "`docker compose run` made it, and what it does would be done once more"
         if thing.state not in _SETTLED:
             return "not_running", f"it is {thing.state}"
         return None

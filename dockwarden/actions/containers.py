@@ -15,7 +15,7 @@ ASIDE = "dw-"
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 JOINED = "container:"
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-_DEPENDS_ON = "com.docker.compose.depends_on"
+_DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
 
 
 class ContainerVerb(Verb[Container]):
@@ -101,7 +101,13 @@ def restarted(
 def _asks(each: Container, owner: Container) -> bool:
     """Whether Compose says ``depends_on`` with ``restart: true``."""
     project, service = compose_service(owner)
-    return bool(service) and compose_service(each)[0] == project and depends_on(each).get(service, False)
+    is_one_of_it = compose_service(each)[0] == project and not runs_once(each)
+    return bool(service) and is_one_of_it and depends_on(each).get(service, False)
+
+
+def runs_once(container: Container) -> bool:
+    """Whether `docker compose run` made it."""
+    return container.labels.get(_ONE_OFF) == "True"
 
 
 def compose_service(container: Container) -> tuple[str, str]:

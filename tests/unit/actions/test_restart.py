@@ -128,6 +128,8 @@ def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) ->
     run(host, "web", labels={**service, f"{COMPOSE}.depends_on": "cache:service_started:false,db:service_healthy:true"})
     run(host, "job", labels={**service, f"{COMPOSE}.depends_on": "db:service_started:false"})
     run(host, "other", labels={f"{COMPOSE}.project": "blog", f"{COMPOSE}.depends_on": "db:service_started:true"})
+    once = {f"{COMPOSE}.oneoff": "True", f"{COMPOSE}.depends_on": "db:service_started:true"}
+    run(host, "once", labels=service | once)
     run(host, "tail", network_mode=f"container:{host.engine.container('side').id}")
     host.start(HEAL)
     turn(host, "db", "unhealthy")

@@ -554,6 +554,14 @@ def test_a_name_is_no_part_of_an_image_id(image_ref: str, is_pinned: bool) -> No
     assert bool(ContainerUpdate().keeps(nobody, nobody, container, 0)) is is_pinned
 
 
+@pytest.mark.parametrize("is_one_off", ["True", "False"])
+def test_what_compose_run_made_would_run_once_more(is_one_off: str) -> None:
+    container = a_container("web", "app:1", labels={"com.docker.compose.oneoff": is_one_off})
+    nobody: Any = None
+    kept = ContainerUpdate().keeps(nobody, nobody, container, 0)
+    assert (kept or [""])[0] == ("job" if is_one_off == "True" else "")
+
+
 @pytest.mark.parametrize(
     ("change", "effect", "reason"),
     [
