@@ -353,7 +353,10 @@ class Intents(Protocol):
         """How long ago, by the observation clock, this was done to this object, each time that it was."""
 
     def aside(self, policy: str) -> Sequence[tuple[str, float]]:
-        """The IDs of containers that updates of a policy left aside, and how long ago, by the observation clock."""
+        """The IDs of containers that updates of a policy left aside, and how long ago, by the observation clock.
+
+        First those that live in others, which they must know by name to be made again.
+        """
 
     def open_intents(self) -> Sequence[Intent]:
         """The steps whose end is not written down."""

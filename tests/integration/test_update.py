@@ -119,6 +119,22 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
     assert (host.engine.image(tag).id, host.engine.container("side").running) == (first.id, True)
 
 
+def test_what_shared_a_network_comes_back_after_the_old_ones_were_removed(host: Host) -> None:
+    host.built("1", "aside/app:1", "aside/kept:1")
+    host.built("side", "aside/side:1")
+    tag = host.name("aside/app:1")
+    host.lab.docker("run", "--detach", "--name=web", tag)
+    host.lab.docker("run", "--detach", "--name=side", "--network=container:web", host.name("aside/side:1"))
+    host.built("2", "aside/app:1")
+    assert update(host, "web").reason == "updated"
+    kept = [host.engine.container(key) for key, _ in host.ledger.aside("test")]
+    assert host.remove(*kept, run="run-2") == [("applied", "removed")] * 2
+    assert [reason for run in ("run-2", "run-1") for _, reason, _ in host.undo(run)] == ["restored"] * 3
+    assert names(host) == {"web", "side"}
+    web, side = host.engine.container("web"), host.engine.container("side")
+    assert (side.network_mode, side.running, web.running) == (f"container:{web.id}", True, True)
+
+
 def test_what_was_put_in_right_before_the_start_may_have_a_time_after_it(host: Host) -> None:
     host.built("1", "placed:1")
     host.lab.docker("create", "--name=web", host.name("placed:1"))

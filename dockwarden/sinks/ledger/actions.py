@@ -45,8 +45,8 @@ class Actions(LedgerFile):
     def aside(self, policy: str) -> list[tuple[str, float]]:
         rows = self._read(
             "WITH updates AS (SELECT * FROM actions WHERE action = 'update' AND kind = 'container' AND policy = ? "
-            "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) SELECT key, at_seconds FROM updates UNION ALL "
-            "SELECT json_extract(value, '$.id'), at_seconds FROM updates, json_each(recipe, '$.parameters.joined')",
+            "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) SELECT json_extract(value, '$.id'), at_seconds "
+            "FROM updates, json_each(recipe, '$.parameters.joined') UNION ALL SELECT key, at_seconds FROM updates",
             (policy,),
         )
         return [(key, self._reading() - at) for key, at in rows]
