@@ -10,6 +10,10 @@
 # Each version has a folder of its own below /opt/dockwarden, and `current` points to the one in use. An upgrade whose
 # program refuses the settings, or does not start, leaves or brings back the version before it.
 set -eu
+umask 022 # what the unit's user must be able to read, on hosts that are stricter, too
+# What would lead pip elsewhere than into the environment that is made here.
+unset PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+export PIP_USER=0
 
 home=/opt/dockwarden
 settings=/etc/dockwarden/dockwarden.yaml
@@ -75,9 +79,12 @@ install_it() {
   wheels=${1:-}
   [ -z "$wheels" ] || [ -d "$wheels" ] || die "$wheels is not a folder; make one with: make wheels"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "needs Python 3.11 or newer; set PYTHON"
+  case $("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))') in
+  /home/* | /root/* | /run/user/*) die "the unit cannot see a Python in a home; set PYTHON to another" ;;
+  esac
   getent group docker >/dev/null || die "there is no group docker: install the Docker Engine first"
   before=$(readlink -f "$home/current" 2>/dev/null || true)
-  mkdir -p "$home"
+  install -d -m 755 "$home"
   new=$(mktemp -d "$home/$(date +%Y%m%d-%H%M%S)-XXXX")
   trap 'rm -rf "$new"' EXIT
   build "$new" "$wheels"
@@ -87,12 +94,17 @@ install_it() {
   put_settings "$new" "${before:-/nowhere}"
   point_to "$new"
   trap - EXIT
-  ln -sfn "$home/current/bin/dockwarden" "$command"
   put_help
   put_unit "$new"
-  if [ -z "$before" ]; then
-    systemctl enable --quiet --now dockwarden.service || die "it does not start: journalctl -u dockwarden"
-  elif ! systemctl try-restart dockwarden.service; then
+  verb=try-restart # which leaves alone what somebody stopped
+  ! systemctl --quiet is-failed dockwarden.service || verb=restart
+  if [ ! -L "$command" ]; then # nobody has come this far yet
+    systemctl enable --quiet dockwarden.service
+    before='' verb=restart
+  fi
+  ln -sfn "$home/current/bin/dockwarden" "$command"
+  if ! systemctl "$verb" dockwarden.service; then
+    [ -n "$before" ] || die "it does not start: journalctl -u dockwarden"
     point_to "$before"
     put_settings "$before" "$new"
     put_unit "$before"
@@ -111,6 +123,7 @@ uninstall() {
   rm -rf "$home" "$unit" "$command" "$manual"
   for each in $completions; do rm -f "/usr/local/share/$each"; done
   systemctl daemon-reload
+  systemctl reset-failed dockwarden.service 2>/dev/null || true
 }
 
 purge() {

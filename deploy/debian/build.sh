@@ -83,33 +83,40 @@ END
 cat >"$root/DEBIAN/postinst" <<'END'
 #!/bin/sh
 set -e
-if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
+# As debhelper does it, also for a system that is not running yet, and for one that had the package before.
+[ "$1" = configure ] || exit 0
+if ! getent group docker >/dev/null; then
+  echo "dockwarden: install the Docker Engine, then: systemctl enable --now dockwarden" >&2
+  exit 0
+fi
+if deb-systemd-helper --quiet was-enabled dockwarden.service; then
+  deb-systemd-helper enable dockwarden.service >/dev/null
+else
+  deb-systemd-helper update-state dockwarden.service >/dev/null
+fi
+if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
-  if [ -n "$2" ]; then
-    systemctl try-restart dockwarden.service || true
-  elif getent group docker >/dev/null; then
-    systemctl enable --quiet dockwarden.service
-    systemctl start dockwarden.service || echo "dockwarden does not start: journalctl -u dockwarden" >&2
-  else
-    echo "dockwarden: install the Docker Engine, then: systemctl enable --now dockwarden" >&2
-  fi
+  deb-systemd-invoke restart dockwarden.service >/dev/null ||
+    echo "dockwarden does not start: journalctl -u dockwarden" >&2
 fi
 END
 cat >"$root/DEBIAN/prerm" <<'END'
 #!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl disable --quiet --now dockwarden.service || true
-fi
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then deb-systemd-invoke stop dockwarden.service; fi
 END
 cat >"$root/DEBIAN/postrm" <<'END'
 #!/bin/sh
 set -e
 if [ "$1" = purge ]; then
+  deb-systemd-helper purge dockwarden.service >/dev/null
   rm -rf /etc/dockwarden /etc/default/dockwarden /etc/systemd/system/dockwarden.service.d
   rm -rf /var/lib/private/dockwarden /var/lib/dockwarden
 fi
-if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl reset-failed dockwarden.service 2>/dev/null || true
+fi
 END
 chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
 

@@ -113,6 +113,15 @@ class Unit:
         """Its process, by the host's own numbers."""
         return int(self.show("MainPID"))
 
+    def fail(self) -> None:
+        """A start with settings that cannot be used; those that are there stay."""
+        settings = self.host.path(SETTINGS)
+        good = settings.read_text()
+        settings.write_text("mood: audit\n")
+        self.host.run("systemctl", "restart", "dockwarden", check=False)
+        settings.write_text(good)
+        assert self.show("ActiveState") == "failed"
+
     def wait(self, expected: str, name: str, timeout: float = PATIENCE) -> None:
         """Wait until a property is what is expected, or its text contains it."""
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 ANSIBLE = ROOT / "deploy/ansible"
-# What stands in for ssh: its last argument is the command line.
-SSH = '#!/bin/sh\nfor last; do :; done\nexec nsenter --target={pid} --all -- /bin/sh -c "$last"\n'
+# What stands in for ssh: its last argument is the command line. The host is one that lets others read nothing.
+SSH = '#!/bin/sh\nfor last; do :; done\numask 077\nexec nsenter --target={pid} --all -- /bin/sh -c "$last"\n'
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -76,11 +76,11 @@ class Role:
             "dockwarden_web_key": str(folder / "server.key"),
         }
 
-    def play(self, **changes: object) -> str:
+    def play(self, *options: str, **changes: object) -> str:
         hosts = {"docker_hosts": {"hosts": {"debian": {}}, "vars": {**self.given, **changes}}}
         (self._folder / "inventory.yml").write_text(yaml.safe_dump(hosts))
         inventory, playbook = str(self._folder / "inventory.yml"), str(ANSIBLE / "playbook.yml")
-        return run(["ansible-playbook", "-i", inventory, playbook], self._folder)
+        return run(["ansible-playbook", "-i", inventory, playbook, *options], self._folder)
 
     def told(self) -> set[str]:
         """The policies, by HTTPS and with the password."""
@@ -107,6 +107,7 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
     assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
     assert ".TH DOCKWARDEN 8" in host.run("cat", "/usr/local/share/man/man8/dockwarden.8")
     assert "healthcheck" in host.run("cat", "/usr/local/share/bash-completion/completions/dockwarden")
+    assert "changed=0 " in role.play("--check")
     pid, mark, before = unit.pid, unit.mark(), programs(host)
     (folder / "policies/ours.yaml").unlink()
     write_policies(folder / "policies/theirs.yaml", policy("theirs", "host", "false", trigger={"every": "1h"}))
@@ -127,6 +128,7 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
         role.play()
     assert (host.run("dockwarden", "version"), unit.pid, programs(host)) == ("dockwarden 0.1.0", pid, before)
     host.path(SETTINGS).write_text(good)
+    unit.fail()  # which the next upgrade ends
     with pytest.raises(LabError, match="wbe"):  # once the version is there, which takes those before
         role.play(dockwarden_settings={"wbe": {}})
     assert (host.run("dockwarden", "version"), unit.pid == pid) == ("dockwarden 0.1.1", False)
@@ -134,7 +136,9 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
     (one,) = programs(host)  # the version before is gone
     assert (one in before, host.run("readlink", "/opt/dockwarden/current")) == (False, f"/opt/dockwarden/{one}")
 
+    unit.fail()
     role.play(dockwarden_state="absent")
-    assert (unit.show("LoadState"), host.path(SETTINGS).read_text()) == ("not-found", good)
+    assert unit.shows("LoadState", "ActiveState") == {"LoadState": "not-found", "ActiveState": "inactive"}
+    assert host.path(SETTINGS).read_text() == good
     assert host.path("/var/lib/private/dockwarden/ledger.db").exists()
     role.play(dockwarden_state="purged")

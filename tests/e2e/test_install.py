@@ -45,7 +45,11 @@ def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
         host.run("dpkg", "--remove", "dockwarden")
         assert unit.show("LoadState") == "not-found"
         assert host.path(SETTINGS).read_text() == kept
+        host.run("dpkg", "--install", str(newer))  # again, which is as the first time
+        assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+        unit.fail()
         host.run("dpkg", "--purge", "dockwarden")
+        assert unit.show("ActiveState") == "inactive"
         assert left_behind(host) == []
 
 

@@ -38,12 +38,22 @@ DROP_IN = "/run/systemd/system/dockwarden.service.d/test.conf"
 @pytest.fixture(scope="module")
 def installed(shipped: Path) -> Iterator[Unit]:
     with LabHost(see=[ROOT, shipped]) as host:
-        assert "0.1.0 is installed" in host.run(INSTALL, "install", str(shipped))
+        # What an installation leaves that was cut short.
+        host.run("mkdir", "-p", "/opt/dockwarden/20260101-000000-abcd")
+        host.run("ln", "-s", "/opt/dockwarden/20260101-000000-abcd", "/opt/dockwarden/current")
+        elsewhere = ("env", "PIP_USER=1", "PIP_TARGET=/srv", f"PYTHONPATH={ROOT}")  # where pip shall not look
+        assert "0.1.0 is installed" in host.run(*elsewhere, INSTALL, "install", str(shipped))
         unit = Unit(host)
         unit.wait("watching", "StatusText")
         grave = re.findall(r'dockwarden_findings{.*severity="(?:critical|high|medium)"} (\S+)', unit.get("/metrics"))
         assert set(grave) == {"0.0"}, "of what is installed as documented, nobody is told"
         yield unit
+
+
+def test_python_that_the_unit_cannot_see_is_refused(installed: Unit) -> None:
+    installed.host.run("cp", "/usr/bin/python3", "/root/python")
+    with pytest.raises(LabError, match="cannot see a Python in a home"):
+        installed.host.run("env", "PYTHON=/root/python", INSTALL, "install")
 
 
 @pytest.fixture
