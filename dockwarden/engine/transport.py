@@ -54,6 +54,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+_UNSEEN_GROUP = 65534  # of all that a namespace of users does not map; the overflow of Linux
 
 
 class Client(docker.APIClient):
@@ -265,6 +266,11 @@ def _remedy(path: str) -> str:
         gid = Path(path).stat().st_gid
     except OSError:
         return ""
+    if gid == _UNSEEN_GROUP:
+        return (
+            ", whose group cannot be told in a namespace of users: name it in SupplementaryGroups= of the unit"
+            " (`stat -c %g` on the host says it), or run the container with --userns=host"
+        )
     try:
         group = f"{grp.getgrgid(gid).gr_name} (gid {gid})"
     except KeyError:

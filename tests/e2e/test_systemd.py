@@ -96,6 +96,12 @@ def test_start_is_over_when_the_engine_is_away(unit: Unit) -> None:
     assert unit.show("NRestarts") == "0"
 
 
+def test_group_of_the_socket_that_the_unit_lacks_is_asked_for(unit: Unit) -> None:
+    drop_in(unit, "SupplementaryGroups=")
+    unit.host.run("systemctl", "restart", "dockwarden")
+    unit.wait("name it in SupplementaryGroups= of the unit", "StatusText")
+
+
 def test_it_is_as_locked_up_as_promised_and_still_sees_what_it_must(unit: Unit) -> None:
     unit.host.run("systemctl", "restart", "dockwarden")
     unit.host.run("systemd-analyze", "security", "dockwarden", "--no-pager", "--threshold=15")  # an exposure of 1.5

@@ -88,12 +88,12 @@ def _sources(named: Sequence[str], digest: "hashlib._Hash", problems: list[str])
     return [source for source, theirs in both if source.file not in packed or own.isdisjoint(theirs)]
 
 
-def _contents(paths: Iterable[str], problems: list[str]) -> Iterator[tuple[Path, bytes]]:
+def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path, bytes]]:
     seen = set()
     for path in paths:
         try:
             files = packs.files(path) if path in packs.PACKS else _files(Path(path))
-            if not files:
+            if not files and (path != str(packs.OWN) or len(paths) == 1):  # one's own may be empty beside others
                 problems.append(printable(f"{path}: no *.yaml or *.yml file in it"))
             for file in files:
                 stat = file.stat()

@@ -10,6 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from dockwarden.actions.table import VERBS
+from dockwarden.config import packs
 from dockwarden.config.files import MAX_BYTES
 from dockwarden.config.source import read
 from dockwarden.errors import ConfigError
@@ -342,6 +343,15 @@ def test_paths_that_match_no_file_are_refused(tmp_path: Path) -> None:
         f"{tmp_path}/empty: no *.yaml or *.yml file in it",
         f"{tmp_path}/pipe: not a regular file",
     )
+
+
+def test_own_policies_of_the_host_may_be_none_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "OWN", tmp_path / "own")
+    packs.OWN.mkdir()
+    one = policy_file(tmp_path / "a.yaml", "a")
+    assert names(one, packs.OWN) == ["a"]
+    with pytest.raises(ConfigError, match="own: no"):
+        names(packs.OWN)
 
 
 def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
