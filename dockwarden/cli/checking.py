@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dockwarden.policy.trial import Tried
 
 
+_HANDED_OVER = Path("/run/credentials")
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 
@@ -77,6 +78,11 @@ def _check(options: argparse.Namespace) -> int:
     return CONFIG if wrong else OK
 
 
+def _is_later(file: Path | None) -> bool:
+    """Whether it is one that systemd hands over to a unit, and takes away with the process."""
+    return file is not None and _HANDED_OVER in file.parents and not file.parent.exists()
+
+
 def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     """The policies, and what is worth saying of them. Raises ConfigError for what is wrong."""
     from dockwarden.config import settings
@@ -84,14 +90,18 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     from dockwarden.policy.trial import attempts
 
     chosen = settings.read_settings(options.config)
-    if chosen.web.config_file:
+    routes = chosen.notify.routes
+    later = [
+        file for file in (chosen.web.config_file, *(route.url_file for route in routes.values())) if _is_later(file)
+    ]
+    if chosen.web.config_file and chosen.web.config_file not in later:
         from dockwarden.web.config import read_access
 
         read_access(chosen.web.config_file)
-    if chosen.notify.routes:
+    if routes:
         from dockwarden.sinks.notify import open_routes
 
-        open_routes(chosen.notify.routes)
+        open_routes({name: route for name, route in routes.items() if route.url_file not in later})
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
     policies = loading.load_policies(chosen, "read")
@@ -99,7 +109,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
         f"{tried.place} {tried.policy}: test {tried.name}: {tried.wrong}" for tried in attempts(policies) if tried.wrong
     ]:
         raise ConfigError(*wrong)
-    warnings = list(policies.warnings)
+    warnings = [*policies.warnings, *(f"{file}: not looked at, it is there only while the unit runs" for file in later)]
     if options.host:
         from dockwarden.oneshot import look
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -53,6 +54,15 @@ def test_role_is_accepted_by_its_linter(tmp_path: Path) -> None:
     machine.ensure(machine.ANSIBLE, "the role")
     shutil.copytree(ANSIBLE, tmp_path / "ansible")
     run(["ansible-lint", "--offline", "-q", "."], tmp_path / "ansible")
+
+
+@pytest.mark.parametrize("file", sorted(ANSIBLE.glob("roles/*/tasks/*.yml")), ids=lambda file: file.name)
+def test_conditions_are_true_or_false_as_newer_versions_want_them(file: Path) -> None:
+    conditions = re.findall(r"^ *(?:when|until): (.*)", file.read_text(), re.MULTILINE)
+    assert conditions
+    for condition in conditions:
+        for part in re.split(" (?:and|or) ", condition):
+            assert re.search(r"^not | (?:[=!]=|>|in|is) |\.exists$", part), condition
 
 
 class Role:

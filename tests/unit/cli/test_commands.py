@@ -191,6 +191,14 @@ def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> 
         assert any(line.startswith(f"{path}:") and word in line for line in done.err.splitlines()), word
 
 
+def test_what_a_unit_that_does_not_run_is_handed_over_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    for folder, code in (("/run/credentials/none.service", 0), (tmp_path, CONFIG)):
+        path.write_text(f"web: {{config_file: {folder}/web.yml}}\n")
+        done = dockwarden("check", "--config", str(path))
+        assert (done.code, f"{folder}/web.yml: " in done.err) == (code, True)
+
+
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
 def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"
