@@ -54,6 +54,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+_DENIALS = frozenset({403, 405})  # the second by a proxy that allows no request of this method
 _UNSEEN_GROUP = 65534  # of all that a namespace of users does not map; the overflow of Linux
 
 
@@ -227,10 +228,10 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
     if status == requests.codes.not_found:
         return NotFoundError(message or text)
-    is_forbidden = status == requests.codes.forbidden
-    if status == requests.codes.conflict or (is_forbidden and any(said in message for said in _OF_THE_ENGINE)):
+    is_denied = status in _DENIALS
+    if status == requests.codes.conflict or (is_denied and any(said in message for said in _OF_THE_ENGINE)):
         return ConflictError(message or text)
-    if is_forbidden:
+    if is_denied:
         return EngineUnavailableError(f"a socket proxy or an authorization plugin denies this call: {text}")
     return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
 

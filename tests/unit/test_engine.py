@@ -919,6 +919,7 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
         ConflictError,
         "^invalid pool request: Pool overlaps with other one on this address space$",
     ),
+    "405": ([http(405, b"Method")], EngineUnavailableError, "a socket proxy .* denies this call: .* Method"),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
     "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, r"HTTP 500: boom\\x1b\[31m next$"),
     "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
