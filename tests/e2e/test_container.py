@@ -354,7 +354,8 @@ def test_proxy_for_enforcing_lets_through_no_more_than_removals_need(stack: Stac
         ("POST", "/v1.41/images/prune"),
         ("DELETE", f"/v1.41/images/{BASE}?force=1"),
         ("DELETE", f"/v1.41/images/{BASE}?forc%65=1"),
-        ("DELETE", f"/v1.41/images/{stack.engine.inspect_image(BASE)['Id']}"),
+        ("DELETE", f"/v1.41/images/{(image := stack.engine.inspect_image(BASE)['Id'])}"),
+        ("DELETE", f"/v1.41/images/{image.replace('sha256', 'sha25%36')}"),
         ("DELETE", "/v1.41/images/../containers/lab_dockwarden_1:x"),
         ("GET", "/v1.41/containers/lab_dockwarden_1/archive"),
     )
