@@ -65,10 +65,10 @@ wheels: venv  ## fill wheels/ with everything, for hosts and images that are mad
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
 
 deb: venv  ## build dist/dockwarden_VERSION_ARCH.deb for this Debian and its Python (WHEELS=folder: without network)
-	@deploy/debian/build.sh $(WHEELS)
+	@deploy/debian/build.sh "$(WHEELS)"
 
 install:  ## put dockwarden on this host with systemd, or upgrade it (WHEELS=folder: without network; NOTIFY=1: with apprise)
-	@deploy/install.sh install $(WHEELS)
+	@deploy/install.sh install "$(WHEELS)"
 
 uninstall:  ## take it away again; settings and state stay
 	@deploy/install.sh uninstall
