@@ -4,9 +4,11 @@ Input: settings and policies, already valid. Output: the parts of a look, or a d
 decision that a stage could take.
 """
 
+import errno
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
@@ -21,7 +23,7 @@ from dockwarden.actions.execute import Executor
 from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.config.settings import Settings
 from dockwarden.engine import DockerEngine, disk, from_environment
-from dockwarden.errors import ConfigError, LedgerError
+from dockwarden.errors import ConfigError, DockwardenError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import Gatherer
 from dockwarden.inventory.live import Inventory
@@ -58,6 +60,7 @@ from dockwarden.web.views import Views
 _MOST_SHOWN_BYTES = 256 << 20
 _MOST_PAST = 20
 _PATIENCE = 10  # answers of the engine in the longest time it may take
+_NOT_YET = (errno.EADDRNOTAVAIL, socket.EAI_AGAIN)  # of an address that comes with a network
 _CONTAINER_IN_MOUNTS = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
 
 
@@ -248,7 +251,10 @@ def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) 
     try:
         return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
     except OSError as error:
-        raise ConfigError(f"web.listen {settings.web.listen}: {because(error)}; choose another") from error
+        told = f"web.listen {settings.web.listen}: {because(error)}"
+        if error.errno in _NOT_YET:
+            raise DockwardenError(told) from error
+        raise ConfigError(f"{told}; choose another") from error
 
 
 def open_ledger(settings: Settings) -> Ledger:

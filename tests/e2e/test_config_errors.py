@@ -137,6 +137,14 @@ def test_port_in_use_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
+def test_address_that_the_host_does_not_have_yet_is_no_mistake(tmp_path: Path) -> None:
+    config, good = tmp_path / "dockwarden.yaml", tmp_path / "good.yaml"
+    good.write_text(GOOD)
+    config.write_text(f"policies: [{good}]\nstate_dir: {tmp_path}/state\nweb: {{listen: '203.0.113.7:9877'}}\n")
+    done = command("run", "--config", config)  # whoever started it tries again, as at boot it should
+    assert (done.code, done.err) == (1, "dockwarden: web.listen 203.0.113.7:9877: Cannot assign requested address\n")
+
+
 def test_address_that_cannot_be_reached_by_any_means(tmp_path: Path) -> None:
     config, good = tmp_path / "dockwarden.yaml", tmp_path / "good.yaml"
     good.write_text(GOOD)
