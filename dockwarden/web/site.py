@@ -41,6 +41,7 @@ _WORTH_PACKING_BYTES = 1000
 _PACKING = 5
 _TRIES = 3
 _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
+_VERSION = re.compile(r'version="?((?:[0-9]+(?:\.[0-9]+)*)?)[^;,]*')  # quoted, or none: the library fails at both
 _log = structlog.get_logger("dockwarden.web")
 
 
@@ -121,7 +122,9 @@ class Application:
             asked = {"WWW-Authenticate": 'Basic realm="dockwarden", charset="UTF-8"'}
             return _answer(start, HTTPStatus.UNAUTHORIZED, "unauthorized\n", asked)
         if path == "/metrics":
-            return self._metrics({**environ, "REQUEST_METHOD": "GET"}, start)  # the library refuses HEAD
+            accepted = _VERSION.sub(r"version=\1", environ.get("HTTP_ACCEPT", ""))
+            # The library refuses HEAD.
+            return self._metrics({**environ, "REQUEST_METHOD": "GET", "HTTP_ACCEPT": accepted}, start)
         return self._tell(start, path, environ.get("QUERY_STRING", ""))
 
     def _tell(self, start: StartResponse, path: str, query: str) -> list[bytes]:

@@ -96,6 +96,13 @@ def test_metrics_can_be_asked_for_by_name(server: Client) -> None:
     assert {line.split("{")[0].split()[0] for line in body.splitlines() if line[0] != "#"} == {"dockwarden_engine_up"}
 
 
+@pytest.mark.parametrize("version", ["1.0.0", '"1.0.0"', "1.0.0 ;q=0.5", "latest", ""])
+def test_metrics_are_open_in_any_version_that_is_asked_for(server: Client, version: str) -> None:
+    status, body, answer = server.ask("/metrics", Accept=f"application/openmetrics-text; version={version}, */*")
+    assert (status, body.endswith("# EOF\n")) == (200, True)
+    assert (answer.getheader("Content-Type") or "").startswith("application/openmetrics-text; version=1.0.0; charset=")
+
+
 def test_a_list_is_json(server: Client) -> None:
     status, body, answer = server.ask("/api/v1/findings")
     assert (status, answer.getheader("Content-Type")) == (200, "application/json; charset=utf-8")
