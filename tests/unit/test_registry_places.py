@@ -219,7 +219,7 @@ def test_certificates_are_those_that_the_engine_takes(
 ) -> None:
     make_certificate(other := tmp_path)
     (certificate / "other.crt").write_bytes((other / "ca.crt").read_bytes())
-    lock = "rsa -aes128 -passout pass:x -in server.key -out locked.key"
+    lock = "pkey -aes128 -passout pass:x -in server.key -out locked.key"
     subprocess.run(["openssl", *lock.split()], cwd=certificate, check=True, capture_output=True)
     with Misbehaving(lambda _: [OK], tls=strict) as server:
         folder = tmp_path / "certs.d" / server.host
