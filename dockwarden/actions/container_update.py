@@ -215,7 +215,7 @@ class ContainerUpdate(ContainerVerb):
         change, fault = Update(tools.engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
         change.settle()
         said = change.back()
-        return _ended(change, _FAULT, fault, said) if fault else None
+        return _ended(change, _FAULT, fault or "it was cut short", said) if fault or change.aside() else None
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The old container again, if it is still there, and those that live in its namespaces."""
@@ -223,8 +223,8 @@ class ContainerUpdate(ContainerVerb):
         if (old := change.first.old()) is None:
             text = f"the old container {change.first.old_name} is gone: undo its removal first"
             raise Stays(Effect.FAILED, "gone", text)
-        if change.first.stranger() is not None:
-            raise Stays(Effect.REFUSED, "taken", f"another container is called {change.first.name} by now")
+        if taken := [each.name for each in (change.first, *change.joined) if each.stranger() is not None]:
+            raise Stays(Effect.REFUSED, "taken", f"another container is called {taken[0]} by now")
         if done.recipe.parameters["was_running"] and (owner := needs_running(tools.engine, old)):
             text = f"it lives in a namespace of {owner}, or is linked to it, which does not run: undo its update first"
             raise Stays(Effect.REFUSED, "stale_namespace", text)
@@ -257,8 +257,11 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
 
 def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
     """How it ended, now that it was taken back. A full disk is no fault of the image."""
+    if aside := change.aside():
+        text = f"{why}; somebody made another container of its name, which stays, and the old one as {', '.join(aside)}"
+        return Stays(Effect.APPLIED, "replaced", text)
     if not change.first.is_back():
-        text = f"{why}; somebody removed the old container or took its name, and what is there stays"
+        text = f"{why}; somebody removed or renamed the old container, and what is there stays"
         return Stays(Effect.SKIPPED, "changed", text)
     if os.strerror(errno.ENOSPC).lower() in f"{why} {said}".lower():
         reason = "engine_error"

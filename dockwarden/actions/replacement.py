@@ -72,6 +72,11 @@ class Update:
         for each in self.joined:
             each.swap()
 
+    def aside(self) -> list[str]:
+        """The old ones that could not have their names again, as somebody has them."""
+        every = [(each.old_name, each.old()) for each in (self.first, *self.joined)]
+        return [name for name, old in every if old and old.name == name]
+
     def settle(self) -> None:
         """Wait a little for what the engine may still be at: a creation of which nobody wrote down the answer."""
         for _ in range(_LOOKS):
@@ -86,9 +91,13 @@ class Update:
         said = self.first.back(keeps=keeps)
         for each in self.joined:
             was_up = each.serves()
-            each.back(keeps=keeps)
-            if was_up and is_new_start:
-                each.restart()
+            try:
+                each.back(keeps=keeps)
+                if was_up and is_new_start:
+                    each.restart()
+            except EngineError as error:  # none can run in the namespaces of one that has to stand aside
+                if isinstance(error, EngineUnavailableError) or not self.aside():
+                    raise
         if source := self._about.get("from"):
             tag = reference.full(self._about["image_ref"])
             move_back(self._engine, tag, self._about["tag_was"], self.first.new_image)

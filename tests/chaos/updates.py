@@ -298,6 +298,7 @@ MEDDLERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "renames it": (("rename", "IT", "IT-renamed"),),
     "limits it": (("update", "--memory=64m", "--memory-swap=64m", "IT"),),
     "removes it": (("rm", "--force", "IT"),),
+    "makes it anew": (("rm", "--force", "IT"), ("run", "--detach", "--name=IT", f"{IMAGE}-old")),
     "takes its name": (("create", "--name=IT", IMAGE),),
     "takes its port": (("run", "--detach", "--name=stranger", "--publish=8081:80", f"{IMAGE}-old"),),
     "takes its network": (("network", "disconnect", "--force", "two", "IT"), ("network", "rm", "two")),

@@ -19,7 +19,7 @@ from dockwarden.actions.verb import ENDING
 from dockwarden.model import Kind, Outcome, Ref, Step
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry
-from tests.chaos.updates import CHANGES, LOST, killed_at_every_step, shipped, update
+from tests.chaos.updates import CHANGES, LOST, killed_at_every_step, meddled, shipped, update
 from tests.integration.test_undo import Host
 from tests.lab.engine import LabEngine
 from tests.lab.waiting import until
@@ -68,6 +68,19 @@ def test_killed_before_any_change_one_container_runs_with_its_data_and_a_record(
         assert len(cut_short) >= len(CHANGES)
         assert [word for word in cut_short if word.startswith(LOST) or not word.endswith("as before")] == []
         assert end.endswith("new" if version == "good" else "done, as before"), end
+
+
+@pytest.mark.parametrize("step", ["set_restart_policy", "gate"])
+def test_who_makes_a_container_anew_amid_its_update_keeps_it_and_the_old_one_has_a_record(
+    host: Host, step: str
+) -> None:
+    with shipped(host.lab, every=False):
+        assert meddled(host, "makes it anew", step) == "makes it anew: whole, replaced"
+        name = host.done()[0].name
+        assert host.undo()[0][:2] == ("refused", "taken")
+        host.lab.docker("rm", "--force", name)
+        assert host.undo()[0][:2] == ("applied", "restored")
+        assert told(host, name, "{{.Id}} {{.State.Running}}") == f"{host.engine.container(name).id} true"
 
 
 def told(host: Host, name: str, form: str) -> str:

@@ -254,24 +254,6 @@ def test_what_somebody_stops_or_renames_before_the_swap_stays_so(
     assert all(getattr(only, key) == value for key, value in fields.items())
 
 
-def test_nothing_is_started_beside_what_somebody_made_in_its_place(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def compose(seconds: float) -> None:
-        web = bench.names()["web"]
-        if web.id not in (bench.old, "f" * 64):
-            bench.engine.alter("web", "die", running=False, state="exited")
-            bench.engine.remove("web")
-            bench.engine.run(replace(a_container("web", "app:1", "new"), id="f" * 64))
-        bench.ground.slept.append(seconds)
-
-    monkeypatch.setattr(bench.ground, "_sleep", compose)
-    outcome = bench.run()
-    assert (outcome.effect, outcome.reason) == (Effect.SKIPPED, "changed")
-    assert [each.id for each in bench.names().values() if each.running] == ["f" * 64]
-    assert not bench.intents.open_intents()
-
-
 def test_who_lives_in_its_network_is_made_again_after_it(bench: Bench) -> None:
     bench.engine.run(a_side(bench))
     outcome = bench.run()
@@ -411,6 +393,39 @@ def test_somebody_else_may_take_the_name_meanwhile(bench: Bench) -> None:
     bench.engine.remove("web")
     bench.end()
     assert bench.assert_whole("old").id == bench.old
+
+
+@pytest.mark.parametrize("is_cut_short", [False, True])
+@pytest.mark.parametrize("has_side", [False, True])
+def test_who_makes_the_container_anew_keeps_it_and_the_old_one_can_be_had_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, is_cut_short: bool, has_side: bool
+) -> None:
+    if has_side:
+        bench.engine.run(a_side(bench))
+
+    def anew(seconds: float) -> None:
+        bench.ground.slept.append(seconds)
+        bench.engine.alter("web", "die", running=False, state="exited")
+        bench.engine.remove("web")
+        bench.engine.run(replace(a_container("web", "app:1", "new"), id="f" * 64))
+        if is_cut_short:
+            bench.engine.go_away()
+
+    monkeypatch.setattr(bench.ground, "_sleep", anew)
+    outcome = bench.run()
+    bench.engine.come_back()
+    [outcome] = bench.end() if is_cut_short else [outcome]
+    old = bench.engine._container(bench.old)
+    assert (outcome.effect, outcome.reason, old.name in outcome.detail) == (Effect.APPLIED, "replaced", True)
+    assert [each.name for each in bench.names().values() if each.running and each.name != "side"] == ["web"]
+    assert set(bench.names()) == {"web", old.name} | ({"side"} if has_side else set())
+    assert (bench.names()["web"].id, bench.intents.open_intents()) == ("f" * 64, [])
+    assert undo(bench).reason == "taken"
+    bench.engine.alter("web", "die", running=False, state="exited")
+    bench.engine.remove("web")
+    assert undo(bench).reason == "restored"
+    back = bench.names()["web"]
+    assert (back.id, back.running, back.config.restart_policy) == (bench.old, True, "always")
 
 
 @pytest.mark.parametrize("gone", ["old", "both"])
