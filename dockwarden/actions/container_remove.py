@@ -71,7 +71,7 @@ class ContainerRemove(ContainerVerb):
             about = {**about, "body": {**about["body"], "Image": about["image_id"]}}
         chunks = tools.archive.read(stored(done.recipe)) if done.recipe.archive else iter(())
         first = next(chunks, b"")  # now it is known to be whole
-        new = _left_over(tools, about) or tools.engine.create(Kind.CONTAINER, about)
+        new = _left_over(tools, about, done.ref.key) or tools.engine.create(Kind.CONTAINER, about)
         told = f"its ID is {reference.short_id(new)} now, and it is not started"
         if first:
             _fill(tools, new, chain((first,), chunks))
@@ -89,10 +89,16 @@ def _fill(tools: Tools, new: str, chunks: Iterator[bytes]) -> None:
         raise
 
 
-def _left_over(tools: Tools, about: Mapping[str, Any]) -> str:
-    """The ID of what an earlier try made: exactly this, and it never ran; half of it, without networks, is removed."""
+def _left_over(tools: Tools, about: Mapping[str, Any], was: str) -> str:
+    """The ID of what an earlier try made: exactly this, and it never ran; half of it, without networks, is removed.
+
+    So is what an engine that was ended amid its removal left of the container that it ``was``.
+    """
     try:
         found = tools.engine.container(about["name"])
+        if found.id == was and found.state == "dead":
+            tools.engine.remove_container(was)
+            return ""
         same = tools.engine.parameters(Ref(Kind.CONTAINER, found.id))
     except NotFoundError:
         return ""

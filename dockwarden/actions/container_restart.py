@@ -6,7 +6,6 @@ up until it is healthy or somebody else starts it.
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
@@ -18,7 +17,7 @@ from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recip
 from dockwarden.text import counted, duration, span
 
 _LEFT = "left"
-"""What a restart has stopped and not started, by ID with the start before."""
+"""What it is about to stop and start, by ID with the start before."""
 
 
 class Most(NamedTuple):
@@ -68,27 +67,24 @@ class ContainerRestart(ContainerVerb):
         refuse_stale(tools, found)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        return Recipe("none", {**self.about(found), "started_at": found.started_at})
+        following = followers(tools.engine, found)
+        left = {each.id: each.started_at for each in (found, *following)}
+        return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
-        following = followers(tools.engine, found)
-        timeout: timedelta | None = step.options["timeout"]
+        about, timeout = tools.recipe.parameters, step.options["timeout"]
         seconds = None if timeout is None else int(timeout.total_seconds())
-        left = {each.id: each.started_at for each in (found, *following)}
-        if troubles := restarted(tools.engine, found.id, left, seconds):
-            tools.note({_LEFT: {key: left[key] for key in troubles}})
+        if troubles := restarted(tools.engine, found.id, about[_LEFT], seconds):
             raise Unfinished(f"{_told(troubles)}; what does not run is started as soon as it can be")
-        return Applied("restarted", f"and with it {', '.join(each.name for each in following)}" if following else "")
-
-    def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
-        about = recipe.parameters
-        return now is not None and (_LEFT in about or now.started_at == about["started_at"])
+        return Applied("restarted", f"and with it {', '.join(about['with'])}" if about["with"] else "")
 
     def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
-        """Start what a restart had stopped and could not start, but for what somebody started since."""
-        if (left := intent.recipe.parameters.get(_LEFT)) is None:
+        """Start what a restart had stopped and not started, but for what somebody started since."""
+        key, left = intent.ref.key, intent.recipe.parameters[_LEFT]
+        now = tools.engine.container(key)
+        if now.running and now.started_at == left[key]:
             return None
-        if troubles := restarted(tools.engine, intent.ref.key, left):
+        if troubles := restarted(tools.engine, key, left):
             raise EngineError(_told(troubles))
         return Stays(Effect.APPLIED, "restarted", "what it had stopped could be started by now")
 

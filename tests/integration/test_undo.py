@@ -549,6 +549,53 @@ def test_half_a_container_that_an_interrupted_undo_left_is_made_whole(host: Host
     assert described(host, "web") == before
 
 
+def test_half_a_container_that_an_engine_left_which_was_killed_amid_its_removal_makes_room(host: Host) -> None:
+    host.built("w", "undo/w:1")
+    fills = "mkdir /big; for i in $(seq 2000); do echo $i >/big/$i; done"
+    host.lab.docker("run", "--name=web", host.name("undo/w:1"), "sh", "-c", fills)
+    removes, state = host.engine.remove_container, ""
+
+    def kill(identifier: str) -> None:
+        killer = threading.Timer(0.03, host.lab.kill)
+        killer.start()
+        with suppress(EngineUnavailableError):
+            removes(identifier)
+        killer.join()
+        raise EngineUnavailableError("it hung up")
+
+    while state != "dead":  # else it was too soon or too late
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(host.engine, "remove_container", kill)
+            host.remove(host.engine.container("web"))
+        host.lab.start_again()
+        end_intents(host.tools(), host.ledger)
+        with suppress(NotFoundError):
+            state = host.engine.container("web").state
+        if not state:
+            host.undo()
+    assert host.undo()[0][:2] == ("applied", "restored")
+    host.lab.docker("cp", "web:/big/2000", str(host.folder / "file"))
+    assert (host.engine.container("web").state, (host.folder / "file").read_text()) == ("created", "2000\n")
+
+
+@pytest.mark.parametrize("policy", ["no", "unless-stopped"])
+def test_container_whose_engine_was_killed_amid_its_restart_runs_again(host: Host, policy: str) -> None:
+    host.built("w", "undo/w:1")
+    slow = ("sh", "-c", "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done")
+    stops = (f"--restart={policy}", "--stop-signal=TERM", "--stop-timeout=20")
+    host.lab.docker("run", "--detach", "--name=web", *stops, host.name("undo/w:1"), *slow)
+    web = host.engine.container("web")
+    killer = threading.Timer(1, host.lab.kill)
+    killer.start()
+    how = Step("test", "restart", Ref(Kind.CONTAINER, web.id), "web", web, "because", options={"timeout": None})
+    assert [outcome.reason for outcome in host.carried_out(how)] == ["engine_unavailable"]
+    killer.join()
+    host.lab.start_again()
+    assert not host.engine.container("web").running
+    assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["restarted"]
+    assert host.engine.container("web").running
+
+
 @pytest.mark.slow
 def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host) -> None:
     """It fails when all is done but the answer; units fail each before it has done anything."""

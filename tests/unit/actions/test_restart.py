@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden.actions.container_restart import ContainerRestart, how_often
-from dockwarden.errors import EngineError
+from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Kind, Mode
 from tests.builders import HOUR, a_container, a_policy, an_image
 from tests.unit.hosts import Host
@@ -164,6 +164,29 @@ def test_what_a_restart_stopped_and_could_not_start_is_started_later(
         host.settle()
     assert sorted(restarted(host)) == ["db", "more", "side"]
     assert host.outcomes() == [("failed", "engine_error"), ("applied", "restarted")]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_what_was_stopped_when_the_engine_was_ended_amid_a_restart_is_started(
+    host: Host, monkeypatch: pytest.MonkeyPatch, *, is_stopped: bool
+) -> None:
+    run(host, "db")
+    run(host, "side", network_mode=f"container:{host.engine.container('db').id}", health="")
+    host.start(HEAL)
+    with monkeypatch.context() as patch:
+
+        def end(identifier: str, seconds: int | None) -> None:
+            for name in ("db", "side"):
+                host.engine.alter(name, "die", **({"state": "exited", "running": False} if is_stopped else {}))
+            raise EngineUnavailableError("it hung up")
+
+        patch.setattr(host.engine, "restart_container", end)
+        turn(host, "db", "unhealthy")
+    assert host.outcomes() == [("failed", "engine_unavailable")]
+    host.connect()
+    host.settle()
+    assert restarted(host) == ["db", "side"] * is_stopped
+    assert host.outcomes()[1:2] == [("applied", "restarted") if is_stopped else ("skipped", "interrupted")]
 
 
 @pytest.mark.parametrize(
