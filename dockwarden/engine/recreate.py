@@ -109,6 +109,9 @@ def _settle_mounts(
         elif place in binds:
             if ":" not in binds[place]:
                 binds[place] = bind
+        elif (place in made_up or is_left_alone) and ":" in place:  # which no bind can say
+            asked[place] = {"Type": mount.get("Type"), "Source": name or mount.get("Source"), "Target": place}
+            asked[place]["ReadOnly"] = not mount.get("RW", True)
         elif place in made_up or is_left_alone:
             binds[place] = bind
     host["Binds"] = list(binds.values()) or None

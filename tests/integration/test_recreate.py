@@ -185,7 +185,7 @@ def specs() -> dict[str, ImageSpec]:
         cmd=("1000",),
         labels={"a": "image", "b": "image"},
         user="5",
-        volumes=("/image-data",),
+        volumes=("/image-data", "/image:data"),
         exposed_ports=("70/tcp", "71/udp"),
         env=("PATH=/bin", "A=image"),
         healthcheck={"Test": ["CMD", "true"], "Interval": 10**10},
