@@ -102,6 +102,8 @@ def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
         for chunk in chunks:
             if tar.stdin:
                 tar.stdin.write(chunk)
+    # Or a loss of power would take them, and their archive is gone by then.
+    subprocess.run(["sync", "-f", folder], env=_ENVIRONMENT, check=False)  # noqa: S603, S607 - as tar
     (folder.parent / mark).unlink()
 
 

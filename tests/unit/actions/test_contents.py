@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,21 @@ def test_what_is_written_meanwhile_voids_an_export(folder: Path, meddling: str) 
     with pytest.raises(ArchiveError):
         contents.export(folder, write)
     assert done
+
+
+def test_what_is_put_back_is_on_the_disk_before_its_mark_goes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks: list[bytes] = []
+    contents.export(folder, chunks.append)
+    shutil.rmtree(folder / "a")
+    synced: list[tuple[object, str, bool]] = []
+    monkeypatch.setattr(
+        "subprocess.run",
+        lambda command, **_: synced.append((command, (folder / "a/file").read_text(), (tmp_path / "mark").exists())),
+    )
+    contents.restore(folder, iter(chunks), "mark")
+    assert (synced, (tmp_path / "mark").exists()) == ([(["sync", "-f", folder], "text", True)], False)
 
 
 def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
