@@ -80,8 +80,9 @@ class Actions(LedgerFile):
         return self._read(
             f"SELECT {columns}, ?1 + undoable_seconds - ?2 FROM actions "  # noqa: S608 - names of columns
             "WHERE undoable_seconds > ?2 AND outcome IS NOT NULL "
-            "AND engine = (SELECT value FROM meta WHERE key = 'engine') "
-            "AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
+            # A host may be renamed, and its name is the last word of what tells engines apart.
+            "AND rtrim(engine, replace(engine, ' ', '')) = (SELECT rtrim(value, replace(value, ' ', '')) FROM meta "
+            "WHERE key = 'engine') AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
             (self._now(), self._reading(), what),
         )
 

@@ -334,10 +334,12 @@ def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_eng
     assert (done.number, done.recipe, done.until) == (second, kept("a.tar"), NOW + 14 * 86400)
     assert [done.number for done in again.undoable(str(first))] == [first]
     assert again.undoable("run-3") == []
-    again.claim("another")
-    assert again.undoable() == []
-    again.claim(ENGINE)
-    assert len(again.undoable()) == 2
+    for other in ("another", "ABCD /elsewhere host", "EFGH /var/lib/docker host"):
+        again.claim(other)
+        assert again.undoable() == []
+    for own in (f"{ENGINE}-renamed", ENGINE):
+        again.claim(own)
+        assert len(again.undoable()) == 2
 
 
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
