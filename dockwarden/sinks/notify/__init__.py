@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import pairwise
 
 import structlog
 
@@ -170,8 +169,10 @@ def _news(report: Report, policies: Mapping[str, Policy]) -> Iterator[News]:
 
 def _joined(name: str, text: str) -> str:
     """Name and text; the name alone does, and so does a text that has it."""
-    around = pairwise(text.split(name)) if name else ()  # a pattern for each of thousands of names takes seconds
-    if any(not (_LETTER.match(before[-1:]) or _LETTER.match(after)) for before, after in around):
+    at = text.find(name)  # a pattern for each of thousands of names would take seconds
+    while at >= 0 and _LETTER.search(text[max(0, at - 1) : at] + text[(end := at + len(name)) : end + 1]):
+        at = text.find(name, at + 1)
+    if at >= 0:
         return text
     return f"{name}: {text}" if text else name
 

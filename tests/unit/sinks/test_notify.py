@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -15,7 +16,7 @@ from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result, Severity, Status
-from dockwarden.sinks.notify import Notifier, open_routes
+from dockwarden.sinks.notify import Notifier, _news, open_routes
 from dockwarden.sinks.notify.message import Message, News, plain
 from tests.builders import NOW, a_policy, policies
 from tests.lab.waiting import PATIENCE, until
@@ -267,6 +268,14 @@ def test_a_service_that_hangs_delays_nobody_else_and_memory_stays_bounded() -> N
         told.services["slow"].door.set()
         until(lambda: len(told.services["slow"].got) == 2, "all that came meanwhile")
         assert "20,000 high" in told.services["slow"].got[1][0]
+
+
+@example("a", "aaa")
+@given(st.text("ab_ -", min_size=1, max_size=4), st.text("ab_ -", max_size=12))
+def test_a_name_that_stands_in_the_text_by_itself_is_not_said_again(name: str, text: str) -> None:
+    [news] = _news(report([result(name, message=text)]), {})
+    is_said = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+    assert news.text == (text if is_said else f"{name}: {text}" if text else name)
 
 
 def test_an_end_waits_for_nobody_for_long() -> None:
