@@ -71,8 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # it was closed, and nothing that is opened later is to take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: PTH123, SIM115 - as long as we live
     given = sys.argv[1:] if arguments is None else arguments
-    parser, _ = _parser(given[0] if given else "")
-    options = parser.parse_args(given)
+    parser, commands = _parser(given[0] if given else "")
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        of_it = next(commands[word] for word in given if word in commands)
+        hint = near(unknown[0].partition("=")[0], of_it._option_string_actions)  # noqa: SLF001 - as its own error says
+        of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         return int(options.run(options))
     except ConfigError as error:
@@ -96,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **given: "Any") -> None:
-        super().__init__(**{"formatter_class": _formatter(argparse.HelpFormatter), **given})
+        super().__init__(**{"formatter_class": _formatter(argparse.HelpFormatter), "allow_abbrev": False, **given})
 
     def error(self, message: str) -> "NoReturn":
         found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
@@ -120,11 +124,10 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
         prog="dockwarden",
         description="Keep a Docker host clean, honest and safe by policies in YAML.",
         epilog=_EPILOG,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"dockwarden {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    common = _Parser(add_help=False, allow_abbrev=False)
+    common = _Parser(add_help=False)
     common.add_argument(
         "--config",
         type=_path,

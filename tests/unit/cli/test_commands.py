@@ -104,6 +104,15 @@ def test_a_word_that_is_nearly_one_of_those_there_are_gets_a_hint(arguments: tup
     assert said.endswith(f"), did you mean {meant}?\n" if meant else ")\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--polcy", "--policy"), ("--pol", "--policy"), ("--out=x", "--output"), ("--xyz", "")]
+)
+def test_an_option_that_there_is_not_is_told_with_those_of_its_command(option: str, meant: str) -> None:
+    said = dockwarden("scan", option, "web").err
+    assert said.startswith("usage: dockwarden scan ")
+    assert said.endswith(f": unrecognized arguments: {option} web{meant and f', did you mean {meant}?'}\n")
+
+
 @pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
 def test_help_is_help(arguments: tuple[str, ...]) -> None:
     done = dockwarden(*arguments)
