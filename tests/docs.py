@@ -151,8 +151,9 @@ _METRICS = """# Metrics
 
 `/metrics` answers in the Prometheus text format, or in OpenMetrics where the client asks for it. Label sets that are
 known beforehand start at 0, so that `rate()` sees the first increase. Names of objects, their IDs, digests and error
-texts are never labels, but for `dockwarden_finding_info`, which is empty unless `web.finding_info` asks for it: which
-object it is stands in the log and at `/api/v1/findings`.
+texts are never labels, but for `dockwarden_finding_info` and `dockwarden_running_image_info`, which are empty unless
+`web.finding_info` and `web.running_image_info` ask for them: which object it is stands in the log and at
+`/api/v1/findings`.
 
 Rules and dashboards that come with dockwarden, and how to install them: [monitoring.md](monitoring.md).
 
