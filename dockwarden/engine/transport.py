@@ -255,7 +255,7 @@ def _explain(error: OSError, endpoint: Endpoint) -> str:
     if error.errno in (errno.EACCES, errno.EPERM) and endpoint.socket:
         return f"permission denied on {endpoint.socket}{_remedy(endpoint.socket)}"
     if error.errno == errno.ENOENT and endpoint.socket:
-        return f"{endpoint.socket} does not exist: is the engine running? DOCKER_HOST names another place"
+        return f"{endpoint.socket} does not exist: is the engine running? If it is elsewhere, DOCKER_HOST says where"
     if error.errno == errno.ECONNREFUSED:
         return f"nothing listens at {endpoint}: is the engine running?"
     about = f": {error.filename}" if error.filename else ""

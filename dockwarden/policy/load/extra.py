@@ -65,7 +65,8 @@ class Exceptions:
         for index, pattern in enumerate(shape.policies):
             found = {name for name in self._written if fnmatchcase(name, pattern)}
             if not found:
-                hint = near(pattern, self._written) or f"; there are {', '.join(sorted(self._written))}"
+                known = ", ".join(sorted(self._written)) or "none, so name the files or packs that have them, too"
+                hint = near(pattern, self._written) or f"; there are {known}"
                 source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
             if pattern in found and self._written[pattern].get("excusable") == "never":
                 source.refuse(
