@@ -157,9 +157,9 @@ HOST = (
         swarm_certificates_last="info.swarm_certificate_seconds",
         memory="info.memory_bytes",
         insecure_registries=_insecure,
-        images=lambda _, v: len(v.inventory.images),
-        containers=lambda _, v: len(v.inventory.containers),
-        volumes=lambda _, v: len(v.inventory.volumes),
+        images=lambda _, v: v.inventory.number(Kind.IMAGE),
+        containers=lambda _, v: v.inventory.number(Kind.CONTAINER),
+        volumes=lambda _, v: v.inventory.number(Kind.VOLUME),
     ),
     *rows(
         """

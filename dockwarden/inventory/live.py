@@ -19,6 +19,7 @@ class Inventory(Tables):
     """The tables, kept by looks. Only the worker's thread changes them."""
 
     def put(self, thing: Thing) -> list[Change]:
+        self.leaving.discard(ref_of(thing))
         match thing:
             case Image():
                 return self._put_image(thing)
@@ -35,6 +36,7 @@ class Inventory(Tables):
 
     def drop(self, ref: Ref) -> list[Change]:
         """The object is gone. What it used was in use until now."""
+        self.leaving.discard(ref)
         thing = self.get(ref) if self.has(ref) else None
         if thing is None:
             return []

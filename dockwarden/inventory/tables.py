@@ -55,6 +55,7 @@ class Tables:
         self.tags: dict[str, str] = {}
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
+        self.leaving: set[Ref] = set()  # what we have removed, until a look at the engine shows that
         self.detailed = 0  # how many images have their details
         self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
         self._tables: dict[Kind, Mapping[str, Thing | str]] = {kind: self._table(kind) for kind in Kind}
@@ -88,6 +89,10 @@ class Tables:
 
     def counts(self) -> dict[Kind, int]:
         return {kind: len(table) for kind, table in self._tables.items() if kind is not Kind.HOST}
+
+    def number(self, kind: Kind) -> int:
+        """How many there are at this moment, also amid a plan, which reads no events."""
+        return len(self._tables[kind]) - sum(ref.kind is kind and self.has(ref) for ref in self.leaving)
 
     def has(self, ref: Ref) -> bool:
         return ref.key in self._tables[ref.kind]

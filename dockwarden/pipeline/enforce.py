@@ -39,6 +39,7 @@ from dockwarden.model import (
     Thing,
     Volume,
     may_be_needed,
+    ref_of,
 )
 from dockwarden.ports import Intents
 from dockwarden.text import span
@@ -165,7 +166,7 @@ class Enforcer:
                 while due := left[:most]:
                     try:
                         for outcome in executor.run(run, tuple(due), lambda: self._enough(policy)):
-                            del left[0]
+                            self._note_gone(left.pop(0), outcome)
                             most -= outcome.took
                             yield outcome
                     except LedgerError:
@@ -176,6 +177,11 @@ class Enforcer:
                         yield step.ended(Effect.FAILED, "error", why)
         except LedgerError as error:
             yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left[:most])
+
+    def _note_gone(self, step: Step, outcome: Outcome) -> None:
+        is_gone = outcome.effect is Effect.APPLIED and VERBS[step.ref.kind, step.action].removes
+        if is_gone and step.object is not None and outcome.reason != "untagged":
+            self._inventory.leaving.add(ref_of(step.object))
 
     def _enough(self, policy: Policy) -> str:
         """Why no further step may follow; empty if one may."""

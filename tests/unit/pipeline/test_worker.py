@@ -687,6 +687,30 @@ def test_a_closed_gate_ends_the_run_and_an_open_one_does_not(host: Host) -> None
     assert host.outcomes() == [("applied", "removed")]
 
 
+@pytest.mark.parametrize(
+    ("subject", "action", "enough"),
+    [
+        (Kind.IMAGE, "remove", "host.images <= 2"),
+        (Kind.TAG, "untag", "host.images <= 2"),
+        (Kind.CONTAINER, "remove", "host.containers <= 2"),
+        (Kind.VOLUME, "remove", "host.volumes <= 2"),
+    ],
+)
+def test_what_a_run_has_removed_counts_when_it_is_asked_whether_that_is_enough(
+    host: Host, subject: Kind, action: str, enough: str
+) -> None:
+    grown_up(host, *"abcde")
+    for word in "abcde":
+        host.engine.add_volume(a_volume(word, anonymous=True))
+        if subject is Kind.CONTAINER:
+            host.engine.run(a_container(word, f"{word}:1", word, running=False))
+    policy = a_policy(subject=subject, every_seconds=60, mode=Mode.ENFORCE, action=action, stop_when=enough)
+    host.start(policy._replace(limits=Limits(100, 100.0), for_seconds=HOUR, unrecoverable=True))
+    host.ticks.pass_(DAY)
+    host.run_job("old-images")
+    assert len([each for each in host.outcomes() if each[0] == "applied"]) == 3
+
+
 @pytest.mark.parametrize("mode", [Mode.AUDIT, Mode.ENFORCE])
 def test_a_run_that_ends_above_the_lower_mark_says_what_fills_the_disk(host: Host, mode: Mode) -> None:
     grown_up(host, "a")
