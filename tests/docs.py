@@ -266,7 +266,7 @@ def _tree() -> Iterator[str]:
         if path.name == "__init__.py":
             inside = inside.parent
         name = "    " * (len(inside.parts) - 1) + inside.name + ("/" if path.name == "__init__.py" else "")
-        yield f"{name:<28}{line}".rstrip()
+        yield f"{name:<27} {line}".rstrip()
 
 
 def policies(old: str) -> str:

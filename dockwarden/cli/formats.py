@@ -215,7 +215,9 @@ def _markdown(verdicts: Sequence[Verdict]) -> str:
 def _sum(statuses: Iterable[str]) -> str:
     counts = Counter(statuses)
     found = counted(counts["fail"], "finding")
-    others = [f"{counts[status]:,} {status}" for status in sorted(counts) if status not in ("fail", "skip")]
+    shown = [status for status in sorted(counts) if status not in ("fail", "skip")]
+    nouns = ("error", "warning")
+    others = [counted(counts[word], word) if word in nouns else f"{counts[word]:,} {word}" for word in shown]
     return ", ".join([found, *others])
 
 

@@ -124,6 +124,12 @@ def test_markdown_is_a_table_of_four_columns_without_markup_of_strangers(verdict
         assert "<" not in row.replace(html.escape("<"), "")
 
 
+def test_markdown_ends_with_how_many_of_each_there_are() -> None:
+    words = ["pass", "error", "warning", "warning", "error", "fail", "skip", "pending"]
+    verdicts = [Verdict("rule", word, "high", f"{number}", "") for number, word in enumerate(words)]
+    assert render("markdown", verdicts, {}).splitlines()[-1] == "1 finding, 2 errors, 1 pass, 1 pending, 2 warnings"
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [
