@@ -26,6 +26,7 @@ _COST = {
     "create": "its parameters",
     "start": "a start",
 }
+_AGAIN = "a policy that enforces may remove it again after {} (minimum_stay); `protect` in the settings keeps it"
 _NEW_SECONDS = 86400.0
 
 
@@ -193,7 +194,8 @@ def _undo(options: argparse.Namespace) -> int:
 
     if not options.list and not options.what:
         raise UsageError("name a run or an action, or ask for --list")
-    with closing(mend.Mender(settings_of(options))) as mender:
+    settings = settings_of(options)
+    with closing(mend.Mender(settings)) as mender:
         if options.list:
             _print_list(mender.undoable(options.what), options.output)
             return OK
@@ -203,6 +205,8 @@ def _undo(options: argparse.Namespace) -> int:
             if options.output in ("table", "wide"):
                 tell(outcome)
     emit(options.output, undone, "id")
+    if any(row["outcome"] == "applied" for row in undone):
+        print(_AGAIN.format(span(settings.minimum_stay)), file=sys.stderr)
     return OK if all(row["outcome"] == "applied" for row in undone) else FAILED
 
 
