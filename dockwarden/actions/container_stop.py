@@ -1,9 +1,12 @@
 """container stop: nothing goes, so neither the minimum stay nor an archive is needed. Pure but for its tools."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from dockwarden.actions.containers import ContainerVerb
-from dockwarden.actions.verb import Applied, OwnedLosable, Stays, Tools, Why
-from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Container, Done, Effect, Policy, Recipe, Step
+from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
+from dockwarden.errors import MissingError, NotFoundError
+from dockwarden.model import Candidate, Container, Done, Kind, Policy, Recipe, Step
 
 
 class ContainerStop(ContainerVerb):
@@ -22,11 +25,20 @@ class ContainerStop(ContainerVerb):
         tools.engine.stop_container(found.id)
         return Applied("stopped")
 
+    def about(self, found: Container) -> Mapping[str, object]:
+        return {**super().about(found), "image_id": found.image_id}
+
     def undo(self, tools: Tools, done: Done) -> Applied:
+        """One that was removed since and came back has another ID: its name and image tell it, and it never ran."""
         try:
             tools.engine.start_container(done.ref.key)
         except NotFoundError as error:
-            raise Stays(Effect.FAILED, "gone", "the container is gone") from error
+            with suppress(NotFoundError):
+                found = tools.engine.container(done.name)
+                if found.state == "created" and found.image_id == done.recipe.parameters.get("image_id"):
+                    tools.engine.start_container(found.id)
+                    return Applied("started")
+            raise MissingError(Kind.CONTAINER, done.name, done.ref.key) from error
         return Applied("started")
 
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:

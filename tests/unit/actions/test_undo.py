@@ -227,6 +227,26 @@ def test_a_container_that_was_stopped_runs_again(bench: Bench) -> None:
     assert bench.engine.container("web").running
 
 
+def test_a_container_that_was_stopped_and_removed_since_comes_back_and_runs_again(bench: Bench) -> None:
+    bench.put("app", "app:1")
+    bench.engine.run(a_container("web", "app:1"))
+    bench.remove(step(bench.engine.container("web"), "stop"))
+    bench.remove(step(bench.engine.container("web")))
+    assert results(bench.undo()) == [("applied", "restored"), ("applied", "started")]
+    assert bench.engine.container("web").running
+
+
+def test_what_has_the_name_of_a_container_that_was_stopped_is_not_started(bench: Bench) -> None:
+    bench.put("app", "app:1")
+    bench.put("other", "other:1")
+    bench.engine.run(a_container("web", "app:1"))
+    bench.remove(step(bench.engine.container("web"), "stop"))
+    bench.engine.remove_container(bench.engine.container("web").id)
+    bench.engine.run(replace(a_container("web", "other:1", "other", running=False), id="f" * 64, state="created"))
+    assert results(bench.undo()) == [("failed", "missing")]
+    assert not bench.engine.container("web").running
+
+
 def test_a_volume_whose_files_cannot_be_seen_stays_unless_it_may_be_lost(bench: Bench) -> None:
     bench.engine.add_volume(a_volume("data"))
     removal = step(a_volume("data"))
