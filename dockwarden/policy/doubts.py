@@ -237,9 +237,8 @@ class Doubts:
             self._key(node, other, str(one.values[0]) if one.values else "")
 
     def _part(self, node: Node, whole: _Meant, part: _Meant) -> None:
-        is_literal = node.args[-1].op == "const"  # a host may set a param that tells nothing apart
         for value in part.values if whole.spec is not None and not whole.many else ():
-            if isinstance(value, str) and whole.spec is not None and (value or is_literal):
+            if isinstance(value, str) and whole.spec is not None:
                 self._doubt(node, never := values.never_part(whole.spec, str(node.value), value))
                 self._in_capitals(node, whole.spec, "" if never else value)
 
@@ -277,9 +276,8 @@ class Doubts:
             return
         if other.spec is not None and not other.many:
             self._doubt(node, values.apart(one.spec, other.spec))
-        is_literal = any(arg.op in ("const", "list") for arg in node.args)
         for value in other.values:
-            self._doubt(node, values.never(one.spec, value) if value or is_literal else "")
+            self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
             if one.spec.form == "capability":
@@ -315,7 +313,7 @@ class Doubts:
 
     def _ordered(self, node: Node, args: list[_Meant]) -> None:
         lower, upper = args[::-1] if _ORDER[str(node.value)] else args
-        strict, is_literal = node.value in ("_<_", "_>_"), any(arg.op == "const" for arg in node.args)
+        strict = node.value in ("_<_", "_>_")
         for side, other, end in ((lower, upper, 0), (upper, lower, 1)):
             if side.spec is None or side.many:
                 continue
@@ -324,8 +322,6 @@ class Doubts:
                 if strict and value == bound and not isinstance(value, bool):
                     what = "below 0; 0 stands for none" if bound == 0 else f"{'above' if end else 'below'} {bound:g}"
                     self._doubt(node, f"{side.spec.name} is never {what}")
-                elif end and not strict and value == values.bounds(side.spec)[0] and is_literal:
-                    self._doubt(node, f"{side.spec.name} is always at least {value}; leave it out")
                 else:
                     self._doubt(node, values.never_number(side.spec, value))
                 self._remark(side.spec, value)

@@ -73,7 +73,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
 }
 # Of these forms, what any part of a text looks like.
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
-_ALPHABETS |= {"variable": r"[^=]*", "key": r"[^=]*", "registry": r"[^/]*"}
+_ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
 _NEVER_EMPTY = dict.fromkeys(["image.id", "tag.ref", "tag.name", "tag.registry", "tag.repository", "container.id"], "")
 _NEVER_EMPTY |= dict.fromkeys(["container.name", "network.id", "network.name", "service.name"], "")
 _NEVER_EMPTY |= {
@@ -156,8 +156,6 @@ def never_part(spec: FactSpec, part: str, value: str) -> str:
         return "" if part == "matches" else _case(spec, value)
     if part == "matches":
         return _never_match(spec, value)
-    if not value:
-        return "the empty text is in every text; leave it out"
     return _wild(spec, value) or _pattern(spec, value) or _unlike(spec, part, value)
 
 

@@ -93,9 +93,3 @@ def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: 
         file.write_text(written(**{key: text} | ({"action": action} if action else {})))
         warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
         assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count
-
-
-def test_a_param_may_tell_nothing_apart_on_this_host(tmp_path: Path) -> None:
-    params = "{prefix: '', keep: 0, but: ''}"
-    when = "tag.rank_by_version >= params.keep && tag.name.startsWith(params.prefix) && tag.name != params.but"
-    assert refused(tmp_path, written(when, "tag", params=params)) == []
