@@ -74,12 +74,6 @@ _FORMS: dict[str, tuple[str, ...]] = {
 # Of these forms, what any part of a text looks like.
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
-_NEVER_EMPTY = dict.fromkeys(["image.id", "tag.ref", "tag.name", "tag.registry", "tag.repository", "container.id"], "")
-_NEVER_EMPTY |= dict.fromkeys(["container.name", "network.id", "network.name", "service.name"], "")
-_NEVER_EMPTY |= {
-    "volume.name": "; which nobody named, volume.anonymous tells",
-    "image.ref": "; which has no tag, image.dangling tells",
-}
 _APART = {"reference", "repository", "tag", "registry", "short_id"}  # no two of them are ever the same text
 _CASES = {"lowerAscii": r"[^A-Z]*", "upperAscii": r"[^a-z]*", "free": r".*"}
 _RANGES: dict[str, tuple[float, float]] = {
@@ -240,8 +234,6 @@ def _pattern(spec: FactSpec, value: str) -> str:
 
 
 def _form(spec: FactSpec, value: str) -> str:
-    if not value and spec.name in _NEVER_EMPTY:
-        return f"{spec.name} is never ''{_NEVER_EMPTY[spec.name]}"
     if not value and spec.form != "user":
         return ""
     if spec.form in ("reference", "repository"):
