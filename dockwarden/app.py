@@ -120,7 +120,8 @@ class Parts:
             pulls(source, here, total)
 
         store = info.image_store
-        return Tools(self.engine, self.registry, self.archive, contents, store, pulling=pulling, probe=probe)
+        parts = self.engine, self.registry, self.archive, contents, store
+        return Tools(*parts, own=self.own, pulling=pulling, probe=probe)
 
     def executor(self, info: EngineInfo) -> Executor:
         tools = replace(

@@ -901,8 +901,9 @@ class Ground:
         slept: seconds that were waited.
     """
 
-    def __init__(self, folder: Path, engine: FakeEngine, registry: FakeRegistry | None = None) -> None:
+    def __init__(self, folder: Path, engine: FakeEngine, registry: FakeRegistry | None = None, own: str = "") -> None:
         self._engine = engine
+        self._own = own
         self._registry = registry or FakeRegistry()
         self._folder = folder
         self.visible = True
@@ -929,6 +930,7 @@ class Ground:
             self.archive(intents),
             contents,
             self._engine.store,
+            own=self._own,
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
             now=self._engine.clock.monotonic,

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
 
-from dockwarden.actions.containers import ContainerVerb, followers, refuse_stale, restarted
+from dockwarden.actions.containers import ContainerVerb, followers, must_stay, refuse_stale, restarted
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import EngineError
 from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recipe, Step
@@ -67,7 +67,10 @@ class ContainerRestart(ContainerVerb):
         refuse_stale(tools, found)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        following = followers(tools.engine, found)
+        following = followers(tools, step, found)
+        if lost := [each.name for each in following if must_stay(tools, step, each)]:
+            text = f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it"
+            raise Stays(Effect.REFUSED, "dependents", text)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -23,6 +22,7 @@ from dockwarden.actions.containers import (
     followers,
     is_aside,
     is_joined,
+    must_stay,
     needs_running,
     others,
     refuse_stale,
@@ -33,7 +33,6 @@ from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
 from dockwarden.actions.verb import (
-    PROTECT_LABEL,
     Applied,
     Duration,
     Owned,
@@ -177,7 +176,7 @@ class ContainerUpdate(ContainerVerb):
         names = ", ".join(each.name for each in change.joined)
         after = f"; made again after it: {names}" if names else ""
         is_of = f"it runs {now} now, and {kept}" if found.running else f"it is of {now} now; {kept}"
-        after += _restart_who_asks(tools, found, {each.new for each in change.joined}) if found.running else ""
+        after += _restart_who_asks(tools, step, found, {each.new for each in change.joined}) if found.running else ""
         return Applied("updated", f"{is_of}{after}{change.first.leaves()}")
 
     def _gate(self, tools: Tools, step: Step, change: "Replacement", began_ns: int) -> Why | None:
@@ -234,9 +233,10 @@ class ContainerUpdate(ContainerVerb):
         return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
 
 
-def _restart_who_asks(tools: Tools, owner: Container, made: set[str]) -> str:
+def _restart_who_asks(tools: Tools, step: Step, owner: Container, made: set[str]) -> str:
     """Compose may say so of those that depend on it; in words. ``made``: who was made again with it."""
-    following = [each for each in followers(tools.engine, owner) if each.id not in tools.due | made]
+    following = [each for each in followers(tools, step, owner) if each.id not in tools.due | made]
+    following = [each for each in following if not must_stay(tools, step, each)]
     troubles = restarted(tools.engine, "", {each.id: each.started_at for each in following})
     names = [f"{each.name} ({troubles[each.id]})" if each.id in troubles else each.name for each in following]
     return f"; restarted after it: {', '.join(names)}" if names else ""
@@ -322,9 +322,6 @@ def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
             image = tools.image(reference.full(each.image_ref))
             can = is_joined(each, owner) and each.state in _SETTLED and not each.config.told.get("auto_remove")
             can = can and made_again.isdisjoint(peers) and not (each.running and needs_running(tools.engine, each))
-            may = PROTECT_LABEL not in each.labels and not any(
-                fnmatchcase(each.name, glob) for glob in step.options.get("protect", ())
-            )
-            if not (can and may and image is not None and image.id == each.image_id):
+            if not (can and not must_stay(tools, step, each) and image is not None and image.id == each.image_id):
                 found.add(each.name)
     return found

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
-from dockwarden.actions.verb import Stays, Tools, Verb, refuse_change
+from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, refuse_change
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Step
 from dockwarden.ports import Engine
@@ -68,11 +69,23 @@ def is_aside(container: Container) -> bool:
     return _ASIDE.search(container.name) is not None
 
 
-def followers(engine: Engine, owner: Container) -> list[Container]:
-    """The running containers to restart after it, in order: theirs is dead without one before, or Compose says so."""
-    found, every = [owner], [each for each in others(engine, owner) if each.state == "running"]
+def must_stay(tools: Tools, step: Step, each: Container) -> bool:
+    """Whether nothing is done to it for the sake of another either: it is our own, or protected."""
+    names, globs = (each.name, each.id, each.id[:12]), step.options.get("protect", ())
+    is_named = any(fnmatchcase(name, glob) for name in names for glob in globs)
+    return is_named or each.id == tools.own or PROTECT_LABEL in each.labels
+
+
+def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:
+    """The running containers to restart after it, in order: theirs is dead without one before, or Compose says so.
+
+    Of those that must stay only the dead ones.
+    """
+    found, every = [owner], [each for each in others(tools.engine, owner) if each.state == "running"]
+    free = {each.id for each in every if not must_stay(tools, step, each)}
     for before in found:  # which grows meanwhile
-        found += [each for each in every if each not in found and (is_joined(each, before) or _asks(each, before))]
+        new = [each for each in every if is_joined(each, before) or (each.id in free and _asks(each, before))]
+        found += [each for each in new if each not in found]
     return found[1:]
 
 

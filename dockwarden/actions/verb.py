@@ -136,6 +136,7 @@ class Tools:
         taken: by image, the names that it lost to this plan.
         asked: questions to registries that are under way, by what they are about.
         due: the objects of the plan's steps, by key.
+        own: the ID of the container that we run in, "" if in none.
         recipe: that of the step under way.
         note: commits, durably, more of it.
         found_by: the name by which the last request before a deed found an image, "" if there was another since.
@@ -158,6 +159,7 @@ class Tools:
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
     due: frozenset[str] = frozenset()
+    own: str = ""
     recipe: Recipe = NO_RECIPE
     found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None

@@ -103,7 +103,7 @@ class Host:
         self.judge = Judge(self.inventory, gatherer, self.findings, mishaps)
         writable = self.metrics.ledger_writable.set
         self.ledger = Ledger(folder, lambda: NOW, lambda can: writable(int(can)), self.inventory.memory.clock.read)
-        self.ground = Ground(folder, self.engine, self.registry)
+        self.ground = Ground(folder, self.engine, self.registry, own)
         tools = self.ground.known(self.ledger)
         upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, tools, self.metrics, 600.0)
         self.failing = Failing()

@@ -138,6 +138,32 @@ def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) ->
     assert restarted(host).index("side") < restarted(host).index("tail")
 
 
+OWN = "d" * 64
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+@pytest.mark.parametrize(
+    ("key", "label", "glob"),
+    [(OWN, "", ""), ("e" * 64, "dockwarden.protect", ""), ("e" * 64, "", "las?"), ("e" * 64, "", "e" * 12)],
+)
+def test_our_own_and_what_is_protected_follows_nobody(
+    tmp_path: Path, key: str, label: str, glob: str, *, is_joined: bool
+) -> None:
+    with Host(tmp_path, own=OWN) as host:
+        host.engine.put(an_image("app", "app:1"))
+        for name, asks in (("db", ""), ("web", "db"), ("last", "web")):
+            labels = {f"{COMPOSE}.project": "shop", f"{COMPOSE}.service": name}
+            labels |= {f"{COMPOSE}.depends_on": f"{asks}:service_started:true"} if asks else {}
+            more = {"id": key, "labels": labels | ({label: ""} if label else {})} if name == "last" else {}
+            if more and is_joined:
+                more["network_mode"] = f"container:{host.engine.container('web').id}"
+            run(host, name, **{"labels": labels} | more)
+        host.start(HEAL._replace(protect={Kind.CONTAINER: (glob,)}))
+        turn(host, "db", "unhealthy")
+        assert restarted(host) == ([] if is_joined else ["db", "web"])
+        assert host.outcomes() == [("refused", "dependents") if is_joined else ("applied", "restarted")]
+
+
 @pytest.mark.parametrize("stuck", ["db", "side"])
 def test_what_a_restart_stopped_and_could_not_start_is_started_later(
     host: Host, monkeypatch: pytest.MonkeyPatch, stuck: str

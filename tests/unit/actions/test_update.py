@@ -292,8 +292,9 @@ def test_compose_s_restart_of_those_that_depend_on_it(bench: Bench) -> None:
     bench.engine.put(an_image("api", "api:1"))
     project, at = {"com.docker.compose.project": "shop"}, "com.docker.compose."
     bench.engine.alter("web", "update", labels=project | {f"{at}service": "db"})
-    for name, asks in (("api", "true"), ("job", "false"), ("late", "true")):
+    for name, asks in (("api", "true"), ("job", "false"), ("late", "true"), ("kept", "true")):
         labels = project | {f"{at}depends_on": f"db:service_started:{asks}"}
+        labels |= {"dockwarden.protect": ""} if name == "kept" else {}
         bench.engine.run(a_container(name, "api:1", "api", labels=labels))
     bench.engine.put(an_image("api-new", "api:1"))
     steps = [bench.step("web"), bench.step("late")]
