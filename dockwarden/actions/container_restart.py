@@ -83,7 +83,8 @@ class ContainerRestart(ContainerVerb):
 
     def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
         """Start what a restart had stopped and not started, but for what somebody started since."""
-        key, left = intent.ref.key, intent.recipe.parameters[_LEFT]
+        key, about = intent.ref.key, intent.recipe.parameters
+        left = about[_LEFT] if _LEFT in about else {key: about["started_at"]}  # as older records have it
         now = tools.engine.container(key)
         if now.running and now.started_at == left[key]:
             return None

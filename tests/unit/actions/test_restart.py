@@ -9,7 +9,7 @@ import pytest
 
 from dockwarden.actions.container_restart import ContainerRestart, how_often
 from dockwarden.errors import EngineError, EngineUnavailableError
-from dockwarden.model import Kind, Mode
+from dockwarden.model import Kind, Mode, Recipe, Ref, Step
 from tests.builders import HOUR, a_container, a_policy, an_image
 from tests.unit.hosts import Host
 
@@ -162,6 +162,22 @@ def test_our_own_and_what_is_protected_follows_nobody(
         turn(host, "db", "unhealthy")
         assert restarted(host) == ([] if is_joined else ["db", "web"])
         assert host.outcomes() == [("refused", "dependents") if is_joined else ("applied", "restarted")]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_restart_that_an_older_version_began_is_ended(host: Host, *, is_stopped: bool) -> None:
+    run(host, "db")
+    db = host.engine.container("db")
+    host.ledger.open()
+    host.ledger.claim(host.engine.info.identity)
+    how = Step("heal", "restart", Ref(Kind.CONTAINER, db.id), "db", db, "it is unhealthy")
+    host.ledger.intend("run", how, Recipe("none", {"id": db.id, "name": "db", "started_at": db.started_at}))
+    host.ledger.close()
+    if is_stopped:
+        host.engine.alter("db", "die", state="exited", running=False)
+    host.start(HEAL)
+    assert restarted(host) == ["db"] * is_stopped
+    assert host.outcomes() == [("applied", "restarted") if is_stopped else ("skipped", "interrupted")]
 
 
 @pytest.mark.parametrize("stuck", ["db", "side"])
