@@ -238,7 +238,7 @@ def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
     ended: list[Outcome] = []
     with suppress(LedgerError), intents.alone():
         for intent in intents.open_intents():
-            with suppress(EngineError, LedgerError):
+            with suppress(EngineError, LedgerError, Unfinished):
                 outcome = _end(tools, intent)
                 intents.conclude(intent.number, outcome)
                 ended.append(outcome)

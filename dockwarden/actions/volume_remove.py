@@ -115,6 +115,8 @@ def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = F
     except EngineUnavailableError:
         raise
     except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:
+        if trouble is verb.ENDING:
+            raise verb.Unfinished("not all of its files were back when dockwarden had to end") from trouble
         why = trouble.detail if isinstance(trouble, verb.Stays) else trouble
         return f"some of its files may be gone: {why}"
     return ""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.archive import Archive, ArchiveError
 from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.undo import Undoer
-from dockwarden.actions.verb import Tools
+from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Done, Effect, ImageStore, Kind, Ref, Step
 from tests.builders import a_container, a_network, a_volume, an_image, digest_of
@@ -182,3 +182,28 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(
         assert (world.done(), world.state()) == ([], before), f"request {at}"
         assert world.intents.archives == {}, f"request {at}"
     assert at > len(PARTS)
+
+
+def test_a_volume_that_is_filled_as_the_process_ends_is_filled_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(ImageStore.GRAPH, tmp_path)
+    step = next(step for step in world.steps() if step.ref.kind is Kind.VOLUME)
+
+    def cut_short(_: str) -> None:
+        world.files.of["data"] = b"rest"
+        raise EngineUnavailableError("it hung up")
+
+    def end() -> None:
+        raise ENDING
+
+    monkeypatch.setattr(world.engine, "remove_volume", cut_short)
+    monkeypatch.setattr(world.engine, "users_of", lambda *_: [])
+    list(Executor(world.tools(never()), world.intents).run("run", [step]))
+    whole = world.archive
+    world.archive = Archive(tmp_path / "archives", world.intents, max_bytes=9, reserve_bytes=0, progress=end)
+    assert end_intents(world.tools(never()), world.intents) == []
+    assert world.files.of["data"] == b"half"
+    world.archive = whole
+    assert [outcome.reason for outcome in end_intents(world.tools(never()), world.intents)] == ["interrupted"]
+    assert (world.files.of["data"], world.intents.open()) == (b"precious", [])
