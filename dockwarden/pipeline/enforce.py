@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import assert_never
 
+from dockwarden.actions.containers import is_aside
 from dockwarden.actions.execute import Executor
-from dockwarden.actions.plan import keep, plan
+from dockwarden.actions.plan import keep, plan, protecting
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import GAVE_UP, Gain
 from dockwarden.errors import LedgerError
@@ -91,12 +92,17 @@ class Enforcer:
         return [*(outcome for outcome in planned.kept if outcome.ref not in tried), *done], planned.error or refused
 
     def _outlived(self, policy: Policy) -> Iterator[Step]:
-        """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe."""
+        """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe.
+
+        Unless it is protected, or somebody gave it another name.
+        """
         keep: timedelta | None = policy.options.get("keep_old")
         for key, age in self._intents.aside(policy.name) if keep is not None else ():
             ref = Ref(Kind.CONTAINER, key)
             thing = self._inventory.get(ref) if self._inventory.has(ref) else None
-            if keep is not None and age >= keep.total_seconds() and isinstance(thing, Container) and not thing.running:
+            if keep is None or age < keep.total_seconds() or not isinstance(thing, Container) or thing.running:
+                continue
+            if is_aside(thing) and not protecting(policy.protect, ref, thing.name, thing):
                 yield Step(policy.name, "remove", ref, thing.name, thing, f"an update replaced it {span(age)} ago")
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dockwarden import reference
+from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.errors import EngineError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
@@ -334,3 +335,20 @@ def test_what_hit_another_object_uses_up_the_limit(bench: Bench) -> None:
     done = bench.act(REMOVE._replace(limits=Limits(1, 100.0, takes_first=True)), on_image("a"), on_image("b"))
     assert [reason for _, effect, reason in done if effect is Effect.FAILED] == ["other_image"]
     assert [reason for name, _, reason in done if name == "b"] == ["limits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "glob", "goes"),
+    [("web.dw-0123abcd.old", "", True), ("web.dw-0123abcd.old", "web*", False), ("web", "", False)],
+)
+def test_what_an_update_left_aside_goes_unless_it_is_protected_or_somebody_took_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, glob: str, *, goes: bool
+) -> None:
+    bench, key = Bench(ImageStore.GRAPH, tmp_path), a_container(name).id
+    bench.engine.put(an_image("app", "app:1"))
+    bench.engine.run(a_container(name, "app:1", "app", running=False))
+    bench.look()
+    monkeypatch.setattr(bench.intents, "aside", lambda _: [(key, DAY)])
+    policy = a_policy("up", subject=Kind.CONTAINER, mode=Mode.ENFORCE, action="update")
+    policy = policy._replace(options=ContainerUpdate.options().model_dump(), protect={Kind.CONTAINER: (glob,)})
+    assert bench.act(policy) == [(name, Effect.APPLIED, "removed")] * goes
