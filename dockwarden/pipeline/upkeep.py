@@ -30,6 +30,7 @@ _NOTE_SECONDS = 1.0
 _EXPIRE_SECONDS = 3600.0
 _RESYNC_SHARE = 0.001  # a resync may cost this share of the time
 _LONGEST_RETRY_SECONDS = 60.0
+_ENDING_PAUSES = 9  # times as long as it took
 _log = structlog.get_logger("dockwarden.inventory")
 
 
@@ -226,10 +227,15 @@ class Upkeep:
         return now - self._ended_at > _LONGEST_RETRY_SECONDS and self._metrics.health.engine_up
 
     def end_intents(self) -> list[Outcome]:
-        """After a full list, and every minute: the ends of actions that were cut short."""
-        self._ended_at = time.monotonic()
-        info = self._inventory.info
-        return end_intents(self._tools(info), self._ledger) if info else []
+        """After a full list, and every minute: the ends of actions that were cut short.
+
+        Less often where the engine keeps us waiting for minutes, as it does at a disk that hangs.
+        """
+        began, info = time.monotonic(), self._inventory.info
+        try:
+            return end_intents(self._tools(info), self._ledger) if info else []
+        finally:
+            self._ended_at = (now := time.monotonic()) + _ENDING_PAUSES * (now - began)
 
     def _connect(self, info: EngineInfo) -> None:
         inventory = self._inventory

@@ -298,6 +298,16 @@ def test_removals_of_another_process_are_not_ended_while_it_is_at_work(bench: Be
     other.close()
 
 
+def test_what_keeps_us_waiting_when_it_is_ended_leaves_most_of_the_time_to_the_rest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect()
+    monkeypatch.setattr(module, "end_intents", lambda *_: bench.clock.pass_(300))
+    bench.upkeep.end_intents()
+    due = [bench.upkeep.is_end_due(bench.clock.monotonic() + seconds) for seconds in (1, 2700, 2761)]
+    assert due == [False, False, True]
+
+
 # -- archives ------------------------------------------------------------------------------------------------
 
 
