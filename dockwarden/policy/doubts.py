@@ -51,7 +51,7 @@ _RISKS: dict[str, tuple[str, str]] = {
     **{name: ("onver", _TEST.format(text)) for name, text in _TEXTS.items()},
     **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
     **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfYear"), _ZONE),
-    "version": ("no version", "before it write {} != '' && …, or {}.matches('^v?[0-9]') && …"),
+    "version": ("no version", "before it write {}.matches('^v?[0-9]') && …"),
     "value": ("dereference", "write .orValue('') instead of .value()"),
     **dict.fromkeys(("matches", "format"), ("regular|clause|format", "")),
 }
@@ -331,9 +331,8 @@ class Doubts:
         forms = {meant.spec.form for meant in args if meant.spec is not None}
         looks = [value for meant in args for value in meant.values if isinstance(value, str)]
         if forms & {"version", "release", "tag"} or any(map(_VERSION_LIKE.fullmatch, looks)):
-            left, right = (f"version({say(arg)})" for arg in node.args)
-            operator = str(node.value).strip("_")
-            self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {left} {operator} {right}")
+            meant = f" {str(node.value).strip('_')} ".join(f"version({say(arg)})" for arg in node.args)
+            self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {meant}")
 
     def _lowest(self, node: Node, lower: _Meant, upper: _Meant) -> None:
         """Where 0 stands for nothing that is low, an upper bound alone finds it, too."""
@@ -363,10 +362,8 @@ class Doubts:
     def _end_of_names(self) -> None:
         for node, value in self._lower:
             if value.upper() not in self.literals:
-                way_out = f"e.matches('(?i){value}')"
-                self._doubt(
-                    node, f"names of variables are mostly in capitals, so '{value}' misses them; write {way_out}"
-                )
+                text = f"names of variables are mostly in capitals, so '{value}' misses them"
+                self._doubt(node, f"{text}; write e.matches('(?i){value}')")
         for fact, asked in self._capable.values() if "ALL" not in self.literals else ():
             text = f"where all are named at once, {fact} has only 'ALL'"
             self.remarks.append(f"{text}; write {fact}.exists(c, c in ['ALL', '{asked}']) if that is meant, too")

@@ -156,12 +156,12 @@ def never_part(spec: FactSpec, part: str, value: str) -> str:
 def _never_match(spec: FactSpec, value: str) -> str:
     if glob := re.fullmatch(r"(\^?)([\w/-]+)\*(\$?)", value):
         return f"in a pattern * repeats the sign before it; write matches('^{glob[2]}')"
-    if (slashed := re.fullmatch(r"/(.+)/([a-z]*)", value)) and spec.form in _ALPHABETS:
+    if (slashed := re.fullmatch(r"/(.+)/([a-z]*)", value)) and spec.form in _ALPHABETS.keys() - {"key"}:
         return f"a pattern has no / around it; write matches('{'(?i)' if 'i' in slashed[2] else ''}{slashed[1]}')"
-    if choice := re.match(r"\^\((?:\?:)?([^()]*\|[^()]*)\)(?![?*+{])", value):
+    if choice := re.match(r"\^\((?:\?:)?([^()|]+(?:\|[^()|]+)+)\)(?![?*+{])", value):
         found = (_never_match(spec, f"^{each}{value[choice.end() :]}") for each in choice[1].split("|"))
         return next(filter(None, found), "")
-    start = re.split(r"[\\.\[({*+?|$]", value.removeprefix("^"))[0]
+    start = re.split(r".[*?{]|[\\.\[(+|$]", value.removeprefix("^"))[0]
     is_short = spec.form in ("reference", "repository") and not start.endswith(("/", ":"))
     return "" if is_short or not value.startswith("^") else _unlike(spec, "startsWith", start)
 
