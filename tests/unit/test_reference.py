@@ -179,3 +179,17 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert full(text) == text
     else:
         assert parse(str(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("kind", "glob"),
+    [
+        *(("volumes", glob) for glob in ("pg-*", "[!a]b?", "nas.example.com/share", "size=10G,name=db", "*/share")),
+        *(("networks", glob) for glob in ("a net", "web_default", "*")),
+        *(("containers", glob) for glob in ("*", "web-[0-9]", "0123456789ab*")),
+        *(("images", glob) for glob in ("*", "ghcr.io/acme/*", "sha256:0123*", "nginx@sha256:*", "[!x]*:latest")),
+    ],
+)
+def test_globs_that_may_fit_a_name(kind: str, glob: str) -> None:
+    """Drivers of volumes have names of their own kind, with hosts and options in them."""
+    assert reference.may_match(kind, glob)

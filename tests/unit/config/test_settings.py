@@ -318,7 +318,7 @@ def test_a_mistake_in_the_environment_is_named(
             (f"protect: {{{kind}: ['{glob}']}}\n", "1:", f"fits no name of {kind}")
             for kind, globs in {
                 "containers": ("/web", "container/web", "^web-.*$", "", "web db", "{web,db}", "web|db"),
-                "volumes": ("/data", " data", ".*|x"),
+                "volumes": ("/data", " data", ".*|x", "^pg$"),
                 "images": ("ghcr.io/acme/", "https://ghcr.io/acme/*", "/nginx", "nginx:", "", "nginx, redis"),
                 "tags": ("nginx@", ":latest"),
                 "networks": ("", " net"),
