@@ -5,6 +5,7 @@ values, in the order in which they are to be tried. Out of bounds: trying.
 """
 
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Collection, Mapping
@@ -75,7 +76,8 @@ class Places:
         found: list[Path] = []
         with suppress(OSError):
             found = sorted(folder.iterdir())
-        ours = [path for path in found if path.suffix == ".cert"]
+        readable = [path for path in found if os.access(path, os.R_OK)]  # keys are mostly for root alone
+        ours = [path for path in readable if path.suffix == ".cert" and path.with_suffix(".key") in readable]
         authorities = [path for path in found if path.suffix == ".crt"]
         if setting and setting.ca_file:
             authorities = [setting.ca_file]
@@ -148,7 +150,8 @@ def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_ve
         context.verify_mode = ssl.CERT_NONE
     for path, _ in authorities if is_verified else ():
         content(path)  # a FIFO would be waited for
-        context.load_verify_locations(path)
+        with suppress(*[ssl.SSLError][: len(authorities) - 1]):  # one of several may be no certificate, or another form
+            context.load_verify_locations(path)
     for path, _ in ours:
         content(path)
         context.load_cert_chain(path, path.with_suffix(".key"), password=str)  # or OpenSSL asks the terminal for one

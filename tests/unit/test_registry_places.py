@@ -212,6 +212,7 @@ def strict(certificate: Path) -> ssl.SSLContext:
         ("ca.crt:ca.crt me.cert:server.crt", reason("tls")),
         ("ca.crt:ca.crt me.cert:server.crt me.key:locked.key", reason("tls")),
         ("ca.crt:san", reason("tls")),
+        ("ca.crt:ca.crt z.crt:san me.cert:server.crt me.key:server.key", GOOD),
     ],
 )
 def test_certificates_are_those_that_the_engine_takes(
@@ -232,6 +233,22 @@ def test_certificates_are_those_that_the_engine_takes(
             for path in folder.iterdir():  # what they are now is looked at for each connection
                 path.unlink()
             assert ask(registry, f"{server.host}/app:2", max_age_seconds=0) == reason("tls")
+
+
+def test_a_key_that_only_root_can_read_is_left_to_the_engine(
+    tls: ssl.SSLContext, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many put a server's own pair there, as some manuals say, which no server asks for."""
+    monkeypatch.setattr("os.access", lambda path, _mode: Path(path).suffix != ".key")
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        folder = tmp_path / server.host
+        folder.mkdir()
+        (folder / "ca.crt").write_bytes((certificate / "ca.crt").read_bytes())
+        (folder / "h.cert").write_bytes((certificate / "server.crt").read_bytes())
+        (folder / "h.key").write_text("not to be read")
+        options = Options({server.host: RegistrySettings(http=False)}, NONE, tmp_path, {})
+        with contextlib.closing(HttpRegistry(options)) as registry:
+            assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
