@@ -18,7 +18,7 @@ _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", 
 _IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])(?:g|sha\.?)?[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|p|pl|cu|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII
+    r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII
 )
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(

@@ -45,13 +45,15 @@ class Look(NamedTuple):
 class _Book(NamedTuple):
     """A repository's tags: releases by scheme, highest first; pre-releases; words that say pre-release.
 
-    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3.
+    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3. ``is_whole`` says that all
+    releases are among them.
     """
 
     releases: dict[Scheme, list[Version]]
     lines: dict[Scheme, set[tuple[int, ...]]]
     early: list[Version]
     words: list[str]
+    is_whole: bool
 
 
 @lru_cache(maxsize=8)
@@ -71,9 +73,10 @@ def _book(tags: tuple[str, ...]) -> _Book:
     # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
     others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
     releases = {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
-    releases = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
+    clear = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
+    is_whole, releases = len(clear) == len(releases), clear
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
-    return _Book(releases, lines, early, words)
+    return _Book(releases, lines, early, words, is_whole)
 
 
 def _are_flavours(versions: list[Version]) -> bool:
@@ -100,7 +103,7 @@ def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
     found = _above(own, book, look) if own and own.scheme in book.releases else None
     if own and own.is_early and found in (own, None):
         raise UnclearError
-    if found is None and book.releases:
+    if found is None and (book.releases or not book.is_whole):
         found = _above(_alias(name, book, look), book, look)
         if found is None:
             raise UnclearError

@@ -53,6 +53,7 @@ RELEASES = {
     "1.2.3-linux_arm64_v8": ((1, 2, 3), "linux-arm64-v8"),
     "1.2.3-386": ((1, 2, 3), "386"),
     "2022-CU14-ubuntu-22.04": ((2022,), "ubuntu-22.04"),
+    "v0.5.0-cu118": ((0, 5, 0), "cu118"),
     # Years and long parts are versions of their own kind.
     "2024": ((2024,), ""),
     "2026.8.3": ((2026, 8, 3), ""),

@@ -112,6 +112,12 @@ WORLDS = """
   latest 4.1.1 4.1 4.1.1-22 | 4.1.1-20 | 4.1.1-18 latest-18 | 4.1.1-18-minimal | 4.1.1-22-minimal latest-minimal |
   4.0.9 4.0 4.0.9-20 | 4.0.9-18 | 4.0.9-22 | 4.0.9-18-minimal | 4.0.9-22-minimal | 4.0.0-beta.4-18 | 3.1.15 3.1.15-18
 > latest:= 4.1.1-18:? 4.0.9-18:? 4.1.1-18-minimal:? 4.0.9:4.1.1 latest-18:?
+# flavours and nothing else, of which none is newer
+  latest 4.1.1-22 | 4.1.1-20 | 4.0.9-22 | 4.0.9-20
+> latest:? 4.0.9-20:? 4.1.1-22:?
+# versions of CUDA
+  latest v0.5.0-cu124 | v0.5.0-cu118 | v0.4.1-cu124 | v0.4.1-cu118 | v0.4.1-cu121
+> v0.4.1-cu118:v0.5.0-cu118 v0.4.1-cu124:v0.5.0-cu124 v0.4.1-cu121:=
 # numbers of systems
   latest 1.1.0 1.1.0-ubuntu-22.04 latest-ubuntu-22.04 | stable-alpine-3.20 1.0.0-alpine-3.20 | 1.1.0-alpine-3.20
 > latest-ubuntu-22.04:= stable-alpine-3.20:1.1.0-alpine-3.20
