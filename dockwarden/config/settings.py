@@ -49,7 +49,6 @@ Duration = Annotated[
     Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
 ]
 
-
 Size = Annotated[
     int,
     BeforeValidator(size, json_schema_input_type=str | int),
@@ -87,7 +86,6 @@ class WebSettings(_Section):
     )
     external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
     config_file: Place | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
-
     finding_info: int = Field(
         0, ge=0, le=10_000, description="findings shown by name in the metrics; a series for each"
     )
@@ -306,9 +304,7 @@ class Settings(BaseSettings):
     @classmethod
     def _yaml_off(cls, value: object) -> object:
         # YAML reads a bare `off` as false.
-        if isinstance(value, dict):
-            return {key: "off" if mode is False else mode for key, mode in value.items()}
-        return value
+        return {n: "off" if mode is False else mode for n, mode in value.items()} if isinstance(value, dict) else value
 
     @classmethod
     def settings_customise_sources(
@@ -316,8 +312,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],  # noqa: ARG003 - the library calls it so
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        *_: Any,
+        **more: Any,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before what ``read_settings`` passes in, which are secrets and the file."""
         return env_settings, init_settings
@@ -362,27 +358,19 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         raise ConfigError(*problems, text) from None
     if problems:
         raise ConfigError(*problems)
-    changes: dict[str, object] = {"allow": Mode.AUDIT} if audit else {}
-    if not settings.policies:
-        changes["policies"] = packs.default()
+    changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}
     return settings.model_copy(update=changes)
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
-    named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    if named is None:
-        return load(DEFAULT_FILE) if DEFAULT_FILE.is_file() else None
-    return load(named)
+    named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    return load(Path(named)) if named else None
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
-    problems = []
-    for name in sorted(environ):
-        top = name.partition("__")[0].upper()
-        if name.upper().startswith(PREFIX) and top not in known:
-            problems.append(f"environment {name}: {_unknown(top, known)}")
-    return problems
+    tops = {name: name.partition("__")[0].upper() for name in sorted(environ) if name.upper().startswith(PREFIX)}
+    return [f"environment {name}: {_unknown(top, known)}" for name, top in tops.items() if top not in known]
 
 
 def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
