@@ -372,8 +372,9 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
             shape = root if parent is None else _KEYS.get(parent)
-            hint = "; a value with a comma stands in quotes" if given is None else ""
-            yield path, "unknown key" + (hint or (_key_hint(str(path[-1]), shape) if shape else ""))
+            hint = _key_hint(str(path[-1]), shape) if shape else ""
+            is_rest = given is None and hint[:1] != ","  # of 1,2 in a flow mapping; what is but misspelt has its hint
+            yield path, f"unknown key{hint}{'; a value with a comma stands in quotes' if is_rest else ''}"
         elif kind == "enum":
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
