@@ -7,7 +7,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
-from dockwarden.actions.containers import JOINED, ContainerVerb
+from dockwarden.actions.containers import JOINED, ContainerVerb, called
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
@@ -34,7 +34,7 @@ class ContainerRemove(ContainerVerb):
             raise Stays(Effect.REFUSED, "in_use", "it runs")
         for user in step.options.get("after", ()):
             with suppress(NotFoundError):
-                raise Stays(Effect.REFUSED, "in_use", f"{_NEEDED} {tools.engine.container(user).name}")
+                raise Stays(Effect.REFUSED, "in_use", f"{_NEEDED} {called(tools.engine, user).name}")
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from dockwarden.actions.containers import ContainerVerb
+from dockwarden.actions.containers import ContainerVerb, called
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Kind, Policy, Recipe, Step
@@ -34,7 +34,7 @@ class ContainerStop(ContainerVerb):
             tools.engine.start_container(done.ref.key)
         except NotFoundError as error:
             with suppress(NotFoundError):
-                found = tools.engine.container(done.name)
+                found = called(tools.engine, done.name)
                 if found.state == "created" and found.image_id == done.recipe.parameters.get("image_id"):
                     tools.engine.start_container(found.id)
                     return Applied("started")

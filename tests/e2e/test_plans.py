@@ -365,9 +365,10 @@ def test_what_others_need_to_start_stays_or_goes_and_comes_back_with_them(
             engine.docker("stop", "--time=0", *every)
         order = [row["name"] for row in desk.plan() if row["outcome"] == "planned"]
         assert all(order.index(user) < order.index(owner) for owner, (user, _) in pairs.items())
-        assert desk.run("apply", desk.file, "--yes").code == (attempt == "but one")
+        done = desk.run("apply", desk.file, "--yes")
+        assert done.code == (attempt == "but one"), done.out
         left = set(engine.docker("ps", "--all", "--format={{.Names}}").split())
-        assert left == (set() if attempt == "all" else {"b1", "a1"})
+        assert left == (set() if attempt == "all" else {"b1", "a1"}), done.out
         [run] = {row["run"] for row in json.loads(desk.run("undo", "--list", "-o", "json").out)}
         assert desk.run("undo", run).code == 0
         for owner, (user, _) in pairs.items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from dockwarden.actions.containers import called
 from dockwarden.engine import DockerEngine, from_environment
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
@@ -320,6 +321,19 @@ def test_container_that_ended(ours: DockerEngine, empty_engine: LabEngine) -> No
     ended = ours.container("job")
     assert (ended.state, ended.exit_code) == ("exited", 3)
     assert ended.finished_at is not None
+
+
+def test_a_name_is_not_the_beginning_of_an_id(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    """The engine takes it for that, if nothing is called so, and fails if several IDs begin like it."""
+    empty_engine.load(images.busybox("app:1"))
+    made: list[str] = []
+    while len({key[0] for key in made}) == len(made):
+        made.append(empty_engine.docker("create", "app:1").strip())
+    for name in (made[0][:12], made[-1][0]):
+        with pytest.raises(NotFoundError):
+            called(ours, name)
+    empty_engine.docker("rename", made[1], made[0][:2])
+    assert called(ours, made[0][:2]).id == made[1]
 
 
 def test_image_reference_of_a_container_is_what_was_typed(ours: DockerEngine, empty_engine: LabEngine) -> None:
