@@ -21,6 +21,7 @@ _TAR = ("tar", "--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "-
 _CHUNK_BYTES = 1024 * 1024
 _BLOCK_BYTES = 512
 _MOST_SAID = 500
+_SYNC = ("sync", "-f")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
@@ -103,7 +104,10 @@ def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
             if tar.stdin:
                 tar.stdin.write(chunk)
     # Or a loss of power would take them, and their archive is gone by then.
-    subprocess.run(["sync", "-f", folder], env=_ENVIRONMENT, check=False)  # noqa: S603, S607 - as tar
+    try:
+        subprocess.run([*_SYNC, folder], env=_ENVIRONMENT, check=True)  # noqa: S603 - as tar
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ArchiveError(f"its files could not be brought to the disk: {error}") from error
     (folder.parent / mark).unlink()
 
 

@@ -66,6 +66,15 @@ def test_what_is_put_back_is_on_the_disk_before_its_mark_goes(
     assert (synced, (tmp_path / "mark").exists()) == ([(["sync", "-f", folder], "text", True)], False)
 
 
+def test_what_cannot_be_brought_to_the_disk_is_not_restored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks: list[bytes] = []
+    contents.export(folder, chunks.append)
+    monkeypatch.setattr(contents, "_SYNC", ("/bin/false",))
+    with pytest.raises(ArchiveError, match="brought to the disk"):
+        contents.restore(folder, iter(chunks), "mark")
+    assert (folder.parent / "mark").exists()
+
+
 def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
     got: list[bytes] = []
 
