@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(given)
     if unknown:
         of_it = next(commands[word] for word in given if word in commands)
-        hint = near(unknown[0].partition("=")[0], of_it._option_string_actions)  # noqa: SLF001 - as its own error says
+        hint = near(unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[\w-]+", of_it.format_help()))
         of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         return int(options.run(options))

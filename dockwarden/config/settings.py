@@ -313,7 +313,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         *_: Any,
-        **more: Any,  # noqa: ARG003
+        **__: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before what ``read_settings`` passes in, which are secrets and the file."""
         return env_settings, init_settings

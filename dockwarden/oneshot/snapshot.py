@@ -219,10 +219,10 @@ class _Gatherer(Gatherer):
 class _Foresight(Executor):
     """How a deed would be done, only the engine and the registry tell, and neither is asked."""
 
-    def foresee(self, step: Step) -> str:  # noqa: ARG002
+    def foresee(self, _step: Step) -> str:
         return ""
 
-    def useless(self, steps: Sequence[Step]) -> list[Outcome]:  # noqa: ARG002
+    def useless(self, _steps: Sequence[Step]) -> list[Outcome]:
         return []
 
 

@@ -536,7 +536,7 @@ def test_what_others_of_a_compose_project_depend_on_comes_before_them(
 
 @pytest.mark.parametrize("mode", ["network_mode", "pid_mode", "ipc_mode", "uts_mode"])
 @pytest.mark.parametrize("is_by_name", [False, True])
-def test_who_lives_in_a_namespace_comes_before_its_owner(mode: str, is_by_name: bool) -> None:  # noqa: FBT001
+def test_who_lives_in_a_namespace_comes_before_its_owner(mode: str, *, is_by_name: bool) -> None:
     """It is made again after the owner, and then is another one than was judged. Compose says that it depends on it."""
     project = {"com.docker.compose.project": "shop"}
     owner = a_container("vpn", labels=project | {"com.docker.compose.service": "vpn"})

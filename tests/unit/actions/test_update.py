@@ -564,7 +564,7 @@ def test_undo_without_the_old_one_says_what_to_do(bench: Bench) -> None:
     [("db", False), ("a", False), ("sha256", False), ("cafe", False), ("dbca", True), ("app@sha256:" + "0" * 64, True),
      ("db" * 32, True), (f"sha256:{'0' * 64}", True)],
 )  # fmt: skip
-def test_a_name_is_no_part_of_an_image_id(image_ref: str, is_pinned: bool) -> None:  # noqa: FBT001
+def test_a_name_is_no_part_of_an_image_id(image_ref: str, *, is_pinned: bool) -> None:
     container = replace(a_container("web", image_ref), image_id=f"sha256:dbca{'cafe' * 15}")
     nobody: Any = None
     assert bool(ContainerUpdate().keeps(nobody, nobody, container, 0)) is is_pinned
