@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, refuse_change
 from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
-from dockwarden.model import Container, Effect, Kind, Step
+from dockwarden.model import Container, Effect, Kind, Network, Service, Step
 from dockwarden.ports import Engine
 
 ASIDE = "dw-"
@@ -77,10 +77,15 @@ def is_aside(container: Container) -> bool:
     return _ASIDE.search(container.name) is not None
 
 
+def shown_as(thing: Container | Network | Service) -> set[str]:
+    """What lists show it as: its name, and its ID, whole and short."""
+    return {thing.name, thing.id, thing.id[:12]}
+
+
 def must_stay(tools: Tools, step: Step, each: Container) -> bool:
     """Whether nothing is done to it for the sake of another either: it is our own, or protected."""
-    names, globs = (each.name, each.id, each.id[:12]), step.options.get("protect", ())
-    is_named = any(fnmatchcase(name, glob) for name in names for glob in globs)
+    globs = step.options.get("protect", ())
+    is_named = any(fnmatchcase(name, glob) for name in shown_as(each) for glob in globs)
     return is_named or each.id == tools.own or PROTECT_LABEL in each.labels
 
 

@@ -11,10 +11,24 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dockwarden import reference
-from dockwarden.actions.containers import JOINED, compose_service, depends_on, is_aside, joined_modes
+from dockwarden.actions.containers import JOINED, compose_service, depends_on, is_aside, joined_modes, shown_as
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
-from dockwarden.model import Candidate, Container, Effect, Image, Kind, Mode, Outcome, Plan, Policy, Ref, Step, Thing
+from dockwarden.model import (
+    Candidate,
+    Container,
+    Effect,
+    Image,
+    Kind,
+    Mode,
+    Outcome,
+    Plan,
+    Policy,
+    Ref,
+    Step,
+    Thing,
+    Volume,
+)
 from dockwarden.text import span
 
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
@@ -135,8 +149,7 @@ def protecting(protect: Mapping[Kind, Sequence[str]], ref: Ref, name: str, thing
             (Kind.TAG, tags),
         ]
     elif thing is not None:
-        own: str = getattr(thing, "id", "")  # as lists show it, too
-        names = [(ref.kind, {thing.name, own, own[:12]} - {""})]
+        names = [(ref.kind, {thing.name} if isinstance(thing, Volume) else shown_as(thing))]
     kept = ((glob, each) for kind, all_ in names for glob in protect.get(kind, ()) for each in all_)
     return next((glob for glob, each in kept if fnmatchcase(each, glob)), "")
 
