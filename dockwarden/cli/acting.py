@@ -26,7 +26,7 @@ _COST = {
     "create": "its parameters",
     "start": "a start",
 }
-_AGAIN = "a policy that enforces may remove it again after {} (minimum_stay); `protect` in the settings keeps it"
+_AGAIN = "a policy that enforces may do it again, removals after {} (minimum_stay); `protect` in the settings keeps it"
 _NEW_SECONDS = 86400.0
 
 

@@ -77,7 +77,7 @@ class Desk:
     def undo(self) -> None:
         for row in self.listed("undo", "--list"):
             assert main(["undo", str(row["run"]), "--config", str(self.folder / "dockwarden.yaml")]) == 0
-            assert "may remove it again after 0s (minimum_stay); `protect`" in self.capsys.readouterr().err
+            assert "may do it again, removals after 0s (minimum_stay); `protect`" in self.capsys.readouterr().err
 
 
 STEPS = ("daemon", "scan", "history", "apply", "undo")
