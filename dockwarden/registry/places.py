@@ -150,8 +150,11 @@ def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_ve
         context.verify_mode = ssl.CERT_NONE
     for path, _ in authorities if is_verified else ():
         content(path)  # a FIFO would be waited for
-        with suppress(*[ssl.SSLError][: len(authorities) - 1]):  # one of several may be no certificate, or another form
+        try:
             context.load_verify_locations(path)
+        except ssl.SSLError:
+            if len(authorities) == 1:  # else the others may do: it may be no certificate, or of another form
+                raise
     for path, _ in ours:
         content(path)
         context.load_cert_chain(path, path.with_suffix(".key"), password=str)  # or OpenSSL asks the terminal for one
