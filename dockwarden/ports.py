@@ -359,7 +359,7 @@ class Intents(Protocol):
         """
 
     def open_intents(self) -> Sequence[Intent]:
-        """The steps whose end is not written down."""
+        """The steps on our engine whose end is not written down."""
 
     def begin_archive(self, name: str) -> None:
         """Commit, durably, that a file of this name is about to be made."""

@@ -21,6 +21,8 @@ from dockwarden.text import because
 _COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
 _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
+_OURS = "rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', ''))"
+"""Done to this engine: a host may be renamed, and its name is the last word of what tells engines apart."""
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
 
@@ -28,7 +30,11 @@ class Actions(LedgerFile):
     """Actions and archives: ``ports.Intents``, which says what each method does."""
 
     def open_intents(self) -> list[Intent]:
-        rows = self._read("SELECT id, policy, action, kind, key, name, recipe FROM actions WHERE outcome IS NULL")
+        rows = self._read(
+            "SELECT id, policy, action, kind, key, name, recipe FROM actions "  # noqa: S608 - a condition of ours
+            f"WHERE outcome IS NULL AND {_OURS}",
+            (self._identity or self.engine(),),
+        )
         return [
             Intent(number, policy, action, Ref(Kind(kind), key), name, _recipe(recipe))
             for number, policy, action, kind, key, name, recipe in rows
@@ -79,12 +85,10 @@ class Actions(LedgerFile):
     def _undoable(self, columns: str, what: str = "") -> list[Any]:
         """The one rule for what can be undone: columns, and until when if we go on watching."""
         return self._read(
-            f"SELECT {columns}, ?1 + undoable_seconds - ?2 FROM actions "  # noqa: S608 - names of columns
-            "WHERE undoable_seconds > ?2 AND outcome IS NOT NULL "
-            # A host may be renamed, and its name is the last word of what tells engines apart.
-            "AND rtrim(engine, replace(engine, ' ', '')) = (SELECT rtrim(value, replace(value, ' ', '')) FROM meta "
-            "WHERE key = 'engine') AND (?3 = '' OR run = ?3 OR cast(id AS TEXT) = ?3) ORDER BY id DESC",
-            (self._now(), self._reading(), what),
+            f"SELECT {columns}, ?2 + undoable_seconds - ?3 FROM actions "  # noqa: S608 - names of columns
+            f"WHERE {_OURS} AND undoable_seconds > ?3 AND outcome IS NOT NULL "
+            "AND (?4 = '' OR run = ?4 OR cast(id AS TEXT) = ?4) ORDER BY id DESC",
+            (self._identity or self.engine(), self._now(), self._reading(), what),
         )
 
     @contextmanager

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -322,12 +323,14 @@ def carried_out(ledger: Ledger, recipe: Recipe, run: str = "run-1", effect: Effe
     return number
 
 
-def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_engine(book: Book, ledger: Ledger) -> None:
+def test_what_was_carried_out_or_cut_short_is_of_its_engine_and_undone_by_run_and_by_action(
+    book: Book, ledger: Ledger
+) -> None:
     ledger.claim(ENGINE)
     first, second = carried_out(ledger, RECIPE), carried_out(ledger, kept("a.tar"), "run-2")
     carried_out(ledger, RECIPE, effect=Effect.REFUSED)
     carried_out(ledger, Recipe("none", {}))
-    ledger.intend("run-1", STEP, RECIPE)
+    cut_short = ledger.intend("run-1", STEP, RECIPE)
     again = book.restart()
     assert [done.number for done in again.undoable()] == [second, first]
     [done] = again.undoable("run-2")
@@ -336,10 +339,22 @@ def test_what_was_carried_out_can_be_undone_by_run_and_by_action_of_the_same_eng
     assert again.undoable("run-3") == []
     for other in ("another", "ABCD /elsewhere host", "EFGH /var/lib/docker host"):
         again.claim(other)
-        assert again.undoable() == []
+        assert (again.undoable(), again.open_intents()) == ([], [])
     for own in (f"{ENGINE}-renamed", ENGINE):
         again.claim(own)
-        assert len(again.undoable()) == 2
+        assert (len(again.undoable()), [intent.number for intent in again.open_intents()]) == (2, [cut_short])
+
+
+def test_a_ledger_that_could_not_be_claimed_gives_nothing_of_another_engine(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    carried_out(ledger, RECIPE)
+    ledger.intend("run-1", STEP, RECIPE)
+    with closing(sqlite3.connect(book.path)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON meta BEGIN SELECT raise(FAIL, 'full'); END")
+        other.commit()
+    with pytest.raises(LedgerError):
+        ledger.claim("another /var/lib/docker host")
+    assert (ledger.undoable(), ledger.open_intents()) == ([], [])
 
 
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
