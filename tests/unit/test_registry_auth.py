@@ -238,6 +238,28 @@ def test_token_for_the_wrong_scope() -> None:
         ]
 
 
+def test_list_of_tags_that_takes_more_than_a_token_to_pull() -> None:
+    """Azure's is such; a token for both is good for all that follows."""
+    granted: list[str] = []
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if "/token" in asked:
+            granted.append(parse_qs(asked.partition("?")[2])["scope"][0].rpartition(":")[2])
+            return [json_answer({"token": str(len(granted) - 1)})]
+        wanted = "metadata_read" if "/tags/" in asked else "pull"
+        token = asked.header("Authorization").removeprefix("Bearer ")
+        if token and wanted in granted[int(token)].split(","):
+            return [json_answer({"tags": ["1"]}) if "/tags/" in asked else OK]
+        challenge = f'Bearer realm="http://{server.host}/token",service="x",scope="repository:team/app:{wanted}"'
+        return [http(401, b"", f"WWW-Authenticate: {challenge}")]
+
+    with asking(answer) as (registry, server):
+        for _ in range(2):
+            assert ask(registry, f"{server.host}/team/app:1", max_age_seconds=0) == GOOD
+            assert ask(registry, f"{server.host}/team/app", "tags", max_age_seconds=0) == Reply(tags=("1",))
+        assert granted == ["pull", "pull,metadata_read"]
+
+
 def test_token_that_never_pleases() -> None:
     with tokens() as (registry, server, token_registry):
         token_registry.believes = False
