@@ -31,7 +31,8 @@ from dockwarden.reference import MARKER_REPOSITORY
 
 DANGLING_NAME = "moby-dangling"
 """The name that a containerd store makes up for an image without one: ``moby-dangling@sha256:…``."""
-_NO_NAMES, _MARKER = (f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@"), f"{MARKER_REPOSITORY}:"
+# The last of a damaged image, whose digest comes without a repository.
+_NO_NAMES, _MARKER = (f"{MARKER_REPOSITORY}@", f"{DANGLING_NAME}@", "sha256:"), f"{MARKER_REPOSITORY}:"
 
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _BUILTIN_NETWORKS = frozenset({"bridge", "host", "none", "ingress", "docker_gwbridge"})

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dockwarden.errors import EngineError
+from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.bases import Bases, relatives
 from dockwarden.inventory.collect import Collector
@@ -183,7 +183,8 @@ class Gatherer:
                 self._collector.history(image_id)
             yield False
         is_known = inventory.histories.keys() >= set(relatives(inventory.images.values()))
-        if is_known and inventory.detailed == len(inventory.images):
+        # One of which the engine lists not a byte, and fails to inspect it, is damaged, and is built on nothing here.
+        if is_known and all(image.details or not image.size_bytes for image in inventory.images.values()):
             gathering.bases = Bases(inventory.images.values(), inventory.histories)
 
     def all_details(self, *, sizes: bool) -> Iterator[bool]:
@@ -193,8 +194,10 @@ class Gatherer:
                 self._collector.details(image_id)
                 if sizes:
                     self._collector.history(image_id)
-            except EngineError:
-                return  # what is missing stays unknown
+            except EngineUnavailableError:
+                return
+            except EngineError:  # what is missing stays unknown
+                pass
             yield False
 
     def learn(

@@ -157,6 +157,7 @@ def test_image() -> None:
         (None, [f"app@{ID}"], ((), (f"docker.io/library/app@{ID}",), ())),
         ([f"app@{ID}"], [f"app@{ID}"], ((), (f"docker.io/library/app@{ID}",), ())),
         ([f"moby-dangling@{ID}"], [f"moby-dangling@{ID}"], ((), (), ())),
+        (["app:1"], [ID], (("docker.io/library/app:1",), (), ())),  # a damaged one, on 28.5
         (
             ["dockwarden.invalid/marker:0123", "app:1"],
             [f"dockwarden.invalid/marker@{ID}"],

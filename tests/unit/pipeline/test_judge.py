@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden.errors import EngineError
+from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer, Pace
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
@@ -269,14 +269,22 @@ def test_bases_are_judged_after_all_layers_were_gathered_once(bench: Bench) -> N
     assert Counter(bench.engine.calls) == dict.fromkeys(asked, 1)
 
 
-def test_bases_are_unknown_while_one_image_cannot_be_inspected(bench: Bench) -> None:
+@pytest.mark.parametrize("size", [0, 5])
+@pytest.mark.parametrize("error", [EngineError("HTTP 500: unexpected EOF"), EngineUnavailableError("it went away")])
+def test_bases_are_unknown_while_one_image_cannot_be_inspected_unless_nothing_of_it_is_there(
+    bench: Bench, size: int, error: EngineError
+) -> None:
     bench.engine.put(
-        an_image("top", "top:1", inspected=details(layers=("a", "b"))), an_image("odd", "odd:1", inspected=details())
+        an_image("odd", "odd:1", inspected=details(), size_bytes=size),
+        an_image("top", "top:1", inspected=details(layers=("a", "b"))),
+        an_image("base", "base:1", inspected=details(layers=("a",))),
     )
     bench.look()
-    bench.engine.errors["image", image_id("odd")] = EngineError("image: Size is missing")
-    sweep = bench.all(a_policy("based", "image.base_known"))
-    assert bench.statuses(sweep) == {("based", "unknown"): 2}
+    bench.engine.errors["image", image_id("odd")] = error
+    sweep = bench.all(a_policy("unbased", "!image.is_base"))
+    is_known = not size and not isinstance(error, EngineUnavailableError)
+    found = {("unbased", "fail"): 1, ("unbased", "unknown"): 1, ("unbased", "pass"): 1}
+    assert bench.statuses(sweep) == (found if is_known else {("unbased", "unknown"): 3})
 
 
 # -- registries ------------------------------------------------------------------------------------------------
