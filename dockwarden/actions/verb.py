@@ -50,7 +50,10 @@ GAVE_UP = "gave_up"
 
 PROTECT_LABEL = "dockwarden.protect"
 SWARM = "swarm"
-NEED_UNKNOWN = ("need_unknown", "whether a service of the swarm needs it is known on managers only; owners: [swarm]")
+NEED_UNKNOWN = (
+    "need_unknown",
+    "whether a service of the swarm needs it is not known: the engine gave no answer, or is a worker (owners: [swarm])",
+)
 NO_RECIPE = Recipe("none", {})
 
 _MOST_USERS_NAMED = 5

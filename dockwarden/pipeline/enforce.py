@@ -4,9 +4,13 @@ Input: one policy and its findings of a run. Output: plans and outcomes. Out of 
 finding may act at all, and recording. Audit mode means that the plan is not executed; there is no other difference.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import assert_never
+
+import structlog
 
 from dockwarden.actions.containers import is_aside
 from dockwarden.actions.execute import Executor
@@ -46,6 +50,8 @@ from dockwarden.ports import Intents
 from dockwarden.text import span
 
 _OF_AGE = ("too_young", "waiting")
+_TELL_SECONDS = 10.0
+_log = structlog.get_logger("dockwarden")
 
 
 class Enforcer:
@@ -84,8 +90,10 @@ class Enforcer:
         refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
         if policy.mode is Mode.ENFORCE and not refused:
             self._give_up(planned.kept)
-            done = list(self.carry_out(policy, outlived, run))
-            done += self.carry_out(policy, planned.steps, run, planned.spare)
+            acts = chain(
+                self.carry_out(policy, outlived, run), self.carry_out(policy, planned.steps, run, planned.spare)
+            )
+            done = list(_telling(acts, policy.name, run, len(outlived) + len(planned.steps)))
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]
         tried = {outcome.ref for outcome in done} if planned.spare else set()
@@ -94,7 +102,7 @@ class Enforcer:
     def _outlived(self, policy: Policy) -> Iterator[Step]:
         """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe.
 
-        Unless it is protected, or somebody gave it another name.
+        Unless it is protected, somebody gave it another name, or another container needs it to start.
         """
         keep: timedelta | None = policy.options.get("keep_old")
         for key, age in self._intents.aside(policy.name) if keep is not None else ():
@@ -103,7 +111,10 @@ class Enforcer:
             if keep is None or age < keep.total_seconds() or not isinstance(thing, Container) or thing.running:
                 continue
             if is_aside(thing) and not protecting(policy.protect, ref, thing.name, thing):
-                yield Step(policy.name, "remove", ref, thing.name, thing, f"an update replaced it {span(age)} ago")
+                after = {"after": self._users([ref])}
+                yield Step(
+                    policy.name, "remove", ref, thing.name, thing, f"an update replaced it {span(age)} ago", after
+                )
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:
         for outcome in kept:
@@ -251,6 +262,16 @@ class Enforcer:
         containers = {user for ref in refs for user in inventory.users_of(ref)}
         services = {service for ref in refs for service in inventory.needed_by(ref)}
         return (*sorted(inventory.name_of(user) for user in containers), *sorted(services))
+
+
+def _telling(outcomes: Iterable[Outcome], policy: str, run: str, planned: int) -> Iterator[Outcome]:
+    """The same, as they come; what takes long says from time to time how far it is."""
+    told_at = time.monotonic()
+    for number, outcome in enumerate(outcomes, 1):
+        if time.monotonic() - told_at >= _TELL_SECONDS:
+            told_at = time.monotonic()
+            _log.info("run.acting", run=run, policy=policy, done=number, planned=planned, name=outcome.name)
+        yield outcome
 
 
 def _owner(thing: Thing, labels: Mapping[str, str]) -> str:

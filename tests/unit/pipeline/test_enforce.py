@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dockwarden import reference
 from dockwarden.actions.container_update import ContainerUpdate
@@ -338,17 +341,43 @@ def test_what_hit_another_object_uses_up_the_limit(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "glob", "goes"),
-    [("web.dw-0123abcd.old", "", True), ("web.dw-0123abcd.old", "web*", False), ("web", "", False)],
+    ("name", "glob", "user", "outcome"),
+    [
+        ("web.dw-0123abcd.old", "", "", (Effect.APPLIED, "removed")),
+        ("web.dw-0123abcd.old", "web*", "", None),
+        ("web", "", "", None),
+        ("web.dw-0123abcd.old", "", "theirs", (Effect.REFUSED, "in_use")),
+        ("web.dw-0123abcd.old", "", "side.dw-0123abcd.old", (Effect.APPLIED, "removed")),
+    ],
 )
-def test_what_an_update_left_aside_goes_unless_it_is_protected_or_somebody_took_it_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, glob: str, *, goes: bool
+def test_what_an_update_left_aside_goes_unless_it_is_protected_or_needed_or_somebody_took_it_back(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    glob: str,
+    user: str,
+    outcome: tuple[Effect, str] | None,
 ) -> None:
-    bench, key = Bench(ImageStore.GRAPH, tmp_path), a_container(name).id
+    bench, web = Bench(ImageStore.GRAPH, tmp_path), a_container(name, "app:1", "app", running=False)
+    theirs = replace(a_container(user, "app:1", "app", running=False), network_mode=f"container:{web.id}")
     bench.engine.put(an_image("app", "app:1"))
-    bench.engine.run(a_container(name, "app:1", "app", running=False))
+    bench.engine.run(web)
+    if user:
+        bench.engine.run(theirs)
     bench.look()
-    monkeypatch.setattr(bench.intents, "aside", lambda _: [(key, DAY)])
+    joined = [theirs] if user.endswith(".old") else []
+    monkeypatch.setattr(bench.intents, "aside", lambda _: [(each.id, DAY) for each in (*joined, web)])
     policy = a_policy("up", subject=Kind.CONTAINER, mode=Mode.ENFORCE, action="update")
     policy = policy._replace(options=ContainerUpdate.options().model_dump(), protect={Kind.CONTAINER: (glob,)})
-    assert bench.act(policy) == [(name, Effect.APPLIED, "removed")] * goes
+    expected = [(user, Effect.APPLIED, "removed") for _ in joined] + [(name, *outcome) for _ in [0] if outcome]
+    assert bench.act(policy) == expected
+
+
+def test_what_takes_long_says_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["app1", "app2", "app3"]
+    bench.engine.put(*(an_image(word, f"{word}:1") for word in words))
+    bench.look()
+    monkeypatch.setattr("time.monotonic", partial(next, count(0.0, 6.0)))
+    with capture_logs() as lines:
+        bench.act(REMOVE, *map(on_image, words))
+    assert [(line["event"], line["done"], line["planned"]) for line in lines] == [("run.acting", 2, 3)]
