@@ -6,9 +6,11 @@ image's.
 """
 
 from collections.abc import Mapping
+from posixpath import normpath
 from typing import Any
 
-COMPOSE_IMAGE = "com.docker.compose.image"
+_COMPOSE = "com.docker.compose."
+COMPOSE_IMAGE = f"{_COMPOSE}image"
 """The label by which Compose tells whether a container runs the image that it should."""
 
 _LOCAL = 2  # the bit of a MAC address that no vendor gave
@@ -30,13 +32,17 @@ def renewed(
     """
     old: Mapping[str, Any] = image.get("Config") or {}
     own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}
+    published = tuple(own["HostConfig"].get("PortBindings") or ())
     for key in _SINGLE:
-        if own.get(key) == old.get(key):
+        both = own.get(key), old.get(key)
+        if both[0] == both[1] or (all(both) and key == "WorkingDir" and len({*map(normpath, both)}) == 1):
             own.pop(key, None)
     for key in _MAPS:
-        theirs = old.get(key) or {}
+        theirs, given = old.get(key) or {}, own.get(key) or {}
+        # An image that Compose built has some of its labels, too. A port is published only where it is exposed.
+        kept = _COMPOSE if any(name.startswith(_COMPOSE) for name in given.keys() - theirs.keys()) else published
         own[key] = {
-            name: value for name, value in (own.get(key) or {}).items() if theirs.get(name, ...) != value
+            name: value for name, value in given.items() if theirs.get(name, ...) != value or name.startswith(kept)
         } or None
     inherited = set(old.get("Env") or ())
     own["Env"] = [entry for entry in own.get("Env") or () if entry not in inherited] or None

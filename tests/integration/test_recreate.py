@@ -108,6 +108,7 @@ OPTIONS = {
 --mount type=bind,source=/tmp,target=/image-data {LADEN}
 --env A=mine --label a=mine --user 0 --workdir / --stop-signal SIGINT --publish-all {LADEN}
 --uts host --hostname '' {LADEN}
+--label com.docker.compose.project=p --label com.docker.compose.service=s --publish 127.0.0.1:8083:70 {LADEN}
 """,
 }
 """Lines of options, by what they are about; those "not everywhere" keep a container from starting on some machines."""
@@ -145,6 +146,7 @@ def shape(raw: dict[str, Any]) -> dict[str, Any]:
         endpoint["Aliases"] = sorted(alias for alias in endpoint.get("Aliases") or () if alias != "<id>")
     if raw["HostConfig"]["NetworkMode"].startswith("container:"):
         plain["Config"]["Hostname"] = ""  # once it ran, the other's
+    plain["Config"]["WorkingDir"] = plain["Config"].get("WorkingDir", "").rstrip("/")  # which some engines do
     for mount in plain["Mounts"]:
         mount["Mode"] = mount["Mode"] or "z"
     host = plain["HostConfig"]
@@ -183,7 +185,8 @@ def specs() -> dict[str, ImageSpec]:
         tags=(LADEN,),
         entrypoint=("/bin/sleep",),
         cmd=("1000",),
-        labels={"a": "image", "b": "image"},
+        labels={"a": "image", "b": "image", "com.docker.compose.project": "p"},
+        workdir="/bin/",
         user="5",
         volumes=("/image-data", "/image:data"),
         exposed_ports=("70/tcp", "71/udp"),

@@ -65,6 +65,7 @@ class ImageSpec:
     healthcheck: Mapping[str, object] | None = None
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    workdir: str = ""
     stop_signal: str = ""
     created: datetime = _LONG_AGO
     architecture: str = ARCHITECTURE
@@ -81,6 +82,7 @@ class ImageSpec:
             "ExposedPorts": {port: {} for port in self.exposed_ports},
             "StopSignal": self.stop_signal,
             "Volumes": {path: {} for path in self.volumes},
+            "WorkingDir": self.workdir,
         }
         created = self.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         step = {"created": created, "created_by": "lab"}
