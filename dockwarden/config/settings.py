@@ -22,7 +22,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dockwarden.config import packs
 from dockwarden.config.secret_files import merged, read_secrets
@@ -66,7 +65,7 @@ Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=str)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class EngineSettings(_Section):
@@ -81,7 +80,7 @@ class WebSettings(_Section):
 
     listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
     hosts: list[str] = Field(
-        default_factory=list,
+        [],
         description="names by which clients call it, with *, besides localhost and addresses",
     )
     external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
@@ -180,7 +179,7 @@ class RetentionSettings(_Section):
 class TriggerSettings(_Section):
     """When a policy runs on this host, instead of what its file says."""
 
-    events: list[str] = Field(default_factory=list, description="changes, such as image.pull")
+    events: list[str] = Field([], description="changes, such as image.pull")
     schedule: str = Field("", description="a cron line of five fields")
     every: str = Field("", description="an interval, such as 6h")
 
@@ -198,11 +197,11 @@ class LimitSettings(_Section):
 class ProtectSettings(_Section):
     """What no policy acts on: names with * and ?; of images and tags whole or short, with a tag or without."""
 
-    images: list[str] = Field(default_factory=list, description="images, by any of their names")
-    tags: list[str] = Field(default_factory=list, description="tags, and so the images that they name")
-    containers: list[str] = Field(default_factory=list, description="containers")
-    volumes: list[str] = Field(default_factory=list, description="volumes")
-    networks: list[str] = Field(default_factory=list, description="networks")
+    images: list[str] = Field([], description="images, by any of their names")
+    tags: list[str] = Field([], description="tags, and so the images that they name")
+    containers: list[str] = Field([], description="containers")
+    volumes: list[str] = Field([], description="volumes")
+    networks: list[str] = Field([], description="networks")
 
     @field_validator("*")
     @classmethod
@@ -245,47 +244,37 @@ class NotifySettings(_Section):
     """Notifications."""
 
     wait: Duration = Field(10.0, ge=0, le=3600, description="changes within this time are sent as one message")
-    routes: dict[str, RouteSettings] = Field(default_factory=dict, description="by a name of your choice")
+    routes: dict[str, RouteSettings] = Field({}, description="by a name of your choice")
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """All settings."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
-    )
 
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
         Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
     )
-    policies: Annotated[list[str], NoDecode] = Field(
-        default_factory=list,
+    policies: list[str] = Field(
+        [],
         description="packs (shipped, cis, baseline), files and folders; unset: shipped and /etc/dockwarden/policies",
     )
-    params: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="by policy: values of its params on this host"
-    )
-    modes: dict[str, Mode] = Field(default_factory=dict, description="by policy: its mode on this host")
-    triggers: dict[str, TriggerSettings] = Field(
-        default_factory=dict, description="by policy: when it runs on this host"
-    )
-    limits: dict[str, LimitSettings] = Field(
-        default_factory=dict, description="by policy: how much one run may touch on this host"
-    )
-    protect: ProtectSettings = ProtectSettings()
+    params: dict[str, dict[str, Any]] = Field({}, description="by policy: values of its params on this host")
+    modes: dict[str, Mode] = Field({}, description="by policy: its mode on this host")
+    triggers: dict[str, TriggerSettings] = Field({}, description="by policy: when it runs on this host")
+    limits: dict[str, LimitSettings] = Field({}, description="by policy: how much one run may touch on this host")
+    protect: ProtectSettings = ProtectSettings.model_construct()
     minimum_stay: Duration = Field(
         3600.0, description="what dockwarden has watched for less than this is never removed"
     )
     resync: Duration = Field(600.0, ge=1, description="everything is listed again at most this often")
     state_dir: Place = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
-    undo: UndoSettings = UndoSettings()
-    retention: RetentionSettings = RetentionSettings()
-    engine: EngineSettings = EngineSettings()
-    web: WebSettings = WebSettings()
-    log: LogSettings = LogSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    registries: dict[str, RegistrySettings] = Field(default_factory=dict, description="by host[:port]")
-    notify: NotifySettings = NotifySettings()
+    undo: UndoSettings = UndoSettings.model_construct()
+    retention: RetentionSettings = RetentionSettings.model_construct()
+    engine: EngineSettings = EngineSettings.model_construct()
+    web: WebSettings = WebSettings.model_construct()
+    log: LogSettings = LogSettings.model_construct()
+    schedule: ScheduleSettings = ScheduleSettings.model_construct()
+    registries: dict[str, RegistrySettings] = Field({}, description="by host[:port]")
+    notify: NotifySettings = NotifySettings.model_construct()
 
     @field_validator("policies", mode="before")
     @classmethod
@@ -306,22 +295,8 @@ class Settings(BaseSettings):
         # YAML reads a bare `off` as false.
         return {n: "off" if mode is False else mode for n, mode in value.items()} if isinstance(value, dict) else value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library calls it so
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        *_: Any,
-        **__: Any,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before what ``read_settings`` passes in, which are secrets and the file."""
-        return env_settings, init_settings
 
-
-_SECTIONS = {
-    n for n, f in Settings.model_fields.items() if isinstance(f.default, _Section) or f.default_factory is dict
-}
+_SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default, _Section | dict)}
 
 
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
@@ -348,7 +323,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
-        settings = Settings(**values)
+        settings = Settings(**merged(values, _environment()))
     except ValidationError as error:
         wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
@@ -360,6 +335,19 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         raise ConfigError(*problems)
     changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}
     return settings.model_copy(update=changes)
+
+
+def _environment() -> dict[str, Any]:
+    if all(name.upper() == CONFIG_VARIABLE or not name.upper().startswith(PREFIX) for name in os.environ):
+        return {}
+    # Most hosts have a file only, and to import it is a seventh of what `check` takes.
+    from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict  # noqa: PLC0415
+
+    class Known(Settings, BaseSettings):
+        model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", defer_build=True)
+        policies: Annotated[list[str], NoDecode] = []
+
+    return EnvSettingsSource(Known)()
 
 
 def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:

@@ -160,7 +160,7 @@ def _said(value: object) -> object:
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Trigger(_Shape):
@@ -230,7 +230,7 @@ class Policy(_Shape):
     mode: Mode = Mode.AUDIT
     for_: Annotated[timedelta, BeforeValidator(duration)] = Field(timedelta(), alias="for")
     action: Annotated[dict[str, Any], BeforeValidator(_action)] = {}
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     on_unknown: Literal["retry", "report"] = "retry"
     order_by: str | None = None
     stop_when: str | None = None

@@ -128,7 +128,7 @@ def test_the_first_help_names_all_commands_and_exit_codes() -> None:
         assert code in shown
 
 
-_OF_POLICIES = ["cel_expr_python", "pydantic", "pydantic_settings", "yaml"]
+_OF_POLICIES = ["cel_expr_python", "pydantic", "yaml"]
 
 
 @pytest.mark.parametrize(
