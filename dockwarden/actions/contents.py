@@ -57,16 +57,16 @@ def survey(folder: Path) -> tuple[int, dict[str, Any]]:
 
 def _all(folder: Path) -> Iterator[os.stat_result]:
     """Of the folder and everything in it, what the file system says. Raises ArchiveError."""
-
-    def failed(error: OSError) -> None:
-        raise ArchiveError(f"its files cannot be read: {error.strerror}") from error
-
+    folders = [folder]
     try:
         yield os.lstat(folder)
-        for place, folders, files in os.walk(folder, onerror=failed):
-            yield from (os.lstat(Path(place) / name) for name in (*folders, *files))
+        while folders:  # not os.walk, which is as deep in calls as the folders are
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    yield (found := entry.stat(follow_symlinks=False))
+                    folders += [Path(entry)] if S_ISDIR(found.st_mode) else []
     except OSError as error:
-        failed(error)
+        raise ArchiveError(f"its files cannot be read: {error.strerror}") from error
 
 
 def export(folder: Path, write: Callable[[bytes], object]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +85,19 @@ def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
 
     contents.export(folder, write)
     assert b"text" in b"".join(got)
+
+
+def test_folders_may_be_deeper_than_calls(folder: Path) -> None:
+    deep = folder.joinpath(*["d"] * (sys.getrecursionlimit() + 100))
+    subprocess.run(["mkdir", "--parents", deep], check=True)
+    (deep / "leaf").write_text("deep")
+    chunks: list[bytes] = []
+    try:
+        size, known = contents.survey(folder)
+        contents.export(folder, chunks.append)
+        assert (size > 0, known["written_ns"]) == (True, (deep / "leaf").stat().st_mtime_ns)
+    finally:
+        subprocess.run(["rm", "--recursive", folder / "d"], check=True)  # which Python's own way could not
+    contents.restore(folder, iter(chunks), "mark")
+    assert (deep / "leaf").read_text() == "deep"
+    subprocess.run(["rm", "--recursive", folder / "d"], check=True)
