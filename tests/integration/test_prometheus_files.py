@@ -24,17 +24,16 @@ def _tools() -> None:
     machine.ensure(machine.METRICS, "checking what is shipped for Prometheus")
 
 
+def read(name: str) -> Any:
+    return yaml.load((FOLDER / name).read_text(), yaml.CSafeLoader)  # each process of a run reads it
+
+
 def rules(name: str) -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load((FOLDER / name).read_text())["groups"] for rule in group["rules"]]
+    return [rule for group in read(name)["groups"] for rule in group["rules"]]
 
 
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
-CASES = [
-    case
-    for file in TESTS
-    for test in yaml.safe_load((FOLDER / file).read_text())["tests"]
-    for case in test["alert_rule_test"]
-]
+CASES = [case for file in TESTS for test in read(file)["tests"] for case in test["alert_rule_test"]]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
         ),
         (page("1", link="<http://[>; rel=next"), "bad_answer"),
         (page("1", link="<?last=1>; rel=next"), "bad_answer"),
-        (page(*(f"{n:0128}" for n in range(150_000))), "too_many_tags"),
+        (page("a" * (16 << 20)), "too_many_tags"),
         (http(200, b" " * ((16 << 20) + 1)), "too_many_tags"),
     ],
 )
