@@ -84,6 +84,11 @@ class Source:
         place = self.place(path)
         return place.style is None and re.match(r"[ \t]+#", self.text[place.end : place.end + 80]) is not None
 
+    def is_verbatim(self, path: Path, part: str) -> bool:
+        """Whether a part of the text there is written so; lines that are folded are not."""
+        place = self.place(path)
+        return part in self.text[place.start : place.end]
+
     def place(self, path: Path) -> Location:
         """Where the value at a path is written, or the nearest value around it that is."""
         return next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)

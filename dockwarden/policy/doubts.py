@@ -23,7 +23,7 @@ _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
 _CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
-_FROM_ZERO = {"getMonth": "January is 0", "getDayOfMonth": "the first is 0; getDate() counts from 1"}
+_FROM_ZERO = {"getMonth": "January is 0; write getMonth() + 1 for", "getDayOfMonth": "the first is 0; write getDate() for"}
 _RESULTS = {**dict.fromkeys((*_CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
 # Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
 _MAY_BE_NONE = {
@@ -218,8 +218,6 @@ class Doubts:
         return self._result(node, name)
 
     def _result(self, node: Node, name: str) -> _Meant:
-        if name in _FROM_ZERO:
-            self.remarks.append(f"{name}() counts from 0: {_FROM_ZERO[name]}")
         if name not in _RESULTS or node.args[0].type == _DURATION:  # whose getHours() has no end
             return _Meant()
         return _Meant(FactSpec(f"{name}()", _RESULTS[name], 0, "", name))
@@ -276,6 +274,8 @@ class Doubts:
             return
         if other.spec is not None and not other.many:
             self._doubt(node, values.apart(one.spec, other.spec))
+        if node.value == "_==_" and "" in other.values:  # that it differs from '' is said of all
+            self._doubt(node, values.never_empty(one.spec))
         for value in other.values:
             self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
@@ -304,6 +304,8 @@ class Doubts:
 
     def _remark(self, spec: FactSpec, value: object) -> None:
         """What is legal and mostly meant otherwise."""
+        if spec.form in _FROM_ZERO and value:
+            self.remarks.append(f"{spec.name} counts from 0: {_FROM_ZERO[spec.form]} what counts from 1")
         if isinstance(value, int) and spec.form == "bytes" and 1 < value < _LEAST_BYTES:
             self.remarks.append(f"{spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
         if isinstance(value, int) and spec.form in ("memory", "shared_memory") and not value % _MEGA and value % _MEBI:
@@ -339,7 +341,7 @@ class Doubts:
         for meant, other in ((lower, upper), (upper, lower)):
             if set(other.values) & {0, 1} and meant.spec is not None:
                 self.settled.add(meant.spec.name)
-            elif meant.spec is not None and meant.spec.form in ("picked", "limit", "memory"):
+            elif meant.spec is not None and meant.spec.form in ("picked", "limit", "memory", "getDayOfWeek"):
                 self._bounded.setdefault(meant.spec.name, []).append((node, meant is lower))
 
     def end(self) -> None:
@@ -348,7 +350,8 @@ class Doubts:
             (node, _), *_ = bounds = self._bounded[name]
             if not name.endswith("_port"):
                 way_out = f"say what you mean of those by {name} == 0 || …, or by {name} > 0 && …"
-                self.remarks.append(f"{name} is 0 where there is no limit; {way_out}")
+                when = "on Sunday" if name.endswith("()") else "where there is no limit"
+                self.remarks.append(f"{name} is 0 {when}; {way_out}")
             elif all(is_lower for _, is_lower in bounds):
                 item = say(next(arg for arg in node.args if arg.op == "select"))
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")

@@ -72,6 +72,9 @@ _FORMS: dict[str, tuple[str, ...]] = {
     ),
 }
 # Of these forms, what any part of a text looks like.
+_UNTAGGED = "what has no name has no tags: size(image.tags) == 0"
+_NEVER_EMPTY = {"tag.registry": "of Docker Hub it is 'docker.io'", "volume.name": "ask for volume.anonymous"}
+_NEVER_EMPTY |= dict.fromkeys(("image.ref", "tag.ref", "tag.name", "tag.repository"), _UNTAGGED)
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
 _APART = {"reference", "repository", "tag", "registry", "short_id"}  # no two of them are ever the same text
@@ -106,6 +109,10 @@ def never(spec: FactSpec, value: object) -> str:
     if isinstance(value, str):
         return _word(spec, value) or _wild(spec, value) or _form(spec, value)
     return never_number(spec, value) if spec.type == "int" else ""
+
+
+def never_empty(spec: FactSpec) -> str:
+    return f"{spec.name} is never ''; {_NEVER_EMPTY[spec.name]}" if spec.name in _NEVER_EMPTY else ""
 
 
 def apart(one: FactSpec, other: FactSpec) -> str:
@@ -162,7 +169,8 @@ def _never_match(spec: FactSpec, value: str) -> str:
         found = (_never_match(spec, f"^{each}{value[choice.end() :]}") for each in choice[1].split("|"))
         return next(filter(None, found), "")
     start = re.split(r".[*?{]|[\\.\[(+|$]", value.removeprefix("^"))[0]
-    is_short = spec.form in ("reference", "repository") and not start.endswith(("/", ":"))
+    is_whole = value.removeprefix("^")[len(start) :] in ("", "$", ".*", ".*$")
+    is_short = spec.form in ("reference", "repository") and not start.endswith(("/", ":")) and not is_whole
     return "" if is_short or not value.startswith("^") else _unlike(spec, "startsWith", start)
 
 
@@ -212,9 +220,10 @@ def _plain(word: str) -> str:
 def _wild(spec: FactSpec, value: str) -> str:
     """Patterns of other languages: nothing that an engine names so has these signs."""
     if value == "<none>" or value.endswith(":<none>"):
-        return f"{spec.name} is never '{value}'; what has no name has no tags: size(image.tags) == 0, or image.dangling"
+        return f"{spec.name} is never '{value}'; {_UNTAGGED}, or image.dangling"
     if "://" in value and spec.form in ("reference", "repository", "registry"):
-        return f"{spec.name} has no scheme; write '{value.partition('://')[2]}'"
+        bare = value.partition("://")[2]
+        return f"{spec.name} has no scheme" + (f"; write '{bare}'" if bare else "")
     if value.startswith("~/"):
         return f"{spec.name} is never '{value}'; paths are written in full, as in '/home/me/…'"
     if not value.strip("*") or "*" not in value:

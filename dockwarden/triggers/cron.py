@@ -67,7 +67,9 @@ def refuse_cron(line: str) -> str:
 def _hint(line: str, fields: Sequence[str]) -> str:
     if line in _SHORTHANDS:
         return f'; write "{_SHORTHANDS[line]}"'
-    if len(fields) == _FIELDS + 1:
+    if "=" in line.partition(" ")[0]:
+        return "; the time zone is `schedule.timezone` of the settings"
+    if len(fields) == _FIELDS + 1 and not refuse_cron(f"{fields[0]} * * * *") and not refuse_cron(" ".join(fields[1:])):
         return f'; there are no seconds, write "{" ".join(fields[1:])}"'
     return '; minute, hour, day, month, weekday, such as "0 3 * * *"; for intervals there is every'
 

@@ -15,6 +15,7 @@ from dockwarden.policy.rehearse import Part, rehearse
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_COMMENT = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^/'"]|/(?!/))*(//.*)""")
 _OF_HOST = ("gate", "stop_when")
 _KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
 
@@ -40,6 +41,9 @@ class Expressions:
         for key in (*_KEYS, "message"):
             if isinstance(raw.get(key), str) and source.is_cut((*path, key)):
                 self._refuse(key, f"what follows # is a comment; {QUOTE}, or write the comment above", len(raw[key]))
+            elif key in self.conditions and (comment := _COMMENT.match(raw[key])):
+                if not source.is_verbatim((*path, key), comment[1]):
+                    self._refuse(key, "YAML makes one line of it, so all after // is a comment; write it after |", comment.start(1))
         message = raw.get("message") or raw.get("name")
         self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
 
