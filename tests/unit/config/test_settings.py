@@ -320,7 +320,7 @@ def test_a_mistake_in_the_environment_is_named(
                 "containers": ("/web", "container/web", "^web-.*$", "", "web db", "{web,db}", "web|db"),
                 "volumes": ("/data", " data", ".*|x", "^pg$"),
                 "images": ("ghcr.io/acme/", "https://ghcr.io/acme/*", "/nginx", "nginx:", "", "nginx, redis"),
-                "tags": ("nginx@", ":latest"),
+                "tags": ("nginx@", ":latest", "latest", "v1.27.3", "NGINX", "Nginx:1.27"),
                 "networks": ("", " net"),
             }.items()
             for glob in globs
