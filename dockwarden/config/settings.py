@@ -207,7 +207,7 @@ class ProtectSettings(_Section):
     @classmethod
     def _may_be_names(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if odd := [glob for glob in value if not may_match(str(info.field_name), glob)]:
-            raise ValueError(f"{odd[0]!r} fits no name of {info.field_name}; write it plainly, with * and ?: web-*, *:latest")
+            raise ValueError(f"{odd[0]!r} fits no name of {info.field_name}; write it as in web-* or *:latest")
         return value
 
 

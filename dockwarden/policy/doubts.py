@@ -23,7 +23,7 @@ _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
 _CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
-_FROM_ZERO = {"getMonth": "January is 0; write getMonth() + 1 for", "getDayOfMonth": "the first is 0; write getDate() for"}
+_FROM_ZERO = {"getMonth": "January is 0; write getMonth() + 1", "getDayOfMonth": "the first is 0; write getDate()"}
 _RESULTS = {**dict.fromkeys((*_CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
 # Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
 _MAY_BE_NONE = {
@@ -305,7 +305,7 @@ class Doubts:
     def _remark(self, spec: FactSpec, value: object) -> None:
         """What is legal and mostly meant otherwise."""
         if spec.form in _FROM_ZERO and value:
-            self.remarks.append(f"{spec.name} counts from 0: {_FROM_ZERO[spec.form]} what counts from 1")
+            self.remarks.append(f"{spec.name} counts from 0: {_FROM_ZERO[spec.form]} for what counts from 1")
         if isinstance(value, int) and spec.form == "bytes" and 1 < value < _LEAST_BYTES:
             self.remarks.append(f"{spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
         if isinstance(value, int) and spec.form in ("memory", "shared_memory") and not value % _MEGA and value % _MEBI:

@@ -41,9 +41,13 @@ class Expressions:
         for key in (*_KEYS, "message"):
             if isinstance(raw.get(key), str) and source.is_cut((*path, key)):
                 self._refuse(key, f"what follows # is a comment; {QUOTE}, or write the comment above", len(raw[key]))
-            elif key in self.conditions and (comment := _COMMENT.match(raw[key])):
-                if not source.is_verbatim((*path, key), comment[1]):
-                    self._refuse(key, "YAML makes one line of it, so all after // is a comment; write it after |", comment.start(1))
+            elif (
+                key in self.conditions
+                and (comment := _COMMENT.match(raw[key]))
+                and not source.is_verbatim((*path, key), comment[1])
+            ):
+                text = "YAML makes one line of it, so all after // is a comment; write it after |"
+                self._refuse(key, text, comment.start(1))
         message = raw.get("message") or raw.get("name")
         self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
 
