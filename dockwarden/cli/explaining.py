@@ -5,12 +5,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dockwarden.cli.output import add_output, emit, lines, plain, table
 from dockwarden.cli.shared import settings_of
 from dockwarden.errors import DockwardenError, UsageError
-from dockwarden.text import OK, fact, local, moment, span, words
+from dockwarden.text import OK, fact, local, moment, near, printable, span, words
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
@@ -254,10 +254,15 @@ def _history(options: argparse.Namespace) -> int:
         else:
             columns = ("since", "until", "side", "digest")
             rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
+        kept: Literal["actions", "findings", "digests"] = (
+            "actions" if options.actions else "findings" if options.findings else "digests"
+        )
+        known = ledger.names(kept) if about and not rows else ()
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
-    table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty="nothing is known")
+    of = printable(f" of {options.ref}{near(name, known, 0.9) or near(options.ref, known)}" if about else "")
+    table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty=f"nothing is known{of}")
     return OK
 
 

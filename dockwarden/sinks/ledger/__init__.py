@@ -7,6 +7,7 @@ the process and may lose the last moments to an end of the machine, which only m
 
 import json
 from collections.abc import Collection, Iterable
+from typing import Literal
 
 import structlog
 
@@ -50,6 +51,10 @@ class Ledger(Actions):
     def history(self, tag: str) -> list[tuple[str, str, float, float | None]]:
         """Side, digest, since and until, of every digest a tag had that is remembered, oldest first."""
         return self._read("SELECT side, digest, since, until FROM digests WHERE tag = ? ORDER BY since, rowid", (tag,))
+
+    def names(self, of: Literal["digests", "findings", "actions"]) -> list[str]:
+        """The tags or objects that there are rows of."""
+        return [name for (name,) in self._read(f"SELECT DISTINCT {'tag' if of == 'digests' else 'name'} FROM {of}")]  # noqa: S608
 
     def past_findings(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last findings, newest first, under the names that scripts use; ``about`` as for actions."""

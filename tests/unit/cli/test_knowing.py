@@ -309,12 +309,18 @@ def test_history_of_findings_and_of_actions(host: Host, run: Callable[..., Run])
     for what in ("--findings", "--actions"):
         rows = run("history", "nginx:1.26", what, "-o", "json").json
         assert [row["name"] for row in rows] == [tag.key]
+        assert f"nothing is known of nginx:1.25, did you mean {tag.key}?" in run("history", "nginx:1.25", what).err
 
 
 def test_a_tag_that_was_never_seen_has_no_history(host: Host, run: Callable[..., Run]) -> None:
     host.remember(*PAST)
     assert run("history", "nginx:2", "-o", "json").json == []
     assert run("history", "not a reference", "-o", "json").json == []
+    for name, near in (("nginx:latst", "latest"), ("nginx:1.2.6", "1.26"), ("web", ""), ("MISSPELT\x1b", "")):
+        done = run("history", name)
+        assert (done.code, done.out) == (0, "")
+        hint = f", did you mean {NGINX}:{near}?" if near else ""
+        assert done.err == f"nothing is known of {name}{hint}\n".replace("\x1b", "\\x1b")
 
 
 def test_history_needs_no_engine(host: Host, run: Callable[..., Run]) -> None:
