@@ -122,9 +122,9 @@ class Client(docker.APIClient):
         if self._pool is not None:
             self._pool.close()
 
-    def read(self, path: str, operation: str, method: str = "GET") -> object:
-        """The decoded answer; where there is a pool, by its short way."""
-        seconds = float(self.timeout or 0)
+    def read(self, path: str, operation: str, method: str = "GET", seconds: float = 0.0) -> object:
+        """The decoded answer; where there is a pool, by its short way. ``seconds``: waited for, if longer."""
+        seconds = max(seconds, float(self.timeout or 0))
         if self._pool is None or (self.refuses and method != "GET"):
             with self.open(method, path, operation, seconds) as response:
                 return response.json()

@@ -971,6 +971,18 @@ def test_engine_that_hangs(pieces: list[bytes], tmp_path: Path) -> None:
         assert it.observed == [("image_inspect", "unavailable")]
 
 
+@pytest.mark.parametrize(
+    ("method", "name"), [("untag", "docker.io/library/app:1"), ("remove_volume", "app"), ("remove_container", "app")]
+)
+def test_removal_may_take_longer_than_other_answers(method: str, name: str, tmp_path: Path) -> None:
+    def late(_request: str) -> Iterable[bytes]:
+        time.sleep(0.5)
+        yield json_answer([])
+
+    with fake(tmp_path, late, timeout=0.1) as it:
+        getattr(it.engine, method)(name)
+
+
 def test_what_ssh_brings_in_place_of_http_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ssh").write_text("#!/bin/sh\necho welcome\nexec cat >/dev/null\n")
     (tmp_path / "ssh").chmod(0o755)
