@@ -66,10 +66,10 @@ class ServiceUpdate(Verb[Service]):
     def act(self, tools: Tools, step: Step, found: Service) -> Applied:
         new, within = tools.recipe.parameters["new_image_id"], step.options["within"].total_seconds()
         _set(tools, found.id, new)
-        began = tools.now()
+        began, is_ours = tools.now(), False
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
-            is_ours = now.image_ref == new and now.update_state != found.update_state
+            is_ours = is_ours or (now.image_ref == new and now.update_state != found.update_state)
             if now.image_ref not in (new, found.image_ref):
                 raise Stays(Effect.SKIPPED, "changed", f"somebody gave it {now.image_ref} meanwhile")
             if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
@@ -78,8 +78,9 @@ class ServiceUpdate(Verb[Service]):
                 return Applied("paused", f"its tasks do not come up with {new}: the swarm waits; undo takes it back")
             if now.update_state.startswith("rollback_") and now.update_state not in _UNDER_WAY:
                 raise Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back")
-            if now.image_ref == new and now.mode == "replicated" and not now.replicas + now.running:
-                return Applied("updated", f"it has no tasks; those to come run {new}")  # the swarm never says more
+            never_says = now.mode == "replicated" or not now.update_state
+            if now.image_ref == new and never_says and not now.replicas + now.running:
+                return Applied("updated", f"it has no tasks; those to come run {new}")
             if tools.now() - began >= within:
                 return Applied("updated", f"it is held to {new}; after {span(within)} it is still {now.update_state}")
             if tools.is_ending():

@@ -277,11 +277,16 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             slow = ("--mode=global", "--restart-delay=3s", "--update-monitor=2s")  # meanwhile it has no task, too
             everywhere = lab.docker("service", "create", "--quiet", "--name=all", *slow, host.name(NAME))
             assert served(host, everywhere, pushed(host, "service 5", cmd=("sh", "-c", "exit 3"))).reason == "paused"
-        lab.docker("service", "rm", "web", "all")
+            worse = served(host, everywhere, pushed(host, "service 6", cmd=("sh", "-c", "exit 4")))
+            assert worse.reason == "paused", worse
+            nowhere = lab.docker("service", "create", "--quiet", "--detach", "--name=no", "--mode=global",
+                                 "--constraint=node.labels.none==1", host.name(NAME))  # fmt: skip
+            assert "it has no tasks" in served(host, nowhere, pushed(host, "service 7")).detail
+        lab.docker("service", "rm", "web", "all", "no")
 
 
 def served(host: Host, identifier: str, digest: str) -> Outcome:
     """What becomes of the service where this was judged."""
-    web, options = host.engine.service(identifier), ServiceUpdate.options().model_dump()
+    web, options = host.engine.service(identifier), ServiceUpdate.options(within="1m").model_dump()
     step = Step("test", "update", Ref(Kind.SERVICE, web.id), "web", web, "because", options=options, digest=digest)
     return host.carried_out(step)[0]
