@@ -17,15 +17,17 @@ _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|fea
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
 _IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])(?:g|sha\.?)?[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
+_IS_COUNT = re.compile(r"stable-\d{4,5}(?:-|$)", re.ASCII)  # of Jitsi's builds, which leaps as dates do
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post)\.?(\d+(?:\.\d+)*)", re.IGNORECASE | re.ASCII
+    r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    re.IGNORECASE | re.ASCII,
 )
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
-_ISO_TIME = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(\d\d)Z)?", re.ASCII)
+_ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(\d\d)Z)?", re.ASCII)
 _JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
@@ -88,7 +90,7 @@ def version(tag: str) -> Version | None:
         rest = "-" + rest.removeprefix(".")  # 3.14.0a1, 26.0.0.Final; but 9f3a2c1, 1.x
         if ("." not in core and not _IS_EARLY.match(rest)) or rest == "-x":
             return None
-    kind = _kind(core)
+    kind = "date" if _IS_COUNT.match(tag) else _kind(core)
     if kind is None or (prefix and "." not in core and kind != "date") or (not prefix and kind == "date"):
         return None
     words = PARTS.split(rest[1:]) if rest else []

@@ -68,6 +68,10 @@ def _book(tags: tuple[str, ...]) -> _Book:
             early.append(found)
         else:
             releases[found.scheme].append(found)
+    if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):  # else they are the days of builds
+        for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
+            if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
+                releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)
     # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
@@ -93,13 +97,18 @@ def _last(one: Version) -> tuple[str, str]:
     return one.scheme.prefix[:-1].rpartition("-")[2], one.tag.removeprefix(one.scheme.prefix).partition("-")[0]
 
 
+def _own(name: str, book: _Book) -> Version | None:
+    """What the name itself says, and where versions are dates, its date."""
+    return version(name) or next((v for found in book.releases.values() for v in found if v.tag == name), None)
+
+
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
     """The tag of the highest release in the scheme of the tag's own versions, "" where there are no versions at all.
 
     Raises UnclearError: it is not clear which version the tag is.
     """
     book = _book(tags)
-    own = version(name)
+    own = _own(name, book)
     found = _above(own, book, look) if own and own.scheme in book.releases else None
     if own and own.is_early and found in (own, None):
         raise UnclearError
@@ -113,7 +122,7 @@ def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
 def aliases(name: str, tags: tuple[str, ...], look: Look) -> list[str]:
     """Version tags that are the same image as the tag."""
     book = _book(tags)
-    own = version(name)
+    own = _own(name, book)
     if own is None or own.scheme not in book.releases:
         try:
             own = _alias(name, book, look)

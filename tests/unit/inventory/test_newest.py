@@ -259,6 +259,25 @@ WORLDS = """
 # calver short
   latest 24.11.0 24.11.0-alpine | 24.10.1 | 24.12.0-rc1 edge | 24.12.0 nightly
 > latest:= 24.10.1:24.11.0
+# k3s
+  latest v1.33.4-k3s1 | v1.33.3-k3s1 | v1.32.1-k3s2 | v1.30.2-k3s2 | v1.34.1-rc1-k3s1 | v1.33.4-k3s1-amd64
+> latest:= v1.30.2-k3s2:v1.33.4-k3s1 v1.32.1-k3s2:v1.33.4-k3s1
+# jitsi
+  stable latest stable-10431 | stable-10431-1 | stable-9823 | unstable unstable-2025-09-04 | stable-9457-2 | web-1.0
+> latest:= stable-9823:stable-10431 stable-9457-2:stable-10431-1 unstable:?
+# duplicati
+  latest 2.1.0.5 2.1 2.1.0.5_stable_2025-03-04 | canary 2.1.1.101_canary_2025-08-22 2.1.1.101 | 2.1.0.4
+  2.1.0.4_stable_2025-01-31
+> latest:= 2.1.0.4_stable_2025-01-31:2.1.0.5_stable_2025-03-04
+# homebridge
+  latest ubuntu 2025-09-05 ubuntu-2025-09-05 | 2025-07-12 ubuntu-2025-07-12 | beta beta-2025-09-10 | dev
+> latest:= ubuntu:= 2025-07-12:2025-09-05 ubuntu-2025-07-12:ubuntu-2025-09-05 beta:? dev:?
+# days and nothing else
+  latest 20250825 | 20250901 | 20250901-slim | 20250825-slim slim | sha-1234567 | main-20250902
+> latest:20250901 20250825:20250901 slim:20250901-slim sha-1234567:?
+# days beside versions
+  latest v1.2.3 | 20250901 | 20250801
+> latest:= 20250801:?
 """
 
 
@@ -319,13 +338,13 @@ def test_looks_are_bounded() -> None:
 
 numbers = st.lists(st.integers(0, 12), min_size=3, max_size=3).map(tuple)
 variants = st.sampled_from(["", "-alpine", "-slim"])
+DAYS = ["20240501", "2024-05-01"]
 JUNK = [
+    *DAYS,
     "sha-1234567",
     "main-abcdef1",
     "pr-12",
     "9f3a2c1",
-    "20240501",
-    "2024-05-01",
     "cache",
     "main",
     "4711",
@@ -458,7 +477,7 @@ def test_in_no_repository_at_all_a_tag_is_called_older_than_a_lower_alias(
         return
     best = version(found)
     if best is None:
-        assert found == ""
+        assert found == "" or (found in DAYS and not any(v.scheme.is_plain for v in map(version, images) if v))
         return
     assert not best.is_early
     mine = [v for v in (version(name) for name in images if images[name] == images[tag]) if v and not v.is_early]

@@ -517,7 +517,8 @@ NEWEST: list[tuple[str, dict[str, str], str | None, str]] = [
     ("1.1.0", {"1.1.0": "here", "2.0.0": "b", "2.0.0-rc1": "e", "edge": "x"}, "2.0.0", "2.0.0 2.0.0-rc1 edge"),
     ("latest", {"latest": "here", "1.1.0": "b"}, None, "1.1.0 latest"),
     ("20241001", {"20241001": "here", "1.1.0": "b"}, None, ""),
-    ("latest", {"latest": "here", "20241001": "here", "edge": "b"}, "", ""),
+    ("latest", {"latest": "here", "20241001": "here", "20240901": "a", "edge": "b"}, "20241001", "20241001"),
+    ("latest", {"latest": "here", "sha-1234567": "here", "edge": "b"}, "", ""),
 ]
 
 
