@@ -43,7 +43,7 @@ class Options:
         hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
         docker_config: Docker's ``config.json``; it need not exist.
         certificates: folder of ``<host>/*.crt``, ``*.cert`` and ``*.key``.
-        environ: where proxies are named.
+        environ: where proxies and logins are named.
     """
 
     hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
@@ -105,7 +105,9 @@ class HttpRegistry:
         self._tools = Tools(
             wire=Wire(options.environ),
             places=Places(options.hosts, options.certificates),
-            credentials=Credentials(options.hosts, options.docker_config, clock),
+            credentials=Credentials(
+                options.hosts, options.docker_config, clock, options.environ.get("DOCKER_AUTH_CONFIG", "")
+            ),
             observe=observe,
             observe_quota=observe_quota,
             clock=clock,

@@ -1,6 +1,6 @@
 """Logins for registries: from the settings, else from Docker's ``config.json`` and the helpers that it names.
 
-Input: settings per host, a file, helper programs. Output: a ``Login``, None for nobody, or a ``FailedError`` of reason
+Input: settings per host, ``DOCKER_AUTH_CONFIG``, a file, helper programs. Output: a ``Login``, None for nobody, or a ``FailedError`` of reason
 ``credentials`` where the settings cannot be followed. A file or helper that cannot be used is no login, as it is to
 Docker's command line, and a warning. Out of bounds: what a login is used for. Nothing secret is logged, kept in an
 error, or shown by repr.
@@ -106,9 +106,15 @@ class Credentials:
     """Finds logins. Thread-safe: a helper that hangs delays only those who need it."""
 
     def __init__(
-        self, hosts: Mapping[str, RegistrySettings], config: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        hosts: Mapping[str, RegistrySettings],
+        config: Path,
+        clock: Callable[[], float] = time.monotonic,
+        given: str = "",
     ) -> None:
+        """``given``: what the environment has, which comes before the file."""
         self._hosts = hosts
+        self._given = given
         self._path = config
         self._clock = clock
         self._lock = threading.Lock()
@@ -161,7 +167,16 @@ class Credentials:
         slot.stamp, slot.login, slot.failed = stamp, None, False
         slot.fresh_until = self._clock() + _HELPER_SECONDS
         try:
-            config = _read(self._path) if stamp else _Config()
+            slot.login = _config(self._given).login(registry)
+        except (ValueError, RecursionError):
+            self._fail(slot, registry, "DOCKER_AUTH_CONFIG cannot be used")
+        if slot.login is None:
+            self._find_in_file(registry, slot, stamp)
+        slot.is_told = slot.failed
+
+    def _find_in_file(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
+        try:
+            config = _config(content(self._path, _FILE_BYTES)) if stamp else _Config()
             helper = config.helper(registry)
             try:
                 slot.login = _helped(helper, registry) if helper else None
@@ -170,7 +185,6 @@ class Credentials:
             slot.login = slot.login or config.login(registry)
         except (OSError, ValueError, RecursionError):
             self._fail(slot, registry, f"{self._path} cannot be used")
-        slot.is_told = slot.failed
 
     def _fail(self, slot: _Slot, registry: str, why: str) -> None:
         slot.failed = True
@@ -199,8 +213,7 @@ def _helped(helper: str, registry: str) -> Login | None:
     return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
 
 
-def _read(path: Path) -> _Config:
-    text = content(path, _FILE_BYTES)
+def _config(text: str | bytes) -> _Config:
     return _Config(json.loads(text) if text.strip() else None)
 
 

@@ -79,6 +79,38 @@ def test_file(auths: dict[str, object], registry: str, expected: Login | None, t
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"auths": {"host": {"auth": AUTH}}}, SECRET),
+        ({"auths": {"https://host/v1/": {"auth": AUTH}}}, SECRET),
+        ({"auths": {"other": {"auth": AUTH}}}, Login("x", "y")),
+        ({"auths": {"host": {"auth": "%"}}}, Login("x", "y")),
+        ("{", Login("x", "y")),
+        ("", Login("x", "y")),
+    ],
+)
+def test_what_the_environment_has_comes_before_the_file(given: Any, expected: Login, tmp_path: Path) -> None:
+    """As for Docker's command line from 28.3 on."""
+    text = given if isinstance(given, str) else json.dumps(given)
+    path = write(tmp_path, {"auths": {"host": {"auth": base64.b64encode(b"x:y").decode()}}})
+    with structlog.testing.capture_logs() as logs:
+        credentials = Credentials({}, path, Clock(), text)
+        assert credentials.login("host") == expected
+    is_broken = "%" in text or text == "{"
+    assert credentials.is_troubled("host") == is_broken
+    assert [line["why"] for line in logs] == ["DOCKER_AUTH_CONFIG cannot be used"] * is_broken
+
+
+def test_where_the_environment_has_it(tmp_path: Path) -> None:
+    registry = TokenRegistry()
+    with Misbehaving(registry) as server:
+        registry.host = server.host
+        given = {"DOCKER_AUTH_CONFIG": json.dumps({"auths": {server.host: {"auth": AUTH}}})}
+        with client(tmp_path, environ=given) as asked:
+            assert ask(asked, f"{server.host}/private/app:1") == Reply(digest=DIGEST)
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "no JSON",
