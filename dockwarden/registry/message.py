@@ -20,7 +20,7 @@ _REASONS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited"}
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND", "TAG_EXPIRED"})
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_REPOSITORY = re.compile(r"/v2/([^?]+?)/(?:manifests|tags|blobs)/")
+_REPOSITORY = re.compile(r"/v2/([^?]+)/(?:manifests|tags|blobs)/")  # its name may have such parts, too
 
 
 class FailedError(Exception):

@@ -238,6 +238,21 @@ def test_token_for_the_wrong_scope() -> None:
         ]
 
 
+@pytest.mark.parametrize("name", ["team/tags/app", "team/tags", "a/manifests/b", "manifests/blobs/x", "v2/app", "a/v2/b"])
+def test_a_repository_whose_name_is_like_a_part_of_an_address(name: str) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if "/token" in asked:
+            return [json_answer({"token": "x" if parse_qs(asked)["scope"] == [f"repository:{name}:pull"] else "y"})]
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token",service="x"'
+        if asked.header("Authorization") != "Bearer x":
+            return [head(challenge, status=401)]
+        return [json_answer({"tags": ["1"]}) if asked.startswith("GET") else OK]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/{name}:1") == GOOD
+        assert ask(registry, f"{server.host}/{name}", "tags") == Reply(tags=("1",))
+
+
 def test_list_of_tags_that_takes_more_than_a_token_to_pull() -> None:
     """Azure's is such; a token for both is good for all that follows."""
     granted: list[str] = []
