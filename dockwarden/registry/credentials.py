@@ -1,9 +1,9 @@
 """Logins for registries: from the settings, else from Docker's ``config.json`` and the helpers that it names.
 
-Input: settings per host, ``DOCKER_AUTH_CONFIG``, a file, helper programs. Output: a ``Login``, None for nobody, or a ``FailedError`` of reason
-``credentials`` where the settings cannot be followed. A file or helper that cannot be used is no login, as it is to
-Docker's command line, and a warning. Out of bounds: what a login is used for. Nothing secret is logged, kept in an
-error, or shown by repr.
+Input: settings per host, ``DOCKER_AUTH_CONFIG``, a file, helper programs. Output: a ``Login``, None for nobody, or a
+``FailedError`` of reason ``credentials`` where the settings cannot be followed. A file or helper that cannot be used is
+no login, as it is to Docker's command line, and a warning. Out of bounds: what a login is used for. Nothing secret is
+logged, kept in an error, or shown by repr.
 """
 
 import base64

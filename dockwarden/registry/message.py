@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from urllib3 import HTTPHeaderDict
 
-GOOD = frozenset({200, 201, 203})  # the last where a proxy has touched it
+GOOD = frozenset({200, 201, 202, 203})  # the last where a proxy has touched it
 NOT_FOUND = 404
 _REFUSED, _SERVER_ERROR = 400, 500
 _REASONS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited"}

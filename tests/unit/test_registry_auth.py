@@ -238,7 +238,7 @@ def test_token_for_the_wrong_scope() -> None:
         ]
 
 
-@pytest.mark.parametrize("name", ["team/tags/app", "team/tags", "a/manifests/b", "manifests/blobs/x", "v2/app", "a/v2/b"])
+@pytest.mark.parametrize("name", ["team/tags/app", "team/tags", "a/manifests/b", "blobs/tags/x", "v2/app", "a/v2/b"])
 def test_a_repository_whose_name_is_like_a_part_of_an_address(name: str) -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         if "/token" in asked:
@@ -298,6 +298,7 @@ def test_odd_names(field: str, parameters: str) -> None:
     [
         http(200, gzip.compress(b'{"token": "x"}', mtime=0), "Content-Encoding: gzip"),
         http(201, b'{"token": "x"}'),
+        http(202, b'{"Access_Token": "x"}'),
         http(203, b'{"token": null, "access_token": "x"}'),
     ],
 )
