@@ -49,6 +49,7 @@ from dockwarden.ports import Engine
 from dockwarden.text import span
 
 _LOOK_SECONDS = 0.5
+_SETTLING_SECONDS = 5.0  # as Swarm's own monitor
 _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
@@ -183,7 +184,7 @@ class ContainerUpdate(ContainerVerb):
         """Wait until the new one is well; if not, whose fault it is and why. Raises Unfinished as the process ends."""
         limit = step.options["within"].total_seconds() + change.start_period_seconds
         steady, probe = step.options["steady"].total_seconds(), step.options.get("probe", "")
-        began, silence = tools.now(), ""
+        began, silence, unwell = tools.now(), "", 0.0
         while True:
             now = tools.engine.container(change.new)
             passed = tools.now() - began
@@ -194,13 +195,15 @@ class ContainerUpdate(ContainerVerb):
                 return _FAULT, f"ended with {now.exit_code}{again}"
             if now.health == "unhealthy":
                 return _FAULT, "is unhealthy"
-            if now.health == "healthy" or (not now.health and now.state == "running" and passed >= steady):
+            is_well = now.health == "healthy" or (not now.health and now.state == "running")
+            unwell = unwell if is_well else passed
+            if is_well and passed - unwell >= (min(steady, _SETTLING_SECONDS) if now.health else steady):
                 silence = probe and tools.probe(probe, tools.engine.address(change.new))
                 if not silence:
                     return None
             if passed >= limit and silence:
                 return _FAULT, f"does not answer {probe}: {silence}"
-            if passed >= limit and (now.health or passed >= limit + steady):
+            if passed >= limit and (now.health not in ("", "healthy") or passed >= limit + steady):
                 whose = "changed" if now.state == "paused" else _FAULT
                 return whose, f"is still {now.health or now.state} after {span(passed)}"
             if tools.is_ending():

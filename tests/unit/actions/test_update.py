@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -165,10 +166,26 @@ def test_one_that_the_engine_starts_again_at_that_moment_goes_all_the_same(
     assert list(bench.names()) == ["web"]
 
 
-def test_a_healthy_one_need_not_be_waited_for(bench: Bench) -> None:
+@pytest.mark.parametrize("within", [2, 120])
+def test_a_healthy_one_is_waited_for_only_until_it_has_settled(bench: Bench, within: int) -> None:
     bench.meanwhile(health="healthy")
-    assert bench.run().reason == "updated"
-    assert sum(bench.ground.slept) < 30
+    assert bench.run(within=timedelta(seconds=within)).reason == "updated"
+    assert sum(bench.ground.slept) < 10
+
+
+@pytest.mark.parametrize("fields", [{"health": "unhealthy"}, {"running": False, "state": "exited", "exit_code": 3}])
+def test_one_that_is_healthy_for_a_moment_is_not_well(bench: Bench, fields: dict[str, Any]) -> None:
+    bench.meanwhile(health="healthy")
+    healthy = bench.ground._sleep
+
+    def sleep(seconds: float) -> None:
+        healthy(seconds)
+        if sum(bench.ground.slept) > 3:
+            bench.engine.alter("web", "update", **fields)
+
+    bench.patched.setattr(bench.ground, "_sleep", sleep)
+    assert bench.run().reason == "rolled_back"
+    assert bench.assert_whole("old").id == bench.old
 
 
 @pytest.mark.parametrize(
