@@ -189,6 +189,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         *(("containers", glob) for glob in ("*", "web-[0-9]", "0123456789ab*")),
         *(("images", glob) for glob in ("*", "ghcr.io/acme/*", "sha256:0123*", "nginx@sha256:*", "[!x]*:latest")),
         *(("tags", glob) for glob in ("*:latest", "latest-*", "nginx:RC1", "[Nn]ginx", "H.Example/x", "2048", "v1.x")),
+        *(("tags", glob) for glob in ("*SNAPSHOT*", "app*-RC1", "app?RC1")),  # a star may stand for the colon
     ],
 )
 def test_globs_that_may_fit_a_name(kind: str, glob: str) -> None:
