@@ -1,6 +1,7 @@
 """Commands about settings and policies that need no engine: check, test, facts, schema."""
 
 import argparse
+import fnmatch
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
 from dockwarden.config.packs import PACKS
 from dockwarden.errors import ConfigError, UsageError
-from dockwarden.text import CONFIG, FAILED, OK, counted, printable
+from dockwarden.text import CONFIG, FAILED, OK, counted, near, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +111,13 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     ]:
         raise ConfigError(*wrong)
     warnings = [*policies.warnings, *(f"{file}: not looked at, it is there only while the unit runs" for file in later)]
+    names = [policy.name for policy in policies.policies]
+    warnings += [
+        f"settings notify.routes.{name}.policies: {glob} fits no policy{near(glob, names)}"
+        for name, route in (() if options.paths else routes.items())
+        for glob in route.policies
+        if not fnmatch.filter(names, glob)
+    ]
     if options.host:
         from dockwarden.oneshot import look
 

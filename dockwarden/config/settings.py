@@ -97,6 +97,13 @@ class WebSettings(_Section):
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
+    @field_validator("hosts")
+    @classmethod
+    def _are_names(cls, value: list[str]) -> list[str]:
+        if odd := [name for name in value if not name or set(name) & set("/: ")]:
+            raise ValueError(f"{odd[0]!r}: write names alone, such as web-7.example.net or *.lan; no scheme, no port")
+        return value
+
     @field_validator("external_url")
     @classmethod
     def _is_whole(cls, value: str) -> str:
@@ -358,7 +365,9 @@ def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
     tops = {name: name.partition("__")[0].upper() for name in sorted(environ) if name.upper().startswith(PREFIX)}
-    return [f"environment {name}: {_unknown(top, known)}" for name, top in tops.items() if top not in known]
+    sections = ((name, keys_beside(Settings, (name, ""))) for name in Settings.model_fields)
+    meant = [*known, *(f"{PREFIX}{name}__{key}".upper() for name, keys in sections for key in keys)]
+    return [f"environment {name}: {_unknown(top, meant)}" for name, top in tops.items() if top not in known]
 
 
 def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:

@@ -208,6 +208,16 @@ def test_what_a_unit_that_does_not_run_is_handed_over_is_not_looked_at(tmp_path:
         assert (done.code, f"{folder}/web.yml: " in done.err) == (code, True)
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
+def test_policies_of_a_route_that_there_are_not_are_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    path.write_text("notify: {routes: {a: {url: 'json://localhost', policies: [no-latest-tg, 'x*', 'prune-*']}}}\n")
+    done = dockwarden("check", "--config", str(path))
+    said = "settings notify.routes.a.policies: "
+    assert done.code == 0
+    assert done.err == f"{said}no-latest-tg fits no policy, did you mean no-latest-tag?\n{said}x* fits no policy\n"
+
+
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
 def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"
