@@ -17,6 +17,7 @@ _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
 _TOLD = [(*each.path.rpartition(".")[::2], each) for each in TOLD]
+_PARTS = {part: part.split(".") for part, _, _ in _TOLD}
 _OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
 
 
@@ -96,7 +97,7 @@ def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
 
 def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
     restart = host.nested("RestartPolicy")
-    parts = {part: reduce(Fields.nested, part.split("."), fields) for part in {part for part, _, _ in _TOLD}}
+    parts = {part: reduce(Fields.nested, names, fields) for part, names in _PARTS.items()}
     return ContainerConfig(
         memory_limit_bytes=max(0, host.integer("Memory", 0)),
         memory_reservation_bytes=max(0, host.integer("MemoryReservation", 0)),

@@ -35,7 +35,7 @@ class Fields:
     def text(self, key: str, default: str | None = None) -> str:
         value = self._raw.get(key)
         if isinstance(value, str):
-            return clean(value)
+            return value if value.isascii() else clean(value)
         if value is None and default is not None:
             return default
         raise self._wrong(key, value, "text")

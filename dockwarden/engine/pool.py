@@ -70,7 +70,7 @@ class Pool(HTTPConnectionPool):
         seconds: tuple[float, float],
         body: str | bytes | None = None,
         headers: Mapping[str, str] = AGENT,
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """The status, headers and body of an answer, by the standard library alone, in less time than by urllib3.
 
         Each event makes us ask, and an inspect takes the engine no longer than a library. ``seconds``: to connect, and
@@ -85,7 +85,7 @@ class Pool(HTTPConnectionPool):
             content = body.encode() if isinstance(body, str) else body
             http.client.HTTPConnection.request(connection, method, path, content, headers)
             with http.client.HTTPConnection.getresponse(connection) as answer:
-                return answer.status, dict(answer.headers), answer.read()
+                return answer.status, answer.headers, answer.read()
         except BaseException as error:
             connection.close()
             if isinstance(error, OSError) or not isinstance(error, _NO_HTTP):

@@ -8,7 +8,6 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from docker.utils import version_gte
@@ -160,7 +159,7 @@ def images(raw: object, store: ImageStore) -> Iterator[Image]:
     left = rows(raw, "image list")
     left.reverse()
     while left:
-        yield _image(Fields(left.pop(), "image list"), store)
+        yield _image(row := Fields(left.pop(), "image list"), store, row)
 
 
 def image(raw: object, store: ImageStore) -> Image:
@@ -184,7 +183,7 @@ def image(raw: object, store: ImageStore) -> Image:
         built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
         volumes=config.names("Volumes"),
     )
-    return replace(_image(fields, store), labels=config.labels("Labels"), details=details)
+    return _image(fields, store, config, details)
 
 
 def _platforms(fields: Fields) -> Iterator[str]:
@@ -194,7 +193,7 @@ def _platforms(fields: Fields) -> Iterator[str]:
             yield "/".join(filter(None, (says.text(key, "") for key in ("os", "architecture", "variant"))))
 
 
-def _image(fields: Fields, store: ImageStore) -> Image:
+def _image(fields: Fields, store: ImageStore, labelled: Fields, details: ImageDetails | None = None) -> Image:
     identifier = fields.text("Id")
     names = _names((*fields.texts("RepoTags"), *fields.texts("RepoDigests")))
     if store is ImageStore.CONTAINERD:
@@ -207,8 +206,9 @@ def _image(fields: Fields, store: ImageStore) -> Image:
         digests=names.digests,
         markers=names.markers,
         size_bytes=fields.integer("Size"),
-        labels=fields.labels("Labels"),
+        labels=labelled.labels("Labels"),
         created_at=fields.moment("Created"),
+        details=details,
     )
 
 

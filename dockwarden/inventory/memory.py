@@ -65,7 +65,7 @@ class Memory:
     def of(self, ref: Ref, *, used: bool) -> Observed | None:
         """What to write down of an object, None when it is gone. ``used``: a container uses it now."""
         seen = self._seen.get(ref)
-        return replace(seen, used_seconds=-1.0) if seen and used else seen
+        return seen._replace(used_seconds=-1.0) if seen and used else seen
 
     def known_for(self, ref: Ref, reading: float | None = None) -> float:
         """Seconds we have watched this object exist, now or at a reading of the clock; 0 for one not remembered."""
@@ -114,7 +114,7 @@ class Memory:
     def _set(self, container: Container, given_up_at: float | None) -> None:
         ref = ref_of(container)
         if (seen := self._seen.get(ref)) is not None and seen.given_up_at != given_up_at:
-            self._seen[ref] = replace(seen, given_up_at=given_up_at)
+            self._seen[ref] = seen._replace(given_up_at=given_up_at)
             self.unsaved.add(ref)
 
     def see(self, ref: Ref, *, had_tag: bool = False, used: bool = False) -> None:
@@ -122,9 +122,9 @@ class Memory:
         old = self._seen.get(ref)
         new = Observed(now, now, had_tag) if old is None else old
         if used:
-            new = replace(new, used_seconds=now)
+            new = new._replace(used_seconds=now)
         if had_tag and not new.had_tag:
-            new = replace(new, had_tag=True)
+            new = new._replace(had_tag=True)
         if new is not old:
             self._seen[ref] = new
             self.unsaved.add(ref)

@@ -337,8 +337,7 @@ class Change(NamedTuple):
     ref: Ref
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """Our own memory of an object, in seconds of the observation clock, which stands still while nobody looks.
 
     ``given_up_at``: of a container that restarts do not help: when it was last started, by the engine's clock.

@@ -6,7 +6,7 @@ Input: batches of the queue. Output: reports to the sinks. Out of bounds: what a
 slices and events come first, so nothing waits for a long nightly run; acting is never sliced.
 """
 
-import secrets
+import random
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class _Run:
     acting: frozenset[tuple[str, Ref]] | None
     job: str = ""
     steps: Iterator[bool] = field(default_factory=lambda: iter(()))
-    id: str = field(default_factory=lambda: secrets.token_hex(6))
+    id: str = field(default_factory=lambda: f"{random.getrandbits(48):012x}")
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
     watched_seconds: float = 0.0
@@ -318,8 +318,8 @@ class Worker:
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
-        for policy in run.policies.values():
-            if policy.action and (run.acting is None or run.acting):
+        for policy in run.policies.values() if run.acting is None or run.acting else ():
+            if policy.action:
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:
@@ -333,8 +333,8 @@ class Worker:
         self._report(run, outcomes)
         self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
         acted = {run.job, *(name for name, _ in run.acting or ())}
-        for policy in run.policies.values():
-            if policy.name in acted and policy.has_marks:
+        for policy in [run.policies[name] for name in sorted(acted & run.policies.keys())]:
+            if policy.has_marks:
                 after = self._new_run(run.cause)
                 after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
                 self._runs.append(after)

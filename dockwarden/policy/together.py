@@ -61,6 +61,8 @@ class Together:
 
     def quiet(self) -> Counter[tuple[str, Status]]:
         """How often each policy gave a pass or a skip that was only counted."""
+        if not self._patterns:
+            return self._quiet
         total = self._quiet.copy()
         for pattern, objects in self._patterns.items():
             for policy, answer in zip(self._cheap, pattern, strict=True):

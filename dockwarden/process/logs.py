@@ -56,9 +56,10 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         return {key: value for key, value in event.items() if value is not None}
 
     render: Callable[..., object] = _as_text if as_text else structlog.processors.JSONRenderer()
+    to_journal = _to_journal()
 
     def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
-        priority = f"<{_PRIORITIES.get(event['level'], 6)}>" if _to_journal() else ""
+        priority = f"<{_PRIORITIES.get(event['level'], 6)}>" if to_journal else ""
         return f"{priority}{render(logger, method, event)}"
 
     shared: list[Processor] = [

@@ -53,7 +53,7 @@ class Log:
             opened=len(report.opened),
             resolved=len(report.resolved),
             steps=len(report.outcomes),
-            **Counter(outcome.effect.value for outcome in report.outcomes),
+            **(Counter(outcome.effect.value for outcome in report.outcomes) if report.outcomes else {}),
             seconds=round(report.duration_seconds, 4),
         )
 
