@@ -118,14 +118,16 @@ def _read(endpoint: Endpoint, query: Query) -> tuple[Answer, list[str]]:
 def _next(query: Query, page: Answer, link: str) -> list[Query]:
     """Where the next page is: at the server that gave the last one, whichever the link names.
 
-    Some registries do not know under which path they are seen from outside.
+    Some registries do not know under which path they are seen from outside, some leave out part of the repository's.
     """
     try:
         target = parse_url(urljoin(str(page.url), link)).target
     except ValueError:
         raise FailedError("bad_answer") from None
-    starts = [0, *(found.start() for found in re.finditer("/v2/", target.partition("?")[0]) if found.start())]
-    return [query._replace(target=target[start:], server=page.url.server) for start in starts[:3]]
+    path, _, parameters = target.partition("?")
+    starts = [0, *(found.start() for found in re.finditer("/v2/", path) if found.start())]
+    targets = [*(target[start:] for start in starts[:3]), f"{page.url.target.partition('?')[0]}?{parameters}"]
+    return [query._replace(target=each, server=page.url.server) for each in dict.fromkeys(targets)]
 
 
 def _good(found: Answer) -> Answer:

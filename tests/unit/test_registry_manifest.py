@@ -322,6 +322,8 @@ def test_who_does_not_like_to_be_told_the_size_of_a_page(status: int) -> None:
         "<http://registry.internal/behind/v2/real/name/tags/list?last=1>; rel=next",
         "</behind/v2/real/name/tags/list?last=1>; rel=next",
         "</api/v2/behind/v2/real/name/tags/list?last=1>; rel=next",
+        "</v2/name/tags/list?last=1>; rel=next",
+        "<http://registry.internal:5000/v2/name/tags/list?n=1000&last=1>; rel=next",
     ],
 )
 @pytest.mark.parametrize("otherwise", [http(404), http(200, b"<html>"), http(500), http(403)])
