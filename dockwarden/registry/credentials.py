@@ -176,7 +176,7 @@ class Credentials:
 
     def _find_in_file(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         try:
-            config = _config(content(self._path, _FILE_BYTES)) if stamp else _Config()
+            config = _config(content(self._path, _FILE_BYTES).decode("utf-8-sig")) if stamp else _Config()
             helper = config.helper(registry)
             try:
                 slot.login = _helped(helper, registry) if helper else None
@@ -213,8 +213,10 @@ def _helped(helper: str, registry: str) -> Login | None:
     return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
 
 
-def _config(text: str | bytes) -> _Config:
-    return _Config(json.loads(text) if text.strip() else None)
+def _config(text: str) -> _Config:
+    """As Docker's command line reads it, which does not look at what follows."""
+    text = text.strip()
+    return _Config(json.JSONDecoder().raw_decode(text)[0] if text else None)
 
 
 def _decoded(auth: object) -> str:

@@ -146,6 +146,11 @@ def test_empty_file(content: object, tmp_path: Path) -> None:
     assert logins(tmp_path, content).login("host") is None
 
 
+@pytest.mark.parametrize("text", ["%s}", "\n%s\nx", "%s{}", "\ufeff%s"])
+def test_file_with_something_before_or_after(text: str, tmp_path: Path) -> None:
+    assert logins(tmp_path, text % json.dumps({"auths": {"host": {"auth": AUTH}}})).login("host") == SECRET
+
+
 def test_no_file(tmp_path: Path) -> None:
     assert Credentials({}, tmp_path / "none" / "config.json").login("host") is None
 
