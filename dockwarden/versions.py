@@ -15,7 +15,7 @@ _EARLY = (
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
-_IS_HASH = re.compile(r"(?=.*\d)(?=.*[a-f])(?:g|sha\.?)?[0-9a-f]{7,40}", re.ASCII)
+_IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 _IS_COUNT = re.compile(r"stable-\d{4,5}(?:-|$)", re.ASCII)  # of Jitsi's builds, which leaps as dates do
 _BUILD = re.compile(

@@ -99,7 +99,8 @@ def _last(one: Version) -> tuple[str, str]:
 
 def _own(name: str, book: _Book) -> Version | None:
     """What the name itself says, and where versions are dates, its date."""
-    return version(name) or next((v for found in book.releases.values() for v in found if v.tag == name), None)
+    dated = (v for scheme, found in book.releases.items() if scheme.kind == "date" for v in found)
+    return version(name) or next((v for v in dated if v.tag == name), None)
 
 
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
