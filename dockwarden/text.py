@@ -19,12 +19,13 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
 _IN_BYTES = ("size", "disk_free", "memory_limit")
-_HUB = re.compile(r"(?<![\w./-])docker\.io/(?:library/)?(?=\w)")
-_LONG_ID = re.compile(r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b")
+# Compiled where they are first used: a health check uses none.
+_HUB = r"(?<![\w./-])docker\.io/(?:library/)?(?=\w)"
+_LONG_ID = r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b"
 _COLORS = {"critical": "1;31", "high": "33", "medium": "36", "error": "1;31", "failed": "1;31", "warning": "33"}
 _COLORS |= {"low": "2", "info": "2", "resolved": "32", "removed": "1;32", "unknown": "35"}
-_DURATION = re.compile(r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?", re.ASCII)
+_DURATION = r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?"
+_SIZE = r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?"
 
 
 def printable(text: str, most: int = sys.maxsize) -> str:
@@ -36,7 +37,7 @@ def printable(text: str, most: int = sys.maxsize) -> str:
 
 def brief(text: str) -> str:
     """Text with names and IDs as docker prints them: no ``docker.io/library/``, twelve digits of an ID."""
-    return _LONG_ID.sub(r"\1", _HUB.sub("", text))
+    return re.sub(_LONG_ID, r"\1", re.sub(_HUB, "", text))
 
 
 def colored(word: str, text: str, environment: Mapping[str, str]) -> str:
@@ -134,12 +135,12 @@ def fact(name: str, value: object) -> str:
 
 def is_duration(text: str) -> bool:
     """Whether ``duration`` can read it."""
-    return _DURATION.fullmatch(text) is not None
+    return re.fullmatch(_DURATION, text, re.ASCII) is not None
 
 
 def duration(value: object) -> timedelta:
     """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``. Raises ValueError: it is something else."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    match = re.fullmatch(_DURATION, value, re.ASCII) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -148,12 +149,13 @@ def duration(value: object) -> timedelta:
 
 def is_size(text: str) -> bool:
     """Whether it is a size with its unit; ``5M`` may be anything."""
-    return text.endswith("B") and _SIZE.fullmatch(text) is not None
+    return text.endswith("B") and re.fullmatch(_SIZE, text, re.ASCII) is not None
 
 
 def size(value: object) -> int:
     """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``. Raises ValueError: it is something else."""
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    is_one = isinstance(value, int | str) and not isinstance(value, bool)
+    match = re.fullmatch(_SIZE, str(value), re.ASCII) if is_one else None
     if match is None:
         raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
     number, unit, binary = match.groups()

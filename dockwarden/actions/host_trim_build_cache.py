@@ -16,7 +16,7 @@ _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unuse
 class Options(Losable):
     """How much may be left, how long unused."""
 
-    model_config = Losable.model_config | ConfigDict(json_schema_extra=_EITHER)
+    model_config = ConfigDict(json_schema_extra=_EITHER)
     max_used_space: Annotated[int | None, BeforeValidator(bound, json_schema_input_type=int | str)] = None
     unused_for: DurationIfAny = None
 

@@ -2,27 +2,19 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from dockwarden import reference
 from dockwarden.actions.images import ImageVerb
 from dockwarden.actions.pulling import bring, leave, move, served
-from dockwarden.actions.verb import Applied, Gain, Stays, Tools, Why, refuse_change
+from dockwarden.actions.verb import Applied, Gain, NoOptions, Stays, Tools, Why, refuse_change
 from dockwarden.errors import MissingError
 from dockwarden.model import Candidate, Done, Effect, Image, Intent, Kind, Policy, Recipe, Step
-
-
-class Options(BaseModel):
-    """None."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TagPull(ImageVerb):
     """Let a tag name here what it names at its registry."""
 
     subject, name = Kind.TAG, "pull"
-    options = Options
+    options = NoOptions
     removes = False
     gain = Gain.NOTHING
 

@@ -102,17 +102,21 @@ DurationIfAny = Annotated[timedelta | None, _READ]
 """None is the default; written, as `null` or as nothing, it is refused."""
 
 
-class Owned(BaseModel):
-    """What policies may say of verbs on what orchestrators own; unknown keys are refused."""
+class NoOptions(BaseModel):
+    """None; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class Owned(NoOptions):
+    """What policies may say of verbs on what orchestrators own."""
+
     owners: list[Literal["swarm", "kubernetes", "nomad", "ecs"]] = []
 
 
-class Losable(BaseModel):
+class Losable(NoOptions):
     """What they may say of verbs that take what perhaps nothing brings back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     unrecoverable: Literal["refuse", "allow"] = "refuse"
 
 

@@ -6,6 +6,7 @@ commands has a file; what they need is imported when they run, so that ``--help`
 """
 
 import argparse
+import atexit
 import gc
 import os
 import re
@@ -65,6 +66,7 @@ _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavail
 
 def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(200_000)  # what is imported stays, and need not be looked through a hundred times
+    atexit.register(gc.freeze)  # nor be taken apart at the end, which is a tenth of a health check
     # Or it would read what each installed package says of itself, looking for plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for number, name in enumerate(("stdin", "stdout", "stderr")):

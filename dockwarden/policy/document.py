@@ -278,7 +278,8 @@ class Policy(_Shape):
             if verb.needs_for and info.data.get("for_") is not None and not info.data["for_"]:
                 what = f"{name} of {kind}s"
                 raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
-            return {name: _named(verb.options).validate_python(action)[name].model_dump()}
+            named = _named(verb.options)
+            return dict(named.dump_python(named.validate_python(action)))
         return action
 
 

@@ -21,7 +21,7 @@ from dockwarden.text import because, near
 MOST_BYTES = 512 * 1024 * 1024
 _SHARED = ("image.", "host.")  # facts that others have from an object of their own
 _S = TypeVar("_S", bound=BaseModel)
-_SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float")
+_SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float", defer_build=True)
 
 
 class Recorded(BaseModel):
