@@ -29,7 +29,7 @@ _NO_POST = (_UNAUTHORIZED, NOT_FOUND, 405)
 _UNWELCOME = ("unauthorized", "forbidden", "refused")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _SCOPE = re.compile(r"[^:]+:.+:[^:]+")
-_OF_TAGS = {"metadata_read"}  # what lists of tags take at Azure's, whose tokens to pull do not open them
+_OF_TAGS = "metadata_read"  # what lists of tags take at Azure's, whose tokens to pull do not open them
 # Nothing optional comes first, or a hostile header of nothing but spaces would be tried from each of them.
 _PART = re.compile(
     r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)                    # a scheme, or the name of a parameter
@@ -274,11 +274,12 @@ def _scopes(path: str, wanted: str = "") -> list[str]:
     """
     own = f"repository:{path}:"
     others = [s for s in wanted.split() if _SCOPE.fullmatch(s) and not s.startswith(own)]
-    actions = {action for s in wanted.split() if s.startswith(own) for action in s.removeprefix(own).split(",")}
-    mine = own + ",".join(["pull", *sorted(actions & _OF_TAGS)])
+    mine = [f"{own}pull"]
+    if f"{own}{_OF_TAGS}" in wanted.split():
+        mine.insert(0, f"{own}pull,{_OF_TAGS}")
     if not others or not path:
-        return [" ".join(others) or (mine if path else "")]
-    return [" ".join([*others, mine]), mine, " ".join(others)]
+        return mine if path else [" ".join(others)]
+    return [" ".join([*others, mine[0]]), *mine, " ".join(others)]
 
 
 def _asked(challenge: Challenge, scope: str, login: Login | None, send: Callable[[Request], Answer]) -> Answer:

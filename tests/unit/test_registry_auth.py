@@ -253,13 +253,19 @@ def test_a_repository_whose_name_is_like_a_part_of_an_address(name: str) -> None
         assert ask(registry, f"{server.host}/{name}", "tags") == Reply(tags=("1",))
 
 
-def test_list_of_tags_that_takes_more_than_a_token_to_pull() -> None:
-    """Azure's is such; a token for both is good for all that follows."""
+@pytest.mark.parametrize("refusal", [0, 200, 401, 403])
+def test_list_of_tags_that_takes_more_than_a_token_to_pull(refusal: int) -> None:
+    """Azure's is such; a token for both is good for all that follows, and who may not have it may still pull."""
     granted: list[str] = []
 
     def answer(asked: Asked) -> Iterable[bytes]:
         if "/token" in asked:
             granted.append(parse_qs(asked.partition("?")[2])["scope"][0].rpartition(":")[2])
+            if "," in granted[-1] and refusal == 200:
+                granted[-1] = "pull"
+            elif "," in granted[-1] and refusal:
+                granted[-1] = ""
+                return [http(refusal)]
             return [json_answer({"token": str(len(granted) - 1)})]
         wanted = "metadata_read" if "/tags/" in asked else "pull"
         token = asked.header("Authorization").removeprefix("Bearer ")
@@ -271,8 +277,10 @@ def test_list_of_tags_that_takes_more_than_a_token_to_pull() -> None:
     with asking(answer) as (registry, server):
         for _ in range(2):
             assert ask(registry, f"{server.host}/team/app:1", max_age_seconds=0) == GOOD
-            assert ask(registry, f"{server.host}/team/app", "tags", max_age_seconds=0) == Reply(tags=("1",))
-        assert granted == ["pull", "pull,metadata_read"]
+            listed = ask(registry, f"{server.host}/team/app", "tags", max_age_seconds=0)
+            assert listed == (reason("unauthorized") if refusal else Reply(tags=("1",)))
+        assert ask(registry, f"{server.host}/team/app:1", max_age_seconds=0) == GOOD
+        assert refusal or granted == ["pull", "pull,metadata_read"]
 
 
 def test_token_that_never_pleases() -> None:
