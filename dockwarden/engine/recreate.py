@@ -211,6 +211,9 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
     host = _with_living_peers(client, parameters)
     gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
+    joined, had_left = endpoints.keys() - gone, _first_network(host) not in parameters.get("networks", host.values())
+    if joined and had_left and not _has(client.inspect_network, _first_network(host)):
+        host["NetworkMode"] = min(joined)
     _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}
     mode, first = host.get("NetworkMode"), _first_network(host)

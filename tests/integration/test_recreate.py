@@ -370,12 +370,17 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     lab.docker("network", "disconnect", "one", "left")
     lab.docker("create", "--name", "alone", IMAGE)
     lab.docker("network", "disconnect", "bridge", "alone")
-    for name in ("joined", "left", "alone"):
+    lab.docker("network", "create", "old")
+    lab.docker("create", "--name", "moved", "--network", "old", IMAGE)
+    lab.docker("network", "connect", "two", "moved")
+    lab.docker("network", "disconnect", "old", "moved")
+    lab.docker("network", "rm", "old")
+    for name, new in (("joined", []), ("left", []), ("alone", []), ("moved", ["HostConfig.NetworkMode"])):
         before = shape(inspected(lab, name))
         again(lab, engine, name)
-        assert list(differences(before, shape(inspected(lab, name)))) == [], name
+        assert [key for key, _ in differences(before, shape(inspected(lab, name)))] == new, name
         lab.docker("start", name)
-    lab.docker("stop", "joined", "left")
+    lab.docker("stop", "joined", "left", "moved")
     lab.docker("network", "rm", "two")
     with pytest.raises(NotFoundError):
         engine.start_container("joined")
