@@ -10,7 +10,6 @@ import json
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from math import inf
 from posixpath import dirname, normpath
 from typing import Any
@@ -30,7 +29,7 @@ _STAT = "X-Docker-Container-Path-Stat"
 _UNREADABLE = "\ufffd"
 _MOST_LOOKS = 1000
 _MOST_CARRIED_BYTES = 64 * 1024 * 1024
-_OTHER_TYPES = 0x8F280000  # of Go's FileMode
+_OTHER_TYPES, SOCKET = 0x8F280000, 0x01000000  # of Go's FileMode
 _PATIENCE_SECONDS = 300.0
 
 
@@ -42,8 +41,8 @@ def written(answer: object, raw: Mapping[str, Any]) -> Written:
     rows = [(row.text("Path"), row.integer("Kind")) for row in Fields({"all": answer}, "changes").objects("all")]
     above = {each for path in (*places, *(path for path, _ in rows)) for each in _above(path)}
     rows = [(path, kind) for path, kind in rows if path not in _OF_THE_ENGINE and hidden.isdisjoint(_upwards(path))]
-    kept = tuple(path for path, kind in rows if kind != _DELETED)
-    gone = tuple(path for path, kind in rows if kind == _DELETED)
+    kept = tuple(sorted(path for path, kind in rows if kind != _DELETED))
+    gone = tuple(sorted(path for path, kind in rows if kind == _DELETED))
     return Written(() if above.issuperset(kept) else kept, gone)  # a folder changes with what is in it
 
 
@@ -78,9 +77,10 @@ class _Stream:
         return self._tail == bytes(_END_BYTES)
 
 
-def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object]) -> None:
-    """Write a tar of what an export has of these paths. EngineError if it would not be all of it."""
+def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object]) -> set[str]:
+    """Write a tar of what an export has of these paths; gives those that it has not. EngineError if it is damaged."""
     wanted = frozenset(paths)
+    left = set(wanted)
     if any(_UNREADABLE in path for path in wanted):
         raise EngineError("the engine cannot tell the names of some files that it wrote")
     stream: Any = _Stream(export, write)  # as much of a file as this needs
@@ -95,10 +95,19 @@ def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes
                 if member.islnk() and f"/{member.linkname.strip('/')}" not in wanted:
                     raise EngineError(f"{member.name} is a hard link to a file that it did not write")
                 some.addfile(member, all_.extractfile(member) if member.isreg() else None)
+                left.discard(f"/{member.name.strip('/')}")
             if not stream.is_whole():
                 raise EngineError("the export ended early")
     except tarfile.TarError as error:
         raise EngineError(f"export: {error}") from error
+    return left
+
+
+def look(client: Client, container: str, path: str) -> Fields:
+    """What a file of a container is."""
+    where, wanted = f"/containers/{container}/archive", {"path": path}
+    with client.open("HEAD", where, "archive", _PATIENCE_SECONDS, params=wanted) as told:
+        return Fields(json.loads(base64.b64decode(told.headers[_STAT])), "file")
 
 
 def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
@@ -116,18 +125,17 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
     found, carried, left = io.BytesIO(), [], _MOST_CARRIED_BYTES
     with tarfile.open(fileobj=found, mode="w", format=tarfile.PAX_FORMAT) as some:
         for path in sorted(paths, key=lambda path: path.count("/"))[:_MOST_LOOKS]:
-            ask = partial(client.open, path=f"/containers/{old}/archive", operation="archive",
-                          read_seconds=_PATIENCE_SECONDS, params={"path": path})  # fmt: skip
+            where, wanted = f"/containers/{old}/archive", {"path": path}
             with suppress(NotFoundError):  # any more
-                with ask("HEAD") as told:
-                    about = Fields(json.loads(base64.b64decode(told.headers[_STAT])), "file")
+                about = look(client, old, path)
                 at = about.moment("mtime") or 0.0
                 if about.integer("mode") & _OTHER_TYPES or at % 1 or not born - 1 <= at <= started + 0.5:
                     continue
                 left -= about.integer("size")
                 if left < 0:
                     raise EngineError(f"{path} and others that were put into it are too big to be carried over")
-                with tarfile.open(fileobj=io.BytesIO(ask("GET").content)) as one:
+                answer = client.open("GET", where, "archive", _PATIENCE_SECONDS, params=wanted)
+                with tarfile.open(fileobj=io.BytesIO(answer.content)) as one:
                     (member,) = one.getmembers()
                     content = one.extractfile(member)
                     member.name, member.mtime = path.lstrip("/"), int(now)  # so it is found again the next time

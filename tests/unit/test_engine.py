@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import hashlib
+import io
 import json
 import os
 import socket
 import ssl
 import subprocess
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -981,6 +984,27 @@ def test_removal_may_take_longer_than_other_answers(method: str, name: str, tmp_
 
     with fake(tmp_path, late, timeout=0.1) as it:
         getattr(it.engine, method)(name)
+
+
+@pytest.mark.parametrize(("mode", "is_whole"), [(0o644, False), (0o644 | 1 << 24, True), (None, False)])
+def test_an_export_without_a_file_that_was_written_is_none_unless_that_is_a_socket(
+    mode: int | None, tmp_path: Path, *, is_whole: bool
+) -> None:
+    export, told = io.BytesIO(), base64.b64encode(json.dumps({"name": "b", "mode": mode}).encode()).decode()
+    with tarfile.open(fileobj=export, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a"))
+
+    def answer(request: str) -> Iterable[bytes]:
+        if request.endswith("/export"):
+            yield http(200, export.getvalue())
+        else:
+            yield http(404 if mode is None else 200, b"", f"X-Docker-Container-Path-Stat: {told}")
+
+    with (
+        fake(tmp_path, answer) as it,
+        contextlib.nullcontext() if is_whole else pytest.raises(EngineError),
+    ):
+        it.engine.save_files("web", ["/a", "/b"], bytes)
 
 
 def test_what_ssh_brings_in_place_of_http_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

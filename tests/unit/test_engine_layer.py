@@ -56,6 +56,10 @@ def test_of_an_export_only_what_was_written_is_kept() -> None:
     assert picked(export, "/a/b", "/l") == ["a/b", "l"]
 
 
+def test_what_an_export_has_not_is_told() -> None:
+    assert layer.pick([packed(("a", ""), ("b", ""))], ("/a", "/gone", "/b/gone"), bytes) == {"/gone", "/b/gone"}
+
+
 @pytest.mark.parametrize("paths", [("/l",), ("/a\ufffd",)])
 def test_what_cannot_be_kept_alone_is_said(paths: tuple[str, ...]) -> None:
     with pytest.raises(EngineError):

@@ -115,6 +115,24 @@ def test_what_a_container_wrote_comes_back_with_it(bench: Bench) -> None:
     assert bench.engine.wrote == {"web": Written(("/a", "/b"))}
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (Written(), Written(("/a",))),
+        (Written(("/a",)), Written()),
+        (Written((), ("/bin",)), Written(("/a",))),
+    ],
+)
+@pytest.mark.parametrize("unrecoverable", [False, True])
+def test_a_container_of_which_the_engine_tells_anything_stays(
+    bench: Bench, first: Written, then: Written, *, unrecoverable: bool
+) -> None:
+    """As a containerd store does while somebody else reads its files."""
+    container = written_by_web(bench, first)
+    bench.engine.just_before("written", lambda: None, lambda: bench.engine.wrote.update(web=then))
+    assert bench.remove(step(container)._replace(unrecoverable=unrecoverable)) == [("skipped", "changed")]
+
+
 def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Bench) -> None:
     container = written_by_web(bench, Written((), ("/a",)))
     assert bench.remove(step(container)) == [("refused", "unrecoverable")]
