@@ -222,7 +222,7 @@ WEBS = {"web0", "web1", "web2"}
 PINNED = {"pinned", "orphan"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_every_state_from_the_pull_to_the_new_container(host: LabEngine, hub: LabRegistry, start: Start) -> None:
     was = {}
     for name, story in STORIES.items():

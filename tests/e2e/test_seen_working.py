@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow(90)]
 SHIPPED = ROOT / "deploy/prometheus"
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]}, severity="high")
 MOVED = policy("moved", "tag", "registry.state == 'drift'", trigger={"every": "5s"}, severity="critical")

@@ -95,7 +95,7 @@ def no_engine(start: Callable[[str], Run], tmp_path: Path) -> Run:
     return start(f"unix://{tmp_path}/nobody.sock")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(80)
 def test_without_an_engine_it_shows_findings_and_metrics_of_a_private_one(no_engine: Run) -> None:
     address = no_engine.says(r"metrics: (http\S+)", timeout=300)
     no_engine.says("made the untagged image")

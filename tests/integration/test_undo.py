@@ -596,7 +596,7 @@ def test_container_whose_engine_was_killed_amid_its_restart_runs_again(host: Hos
     assert host.engine.container("web").running
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host) -> None:
     """It fails when all is done but the answer; units fail each before it has done anything."""
     host.built("w", "undo/w:1", "undo/w:2")

@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _STARTED = ("running", "degraded")
+# What it writes is in memory: packages and programs that are put there wait for no disk, and nobody has to remove them.
+# Its containers' control groups carry its name, so that they can be found and removed.
 _PREPARE = """
 ip link set lo up
+mount -t tmpfs -o mode=755 tmpfs {dir}
+mkdir -p {dir}/upper/etc/docker {dir}/work {dir}/root {dir}/docker
+echo '{{"cgroup-parent": "/{name}"}}' >{dir}/upper/etc/docker/daemon.json
 mount -t overlay -o lowerdir={tree},upperdir={dir}/upper,workdir={dir}/work overlay {dir}/root
 for groups in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
   if [ -e $groups/cgroup.procs ]; then mkdir $groups/{name} && echo $$ >$groups/{name}/cgroup.procs; fi
@@ -61,10 +66,7 @@ class LabHost(machine.Started):
         machine.require_root("a host with systemd")
         machine.ensure({**machine.ENGINE, **machine.HOST}, "a host with systemd")
         tree = trees.ensure(trees.HOST)
-        for folder in ("upper/etc/docker", "work", "root", "docker"):
-            (self.dir / folder).mkdir(parents=True)
-        # Its containers' control groups carry its name, so that they can be found and removed.
-        (self.dir / "upper/etc/docker/daemon.json").write_text(f'{{"cgroup-parent": "/{self.name}"}}')
+        self.dir.mkdir(parents=True)
         self._spaces = Namespaces(_PREPARE.format(tree=tree, dir=self.dir, name=self.name), self.dir / "log")
         binds = [f"--bind={self.dir}/docker:/var/lib/docker", *(f"--bind-ro={folder}" for folder in self._see)]
         command = [*_NSPAWN, f"--machine={self.name}", f"--directory={self.dir}/root", *binds]
