@@ -99,7 +99,12 @@ def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:
     for before in found:  # which grows meanwhile
         new = [each for each in every if is_joined(each, before) or (each.id in free and _asks(each, before))]
         found += [each for each in new if each not in found]
-    return found[1:]
+    left, ordered = found[1:], list[Container]()
+    while left:  # each after all that it follows, but for circles
+        late = ((each, [is_joined(each, other) or _asks(each, other) for other in left]) for each in left)
+        ordered.append(next((each for each, waits in late if not any(waits)), left[0]))
+        left.remove(ordered[-1])
+    return ordered
 
 
 def restarted(

@@ -138,6 +138,20 @@ def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) ->
     assert restarted(host).index("side") < restarted(host).index("tail")
 
 
+def test_each_follows_after_all_that_it_follows(host: Host) -> None:
+    """One that lives in two others is dead when the later of them is restarted."""
+    run(host, "db")
+    for name in ("side", "last", "both"):
+        run(host, name, network_mode=f"container:{host.engine.container('db').id}", health="")
+    lives = {"both": "side", "last": "both"}
+    for name, other in lives.items():
+        config = replace(host.engine.container(name).config, pid_mode=f"container:{host.engine.container(other).id}")
+        host.engine.alter(name, "update", config=config)
+    host.start(HEAL)
+    turn(host, "db", "unhealthy")
+    assert restarted(host) == ["db", "side", "both", "last"]
+
+
 OWN = "d" * 64
 
 
