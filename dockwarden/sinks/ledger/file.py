@@ -4,6 +4,7 @@ Input: a folder. Output: rows; ``LedgerError`` when something cannot be written.
 A record counts when whoever opens the file anew finds it, so each write looks whether the file is still at its place.
 """
 
+import errno
 import os
 import sqlite3
 import uuid
@@ -82,8 +83,9 @@ class LedgerFile:
             in_use = self._beside("-wal").exists()
             # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
             uri = f"{self._path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
-            if self._path.exists():
-                self._path.open("rb").close()
+            # Not by opening it: closing it again would take back the locks that this process has on it.
+            if self._path.exists() and not os.access(self._path, os.R_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (OSError, RuntimeError) as error:  # a loop of links
             self.unreadable = f"{self._path} cannot be read: {because(error)}"
             return

@@ -674,6 +674,18 @@ def test_reading_does_not_make_a_file(book: Book) -> None:
     book.ledger.close()
 
 
+def test_reading_in_the_process_that_writes_leaves_its_locks(book: Book, ledger: Ledger) -> None:
+    """As the page of an object does; without locks another process that ends takes the log away from under it."""
+    reader = Ledger(book.folder, lambda: NOW, lambda _: None)
+    reader.open_to_read()
+    reader.close()
+    other = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('UPDATE meta SET value = value')"
+    subprocess.run([sys.executable, "-c", f"{other}; db.commit(); db.close()", str(book.path)], check=True)
+    assert "ledger.db-wal" in book.files()
+    ledger.claim(ENGINE)
+    assert book.can_be_written()
+
+
 def test_reading_changes_nothing(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(5.0, [(APP, Observed(1, 1))])
