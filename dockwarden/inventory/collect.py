@@ -132,6 +132,8 @@ class Collector:
         hints = list(dirty)
         known = {hint for hint in hints if hint.used_by in inventory.containers}
         ended = {hint[:2] for hint in hints if hint.ends}
+        named = {hint.key: Ref(Kind.TAG, reference.full(hint.key)) for hint in hints if hint.used_by}
+        before = {key: inventory.watched(tag) for key, tag in named.items() if inventory.has(tag)}
         for hint in hints:
             if hint.used_by or (hint[:2] in ended and not hint.ends):
                 continue
@@ -153,8 +155,9 @@ class Collector:
                 inventory.note_use(Ref(hint.kind, hint.key))
             elif hint.used_by and hint not in known and hint.used_by not in inventory.containers:
                 # It came and went before anybody looked. Of others the image is known, whatever their name means now.
-                named = Ref(Kind.TAG, reference.full(hint.key))
-                inventory.note_use(inventory.watched(named) if inventory.has(named) else Ref(hint.kind, hint.key))
+                tag, was = named[hint.key], Ref(hint.kind, hint.key)
+                inventory.note_use(inventory.watched(tag) if inventory.has(tag) else was)
+                inventory.note_use(before.get(hint.key, was))
 
     def _try(self, hint: Dirty) -> None:
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dockwarden.errors import ConflictError, NotFoundError
@@ -153,6 +153,16 @@ def test_whatever_a_container_used_is_idle_since_it_went() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(STEPS, max_size=3))
+@example(
+    [
+        [Step("destroy", word, "one", 0, is_full=False) for word in WORDS],
+        [
+            Step("create", "two", "one", 0, is_full=False),
+            Step("destroy", "two", "one", 1, is_full=False),
+            Step("tag", "two", "one", 0, is_full=False),  # the name moved after its image was used
+        ],
+    ]
+)
 def test_what_events_tell_late_never_makes_anything_older(batches: list[list[Step]]) -> None:
     """Looks come after several things have happened: containers may have come and gone, objects gone and come back.
 
