@@ -28,9 +28,10 @@ class Most(NamedTuple):
 def how_often(value: object) -> Most:
     """``3 per 1h``. Raises ValueError."""
     match = re.fullmatch(r"(\d{1,4}) per (\w+)", value, re.ASCII) if isinstance(value, str) else None
-    if match is None or not int(match[1]):
+    within = duration(match[2]).total_seconds() if match else 0.0
+    if match is None or not int(match[1]) or not within:
         raise ValueError("must be how often within which time, such as 3 per 1h")
-    return Most(int(match[1]), duration(match[2]).total_seconds())
+    return Most(int(match[1]), within)
 
 
 class Options(Owned):

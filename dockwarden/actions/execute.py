@@ -16,7 +16,14 @@ from typing import Any
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.errors import (
+    ConflictError,
+    EngineError,
+    EngineUnavailableError,
+    LedgerError,
+    MissingError,
+    NotFoundError,
+)
 from dockwarden.model import Effect, Image, Intent, Outcome, Recipe, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
@@ -213,6 +220,8 @@ def because(error: Exception) -> Stays:
             return error
         case LedgerError():
             return Stays(Effect.REFUSED, "ledger", str(error))
+        case MissingError():
+            return Stays(Effect.SKIPPED, "gone", str(error))
         case NotFoundError():
             return Stays(Effect.SKIPPED, "gone")
         case ConflictError():  # it came into use

@@ -54,7 +54,7 @@ def restarted(host: Host) -> list[str]:
     return [host.engine.container(key).name for call, key in host.engine.calls if call == "restart_container"]
 
 
-@pytest.mark.parametrize("wrong", ["3", "0 per 1h", "3 per hour", "three per 1h", 3, "3 per 1h "])
+@pytest.mark.parametrize("wrong", ["3", "0 per 1h", "3 per 0s", "3 per hour", "three per 1h", 3, "3 per 1h "])
 def test_how_often_is_said_in_one_way(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"3 per 1h|duration"):
         how_often(wrong)

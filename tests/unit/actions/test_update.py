@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
@@ -556,6 +556,16 @@ def test_a_tag_that_names_another_image_than_was_judged_changes_nothing(bench: B
     step = bench.step()._replace(digest=image_id("another"))
     [outcome] = bench.ground.executor(bench.intents)(bench.engine.info).run("run", [step])
     assert (outcome.reason, bench.names()["web"].id) == ("changed", bench.old)
+
+
+def test_what_an_update_needs_and_is_gone_is_named(bench: Bench) -> None:
+    bench.engine.errors["parameters"] = MissingError(Kind.NETWORK, "front")
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason, outcome.detail) == (
+        Effect.SKIPPED,
+        "gone",
+        "it needs the network front, which is gone",
+    )
 
 
 def test_an_update_can_be_undone(bench: Bench) -> None:
