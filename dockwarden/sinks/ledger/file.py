@@ -83,8 +83,10 @@ class LedgerFile:
             in_use = self._beside("-wal").exists()
             # Where nobody writes, even mode=ro would make files beside it, and could not on a read-only disk.
             uri = f"{self._path.resolve().as_uri()}?mode=ro{'' if in_use else '&immutable=1'}"
-            # Not by opening it: closing it again would take back the locks that this process has on it.
-            if self._path.exists() and not os.access(self._path, os.R_OK, effective_ids=True):
+            # Not by opening it: closing it again would take back the locks that this process has on it. The first
+            # asks with a call that container runtimes of 2020 forbid, the second does not know of ambient capabilities.
+            may_read = (os.access(self._path, os.R_OK, effective_ids=each) for each in (True, False))
+            if self._path.exists() and not any(may_read):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (OSError, RuntimeError) as error:  # a loop of links
             self.unreadable = f"{self._path} cannot be read: {because(error)}"

@@ -686,6 +686,19 @@ def test_reading_in_the_process_that_writes_leaves_its_locks(book: Book, ledger:
     assert book.can_be_written()
 
 
+def test_the_past_can_be_read_where_a_runtime_forbids_a_call_that_is_newer_than_it(
+    book: Book, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runc before 1.0.0-rc93 answers EPERM to faccessat2, by which C libraries ask for effective IDs."""
+    ledger.claim(ENGINE)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, *, effective_ids=False: not effective_ids and real(path, mode))
+    reader = Ledger(book.folder, lambda: NOW, lambda _: None)
+    reader.open_to_read()
+    assert (reader.unreadable, reader.engine()) == ("", ENGINE)
+    reader.close()
+
+
 def test_reading_changes_nothing(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(5.0, [(APP, Observed(1, 1))])
