@@ -84,10 +84,12 @@ class Source:
         place = self.place(path)
         return place.style is None and re.match(r"[ \t]+#", self.text[place.end : place.end + 80]) is not None
 
-    def is_verbatim(self, path: Path, part: str) -> bool:
-        """Whether a part of the text there is written so; lines that are folded are not."""
-        place = self.place(path)
-        return part in self.text[place.start : place.end]
+    def joined(self, path: Path, start: int, end: int) -> list[str]:
+        """The lines, after the first, of which YAML makes one: that part of the text at a path."""
+        place, text = self.place(path), str(self.at(path))
+        ends = (start, start + len(text[start:end].rstrip()) - 1)
+        first, last = (_position(self.text, place, text[:end]) for end in ends)
+        return self.text[first:last].split("\n")[1:]
 
     def place(self, path: Path) -> Location:
         """Where the value at a path is written, or the nearest value around it that is."""

@@ -44,7 +44,7 @@ class Expressions:
             elif (
                 key in self.conditions
                 and (comment := _COMMENT.match(raw[key]))
-                and not source.is_verbatim((*path, key), comment[1])
+                and not all(line.strip().startswith("//") for line in source.joined((*path, key), *comment.span(1)))
             ):
                 text = "YAML makes one line of it, so all after // is a comment; write it after |"
                 self._refuse(key, text, comment.start(1))

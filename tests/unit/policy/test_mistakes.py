@@ -55,6 +55,20 @@ def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "when",
+    [
+        "'container.running // it''s fine'",
+        r'"container.running // \"fine\", t\u00e4glich"',
+        r'"container.running // why\n&& container.privileged"',
+        ">-\n      container.running\n      // why,\n      // and why not\n",
+        "container.running // why\n      // and why not",
+    ],
+)
+def test_comments_of_which_nothing_else_becomes_a_part(tmp_path: Path, when: str) -> None:
+    assert refused(tmp_path, written().replace(">-\n      container.running", when)) == []
+
+
+@pytest.mark.parametrize(
     ("subject", "when", "said"),
     [
         (
