@@ -274,7 +274,8 @@ class Doubts:
             return
         if other.spec is not None and not other.many:
             self._doubt(node, values.apart(one.spec, other.spec))
-        if node.value == "_==_" and "" in other.values:  # that it differs from '' is said of all
+        # That it differs from '' is said of all, and a param is '' until a host sets it.
+        if node.value == "_==_" and any(arg.op == "const" and arg.value == "" for arg in node.args):
             self._doubt(node, values.never_empty(one.spec))
         for value in other.values:
             self._doubt(node, values.never(one.spec, value))

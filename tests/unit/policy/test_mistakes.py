@@ -68,6 +68,11 @@ def test_comments_of_which_nothing_else_becomes_a_part(tmp_path: Path, when: str
     assert refused(tmp_path, written().replace(">-\n      container.running", when)) == []
 
 
+@pytest.mark.parametrize("when", ["params.a == '' || tag.registry == params.a", "tag.name == params.a"])
+def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
+    assert refused(tmp_path, written(when, "tag", params="{a: ''}")) == []
+
+
 @pytest.mark.parametrize(
     ("subject", "when", "said"),
     [
