@@ -100,7 +100,7 @@ class WebSettings(_Section):
     @field_validator("hosts")
     @classmethod
     def _are_names(cls, value: list[str]) -> list[str]:
-        if odd := [name for name in value if not name or set(name) & set("/: ")]:
+        if odd := [name for name in value if not name or set(name) & set("/ ") or name.count(":") == 1]:  # more: IPv6
             raise ValueError(f"{odd[0]!r}: write names alone, such as web-7.example.net or *.lan; no scheme, no port")
         return value
 

@@ -112,6 +112,11 @@ def test_systemd_tells_where_state_belongs_and_a_setting_wins(
     assert read_settings(None).state_dir == Path("/mnt")
 
 
+def test_addresses_may_stand_among_the_names_of_the_web_server(file: Callable[[str], Path]) -> None:
+    hosts = ["web.lan", "*.lan", "192.168.1.2", "::1", "[fe80::1]"]
+    assert read_settings(file(f"web: {{hosts: {hosts}}}\n")).web.hosts == hosts
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read_settings(None).allow = Mode.AUDIT  # type: ignore[misc]
