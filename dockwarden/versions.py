@@ -17,7 +17,8 @@ _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|fea
 _IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
-_IS_COUNT = re.compile(r"stable-\d{4,5}(?:-|$)", re.ASCII)  # of Jitsi's builds, which leaps as dates do
+# Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
+_IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
     r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,

@@ -265,6 +265,9 @@ WORLDS = """
 # jitsi
   stable latest stable-10431 | stable-10431-1 | stable-9823 | unstable unstable-2025-09-04 | stable-9457-2 | web-1.0
 > latest:= stable-9823:stable-10431 stable-9457-2:stable-10431-1 unstable:?
+# systems, and no builds
+  latest 1.1 | 1.0 | stable-2204 | stable-2404 | stable-1809 | stable-2004 | stable-2025
+> stable-2204:? stable-1809:?
 # duplicati
   latest 2.1.0.5 2.1 2.1.0.5_stable_2025-03-04 | canary 2.1.1.101_canary_2025-08-22 2.1.1.101 | 2.1.0.4
   2.1.0.4_stable_2025-01-31
