@@ -151,7 +151,9 @@ def marker(image_id: str) -> str:
 
 def may_match(kind: str, glob: str) -> bool:
     """Whether a name may fit a glob: one of ``containers`` and their like, or of ``images`` as ``spellings`` has it."""
-    odd = r".*//|(?:latest|stable|edge|v?\d+(?:\.\d+)+)$|[^/:@\[*?]*[A-Z][^/\[]*$"  # tags alone, capitals
+    odd = r".*//|[^/:@\[*?]*[A-Z][^/\[]*$"  # nor is a repository in capitals
+    if kind == "tags":  # who names tags alone means these; an image may be called edge
+        odd += r"|(?:latest|stable|edge|v?\d+(?:\.\d+)+)$"
     plain, of_image = r"[\w.*?!\[\]-]+", rf"(?!{odd})[\w*?\[][\w.*?!\[\]/:@-]*(?<![/:@])"
     of_driver = r"(?!/)[^\s|^$(){}]+"  # some have hosts and options in the names of their volumes
     form = {"images": of_image, "tags": of_image, "networks": r"\S.*", "volumes": of_driver}.get(kind, plain)

@@ -187,6 +187,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         *(("volumes", glob) for glob in ("pg-*", "[!a]b?", "nas.example.com/share", "size=10G,name=db", "*/share")),
         *(("networks", glob) for glob in ("a net", "web_default", "*")),
         *(("containers", glob) for glob in ("*", "web-[0-9]", "0123456789ab*")),
+        ("images", "edge"),
         *(("images", glob) for glob in ("*", "ghcr.io/acme/*", "sha256:0123*", "nginx@sha256:*", "[!x]*:latest")),
         *(("tags", glob) for glob in ("*:latest", "latest-*", "nginx:RC1", "[Nn]ginx", "H.Example/x", "2048", "v1.x")),
         *(("tags", glob) for glob in ("*SNAPSHOT*", "app*-RC1", "app?RC1")),  # a star may stand for the colon
