@@ -95,6 +95,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "getDate": (1, 31),
 }
 _FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
+_HOST_START = re.compile(r"cr$|docker|registry|quay|harbor|^local|^k8s|^\d+$")  # as of ghcr, europe-docker, my-registry
 _LEAST_MEMORY = 4_000_000  # no engine takes a lower limit
 
 
@@ -169,7 +170,7 @@ def _never_match(spec: FactSpec, value: str) -> str:
         found = (_never_match(spec, f"^{each}{value[choice.end() :]}") for each in choice[1].split("|"))
         return next(filter(None, found), "")
     start = re.split(r".[*?{]|[\\.\[(+|$]", value.removeprefix("^"))[0]
-    is_whole = value.removeprefix("^")[len(start) :] in ("", "$", ".*", ".*$")
+    is_whole = value.removeprefix("^")[len(start) :] in ("", "$", ".*", ".*$") and not _HOST_START.search(start)
     is_short = spec.form in ("reference", "repository") and not start.endswith(("/", ":")) and not is_whole
     return "" if is_short or not value.startswith("^") else _unlike(spec, "startsWith", start)
 
