@@ -158,6 +158,8 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
         if not _is_gone_or_early(other, book, look):  # and of v1.2.0 and 1.2.0, the one that is spelled like ours
             same = [v for v in versions if v.rank == other.rank]
             return min(same, key=lambda v: v.tag[:1].isalpha() != own.tag[:1].isalpha())
+        if own.scheme.kind == "date" and own.tag[:1].isdigit() and look.digest(other.tag):
+            raise UnclearError  # that day is of a nightly, so the day before may be, and nothing says so
         early_line = other.numbers[:-1] if len(other.numbers) > _LINE else ()  # 5.45.1 before 5.45.2, which is devel
     return own
 

@@ -278,6 +278,9 @@ WORLDS = """
 # days and nothing else
   latest 20250825 | 20250901 | 20250901-slim | 20250825-slim slim | sha-1234567 | main-20250902
 > latest:20250901 20250825:20250901 slim:20250901-slim sha-1234567:?
+# days of what is not released, too
+  stable latest 20250601 | 20250831 | 20250901 nightly | 20250501
+> latest:? 20250601:? 20250501:?
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
