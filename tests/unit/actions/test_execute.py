@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import uuid
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -204,9 +202,15 @@ _MOMENTS = st.sampled_from(["image", "users_of", "untag", "tag"])
     disturbances=st.lists(st.tuples(_MOMENTS, _DISTURBANCES), max_size=4),
 )
 def test_nothing_is_removed_by_id_nor_without_record_nor_under_a_container_whatever_happens_meanwhile(
-    *, store: ImageStore, tags: list[str], has_digest: bool, as_tag: bool, disturbances: list[tuple[str, str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    store: ImageStore,
+    tags: list[str],
+    has_digest: bool,
+    as_tag: bool,
+    disturbances: list[tuple[str, str]],
 ) -> None:
-    bench = Bench(store, Path(tempfile.gettempdir(), uuid.uuid4().hex))
+    bench = Bench(store, tmp_path_factory.mktemp("bench"))
     bench.ground.room = 0
     other = bench.put("other", "other:1")
     image = bench.put("app", *tags, digests=(digest_of("app", "app"),) if has_digest else ())
