@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.lab import images, machine, trees
 from tests.lab.engine import Kind, LabEngine
+from tests.lab.hang import hanging_threads
 from tests.lab.host import LabHost
 from tests.lab.images import ImageSpec
 from tests.lab.loopback import free_port
@@ -158,6 +160,17 @@ def test_forwarded_port_without_a_server_behind_it_refuses(graph_engine: LabEngi
     graph_engine.forward(port)
     with pytest.raises(LabError, match=r"docker pull"):
         graph_engine.docker("pull", f"127.0.0.1:{port}/nothing:1")
+
+
+def test_a_process_that_is_killed_while_its_threads_hang_ends() -> None:
+    sleep = "threading.Thread(target=time.sleep, args=(600,)).start()"
+    program = f"import threading, time; [{sleep} for _ in range(8)]; print(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        with hanging_threads(process.pid):
+            process.kill()
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_host_boots_with_its_engine_and_leaves_no_trace() -> None:

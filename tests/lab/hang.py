@@ -32,10 +32,13 @@ def hanging_threads(pid: int) -> Iterator[list[int]]:
         yield threads
     finally:
         for thread in threads:
-            # One that was killed meanwhile is ours to bury; the process cannot end before that.
-            with contextlib.suppress(ChildProcessError, LabError):
+            # One that was killed meanwhile, or is just dying, is ours to bury; the process cannot end before that.
+            with contextlib.suppress(ChildProcessError):
                 if os.waitpid(thread, _ALL_KINDS | os.WNOHANG) == (0, 0):
-                    _ptrace(_DETACH, thread)
+                    try:
+                        _ptrace(_DETACH, thread)
+                    except LabError:
+                        os.waitpid(thread, _ALL_KINDS)
 
 
 def _ptrace(request: int, thread: int) -> None:
