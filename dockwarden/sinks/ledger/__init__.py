@@ -54,7 +54,12 @@ class Ledger(Actions):
 
     def names(self, of: Literal["digests", "findings", "actions"]) -> list[str]:
         """The tags or objects that there are rows of."""
-        return [name for (name,) in self._read(f"SELECT DISTINCT {'tag' if of == 'digests' else 'name'} FROM {of}")]  # noqa: S608
+        queries = {
+            "digests": "SELECT DISTINCT tag FROM digests",
+            "findings": "SELECT DISTINCT name FROM findings",
+            "actions": "SELECT DISTINCT name FROM actions",
+        }
+        return [name for (name,) in self._read(queries[of])]
 
     def past_findings(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last findings, newest first, under the names that scripts use; ``about`` as for actions."""

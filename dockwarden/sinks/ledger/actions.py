@@ -21,8 +21,6 @@ from dockwarden.text import because
 _COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
 _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
-_OURS = "rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', ''))"
-"""Done to this engine: a host may be renamed, and its name is the last word of what tells engines apart."""
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
 
@@ -30,22 +28,14 @@ class Actions(LedgerFile):
     """Actions and archives: ``ports.Intents``, which says what each method does."""
 
     def open_intents(self) -> list[Intent]:
-        rows = self._read(
-            "SELECT id, policy, action, kind, key, name, recipe FROM actions "  # noqa: S608 - a condition of ours
-            f"WHERE outcome IS NULL AND {_OURS}",
-            (self._identity or self.engine(),),
-        )
+        rows = self._ours("id, policy, action, kind, key, name, recipe", "outcome IS NULL")
         return [
             Intent(number, policy, action, Ref(Kind(kind), key), name, _recipe(recipe))
             for number, policy, action, kind, key, name, recipe in rows
         ]
 
     def ages(self, action: str, ref: Ref) -> list[float]:
-        rows = self._read(
-            "SELECT at_seconds FROM actions WHERE outcome = 'applied' AND action = ? AND kind = ? AND key = ? "
-            "AND engine = (SELECT value FROM meta WHERE key = 'engine')",
-            (action, *ref),
-        )
+        rows = self._ours("at_seconds", "outcome = 'applied' AND action = ?2 AND kind = ?3 AND key = ?4", action, *ref)
         return [self._reading() - at for (at,) in rows]
 
     def aside(self, policy: str) -> list[tuple[str, float]]:
@@ -84,11 +74,19 @@ class Actions(LedgerFile):
 
     def _undoable(self, columns: str, what: str = "") -> list[Any]:
         """The one rule for what can be undone: columns, and until when if we go on watching."""
-        return self._read(
-            f"SELECT {columns}, ?2 + undoable_seconds - ?3 FROM actions "  # noqa: S608 - names of columns
-            f"WHERE {_OURS} AND undoable_seconds > ?3 AND outcome IS NOT NULL "
+        return self._ours(
+            f"{columns}, ?2 + undoable_seconds - ?3",
+            "undoable_seconds > ?3 AND outcome IS NOT NULL "
             "AND (?4 = '' OR run = ?4 OR cast(id AS TEXT) = ?4) ORDER BY id DESC",
-            (self._identity or self.engine(), self._now(), self._reading(), what),
+            *(self._now(), self._reading(), what),
+        )
+
+    def _ours(self, columns: str, condition: str, *values: object) -> list[Any]:
+        """What was done to this engine, ``?1``; its host may be renamed, whose name is its last word."""
+        is_ours = "rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', ''))"
+        return self._read(
+            f"SELECT {columns} FROM actions WHERE {is_ours} AND {condition}",  # noqa: S608 - all of it our own words
+            (self._identity or self.engine(), *values),
         )
 
     @contextmanager

@@ -339,10 +339,11 @@ def test_what_was_carried_out_or_cut_short_is_of_its_engine_and_undone_by_run_an
     assert again.undoable("run-3") == []
     for other in ("another", "ABCD /elsewhere host", "EFGH /var/lib/docker host"):
         again.claim(other)
-        assert (again.undoable(), again.open_intents()) == ([], [])
+        assert (again.undoable(), again.open_intents(), again.ages(STEP.action, STEP.ref)) == ([], [], [])
     for own in (f"{ENGINE}-renamed", ENGINE):
         again.claim(own)
         assert (len(again.undoable()), [intent.number for intent in again.open_intents()]) == (2, [cut_short])
+        assert len(again.ages(STEP.action, STEP.ref)) == 3
 
 
 def test_a_ledger_that_could_not_be_claimed_gives_nothing_of_another_engine(book: Book, ledger: Ledger) -> None:
