@@ -123,6 +123,9 @@ class Collector:
 
     def _take_changes(self) -> list[Change]:
         changes, self._changes = self._changes, []
+        for cause, ref in changes:
+            if cause == "image.pull":  # somebody wants it, also where it was here before
+                self._inventory.note_use(self._inventory.watched(ref))
         return changes
 
     def _look_at(self, dirty: Iterable[Dirty]) -> None:

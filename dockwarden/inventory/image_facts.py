@@ -116,8 +116,8 @@ IMAGE = (
         container_count int                            containers made from it
         used_by         list(string):name              names of the containers and services made from it
         known_for       duration                       how long we have watched it exist
-        last_used       timestamp                      when we last saw a container use it, else since when we know it
-        idle_for        duration                       how long we have watched it without a container
+        last_used       timestamp                      when we last saw it used or pulled, else since when we know it
+        idle_for        duration                       how long we have watched it without a container or a pull
         origin          string:origin                  `registry` where a digest proves it, else `unknown`
         same_as         list(string):reference         its other tags, beyond the first
         """,

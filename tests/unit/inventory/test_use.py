@@ -151,6 +151,20 @@ def test_whatever_a_container_used_is_idle_since_it_went() -> None:
         assert (watch.inventory.idle_for(used), watch.inventory.known_for(used)) == (5.0, 65.0), kind
 
 
+@pytest.mark.parametrize("name", ["one:1", "one"])  # and with `--all-tags`
+def test_who_pulls_what_is_here_already_wants_it(name: str) -> None:
+    engine, ticks = a_busy_engine(), Ticks()
+    engine.remove("one")
+    engine.take_events()
+    watch = Watch(engine, ticks)
+    ticks.pass_(60)
+    engine.emit("image", "pull", name, "one")
+    watch.collector.refresh(hint for event in engine.take_events() for hint in hints(event))
+    ticks.pass_(5)
+    image, tag = Ref(Kind.IMAGE, image_id("one")), Ref(Kind.TAG, "docker.io/library/one:1")
+    assert [watch.inventory.idle_for(ref) for ref in (image, tag)] == [5.0, 5.0]
+
+
 @settings(max_examples=40)
 @given(st.lists(STEPS, max_size=3))
 @example(
