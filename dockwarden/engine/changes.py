@@ -41,8 +41,7 @@ class Changes(ABC):
 
     def tag(self, image_id: str, reference: str) -> None:
         parsed = references.parse(reference)
-        name = path(image_id)
-        self._call("image_tag", lambda client: client.tag(name, parsed.repository, parsed.tag))
+        self._call("image_tag", lambda client: client.tag(path(image_id), parsed.repository, parsed.tag))
 
     def untag(self, reference: str) -> tuple[str, ...]:
         name = _removable(reference)
@@ -94,18 +93,15 @@ class Changes(ABC):
         self._call("container_restart", _ending(path(identifier), "restart", stop_seconds))
 
     def rename_container(self, identifier: str, name: str) -> None:
-        key = path(identifier)
-        self._call("container_rename", lambda client: client.rename(key, name))
+        self._call("container_rename", lambda client: client.rename(path(identifier), name))
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        key = path(identifier)
         wanted: Any = {"Name": policy, "MaximumRetryCount": most}
-        self._call("container_update", lambda client: client.update_container(key, restart_policy=wanted))
+        self._call("container_update", lambda client: client.update_container(path(identifier), restart_policy=wanted))
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
-        key = path(identifier)
         try:
-            said = self._call("container_logs", lambda client: client.logs(key, tail=most))
+            said = self._call("container_logs", lambda client: client.logs(path(identifier), tail=most))
         except NotFoundError:
             raise
         except EngineError:  # its log driver cannot be read
@@ -113,14 +109,13 @@ class Changes(ABC):
         return tuple(bytes(said).decode(errors="replace").splitlines())
 
     def peers(self, identifier: str) -> Sequence[str]:
-        key = path(identifier)
-        return self._call("container_inspect", lambda client: recreate.peers(client.inspect_container(key)))
+        return self._call(
+            "container_inspect", lambda client: recreate.peers(client.inspect_container(path(identifier)))
+        )
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
-        key = path(identifier)
-
         def ask(client: Client) -> dict[str, Any]:
-            raw = recreate.inspected(client, key)
+            raw = recreate.inspected(client, path(identifier))
             image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
             again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
             return inherit.renewed(again, raw, image, image_id)
@@ -128,12 +123,10 @@ class Changes(ABC):
         return self._call("container_inspect", ask)
 
     def start_container(self, identifier: str) -> None:
-        name = path(identifier)
-        self._call("container_start", lambda client: recreate.start(client, name))
+        self._call("container_start", lambda client: recreate.start(client, path(identifier)))
 
     def address(self, identifier: str) -> str:
-        key = path(identifier)
-        raw = self._call("container_inspect", lambda client: client.inspect_container(key))
+        raw = self._call("container_inspect", lambda client: client.inspect_container(path(identifier)))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
         if mode.startswith("container:"):
             return self.address(mode.partition(":")[2])
@@ -183,16 +176,13 @@ class Changes(ABC):
         return self._call("container_fill", lambda client: layer.carry(client, path(old), new and path(new)))
 
     def remove_container(self, identifier: str) -> None:
-        name = path(identifier)
-        self._call("container_remove", lambda client: _remove(client, f"/containers/{name}"))
+        self._call("container_remove", lambda client: _remove(client, f"/containers/{path(identifier)}"))
 
     def remove_volume(self, name: str) -> None:
-        safe = path(name)
-        self._call("volume_remove", lambda client: _remove(client, f"/volumes/{quote(safe, safe='')}"))
+        self._call("volume_remove", lambda client: _remove(client, f"/volumes/{quote(path(name), safe='')}"))
 
     def remove_network(self, identifier: str) -> None:
-        name = path(identifier)
-        self._call("network_remove", lambda client: client.remove_network(name))
+        self._call("network_remove", lambda client: client.remove_network(path(identifier)))
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         def trim(client: Client) -> int:

@@ -211,8 +211,7 @@ class DockerEngine(Changes):
         return containers.container_ids(rows)
 
     def container(self, identifier: str) -> Container:
-        name = _quoted(identifier)
-        return self._call("container_inspect", lambda client: _container(client, name))
+        return self._call("container_inspect", lambda client: _container(client, _quoted(identifier)))
 
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
         # Of names the engine matches parts as well; one user too many only keeps an object that could go.
@@ -270,8 +269,7 @@ class DockerEngine(Changes):
         return self._call("image_history", lambda client: translate.history(client.read(where, "image_history")))
 
     def processes(self, identifier: str) -> Sequence[str]:
-        name = path(identifier)
-        return self._call("container_top", lambda client: containers.processes(client.top(name)))
+        return self._call("container_top", lambda client: containers.processes(client.top(path(identifier))))
 
     def log_bytes(self, identifier: str) -> int | None:
         return disk.log_bytes(self._data_root, identifier)
