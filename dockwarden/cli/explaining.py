@@ -63,26 +63,13 @@ def _explain(options: argparse.Namespace) -> int:
     found = explain.explain(chosen, policies, options.name, offline=options.offline)
     if options.output == "json":
         told = found if isinstance(found, Explanation) else _policy_as_json(found)
-        json.dump(_plain(told), sys.stdout, default=plain, indent=2)
+        json.dump(told, sys.stdout, default=plain, indent=2)
         print()
     elif isinstance(found, Explanation):
         lines(_of_object(found))
     else:
         lines(_of_policy(found))
     return OK
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses and named tuples as mappings, whatever they are in."""
-    import dataclasses
-
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        return {name: _plain(inner) for name, inner in value._asdict().items()}
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _of_object(found: "Explanation") -> Iterator[str]:

@@ -87,13 +87,16 @@ def _wrapped(text: str, room: int, margin: int) -> str:
 
 
 def plain(value: object) -> object:
-    """Durations as seconds and times as ISO 8601, for JSON."""
+    """Durations as seconds, times as ISO 8601 and dataclasses as mappings, for JSON."""
+    from dataclasses import fields, is_dataclass
     from datetime import datetime, timedelta
 
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, datetime):
         return value.isoformat()
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"cannot be written as JSON: {value!r}")
 
 

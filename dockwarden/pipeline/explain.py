@@ -35,50 +35,36 @@ from dockwarden.text import moment
 _IMAGE = "size created known_for idle_for origin base root os architecture"
 
 
-def _about(kind: Kind) -> tuple[str, str]:
-    """The facts that say in short what an object of a kind is."""
+class _Words(NamedTuple):
+    """How an object of a kind is told: the facts that say in short what it is, and what a container does with it."""
+
+    subject: str
+    facts: str
+    how: str = "uses"
+
+
+def _words(kind: Kind) -> _Words:
     match kind:
         case Kind.IMAGE:
-            return "image", _IMAGE
+            return _Words("image", _IMAGE, "runs")
         case Kind.TAG:
-            return "image", f"short_id {_IMAGE}"
+            return _Words("image", f"short_id {_IMAGE}", "created from")
         case Kind.CONTAINER:
             state = "freshness state state_for health exit_code restart_count created"
-            return "container", f"image_ref image_id {state} owner network_mode root"
+            return _Words("container", f"image_ref image_id {state} owner network_mode root", "stands on")
         case Kind.VOLUME:
-            return "volume", "driver anonymous created known_for idle_for owner"
+            return _Words("volume", "driver anonymous created known_for idle_for owner", "mounts")
         case Kind.NETWORK:
-            return "network", "driver builtin internal created known_for idle_for owner"
+            return _Words("network", "driver builtin internal created known_for idle_for owner", "joins")
         case Kind.SERVICE:
-            return "service", "stack image_ref image_digest mode replicas update_state memory_limit cpu_limit created"
+            state = "mode replicas update_state memory_limit cpu_limit created"
+            return _Words("service", f"stack image_ref image_digest {state}")
         case Kind.HOST:
             size = "disk_used_percent images containers volumes"
-            return "host", f"engine_version image_store storage_driver swarm_role kernel {size}"
+            return _Words("host", f"engine_version image_store storage_driver swarm_role kernel {size}")
         case _:
             assert_never(kind)
 
-
-def _how(kind: Kind) -> str:
-    """In which way a container uses an object of a kind."""
-    match kind:
-        case Kind.TAG:
-            return "created from"
-        case Kind.IMAGE:
-            return "runs"
-        case Kind.VOLUME:
-            return "mounts"
-        case Kind.NETWORK:
-            return "joins"
-        case Kind.CONTAINER:
-            return "stands on"
-        case Kind.SERVICE | Kind.HOST:
-            return "uses"
-        case _:
-            assert_never(kind)
-
-
-ABOUT = {kind: tuple(f"{prefix}.{name}" for name in names.split()) for kind in Kind for prefix, names in [_about(kind)]}
-"""By kind, the facts that say in short what an object is."""
 
 _FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)
 _SHOWN = (*_FOUND, Status.UNKNOWN, Status.ERROR)
@@ -87,7 +73,8 @@ FactsOf = Callable[[Ref, Sequence[str]], Mapping[str, FactValue]]
 """The named facts of an object, as far as they are to be had."""
 
 
-class Link(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Link:
     """Another object that an object has to do with, and how."""
 
     how: str
@@ -96,7 +83,8 @@ class Link(NamedTuple):
     name: str
 
 
-class TagLine(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TagLine:
     """A tag of the object's image: the digest here, the one at the registry when it was last seen, the state."""
 
     tag: str
@@ -105,7 +93,8 @@ class TagLine(NamedTuple):
     state: str
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """What a policy says of an object. ``opened_at`` and ``until`` are seconds since the epoch, None for not known."""
 
     policy: str
@@ -122,7 +111,8 @@ class Found(NamedTuple):
     until: float | None
 
 
-class Fate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fate:
     """What a policy with an action would do to an object: ``outcome`` is planned or kept, ``reason`` the rule."""
 
     policy: str
@@ -217,13 +207,13 @@ class Explainer:
         past: Iterable[Mapping[str, object]] = (),
     ) -> Explanation:
         """Explain an object. ``results``: what the policies say of it, and of what else those with an action find."""
-        known = {policy.name: policy for policy in policies}
+        known, words = {policy.name: policy for policy in policies}, _words(ref.kind)
         near = {ref, *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref)), self._inventory.watched(ref)}
         return Explanation(
             kind=ref.kind.value,
             id=ref.key,
             name=self._inventory.name_of(ref),
-            about=facts(ref, ABOUT[ref.kind]),
+            about=facts(ref, [f"{words.subject}.{name}" for name in words.facts.split()]),
             tags=tuple(self._tag_lines(ref, facts)),
             uses=tuple(self._uses(ref)),
             used_by=tuple(self._used_by(ref)),
@@ -327,7 +317,7 @@ class Explainer:
         if not isinstance(thing, Container):
             return
         for used in sorted({*self._inventory.uses(thing)}):
-            yield self._link(_how(used.kind), used)
+            yield self._link(_words(used.kind).how, used)
         for mount in thing.mounts:
             if not mount.name:
                 yield Link("mounts", mount.type, mount.source, mount.source or mount.destination)
