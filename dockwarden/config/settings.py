@@ -260,7 +260,7 @@ class Settings(_Section):
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
         Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
     )
-    policies: list[str] = Field(
+    policies: list[Annotated[str, Field(min_length=1)]] = Field(
         [],
         description="packs (shipped, cis, baseline), files and folders; unset: shipped and /etc/dockwarden/policies",
     )
@@ -374,7 +374,7 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
     reason = re.sub(r"<[\w.]+: ('\w+')>", r"\1", entry["msg"].removeprefix("Value error, "))
-    reason = reason.replace("Input should be", "must be")
+    reason = re.sub(r"^\w+ should", "must", reason)
     reason = re.sub(r"a valid dictionary( or instance of \w+)?$", "a mapping, such as `key: value`", reason)
     if entry["type"] == "extra_forbidden":
         reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path)))

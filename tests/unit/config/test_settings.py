@@ -337,6 +337,7 @@ def test_a_mistake_in_the_environment_is_named(
             }.items()
             for glob in globs
         ),
+        ("policies: ['']\n", "1:12", "policies.0: must have at least 1 character"),  # and not the folder one is in
         ("retention: {recipes: 7d}\n", "1:", "retention.recipes: no such setting; there are findings, digests"),
         ("modes: {p: never}\n", "1:", "modes.p"),
         ("log: yes please\n", "1:1", "log: must be a mapping"),
