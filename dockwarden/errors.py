@@ -34,10 +34,10 @@ class NotFoundError(EngineError):
 
 
 class MissingError(NotFoundError):
-    """What an object needs is gone: something of a kind, by all that it is called, and what for, in words."""
+    """What an object needs is gone: something of a kind, by all that it is called."""
 
-    def __init__(self, kind: str, *names: str, text: str = "it needs") -> None:
-        super().__init__(f"{text} the {kind} {names[0]}, which is gone")
+    def __init__(self, kind: str, *names: str) -> None:
+        super().__init__(f"it needs the {kind} {names[0]}, which is gone")
         self.kind, self.names = kind, frozenset(names)
 
 

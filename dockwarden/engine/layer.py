@@ -8,10 +8,11 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from math import inf
-from posixpath import dirname, normpath
+from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from dockwarden.engine.fields import Fields
@@ -37,24 +38,17 @@ def written(answer: object, raw: Mapping[str, Any]) -> Written:
     """What it changed, by the engine's answer and the container's inspect; nothing if the engine did all of it."""
     mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
     places = {normpath(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
-    hidden = places | _FOLDERS_OF_THE_ENGINE
+    hidden = places | _FOLDERS_OF_THE_ENGINE | _OF_THE_ENGINE
     rows = [(row.text("Path"), row.integer("Kind")) for row in Fields({"all": answer}, "changes").objects("all")]
     above = {each for path in (*places, *(path for path, _ in rows)) for each in _above(path)}
-    rows = [(path, kind) for path, kind in rows if path not in _OF_THE_ENGINE and hidden.isdisjoint(_upwards(path))]
+    rows = [(path, kind) for path, kind in rows if hidden.isdisjoint((path, *_above(path)))]
     kept = tuple(sorted(path for path, kind in rows if kind != _DELETED))
     gone = tuple(sorted(path for path, kind in rows if kind == _DELETED))
     return Written(() if above.issuperset(kept) else kept, gone)  # a folder changes with what is in it
 
 
-def _above(path: str) -> Iterator[str]:
-    while path not in ("/", ""):
-        path = dirname(path)
-        yield path
-
-
-def _upwards(path: str) -> Iterator[str]:
-    yield path
-    yield from _above(path)
+def _above(path: str) -> list[str]:
+    return [str(each) for each in PurePosixPath(path).parents]
 
 
 class _Stream:

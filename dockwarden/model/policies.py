@@ -71,7 +71,7 @@ class Program(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Facts:
-    """The facts of one object, as far as they were gathered."""
+    """The facts of one object, as far as they were gathered; times have a zone."""
 
     known: dict[str, FactValue] = field(default_factory=dict)
     shared: object = None  # room for an evaluator to keep a prepared form of ``known``; None after ``known`` changed

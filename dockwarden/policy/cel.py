@@ -5,9 +5,9 @@ answers; faults of an expression are ``ExpressionError`` with line and column. O
 
 What the library does that a reader would not expect, all of it handled here and nowhere else: a failed evaluation
 *returns* its text as a truthy value, but a spent iteration budget is *raised*; reading a null corrupts Python 3.11, and
-a program whose declared type is bool can still give null; a missing fact is an error like any other; naive times are
-read as local time; ``has(fact)`` gives the fact's value; constants of regular expressions, durations and timestamps
-are not checked when an expression is compiled.
+a program whose declared type is bool can still give null; a missing fact is an error like any other; ``has(fact)``
+gives the fact's value; constants of regular expressions, durations and timestamps are not checked when an expression is
+compiled. Times without a zone would be read as local ones; facts have none.
 """
 
 import json
@@ -112,8 +112,6 @@ class Program:
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
-        handed_over = self.references if self.constants else facts
-        self._times = [name for name in handed_over if facts[name].type == "timestamp"]
         self._fact = "" if expression else source.strip(_BLANKS)
         if not expression:
             return
@@ -132,7 +130,7 @@ class Program:
         if self._fact:
             if self._fact not in facts.known:
                 return Answer(missing=self._fact)
-            value = _aware({self._fact: facts.known[self._fact]}, self._times)[self._fact]
+            value = facts.known[self._fact]
             try:
                 return Answer(value.astimezone(UTC) if isinstance(value, datetime) else value)
             except OverflowError:
@@ -165,13 +163,13 @@ class Program:
     def _run(self, facts: Facts) -> Any:
         if not self.constants:
             if facts.shared is None:
-                facts.shared = self._env.Activation(_aware(facts.known, self._times))
+                facts.shared = self._env.Activation(facts.known)
             return self._eval(facts.shared)
         known, own = facts.known, self.constants.copy()
         for name in self.references:
             if name in known:
                 own[name] = known[name]
-        return self._eval(data=_aware(own, self._times))
+        return self._eval(data=own)
 
 
 class Joint:
@@ -187,7 +185,6 @@ class Joint:
         self._lists = {
             name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
         }
-        self._times = [name for name, spec in facts.items() if spec.type == "timestamp"]
         # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
         types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
         source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
@@ -206,7 +203,7 @@ class Joint:
         The prepared form of the facts is left in ``facts.shared``, for messages and for other policies.
         """
         try:
-            facts.shared = self._env.Activation(_aware(facts.known, self._times) | self._lists)
+            facts.shared = self._env.Activation(facts.known | self._lists)
             plain = self._eval(facts.shared).plain_value()
         except (RuntimeError, MemoryError):
             return None
@@ -340,16 +337,6 @@ def _new_env(types: Mapping[str, str], *, rare: bool = False) -> Any:
         extensions=extensions,
         functions=[_VERSION, _AS_SIZE],
     )
-
-
-def _aware(known: dict[str, FactValue], times: Iterable[str]) -> dict[str, FactValue]:
-    """The facts, all times with a zone."""
-    naive: dict[str, FactValue] = {
-        name: value.replace(tzinfo=UTC)
-        for name in times
-        if isinstance(value := known.get(name), datetime) and value.tzinfo is None
-    }
-    return known | naive if naive else known
 
 
 def _types(constants: Mapping[str, FactValue]) -> dict[str, str]:

@@ -45,7 +45,7 @@ VALUES: dict[str, st.SearchStrategy[FactValue]] = {
     "image.in_use": st.booleans(),
     "image.ref": st.sampled_from(["x", "y'", str(PARAMS[1]["b"]), "a"]),
     "image.known_for": st.sampled_from([timedelta(seconds=-2), timedelta(seconds=-1), timedelta()]),
-    "image.created": st.sampled_from([NOW, NOW - timedelta(days=401), datetime(2020, 1, 1)]),  # noqa: DTZ001
+    "image.created": st.sampled_from([NOW, NOW - timedelta(days=401), datetime(2020, 1, 1, tzinfo=UTC)]),
     "now": st.just(NOW),
     "image.labels": st.sampled_from([{}, {"team": "x"}, {"team": "y"}]),
     "image.tags": st.lists(st.sampled_from(["x:1", "y:1"])),
@@ -120,7 +120,7 @@ def test_all_conditions_fit_into_one_expression(known: dict[str, FactValue]) -> 
 )
 def test_what_is_asked_after_it_gets_facts_that_no_condition_in_it_refers_to(source: str) -> None:
     later = COMPILER.compile(Kind.IMAGE, {}, source, ("bool", "string", "duration", "timestamp"))
-    known: dict[str, FactValue] = {"image.size": 4, "now": NOW, "image.created": datetime(2020, 1, 1)}  # noqa: DTZ001
+    known: dict[str, FactValue] = {"image.size": 4, "now": NOW, "image.created": datetime(2020, 1, 1, tzinfo=UTC)}
     facts = Facts(dict(known))
     assert Joint([(None, policy.when) for policy in (POLICIES[0], POLICIES[9])]).evaluate(facts) == (True, True)
     assert later.evaluate(facts) == later.evaluate(Facts(dict(known)))
