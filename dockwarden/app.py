@@ -121,7 +121,8 @@ class Parts:
 
         store = info.image_store
         parts = self.engine, self.registry, self.archive, contents, store
-        return Tools(*parts, own=self.own, pulling=pulling, probe=probe)
+        settle = partial(contents.settle, {Path(each) for each in (info.data_root, info.image_root) if each})
+        return Tools(*parts, own=self.own, pulling=pulling, probe=probe, settle=settle)
 
     def executor(self, info: EngineInfo) -> Executor:
         tools = replace(

@@ -103,12 +103,17 @@ def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
         for chunk in chunks:
             if tar.stdin:
                 tar.stdin.write(chunk)
-    # Or a loss of power would take them, and their archive is gone by then.
+    settle([folder])
+    (folder.parent / mark).unlink()
+
+
+def settle(folders: Iterable[Path]) -> None:
+    """Have on the disk what was written there: a loss of power would take it, and its archive goes. ArchiveError."""
     try:
-        subprocess.run([*_SYNC, folder], env=_ENVIRONMENT, check=True)  # noqa: S603 - as tar
+        for folder in filter(Path.is_dir, folders):
+            subprocess.run([*_SYNC, folder], env=_ENVIRONMENT, check=True)  # noqa: S603 - as tar
     except (OSError, subprocess.CalledProcessError) as error:
         raise ArchiveError(f"its files could not be brought to the disk: {error}") from error
-    (folder.parent / mark).unlink()
 
 
 @contextmanager

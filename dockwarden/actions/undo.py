@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, VERBS
-from dockwarden.actions.verb import Stays, Tools
+from dockwarden.actions.verb import Applied, Stays, Tools
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
 from dockwarden.ports import Intents
@@ -43,7 +43,7 @@ class Undoer:
         try:
             number = self._intents.intend(run, step, Recipe("none", {"undoes": done.number}))
             try:
-                outcome = step.ended(Effect.APPLIED, *VERBS[done.ref.kind, done.action].undo(self._tools, done))
+                outcome = step.ended(Effect.APPLIED, *self._bring_back(done))
             except Stays as stays:
                 outcome = stays.outcome(step)
             except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
@@ -66,6 +66,12 @@ class Undoer:
         if outcome.effect is Effect.APPLIED:
             drop(self._tools.archive, done.recipe)
         return outcome, stop
+
+    def _bring_back(self, done: Done) -> Applied:
+        applied = VERBS[done.ref.kind, done.action].undo(self._tools, done)
+        if done.recipe.archive:  # which goes
+            self._tools.settle()
+        return applied
 
     def _later(self, done: Done) -> str:
         """Which undo must come before, where the same was done to what has its name since; in words."""

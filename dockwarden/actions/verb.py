@@ -156,6 +156,7 @@ class Tools:
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
         news_of: what happened to the object of a step since it was judged; "" if nothing did.
         shares_disk: whether archives are on the disk that an object of this kind is on.
+        settle: has on the disk what the engine wrote, as far as its disk can be seen. Raises ArchiveError.
     """
 
     engine: Engine
@@ -180,6 +181,7 @@ class Tools:
     busy: Callable[[], str] = str
     news_of: Callable[[Step], str] = lambda _: ""
     shares_disk: Callable[[Kind], bool] = lambda _: False
+    settle: Callable[[], object] = bool
 
     def image(self, name: str) -> Image | None:
         """The image of this name or ID, None if there is none."""

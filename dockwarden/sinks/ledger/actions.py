@@ -112,6 +112,7 @@ class Actions(LedgerFile):
             if not self._identity:
                 raise ValueError("nobody has said which engine it is about")
             self._forget_others(db)
+            self._make_young(db, recipe.parameters.get("undoes"))
             cursor = db.execute(
                 "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at, at_seconds, archive, planned, "
                 "undoable_seconds, undoes, engine) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -135,22 +136,20 @@ class Actions(LedgerFile):
     def conclude(self, number: int, outcome: Outcome) -> None:
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
         about = (outcome.ref.kind.value, outcome.ref.key)  # it may have hit another object than it was meant for
-        with self._write(urgent=True) as db:
+        # After the end of an undo its archive goes: what can be undone must not still be told of it.
+        with self._write(durable=outcome.action == "undo", urgent=True) as db:
             db.execute(
                 "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, kind = ?6, key = ?7, "
                 "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
                 (*ended, number, *about),
             )
-            if outcome.effect is Effect.APPLIED:
-                self._mark_undone(db, number)
+            if outcome.effect is Effect.APPLIED:  # what was undone cannot be undone again
+                undone = "id = (SELECT undoes FROM actions WHERE id = ?)"
+                db.execute(f"UPDATE actions SET undoable_seconds = NULL WHERE {undone}", (number,))  # noqa: S608
 
-    def _mark_undone(self, db: sqlite3.Connection, number: int) -> None:
-        """What was undone cannot be undone again, and the object that came back is young."""
-        for undone, kind, key, recipe in db.execute(
-            "SELECT a.id, a.kind, a.key, a.recipe FROM actions a JOIN actions b ON a.id = b.undoes WHERE b.id = ?",
-            (number,),
-        ).fetchall():
-            db.execute("UPDATE actions SET undoable_seconds = NULL WHERE id = ?", (undone,))
+    def _make_young(self, db: sqlite3.Connection, undone: int | None) -> None:
+        """The object of an undo is young, from before it comes back: the undo may be cut short, and its end be lost."""
+        for kind, key, recipe in db.execute("SELECT kind, key, recipe FROM actions WHERE id = ?", (undone,)).fetchall():
             for ref in ((kind, key), (Kind.IMAGE.value, _recipe(recipe).parameters.get("id", ""))):
                 db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
 
@@ -176,7 +175,7 @@ class Actions(LedgerFile):
         """
         reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
         if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
-            with self._write(urgent=True) as db:
+            with self._write(durable=True) as db:
                 db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = '{{}}' WHERE {due}", (reading,))  # noqa: S608
         rows = self._read(
             "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import EngineError
 from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
@@ -154,6 +155,24 @@ def test_a_container_that_the_engine_left_half_removed_can_be_undone(bench: Benc
     bench.engine.remove_container(container.id)
     assert [(outcome.effect, outcome.reason) for outcome in bench.undo()] == [(Effect.APPLIED, "restored")]
     assert bench.engine.wrote == {"web": Written(("/a",))}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_came_back_is_on_the_disk_before_its_archive_goes(bench: Bench, *, fails: bool) -> None:
+    container, image = written_by_web(bench, Written(("/a",))), bench.put("other", "h.io/other:1")
+    bench.remove(step(container), a_step(image))
+    kept: list[int] = []
+
+    def settle() -> None:
+        kept.append(len(bench.intents.archives))
+        if fails:
+            raise ArchiveError("it could not be brought to the disk")
+
+    tools = replace(bench.ground.tools(bench.intents), settle=settle)
+    outcomes = results(list(Undoer(tools, bench.intents).undo("undo-1", bench.done())))
+    assert (outcomes, kept) == (
+        ([("failed", "archive")] * 2, [2, 2]) if fails else ([("applied", "restored")] * 2, [2, 1])
+    )
 
 
 def test_what_the_registry_stopped_serving_is_told(bench: Bench) -> None:

@@ -36,6 +36,7 @@ class Desk:
         self.folder, self.capsys = folder, capsys
         self.host = Host(folder / "state")
         self.host.enter(monkeypatch)
+        monkeypatch.setattr(self.host.engine, "now_ns", self._later)
         (folder / "policies.yaml").write_text(POLICIES)
         settings = {
             "state_dir": str(folder / "state"),
@@ -48,6 +49,11 @@ class Desk:
             an_image("doomed", "app:1", digests=(digest_of("app", "d"),), labels={"part": "doomed"}),
             an_image("other", "other:1"),
         )
+
+    def _later(self) -> int:
+        """The engine's time, which never stands still."""
+        self.host.engine.clock.now_ns += 1
+        return self.host.engine.clock.now_ns
 
     def run(self, *arguments: str) -> tuple[int, str]:
         code = main([*arguments, "--config", str(self.folder / "dockwarden.yaml")])
@@ -121,3 +127,13 @@ def test_on_another_engine_than_that_of_the_ledger_nothing_is_done(
     reader.open_to_read()
     assert (reader.engine(), len(reader.present_digests("another"))) == ("another", 1)
     reader.close()
+
+
+def test_an_undo_has_what_came_back_on_the_engines_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk, settled = Desk(tmp_path, monkeypatch, capsys), []
+    monkeypatch.setattr("dockwarden.actions.contents.settle", lambda folders: settled.append({*map(str, folders)}))
+    desk.apply()
+    desk.undo()
+    assert settled == [{desk.host.engine.info.data_root}]

@@ -372,6 +372,31 @@ def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(b
     assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
 
 
+@pytest.mark.parametrize("effect", [None, Effect.FAILED, Effect.APPLIED])
+def test_the_object_of_an_undo_is_young_however_that_ends(book: Book, ledger: Ledger, effect: Effect | None) -> None:
+    ledger.claim(ENGINE)
+    ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
+    undo = STEP._replace(action="undo")
+    number = ledger.intend("run-2", undo, Recipe("none", {"undoes": carried_out(ledger, RECIPE)}))
+    if effect:
+        ledger.conclude(number, outcome_of(undo, effect))
+    assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
+
+
+def test_what_makes_an_archive_needless_is_on_the_disk_before_that_goes(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    undo = STEP._replace(action="undo")
+    number = ledger.intend("run-2", undo, Recipe("none", {"undoes": carried_out(ledger, kept("undone.tar"))}))
+    carried_out(ledger, kept("old.tar"))
+    book.watched += 15 * 86400
+    assert ledger._db is not None
+    for act in (lambda: ledger.conclude(number, outcome_of(undo)), ledger.expire):
+        said: list[str] = []
+        ledger._db.set_trace_callback(said.append)
+        act()
+        assert said.index("PRAGMA synchronous = FULL") < said.index("COMMIT")
+
+
 def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     for name in ("old.tar", "refused.tar", "unfinished.tar", "orphan.tar"):
