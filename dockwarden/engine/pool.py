@@ -8,6 +8,7 @@ import http.client
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -83,7 +84,8 @@ class Pool(HTTPConnectionPool):
                 connection.connect()
             connection.sock.settimeout(seconds[1])
             content = body.encode() if isinstance(body, str) else body
-            http.client.HTTPConnection.request(connection, method, path, content, headers)
+            with suppress(BrokenPipeError):  # who refuses a request need not read all of it, and has said why
+                http.client.HTTPConnection.request(connection, method, path, content, headers)
             with http.client.HTTPConnection.getresponse(connection) as answer:
                 return answer.status, answer.headers, answer.read()
         except BaseException as error:

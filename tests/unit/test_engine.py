@@ -15,6 +15,7 @@ import subprocess
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ from dockwarden.engine import (
     translate,
     transport,
 )
+from dockwarden.engine.endpoint import Endpoint
+from dockwarden.engine.pool import Pool
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
@@ -964,6 +967,22 @@ def test_fault(fault: str, tmp_path: Path) -> None:
         assert len(str(caught.value)) < 600
         assert str(caught.value).isprintable()
         assert it.observed == [("image_inspect", RESULTS.get(kind, "error"))]
+
+
+def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as threads:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def refuse() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(100)
+                connection.sendall(http(403, b"no"))
+
+        refused = threads.submit(refuse)
+        with contextlib.closing(Pool("localhost", endpoint=Endpoint(str(tmp_path / "s"), ""))) as pool:
+            status, _, said = pool.ask("POST", "/containers/create", (5, 5), b"x" * 2**20)
+        assert (status, said, refused.result()) == (403, b"no", None)
 
 
 @pytest.mark.parametrize("pieces", [[HANG], [http(200, b"x" * 10)[:-5], HANG]])
