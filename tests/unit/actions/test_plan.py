@@ -140,6 +140,8 @@ NAMELESS = a_volume("f" * 64, anonymous=True)
         (REMOVE_VOLUME, a_finding_on(NAMELESS, users=("db",)), "in_use"),
         (REMOVE_VOLUME, a_finding_on(NAMELESS, held_seconds=HOUR - 1), "waiting"),
         (REMOVE_VOLUME, a_finding_on(NAMELESS, idle_seconds=HOUR - 1), "waiting"),
+        (REMOVE_CONTAINER._replace(for_seconds=DAY), a_finding_on(OVER, known_for_seconds=DAY - 1), "waiting"),
+        (REMOVE_CONTAINER._replace(for_seconds=DAY), a_finding_on(OVER, known_for_seconds=DAY), ""),
         (REMOVE_VOLUME, a_finding_on(NAMELESS, own=True, users=("dockwarden",)), "self"),
         (HASTY_VOLUME, a_finding_on(NAMELESS), "waiting"),
         (REMOVE_VOLUME, a_finding_on(a_volume("data")), "named"),
