@@ -116,9 +116,8 @@ def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone
         return reason
     if verb.removes and candidate.known_for_seconds < minimum_stay_seconds:
         return "too_young", f"watched for {span(candidate.known_for_seconds)} of {span(minimum_stay_seconds)}"
-    held = verb.held_seconds(candidate)
-    if verb.removes:  # what came back by an undo may have an open finding of its former life
-        held = min(held, candidate.known_for_seconds)
+    # What came back by an undo may have an open finding of its former life.
+    held = min(verb.held_seconds(candidate), candidate.known_for_seconds if verb.removes else float("inf"))
     if held < policy.for_seconds or (verb.needs_for and not policy.for_seconds):
         return "waiting", f"it has held for {span(held)} of {span(policy.for_seconds)}"
     return "", ""

@@ -1,7 +1,7 @@
 """Schedules: cron lines and intervals become jobs whose whole body is to put a name into the queue.
 
 Input: names with their ``TriggerSpec``. Output: names, in time. Out of bounds: what a job means. APScheduler's traps
-are closed here: one second of grace, and sleep after the clock was set back.
+are closed here: one second of grace, sleep after the clock was set back, and a list of all runs that were missed.
 """
 
 import random
@@ -31,15 +31,26 @@ _MOST_GAPS = 1000
 _log = structlog.get_logger("dockwarden.schedule")
 
 
-class _Exact(BaseTrigger):  # type: ignore[misc] # the library has no types
-    """The times of a cron line."""
+class _Every(IntervalTrigger):  # type: ignore[misc] # the library has no types
+    """An interval. What was missed is one run: after a start with a clock at 1970, a list of all would fill memory."""
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        if previous and previous <= now:
+            missed = (now.timestamp() - previous.timestamp()) // self.interval_length
+            previous = previous.astimezone(UTC) + missed * self.interval
+        at: datetime | None = super().get_next_fire_time(previous, now)
+        return at
+
+
+class _Exact(BaseTrigger):  # type: ignore[misc] # as above
+    """The times of a cron line; what was missed is one run as well."""
 
     def __init__(self, cron: Cron) -> None:
         self._cron = cron
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
         if previous and previous <= now:  # else the clock was put back
-            now = previous + timedelta(microseconds=1)
+            now += timedelta(microseconds=1)
         return self._cron.first(now)
 
 
@@ -58,10 +69,11 @@ class _Later(BaseTrigger):  # type: ignore[misc] # as above
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
         """The first time that is not over."""
-        at = self.line.get_next_fire_time(None, (previous or now) - timedelta(seconds=_MOST_JITTER_SECONDS))
+        now = max(previous or now, now)
+        at = self.line.get_next_fire_time(None, now - timedelta(seconds=_MOST_JITTER_SECONDS))
         while at is not None:
             later = self._moved(at)
-            if later > previous if previous else later >= now:
+            if later > now if previous else later >= now:
                 return later
             at = self.line.get_next_fire_time(at, at)
         return None
@@ -162,7 +174,7 @@ class Schedule:
                 share = random.random()  # noqa: S311 - as above
                 begin = datetime.now(UTC) + timedelta(seconds=share * spec.every_seconds)
             jitter = min(_MOST_JITTER_SECONDS, int(self._jitter * spec.every_seconds))
-            triggers.append(IntervalTrigger(seconds=spec.every_seconds, start_date=begin, jitter=jitter or None))
+            triggers.append(_Every(seconds=spec.every_seconds, start_date=begin, jitter=jitter or None))
         return triggers[0] if len(triggers) == 1 else OrTrigger(triggers)
 
     def _fire(self, name: str) -> None:

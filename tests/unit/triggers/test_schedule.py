@@ -311,6 +311,29 @@ def test_a_job_that_was_missed_many_times_runs_late_but_once(bench: Bench) -> No
     assert bench.submitted.get(timeout=PATIENCE) == "last", "it ran more than once"
 
 
+@pytest.mark.parametrize("jitter", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("spec", "most"),
+    [
+        (TriggerSpec(every_seconds=5.0), 5.0),
+        (HOURLY, 3600.0),
+        (TriggerSpec(schedule="* * * * *"), 60.0),
+        (TriggerSpec(schedule="0 6 * * *", every_seconds=60.0), 60.0),
+    ],
+)
+def test_what_was_missed_since_1970_is_one_run_and_the_next_is_in_time(
+    spec: TriggerSpec, most: float, jitter: float
+) -> None:
+    trigger = Schedule(print, Metrics(), "Europe/Berlin", jitter)._trigger(spec, True)
+    first = datetime(1970, 1, 1, 0, 0, 30, tzinfo=UTC)
+    for now in (first, first + timedelta(seconds=2), START, START + 150 * DAY):
+        following = trigger.get_next_fire_time(first, now)
+        assert following is not None
+        assert 0 < (following - now).total_seconds() <= most * (1 + jitter)
+        if not spec.schedule and not jitter:
+            assert (following - first).total_seconds() % most == 0, "its phase stays"
+
+
 def test_a_run_that_finds_the_last_one_under_way_counts_as_missed(bench: Bench) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
