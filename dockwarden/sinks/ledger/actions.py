@@ -82,10 +82,16 @@ class Actions(LedgerFile):
         )
 
     def _ours(self, columns: str, condition: str, *values: object) -> list[Any]:
-        """What was done to this engine, ``?1``; its host may be renamed, whose name is its last word."""
+        """What was done to this engine, ``?1``; its host may be renamed, whose name is its last word.
+
+        One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another.
+        """
         is_ours = "rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', ''))"
+        was_ours = "substr(engine, instr(engine, ' ')) = substr(?1, instr(?1, ' '))"
+        is_newer = "engine GLOB '????:????:*' AND NOT ?1 GLOB '????:????:*'"
         return self._read(
-            f"SELECT {columns} FROM actions WHERE {is_ours} AND {condition}",  # noqa: S608 - all of it our own words
+            f"SELECT {columns} FROM actions WHERE ({is_ours} OR ({is_newer} AND {was_ours})) "  # noqa: S608 - our own
+            f"AND {condition}",
             (self._identity or self.engine(), *values),
         )
 

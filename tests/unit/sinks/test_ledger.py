@@ -346,6 +346,28 @@ def test_what_was_carried_out_or_cut_short_is_of_its_engine_and_undone_by_run_an
         assert len(again.ages(STEP.action, STEP.ref)) == 3
 
 
+@pytest.mark.parametrize(
+    ("now", "is_ours"),
+    [
+        ("84c1f433-56f7-4c65-9674-c768f6efe1ec /var/lib/docker host", True),
+        ("ZHCR:Z6MV:HCZL:432M /var/lib/docker host", False),
+        ("84c1f433-56f7-4c65-9674-c768f6efe1ec /var/lib/docker other", False),
+        ("84c1f433-56f7-4c65-9674-c768f6efe1ec /var/lib/docker/100000.100000 host", False),
+    ],
+)
+def test_what_was_done_before_an_engine_got_another_id_by_its_upgrade_is_its_own(
+    ledger: Ledger, now: str, *, is_ours: bool
+) -> None:
+    ledger.claim("2PPN:443Z:S2BM:5FI4 /var/lib/docker host")
+    carried_out(ledger, RECIPE)
+    cut_short = ledger.intend("run-1", STEP, RECIPE)
+    ledger.claim(now)
+    assert [intent.number for intent in ledger.open_intents()] == [cut_short] * is_ours
+    assert len(ledger.undoable()) == is_ours
+    ledger.claim("2PPN:443Z:S2BM:5FI4 /var/lib/docker host")
+    assert len(ledger.undoable()) == 1
+
+
 def test_a_ledger_that_could_not_be_claimed_gives_nothing_of_another_engine(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     carried_out(ledger, RECIPE)
