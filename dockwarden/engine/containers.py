@@ -6,7 +6,6 @@ Input: decoded answers of the engine API. Output: frozen values. Out of bounds: 
 import re
 import signal
 from collections.abc import Iterator, Mapping
-from functools import reduce
 from types import MappingProxyType
 
 from dockwarden.engine.fields import TOLD_BY_TYPE, Fields, clean, env_names, has_healthcheck, masked, rows
@@ -17,7 +16,6 @@ _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
 _TOLD = [(*each.path.rpartition(".")[::2], each) for each in TOLD]
-_PARTS = {part: part.split(".") for part, _, _ in _TOLD}
 _OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
 
 
@@ -97,7 +95,7 @@ def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
 
 def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
     restart = host.nested("RestartPolicy")
-    parts = {part: reduce(Fields.nested, names, fields) for part, names in _PARTS.items()}
+    parts = {"Config": config, "HostConfig": host}
     return ContainerConfig(
         memory_limit_bytes=max(0, host.integer("Memory", 0)),
         memory_reservation_bytes=max(0, host.integer("MemoryReservation", 0)),

@@ -214,8 +214,9 @@ class Tables:
         found[ref.kind].add(ref.key)
         if not isinstance(thing, Container):
             names = [(Kind.IMAGE, key) for key in found[Kind.IMAGE]] + [(Kind.TAG, key) for key in found[Kind.TAG]]
-            for user in _NOBODY.union(*(self._users[name] for name in names if name in self._users)):
-                found[user.kind].add(user.key)
+            for name in names:
+                for user in self._users.get(name, ()):
+                    found[user.kind].add(user.key)
         return found
 
     def uses(self, thing: Thing) -> Iterator[Ref]:

@@ -145,18 +145,18 @@ class Judge:
     def _object(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
         if not self._inventory.has(ref):
             return
-        undone = {policy.name: policy for policy in policies}
+        done: set[str] = set()
         later: list[Policy] = []
         try:
             for policy, sheet, verdict in self._verdicts(task, ref, policies):
                 if not self._inventory.has(ref):
                     break  # looking at it closely showed that it is gone
-                del undone[policy.name]
+                done.add(policy.name)
                 later += self._settle(task, ref, policy, sheet, verdict)
         except Exception as error:  # noqa: BLE001 - of our own; each policy by itself shows which of them it concerns
             self._mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
-            for policy in undone.values():
-                later += self._settle(task, ref, policy)
+            for policy in policies:
+                later += self._settle(task, ref, policy) if policy.name not in done else []
         if later:
             task.waiting.append((ref, later))
 
@@ -266,10 +266,9 @@ class Judge:
     def _excuse(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> Excuse:
         """Whether what was found is excused, by facts that are gathered for it as far as that may be."""
         due = [exception for exception in self.exceptions if policy.name in exception.policies]
-        vocabulary = facts.VOCABULARY[ref.kind]
-        names = {name for exception in due for name in exception.match.references}
-        names |= {label} if (label := labels_of(ref.kind)) else set()
-        cheap = [name for name in names if vocabulary[name].cost == 0]
+        vocabulary, labels = facts.VOCABULARY[ref.kind], labels_of(ref.kind)
+        names = {labels, *(name for exception in due for name in exception.match.references)}
+        cheap = [name for name in names if name and vocabulary[name].cost == 0]
         try:
             self.gatherer.fill(task.gathering, ref, cheap, sheet)
         except Exception as error:  # noqa: BLE001 - of our own; the finding stands, and nothing is done

@@ -224,11 +224,12 @@ class Worker:
         sweep = Sweep(resolved=self._findings.drop_objects(ref for ref in causes if not self._inventory.has(ref)))
         heard = [self._listeners.get(cause, {}) for cause in {change.cause for change in changes}]
         hearing = {p.name: p for by_kind in heard for policies in by_kind.values() for p in policies}
-        allowed = self._judge.allowed(hearing.values(), time.time())
+        allowed = {p.name for p in self._judge.allowed(hearing.values(), time.time())}
         work: list[Work] = []
         acting: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
-            due = {p.name: p for p in allowed if p.subject is ref.kind and p.trigger.events & why}
+            heard_of = (self._listeners.get(cause, {}).get(ref.kind, ()) for cause in why)
+            due = {p.name: p for policies in heard_of for p in policies if p.name in allowed}
             acting.update((name, ref) for name in due)
             again = self._findings.policies_on(ref)
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
@@ -318,8 +319,9 @@ class Worker:
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
+        found = {result.policy for result in run.sweep.results}
         for policy in run.policies.values() if run.acting is None or run.acting else ():
-            if policy.action:
+            if policy.action and (policy.name in found or policy.options):  # by which it may have more to do
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:
@@ -353,7 +355,8 @@ class Worker:
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
         sweep, findings, asides = run.sweep, self._findings, self._findings.unsaved()
         are_told = asides is not None or policies is not None
-        unused = {exception.id for exception in self._judge.exceptions} - findings.used().keys()
+        used = findings.used() if self._judge.exceptions else ()
+        unused = [exception.id for exception in self._judge.exceptions if exception.id not in used]
         report = Report(
             run.id,
             run.cause,

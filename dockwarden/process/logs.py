@@ -4,6 +4,7 @@ Input: a format, a level, a counter. Output: lines on stderr, JSON or for people
 variables never reach a traceback, because they hold strangers' data and secrets.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -55,7 +56,8 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         count(str(event.get("level", "info")))
         return {key: value for key, value in event.items() if value is not None}
 
-    render: Callable[..., object] = _as_text if as_text else structlog.processors.JSONRenderer()
+    to_json = json.JSONEncoder(default=repr).encode
+    render: Callable[..., object] = _as_text if as_text else lambda _logger, _method, event: to_json(event)
     to_journal = _to_journal()
 
     def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
@@ -83,7 +85,7 @@ def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
         processors=[*shared, *([_only_news] if as_text else []), rendered],
         logger_factory=_Stderr,
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
-        cache_logger_on_first_use=False,  # few lines are logged, and who configures again must be heard
+        cache_logger_on_first_use=True,  # an event logs four lines
     )
 
 
