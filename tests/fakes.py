@@ -908,6 +908,7 @@ class Ground:
         self._folder = folder
         self.visible = True
         self.is_shared = False  # archives are on the engine's disk
+        self.is_ending = False
         self.busy: deque[str] = deque()
         self.slept: list[float] = []
         self.room = 1 << 40
@@ -933,6 +934,7 @@ class Ground:
             own=self._own,
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
+            is_ending=lambda: self.is_ending,
             now=self._engine.clock.monotonic,
             sleep=self._sleep,
         )

@@ -3,6 +3,7 @@
 Swarm's own rolling update, and its rollback where the service asks for that, do the rest; how that ended is told.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
 from dockwarden import reference
@@ -19,7 +20,8 @@ from dockwarden.actions.verb import (
     refuse_barred,
     refuse_change,
 )
-from dockwarden.model import Candidate, Done, Effect, Kind, Policy, Recipe, Service, Step
+from dockwarden.errors import NotFoundError
+from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Service, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
 
@@ -70,16 +72,17 @@ class ServiceUpdate(Verb[Service]):
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = is_ours or (now.image_ref == new and now.update_state != found.update_state)
-            if now.image_ref not in (new, found.image_ref):
+            is_back = _is_back(found.image_ref, now)
+            if now.image_ref != new and not is_back:
                 raise Stays(Effect.SKIPPED, "changed", f"somebody gave it {now.image_ref} meanwhile")
-            if now.update_state == "completed" and now.image_ref == new and (is_ours or now.running >= now.replicas):
-                return Applied("updated", f"all its tasks run {new}")
-            if now.update_state == "paused" and is_ours:
+            if is_back and now.update_state not in _UNDER_WAY:
+                raise _taken_back(new, now)
+            if now.update_state.endswith("completed") and (is_ours or now.running >= now.replicas):
+                return Applied("updated", _held(new, now))
+            if now.update_state.endswith("paused") and is_ours:
                 return Applied("paused", f"its tasks do not come up with {new}: the swarm waits; undo takes it back")
-            if now.update_state.startswith("rollback_") and now.update_state not in _UNDER_WAY:
-                raise Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back")
             never_says = now.mode == "replicated" or not now.update_state
-            if now.image_ref == new and never_says and not now.replicas + now.running:
+            if never_says and not is_back and not now.replicas + now.running:
                 return Applied("updated", f"it has no tasks; those to come run {new}")
             if tools.now() - began >= within:
                 return Applied("updated", f"it is held to {new}; after {span(within)} it is still {now.update_state}")
@@ -88,7 +91,16 @@ class ServiceUpdate(Verb[Service]):
             tools.sleep(_LOOK_SECONDS)
 
     def is_undone(self, recipe: Recipe, now: Service | None) -> bool:
+        if now and now.update_state in _UNDER_WAY and now.update_failure_action == "rollback":
+            raise Unfinished(f"the swarm may yet take it back: {now.update_state}")
         return now is None or now.image_ref != recipe.parameters["new_image_id"]
+
+    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+        about = intent.recipe.parameters
+        with suppress(NotFoundError):
+            if _is_back(about["image_ref"], now := tools.engine.service(intent.ref.key)):
+                return _taken_back(about["new_image_id"], now)
+        return None
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The image before, by another rolling update."""
@@ -104,6 +116,21 @@ def _tag(image_ref: str) -> str:
     """The tag of ``name:tag@digest``, "" of anything else."""
     parsed = reference.parsed(image_ref)
     return f"{parsed.repository}:{parsed.tag}" if parsed and parsed.tag and parsed.digest else ""
+
+
+def _held(new: str, now: Service) -> str:
+    """The swarm lets tasks fail by `failure_action: continue` and `max_failure_ratio`."""
+    is_whole = now.running >= now.replicas
+    return f"all its tasks run {new}" if is_whole else f"it is held to {new}; {now.running} of {now.replicas} tasks run"
+
+
+def _is_back(image_ref: str, now: Service) -> bool:
+    return now.image_ref == image_ref and now.update_state.startswith("rollback_")
+
+
+def _taken_back(new: str, now: Service) -> Stays:
+    waits = ", and waits: its tasks do not come up with that either" if now.update_state.endswith("paused") else ""
+    return Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back{waits}")
 
 
 def _newer(tools: Tools, step: Step, service: Service) -> str:

@@ -241,6 +241,9 @@ class Enforcer:
 
     def _is_own(self, ref: Ref) -> bool:
         own = Ref(Kind.CONTAINER, self._own_container)
+        if ref.kind is Kind.SERVICE:
+            task = self._inventory.containers.get(self._own_container)
+            return task is not None and task.labels.get("com.docker.swarm.service.id") == ref.key
         names = [self._inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref))]
         return ref == own or any(own in self._inventory.users_of(name) for name in names)
 
@@ -277,4 +280,5 @@ def _telling(outcomes: Iterable[Outcome], policy: str, run: str, planned: int) -
 def _owner(thing: Thing, labels: Mapping[str, str]) -> str:
     if isinstance(thing, Network) and thing.is_of_swarm:
         return "swarm"
-    return "" if isinstance(thing, Image) else orchestrator_of(labels)
+    # To change its services is how a swarm is told what to do, also where a stack file made them.
+    return "" if isinstance(thing, Image | Service) else orchestrator_of(labels)

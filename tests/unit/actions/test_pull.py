@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dockwarden.actions.execute import end_intents
 from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import EngineError, NotFoundError
@@ -55,6 +56,15 @@ class Bench:
             self.engine.swarm[self.service.id] = replace(found, update_state=state, **fields)  # type: ignore[arg-type]
 
         self.ground._sleep = sleep  # type: ignore[method-assign]
+
+    def end_amid(self) -> None:
+        """Have dockwarden end while it waits for the end of an update."""
+
+        def sleep(seconds: float) -> None:
+            self.ground.is_ending = True
+
+        self.ground._sleep = sleep  # type: ignore[method-assign]
+        assert (outcome := self.update()).reason == "engine_error", outcome
 
     def now(self) -> Service:
         return self.engine.service(self.service.id)
@@ -139,6 +149,11 @@ def test_a_service_is_held_to_what_was_judged_and_goes_back(bench: Bench) -> Non
     [
         ("rollback_completed", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
         ("paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),  # half of its tasks may run it: undo takes it back
+        # Somebody changed it during the update, and the swarm took that back to the new image.
+        ("rollback_completed", f"app:1@{NEW}", (Effect.APPLIED, "updated")),
+        ("rollback_paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),
+        ("rollback_paused", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
+        ("completed", f"app:1@{OLD}", (Effect.SKIPPED, "changed")),
         ("updating", f"app:2@{NEW}", (Effect.SKIPPED, "changed")),
         ("completed", f"app:2@{OLD}", (Effect.SKIPPED, "changed")),
     ],
@@ -168,6 +183,33 @@ def test_what_was_rolled_back_is_not_tried_again(bench: Bench) -> None:
     bench.service = bench.now()
     again = bench.update()
     assert (again.reason, again.detail.split()[0]) == ("barred", NEW.removeprefix("sha256:")[:12])
+
+
+def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench: Bench) -> None:
+    assert bench.engine.swarm is not None
+    bench.service = replace(bench.service, update_failure_action="rollback")
+    bench.engine.swarm[bench.service.id] = bench.service
+    bench.end_amid()
+    tools = bench.ground.tools(bench.intents)
+    assert end_intents(tools, bench.intents) == []  # which may still be taken back
+    bench.engine.swarm[bench.service.id] = replace(bench.service, update_state="rollback_completed")
+    assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == ["rolled_back"]
+    bench.ground.is_ending, bench.service = False, bench.now()
+    assert bench.update().reason == "barred"
+
+
+def test_the_record_of_a_service_that_went_meanwhile_is_ended(bench: Bench) -> None:
+    bench.end_amid()
+    bench.engine.swarm = {}
+    assert [outcome.reason for outcome in end_intents(bench.ground.tools(bench.intents), bench.intents)] == [
+        "interrupted"
+    ]
+
+
+@pytest.mark.parametrize(("running", "told"), [(2, "all its tasks run"), (0, "0 of 2 tasks run")])
+def test_tasks_that_the_swarm_let_fail_are_not_said_to_run(bench: Bench, running: int, told: str) -> None:
+    bench.swarm_says("completed", running=running)
+    assert told in bench.update().detail
 
 
 def test_an_update_that_takes_its_time_is_said_to(bench: Bench) -> None:

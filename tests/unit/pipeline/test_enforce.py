@@ -27,6 +27,7 @@ from tests.builders import (
     a_network,
     a_policy,
     a_result,
+    a_service,
     a_volume,
     an_image,
     an_inventory,
@@ -240,6 +241,18 @@ def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
         plan = bench.enforcer.plan(a_removal(kind, for_seconds=HOUR), found)
         told = {kept.ref.key: kept.reason for kept in plan.kept} | {step.ref.key: "" for step in plan.steps}
         assert told == {key: reason for (its, key), reason in expected.items() if its is kind}
+
+
+@pytest.mark.parametrize(("called", "told"), [("dockwarden", ["self"]), ("web", [])])
+def test_services_of_stacks_are_updated_but_not_our_own(bench: Bench, called: str, told: list[str]) -> None:
+    service = a_service(called, f"app:1@{image_id('old')}")
+    mine = a_service("dockwarden").id
+    bench.engine.swarm = {service.id: service}
+    bench.engine.run(replace(OWN, labels={"com.docker.swarm.service.id": mine}))
+    bench.look()
+    policy = a_policy("update", subject=Kind.SERVICE, action="update")
+    plan = bench.enforcer.plan(policy, [on(Kind.SERVICE, service.id)])
+    assert [kept.reason for kept in plan.kept] == told
 
 
 @pytest.mark.parametrize("label", ["dockwarden.protect", "com.docker.swarm.service.id"])
