@@ -142,7 +142,7 @@ class Fleet:
             found = node.docker("service", "inspect", state, SERVICE)
             return found if found in ("completed", "rollback_completed", "paused", "rollback_paused") else ""
 
-        return until(end, "the end of the roll-out", timeout=300, pause=0.3)
+        return until(end, "the end of the roll-out", timeout=300, pause=1.0)
 
     def ask(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Labels and value of each series, from the Prometheus of the stack; nothing while it does not answer."""
@@ -162,7 +162,7 @@ class Fleet:
             return values == [wanted] if isinstance(wanted, float | int) else wanted(values)
 
         try:
-            until(holds, f"{expression} to be {wanted}", timeout=300, pause=0.3)
+            until(holds, f"{expression} to be {wanted}", timeout=300, pause=1.0)
         except LabError as error:
             tasks = self.swarm.leader.docker("service", "ps", "--no-trunc", SERVICE)
             raise LabError(f"{error}; it is {self.ask(expression)}\n{tasks}") from None

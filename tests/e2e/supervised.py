@@ -173,6 +173,6 @@ class Unit:
     def until(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:
         """Wait for a condition; the journal's end stands in the error."""
         try:
-            until(condition, what, timeout, pause=0.1)
+            until(condition, what, timeout, pause=0.3, most=1.0)  # most ask with a process
         except (LabError, urllib3.exceptions.HTTPError) as error:
             raise LabError(f"{error}\n" + "\n".join(self.journal("--lines=25"))) from None

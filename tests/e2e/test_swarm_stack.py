@@ -31,7 +31,7 @@ def test_a_stack_is_rolled_out_and_rolled_back_and_outlives_a_node(tmp_path: Pat
 
         lost = fleet.swarm.nodes[2].name
         fleet.swarm.lose(3)
-        until(lambda: fleet.swarm.node_states()[lost] == "Down", f"{lost} to be down", timeout=300, pause=0.5)
+        until(lambda: fleet.swarm.node_states()[lost] == "Down", f"{lost} to be down", timeout=300, pause=1.0)
         fleet.until(UP, 2)
         new = fleet.swarm.add()
         new.forward(fleet.registry.port)
