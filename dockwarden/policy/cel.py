@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
@@ -38,6 +38,8 @@ _TYPES: dict[str, Any] = {
 }
 _CONSTANTS = {bool: "bool", int: "int", float: "double", str: "string", timedelta: "duration"}
 _SCALARS = frozenset({"BOOL", "INT", "DOUBLE", "STRING", "DURATION", "TIMESTAMP"})
+_AS_THEY_ARE = frozenset({"bool", "int", "double", "string", "duration", "timestamp"})
+_BLANKS = " \t\r\n\f"  # those of the language; Python's are more
 _GAP = r"(?:\s|//[^\n]*\n)*"
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
@@ -110,6 +112,9 @@ class Program:
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
+        self._fact = "" if expression else source.strip(_BLANKS)
+        if not expression:
+            return
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
         if self._is_bool and tree.value not in _NEVER_NULL:
@@ -122,6 +127,14 @@ class Program:
 
         A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
         """
+        if self._fact:
+            if self._fact not in facts.known:
+                return Answer(missing=self._fact)
+            value = facts.known[self._fact]
+            try:
+                return Answer(value.astimezone(UTC) if isinstance(value, datetime) else value)
+            except OverflowError:
+                return Answer(error=f"{value} is no time of the years 1 to 9999 in UTC")
         try:
             value = self._run(facts)
             if not self._is_bool and (kind := value.type().name()) != "ERROR":
@@ -265,6 +278,10 @@ class Compiler:
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
         doubts = Doubts(source, facts, constants, settled)
+        # Messages are full of parts that are no more than a fact's name.
+        if (name := source.strip(_BLANKS)) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
+            doubts.look(fact := Node("name", name, (), 0, b""), {})
+            return Program(source, None, None, fact, facts=facts, constants=constants, doubts=doubts)
         if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
