@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -35,6 +36,7 @@ settings.load_profile("suite")
 _LONGEST_NAME = 100
 _WORKERS_OF_A_CORE = 5  # one for units; most other tests wait
 _MOST_WORKERS = 12  # each has engines of its own
+_DECIDING = 180  # seconds of a test that alone may decide when the run ends
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -147,6 +149,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xdist_group("newest"))  # one engine of that kind is enough
     if hasattr(config, "workerinput"):  # what takes long comes first, or one process works on when all others are done
         items.sort(key=_seconds, reverse=True)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What takes longest need not queue for a processor with what can wait, or it works on when all others are done."""
+    if not hasattr(item.config, "workerinput") or _seconds(item) < _DECIDING:
+        return (yield)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):  # who may not has no engines either
+        os.setpriority(os.PRIO_PROCESS, 0, usual - 10)
+    try:
+        return (yield)
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, usual)
 
 
 def _seconds(item: pytest.Item) -> int:

@@ -14,10 +14,11 @@ from tests.e2e.supervised import ROOT, SETTINGS, Unit, wheels
 from tests.e2e.test_ansible import check_role
 from tests.lab.host import LabHost
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow(300)]
+pytestmark = pytest.mark.engine
 LATEST = policy("latest", "tag", "tag.name == 'latest'", trigger={"events": ["image.tag"]})
 
 
+@pytest.mark.slow(300)
 def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
     """Mostly by the role, which runs the installer; test_systemd.py begins with the installer itself."""
     newer = wheels(tmp_path / "n", "0.1.1")
@@ -27,6 +28,7 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
         assert left_behind(host) == []
 
 
+@pytest.mark.slow(60)
 def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
     deb = debian(shipped, tmp_path)
     newer = later(deb)
