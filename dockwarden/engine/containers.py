@@ -124,7 +124,8 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         log_opts=masked(host.nested("LogConfig").labels("Config")),
         told={each.name: TOLD_BY_TYPE[each.type](parts[part], key) for part, key, each in _TOLD}
         | {"stop_signal": _signal(config.text("StopSignal", "")), "tmpfs": _tmpfs(fields, host)}
-        | {"links": sorted(host.texts("Links"))},  # which the engine tells in another order each time
+        | {"links": sorted(host.texts("Links"))}  # which the engine tells in another order each time
+        | ({} if host.tells("MaskedPaths") or host.flag("Privileged") else {"masked_paths": None}),  # by Podman
     )
 
 

@@ -55,6 +55,10 @@ class Fields:
             return bool(value)
         raise self._wrong(key, value, "true or false")
 
+    def tells(self, key: str) -> bool:
+        """Whether there is a value, be it an empty one."""
+        return self._raw.get(key) is not None
+
     def nested(self, key: str) -> Self:
         """A nested object, empty where it is missing or null."""
         value = self._raw.get(key)

@@ -420,6 +420,17 @@ def test_pids_limit(limit: int | None, expected: int) -> None:
     assert containers.container({**CONTAINER, "HostConfig": {"PidsLimit": limit}}).config.pids_limit == expected
 
 
+@pytest.mark.parametrize(
+    ("masked", "privileged", "known"),
+    [(["/proc/kcore"], False, ["/proc/kcore"]), ([], False, []), (None, True, []), (None, False, None)],
+)
+def test_masked_paths_that_an_engine_does_not_tell_are_unknown(
+    masked: object, known: object, *, privileged: bool
+) -> None:
+    raw = {**CONTAINER, "HostConfig": {"MaskedPaths": masked, "Privileged": privileged}}
+    assert containers.container(raw).config.told["masked_paths"] == known
+
+
 def test_ports_of_a_container_that_is_not_up_are_those_it_asked_for() -> None:
     wanted = {
         "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostPort": ""}]}},
