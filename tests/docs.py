@@ -77,7 +77,7 @@ A fact is a typed value that policies can use in `select`, `when` and `message`;
 
 - **Every fact that was gathered has a value.** What an object does not have is `0`, `''`, `false`, `[]` or `{}`, never
   null, so `has()` is only for keys of maps. A time that never was, such as when a container that never ran was started,
-  is unknown, and so is an age by it.
+  is unknown, and so is an age by it; the same holds for times before 1981, by a clock that nobody had set.
 - **What was not gathered is unknown**, and `&&` and `||` can do without it: `false && unknown` is false. If the outcome
   still hangs on it, the next cost class is gathered; if that fails, the result is `unknown`, which never acts.
 - **Ages are our own observation.** `known_for`, `idle_for` and `last_used` count the time during which dockwarden

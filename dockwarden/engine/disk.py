@@ -32,7 +32,7 @@ _OF_THE_SYSTEM = ("/run/containerd/containerd.sock", "/var/run/containerd/contai
 _LOGS = ("*-json.log*", "local-logs/*", "container-cached.log*")
 _PIECE_BYTES, _LONGEST_NAME = 2**20, 255
 _MOST_COMPARED = 2**32  # bytes; some seconds
-_LEFT_BEHIND_SECONDS = 600.0  # what nobody has written to for so long is of an engine that died
+_LEFT_BEHIND_SECONDS = 600.0  # away from now, also where a clock was ahead: it is of an engine that died
 
 
 def image_root(store: ImageStore, data_root: str, containerd: str, config: str = "/etc/containerd/config.toml") -> str:
@@ -62,7 +62,7 @@ def transfer(data_root: str, images: str = "") -> str:
             for entry in entries:
                 if place == _STEPS and not entry.is_dir(follow_symlinks=False):
                     continue  # files for all steps, which outlive them
-                if entry.name.startswith(beginnings) and now - max(_changes(entry)) < _LEFT_BEHIND_SECONDS:
+                if entry.name.startswith(beginnings) and abs(now - max(_changes(entry))) < _LEFT_BEHIND_SECONDS:
                     return f"a pull or a build ({place.removeprefix(f'{data_root}/')}/{entry.name[:40]})"
     return ""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.settings_facts import SETTINGS
-from dockwarden.inventory.view import Row, View, rows
+from dockwarden.inventory.view import FIRST_DATE, Row, View, rows
 from dockwarden.model import Container, Image, Mount, ref_of
 from dockwarden.text import host_path
 
@@ -113,7 +113,7 @@ def _networks(container: Container, view: View) -> list[str]:
 
 
 def _since(at: float | None, view: View) -> float:
-    return max(0.0, view.now - at) if at is not None else 0.0
+    return max(0.0, view.now - at) if at is not None and at > FIRST_DATE else 0.0
 
 
 def _state_for(container: Container, view: View) -> float:
@@ -121,7 +121,7 @@ def _state_for(container: Container, view: View) -> float:
     at = {"running": container.started_at, "created": container.created_at} | dict.fromkeys(
         ended, container.finished_at
     )
-    if (since := at.get(container.state)) is not None:
+    if (since := at.get(container.state)) is not None and since > FIRST_DATE:
         return _since(since, view)
     return view.inventory.lives.state_for(container.id)
 

@@ -7,13 +7,12 @@ from dockwarden import reference, versions
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import recoverable
-from dockwarden.inventory.view import View, is_root, rows, used_by
+from dockwarden.inventory.view import FIRST_DATE, View, is_root, rows, used_by
 from dockwarden.model import Image, ImageStore, Kind, Ref, ref_of
 from dockwarden.text import moment
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 _BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
-_FIRST_DATE = 366e6  # in 1981; what is older was not built then
 
 
 def is_dangling(image: Image, inventory: Inventory) -> bool:
@@ -216,7 +215,7 @@ def _numbers(found: versions.Version | None, repository: str, image: Image) -> t
 
 def _built_at(image: Image) -> float | None:
     """The build date, if it is one: a build that can be repeated writes 1970 or 1980."""
-    return image.created_at if image.created_at and image.created_at > _FIRST_DATE else None
+    return image.created_at if image.created_at and image.created_at > FIRST_DATE else None
 
 
 def _created(tag: str, view: View) -> float | None:

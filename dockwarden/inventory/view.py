@@ -109,9 +109,11 @@ def _short(value: _T, texts: Iterable[str]) -> _T | None:
     return value if max(map(len, texts), default=0) <= _LONGEST_TEXT else None
 
 
+FIRST_DATE = 366e6  # in 1981: earlier are dates of builds that can be repeated, and of clocks that nobody has set
+
 # A time that never was is unknown, as of any date that stood for it an age would be wrong.
 _OF_TYPE: Mapping[str, Callable[[Any], FactValue | None]] = {
-    "timestamp": lambda at: datetime.fromtimestamp(at, UTC),
+    "timestamp": lambda at: datetime.fromtimestamp(at, UTC) if at > FIRST_DATE else None,
     "duration": lambda seconds: timedelta(seconds=seconds),
     "string": lambda text: text if len(text) <= _LONGEST_TEXT else None,
     "list(string)": lambda texts: _short(found := list(texts), found),

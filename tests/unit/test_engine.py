@@ -868,6 +868,18 @@ def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             engine.connect()
 
 
+@pytest.mark.parametrize(("seconds", "is_busy"), [(0, True), (-500, True), (-700, False), (365 * 86400, False)])
+def test_a_download_that_nobody_goes_on_with_keeps_nothing_waiting(
+    tmp_path: Path, seconds: float, *, is_busy: bool
+) -> None:
+    """Also not until a clock that was a year ahead has been caught up with."""
+    (tmp_path / "tmp").mkdir()
+    download, at = tmp_path / "tmp/GetImageBlob1", time.time() + seconds
+    download.touch()
+    os.utime(download, (at, at))
+    assert bool(disk.transfer(str(tmp_path))) == is_busy
+
+
 @pytest.mark.parametrize(
     ("asked_at", "answered_at", "offset"),
     [(-1.0, 1.0, 0.0), (0.0, 0.0, 0.0), (-3.0, -1.0, 1.0), (1.0, 3.0, -1.0), (4e7, 4e7 + 1, -4e7), (-4e7, -3e7, 3e7)],

@@ -1148,6 +1148,18 @@ def test_how_long_a_state_lasts_is_the_engines_word_where_it_has_one(ticks: Tick
     assert fact(inventory, WEB, "container.state_for") == timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize("state", ["running", "created", "exited", "dead", "restarting"])
+def test_what_happened_while_the_clock_was_not_set_is_not_half_a_century_old(ticks: Ticks, state: str) -> None:
+    inventory, unset = an_inventory(ticks), 42.0
+    web = replace(a_container("web", health="unhealthy"), created_at=unset, started_at=unset, finished_at=unset)
+    inventory.put(replace(web, state=state, running=state == "running", health_at=unset))
+    ticks.pass_(30)
+    known = facts_of(inventory, WEB)
+    assert known["container.state_for"] == timedelta(seconds=30)
+    assert (known["container.health_for"], known["container.exited_for"]) < (timedelta(), timedelta(seconds=31))
+    assert not {"container.created", "container.started"} & known.keys(), "unknown, as an age by it would be"
+
+
 def test_a_health_lasts_as_long_as_probes_are_remembered_by_the_engine_or_by_us() -> None:
     inventory = an_inventory()
     web = a_container("web", health="unhealthy")
