@@ -228,8 +228,7 @@ class Worker:
         work: list[Work] = []
         acting: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
-            heard_of = (self._listeners.get(cause, {}).get(ref.kind, ()) for cause in why)
-            due = {p.name: p for policies in heard_of for p in policies if p.name in allowed}
+            due = {p.name: p for c in why for p in self._listeners.get(c, {}).get(ref.kind, ()) if p.name in allowed}
             acting.update((name, ref) for name in due)
             again = self._findings.policies_on(ref)
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
