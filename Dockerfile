@@ -13,12 +13,12 @@ COPY wheels* wheels/
 COPY config config
 COPY deploy deploy
 COPY dockwarden dockwarden
-# pip is the one that comes with Python, and stays outside.
+# pip is the one that comes with Python, and stays outside; from the wheel itself, each call would compile all of it.
 RUN python3 -m venv --without-pip /opt/dockwarden \
- && python3 -c 'import ensurepip, glob, sysconfig; \
+ && python3 -m zipfile -e "$(python3 -c 'import ensurepip, glob, sysconfig; \
 places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"; \
-print(next(f"{wheel}/pip" for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))' >/tmp/pip \
- && pip() { /opt/dockwarden/bin/python "$(cat /tmp/pip)" install --no-cache-dir "$@"; } \
+print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))')" /tmp/pip \
+ && pip() { /opt/dockwarden/bin/python /tmp/pip/pip install --no-cache-dir "$@"; } \
  && if [ -n "$(ls wheels 2>/dev/null)" ]; then \
       pip --no-index --find-links wheels --require-hashes -r "$REQUIREMENTS" \
       && pip --no-index --find-links wheels --no-deps dockwarden; \

@@ -33,12 +33,14 @@ point_to() { # so that there is never a moment without a program
   mv -T "$home/current.new" "$home/current"
 }
 
-build() { # a folder with the program, ready to run; pip is the one that comes with Python, and stays outside
-  pip=$("$python" -c '
+build() { # a folder with the program, ready to run; pip is the one that comes with Python, and does not stay
+  wheel=$("$python" -c '
 import ensurepip, glob, sysconfig
 places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"
-print(next(f"{wheel}/pip" for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))') &&
+print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))') &&
     "$python" -m venv --without-pip "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
+  pip=$1/.pip/pip
+  "$python" -m zipfile -e "$wheel" "$1/.pip" # from the wheel itself, each call would compile all of it
   if [ -n "$2" ]; then
     "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
     "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
@@ -46,6 +48,7 @@ print(next(f"{wheel}/pip" for place in places for wheel in glob.glob(f"{place}/p
     "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
     "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --no-deps "$source"
   fi
+  rm -rf "$1/.pip"
   for each in $completions; do
     "$1/bin/dockwarden" completion "${each%%[-/]*}" >"$1/share/dockwarden/completion.${each%%[-/]*}"
   done
