@@ -29,6 +29,10 @@ class EngineUnavailableError(EngineError):
     """The engine cannot be reached, does not answer in time, or refuses us; retrying later makes sense."""
 
 
+class DeniedError(EngineUnavailableError):
+    """Somebody before the engine, such as a socket proxy, refuses this call, though perhaps no other."""
+
+
 class NotFoundError(EngineError):
     """The engine does not know the object."""
 

@@ -43,7 +43,7 @@ from dockwarden.actions.verb import (
     refuse_barred,
     refuse_change,
 )
-from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError
+from dockwarden.errors import DeniedError, EngineError, EngineUnavailableError, LedgerError
 from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Policy, Recipe, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
@@ -162,7 +162,10 @@ class ContainerUpdate(ContainerVerb):
             if not trouble:
                 change.follow()
                 tools.note({"phase": _KEPT})
-        except EngineUnavailableError:
+        except EngineUnavailableError as error:
+            if is_begun and isinstance(error, DeniedError):  # what goes on is allowed, perhaps; it is tried again later
+                with suppress(EngineError):
+                    change.back()
             raise
         except (Stays, EngineError, LedgerError) as error:
             reason = _FAULT if change.first.cannot_run(str(error)) else "engine_error"

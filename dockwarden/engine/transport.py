@@ -25,6 +25,7 @@ from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, Pool
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
+    DeniedError,
     DockwardenError,
     EngineError,
     EngineUnavailableError,
@@ -233,7 +234,7 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     if status == requests.codes.conflict or (is_denied and any(said in message for said in _OF_THE_ENGINE)):
         return ConflictError(message or text)
     if is_denied:
-        return EngineUnavailableError(f"a socket proxy or an authorization plugin denies this call: {text}")
+        return DeniedError(f"a socket proxy or an authorization plugin denies this call: {text}")
     return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
 
 

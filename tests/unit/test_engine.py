@@ -40,6 +40,7 @@ from dockwarden.engine.pool import Pool
 from dockwarden.errors import (
     ConfigError,
     ConflictError,
+    DeniedError,
     EngineError,
     EngineUnavailableError,
     NotFoundError,
@@ -943,13 +944,13 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "409": ([json_answer({"message": "in use"}, 409)], ConflictError, "^in use$"),
     "400": ([json_answer({"message": "client too new"}, 400)], EngineError, "image_inspect: HTTP 400: client too new"),
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
-    "403": ([http(403, b"Forbidden")], EngineUnavailableError, "a socket proxy .* denies this call: .* Forbidden"),
+    "403": ([http(403, b"Forbidden")], DeniedError, "a socket proxy .* denies this call: .* Forbidden"),
     "403 of an engine itself": (
         [json_answer({"message": "invalid pool request: Pool overlaps with other one on this address space"}, 403)],
         ConflictError,
         "^invalid pool request: Pool overlaps with other one on this address space$",
     ),
-    "405": ([http(405, b"Method")], EngineUnavailableError, "a socket proxy .* denies this call: .* Method"),
+    "405": ([http(405, b"Method")], DeniedError, "a socket proxy .* denies this call: .* Method"),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
     "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, r"HTTP 500: boom\\x1b\[31m next$"),
     "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
@@ -977,7 +978,10 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], EngineError, "not a Docker Engine"),
     "redirect to itself": ([http(307, b"", "Location: /x")], EngineError, "not a Docker Engine"),
 }
-RESULTS = {NotFoundError: "not_found", ConflictError: "conflict", EngineUnavailableError: "unavailable"}
+RESULTS = {
+    NotFoundError: "not_found", ConflictError: "conflict",
+    EngineUnavailableError: "unavailable", DeniedError: "unavailable",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -1166,7 +1170,7 @@ def test_stream_that_falls_silent(pieces: list[bytes], tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (http(403, b"no"), EngineUnavailableError),
+        (http(403, b"no"), DeniedError),
         (http(503), EngineUnavailableError),
         (json_answer({"message": "bad filter"}, 400), EngineError),
         (json_answer({"message": "boom"}, 500), EngineError),

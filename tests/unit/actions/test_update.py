@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, MissingError
+from dockwarden.errors import ConflictError, DeniedError, EngineError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
@@ -380,6 +380,17 @@ def test_the_engine_may_go_away_in_the_middle(bench: Bench) -> None:
     bench.engine.come_back()
     assert [outcome.reason for outcome in bench.end()] == ["interrupted"]
     assert bench.assert_whole("old").id == bench.old
+
+
+@pytest.mark.parametrize("denied", ["rename_container", "set_restart_policy", "start_container"])
+def test_what_a_proxy_denies_amid_an_update_leaves_the_old_one_as_it_was(bench: Bench, denied: str) -> None:
+    def deny() -> None:
+        raise DeniedError("denied")
+
+    bench.engine.just_before(denied, deny)
+    assert bench.run().reason == "engine_unavailable"
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
 
 
 def test_a_new_one_that_the_engine_was_still_making_goes_as_well(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
