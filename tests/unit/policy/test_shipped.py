@@ -23,8 +23,16 @@ TOOLS = {
     "k3d.cluster": "a",
     "com.github.containers.toolbox": "true",
     "manager": "distrobox",
+    "supervisor_managed": "",
 }
 """Labels by which tools that keep an environment in a container know it."""
+JOBS = {
+    **TOOLS,
+    "com.gitlab.gitlab-runner.type": "build",
+    "io.drone.step.name": "test",
+    "org.testcontainers": "true",
+}
+"""And those by which tools know a job that they run in one."""
 SOCKET = {"type": "bind", "name": "", "source": "/run/docker.sock", "destination": "/s", "driver": "", "rw": True}
 VOLUME = {"type": "volume", "name": "v", "source": "/v", "destination": "/data", "driver": "local", "rw": True}
 
@@ -240,6 +248,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "web",
             "container.running": True,
             "container.owner": "",
+            "container.labels": {"team": "shop"},
             "container.image_pin": "tag",
             "container.image_ref": f"{BUSYBOX}:1",
             "registry.state": "drift",
@@ -248,7 +257,13 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         f"web does not run what docker.io/library/busybox:1 is at its registry, {THERE}",
         {
             Status.PASS: [{"registry.state": state} for state in ("current", "local", "gone", "other-platform")],
-            Status.SKIP: [{"container.running": False}, {"container.owner": "swarm"}, {"container.image_pin": "id"}],
+            Status.SKIP: [
+                {"container.running": False},
+                {"container.owner": "swarm"},
+                {"container.image_pin": "id"},
+                {"container.name": "buildx_buildkit_ci0"},
+                *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
+            ],
         },
     ),
     "service-update": (
@@ -267,6 +282,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "web",
             "container.running": True,
             "container.owner": "compose",
+            "container.labels": {"team": "shop"},
             "container.image_ref": f"{BUSYBOX}:1",
             "container.freshness": "recreate-needed",
             "container.tag_image": "sha256:newer",
@@ -274,7 +290,12 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         "web runs another image than docker.io/library/busybox:1 names",
         {
             Status.PASS: [{"container.freshness": "current"}, {"container.freshness": "pinned"}],
-            Status.SKIP: [{"container.running": False}, {"container.owner": "swarm"}],
+            Status.SKIP: [
+                {"container.running": False},
+                {"container.owner": "swarm"},
+                {"container.name": "buildx_buildkit_ci0"},
+                *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
+            ],
         },
     ),
     "heal-unhealthy": (
@@ -296,12 +317,20 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.state": "exited",
             "container.exit_code": 3,
             "container.exited_for": timedelta(hours=25),
+            "container.created": NOW,
+            "container.started": NOW + timedelta(seconds=1),
         },
         "migrate exited with code 3, 1d 1h ago",
         {
-            Status.PASS: [{"container.state": "created"}, {"container.exited_for": timedelta(hours=24)}],
+            Status.PASS: [
+                {"container.state": "created"},
+                {"container.exited_for": timedelta(hours=24)},
+                # Started by a timer or a person, long after it was made: it will be again.
+                {"container.started": NOW + timedelta(hours=2)},
+            ],
             Status.SKIP: [
                 {"container.owner": "compose"},
+                {"container.labels": {"net.unraid.docker.managed": "dockerman"}},
                 {"container.restart_policy": "unless-stopped"},
                 {"container.name": "minikube"},
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in TOOLS.items()),
