@@ -68,6 +68,13 @@ class Halves(LoadGroupScheduling):  # type: ignore[misc]  # ships no types
         self.registered_collections[node] = list(collection)
         self._own[node] = set(collection)
 
+    def remove_node(self, node: WorkerController) -> str | None:
+        work = self.assigned_work[node]
+        for scope in [scope for scope, unit in work.items() if all(unit.values())]:
+            del work[scope]  # or who takes its place is given it, and waits for it to end
+        crashed: str | None = super().remove_node(node)
+        return crashed
+
     def schedule(self) -> None:
         if self.collection is None:
             nodes = sorted(self._own, key=lambda node: int(node.gateway.id.removeprefix("gw")))
