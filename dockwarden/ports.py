@@ -91,6 +91,9 @@ class Engine(Protocol):
     def network(self, identifier: str) -> Network:
         """One network. Raises NotFoundError."""
 
+    def in_swarm(self, info: EngineInfo) -> EngineInfo:
+        """The same, with its part in a swarm as it is now."""
+
     def services(self) -> Sequence[Service] | None:
         """All services of the swarm, None unless this engine leads one."""
 

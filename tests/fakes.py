@@ -334,6 +334,9 @@ class FakeEngine:
         self._called("stop_container", identifier)
         self.die(self._container(identifier).name)
 
+    def in_swarm(self, info: EngineInfo) -> EngineInfo:
+        return replace(info, swarm_role=self.info.swarm_role)
+
     def services(self) -> Sequence[Service] | None:
         self._called("services")
         return list(self.swarm.values()) if self.swarm is not None else None

@@ -238,6 +238,9 @@ class DockerEngine(Changes):
 
     # -- services ------------------------------------------------------------------------------------
 
+    def in_swarm(self, info: EngineInfo) -> EngineInfo:
+        return translate.in_swarm(info, self._call("info", lambda client: client.info()))
+
     def services(self) -> Sequence[Service] | None:
         node = Fields(self._call("info", lambda client: client.info()), "info").nested("Swarm")
         if not node.flag("ControlAvailable"):

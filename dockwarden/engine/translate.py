@@ -8,6 +8,7 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from docker.utils import version_gte
@@ -56,16 +57,14 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
     offset = max(min(0.0, told_at - asked_at), told_at - answered_at)  # none, as far as that explains what it says
     registries = answer.nested("RegistryConfig")
     store = _image_store(answer)
-    swarm = answer.nested("Swarm")
-    of_swarm = swarm.nested("Cluster").nested("Spec")
-    return EngineInfo(
+    found = EngineInfo(
         # An ID alone is not enough: engines that share a host's key file share the ID as well.
         identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
         name=answer.text("Name", ""),
         version=says.text("Version"),
         api_version=api_version,
         image_store=store,
-        swarm=swarm.text("LocalNodeState", "") not in ("", "inactive"),
+        swarm=False,
         data_root=root,
         live_restore=answer.flag("LiveRestoreEnabled"),
         rootless=_has_option(options, "rootless"),
@@ -86,10 +85,21 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
         kernel=answer.text("KernelVersion", ""),
         architecture=answer.text("Architecture", ""),
         cgroup_version=int(version) if (version := answer.text("CgroupVersion", "")).isdecimal() else 0,
+    )
+    return in_swarm(found, info)
+
+
+def in_swarm(found: EngineInfo, info: object) -> EngineInfo:
+    """The same, with its part in a swarm, which it joins and leaves while it runs."""
+    swarm = Fields(info, "info").nested("Swarm")
+    spec = swarm.nested("Cluster").nested("Spec")
+    return replace(
+        found,
+        swarm=swarm.text("LocalNodeState", "") not in ("", "inactive"),
         swarm_role=_swarm_role(swarm),
         swarm_managers=swarm.integer("Managers", 0),
-        swarm_autolock=of_swarm.nested("EncryptionConfig").flag("AutoLockManagers"),
-        swarm_certificate_seconds=of_swarm.nested("CAConfig").integer("NodeCertExpiry", 0) / _NANO,
+        swarm_autolock=spec.nested("EncryptionConfig").flag("AutoLockManagers"),
+        swarm_certificate_seconds=spec.nested("CAConfig").integer("NodeCertExpiry", 0) / _NANO,
     )
 
 

@@ -280,6 +280,7 @@ class Collector:
         """All services; only the leader of a swarm has any, and leads may change."""
         inventory = self._inventory
         try:
+            inventory.info = inventory.info and self._engine.in_swarm(inventory.info)
             found = self._engine.services()
         except EngineUnavailableError as error:  # of the swarm, which may have no leader now, or a proxy denies it
             inventory.leads = None

@@ -390,6 +390,7 @@ def test_the_role_in_a_swarm(state: str, role: str | None, *, controls: bool) ->
         },
     }
     info = translate.engine({"Version": "1"}, {"Swarm": swarm}, "1.41", 0.0, 0.0)
+    assert translate.in_swarm(translate.engine({"Version": "1"}, {}, "1.41", 0.0, 0.0), {"Swarm": swarm}) == info
     assert info.swarm_role == role
     assert (info.swarm_managers, info.swarm_autolock, info.swarm_certificate_seconds) == (3, True, 2 * 86400.0)
 

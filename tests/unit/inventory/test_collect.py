@@ -583,6 +583,15 @@ def test_a_list_of_what_is_known_leads_to_no_look(host: Host) -> None:
     assert {operation for operation, _ in host.engine.calls} <= {"needs", "services"}
 
 
+@pytest.mark.parametrize("role", ["manager", "worker", ""])
+def test_the_part_in_a_swarm_is_as_at_the_last_list(host: Host, role: str) -> None:
+    host.start()
+    host.engine.info = replace(host.engine.info, swarm_role=role)
+    host.collector.compare(host.collector.list_all())
+    assert host.inventory.info is not None
+    assert host.inventory.info.swarm_role == role
+
+
 _RUNS = count()
 _DEEDS = st.sampled_from(["name", "unname", "run", "remove", "volume", "no volume", "load"])
 
