@@ -248,11 +248,6 @@ def test_each_target_of_make_is_there_once() -> None:
     assert sorted(targets) == sorted(named[1].split())
 
 
-def test_what_is_announced_is_not_there_yet() -> None:
-    part = TEXT["CHANGELOG.md"].partition("\n### Announced")[2].partition("\n#")[0]
-    assert words(part) & commands().keys() == set()
-
-
 def test_readme_has_every_exit_code() -> None:
     codes = {OK, FAILED, USAGE, UNAVAILABLE, CONFIG, INTERRUPTED}
     written = re.findall(r"^\| (\d+) \|", TEXT["README.md"], re.MULTILINE)
