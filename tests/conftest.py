@@ -7,24 +7,20 @@ import gc
 import os
 import subprocess
 import sys
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from _pytest.assertion.rewrite import PYC_TAIL
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadGroupScheduling
 
 from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
-
-    from xdist.workermanage import WorkerController
+    from collections.abc import Generator, Iterator
 
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
@@ -34,7 +30,7 @@ settings.register_profile("thorough", max_examples=2000, **_BUSY)  # type: ignor
 settings.load_profile("suite")
 
 _LONGEST_NAME = 100
-_WORKERS_OF_A_CORE = 5  # one for units; most other tests wait
+_WORKERS_OF_A_CORE = 4  # most tests wait
 _MOST_WORKERS = 12  # each has engines of its own
 _DECIDING = 180  # seconds of a test that alone may decide when the run ends
 
@@ -42,60 +38,6 @@ _DECIDING = 180  # seconds of a test that alone may decide when the run ends
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Several for each core; none for a choice of tests, which would be over before they started."""
     return 0 if _is_a_choice(config) else min(_WORKERS_OF_A_CORE * len(os.sched_getaffinity(0)), _MOST_WORKERS)
-
-
-def pytest_configure_node(node: WorkerController) -> None:
-    """A process collects units or all else: what it will not run it need not import. One that replaces another does."""
-    number, of = int(node.gateway.id.removeprefix("gw")), node.workerinput["workercount"]
-    if not _is_a_choice(node.config) and 1 < of > number:
-        node.workerinput["units"] = number < (of // _WORKERS_OF_A_CORE or 1)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
-    """Another one for the whole suite, whose processes do not all collect the same."""
-    return None if _is_a_choice(config) else Halves(config, log)
-
-
-class Halves(LoadGroupScheduling):  # type: ignore[misc]  # ships no types
-    """Gives each process only what it has collected."""
-
-    def __init__(self, config: pytest.Config, log: Any) -> None:
-        super().__init__(config, log)
-        self.collection: list[str] | None
-        self._own: dict[WorkerController, set[str]] = {}
-
-    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
-        self.registered_collections[node] = list(collection)
-        self._own[node] = set(collection)
-
-    def remove_node(self, node: WorkerController) -> str | None:
-        work = self.assigned_work[node]
-        for scope in [scope for scope, unit in work.items() if all(unit.values())]:
-            del work[scope]  # or who takes its place is given it, and waits for it to end
-        crashed: str | None = super().remove_node(node)
-        return crashed
-
-    def schedule(self) -> None:
-        if self.collection is None:
-            nodes = sorted(self._own, key=lambda node: int(node.gateway.id.removeprefix("gw")))
-            self.collection = list(chain.from_iterable(self.registered_collections[node] for node in nodes))
-            self.collection = list(dict.fromkeys(self.collection))
-            self.config.pluginmanager.get_plugin("session").testscollected = len(self.collection)  # of which it tells
-            for name in self.collection:
-                self.workqueue.setdefault(self._split_scope(name), {})[name] = False
-            for node in self.nodes:  # and below a second unit of work: nobody waits for the next
-                self._reschedule(node)
-        for node in self.nodes:
-            self._reschedule(node)
-
-    def _reschedule(self, node: WorkerController) -> None:
-        own = self._own.get(node, set())
-        scope = next((scope for scope, unit in self.workqueue.items() if next(iter(unit)) in own), None)
-        if scope is not None:
-            self.workqueue.move_to_end(scope, last=False)
-            super()._reschedule(node)
-        elif own and not node.shutting_down:
-            node.shutdown()
 
 
 def _is_a_choice(config: pytest.Config) -> bool:
@@ -109,8 +51,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    if (units := getattr(config, "workerinput", {}).get("units")) is not None:
-        config.args = [path for path in config.args if path.endswith("unit") is units]
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput") and not _is_a_choice(config):
         if all(map(_is_compiled, Path(__file__).parent.rglob("test_*.py"))):
             return
