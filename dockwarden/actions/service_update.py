@@ -30,7 +30,7 @@ _UNDER_WAY = ("updating", "rollback_started")
 
 
 class Options(Owned):
-    """For how long its end is waited for; it goes on by itself."""
+    """For how long its end is waited for; it goes on by itself. ``owners`` may be named, and there is nobody to ask."""
 
     within: Duration = timedelta(minutes=10)
 
