@@ -110,8 +110,9 @@ def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
 def settle(folders: Iterable[Path]) -> None:
     """Have on the disk what was written there: a loss of power would take it, and its archive goes. ArchiveError."""
     try:
-        for folder in filter(Path.is_dir, folders):
-            subprocess.run([*_SYNC, folder], env=_ENVIRONMENT, check=True)  # noqa: S603 - as tar
+        for folder in folders:
+            if os.access(folder, os.R_OK):  # not of an engine elsewhere, nor for a user of the group docker
+                subprocess.run([*_SYNC, folder], env=_ENVIRONMENT, check=True)  # noqa: S603 - as tar
     except (OSError, subprocess.CalledProcessError) as error:
         raise ArchiveError(f"its files could not be brought to the disk: {error}") from error
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +18,6 @@ from dockwarden.actions.archive import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MEDDLING: dict[str, Callable[[Path], object]] = {
     "a new file": lambda folder: (folder / "new").write_text("x"),
@@ -101,3 +103,18 @@ def test_folders_may_be_deeper_than_calls(folder: Path) -> None:
     contents.restore(folder, iter(chunks), "mark")
     assert (deep / "leaf").read_text() == "deep"
     subprocess.run(["rm", "--recursive", folder / "d"], check=True)
+
+
+def test_a_user_who_may_not_read_the_data_root_can_undo() -> None:
+    def settle() -> None:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        contents.settle([root, root / "containerd"])
+
+    with tempfile.TemporaryDirectory() as made:  # not below the folder of all tests, into which nobody else may look
+        (root := Path(made)).chmod(0o710)
+        (root / "containerd").mkdir()
+        user = multiprocessing.get_context("fork").Process(target=settle)
+        user.start()
+        user.join()
+    assert user.exitcode == 0
