@@ -62,7 +62,8 @@ def transfer(data_root: str, images: str = "") -> str:
             for entry in entries:
                 if place == _STEPS and not entry.is_dir(follow_symlinks=False):
                     continue  # files for all steps, which outlive them
-                if entry.name.startswith(beginnings) and abs(now - max(_changes(entry))) < _LEFT_BEHIND_SECONDS:
+                is_new = (abs(now - at) < _LEFT_BEHIND_SECONDS for at in _changes(entry))
+                if entry.name.startswith(beginnings) and any(is_new):
                     return f"a pull or a build ({place.removeprefix(f'{data_root}/')}/{entry.name[:40]})"
     return ""
 

@@ -882,6 +882,14 @@ def test_a_download_that_nobody_goes_on_with_keeps_nothing_waiting(
     assert bool(disk.transfer(str(tmp_path))) == is_busy
 
 
+def test_a_download_that_began_before_the_clock_was_set_back_goes_on(tmp_path: Path) -> None:
+    download, at = tmp_path / "tmp/docker-builder1", time.time() + 86400
+    download.mkdir(parents=True)
+    (download / "data").touch()
+    os.utime(download, (at, at))
+    assert disk.transfer(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("asked_at", "answered_at", "offset"),
     [(-1.0, 1.0, 0.0), (0.0, 0.0, 0.0), (-3.0, -1.0, 1.0), (1.0, 3.0, -1.0), (4e7, 4e7 + 1, -4e7), (-4e7, -3e7, 3e7)],
