@@ -50,7 +50,7 @@ class _Exact(BaseTrigger):  # type: ignore[misc] # as above
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
         if previous and previous <= now:  # else the clock was put back
-            now += timedelta(microseconds=1)
+            now = now.astimezone(UTC) + timedelta(microseconds=1)  # a sum would forget which of two equal hours it is
         return self._cron.first(now)
 
 

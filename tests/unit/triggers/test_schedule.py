@@ -568,3 +568,11 @@ def test_a_job_that_is_long_overdue_is_none(bench: Bench) -> None:
     bench.is_due("hourly", timedelta(minutes=5))
     bench.schedule.check_clock()
     assert bench.metrics.health.beats["schedule"] == before
+
+
+def test_the_next_time_in_the_second_of_two_equal_hours_is_to_come() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2026, 10, 25, 2, 31, tzinfo=berlin, fold=1)
+    line = module._Exact(Cron("*/5 * * * *", berlin))
+    at = line.get_next_fire_time(datetime(2026, 10, 25, 1, 30, tzinfo=UTC), now)
+    assert at == datetime(2026, 10, 25, 1, 35, tzinfo=UTC)
