@@ -570,9 +570,13 @@ def test_a_job_that_is_long_overdue_is_none(bench: Bench) -> None:
     assert bench.metrics.health.beats["schedule"] == before
 
 
-def test_the_next_time_in_the_second_of_two_equal_hours_is_to_come() -> None:
+@pytest.mark.parametrize("line", ["*/5 * * * *", "30 2 * * *", "0 * * * *", "0 3 * * 0", "15,45 1-3 * * *"])
+@pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+def test_the_next_time_is_to_come_also_in_the_second_of_two_equal_hours(line: str, day: datetime) -> None:
     berlin = ZoneInfo("Europe/Berlin")
-    now = datetime(2026, 10, 25, 2, 31, tzinfo=berlin, fold=1)
-    line = module._Exact(Cron("*/5 * * * *", berlin))
-    at = line.get_next_fire_time(datetime(2026, 10, 25, 1, 30, tzinfo=UTC), now)
-    assert at == datetime(2026, 10, 25, 1, 35, tzinfo=UTC)
+    exact = module._Exact(Cron(line, berlin))
+    for minutes in range(-120, 240, 7):
+        now = (day + timedelta(minutes=minutes)).astimezone(berlin)
+        at = exact.get_next_fire_time(now - timedelta(days=1), now)
+        assert at is not None
+        assert at.astimezone(UTC) > now.astimezone(UTC)
