@@ -57,7 +57,7 @@ def command(
         patch.object(sys, "stdin", io.StringIO()),
         redirect_stdout(out),
         redirect_stderr(err),
-        _logging_of_its_own(),
+        logging_of_its_own(),
         _closed_registries(),
     ):
         try:
@@ -97,8 +97,8 @@ def _closed_registries() -> Iterator[None]:
 
 
 @contextmanager
-def _logging_of_its_own() -> Iterator[None]:
-    """What the command sets up goes with it: no logger is kept, which else would be for the life of the process."""
+def logging_of_its_own() -> Iterator[None]:
+    """What a command sets up goes with it: no logger is kept, which else would be for the life of the process."""
     root, before, configure = logging.getLogger(), structlog.get_config(), structlog.configure
     handlers, level = root.handlers[:], root.level
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from _pytest.assertion.rewrite import PYC_TAIL
 from hypothesis import HealthCheck, settings
 
+from tests.commands import logging_of_its_own
 from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.registry import LabRegistry
@@ -127,9 +127,8 @@ def _is_unit(item: pytest.Item) -> bool:
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
     """A command sets logging up for its whole process, which here is that of the other tests as well."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+    with logging_of_its_own():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Each test is a process of its own, because logging is set up once in a process.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import re
@@ -15,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from dockwarden.process import logs
 from tests.commands import Done, process
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +44,20 @@ def written(program: str, form: str = "json", level: str = "info", **environment
 
 def lines(program: str, **how: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written(program, **how).err.splitlines()]
+
+
+def test_a_test_hears_a_logger_that_a_command_used_in_this_process_before() -> None:
+    log, before, root = structlog.get_logger("dockwarden.test"), structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.set_up("json", "error", lambda _level: None)
+    log.error("x")
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
+    with capture_logs() as heard:
+        log.info("y")
+    assert [line["event"] for line in heard] == ["y"]
 
 
 # -- for programs ------------------------------------------------------------------------------------------
