@@ -6,7 +6,6 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -87,9 +86,6 @@ class Metrics:
         self._about_acting()
         self._about_telling()
         self._about_jobs()
-        for family in (self.log_messages, self.engine_requests, self.engine_seconds, self.events, self.evaluations):
-            # Nothing of them is ever removed, so what the library looks up under a lock may be kept.
-            family.labels = lru_cache(64)(family.labels)  # type: ignore[assignment,method-assign]
 
     def _gauge(self, name: str, text: str, labels: str = "") -> Gauge:
         return Gauge(f"dockwarden_{name}", text, labels.split(), registry=self.registry)

@@ -150,8 +150,10 @@ class Actions(LedgerFile):
                 (*ended, number, *about),
             )
             if outcome.effect is Effect.APPLIED:  # what was undone cannot be undone again
-                undone = "id = (SELECT undoes FROM actions WHERE id = ?)"
-                db.execute(f"UPDATE actions SET undoable_seconds = NULL WHERE {undone}", (number,))  # noqa: S608
+                db.execute(
+                    "UPDATE actions SET undoable_seconds = NULL WHERE id = (SELECT undoes FROM actions WHERE id = ?)",
+                    (number,),
+                )
 
     def _make_young(self, db: sqlite3.Connection, undone: int | None) -> None:
         """The object of an undo is young, from before it comes back: the undo may be cut short, and its end be lost."""

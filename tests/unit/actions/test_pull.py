@@ -16,6 +16,7 @@ from tests.builders import a_service, an_image, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TAG, REPOSITORY = "docker.io/library/app:1", "docker.io/library/app"
@@ -47,23 +48,30 @@ class Bench:
 
     def swarm_says(self, state: str, **fields: object) -> None:
         """While its end is waited for, the update comes to this."""
+
+        def says() -> None:
+            assert self.engine.swarm is not None
+            found = self.engine.swarm[self.service.id]
+            self.engine.swarm[self.service.id] = replace(found, update_state=state, **fields)  # type: ignore[arg-type]
+
+        self._meanwhile(says)
+
+    def _meanwhile(self, happens: Callable[[], object]) -> None:
         before = self.ground._sleep
 
         def sleep(seconds: float) -> None:
             before(seconds)
-            assert self.engine.swarm is not None
-            found = self.engine.swarm[self.service.id]
-            self.engine.swarm[self.service.id] = replace(found, update_state=state, **fields)  # type: ignore[arg-type]
+            happens()
 
         self.ground._sleep = sleep  # type: ignore[method-assign]
 
     def end_amid(self) -> None:
         """Have dockwarden end while it waits for the end of an update."""
 
-        def sleep(seconds: float) -> None:
+        def end() -> None:
             self.ground.is_ending = True
 
-        self.ground._sleep = sleep  # type: ignore[method-assign]
+        self._meanwhile(end)
         assert (outcome := self.update()).reason == "engine_error", outcome
 
     def now(self) -> Service:
