@@ -453,7 +453,7 @@ def test_the_order_is_kept_but_for_images_that_others_are_built_on(findings: Fin
 
     def wanted(key: str) -> tuple[float, float, str]:
         candidate = known[key]
-        order = candidate.result.order if policy.order_by else None
+        order = candidate.result.order  # None where the policy has no `order_by`
         if isinstance(order, int):
             return order, 0.0, key
         return math.inf, -candidate.known_for_seconds, key
