@@ -178,6 +178,7 @@ def _engine(host: Host) -> Engine:
     containers = {container.id: container for container in host.containers}
     answers = SimpleNamespace(
         connect=lambda: host.engine,
+        in_swarm=lambda info: info,
         now_ns=lambda: int(host.taken_at * 1e9),
         events=lambda *_: iter(()),
         replayed=lambda *_: 0,

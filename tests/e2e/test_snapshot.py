@@ -76,6 +76,7 @@ def test_a_snapshot_is_judged_and_planned_like_the_host_and_holds_no_secret(
 
     here, there = (asked.run("scan", "-o", "json"), nowhere(asked, "scan", "--from", file, "-o", "json"))
     assert here.code == there.code == 0
+    assert "failed" not in there.err
     asked_registry = {key for key, row in judged(here).items() if "registry." in row["reason"]}
     without = judged(there)
     assert {key: row for key, row in judged(here).items() if key not in asked_registry} == {
