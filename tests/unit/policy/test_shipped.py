@@ -24,15 +24,42 @@ TOOLS = {
     "com.github.containers.toolbox": "true",
     "manager": "distrobox",
     "supervisor_managed": "",
+    "coder.workspace_id": "a",
+    "kasm.kasmid": "a",
+    "io.lando.container": "TRUE",
+    "talos.owned": "true",
+    "containerlab": "dc",
+    "app": "kathara",
+    "com.dokku.app-name": "shop",
+    "dokku": "service",
+    "coolify.managed": "true",
+    "ContainerType": "server_process",
+    "net.azure-devices.edge.owner": "Microsoft.Azure.Devices.Edge.Agent",
+    "kolla_version": "18",
 }
-"""Labels by which tools that keep an environment in a container know it."""
+"""Labels by which tools that keep an environment in a container, or manage it, know it."""
 JOBS = {
     **TOOLS,
     "com.gitlab.gitlab-runner.type": "build",
     "io.drone.step.name": "test",
+    "com.nirima.jenkins.plugins.docker.JenkinsId": "a",
     "org.testcontainers": "true",
+    "com.centurylinklabs.watchtower.enable": "false",
+    "com.centurylinklabs.watchtower.monitor-only": "true",
+    "dev.quenary.tugtainer.protected": "true",
 }
-"""And those by which tools know a job that they run in one."""
+"""And those by which tools know a job that they run in one, and people say that nothing is to be updated."""
+NAMES = (
+    "minikube",
+    "buildx_buildkit_ci0",
+    "jupyter-alice",
+    "GNS3.host-1.0ab",
+    "hassio_supervisor",
+    "nextcloud-aio-borgbackup",
+)
+"""What they name containers that they give no label."""
+OTHERS = {"app": "shop", "manager": "alice", "description": "a dokku", "com.centurylinklabs.watchtower.enable": "true"}
+"""Labels that are near to theirs."""
 SOCKET = {"type": "bind", "name": "", "source": "/run/docker.sock", "destination": "/s", "driver": "", "rw": True}
 VOLUME = {"type": "volume", "name": "v", "source": "/v", "destination": "/data", "driver": "local", "rw": True}
 
@@ -248,7 +275,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "web",
             "container.running": True,
             "container.owner": "",
-            "container.labels": {"team": "shop"},
+            "container.labels": OTHERS,
             "container.image_pin": "tag",
             "container.image_ref": f"{BUSYBOX}:1",
             "registry.state": "drift",
@@ -261,7 +288,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
                 {"container.running": False},
                 {"container.owner": "swarm"},
                 {"container.image_pin": "id"},
-                {"container.name": "buildx_buildkit_ci0"},
+                *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
@@ -282,26 +309,40 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "web",
             "container.running": True,
             "container.owner": "compose",
-            "container.labels": {"team": "shop"},
+            "container.labels": OTHERS,
             "container.image_ref": f"{BUSYBOX}:1",
             "container.freshness": "recreate-needed",
             "container.tag_image": "sha256:newer",
+            "container.created": NOW - timedelta(hours=25),
+            "now": NOW,
         },
         "web runs another image than docker.io/library/busybox:1 names",
         {
-            Status.PASS: [{"container.freshness": "current"}, {"container.freshness": "pinned"}],
+            Status.PASS: [
+                {"container.freshness": "current"},
+                {"container.freshness": "pinned"},
+                {"container.created": NOW - timedelta(hours=24)},
+            ],
             Status.SKIP: [
                 {"container.running": False},
                 {"container.owner": "swarm"},
-                {"container.name": "buildx_buildkit_ci0"},
+                *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
     ),
     "heal-unhealthy": (
-        {"container.name": "web", "container.health": "unhealthy", "container.health_for": timedelta(seconds=70)},
+        {
+            "container.name": "web",
+            "container.health": "unhealthy",
+            "container.health_for": timedelta(seconds=70),
+            "container.labels": OTHERS,
+        },
         "web has been unhealthy for 1m 10s",
-        {Status.PASS: [{"container.health": health} for health in ("", "starting", "healthy")]},
+        {
+            Status.PASS: [{"container.health": health} for health in ("", "starting", "healthy")],
+            Status.SKIP: [{"container.labels": {"containerlab": "dc"}}],
+        },
     ),
     "heal-gave-up": (
         {"container.name": "web", "container.given_up": True},
@@ -313,7 +354,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.name": "migrate",
             "container.owner": "",
             "container.restart_policy": "no",
-            "container.labels": {"team": "shop"},
+            "container.labels": OTHERS,
             "container.state": "exited",
             "container.exit_code": 3,
             "container.exited_for": timedelta(hours=25),
@@ -332,7 +373,8 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
                 {"container.owner": "compose"},
                 {"container.labels": {"net.unraid.docker.managed": "dockerman"}},
                 {"container.restart_policy": "unless-stopped"},
-                {"container.name": "minikube"},
+                {"container.labels": {"com.qnap.qcs.gpu": "False"}},
+                *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in TOOLS.items()),
             ],
         },
