@@ -209,7 +209,6 @@ def _lively(registry: str) -> dict[str, Any]:
             "keep-last-tags": {"keep": 1, "older_than": "20s"},
             **{name: {"older_than": "10s"} for name in (_ENFORCED, "exited-containers", "unused-network")},
             "orphan-volume": {"idle_for": "20s"},
-            "update-stale": {"older_than": "0s"},
         },
         "modes": {_ENFORCED: "enforce"},
         "triggers": {
