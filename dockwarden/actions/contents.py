@@ -5,6 +5,7 @@ and ACLs. Out of bounds: volumes whose files cannot be seen from here: those of 
 """
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +29,19 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 def is_elsewhere(parameters: Mapping[str, Any]) -> bool:
     """Whether a volume only says where its files are: on a server, in another folder, in memory while it is in use."""
     return parameters["Driver"] == "local" and not {"type", "device"}.isdisjoint(parameters["DriverOpts"])
+
+
+def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Where somebody mounted something in a volume: an engine that removes it takes those files, too. "" if nowhere.
+
+    As far as that can be seen from here: a container has its own mounts.
+    """
+    if parameters["Driver"] != "local":
+        return ""
+    volume = os.path.realpath(Path(parameters["Mountpoint"]).parent)
+    points = (line.split()[4] for line in os.fsdecode(mounts.read_bytes()).splitlines())
+    names = (re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point) for point in points)
+    return next((name for name in names if name == volume or name.startswith(f"{volume}/")), "")
 
 
 def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:

@@ -45,6 +45,9 @@ class VolumeRemove(verb.Verb[Volume]):
         parameters = tools.engine.parameters(Ref(Kind.VOLUME, found.name))
         if tools.files.is_elsewhere(parameters):
             return Recipe("create", parameters)
+        if place := tools.files.mounted(parameters):
+            text = f"something is mounted at {place}, and its files would go as well: `umount` it first"
+            raise verb.Stays(Effect.REFUSED, "in_use", text)
         self.check_users(tools, step, found)
         with or_without(parameters):
             folder = tools.files.folder_of(parameters, found)

@@ -424,6 +424,28 @@ def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(hos
     assert tree(str(folder))[1:] == before[1:]
 
 
+@pytest.mark.parametrize("place", ["", "a b/x"], ids=["itself", "below"])
+def test_volume_in_which_something_is_mounted_stays(host: Host, place: str) -> None:
+    """Its engine would remove the files of what is mounted there, in the end in vain as the folder is busy."""
+    host.lab.docker("volume", "create", "data")
+    target, theirs = Path(mountpoint(host, "data"), place), host.lab.dir / f"theirs-{len(place)}"
+    for folder in (target, theirs):
+        folder.mkdir(parents=True, exist_ok=True)
+    (theirs / "file").write_text("kept")
+    spaces = [["nsenter", f"--target={host.lab.spaces.init_pid}", "--mount", "--root"], []]
+    for inside in spaces:
+        subprocess.run([*inside, "busybox", "mount", "-o", "bind", theirs, target], check=True)
+    try:
+        [outcome] = host.outcomes(host.engine.volume("data"), unrecoverable=True)
+        assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "in_use")
+        assert str(target) in outcome.detail
+        assert (theirs / "file").read_text() == "kept"
+    finally:
+        for inside in spaces:
+            subprocess.run([*inside, "busybox", "umount", target], check=True)
+    assert host.remove(host.engine.volume("data")) == [("applied", "removed")]
+
+
 def texts(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 

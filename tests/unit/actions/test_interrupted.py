@@ -44,6 +44,9 @@ class Files:
     def is_elsewhere(self, parameters: Mapping[str, Any]) -> bool:
         return False
 
+    def mounted(self, parameters: Mapping[str, Any]) -> str:
+        return ""
+
     def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path:
         return Path(volume.name)
 
