@@ -164,7 +164,7 @@ def build(
     registry = HttpRegistry(
         Options(hosts=settings.registries),
         observe=lambda *labels: metrics.registry_requests.labels(*labels).inc(),
-        observe_quota=lambda registry, remaining: metrics.quota.labels(registry).set(remaining),
+        observe_quota=lambda registry, remaining: metrics.registry_quota_remaining.labels(registry).set(remaining),
         engine=lambda: inventory.info,
     )
     facts = gatherer(inventory, collector, registry, disk.measure, queue.wake, settings.schedule.jitter)
@@ -251,7 +251,7 @@ def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) 
     headers, hosts = (lambda: access.last.headers), settings.web.hosts
     site = Application(metrics.registry, metrics.health, views, headers, hosts, ledger.shown)
     try:
-        return Server(site, *settings.web.address, access, metrics.logins_failed.inc)
+        return Server(site, *settings.web.address, access, metrics.web_logins_failed.inc)
     except OSError as error:
         told = f"web.listen {settings.web.listen}: {because(error)}"
         if error.errno in _NOT_YET:

@@ -6,6 +6,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -69,101 +70,96 @@ class _Named(Collector):
         return (family,)
 
 
+class _Family(NamedTuple):
+    """What an attribute of ``Metrics`` is made of, whose name is that of the family."""
+
+    kind: Callable[..., object]
+    text: str
+    labels: str
+    more: Mapping[str, object] = {}
+
+
+def _gauge(text: str, labels: str = "") -> Gauge:
+    return cast("Gauge", _Family(Gauge, text, labels))
+
+
+def _counter(text: str, labels: str = "") -> Counter:
+    return cast("Counter", _Family(Counter, text, labels))
+
+
+def _histogram(text: str, buckets: tuple[float, ...], labels: str = "") -> Histogram:
+    return cast("Histogram", _Family(Histogram, text, labels, {"buckets": buckets}))
+
+
 class Metrics:
-    """Every family, as attributes."""
+    """Every family, as the attribute of its name; those of counters end in ``_total`` besides."""
+
+    build_info = _gauge("1, with the versions of dockwarden and Python.", "version revision python")
+    config_info = _gauge("1, with the SHA-256 of the policy files in use.", "sha256")
+    config_last_reload_successful = _gauge("1 if the last load of the policies succeeded.")
+    config_last_reload_success_timestamp_seconds = _gauge("When the policies were loaded.")
+    policy_info = _gauge("1 for each policy in use.", "policy subject mode severity")
+    policy_text_info = _gauge("1 for each policy in use, with what it says to people.", "policy title remediation refs")
+    ledger_writable = _gauge("1 if the ledger can be written; nothing is removed at 0.")
+    log_messages = _counter("Lines of the log, by level.", "level")
+    errors = _counter("Faults of our own that cost one object or one sink.", "stage")
+    web_logins_failed = _counter("Requests with a wrong user name or password.")
+    engine_up = _gauge("1 if the engine answers.")
+    engine_info = _gauge("1 for the engine, with its version and image store.", "version api_version image_store")
+    engine_requests = _counter("Requests to the engine, by how they ended.", "operation result")
+    engine_request_duration_seconds = _histogram("Time the engine took to answer.", _RUN, "operation")
+    events_received = _counter("Events of the engine, by type of object.", "type action")
+    events_reconnects = _counter("Times the event stream was lost and opened again.")
+    events_gaps = _counter("Times events may have been missed, each followed by a resync.")
+    events_last_received_timestamp_seconds = _gauge("Engine's time of the last event.")
+    queue_length = _gauge("Objects and jobs waiting for the worker.")
+    inventory_objects = _gauge("Objects on the engine.", "subject")
+    inventory_resyncs = _counter("Full lists of the engine.", "reason")
+    registry_requests = _counter(
+        "Requests to image registries; code is the status, or why there was no answer.", "registry method code"
+    )
+    registry_quota_remaining = _gauge("Requests that the registry says are left, where it says so.", "registry")
+    evaluations = _counter("Judgements of an object by a policy.", "policy result cause")
+    evaluation_duration_seconds = _histogram("Time of a run's judging, look-ups included.", _RUN)
+    findings = _gauge("Findings open now.", "policy severity")
+    pending = _gauge("Findings that have yet to hold as long as `for` says.", "policy")
+    excused = _gauge("Findings that somebody has excused.", "policy severity")
+    exception_expiry_timestamp_seconds = _gauge("When an exception ends.", "id")
+    exceptions_unused = _gauge("Exceptions that match nothing.")
+    unknown = _gauge("Objects that could not be judged, now.", "policy reason")
+    reaction_duration_seconds = _histogram("From the engine's time of an event to the report on it.", _REACTION)
+    actions = _counter("Steps of plans, by what became of them.", "policy action outcome")
+    actions_misdirected = _counter("Removals of names that were just moved to other images.", "policy action")
+    action_trouble_timestamp_seconds = _gauge("When a step last failed or met a limit.", "policy action outcome reason")
+    refusals = _counter("Steps that were refused, or skipped as they gain nothing, by reason.", "policy reason")
+    reclaimed_bytes = _counter(
+        "Sizes of removed objects; an upper bound, because layers that others share are counted too.", "policy subject"
+    )
+    notifications = _counter("Messages that were sent, or given up after all tries.", "route result")
+    notifications_dropped = _counter("Openings, resolutions and actions in messages that were given up.", "route")
+    job_last_run_timestamp_seconds = _gauge("When the job last ended.", "policy")
+    job_last_success_timestamp_seconds = _gauge("When the job last ended without an error.", "policy")
+    job_next_run_timestamp_seconds = _gauge("When the job is due next.", "policy")
+    job_duration_seconds = _histogram("How long the job took.", _RUN, "policy")
+    job_interval_seconds = _gauge("Between two runs, the longest of a week.", "policy")
+    job_late_timestamp_seconds = _gauge("When it is late: three intervals after its last success, or start.", "policy")
+    job_early_timestamp_seconds = _gauge("Until when the job's next run is more than two intervals away.", "policy")
+    job_missed = _counter("Runs that came too late or found the last one waiting.", "policy")
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
+        for name, of in vars(type(self)).items():
+            if isinstance(of, _Family):
+                family = of.kind(f"dockwarden_{name}", of.text, of.labels.split(), registry=self.registry, **of.more)
+                setattr(self, name, family)
         self.health = Health()
         self._intervals: dict[str, float] = {}  # of jobs, in seconds
         self._counted: Mapping[Kind, int] = {}
         self._open: Mapping[tuple[str, str], int] = {}
         self._unknown: Mapping[tuple[str, str], int] = {}
-        self._about_us()
-        self._about_the_engine()
-        self._about_judging()
-        self._about_acting()
-        self._about_telling()
-        self._about_jobs()
-
-    def _gauge(self, name: str, text: str, labels: str = "") -> Gauge:
-        return Gauge(f"dockwarden_{name}", text, labels.split(), registry=self.registry)
-
-    def _counter(self, name: str, text: str, labels: str = "") -> Counter:
-        return Counter(f"dockwarden_{name}", text, labels.split(), registry=self.registry)
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], labels: str = "") -> Histogram:
-        return Histogram(f"dockwarden_{name}", text, labels.split(), buckets=buckets, registry=self.registry)
-
-    def _about_us(self) -> None:
-        build = self._gauge("build_info", "1, with the versions of dockwarden and Python.", "version revision python")
-        build.labels(__version__, "", platform.python_version()).set(1)
-        self.config_info = self._gauge("config_info", "1, with the SHA-256 of the policy files in use.", "sha256")
-        self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load of the policies succeeded.")
-        self.reload_at = self._gauge("config_last_reload_success_timestamp_seconds", "When the policies were loaded.")
-        self.policy_info = self._gauge("policy_info", "1 for each policy in use.", "policy subject mode severity")
-        self.policy_text = self._gauge(
-            "policy_text_info",
-            "1 for each policy in use, with what it says to people.",
-            "policy title remediation refs",
-        )
-        self.ledger_writable = self._gauge(
-            "ledger_writable", "1 if the ledger can be written; nothing is removed at 0."
-        )
-        self.log_messages = self._counter("log_messages_total", "Lines of the log, by level.", "level")
-        self.errors = self._counter("errors_total", "Faults of our own that cost one object or one sink.", "stage")
-        for stage in STAGES:
-            self.errors.labels(stage)
-        for level in ("debug", "info", "warning", "error", "critical"):
-            self.log_messages.labels(level)
-
-        self.logins_failed = self._counter("web_logins_failed_total", "Requests with a wrong user name or password.")
-
-    def _about_the_engine(self) -> None:
-        self.engine_up = self._gauge("engine_up", "1 if the engine answers.")
-        self.engine_info = self._gauge(
-            "engine_info", "1 for the engine, with its version and image store.", "version api_version image_store"
-        )
-        self.engine_requests = self._counter(
-            "engine_requests_total", "Requests to the engine, by how they ended.", "operation result"
-        )
-        self.engine_seconds = self._histogram(
-            "engine_request_duration_seconds", "Time the engine took to answer.", _RUN, "operation"
-        )
-        self.events = self._counter("events_received_total", "Events of the engine, by type of object.", "type action")
-        self.reconnects = self._counter("events_reconnects_total", "Times the event stream was lost and opened again.")
-        self.gaps = self._counter("events_gaps_total", "Times events may have been missed, each followed by a resync.")
-        self.last_event = self._gauge("events_last_received_timestamp_seconds", "Engine's time of the last event.")
-        self.queue_length = self._gauge("queue_length", "Objects and jobs waiting for the worker.")
-        self.objects = self._gauge("inventory_objects", "Objects on the engine.", "subject")
-        self.resyncs = self._counter("inventory_resyncs_total", "Full lists of the engine.", "reason")
-        for reason in ("startup", "reconnect", "gap", "overflow", "interval", "retry"):
-            self.resyncs.labels(reason)
-        self.registry_requests = self._counter(
-            "registry_requests_total",
-            "Requests to image registries; code is the status, or why there was no answer.",
-            "registry method code",
-        )
-        self.quota = self._gauge(
-            "registry_quota_remaining", "Requests that the registry says are left, where it says so.", "registry"
-        )
-        self._disk = _DiskUse()
-        self.registry.register(self._disk)
-
-    def _about_judging(self) -> None:
-        self.evaluations = self._counter(
-            "evaluations_total", "Judgements of an object by a policy.", "policy result cause"
-        )
-        self.evaluation_seconds = self._histogram(
-            "evaluation_duration_seconds", "Time of a run's judging, look-ups included.", _RUN
-        )
-        self.findings = self._gauge("findings", "Findings open now.", "policy severity")
         self._policies: tuple[Policy, ...] = ()
-        self.pending = self._gauge("pending", "Findings that have yet to hold as long as `for` says.", "policy")
-        self.excused = self._gauge("excused", "Findings that somebody has excused.", "policy severity")
-        self.exception_expiry = self._gauge("exception_expiry_timestamp_seconds", "When an exception ends.", "id")
-        self.exceptions_unused = self._gauge("exceptions_unused", "Exceptions that match nothing.")
+        self._disk = _DiskUse()
         self._finding_info = _Named(
             "finding_info",
             "Open findings with the names of their objects, as many as web.finding_info allows.",
@@ -174,59 +170,15 @@ class Metrics:
             "Which digest, or image ID, runs under which name, as many as web.running_image_info allows.",
             *("ref", "digest"),
         )
-        self.registry.register(self._finding_info)
-        self.registry.register(self._image_info)
-        self.unknown = self._gauge("unknown", "Objects that could not be judged, now.", "policy reason")
-        self.reaction = self._histogram(
-            "reaction_duration_seconds", "From the engine's time of an event to the report on it.", _REACTION
-        )
-
-    def _about_acting(self) -> None:
-        self.actions = self._counter(
-            "actions_total", "Steps of plans, by what became of them.", "policy action outcome"
-        )
-        self.misdirected = self._counter(
-            "actions_misdirected_total", "Removals of names that were just moved to other images.", "policy action"
-        )
-        self.trouble = self._gauge(
-            "action_trouble_timestamp_seconds",
-            "When a step last failed or met a limit.",
-            "policy action outcome reason",
-        )
-        self.refusals = self._counter(
-            "refusals_total", "Steps that were refused, or skipped as they gain nothing, by reason.", "policy reason"
-        )
-        self.reclaimed = self._counter(
-            "reclaimed_bytes_total",
-            "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
-            "policy subject",
-        )
-
-    def _about_telling(self) -> None:
-        self.notifications = self._counter(
-            "notifications_total", "Messages that were sent, or given up after all tries.", "route result"
-        )
-        self.notifications_dropped = self._counter(
-            "notifications_dropped_total", "Openings, resolutions and actions in messages that were given up.", "route"
-        )
-
-    def _about_jobs(self) -> None:
-        self.job_last_run = self._gauge("job_last_run_timestamp_seconds", "When the job last ended.", "policy")
-        self.job_last_success = self._gauge(
-            "job_last_success_timestamp_seconds", "When the job last ended without an error.", "policy"
-        )
-        self.job_next_run = self._gauge("job_next_run_timestamp_seconds", "When the job is due next.", "policy")
-        self.job_seconds = self._histogram("job_duration_seconds", "How long the job took.", _RUN, "policy")
-        self.job_interval = self._gauge("job_interval_seconds", "Between two runs, the longest of a week.", "policy")
-        self.job_late = self._gauge(
-            "job_late_timestamp_seconds", "When it is late: three intervals after its last success, or start.", "policy"
-        )
-        self.job_early = self._gauge(
-            "job_early_timestamp_seconds", "Until when the job's next run is more than two intervals away.", "policy"
-        )
-        self.job_missed = self._counter(
-            "job_missed_total", "Runs that came too late or found the last one waiting.", "policy"
-        )
+        for collector in (self._disk, self._finding_info, self._image_info):
+            self.registry.register(collector)
+        self.build_info.labels(__version__, "", platform.python_version()).set(1)
+        for stage in STAGES:
+            self.errors.labels(stage)
+        for level in ("debug", "info", "warning", "error", "critical"):
+            self.log_messages.labels(level)
+        for reason in ("startup", "reconnect", "gap", "overflow", "interval", "retry"):
+            self.inventory_resyncs.labels(reason)
 
     def set_engine(self, info: EngineInfo | None, trouble: str = "") -> None:
         """The engine answers, as ``info`` says, or it does not, for the reason given."""
@@ -259,19 +211,26 @@ class Metrics:
         """Known label sets start at 0, those of policies that went away end."""
         self.config_info.clear()
         self.config_info.labels(policies.sha256).set(1)
-        self.reload_at.set(at)
-        for family in (self.policy_info, self.policy_text, self.findings, self.unknown, self.pending, self.excused):
+        self.config_last_reload_success_timestamp_seconds.set(at)
+        for family in (
+            self.policy_info,
+            self.policy_text_info,
+            self.findings,
+            self.unknown,
+            self.pending,
+            self.excused,
+        ):
             family.clear()
         self._open, self._unknown = {}, {}
-        self.exception_expiry.clear()
+        self.exception_expiry_timestamp_seconds.clear()
         for exception in policies.exceptions:
             if exception.until_at is not None:
-                self.exception_expiry.labels(exception.id).set(exception.until_at)
+                self.exception_expiry_timestamp_seconds.labels(exception.id).set(exception.until_at)
         self._policies = policies.policies
         for policy in policies.policies:
             self.policy_info.labels(policy.name, policy.subject.value, policy.mode.value, policy.severity.value).set(1)
             texts = (policy.title, policy.remediation, ", ".join(policy.refs))
-            self.policy_text.labels(policy.name, *(" ".join(text.split())[:_MOST_TEXT] for text in texts)).set(1)
+            self.policy_text_info.labels(policy.name, *(" ".join(text.split())[:_MOST_TEXT] for text in texts)).set(1)
             self._start_at_zero(policy)
         self.health.policies_loaded = True
 
@@ -285,56 +244,62 @@ class Metrics:
         if policy.action:
             for effect in Effect:
                 self.actions.labels(policy.name, policy.action, effect.value)
-            self.misdirected.labels(policy.name, policy.action)
+            self.actions_misdirected.labels(policy.name, policy.action)
             for reason in REFUSALS:
                 self.refusals.labels(policy.name, reason)
-            self.reclaimed.labels(policy.name, policy.subject.value)
+            self.reclaimed_bytes.labels(policy.name, policy.subject.value)
 
     def _count(self, outcome: Outcome, at: float) -> None:
         done = (outcome.policy, outcome.action, outcome.effect.value)
         self.actions.labels(*done).inc()
         if outcome.effect is Effect.FAILED or outcome.reason == "limits":
-            self.trouble.labels(*done, outcome.reason).set(at)
+            self.action_trouble_timestamp_seconds.labels(*done, outcome.reason).set(at)
         if outcome.reason == "other_image" and outcome.effect is Effect.FAILED:
-            self.misdirected.labels(outcome.policy, outcome.action).inc()
+            self.actions_misdirected.labels(outcome.policy, outcome.action).inc()
         if outcome.effect is Effect.REFUSED or outcome.reason == "gains_nothing":
             self.refusals.labels(outcome.policy, outcome.reason).inc()
         if outcome.freed_bytes:
-            self.reclaimed.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
+            self.reclaimed_bytes.labels(outcome.policy, outcome.ref.kind.value).inc(outcome.freed_bytes)
 
     def set_job(self, name: str, interval_seconds: float, at: float) -> None:
         """There is such a job from now on; an interval of 0 says nothing."""
         self._intervals[name] = interval_seconds
-        self.job_interval.labels(name).set(interval_seconds)
+        self.job_interval_seconds.labels(name).set(interval_seconds)
         self.job_missed.labels(name)
         self._await_job(name, at)
 
     def _await_job(self, name: str, since: float) -> None:
         if interval_seconds := self._intervals.get(name):
-            self.job_late.labels(name).set(since + _LATE_INTERVALS * interval_seconds)
+            self.job_late_timestamp_seconds.labels(name).set(since + _LATE_INTERVALS * interval_seconds)
 
     def set_next_run(self, name: str, at: float) -> None:
-        self.job_next_run.labels(name).set(at)
+        self.job_next_run_timestamp_seconds.labels(name).set(at)
         if interval_seconds := self._intervals.get(name):
-            self.job_early.labels(name).set(at - _EARLY_INTERVALS * interval_seconds)
+            self.job_early_timestamp_seconds.labels(name).set(at - _EARLY_INTERVALS * interval_seconds)
 
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
         self._intervals.pop(name, None)
-        runs = (self.job_last_run, self.job_last_success, self.job_next_run, self.job_late, self.job_early)
-        for family in (*runs, self.job_seconds, self.job_interval, self.job_missed):
+        runs = (
+            self.job_last_run_timestamp_seconds,
+            self.job_last_success_timestamp_seconds,
+            self.job_next_run_timestamp_seconds,
+            self.job_late_timestamp_seconds,
+            self.job_early_timestamp_seconds,
+        )
+        for family in (*runs, self.job_duration_seconds, self.job_interval_seconds, self.job_missed):
             family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:
         for kind, count in counts.items() - self._counted.items():
-            self.objects.labels(kind.value).set(count)
+            self.inventory_objects.labels(kind.value).set(count)
         self._counted = counts
 
     def observe_engine(self, operation: str, result: str, seconds: float) -> None:
         """One request to the engine was answered, or not; either way the thread that asked goes on."""
         self.health.progress()
         self.engine_requests.labels(operation, result).inc()
-        self.engine_seconds.labels(operation).observe(seconds)
+        self.engine_request_duration_seconds.labels(operation).observe(seconds)
 
     def _show_aside(self, report: Report) -> None:
         if report.unused is not None:
@@ -363,8 +328,8 @@ class Metrics:
         self._open, self._unknown = report.open, report.unknown
         self._show_aside(report)
         if report.job:
-            self.job_last_run.labels(report.job).set(report.ended_at)
-            self.job_seconds.labels(report.job).observe(report.duration_seconds)
+            self.job_last_run_timestamp_seconds.labels(report.job).set(report.ended_at)
+            self.job_duration_seconds.labels(report.job).observe(report.duration_seconds)
             if not report.errors and not any(outcome.effect is Effect.FAILED for outcome in report.outcomes):
-                self.job_last_success.labels(report.job).set(report.ended_at)
+                self.job_last_success_timestamp_seconds.labels(report.job).set(report.ended_at)
                 self._await_job(report.job, report.ended_at)

@@ -202,7 +202,7 @@ def metrics(_old: str) -> str:
 
 
 def _label_values() -> Iterator[tuple[str, str, str]]:
-    resyncs = [key[0] for key in Metrics().resyncs._metrics]
+    resyncs = [key[0] for key in Metrics().inventory_resyncs._metrics]
     rows: list[tuple[str, str, Iterable[str]]] = [
         ("subject", "all that have it", [kind.value for kind in Kind]),
         ("severity", "all that have it", [severity.value for severity in Severity]),

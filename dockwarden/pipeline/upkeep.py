@@ -256,7 +256,7 @@ class Upkeep:
         return changes
 
     def _note_list(self, reason: str, cost: float) -> None:
-        self._metrics.resyncs.labels(reason).inc()
+        self._metrics.inventory_resyncs.labels(reason).inc()
         self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
         _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
         sweep_markers(self._engine, list(self._inventory.images.values()))

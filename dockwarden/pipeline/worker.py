@@ -165,7 +165,7 @@ class Worker:
         now_ns = time.time_ns()
         for hint, at_ns in batch.dirty:
             if hint.kind is not Kind.TAG and not hint.used_by:  # else the same event marked something else, too
-                self._metrics.reaction.observe(max(0.0, (now_ns - at_ns) / 1e9))
+                self._metrics.reaction_duration_seconds.observe(max(0.0, (now_ns - at_ns) / 1e9))
 
     def _advance(self) -> bool:
         """Give the first run that can go on a slice of time; true if all of them wait for somebody's answer."""
@@ -332,7 +332,9 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
-        self._metrics.evaluation_seconds.observe(judging_seconds)  # who sees it counted, sees what was found, too
+        self._metrics.evaluation_duration_seconds.observe(
+            judging_seconds
+        )  # who sees it counted, sees what was found, too
         acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in [run.policies[name] for name in sorted(acted & run.policies.keys())]:
             if policy.has_marks:

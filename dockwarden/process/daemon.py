@@ -158,7 +158,8 @@ class Daemon:
         self._parts.server.stop()
 
     def _use(self, policies: PolicySet) -> None:
-        self._metrics.reload_ok.set(1)  # here, as the worker may come to them when the next load has failed
+        # Here, as the worker may come to them when the next load has failed.
+        self._metrics.config_last_reload_successful.set(1)
         self._parts.queue.submit_policies(policies)
         spread = {policy.name for policy in policies.policies if policy.cost >= REGISTRY}
         self._parts.schedule.set_jobs(jobs_of(policies.policies), spread)
@@ -185,7 +186,7 @@ class Daemon:
         self._is_loading = False
         if isinstance(loaded, ConfigError):
             self._manager.end_reload(f"reload failed, the policies in use stay: {loaded.problems[0]}")
-            self._metrics.reload_ok.set(0)
+            self._metrics.config_last_reload_successful.set(0)
             cause = loaded.__cause__  # a fault of ours, if there is one
             note = "the policies in use stay"
             _log.error("config.reload_failed", problems=loaded.problems, note=note, exc_info=cause)

@@ -80,7 +80,7 @@ class EventReader(threading.Thread):
 
     def _lose(self, error: EngineError, *, first: bool) -> None:
         if self._metrics.health.engine_up:
-            self._metrics.reconnects.inc()
+            self._metrics.events_reconnects.inc()
         self._metrics.set_engine(None, str(error))
         self._queue.submit_lost()
         (_log.error if first else _log.debug)("engine.unreachable", error=str(error))
@@ -95,7 +95,7 @@ class EventReader(threading.Thread):
             stream = self._engine.events(since, until)
             stall = abs(self._now_ns() - since)  # below zero after the clock was set back
             if lag >= LONG_STALL_NS or self._may_have_missed(since, stall):
-                self._metrics.gaps.inc()
+                self._metrics.events_gaps.inc()
                 self._queue.submit_resync("gap")
                 _log.warning("events.gap", stalled_seconds=round(max(lag, stall) / _SECOND_NS, 3))
 
@@ -113,8 +113,8 @@ class EventReader(threading.Thread):
                 continue
             self._recent.append(event)
             lag = max(lag, self._now_ns() - event.at_ns)
-            self._metrics.events.labels(event.type, event.action).inc()
-            self._metrics.last_event.set(event.at_ns / _SECOND_NS)
+            self._metrics.events_received.labels(event.type, event.action).inc()
+            self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
             for hint in hints(event):
                 self._queue.submit(hint, event.at_ns)
         return lag

@@ -190,7 +190,7 @@ class Running:
         self.access = access = Halting(self.file)
         views, _ = a_view(health=metrics.health)
         site = Application(metrics.registry, metrics.health, views, lambda: access.last.headers, ["*.lan", "Known"])
-        self.server = Server(site, HOST, 0, access, metrics.logins_failed.inc)
+        self.server = Server(site, HOST, 0, access, metrics.web_logins_failed.inc)
         self.server.start()
 
     def change(self, config: str) -> None:
