@@ -8,7 +8,7 @@ YAML is read more strictly than its library would: no anchors, aliases or tags, 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path as File
@@ -129,16 +129,6 @@ def _position(text: str, place: Location, before: str) -> int:
 # -- YAML -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Frame:
-    """A mapping or list that is being read; ``key`` waits for its value and stands at ``mark``."""
-
-    container: Any
-    path: tuple[str | int, ...]
-    key: str | None = None
-    mark: Any = None
-
-
 def load(file: File) -> Source:
     """Read a YAML file that holds a mapping, or nothing. Raises ConfigError."""
     try:
@@ -198,19 +188,13 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
 
 
 def _fill(source: Source, loader: Any) -> None:
-    """Build the values from the library's events, without recursion."""
-    stack: list[_Frame] = []
-    documents = 0
-    for event in yaml.parse(source.text, Loader=loader):
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                _fault(event.start_mark, "one document per file")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            stack.pop()
+    """Build the values from the library's events."""
+    events, is_read = yaml.parse(source.text, Loader=loader), False
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent) and is_read:
+            _fault(event.start_mark, "one document per file")
         elif isinstance(event, yaml.NodeEvent):
-            _check(event, len(stack))
-            _put(source, stack, event)
+            source.data, is_read = _node(source, events, event, (), event.start_mark), True
 
 
 def _fault(mark: Any, text: str) -> None:
@@ -226,30 +210,32 @@ def _check(event: Any, depth: int) -> None:
         _fault(event.start_mark, f"nested deeper than {MAX_DEPTH}")
 
 
-def _put(source: Source, stack: list[_Frame], event: Any) -> None:
-    value, mark, frame = _value(event), event.start_mark, stack[-1] if stack else _Frame(None, ())
-    path = frame.path
-    if not stack:
-        source.data = value
-    elif isinstance(frame.container, list):
-        path = (*path, len(frame.container))
-        frame.container.append(value)
-    elif frame.key is None:
-        if not isinstance(value, str):
-            _fault(mark, "a key must be text; put it in quotes")
-        if _INVISIBLE.match(value):
-            _fault(mark, "indent with blanks")
-        if value in frame.container:
-            source.note(mark.line + 1, mark.column + 1, f"{value}: the same key twice")
-        frame.key, frame.mark = value, mark
-        return
-    else:
-        path, mark = (*path, frame.key), frame.mark
-        frame.container[frame.key], frame.key = value, None
-    style = getattr(event, "style", None) or None
+def _node(source: Source, events: Iterator[Any], event: Any, path: Path, mark: Any) -> Any:
+    """A value, with all that is in it; ``mark``: where it, or its key, begins."""
+    _check(event, len(path))
+    value, style = _value(event), getattr(event, "style", None) or None
     source.places[path] = Location(mark.line + 1, mark.column + 1, event.start_mark.index, event.end_mark.index, style)
-    if isinstance(event, yaml.CollectionStartEvent):
-        stack.append(_Frame(value, path))
+    for inner in events if isinstance(event, yaml.CollectionStartEvent) else ():
+        if isinstance(inner, yaml.CollectionEndEvent):
+            break
+        if isinstance(value, list):
+            value.append(_node(source, events, inner, (*path, len(value)), inner.start_mark))
+        else:
+            key = _key(source, inner, value, len(path) + 1)
+            value[key] = _node(source, events, next(events), (*path, key), inner.start_mark)
+    return value
+
+
+def _key(source: Source, event: Any, beside: Collection[str], depth: int) -> str:
+    _check(event, depth)
+    key, mark = _value(event), event.start_mark
+    if not isinstance(key, str):
+        _fault(mark, "a key must be text; put it in quotes")
+    if _INVISIBLE.match(key):
+        _fault(mark, "indent with blanks")
+    if key in beside:
+        source.note(mark.line + 1, mark.column + 1, f"{key}: the same key twice")
+    return str(key)
 
 
 def _value(event: Any) -> Any:
