@@ -119,7 +119,7 @@ class ContainerUpdate(ContainerVerb):
         self.check(tools, step, found, found)
         source, new = _target(tools, step, found)
         update = Update(tools.engine, {**_about(found, ""), "new_image_id": new.id if new else found.image_id})
-        own = f"its own {', '.join(asked)} stay, " if (asked := update.first.asked()) else ""
+        own = f"it keeps its own {', '.join(asked)}; " if (asked := update.first.asked()) else ""
         old = next(iter(tools.engine.image(found.image_id).digests), found.image_id)
         joined = ", ".join(each.name for each in _joined(tools.engine, found))
         after = f"; made again after it: {joined}" if joined else ""

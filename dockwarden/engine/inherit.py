@@ -54,13 +54,18 @@ def renewed(
 
 
 def _start_as_it_was_asked(own: dict[str, Any], now: Mapping[str, Any], old: Mapping[str, Any]) -> None:
-    """Entrypoint and command go together: an image's command is used only where neither was asked for."""
-    entry, command = now.get("Entrypoint") or None, now.get("Cmd") or None
-    is_same_entry = entry == (old.get("Entrypoint") or None)
+    """Entrypoint and command go together: an image's command is used only where neither was asked for.
+
+    Whoever asks for ``[]`` wants no entrypoint, and the image's command where there is no other.
+    """
+    entry, command = now.get("Entrypoint"), now.get("Cmd") or None
+    is_same_entry = entry == old.get("Entrypoint") or (entry is None and not old.get("Entrypoint"))
     is_same_command = command == (old.get("Cmd") or None)
     if is_same_entry and (is_same_command or command):
         own.pop("Entrypoint", None)
-    if is_same_entry and is_same_command:
+    elif entry == []:
+        own["Entrypoint"] = []
+    if is_same_command and (is_same_entry or entry == []):
         own.pop("Cmd", None)
 
 

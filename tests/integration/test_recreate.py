@@ -113,6 +113,12 @@ OPTIONS = {
 }
 """Lines of options, by what they are about; those "not everywhere" keep a container from starting on some machines."""
 
+BY_THE_API: tuple[dict[str, object], ...] = (
+    {"Image": LADEN, "Entrypoint": [], "HostConfig": {"Runtime": "runc"}},
+    {"Image": LADEN, "Entrypoint": [], "HostConfig": {"Runtime": "runc"}, "Cmd": ["1"]},
+)
+"""What no option asks for."""
+
 TOGETHER = (("networks",), ("mounts",), ("process", "resources", "isolation"))
 """Groups of which a container has one line each: what one of them asks for is no matter of the others."""
 NOT_ON_OLD_ENGINES = [line for line in OPTIONS["networks"].split("\n") if "--mac-address" in line]  # by this client
@@ -209,9 +215,13 @@ def again(lab: LabEngine, engine: DockerEngine, name: str) -> None:
     engine.create(Kind.CONTAINER, recipe)
 
 
-def _words(lab: LabEngine, options: str) -> list[str]:
+def _create(lab: LabEngine, options: str) -> None:
+    if options.startswith("{"):
+        lab.client().create_container_from_config(json.loads(options), "it")
+        return
     one = lab.client().inspect_network("one")["Id"]
-    return shlex.split(options.replace("ID_OF_ONE", one).replace("START_OF_ONE", one[:12]))
+    words = shlex.split(options.replace("ID_OF_ONE", one).replace("START_OF_ONE", one[:12]))
+    lab.docker("create", "--name", "it", *words, *(() if LADEN in words else (IMAGE, "true")))
 
 
 def unequal(
@@ -221,8 +231,7 @@ def unequal(
 
     Where that may differ: a start writes down what became of namespaces, mounts and networks.
     """
-    words = _words(lab, options)
-    lab.docker("create", "--name", "it", *words, *(() if LADEN in words else (IMAGE, "true")))
+    _create(lab, options)
     found = []
     try:
         for life in lives:
@@ -306,13 +315,12 @@ def _volumes(raw: dict[str, Any]) -> dict[str, str]:
 
 def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[str]:
     """How a container that gets a newer image differs from one that is created from that with the same options."""
-    words = _words(lab, options)
-    tag, command = (LADEN, ()) if LADEN in words else (IMAGE, (IMAGE, "true"))
+    tag = LADEN if LADEN in options else IMAGE
     client = lab.client()
     repository, _, version = tag.rpartition(":")
     old, new = (client.inspect_image(name)["Id"] for name in (tag, f"{tag}-newer"))
     try:
-        lab.docker("create", "--name", "it", *words, *command)
+        _create(lab, options)
         before = inspected(lab, "it")
         client.tag(new, repository, version)
         recipe = json.loads(json.dumps(engine.renewal(before["Id"], new)))
@@ -320,7 +328,7 @@ def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[s
         engine.create(Kind.CONTAINER, recipe)
         renewed = inspected(lab, "it")
         client.remove_container("it")
-        lab.docker("create", "--name", "it", *words, *command)
+        _create(lab, options)
         fresh = inspected(lab, "it")
         places, had = _volumes(renewed), _volumes(before)
         found = [f"{options}: lost {place}" for place, name in had.items() if places.get(place) != name]
@@ -345,7 +353,7 @@ def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_los
         spec = ImageSpec(tags=(f"{tag}-newer",), layers=images.busybox(own="y").layers)
         lab.load(replace(spec, **newer))
     every = [line for line in lines(lab, "over an image") if line not in SAME_AS_THE_IMAGE_S]
-    every += together(lab)
+    every += [*together(lab), *map(json.dumps, BY_THE_API)]
     assert [text for line in every for text in renewed_unlike(lab, engine, line)] == []
 
 
