@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import CONTINUE, OK, SWITCHING_PROTOCOLS, HTTPResponse
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -66,6 +66,12 @@ class _Response(HTTPResponse):
         super().__init__(sock, *args, **more)
         ends_at = time.monotonic() + (sock.gettimeout() or 0.0)
         self.fp = io.BufferedReader(_Reader(sock, self.fp.detach(), ends_at))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The library passes over 100 only, and takes the answer behind any other for that to the next request."""
+        version, status, reason = super()._read_status()  # type: ignore[misc] # not in its types
+        is_early = CONTINUE < status < OK and status != SWITCHING_PROTOCOLS
+        return version, CONTINUE if is_early else status, reason
 
 
 class _EndedError(ConnectionError):

@@ -91,6 +91,20 @@ def test_connection_that_is_ended_instead_of_an_answer() -> None:
         assert (ended, server.connections) == ([1], 2)
 
 
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+def test_what_is_said_before_an_answer_is_none(status: int) -> None:
+    """Else the answer would be taken for that to the next question."""
+    early = f"HTTP/1.1 {status} X\r\nLink: </a>; rel=preload\r\n\r\n".encode()
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        tags = json_answer({"tags": [asked.split("/")[2]]})
+        return [early, early, PAUSE, tags] if "/a/" in asked else [tags]
+
+    with asking(answer) as (registry, server):
+        assert [ask(registry, f"{server.host}/{name}", "tags").tags for name in "ab"] == [("a",), ("b",)]
+        assert (len(server.asked), server.connections) == (2, 1)
+
+
 def test_rest_of_an_answer_is_not_the_next_answer() -> None:
     rubbish = OK + b"HTTP/1.1 200 X\r\nDocker-Content-Digest: " + OTHER.encode() + b"\r\nContent-Length: 0\r\n\r\n"
     with asking(lambda asked: [rubbish] if asked.endswith("0") else [OK]) as (registry, server):
@@ -273,6 +287,7 @@ def error(*codes: object, status: int = 404, key: str = "errors") -> bytes:
         (error("NOT_FOUND"), "not_found"),
         (error("TAG_EXPIRED"), "not_found"),
         (error("DENIED", "MANIFEST_UNKNOWN"), "not_found"),
+        (error("MANIFEST_UNKNOWN", key="Errors"), "not_found"),
         (http(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}', "Content-Type: text/plain"), "not_found"),
         (http(404), "bad_answer"),
         (http(404, b"404 page not found\n", "Content-Type: text/plain"), "bad_answer"),
