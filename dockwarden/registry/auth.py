@@ -314,7 +314,7 @@ def _token_request(challenge: Challenge, scope: str, login: Login | None) -> Req
 
 def _token(body: bytes) -> tuple[str, float]:
     """The token of an answer, and how many seconds it lives."""
-    document = {key.lower(): value for key, value in json_object(body).items()}  # as programs in Go read them
+    document = json_object(body)
     token = document.get("token") or document.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise FailedError("bad_answer")

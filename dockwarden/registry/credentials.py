@@ -57,8 +57,9 @@ class _Config:
         document = {} if document is None else document
         if not isinstance(document, dict):
             raise ValueError("no mapping")  # noqa: TRY004
-        auths, helpers = document.get("auths") or {}, document.get("credHelpers") or {}
-        store = document.get("credsStore") or ""
+        document = {key.lower(): value for key, value in document.items()}  # as programs in Go read them
+        auths, helpers = document.get("auths") or {}, document.get("credhelpers") or {}
+        store = document.get("credsstore") or ""
         if not (isinstance(auths, dict) and isinstance(helpers, dict) and isinstance(store, str)):
             raise ValueError("malformed")  # noqa: TRY004
         self._auths = {_hostname(key): value for key, value in auths.items()}
@@ -79,6 +80,7 @@ class _Config:
             return None
         if not isinstance(entry, dict):
             raise ValueError("malformed")  # noqa: TRY004
+        entry = {key.lower(): value for key, value in entry.items()}
         identity, username = entry.get("identitytoken"), entry.get("username") or ""
         password = entry.get("password") or ""
         if entry.get("auth"):
@@ -298,7 +300,7 @@ def _talk(process: "subprocess.Popen[bytes]", question: bytes) -> tuple[bytes, i
 def _parsed(program: str, output: bytes) -> tuple[str, str] | None:
     document: dict[str, object] = {}
     with suppress(FailedError):
-        document = {key.lower(): value for key, value in json_object(output).items()}  # as programs in Go read them
+        document = json_object(output)
     username, secret = document.get("username"), document.get("secret")
     if not isinstance(username, str) or not isinstance(secret, str):
         raise HelperError(f"{program} answered with something else than a login")

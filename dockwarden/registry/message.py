@@ -127,11 +127,11 @@ class Answer(NamedTuple):
 
 
 def json_object(body: bytes) -> dict[str, object]:
-    """The body of an answer. Raises FailedError, which does not carry it."""
+    """The body of an answer, its keys in lower case, as programs in Go read them. Raises FailedError, not with it."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise FailedError("bad_answer")
-    return document
+    return {key.lower(): value for key, value in document.items()}

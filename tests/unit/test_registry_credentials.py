@@ -151,6 +151,11 @@ def test_file_with_something_before_or_after(text: str, tmp_path: Path) -> None:
     assert logins(tmp_path, text % json.dumps({"auths": {"host": {"auth": AUTH}}})).login("host") == SECRET
 
 
+@pytest.mark.parametrize("entry", [{"Auth": AUTH}, {"UserName": "alice", "PASSWORD": "secret"}])
+def test_file_with_keys_in_capitals(entry: dict[str, str], tmp_path: Path) -> None:
+    assert logins(tmp_path, {"Auths": {"host": entry}, "CREDSSTORE": ""}).login("host") == SECRET
+
+
 def test_no_file(tmp_path: Path) -> None:
     assert Credentials({}, tmp_path / "none" / "config.json").login("host") is None
 

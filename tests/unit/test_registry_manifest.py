@@ -190,6 +190,7 @@ def page(*tags: object, link: str = "") -> bytes:
         (page("2", "1", "latest"), ("2", "1", "latest")),
         (page("1", "1", 5, None, "", ".x", "a" * 129, "a b", "ok_1"), ("1", "ok_1")),
         (json_answer({"tags": None}), ()),
+        (json_answer({"Name": "app", "Tags": ["1"]}), ("1",)),
         (json_answer({"name": "app"}), ()),
         (http(200, gzip.compress(b'{"tags": ["1"]}', mtime=0), "Content-Encoding: x-gzip"), ("1",)),
         (page(), ()),
@@ -223,6 +224,9 @@ def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
         ),
         (page("1", link="<http://[>; rel=next"), "bad_answer"),
         (page("1", link="<?last=1>; rel=next"), "bad_answer"),
+        (page("1", link="/v2/app/tags/list?last=1; rel=next"), "bad_answer"),
+        (page("1", link='<>; rel="next"'), "bad_answer"),
+        (page("1", link="<<>;rel=next"), "bad_answer"),
         (page("a" * (16 << 20)), "too_many_tags"),
         (http(200, b" " * ((16 << 20) + 1)), "too_many_tags"),
     ],
@@ -346,7 +350,7 @@ def test_next_page_counts_from_where_redirects_led_to(link: str, otherwise: byte
             assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("link", ["</x>", '</x>; rel="prev"', "/x; rel=next", '</x>; rel="nextish"', "<<>;rel=next"])
+@pytest.mark.parametrize("link", ["", "</x>", '</x>; rel="prev"', "/x; rel=prev", '</x>; rel="nextish"', "<>"])
 def test_last_page(link: str) -> None:
     assert manifest.next_page([link]) == ""
 
