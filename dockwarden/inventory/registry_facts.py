@@ -164,12 +164,14 @@ def _state_of_missing(local: _Local, view: View) -> str:
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:
     """The digests differ; whether that concerns this platform, the manifests tell."""
+    if current.partition(":")[0] not in {digest.partition(":")[0] for digest in local.digests}:
+        raise _UnknownError  # a sha512 of the same image is another one than its sha256
     try:
         spared = _is_spared(local, current, view)
     except _NeededError as error:
         reply = view.replies.get(error.ask)
-        if reply is None or reply.reason != "not_found":
-            raise
+        if reply is None or reply.reason != "not_found" or error.ask.reference.endswith(f"@{current}"):
+            raise  # also where the registry does not have what it just named
         spared = False  # what the registry does not have any more shows nothing
     return "other-platform" if spared else "drift"
 

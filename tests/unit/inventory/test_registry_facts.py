@@ -405,6 +405,23 @@ def test_what_the_registry_does_not_have_any_more_cannot_spare_us(
     assert containerd.reason == ""
 
 
+@pytest.mark.parametrize("content", ["x", {AMD: "x", ARM: "c"}])
+def test_a_registry_that_does_not_have_what_it_names_proves_nothing(
+    world: World, content: str | dict[str, str]
+) -> None:
+    world.pull(world.push("a"), "a")
+    del world.registry.manifests[f"{REPOSITORY}@{world.push(content)}"]
+    assert world.state is None
+    assert world.reason == "not_found"
+
+
+def test_digests_of_another_kind_say_nothing(containerd: World) -> None:
+    containerd.push("a")
+    containerd.pull(f"sha512:{'a' * 128}", "a")
+    assert containerd.state is None
+    assert containerd.asked == [head()]
+
+
 def test_a_graph_store_does_not_miss_an_old_index(graph: World) -> None:
     old = graph.push({AMD: "a", ARM: "b"})
     graph.pull(old, "a")
