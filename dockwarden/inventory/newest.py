@@ -84,11 +84,14 @@ def _book(tags: tuple[str, ...]) -> _Book:
 
 
 def _are_flavours(versions: list[Version]) -> bool:
-    """Whether what looks like builds are 18 and 22 of Node's, both of several versions: builds begin at 0 or 1."""
-    builds: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    """Whether what looks like builds are 18 and 22 of Node's, both of several versions: builds begin at 0 or 1.
+
+    So are 3.12 and 3.13 of a whole version such as 2.0.5; PostGIS' of Postgres 17 are newer ones.
+    """
+    builds: dict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
     for one in versions:
-        builds[one.numbers].add(one.build[0])
-    pairs = Counter(pair for each in builds.values() for pair in pairwise(sorted(each)))
+        builds[one.numbers].add(one.build if len(one.numbers) > _LINE else one.build[:1])
+    pairs = Counter((a, b) for each in builds.values() for a, b in pairwise(sorted(each)) if len(a) == len(b))
     return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
 
 

@@ -130,6 +130,10 @@ WORLDS = """
 # postgis
   latest 17-3.5 | 17-3.5-alpine alpine | 16-3.5 | 16-3.4 | 17-master
 > latest:17-3.5 16-3.4:17-3.5
+# devcontainers/python
+  3.13-bookworm 2-3.13-bookworm 2.0.5-3.13-bookworm | 2-3.11-bookworm 2.0.5-3.11-bookworm | 2.0.5-3.12-bookworm |
+  2.0.4-3.13-bookworm | 2.0.4-3.12-bookworm | 2.0.4-3.11-bookworm | 1.3.1-3.12-bookworm
+> 2.0.4-3.11-bookworm:? 2.0.4-3.13-bookworm:? 2.0.5-3.11-bookworm:? 3.13-bookworm:=
 # mssql
   latest 2022-latest 2022-CU15-ubuntu-22.04 | 2019-latest 2019-CU28-ubuntu-20.04 | 2022-CU14-ubuntu-22.04 |
   2017-latest
