@@ -102,13 +102,13 @@ def tags(body: bytes) -> list[str]:
 
 
 def next_page(links: Iterable[str]) -> str:
-    """Where the next page is, as written; empty if this was the last. Raises FailedError where nobody could tell."""
+    """Where the next page is, as written; empty if this was the last."""
     for header in links:
         for target, parameters in _LINK.findall(header):
             if target and _NEXT.search(parameters):
                 return str(target)
-        if _NEXT.search(header):
-            raise FailedError("bad_answer")
+        if _NEXT.search(header):  # older Quays leave out the brackets
+            return header.partition(";")[0].strip()
     return ""
 
 
