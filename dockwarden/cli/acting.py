@@ -86,6 +86,8 @@ def _plan(options: argparse.Namespace) -> int:
         if name not in [policy.name for policy in planner.policies]:
             print(f"dockwarden plan: {name} has no action, or is off: nothing to plan", file=sys.stderr)
     rows, steps = planner.plan()
+    if steps and planner.info.only_audited:
+        print(planner.info.only_audited, file=sys.stderr)
     if options.save:
         try:
             options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
