@@ -214,6 +214,8 @@ class Guard:
             try:
                 token, seconds = self._fetch(challenge, " ".join(slots), send)
             except FailedError as error:
+                if error.reason == "unavailable":
+                    return False  # it may fail at several only; whether at all, one tells
                 if error.reason not in (*_UNWELCOME, "bad_answer"):
                     raise
                 self.doubt()

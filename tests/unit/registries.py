@@ -146,6 +146,7 @@ class TokenRegistry:
         self.host = ""
         self.grants: Callable[[list[str]], Collection[str] | None] = list
         self.unopened = 0
+        self.refusal = 403
 
     def __call__(self, asked: Asked) -> Iterable[bytes]:
         if "/Token" in asked:
@@ -173,7 +174,7 @@ class TokenRegistry:
         if not is_known and (any("private/" in scope for scope in scopes) or asked.header("Authorization")):
             return http(401)
         if (granted := self.grants(scopes)) is None:
-            return http(403)
+            return http(self.refusal)
         token = f"t0ken-{len(self.tokens)}"
         self.tokens[token] = granted
         answer = {self.field: token, "expires_in": self.expires_in}

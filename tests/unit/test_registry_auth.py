@@ -140,6 +140,17 @@ def test_one_token_for_many_repositories_changes_no_answer(
     assert asked_for <= share * asked_for_alone
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_server_of_tokens_that_fails_at_several_repositories(status: int) -> None:
+    """Which no engine asks it for."""
+    with tokens() as (registry, server, token_registry):
+        token_registry.grants, token_registry.refusal = lambda scopes: scopes if len(scopes) == 1 else None, status
+        for _ in range(2):
+            futures = [registry.ask(Ask("digest", f"{server.host}/{name}:1"), 0) for name in _NAMES]
+            assert {future.result(SOON) for future in futures} == {GOOD}
+        assert len([line for line in server.asked if "Token" in line]) <= 2 * len(_NAMES)
+
+
 def _told(
     grants: Callable[[list[str]], Sequence[str] | None], unopened: int, at_once: int
 ) -> tuple[dict[str, Reply], int]:
