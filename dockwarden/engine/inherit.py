@@ -14,6 +14,7 @@ COMPOSE_IMAGE = f"{_COMPOSE}image"
 """The label by which Compose tells whether a container runs the image that it should."""
 
 _LOCAL = 2  # the bit of a MAC address that no vendor gave
+_USUAL = "02:42:"
 _SINGLE = ("User", "WorkingDir", "StopSignal", "Shell")
 _MAPS = ("Labels", "Volumes", "ExposedPorts")
 _OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
@@ -76,13 +77,19 @@ def _check_as_it_was_asked(own: dict[str, Any], old: Mapping[str, Any]) -> None:
 
 
 def _without_made_up_addresses(parameters: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
-    """A MAC address that nobody asked for would be there twice, as soon as both run; engines make up local ones."""
-    asked = container["Config"].get("MacAddress") or ""
+    """A MAC address that nobody asked for would be there twice, as soon as both run; engines make up local ones.
 
-    def is_asked(address: str) -> bool:
-        return address == asked or not int(address[:2], 16) & _LOCAL
+    Those before 28 take it from the IPv4 address, others at random; nobody tells what was asked of further networks.
+    """
+    asked, joined = container["Config"].get("MacAddress") or "", container["NetworkSettings"]["Networks"]
+
+    def is_asked(name: str, address: str) -> bool:
+        numbers = ((joined.get(name) or {}).get("IPAddress") or "0").split(".")
+        from_ip = _USUAL + ":".join(f"{int(number):02x}" for number in numbers)
+        is_usual = address.startswith(_USUAL) and address != from_ip
+        return is_usual or address == asked or not int(address[:2], 16) & _LOCAL
 
     return {
-        name: {key: value for key, value in endpoint.items() if key != "MacAddress" or is_asked(value)}
+        name: {key: value for key, value in endpoint.items() if key != "MacAddress" or is_asked(name, value)}
         for name, endpoint in parameters["endpoints"].items()
     }

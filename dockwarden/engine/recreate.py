@@ -217,10 +217,14 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}
     mode, first = host.get("NetworkMode"), _first_network(host)
-    if version_gte(client.api_version, _MAC_OF_ENDPOINTS) and (address := body.pop("MacAddress", None)):
-        endpoints[first] = {**endpoints.get(first, {}), "MacAddress": address}
-    if first in endpoints:  # old engines take one at the birth of a container
-        body["NetworkingConfig"] = {"EndpointsConfig": {mode: endpoints.pop(first)}}
+    born = {first} & endpoints.keys()  # old engines take one at the birth of a container
+    if version_gte(client.api_version, _MAC_OF_ENDPOINTS):
+        if address := body.pop("MacAddress", None):
+            endpoints[first] = {**endpoints.get(first, {}), "MacAddress": address}
+        born |= {name for name in endpoints.keys() - gone if "MacAddress" in endpoints[name]}  # no effect later
+    if born:
+        asked = {first: {}, **{name: endpoints.pop(name) for name in born}}
+        body["NetworkingConfig"] = {"EndpointsConfig": {mode if name == first else name: asked[name] for name in asked}}
     platform = parameters.get("platform") or None
     made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")

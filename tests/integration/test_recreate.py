@@ -75,6 +75,8 @@ OPTIONS = {
 --network one --network-alias x --network-alias y --link peer:p --link-local-ip 169.254.7.7
 --network one --ip 10.99.0.77
 --network one --ip 10.99.0.78 --mac-address 02:42:ac:11:00:98
+--network name=one,mac-address=02:42:ac:11:00:97 --network name=two,mac-address=02:42:ac:11:00:96,alias=x
+--network name=one --network name=two,mac-address=00:16:3e:11:00:96
 --network ID_OF_ONE
 --network START_OF_ONE --network-alias x
 --network name=bridge,driver-opt=com.docker.network.endpoint.mine=x
@@ -121,7 +123,7 @@ BY_THE_API: tuple[dict[str, object], ...] = (
 
 TOGETHER = (("networks",), ("mounts",), ("process", "resources", "isolation"))
 """Groups of which a container has one line each: what one of them asks for is no matter of the others."""
-NOT_ON_OLD_ENGINES = [line for line in OPTIONS["networks"].split("\n") if "--mac-address" in line]  # by this client
+NOT_ON_OLD_ENGINES = [line for line in OPTIONS["networks"].split("\n") if "mac-address" in line]  # by this client
 
 # What tells one life of a container from another, and is no part of what somebody asked for.
 _OF_THIS_LIFE = (
