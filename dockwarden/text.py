@@ -35,6 +35,16 @@ def printable(text: str, most: int = sys.maxsize) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def named(name: str, text: str) -> str:
+    """Name and text; the name alone does, and so does a text that has it."""
+    at = text.find(name)  # a pattern for each of thousands of names would take seconds
+    while at >= 0 and re.search(r"\w", text[max(0, at - 1) : at] + text[(end := at + len(name)) : end + 1]):
+        at = text.find(name, at + 1)
+    if at >= 0 or not name:
+        return text
+    return f"{name}: {text}" if text else name
+
+
 def brief(text: str) -> str:
     """Text with names and IDs as docker prints them: no ``docker.io/library/``, twelve digits of an ID."""
     return re.sub(_LONG_ID, r"\1", re.sub(_HUB, "", text))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from dockwarden import __version__
-from dockwarden.text import counted, printable
+from dockwarden.text import counted, named, printable
 
 if TYPE_CHECKING:
     from dockwarden.model import Policy, Result
@@ -199,9 +199,7 @@ def _junit_case(verdict: Verdict) -> str:
 
 
 def _said(verdict: Verdict) -> str:
-    message = printable(verdict.message)
-    name = printable(verdict.name)
-    return message if name in message else f"{name}: {message}" if message else name
+    return named(printable(verdict.name), printable(verdict.message))
 
 
 def _markdown(verdicts: Sequence[Verdict]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 import yaml
 
-from dockwarden.config.files import content
+from dockwarden.config.files import MAX_BYTES, content
 from dockwarden.errors import ConfigError
 from dockwarden.text import MAX_TEXT, because, printable
 
@@ -129,10 +129,10 @@ def _position(text: str, place: Location, before: str) -> int:
 # -- YAML -------------------------------------------------------------------------------------------------------------
 
 
-def load(file: File) -> Source:
+def load(file: File, most: int = MAX_BYTES) -> Source:
     """Read a YAML file that holds a mapping, or nothing. Raises ConfigError."""
     try:
-        source = read(str(file), content(file))
+        source = read(str(file), content(file, most))
     except OSError as error:
         raise ConfigError(f"{file}: {because(error)}") from error
     if not source.problems and not isinstance(source.data, dict | None):

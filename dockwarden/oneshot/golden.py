@@ -12,9 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dockwarden.config.files import content
 from dockwarden.config.settings import Settings
-from dockwarden.config.source import read
+from dockwarden.config.source import load as source_of
 from dockwarden.errors import ConfigError
 from dockwarden.model import PolicySet, Status
 from dockwarden.oneshot import look, plans, snapshot
@@ -59,17 +58,13 @@ class Said(NamedTuple):
 
 def load(path: Path) -> File:
     """A golden file. Raises ConfigError with the place of each problem."""
+    source = source_of(path, _MOST_BYTES)
     try:
-        source = read(str(path), content(path, _MOST_BYTES))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    if not source.problems:
-        try:
-            return File.model_validate(source.data)
-        except ValidationError as error:
-            for where, text in problems(error, File):
-                source.refuse(where, text)
-    raise ConfigError(*source.problems)
+        return File.model_validate(source.data)
+    except ValidationError as error:
+        for where, text in problems(error, File):
+            source.refuse(where, text)
+        raise ConfigError(*source.problems) from None
 
 
 def said(settings: Settings, policies: PolicySet, path: Path) -> Said:

@@ -18,7 +18,7 @@ from threading import RLock
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from dockwarden.text import brief, colored, in_bytes, printable
+from dockwarden.text import brief, colored, in_bytes, named, printable
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _LEAST = {
@@ -156,9 +156,8 @@ def _story(event: EventDict, word: str) -> str:
         text = str(event.get(key, ""))
         if text and text != word and text not in said:
             said += f"; {text}" if said else text
-    name = str(event.get("name", ""))
-    if name and name not in said:
-        said = f"{name}: {said}" if said else name
+    if name := str(event.get("name", "")):
+        said = named(name, said)
     rest = [f"{key} {value}" for key, value in event.items() if key not in {*_IMPLIED, *_SENTENCES}]
     if freed := event.get("bytes"):
         rest.append(f"{in_bytes(freed)} freed")

@@ -6,7 +6,6 @@ service that is down or slow costs nobody anything but its own readers, and thou
 """
 
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -29,12 +28,11 @@ from dockwarden.sinks.notify.message import (
     Message,
     News,
 )
-from dockwarden.text import because
+from dockwarden.text import because, named
 
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
-_LETTER = re.compile(r"\w")
 _log = structlog.get_logger("dockwarden.notify")
 
 Send = Callable[[str, str, Alarm], bool]
@@ -157,24 +155,14 @@ def _news(report: Report, policies: Mapping[str, Policy]) -> Iterator[News]:
     for what, results in ((OPENED, report.opened), (RESOLVED, report.resolved), (EXCUSED, report.newly_excused)):
         for r in results:
             is_expired = what is OPENED and r.reason.startswith("expired: ")
-            text = _joined(r.name, r.message if what is OPENED else r.reason)
+            text = named(r.name, r.message if what is OPENED else r.reason)
             yield News(EXPIRED if is_expired else what, r.severity, r.policy, text, policies.get(r.policy))
     for outcome in report.outcomes:
         if outcome.effect in (Effect.APPLIED, Effect.FAILED):
             policy = policies.get(outcome.policy)
             severity = policy.severity if policy else Severity.INFO
-            text = _joined(f"{outcome.name}, {outcome.action} {outcome.effect.value}", outcome.detail or outcome.reason)
+            text = named(f"{outcome.name}, {outcome.action} {outcome.effect.value}", outcome.detail or outcome.reason)
             yield News(ACTED if outcome.effect is Effect.APPLIED else FAILED, severity, outcome.policy, text, policy)
-
-
-def _joined(name: str, text: str) -> str:
-    """Name and text; the name alone does, and so does a text that has it."""
-    at = text.find(name)  # a pattern for each of thousands of names would take seconds
-    while at >= 0 and _LETTER.search(text[max(0, at - 1) : at] + text[(end := at + len(name)) : end + 1]):
-        at = text.find(name, at + 1)
-    if at >= 0:
-        return text
-    return f"{name}: {text}" if text else name
 
 
 def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSettings, Send]]:

@@ -114,6 +114,20 @@ def test_each_line_for_github_is_one_command(verdicts: list[Verdict]) -> None:
         unquote(told[3], errors="strict")
 
 
+@pytest.mark.parametrize(
+    ("name", "message", "told"),
+    [
+        ("web", "web has no limit", "web has no limit"),
+        ("web", "webserver web has no limit", "webserver web has no limit"),
+        ("web", "its webserver has no limit", "web: its webserver has no limit"),
+        ("web", "", "web"),
+        ("", "no limit", "no limit"),
+    ],
+)
+def test_message_is_preceded_by_the_name_that_it_does_not_have(name: str, message: str, told: str) -> None:
+    assert render("github", [Verdict("rule", "fail", "high", name, message)], {}).endswith(f"::{told}")
+
+
 @given(LISTS)
 def test_markdown_is_a_table_of_four_columns_without_markup_of_strangers(verdicts: list[Verdict]) -> None:
     lines = render("markdown", verdicts, {}).splitlines()
