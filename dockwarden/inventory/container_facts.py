@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from dockwarden import reference
+from dockwarden.inventory.forms import record
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.settings_facts import SETTINGS
 from dockwarden.inventory.view import FIRST_DATE, Row, View, rows
@@ -80,16 +81,8 @@ def _repository(container: Container) -> str:
 
 def _mount(mount: Mount, view: View) -> dict[str, object]:
     volume = view.inventory.volumes.get(mount.name)
-    return {
-        "type": mount.type,
-        "name": mount.name,
-        "source": host_path(mount.source),
-        "destination": mount.destination,
-        "driver": mount.driver,
-        "rw": mount.writable,
-        "anonymous": volume.anonymous if volume else False,
-        "propagation": mount.propagation,
-    }
+    anonymous = volume.anonymous if volume else False
+    return record("mount", mount, source=host_path(mount.source), rw=mount.writable, anonymous=anonymous)
 
 
 def _published(container: Container) -> Iterator[dict[str, object]]:
@@ -98,12 +91,13 @@ def _published(container: Container) -> Iterator[dict[str, object]]:
         if arrow:
             address, _, port = here.rpartition(":")
             number, _, protocol = inside.partition("/")
-            yield {
-                "host_ip": address.strip("[]"),
-                "host_port": int(port),
-                "port": int(number),
-                "protocol": protocol or "tcp",
-            }
+            yield record(
+                "published",
+                host_ip=address.strip("[]"),
+                host_port=int(port),
+                port=int(number),
+                protocol=protocol or "tcp",
+            )
 
 
 def _networks(container: Container, view: View) -> list[str]:

@@ -58,6 +58,12 @@ RECORDS = {
 """Of records, their keys, each with the type and form of its values."""
 
 
+def record(form: str, of: object = None, **given: object) -> dict[str, object]:
+    """A record of a form, whose values are given or else attributes of their names."""
+    keys = (key.partition(":")[0] for key in RECORDS[form].split())
+    return {key: given[key] if key in given else getattr(of, key) for key in keys}
+
+
 def spec(name: str, type_: str, form: str, cost: int, meaning: str) -> FactSpec:
     """The row of the vocabulary, with what is known here of the fact."""
     words = tuple(WORDS[form].split("|")) if form in WORDS else ()

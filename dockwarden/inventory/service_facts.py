@@ -1,8 +1,9 @@
 """Facts of the services of a swarm, which only its leader has. Pure; see ``facts``."""
 
 from dockwarden import reference
+from dockwarden.inventory.forms import record
 from dockwarden.inventory.view import rows
-from dockwarden.model import Mount, Service
+from dockwarden.model import Service
 
 _STACK = "com.docker.stack.namespace"
 
@@ -20,18 +21,6 @@ def _part(service: Service, part: str) -> str:
 
 
 _PUBLISHED = ("host_port", "port", "protocol", "mode")
-
-
-def _mount(mount: Mount) -> dict[str, object]:
-    return {
-        "type": mount.type,
-        "name": mount.name,
-        "source": mount.source,
-        "destination": mount.destination,
-        "driver": mount.driver,
-        "rw": mount.writable,
-    }
-
 
 SERVICE = (
     *rows(
@@ -67,7 +56,7 @@ SERVICE = (
         image_digest=lambda s, _: _part(s, "digest"),
         created="created_at",
         published=lambda s, _: [dict(zip(_PUBLISHED, each, strict=True)) for each in s.published],
-        mounts=lambda s, _: [_mount(m) for m in s.mounts],
+        mounts=lambda s, _: [record("service_mount", m, rw=m.writable) for m in s.mounts],
         memory_limit="memory_limit_bytes",
         memory_reservation="memory_reservation_bytes",
     ),
