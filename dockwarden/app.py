@@ -41,7 +41,7 @@ from dockwarden.policy.findings import Findings
 from dockwarden.ports import Disk, Engine
 from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
-from dockwarden.process.daemon import Daemon, Running
+from dockwarden.process.daemon import Daemon
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry, Options
 from dockwarden.sinks.board import Board, PastOf
@@ -241,9 +241,8 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     views = Views(board, parts.findings, inventory, parts.enforcer, metrics.health, schedule.next_runs, time.time)
     reader = EventReader(parts.engine, parts.queue, metrics, engine.event_window)
     server = _server(settings, metrics, views, parts.ledger)
-    return Daemon(
-        Running(worker, reader, schedule, notifier, server, parts.queue, metrics, lock, parts.engine.where), reload
-    )
+    where = parts.engine.where
+    return Daemon(worker, reader, schedule, notifier, server, parts.queue, metrics, lock, where, reload)
 
 
 def _server(settings: Settings, metrics: Metrics, views: Views, ledger: Ledger) -> Server:

@@ -47,13 +47,14 @@ class HttpServer(Protocol):
         """Answer no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What runs.
+@dataclass(eq=False)
+class Daemon:
+    """Everything that runs, from the first thread's start to the last one's end.
 
     Attributes:
         claim: the lock on the state folder, held as long as the process.
         engine: where it is, and who says so.
+        reload: reads the policy files again; it raises ConfigError where they cannot be used.
     """
 
     worker: Worker
@@ -65,22 +66,15 @@ class Running:
     metrics: Metrics
     claim: IO[bytes] | None
     engine: str
+    reload: Callable[[], PolicySet]
 
-
-class Daemon:
-    """Everything that runs, from the first thread's start to the last one's end."""
-
-    def __init__(self, parts: Running, reload: Callable[[], PolicySet]) -> None:
-        """``reload`` reads the policy files again; it raises ConfigError where they cannot be used."""
-        self._parts = parts
-        self._metrics = parts.metrics
-        self._reload = reload
+    def __post_init__(self) -> None:
         self._manager = ServiceManager()
         self._failed = False
         self._signals: stdlib_queue.SimpleQueue[int | PolicySet | ConfigError] = stdlib_queue.SimpleQueue()
         self._is_loading = self._must_load_again = False
         # A daemon thread: one that waits for a hung engine must not keep the process.
-        self._threads = (threading.Thread(target=parts.worker.run, name="worker", daemon=True), parts.reader)
+        self._threads = (threading.Thread(target=self.worker.run, name="worker", daemon=True), self.reader)
 
     def run(self, policies: PolicySet) -> int:
         """Run until a signal ends it or a thread of ours dies; gives the exit code."""
@@ -90,18 +84,18 @@ class Daemon:
         _log.info(
             "daemon.started",
             version=__version__,
-            listen=self._parts.server.port,
+            listen=self.server.port,
             policies=len(policies.policies),
-            engine=self._parts.engine,
+            engine=self.engine,
         )
         if policies.origins and "shipped" not in policies.origins:
             hint = "the everyday policies are left out; add `shipped` to `policies` to have them as well"
             _log.info("policy.own_only", origins=policies.origins, hint=hint)
-        self._parts.server.start()
+        self.server.start()
         self._use(policies)
-        self._parts.notifier.start()
-        self._parts.schedule.start()
-        self._metrics.health.beats.update({thread.name: time.monotonic() for thread in self._threads})
+        self.notifier.start()
+        self.schedule.start()
+        self.metrics.health.beats.update({thread.name: time.monotonic() for thread in self._threads})
         for thread in self._threads:
             thread.start()
         code = self._watch()
@@ -124,7 +118,7 @@ class Daemon:
                 return INTERRUPTED if received == signal.SIGINT else OK
             if self._has_lost_a_thread():
                 return FAILED
-            self._manager.report(self._metrics.health)
+            self._manager.report(self.metrics.health)
 
     def _has_lost_a_thread(self) -> bool:
         if self._failed:
@@ -133,9 +127,9 @@ class Daemon:
         if dead:
             _log.critical("daemon.thread_died", threads=dead)
             return True
-        self._parts.schedule.check_clock()
-        grace = _LONGEST_STEP_SECONDS if self._parts.worker.acting else 0.0
-        if stuck := self._metrics.health.stuck(time.monotonic() - grace):
+        self.schedule.check_clock()
+        grace = _LONGEST_STEP_SECONDS if self.worker.acting else 0.0
+        if stuck := self.metrics.health.stuck(time.monotonic() - grace):
             _log.critical("daemon.thread_stuck", threads=stuck, stacks=_stacks())
         return bool(stuck)
 
@@ -147,22 +141,22 @@ class Daemon:
         self._signals.put(_LOOK)
 
     def _stop(self) -> None:
-        self._parts.reader.stop()
-        self._parts.schedule.stop()
-        self._parts.queue.close()
+        self.reader.stop()
+        self.schedule.stop()
+        self.queue.close()
         worker = self._threads[0]
         worker.join(_STOP_SECONDS)
-        if worker.is_alive() and self._parts.worker.acting:
+        if worker.is_alive() and self.worker.acting:
             worker.join(_LONGEST_STOP_SECONDS)
-        self._parts.notifier.stop()
-        self._parts.server.stop()
+        self.notifier.stop()
+        self.server.stop()
 
     def _use(self, policies: PolicySet) -> None:
         # Here, as the worker may come to them when the next load has failed.
-        self._metrics.config_last_reload_successful.set(1)
-        self._parts.queue.submit_policies(policies)
+        self.metrics.config_last_reload_successful.set(1)
+        self.queue.submit_policies(policies)
         spread = {policy.name for policy in policies.policies if policy.cost >= REGISTRY}
-        self._parts.schedule.set_jobs(jobs_of(policies.policies), spread)
+        self.schedule.set_jobs(jobs_of(policies.policies), spread)
 
     def _load_again(self) -> None:
         """Read everything again in a thread: a file on a server that is gone must not keep us from other signals."""
@@ -174,7 +168,7 @@ class Daemon:
 
     def _load(self) -> None:
         try:
-            self._signals.put(self._reload())
+            self._signals.put(self.reload())
         except ConfigError as error:
             self._signals.put(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the policies in use stay
@@ -186,7 +180,7 @@ class Daemon:
         self._is_loading = False
         if isinstance(loaded, ConfigError):
             self._manager.end_reload(f"reload failed, the policies in use stay: {loaded.problems[0]}")
-            self._metrics.config_last_reload_successful.set(0)
+            self.metrics.config_last_reload_successful.set(0)
             cause = loaded.__cause__  # a fault of ours, if there is one
             note = "the policies in use stay"
             _log.error("config.reload_failed", problems=loaded.problems, note=note, exc_info=cause)
