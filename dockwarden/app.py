@@ -235,7 +235,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         ledger=parts.ledger,
         metrics=metrics,
         mishaps=parts.mishaps,
-        sinks=(parts.ledger, metrics, board, Log(), notifier),  # what is told is already written down and shown
+        sinks=(metrics, parts.ledger, board, Log(), notifier),  # what is told is already shown and written down
     )
     schedule = Schedule(parts.queue.submit_job, metrics, settings.schedule.timezone or None, settings.schedule.jitter)
     views = Views(board, parts.findings, inventory, parts.enforcer, metrics.health, schedule.next_runs, time.time)

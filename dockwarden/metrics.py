@@ -5,6 +5,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 """
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
@@ -301,6 +302,12 @@ class Metrics:
         self.engine_requests.labels(operation, result).inc()
         self.engine_request_duration_seconds.labels(operation).observe(seconds)
 
+    def observe_reactions(self, events_ns: Iterable[int]) -> None:
+        """What these events, of the engine's time, led to is shown now."""
+        now_ns = time.time_ns()
+        for at_ns in events_ns:
+            self.reaction_duration_seconds.observe(max(0.0, (now_ns - at_ns) / 1e9))
+
     def _show_aside(self, report: Report) -> None:
         if report.unused is not None:
             self.exceptions_unused.set(report.unused)
@@ -327,6 +334,7 @@ class Metrics:
                 family.labels(*labels).set(count)
         self._open, self._unknown = report.open, report.unknown
         self._show_aside(report)
+        self.observe_reactions(report.events_ns)
         if report.job:
             self.job_last_run_timestamp_seconds.labels(report.job).set(report.ended_at)
             self.job_duration_seconds.labels(report.job).observe(report.duration_seconds)

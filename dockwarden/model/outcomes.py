@@ -168,6 +168,7 @@ class Report(NamedTuple):
         excused: how many are excused, by policy and severity; likewise.
         unused: how many exceptions hold for nothing; None before everything was judged.
         asides: all that is set aside, if anything of it changed.
+        events_ns: when, by the engine's clock, what it answers happened.
     """
 
     run: str
@@ -190,6 +191,7 @@ class Report(NamedTuple):
     excused: Mapping[tuple[str, str], int] = {}
     unused: int | None = None
     asides: tuple[tuple[str, Ref, Aside], ...] | None = None
+    events_ns: tuple[int, ...] = ()
 
     @property
     def ended_at(self) -> float:

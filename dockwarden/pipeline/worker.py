@@ -20,19 +20,7 @@ from dockwarden.inventory.gather import AT_ONCE, INSPECT, REGISTRY, Gatherer, Pa
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import (
-    Cause,
-    Change,
-    Kind,
-    Mode,
-    Outcome,
-    Policy,
-    PolicySet,
-    Ref,
-    Report,
-    Result,
-    Status,
-)
+from dockwarden.model import Cause, Change, Kind, Mode, Outcome, Policy, PolicySet, Ref, Report, Result, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep, Work
 from dockwarden.pipeline.upkeep import Upkeep
@@ -53,7 +41,7 @@ _log = structlog.get_logger("dockwarden.worker")
 class _Run:
     """One run under way: its sweep, and who may act on what it finds (None: every policy on every object).
 
-    ``watched_seconds``: the observation clock's reading when it began.
+    ``watched_seconds``: the observation clock's reading when it began; ``events_ns``: of those that it answers.
     """
 
     sweep: Sweep
@@ -67,6 +55,7 @@ class _Run:
     started_at: float = field(default_factory=time.time)
     watched_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
+    events_ns: tuple[int, ...] = ()
 
 
 class Worker:
@@ -150,22 +139,17 @@ class Worker:
             if self._inventory.complete and self._policies:
                 self._start()
         else:
-            self._changed(changes)
+            # A hint at a tag or a use is of an event that marked something else, too.
+            marks = (at_ns for hint, at_ns in batch.dirty if hint.kind is not Kind.TAG and not hint.used_by)
+            self._changed(changes, tuple(marks))
             if batch.is_full:
                 self._ask_again()
-            self._observe_reactions(batch)
         for job in batch.jobs:
             self._fire(job)
 
     def _end_intents(self) -> None:
         if ended := self._upkeep.end_intents():
             self._report(self._new_run(Cause.STARTUP), ended)
-
-    def _observe_reactions(self, batch: Batch) -> None:
-        now_ns = time.time_ns()
-        for hint, at_ns in batch.dirty:
-            if hint.kind is not Kind.TAG and not hint.used_by:  # else the same event marked something else, too
-                self._metrics.reaction_duration_seconds.observe(max(0.0, (now_ns - at_ns) / 1e9))
 
     def _advance(self) -> bool:
         """Give the first run that can go on a slice of time; true if all of them wait for somebody's answer."""
@@ -211,7 +195,7 @@ class Worker:
         work = self._judge.everything(self._judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
-    def _changed(self, changes: Sequence[Change]) -> None:
+    def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = ()) -> None:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
         causes: dict[Ref, set[str]] = {}
         for change in changes:
@@ -236,7 +220,11 @@ class Worker:
                 work.append((ref, tuple(due.values())))
         if work or sweep.resolved:
             depth = REGISTRY if acting else INSPECT
-            self._advance_first(self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting)))
+            run = self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting))
+            run.events_ns = events_ns
+            self._advance_first(run)
+        else:
+            self._metrics.observe_reactions(events_ns)
 
     def _ask_again(self) -> None:
         """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
@@ -253,6 +241,8 @@ class Worker:
         self._runs.remove(run)
         for waits in run.steps:
             if waits:
+                self._metrics.observe_reactions(run.events_ns)
+                run.events_ns = ()
                 self._runs.append(run)
                 return
         self._conclude(run)
@@ -379,6 +369,7 @@ class Worker:
             dict(findings.excused_counts()) if are_told else {},
             len(unused) if self._swept else None,
             asides,
+            run.events_ns,
         )
         for sink in self._sinks:
             try:

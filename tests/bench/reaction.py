@@ -4,8 +4,8 @@ Beside it stands a bare client, which waits for the same events, as far apart, a
 
 Tags are set one at a time. Each opens a finding of `no-latest-tag`, which is seen in two ways: from outside, as the
 finding in `/metrics`, and from inside, as what the event added to `dockwarden_reaction_duration_seconds` (which ends
-later: the report is in the ledger by then). The time of the event is asked of the engine afterwards. Who looks from
-outside asks without a pause, which takes of the daemon's own time, so for the inside it is done again with pauses.
+once that finding can be read there). The time of the event is asked of the engine afterwards. Who looks from outside
+asks without a pause, which takes of the daemon's own time, so for the inside it is done again with pauses.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -202,6 +203,13 @@ def test_a_run_is_counted(metrics: Metrics) -> None:
     assert samples(metrics, "job_last_run_timestamp_seconds") == {("old-images",): NOW + 0.5}
     assert samples(metrics, "job_last_success_timestamp_seconds") == {("old-images",): NOW + 0.5}
     assert samples(metrics, "job_duration_seconds_sum") == {("old-images",): 0.5}
+
+
+def test_an_event_is_answered_once_its_report_is_shown(metrics: Metrics) -> None:
+    now_ns = time.time_ns()
+    metrics.record(REPORT._replace(events_ns=(now_ns - 7_000_000_000, now_ns + 60_000_000_000)))  # of a fast clock
+    assert samples(metrics, "reaction_duration_seconds_count") == {(): 2}
+    assert samples(metrics, "reaction_duration_seconds_sum")[()] == pytest.approx(7, abs=5)
 
 
 @pytest.mark.parametrize(

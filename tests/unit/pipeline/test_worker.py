@@ -496,6 +496,20 @@ def test_what_was_used_while_a_sweep_waited_is_not_acted_on(host: Host, *, is_us
     assert host.outcomes() == ([] if is_used else [("applied", "removed")])
 
 
+def test_an_event_whose_judging_waits_for_a_registry_is_answered_once_and_without_that(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start(a_policy("drift", DRIFT.when.source, subject=Kind.TAG, events=["image.tag"]))
+    host.registry.slow = True
+    host.engine.name("app:1", "app:2")
+    host.settle()
+    assert host.registry.asked
+    assert host.value("reaction_duration_seconds_count") == 1
+    host.registry.answer_all()
+    host.settle()
+    assert host.value("evaluations_total", policy="drift", result="unknown", cause="event") == 2  # its other tag, too
+    assert host.value("reaction_duration_seconds_count") == 1
+
+
 def test_a_sweep_that_waits_for_a_registry_does_not_delay_another(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:latest")
     edge = a_policy("edge", "tag.name == 'edge'", subject=Kind.TAG, every_seconds=60)
