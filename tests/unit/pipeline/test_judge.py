@@ -341,6 +341,7 @@ def test_no_registry_is_asked_about_what_was_built_here_until_it_is_pushed(bench
     built = an_image("app", "app:1", digests=(digest_of("app", "a"),), inspected=replace(details(), built_here=True))
     bench.engine.put(built)
     bench.registry.digests = {APP_TAG.key: "sha256:new"}
+    bench.registry.manifests["docker.io/library/app@sha256:new"] = Reply(config="sha256:other")
     bench.look()
     drift = a_policy("drift", "registry.state == 'drift'", subject=Kind.TAG)
     lost = a_policy("lost", "!image.recoverable")
