@@ -18,6 +18,13 @@ from tests.lab.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+# To tell of itself, it asks for the packages of other programs, each time, for longer than all else takes it.
+_PREPARE = """
+mount -t tmpfs tmpfs /run
+ip link set lo up
+if [ -e /usr/bin/dpkg-query ]; then mount --bind /dev/null /usr/bin/dpkg-query; fi
+"""
+
 
 class LabPodman:
     """One Podman; a context manager."""
@@ -31,7 +38,7 @@ class LabPodman:
         machine.require_root("a private Podman")
         machine.ensure(machine.PODMAN, "a private Podman")
         self._folder.mkdir(parents=True)
-        self._spaces = Namespaces("mount -t tmpfs tmpfs /run\nip link set lo up", self._folder / "log")
+        self._spaces = Namespaces(_PREPARE, self._folder / "log")
         self._keeper, _ = self._spaces.run(
             ["podman", f"--root={self._folder}/root", "--runroot=/run/podman", "--storage-driver=vfs",
              "--events-backend=file", "system", "service", "--time=0", self.host]
