@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from docker.errors import NotFound
 from docker.utils import version_gte
+from urllib3.exceptions import HTTPError
 
 from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
@@ -27,6 +28,7 @@ from dockwarden.ports import Written
 _T = TypeVar("_T")
 
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
+_ASK_SECONDS = 10.0  # for a registry
 _CAP_SINCE = "1.48"  # before, keep-storage was the cap; since then it is a floor
 
 
@@ -141,8 +143,14 @@ class Changes(ABC):
             now: Any = client.read(f"/services/{key}", "service_inspect")
             spec = now["Spec"]
             spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
-            where, version = f"/services/{key}/update", {"version": now["Version"]["Index"]}
-            url = f"{client.base_url}/v{client.api_version}{where}"
+            api, version = f"{client.base_url}/v{client.api_version}", {"version": now["Version"]["Index"]}
+            placement = spec["TaskTemplate"].get("Placement") or {}
+            if placement.get("Platforms"):  # of the image before; they stay where the engine cannot ask the registry
+                with suppress(OSError, HTTPError, ValueError):
+                    where = f"{api}/distribution/{image_ref}/json"
+                    told = client.get(where, headers=_auth(login), timeout=_ASK_SECONDS)
+                    placement["Platforms"] = (told.ok and told.json().get("Platforms")) or placement["Platforms"]
+            url = f"{api}/services/{key}/update"
             client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
 
         self._call("service_update", ask)

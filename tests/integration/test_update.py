@@ -283,6 +283,13 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             nowhere = lab.docker("service", "create", "--quiet", "--detach", "--name=no", "--mode=global",
                                  "--constraint=node.labels.none==1", host.name(NAME))  # fmt: skip
             assert "it has no tasks" in served(host, nowhere, pushed(host, "service 7")).detail
+            platforms, client = ("linux/amd64", "linux/riscv64"), lab.client()
+            host.asks = HttpRegistry()
+            index = registry.push_index("update/app", "1", platforms, host.spec("service 8"))
+            assert "it has no tasks" in served(host, nowhere, index).detail
+            placed = client.inspect_service(nowhere)["Spec"]["TaskTemplate"]["Placement"]
+            assert placed["Constraints"] == ["node.labels.none==1"]
+            assert [f"{each['OS']}/{each['Architecture']}" for each in placed["Platforms"]] == [*platforms]
         lab.docker("service", "rm", "web", "all", "no")
 
 
