@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed, and nothing that is opened later is to take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: PTH123, SIM115 - as long as we live
+    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # a locale may have few letters
     given = sys.argv[1:] if arguments is None else arguments
     parser, commands = _parser(given[0] if given else "")
     options, unknown = parser.parse_known_args(given)

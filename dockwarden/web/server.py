@@ -4,6 +4,7 @@ Input: a site, an address, and who may connect. Output: HTTP, or HTTPS, on a soc
 """
 
 import asyncio
+import resource
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from dockwarden.web.guard import BasicAuth
 from dockwarden.web.site import STRANGER, Application
 
 _THREADS = 4
-_MOST_CONNECTIONS = 500
+_MOST_CONNECTIONS = 500  # and half of what we may open, as the engine, the ledger and registries need some
 _BACKLOG = 512
 _SILENT_SECONDS = 30
 _MOST_REQUEST_BYTES = 64 * 1024
@@ -90,6 +91,7 @@ class Server:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self._container = _Container(site, self._pool, access, refused)
         self._streams: list[IOStream] = []
+        self._most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
@@ -152,5 +154,5 @@ class Server:
     def _make_room(self) -> None:
         """Whoever has been here longest goes: one who hangs on for nothing, or who will come again."""
         self._streams = [stream for stream in self._streams if not stream.closed()]
-        if len(self._streams) >= _MOST_CONNECTIONS:
+        if len(self._streams) >= self._most:
             self._streams.pop(0).close()

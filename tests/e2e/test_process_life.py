@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections import Counter
@@ -307,6 +308,17 @@ def test_limits_and_protection_of_the_host_change_with_a_reload(any_engine: LabE
     daemon.wait("action.applied", after=mark, name=full("e2e/gone:2"))
     reload(allow="audit")
     assert left() == {"0"}
+
+
+def test_clients_take_no_more_than_half_of_the_files_that_may_be_open(start: Start) -> None:
+    few = ("prlimit", "--nofile=64")
+    daemon = start("unix:///nowhere/docker.sock", [LATEST], under=few)
+    daemon.wait("engine.unreachable")
+    with contextlib.ExitStack() as crowd:
+        for _ in range(80):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", daemon.port)))
+        assert daemon.get("/healthz").status == 200
+    assert len([line for line in daemon.lines if "Too many open files" in str(line)]) < 10  # a burst
 
 
 def deep(folder: Path) -> None:

@@ -280,6 +280,19 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert len(done.stdout) == 10
 
 
+def test_a_locale_without_our_letters_is_no_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dockwarden", "facts", "-o", "wide"],
+        capture_output=True,
+        cwd=ROOT,
+        env={**environment(), "PYTHONIOENCODING": "latin-1"},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout
+
+
 def test_standard_streams_that_are_closed_are_no_error() -> None:
     command = f"{sys.executable} -m dockwarden facts <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment(), timeout=60, check=False).returncode == 0
