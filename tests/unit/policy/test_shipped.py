@@ -104,6 +104,8 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "tag.name": "latest",
             "tag.digest": HERE,
             "image.digests": [f"{BUSYBOX}@{HERE}", f"ghcr.io/mirror/busybox@{THERE}"],
+            "registry.state": "drift",
+            "registry.latest_is": ["1.37.0"],
             "registry.newest_version": "1.37.0",
             "registry.newest_version_digest": THERE,
         },
@@ -114,6 +116,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
                 # One image may have several digests, of which the tag's own need not be the version's.
                 {"image.digests": [f"{BUSYBOX}@{HERE}", f"{BUSYBOX}@{THERE}"]},
                 {"registry.newest_version": "", "registry.newest_version_digest": ""},
+                {"registry.state": "other-platform"},
             ],
             Status.SKIP: [{"tag.name": "1.36"}, {"tag.name": "latest-musl"}, {"tag.digest": ""}],
         },
@@ -528,7 +531,7 @@ def test_a_drift_of_what_nobody_uses_says_so() -> None:
     ("name", "missing"),
     [
         ("digest-drift", "registry.state"),
-        ("latest-is-not-newest", "registry.newest_version_digest"),
+        ("latest-is-not-newest", "registry.latest_is"),
         ("pinned-drift", "registry.state"),
         ("update-drifted", "registry.state"),
     ],
