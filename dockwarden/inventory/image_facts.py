@@ -195,22 +195,33 @@ def _ranks(tag: str, view: View, *keys: Callable[[str, View], float | None]) -> 
     family, reading = versions.family(name), inventory.memory.clock.read()
     tags = [t for t in inventory.repositories.get(repository, ()) if versions.family(t.rpartition(":")[2]) == family]
     known = [key for key in keys if all(key(other, view) is not None for other in tags)]
-    places: dict[str, tuple[Any, ...]] = {}
+    named: dict[str, list[str]] = {}
     for other in tags:
-        image_id, found = inventory.tags[other], versions.release(other.rpartition(":")[2])
+        named.setdefault(inventory.tags[other], []).append(other)
+    places: dict[str, tuple[Any, ...]] = {}
+    for image_id, names in named.items():
         age = inventory.memory.known_for(Ref(Kind.IMAGE, image_id), reading)
-        place = (*(key(other, view) for key in known), _numbers(found, repository, inventory.images[image_id]), -age)
-        places[image_id] = max(place, places.get(image_id, place))
+        numbers = _numbers(names, repository, inventory.images[image_id])
+        places[image_id] = (*(key(names[0], view) for key in known), numbers, -age)
     return sum(place > places[inventory.tags[tag]] for place in places.values())
 
 
-def _numbers(found: versions.Version | None, repository: str, image: Image) -> tuple[tuple[int, ...], ...]:
-    """What orders a release by its name; 2 is whatever the image's longer names say it is now, such as 2.1.2-alpine."""
-    if found is None:
+def _numbers(names: Iterable[str], repository: str, image: Image) -> tuple[tuple[int, ...], ...]:
+    """What orders an image's releases by name; 2 is whatever its longer names say it is now, such as 2.1.2-alpine."""
+    builds: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for found in (versions.release(name.rpartition(":")[2]) for name in names):
+        if found:
+            builds[found.numbers] = max(found.build, builds.get(found.numbers, found.build))
+    if not builds:
         return ()
-    names = (tag.rpartition(":") for tag in image.tags)
-    others = (versions.release(name) for of, _, name in names if of == repository)
-    return max(other.numbers for other in (found, *others) if other and found.begins(other)), found.build
+
+    def begun(numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
+        lines = (numbers[:count] for count in range(len(numbers) + 1))
+        return [builds[line] for line in lines if line in builds]
+
+    others = (versions.release(name) for of, _, name in (tag.rpartition(":") for tag in image.tags) if of == repository)
+    highest = max((*builds, *(other.numbers for other in others if other and begun(other.numbers))))
+    return highest, max(begun(highest))
 
 
 def _built_at(image: Image) -> float | None:

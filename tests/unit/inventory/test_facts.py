@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockwarden import versions
 from dockwarden.inventory.bases import Bases
 from dockwarden.inventory.facts import VOCABULARY, fill
 from dockwarden.inventory.live import Inventory
@@ -673,6 +674,18 @@ def test_equal_or_unknown_dates_are_ordered_by_version(
         ticks.pass_(HOUR)
         inventory.put(an_image(f"image {n}", f"app:1.{n + 8}", created_at=date))
     assert ranks(inventory, fact_name, "1.10", "1.9", "1.8") == {"1.10": 0, "1.9": 1, "1.8": 2}
+
+
+@pytest.mark.parametrize(
+    "names", [[f"1.{n}" for n in range(400)], [f"pr-{n}" for n in range(400)]], ids=["1.N", "pr-N"]
+)
+def test_each_of_many_names_of_one_image_is_looked_at_once_for_a_rank(names: list[str]) -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("many", *(f"app:{name}" for name in names), created_at=NOW))
+    versions.release.cache_clear()
+    assert ranks(inventory, "rank_by_created", names[0]) == {names[0]: 0}
+    asked = versions.release.cache_info()
+    assert asked.hits + asked.misses < 10 * len(names)
 
 
 def test_one_unknown_date_lets_versions_decide() -> None:
