@@ -77,6 +77,11 @@ def is_aside(container: Container) -> bool:
     return _ASIDE.search(container.name) is not None
 
 
+def successor(container: Container) -> str:
+    """The name of the one that an update put in its place."""
+    return _ASIDE.sub("", container.name)
+
+
 def shown_as(thing: Container | Network | Service) -> set[str]:
     """What lists show it as: its name, and its ID, whole and short."""
     return {thing.name, thing.id, thing.id[:12]}

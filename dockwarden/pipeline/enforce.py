@@ -12,7 +12,7 @@ from typing import assert_never
 
 import structlog
 
-from dockwarden.actions.containers import is_aside
+from dockwarden.actions.containers import is_aside, successor
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan, protecting
 from dockwarden.actions.table import VERBS
@@ -102,19 +102,23 @@ class Enforcer:
     def _outlived(self, policy: Policy) -> Iterator[Step]:
         """What an update of the policy left aside long enough ago: it goes as any container does, with a recipe.
 
-        Unless it is protected, somebody gave it another name, or another container needs it to start.
+        Unless it is protected, somebody gave it another name, or another container needs it to start. One that was
+        started beside its successor, as Compose does with all of a service, stops: both have the same volumes.
         """
         keep: timedelta | None = policy.options.get("keep_old")
         for key, age in self._intents.aside(policy.name) if keep is not None else ():
             ref = Ref(Kind.CONTAINER, key)
             thing = self._inventory.get(ref) if self._inventory.has(ref) else None
-            if keep is None or age < keep.total_seconds() or not isinstance(thing, Container) or thing.running:
+            if keep is None or not isinstance(thing, Container) or not is_aside(thing):
                 continue
-            if is_aside(thing) and not protecting(policy.protect, ref, thing.name, thing):
-                after = {"after": self._users([ref])}
-                yield Step(
-                    policy.name, "remove", ref, thing.name, thing, f"an update replaced it {span(age)} ago", after
-                )
+            if protecting(policy.protect, ref, thing.name, thing):
+                continue
+            if thing.running:
+                if any(c.running and c.name == successor(thing) for c in self._inventory.containers.values()):
+                    yield Step(policy.name, "stop", ref, thing.name, thing, "its successor runs on the same volumes")
+            elif age >= keep.total_seconds():
+                why, after = f"an update replaced it {span(age)} ago", {"after": self._users([ref])}
+                yield Step(policy.name, "remove", ref, thing.name, thing, why, after)
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:
         for outcome in kept:

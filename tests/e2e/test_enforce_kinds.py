@@ -104,6 +104,10 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
     assert told("web", "{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}") == "always true"
     assert told(first, "{{.HostConfig.RestartPolicy.Name}} {{.State.Running}}") == "no false"
 
+    engine.docker("start", first)  # as Compose starts all containers of a service
+    daemon.wait("action.applied", policy="update", name=told(first, "{{.Name}}").removeprefix("/"), reason="stopped")
+    assert (told(first, "{{.State.Running}}"), told("web", "{{.State.Running}}")) == ("false", "true")
+
     ship("3", cmd=("echo", "no such file"))
     back = daemon.wait("action.failed", policy="update", name="web", reason="rolled_back", timeout=150)
     assert "no such file" in str(back["detail"])
@@ -118,7 +122,8 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
     daemon.ready()
     daemon.until(lambda: told("web", "{{.Id}} {{.State.Running}}") == f"{second} true", "the second to be back")
     assert told("web", "{{.HostConfig.RestartPolicy.Name}} {{.Image}}") == f"always {second_image}"
-    [row] = json.loads(command("undo", "--list", "-o", "json", "--config", daemon.config, docker_host=engine.host).out)
+    rows = json.loads(command("undo", "--list", "-o", "json", "--config", daemon.config, docker_host=engine.host).out)
+    [row] = (row for row in rows if row["action"] == "update")
     undone = command("undo", "--config", daemon.config, row["run"], docker_host=engine.host)
     assert undone.code == 0, undone.out
     assert (told("web", "{{.Id}}"), told("web", "{{.State.Running}}")) == (first, "true")

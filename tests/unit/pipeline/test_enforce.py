@@ -386,6 +386,40 @@ def test_what_an_update_left_aside_goes_unless_it_is_protected_or_needed_or_some
     assert bench.act(policy) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "glob", "now", "outcome"),
+    [
+        ("web.dw-0123abcd.old", "", "web", [(Effect.APPLIED, "stopped")]),
+        ("web.dw-0123abcd.old", "web*", "web", []),
+        ("web.dw-0123abcd.old", "", "web2", []),  # somebody went back by hand
+        ("mine", "", "web", []),
+    ],
+)
+def test_what_an_update_left_aside_runs_not_beside_its_successor(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    glob: str,
+    now: str,
+    outcome: list[tuple[Effect, str]],
+) -> None:
+    bench, old, new = (
+        Bench(ImageStore.GRAPH, tmp_path),
+        a_container(name, "app:1", "app"),
+        a_container(now, "app:1", "app"),
+    )
+    bench.engine.put(an_image("app", "app:1"))
+    bench.engine.run(old)
+    bench.engine.run(new)
+    bench.look()
+    monkeypatch.setattr(bench.intents, "aside", lambda _: [(old.id, 1.0)])
+    policy = a_policy("up", subject=Kind.CONTAINER, mode=Mode.ENFORCE, action="update")
+    policy = policy._replace(options=ContainerUpdate.options().model_dump(), protect={Kind.CONTAINER: (glob,)})
+    assert bench.act(policy) == [(name, *each) for each in outcome]
+    assert bench.engine.container(new.id).running
+    assert bench.engine.container(old.id).running is not bool(outcome)
+
+
 def test_what_takes_long_says_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["app1", "app2", "app3"]
     bench.engine.put(*(an_image(word, f"{word}:1") for word in words))
