@@ -170,9 +170,10 @@ def _state_of_other(local: _Local, current: str, view: View) -> str:
         spared = _is_spared(local, current, view)
     except _NeededError as error:
         reply = view.replies.get(error.ask)
-        if reply is None or reply.reason != "not_found" or error.ask.reference.endswith(f"@{current}"):
-            raise  # also where the registry does not have what it just named
-        spared = False  # what the registry does not have any more shows nothing
+        is_ours = error.ask.reference.rpartition("@")[2] in local.digests
+        if reply is None or reply.reason != "not_found" or not is_ours:
+            raise  # also where the registry does not have what it names now
+        spared = False  # what it does not have any more shows nothing
     return "other-platform" if spared else "drift"
 
 

@@ -415,6 +415,15 @@ def test_a_registry_that_does_not_have_what_it_names_proves_nothing(
     assert world.reason == "not_found"
 
 
+def test_a_registry_without_the_image_of_our_platform_proves_nothing(graph: World) -> None:
+    """As where only some platforms were copied."""
+    graph.pull(graph.push({AMD: "a", ARM: "b"}), "a")
+    graph.push({AMD: "a", ARM: "c"})
+    del graph.registry.manifests[f"{REPOSITORY}@{manifest('a')}"]
+    assert graph.state is None
+    assert graph.reason == "not_found"
+
+
 def test_digests_of_another_kind_say_nothing(containerd: World) -> None:
     containerd.push("a")
     containerd.pull(f"sha512:{'a' * 128}", "a")
