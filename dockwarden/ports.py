@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from dockwarden.model import (
     BuildStep,
     Container,
+    Done,
     EngineInfo,
     Event,
     Image,
@@ -360,6 +361,9 @@ class Intents(Protocol):
 
         First those that live in others, which they must know by name to be made again.
         """
+
+    def undoable(self, what: str = "") -> Sequence[Done]:
+        """What can still be undone, newest first; of one run or action, if it is named."""
 
     def open_intents(self) -> Sequence[Intent]:
         """The steps on our engine whose end is not written down."""

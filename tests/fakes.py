@@ -23,6 +23,7 @@ from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError
 from dockwarden.model import (
     BuildStep,
     Container,
+    Done,
     Effect,
     EngineInfo,
     Event,
@@ -785,6 +786,17 @@ class FakeIntents:
     def ages(self, action: str, ref: Ref) -> list[float]:
         done = (number for number, outcome in self.outcomes.items() if outcome.effect is Effect.APPLIED)
         return [0.0 for number in done if (self.written[number].action, self.written[number].ref) == (action, ref)]
+
+    def undoable(self, what: str = "") -> list[Done]:
+        ended, recipes = self.outcomes, self.recipes
+        applied = [number for number, outcome in ended.items() if outcome.effect is Effect.APPLIED]
+        undone = {recipes[number].parameters.get("undoes") for number in applied}
+        return [
+            Done(number, "run-1", s.policy, s.action, s.ref, s.name, 0.0, 1.0, recipes[number])
+            for number, s in reversed(self.written.items())
+            if number in applied and number not in undone and recipes[number].method != "none"
+            if what in ("", "run-1", str(number))
+        ]
 
     def open_intents(self) -> list[Intent]:
         written = self.written

@@ -83,6 +83,7 @@ class ContainerUpdate(ContainerVerb):
     name = "update"
     options = Options
     removes = False
+    goes_on = True
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
         """What cannot be made again faithfully, or has no other image to come."""

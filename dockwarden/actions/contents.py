@@ -108,17 +108,30 @@ def is_rest(folder: Path, mark: str, known: Mapping[str, Any]) -> bool:
     return bool(now["birth"] == known.get("birth") and now["written_ns"] <= known["written_ns"])
 
 
+def holds(folder: Path, chunks: Iterable[bytes]) -> bool:
+    """Whether all that is in an archive is there, as it was."""
+    try:
+        _feed(chunks, "--compare", f"--directory={folder}")
+    except ArchiveError:
+        return False
+    return True
+
+
 def restore(folder: Path, chunks: Iterable[bytes], mark: str) -> None:
     """Put back all that is not there. Raises ArchiveError, and then leaves its mark, as a file may be half there."""
     options = ["--extract", "--preserve-permissions", "--same-owner", f"--directory={folder}"]
     options += [] if is_empty(folder) or (folder.parent / mark).exists() else ["--skip-old-files"]
     (folder.parent / mark).touch(mode=0o600)  # beside the files, where no container sees it
+    _feed(chunks, *options)
+    settle([folder])
+    (folder.parent / mark).unlink()
+
+
+def _feed(chunks: Iterable[bytes], *options: str) -> None:
     with _tar(*options, stdin=subprocess.PIPE) as tar, suppress(BrokenPipeError):  # then it says why
         for chunk in chunks:
             if tar.stdin:
                 tar.stdin.write(chunk)
-    settle([folder])
-    (folder.parent / mark).unlink()
 
 
 def settle(folders: Iterable[Path]) -> None:

@@ -248,20 +248,26 @@ def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
     with suppress(LedgerError), intents.alone():
         for intent in intents.open_intents():
             with suppress(EngineError, LedgerError, Unfinished):
-                outcome = _end(tools, intent)
+                outcome = _end(tools, intents, intent)
                 intents.conclude(intent.number, outcome)
                 ended.append(outcome)
     return ended
 
 
-def _end(tools: Tools, intent: Intent) -> Outcome:
+def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
     verb = VERBS.get((intent.ref.kind, intent.action))
     why = Stays(Effect.SKIPPED, "interrupted")
-    if verb is not None:  # else it was an undo, whose next try finds out how far it came
-        if _is_undone(tools.engine, verb, intent.ref, intent.recipe):
-            why = verb.give_back(tools, intent) or why
-        else:
-            why = Stays(Effect.APPLIED, "found_gone")
+    if verb is None:  # it was an undo, whose next try finds out how far it came
+        for done in intents.undoable(str(intent.recipe.parameters["undoes"])):
+            if (undone := VERBS[done.ref.kind, done.action]).goes_on:
+                try:
+                    why = Stays(Effect.APPLIED, *undone.undo(tools, done))
+                except Stays as stays:
+                    why = stays
+    elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
+        why = verb.give_back(tools, intent) or why
+    else:
+        why = Stays(Effect.APPLIED, "found_gone")
     return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, 0, why.detail)
 
 

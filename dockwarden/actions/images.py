@@ -76,7 +76,7 @@ class ImageVerb(Verb[Image]):
 
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         """A pull where a registry still has it, else an archive."""
-        known = self.about(found)
+        known = {**self.about(found), "store": tools.store}
         for name in found.digests:
             asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
             with suppress(TimeoutError):  # no answer is not a yes
@@ -146,16 +146,23 @@ class ImageVerb(Verb[Image]):
     # -- afterwards ----------------------------------------------------------------------------------------------
 
     def undo(self, tools: Tools, done: Done) -> Applied:
-        """Have the image again, then give it its names; both can be tried again."""
+        """Have the image again, then give it its names; both can be tried again.
+
+        The same image has another ID in another store, to which the engine may have been switched.
+        """
         about, method = done.recipe.parameters, done.recipe.method
+        is_switched = about.get("store", tools.store) != tools.store
         if tools.image(about["id"]) is None:
             if method == "tag":
                 raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
+            if method == "load" and is_switched:
+                text = f"the engine has another image store by now; `docker load` takes {done.recipe.archive}"
+                raise Stays(Effect.REFUSED, "other_image", text)
             if method == "load":
                 tools.engine.load_image(tools.archive.read(stored(done.recipe)))
             else:
                 _pull(tools, about)
-        image = tools.image(about["id"])
+        image = tools.image(about["from"] if is_switched and method == "pull" else about["id"])
         if image is None:
             raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD

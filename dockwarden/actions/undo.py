@@ -4,7 +4,7 @@ Input: actions that can still be undone. Output: an ``Outcome`` for each, which 
 ones. Nothing that exists now is touched for it: a name that something else has stays there, and the outcome says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
@@ -18,11 +18,9 @@ ACTION = "undo"
 
 
 class Undoer:
-    def __init__(self, tools: Tools, intents: Intents, undoable: Callable[[], Sequence[Done]] = tuple) -> None:
-        """``undoable``: all that can be undone, newest first."""
+    def __init__(self, tools: Tools, intents: Intents) -> None:
         self._tools = tools
         self._intents = intents
-        self._undoable = undoable
 
     def undo(self, run: str, actions: Sequence[Done]) -> Iterator[Outcome]:
         """Undo them: what others stand on first, the last that went before the first that went.
@@ -75,13 +73,13 @@ class Undoer:
 
     def _later(self, done: Done) -> str:
         """Which undo must come before, where the same was done to what has its name since; in words."""
-        later = (each for each in self._undoable() if each.number > done.number)
+        later = (each for each in self._intents.undoable() if each.number > done.number)
         same = (each for each in later if (each.action, each.name) == (done.action, done.name))
         return next((f": `dockwarden undo {each.number}` first" for each in same), "")
 
     def _first(self, missing: MissingError) -> str:
         """Which undo must come before, in words."""
-        for done in self._undoable():
+        for done in self._intents.undoable():
             went = Kind.IMAGE if done.ref.kind is Kind.TAG and done.recipe.method != "tag" else done.ref.kind
             is_kind = went is Kind(missing.kind) and VERBS[done.ref.kind, done.action].removes
             if is_kind and not missing.names.isdisjoint((done.ref.key, done.name, done.recipe.parameters.get("id"))):

@@ -132,6 +132,7 @@ class VolumeFiles(Protocol):
     def export(self, folder: Path, write: Callable[[bytes], object]) -> None: ...
     def is_empty(self, folder: Path) -> bool: ...
     def is_rest(self, folder: Path, mark: str, known: Mapping[str, Any]) -> bool: ...
+    def holds(self, folder: Path, chunks: Iterable[bytes]) -> bool: ...
     def restore(self, folder: Path, chunks: Iterable[bytes], mark: str) -> None: ...
 
 
@@ -200,6 +201,7 @@ class Verb(ABC, Generic[T]):
         needs_for: a policy must say for how long its condition must have held.
         removes: the object goes, so one that we have not watched for the minimum stay is kept.
         gain: where the bytes that the disk gains come from.
+        goes_on: an undo of it that was cut short leaves down what ran before, so it is gone on with at once.
         counts: it is done only so often to the same object, and then given up.
     """
 
@@ -209,6 +211,7 @@ class Verb(ABC, Generic[T]):
     needs_for: ClassVar[bool] = False
     removes: ClassVar[bool] = True
     gain: ClassVar[Gain] = Gain.NOTHING
+    goes_on: ClassVar[bool] = False
     counts: ClassVar[bool] = False
 
     # -- before the plan: no engine is asked -----------------------------------------------------------------

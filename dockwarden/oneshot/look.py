@@ -13,6 +13,8 @@ from typing import NamedTuple
 import structlog
 
 from dockwarden import reference
+from dockwarden.actions.execute import end_intents
+from dockwarden.actions.undo import ACTION
 from dockwarden.app import Parts, build, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError
@@ -21,10 +23,22 @@ from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import EngineInfo, Facts, FactValue, Image, Kind, PolicySet, Ref, Result, ref_of
+from dockwarden.model import (
+    Done,
+    Effect,
+    EngineInfo,
+    Facts,
+    FactValue,
+    Image,
+    Kind,
+    Outcome,
+    PolicySet,
+    Ref,
+    Result,
+    ref_of,
+)
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.pipeline.upkeep import resume
-from dockwarden.sinks.ledger import Ledger
 
 _WAIT_SECONDS = 1.0
 _STATE = ("registry.state", "registry.drift_for")
@@ -113,7 +127,7 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
     parts = build(settings, Metrics())
     info = parts.engine.connect()
     if writes:
-        take(parts.ledger, info)
+        take(parts, info)
     else:
         open_to_read(settings, parts.ledger)
         if parts.ledger.unreadable:
@@ -137,8 +151,10 @@ def settle(parts: Parts, policies: PolicySet | None) -> None:
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
 
 
-def take(ledger: Ledger, info: EngineInfo) -> None:
-    """Open the ledger for whatever acts: it says first whose the ledger is.
+def take(parts: Parts, info: EngineInfo) -> list[tuple[Done, Outcome]]:
+    """Open the ledger for whatever acts: it says first whose the ledger is, and ends what was cut short.
+
+    Gives what it brought back by that, as an undo of it was cut short.
 
     Raises:
         LedgerError: it cannot be written.
@@ -146,16 +162,21 @@ def take(ledger: Ledger, info: EngineInfo) -> None:
     """
     if info.only_audited:
         raise DockwardenError(info.only_audited)
+    ledger = parts.ledger
     ledger.open()
     try:
-        if (former := ledger.engine()) not in ("", info.identity):
+        if not ledger.is_of(info.identity):
             way = "name its address, or another state_dir; `dockwarden run` would make the ledger this one's"
-            said = f"the ledger is of another engine, {former}, than the one that answers, {info.identity}"
+            said = f"the ledger is of another engine, {ledger.engine()}, than the one that answers, {info.identity}"
             raise DockwardenError(f"{said}; nothing was done: {way}, and then nothing done to that one can be undone")
         ledger.claim(info.identity)
     except DockwardenError:
         ledger.close()
         raise
+    before = ledger.undoable()
+    ended = (each for each in end_intents(parts.tools(info), ledger) if each.action == ACTION)
+    back = {(each.ref, each.name): each for each in ended if each.effect is Effect.APPLIED}
+    return [(done, back[done.ref, done.name]) for done in before if (done.ref, done.name) in back]
 
 
 def finish(parts: Parts, steps: Iterable[bool]) -> None:

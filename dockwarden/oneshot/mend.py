@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dockwarden import reference
-from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
@@ -56,9 +55,10 @@ class Mender:
             DockwardenError: there is nothing to undo, or the ledger is of another engine.
         """
         info = self._parts.engine.connect()
-        self._open(info)
+        back = [each for each in take(self._parts, info) if what in (each[0].run, str(each[0].number))]
+        yield from back
         actions = self._parts.ledger.undoable(what)
-        if not actions:
+        if not (actions or back):
             raise DockwardenError(f"{what}: nothing of it can be undone; `dockwarden undo --list` shows what can")
         with self._parts.ledger.alone():
             yield from self._undo(info, actions)
@@ -66,12 +66,8 @@ class Mender:
     def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        for outcome in Undoer(parts.tools(info), parts.ledger, parts.ledger.undoable).undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
             yield by_object[outcome.ref, outcome.name], outcome
-
-    def _open(self, info: EngineInfo) -> None:
-        take(self._parts.ledger, info)
-        end_intents(self._parts.tools(info), self._parts.ledger)  # or what was cut short could not be undone
 
     def reset(self, name: str) -> "Reset":
         """Find out what hangs on an image and whether a fresh one can be had; changes nothing.
@@ -82,7 +78,7 @@ class Mender:
         """
         engine = self._parts.engine
         info = engine.connect()
-        self._open(info)
+        take(self._parts, info)
         try:
             tag = str(reference.parse(name))
             image = engine.image(tag)

@@ -117,7 +117,7 @@ class Host:
 
     def undo(self, what: str = "run-1") -> list[tuple[str, str, str]]:
         actions = self.ledger.undoable(what)
-        undoer = Undoer(self.tools(), self.ledger, self.ledger.undoable)
+        undoer = Undoer(self.tools(), self.ledger)
         return [(o.effect.value, o.reason, o.detail) for o in undoer.undo("undo-1", actions)]
 
     def tools(self) -> Tools:
@@ -553,6 +553,29 @@ def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: 
     assert host.undo()[0][:2] == ("applied", "restored")
     assert tree(mountpoint(host, "data")) == before
     assert [path.name for path in Path(mountpoint(host, "data")).parent.iterdir()] == ["_data"]
+
+
+def test_volume_that_was_whole_when_its_undo_was_killed_is_seen_as_done(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.lab.docker("volume", "create", "data")
+    fill(mountpoint(host, "data"))
+    before = tree(mountpoint(host, "data"))
+    host.remove(host.engine.volume("data"))
+
+    def cut_short(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host.ledger, "conclude", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        host.undo()
+    monkeypatch.undo()
+    assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["interrupted"]
+    taken = Path(mountpoint(host, "data"), "link").rename(host.folder / "taken")
+    assert host.undo()[0][:2] == ("refused", "taken")
+    taken.rename(Path(mountpoint(host, "data"), "link"))
+    assert host.undo() == [("applied", "restored", "")]
+    assert (tree(mountpoint(host, "data"))[1:], host.files(), host.undoable()) == (before[1:], [], [])
 
 
 def test_half_a_container_that_an_interrupted_undo_left_is_made_whole(host: Host) -> None:

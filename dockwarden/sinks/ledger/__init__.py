@@ -12,7 +12,7 @@ from typing import Literal
 import structlog
 
 from dockwarden.model import Aside, Finding, Kind, Observed, Ref, Report, Result, Severity, Status
-from dockwarden.sinks.ledger.actions import ABOUT, Actions
+from dockwarden.sinks.ledger.actions import ABOUT, BACK, Actions
 from dockwarden.sinks.ledger.file import Keeping
 
 __all__ = ["Keeping", "Ledger"]
@@ -28,7 +28,8 @@ class Ledger(Actions):
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
         if self._meta("engine") != identity:
             return 0.0, []
-        rows = self._read("SELECT kind, key, first, used, had_tag, given_up FROM memory")
+        old = f"NOT {BACK.format('u.outcome IS NULL')}"  # an undo may be cut short, and its end be lost
+        rows = self._read(f"SELECT kind, key, first, used, had_tag, given_up FROM memory WHERE {old}")  # noqa: S608
         memory = [
             (ref, Observed(first, used, bool(tag), given_up))
             for kind, key, first, used, tag, given_up in rows

@@ -7,7 +7,6 @@ holds the names.
 import fcntl
 import json
 import os
-import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,19 @@ from dockwarden.text import because
 _COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
 _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
+_UPGRADED = (
+    "engine GLOB '????:????:*' AND NOT ?1 GLOB '????:????:*' "
+    "AND substr(engine, instr(engine, ' ')) = substr(?1, instr(?1, ' '))"
+)
+"""One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another."""
+_OURS = f"(rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', '')) OR ({_UPGRADED}))"
+"""Whether ``engine`` is the one of ``?1``; its host may be renamed, whose name is its last word."""
+_UNDO = "FROM actions u JOIN actions a ON a.id = u.undoes WHERE {0}"
+BACK = (
+    f"(kind, key) IN (SELECT a.kind, a.key {_UNDO} UNION "
+    f"SELECT 'image', coalesce(json_extract(a.recipe, '$.parameters.id'), '') {_UNDO})"
+)
+"""Whether an object in our memory is that of an undo: it is young from before it comes back, until that is refused."""
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
 
@@ -82,18 +94,15 @@ class Actions(LedgerFile):
         )
 
     def _ours(self, columns: str, condition: str, *values: object) -> list[Any]:
-        """What was done to this engine, ``?1``; its host may be renamed, whose name is its last word.
+        """What was done to this engine."""
+        query = f"SELECT {columns} FROM actions WHERE {_OURS} AND {condition}"  # noqa: S608 - our own
+        return self._read(query, (self._identity or self.engine(), *values))
 
-        One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another.
-        """
-        is_ours = "rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', ''))"
-        was_ours = "substr(engine, instr(engine, ' ')) = substr(?1, instr(?1, ' '))"
-        is_newer = "engine GLOB '????:????:*' AND NOT ?1 GLOB '????:????:*'"
-        return self._read(
-            f"SELECT {columns} FROM actions WHERE ({is_ours} OR ({is_newer} AND {was_ours})) "  # noqa: S608 - our own
-            f"AND {condition}",
-            (self._identity or self.engine(), *values),
-        )
+    def is_of(self, identity: str) -> bool:
+        """Whether it is about this engine, also as it was before its upgrade, or about none yet."""
+        former = self.engine()
+        query = f"SELECT 1 FROM (SELECT ?2 AS engine) WHERE {_UPGRADED}"  # noqa: S608 - our own
+        return former in ("", identity) or bool(self._read(query, (identity, former)))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -118,7 +127,6 @@ class Actions(LedgerFile):
             if not self._identity:
                 raise ValueError("nobody has said which engine it is about")
             self._forget_others(db)
-            self._make_young(db, recipe.parameters.get("undoes"))
             cursor = db.execute(
                 "INSERT INTO actions (run, policy, action, kind, key, name, recipe, at, at_seconds, archive, planned, "
                 "undoable_seconds, undoes, engine) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -149,17 +157,13 @@ class Actions(LedgerFile):
                 "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
                 (*ended, number, *about),
             )
+            if outcome.effect is not Effect.REFUSED and outcome.reason != "missing":
+                db.execute(f"DELETE FROM memory WHERE {BACK.format('u.id = ?1')}", (number,))  # noqa: S608 - as above
             if outcome.effect is Effect.APPLIED:  # what was undone cannot be undone again
                 db.execute(
                     "UPDATE actions SET undoable_seconds = NULL WHERE id = (SELECT undoes FROM actions WHERE id = ?)",
                     (number,),
                 )
-
-    def _make_young(self, db: sqlite3.Connection, undone: int | None) -> None:
-        """The object of an undo is young, from before it comes back: the undo may be cut short, and its end be lost."""
-        for kind, key, recipe in db.execute("SELECT kind, key, recipe FROM actions WHERE id = ?", (undone,)).fetchall():
-            for ref in ((kind, key), (Kind.IMAGE.value, _recipe(recipe).parameters.get("id", ""))):
-                db.execute("DELETE FROM memory WHERE kind = ? AND key = ?", ref)
 
     def begin_archive(self, name: str) -> None:
         with self._write(durable=True) as db:

@@ -51,7 +51,7 @@ class Files:
         return Path(volume.name)
 
     def survey(self, folder: Path) -> tuple[int, dict[str, int]]:
-        return len(self.of[folder.name]), {"birth": id(self._engine._volumes[folder.name])}
+        return len(self.of[folder.name]), {"birth": id(self._engine._volumes[folder.name]), "written_ns": 1}
 
     def export(self, folder: Path, write: Callable[[bytes], object]) -> None:
         write(self.of[folder.name])
@@ -61,6 +61,9 @@ class Files:
 
     def is_rest(self, folder: Path, mark: str, known: Mapping[str, Any]) -> bool:
         return (folder.name, mark) in self.marks or self.survey(folder)[1].items() <= known.items()
+
+    def holds(self, folder: Path, chunks: Iterable[bytes]) -> bool:
+        return self.of[folder.name] == b"".join(chunks)
 
     def restore(self, folder: Path, chunks: Iterable[bytes], mark: str) -> None:
         self.marks.add((folder.name, mark))
@@ -124,15 +127,7 @@ class World:
         return [outcome.effect for outcome in Undoer(self.tools(faulty), self.intents).undo("undo", self.done())]
 
     def done(self) -> list[Done]:
-        """What the ledger would say can be undone."""
-        ended, recipes = self.intents.outcomes, self.intents.recipes
-        applied = [number for number, outcome in ended.items() if outcome.effect is Effect.APPLIED]
-        undone = {recipes[number].parameters.get("undoes") for number in applied}
-        return [
-            Done(number, "run", s.policy, s.action, s.ref, s.name, 0.0, 1.0, recipes[number])
-            for number, s in self.intents.written.items()
-            if number in applied and number not in undone and recipes[number].method != "none"
-        ]
+        return self.intents.undoable()
 
 
 def never() -> Faulty:

@@ -43,12 +43,7 @@ class Bench:
         return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
 
     def done(self) -> list[Done]:
-        """What the ledger would say can be undone."""
-        return [
-            Done(number, "run-1", s.policy, s.action, s.ref, s.name, 0.0, 1.0, self.intents.recipes[number])
-            for number, s in self.intents.written.items()
-            if self.intents.outcomes[number].effect is Effect.APPLIED and self.intents.recipes[number].method != "none"
-        ]
+        return self.intents.undoable()
 
     def undo(self) -> list[Outcome]:
         return list(Undoer(self.ground.tools(self.intents), self.intents).undo("undo-1", self.done()))
@@ -91,6 +86,20 @@ def test_an_image_that_no_registry_is_known_to_serve_is_kept(bench: Bench, reaso
     assert results(bench.undo()) == [("applied", "restored")]
     assert bench.engine.image(image.id).tags == image.tags
     assert bench.intents.archives == {}
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+def test_after_a_switch_of_the_store_only_a_pull_brings_an_image_back(bench: Bench, *, is_served: bool) -> None:
+    """What the archive has would be another image there, of no name."""
+    digest = digest_of("h.io/app", "app")
+    image = bench.put("app", "h.io/app:1", digests=(digest,))
+    if is_served:
+        bench.serve(digest, image)
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    other = bench.engine.store = next(store for store in ImageStore if store is not bench.engine.store)
+    bench.engine.served[digest] = replace(image, id=image_id(other))
+    assert results(bench.undo()) == [("applied", "restored") if is_served else ("refused", "other_image")]
+    assert [(each.id, each.tags) for each in bench.engine.images()] == [(image_id(other), image.tags)] * is_served
 
 
 def test_registries_are_asked_at_once_and_anew(bench: Bench) -> None:

@@ -482,7 +482,7 @@ def undo(bench: Bench, number: int = 1) -> Outcome:
         Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, bench.intents.recipes[number])
         for number, step in bench.intents.written.items()
     ]
-    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents, lambda: every[::-1]).undo(
+    [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents).undo(
         f"undo {number}", every[number - 1 : number]
     )
     return outcome
@@ -498,6 +498,38 @@ def test_an_older_update_is_undone_after_the_newer_one(bench: Bench) -> None:
     assert [undo(bench, number).reason for number in (2, 1)] == ["restored", "restored"]
     assert bench.assert_whole("old").id == bench.old
     assert list(bench.names()) == ["web"]
+
+
+def test_whenever_its_undo_is_killed_the_next_start_brings_the_old_one_up(tmp_path: Path) -> None:
+    cut_short = 0
+    while True:
+        bench = Bench(tmp_path / str(cut_short))
+        bench.run()
+        bench.steps_left = cut_short
+        try:
+            undo(bench)
+        except Killed:
+            bench.steps_left = -1
+        else:
+            break
+        [outcome] = bench.end()
+        assert (outcome.action, outcome.reason, bench.intents.undoable()) == ("undo", "restored", [])
+        assert bench.assert_whole("old").id == bench.old
+        cut_short += 1
+    assert cut_short > 10
+
+
+def test_an_undo_that_was_killed_is_not_gone_on_with_where_somebody_took_the_name(bench: Bench) -> None:
+    bench.run()
+    bench.steps_left = 0
+    with suppress(Killed):
+        undo(bench)
+    bench.steps_left = -1
+    bench.engine.alter("web", "rename", name="elsewhere")
+    bench.engine.run(replace(a_container("web", "app:1", "old"), id="f" * 64))
+    before = bench.names()
+    assert [outcome.reason for outcome in bench.end()] == ["taken"]
+    assert (bench.names(), len(bench.intents.undoable()), bench.intents.open_intents()) == (before, 1, [])
 
 
 def test_it_is_not_undone_beside_a_container_of_somebody_else_that_has_the_name(bench: Bench) -> None:

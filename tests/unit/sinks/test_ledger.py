@@ -361,6 +361,7 @@ def test_what_was_done_before_an_engine_got_another_id_by_its_upgrade_is_its_own
     ledger.claim("2PPN:443Z:S2BM:5FI4 /var/lib/docker host")
     carried_out(ledger, RECIPE)
     cut_short = ledger.intend("run-1", STEP, RECIPE)
+    assert ledger.is_of(now) == is_ours
     ledger.claim(now)
     assert [intent.number for intent in ledger.open_intents()] == [cut_short] * is_ours
     assert len(ledger.undoable()) == is_ours
@@ -394,15 +395,18 @@ def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(b
     assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
 
 
-@pytest.mark.parametrize("effect", [None, Effect.FAILED, Effect.APPLIED])
-def test_the_object_of_an_undo_is_young_however_that_ends(book: Book, ledger: Ledger, effect: Effect | None) -> None:
+@pytest.mark.parametrize("effect", [None, Effect.FAILED, Effect.APPLIED, Effect.REFUSED])
+def test_the_object_of_an_undo_is_young_however_that_ends_but_refused(
+    book: Book, ledger: Ledger, effect: Effect | None
+) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
     undo = STEP._replace(action="undo")
     number = ledger.intend("run-2", undo, Recipe("none", {"undoes": carried_out(ledger, RECIPE)}))
     if effect:
         ledger.conclude(number, outcome_of(undo, effect))
-    assert book.restart().recall(ENGINE)[1] == [(DATA, Observed(1, 1))]
+    old = [(DATA, Observed(1, 1))]
+    assert book.restart().recall(ENGINE)[1] == (old if effect is not Effect.REFUSED else [(APP, Observed(1, 1)), *old])
 
 
 def test_what_makes_an_archive_needless_is_on_the_disk_before_that_goes(book: Book, ledger: Ledger) -> None:
