@@ -38,9 +38,10 @@ build() { # a folder with the program, ready to run; pip is the one that comes w
 import ensurepip, glob, sysconfig
 places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"
 print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))') &&
-    "$python" -m venv --without-pip "$1" || die "cannot make an environment; on Debian: apt-get install python3-venv"
+    "$python" -m venv --without-pip "$1" &&
+    "$python" -m zipfile -e "$wheel" "$1/.pip" || # from the wheel itself, each call would compile all of it
+    die "cannot make an environment; on Debian: apt-get install python3-venv"
   pip=$1/.pip/pip
-  "$python" -m zipfile -e "$wheel" "$1/.pip" # from the wheel itself, each call would compile all of it
   if [ -n "$2" ]; then
     "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
     "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
