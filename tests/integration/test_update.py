@@ -20,6 +20,7 @@ from dockwarden.model import Kind, Outcome, Ref, Step
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry
 from tests.chaos.updates import CHANGES, LOST, killed_at_every_step, meddled, shipped, update
+from tests.commands import command
 from tests.integration.test_undo import Host
 from tests.lab.engine import LabEngine
 from tests.lab.waiting import until
@@ -81,6 +82,34 @@ def test_who_makes_a_container_anew_amid_its_update_keeps_it_and_the_old_one_has
         host.lab.docker("rm", "--force", name)
         assert host.undo()[0][:2] == ("applied", "restored")
         assert told(host, name, "{{.Id}} {{.State.Running}}") == f"{host.engine.container(name).id} true"
+
+
+@pytest.mark.parametrize("cut", ["update", "undo"])
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
+def test_what_was_killed_is_ended_by_the_next_command_whichever_it_is(host: Host, tmp_path: Path, cut: str) -> None:
+    def kill(_: str) -> None:
+        raise KeyboardInterrupt
+
+    for word in ("old", "new"):
+        host.built(word, f"update/cut:{word}")
+    tag, plan = host.name("update/cut:1"), str(tmp_path / "plan.json")
+    host.lab.docker("tag", host.name("update/cut:old"), tag)
+    host.lab.docker("run", "--detach", "--name=it", "--stop-signal=KILL", tag)
+    before = told(host, "it", "{{.Id}}")
+    host.lab.docker("tag", host.name("update/cut:new"), tag)
+    if cut == "undo":
+        assert update(host, steady="0s").reason == "updated"
+    with patch.object(host.engine, "start_container", kill), pytest.raises(KeyboardInterrupt):
+        _ = update(host) if cut == "update" else host.undo()
+    assert host.lab.docker("ps", "--quiet") == ""
+    host.ledger.close()
+    more = {"DOCKWARDEN_STATE_DIR": str(host.folder)}
+    assert command("plan", "--save", plan, docker_host=host.lab.host, more=more).code == 0
+    words = ["undo", "1"] if cut == "undo" else ["apply", plan, "--yes"]
+    done = command(*words, docker_host=host.lab.host, more=more)
+    assert (done.code, "restored" in done.out) == (0, cut == "undo"), done
+    assert told(host, "it", "{{.Id}} {{.State.Running}}") == f"{before} true"
+    assert (names(host), command("undo", "1", docker_host=host.lab.host, more=more).code) == ({"it"}, 1)
 
 
 def told(host: Host, name: str, form: str) -> str:
