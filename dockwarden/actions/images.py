@@ -168,11 +168,11 @@ class ImageVerb(Verb[Image]):
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
         repository = str(about.get("from")).partition("@")[0]
         missing = (name for name in about["tags"] if name.rpartition(":")[0] == repository and not tools.image(name))
-        is_marked = is_pulled and any(missing) and drop_digest(tools.engine, image, str(about["from"]))
+        if is_pulled and any(missing):
+            drop_digest(tools.engine, image, str(about["from"]))
         taken = give_names(tools.engine, image.id, about["tags"])
-        if is_marked:
-            with suppress(EngineError):  # the next list of everything takes it off
-                tools.engine.untag(reference.marker(image.id))
+        with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
+            sweep_markers(tools.engine, [tools.engine.image(image.id)])
         notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
         if not about["tags"] and set(about["digests"]) - set(image.digests):
             notes.append("without its digest, which only a pull gives")

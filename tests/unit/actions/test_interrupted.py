@@ -178,6 +178,8 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(
         for _ in range(2):  # what stands on what failed may need one more
             world.undo(never())
         assert (world.done(), world.state()) == ([], before), f"request {at}"
+        marked = any(image.markers for image in world.engine.images())  # else the next list of everything takes it off
+        assert not marked or first.count(Effect.APPLIED) == len(PARTS), f"request {at}"
         assert world.intents.archives == {}, f"request {at}"
     assert at > len(PARTS)
 
