@@ -43,6 +43,7 @@ _BLANKS = " \t\r\n\f"  # those of the language; Python's are more
 _GAP = r"(?:\s|//[^\n]*\n)*"
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
+_TEXTS = re.compile(r"\(\s*r?(['\"])([\w /-]+(?:\|[\w /-]+)*)\1\s*\)", re.ASCII)
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
 _PRE_RELEASE = re.compile(r"[-_.~]?(?:a|alpha|b|beta|c|rc|pre|preview|dev|snapshot|nightly|m)(?![a-z])", re.ASCII)
 _FULL = {
@@ -89,6 +90,7 @@ class Program:
         literals: the constants written in it.
         settled: what it looks at, so that later expressions need not.
         params: the params in it, each with the place of its dot.
+        searches: regular expressions in it that are no more than texts, from where to where, and without them.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Program:
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
         self.constants = {name: value for name, value in constants.items() if name in doubts.names}
         self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
+        self.searches = set(_searches(source, tree))
         self._fact = "" if expression else source.strip(_BLANKS)
         if not expression:
             return
@@ -219,11 +222,27 @@ def _verdict(select: model.Program | None, when: model.Program) -> str:
 def _closed(program: model.Program) -> str:
     """The expression with its params written into it, so that it can stand beside others with params of that name."""
     source = program.source
-    for dot, name in sorted(program.params if isinstance(program, Program) else (), reverse=True):
+    if not isinstance(program, Program):
+        return f"(\n{source}\n)"
+    for dot, end, name in sorted({*program.searches, *((dot, 0, name) for dot, name in program.params)}, reverse=True):
+        if end:
+            source = source[:dot] + name + source[end:]
+            continue
         before = re.sub(rf"params{_GAP}\Z", "", source[:dot])
         after = re.sub(rf"\A\.{_GAP}{name.removeprefix('params.')}", "", source[dot:])
         source = f"{before}({_written(program.constants[name])}){after}"
     return f"(\n{source}\n)"
+
+
+def _searches(source: str, tree: Node) -> Iterator[tuple[int, int, str]]:
+    """The library compiles a regular expression whenever it meets it, which takes as long as five conditions."""
+    for node in tree.walk():
+        if node.op == "call" and node.value == "matches" and node.args[0].op == "name":
+            name = str(node.args[0].value)
+            begin, found = node.at - len(f"{name}.matches"), _TEXTS.match(source, node.at)
+            if found and source[begin : node.at] == f"{name}.matches" and name[:7] != "params.":
+                parts = (f"{name}.contains('{text}')" for text in found[2].split("|"))
+                yield begin, found.end(), f"({' || '.join(parts)})"
 
 
 def _written(value: FactValue) -> str:

@@ -36,6 +36,10 @@ CONDITIONS = [
     ("image.tags.exists(params, params == 'x:1')", {}),
     ("image.tags.all(t, t in lists.good)", {}),
     ("image.ref.matches('^[a-z]+$')", {}),
+    ("!image.ref.matches('x|y') && image.size > params.a || image.ref.matches( r\"a b|a\" )", PARAMS[1]),
+    ("image.ref != \"image.ref.matches('x')\" && image.tags.exists(t, t.matches('x|z'))", {}),
+    ("params.b.matches('x') || image.size == params.a", PARAMS[1]),
+    ("image.ref // image.ref.matches('x')\n.matches('y') || image.ref.matches('') || image.ref.matches('.|x')", {}),
     ("image.user == 'root'", {}),
 ]
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
