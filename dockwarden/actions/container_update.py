@@ -54,14 +54,16 @@ _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _SETTLED = ("running", "exited", "created")
-_PROBE = re.compile(r"(https?://[^/\s:]*(:\d{1,5})?(/\S*)?|tcp://[^/\s:]*:\d{1,5})", re.ASCII)
+_PORTS = 65536
+_PROBE = re.compile(r"(?:https?://[^/\s:]*(?::(\d{1,5}))?(?:/\S*)?|tcp://[^/\s:]*:(\d{1,5}))", re.ASCII)
 
 
 def _a_probe(value: object) -> str:
     """``http://:8080/ready``, ``tcp://:5432``; a host that is left out is the container. Raises ValueError."""
-    if not isinstance(value, str) or not _PROBE.fullmatch(value):
+    parts = _PROBE.fullmatch(value) if isinstance(value, str) else None
+    if parts is None or not 0 < int(parts[1] or parts[2] or 80) < _PORTS:
         raise ValueError("must be an address such as http://:8080/ready or tcp://:5432")
-    return value
+    return parts[0]
 
 
 class Options(Owned):
