@@ -107,7 +107,7 @@ class Schedule:
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         try:
             self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)
-        except (ZoneInfoNotFoundError, ValueError):  # a rule, as in TZ=UTC0; a file of something else
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # a rule, as in TZ=UTC0; something else's file; a folder
             raise ConfigError(
                 "environment TZ: write a zone's name, as Europe/Berlin, or set schedule.timezone"
             ) from None
