@@ -22,6 +22,7 @@ _IN_BYTES = ("size", "disk_free", "memory_limit")
 # Compiled where they are first used: a health check uses none.
 _HUB = r"(?<![\w./-])docker\.io/(?:library/)?(?=\w)"
 _LONG_ID = r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b"
+_NAMES_END = r"(?:[0-9a-f]{52})?(?!\w)"  # of ASCII, as names are: other letters may follow without a blank
 _COLORS = {"critical": "1;31", "high": "33", "medium": "36", "error": "1;31", "failed": "1;31", "warning": "33"}
 _COLORS |= {"low": "2", "info": "2", "resolved": "32", "removed": "1;32", "unknown": "35"}
 _DURATION = r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?"
@@ -36,11 +37,14 @@ def printable(text: str, most: int = sys.maxsize) -> str:
 
 
 def named(name: str, text: str) -> str:
-    """Name and text; the name alone does, and so does a text that has it."""
+    """Name and text; the name alone does, and so does a text that has it, or the ID of which it is the short form."""
     at = text.find(name)  # a pattern for each of thousands of names would take seconds
-    while at >= 0 and re.search(r"\w", text[max(0, at - 1) : at] + text[(end := at + len(name)) : end + 1]):
+    while at >= 0:
+        before, after = text[max(0, at - 1) : at], text[(end := at + len(name)) : end + 53]
+        if re.fullmatch(r"\W?", before, re.ASCII) and re.match(_NAMES_END, after, re.ASCII):
+            return text
         at = text.find(name, at + 1)
-    if at >= 0 or not name:
+    if not name:
         return text
     return f"{name}: {text}" if text else name
 
