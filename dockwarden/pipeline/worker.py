@@ -322,9 +322,8 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
-        self._metrics.evaluation_duration_seconds.observe(
-            judging_seconds
-        )  # who sees it counted, sees what was found, too
+        # Who sees it counted, sees what was found, too.
+        self._metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in [run.policies[name] for name in sorted(acted & run.policies.keys())]:
             if policy.has_marks:
