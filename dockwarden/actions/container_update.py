@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from dockwarden import reference
 from dockwarden.actions.containers import (
@@ -54,16 +54,15 @@ _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _SETTLED = ("running", "exited", "created")
-_PORTS = 65536
-_PROBE = re.compile(r"(?:https?://[^/\s:]*(?::(\d{1,5}))?(?:/\S*)?|tcp://[^/\s:]*:(\d{1,5}))", re.ASCII)
+_PORT = r":0*(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
+_PROBE = rf"^(?:https?://[^/\s:]*(?:{_PORT})?(?:/\S*)?|tcp://[^/\s:]*{_PORT})$"
 
 
 def _a_probe(value: object) -> str:
     """``http://:8080/ready``, ``tcp://:5432``; a host that is left out is the container. Raises ValueError."""
-    parts = _PROBE.fullmatch(value) if isinstance(value, str) else None
-    if parts is None or not 0 < int(parts[1] or parts[2] or 80) < _PORTS:
+    if not isinstance(value, str) or not re.fullmatch(_PROBE, value, re.ASCII):
         raise ValueError("must be an address such as http://:8080/ready or tcp://:5432")
-    return parts[0]
+    return value
 
 
 class Options(Owned):
@@ -76,7 +75,7 @@ class Options(Owned):
     within: Duration = timedelta(minutes=2)
     steady: Duration = timedelta(seconds=30)
     keep_old: Duration = timedelta(hours=1)
-    probe: Annotated[str, BeforeValidator(_a_probe, json_schema_input_type=str)] = ""
+    probe: Annotated[str, BeforeValidator(_a_probe, json_schema_input_type=Annotated[str, Field(pattern=_PROBE)])] = ""
 
 
 class ContainerUpdate(ContainerVerb):
