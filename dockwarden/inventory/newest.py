@@ -88,10 +88,11 @@ def _are_flavours(versions: list[Version]) -> bool:
 
     So are 3.12 and 3.13 of a whole version such as 2.0.5; PostGIS' of Postgres 17 are newer ones.
     """
-    builds: dict[tuple[int, ...], set[tuple[int, ...]]] = defaultdict(set)
+    builds: dict[tuple[tuple[int, ...], int], set[tuple[int, ...]]] = defaultdict(set)
     for one in versions:
-        builds[one.numbers].add(one.build if len(one.numbers) > _LINE else one.build[:1])
-    pairs = Counter((a, b) for each in builds.values() for a, b in pairwise(sorted(each)) if len(a) == len(b))
+        for length in {1, len(one.build)} if len(one.numbers) > _LINE else {1}:
+            builds[one.numbers, length].add(one.build[:length])
+    pairs = Counter(pair for each in builds.values() for pair in pairwise(sorted(each)))
     return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
 
 

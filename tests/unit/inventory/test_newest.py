@@ -134,6 +134,9 @@ WORLDS = """
   3.13-bookworm 2-3.13-bookworm 2.0.5-3.13-bookworm | 2-3.11-bookworm 2.0.5-3.11-bookworm | 2.0.5-3.12-bookworm |
   2.0.4-3.13-bookworm | 2.0.4-3.12-bookworm | 2.0.4-3.11-bookworm | 1.3.1-3.12-bookworm
 > 2.0.4-3.11-bookworm:? 2.0.4-3.13-bookworm:? 2.0.5-3.11-bookworm:? 3.13-bookworm:=
+# ruby-node
+  3.2.2-20.11.1 | 3.2.2-18.19.1 | 3.2.1-20.11.0 | 3.2.1-18.19.0
+> 3.2.1-18.19.0:? 3.2.2-20.11.1:?
 # mssql
   latest 2022-latest 2022-CU15-ubuntu-22.04 | 2019-latest 2019-CU28-ubuntu-20.04 | 2022-CU14-ubuntu-22.04 |
   2017-latest
