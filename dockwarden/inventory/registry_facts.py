@@ -269,7 +269,8 @@ def _newest_digest(tag: str, view: View) -> str:
 
 def _latest_is(tag: str, view: View) -> list[str]:
     repository, _, name = tag.rpartition(":")
-    _reply(view, "digest", tag)
+    if not _reply_if_there(view, "digest", tag).digest:
+        return []
     return aliases(name, _reply(view, "tags", repository).tags, _look(tag, view, here=False))
 
 

@@ -626,6 +626,14 @@ def test_a_version_that_is_listed_but_gone_is_another_image(graph: World) -> Non
     assert graph.learn("registry.latest_is", ref) == ["1.1.0"]
 
 
+def test_a_latest_that_is_gone_is_no_version_and_still_not_the_newest(world: World) -> None:
+    ref = Ref(Kind.TAG, f"{REPOSITORY}:latest")
+    world.pull(world.push("a", f"{REPOSITORY}:1.1.0"), "a", tag=ref.key)
+    newest = world.push("b", f"{REPOSITORY}:1.2.0")
+    assert world.learn("registry.newest_version_digest", ref) == newest
+    assert world.learn("registry.latest_is", ref) == []
+
+
 @pytest.mark.parametrize("reason", [*REASONS, "not_found"])
 def test_a_list_that_cannot_be_had_leaves_versions_unknown(graph: World, reason: str) -> None:
     ref = with_tag(graph, "latest")
