@@ -291,7 +291,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
                 {"container.running": False},
                 {"container.owner": "swarm"},
                 {"container.image_pin": "id"},
-                *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
+                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in NAMES),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
@@ -323,7 +323,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             Status.SKIP: [
                 {"container.running": False},
                 {"container.owner": "swarm"},
-                *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
+                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in NAMES),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
@@ -518,6 +518,12 @@ def test_a_container_whose_tag_is_gone_says_so() -> None:
     assert evaluate.render(policy, facts) == (
         "web runs an older image of docker.io/library/busybox:1, a tag that is gone"
     )
+
+
+@pytest.mark.parametrize("name", ["update-drifted", "update-stale"])
+def test_a_compose_project_may_be_called_as_a_tool_names_what_it_keeps(name: str) -> None:
+    facts = Facts(CASES[name][0] | {"container.owner": "compose", "container.name": "jupyter-notebook-1"})
+    assert evaluate.judge(POLICIES[name], facts).status is Status.FAIL
 
 
 def test_a_drift_of_what_nobody_uses_says_so() -> None:
