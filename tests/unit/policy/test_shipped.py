@@ -526,6 +526,13 @@ def test_a_compose_project_may_be_called_as_a_tool_names_what_it_keeps(name: str
     assert evaluate.judge(POLICIES[name], facts).status is Status.FAIL
 
 
+@pytest.mark.parametrize(("label", "value"), [("enable", "False"), ("monitor-only", "True")])
+@pytest.mark.parametrize("name", ["update-drifted", "update-stale"])
+def test_watchtower_and_ansible_write_no_in_capitals_too(name: str, label: str, value: str) -> None:
+    labels: dict[str, FactValue] = {"container.labels": {f"com.centurylinklabs.watchtower.{label}": value}}
+    assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | labels)) is evaluate.SKIP
+
+
 def test_a_drift_of_what_nobody_uses_says_so() -> None:
     policy = POLICIES["digest-drift"]
     facts = Facts(CASES["digest-drift"][0] | {"image.in_use": False, "image.used_by": []})
