@@ -149,7 +149,9 @@ class Changes(ABC):
                 with suppress(OSError, HTTPError, ValueError):
                     where = f"{api}/distribution/{image_ref}/json"
                     told = client.get(where, headers=_auth(login), timeout=_ASK_SECONDS)
-                    placement["Platforms"] = (told.ok and told.json().get("Platforms")) or placement["Platforms"]
+                    found = (told.ok and told.json().get("Platforms")) or placement["Platforms"]
+                    names = {"arm": {"architecture": ""}}  # nodes call theirs armv7l, and would take no task of "arm"
+                    placement["Platforms"] = [{**each, **names.get(each.get("architecture"), {})} for each in found]
             url = f"{api}/services/{key}/update"
             client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
 

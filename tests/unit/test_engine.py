@@ -1041,6 +1041,35 @@ def test_removal_may_take_longer_than_other_answers(method: str, name: str, tmp_
         getattr(it.engine, method)(name)
 
 
+PLACED = [{"Architecture": "amd64", "OS": "linux"}]
+
+
+@pytest.mark.parametrize(
+    ("told", "placed"),
+    [
+        (json_answer({"Platforms": [{"architecture": "arm64", "os": "linux"}]}), [("arm64", "linux")]),
+        (json_answer({"Platforms": [{"architecture": "arm", "os": "linux", "variant": "v7"}]}), [("", "linux")]),
+        (json_answer({"Platforms": []}), [("amd64", "linux")]),
+        (json_answer({"Platforms": None}), [("amd64", "linux")]),
+        (json_answer({"message": "denied"}, 403), [("amd64", "linux")]),
+        (http(200, b"<html>"), [("amd64", "linux")]),
+    ],
+)
+def test_platforms_of_a_service_are_those_that_docker_s_client_would_ask_for(
+    told: bytes, placed: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    """Nodes call theirs armv7l: none would take a task that asks for arm."""
+    template = {"ContainerSpec": {"Image": "app:1"}, "Placement": {"Platforms": PLACED, "MaxReplicas": 1}}
+    service = json_answer({"Version": {"Index": 7}, "Spec": {"TaskTemplate": template}})
+
+    with fake(tmp_path, lambda request: [told if "/distribution/app:2/" in request else service]) as it:
+        it.engine.update_service("web", "app:2")
+        template = json.loads(it.server.asked[-1].body)["TaskTemplate"]
+    assert (template["ContainerSpec"]["Image"], template["Placement"].pop("MaxReplicas")) == ("app:2", 1)
+    found = [{key.lower(): value for key, value in each.items()} for each in template["Placement"]["Platforms"]]
+    assert [(each["architecture"], each["os"]) for each in found] == placed
+
+
 @pytest.mark.parametrize(("mode", "is_whole"), [(0o644, False), (0o644 | 1 << 24, True), (None, False)])
 def test_an_export_without_a_file_that_was_written_is_none_unless_that_is_a_socket(
     mode: int | None, tmp_path: Path, *, is_whole: bool
