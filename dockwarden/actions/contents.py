@@ -39,8 +39,9 @@ def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mount
     if parameters["Driver"] != "local":
         return ""
     volume = os.path.realpath(Path(parameters["Mountpoint"]).parent)
-    points = (line.split()[4] for line in os.fsdecode(mounts.read_bytes()).splitlines())
-    names = (re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point) for point in points)
+    lines = mounts.read_bytes().rstrip(b"\n").split(b"\n")  # no text, which has more blanks and ends of lines
+    points = (line.split(b" ")[4] for line in lines)
+    names = (os.fsdecode(re.sub(rb"\\(\d{3})", lambda match: bytes([int(match[1], 8)]), point)) for point in points)
     return next((name for name in names if name == volume or name.startswith(f"{volume}/")), "")
 
 

@@ -79,6 +79,24 @@ def test_what_cannot_be_brought_to_the_disk_is_not_restored(folder: Path, monkey
     assert (folder.parent / "mark").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        (r"1 2 0:3 / {0}/_data rw - ext4 /dev/sda1 rw", "_data"),
+        (r"1 2 0:3 / {0}/_data/a\040b\134c\012 rw - ext4 /dev/sda1 rw", "_data/a b\\c\n"),
+        ("1 2 0:3 /My\u00a0Files {0}/_data rw - ext4 /dev/sda1 rw", "_data"),
+        ("1 2 0:3 /a\u2028b\x85\x0c\x1d\r {0}/_data/\u3000 rw - ext4 //h/a\u2028b rw", "_data/\u3000"),
+        (r"1 2 0:3 / {0}2/_data rw - ext4 /dev/sda1\040x rw", None),
+        ("1 2 0:3 / /elsewhere rw - cifs //h/a rw,password=\u2028", None),
+    ],
+)
+def test_whatever_is_mounted_in_a_volume_is_seen(folder: Path, tmp_path: Path, line: str, place: str | None) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_bytes("\n".join(["1 1 0:3 / / rw - ext4 a rw", line.format(tmp_path), ""]).encode())
+    found = contents.mounted({"Driver": "local", "Mountpoint": str(folder)}, table)
+    assert found == (f"{tmp_path}/{place}" if place else "")
+
+
 def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
     got: list[bytes] = []
 
