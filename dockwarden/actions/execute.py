@@ -262,8 +262,10 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
             if (undone := VERBS[done.ref.kind, done.action]).goes_on:
                 try:
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))
-                except Stays as stays:
-                    why = stays
+                except EngineUnavailableError:
+                    raise
+                except (Stays, EngineError) as error:  # once: again and again would stop what somebody mends by hand
+                    why = because(error)
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
     else:

@@ -532,6 +532,23 @@ def test_an_undo_that_was_killed_is_not_gone_on_with_where_somebody_took_the_nam
     assert (bench.names(), len(bench.intents.undoable()), bench.intents.open_intents()) == (before, 1, [])
 
 
+def test_an_undo_that_was_killed_and_that_the_engine_refuses_is_gone_on_with_once(bench: Bench) -> None:
+    bench.run()
+    new = bench.names()["web"].id
+    bench.engine.wrote["web"] = Written(("/var/log/app.log",))  # so it is kept
+    bench.engine.errors["start_container", bench.old] = EngineError("port is already allocated")
+    bench.steps_left = 0
+    with suppress(Killed):
+        undo(bench)
+    bench.steps_left = -1
+    [outcome] = bench.end()
+    assert (outcome.effect, outcome.detail) == (Effect.FAILED, "port is already allocated")
+    bench.engine.start_container(new)  # somebody has it run again
+    assert (bench.end(), bench.engine.container(new).running) == ([], True)
+    del bench.engine.errors["start_container", bench.old]
+    assert undo(bench).reason == "restored"
+
+
 def test_it_is_not_undone_beside_a_container_of_somebody_else_that_has_the_name(bench: Bench) -> None:
     bench.run()
     bench.engine.alter("web", "rename", name="elsewhere")
