@@ -114,7 +114,8 @@ class Enforcer:
             if protecting(policy.protect, ref, thing.name, thing):
                 continue
             if thing.running:
-                if any(c.running and c.name == successor(thing) for c in self._inventory.containers.values()):
+                every = self._inventory.containers.values()
+                if any(c.name == successor(thing) and c.state == "running" for c in every):  # else it serves instead
                     yield Step(policy.name, "stop", ref, thing.name, thing, "its successor runs on the same volumes")
             elif age >= keep.total_seconds():
                 why, after = f"an update replaced it {span(age)} ago", {"after": self._users([ref])}

@@ -387,12 +387,14 @@ def test_what_an_update_left_aside_goes_unless_it_is_protected_or_needed_or_some
 
 
 @pytest.mark.parametrize(
-    ("name", "glob", "now", "outcome"),
+    ("name", "glob", "now", "state", "outcome"),
     [
-        ("web.dw-0123abcd.old", "", "web", [(Effect.APPLIED, "stopped")]),
-        ("web.dw-0123abcd.old", "web*", "web", []),
-        ("web.dw-0123abcd.old", "", "web2", []),  # somebody went back by hand
-        ("mine", "", "web", []),
+        ("web.dw-0123abcd.old", "", "web", "running", [(Effect.APPLIED, "stopped")]),
+        ("web.dw-0123abcd.old", "web*", "web", "running", []),
+        ("web.dw-0123abcd.old", "", "web2", "running", []),  # somebody went back by hand
+        ("web.dw-0123abcd.old", "", "web", "restarting", []),  # as it does not come up
+        ("web.dw-0123abcd.old", "", "web", "paused", []),
+        ("mine", "", "web", "running", []),
     ],
 )
 def test_what_an_update_left_aside_runs_not_beside_its_successor(
@@ -401,12 +403,13 @@ def test_what_an_update_left_aside_runs_not_beside_its_successor(
     name: str,
     glob: str,
     now: str,
+    state: str,
     outcome: list[tuple[Effect, str]],
 ) -> None:
     bench, old, new = (
         Bench(ImageStore.GRAPH, tmp_path),
         a_container(name, "app:1", "app"),
-        a_container(now, "app:1", "app"),
+        replace(a_container(now, "app:1", "app"), state=state),
     )
     bench.engine.put(an_image("app", "app:1"))
     bench.engine.run(old)
