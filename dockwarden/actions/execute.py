@@ -258,7 +258,7 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
     verb = VERBS.get((intent.ref.kind, intent.action))
     why = Stays(Effect.SKIPPED, "interrupted")
     if verb is None:  # it was an undo, whose next try finds out how far it came
-        for done in intents.undoable(str(intent.recipe.parameters["undoes"])):
+        for done in intents.undoable(str(intent.recipe.parameters.get("undoes", 0))):  # or of a newer version
             if (undone := VERBS[done.ref.kind, done.action]).goes_on:
                 try:
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))

@@ -549,6 +549,11 @@ def test_an_undo_that_was_killed_and_that_the_engine_refuses_is_gone_on_with_onc
     assert undo(bench).reason == "restored"
 
 
+def test_an_action_of_a_newer_version_that_was_cut_short_keeps_no_older_one_from_starting(bench: Bench) -> None:
+    bench.intents.intend("run", bench.step()._replace(action="unheard-of"), Recipe("none", {}))
+    assert [outcome.reason for outcome in bench.end()] == ["interrupted"]
+
+
 def test_it_is_not_undone_beside_a_container_of_somebody_else_that_has_the_name(bench: Bench) -> None:
     bench.run()
     bench.engine.alter("web", "rename", name="elsewhere")
