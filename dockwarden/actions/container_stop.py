@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from dockwarden.actions.containers import ContainerVerb, called
+from dockwarden.actions.containers import ContainerVerb, called, is_aside
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Done, Kind, Policy, Recipe, Step
@@ -19,7 +19,8 @@ class ContainerStop(ContainerVerb):
         return None if thing.running else ("not_running", f"it is {thing.state}")
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        return Recipe("start", self.about(found))
+        """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
+        return Recipe("none" if is_aside(found) else "start", self.about(found))
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.stop_container(found.id)

@@ -421,6 +421,7 @@ def test_what_an_update_left_aside_runs_not_beside_its_successor(
     assert bench.act(policy) == [(name, *each) for each in outcome]
     assert bench.engine.container(new.id).running
     assert bench.engine.container(old.id).running is not bool(outcome)
+    assert bench.intents.undoable() == []  # or to undo this run would start it beside the other again
 
 
 def test_what_takes_long_says_how_far_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
