@@ -36,7 +36,7 @@ def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mount
 
     As far as that can be seen from here: a container has its own mounts.
     """
-    if parameters["Driver"] != "local":
+    if parameters["Driver"] != "local" or not mounts.exists():  # as on macOS
         return ""
     volume = os.path.realpath(Path(parameters["Mountpoint"]).parent)
     lines = mounts.read_bytes().rstrip(b"\n").split(b"\n")  # no text, which has more blanks and ends of lines

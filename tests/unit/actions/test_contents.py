@@ -95,6 +95,7 @@ def test_whatever_is_mounted_in_a_volume_is_seen(folder: Path, tmp_path: Path, l
     table.write_bytes("\n".join(["1 1 0:3 / / rw - ext4 a rw", line.format(tmp_path), ""]).encode())
     found = contents.mounted({"Driver": "local", "Mountpoint": str(folder)}, table)
     assert found == (f"{tmp_path}/{place}" if place else "")
+    assert contents.mounted({"Driver": "local", "Mountpoint": str(folder)}, tmp_path / "none") == ""
 
 
 def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
