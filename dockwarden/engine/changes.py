@@ -146,7 +146,7 @@ class Changes(ABC):
             api, version = f"{client.base_url}/v{client.api_version}", {"version": now["Version"]["Index"]}
             placement = spec["TaskTemplate"].get("Placement") or {}
             if placement.get("Platforms"):  # of the image before; they stay where the engine cannot ask the registry
-                with suppress(OSError, HTTPError, ValueError):
+                with suppress(OSError, HTTPError, ValueError, TypeError, AttributeError):  # an odd answer
                     where = f"{api}/distribution/{image_ref}/json"
                     told = client.get(where, headers=_auth(login), timeout=_ASK_SECONDS)
                     found = (told.ok and told.json().get("Platforms")) or placement["Platforms"]

@@ -1053,6 +1053,10 @@ PLACED = [{"Architecture": "amd64", "OS": "linux"}]
         (json_answer({"Platforms": None}), [("amd64", "linux")]),
         (json_answer({"message": "denied"}, 403), [("amd64", "linux")]),
         (http(200, b"<html>"), [("amd64", "linux")]),
+        (json_answer([]), [("amd64", "linux")]),
+        (json_answer({"Platforms": 1}), [("amd64", "linux")]),
+        (json_answer({"Platforms": ["arm"]}), [("amd64", "linux")]),
+        (json_answer({"Platforms": [{"architecture": ["arm"]}]}), [("amd64", "linux")]),
     ],
 )
 def test_platforms_of_a_service_are_those_that_docker_s_client_would_ask_for(
