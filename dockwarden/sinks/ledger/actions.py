@@ -7,6 +7,7 @@ holds the names.
 import fcntl
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,13 +21,7 @@ from dockwarden.text import because
 _COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
 _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 ABOUT = "(?1 = '[]' OR name IN (SELECT value FROM json_each(?1)) OR key IN (SELECT value FROM json_each(?1)))"
-_UPGRADED = (
-    "engine GLOB '????:????:*' AND NOT ?1 GLOB '????:????:*' "
-    "AND substr(engine, instr(engine, ' ')) = substr(?1, instr(?1, ' '))"
-)
-"""One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another."""
-_OURS = f"(rtrim(engine, replace(engine, ' ', '')) = rtrim(?1, replace(?1, ' ', '')) OR ({_UPGRADED}))"
-"""Whether ``engine`` is the one of ``?1``; its host may be renamed, whose name is its last word."""
+_FINGERPRINT = re.compile(r".{4}:.{4}:")
 _UNDO = "FROM actions u JOIN actions a ON a.id = u.undoes WHERE {0}"
 BACK = (
     f"(kind, key) IN (SELECT a.kind, a.key {_UNDO} UNION "
@@ -95,14 +90,16 @@ class Actions(LedgerFile):
 
     def _ours(self, columns: str, condition: str, *values: object) -> list[Any]:
         """What was done to this engine."""
-        query = f"SELECT {columns} FROM actions WHERE {_OURS} AND {condition}"  # noqa: S608 - our own
-        return self._read(query, (self._identity or self.engine(), *values))
+        now = self._identity or self.engine()
+        names = [name for (name,) in self._read("SELECT DISTINCT engine FROM actions") if _is_ours(name, now)]
+        ours = "engine IN (SELECT value FROM json_each(?1))"
+        query = f"SELECT {columns} FROM actions WHERE {ours} AND {condition}"  # noqa: S608 - names and conditions of ours
+        return self._read(query, (json.dumps(names), *values))
 
     def is_of(self, identity: str) -> bool:
         """Whether it is about this engine, also as it was before its upgrade, or about none yet."""
         former = self.engine()
-        query = f"SELECT 1 FROM (SELECT ?2 AS engine) WHERE {_UPGRADED}"  # noqa: S608 - our own
-        return former in ("", identity) or bool(self._read(query, (identity, former)))
+        return former in ("", identity) or _was_upgraded(former, identity)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -196,6 +193,17 @@ class Actions(LedgerFile):
             (reading - _UNFINISHED_SECONDS,),
         )
         return [name for (name,) in rows]
+
+
+def _is_ours(former: str, now: str) -> bool:
+    """Whether both are names of one engine; its host may be renamed, whose name is the last word."""
+    return former.rpartition(" ")[0] == now.rpartition(" ")[0] or _was_upgraded(former, now)
+
+
+def _was_upgraded(former: str, now: str) -> bool:
+    """One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another."""
+    is_old, is_new = _FINGERPRINT.match(former), not _FINGERPRINT.match(now)
+    return bool(is_old and is_new and former.partition(" ")[2] == now.partition(" ")[2])
 
 
 def _recipe(text: str) -> Recipe:
