@@ -29,6 +29,7 @@ class Ledger(Actions):
         if self._meta("engine") != identity:
             return 0.0, []
         old = f"NOT {BACK.format('u.outcome IS NULL')}"  # an undo may be cut short, and its end be lost
+        # In one query, so that everything is young where it fails; of constants.
         rows = self._read(f"SELECT kind, key, first, used, had_tag, given_up FROM memory WHERE {old}")  # noqa: S608
         memory = [
             (ref, Observed(first, used, bool(tag), given_up))
@@ -55,8 +56,12 @@ class Ledger(Actions):
 
     def names(self, of: Literal["digests", "findings", "actions"]) -> list[str]:
         """The tags or objects that there are rows of."""
-        column = "tag" if of == "digests" else "name"
-        return [name for (name,) in self._read(f"SELECT DISTINCT {column} FROM {of}")]  # noqa: S608 - words of ours
+        queries = {
+            "digests": "SELECT DISTINCT tag FROM digests",
+            "findings": "SELECT DISTINCT name FROM findings",
+            "actions": "SELECT DISTINCT name FROM actions",
+        }
+        return [name for (name,) in self._read(queries[of])]
 
     def past_findings(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last findings, newest first, under the names that scripts use; ``about`` as for actions."""

@@ -155,7 +155,7 @@ class Actions(LedgerFile):
                 (*ended, number, *about),
             )
             if outcome.effect is not Effect.REFUSED and outcome.reason != "missing":
-                db.execute(f"DELETE FROM memory WHERE {BACK.format('u.id = ?1')}", (number,))  # noqa: S608 - as above
+                db.execute(f"DELETE FROM memory WHERE {BACK.format('u.id = ?1')}", (number,))  # noqa: S608 - constants
             if outcome.effect is Effect.APPLIED:  # what was undone cannot be undone again
                 db.execute(
                     "UPDATE actions SET undoable_seconds = NULL WHERE id = (SELECT undoes FROM actions WHERE id = ?)",
