@@ -84,7 +84,6 @@ class ContainerUpdate(ContainerVerb):
     name = "update"
     options = Options
     removes = False
-    goes_on = True
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
         """What cannot be made again faithfully, or has no other image to come."""
@@ -223,6 +222,9 @@ class ContainerUpdate(ContainerVerb):
         change.settle()
         said = change.back()
         return _ended(change, _FAULT, fault or "it was cut short", said) if fault or change.aside() else None
+
+    def goes_on(self, tools: Tools, done: Done) -> bool:
+        return not Update(tools.engine, done.recipe.parameters).first.is_in_place()
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """The old container again, if it is still there, and those that live in its namespaces."""

@@ -259,13 +259,13 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
     why = Stays(Effect.SKIPPED, "interrupted")
     if verb is None:  # it was an undo, whose next try finds out how far it came
         for done in intents.undoable(str(intent.recipe.parameters.get("undoes", 0))):  # or of a newer version
-            if (undone := VERBS[done.ref.kind, done.action]).goes_on:
-                try:
+            try:
+                if (undone := VERBS[done.ref.kind, done.action]).goes_on(tools, done):
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))
-                except EngineUnavailableError:
-                    raise
-                except (Stays, EngineError) as error:  # once: again and again would stop what somebody mends by hand
-                    why = because(error)
+            except EngineUnavailableError:
+                raise
+            except (Stays, EngineError) as error:  # once: again and again would stop what somebody mends by hand
+                why = because(error)
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
     else:

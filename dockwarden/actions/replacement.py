@@ -131,6 +131,11 @@ class Replacement:
         old = self.old()
         return old is not None and old.name == self.name
 
+    def is_in_place(self) -> bool:
+        """Whether the new one is as an update leaves it."""
+        new, as_before = self.find_new(), (self.name, self._about["was_running"], self._about["restart_policy"][0])
+        return new is not None and (new.name, new.running, new.config.restart_policy) == as_before
+
     def cannot_run(self, error: str) -> bool:
         """Whether the engine found no program that it can execute in the new one, or not the user that it shall be."""
         new = self.find_new()

@@ -201,7 +201,6 @@ class Verb(ABC, Generic[T]):
         needs_for: a policy must say for how long its condition must have held.
         removes: the object goes, so one that we have not watched for the minimum stay is kept.
         gain: where the bytes that the disk gains come from.
-        goes_on: an undo of it that was cut short leaves down what ran before, so it is gone on with at once.
         counts: it is done only so often to the same object, and then given up.
     """
 
@@ -211,7 +210,6 @@ class Verb(ABC, Generic[T]):
     needs_for: ClassVar[bool] = False
     removes: ClassVar[bool] = True
     gain: ClassVar[Gain] = Gain.NOTHING
-    goes_on: ClassVar[bool] = False
     counts: ClassVar[bool] = False
 
     # -- before the plan: no engine is asked -----------------------------------------------------------------
@@ -267,6 +265,10 @@ class Verb(ABC, Generic[T]):
         """Bring the object back. What fails on the way can be tried again. Stays if it cannot be now."""
         new = tools.engine.create(self.subject, done.recipe.parameters)
         return Applied("restored", f"its ID is {reference.short_id(new)} now")
+
+    def goes_on(self, tools: Tools, done: Done) -> bool:
+        """Whether an undo of it that was cut short left down what ran before, so it is gone on with at once."""
+        return False
 
     def is_undone(self, recipe: Recipe, now: T | None) -> bool:
         """Whether a deed that failed or was cut short did not happen: its object as it is now; None if it is gone."""
