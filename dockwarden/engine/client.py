@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -253,7 +253,7 @@ class DockerEngine(Changes):
     def service(self, identifier: str) -> Service:
         for each in self._listed_services({"id": identifier}):
             if each.id == identifier:  # the engine matches what begins so
-                return each
+                return self._call("task_list", partial(swarm.with_waiting, each))
         raise NotFoundError(f"no such service: {identifier}")
 
     def _listed_services(self, filters: dict[str, str] | None = None) -> list[Service]:

@@ -6,6 +6,7 @@ Input: a client, or decoded answers of the engine API. Output: values of ``model
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from docker.errors import APIError
 
@@ -27,6 +28,18 @@ def leads(node: object) -> bool:
 def services(raw: object) -> list[Service]:
     """The rows of a list of services with their status."""
     return [_service(Fields(each, "service list")) for each in rows(raw, "service list")]
+
+
+def with_waiting(service: Service, client: Client) -> Service:
+    """Of a global service the swarm counts no task that waits to be started again."""
+    if service.mode != "global" or service.replicas:
+        return service
+    try:
+        tasks = rows(client.tasks({"service": service.id}), "task list")  # type: ignore[no-untyped-call]
+    except APIError:  # a proxy denies it: there may be some
+        return replace(service, replicas=1)
+    wanted = [each for each in tasks if Fields(each, "task").text("DesiredState") not in ("shutdown", "remove")]
+    return replace(service, replicas=len(wanted))
 
 
 def _service(fields: Fields) -> Service:

@@ -307,12 +307,20 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             slow = ("--mode=global", "--restart-delay=3s", "--update-monitor=10s")
             everywhere = lab.docker("service", "create", "--quiet", "--name=all", *slow, host.name(NAME))
             assert served(host, everywhere, pushed(host, "service 5", cmd=("sh", "-c", "exit 3"))).reason == "paused"
+            client = lab.client()
+
+            def is_counted_nowhere() -> bool:
+                status = client.services({"id": everywhere}, status=True)[0]["ServiceStatus"]
+                return not status["DesiredTasks"] + status["RunningTasks"]
+
+            until(is_counted_nowhere, "its task to wait for its next start")
+            assert host.engine.service(everywhere).replicas == 1
             worse = served(host, everywhere, pushed(host, "service 6", cmd=("sh", "-c", "exit 4")))
             assert worse.reason == "paused", worse
             nowhere = lab.docker("service", "create", "--quiet", "--detach", "--name=no", "--mode=global",
                                  "--constraint=node.labels.none==1", host.name(NAME))  # fmt: skip
             assert "it has no tasks" in served(host, nowhere, pushed(host, "service 7")).detail
-            platforms, client = ("linux/amd64", "linux/riscv64"), lab.client()
+            platforms = ("linux/amd64", "linux/riscv64")
             host.asks = HttpRegistry()
             index = registry.push_index("update/app", "1", platforms, host.spec("service 8"))
             assert "it has no tasks" in served(host, nowhere, index).detail
