@@ -36,6 +36,10 @@ TOOLS = {
     "ContainerType": "server_process",
     "net.azure-devices.edge.owner": "Microsoft.Azure.Devices.Edge.Agent",
     "kolla_version": "18",
+    "io.rancher.rke.container.name": "service-sidekick",
+    "io.rancher.container.uuid": "a",
+    "isCloudronManaged": "true",
+    "io.balena.supervised": "true",
 }
 """Labels by which tools that keep an environment in a container, or manage it, know it."""
 JOBS = {
@@ -47,6 +51,11 @@ JOBS = {
     "com.centurylinklabs.watchtower.enable": "false",
     "com.centurylinklabs.watchtower.monitor-only": "true",
     "dev.quenary.tugtainer.protected": "true",
+    "wp_uuid": "a",
+    "com.supabase.cli.project": "app",
+    "com.ouroboros.enable": "no",
+    "wud.watch": "false",
+    "dockhand.update": "0",
 }
 """And those by which tools know a job that they run in one, and people say that nothing is to be updated."""
 NAMES = (
@@ -58,6 +67,16 @@ NAMES = (
     "nextcloud-aio-borgbackup",
 )
 """What they name containers that they give no label."""
+TASKS = (*NAMES, "GITEA-ACTIONS-TASK-1_WORKFLOW-a_JOB-b", "FORGEJO-ACTIONS-TASK-1_WORKFLOW-a_JOB-b")
+WOKEN = {
+    **TOOLS,
+    "net.unraid.docker.managed": "dockerman",
+    "sablier.enable": "true",
+    "lazytainer.group": "games",
+    "lazymc.enabled": "true",
+    "ofelia.job-run.report.schedule": "@weekly",
+}
+"""Labels of what is started again by somebody who asks for it, or by a schedule."""
 OTHERS = {"app": "shop", "manager": "alice", "description": "a dokku", "com.centurylinklabs.watchtower.enable": "true"}
 """Labels that are near to theirs."""
 SOCKET = {"type": "bind", "name": "", "source": "/run/docker.sock", "destination": "/s", "driver": "", "rw": True}
@@ -291,7 +310,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
                 {"container.running": False},
                 {"container.owner": "swarm"},
                 {"container.image_pin": "id"},
-                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in NAMES),
+                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in TASKS),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
@@ -323,7 +342,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             Status.SKIP: [
                 {"container.running": False},
                 {"container.owner": "swarm"},
-                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in NAMES),
+                *(dict[str, FactValue]({"container.name": name, "container.owner": ""}) for name in TASKS),
                 *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in JOBS.items()),
             ],
         },
@@ -338,7 +357,7 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
         "web has been unhealthy for 1m 10s",
         {
             Status.PASS: [{"container.health": health} for health in ("", "starting", "healthy")],
-            Status.SKIP: [{"container.labels": {"containerlab": "dc"}}],
+            Status.SKIP: [{"container.labels": {"containerlab": "dc"}}, {"container.labels": {"autoheal": "False"}}],
         },
     ),
     "heal-gave-up": (
@@ -368,11 +387,10 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             ],
             Status.SKIP: [
                 {"container.owner": "compose"},
-                {"container.labels": {"net.unraid.docker.managed": "dockerman"}},
                 {"container.restart_policy": "unless-stopped"},
                 {"container.labels": {"com.qnap.qcs.gpu": "False"}},
                 *(dict[str, FactValue]({"container.name": name}) for name in NAMES),
-                *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in TOOLS.items()),
+                *(dict[str, FactValue]({"container.labels": {label: value}}) for label, value in WOKEN.items()),
             ],
         },
     ),
@@ -526,10 +544,18 @@ def test_a_compose_project_may_be_called_as_a_tool_names_what_it_keeps(name: str
     assert evaluate.judge(POLICIES[name], facts).status is Status.FAIL
 
 
-@pytest.mark.parametrize(("label", "value"), [("enable", "False"), ("monitor-only", "True")])
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("com.centurylinklabs.watchtower.enable", "FALSE"),
+        ("com.centurylinklabs.watchtower.monitor-only", "True"),
+        ("com.ouroboros.enable", "False"),
+        ("dockhand.update", "No"),
+    ],
+)
 @pytest.mark.parametrize("name", ["update-drifted", "update-stale"])
-def test_watchtower_and_ansible_write_no_in_capitals_too(name: str, label: str, value: str) -> None:
-    labels: dict[str, FactValue] = {"container.labels": {f"com.centurylinklabs.watchtower.{label}": value}}
+def test_tools_of_updates_and_ansible_write_no_in_capitals_too(name: str, label: str, value: str) -> None:
+    labels: dict[str, FactValue] = {"container.labels": {label: value}}
     assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | labels)) is evaluate.SKIP
 
 
