@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -77,27 +77,56 @@ def _is_on_disk_of(folder: Path, kind: Kind, info: EngineInfo) -> bool:
     return where is not None and what is not None and where.device == what.device
 
 
-@dataclass
 class Parts:
-    """What the daemon and a scan have in common."""
+    """What the daemon and a scan have in common, joined and not yet started.
 
-    settings: Settings
-    metrics: Metrics
-    engine: Engine
-    queue: Queue
-    inventory: Inventory
-    collector: Collector
-    gatherer: Gatherer
-    findings: Findings
-    judge: Judge
-    ledger: Ledger
-    registry: HttpRegistry
-    archive: Archive
-    mishaps: Mishaps
-    witness: Witness
-    own: str
-    now: Callable[[], float] = time.time
+    What stands for an engine comes with its gatherer and, in ``own``, with the ID of the container that looked at it.
+    """
+
     executes: type[Executor] = Executor
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        engine: Engine | None = None,
+        gatherer: type[Gatherer] = Gatherer,
+        own: str | None = None,
+    ) -> None:
+        """Raises ConfigError for an address that cannot be used."""
+        self.settings, self.metrics, self.now = settings, metrics, time.time
+        if engine is None:
+            where, seconds = from_environment(os.environ), settings.engine.timeout
+            engine = DockerEngine(**where, timeout=seconds, observe=metrics.observe_engine)
+        self.engine, self.witness = engine, Witness(engine)
+        self.queue, self.findings, clock = Queue(metrics), Findings(), ObservationClock(time.monotonic)
+        self.inventory = inventory = Inventory(Memory(clock))
+        self.mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
+        self.collector = Collector(engine, inventory, self.mishaps)
+        self.registry = HttpRegistry(
+            Options(hosts=settings.registries),
+            observe=lambda *labels: metrics.registry_requests.labels(*labels).inc(),
+            observe_quota=lambda registry, remaining: metrics.registry_quota_remaining.labels(registry).set(remaining),
+            engine=lambda: inventory.info,
+        )
+        jitter = settings.schedule.jitter
+        self.gatherer = gatherer(inventory, self.collector, self.registry, disk.measure, self.queue.wake, jitter)
+        self.judge = Judge(inventory, self.gatherer, self.findings, self.mishaps, zone_of(settings))
+        keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
+        self.ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
+        self.archive = Archive(
+            settings.state_dir / "archives",
+            self.ledger,
+            max_bytes=settings.undo.max_bytes,
+            reserve_bytes=settings.undo.keep_free,
+            progress=self._go_on,
+        )
+        self.own = own_container() if own is None else own
+
+    def _go_on(self) -> None:
+        self.metrics.health.progress()
+        if self.queue.closed:
+            raise ENDING
 
     @cached_property
     def enforcer(self) -> Enforcer:
@@ -116,7 +145,7 @@ class Parts:
         pulls = Pulls()
 
         def pulling(source: str, here: int, total: int) -> None:
-            _go_on(self.metrics, self.queue)
+            self._go_on()
             pulls(source, here, total)
 
         store = info.image_store
@@ -142,73 +171,13 @@ class Parts:
         self.registry.close()
 
 
-def build(
-    settings: Settings,
-    metrics: Metrics,
-    *,
-    engine: Engine | None = None,
-    gatherer: type[Gatherer] = Gatherer,
-    own: str | None = None,
-) -> Parts:
-    """The parts, joined and not yet started. Raises ConfigError for an address that cannot be used.
-
-    What stands for an engine comes with its gatherer and, in ``own``, with the ID of the container that looked at it.
-    """
-    if engine is None:
-        where, seconds = from_environment(os.environ), settings.engine.timeout
-        engine = DockerEngine(**where, timeout=seconds, observe=metrics.observe_engine)
-    queue, findings, clock = Queue(metrics), Findings(), ObservationClock(time.monotonic)
-    inventory = Inventory(Memory(clock))
-    mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
-    collector = Collector(engine, inventory, mishaps)
-    registry = HttpRegistry(
-        Options(hosts=settings.registries),
-        observe=lambda *labels: metrics.registry_requests.labels(*labels).inc(),
-        observe_quota=lambda registry, remaining: metrics.registry_quota_remaining.labels(registry).set(remaining),
-        engine=lambda: inventory.info,
-    )
-    facts = gatherer(inventory, collector, registry, disk.measure, queue.wake, settings.schedule.jitter)
-    keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
-    ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
-    archive = Archive(
-        settings.state_dir / "archives",
-        ledger,
-        max_bytes=settings.undo.max_bytes,
-        reserve_bytes=settings.undo.keep_free,
-        progress=partial(_go_on, metrics, queue),
-    )
-    return Parts(
-        settings=settings,
-        metrics=metrics,
-        engine=engine,
-        queue=queue,
-        inventory=inventory,
-        collector=collector,
-        gatherer=facts,
-        findings=findings,
-        judge=Judge(inventory, facts, findings, mishaps, zone_of(settings)),
-        ledger=ledger,
-        registry=registry,
-        archive=archive,
-        mishaps=mishaps,
-        witness=Witness(engine),
-        own=own_container() if own is None else own,
-    )
-
-
-def _go_on(metrics: Metrics, queue: Queue) -> None:
-    metrics.health.progress()
-    if queue.closed:
-        raise ENDING
-
-
 def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]) -> Daemon:
     """Everything that runs, joined and not yet started; ``reload`` reads the policy files again.
 
     Raises ConfigError: the address to listen on, that of the engine, or the state folder cannot be used.
     """
     lock = claim(settings.state_dir)
-    parts = build(settings, metrics)
+    parts = Parts(settings, metrics)
     inventory, engine = parts.inventory, settings.engine
     metrics.watch_disk(lambda: max(disks(inventory.info), default=None) if inventory.info else None)
     metrics.watch_findings(settings.web.finding_info, parts.findings.open)

@@ -15,7 +15,7 @@ import structlog
 from dockwarden import reference
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import ACTION
-from dockwarden.app import Parts, build, open_to_read
+from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError
 from dockwarden.inventory.digests import of_repository
@@ -124,7 +124,7 @@ def look(settings: Settings, policies: PolicySet | None = None, *, writes: bool 
 
     ``writes``: the ledger stays open, to be written to. Raises EngineUnavailableError, and what ``take`` does.
     """
-    parts = build(settings, Metrics())
+    parts = Parts(settings, Metrics())
     info = parts.engine.connect()
     if writes:
         take(parts, info)

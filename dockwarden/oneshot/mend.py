@@ -13,7 +13,7 @@ from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
-from dockwarden.app import Parts, build, open_to_read
+from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
@@ -33,7 +33,7 @@ class Mender:
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError."""
         self._settings = settings
-        self._parts: Parts = build(settings, Metrics())
+        self._parts = Parts(settings, Metrics())
         self._protected = protected(settings)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from dockwarden import __version__
 from dockwarden.actions.execute import Executor
-from dockwarden.app import Parts, build, open_ledger
+from dockwarden.app import Parts, open_ledger
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.facts import VOCABULARY
@@ -237,7 +237,7 @@ def look_at(settings: Settings, policies: PolicySet, path: Path) -> tuple[Parts,
     if host.vocabulary != version():
         note = "facts that only one of the two versions knows are unknown"
         _log.error("snapshot.other_version", file=str(path), dockwarden=host.dockwarden, note=note)
-    parts = build(settings, Metrics(), engine=_engine(host), gatherer=_Gatherer, own=host.own_container)
+    parts = Parts(settings, Metrics(), engine=_engine(host), gatherer=_Gatherer, own=host.own_container)
     cast("_Gatherer", parts.gatherer).book = book
     parts.now = lambda: host.taken_at
     parts.executes = _Foresight
