@@ -70,33 +70,29 @@ class Gathering(View):
     began_at: float = 0.0
 
 
+@dataclass(eq=False)
 class Gatherer:
-    def __init__(
-        self,
-        inventory: Inventory,
-        collector: Collector,
-        registry: Registry,
-        gauge: Callable[[str], Disk | None],
-        wake: Callable[[], None],
-        jitter: float = 0.0,
-    ) -> None:
-        """``wake`` is called from another thread when an answer that a sweep waits for has come.
+    """Gathers from one engine and its registries.
 
-        ``jitter``: by which share of its interval a run may be moved to either side; so wide it asks registries.
-        """
-        self._inventory = inventory
-        self._collector = collector
-        self._registry = registry
-        self._gauge = gauge
-        self._wake = wake
+    ``wake`` is called from another thread when an answer that a sweep waits for has come. ``jitter``: by which share of
+    its interval a run may be moved to either side; so wide it asks registries.
+    """
+
+    inventory: Inventory
+    collector: Collector
+    registry: Registry
+    gauge: Callable[[str], Disk | None]
+    wake: Callable[[], None]
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
         self._under_way: list[Gathering] = []
-        self._jitter = jitter
         self._seed = secrets.randbits(32)  # so that many hosts choose differently
 
     @contextmanager
     def begin(self, depth: int, now: float, pace: Pace = AT_ONCE) -> Iterator[Gathering]:
         """What a sweep gathers, until the end of the sweep."""
-        gathering = Gathering(self._inventory, now, depth=depth, pace=pace, began_at=now, began=time.monotonic())
+        gathering = Gathering(self.inventory, now, depth=depth, pace=pace, began_at=now, began=time.monotonic())
         self._under_way.append(gathering)
         try:
             yield gathering
@@ -109,7 +105,7 @@ class Gatherer:
 
     def turn_seconds(self, pace: Pace, ref: Ref) -> float:
         """So long after a run begins an object is due."""
-        widest = min(_WIDEST_SECONDS, 2 * self._jitter * pace.every_seconds)
+        widest = min(_WIDEST_SECONDS, 2 * self.jitter * pace.every_seconds)
         return hash((self._seed, ref.key)) % _WIDEST_SECONDS / _WIDEST_SECONDS * widest
 
     def fill(self, gathering: Gathering, ref: Ref, names: Iterable[str], sheet: Facts) -> None:
@@ -143,7 +139,7 @@ class Gatherer:
             self._measure_disk(gathering)
         else:
             self._inspect(ref, missing)
-        if self._inventory.has(ref):
+        if self.inventory.has(ref):
             names = [name for name in needs if vocabulary[name].cost <= cost]
             self.fill(gathering, ref, names, sheet)
 
@@ -155,7 +151,7 @@ class Gatherer:
             yield from self._all_bases(gathering)
             gathering.tried.add("bases")
         if "sizes" in gathering.wanted:
-            gathering.unique = self._inventory.shares().alone()
+            gathering.unique = self.inventory.shares().alone()
         gathering.wanted.clear()
         yield from self._measure(gathering)
         while not all(future.done() for future in gathering.pending.values()):
@@ -170,17 +166,17 @@ class Gatherer:
         if not due:
             return
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as pool:
-            for pair, future in zip(due, [pool.submit(self._collector.measure, *pair) for pair in due], strict=True):
+            for pair, future in zip(due, [pool.submit(self.collector.measure, *pair) for pair in due], strict=True):
                 with suppress(EngineError):  # what is missing stays unknown
                     if (value := future.result()) is not None:
                         gathering.measured[pair] = value
                 yield False
 
     def _all_bases(self, gathering: Gathering) -> Iterator[bool]:
-        inventory = self._inventory
+        inventory = self.inventory
         for image_id in relatives(inventory.images.values()):
             with suppress(EngineError):
-                self._collector.history(image_id)
+                self.collector.history(image_id)
             yield False
         is_known = inventory.histories.keys() >= set(relatives(inventory.images.values()))
         # One of which the engine lists not a byte, and fails to inspect it, is damaged, and is built on nothing here.
@@ -189,11 +185,11 @@ class Gatherer:
 
     def all_details(self, *, sizes: bool) -> Iterator[bool]:
         """Get the details of all images, and with ``sizes`` the bytes of their layers, in steps."""
-        for image_id in list(self._inventory.images):
+        for image_id in list(self.inventory.images):
             try:
-                self._collector.details(image_id)
+                self.collector.details(image_id)
                 if sizes:
-                    self._collector.history(image_id)
+                    self.collector.history(image_id)
             except EngineUnavailableError:
                 return
             except EngineError:  # what is missing stays unknown
@@ -226,11 +222,11 @@ class Gatherer:
         self, gathering: Gathering, ref: Ref, names: Sequence[str], sheet: Facts, why: dict[str, str]
     ) -> None:
         vocabulary = facts.VOCABULARY[ref.kind]
-        if self._inventory.has(ref):
+        if self.inventory.has(ref):
             self.fill(gathering, ref, [name for name in names if vocabulary[name].cost == 0], sheet)
         for name in sorted(names, key=lambda each: vocabulary[each].cost):
             cost = vocabulary[name].cost
-            if name in sheet.known or gathering.depth < cost < REGISTRY or not self._inventory.has(ref):
+            if name in sheet.known or gathering.depth < cost < REGISTRY or not self.inventory.has(ref):
                 continue
             self.gather(gathering, ref, name, (name,), sheet)
             if name not in sheet.known and cost == REGISTRY:
@@ -242,7 +238,7 @@ class Gatherer:
 
     def host_says(self, program: Program, now: float) -> Answer:
         """What an expression over the host's facts gives, with its disk measured now."""
-        gathering = Gathering(self._inventory, now, depth=INSPECT)
+        gathering = Gathering(self.inventory, now, depth=INSPECT)
         self._measure_disk(gathering)
         if any(facts.VOCABULARY[Kind.HOST][name].cost == USAGE for name in program.references):
             self._measure_usage(gathering)
@@ -254,36 +250,36 @@ class Gatherer:
 
     def _inspect_origin(self, ref: Ref) -> None:
         """No registry is asked about what was built here; of that, whether it is still so: a push ends it."""
-        inventory = self._inventory
+        inventory = self.inventory
         if inventory.info is None or not inventory.info.tells_builds:
             return
         if (image := inventory.image_of(ref)) is not None:
             with suppress(EngineError):
-                self._collector.details(image.id, again=not image.details or image.details.built_here is not False)
+                self.collector.details(image.id, again=not image.details or image.details.built_here is not False)
 
     def _inspect(self, ref: Ref, fact: str = "") -> None:
-        inventory = self._inventory
+        inventory = self.inventory
         if ref.kind is Kind.CONTAINER and fact == "container.freshness":  # about the image that its tag names now
             image_id = inventory.tags.get(full(inventory.containers[ref.key].image_ref), "")
         else:
             image_id = image.id if (image := inventory.image_of(ref)) else ""
         with suppress(EngineError):  # what is missing stays unknown
-            self._collector.details(image_id)
+            self.collector.details(image_id)
             if fact in _STEP_FACTS:
-                self._collector.history(image_id)
+                self.collector.history(image_id)
 
     def _measure_disk(self, gathering: Gathering) -> None:
-        info = self._inventory.info
+        info = self.inventory.info
         if info is not None and "disk" not in gathering.tried:
             gathering.tried.add("disk")
-            gathering.data_disk = self._gauge(info.data_root)
+            gathering.data_disk = self.gauge(info.data_root)
             is_apart = info.image_root not in ("", info.data_root)
-            gathering.disk = self._gauge(info.image_root) if is_apart else gathering.data_disk
+            gathering.disk = self.gauge(info.image_root) if is_apart else gathering.data_disk
 
     def _measure_usage(self, gathering: Gathering) -> None:
         if "usage" not in gathering.tried:
             gathering.tried.add("usage")
-            gathering.usage = self._collector.usage()
+            gathering.usage = self.collector.usage()
 
     # -- registries ----------------------------------------------------------------------------------------------
 
@@ -294,19 +290,19 @@ class Gatherer:
         digests of one repository, and a pull of a whole repository does not say which tags there are.
         """
         for _, ref in [change for change in changes if change.cause == "image.pull"]:
-            image = self._inventory.image_of(ref)
+            image = self.inventory.image_of(ref)
             if ref.kind is Kind.TAG and image:
                 here = of_repository(image.digests, ref.key.rpartition(":")[0])
                 self._note_pull(ref.key, Reply(digest=here[0]) if len(here) == 1 else None)
                 if len(here) == 1:
-                    self._inventory.digests.see(ref.key, "registry", here[0], now)
+                    self.inventory.digests.see(ref.key, "registry", here[0], now)
             else:
-                for tag in self._inventory.tags_of(ref):
+                for tag in self.inventory.tags_of(ref):
                     self._note_pull(tag, None)
 
     def _note_pull(self, tag: str, reply: Reply | None) -> None:
         ask = Ask("digest", tag)
-        self._registry.note(ask, reply)
+        self.registry.note(ask, reply)
         for gathering in self._under_way:
             gathering.pending.pop(ask, None)
             gathering.replies.pop(ask, None)
@@ -321,7 +317,7 @@ class Gatherer:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if gathering.depth < REGISTRY:
-                reply = self._registry.remembered(ask)
+                reply = self.registry.remembered(ask)
                 if reply is None:
                     return
             else:
@@ -329,18 +325,18 @@ class Gatherer:
             gathering.replies[ask] = reply
             is_answer = bool(reply.digest) or reply.reason == "not_found"
             if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
-                self._inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
+                self.inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
 
     def _is_kept(self, tag: str, ref: Ref) -> bool:
         """Whether a tag has a history: it, or what names it, is here; not those that others are compared with."""
-        return tag in self._inventory.tags or (ref.kind in (Kind.CONTAINER, Kind.SERVICE) and "@" not in tag)
+        return tag in self.inventory.tags or (ref.kind in (Kind.CONTAINER, Kind.SERVICE) and "@" not in tag)
 
     def _answer(self, gathering: Gathering, ask: Ask) -> Reply:
         future = gathering.pending.get(ask)
         if future is None:
-            future = self._registry.ask(ask, gathering.pace.max_age_seconds)
+            future = self.registry.ask(ask, gathering.pace.max_age_seconds)
             if not future.done():
-                future.add_done_callback(lambda _: self._wake())
+                future.add_done_callback(lambda _: self.wake())
         if not future.done():
             gathering.pending[ask] = future
             raise LaterError

@@ -6,6 +6,7 @@ finding may act at all, and recording. Audit mode means that the plan is not exe
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import chain
 from typing import assert_never
@@ -54,39 +55,29 @@ _TELL_SECONDS = 10.0
 _log = structlog.get_logger("dockwarden")
 
 
+@dataclass(eq=False)
 class Enforcer:
-    def __init__(  # noqa: PLR0913 - each stands for one thing that it needs
-        self,
-        inventory: Inventory,
-        collector: Collector,
-        intents: Intents,
-        executor: Callable[[EngineInfo], Executor],
-        *,
-        ask_host: Callable[[Program], Answer],
-        minimum_stay_seconds: float,
-        own_container: str,
-        mishaps: Mishaps | None = None,
-    ) -> None:
-        """Take what it needs.
+    """Acts on one engine.
 
-        ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the
-        container we run in, "" if in none.
-        """
-        self._inventory = inventory
-        self._collector = collector
-        self._intents = intents
-        self._executor = executor
-        self._ask_host = ask_host
-        self._minimum_stay = minimum_stay_seconds
-        self._own_container = own_container
-        self._mishaps = mishaps or Mishaps()
+    ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the container
+    we run in, "" if in none.
+    """
+
+    inventory: Inventory
+    collector: Collector
+    intents: Intents
+    executor: Callable[[EngineInfo], Executor]
+    ask_host: Callable[[Program], Answer]
+    minimum_stay_seconds: float
+    own_container: str
+    mishaps: Mishaps = field(default_factory=Mishaps)
 
     def act(self, policy: Policy, findings: Sequence[Result], run: str) -> tuple[list[Outcome], str]:
         """Plan, and carry out what may be; gives what became of each object, and why a plan was refused as a whole."""
         outlived = tuple(self._outlived(policy)) if policy.mode is Mode.ENFORCE else ()
         if not (findings or outlived):
             return [], ""  # as for nearly all policies after each event
-        planned, info = self.plan(policy, findings), self._inventory.info
+        planned, info = self.plan(policy, findings), self.inventory.info
         refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
         if policy.mode is Mode.ENFORCE and not refused:
             self._give_up(planned.kept)
@@ -106,15 +97,15 @@ class Enforcer:
         started beside its successor, as Compose does with all of a service, stops: both have the same volumes.
         """
         keep: timedelta | None = policy.options.get("keep_old")
-        for key, age in self._intents.aside(policy.name) if keep is not None else ():
+        for key, age in self.intents.aside(policy.name) if keep is not None else ():
             ref = Ref(Kind.CONTAINER, key)
-            thing = self._inventory.get(ref) if self._inventory.has(ref) else None
+            thing = self.inventory.get(ref) if self.inventory.has(ref) else None
             if keep is None or not isinstance(thing, Container) or not is_aside(thing):
                 continue
             if protecting(policy.protect, ref, thing.name, thing):
                 continue
             if thing.running:
-                every = self._inventory.containers.values()
+                every = self.inventory.containers.values()
                 if any(c.name == successor(thing) and c.state == "running" for c in every):  # else it serves instead
                     yield Step(policy.name, "stop", ref, thing.name, thing, "its successor runs on the same volumes")
             elif age >= keep.total_seconds():
@@ -123,34 +114,34 @@ class Enforcer:
 
     def _give_up(self, kept: Iterable[Outcome]) -> None:
         for outcome in kept:
-            if outcome.reason == GAVE_UP and isinstance(thing := self._inventory.get(outcome.ref), Container):
-                self._inventory.memory.give_up(thing)
+            if outcome.reason == GAVE_UP and isinstance(thing := self.inventory.get(outcome.ref), Container):
+                self.inventory.memory.give_up(thing)
 
     def plan(self, policy: Policy, findings: Sequence[Result], *, asks: bool = True) -> Plan:
         """What would be done about these findings now; without ``asks`` as far as is known without the engine."""
         if findings and asks:
-            self._collector.ask_needs()  # which no event tells
-        reading = self._inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
+            self.collector.ask_needs()  # which no event tells
+        reading = self.inventory.memory.clock.read()  # once, or the order of the findings would show in their ages
         candidates: list[Candidate] = []
         kept: list[Outcome] = []
         for result in findings:
             try:
                 if (found := self._candidate(policy, result, reading)) is not None:
-                    keep(policy, found, self._minimum_stay, {})  # which shows whether it can be planned at all
+                    keep(policy, found, self.minimum_stay_seconds, {})  # which shows whether it can be planned at all
                     candidates.append(found)
             except Exception as error:  # noqa: BLE001 - of our own
-                why = self._mishaps.note("plan", error, policy=policy.name, name=result.name)
+                why = self.mishaps.note("plan", error, policy=policy.name, name=result.name)
                 kept.append(
                     Outcome(policy.name, policy.action, result.ref, result.name, Effect.FAILED, "error", 0, why)
                 )
-        if not candidates or self._inventory.info is None:
+        if not candidates or self.inventory.info is None:
             return Plan(policy.name, kept=tuple(kept))
-        population = 1 if policy.subject is Kind.HOST else self._inventory.counts()[policy.subject]
+        population = 1 if policy.subject is Kind.HOST else self.inventory.counts()[policy.subject]
         is_of_images = VERBS[policy.subject, policy.action].gain is Gain.LAYERS
-        frees = self._inventory.shares().freed if is_of_images and self._inventory.is_measured else None
+        frees = self.inventory.shares().freed if is_of_images and self.inventory.is_measured else None
         while True:
-            planned = plan(policy, candidates, population, self._minimum_stay, frees)
-            useless = self._executor(self._inventory.info).useless(planned.steps) if asks else []
+            planned = plan(policy, candidates, population, self.minimum_stay_seconds, frees)
+            useless = self.executor(self.inventory.info).useless(planned.steps) if asks else []
             if not useless:
                 return planned._replace(kept=(*kept, *planned.kept))
             kept += useless  # which shall take nobody's place within the limits
@@ -159,14 +150,14 @@ class Enforcer:
 
     def foresee(self, step: Step) -> str:
         """More of what a step would do now."""
-        return self._executor(self._inventory.info).foresee(step) if self._inventory.info else ""
+        return self.executor(self.inventory.info).foresee(step) if self.inventory.info else ""
 
     def why_unplanned(self, policy: Policy, result: Result) -> tuple[str, str]:
         """Why an object stays that no plan of the policy is about: in one word, and in words whom the rule serves."""
         if result.status in (Status.UNKNOWN, Status.ERROR):
             return result.status.value, result.reason
-        candidate = self._candidate(policy, result, self._inventory.memory.clock.read())
-        rule, detail = keep(policy, candidate, self._minimum_stay, {}) if candidate else ("", "")
+        candidate = self._candidate(policy, result, self.inventory.memory.clock.read())
+        rule, detail = keep(policy, candidate, self.minimum_stay_seconds, {}) if candidate else ("", "")
         if rule and rule not in _OF_AGE:  # which would keep it even if the policy found fault with it
             return rule, detail
         return result.status.value, "`when` is false" if result.status is Status.PASS else "`select` is false"
@@ -178,13 +169,13 @@ class Enforcer:
 
         ``spare`` ones follow in place of those whose objects stay, or the same first ones would use up every run.
         """
-        info = self._inventory.info
+        info = self.inventory.info
         if not steps or info is None:
             return
         left, most = [*steps, *spare], len(steps)
-        executor = self._executor(info)
+        executor = self.executor(info)
         try:
-            with self._intents.alone():
+            with self.intents.alone():
                 while due := left[:most]:
                     try:
                         for outcome in executor.run(run, tuple(due), lambda: self._enough(policy)):
@@ -195,7 +186,7 @@ class Enforcer:
                         raise
                     except Exception as error:  # noqa: BLE001 - of our own; what it had begun is found out later
                         step = left.pop(0)
-                        why = self._mishaps.note("execute", error, policy=policy.name, name=step.name)
+                        why = self.mishaps.note("execute", error, policy=policy.name, name=step.name)
                         yield step.ended(Effect.FAILED, "error", why)
         except LedgerError as error:
             yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left[:most])
@@ -203,13 +194,13 @@ class Enforcer:
     def _note_gone(self, step: Step, outcome: Outcome) -> None:
         is_gone = outcome.effect is Effect.APPLIED and VERBS[step.ref.kind, step.action].removes
         if is_gone and step.object is not None and outcome.reason != "untagged":
-            self._inventory.leaving.add(ref_of(step.object))
+            self.inventory.leaving.add(ref_of(step.object))
 
     def _enough(self, policy: Policy) -> str:
         """Why no further step may follow; empty if one may."""
         if policy.stop_when is None:
             return ""
-        answer = self._ask_host(policy.stop_when)
+        answer = self.ask_host(policy.stop_when)
         if answer.value is False:
             return ""
         trouble = f"{answer.missing} is not known" if answer.missing else answer.error
@@ -217,7 +208,7 @@ class Enforcer:
 
     def _candidate(self, policy: Policy, result: Result, reading: float) -> Candidate | None:
         """What the planner must know of the object of a result; None if it is gone, or what the action is not about."""
-        inventory, ref = self._inventory, result.ref
+        inventory, ref = self.inventory, result.ref
         if ref.kind is not policy.subject:
             return None
         if ref.kind is Kind.HOST:
@@ -239,21 +230,21 @@ class Enforcer:
             inherited=frozenset(thing.labels.keys() - own_labels.keys()),
             idle_seconds=inventory.idle_for(ref),
             size_bytes=self._size(thing),
-            ages=tuple(self._intents.ages(policy.action, ref)) if is_counted else (),
+            ages=tuple(self.intents.ages(policy.action, ref)) if is_counted else (),
             given_up=is_counted and inventory.memory.is_given_up(ref),
             maybe_needed=may_be_needed(inventory.needs, thing),
         )
 
     def _is_own(self, ref: Ref) -> bool:
-        own = Ref(Kind.CONTAINER, self._own_container)
+        own = Ref(Kind.CONTAINER, self.own_container)
         if ref.kind is Kind.SERVICE:
-            task = self._inventory.containers.get(self._own_container)
+            task = self.inventory.containers.get(self.own_container)
             return task is not None and task.labels.get("com.docker.swarm.service.id") == ref.key
-        names = [self._inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref))]
-        return ref == own or any(own in self._inventory.users_of(name) for name in names)
+        names = [self.inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self.inventory.tags_of(ref))]
+        return ref == own or any(own in self.inventory.users_of(name) for name in names)
 
     def _size(self, thing: Thing) -> int:
-        if (usage := self._collector.known_usage) is None:
+        if (usage := self.collector.known_usage) is None:
             return 0
         match thing:
             case Container():
@@ -266,7 +257,7 @@ class Enforcer:
                 assert_never(thing)
 
     def _users(self, refs: Sequence[Ref]) -> tuple[str, ...]:
-        inventory = self._inventory
+        inventory = self.inventory
         containers = {user for ref in refs for user in inventory.users_of(ref)}
         services = {service for ref in refs for service in inventory.needed_by(ref)}
         return (*sorted(inventory.name_of(user) for user in containers), *sorted(services))

@@ -183,18 +183,18 @@ class PolicyExplanation(NamedTuple):
         return {key: program.source for key, program in both.items() if program is not None}
 
 
+@dataclass(eq=False)
 class Explainer:
-    """Explains what is in one inventory by what is in the book of findings."""
+    """Explains what is in one inventory by what is in the book of findings.
 
-    def __init__(
-        self, inventory: Inventory, findings: Findings, enforcer: Enforcer, now: float, *, asks: bool = True
-    ) -> None:
-        """Without ``asks`` nothing is asked of the engine, and another thread may be at work with the same parts."""
-        self._asks = asks
-        self._inventory = inventory
-        self._findings = findings
-        self._enforcer = enforcer
-        self._now = now
+    Without ``asks`` nothing is asked of the engine, and another thread may be at work with the same parts.
+    """
+
+    inventory: Inventory
+    findings: Findings
+    enforcer: Enforcer
+    now: float
+    asks: bool = True
 
     def object(
         self,
@@ -208,11 +208,11 @@ class Explainer:
     ) -> Explanation:
         """Explain an object. ``results``: what the policies say of it, and of what else those with an action find."""
         known, words = {policy.name: policy for policy in policies}, _words(ref.kind)
-        near = {ref, *(Ref(Kind.TAG, tag) for tag in self._inventory.tags_of(ref)), self._inventory.watched(ref)}
+        near = {ref, *(Ref(Kind.TAG, tag) for tag in self.inventory.tags_of(ref)), self.inventory.watched(ref)}
         return Explanation(
             kind=ref.kind.value,
             id=ref.key,
-            name=self._inventory.name_of(ref),
+            name=self.inventory.name_of(ref),
             about=facts(ref, [f"{words.subject}.{name}" for name in words.facts.split()]),
             tags=tuple(self._tag_lines(ref, facts)),
             uses=tuple(self._uses(ref)),
@@ -235,9 +235,9 @@ class Explainer:
         )
 
     def exceptions(self, exceptions: Iterable[PolicyException]) -> Iterator[ExceptionRow]:
-        used = self._findings.used()
+        used = self.findings.used()
         for each in exceptions:
-            is_over = each.until_at is not None and each.until_at < self._now
+            is_over = each.until_at is not None and each.until_at < self.now
             state = "expired" if is_over else "active" if used[each.id] else "unused"
             effect = "both" if each.told and each.acted else "report" if each.told else "act"
             about = (tuple(sorted(each.policies)), each.match.source, each.reason, each.owner, each.until_at)
@@ -248,17 +248,17 @@ class Explainer:
 
         ``severities``: of the policies in use.
         """
-        results = [finding.result for finding in self._findings.open()]
+        results = [finding.result for finding in self.findings.open()]
         told = {(result.policy, result.ref) for result in results}
-        for policy, ref, aside in self._findings.asides():
+        for policy, ref, aside in self.findings.asides():
             if (policy, ref) not in told:
                 status = Status.EXCUSED if aside.excuse else Status.PENDING
-                name, severity = self._inventory.name_of(ref), Severity(aside.severity)
+                name, severity = self.inventory.name_of(ref), Severity(aside.severity)
                 results.append(Result(policy, ref, name, status, severity, reason=aside.excuse))
-        for (policy, ref), word in self._findings.unknown().items():
+        for (policy, ref), word in self.findings.unknown().items():
             if policy in severities:
                 status = Status.ERROR if word == "error" else Status.UNKNOWN
-                name = self._inventory.name_of(ref)
+                name = self.inventory.name_of(ref)
                 results.append(Result(policy, ref, name, status, severities[policy], reason=word))
         return results
 
@@ -266,9 +266,7 @@ class Explainer:
 
     def _found(self, policies: Mapping[str, Policy], results: Iterable[Result]) -> tuple[Found, ...]:
         # What opened in this very look, nobody watched before.
-        opened = {
-            (f.result.policy, f.result.ref): f.opened_at for f in self._findings.open() if f.opened_at < self._now
-        }
+        opened = {(f.result.policy, f.result.ref): f.opened_at for f in self.findings.open() if f.opened_at < self.now}
         shown = [result for result in results if result.status in _SHOWN and result.policy in policies]
         shown.sort(key=lambda r: (r.status is not Status.FAIL, r.severity.rank, r.policy, r.name))
         return tuple(
@@ -295,35 +293,35 @@ class Explainer:
                 continue
             own = [result for result in results if result.policy == policy.name]
             found = [result for result in own if result.status in _FOUND]
-            plan = self._enforcer.plan(policy, found, asks=self._asks)
+            plan = self.enforcer.plan(policy, found, asks=self.asks)
             rows = [("planned", "finding", step.why) for step in plan.steps if step.ref == ref]
             rows += [("kept", outcome.reason, outcome.detail) for outcome in plan.kept if outcome.ref == ref]
             rest = [result for result in own if result.ref == ref]
             if not rows and rest:
-                rows = [("kept", *self._enforcer.why_unplanned(policy, rest[0]))]
+                rows = [("kept", *self.enforcer.why_unplanned(policy, rest[0]))]
             elif not rows and policy.gate is not None and not own:
                 rows = [("kept", "gate", "its gate is closed")]
             yield from (Fate(policy.name, policy.action, policy.mode.value, *row) for row in rows[:1])
 
     def _tag_lines(self, ref: Ref, facts: FactsOf) -> Iterator[TagLine]:
-        digests, image = self._inventory.digests, self._inventory.image_of(ref)
+        digests, image = self.inventory.digests, self.inventory.image_of(ref)
         for tag in image.tags if image else ():
             here = digests.pick(tag, of_repository(image.digests, tag.rpartition(":")[0])) if image else ""
             state = facts(Ref(Kind.TAG, tag), ("registry.state",)).get("registry.state", "")
             yield TagLine(tag, here, digests.present(tag, "registry"), str(state))
 
     def _uses(self, ref: Ref) -> Iterator[Link]:
-        thing = self._inventory.get(ref)
+        thing = self.inventory.get(ref)
         if not isinstance(thing, Container):
             return
-        for used in sorted({*self._inventory.uses(thing)}):
+        for used in sorted({*self.inventory.uses(thing)}):
             yield self._link(_words(used.kind).how, used)
         for mount in thing.mounts:
             if not mount.name:
                 yield Link("mounts", mount.type, mount.source, mount.source or mount.destination)
 
     def _used_by(self, ref: Ref) -> Iterator[Link]:
-        inventory = self._inventory
+        inventory = self.inventory
         for user in sorted(inventory.users_of(inventory.watched(ref))):
             yield self._link("used by", user)
         thing = inventory.get(ref)
@@ -334,7 +332,7 @@ class Explainer:
                 yield self._link("depends on it", Ref(Kind.CONTAINER, other.id))
 
     def _link(self, how: str, ref: Ref) -> Link:
-        return Link(how, ref.kind.value, ref.key, self._inventory.name_of(ref))
+        return Link(how, ref.kind.value, ref.key, self.inventory.name_of(ref))
 
 
 def _waits_for(other: Container, thing: Container) -> bool:

@@ -48,26 +48,19 @@ class _Task:
     sets: dict[tuple[str, ...], tuple[set[str], Together]] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class Judge:
-    def __init__(
-        self,
-        inventory: Inventory,
-        gatherer: Gatherer,
-        findings: Findings,
-        mishaps: Mishaps | None = None,
-        zone: tzinfo | None = None,
-    ) -> None:
-        self.findings = findings
-        self._inventory = inventory
-        self.gatherer = gatherer
-        self._mishaps = mishaps or Mishaps()
-        self.exceptions: Sequence[PolicyException] = ()
-        self._zone = zone
+    inventory: Inventory
+    gatherer: Gatherer
+    findings: Findings
+    mishaps: Mishaps = field(default_factory=Mishaps)
+    zone: tzinfo | None = None
+    exceptions: Sequence[PolicyException] = ()
 
     def everything(self, policies: Collection[Policy]) -> list[Work]:
         """All objects, each with the policies that are about its kind."""
         by_kind = {kind: [policy for policy in policies if policy.subject is kind] for kind in Kind}
-        return [(ref, due) for kind, due in by_kind.items() if due for ref in self._inventory.all(kind)]
+        return [(ref, due) for kind, due in by_kind.items() if due for ref in self.inventory.all(kind)]
 
     def allowed(self, policies: Iterable[Policy], now: float) -> list[Policy]:
         """Those that are on, and whose gate is open."""
@@ -77,7 +70,7 @@ class Judge:
         try:
             return policy.gate is None or self.gatherer.host_says(policy.gate, now).value is True
         except Exception as error:  # noqa: BLE001 - of our own
-            self._mishaps.note("judge", error, policy=policy.name)
+            self.mishaps.note("judge", error, policy=policy.name)
             return False
 
     def left_full(self, policy: Policy, sweep: Sweep, now: float) -> Iterator[bool]:
@@ -98,7 +91,7 @@ class Judge:
         known = {name: value for name, value in found[host][0].known.items() if name in names}
         parts = known.get(_WHAT_FILLS_IT, "what fills the disk is unknown")
         told = printable(f"all that it may do is not enough for {policy.stop_when.source}: {parts}", MAX_TEXT)
-        name, watched = self._inventory.name_of(host), self._inventory.memory.clock.read()
+        name, watched = self.inventory.name_of(host), self.inventory.memory.clock.read()
         result = Result(policy.name, host, name, Status.FAIL, policy.severity, told, evidence=known)
         result = result._replace(definition=policy.definition)
         sweep.results.append(result)
@@ -143,18 +136,18 @@ class Judge:
             task.sweep.judged.update(together.quiet())
 
     def _object(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
-        if not self._inventory.has(ref):
+        if not self.inventory.has(ref):
             return
         done: set[str] = set()
         later: list[Policy] = []
         try:
             for policy, sheet, verdict in self._verdicts(task, ref, policies):
-                if not self._inventory.has(ref):
+                if not self.inventory.has(ref):
                     break  # looking at it closely showed that it is gone
                 done.add(policy.name)
                 later += self._settle(task, ref, policy, sheet, verdict)
         except Exception as error:  # noqa: BLE001 - of our own; each policy by itself shows which of them it concerns
-            self._mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
+            self.mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
             for policy in policies:
                 later += self._settle(task, ref, policy) if policy.name not in done else []
         if later:
@@ -191,7 +184,7 @@ class Judge:
         except LaterError:
             return [policy]
         except Exception as error:  # noqa: BLE001 - of our own
-            reason = self._mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
+            reason = self.mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
             task.sweep.judged[policy.name, Status.ERROR] += 1
             self._trouble(task, ref, policy, Verdict(Status.ERROR, reason))
         return []
@@ -205,7 +198,7 @@ class Judge:
             if task.gathering.depth < cost < REGISTRY:
                 return None  # it waits for a trigger that may gather so much
             self.gatherer.gather(task.gathering, ref, verdict.missing, policy.needs, sheet)
-            if not self._inventory.has(ref):
+            if not self.inventory.has(ref):
                 return None
             again = evaluate.judge(policy, sheet)
             is_stuck = cost > task.gathering.depth and again.missing == verdict.missing
@@ -214,7 +207,7 @@ class Judge:
             verdict = again
         if verdict.status is Status.FAIL:
             self._complete(task, ref, policy, sheet)
-        return verdict if self._inventory.has(ref) else None
+        return verdict if self.inventory.has(ref) else None
 
     def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, first: Verdict) -> None:
         verdict = self._settled(task, ref, policy, sheet, first)
@@ -227,7 +220,7 @@ class Judge:
             if (resolved := self.findings.clear(policy.name, ref, verdict.status.value)) is not None:
                 sweep.resolved.append(resolved)
             if task.keep_all:
-                name = self._inventory.name_of(ref)
+                name = self.inventory.name_of(ref)
                 sweep.results.append(Result(policy.name, ref, name, verdict.status, policy.severity))
         elif verdict.status is Status.FAIL:
             self._fail(task, ref, policy, sheet)
@@ -238,19 +231,19 @@ class Judge:
         """Gather what only the message or the order needs, as far as that may be."""
         left = [(facts.VOCABULARY[ref.kind][name].cost, name) for name in policy.needs if name not in sheet.known]
         for cost, name in sorted(left):
-            if cost <= task.gathering.depth and name not in sheet.known and self._inventory.has(ref):
+            if cost <= task.gathering.depth and name not in sheet.known and self.inventory.has(ref):
                 self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
 
     def _fail(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         excused = self._excuse(task, ref, policy, sheet)
-        watched, sweep = self._inventory.memory.clock.read(), task.sweep
+        watched, sweep = self.inventory.memory.clock.read(), task.sweep
         status, was, held = Status.EXCUSED, "", 0.0
         if not (excused.told and excused.acted):
             candidate = evaluate.candidate(policy, sheet) if policy.for_seconds else ""  # which nobody compares then
             held, was, ended = self.findings.hold(policy, ref, candidate, watched, excused=excused.told)
             sweep.resolved += [ended] if ended is not None else []
             status = Status.PENDING if held < policy.for_seconds else Status.EXCUSED if excused.told else Status.FAIL
-        name, order = self._inventory.name_of(ref), _order(policy.order_by, sheet)
+        name, order = self.inventory.name_of(ref), _order(policy.order_by, sheet)
         result = evaluate.finding(policy, ref, name, sheet, excuse=excused, held_seconds=held, order=order)
         self.findings.use(policy.name, ref, excused.ids)
         sweep.judged[policy.name, status] += 1
@@ -272,7 +265,7 @@ class Judge:
         try:
             self.gatherer.fill(task.gathering, ref, cheap, sheet)
         except Exception as error:  # noqa: BLE001 - of our own; the finding stands, and nothing is done
-            self._mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
+            self.mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
             return Excuse(doubt="label")
         for exception in due:
             tried: set[str] = set()
@@ -280,11 +273,11 @@ class Judge:
                 tried.add(missing)
                 if vocabulary[missing].cost <= task.gathering.depth:
                     self.gatherer.gather(task.gathering, ref, missing, exception.match.references, sheet)
-        return excuse(policy, sheet, due, task.gathering.now, self._zone)
+        return excuse(policy, sheet, due, task.gathering.now, self.zone)
 
     def _trouble(self, task: _Task, ref: Ref, policy: Policy, verdict: Verdict) -> None:
         word = "error" if verdict.status is Status.ERROR else self._why(task, ref, verdict.missing)
-        result = evaluate.unknown(policy, ref, self._inventory.name_of(ref), verdict, word if verdict.missing else "")
+        result = evaluate.unknown(policy, ref, self.inventory.name_of(ref), verdict, word if verdict.missing else "")
         if self.findings.wonder(policy.name, ref, word):
             task.sweep.troubled.append(result)
         if task.keep_all:

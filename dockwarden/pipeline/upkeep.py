@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -34,33 +35,27 @@ _ENDING_PAUSES = 9  # times as long as it took
 _log = structlog.get_logger("dockwarden.inventory")
 
 
+@dataclass(eq=False)
 class Upkeep:
-    """Looks where a batch says and keeps what must outlive the process."""
+    """Looks where a batch says and keeps what must outlive the process.
 
-    def __init__(
-        self,
-        engine: Engine,
-        inventory: Inventory,
-        collector: Collector,
-        ledger: Ledger,
-        tools: Callable[[EngineInfo], Tools],
-        metrics: Metrics,
-        resync_seconds: float,
-    ) -> None:
-        """``resync_seconds``: the least time between two full lists that nothing but time asks for."""
-        self._engine = engine
-        self._inventory = inventory
-        self._collector = collector
-        self._ledger = ledger
-        self._tools = tools
-        self._metrics = metrics
-        self._resync_seconds = resync_seconds
+    ``resync_seconds``: the least time between two full lists that nothing but time asks for.
+    """
+
+    engine: Engine
+    inventory: Inventory
+    collector: Collector
+    ledger: Ledger
+    tools: Callable[[EngineInfo], Tools]
+    metrics: Metrics
+    resync_seconds: float
+
+    def __post_init__(self) -> None:
         self._listing: list[Thing] | Exception | None = None
         self._listing_seconds = 0.0
         self._resync_at = float("inf")
-        self._saved_at = self._noted_at = time.monotonic()
+        self._saved_at = self._noted_at = self._ended_at = time.monotonic()
         self._expired_at = float("-inf")
-        self._ended_at = time.monotonic()
         self._failures = 0
         self._judged_where = ""
 
@@ -70,40 +65,40 @@ class Upkeep:
         Raises DockwardenError: another engine answers than before; only a new start can be right then.
         """
         if batch.lost:
-            self._inventory.memory.clock.hold()
+            self.inventory.memory.clock.hold()
             self._resync_at = float("inf")
         if batch.connected is not None:
             self._connect(batch.connected)
-        seen_ns = batch.newest_ns if batch.dirty else self._inventory.seen_ns
+        seen_ns = batch.newest_ns if batch.dirty else self.inventory.seen_ns
         try:
             if batch.resync:
-                seen_ns = self._engine.now_ns()
+                seen_ns = self.engine.now_ns()
                 past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
                 changes = self._resync("retry" if self._failures else batch.resync, past)
             elif batch.listed:
                 changes = self._compare()
             else:
-                changes = self._collector.refresh(dirty for dirty, _ in batch.dirty)
+                changes = self.collector.refresh(dirty for dirty, _ in batch.dirty)
         except EngineError as error:
             self._failures += 1
             _log.warning("inventory.failed", error=str(error), failures=self._failures)
             self._resync_at = time.monotonic() + min(_LONGEST_RETRY_SECONDS, 0.5 * 2.0 ** min(self._failures, 10))
             return None
         self._failures = 0
-        self._inventory.seen_ns = seen_ns
-        self._metrics.set_objects(self._inventory.counts())
+        self.inventory.seen_ns = seen_ns
+        self.metrics.set_objects(self.inventory.counts())
         self._say_who_leads()
         now = time.time()
         if batch.is_full:  # the tags that are here, and those that were when we last looked
-            self._note_digests(self._inventory.digests.tags("local") | self._inventory.tags.keys(), now)
+            self._note_digests(self.inventory.digests.tags("local") | self.inventory.tags.keys(), now)
             self._leave_digests(now)
         else:
             self._note_digests((each.ref.key for each in changes if each.ref.kind is Kind.TAG), now)
         return changes
 
     def _say_who_leads(self) -> None:
-        leads = self._inventory.leads
-        is_swarm = leads or (self._inventory.info is not None and self._inventory.info.swarm)
+        leads = self.inventory.leads
+        is_swarm = leads or (self.inventory.info is not None and self.inventory.info.swarm)
         where = "here, on the leader" if leads else "on the leader of the swarm only" if leads is False else "unknown"
         if is_swarm and where != self._judged_where:
             _log.info("services.judged", where=where)
@@ -111,16 +106,16 @@ class Upkeep:
 
     def note_quiet(self) -> None:
         """Nothing waits: the inventory is as the engine is, but for what may still be on its way to the queue."""
-        if self._inventory.complete and self._metrics.health.engine_up and not self._failures:
-            self._inventory.seen_ns = max(self._inventory.seen_ns, self._engine.now_ns() - LONG_STALL_NS)
+        if self.inventory.complete and self.metrics.health.engine_up and not self._failures:
+            self.inventory.seen_ns = max(self.inventory.seen_ns, self.engine.now_ns() - LONG_STALL_NS)
 
     @property
     def patience_seconds(self) -> float:
         """How soon ``save_due`` wants to be called again: what was seen of digests is soon written down."""
-        return _NOTE_SECONDS if self._inventory.digests.unsaved else _SAVE_SECONDS
+        return _NOTE_SECONDS if self.inventory.digests.unsaved else _SAVE_SECONDS
 
     def is_list_due(self, now: float) -> bool:
-        return now >= self._resync_at and self._metrics.health.engine_up
+        return now >= self._resync_at and self.metrics.health.engine_up
 
     def list_beside(self, wake: Callable[[], object]) -> bool:
         """Have everything listed in a thread, which calls ``wake`` at its end; False if looks have failed.
@@ -136,7 +131,7 @@ class Upkeep:
     def _list(self, wake: Callable[[], object]) -> None:
         began = time.monotonic()
         try:
-            listing: list[Thing] | Exception = self._collector.list_all()
+            listing: list[Thing] | Exception = self.collector.list_all()
         except Exception as error:  # noqa: BLE001 - the worker deals with it
             listing = error
         self._listing_seconds, self._listing = time.monotonic() - began, listing
@@ -150,7 +145,7 @@ class Upkeep:
         listing, self._listing = self._listing, None
         if isinstance(listing, Exception):
             raise listing if isinstance(listing, EngineError) else EngineError(f"list: {listing!r}")
-        changes = self._collector.compare(listing) if listing is not None else []
+        changes = self.collector.compare(listing) if listing is not None else []
         self._note_list("interval", self._listing_seconds)
         return changes
 
@@ -160,30 +155,30 @@ class Upkeep:
             self._expire(now)
         if now - self._saved_at > _SAVE_SECONDS:
             self.save()
-        elif self._inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
+        elif self.inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
             self._save_digests()
 
     def save(self) -> None:
         """Write down the observation clock and what changed in our memory."""
         self._saved_at = time.monotonic()
-        memory, inventory = self._inventory.memory, self._inventory
+        memory, inventory = self.inventory.memory, self.inventory
         self._save_digests()
         unsaved = list(memory.unsaved)
         rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
         with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
-            self._ledger.save(memory.clock.read(), rows)
+            self.ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
         if looked_at := list(inventory.looks.unsaved):
             looks = [
                 (key, inventory.looks.row(inventory.images.get(key), inventory.histories.get(key))) for key in looked_at
             ]
             with suppress(LedgerError):
-                self._ledger.save_looks(looks)
+                self.ledger.save_looks(looks)
                 inventory.looks.unsaved.difference_update(looked_at)
 
     def _note_digests(self, tags: Iterable[str], now: float) -> None:
         """See what each tag is here now: its digest, or where it has none the ID of its image."""
-        inventory = self._inventory
+        inventory = self.inventory
         for tag in tags:
             image_id = inventory.tags.get(tag)
             if image_id is None:
@@ -194,7 +189,7 @@ class Upkeep:
 
     def _leave_digests(self, now: float) -> None:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""
-        inventory = self._inventory
+        inventory = self.inventory
         users: tuple[Container | Service, ...] = (*inventory.containers.values(), *inventory.services.values())
         asked_for = {followed_tag(container) for container in users} | inventory.tags.keys()
         for tag in inventory.digests.tags("registry") - asked_for:
@@ -202,47 +197,47 @@ class Upkeep:
 
     def _save_digests(self) -> None:
         self._noted_at = time.monotonic()
-        digests = self._inventory.digests
+        digests = self.inventory.digests
         unsaved = list(digests.unsaved)
         with suppress(LedgerError):  # what could not be written stays unsaved
-            self._ledger.save_digests(unsaved)
+            self.ledger.save_digests(unsaved)
             del digests.unsaved[: len(unsaved)]
 
     def _expire(self, now: float) -> None:
         """Forget what can be undone no longer, and remove the archives that nothing needs."""
-        if self._inventory.info is None:
+        if self.inventory.info is None:
             return
-        self._expired_at, archive = now, self._tools(self._inventory.info).archive
+        self._expired_at, archive = now, self.tools(self.inventory.info).archive
         with suppress(LedgerError, OSError):
-            for name in self._ledger.expire():
+            for name in self.ledger.expire():
                 archive.remove(name)
                 _log.info("archive.removed", archive=name)
             if strangers := archive.strangers():
                 note = "the ledger does not know them; they count, and stay until somebody removes them"
                 _log.warning("archive.unknown", archives=sorted(strangers), bytes=sum(strangers.values()), note=note)
-            self._ledger.prune()
+            self.ledger.prune()
 
     def is_end_due(self, now: float) -> bool:
         """Whether what was cut short should be looked at again, as it could not be ended, or not told."""
-        return now - self._ended_at > _LONGEST_RETRY_SECONDS and self._metrics.health.engine_up
+        return now - self._ended_at > _LONGEST_RETRY_SECONDS and self.metrics.health.engine_up
 
     def end_intents(self) -> list[Outcome]:
         """After a full list, and every minute: the ends of actions that were cut short.
 
         Less often where the engine keeps us waiting for minutes, as it does at a disk that hangs.
         """
-        began, info = time.monotonic(), self._inventory.info
+        began, info = time.monotonic(), self.inventory.info
         try:
-            return end_intents(self._tools(info), self._ledger) if info else []
+            return end_intents(self.tools(info), self.ledger) if info else []
         finally:
             self._ended_at = (now := time.monotonic()) + _ENDING_PAUSES * (now - began)
 
     def _connect(self, info: EngineInfo) -> None:
-        inventory = self._inventory
+        inventory = self.inventory
         if inventory.info is None:
-            resume(inventory, self._ledger, info)
+            resume(inventory, self.ledger, info)
             with suppress(LedgerError):
-                self._ledger.claim(info.identity)
+                self.ledger.claim(info.identity)
         elif inventory.info.identity != info.identity:
             raise DockwardenError(f"the engine is another one now: {info.identity}")
         inventory.memory.clock.resume()
@@ -250,16 +245,16 @@ class Upkeep:
 
     def _resync(self, reason: str, past: Sequence[Dirty]) -> list[Change]:
         began = time.monotonic()
-        changes = self._collector.reconcile(past)
-        self._metrics.health.inventory_complete = True
+        changes = self.collector.reconcile(past)
+        self.metrics.health.inventory_complete = True
         self._note_list(reason, time.monotonic() - began)
         return changes
 
     def _note_list(self, reason: str, cost: float) -> None:
-        self._metrics.inventory_resyncs.labels(reason).inc()
-        self._resync_at = time.monotonic() + max(self._resync_seconds, cost / _RESYNC_SHARE)
-        _log.info("inventory.listed", reason=reason, images=len(self._inventory.images), seconds=round(cost, 3))
-        sweep_markers(self._engine, list(self._inventory.images.values()))
+        self.metrics.inventory_resyncs.labels(reason).inc()
+        self._resync_at = time.monotonic() + max(self.resync_seconds, cost / _RESYNC_SHARE)
+        _log.info("inventory.listed", reason=reason, images=len(self.inventory.images), seconds=round(cost, 3))
+        sweep_markers(self.engine, list(self.inventory.images.values()))
 
 
 def resume(inventory: Inventory, ledger: Ledger, info: EngineInfo) -> None:

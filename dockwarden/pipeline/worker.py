@@ -58,85 +58,71 @@ class _Run:
     events_ns: tuple[int, ...] = ()
 
 
+@dataclass(eq=False, kw_only=True)
 class Worker:
     """Handles batches until the queue is closed."""
 
-    def __init__(  # noqa: PLR0913 - the one place that holds every stage
-        self,
-        *,
-        queue: Queue,
-        upkeep: Upkeep,
-        inventory: Inventory,
-        collector: Collector,
-        gatherer: Gatherer,
-        findings: Findings,
-        judge: Judge,
-        enforcer: Enforcer,
-        ledger: Ledger,
-        metrics: Metrics,
-        mishaps: Mishaps,
-        sinks: Sequence[Sink],
-    ) -> None:
-        self._inventory = inventory
-        self._collector = collector
-        self._gatherer = gatherer
-        self._findings = findings
-        self._judge = judge
-        self._enforcer = enforcer
-        self._queue = queue
-        self._upkeep = upkeep
-        self._ledger = ledger
-        self._metrics = metrics
-        self._mishaps = mishaps
-        self._sinks = sinks
+    queue: Queue
+    upkeep: Upkeep
+    inventory: Inventory
+    collector: Collector
+    gatherer: Gatherer
+    findings: Findings
+    judge: Judge
+    enforcer: Enforcer
+    ledger: Ledger
+    metrics: Metrics
+    mishaps: Mishaps
+    sinks: Sequence[Sink]
+    acting: bool = False
+
+    def __post_init__(self) -> None:
         self._policies: dict[str, Policy] = {}
         self._listeners: dict[str, dict[Kind, list[Policy]]] = {}  # by cause and kind of object
         self._runs: deque[_Run] = deque()
-        self._started = False
-        self._swept = False
-        self.acting = False
+        self._started = self._swept = False
 
     def run(self) -> None:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
-        self._ledger.open()
-        self._findings.recall(self._ledger.open_findings(), self._ledger.asides())
+        self.ledger.open()
+        self.findings.recall(self.ledger.open_findings(), self.ledger.asides())
         waiting = False
-        while not self._queue.closed:
-            self._metrics.health.beats["worker"] = time.monotonic()
-            idle = min(_IDLE_SECONDS, self._upkeep.patience_seconds)
-            batch = self._queue.take(idle if waiting or not self._runs else 0)
+        while not self.queue.closed:
+            self.metrics.health.beats["worker"] = time.monotonic()
+            idle = min(_IDLE_SECONDS, self.upkeep.patience_seconds)
+            batch = self.queue.take(idle if waiting or not self._runs else 0)
             if batch is not None:
                 self._handle(batch)
-            if self._upkeep.is_listed:
+            if self.upkeep.is_listed:
                 self._handle(Batch(listed=True))
-            if not self._queue.has_hints:
-                self._upkeep.note_quiet()
+            if not self.queue.has_hints:
+                self.upkeep.note_quiet()
             waiting = self._advance()
-            self._upkeep.save_due(time.monotonic())
-            if self._started and self._upkeep.is_end_due(time.monotonic()):
+            self.upkeep.save_due(time.monotonic())
+            if self._started and self.upkeep.is_end_due(time.monotonic()):
                 self._end_intents()
-            if self._upkeep.is_list_due(time.monotonic()) and not self._upkeep.list_beside(self._queue.wake):
-                self._queue.submit_resync("interval")
+            if self.upkeep.is_list_due(time.monotonic()) and not self.upkeep.list_beside(self.queue.wake):
+                self.queue.submit_resync("interval")
         self.acting = True  # what is written down at the end is waited for like a deed
-        self._upkeep.save()
-        self._ledger.close()
+        self.upkeep.save()
+        self.ledger.close()
 
     def _handle(self, batch: Batch) -> None:
         if batch.policies is not None:
             self._use(batch.policies)
         began = time.monotonic()
-        changes = self._upkeep.look(batch)
+        changes = self.upkeep.look(batch)
         if not batch.resync:
-            self._queue.spend(time.monotonic() - began)
+            self.queue.spend(time.monotonic() - began)
         if changes is None:
             for job in batch.jobs:
                 self._skip_job(job)
             return
-        self._gatherer.note_pulls(changes, time.time())
+        self.gatherer.note_pulls(changes, time.time())
         if batch.is_full:
             self._end_intents()
         if not self._started:
-            if self._inventory.complete and self._policies:
+            if self.inventory.complete and self._policies:
                 self._start()
         else:
             # A hint at a tag or a use is of an event that marked something else, too.
@@ -148,7 +134,7 @@ class Worker:
             self._fire(job)
 
     def _end_intents(self) -> None:
-        if ended := self._upkeep.end_intents():
+        if ended := self.upkeep.end_intents():
             self._report(self._new_run(Cause.STARTUP), ended)
 
     def _advance(self) -> bool:
@@ -179,8 +165,8 @@ class Worker:
         for policy in self._policies.values():
             for cause in policy.trigger.events:
                 self._listeners.setdefault(cause, {}).setdefault(policy.subject, []).append(policy)
-        self._judge.exceptions, self._swept = policies.exceptions, False
-        resolved = self._findings.keep_only(self._policies)
+        self.judge.exceptions, self._swept = policies.exceptions, False
+        resolved = self.findings.keep_only(self._policies)
         self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
             self._start()
@@ -190,9 +176,9 @@ class Worker:
     def _start(self) -> None:
         """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
         self._started = True
-        gone = [ref for ref in self._findings.refs() if not self._inventory.has(ref)]
-        sweep = Sweep(resolved=self._findings.drop_objects(gone))
-        work = self._judge.everything(self._judge.allowed(self._policies.values(), time.time()))
+        gone = [ref for ref in self.findings.refs() if not self.inventory.has(ref)]
+        sweep = Sweep(resolved=self.findings.drop_objects(gone))
+        work = self.judge.everything(self.judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
     def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = ()) -> None:
@@ -201,20 +187,20 @@ class Worker:
         for change in changes:
             causes.setdefault(change.ref, set())
             listening = self._listeners.get(change.cause, {})
-            for kind, keys in self._inventory.dependents(change.ref).items():
+            for kind, keys in self.inventory.dependents(change.ref).items():
                 # There may be thousands: of a kind that nobody listens to, only open findings matter.
-                for key in keys if kind in listening else keys & self._findings.keys(kind):
+                for key in keys if kind in listening else keys & self.findings.keys(kind):
                     causes.setdefault(Ref(kind, key), set()).add(change.cause)
-        sweep = Sweep(resolved=self._findings.drop_objects(ref for ref in causes if not self._inventory.has(ref)))
+        sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
         heard = [self._listeners.get(cause, {}) for cause in {change.cause for change in changes}]
         hearing = {p.name: p for by_kind in heard for policies in by_kind.values() for p in policies}
-        allowed = {p.name for p in self._judge.allowed(hearing.values(), time.time())}
+        allowed = {p.name for p in self.judge.allowed(hearing.values(), time.time())}
         work: list[Work] = []
         acting: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
             due = {p.name: p for c in why for p in self._listeners.get(c, {}).get(ref.kind, ()) if p.name in allowed}
             acting.update((name, ref) for name in due)
-            again = self._findings.policies_on(ref)
+            again = self.findings.policies_on(ref)
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
                 work.append((ref, tuple(due.values())))
@@ -224,13 +210,13 @@ class Worker:
             run.events_ns = events_ns
             self._advance_first(run)
         else:
-            self._metrics.observe_reactions(events_ns)
+            self.metrics.observe_reactions(events_ns)
 
     def _ask_again(self) -> None:
         """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
         work = [
             (ref, (policy,))
-            for name, ref in self._findings.unknown()
+            for name, ref in self.findings.unknown()
             if (policy := self._policies.get(name)) is not None and policy.on_unknown == "retry"
         ]
         if work:
@@ -241,7 +227,7 @@ class Worker:
         self._runs.remove(run)
         for waits in run.steps:
             if waits:
-                self._metrics.observe_reactions(run.events_ns)
+                self.metrics.observe_reactions(run.events_ns)
                 run.events_ns = ()
                 self._runs.append(run)
                 return
@@ -251,15 +237,15 @@ class Worker:
         policy = self._policies.get(job)
         if policy is None or not self._started or not (policy.trigger.schedule or policy.trigger.every_seconds):
             return  # the job is one of former policies
-        if not self._metrics.health.engine_up:
+        if not self.metrics.health.engine_up:
             self._skip_job(job)
             return
-        allowed = self._judge.allowed([policy], time.time())
+        allowed = self.judge.allowed([policy], time.time())
         if not allowed:
-            left = self._findings.clear(job, Ref(Kind.HOST, ""), "gate") if policy.has_marks else None
+            left = self.findings.clear(job, Ref(Kind.HOST, ""), "gate") if policy.has_marks else None
             self._report(self._new_run(Cause.SCHEDULE, Sweep(resolved=[left] if left else []), job=job), ())
             return
-        work = self._judge.everything(allowed)
+        work = self.judge.everything(allowed)
         self._begin(work, Sweep(), Cause.SCHEDULE, REGISTRY, acting=None, job=job)
 
     def _skip_job(self, job: str) -> None:
@@ -282,7 +268,7 @@ class Worker:
         policy = self._policies.get(job)
         sized = [job] if policy and policy.action and policy.subject in _OF_IMAGES else ()
         run = self._new_run(cause, sweep, acting, job)
-        steps = self._judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized, pace=_pace(policy))
+        steps = self.judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized, pace=_pace(policy))
         run.steps = self._guarded(run, steps)
         self._runs.append(run)
         return run
@@ -292,7 +278,7 @@ class Worker:
         try:
             yield from steps
         except Exception as error:  # noqa: BLE001 - of our own
-            run.errors.append(self._mishaps.note("judge", error, run=run.id))
+            run.errors.append(self.mishaps.note("judge", error, run=run.id))
             run.acting = frozenset()
 
     def _new_run(
@@ -302,7 +288,7 @@ class Worker:
         acting: frozenset[tuple[str, Ref]] | None = frozenset(),
         job: str = "",
     ) -> _Run:
-        watched_seconds = self._inventory.memory.clock.read()
+        watched_seconds = self.inventory.memory.clock.read()
         return _Run(sweep or Sweep(), cause, self._policies, acting, job, watched_seconds=watched_seconds)
 
     def _conclude(self, run: _Run) -> None:
@@ -314,39 +300,39 @@ class Worker:
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:
-                    done, error = self._enforcer.act(policy, due, run.id)
+                    done, error = self.enforcer.act(policy, due, run.id)
                 except Exception as fault:  # noqa: BLE001 - of our own
-                    done, error = [], self._mishaps.note("plan", fault, policy=policy.name)
+                    done, error = [], self.mishaps.note("plan", fault, policy=policy.name)
                 self.acting = False
                 outcomes += done
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
         # Who sees it counted, sees what was found, too.
-        self._metrics.evaluation_duration_seconds.observe(judging_seconds)
+        self.metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}
         for policy in [run.policies[name] for name in sorted(acted & run.policies.keys())]:
             if policy.has_marks:
                 after = self._new_run(run.cause)
-                after.steps = self._guarded(after, self._judge.left_full(policy, after.sweep, time.time()))
+                after.steps = self._guarded(after, self.judge.left_full(policy, after.sweep, time.time()))
                 self._runs.append(after)
 
     def _may_act(self, result: Result, run: _Run) -> bool:
-        if result.policy not in self._findings.policies_on(result.ref):
+        if result.policy not in self.findings.policies_on(result.ref):
             return False  # an event came during the sweep, and by what it showed the object passes
-        watched = self._inventory.watched(result.ref)
-        was_used = self._inventory.memory.is_touched_since(watched, run.watched_seconds)
+        watched = self.inventory.watched(result.ref)
+        was_used = self.inventory.memory.is_touched_since(watched, run.watched_seconds)
         # What is in use is kept with that reason, and of a container the last look compares its whole life.
-        if was_used and not self._inventory.is_used(watched) and watched.kind is not Kind.CONTAINER:
+        if was_used and not self.inventory.is_used(watched) and watched.kind is not Kind.CONTAINER:
             return False  # used or born since it was judged; the next run judges it anew
         is_due = result.status is Status.FAIL or (result.status is Status.EXCUSED and not result.excuse.acted)
         return is_due and (run.acting is None or (result.policy, result.ref) in run.acting)
 
     def _report(self, run: _Run, outcomes: Sequence[Outcome], policies: PolicySet | None = None) -> None:
-        sweep, findings, asides = run.sweep, self._findings, self._findings.unsaved()
+        sweep, findings, asides = run.sweep, self.findings, self.findings.unsaved()
         are_told = asides is not None or policies is not None
-        used = findings.used() if self._judge.exceptions else ()
-        unused = [exception.id for exception in self._judge.exceptions if exception.id not in used]
+        used = findings.used() if self.judge.exceptions else ()
+        unused = [exception.id for exception in self.judge.exceptions if exception.id not in used]
         report = Report(
             run.id,
             run.cause,
@@ -357,9 +343,9 @@ class Worker:
             tuple(sweep.resolved),
             tuple(sweep.troubled),
             tuple(outcomes),
-            (*run.errors, *self._collector.take_troubles()),
+            (*run.errors, *self.collector.take_troubles()),
             run.job,
-            self._inventory.memory.clock.read(),
+            self.inventory.memory.clock.read(),
             dict(findings.counts),
             dict(findings.unknown_counts),
             policies,
@@ -370,14 +356,14 @@ class Worker:
             asides,
             run.events_ns,
         )
-        for sink in self._sinks:
+        for sink in self.sinks:
             try:
                 sink.record(report)
             except DockwardenError as error:  # it has said so itself, as the ledger does, once
                 _log.debug("run.unreported", sink=type(sink).__name__, error=str(error))
-                self._metrics.errors.labels("report").inc()
+                self.metrics.errors.labels("report").inc()
             except Exception as error:  # noqa: BLE001 - one sink's trouble is none of the others'
-                _log.error("run.unreported", sink=type(sink).__name__, error=self._mishaps.note("report", error))
+                _log.error("run.unreported", sink=type(sink).__name__, error=self.mishaps.note("report", error))
 
 
 def _pace(policy: Policy | None) -> Pace:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,52 +29,47 @@ _FOR_PEOPLE = ("title", "description", "remediation", "refs")
 _OF_POLICY = (*_FOR_PEOPLE, "name", "tags", "subject", "severity", "mode", "action", "place")
 
 
+@dataclass(eq=False)
 class Views:
-    """Reads what the worker left; from any thread."""
+    """Reads what the worker left; from any thread.
 
-    def __init__(
-        self,
-        board: Board,
-        findings: Findings,
-        inventory: Inventory,
-        enforcer: Enforcer,
-        health: Health,
-        next_runs: Callable[[], Mapping[str, float]],
-        now: Callable[[], float],
-    ) -> None:
-        """``next_runs``: when each job is due. ``now``: the wall clock, in seconds since the epoch."""
-        self._board = board
-        self._findings = findings
-        self._inventory = inventory
-        self._enforcer = enforcer
-        self._health = health
-        self._next_runs = next_runs
-        self.now = now
+    ``next_runs``: when each job is due. ``now``: the wall clock, in seconds since the epoch.
+    """
+
+    board: Board
+    findings: Findings
+    inventory: Inventory
+    enforcer: Enforcer
+    health: Health
+    next_runs: Callable[[], Mapping[str, float]]
+    now: Callable[[], float]
+
+    def __post_init__(self) -> None:
         self.lists = {
             "findings": List(FindingRow, self._finding_rows, {"result": Status.FAIL}),
             "policies": List(PolicyRow, self._policy_rows),
             "actions": List(ActionRow, self._action_rows),
             "inventory": List(ObjectRow, self._object_rows),
-            "exceptions": List(ExceptionRow, lambda: self._explainer().exceptions(board.use.exceptions)),
+            "exceptions": List(ExceptionRow, lambda: self._explainer().exceptions(self.board.use.exceptions)),
             "schedules": List(ScheduleRow, self._schedule_rows),
         }
 
     def status(self) -> dict[str, Any]:
         """What the pages show besides the lists."""
         severities = Counter({severity.value: 0 for severity in Severity})
-        for (_, severity), count in list(self._findings.counts.items()):
+        for (_, severity), count in list(self.findings.counts.items()):
             severities[severity] += count
         return {
             "version": __version__,
             "now": self.now(),
-            "trouble": self._health.unready(),
-            "changed_at": self.now() - (time.monotonic() - self._health.changed),
-            "engine": self._inventory.info,
-            "engine_up": self._health.engine_up,
-            "objects": {kind.value: count for kind, count in self._inventory.counts().items()},
+            "trouble": self.health.unready(),
+            "changed_at": self.now() - (time.monotonic() - self.health.changed),
+            "engine": self.inventory.info,
+            "engine_up": self.health.engine_up,
+            "objects": {kind.value: count for kind, count in self.inventory.counts().items()},
             "severities": severities,
             "total_open": severities.total(),
-            "runs": list(self._board.runs),
+            "runs": list(self.board.runs),
         }
 
     def policy(self, name: str) -> dict[str, Any] | None:
@@ -83,26 +79,26 @@ class Views:
             return None
         found = [found for found in self._finding_rows() if found.policy == name]
         done = [row for row in self._done() if row.policy == name]
-        it = self._explainer().policy(name, self._board.use, self._standing())
+        it = self._explainer().policy(name, self.board.use, self._standing())
         return {"it": it, "policy": it.policy, "row": row, "rows": found, "done": done}
 
     def object(self, path: str) -> dict[str, Any] | None:
         """What the page of ``KIND/NAME`` shows, None where there is no such object and never was one."""
         kind, _, name = path.partition("/")
-        refs = named(path, self._inventory) if kind in list(Kind) else []
+        refs = named(path, self.inventory) if kind in list(Kind) else []
         known = {name, *(ref.key for ref in refs[:1])}
-        acted, over = self._board.past_of(known)
+        acted, over = self.board.past_of(known)
         done = [ActionRow(**row) for row in acted if row["subject"] == kind]  # by whomever
         done = done or [row for row in self._done() if row.subject == kind and {row.object_id, row.name} & known]
         past = [row for row in over if row["subject"] == kind]
         shown = {"kind": kind, "name": name, "done": done, "past": past, "it": None, "kinds": list(Kind)}
         if len(refs) != 1:
             return (
-                {**shown, "meant": [(ref, self._inventory.name_of(ref)) for ref in refs]}
+                {**shown, "meant": [(ref, self.inventory.name_of(ref)) for ref in refs]}
                 if refs or done or past
                 else None
             )
-        it = self._explainer().object(refs[0], self._board.use.policies, self._standing(), self._facts)
+        it = self._explainer().object(refs[0], self.board.use.policies, self._standing(), self._facts)
         near = {(each.policy, each.id) for each in it.found}
         found = [row for row in self._finding_rows() if (row.policy, row.object_id) in near]
         return {**shown, "name": it.name or name, "it": it, "found": found}
@@ -111,28 +107,28 @@ class Views:
         """Those facts that are known without asking anybody."""
         sheet = Facts()
         with suppress(KeyError):  # it is gone by now
-            fill(sheet, names, ref, View(self._inventory, self.now()))
+            fill(sheet, names, ref, View(self.inventory, self.now()))
         return sheet.known
 
     def _explainer(self) -> Explainer:
-        return Explainer(self._inventory, self._findings, self._enforcer, self.now(), asks=False)
+        return Explainer(self.inventory, self.findings, self.enforcer, self.now(), asks=False)
 
     def _standing(self) -> list[Result]:
-        return self._explainer().standing({policy.name: policy.severity for policy in self._board.use.policies})
+        return self._explainer().standing({policy.name: policy.severity for policy in self.board.use.policies})
 
     def _finding_rows(self) -> Iterator[FindingRow]:
         """Open ones first, the worst first, and of those the newest; then what is no finding, or not yet."""
-        policies = {policy.name: policy for policy in self._board.use.policies}
-        opened = {(found.result.policy, found.result.ref): found.opened_at for found in self._findings.open()}
+        policies = {policy.name: policy for policy in self.board.use.policies}
+        opened = {(found.result.policy, found.result.ref): found.opened_at for found in self.findings.open()}
         rows = [(result, opened.get((result.policy, result.ref), 0.0)) for result in self._standing()]
         rows.sort(key=lambda row: (row[0].status is not Status.FAIL, row[0].severity.rank, -row[1]))
         for result, at in rows:
             yield _finding_row(result, at or None, policies.get(result.policy))
 
     def _policy_rows(self) -> Iterator[PolicyRow]:
-        due = self._next_runs()
+        due = self.next_runs()
         counts = Counter((result.policy, result.status) for result in self._standing())
-        for policy in sorted(self._board.use.policies, key=lambda policy: policy.name):
+        for policy in sorted(self.board.use.policies, key=lambda policy: policy.name):
             yield PolicyRow(
                 **{name: getattr(policy, name) for name in _OF_POLICY},
                 findings=counts[policy.name, Status.FAIL],
@@ -146,15 +142,15 @@ class Views:
             )
 
     def _schedule_rows(self) -> Iterator[ScheduleRow]:
-        last = {run["job"]: run["at"] for run in reversed(list(self._board.runs))}
+        last = {run["job"]: run["at"] for run in reversed(list(self.board.runs))}
         for row in self._policy_rows():
             if row.schedule or row.every_seconds:
                 times = (row.next_run_at, last.get(row.name))
                 yield ScheduleRow(row.name, row.mode, row.schedule, row.every_seconds, *times)
 
     def _action_rows(self) -> Iterator[ActionRow]:
-        undoable = self._board.undoable
-        for row in list(self._board.actions):
+        undoable = self.board.undoable
+        for row in list(self.board.actions):
             yield ActionRow(**{**row, "undoable_until": undoable.get(row["id"] or 0)})
 
     def _done(self) -> Iterator[ActionRow]:
@@ -162,7 +158,7 @@ class Views:
         return (row for row in self._action_rows() if row.outcome is not Effect.AUDITED)
 
     def _object_rows(self) -> Iterator[ObjectRow]:
-        inventory = self._inventory
+        inventory = self.inventory
         for kind in Kind:
             for ref in inventory.all(kind):
                 thing = inventory.get(ref)

@@ -743,7 +743,7 @@ def test_a_run_that_ends_above_the_lower_mark_says_what_fills_the_disk(host: Hos
         assert all("is not enough for host.disk_used_percent < 70.0: " in each for each in on_the_host())
         assert all("unaccounted 50.0 MB" in each for each in on_the_host())
         policy, found = host.worker._policies["old-images"], [each.result for each in host.findings.open()]
-        assert all(step.ref.kind is Kind.IMAGE for step in host.worker._enforcer.plan(policy, found).steps)
+        assert all(step.ref.kind is Kind.IMAGE for step in host.worker.enforcer.plan(policy, found).steps)
         host.engine.put(an_image("other", f"other:{used:g}"))  # everything about the host is judged again
         host.settle()
         assert len(on_the_host()) == is_told, used
