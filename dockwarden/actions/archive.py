@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,35 +52,23 @@ class Stored(NamedTuple):
     sha256: str
 
 
+@dataclass(eq=False)
 class Archive:
-    """The folder. It is made when it is needed first."""
+    """The folder. It is made when it is needed first.
 
-    def __init__(
-        self,
-        folder: Path,
-        intents: Intents,
-        *,
-        max_bytes: int,
-        reserve_bytes: int,
-        progress: Callable[[], object] = bool,
-    ) -> None:
-        """Make no folder yet.
+    Attributes:
+        max_bytes: of all archives together.
+        reserve_bytes: of the disk, which always stay free.
+        progress: called from time to time while a big one is written or read; what it raises ends that.
+        is_closed: for a plan that is to free the very disk, nothing is written to it.
+    """
 
-        ``max_bytes`` of all archives together; ``reserve_bytes`` of the disk always stay free; ``progress`` is called
-        from time to time while a big one is written or read; what it raises ends that.
-        """
-        self._folder = folder
-        self._intents = intents
-        self._max_bytes = max_bytes
-        self._reserve_bytes = reserve_bytes
-        self._progress = progress
-        self._is_closed = False
-
-    def closed(self) -> "Archive":
-        """The same for a plan that is to free the very disk: nothing is written to it."""
-        other = copy(self)
-        other._is_closed = True  # noqa: SLF001 - of our own class
-        return other
+    folder: Path
+    intents: Intents
+    max_bytes: int
+    reserve_bytes: int
+    progress: Callable[[], object] = bool
+    is_closed: bool = False
 
     def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
         """Write one archive and have it on the disk.
@@ -94,17 +82,17 @@ class Archive:
             ArchiveError: it would be too big, the disk refuses, or it would gain nothing.
             LedgerError: its name cannot be written down.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise GainsNothingError("an archive of it would be on the disk that is to be freed")
         room = self._room()
         if expected_bytes > room:
             raise ArchiveError(f"an archive of {expected_bytes} bytes {_TOO_BIG.format(room)}")
         name = f"{uuid.uuid4().hex}.tar"
-        self._intents.begin_archive(name)
+        self.intents.begin_archive(name)
         try:
             with self._opened() as folder:
                 kept = self._filled(folder, name, produce, room, proof.encode())
-            self._intents.end_archive(name, kept.size_bytes)
+            self.intents.end_archive(name, kept.size_bytes)
         except BaseException as error:
             self.remove(name)
             if isinstance(error, OSError):
@@ -127,7 +115,7 @@ class Archive:
                 raise ArchiveError(f"the archive {kept.name} is damaged: its checksum is another one")
             file.seek(0)
             while chunk := file.read(_CHUNK_BYTES):
-                self._progress()
+                self.progress()
                 yield chunk
 
     def remove(self, name: str) -> None:
@@ -139,31 +127,31 @@ class Archive:
                 for each in (name, name + _UNFINISHED):
                     with suppress(FileNotFoundError):
                         os.unlink(each, dir_fd=folder)
-            self._intents.forget_archive(name)
+            self.intents.forget_archive(name)
 
     def _room(self) -> int:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            stat = os.statvfs(self._folder)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stat = os.statvfs(self.folder)
         except OSError as error:
-            raise ArchiveError(f"{self._folder} cannot be used: {error.strerror}") from error
-        free = stat.f_bavail * stat.f_frsize - self._reserve_bytes
-        return max(0, min(free, self._max_bytes - sum(self._sizes().values())))
+            raise ArchiveError(f"{self.folder} cannot be used: {error.strerror}") from error
+        free = stat.f_bavail * stat.f_frsize - self.reserve_bytes
+        return max(0, min(free, self.max_bytes - sum(self._sizes().values())))
 
     def strangers(self) -> Mapping[str, int]:
         """Sizes of the files in the folder that no ledger knows; they count, and only a person may remove them."""
-        known = self._intents.known_archives()
+        known = self.intents.known_archives()
         return {name: size for name, size in self._sizes().items() if name.removesuffix(_UNFINISHED) not in known}
 
     def _sizes(self) -> dict[str, int]:
         """What is really in the folder, whatever the ledger says."""
-        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             return {e.name: e.stat(follow_symlinks=False).st_size for e in entries if e.is_file(follow_symlinks=False)}
         return {}
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             yield folder
         finally:
@@ -185,7 +173,7 @@ class Archive:
                     proven, tail = proof in tail + chunk, chunk[-len(proof) :]
                 sum_.update(chunk)
                 file.write(chunk)
-                self._progress()
+                self.progress()
 
             produce(write)
             if not proven:

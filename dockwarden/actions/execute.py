@@ -132,7 +132,7 @@ class Executor:
         """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
         verb, tools = VERBS[step.ref.kind, step.action], self._tools
         if step.frees and self._tools.shares_disk(step.ref.kind):
-            tools = replace(tools, archive=tools.archive.closed())
+            tools = replace(tools, archive=replace(tools.archive, is_closed=True))
         try:
             return verb.recipe(tools, step, found)
         except ArchiveError as error:

@@ -59,8 +59,8 @@ _log = structlog.get_logger("dockwarden")
 class Enforcer:
     """Acts on one engine.
 
-    ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the container
-    we run in, "" if in none.
+    ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the
+    container we run in, "" if in none.
     """
 
     inventory: Inventory

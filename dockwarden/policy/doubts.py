@@ -6,6 +6,7 @@ of what may fail. Out of bounds: running anything; what a fact can never be is s
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dockwarden.model import FactSpec, FactValue
@@ -79,29 +80,26 @@ class _Meant(NamedTuple):
         return self._replace(many=False) if self.many else _Meant()
 
 
+@dataclass(eq=False)
 class Doubts:
     """The doubts about one expression.
 
     Attributes:
-        settled: facts of which it says what of their being none; those of ``settled`` before are known to be said.
+        settled: facts of which it says what of their being none; those of ``before`` are known to be said.
     """
 
-    def __init__(
-        self,
-        source: str,
-        facts: Mapping[str, FactSpec],
-        constants: Mapping[str, FactValue],
-        settled: frozenset[str] = frozenset(),
-    ) -> None:
-        self._source = source
-        self._facts = facts
-        self._constants = constants
-        self.problems: list[Problem] = []
-        self.risks: list[Risk] = []
-        self.literals: set[object] = set()
-        self.names: set[str] = set()
-        self.remarks: list[str] = []
-        self.settled = set(settled)
+    source: str
+    facts: Mapping[str, FactSpec]
+    constants: Mapping[str, FactValue]
+    before: frozenset[str] = frozenset()
+    problems: list[Problem] = field(default_factory=list)
+    risks: list[Risk] = field(default_factory=list)
+    literals: set[object] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settled = set(self.before)
         self._each: frozenset[str] = frozenset()  # what has another value for each item of a list
         self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
         self._unlike: list[tuple[Node, FactSpec]] = []
@@ -132,13 +130,13 @@ class Doubts:
 
     def _named(self, name: str) -> _Meant:
         self.names.add(name)
-        if name in self._facts:
-            spec = self._facts[name]
+        if name in self.facts:
+            spec = self.facts[name]
             return _Meant(spec, many=spec.type.startswith("list"))
-        value = self._constants.get(name)
+        value = self.constants.get(name)
         if isinstance(value, list):
             return _Meant(many=True, values=tuple(value))
-        return _Meant(values=(value,)) if name in self._constants else _Meant()
+        return _Meant(values=(value,)) if name in self.constants else _Meant()
 
     def _fold(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         item, result = node.value if isinstance(node.value, tuple) else ("", "")
@@ -161,7 +159,7 @@ class Doubts:
 
     def _doubt(self, node: Node, text: str) -> None:
         if text:
-            self.problems.append(Problem(*place(self._source, node.at), text))
+            self.problems.append(Problem(*place(self.source, node.at), text))
 
     def _risk(self, node: Node, error: str, guard: str) -> None:
         self.risks.append(Risk(node.at, error, guard))
@@ -188,10 +186,10 @@ class Doubts:
     def _may_take_long(self, node: Node, scope: Mapping[str, _Meant]) -> None:
         """What strangers' texts could make last for minutes: labels are long, lists as well."""
         name, used, sought = str(node.value), names(node), set[str]().union(*map(names, node.args[1:]))
-        if name == "matches" and any(n in self._facts or (n in scope and not scope[n].values) for n in sought):
+        if name == "matches" and any(n in self.facts or (n in scope and not scope[n].values) for n in sought):
             self._doubt(node, "a pattern is written here or in params, never by strangers; contains() looks for a text")
         is_long = name in _GROWING or (name in _LONG and sought)
-        if is_long and self._each and used & self._facts.keys() and not used & self._each:
+        if is_long and self._each and used & self.facts.keys() and not used & self._each:
             text = f"{name}() gives the same for each item; write it once, before: cel.bind(x, …{name}(…), …)"
             self._doubt(node, text)
 

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -85,21 +86,19 @@ class _Slot:
         self.header, self.fresh_until, self.is_shared = f"Bearer {token}", until, is_shared
 
 
+@dataclass(eq=False, repr=False)
 class Guard:
-    """Access to one registry, as one user whatever the repository. Thread-safe."""
+    """Access to one registry, as one user whatever the repository. Thread-safe.
 
-    def __init__(
-        self,
-        registry: str,
-        credentials: Credentials,
-        clock: Callable[[], float],
-        waiting: Callable[[], Iterable[str]] = tuple,
-    ) -> None:
-        """``waiting`` gives the repositories that will be asked about next."""
-        self._registry = registry
-        self._credentials = credentials
-        self._clock = clock
-        self._waiting = waiting
+    ``waiting`` gives the repositories that will be asked about next.
+    """
+
+    registry: str
+    credentials: Credentials
+    clock: Callable[[], float]
+    waiting: Callable[[], Iterable[str]] = tuple
+
+    def __post_init__(self) -> None:
         self._together = _MOST_TOGETHER
         self._lock = threading.Lock()
         self._known: Challenge | None = None
@@ -145,7 +144,7 @@ class Guard:
             return "" if attempt else self._basic(unlike)
         slot = self._slot(path)
         with slot.lock:
-            if not slot.header or slot.header == unlike or self._clock() >= slot.fresh_until:
+            if not slot.header or slot.header == unlike or self.clock() >= slot.fresh_until:
                 slot.is_alone |= slot.is_shared and slot.header == unlike != ""
                 slot.header = ""
                 if not unlike and self._share(path, slot, challenge or wanted._replace(scope=""), send):
@@ -174,7 +173,7 @@ class Guard:
 
     def failure(self, reason: str) -> str:
         """The same reason, unless it is that we could not find out the credentials."""
-        is_ours = reason in ("unauthorized", "forbidden") and self._credentials.is_troubled(self._registry)
+        is_ours = reason in ("unauthorized", "forbidden") and self.credentials.is_troubled(self.registry)
         return "credentials" if is_ours else reason
 
     def _renew(
@@ -187,7 +186,7 @@ class Guard:
         is_guess: bool = False,
     ) -> None:
         """Have a token for the first scope that one is given for; instead of a guess the registry will name one."""
-        asked_at = self._clock()
+        asked_at = self.clock()
         for number, slot.scope in enumerate(scopes, 1):
             try:
                 token, seconds = self._fetch(challenge, slot.scope, send)
@@ -203,7 +202,7 @@ class Guard:
 
         Whoever asks about one of those meanwhile waits for it.
         """
-        asked_at, scope = self._clock(), _scopes(path)[0]
+        asked_at, scope = self.clock(), _scopes(path)[0]
         if not path or _scopes(path, challenge.scope) != [scope] or not slot.may_join(scope, asked_at):
             return False
         with ExitStack() as held:
@@ -229,7 +228,7 @@ class Guard:
 
     def _gather(self, slots: dict[str, _Slot], held: ExitStack, now: float) -> None:
         """Add those by their scopes that lack a token and are asked about next; their locks are held."""
-        for path in self._waiting():
+        for path in self.waiting():
             if len(slots) >= self._together or len(" ".join(slots)) > _MOST_TOGETHER_CHARACTERS:
                 break
             scope, slot = _scopes(path)[0], self._slot(path)
@@ -251,18 +250,18 @@ class Guard:
             return slot
 
     def _basic(self, unlike: str) -> str:
-        login = self._credentials.login(self._registry)
+        login = self.credentials.login(self.registry)
         header = _basic_header(login)
         if login and header == unlike:
-            return _basic_header(self._credentials.renewed(self._registry, login))
+            return _basic_header(self.credentials.renewed(self.registry, login))
         return header
 
     def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
-        login = self._credentials.login(self._registry)
+        login = self.credentials.login(self.registry)
         answer = _asked(challenge, scope, login, send)
         if answer.status == _UNAUTHORIZED and login:
             # A helper's answer does not live for ever, and the one we keep may be too old.
-            login = self._credentials.renewed(self._registry, login)
+            login = self.credentials.renewed(self.registry, login)
             answer = _asked(challenge, scope, login, send) if login else answer
         if not answer.is_good:  # a server of tokens knows nothing of manifests
             raise FailedError("refused" if answer.status == NOT_FOUND else self.failure(answer.failure))

@@ -104,34 +104,32 @@ class _Slot:
         self.is_told = False
 
 
+@dataclass(eq=False, repr=False)
 class Credentials:
-    """Finds logins. Thread-safe: a helper that hangs delays only those who need it."""
+    """Finds logins. Thread-safe: a helper that hangs delays only those who need it.
 
-    def __init__(
-        self,
-        hosts: Mapping[str, RegistrySettings],
-        config: Path,
-        clock: Callable[[], float] = time.monotonic,
-        given: str = "",
-    ) -> None:
-        """``given``: what the environment has, which comes before the file."""
-        self._hosts = hosts
-        self._given = given
-        self._path = config
-        self._clock = clock
+    ``given``: what the environment has, which comes before the file at ``path``.
+    """
+
+    hosts: Mapping[str, RegistrySettings]
+    path: Path
+    clock: Callable[[], float] = time.monotonic
+    given: str = ""
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
 
     def login(self, registry: str) -> Login | None:
         """Whom the registry is to see. Raises FailedError for a password file that cannot be read."""
-        host = self._hosts.get(registry)
+        host = self.hosts.get(registry)
         if host is not None and host.username:
             return self._configured(registry, host)
         with self._lock:
             slot = self._slots.setdefault(registry, _Slot())
         with slot.lock:
             stamp = self._stamp()
-            if slot.stamp != stamp or self._clock() >= slot.fresh_until:
+            if slot.stamp != stamp or self.clock() >= slot.fresh_until:
                 self._find(registry, slot, stamp)
             return slot.login
 
@@ -167,9 +165,9 @@ class Credentials:
     def _find(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         """Ask the file and, if it says so, a helper; the slot's lock is held."""
         slot.stamp, slot.login, slot.failed = stamp, None, False
-        slot.fresh_until = self._clock() + _HELPER_SECONDS
+        slot.fresh_until = self.clock() + _HELPER_SECONDS
         try:
-            slot.login = _config(self._given).login(registry)
+            slot.login = _config(self.given).login(registry)
         except (ValueError, RecursionError):
             self._fail(slot, registry, "DOCKER_AUTH_CONFIG cannot be used")
         if slot.login is None:
@@ -178,7 +176,7 @@ class Credentials:
 
     def _find_in_file(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         try:
-            config = _config(content(self._path, _FILE_BYTES).decode("utf-8-sig")) if stamp else _Config()
+            config = _config(content(self.path, _FILE_BYTES).decode("utf-8-sig")) if stamp else _Config()
             helper = config.helper(registry)
             try:
                 slot.login = _helped(helper, registry) if helper else None
@@ -186,11 +184,11 @@ class Credentials:
                 self._fail(slot, registry, str(error))
             slot.login = slot.login or config.login(registry)
         except (OSError, ValueError, RecursionError):
-            self._fail(slot, registry, f"{self._path} cannot be used")
+            self._fail(slot, registry, f"{self.path} cannot be used")
 
     def _fail(self, slot: _Slot, registry: str, why: str) -> None:
         slot.failed = True
-        slot.fresh_until = self._clock() + _FAILURE_SECONDS
+        slot.fresh_until = self.clock() + _FAILURE_SECONDS
         self._tell(slot, registry, why)
 
     def _tell(self, slot: _Slot, registry: str, why: str) -> None:
@@ -200,7 +198,7 @@ class Credentials:
 
     def _stamp(self) -> tuple[int, ...] | None:
         try:
-            return state(self._path)
+            return state(self.path)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None  # a folder we may not even look into is no place for our logins
         except OSError:

@@ -5,6 +5,7 @@ Out of bounds: whether a finding is excused, running tests.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
@@ -22,21 +23,18 @@ from dockwarden.text import near
 _FROM = ("from", "object")
 
 
+@dataclass(eq=False)
 class Exceptions:
-    def __init__(
-        self,
-        compiler: Compiler,
-        vocabulary: Vocabulary,
-        written: Mapping[str, dict[str, Any]],
-        zone: tzinfo | None,
-        now: float,
-    ) -> None:
-        """``written``: all policies as they are written, by name."""
-        self._compiler, self._vocabulary, self._written = compiler, vocabulary, written
-        self._zone, self._now = zone, now
-        self._ids: dict[str, str] = {}
-        self.warnings: list[str] = []
-        self.lists: set[str] = set()
+    """``written``: all policies as they are written, by name."""
+
+    compiler: Compiler
+    vocabulary: Vocabulary
+    written: Mapping[str, dict[str, Any]]
+    zone: tzinfo | None
+    now: float
+    warnings: list[str] = field(default_factory=list)
+    lists: set[str] = field(default_factory=set)
+    _ids: dict[str, str] = field(default_factory=dict)
 
     def build(self, source: Source, shapes: Sequence[document.Exemption]) -> Iterator[PolicyException]:
         """The exceptions of one source that can be used."""
@@ -50,9 +48,9 @@ class Exceptions:
             until = self._until(source, path, shape)
             if kind is None:
                 continue
-            expressions = Expressions(self._compiler, source, path, kind, {})
+            expressions = Expressions(self.compiler, source, path, kind, {})
             if not expressions.failed:
-                expressions.rehearse(self._vocabulary[kind], self._vocabulary[Kind.HOST])
+                expressions.rehearse(self.vocabulary[kind], self.vocabulary[Kind.HOST])
             if not expressions.failed:
                 self.lists |= expressions.constants()
                 told, acted = shape.effect != "act", shape.effect != "report"
@@ -63,19 +61,19 @@ class Exceptions:
         """The policies that it names, and their subject."""
         names: set[str] = set()
         for index, pattern in enumerate(shape.policies):
-            found = {name for name in self._written if fnmatchcase(name, pattern)}
+            found = {name for name in self.written if fnmatchcase(name, pattern)}
             if not found:
-                known = ", ".join(sorted(self._written)) or "none, so name the files or packs that have them, too"
-                hint = near(pattern, self._written) or f"; there are {known}"
+                known = ", ".join(sorted(self.written)) or "none, so name the files or packs that have them, too"
+                hint = near(pattern, self.written) or f"; there are {known}"
                 source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
-            if pattern in found and self._written[pattern].get("excusable") == "never":
+            if pattern in found and self.written[pattern].get("excusable") == "never":
                 source.refuse(
                     (*path, "policies", index), f"{pattern} says that nobody may excuse it (excusable: never)"
                 )
-            if pattern in found and self._written[pattern].get("mode") == Mode.OFF:
+            if pattern in found and self.written[pattern].get("mode") == Mode.OFF:
                 self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
             names |= found
-        kinds = {self._written[name].get("subject") for name in names}
+        kinds = {self.written[name].get("subject") for name in names}
         if len(kinds) > 1:
             source.refuse(
                 (*path, "policies"), f"must be about one subject; these are about {', '.join(sorted(map(str, kinds)))}"
@@ -87,11 +85,11 @@ class Exceptions:
         if shape.until is None:
             return None
         try:
-            until = read_until(shape.until, self._zone)
+            until = read_until(shape.until, self.zone)
         except ValueError:
             source.refuse((*path, "until"), "must be a date or a time, such as 2027-03-31 or 2027-03-31T12:00:00Z")
             return None
-        if until < self._now:
+        if until < self.now:
             text = f"exception {shape.id}: it expired on {shape.until} and excuses nothing"
             self.warnings.append(f"{source.file}:{source.place(path).line} {text}")
         return until

@@ -8,6 +8,7 @@ service that is down or slow costs nobody anything but its own readers, and thou
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import structlog
@@ -102,33 +103,28 @@ class _Channel(threading.Thread):
         _log.error("notify.failed", route=self._route, news=message.total, note="given up; the API and the log have it")
 
 
+@dataclass(eq=False, repr=False)
 class Notifier:
-    """All routes. ``record`` costs the caller next to nothing, whatever the services do."""
+    """All routes. ``record`` costs the caller next to nothing, whatever the services do.
 
-    def __init__(
-        self,
-        routes: Mapping[str, tuple[RouteSettings, Send]],
-        metrics: Metrics,
-        host: Callable[[], str],
-        wait_seconds: float,
-        pauses_seconds: Sequence[float] = _PAUSES_SECONDS,
-        link: str = "",
-    ) -> None:
-        """``wait_seconds``: for how long what happens is one message; ``pauses_seconds``: between two tries.
+    ``wait_seconds``: for how long what happens is one message; ``pauses_seconds``: between two tries. ``link``: where
+    people find more.
+    """
 
-        ``link``: where people find more.
-        """
-        self.metrics = metrics
-        self.host = host
-        self.wait_seconds = wait_seconds
-        self.pauses_seconds = pauses_seconds
-        self.link = link
+    routes: Mapping[str, tuple[RouteSettings, Send]]
+    metrics: Metrics
+    host: Callable[[], str]
+    wait_seconds: float
+    pauses_seconds: Sequence[float] = _PAUSES_SECONDS
+    link: str = ""
+
+    def __post_init__(self) -> None:
         self._policies: Mapping[str, Policy] = {}
-        self._channels = [_Channel(name, options, send, self) for name, (options, send) in routes.items()]
-        for name in routes:
-            metrics.notifications.labels(name, "sent")
-            metrics.notifications.labels(name, "failed")
-            metrics.notifications_dropped.labels(name)
+        self._channels = [_Channel(name, options, send, self) for name, (options, send) in self.routes.items()]
+        for name in self.routes:
+            self.metrics.notifications.labels(name, "sent")
+            self.metrics.notifications.labels(name, "failed")
+            self.metrics.notifications_dropped.labels(name)
 
     def start(self) -> None:
         for channel in self._channels:

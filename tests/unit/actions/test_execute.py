@@ -424,7 +424,7 @@ def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(be
             tools.sleep = ended.append
         case _:
             tools.archive = Archive(
-                tools.archive._folder, bench.intents, max_bytes=1 << 40, reserve_bytes=0, progress=end_at_once
+                tools.archive.folder, bench.intents, max_bytes=1 << 40, reserve_bytes=0, progress=end_at_once
             )
     outcomes = list(Executor(tools, bench.intents).run("run-1", [a_step(image) for image in images]))
     done = 1 if when == "between steps" else 0
