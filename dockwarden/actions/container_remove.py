@@ -53,6 +53,8 @@ class ContainerRemove(ContainerVerb):
                 raise ArchiveError(f"it deleted {len(deleted)} files of its image, such as {deleted[0]}")
             if not paths:
                 return Recipe("create", parameters)
+            if found.config.read_only:
+                raise ArchiveError(f"it is read-only, so what it wrote could not be put back, such as {paths[0]}")
             kept = tools.archive.write(lambda write: tools.engine.save_files(found.id, paths, write), 0)
         return Recipe("fill", parameters, *kept)
 

@@ -36,8 +36,11 @@ _PATIENCE_SECONDS = 300.0
 
 def written(answer: object, raw: Mapping[str, Any]) -> Written:
     """What it changed, by the engine's answer and the container's inspect; nothing if the engine did all of it."""
+    host = raw["HostConfig"]
+    if host.get("ReadonlyRootfs") and not (host.get("Privileged") or host.get("CapAdd")):  # which may make it writable
+        return Written((), ())
     mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
-    places = {normpath(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
+    places = {normpath(place) for place in (*mounted, *(host.get("Tmpfs") or ()))}
     hidden = places | _FOLDERS_OF_THE_ENGINE | _OF_THE_ENGINE
     rows = [(row.text("Path"), row.integer("Kind")) for row in Fields({"all": answer}, "changes").objects("all")]
     above = {each for path in (*places, *(path for path, _ in rows)) for each in _above(path)}

@@ -137,7 +137,9 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
             raw["HostConfig"]["NetworkMode"] = name = client.inspect_network(first)["Name"]
             joined = raw["NetworkSettings"]["Networks"]
             raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
-    raw[_GONE] = [name for name in raw["NetworkSettings"]["Networks"] if not _has(client.inspect_network, name)]
+    asked = {*raw["NetworkSettings"]["Networks"], _first_network(raw["HostConfig"])}  # which it may have left
+    asked = {name for name in asked - _NEVER_JOINED if not name.startswith(_JOINED)}
+    raw[_GONE] = sorted(name for name in asked if not _has(client.inspect_network, name))
     return raw
 
 
@@ -211,8 +213,9 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
     host = _with_living_peers(client, parameters)
     gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
-    joined, had_left = endpoints.keys() - gone, _first_network(host) not in parameters.get("networks", host.values())
-    if joined and had_left and not _has(client.inspect_network, _first_network(host)):
+    joined, first = endpoints.keys() - gone, _first_network(host)
+    had_left = not first.startswith(_JOINED) and first not in parameters.get("networks", host.values())
+    if joined and had_left and not _has(client.inspect_network, first):
         host["NetworkMode"] = min(joined)
     _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}

@@ -813,10 +813,14 @@ def test_container_that_wrote_nothing_needs_no_archive(host: Host) -> None:
         "run", "--name=web", *mounts, host.name("undo/w:1"), "sh", "-c", "echo x >/deep/er/data/x; echo y >/t/y"
     )
     host.lab.docker("create", "--name=new", *mounts, host.name("undo/w:1"))
-    for name in ("web", "new"):
+    made_by_the_engine = ("--read-only", "--workdir=/made/deep", "--device=/dev/zero:/made/zero")
+    host.lab.docker("run", "--name=locked", *made_by_the_engine, host.name("undo/w:1"), "true")
+    for name in ("web", "new", "locked"):
         assert host.remove(host.engine.container(name)) == [("applied", "removed")]
     assert host.files() == []
-    assert not any("lost" in detail for _, _, detail in host.undo())
+    undone = host.undo()
+    assert {reason for _, reason, _ in undone} == {"restored"}
+    assert not any("lost" in detail for _, _, detail in undone)
 
 
 @pytest.mark.parametrize("why", ["deleted", "no room"])
