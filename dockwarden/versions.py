@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
 _EARLY = (
-    "alpha|beta|rc|cr|dp|ea|eap|dev|devel|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
+    "alpha|beta|rc|cr|ctp|dp|ea|eap|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
     "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
-_IS_EARLY = re.compile(rf"(?:^|[-_.+])(?:{_EARLY}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
+_IS_EARLY, SURELY_EARLY = (
+    re.compile(rf"(?:^|[-_.+])(?:{words}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
+    for words in (f"{_EARLY}|dev|devel", _EARLY)
+)
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
@@ -23,6 +26,7 @@ _BUILD = re.compile(
     r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
+_PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
@@ -79,8 +83,8 @@ class Version(NamedTuple):
         return other.numbers[: len(self.numbers)] == self.numbers
 
 
-def version(tag: str) -> Version | None:
-    """The version that a tag names, released or not; None for words, hashes and dates."""
+def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
+    """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
     plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 2, 3)) + ("." + "".join(m.group(4, 5, 6)) if m[4] else ""), tag)
     plain = _JAVA_UPDATE.sub(lambda m: f"{m[1]}.{m[2]}" + ("_" if m[0].endswith("b") else ""), plain)
     form = _FORM.fullmatch(plain)
@@ -89,7 +93,7 @@ def version(tag: str) -> Version | None:
     prefix, core, rest = form.group("prefix", "core", "rest")
     if rest and rest[0] not in "-_+":
         rest = "-" + rest.removeprefix(".")  # 3.14.0a1, 26.0.0.Final; but 9f3a2c1, 1.x
-        if ("." not in core and not _IS_EARLY.match(rest)) or rest == "-x":
+        if ("." not in core and not early.match(rest)) or rest == "-x":
             return None
     kind = "date" if _IS_COUNT.match(tag) else _kind(core)
     if kind is None or (prefix and "." not in core and kind != "date") or (not prefix and kind == "date"):
@@ -98,8 +102,8 @@ def version(tag: str) -> Version | None:
     if "" in words:
         return None
     before = [word for word in re.split(r"[-_.]", prefix) if word and word.lower() not in ("version", "release")]
-    is_early = bool(_IS_EARLY.search(rest)) or says_early("-".join(before))
-    variant, build, labels = _suffix(words)
+    is_early = bool(early.search(rest)) or says_early("-".join(before))
+    variant, build, labels = _suffix(words, early)
     scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))
     return Version(tag, tuple(map(int, core.split("."))), tuple(build), scheme, is_early)
 
@@ -112,19 +116,19 @@ def _kind(core: str) -> str | None:
     return year + ("long" if any(len(part) > _MOST_DIGITS for part in others) else "")
 
 
-def _suffix(words: list[str]) -> tuple[list[str], list[int], list[str]]:
+def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[int], list[str]]:
     """What follows the numbers: words that make a variant, numbers of builds, and of which kinds these are."""
     variant: list[str] = []
     build: list[int] = []
     labels: list[str] = []
     for word in words:
         found = _BUILD.fullmatch(word)
-        if _IS_EARLY.fullmatch(word):
+        if early.fullmatch(word):
             continue
         # Neither is the 12 of debian-12 a build nor the v7 of arm-v7.
         if found and (not variant or _IS_DATE.fullmatch(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
             build += map(int, found[2].split("."))
-            labels.append(found[1].lower() or "number")
+            labels += [found[1].lower() or "number"] if found[1].lower() not in _PATCHES else []
         elif _IS_HASH.fullmatch(word):
             labels.append("hash")
         elif found := _COUNTED.fullmatch(word):

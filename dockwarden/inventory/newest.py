@@ -6,13 +6,14 @@ A list of tags says nothing of images, so a version is found by comparing digest
 no more than it takes. Whoever speaks of a newer version must be right, so what is not clear raises ``UnclearError``.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import PARTS, Scheme, Version, is_branch, says_early, version
+from dockwarden.versions import PARTS, SURELY_EARLY, Scheme, Version, is_branch, says_early, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
 _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
@@ -20,7 +21,9 @@ _MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, ho
 _MOST_ALIASES = 5
 _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
 _LINE = 2  # numbers that a line has, at most
+_FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releases
 _FIRST_DATE = 10_000  # no flavour has such a number
+_YEAR_AND_MONTH = re.compile(r"\d\d\.0[1-9](?!\d)", re.ASCII)
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 
 
@@ -35,11 +38,13 @@ class Look(NamedTuple):
         is_ours: whether a tag names the image in question.
         digest: a tag's digest, "" if the registry does not have it.
         hints: tags that are likely the same image, likeliest first.
+        month: year and month of now, as in 26.04.
     """
 
     is_ours: Callable[[str], bool]
     digest: Callable[[str], str]
     hints: Sequence[str] = ()
+    month: tuple[int, int] = (99, 12)
 
 
 class _Book(NamedTuple):
@@ -72,6 +77,8 @@ def _book(tags: tuple[str, ...]) -> _Book:
         for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
             if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
                 releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
+    for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):
+        releases[told.scheme].append(told)
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)
     # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
@@ -96,15 +103,21 @@ def _are_flavours(versions: list[Version]) -> bool:
     return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
 
 
+def _flavours(early: list[Version], released: set[tuple[int, ...]]) -> list[Version]:
+    """Those of which -devel tells what is in them, as in CUDA's: each such version is released without it, too."""
+    found = [v for v in (version(one.tag, SURELY_EARLY) for one in early) if v and not v.is_early]
+    whole = {v.numbers for v in found if len(v.numbers) == max(map(len, released), default=0)}
+    return found if len(whole) > 1 and whole <= released else []
+
+
 def _last(one: Version) -> tuple[str, str]:
     """The word before the number, and the number."""
     return one.scheme.prefix[:-1].rpartition("-")[2], one.tag.removeprefix(one.scheme.prefix).partition("-")[0]
 
 
 def _own(name: str, book: _Book) -> Version | None:
-    """What the name itself says, and where versions are dates, its date."""
-    dated = (v for scheme, found in book.releases.items() if scheme.kind == "date" for v in found)
-    return version(name) or next((v for v in dated if v.tag == name), None)
+    """What the name says in this repository, where its versions may be dates, else by itself."""
+    return next((v for found in book.releases.values() for v in found if v.tag == name), None) or version(name)
 
 
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
@@ -171,9 +184,17 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
 def _counts(other: Version, own: Version, versions: list[Version], look: Look) -> bool:
     """Whether it is a version as ours is, and not one of another count, such as 4711.
 
-    It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name.
+    It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
+    nor is a month that is to come, nor any, such as 20.04 and so 20.10 and 19.10, above what is none, but for `latest`.
     """
     length = len(other.numbers)
+    years = {v.numbers[0] for v in versions if _YEAR_AND_MONTH.match(v.tag.removeprefix(v.scheme.prefix))}
+    if other.numbers[0] in years and other.numbers[:2] > look.month:
+        return False
+    years |= {year - 1 for year in years}
+    is_first = other.numbers[0] in years and own.numbers[0] not in years
+    if is_first and look.digest("latest") != look.digest(other.tag):
+        return False
     first = sorted({v.numbers[0] for v in versions if own.numbers <= v.numbers <= other.numbers} | {own.numbers[0]})
     if own.scheme.kind != "date" and any(after - before > _LEAP for before, after in pairwise(first)):
         return False
@@ -186,9 +207,11 @@ def _counts(other: Version, own: Version, versions: list[Version], look: Look) -
 def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:
     """Whether a registry lists it only, or it is a pre-release under a plain name: 6.0 that is 6.0-alpha2 or devel."""
     digest, size, like = look.digest(other.tag), len(other.numbers), other.scheme.words
-    early = [v for v in book.early if (*v.numbers, *(0,) * size)[:size] == other.numbers]
+    flavours, like_it = like & _FLAVOURS, {v.tag for v in book.releases[other.scheme]}
+    early = [v for v in book.early if (*v.numbers, *(0,) * size)[:size] == other.numbers and v.tag not in like_it]
     early.sort(key=lambda v: v.scheme.words != like)
-    words = sorted(book.words, key=lambda word: {part for part in word.split("-") if not says_early(part)} != like)
+    words = [word for word in book.words if not flavours.intersection(PARTS.split(word))]
+    words.sort(key=lambda word: {part for part in word.split("-") if not says_early(part)} != like)
     signs = [v.tag for v in early[:_MOST_SIGNS]] + words[:_MOST_SIGNS]
     return not digest or any(look.digest(sign) == digest for sign in signs)
 
@@ -232,7 +255,8 @@ def _fitting(name: str, book: _Book) -> list[Scheme]:
         own = None  # latest-ubuntu-22.04
     known = {word for scheme in book.releases for word in scheme.words}
     parts = set(PARTS.split(name))
-    if own is None and (says_early(name) or any(c.isdigit() for part in parts - known for c in part)):
+    odd = parts - (known & _FLAVOURS)
+    if own is None and (says_early("-".join(odd)) or any(c.isdigit() for part in odd - known for c in part)):
         raise UnclearError  # a date, a hash, a branch
     wanted = own.scheme.words if own else parts & known
     fits = [scheme for scheme in book.releases if wanted <= scheme.words]

@@ -5,6 +5,7 @@ first, a manifest only where digests differ, a list of tags only for versions. O
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
 
 from dockwarden import reference
@@ -251,7 +252,8 @@ def _look(tag: str, view: View, *, here: bool) -> Look:
         )
 
     names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
-    return Look(is_ours, digest, [*names, local.image.labels.get(VERSION_LABEL, "")])
+    hints, now = [*names, local.image.labels.get(VERSION_LABEL, "")], datetime.fromtimestamp(view.now, UTC)
+    return Look(is_ours, digest, hints, (now.year % 100, now.month))
 
 
 def _newest(tag: str, view: View) -> str:

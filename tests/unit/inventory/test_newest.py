@@ -141,6 +141,31 @@ WORLDS = """
   latest 2022-latest 2022-CU15-ubuntu-22.04 | 2019-latest 2019-CU28-ubuntu-20.04 | 2022-CU14-ubuntu-22.04 |
   2017-latest
 > latest:2022-latest 2019-latest:2022-latest 2022-CU14-ubuntu-22.04:2022-CU15-ubuntu-22.04
+# its previews
+  latest 2022-latest 2022-CU20-ubuntu-22.04 | 2025-latest 2025-CTP2.1-ubuntu-24.04 | 2019-latest 2019-CU32-ubuntu-20.04
+> latest:= 2019-latest:2022-latest
+# nvidia/cuda
+  12.6.2-devel-ubuntu22.04 | 12.6.2-runtime-ubuntu22.04 | 12.4.1-devel-ubuntu22.04 | 12.4.1-runtime-ubuntu22.04 |
+  12.4.1-cudnn-devel-ubuntu22.04 | 12.6.2-cudnn-devel-ubuntu22.04 | 12.5.0-devel-rockylinux9 |
+  12.5.0-runtime-rockylinux9
+> 12.4.1-devel-ubuntu22.04:12.6.2-devel-ubuntu22.04 12.4.1-cudnn-devel-ubuntu22.04:12.6.2-cudnn-devel-ubuntu22.04
+> 12.6.2-devel-ubuntu22.04:= 12.4.1-runtime-ubuntu22.04:12.6.2-runtime-ubuntu22.04 12.5.0-devel-rockylinux9:=
+# chainguard
+  latest 3.13 3 3.13.1 | latest-dev 3.13-dev 3-dev 3.13.1-dev | 3.12 3.12.8 | 3.12-dev 3.12.8-dev | 3.13.0 |
+  3.13.0-dev | 3.14.0a2 | 3.14.0a2-dev
+> latest:= 3.12.8-dev:3.13.1-dev 3.12.8:3.13.1 latest-dev:= 3.12-dev:3.13.1-dev 3.13.1-dev:= 3.14.0a2-dev:?
+# a dev that hides under a plain name
+  latest 1.2.0 | 1.3.0 1.3.0-dev dev | 1.2.0-dev | 1.1.0-dev | 1.1.0
+> latest:= 1.1.0:1.2.0 dev:=
+# jruby
+  latest 10.1.1 10.1 | 10.0.6 10.0 | 10.0-dev | 9.4-dev | 9.4.9 9.4 | 10.1-dev
+> latest:= 10.0-dev:10.1.1 9.4-dev:10.1.1 9.4:10.1.1
+# patches of versions
+  latest 2.4.8 | 2.4.7-p3 | 2.4.7 | 2.4.7-p2 | 2.4.6-p9
+> latest:= 2.4.7-p3:2.4.8 2.4.7:2.4.8 2.4.6-p9:2.4.8
+# vllm
+  latest v0.6.3.post1 | v0.6.3 | v0.6.2 | v0.7.0rc1
+> latest:= v0.6.2:v0.6.3.post1 v0.6.3:v0.6.3.post1
 # build counters
   latest 1.2.4 sha-1234567 | 1.2.3 | 4711 | 1 | 2 | 3 | main-abcdef1 | pr-101 | 20241001
 > latest:1.2.4 1.2.3:1.2.4
@@ -257,6 +282,15 @@ WORLDS = """
 # old scheme
   latest 1.4.0 | 20.10 | 19.04 | 1.3.0 | 1.2.0
 > latest:1.4.0
+# months, and then numbers
+  latest 5.2.0 5.2 5 | 5.1.9 | 20.10.3 20.10 | 20.04.1 20.04 | 19.10.2 | 4.0.0
+> latest:= 5.1.9:5.2.0 19.10.2:20.10.3
+# numbers, and then months
+  latest 24.04.9 | 23.05.10 | 22.05.1 | 6.4.14
+> 6.4.14:24.04.9 latest:= 23.05.10:24.04.9
+# docker
+  latest 29.0.1 29.0 29 | 20.10.24 20.10 20 | 19.03.15 19.03 19 | 18.09.9 18.09 | 17.03.2 17.03 | 29.1.0-rc.1 29-rc
+> 19.03.15:29.0.1 17.03:29.0.1 20.10.24:29.0.1 latest:=
 # year then semver
   latest 1.5.0 1.5 | 2020.12 | 2019.3.1 | 1.4.0
 > latest:= 1.4.0:1.5.0
@@ -325,6 +359,15 @@ def test_the_highest_version_is_the_only_one_that_is_looked_at_where_it_is_ours(
     repository = Repository({"latest": "a", "1.2.0": "a", "1.1.0": "b", "2.0.0-rc1": "c", "edge": "d"})
     assert repository.newest("latest") == "1.2.0"
     assert repository.asked == ["1.2.0"]
+
+
+@pytest.mark.parametrize(
+    ("month", "right"), [((26, 8), "26.04"), ((26, 9), "26.04"), ((26, 10), "26.10"), ((27, 1), "26.10")]
+)
+def test_a_month_that_is_to_come_is_no_release(month: tuple[int, int], right: str) -> None:
+    repository = Repository({"noble": "a", "24.04": "a", "24.10": "b", "25.10": "c", "26.04": "d", "26.10": "e"})
+    look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=month)
+    assert {newest(tag, tuple(repository.images), look) for tag in ("noble", "24.04")} == {right}
 
 
 @pytest.mark.parametrize("hint", ["1.90.0", "v1.90.0"])

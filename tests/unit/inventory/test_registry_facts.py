@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -577,6 +577,14 @@ def test_what_the_engine_has_under_other_names_needs_no_question(graph: World) -
         graph.push(word, f"{REPOSITORY}:{other}")
     assert graph.learn("registry.newest_version", ref) == "1.2.0"
     assert graph.asked == [Ask("tags", REPOSITORY), head(f"{REPOSITORY}:1.2.0")]
+
+
+def test_of_months_those_to_come_are_not_released(graph: World) -> None:
+    ref, year = with_tag(graph, "noble"), datetime.fromtimestamp(NOW, UTC).year % 100
+    for word, other in {"here": f"{year - 2}.04", "b": f"{year - 1}.04", "c": f"{year + 1}.04"}.items():
+        graph.push(word, f"{REPOSITORY}:{other}")
+    graph.push("here", f"{REPOSITORY}:noble")
+    assert graph.learn("registry.newest_version", ref) == f"{year - 1}.04"
 
 
 def test_the_version_that_an_image_claims_is_looked_at_first(graph: World) -> None:
