@@ -15,6 +15,7 @@ _SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|[-_])key$")
 _SECRET_PART = re.compile(r"(?i)((?:pass(?:word|wd)?|secret|token)=)[^,]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _YEAR_ONE = -62135596800  # how Go writes "no time" in seconds
+_YEAR_10000 = 253402300800  # which Python has not, and Go's last nanosecond is rounded to
 _MAX_INTEGER = 2**63
 
 
@@ -96,14 +97,14 @@ class Fields:
         return labels
 
     def moment(self, key: str) -> float | None:
-        """A time as RFC 3339 text or as seconds since the epoch; Go's zero time and 0 mean never."""
+        """A time as RFC 3339 text or as seconds since the epoch; Go's zero time, 0 and what is beyond 9999 mean never."""
         value = self._raw.get(key)
         if value is None or value == "":
             return None
         seconds = _seconds(value) if isinstance(value, str) else float(self.integer(key))
         if seconds is None:
             raise self._wrong(key, value, "a time")
-        return None if seconds == 0 or seconds <= _YEAR_ONE else seconds
+        return seconds if seconds != 0 and _YEAR_ONE < seconds < _YEAR_10000 else None
 
 
 TOLD_BY_TYPE: Mapping[str, Callable[[Fields, str], object]] = {

@@ -31,11 +31,11 @@ def read_until(text: str, zone: tzinfo | None) -> float:
     Raises ValueError: it is neither a date nor a time of RFC 3339.
     """
     try:
-        day = date.fromisoformat(text)
+        at = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
     except ValueError:
         at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
-    return datetime.combine(day, time(23, 59, 59), zone).timestamp()
+    at = at.replace(year=min(max(at.year, 2), 9998))  # 9999, for never, ends in the year 10000 elsewhere
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
 
 
 def excuse(

@@ -241,6 +241,10 @@ def test_images_are_freed_while_they_are_read() -> None:
         (1714521600, 1714521600.0),
         ("2024-05-01T02:00:00.000000001+02:00", 1714521600.0),
         ("9999-12-31T23:59:59Z", 253402300799.0),
+        ("9999-12-31T23:59:59.999999999Z", None),
+        ("9999-12-31T23:59:59-12:00", None),
+        (253402300800, None),
+        (10**18, None),
     ],
 )
 def test_created(created: object, expected: float | None) -> None:

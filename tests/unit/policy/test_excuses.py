@@ -1,6 +1,7 @@
 """Exceptions and labels: what is excused now, and what the files may say."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
 from dockwarden.policy.load import Overrides, load
+from dockwarden.text import local, moment
 from dockwarden.triggers.cron import refuse_cron
 
 NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
@@ -94,6 +96,21 @@ def test_a_date_ends_in_the_zone_that_is_set() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert read_until("2027-07-01", UTC) - read_until("2027-07-01", berlin) == timedelta(hours=2).total_seconds()
     assert read_until("2027-07-01T00:00:00Z", berlin) == datetime(2027, 7, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("zone", [None, UTC, *map(ZoneInfo, ("Europe/Berlin", "America/Los_Angeles", "Etc/GMT-14"))])
+@pytest.mark.parametrize("text", ["9999-12-31", "9999-12-31T23:59:59", "9999-12-31T23:59:59-12:00"])
+@pytest.mark.parametrize("here", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_what_ends_in_the_last_year_never_does(
+    zone: tzinfo | None, text: str, here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", here)
+    time.tzset()
+    until = read_until(text, zone)
+    assert until > NOW + 7_000 * 365 * DAY
+    assert moment(until)[0] == local(until)[0] == "9"
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_what_has_expired_is_a_warning_and_no_failed_load(tmp_path: Path) -> None:
