@@ -9,14 +9,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
-_EARLY = (
+EARLY = (
     "alpha|beta|rc|cr|ctp|dp|ea|eap|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
     "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY, SURELY_EARLY = (
     re.compile(rf"(?:^|[-_.+])(?:{words}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
-    for words in (f"{_EARLY}|dev|devel", _EARLY)
+    for words in (f"{EARLY}|dev|devel", EARLY)
 )
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
@@ -129,7 +129,7 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
         # Neither is the 12 of debian-12 a build nor the v7 of arm-v7.
         if found and (not variant or _IS_DATE.fullmatch(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
             build += map(int, found[2].split("."))
-            labels += [found[1].lower() or "number"] if found[1].lower() not in _PATCHES else []
+            labels += [] if found[1].lower() in _PATCHES and "." not in found[2] else [found[1].lower() or "number"]
         elif _IS_HASH.fullmatch(word):
             labels.append("hash")
         elif found := _COUNTED.fullmatch(word):

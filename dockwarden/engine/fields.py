@@ -97,7 +97,7 @@ class Fields:
         return labels
 
     def moment(self, key: str) -> float | None:
-        """A time as RFC 3339 text or as seconds since the epoch; Go's zero time, 0 and what is beyond 9999 mean never."""
+        """A time as RFC 3339 text or as seconds since the epoch; Go's zero time, 0 and later than 9999 mean never."""
         value = self._raw.get(key)
         if value is None or value == "":
             return None

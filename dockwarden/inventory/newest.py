@@ -23,7 +23,7 @@ _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
 _LINE = 2  # numbers that a line has, at most
 _FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releases
 _FIRST_DATE = 10_000  # no flavour has such a number
-_YEAR_AND_MONTH = re.compile(r"\d\d\.0[1-9](?!\d)", re.ASCII)
+_MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 
 
@@ -50,12 +50,13 @@ class Look(NamedTuple):
 class _Book(NamedTuple):
     """A repository's tags: releases by scheme, highest first; pre-releases; words that say pre-release.
 
-    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3. ``is_whole`` says that all
-    releases are among them.
+    ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3. ``years`` are those of months.
+    ``is_whole`` says that all releases are among them.
     """
 
     releases: dict[Scheme, list[Version]]
     lines: dict[Scheme, set[tuple[int, ...]]]
+    years: dict[Scheme, set[int]]
     early: list[Version]
     words: list[str]
     is_whole: bool
@@ -87,7 +88,8 @@ def _book(tags: tuple[str, ...]) -> _Book:
     clear = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
     is_whole, releases = len(clear) == len(releases), clear
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
-    return _Book(releases, lines, early, words, is_whole)
+    years = {s: {v.numbers[0] for v in f if _MONTH.match(v.tag.removeprefix(s.prefix))} for s, f in releases.items()}
+    return _Book(releases, lines, years, early, words, is_whole)
 
 
 def _are_flavours(versions: list[Version]) -> bool:
@@ -167,7 +169,7 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
             return other if look.is_ours(other.tag) else None
         if other.numbers in book.lines[own.scheme] or (early_line and other.numbers[: len(early_line)] == early_line):
             continue
-        if not _counts(other, own, versions, look):
+        if not _counts(other, own, book, look):
             continue
         if looked == _MOST_CANDIDATES:
             raise UnclearError
@@ -181,20 +183,18 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
     return own
 
 
-def _counts(other: Version, own: Version, versions: list[Version], look: Look) -> bool:
+def _counts(other: Version, own: Version, book: _Book, look: Look) -> bool:
     """Whether it is a version as ours is, and not one of another count, such as 4711.
 
     It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
-    nor is a month that is to come, nor any, such as 20.04 and so 20.10 and 19.10, above what is none, but for `latest`.
+    nor is a month to come, nor any, 20.04 and so 20.10 and 19.10, above what is none, if the last is not `latest`.
     """
-    length = len(other.numbers)
-    years = {v.numbers[0] for v in versions if _YEAR_AND_MONTH.match(v.tag.removeprefix(v.scheme.prefix))}
+    length, versions, years = len(other.numbers), book.releases[own.scheme], book.years[own.scheme]
     if other.numbers[0] in years and other.numbers[:2] > look.month:
         return False
-    years |= {year - 1 for year in years}
-    is_first = other.numbers[0] in years and own.numbers[0] not in years
-    if is_first and look.digest("latest") != look.digest(other.tag):
-        return False
+    is_first = years & {other.numbers[0], other.numbers[0] + 1} and not years & {own.numbers[0], own.numbers[0] + 1}
+    if is_first and look.digest("latest") != look.digest(next(v.tag for v in versions if v.numbers[0] in years)):
+        return False  # one look each, however many there are
     first = sorted({v.numbers[0] for v in versions if own.numbers <= v.numbers <= other.numbers} | {own.numbers[0]})
     if own.scheme.kind != "date" and any(after - before > _LEAP for before, after in pairwise(first)):
         return False

@@ -28,6 +28,7 @@ from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain
 from dockwarden.policy.hints import WEAK, of_result
 from dockwarden.policy.tree import Node, names, read
 from dockwarden.text import in_bytes
+from dockwarden.versions import EARLY
 
 _T = cel.Type
 _TYPES: dict[str, Any] = {
@@ -45,7 +46,7 @@ _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _TEXTS = re.compile(r"\(\s*r?(['\"])([\w /-]+(?:\|[\w /-]+)*)\1\s*\)", re.ASCII)
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
-_PRE_RELEASE = re.compile(r"[-_.~]?(?:a|alpha|b|beta|c|rc|pre|preview|dev|snapshot|nightly|m)(?![a-z])", re.ASCII)
+_PRE_RELEASE = re.compile(rf"[-_.~]?(?:{EARLY}|devel|dev|a|b|c|m)(?![a-z])", re.ASCII)
 _FULL = {
     "duration": "; the largest unit is the hour: duration('24h')",
     "timestamp": "; write all of it: timestamp('2026-01-31T00:00:00Z')",

@@ -161,7 +161,7 @@ WORLDS = """
   latest 10.1.1 10.1 | 10.0.6 10.0 | 10.0-dev | 9.4-dev | 9.4.9 9.4 | 10.1-dev
 > latest:= 10.0-dev:10.1.1 9.4-dev:10.1.1 9.4:10.1.1
 # patches of versions
-  latest 2.4.8 | 2.4.7-p3 | 2.4.7 | 2.4.7-p2 | 2.4.6-p9
+  latest 2.4.8 | 2.4.7-p3 | 2.4.7 | 2.4.7-p2 | 2.4.6-p9 | 2.4.8-p3.12
 > latest:= 2.4.7-p3:2.4.8 2.4.7:2.4.8 2.4.6-p9:2.4.8
 # vllm
   latest v0.6.3.post1 | v0.6.3 | v0.6.2 | v0.7.0rc1
@@ -388,6 +388,13 @@ def test_looks_are_bounded() -> None:
     repository = Repository(images)
     assert repository.newest("latest") is None
     assert len(set(repository.asked)) <= 32
+
+
+def test_months_of_another_count_cost_two_looks_however_many_there_are() -> None:
+    images = {"latest": "a", "1.2.4": "a"} | {f"v20.04.{n}": f"{n}" for n in range(3_000)}
+    repository = Repository(images | {f"20.10.{n}": f"x{n}" for n in range(3_000)})
+    assert repository.newest("1.2.4") == "1.2.4"
+    assert set(repository.asked) == {"latest", "20.10.2999"}
 
 
 # -- in any repository -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dockwarden.model import Answer, Facts, FactValue, Kind
 from dockwarden.policy import cel
 from dockwarden.policy.cel import _version
 from dockwarden.policy.faults import MAX_GROWTH, ExpressionError, Problem, limits
+from dockwarden.versions import EARLY, version
 from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, compiler, program
 
 YES, NO = Answer(value=True), Answer(value=False)
@@ -384,3 +385,11 @@ def test_version_of_any_length_is_read_in_time(text: str) -> None:
 @pytest.mark.parametrize(("one", "same"), [("1.0.0", "1"), ("0.0", "0"), ("1.10", "1.10.00"), ("1.0-rc1", "1-rc1")])
 def test_zeros_at_the_end_are_no_other_version(one: str, same: str) -> None:
     assert _version(one) == _version(same)
+
+
+@pytest.mark.parametrize("suffix", ["-{}", "-{}1", ".{}2", "{}3", "-{}.1", "-{}-20250101", "-{}1-alpine"])
+@pytest.mark.parametrize("word", [*EARLY.replace("?", "").split("|"), "dev", "devel", "a", "b", "m"])
+def test_a_pre_release_is_before_its_release_whatever_it_is_called(word: str, suffix: str) -> None:
+    tag = "2.0.0" + suffix.format(word)
+    assert _version("1.9.9") < _version(tag) < _version("2.0.0") < _version("2.0.0-alpine")
+    assert not (found := version(tag)) or found.is_early
