@@ -36,6 +36,7 @@ CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
+_SHAPES = {"dictionary": "a mapping, such as `key: value`", "list": "a list, such as [a]", "string": "text, in quotes"}
 
 
 def _seconds(value: object) -> object:
@@ -286,13 +287,15 @@ class Settings(_Section):
     @field_validator("policies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+            raise ValueError("names packs, files and folders; a policy is written in a file of its own")
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
     @field_validator("registries")
     @classmethod
     def _as_in_references(cls, value: dict[str, RegistrySettings]) -> dict[str, RegistrySettings]:
         for host in value:
-            if (named := parsed(f"{host}/a/b")) is None or named.registry != host:
+            if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host == "hub.docker.com":
                 raise ValueError(f"{host!r}: write hosts as in full references, docker.io or registry.example.com:5000")
         return value
 
@@ -336,7 +339,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
     except (ValueError, TypeError) as error:
         name = re.search(r'field "(\w+)"', str(error))
-        text = f"environment {PREFIX}{name[1].upper()}: is not the JSON that it must be" if name else str(error)
+        text = f'environment {PREFIX}{name[1].upper()}: must be JSON, such as {{"a": "b"}}' if name else str(error)
         raise ConfigError(*problems, text) from None
     if problems:
         raise ConfigError(*problems)
@@ -375,7 +378,7 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     key = ".".join(map(str, path))
     reason = re.sub(r"<[\w.]+: ('\w+')>", r"\1", entry["msg"].removeprefix("Value error, "))
     reason = re.sub(r"^\w+ should", "must", reason)
-    reason = re.sub(r"a valid dictionary( or instance of \w+)?$", "a mapping, such as `key: value`", reason)
+    reason = re.sub(r"a valid (dictionary|list|string)\b.*", lambda kind: _SHAPES[kind[1]], reason)
     if entry["type"] == "extra_forbidden":
         reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path)))
     variable = PREFIX + "__".join(str(part).upper() for part in path)

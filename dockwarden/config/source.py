@@ -161,7 +161,7 @@ def read(file: str, written: bytes) -> Source:
         source = Source(file, source.text)  # the slow one says better what is wrong
         _fill(source, yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        source.note(written.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8")
+        source.note(written.count(b"\n", 0, error.start) + 1, 1, "file: not UTF-8; save it as that")
     except yaml.reader.ReaderError as error:
         before = source.text[: error.position]
         column = error.position - before.rfind("\n")
@@ -184,6 +184,8 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
         text += "; a text that begins with * or & stands in quotes"
     elif key in _QUOTABLE and "document" not in text:
         text += f"; {QUOTE}"
+    elif "mapping values" in text or "<block end>" in text:
+        text += "; keys beside each other are indented alike, and a text with `: ` in it stands in quotes"
     source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
 
 

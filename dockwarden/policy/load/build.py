@@ -231,7 +231,7 @@ def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue
     if (wanted, given) == ("double", "int"):
         return float(str(value))
     if given != wanted and not (value == [] and wanted.startswith("list")):
-        raise ValueError(f"is {given}, must be {wanted} as in the policy")
+        raise ValueError(f"is {given}, must be {wanted} as in the policy, such as {text.words(own[key])}")
     return value
 
 

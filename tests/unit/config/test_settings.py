@@ -285,7 +285,7 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
         ("DOCKWARDEN_WEB__LISTEN", "::1:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
         ("DOCKWARDEN_STATE_DIR", "", "environment DOCKWARDEN_STATE_DIR: write the path in full"),
         ("DOCKWARDEN_WEB__CONFIG_FILE", "~/web.yml", "environment DOCKWARDEN_WEB__CONFIG_FILE: write the path in full"),
-        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_MODES: is not the JSON that it must be"),
+        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_MODES: must be JSON, such as {"),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(
@@ -310,6 +310,9 @@ def test_a_mistake_in_the_environment_is_named(
         ("minimum_stay: 1.0\n", "1:", "minimum_stay: must be a duration such as"),
         ("web: {hosts: [a.lan, 'b.lan:9877']}\n", "1:7", "'b.lan:9877': write names alone, such as web-7.example.net"),
         ("web: {hosts: ['https://a.lan']}\n", "1:7", "no scheme, no port"),
+        ("web: {hosts: a.lan}\n", "1:7", "web.hosts: must be a list, such as [a]"),
+        ("web: {listen: 9877}\n", "1:7", "web.listen: must be text, in quotes"),
+        ("policies:\n  - name: a\n", "1:1", "a policy is written in a file of its own"),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
         ("registries:\n  h.io: {httpp: true}\n", "2:", "registries.h.io.httpp: no such setting, did you mean http?"),
@@ -320,6 +323,7 @@ def test_a_mistake_in_the_environment_is_named(
                 "h.io/",
                 "h.io/team",
                 "index.docker.io",
+                "hub.docker.com",
                 "https://index.docker.io/v1/",
                 "*.h.io",
                 "h",

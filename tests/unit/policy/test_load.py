@@ -208,7 +208,7 @@ def test_all_files_are_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"version: 1\n\n# \xff\n", "3:1 file: not UTF-8"),
+        (b"version: 1\n\n# \xff\n", "3:1 file: not UTF-8; save it as that"),
         (b"version: 1\nlists: {a: [\x07]}\n", "2:13 file: the character U+0007 is not allowed"),
         (b'version: 1\npolicies: [{when: "\\ud800"}]\n', "2:12 policies[0].name: is required"),
         (b"[" * 200_000, "1:22 file: nested deeper than 20"),
@@ -412,14 +412,14 @@ def test_params_of_this_host_have_the_policys_types_and_names(tmp_path: Path) ->
     own = {"minimal": {"most": "4", "age": 5, "share": math.inf, "mots": 1, "names": [1]}, "minimul": {"most": 1}}
     assert refusal(tmp_path, PARAMS, params=own) == [
         f"settings params.minimul: no such policy in {tmp_path}/policies.yaml, did you mean minimal?",
-        "settings params.minimal.most: is string, must be int as in the policy",
-        "settings params.minimal.age: is int, must be duration as in the policy",
+        "settings params.minimal.most: is string, must be int as in the policy, such as 5",
+        "settings params.minimal.age: is int, must be duration as in the policy, such as 1d",
         (
             "settings params.minimal.share: must be a duration, size, number, text, true, false, "
             "or a list of texts or of numbers"
         ),
         "settings params.minimal.mots: no such param, did you mean most?",
-        "settings params.minimal.names: is list(int), must be list(string) as in the policy",
+        "settings params.minimal.names: is list(int), must be list(string) as in the policy, such as ['a']",
     ]
 
 
