@@ -38,7 +38,9 @@ class ContainerRemove(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""
-        parameters = {**tools.engine.parameters(Ref(Kind.CONTAINER, found.id)), "state": found.state}
+        mounted = {mount.name: mount.image_id for mount in found.mounts if mount.image_id}
+        about = {"state": found.state, "mounted": mounted}
+        parameters = {**tools.engine.parameters(Ref(Kind.CONTAINER, found.id)), **about}
         with or_without(parameters):
             if tools.image(found.image_id) is None:
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
@@ -67,13 +69,15 @@ class ContainerRemove(ContainerVerb):
         return now is not None and (now.state not in _HALF_GONE or recipe.parameters.get("state") == now.state)
 
     def undo(self, tools: Tools, done: Done) -> Applied:
-        """Make it from its own image, whatever its tag names now, and put back what it wrote."""
+        """Make it from its own image, and with those that it mounts, and put back what it wrote."""
         about = done.recipe.parameters
-        named = tools.image(about["image_ref"])
-        if named is None or named.id != about["image_id"]:
-            if tools.image(about["image_id"]) is None:
-                raise MissingError(Kind.IMAGE, about["image_ref"], about["image_id"])
-            about = {**about, "body": {**about["body"], "Image": about["image_id"]}}
+        body = {**about["body"], "Image": _by_now(tools, about["image_ref"], about["image_id"])}
+        for name, wanted in about.get("mounted", {}).items():
+            other = {"Source": _by_now(tools, name, wanted)}
+            mounts = body["HostConfig"]["Mounts"]
+            mounts = [{**m, **other} if (m["Type"], m.get("Source")) == ("image", name) else m for m in mounts]
+            body["HostConfig"] = {**body["HostConfig"], "Mounts": mounts}
+        about = {**about, "body": body}
         chunks = tools.archive.read(stored(done.recipe)) if done.recipe.archive else iter(())
         first = next(chunks, b"")  # now it is known to be whole
         new = _left_over(tools, about, done.ref.key) or tools.engine.create(Kind.CONTAINER, about)
@@ -83,6 +87,15 @@ class ContainerRemove(ContainerVerb):
         elif LOST in about:
             told += f"; what it wrote is lost: {about[LOST]}"
         return Applied("restored", told)
+
+
+def _by_now(tools: Tools, name: str, wanted: str) -> str:
+    """What names this very image now: its tag may name another one."""
+    if (named := tools.image(name)) is not None and named.id == wanted:
+        return name
+    if tools.image(wanted) is None:
+        raise MissingError(Kind.IMAGE, name, wanted)
+    return wanted
 
 
 def _fill(tools: Tools, new: str, chunks: Iterator[bytes]) -> None:

@@ -843,6 +843,25 @@ def test_container_whose_files_cannot_be_kept_stays_unless_it_may_be_lost(host: 
     assert (outcome.reason, outcome.detail.endswith(", which is gone")) == ("unrecoverable", True), "no create takes it"
 
 
+def test_image_that_a_container_mounts_is_the_one_that_it_had(
+    newest_engine: LabEngine, registry: LabRegistry, tmp_path: Path
+) -> None:
+    newest_engine.wipe()
+    host = Host(newest_engine, registry, tmp_path)
+    with closing(host):
+        host.built("w", "undo/w:1")
+        data = host.built("old", "undo/data:1")
+        mounts = (f"--mount=type=image,source={host.name('undo/data:1')},target=/data", "--volume=data:/more")
+        host.lab.docker("create", "--name=web", *mounts, host.name("undo/w:1"), "cat", "/data/own")
+        host.remove(host.engine.container("web"), run="web")
+        host.remove(data, run="data")
+        [(_, reason, detail)] = host.undo("web")
+        assert (reason, re.sub(r"\d+", "N", detail[-25:])) == ("missing", "`dockwarden undo N` first"), detail
+        host.built("new", "undo/data:1")
+        assert [reason for run in ("data", "web") for _, reason, _ in host.undo(run)] == ["restored", "restored"]
+        assert host.lab.docker("start", "--attach", "web") == "old"
+
+
 def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
     image = host.built("w", "undo/w:1")
     host.lab.docker("create", "--name=web", host.name("undo/w:1"))
