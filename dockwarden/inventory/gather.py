@@ -7,9 +7,10 @@ Out of bounds: judging, and deciding how dear a fact may be.
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 from dockwarden.errors import EngineError, EngineUnavailableError
@@ -165,10 +166,11 @@ class Gatherer:
         gathering.measuring.update(dict.fromkeys(due, False))
         if not due:
             return
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as pool:
-            for pair, future in zip(due, [pool.submit(self.collector.measure, *pair) for pair in due], strict=True):
+        with ThreadPool(_AT_ONCE) as pool:  # whose threads are daemons, so that no end waits for a hung engine
+            answers = pool.imap(lambda pair: self.collector.measure(*pair), due)
+            for pair in due:
                 with suppress(EngineError):  # what is missing stays unknown
-                    if (value := future.result()) is not None:
+                    if (value := next(answers)) is not None:
                         gathering.measured[pair] = value
                 yield False
 

@@ -504,8 +504,24 @@ def test_what_is_no_engine_at_all_is_an_engine_that_is_unavailable(tmp_path: Pat
     assert "answers, but not as a Docker Engine" in done.err
 
 
-def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path) -> None:
-    with Misbehaving(lambda _: [HANG], tmp_path / "docker.sock") as engine:
+_RUNNING = {"Id": "c" * 64, "Name": "/web", "Image": _IMAGES[0]["Id"], "State": {"Status": "running", "Running": True}}
+_OF_ONE_CONTAINER = {f"/containers/{'c' * 64}/json": _RUNNING, "/containers/json": [_RUNNING]}
+_LOOKS_INTO_CONTAINERS = """
+  - name: no-sshd
+    subject: container
+    trigger: {every: 1h}
+    when: container.processes.exists(p, p.contains('sshd'))
+"""
+
+
+@pytest.mark.parametrize("at", ["/version", "/top"])
+def test_an_interrupted_scan_ends_as_interrupted(
+    tmp_path: Path, policies: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    for path, content in _OF_ONE_CONTAINER.items():
+        monkeypatch.setitem(_ANSWERS, path, content)
+    policies.write_text(policies.read_text() + _LOOKS_INTO_CONTAINERS)
+    with Misbehaving(lambda asked: [HANG] if at in asked else answer(asked), tmp_path / "docker.sock") as engine:
         process = subprocess.Popen(
             ["env", "--default-signal=INT", sys.executable, "-m", "dockwarden", "scan"],
             stdout=subprocess.PIPE,
@@ -514,8 +530,8 @@ def test_an_interrupted_scan_ends_as_interrupted(tmp_path: Path, policies: Path)
             cwd=ROOT,
             env=environment(DOCKER_HOST=engine.host, DOCKWARDEN_POLICIES=str(policies)),
         )
-        until(lambda: engine.asked, "the first question")
+        until(lambda: any(at in asked for asked in engine.asked), "the question")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=30)  # an engine is waited for twice as long
     assert (process.returncode, out) == (INTERRUPTED, "")
     assert "Traceback" not in err
