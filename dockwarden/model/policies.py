@@ -1,6 +1,6 @@
 """Facts, policies, and results of judging. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -65,7 +65,7 @@ class Program(Protocol):
     def references(self) -> frozenset[str]:
         """The facts it needs, params and lists excluded."""
 
-    def evaluate(self, facts: "Facts") -> Answer:
+    def evaluate(self, facts: "Facts", tried: Collection[str] = ()) -> Answer:
         """Evaluate with what is known; what is missing is unknown, which ``&&`` and ``||`` absorb."""
 
 

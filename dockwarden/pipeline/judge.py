@@ -200,9 +200,9 @@ class Judge:
             self.gatherer.gather(task.gathering, ref, verdict.missing, policy.needs, sheet)
             if not self.inventory.has(ref):
                 return None
-            again = evaluate.judge(policy, sheet)
-            is_stuck = cost > task.gathering.depth and again.missing == verdict.missing
-            if is_stuck and not self.gatherer.why_not(task.gathering, ref, again.missing):
+            again = evaluate.judge(policy, sheet, tried)
+            is_stuck = cost > task.gathering.depth and again.missing and verdict.missing not in sheet.known
+            if is_stuck and not self.gatherer.why_not(task.gathering, ref, verdict.missing):
                 return None  # nothing is remembered either
             verdict = again
         if verdict.status is Status.FAIL:

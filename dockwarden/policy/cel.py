@@ -126,9 +126,10 @@ class Program:
             expression = env.compile(f"(\n{source}\n) ? true : false")
         self._eval = expression.eval
 
-    def evaluate(self, facts: Facts) -> Answer:
+    def evaluate(self, facts: Facts, tried: Collection[str] = ()) -> Answer:
         """The value, or the cheapest fact that is missing, or the error's text. Never raises.
 
+        Of facts that are missing, those that were ``tried`` in vain come last: another one may decide without them.
         A prepared form of ``facts.known`` is kept in ``facts.shared`` for all programs without params and lists.
         """
         if self._fact:
@@ -151,8 +152,8 @@ class Program:
         if plain is False:
             return _FALSE
         # An error is final only when nothing is missing: `false && error` is false, whichever comes first.
-        missing = (name for name in self._by_cost if name not in facts.known)
-        return Answer(missing=name) if (name := next(missing, "")) else Answer(error=tidy(plain))
+        missing = [name for name in self._by_cost if name not in facts.known]
+        return Answer(missing=min(missing, key=tried.__contains__)) if missing else Answer(error=tidy(plain))
 
     def given(self, params: Mapping[str, FactValue]) -> "Program":
         """The same with other values of some params."""

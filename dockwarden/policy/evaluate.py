@@ -4,6 +4,8 @@ Input: a compiled policy and the facts of one object. Output: a ``Verdict``, and
 Out of bounds: gathering facts, deciding whether a finding is excused, acting, clocks.
 """
 
+from collections.abc import Collection
+
 from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
@@ -17,13 +19,13 @@ SKIP = Verdict(Status.SKIP)
 FAIL = Verdict(Status.FAIL)
 
 
-def judge(policy: Policy, facts: Facts) -> Verdict:
-    """Judge one object with what is known of it; only ``fail`` is a finding."""
+def judge(policy: Policy, facts: Facts, tried: Collection[str] = ()) -> Verdict:
+    """Judge one object with what is known of it; only ``fail`` is a finding. ``tried``: facts that cannot be had."""
     if policy.select is not None:
-        answer = policy.select.evaluate(facts)
+        answer = policy.select.evaluate(facts, tried)
         if answer.value is not True:
             return SKIP if answer.value is False else _trouble(answer)
-    answer = policy.when.evaluate(facts)
+    answer = policy.when.evaluate(facts, tried)
     if answer.value is False:
         return PASS
     return FAIL if answer.value is True else _trouble(answer)

@@ -228,6 +228,23 @@ def test_an_image_that_cannot_be_inspected_is_unknown_and_stops_nothing(bench: B
     assert "image.user is not known" in sweep.troubled[0].reason
 
 
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("image.user == '' || registry.digest != tag.digest", "fail"),
+        ("image.user == '' && registry.digest == tag.digest", "pass"),
+        ("image.user == '' || registry.digest == tag.digest", "unknown"),
+    ],
+)
+def test_what_a_dearer_fact_decides_needs_no_cheaper_one(bench: Bench, condition: str, status: str) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    bench.registry.digests["docker.io/library/app:1"] = "sha256:" + "1" * 64
+    sweep = bench.all(a_policy("mixed", condition, subject=Kind.TAG))
+    assert bench.statuses(sweep) == {("mixed", status): 1}
+
+
 def test_a_sweep_that_may_not_inspect_leaves_the_question_open_without_counting(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.look()

@@ -140,7 +140,7 @@ def test_an_answer_that_is_no_bool_is_an_error() -> None:
     class Odd:
         source, references = "", frozenset[str]()
 
-        def evaluate(self, _facts: object) -> Answer:
+        def evaluate(self, _facts: object, _tried: object = ()) -> Answer:
             return Answer(value="text")
 
     odd = policy()._replace(when=Odd())  # type: ignore[arg-type] # as no compiler makes it
