@@ -10,6 +10,7 @@ import atexit
 import gc
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE,
 TYPE_CHECKING = False  # as type checkers know it; to import `typing` and `pathlib` is a fifth of a health check
 if TYPE_CHECKING:
     from pathlib import Path
+    from sys import UnraisableHookArgs
     from typing import Any, NoReturn
 
 _EXAMPLES = {
@@ -53,6 +55,7 @@ _NAMES = {
     "ref": "dockwarden images --offline -o name 2>/dev/null",
     "image": "dockwarden images --offline -o name 2>/dev/null",
 }
+_SOON_SECONDS = 0.01
 _GROUPS = {
     "daemon": ("run", "reload", "healthcheck", "notify-test"),
     "status": ("status",),
@@ -65,6 +68,7 @@ _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    sys.unraisablehook = sys.unraisablehook if arguments else _interrupt_again  # of others where they call us
     gc.set_threshold(200_000)  # what is imported stays, and need not be looked through a hundred times
     atexit.register(gc.freeze)  # nor be taken apart at the end, which is a tenth of a health check
     # Or it would read what each installed package says of itself, looking for plugins.
@@ -99,6 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(printable(f"dockwarden: {error.filename or 'the system'}: {because(error)}"), file=sys.stderr)
         return FAILED
+
+
+def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
+    """A ^C amid a callback, as the end of an import has some, is only printed by Python: it comes once more."""
+    if ignored.exc_type is KeyboardInterrupt:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -504,6 +504,20 @@ def test_what_is_no_engine_at_all_is_an_engine_that_is_unavailable(tmp_path: Pat
     assert "answers, but not as a Docker Engine" in done.err
 
 
+def test_an_interrupt_that_python_ignores_amid_a_callback_comes_again() -> None:
+    code = (
+        "import signal, sys, time\n"
+        "from dockwarden import cli\n"
+        "class Going:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
+        "def run(options):\n    Going()\n    time.sleep(60)\n"
+        "cli._version = run\n"
+        "sys.exit(cli.main())\n"
+    )
+    command = ["env", "--default-signal=INT", sys.executable, "-c", code, "version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, "")
+
+
 _RUNNING = {"Id": "c" * 64, "Name": "/web", "Image": _IMAGES[0]["Id"], "State": {"Status": "running", "Running": True}}
 _OF_ONE_CONTAINER = {f"/containers/{'c' * 64}/json": _RUNNING, "/containers/json": [_RUNNING]}
 _LOOKS_INTO_CONTAINERS = """
