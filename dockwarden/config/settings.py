@@ -310,22 +310,19 @@ _SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default
 
 
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings.
+    """Read the settings. Raises ConfigError: with one problem per place.
 
     Args:
         config: the file that a flag names, if one does.
         audit: cap every policy at audit, whatever else says.
         environ: the environment, for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's folders.
-
-    Raises:
-        ConfigError: with one problem per place.
     """
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
     source = _file(config, environ)
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
     problems += unreadable
-    places |= {name: f"environment {name}" for name in environ}
+    places |= {name.upper(): f"environment {name}" for name in environ}
     written = dict(source.data or {}) if source else {}
     # A section of which all is commented out is written without a value.
     written = {key: value for key, value in written.items() if value is not None or key not in _SECTIONS}
@@ -338,9 +335,10 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
     except (ValueError, TypeError) as error:
-        name = re.search(r'field "(\w+)"', str(error))
-        text = f'environment {PREFIX}{name[1].upper()}: must be JSON, such as {{"a": "b"}}' if name else str(error)
-        raise ConfigError(*problems, text) from None
+        text = getattr(error.__cause__, "doc", None)  # the library names the section alone
+        name = next((n for n, value in environ.items() if value == text and n.upper().startswith(PREFIX)), None)
+        said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
+        raise ConfigError(*problems, said) from None
     if problems:
         raise ConfigError(*problems)
     changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}
@@ -367,7 +365,10 @@ def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
-    tops = {name: name.partition("__")[0].upper() for name in sorted(environ) if name.upper().startswith(PREFIX)}
+    services = [name.removesuffix("SERVICE_HOST") for name in environ if name.endswith("_SERVICE_HOST")]
+    links = tuple(name + part for name in services for part in ("SERVICE_", "PORT"))  # Kubernetes' words to each pod
+    ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not name.startswith(links))
+    tops = {name: name.partition("__")[0].upper() for name in ours}
     sections = ((name, keys_beside(Settings, (name, ""))) for name in Settings.model_fields)
     meant = [*known, *(f"{PREFIX}{name}__{key}".upper() for name, keys in sections for key in keys)]
     return [f"environment {name}: {_unknown(top, meant)}" for name, top in tops.items() if top not in known]

@@ -285,7 +285,15 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
         ("DOCKWARDEN_WEB__LISTEN", "::1:80", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),
         ("DOCKWARDEN_STATE_DIR", "", "environment DOCKWARDEN_STATE_DIR: write the path in full"),
         ("DOCKWARDEN_WEB__CONFIG_FILE", "~/web.yml", "environment DOCKWARDEN_WEB__CONFIG_FILE: write the path in full"),
-        ("DOCKWARDEN_MODES", "{broken", "environment DOCKWARDEN_MODES: must be JSON, such as {"),
+        ("DOCKWARDEN_MODES", "{broken", 'environment DOCKWARDEN_MODES: must be JSON, such as ["a"] or {"a": "b"}'),
+        ("DOCKWARDEN_WEB__HOSTS", "a.lan,b.lan", "environment DOCKWARDEN_WEB__HOSTS: must be JSON"),
+        ("Dockwarden_Protect__Volumes", "pg-a", "environment Dockwarden_Protect__Volumes: must be JSON"),
+        ("dockwarden_log__levl", "debug", "environment dockwarden_log__levl: no such setting, did you mean level?"),
+        (
+            "DOCKWARDEN_LIMITS__prune-dangling__max_objects",
+            "x",
+            "environment DOCKWARDEN_LIMITS__prune-dangling__max_ob",
+        ),
     ],
 )
 def test_a_mistake_in_the_environment_is_named(
@@ -294,6 +302,15 @@ def test_a_mistake_in_the_environment_is_named(
     monkeypatch.setenv(name, value)
     [problem] = problems()
     assert said in problem
+
+
+@pytest.mark.parametrize("service", ["DOCKWARDEN", "DOCKWARDEN_METRICS"])
+def test_what_kubernetes_tells_of_services_is_no_mistake(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.7:9877")
+    assert problems()  # without the service's address it is a person's
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_9877_TCP", "PORT_9877_TCP_ADDR"):
+        monkeypatch.setenv(f"{service}_{name}", "10.0.0.7")
+    assert read_settings(None) == Settings(policies=packs.default())
 
 
 @pytest.mark.parametrize(
