@@ -45,7 +45,7 @@ class GainsNothingError(ArchiveError):
 
 
 class Stored(NamedTuple):
-    """A finished archive."""
+    """A finished archive, as the end of a ``Recipe``."""
 
     name: str
     size_bytes: int
@@ -100,19 +100,19 @@ class Archive:
             raise
         return kept
 
-    def read(self, kept: Stored) -> Iterator[bytes]:
+    def read(self, recipe: Recipe) -> Iterator[bytes]:
         """The content of an archive, after its checksum was found to be right.
 
         Raises ArchiveError: it is gone or damaged.
         """
         try:
             with self._opened() as folder:
-                file = os.fdopen(os.open(kept.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb")
+                file = os.fdopen(os.open(recipe.archive, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb")
         except OSError as error:
-            raise ArchiveError(f"the archive {kept.name} cannot be read: {error.strerror}") from error
+            raise ArchiveError(f"the archive {recipe.archive} cannot be read: {error.strerror}") from error
         with file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != kept.sha256:
-                raise ArchiveError(f"the archive {kept.name} is damaged: its checksum is another one")
+            if hashlib.file_digest(file, "sha256").hexdigest() != recipe.sha256:
+                raise ArchiveError(f"the archive {recipe.archive} is damaged: its checksum is another one")
             file.seek(0)
             while chunk := file.read(_CHUNK_BYTES):
                 self.progress()
@@ -196,7 +196,3 @@ def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
         why = error if isinstance(error, ArchiveError) else ArchiveError(f"what it wrote cannot be kept: {error}")
         why.without = Recipe("create", {**parameters, LOST: str(why)})
         raise why from error
-
-
-def stored(recipe: Recipe) -> Stored:
-    return Stored(recipe.archive, recipe.archive_bytes, recipe.sha256)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from dockwarden import reference
-from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
+from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.actions.containers import JOINED, ContainerVerb, called
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import EngineError, MissingError, NotFoundError
@@ -78,7 +78,7 @@ class ContainerRemove(ContainerVerb):
             mounts = [{**m, **other} if (m["Type"], m.get("Source")) == ("image", name) else m for m in mounts]
             body["HostConfig"] = {**body["HostConfig"], "Mounts": mounts}
         about = {**about, "body": body}
-        chunks = tools.archive.read(stored(done.recipe)) if done.recipe.archive else iter(())
+        chunks = tools.archive.read(done.recipe) if done.recipe.archive else iter(())
         first = next(chunks, b"")  # now it is known to be whole
         new = _left_over(tools, about, done.ref.key) or tools.engine.create(Kind.CONTAINER, about)
         told = f"its ID is {reference.short_id(new)} now, and it is not started"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from dockwarden import reference
-from dockwarden.actions.archive import ArchiveError, Write, stored
+from dockwarden.actions.archive import ArchiveError, Write
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change
 from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
@@ -159,7 +159,7 @@ class ImageVerb(Verb[Image]):
                 text = f"the engine has another image store by now; `docker load` takes {done.recipe.archive}"
                 raise Stays(Effect.REFUSED, "other_image", text)
             if method == "load":
-                tools.engine.load_image(tools.archive.read(stored(done.recipe)))
+                tools.engine.load_image(tools.archive.read(done.recipe))
             else:
                 _pull(tools, about)
         image = tools.image(about["from"] if is_switched and method == "pull" else about["id"])

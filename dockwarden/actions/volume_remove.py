@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dockwarden.actions import verb
-from dockwarden.actions.archive import LOST, ArchiveError, or_without, stored
+from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Ref, Step, Volume
 from dockwarden.ports import Engine
@@ -77,7 +77,7 @@ class VolumeRemove(verb.Verb[Volume]):
         key, recipe = done.ref.key, done.recipe
         if recipe.method == "create":
             return self._define(tools, recipe.parameters)
-        chunks = tools.archive.read(stored(recipe))
+        chunks = tools.archive.read(recipe)
         first = next(chunks, b"")  # now it is known to be whole
         is_new = False
         try:
@@ -91,7 +91,7 @@ class VolumeRemove(verb.Verb[Volume]):
                 _refuse_others(tools, key, folder, recipe)
             except verb.Stays:
                 has_files = recipe.parameters.get("written_ns")
-                if has_files and tools.files.holds(folder, tools.archive.read(stored(recipe))):  # an earlier try did
+                if has_files and tools.files.holds(folder, tools.archive.read(recipe)):  # an earlier try did
                     return verb.Applied("restored")
                 raise
         try:
@@ -120,7 +120,7 @@ def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = F
         folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(name))
         if is_late:
             _refuse_others(tools, name, folder, recipe)
-        tools.files.restore(folder, tools.archive.read(stored(recipe)), recipe.archive)
+        tools.files.restore(folder, tools.archive.read(recipe), recipe.archive)
     except EngineUnavailableError:
         raise
     except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:

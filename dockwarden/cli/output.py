@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dockwarden.text import brief, colored, printable
@@ -21,10 +22,7 @@ CI_FORMATS = ("sarif", "junit", "markdown", "github")
 _LEAST_LAST_COLUMN = 30
 
 
-def _wrap(text: str, width: int, indent: str = "") -> list[str]:
-    wrapper = textwrap.TextWrapper(max(1, width), break_long_words=False, break_on_hyphens=False)
-    wrapper.subsequent_indent = indent
-    return wrapper.wrap(text)
+_wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 
 
 def add_output(parser: "ArgumentParser", *more: str) -> None:
@@ -82,7 +80,7 @@ def _wrapped(text: str, room: int, margin: int) -> str:
         return text
     below = room < _LEAST_LAST_COLUMN
     indent = "\n" + " " * (4 if below else margin)
-    parts = _wrap(text, room + margin - 4 if below else room)
+    parts = _wrap(text, max(1, room + margin - 4 if below else room))
     return (indent if below else "") + indent.join(parts)
 
 
@@ -105,7 +103,7 @@ def lines(texts: Iterable[str]) -> None:
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for text in map(printable, texts):
         indent = " " * (len(text) - len(text.lstrip()) + 4)
-        print(*_wrap(text, room, indent) or [""], sep="\n")
+        print(*_wrap(text, max(1, room), subsequent_indent=indent) or [""], sep="\n")
 
 
 def tell(outcome: "Outcome") -> None:

@@ -49,9 +49,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from dockwarden.config import settings
     from dockwarden.config.files import content
 
-    host, port = options.listen or _configured(options)
+    host, port = options.listen or address(settings.read_settings(options.config).web.listen)
     login = content(options.login).strip() if options.login else b""
     while True:
         seen = _look(host, port, options.cert, login)
@@ -64,12 +65,6 @@ def _status(options: argparse.Namespace) -> int:
             return OK if seen["ready"] else FAILED
         sys.stdout.flush()
         time.sleep(_EVERY_SECONDS)
-
-
-def _configured(options: argparse.Namespace) -> tuple[str, int]:
-    from dockwarden.config import settings
-
-    return address(settings.read_settings(options.config).web.listen)
 
 
 def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[str, Any]:

@@ -33,7 +33,11 @@ def read_secrets(
         top, *rest = file.name.lower().removeprefix(prefix.lower()).split("__")
         if top in known:
             try:
-                values = merged(values, _nested([top, *rest], _content(file, is_whole=not rest)))
+                text = content(file).decode().rstrip("\r\n")
+                value: Any = json.loads(text) if not rest and text.lstrip().startswith("{") else text
+                for part in reversed((top, *rest)):
+                    value = {part: value}
+                values = merged(values, value)
             except (OSError, ValueError, RecursionError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is neither text nor JSON"
                 problems.append(f"secret {file}: {reason}")
@@ -56,17 +60,6 @@ def _files(prefix: str, environ: Mapping[str, str], problems: list[str]) -> list
             if is_named:  # the other one, where it exists at all, may be meant for others
                 problems.append(f"{VARIABLE}, {folder}: {error.strerror}")
     return found
-
-
-def _content(file: Path, *, is_whole: bool) -> object:
-    text = content(file).decode().rstrip("\r\n")
-    return json.loads(text) if is_whole and text.lstrip().startswith("{") else text
-
-
-def _nested(path: list[str], value: object) -> dict[str, Any]:
-    for part in reversed(path):
-        value = {part: value}
-    return value if isinstance(value, dict) else {}
 
 
 def merged(under: Any, over: Any) -> Any:

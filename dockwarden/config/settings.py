@@ -319,7 +319,8 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     """
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
-    source = _file(config, environ)
+    named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    source = load(Path(named)) if named else None
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
     problems += unreadable
     places |= {name.upper(): f"environment {name}" for name in environ}
@@ -356,11 +357,6 @@ def _environment() -> dict[str, Any]:
         policies: Annotated[list[str], NoDecode] = []
 
     return EnvSettingsSource(Known)()
-
-
-def _file(config: Path | None, environ: Mapping[str, str]) -> Source | None:
-    named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    return load(Path(named)) if named else None
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:

@@ -68,9 +68,6 @@ _EVENT_FILTERS = {
 }
 
 
-def _ignore(_operation: str, _result: str, _seconds: float) -> None: ...
-
-
 class DockerEngine(Changes):
     """The Docker Engine at one address; ``ports.Engine`` says what each method does."""
 
@@ -81,7 +78,7 @@ class DockerEngine(Changes):
         tls: Tls | None = None,
         said_by: str = "DOCKER_HOST",
         timeout: float = 60.0,
-        observe: Observe = _ignore,
+        observe: Observe = lambda *_: None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """Does no I/O. Raises ConfigError: the address or the TLS files cannot be used."""
@@ -190,7 +187,8 @@ class DockerEngine(Changes):
     # -- images --------------------------------------------------------------------------------------
 
     def images(self, repository: str = "") -> Iterable[Image]:
-        filters = {"reference": _pattern(references.familiar(repository))} if repository else None
+        pattern = references.familiar(repository).replace("[", "\\[")  # that matches itself: an IPv6 registry has them
+        filters = {"reference": pattern} if repository else None
         rows = self._call("image_list", lambda client: client.images(filters=filters))
         return translate.images(rows, self._store)
 
@@ -348,8 +346,3 @@ def _filters(*, scoped: bool) -> str:
 def _timestamp(ns: int) -> str:
     """From the integer: a float of seconds is off by a hundred nanoseconds."""
     return f"{ns // _NANO}.{ns % _NANO:09d}"
-
-
-def _pattern(text: str) -> str:
-    """The text as a pattern that matches only itself; an IPv6 registry has brackets."""
-    return text.replace("[", "\\[")

@@ -115,17 +115,15 @@ def _from_context(name: str) -> Connection:
     return Connection(base_url=base_url, tls=tls, said_by=said_by)
 
 
-def _lowered(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    return {key.lower(): value for key, value in pairs}
-
-
 def _decoded(file: Path) -> Fields:
     """A file of the docker command, keys in small letters as it takes any, empty if there is none.
 
     Raises PermissionError, EngineError, ConfigError.
     """
     try:
-        return Fields(json.loads(content(file, _CONFIG_BYTES), object_pairs_hook=_lowered), str(file))
+        text = content(file, _CONFIG_BYTES)
+        read = json.loads(text, object_pairs_hook=lambda pairs: {key.lower(): value for key, value in pairs})
+        return Fields(read, str(file))
     except (FileNotFoundError, NotADirectoryError):
         return Fields({}, str(file))
     except PermissionError:

@@ -56,7 +56,10 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
     told_at = asked_at if system_time is None else system_time
     offset = max(min(0.0, told_at - asked_at), told_at - answered_at)  # none, as far as that explains what it says
     registries = answer.nested("RegistryConfig")
-    store = _image_store(answer)
+    by_name = registries.nested("IndexConfigs")
+    insecure = (name for name in registries.names("IndexConfigs") if not by_name.nested(name).flag("Secure"))
+    is_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in answer.items("DriverStatus")
+    store = ImageStore.CONTAINERD if is_containerd else ImageStore.GRAPH
     found = EngineInfo(
         # An ID alone is not enough: engines that share a host's key file share the ID as well.
         identity=" ".join((answer.text("ID", ""), root, answer.text("Name", ""))),
@@ -72,7 +75,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
         clock_offset_seconds=offset,
         only_audited=_PODMAN if "Podman Engine" in [p.text("Name", "") for p in says.objects("Components")] else "",
         mirrors=registries.texts("Mirrors"),
-        insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *_insecure_names(registries)),
+        insecure_registries=(*registries.texts("InsecureRegistryCIDRs"), *insecure),
         tells_builds=store is ImageStore.CONTAINERD and version_gte(api_version, _IDENTITY_SINCE),
         security_options=options,
         storage_driver=answer.text("Driver", ""),
@@ -111,20 +114,6 @@ def _swarm_role(swarm: Fields) -> str | None:
             return "manager" if swarm.flag("ControlAvailable") else "worker"
         case _:
             return None  # it joins, is locked or failed
-
-
-def _insecure_names(registries: Fields) -> Iterator[str]:
-    by_name = registries.nested("IndexConfigs")
-    for name in registries.names("IndexConfigs"):
-        if not by_name.nested(name).flag("Secure"):
-            yield name
-
-
-def _image_store(info: Fields) -> ImageStore:
-    for pair in info.items("DriverStatus"):
-        if pair == ["driver-type", "io.containerd.snapshotter.v1"]:
-            return ImageStore.CONTAINERD
-    return ImageStore.GRAPH
 
 
 def _has_option(options: Iterable[str], name: str) -> bool:

@@ -162,20 +162,14 @@ def _configure_tls(client: Client, tls: Tls) -> None:
     config.configure_client(client)
 
 
-class Lines(Iterator[bytes]):
-    """The lines of a streamed answer, without their ends. Library errors pass through."""
+class Lines:
+    """The lines of a streamed answer, without their ends, once. Library errors pass through."""
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
-        self._lines = self._split()
+        self.close = response.close
 
-    def __next__(self) -> bytes:
-        return next(self._lines)
-
-    def close(self) -> None:
-        self._response.close()
-
-    def _split(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         parts: list[bytes] = []
         size = 0
         with self._response:

@@ -326,12 +326,11 @@ class Gatherer:
                 reply = self._answer(gathering, ask)
             gathering.replies[ask] = reply
             is_answer = bool(reply.digest) or reply.reason == "not_found"
-            if ask.what == "digest" and is_answer and self._is_kept(ask.reference, ref):
-                self.inventory.digests.see(ask.reference, "registry", reply.digest, gathering.now)
-
-    def _is_kept(self, tag: str, ref: Ref) -> bool:
-        """Whether a tag has a history: it, or what names it, is here; not those that others are compared with."""
-        return tag in self.inventory.tags or (ref.kind in (Kind.CONTAINER, Kind.SERVICE) and "@" not in tag)
+            tag = ask.reference
+            # A tag has a history if it, or what names it, is here; those that others are compared with have none.
+            is_kept = tag in self.inventory.tags or (ref.kind in (Kind.CONTAINER, Kind.SERVICE) and "@" not in tag)
+            if ask.what == "digest" and is_answer and is_kept:
+                self.inventory.digests.see(tag, "registry", reply.digest, gathering.now)
 
     def _answer(self, gathering: Gathering, ask: Ask) -> Reply:
         future = gathering.pending.get(ask)

@@ -4,17 +4,12 @@ from typing import Any
 
 from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.view import Read, View, rows, used_by
-from dockwarden.model import Kind, Thing, ref_of
+from dockwarden.model import Kind, ref_of
 from dockwarden.text import in_bytes
-
-
-def _containers(thing: Thing, view: View) -> int:
-    return sum(1 for user in view.inventory.users_of(ref_of(thing)) if user.kind is Kind.CONTAINER)
-
 
 _OF_BOTH: dict[str, Any] = {
     "created": "created_at",
-    "container_count": _containers,
+    "container_count": lambda o, v: sum(user.kind is Kind.CONTAINER for user in v.inventory.users_of(ref_of(o))),
     "used_by": used_by,
     "known_for": lambda o, v: v.inventory.known_for(ref_of(o)),
     "idle_for": lambda o, v: v.inventory.idle_for(ref_of(o)),

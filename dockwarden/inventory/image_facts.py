@@ -79,16 +79,6 @@ def _children(image: Image, view: View) -> list[str] | None:
     return sorted(view.inventory.name_of(Ref(Kind.IMAGE, key)) for key in view.bases.below[image.id])
 
 
-def _is_base(image: Image, view: View) -> bool | None:
-    children = _children(image, view)
-    return None if children is None else bool(children)
-
-
-def _instructions(image: Image, view: View) -> list[str] | None:
-    steps = view.inventory.histories.get(image.id)
-    return None if steps is None else [step.instruction for step in steps]
-
-
 def _history(image: Image, view: View) -> list[dict[str, object]] | None:
     steps = view.inventory.histories.get(image.id)
     if steps is None:
@@ -175,8 +165,8 @@ IMAGE = (
         bases=_bases,
         base_digest=_base_digest,
         children=_children,
-        is_base=_is_base,
-        instructions=_instructions,
+        is_base=lambda i, v: None if (found := _children(i, v)) is None else bool(found),
+        instructions=lambda i, v: (told := v.inventory.histories.get(i.id)) and [step.instruction for step in told],
         history=_history,
         env="details.env_names",
         setuid_unknown=lambda i, _: True if i.details else None,
@@ -238,10 +228,6 @@ def _used(tag: str, view: View) -> float:
     return float("inf") if view.inventory.is_used(ref) else view.inventory.memory.used_at(ref) or -1.0
 
 
-def _rank_by_version(tag: str, view: View) -> int:
-    return _ranks(tag, view) if versions.release(tag.rpartition(":")[2]) else 0
-
-
 def _version(tag: str, _view: View) -> str:
     found = versions.release(tag.rpartition(":")[2])
     return ".".join(map(str, found.numbers)) if found else ""
@@ -281,5 +267,5 @@ TAG = rows(
     rank_by_created=lambda t, v: _ranks(t, v, _created),
     rank_by_used=lambda t, v: _ranks(t, v, _used),
     siblings=lambda t, v: sorted(v.inventory.repositories[t.rpartition(":")[0]] - {t}),
-    rank_by_version=_rank_by_version,
+    rank_by_version=lambda t, v: _ranks(t, v) if versions.release(t.rpartition(":")[2]) else 0,
 )

@@ -5,11 +5,11 @@ object is a row here; the type checker lists the other places that must answer f
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, assert_never
 
 from dockwarden import reference
-from dockwarden.model import Container, Kind, Network, Thing, Volume
+from dockwarden.model import Container, Image, Kind, Network, Service, Thing, Volume
 
 _IN_A_VOLUME = re.compile(r"/volumes/([^/]+)/_data(?![^/:,])")
 
@@ -20,47 +20,44 @@ class KindRow(NamedTuple):
     Attributes:
         born, gone: the causes of the changes when an object comes and goes; "" where that is told in another way.
         is_remembered: our memory has an entry of its own for each object.
-        uses: the kinds and names of what an object has in use, as it names them itself.
-        aliases: names besides its key by which others name an object.
         is_active: whether an object is in use by itself; None where it is others that use it.
     """
 
     born: str
     gone: str
     is_remembered: bool
-    uses: Callable[[Thing], Iterable[tuple[Kind, str]]] = lambda _thing: ()
-    aliases: Callable[[Thing], Iterable[str]] = lambda _thing: ()
     is_active: Callable[[Thing], bool] | None = None
 
 
-def _uses_of_container(thing: Thing) -> Iterator[tuple[Kind, str]]:
-    """Running or not: a container keeps what it was created with."""
-    if isinstance(thing, Container):
-        yield Kind.IMAGE, thing.image_id
-        yield Kind.TAG, reference.full(thing.image_ref)
-        for mount in thing.mounts:
-            if mount.type == "image":
-                yield from ((Kind.IMAGE, mount.image_id), (Kind.TAG, reference.full(mount.name)))
-            elif mount.name:
-                yield Kind.VOLUME, mount.name
-        yield from ((Kind.NETWORK, network) for network in thing.networks)
-        yield from ((Kind.CONTAINER, owner) for owner in thing.stands_on)
+def uses(thing: Thing) -> Iterator[tuple[Kind, str]]:
+    """The kinds and names of what an object has in use, as it names them itself."""
+    match thing:
+        case Container():  # running or not: it keeps what it was created with
+            yield Kind.IMAGE, thing.image_id
+            yield Kind.TAG, reference.full(thing.image_ref)
+            for mount in thing.mounts:
+                if mount.type == "image":
+                    yield from ((Kind.IMAGE, mount.image_id), (Kind.TAG, reference.full(mount.name)))
+                elif mount.name:
+                    yield Kind.VOLUME, mount.name
+            yield from ((Kind.NETWORK, network) for network in thing.networks)
+            yield from ((Kind.CONTAINER, owner) for owner in thing.stands_on)
+        case Network():  # the one that has its settings
+            yield from [(Kind.NETWORK, thing.config_from)] if thing.config_from else ()
+        case Volume():  # those whose files it shows, as ``device=/var/lib/docker/volumes/data/_data/sub`` does
+            for option in thing.options.values():
+                yield from ((Kind.VOLUME, name) for name in _IN_A_VOLUME.findall(option))
+        case Image() | Service():
+            pass
+        case _:
+            assert_never(thing)
 
 
-def _uses_of_network(thing: Thing) -> Iterator[tuple[Kind, str]]:
-    """The network that has its settings."""
-    if isinstance(thing, Network) and thing.config_from:
-        yield Kind.NETWORK, thing.config_from
+def aliases(thing: Thing | None) -> tuple[str, ...]:
+    """Names besides its key by which others name an object.
 
-
-def _uses_of_volume(thing: Thing) -> Iterator[tuple[Kind, str]]:
-    """The volumes whose files it shows, as ``device=/var/lib/docker/volumes/data/_data/sub`` does."""
-    for option in thing.options.values() if isinstance(thing, Volume) else ():
-        yield from ((Kind.VOLUME, name) for name in _IN_A_VOLUME.findall(option))
-
-
-def _name(thing: Thing) -> tuple[str, ...]:
-    """A container that never ran may know its networks, and those it stands on, by their names only."""
+    A container that never ran may know its networks, and those it stands on, by their names only.
+    """
     return (thing.name,) if isinstance(thing, Network | Container) else ()
 
 
@@ -71,13 +68,12 @@ def _row(kind: Kind) -> KindRow:
         case Kind.TAG:
             return KindRow("image.tag", "image.untag", is_remembered=False)
         case Kind.CONTAINER:
-            row = KindRow("container.create", "container.destroy", is_remembered=True, uses=_uses_of_container)
-            return row._replace(aliases=_name, is_active=lambda thing: isinstance(thing, Container) and thing.running)
+            row = KindRow("container.create", "container.destroy", is_remembered=True)
+            return row._replace(is_active=lambda thing: isinstance(thing, Container) and thing.running)
         case Kind.VOLUME:
-            return KindRow("volume.create", "volume.destroy", is_remembered=True, uses=_uses_of_volume)
+            return KindRow("volume.create", "volume.destroy", is_remembered=True)
         case Kind.NETWORK:
-            row = KindRow("network.create", "network.destroy", is_remembered=True, aliases=_name)
-            return row._replace(uses=_uses_of_network)
+            return KindRow("network.create", "network.destroy", is_remembered=True)
         case Kind.SERVICE:
             return KindRow("service.create", "service.remove", is_remembered=False)
         case Kind.HOST:

@@ -10,7 +10,7 @@ from typing import TypeVar, assert_never
 
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests, of_repository
-from dockwarden.inventory.kinds import KINDS
+from dockwarden.inventory.kinds import KINDS, aliases, uses
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
 from dockwarden.model import (
@@ -150,8 +150,7 @@ class Tables:
     def users_of(self, ref: Ref) -> Collection[Ref]:
         """The containers, running or not, that use it; of a tag, those that were created from it, whatever it names."""
         users = self._users.get(ref, _NOBODY)
-        thing = self.get(ref)
-        for alias in KINDS[ref.kind].aliases(thing) if thing else ():
+        for alias in aliases(self.get(ref)):
             users = users | self._users.get((ref.kind, alias), _NOBODY)
         return users
 
@@ -221,7 +220,7 @@ class Tables:
 
     def uses(self, thing: Thing) -> Iterator[Ref]:
         """What is here of all that an object uses."""
-        for kind, name in KINDS[ref_of(thing).kind].uses(thing):
+        for kind, name in uses(thing):
             if name in self._tables[kind]:
                 yield Ref(kind, name)
             for key in self._aliases.get((kind, name), ()):
@@ -244,10 +243,9 @@ class Tables:
     def link(self, thing: Thing) -> None:
         """An object is here: it can be found by its other names, it uses things, and it may be in use."""
         ref = ref_of(thing)
-        row = KINDS[ref.kind]
-        for alias in row.aliases(thing):
+        for alias in aliases(thing):
             self._aliases[ref.kind, alias].add(ref.key)
-        for name in row.uses(thing):
+        for name in uses(thing):
             self._users[name].add(ref)
         had_tag = isinstance(thing, Image) and bool(thing.tags)
         self.memory.see(ref, had_tag=had_tag, used=self.is_used(ref))
@@ -256,13 +254,12 @@ class Tables:
     def unlink(self, thing: Thing) -> None:
         """An object is gone, or is not any more what it was: until now, it and what it used were in use."""
         ref = ref_of(thing)
-        row = KINDS[ref.kind]
         self._note_uses(thing)
-        if row.is_active is not None and row.is_active(thing):
+        if (is_active := KINDS[ref.kind].is_active) is not None and is_active(thing):
             self.memory.see(ref, used=True)
-        for alias in row.aliases(thing):
+        for alias in aliases(thing):
             discard(self._aliases, (ref.kind, alias), ref.key)
-        for name in row.uses(thing):
+        for name in uses(thing):
             discard(self._users, name, ref)
 
     def _note_uses(self, thing: Thing) -> None:

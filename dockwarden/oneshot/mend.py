@@ -66,7 +66,7 @@ class Mender:
     def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
-        for outcome in Undoer(parts.tools(info), parts.ledger).undo(_new_run(), actions):
+        for outcome in Undoer(parts.tools(info), parts.ledger).undo(uuid.uuid4().hex[:12], actions):
             yield by_object[outcome.ref, outcome.name], outcome
 
     def reset(self, name: str) -> "Reset":
@@ -141,7 +141,7 @@ class Mender:
 
         Raises DockwardenError: it failed, and what came of it.
         """
-        run = _new_run()
+        run = uuid.uuid4().hex[:12]
         with self._parts.ledger.alone():
             try:
                 yield from self._start_afresh(run, reset)
@@ -201,7 +201,3 @@ class Reset:
             swarm = {"owners": [SWARM]}  # where nobody here knows of services: it is pulled again
             gone.append(Step(_POLICY, "remove", Ref(Kind.IMAGE, each.id), name, each, why, swarm))
         return gone
-
-
-def _new_run() -> str:
-    return uuid.uuid4().hex[:12]

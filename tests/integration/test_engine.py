@@ -17,8 +17,8 @@ import pytest
 from dockwarden.actions.containers import called
 from dockwarden.engine import DockerEngine, from_environment
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.inventory import kinds
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.kinds import KINDS
 from dockwarden.model import ImageStore
 from dockwarden.model import Kind as Kinds
 from dockwarden.triggers.events import hints
@@ -156,7 +156,7 @@ def test_an_image_that_a_container_mounts_is_in_use(newest_engine: LabEngine) ->
             mount = {"Type": "image", "Source": source, "Target": "/data"}
             body = {"Image": "app:1", "HostConfig": {"Mounts": [mount]}}
             made = ours.create(Kinds.CONTAINER, {"name": f"on{number}", "body": body, "endpoints": {}})
-            uses = set(KINDS[Kinds.CONTAINER].uses(ours.container(made)))
+            uses = set(kinds.uses(ours.container(made)))
             assert (Kinds.IMAGE, wanted) in uses
             assert Kinds.VOLUME not in {kind for kind, _ in uses}
             with pytest.raises(ConflictError):
