@@ -147,11 +147,6 @@ def fact(name: str, value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else words(value)
 
 
-def is_duration(text: str) -> bool:
-    """Whether ``duration`` can read it."""
-    return re.fullmatch(_DURATION, text, re.ASCII) is not None
-
-
 def duration(value: object) -> timedelta:
     """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``. Raises ValueError: it is something else."""
     match = re.fullmatch(_DURATION, value, re.ASCII) if isinstance(value, str) else None

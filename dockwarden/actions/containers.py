@@ -136,9 +136,13 @@ def restarted(
 
 def _asks(each: Container, owner: Container) -> bool:
     """Whether Compose says ``depends_on`` with ``restart: true``."""
+    return bool(waits_for(each, owner)) and not runs_once(each)
+
+
+def waits_for(each: Container, owner: Container) -> bool | None:
+    """Whether it is to be restarted with the other, as Compose says; None if it does not depend on its service."""
     project, service = compose_service(owner)
-    is_one_of_it = compose_service(each)[0] == project and not runs_once(each)
-    return bool(service) and is_one_of_it and depends_on(each).get(service, False)
+    return depends_on(each).get(service) if service and compose_service(each)[0] == project else None
 
 
 def runs_once(container: Container) -> bool:

@@ -16,6 +16,7 @@ _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
 _TOLD = [(*each.path.rpartition(".")[::2], each) for each in TOLD]
+_OF_A_DEVICE = ("PathOnHost", "PathInContainer", "CgroupPermissions")
 _OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
 
 
@@ -94,7 +95,7 @@ def _health(state: Fields, check: Fields) -> tuple[str, float | None]:
 
 
 def _container_config(fields: Fields, config: Fields, host: Fields) -> ContainerConfig:
-    restart = host.nested("RestartPolicy")
+    restart, limits = host.nested("RestartPolicy"), host.objects("Ulimits")
     parts = {"Config": config, "HostConfig": host}
     return ContainerConfig(
         memory_limit_bytes=max(0, host.integer("Memory", 0)),
@@ -112,8 +113,8 @@ def _container_config(fields: Fields, config: Fields, host: Fields) -> Container
         cap_add=_capabilities(host, "CapAdd"),
         cap_drop=_capabilities(host, "CapDrop"),
         security_opt=host.texts("SecurityOpt"),
-        devices=tuple(_device(each) for each in host.objects("Devices")),
-        ulimits=tuple(_ulimit(each) for each in host.objects("Ulimits")),
+        devices=tuple(":".join(each.text(key, "") for key in _OF_A_DEVICE) for each in host.objects("Devices")),
+        ulimits=tuple(f"{u.text('Name')}={u.integer('Soft', 0)}:{u.integer('Hard', 0)}" for u in limits),
         restart_policy=restart.text("Name", "") or "no",
         restart_max=restart.integer("MaximumRetryCount", 0),
         restart_count=fields.integer("RestartCount", 0),
@@ -161,15 +162,6 @@ def _cores(host: Fields) -> float:
 def _capabilities(host: Fields, key: str) -> tuple[str, ...]:
     """Engines keep them as typed or with the prefix, by version."""
     return tuple(name.upper().removeprefix("CAP_") for name in host.texts(key))
-
-
-def _device(fields: Fields) -> str:
-    parts = (fields.text(key, "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
-    return ":".join(parts)
-
-
-def _ulimit(fields: Fields) -> str:
-    return f"{fields.text('Name')}={fields.integer('Soft', 0)}:{fields.integer('Hard', 0)}"
 
 
 def volume_of(mount: Fields) -> str:

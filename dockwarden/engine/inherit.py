@@ -48,7 +48,9 @@ def renewed(
     inherited = set(old.get("Env") or ())
     own["Env"] = [entry for entry in own.get("Env") or () if entry not in inherited] or None
     _start_as_it_was_asked(own, container["Config"], old)
-    _check_as_it_was_asked(own, old)
+    check, theirs = own.pop("Healthcheck", None) or {}, old.get("Healthcheck") or {}
+    if asked := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
+        own["Healthcheck"] = asked
     if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
         own["Labels"][COMPOSE_IMAGE] = image_id
     return {**parameters, "body": own, "endpoints": _without_made_up_addresses(parameters, container)}
@@ -68,12 +70,6 @@ def _start_as_it_was_asked(own: dict[str, Any], now: Mapping[str, Any], old: Map
         own["Entrypoint"] = []
     if is_same_command and (is_same_entry or entry == []):
         own.pop("Cmd", None)
-
-
-def _check_as_it_was_asked(own: dict[str, Any], old: Mapping[str, Any]) -> None:
-    check, theirs = own.pop("Healthcheck", None) or {}, old.get("Healthcheck") or {}
-    if kept := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
-        own["Healthcheck"] = kept
 
 
 def _without_made_up_addresses(parameters: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,17 +150,13 @@ def _state(local: _Local, view: View) -> str:
         return "local"
     look = view.replies.get(Ask("digest", tag))
     if look is not None and look.reason == "not_found":
-        return _state_of_missing(local, view)
+        # The containerd store invents digests for images that never came from a registry.
+        is_proof = local.store is ImageStore.GRAPH or local.digests != (local.image.id,)
+        return "gone" if is_proof or view.inventory.digests.knows(tag, "registry") else "local"
     current = _reply(view, "digest", tag).digest
     if current in local.digests:
         return "current"
     return _state_of_other(local, current, view)
-
-
-def _state_of_missing(local: _Local, view: View) -> str:
-    """The registry does not know the tag. The containerd store invents digests for images that never came from one."""
-    is_proof = local.store is ImageStore.GRAPH or local.digests != (local.image.id,)
-    return "gone" if is_proof or view.inventory.digests.knows(local.tag, "registry") else "local"
 
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:
@@ -264,11 +260,6 @@ def _newest(tag: str, view: View) -> str:
         raise _UnknownError from error
 
 
-def _newest_digest(tag: str, view: View) -> str:
-    name = _newest(tag, view)
-    return _reply(view, "digest", f"{tag.rpartition(':')[0]}:{name}").digest if name else ""
-
-
 def _latest_is(tag: str, view: View) -> list[str]:
     repository, _, name = tag.rpartition(":")
     if not _reply_if_there(view, "digest", tag).digest:
@@ -291,7 +282,8 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
         case "registry.newest_version":
             return _newest(tag, view)
         case "registry.newest_version_digest":
-            return _newest_digest(tag, view)
+            name = _newest(tag, view)
+            return _reply(view, "digest", f"{local.repository}:{name}").digest if name else ""
         case "registry.latest_is":
             return _latest_is(tag, view)
         case _:

@@ -80,7 +80,9 @@ class Enforcer:
         planned, info = self.plan(policy, findings), self.inventory.info
         refused = info.only_audited if info and planned.steps and policy.mode is Mode.ENFORCE else ""
         if policy.mode is Mode.ENFORCE and not refused:
-            self._give_up(planned.kept)
+            for outcome in planned.kept:
+                if outcome.reason == GAVE_UP and isinstance(thing := self.inventory.get(outcome.ref), Container):
+                    self.inventory.memory.give_up(thing)
             acts = chain(
                 self.carry_out(policy, outlived, run), self.carry_out(policy, planned.steps, run, planned.spare)
             )
@@ -111,11 +113,6 @@ class Enforcer:
             elif age >= keep.total_seconds():
                 why, after = f"an update replaced it {span(age)} ago", {"after": self._users([ref])}
                 yield Step(policy.name, "remove", ref, thing.name, thing, why, after)
-
-    def _give_up(self, kept: Iterable[Outcome]) -> None:
-        for outcome in kept:
-            if outcome.reason == GAVE_UP and isinstance(thing := self.inventory.get(outcome.ref), Container):
-                self.inventory.memory.give_up(thing)
 
     def plan(self, policy: Policy, findings: Sequence[Result], *, asks: bool = True) -> Plan:
         """What would be done about these findings now; without ``asks`` as far as is known without the engine."""

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, assert_never
 from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden import reference
-from dockwarden.actions.containers import compose_service, depends_on
+from dockwarden.actions.containers import waits_for
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import (
@@ -328,17 +328,11 @@ class Explainer:
         if not isinstance(thing, Container):
             return
         for other in list(inventory.containers.values()):
-            if _waits_for(other, thing):
+            if waits_for(other, thing) is not None:
                 yield self._link("depends on it", Ref(Kind.CONTAINER, other.id))
 
     def _link(self, how: str, ref: Ref) -> Link:
         return Link(how, ref.kind.value, ref.key, self.inventory.name_of(ref))
-
-
-def _waits_for(other: Container, thing: Container) -> bool:
-    """Whether Compose was told that one container depends on the service of another."""
-    project, service = compose_service(thing)
-    return bool(service) and compose_service(other)[0] == project and service in depends_on(other)
 
 
 def named(name: str, inventory: Inventory) -> list[Ref]:

@@ -192,7 +192,10 @@ class Joint:
         }
         # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
         types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
-        source = f"[{', '.join(_verdict(*pair) for pair in conditions)}]"
+        # The condition of `?:` must be a bool when it runs, as above.
+        verdicts = ((select, f"({_closed(when)} ? 2 : 1)") for select, when in conditions)
+        each = (f"({_closed(select)} ? {verdict} : 0)" if select else verdict for select, verdict in verdicts)
+        source = f"[{', '.join(each)}]"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
             raise ExpressionError(Problem(1, 1, "a NUL character"))
         for rare in (False, True):
@@ -213,12 +216,6 @@ class Joint:
         except (RuntimeError, MemoryError):
             return None
         return tuple([_BY_NUMBER[number] for number in plain]) if isinstance(plain, list) else None
-
-
-def _verdict(select: model.Program | None, when: model.Program) -> str:
-    # The condition of `?:` must be a bool when it runs, as above.
-    verdict = f"({_closed(when)} ? 2 : 1)"
-    return f"({_closed(select)} ? {verdict} : 0)" if select else verdict
 
 
 def _closed(program: model.Program) -> str:

@@ -7,6 +7,7 @@ path. Out of bounds: reading files, lines and columns, compiling expressions.
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol, assert_never
@@ -26,7 +27,7 @@ from pydantic import (
 
 from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity
-from dockwarden.text import duration, is_duration, is_size, near, one_of, size
+from dockwarden.text import duration, is_size, near, one_of, size
 
 MIN_EVERY = timedelta(seconds=5)
 
@@ -51,13 +52,11 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _MAX_INT = 2**63
 
 
-def happenings(kind: Kind) -> tuple[str, ...]:
-    """What can happen to an object of a kind; what happens to tags and to the host is said of images and others."""
-    return _hearing(kind)[0]
+def hearing(kind: Kind) -> tuple[tuple[str, ...], tuple[Kind, ...]]:
+    """What can happen to a subject, and what it hears: a container's start makes its image used, for instance.
 
-
-def _hearing(kind: Kind) -> tuple[tuple[str, ...], tuple[Kind, ...]]:
-    """What can happen to a subject, and what it hears: a container's start makes its image used, for instance."""
+    What happens to tags and to the host is said of images and others.
+    """
     match kind:
         case Kind.IMAGE:
             return ("pull", "new", "tag", "untag", "delete"), (Kind.IMAGE, Kind.CONTAINER)
@@ -82,7 +81,9 @@ def constant(value: object) -> FactValue:
     Raises ValueError: it has no type that a param may have.
     """
     if isinstance(value, str):
-        return duration(value) if is_duration(value) else size(value) if is_size(value) else value
+        with suppress(ValueError):
+            return duration(value)
+        return size(value) if is_size(value) else value
     if isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, int) and -_MAX_INT <= value < _MAX_INT:
@@ -136,7 +137,7 @@ def _named(options: type[BaseModel]) -> TypeAdapter[dict[str, BaseModel]]:
 
 def events_of(kind: Kind) -> list[str]:
     """The names of changes that can concern a kind of subject."""
-    return [f"{other}.{verb}" for other in _hearing(kind)[1] for verb in happenings(other)]
+    return [f"{other}.{verb}" for other in hearing(kind)[1] for verb in hearing(other)[0]]
 
 
 def check_events(kind: Kind, events: Collection[str]) -> None:

@@ -123,13 +123,12 @@ class Lane:
         for _ in range(missing):  # not under the lock: whoever starts a thread waits until it runs
             threading.Thread(target=self._work, name="registry", daemon=True).start()
 
-    def _is_due(self) -> bool:
-        return self._is_closed or (bool(self._jobs) and self._running < self.width)
-
     def _work(self) -> None:
         while True:
             with self._changed:
-                is_due = self._changed.wait_for(self._is_due, _STAY_SECONDS)
+                is_due = self._changed.wait_for(
+                    lambda: self._is_closed or (self._jobs and self._running < self.width), _STAY_SECONDS
+                )
                 self._idle -= 1
                 if not is_due or self._is_closed:
                     break

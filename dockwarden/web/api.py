@@ -3,7 +3,7 @@
 Input: lists of rows, and a query. Output: values for JSON. Out of bounds: HTTP, and where the rows come from.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -179,7 +179,11 @@ def _operation(name: str, of: List, description: str) -> dict[str, object]:
         "next": {"type": ["string", "null"], "description": "where the next page is"},
         "at": {"type": "string", "format": "date-time"},
     }
-    parameters = [_parameter(field, words, of.usual.get(field, "any")) for field, words in filters(of.row).items()]
+    parameters = []
+    for field, words in filters(of.row).items():
+        item = {"type": "string", **({"enum": [*words]} if words else {})}
+        meaning = f"one of these; without it: {of.usual.get(field, 'any')}" if words else "one of these, with * and ?"
+        parameters.append(_query(field, {"type": "array", "items": item, "maxItems": _MOST_VALUES}, meaning))
     parameters.append(_query("q", {"type": "string"}, "a text that any text of the row contains, in any case"))
     for number, (usual, least, most) in _NUMBERS.items():
         schema = {"type": "integer", "minimum": least, "maximum": most, "default": usual}
@@ -195,12 +199,6 @@ def _operation(name: str, of: List, description: str) -> dict[str, object]:
             "401": {"description": "a password is asked for", "content": {"text/plain": {}}},
         },
     }
-
-
-def _parameter(field: str, words: Collection[str], usual: str) -> dict[str, object]:
-    item = {"type": "string", **({"enum": [*words]} if words else {})}
-    meaning = f"one of these; without it: {usual}" if words else "one of these, with * and ?"
-    return _query(field, {"type": "array", "items": item, "maxItems": _MOST_VALUES}, meaning)
 
 
 def _query(name: str, schema: Mapping[str, object], description: str) -> dict[str, object]:

@@ -180,7 +180,8 @@ class LedgerFile:
     def _check_place(self, db: sqlite3.Connection) -> None:
         """See that they are those that were opened, and no shorter than pages that were given back can make them."""
         file, length = self._at_path()
-        if file != self._file or (length < self._length and length < _least_bytes(db)):
+        least = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        if file != self._file or (length < self._length and length < db.execute(least).fetchone()[0]):
             raise OSError(None, _REPLACED)
         self._length = length
 
@@ -304,11 +305,6 @@ class LedgerFile:
     def _meta(self, key: str) -> str:
         rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else ""
-
-
-def _least_bytes(db: sqlite3.Connection) -> int:
-    (pages,), (size,) = db.execute("PRAGMA page_count").fetchone(), db.execute("PRAGMA page_size").fetchone()
-    return int(pages * size)
 
 
 def _check_version(db: sqlite3.Connection) -> int:
