@@ -191,7 +191,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
         settings.notify.wait,
         link=settings.web.external_url,
     )
-    board = Board(parts.ledger, partial(past_of, settings))
+    board = Board(parts.ledger.recent_actions, parts.ledger.undoable_until, partial(past_of, settings))
     worker = Worker(
         queue=parts.queue,
         upkeep=upkeep,

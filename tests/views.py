@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from dockwarden.model import EngineInfo, Policy, PolicyException
 
 
-class NoPast:
-    """A ledger that has nothing yet."""
-
-    def recent_actions(self, most: int) -> list[dict[str, Any]]:
-        return []
-
-    def undoable_until(self) -> dict[int, float]:
-        return {}
-
-
 def no_executor(_info: EngineInfo) -> Any:
     raise AssertionError("whoever looks changes nothing")
 
@@ -45,7 +35,7 @@ def a_view(
     **due: float,
 ) -> tuple[Views, Board]:
     """Views at ``NOW``, and the board that they read; ``due``: next runs by policy."""
-    board = Board(NoPast())
+    board = Board(lambda _most: (), dict)
     board.record(a_report(policies=PolicySet(policies, "", exceptions=exceptions)))
     inventory = inventory or an_inventory()
     enforcer = Enforcer(

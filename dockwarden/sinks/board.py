@@ -6,7 +6,8 @@ read from any thread. Out of bounds: HTTP.
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from dockwarden.model import Outcome, PolicySet, Report
 
@@ -16,28 +17,23 @@ PastOf = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 """What was done to an object, and what was found on it and is over; newest first, under the names of scripts."""
 
 
-class Past(Protocol):
-    """What the ledger knows; asked in the worker's thread."""
-
-    def recent_actions(self, most: int) -> Iterable[dict[str, Any]]:
-        """So many, newest first."""
-
-    def undoable_until(self) -> Mapping[int, float]:
-        """Until when each action can be undone, by its number."""
-
-
+@dataclass(eq=False)
 class Board:
     """What was done lately, newest first.
 
     Attributes:
+        recent_actions: so many of the ledger, newest first; asked in the worker's thread, as the next.
+        undoable_until: until when each action can be undone, by its number.
+        past_of: for an object, by its names and IDs; asked in any thread.
         use: the policies in use.
         undoable: until when actions can be undone, by their numbers, as it was when anything happened last.
     """
 
-    def __init__(self, past: Past, past_of: Callable[[Collection[str]], PastOf] = lambda _names: ([], [])) -> None:
-        """``past_of``: for an object, by its names and IDs; asked in any thread."""
-        self._past = past
-        self.past_of = past_of
+    recent_actions: Callable[[int], Iterable[dict[str, Any]]]
+    undoable_until: Callable[[], Mapping[int, float]]
+    past_of: Callable[[Collection[str]], PastOf] = lambda _names: ([], [])
+
+    def __post_init__(self) -> None:
         self.use = PolicySet((), "")
         self.actions: deque[dict[str, Any]] = deque(maxlen=_MOST_ACTIONS)
         self.runs: deque[dict[str, Any]] = deque(maxlen=_MOST_RUNS)
@@ -47,13 +43,13 @@ class Board:
         """Show a run, if it is one that somebody will ask for, and what it did."""
         if report.policies is not None:
             if not self.use.policies:  # the first: what former processes did
-                self.actions.extend(self._past.recent_actions(_MOST_ACTIONS))
+                self.actions.extend(self.recent_actions(_MOST_ACTIONS))
             self.use = report.policies
         self.actions.extendleft(_action_row(outcome, report) for outcome in report.outcomes)
         if report.job or report.outcomes or report.errors:
             self.runs.appendleft(_run_row(report))
         if self.actions and (report.job or report.outcomes or report.opened or report.resolved or report.policies):
-            self.undoable = self._past.undoable_until()
+            self.undoable = self.undoable_until()
 
 
 def _action_row(outcome: Outcome, report: Report) -> dict[str, object]:

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -45,29 +46,25 @@ _VERSION = re.compile(r'version="?((?:[0-9]+(?:\.[0-9]+)*)?)[^;,]*')  # quoted, 
 _log = structlog.get_logger("dockwarden.web")
 
 
+@dataclass(eq=False)
 class Application:
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        health: Health,
-        views: Views,
-        headers: Callable[[], Mapping[str, str]] = dict,
-        hosts: Sequence[str] = (),
-        ledger: Callable[[], object] = dict,
-    ) -> None:
-        """Take what it answers from.
+    """Answers requests.
 
-        ``headers``: of all answers. ``hosts``: names, with ``*``, by which clients may call us, besides addresses and
-        those of the own machine. ``ledger``: what commands of users read who may not read its file.
-        """
-        self._metrics: WSGIApplication = make_wsgi_app(registry, disable_compression=True)
-        self._health = health
-        self._views = views
-        self._lists = {api.PREFIX + name: of for name, of in views.lists.items()}
-        self._pages = Pages(views)
-        self._ledger = ledger
-        self._headers = headers
-        self._hosts = tuple(name.lower() for name in hosts)
+    ``headers``: of all answers. ``hosts``: names, with ``*``, by which clients may call us, besides addresses and those
+    of the own machine. ``ledger``: what commands of users read who may not read its file.
+    """
+
+    registry: CollectorRegistry
+    health: Health
+    views: Views
+    headers: Callable[[], Mapping[str, str]] = dict
+    hosts: Sequence[str] = ()
+    ledger: Callable[[], object] = dict
+
+    def __post_init__(self) -> None:
+        self._metrics: WSGIApplication = make_wsgi_app(self.registry, disable_compression=True)
+        self._lists = {api.PREFIX + name: of for name, of in self.views.lists.items()}
+        self._pages = Pages(self.views)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer one request; whoever asks with HEAD gets the same without its body."""
@@ -83,7 +80,7 @@ class Application:
             _log.error("web.answer_failed", path=environ.get("PATH_INFO"), error=repr(error), exc_info=error)
             [body] = _answer(note, HTTPStatus.INTERNAL_SERVER_ERROR, "something is wrong; the log says what\n")
         status, headers = said[-1]
-        common = {**_HEADERS, **self._headers()}
+        common = {**_HEADERS, **self.headers()}
         if len(body) >= _WORTH_PACKING_BYTES and _GZIP.search(environ.get("HTTP_ACCEPT_ENCODING", "")):
             body = gzip.compress(body, _PACKING, mtime=0)
             common["Content-Encoding"] = "gzip"
@@ -105,7 +102,7 @@ class Application:
         try:
             return bool(ipaddress.ip_address(name.removeprefix("[").removesuffix("]").partition("%")[0]))
         except ValueError:
-            return any(fnmatchcase(name, known) for known in self._hosts)
+            return any(fnmatchcase(name, known) for known in map(str.lower, self.hosts))
 
     def _respond(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
@@ -115,9 +112,9 @@ class Application:
         if not self._is_ours(environ.get("HTTP_HOST", "")):
             return _answer(start, HTTPStatus.MISDIRECTED_REQUEST, "not a name of this host; see web.hosts\n")
         if path == "/healthz":
-            return _judged(start, self._health.stuck(time.monotonic()), told=known)
+            return _judged(start, self.health.stuck(time.monotonic()), told=known)
         if path == "/readyz":
-            return _judged(start, self._health.unready(), told=known)
+            return _judged(start, self.health.unready(), told=known)
         if not known:
             asked = {"WWW-Authenticate": 'Basic realm="dockwarden", charset="UTF-8"'}
             return _answer(start, HTTPStatus.UNAUTHORIZED, "unauthorized\n", asked)
@@ -131,11 +128,11 @@ class Application:
         """What is known, as JSON or as a page."""
         try:
             if path in self._lists:
-                return _json(start, api.answer(path, query, self._lists[path], self._views.now()))
+                return _json(start, api.answer(path, query, self._lists[path], self.views.now()))
             if path == "/ledger":
-                return _json(start, self._ledger())
+                return _json(start, self.ledger())
             if path == api.PREFIX + "openapi.json":
-                return _json(start, api.describe(self._views.lists))
+                return _json(start, api.describe(self.views.lists))
             if (page := self._pages.render(path, query)) is not None:
                 return _answer(start, HTTPStatus.OK, page, kind=_HTML)
         except api.BadQueryError as error:

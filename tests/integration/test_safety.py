@@ -150,7 +150,7 @@ class Warden:
             return replace(made, now=time.monotonic, sleep=time.sleep, news_of=news_of)
 
         self.upkeep = Upkeep(meddled, self.inventory, collector, ledger, tools, self.metrics, 600.0)
-        self.board = Board(self.book)
+        self.board = Board(self.book.recent_actions, self.book.undoable_until)
         self.worker = Worker(
             queue=self.queue,
             upkeep=self.upkeep,

@@ -107,7 +107,7 @@ class Host:
         tools = self.ground.known(self.ledger)
         upkeep = Upkeep(self.engine, self.inventory, self.collector, self.ledger, tools, self.metrics, 600.0)
         self.failing = Failing()
-        self.board = Board(self.ledger)
+        self.board = Board(self.ledger.recent_actions, self.ledger.undoable_until)
         self.worker = Worker(
             queue=self.queue,
             upkeep=upkeep,

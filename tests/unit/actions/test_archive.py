@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden.actions.archive import Archive, ArchiveError
+from dockwarden.model import Recipe
 from tests.fakes import FakeIntents
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def content(write: Callable[[bytes], object]) -> None:
 
 def test_what_was_written_is_read_again(shelf: Shelf) -> None:
     stored = shelf.archive().write(content, 100)
-    assert b"".join(shelf.archive().read(stored)) == CONTENT
+    assert b"".join(shelf.archive().read(Recipe("load", {}, *stored))) == CONTENT
     assert (shelf.files(), shelf.intents.archives) == ([stored.name], {stored.name: len(CONTENT)})
     file = shelf.folder / stored.name
     assert (file.stat().st_mode & 0o777, shelf.folder.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -123,7 +124,7 @@ def test_a_damaged_archive_is_not_read(shelf: Shelf, damage: str) -> None:
         case _:
             file.unlink()
     with pytest.raises(ArchiveError, match=stored.name):
-        next(shelf.archive().read(stored))
+        next(shelf.archive().read(Recipe("load", {}, *stored)))
 
 
 def test_no_link_is_followed_and_no_other_name_removed(shelf: Shelf, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_no_link_is_followed_and_no_other_name_removed(shelf: Shelf, tmp_path: P
     file.unlink()
     file.symlink_to(precious)
     with pytest.raises(ArchiveError):
-        next(shelf.archive().read(stored))
+        next(shelf.archive().read(Recipe("load", {}, *stored)))
     shelf.archive().remove(stored.name)
     for name in ("../precious", str(precious), "precious", ""):
         shelf.archive().remove(name)

@@ -16,7 +16,7 @@ from dockwarden.web import api
 from dockwarden.web.page import POLICY, Pages
 from dockwarden.web.site import Application
 from tests.builders import NOW, a_container, a_policy, a_report, an_image, an_inventory, program
-from tests.views import NoPast, a_view
+from tests.views import a_view
 
 if TYPE_CHECKING:
     from dockwarden.web.views import Views
@@ -164,13 +164,9 @@ def test_the_page_loads_again_unless_it_is_told_not_to() -> None:
 
 
 def test_actions_have_the_number_by_which_they_are_undone_as_long_as_they_can_be() -> None:
-    class Past(NoPast):
-        def undoable_until(self) -> dict[int, float]:
-            return left
-
     left = {7: NOW + 3600}
     views, board = a_view(OLD)
-    board._past = Past()
+    board.undoable_until = lambda: left
     about = ("old", "remove", Ref(Kind.VOLUME, "v"), "v")
     done = Outcome(*about, Effect.APPLIED, "removed", number=7)
     board.record(a_report(outcomes=(done, Outcome(*about, Effect.AUDITED, "audit"))))
