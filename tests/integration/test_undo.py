@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from dockwarden.actions import contents
-from dockwarden.actions.archive import Archive, ArchiveError, Stored
+from dockwarden.actions.archive import Archive, ArchiveError
 from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
@@ -41,7 +41,7 @@ from tests.lab.waiting import PATIENCE, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dockwarden.model import Thing
+    from dockwarden.model import Recipe, Thing
     from tests.lab.engine import Kind as Kind_
 
 APPLIED = Effect.APPLIED
@@ -540,7 +540,7 @@ def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: 
     host.remove(host.engine.volume("data"))
     reads = host.archive.read
 
-    def cut_short(kept: Stored) -> Iterator[bytes]:
+    def cut_short(kept: Recipe) -> Iterator[bytes]:
         chunks = reads(kept)
         yield from (next(chunks), next(chunks))
         raise KeyboardInterrupt
