@@ -126,9 +126,6 @@ def _position(text: str, place: Location, before: str) -> int:
     return start
 
 
-# -- YAML -------------------------------------------------------------------------------------------------------------
-
-
 def load(file: File, most: int = MAX_BYTES) -> Source:
     """Read a YAML file that holds a mapping, or nothing. Raises ConfigError."""
     try:

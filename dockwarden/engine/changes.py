@@ -39,8 +39,6 @@ class Changes(ABC):
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
 
-    # -- names of images -----------------------------------------------------------------------------
-
     def tag(self, image_id: str, reference: str) -> None:
         parsed = references.parse(reference)
         self._call("image_tag", lambda client: client.tag(path(image_id), parsed.repository, parsed.tag))
@@ -51,8 +49,6 @@ class Changes(ABC):
         where = f"/images/{quote(path(name), safe='/:')}?force=false&noprune=true"
         said: Any = self._call("image_untag", lambda client: client.read(where, "image_untag", "DELETE", _LONG_SECONDS))
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
-
-    # -- whole images --------------------------------------------------------------------------------
 
     def pull_image(
         self,
@@ -85,8 +81,6 @@ class Changes(ABC):
     def load_image(self, chunks: Iterator[bytes]) -> None:
         quiet = {"quiet": 1}
         self._call("image_load", lambda client: _spoken(_give(client, "POST", "/images/load", "load", quiet, chunks)))
-
-    # -- containers, volumes, networks, build cache --------------------------------------------------
 
     def stop_container(self, identifier: str) -> None:
         self._call("container_stop", _ending(path(identifier), "stop", None))
@@ -206,8 +200,6 @@ class Changes(ABC):
                 return Fields(response.json(), "build prune").integer("SpaceReclaimed", 0)
 
         return self._call("build_prune", trim)
-
-    # -- from what an object can be made again -------------------------------------------------------
 
     def parameters(self, ref: Ref) -> dict[str, Any]:
         key = path(ref.key)

@@ -120,8 +120,6 @@ class DockerEngine(Changes):
         finally:
             self._observe(operation, result, time.perf_counter() - started)
 
-    # -- the engine itself ---------------------------------------------------------------------------
-
     def connect(self) -> EngineInfo:
         with self._make_client(_OLDEST_SPOKEN) as first:
             try:
@@ -153,8 +151,6 @@ class DockerEngine(Changes):
     def now_ns(self) -> int:
         return self._local_ns() + self._offset_ns
 
-    # -- events --------------------------------------------------------------------------------------
-
     def events(self, since_ns: int, until_ns: int) -> "EventStream":
         filters = _filters(scoped=not self._client.refuses)
         lines = self._call("events", lambda client: self._window(client, since_ns, until_ns, filters))
@@ -184,8 +180,6 @@ class DockerEngine(Changes):
         patience, is_open = left_seconds + _GRACE_SECONDS, bool(left_seconds)
         return Lines(client.open("GET", where, "events", patience, stream=is_open))
 
-    # -- images --------------------------------------------------------------------------------------
-
     def images(self, repository: str = "") -> Iterable[Image]:
         pattern = references.familiar(repository).replace("[", "\\[")  # that matches itself: an IPv6 registry has them
         filters = {"reference": pattern} if repository else None
@@ -202,8 +196,6 @@ class DockerEngine(Changes):
 
         return self._call("image_inspect", ask)
 
-    # -- containers ----------------------------------------------------------------------------------
-
     def container_ids(self) -> Sequence[str]:
         rows = self._call("container_list", lambda client: client.containers(all=True))
         return containers.container_ids(rows)
@@ -218,8 +210,6 @@ class DockerEngine(Changes):
         rows = self._call("container_list", lambda client: client.read(where, "container_list"))
         return containers.container_ids(rows, key if kind is Kind.IMAGE else "")  # an ancestor is a parent, too
 
-    # -- volumes and networks ------------------------------------------------------------------------
-
     def volumes(self) -> Iterable[Volume]:
         return self._call("volume_list", lambda client: translate.volumes(client.volumes()))
 
@@ -233,8 +223,6 @@ class DockerEngine(Changes):
     def network(self, identifier: str) -> Network:
         where = f"/networks/{_quoted(identifier)}"
         return self._call("network_inspect", lambda client: translate.network(client.read(where, "network_inspect")))
-
-    # -- services ------------------------------------------------------------------------------------
 
     def in_swarm(self, info: EngineInfo) -> EngineInfo:
         return translate.in_swarm(info, self._call("info", lambda client: client.info()))
@@ -262,8 +250,6 @@ class DockerEngine(Changes):
 
     def needs(self) -> Needs:
         return self._call("service_list", swarm.ask_needs)
-
-    # -- sizes ---------------------------------------------------------------------------------------
 
     def history(self, image_id: str) -> Sequence[BuildStep]:
         where = f"/images/{_quoted(image_id)}/history"

@@ -44,9 +44,6 @@ _PODMAN = "this is Podman, whose deletions mean other things than Docker's, so i
 _IDENTITY_SINCE = "1.53"  # of images on a containerd store; a graph store has a digest of what was pulled only
 
 
-# -- the engine itself ---------------------------------------------------------------------------------
-
-
 def engine(version: object, info: object, api_version: str, asked_at: float, answered_at: float) -> EngineInfo:
     """Who the engine is; ``asked_at`` and ``answered_at`` are by our clock. A socket may lead to a virtual machine."""
     answer, says = Fields(info, "info"), Fields(version, "version")
@@ -142,9 +139,6 @@ def event(line: bytes) -> Event:
         at_ns=fields.integer("timeNano"),
         image=attributes.text("image", "") if kind == "container" else "",
     )
-
-
-# -- images --------------------------------------------------------------------------------------------
 
 
 class _Names(NamedTuple):
@@ -267,9 +261,6 @@ def usage(raw: object, now: float = 0.0) -> Usage:
         build_cache_bytes=sum(max(0, each.integer("Size", 0)) for each in cache),
         build_cache_idle_seconds=max(0.0, now - min(used_at, default=now)),
     )
-
-
-# -- volumes and networks ------------------------------------------------------------------------------
 
 
 def volumes(raw: object) -> list[Volume]:

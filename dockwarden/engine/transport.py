@@ -186,9 +186,6 @@ class Lines:
                 yield b"".join(parts)
 
 
-# -- errors --------------------------------------------------------------------------------------------
-
-
 def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineError:
     """Our error for one of ``LIBRARY_ERRORS``, judged by HTTP status, else by errno, else by kind."""
     chain = list(_chain(error))

@@ -248,8 +248,6 @@ class Gatherer:
         facts.fill(sheet, program.references, Ref(Kind.HOST, ""), gathering)
         return program.evaluate(sheet)
 
-    # -- the engine ----------------------------------------------------------------------------------------------
-
     def _inspect_origin(self, ref: Ref) -> None:
         """No registry is asked about what was built here; of that, whether it is still so: a push ends it."""
         inventory = self.inventory
@@ -282,8 +280,6 @@ class Gatherer:
         if "usage" not in gathering.tried:
             gathering.tried.add("usage")
             gathering.usage = self.collector.usage()
-
-    # -- registries ----------------------------------------------------------------------------------------------
 
     def note_pulls(self, changes: Iterable[Change], now: float) -> None:
         """What a registry said of a tag before it was pulled is no answer any more, also for sweeps under way.

@@ -82,8 +82,6 @@ class Tables:
             case _:
                 assert_never(kind)
 
-    # -- questions about any object -------------------------------------------------------------------------
-
     def all(self, kind: Kind) -> list[Ref]:
         return [Ref(kind, key) for key in self._tables[kind]]
 
@@ -144,8 +142,6 @@ class Tables:
             if container.running and image and "@" not in name and not reference.is_image_id(container.image_ref):
                 digests = of_repository(image.digests, name.rpartition(":")[0])
                 yield name, min(digests, default=image.id)
-
-    # -- use and age ----------------------------------------------------------------------------------------
 
     def users_of(self, ref: Ref) -> Collection[Ref]:
         """The containers, running or not, that use it; of a tag, those that were created from it, whatever it names."""
@@ -226,8 +222,6 @@ class Tables:
             for key in self._aliases.get((kind, name), ()):
                 yield Ref(kind, key)
 
-    # -- questions about images -----------------------------------------------------------------------------
-
     @property
     def is_measured(self) -> bool:
         """Whether ``shares`` tells the truth: of half of the images nothing can be said about what they share."""
@@ -237,8 +231,6 @@ class Tables:
         """What the images take up together, as far as it was gathered."""
         sizes = {image: [step.size_bytes for step in steps] for image, steps in self.histories.items()}
         return Shares(self.images.values(), sizes)
-
-    # -- who uses what --------------------------------------------------------------------------------------
 
     def link(self, thing: Thing) -> None:
         """An object is here: it can be found by its other names, it uses things, and it may be in use."""

@@ -203,8 +203,6 @@ class Planner:
         self._is_measured = inventory.is_measured
         return with_bytes(steps, inventory.shares().freed) if self._is_measured else steps
 
-    # -- rows -----------------------------------------------------------------------------------------------
-
     def size_of(self, step: Step) -> int | None:
         """What the disk gains by a step, after those before it; None where that is not known."""
         gain = VERBS[step.ref.kind, step.action].gain

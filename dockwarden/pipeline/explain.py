@@ -262,8 +262,6 @@ class Explainer:
                 results.append(Result(policy, ref, name, status, severities[policy], reason=word))
         return results
 
-    # -- parts ---------------------------------------------------------------------------------------------------
-
     def _found(self, policies: Mapping[str, Policy], results: Iterable[Result]) -> tuple[Found, ...]:
         # What opened in this very look, nobody watched before.
         opened = {(f.result.policy, f.result.ref): f.opened_at for f in self.findings.open() if f.opened_at < self.now}

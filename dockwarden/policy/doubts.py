@@ -164,8 +164,6 @@ class Doubts:
     def _risk(self, node: Node, error: str, guard: str) -> None:
         self.risks.append(Risk(node.at, error, guard))
 
-    # -- parts of values ------------------------------------------------------------------------------------
-
     def _key(self, node: Node, whole: _Meant, key: str) -> _Meant:
         if whole.spec is not None and whole.spec.keys and not whole.many:
             keys = whole.spec.keys
@@ -262,8 +260,6 @@ class Doubts:
                 self._risk(node, error, guard.format(say(first), say(first)))
         if name == "size" and args and args[0].spec is not None:
             self.settled.add(args[0].spec.name)
-
-    # -- comparisons ----------------------------------------------------------------------------------------
 
     def _equal(self, node: Node, one: _Meant, other: _Meant) -> None:
         if None in other.values and one.spec is not None:

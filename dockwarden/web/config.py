@@ -157,9 +157,6 @@ def _said(kind: str, text: str, place: tuple[str | int, ...]) -> str:
     return f"no such key; there are {', '.join(keys_beside(_File, place))}"
 
 
-# -- what may stand in it ---------------------------------------------------------------------------------------
-
-
 def _one_of(table: Mapping[str, Any]) -> BeforeValidator:
     """What a name stands for."""
 
@@ -233,9 +230,6 @@ class _File(_Section):
     tls_server_config: _Tls = _Tls()
     http_server_config: _Http = _Http()
     basic_auth_users: dict[str, Annotated[str, BeforeValidator(_check_hash)]] = {}
-
-
-# -- TLS --------------------------------------------------------------------------------------------------------
 
 
 def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:

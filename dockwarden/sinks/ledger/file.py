@@ -122,8 +122,6 @@ class LedgerFile:
             self._db.close()
             self._db = None
 
-    # -- the file -------------------------------------------------------------------------------------------
-
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._reserve.make_room()
@@ -267,8 +265,6 @@ class LedgerFile:
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.executescript(_GIVE_BACK)  # as a script, because else the library takes only the first page
-
-    # -- whose it is ----------------------------------------------------------------------------------------
 
     def engine(self) -> str:
         """The identity of the engine that this ledger is about, "" if of none yet."""
