@@ -43,7 +43,7 @@ from dockwarden.process.ask import ask, reached
 from dockwarden.process.claim import claim
 from dockwarden.process.daemon import Daemon
 from dockwarden.process.probe import probe
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from dockwarden.sinks.board import Board, PastOf
 from dockwarden.sinks.ledger import Keeping, Ledger
 from dockwarden.sinks.log import Log, Pulls
@@ -104,7 +104,7 @@ class Parts:
         self.mishaps = Mishaps(lambda stage: metrics.errors.labels(stage).inc())
         self.collector = Collector(engine, inventory, self.mishaps)
         self.registry = HttpRegistry(
-            Options(hosts=settings.registries),
+            hosts=settings.registries,
             observe=lambda *labels: metrics.registry_requests.labels(*labels).inc(),
             observe_quota=lambda registry, remaining: metrics.registry_quota_remaining.labels(registry).set(remaining),
             engine=lambda: inventory.info,

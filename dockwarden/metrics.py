@@ -281,15 +281,9 @@ class Metrics:
     def drop_job(self, name: str) -> None:
         """There is no such job any more, so that nobody waits for its next run."""
         self._intervals.pop(name, None)
-        runs = (
-            self.job_last_run_timestamp_seconds,
-            self.job_last_success_timestamp_seconds,
-            self.job_next_run_timestamp_seconds,
-            self.job_late_timestamp_seconds,
-            self.job_early_timestamp_seconds,
-        )
-        for family in (*runs, self.job_duration_seconds, self.job_interval_seconds, self.job_missed):
-            family.remove(name)
+        for attribute, family in vars(self).items():
+            if attribute.startswith("job_"):
+                family.remove(name)
 
     def set_objects(self, counts: dict[Kind, int]) -> None:
         for kind, count in counts.items() - self._counted.items():

@@ -22,7 +22,7 @@ _HOST = re.compile(
     r"(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?",
     re.ASCII,
 )
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}", re.ASCII)
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
 _LEAST_ID_DIGITS = 4  # not `db`, with which one ID in 256 begins
@@ -69,7 +69,7 @@ def parse(text: str) -> Reference:
         raise ValueError(f"bad digest in {text!r}")
     head, slash, rest = name.rpartition("/")
     last, colon, tag = rest.partition(":")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not TAG.fullmatch(tag):
         raise ValueError(f"bad tag in {text!r}")
     registry, path = _split(head + slash + last)
     if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry) or len(path) > _MAX_PATH_LENGTH:

@@ -263,8 +263,7 @@ class Policy(_Shape):
         if len(action) > 1:
             raise ValueError("one action only")
         verbs: Verbs = info.context or {}
-        kind: Kind | None = info.data.get("subject")
-        if kind is None:
+        if (kind := info.data.get("subject")) is None:
             return action
         names = [name for subject, name in verbs if subject is kind]
         for name, options in action.items():
@@ -277,8 +276,7 @@ class Policy(_Shape):
                 only = f"only {', '.join(taken)}" if taken else "nor any other"
                 raise ValueError(f"{name} of {kind} policies takes no {option}, {only}{near(option, taken)}")
             if verb.needs_for and info.data.get("for_") is not None and not info.data["for_"]:
-                what = f"{name} of {kind}s"
-                raise ValueError(f"{what} needs `for`, how long nobody must have used them, such as 7d")
+                raise ValueError(f"{name} of {kind}s needs `for`, how long nobody must have used them, such as 7d")
             named = _named(verb.options)
             return dict(named.dump_python(named.validate_python(action)))
         return action

@@ -5,6 +5,6 @@ of replies. Out of bounds: pulling, pushing, and any request that a registry cou
 not count will do.
 """
 
-from dockwarden.registry.client import HttpRegistry, Options
+from dockwarden.registry.client import HttpRegistry
 
-__all__ = ["HttpRegistry", "Options"]
+__all__ = ["HttpRegistry"]

@@ -35,23 +35,6 @@ _MOST_AT_ONCE = 64
 _CLOSED = Reply(reason="unavailable")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How registries are reached.
-
-    Attributes:
-        hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
-        docker_config: Docker's ``config.json``; it need not exist.
-        certificates: folder of ``<host>/*.crt``, ``*.cert`` and ``*.key``.
-        environ: where proxies and logins are named.
-    """
-
-    hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
-    docker_config: Path = field(default_factory=docker_config)
-    certificates: Path = CERTIFICATES
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-
-
 def _ignore(*_: object) -> None:
     """Observe nothing, know no engine."""
 
@@ -81,37 +64,41 @@ class _Known:
         self._has_moved = True
 
 
+@dataclass(eq=False, kw_only=True, repr=False)
 class HttpRegistry:
-    """Asks registries, as ``ports.Registry`` says."""
+    """Asks registries, as ``ports.Registry`` says. Raises ConfigError: a proxy cannot be used.
 
-    def __init__(
-        self,
-        options: Options | None = None,
-        *,
-        observe: Callable[[str, str, str], None] = _ignore,
-        observe_quota: Callable[[str, int], None] = _ignore,
-        engine: Callable[[], EngineInfo | None] = _ignore,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], object] | None = None,
-    ) -> None:
-        """``engine`` is what the engine said when we last connected; the others are described in ``endpoint.Tools``.
+    Attributes:
+        hosts: settings by ``host[:port]``, ``docker.io`` for Docker Hub.
+        docker_config: Docker's ``config.json``; it need not exist.
+        certificates: folder of ``<host>/*.crt``, ``*.cert`` and ``*.key``.
+        environ: where proxies and logins are named.
+        engine: what the engine said when we last connected.
 
-        Raises ConfigError: a proxy cannot be used.
-        """
-        options = options or Options()
+    The others are described in ``endpoint.Tools``.
+    """
+
+    hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    docker_config: Path = field(default_factory=docker_config)
+    certificates: Path = CERTIFICATES
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    observe: Callable[[str, str, str], None] = _ignore
+    observe_quota: Callable[[str, int], None] = _ignore
+    engine: Callable[[], EngineInfo | None] = _ignore
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], object] | None = None
+
+    def __post_init__(self) -> None:
         self._closing = threading.Event()
-        self._engine = engine
-        self._clock = clock
+        given = self.environ.get("DOCKER_AUTH_CONFIG", "")
         self._tools = Tools(
-            wire=Wire(options.environ),
-            places=Places(options.hosts, options.certificates),
-            credentials=Credentials(
-                options.hosts, options.docker_config, clock, options.environ.get("DOCKER_AUTH_CONFIG", "")
-            ),
-            observe=observe,
-            observe_quota=observe_quota,
-            clock=clock,
-            wait=wait or self._closing.wait,
+            wire=Wire(self.environ),
+            places=Places(self.hosts, self.certificates),
+            credentials=Credentials(self.hosts, self.docker_config, self.clock, given),
+            observe=self.observe,
+            observe_quota=self.observe_quota,
+            clock=self.clock,
+            wait=self.wait or self._closing.wait,
         )
         self._turns = threading.Semaphore(_MOST_AT_ONCE)
         self._lock = threading.Lock()
@@ -130,7 +117,7 @@ class HttpRegistry:
             self._heed_engine()
             if normal in self._flying:
                 return self._flying[normal].future
-            reply = self._memory.fresh(normal, self._clock(), max_age_seconds)
+            reply = self._memory.fresh(normal, self.clock(), max_age_seconds)
             if reply is not None:
                 return _done(reply)
             known = self._known(reference.registry)
@@ -156,7 +143,7 @@ class HttpRegistry:
                 if reply is None:
                     self._memory.expire(normal)
                 else:
-                    self._memory.keep(normal, reply, self._clock())
+                    self._memory.keep(normal, reply, self.clock())
 
     def login(self, registry: str) -> Mapping[str, str]:
         try:
@@ -182,7 +169,7 @@ class HttpRegistry:
 
     def _heed_engine(self) -> None:
         """With the engine's last start others may have come to answer; what was said before, others said."""
-        if self._tools.places.heed(self._engine()):
+        if self._tools.places.heed(self.engine()):
             self._memory.expire()
             self._flying.clear()
             for known in self._registries.values():
@@ -215,7 +202,7 @@ class HttpRegistry:
             if self._flying.get(question.ask) is question:  # not expired meanwhile
                 del self._flying[question.ask]
                 if not self._closing.is_set():
-                    self._memory.keep(question.ask, reply, self._clock())
+                    self._memory.keep(question.ask, reply, self.clock())
         question.future.set_result(reply)
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dockwarden.ports import Entry, Reply
+from dockwarden.reference import TAG
 from dockwarden.registry.message import FailedError, json_object
 
 MEDIA_TYPES = (
@@ -24,7 +25,6 @@ _INDEXES = frozenset(MEDIA_TYPES[::2])
 _MOST_ENTRIES = 1_000
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _VARIANT = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _NEXT = re.compile(r""";\s*rel\s*=\s*["']?(?:[\w-]+\s+)*next["']?\s*(?:[\s;,]|$)""", re.IGNORECASE)
 
@@ -98,7 +98,7 @@ def tags(body: bytes) -> list[str]:
         return []
     if not isinstance(found, list):
         raise FailedError("bad_answer")
-    return [tag for tag in found if _is(_TAG, tag)]
+    return [tag for tag in found if _is(TAG, tag)]
 
 
 def next_page(links: Iterable[str]) -> str:

@@ -253,10 +253,10 @@ class _Clock:
 
 def _our_registry(port: int, concurrency: int, ca_file: str, clock: _Clock) -> Any:
     from dockwarden.config.settings import RegistrySettings  # noqa: PLC0415
-    from dockwarden.registry import HttpRegistry, Options  # noqa: PLC0415 - the bare loop is not to load it
+    from dockwarden.registry import HttpRegistry  # noqa: PLC0415 - the bare loop is not to load it
 
     host = RegistrySettings(http=not ca_file, ca_file=Path(ca_file) if ca_file else None, concurrency=concurrency)
-    return HttpRegistry(Options(hosts={f"127.0.0.1:{port}": host}), clock=clock)
+    return HttpRegistry(hosts={f"127.0.0.1:{port}": host}, clock=clock)
 
 
 def _pass_time(registry: Any, clock: _Clock) -> None:

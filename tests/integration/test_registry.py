@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.engine import DockerEngine
 from dockwarden.ports import Ask, Entry, Reply
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from tests.lab.images import ImageSpec
 from tests.lab.registry import LabRegistry
 from tests.lab.waiting import PATIENCE
@@ -38,7 +38,7 @@ ALICE = RegistrySettings(username="alice", password=SecretStr("secret"))
 def client(
     config: Path = Path("/nonexistent"), engine: Callable[[], EngineInfo | None] = lambda: None, **options: Any
 ) -> Iterator[HttpRegistry]:
-    with contextlib.closing(HttpRegistry(Options(docker_config=config, **options), engine=engine)) as registry:
+    with contextlib.closing(HttpRegistry(docker_config=config, engine=engine, **options)) as registry:
         yield registry
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.engine import DockerEngine
 from dockwarden.ports import Ask, Reply
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from tests.integration.worlds import PULLED, Scene, passed_on, world
 from tests.lab import trees
 from tests.lab.engine import LabEngine
@@ -65,8 +65,7 @@ def test_a_login_that_the_command_line_finds_we_find(graph_engine: LabEngine, tm
         graph_engine.forward(hub.port)
         tag = f"{hub.host}/worlds/app:1"
         graph_engine.docker("--config", str(tmp_path), "pull", "--quiet", tag)
-        given = Options(docker_config=tmp_path / "config.json", environ={})
-        with contextlib.closing(HttpRegistry(given)) as ours:
+        with contextlib.closing(HttpRegistry(docker_config=tmp_path / "config.json", environ={})) as ours:
             assert ours.ask(Ask("digest", tag), 0).result(SOON) == Reply(digest=digest)
 
 
@@ -95,8 +94,9 @@ def test_a_mirror_with_a_path_is_asked_where_the_engine_asks_it(
         with contextlib.closing(DockerEngine(engine.host)) as docker:
             info = docker.connect()
         nobody = {"docker.io": RegistrySettings(ca_file=Path("/nonexistent"))}
-        given = Options(hosts=nobody, docker_config=Path("/nonexistent"), environ={})
-        with contextlib.closing(HttpRegistry(given, engine=lambda: info)) as ours:
+        no_login = Path("/nonexistent")
+        given = HttpRegistry(hosts=nobody, docker_config=no_login, environ={}, engine=lambda: info)
+        with contextlib.closing(given) as ours:
             assert ours.ask(Ask("digest", "app:1"), 0).result(SOON) == Reply(digest=digest)
 
 
@@ -117,8 +117,8 @@ def test_what_an_engine_pulls_we_can_tell(
         assert pulls == (empty_engine.kind in PULLED[name][2])
         one.asked.clear()
         two.asked.clear()
-        given = Options(hosts={one.host: ALICE}, docker_config=Path("/nonexistent"), environ={})
-        with contextlib.closing(HttpRegistry(given)) as ours:
+        given = HttpRegistry(hosts={one.host: ALICE}, docker_config=Path("/nonexistent"), environ={})
+        with contextlib.closing(given) as ours:
             for _ in range(3):
                 assert ours.ask(Ask("digest", tag), 0).result(SOON) == Reply(digest=digest)
             assert ours.ask(Ask("manifest", f"{one.host}/worlds/app@{digest}")).result(SOON).config

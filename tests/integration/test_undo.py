@@ -29,7 +29,7 @@ from dockwarden.errors import EngineUnavailableError, NotFoundError
 from dockwarden.model import Container, Done, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.pipeline.witness import Witness
 from dockwarden.process.probe import probe
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from dockwarden.sinks.ledger import Ledger
 from tests.faults import Faulty
 from tests.lab import images, trees
@@ -288,7 +288,7 @@ def test_image_of_a_private_registry_comes_back_by_a_pull_with_its_login(host: H
         host.lab.docker("--config", str(host.folder), "pull", "--quiet", name)
         image = host.engine.image(name)
         host.asks.close()
-        host.asks = HttpRegistry(Options(docker_config=host.folder / "config.json"))
+        host.asks = HttpRegistry(docker_config=host.folder / "config.json")
         before = host.names(image.id)
         assert host.remove(image) == [("applied", "removed")]
         assert (host.files(), host.exists(name)) == ([], False)

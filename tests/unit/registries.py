@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.ports import Ask, Reply
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from tests.builders import an_engine
 from tests.lab.waiting import PATIENCE
 from tests.unit.misbehaving import Asked, Misbehaving, http, json_answer
@@ -80,22 +80,18 @@ class Clock:
         self.now += seconds
 
 
-def options(folder: Path | None = None, **given: Any) -> Options:
-    """Nothing of this machine; `folder` may have a `config.json`."""
-    from pathlib import Path as Real  # noqa: PLC0415
-
-    given.setdefault("docker_config", (folder or Real(NOWHERE)) / "config.json")
-    given.setdefault("environ", {})
-    return Options(certificates=Real(NOWHERE), **given)
-
-
 @contextlib.contextmanager
 def client(folder: Path | None = None, clock: Clock | None = None, **given: Any) -> Iterator[HttpRegistry]:
-    """A client of our own; with a clock it never waits."""
-    calls: dict[str, Any] = {name: given.pop(name) for name in ("observe", "observe_quota", "engine") if name in given}
-    if clock:
-        calls |= {"clock": clock, "wait": clock.wait}
-    with contextlib.closing(HttpRegistry(options(folder, **given), **calls)) as registry:
+    """A client of our own that uses nothing of this machine; `folder` may have a `config.json`.
+
+    With a clock it never waits.
+    """
+    from pathlib import Path as Real  # noqa: PLC0415
+
+    nowhere = Real(NOWHERE)
+    nothing = {"docker_config": (folder or nowhere) / "config.json", "certificates": nowhere, "environ": {}}
+    pace = {"clock": clock, "wait": clock.wait} if clock else {}
+    with contextlib.closing(HttpRegistry(**{**nothing, **pace, **given})) as registry:
         yield registry
 
 

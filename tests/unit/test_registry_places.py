@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 import subprocess
 from dataclasses import replace
@@ -14,7 +13,7 @@ from urllib3 import HTTPHeaderDict
 
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Reply
-from dockwarden.registry import HttpRegistry, Options
+from dockwarden.registry import HttpRegistry
 from dockwarden.registry.endpoint import _redirected
 from dockwarden.registry.message import Answer, FailedError, parse_url
 from dockwarden.registry.places import Places
@@ -184,10 +183,8 @@ def test_tls(tls: ssl.SSLContext, certificate: Path, tmp_path: Path) -> None:
             assert ask(registry, f"{server.host}/app:1") == reason("tls")
         (tmp_path / server.host).mkdir()
         (tmp_path / server.host / "ca.crt").write_bytes((certificate / "ca.crt").read_bytes())
-        options = Options(
-            hosts={server.host: RegistrySettings(http=False)}, certificates=tmp_path, docker_config=tmp_path / "none"
-        )
-        registry = HttpRegistry(options)
+        hosts = {server.host: RegistrySettings(http=False)}
+        registry = HttpRegistry(hosts=hosts, certificates=tmp_path, docker_config=tmp_path / "none")
         assert ask(registry, f"{server.host}/app:1") == GOOD
         registry.close()
 
@@ -227,8 +224,7 @@ def test_certificates_are_those_that_the_engine_takes(
         folder.mkdir(parents=True)
         for name, source in (pair.split(":") for pair in files.split()):
             (folder / name).write_bytes((certificate / source).read_bytes())
-        options = Options({server.host: RegistrySettings(http=False)}, NONE, folder.parent, {})
-        with contextlib.closing(HttpRegistry(options)) as registry:
+        with client(hosts={server.host: RegistrySettings(http=False)}, certificates=folder.parent) as registry:
             assert ask(registry, f"{server.host}/app:1") == expected
             for path in folder.iterdir():  # what they are now is looked at for each connection
                 path.unlink()
@@ -246,8 +242,7 @@ def test_a_key_that_only_root_can_read_is_left_to_the_engine(
         (folder / "ca.crt").write_bytes((certificate / "ca.crt").read_bytes())
         (folder / "h.cert").write_bytes((certificate / "server.crt").read_bytes())
         (folder / "h.key").write_text("not to be read")
-        options = Options({server.host: RegistrySettings(http=False)}, NONE, tmp_path, {})
-        with contextlib.closing(HttpRegistry(options)) as registry:
+        with client(hosts={server.host: RegistrySettings(http=False)}, certificates=tmp_path) as registry:
             assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
