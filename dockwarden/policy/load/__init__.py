@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dockwarden.config import packs
 from dockwarden.config.files import GOLDEN, below, content
+from dockwarden.config.settings import Settings
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 from dockwarden.model import PolicySet, Vocabulary
@@ -81,6 +82,10 @@ def _sources(named: Sequence[str], digest: "hashlib._Hash", problems: list[str])
         source = read(str(file), text)
         if source.data is None and not source.problems:
             source.note(1, 1, "file: empty; a policy file starts with `version: 1`")
+        keys = source.data.keys() - {"policies"} if isinstance(source.data, dict) else set()
+        if keys and keys <= Settings.model_fields.keys() and not any(source.policies()):
+            problems.append(printable(f"{file}: settings, no policies; `dockwarden check --config {file}` checks them"))
+            continue
         sources.append(source)
     names = [{str(raw.get("name")) for _, raw in source.policies()} for source in sources]
     own = {name for source, theirs in zip(sources, names, strict=True) if source.file not in packed for name in theirs}

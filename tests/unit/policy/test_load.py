@@ -214,6 +214,10 @@ def test_all_files_are_reported_at_once() -> None:
         (b"[" * 200_000, "1:22 file: nested deeper than 20"),
         (b"version: 1\nlists:\n" + b"".join(b" " * n + b"- \n" for n in range(1, 30)), "23:22 lists: nested deeper"),
         (b"version: 1\n# " + b"a" * MAX_BYTES, "larger than 1,048,576 bytes"),
+        (
+            b"policies: [shipped]\nweb: {hosts: [a]}\n",
+            "policies.yaml: settings, no policies; `dockwarden check --config",
+        ),
     ],
 )
 def test_content_that_cannot_be_used(tmp_path: Path, content: bytes, problem: str) -> None:
