@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,9 @@ _LONGEST_NAME = 100
 _WORKERS_OF_A_CORE = 4  # most tests wait
 _MOST_WORKERS = 12  # each has engines of its own
 _DECIDING = 180  # seconds of a test that alone may decide when the run ends
+_MEMORY = Path("/var/tmp")  # where all temporary files of a whole run are, seen by its processes only
+_ENOUGH = 8 * 2**30  # bytes; a run takes about a quarter
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 0x40000
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -52,12 +57,31 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput") and not _is_a_choice(config):
+        _keep_files_in_memory()
         if all(map(_is_compiled, Path(__file__).parent.rglob("test_*.py"))):
             return
         collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
         halves = (["tests/unit"], ["tests/integration", "tests/e2e"])
         for half in [subprocess.Popen([*collect, *paths], stdout=subprocess.DEVNULL) for paths in halves]:
             half.wait()  # what is wrong there, the processes of the run will say
+
+
+def _keep_files_in_memory() -> None:
+    """So that nothing waits for a disk; they go with the last process, and nobody else sees them. Else a disk has them.
+
+    What has more than a name and content is kept as on a disk only since Linux 6.6, which is why that is tried.
+    """
+    free = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    if int(free.split()[1]) * 1024 < _ENOUGH or Path.cwd().is_relative_to(_MEMORY):
+        return
+    system = ctypes.CDLL(None)
+    if system.unshare(_CLONE_NEWNS) or system.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None):
+        return
+    if system.mount(b"tmpfs", bytes(_MEMORY), b"tmpfs", 0, b"mode=1777"):
+        return
+    with contextlib.suppress(OSError):
+        os.setxattr(_MEMORY, "user.kept", b"yes")
+        os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
 def _is_compiled(test: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import re
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tests.lab.engine import Kind as Kind_
 
 APPLIED = Effect.APPLIED
+_IN_DELETE = 0x200  # of inotify
 
 
 class Names(NamedTuple):
@@ -456,16 +458,20 @@ def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(ho
     for number in range(4000):
         (folder / str(number % 20)).mkdir(exist_ok=True)
         (folder / str(number % 20) / str(number)).write_text(str(number))
-    before, volume = texts(folder), host.engine.volume("data")
+    before, volume, system = texts(folder), host.engine.volume("data"), ctypes.CDLL(None)
+    news = system.inotify_init()
+    for number in range(20):
+        system.inotify_add_watch(news, bytes(folder / str(number)), _IN_DELETE)
 
     def kill() -> None:
-        until(lambda: sum(len(row[2]) for row in os.walk(folder)) < len(before), "a file to go", most=0.01)
+        os.read(news, 4096)  # wakes at once, where who asks whether a file has gone may be late
         host.lab.kill()
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     assert host.remove(volume) == [("failed", "engine_unavailable")]
     killer.join()
+    os.close(news)
     host.lab.start_again()
     assert len(before) > len(texts(folder)) > 0
     assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["interrupted"]

@@ -48,7 +48,7 @@ API_VERSION = "1.41"  # the newest that both kinds speak
 _USUAL: dict[Kind, str] = {"graph": "machine", "containerd": "trixie"}
 _ANY_CALL = '{"defaultAction": "SCMP_ACT_ALLOW"}'
 """A profile that, unlike the usual one, need not be compiled at each start of a container and of a probe in it."""
-_NEVER_REAL = {"overlay", "tmpfs", "ramfs", "squashfs"}
+_NEVER_REAL = {"overlay", "ramfs", "squashfs"}
 
 _PREPARE = """
 hostname {name}
@@ -402,7 +402,7 @@ def remove_control_groups(name: str) -> None:
 
 
 def real_folder() -> Path:
-    """Where an engine's data may live: overlay2 cannot work on top of overlay or memory."""
+    """Where an engine's data may live: overlay2 cannot work on top of overlay."""
     for place in (tempfile.gettempdir(), "/var/tmp", "/var/lib"):
         kind = subprocess.run(
             ["stat", "--file-system", "--format=%T", place],
@@ -412,7 +412,7 @@ def real_folder() -> Path:
         ).stdout.strip()
         if kind not in _NEVER_REAL and not kind.startswith("overlay"):
             return Path(place)
-    raise LabError("no folder on a disk for the engine's data; point TMPDIR to one")
+    raise LabError("no folder for the engine's data; point TMPDIR to one")
 
 
 def _state(thread: Path) -> str:
