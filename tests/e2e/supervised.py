@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def wheels(folder: Path, version: str = "", **patches: tuple[str, str]) -> Path:
     for module, (old, new) in patches.items():
         _replace(source / f"dockwarden/{module.replace('__', '/')}.py", old, new)
     shutil.copytree(trees.wheelhouse(), house)
-    trees.pip("wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={house}", str(source))
+    build = [sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={house}"]  # as pip does it
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
     return house
 
 
