@@ -68,6 +68,14 @@ Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=str)]
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_yes(cls, value: object, info: ValidationInfo) -> object:
+        # Python counts with them, so `minimum_stay: false` would be none at all.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float, float | str):
+            raise ValueError("must be a number or a duration, not yes or no")
+        return value
+
 
 class EngineSettings(_Section):
     """How the engine is asked. Where it is, ``DOCKER_HOST`` and its companions say."""
@@ -80,18 +88,11 @@ class WebSettings(_Section):
     """The HTTP server."""
 
     listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
-    hosts: list[str] = Field(
-        [],
-        description="names by which clients call it, with *, besides localhost and addresses",
-    )
+    hosts: list[str] = Field([], description="names by which clients call it, with *, besides localhost and addresses")
     external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
     config_file: Place | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
-    finding_info: int = Field(
-        0, ge=0, le=10_000, description="findings shown by name in the metrics; a series for each"
-    )
-    running_image_info: int = Field(
-        0, ge=0, le=10_000, description="names and digests that run, shown in the metrics; a series for each"
-    )
+    finding_info: int = Field(0, ge=0, le=10_000, description="findings by name in the metrics; a series for each")
+    running_image_info: int = Field(0, ge=0, le=10_000, description="running names and digests in them, as many series")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -270,9 +271,7 @@ class Settings(_Section):
     triggers: dict[str, TriggerSettings] = Field({}, description="by policy: when it runs on this host")
     limits: dict[str, LimitSettings] = Field({}, description="by policy: how much one run may touch on this host")
     protect: ProtectSettings = ProtectSettings.model_construct()
-    minimum_stay: Duration = Field(
-        3600.0, description="what dockwarden has watched for less than this is never removed"
-    )
+    minimum_stay: Duration = Field(3600.0, description="what has been watched for less than this is never removed")
     resync: Duration = Field(600.0, ge=1, description="everything is listed again at most this often")
     state_dir: Place = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings.model_construct()
