@@ -25,6 +25,7 @@ _OF_THE_ENGINE = frozenset(
     {"/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/sbin/docker-init"}
 )
 _FOLDERS_OF_THE_ENGINE = frozenset({"/dev", "/proc", "/sys"})
+_REMOUNT = ("SYS_ADMIN", "ALL")  # capabilities that can make read-only files writable
 _END_BYTES = 1024  # of zeros
 _STAT = "X-Docker-Container-Path-Stat"
 _UNREADABLE = "\ufffd"
@@ -37,7 +38,8 @@ _PATIENCE_SECONDS = 300.0
 def written(answer: object, raw: Mapping[str, Any]) -> Written:
     """What it changed, by the engine's answer and the container's inspect; nothing if the engine did all of it."""
     host = raw["HostConfig"]
-    if host.get("ReadonlyRootfs") and not (host.get("Privileged") or host.get("CapAdd")):  # which may make it writable
+    may_remount = host.get("Privileged") or any(each.upper().endswith(_REMOUNT) for each in host.get("CapAdd") or ())
+    if host.get("ReadonlyRootfs") and not may_remount:
         return Written((), ())
     mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
     places = {normpath(place) for place in (*mounted, *(host.get("Tmpfs") or ()))}

@@ -819,8 +819,12 @@ def test_container_that_wrote_nothing_needs_no_archive(host: Host) -> None:
         "run", "--name=web", *mounts, host.name("undo/w:1"), "sh", "-c", "echo x >/deep/er/data/x; echo y >/t/y"
     )
     host.lab.docker("create", "--name=new", *mounts, host.name("undo/w:1"))
-    made_by_the_engine = ("--read-only", "--workdir=/made/deep", "--device=/dev/zero:/made/zero")
+    made_by_the_engine = ("--read-only", "--cap-add=NET_ADMIN", "--workdir=/made/deep", "--device=/dev/zero:/made/zero")
     host.lab.docker("run", "--name=locked", *made_by_the_engine, host.name("undo/w:1"), "true")
+    unlocked = ("create", "--name=unlocked", "--privileged", *made_by_the_engine, host.name("undo/w:1"))
+    host.lab.docker(*unlocked)
+    [outcome] = host.outcomes(host.engine.container("unlocked"))
+    assert (outcome.reason, "it is read-only" in outcome.detail) == ("unrecoverable", True), outcome
     for name in ("web", "new", "locked"):
         assert host.remove(host.engine.container(name)) == [("applied", "removed")]
     assert host.files() == []
