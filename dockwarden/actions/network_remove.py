@@ -17,6 +17,8 @@ class NetworkRemove(Verb[Network]):
     options = Owned
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Network, gone_tags: int) -> Why | None:
+        if not thing.driver:
+            return "unrecoverable", "its swarm could not set it up, and engines do not tell what it was to be like"
         return ("builtin", "it belongs to the engine") if thing.builtin else in_use(candidate.users)
 
     def find(self, engine: Engine, key: str) -> Network:

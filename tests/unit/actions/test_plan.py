@@ -150,6 +150,7 @@ NAMELESS = a_volume("f" * 64, anonymous=True)
         (NAMED_VOLUME, a_finding_on(a_volume("data"), users=("db",)), "in_use"),
         (REMOVE_NETWORK, a_finding_on(a_network()), ""),
         (REMOVE_NETWORK, a_finding_on(a_network("bridge", builtin=True)), "builtin"),
+        (REMOVE_NETWORK, a_finding_on(replace(a_network(), driver="")), "unrecoverable"),
         (REMOVE_NETWORK, a_finding_on(a_network(), users=("web",)), "in_use"),
         (REMOVE_NETWORK, a_finding_on(a_network(), known_for_seconds=60), "too_young"),
         (REMOVE_NETWORK, a_finding_on(a_network(), owner="swarm"), "owner"),
