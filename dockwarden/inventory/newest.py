@@ -159,7 +159,7 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
 
     None where ours is the name of a line, such as 1.27, and the last release of the line is another image.
     """
-    versions = book.releases[own.scheme]
+    versions, counts = book.releases[own.scheme], _counting(own, book, look)
     early_line: tuple[int, ...] = ()
     looked = 0
     for other in versions:
@@ -169,7 +169,7 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
             return other if look.is_ours(other.tag) else None
         if other.numbers in book.lines[own.scheme] or (early_line and other.numbers[: len(early_line)] == early_line):
             continue
-        if not _counts(other, own, book, look):
+        if not counts(other):
             continue
         if looked == _MOST_CANDIDATES:
             raise UnclearError
@@ -183,25 +183,30 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
     return own
 
 
-def _counts(other: Version, own: Version, book: _Book, look: Look) -> bool:
-    """Whether it is a version as ours is, and not one of another count, such as 4711.
+def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
+    """Tells whether another is a version as ours is, and not one of another count, such as 4711.
 
     It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
     nor is a month to come, nor any, 20.04 and so 20.10 and 19.10, above what is none, if the last is not `latest`.
     """
-    length, versions, years = len(other.numbers), book.releases[own.scheme], book.years[own.scheme]
-    if other.numbers[0] in years and other.numbers[:2] > look.month:
-        return False
-    is_first = years & {other.numbers[0], other.numbers[0] + 1} and not years & {own.numbers[0], own.numbers[0] + 1}
-    if is_first and look.digest("latest") != look.digest(next(v.tag for v in versions if v.numbers[0] in years)):
-        return False  # one look each, however many there are
-    first = sorted({v.numbers[0] for v in versions if own.numbers <= v.numbers <= other.numbers} | {own.numbers[0]})
-    if own.scheme.kind != "date" and any(after - before > _LEAP for before, after in pairwise(first)):
-        return False
-    if length >= len(own.numbers):
-        return True
-    lines = (v for v in versions if v.numbers == own.numbers[:length] and not v.build)
-    return any(look.is_ours(line.tag) for line in lines)
+    versions, years = book.releases[own.scheme], book.years[own.scheme]
+    is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
+    first = pairwise(sorted({own.numbers[0], *(v.numbers[0] for v in versions if v.numbers > own.numbers)}))
+    leaps = [after for before, after in first if after - before > _LEAP and own.scheme.kind != "date"]
+    lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+
+    def counts(other: Version) -> bool:
+        length = len(other.numbers)
+        if other.numbers[0] in years and other.numbers[:2] > look.month:
+            return False
+        is_first = is_apart and years & {other.numbers[0], other.numbers[0] + 1}
+        if is_first and look.digest("latest") != look.digest(next(v.tag for v in versions if v.numbers[0] in years)):
+            return False  # one look each, however many there are
+        if leaps and other.numbers[0] >= leaps[0]:
+            return False
+        return length >= len(own.numbers) or any(look.is_ours(v.tag) for v in lines if len(v.numbers) == length)
+
+    return counts
 
 
 def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:

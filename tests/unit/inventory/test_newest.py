@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.versions import version
 from tests.bench.versions import NEWER, WORDS, Repository, catalogue, verdicts
+
+_AT_ONCE_SECONDS = 5.0  # of CPU: on a slow machine it takes 0.3, and took 35
 
 # -- the official catalogue ------------------------------------------------------------------------------------
 
@@ -545,3 +549,11 @@ def test_in_no_repository_at_all_a_tag_is_called_older_than_a_lower_alias(
     assert not best.is_early
     mine = [v for v in (version(name) for name in images if images[name] == images[tag]) if v and not v.is_early]
     assert all(v.rank <= best.rank for v in mine if v.scheme == best.scheme) or images[found] == images[tag]
+
+
+@pytest.mark.parametrize("first", [1, 100])
+def test_a_repository_with_ten_thousand_builds_is_judged_at_once(first: int) -> None:
+    tags = ("1.2.3", "1.2.4", *(str(first + build) for build in range(10_000)))
+    began = time.process_time()
+    assert newest("1.2.3", tags, Look(lambda name: name == "1.2.3", str)) == "1.2.4"
+    assert time.process_time() - began < _AT_ONCE_SECONDS
