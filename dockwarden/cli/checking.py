@@ -26,9 +26,8 @@ _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     paths = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    paths.add_argument(
-        "paths", nargs="*", metavar="PATH", help="packs, policy files or folders instead of the configured ones"
-    )
+    about = "packs, policy files or folders instead of the configured ones"
+    paths.add_argument("paths", nargs="*", type=_a_path, metavar="PATH", help=about)
     check = commands.add_parser("check", parents=[common, paths], help="validate settings and policies")
     check.add_argument(
         "--host", action="store_true", help="also ask the engine, and name exceptions that match nothing on it"
@@ -51,6 +50,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     schema = commands.add_parser("schema", help="JSON Schema for editors")
     schema.add_argument("what", nargs="?", choices=("settings", "policies"), default="policies")
     schema.set_defaults(run=_schema)
+
+
+def _a_path(text: str) -> str:
+    if not text:  # which pathlib takes for the folder one is in
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
 _FINE = 200  # of HTTP
+_LAST_PORT = 65535
 
 
 def add_commands(commands: "Any", common: argparse.ArgumentParser) -> None:
@@ -104,7 +105,7 @@ def address(text: str) -> tuple[str, int]:
     from dockwarden.process.ask import reached
 
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit()):
+    if not (port.isascii() and port.isdigit() and int(port) <= _LAST_PORT):
         raise argparse.ArgumentTypeError("write HOST:PORT, such as 127.0.0.1:9877")
     return reached(host), int(port)
 

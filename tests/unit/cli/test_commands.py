@@ -85,6 +85,9 @@ policies:
         ("facts", "weather"),
         ("healthcheck", "--listen", "nowhere"),
         ("healthcheck", "--listen", "127.0.0.1:port"),
+        ("status", "--listen", ":99999"),
+        ("check", ""),
+        ("test", ""),
     ],
 )
 def test_a_wrong_call_is_a_usage_error_with_a_hint_on_stderr(arguments: tuple[str, ...]) -> None:
