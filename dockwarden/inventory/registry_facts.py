@@ -84,7 +84,7 @@ def _image_of(ref: Ref, view: View) -> Image:
 
 def _recoverable(_fact: str, image: Image, view: View) -> bool:
     """Whether a registry serves one of the image's digests; one that does not answer matters only if no other does."""
-    if _is_built_here(image):
+    if _is_built_here(image, view):
         return False
     failed = None
     for digest in image.digests:
@@ -140,13 +140,16 @@ def _local(tag: str, view: View, user: Container | None = None) -> _Local:
     return _Local(tag, repository, image, digests, store)
 
 
-def _is_built_here(image: Image) -> bool:
-    return image.details is not None and bool(image.details.built_here)
+def _is_built_here(image: Image, view: View) -> bool:
+    """By what the engine says of it; Podman names what no registry has given it ``localhost/…``."""
+    info = view.inventory.info
+    is_named_so = bool(info and info.only_audited) and all(tag.startswith("localhost/") for tag in image.tags or ("",))
+    return is_named_so or (image.details is not None and bool(image.details.built_here))
 
 
 def _state(local: _Local, view: View) -> str:
     tag = local.tag
-    if not local.digests or _is_built_here(local.image):
+    if not local.digests or _is_built_here(local.image, view):
         return "local"
     look = view.replies.get(Ask("digest", tag))
     if look is not None and look.reason == "not_found":
@@ -269,7 +272,7 @@ def _latest_is(tag: str, view: View) -> list[str]:
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
     local = _local(tag, view)
-    built_here = _is_built_here(local.image)
+    built_here = _is_built_here(local.image, view)
     match fact:
         case "registry.state":
             return _state(local, view)
@@ -299,7 +302,7 @@ def _of_pin(fact: str, container: Container | Service, view: View) -> FactValue:
     pin = reference.parse(container.image_ref).digest
     if isinstance(container, Container) and not pin:
         local = _local(tag, view, container)
-        if not local.digests or _is_built_here(local.image):
+        if not local.digests or _is_built_here(local.image, view):
             return "local" if fact == "registry.state" else ""
         if fact == "registry.state":
             return _state(local, view)

@@ -287,6 +287,19 @@ def test_of_what_the_engine_says_it_built_no_fact_asks_a_registry(
     assert containerd.asked == []
 
 
+@pytest.mark.parametrize(("only_audited", "state"), [("this is Podman", "local"), ("", "current")])
+def test_what_podman_built_is_not_asked_for_at_a_registry_of_this_host(
+    graph: World, only_audited: str, state: str
+) -> None:
+    tag, digest = "localhost/app:1", manifest("app")
+    graph.inventory.put(an_image("app", tag, digests=(f"localhost/app@{digest}",)))
+    assert graph.inventory.info is not None
+    graph.inventory.info = replace(graph.inventory.info, only_audited=only_audited)
+    graph.registry.digests[tag] = digest
+    assert graph.learn("registry.state", Ref(Kind.TAG, tag)) == state
+    assert len(graph.asked) == (state == "current")
+
+
 def test_a_tag_that_the_registry_does_not_know_any_more_is_gone(world: World) -> None:
     digest = world.push("a")
     world.pull(digest, "a")
