@@ -186,7 +186,7 @@ class Changes(ABC):
         self._call("volume_remove", lambda client: _remove(client, f"/volumes/{quote(path(name), safe='')}"))
 
     def remove_network(self, identifier: str) -> None:
-        self._call("network_remove", lambda client: client.remove_network(path(identifier)))
+        self._call("network_remove", lambda client: _remove(client, f"/networks/{path(identifier)}"))
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         def trim(client: Client) -> int:
