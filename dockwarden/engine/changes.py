@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any, TypeVar, assert_never
 from urllib.parse import quote
 
@@ -29,6 +30,8 @@ _T = TypeVar("_T")
 
 _LONG_SECONDS = 300.0  # how long an engine that unpacks a big image may say nothing
 _ASK_SECONDS = 10.0  # for a registry
+_OVERTAKEN = "out of sequence"  # also by the swarm's own notes of how far an update is
+_MOST_SEQUENCES = 5
 _CAP_SINCE = "1.48"  # before, keep-storage was the cap; since then it is a floor
 
 
@@ -131,23 +134,32 @@ class Changes(ABC):
         return "127.0.0.1" if mode == "host" else next(iter(found), "")
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
-        key = path(identifier)
+        where, what = f"/services/{path(identifier)}", "service_inspect"
 
         def ask(client: Client) -> None:
-            now: Any = client.read(f"/services/{key}", "service_inspect")
-            spec = now["Spec"]
+            now: Any = client.read(where, what)
+            spec = deepcopy(now["Spec"])
             spec["TaskTemplate"]["ContainerSpec"]["Image"] = image_ref
-            api, version = f"{client.base_url}/v{client.api_version}", {"version": now["Version"]["Index"]}
+            api = f"{client.base_url}/v{client.api_version}"
             placement = spec["TaskTemplate"].get("Placement") or {}
             if placement.get("Platforms"):  # of the image before; they stay where the engine cannot ask the registry
                 with suppress(OSError, HTTPError, ValueError, TypeError, AttributeError):  # an odd answer
-                    where = f"{api}/distribution/{image_ref}/json"
-                    told = client.get(where, headers=_auth(login), timeout=_ASK_SECONDS)
+                    told = client.get(
+                        f"{api}/distribution/{image_ref}/json", headers=_auth(login), timeout=_ASK_SECONDS
+                    )
                     found = (told.ok and told.json().get("Platforms")) or placement["Platforms"]
                     names = {"arm": {"architecture": ""}}  # nodes call theirs armv7l, and would take no task of "arm"
                     placement["Platforms"] = [{**each, **names.get(each.get("architecture"), {})} for each in found]
-            url = f"{api}/services/{key}/update"
-            client.post(url, params=version, json=spec, headers=_auth(login)).raise_for_status()
+            before, left = now["Spec"], _MOST_SEQUENCES
+            while True:
+                version, left = {"version": now["Version"]["Index"]}, left - 1
+                sent = client.post(f"{api}{where}/update", params=version, json=spec, headers=_auth(login))
+                if sent.ok or not left or _OVERTAKEN not in sent.text:
+                    break
+                now = client.read(where, what)
+                if now["Spec"] != before:  # somebody else changed it
+                    break
+            sent.raise_for_status()
 
         self._call("service_update", ask)
 

@@ -574,23 +574,6 @@ def test_engine_that_hangs(own_engine: LabEngine, monkeypatch: pytest.MonkeyPatc
         until(lambda: _answers(ours), "an answer")
 
 
-@pytest.mark.parametrize("own_engine", ["graph"], indirect=True)  # the store has no part in it
-def test_a_removal_is_waited_for_longer_than_an_answer(own_engine: LabEngine) -> None:
-    """Else its record could end while the engine is still at it."""
-    own_engine.load(images.busybox("slow:1"))
-    container, network = own_engine.docker("create", "slow:1"), own_engine.docker("network", "create", "slow")
-    own_engine.docker("volume", "create", "slow")
-    with connected(own_engine, timeout=0.5) as ours:
-        for remove, name in (
-            (ours.remove_container, container), (ours.remove_volume, "slow"), (ours.remove_network, network),
-        ):  # fmt: skip
-            own_engine.pause()
-            timer = threading.Timer(1.0, own_engine.resume)
-            timer.start()
-            remove(name)
-            timer.join()
-
-
 def _answers(engine: DockerEngine) -> bool:
     try:
         engine.connect()

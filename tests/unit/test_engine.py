@@ -1034,7 +1034,11 @@ def test_engine_that_hangs(pieces: list[bytes], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [("untag", "docker.io/library/app:1"), ("remove_volume", "app"), ("remove_container", "app")]
+    ("method", "name"),
+    [
+        *(("untag", "docker.io/library/app:1"), ("remove_volume", "app")),
+        *(("remove_container", "app"), ("remove_network", "app")),
+    ],
 )
 def test_removal_may_take_longer_than_other_answers(method: str, name: str, tmp_path: Path) -> None:
     def late(_request: str) -> Iterable[bytes]:
@@ -1076,6 +1080,33 @@ def test_platforms_of_a_service_are_those_that_docker_s_client_would_ask_for(
     assert (template["ContainerSpec"]["Image"], template["Placement"].pop("MaxReplicas")) == ("app:2", 1)
     found = [{key.lower(): value for key, value in each.items()} for each in template["Placement"]["Platforms"]]
     assert [(each["architecture"], each["os"]) for each in found] == placed
+
+
+@pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
+def test_a_service_that_its_swarm_notes_something_of_amid_an_update_is_updated_if_nobody_changed_it(
+    changes: str, tmp_path: Path, *, is_updated: bool
+) -> None:
+    """As it does with each task of an update that is under way, so that its undo would fail."""
+    index, taken = 7, list[str]()
+    spec = {"Labels": {"by": "whom"}, "TaskTemplate": {"ContainerSpec": {"Image": "app:1"}}}
+
+    def answer(request: str) -> Iterable[bytes]:
+        nonlocal index
+        if not request.startswith("POST"):
+            return [json_answer({"Version": {"Index": index}, "Spec": spec})]
+        if index == 7 or changes == "always":  # between our look and our request
+            index += 1
+            spec["Labels"] = {"by": "somebody else" if changes == "spec" else "whom"}
+        if not request.endswith(f"version={index}"):
+            return [json_answer({"message": "rpc error: code = Unknown desc = update out of sequence"}, 500)]
+        taken.append(request)
+        return [json_answer({})]
+
+    with fake(tmp_path, answer) as it, contextlib.ExitStack() as stack:
+        if not is_updated:
+            stack.enter_context(pytest.raises(EngineError, match="out of sequence"))
+        it.engine.update_service("web", "app:2")
+    assert len(taken) == is_updated
 
 
 @pytest.mark.parametrize(("mode", "is_whole"), [(0o644, False), (0o644 | 1 << 24, True), (None, False)])
