@@ -260,7 +260,8 @@ def _reset(options: argparse.Namespace) -> int:
         reset = mender.reset(options.image)
         table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
         print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)
-        if not options.yes and not is_confirmed("reset", "Go on? What is removed can be undone."):
+        print(f"`dockwarden undo {reset.run}` brings back what goes, also if this is cut short", file=sys.stderr)
+        if not options.yes and not is_confirmed("reset", "Go on?"):
             return USAGE
         for outcome in mender.carry_out(reset):
             tell(outcome)

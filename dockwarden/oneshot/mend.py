@@ -83,7 +83,10 @@ class Mender:
             tag = str(reference.parse(name))
             image = engine.image(tag)
         except (ValueError, NotFoundError):
-            raise DockwardenError(f"{name}: there is no such image here; reset takes a tag") from None
+            gone, full = self._parts.ledger.undoable(), reference.full(name)
+            runs = (each.run for each in gone if full in each.recipe.parameters.get("tags", ()))
+            way = next((f"`dockwarden undo {run}` brings it back" for run in runs), "reset takes a tag")
+            raise DockwardenError(f"{name}: there is no such image here; {way}") from None
         if "@" in tag:
             raise DockwardenError(f"{name}: reset takes a tag, as a digest always names the same image")
         digest = self._served(tag)
@@ -92,7 +95,7 @@ class Mender:
         ids = {each.id for each in images}
         hanging = [each for each in containers if each.image_id in ids or reference.full(each.image_ref) == tag]
         self._refuse(images, hanging)
-        return Reset(info, tag, digest, image, images, hanging)
+        return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging)
 
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""
@@ -141,18 +144,17 @@ class Mender:
 
         Raises DockwardenError: it failed, and what came of it.
         """
-        run = uuid.uuid4().hex[:12]
         with self._parts.ledger.alone():
             try:
-                yield from self._start_afresh(run, reset)
+                yield from self._start_afresh(reset)
             except DockwardenError as error:
-                for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(run)):
+                for _, outcome in self._undo(reset.info, self._parts.ledger.undoable(reset.run)):
                     yield outcome
-                later = f"what is still missing, if anything is, comes back with `dockwarden undo {run}`"
+                later = f"what is still missing, if anything is, comes back with `dockwarden undo {reset.run}`"
                 raise DockwardenError(f"{error}; {later}") from error
 
-    def _start_afresh(self, run: str, reset: "Reset") -> Iterator[Outcome]:
-        for outcome in self._parts.executor(reset.info).run(run, reset.steps):
+    def _start_afresh(self, reset: "Reset") -> Iterator[Outcome]:
+        for outcome in self._parts.executor(reset.info).run(reset.run, reset.steps):
             yield outcome
             if outcome.effect is not Effect.APPLIED:
                 raise DockwardenError(f"{outcome.name} could not be removed: {outcome.reason}: {outcome.detail}")
@@ -185,6 +187,7 @@ class Reset:
         containers: those made from them, none of which runs; whoever made them has to recreate them.
     """
 
+    run: str
     info: EngineInfo
     tag: str
     digest: str

@@ -157,6 +157,28 @@ def test_a_reset_that_pulls_another_digest_than_it_was_told_brings_everything_ba
     assert listed("undo", *config, "--list", docker_host=engine.host) == []
 
 
+def test_a_reset_that_is_cut_short_says_how_everything_comes_back(
+    empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, config, name = empty_engine, settings(tmp_path), f"{registry.host}/reset/cut:1"
+    registry.push("reset/cut", "1", ImageSpec(layers=(rootfs({"app": "good"}),)))
+    engine.load(ImageSpec(tags=(name,), layers=(rootfs({"app": "bad"}),)))
+    bad = engine.client().inspect_image(name)["Id"]
+
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as amid:
+        amid.setattr(DockerEngine, "pull_image", leave)
+        first = command("reset", *config, name, "--yes", docker_host=engine.host)
+    again = command("reset", *config, name, "--yes", docker_host=engine.host)
+    assert (first.code, again.code) == (130, 1)
+    run = listed("undo", *config, "--list", docker_host=engine.host)[0]["run"]
+    assert all(f"`dockwarden undo {run}` brings" in done.err for done in (first, again)), (first.err, again.err)
+    assert command("undo", *config, str(run), docker_host=engine.host).code == 0
+    assert engine.client().inspect_image(name)["Id"] == bad
+
+
 def test_a_reset_that_cannot_end_well_does_not_begin(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path
 ) -> None:
