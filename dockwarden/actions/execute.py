@@ -174,7 +174,8 @@ class Executor:
             return outcome, because(error)
         if ours.effect is not Effect.APPLIED:
             drop(self._tools.archive, recipe)
-        return outcome, None
+        is_away = outcome.reason == "engine_unavailable"
+        return outcome, Stays(Effect.SKIPPED, outcome.reason, outcome.detail) if is_away else None
 
     def _is_gone(self, thing: Thing | None) -> bool:
         with suppress(EngineError):
@@ -197,8 +198,10 @@ class Executor:
             refuse_needed(needs, step)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
-        except EngineUnavailableError:
-            raise
+        except EngineUnavailableError as error:
+            if is_begun:
+                raise
+            return step.ended(Effect.FAILED, "engine_unavailable", str(error))
         except (Stays, EngineError) as error:
             why = because(error)
             is_unclear = is_begun and why.effect is Effect.FAILED and why.ref is None

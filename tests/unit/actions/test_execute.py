@@ -589,11 +589,15 @@ def test_an_engine_that_is_lost_right_after_the_removal_leaves_it_unverified(ben
     assert bench.result(a_step(image)) == [(Effect.APPLIED, said)]
 
 
-def test_an_engine_that_is_lost_while_the_intent_is_written_leaves_the_record_open(bench: Bench) -> None:
-    image = bench.put("app", "app:1")
+def test_an_engine_that_is_lost_while_the_intent_is_written_ends_the_record_and_the_plan(bench: Bench) -> None:
+    """Nothing was done yet: what somebody else removes meanwhile must not be told, and undone, as done by us."""
+    images = [bench.put(word, f"{word}:1") for word in "ab"]
     lose(bench, "image", skip=1)
-    assert bench.result(a_step(image)) == [(Effect.FAILED, "engine_unavailable")]
-    assert bench.intents.open() == [1]
+    assert bench.result(*map(a_step, images)) == [
+        (Effect.FAILED, "engine_unavailable"),
+        (Effect.SKIPPED, "engine_unavailable"),
+    ]
+    assert (bench.intents.open(), bench.intents.archives, len(bench.intents.written)) == ([], {}, 1)
     assert bench.engine.removals == []
 
 
