@@ -125,9 +125,9 @@ def test_settings_for_a_host_in_the_policy_page_load(tmp_path: Path) -> None:
 # -- policies --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/policies.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/policies.md", "docs/updates.md"])
 def test_sample_policies_load(page: str, tmp_path: Path) -> None:
-    samples = [block for block in blocks(TEXT[page], "yaml") if block.startswith("version:")]
+    samples = [block for block in blocks(TEXT[page], "yaml") if block.startswith(("version:", "policies:"))]
     assert samples
     for number, sample in enumerate(samples):
         file = tmp_path / f"{number}.yaml"
