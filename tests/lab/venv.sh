@@ -34,7 +34,7 @@ has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; 
 
 outer=$({ "$python" -VV; pwd; cat requirements-dev.txt; } | sha256sum)
 own=$(sha256sum <pyproject.toml)
-pip() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+pip() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; } # Python compiles what is used
 
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     echo "venv: making .venv from requirements-dev.txt" >&2
