@@ -192,19 +192,20 @@ class Judge:
     def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, verdict: Verdict) -> Verdict | None:
         """The verdict after all that may be gathered was; None if it must wait, or the object is gone."""
         tried: set[str] = set()
-        while verdict.missing and verdict.missing not in tried:
-            tried.add(verdict.missing)
-            cost = facts.VOCABULARY[ref.kind][verdict.missing].cost
+        waits = False
+        while (name := verdict.missing) and name not in tried:
+            tried.add(name)
+            cost = facts.VOCABULARY[ref.kind][name].cost
             if task.gathering.depth < cost < REGISTRY:
                 return None  # it waits for a trigger that may gather so much
-            self.gatherer.gather(task.gathering, ref, verdict.missing, policy.needs, sheet)
+            self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
             if not self.inventory.has(ref):
                 return None
-            again = evaluate.judge(policy, sheet, tried)
-            is_stuck = cost > task.gathering.depth and again.missing and verdict.missing not in sheet.known
-            if is_stuck and not self.gatherer.why_not(task.gathering, ref, verdict.missing):
-                return None  # nothing is remembered either
-            verdict = again
+            verdict = evaluate.judge(policy, sheet, tried)
+            if cost > task.gathering.depth and verdict.missing and name not in sheet.known:
+                waits |= not self.gatherer.why_not(task.gathering, ref, name)
+        if waits and verdict.missing:
+            return None  # for a fact that is too dear now; nothing is remembered either
         if verdict.status is Status.FAIL:
             self._complete(task, ref, policy, sheet)
         return verdict if self.inventory.has(ref) else None
@@ -269,7 +270,7 @@ class Judge:
             return Excuse(doubt="label")
         for exception in due:
             tried: set[str] = set()
-            while (missing := exception.match.evaluate(sheet).missing) and missing not in tried:
+            while (missing := exception.match.evaluate(sheet, tried).missing) and missing not in tried:
                 tried.add(missing)
                 if vocabulary[missing].cost <= task.gathering.depth:
                     self.gatherer.gather(task.gathering, ref, missing, exception.match.references, sheet)

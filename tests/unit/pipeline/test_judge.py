@@ -12,7 +12,7 @@ import pytest
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer, Pace
-from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, Ref, Severity, Status
+from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, PolicyException, Ref, Severity, Status
 from dockwarden.pipeline.judge import Judge, Sweep
 from dockwarden.policy.findings import Findings
 from dockwarden.ports import Ask, Disk, Reply, Usage
@@ -29,6 +29,7 @@ from tests.builders import (
     details,
     digest_of,
     image_id,
+    program,
 )
 from tests.fakes import FakeEngine, FakeRegistry
 
@@ -243,6 +244,24 @@ def test_what_a_dearer_fact_decides_needs_no_cheaper_one(bench: Bench, condition
     bench.registry.digests["docker.io/library/app:1"] = "sha256:" + "1" * 64
     sweep = bench.all(a_policy("mixed", condition, subject=Kind.TAG))
     assert bench.statuses(sweep) == {("mixed", status): 1}
+
+
+def test_what_an_exception_is_about_may_be_decided_by_a_dearer_fact_alone(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    bench.registry.digests[APP_TAG.key] = "sha256:" + "1" * 64
+    match = program("image.user == '' || registry.digest != tag.digest", Kind.TAG)
+    bench.judge.exceptions = [PolicyException("OPS-1", frozenset({"always"}), match, "known")]
+    assert bench.statuses(bench.all(a_policy("always", subject=Kind.TAG))) == {("always", "excused"): 1}
+
+
+def test_what_needs_a_dear_fact_no_more_is_judged_without_it(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.look()
+    select = "registry.digest == '' || registry.state == 'local'"
+    sweep = bench.all(a_policy("mixed", "image.user == ''", select=select, subject=Kind.TAG), depth=INSPECT)
+    assert bench.statuses(sweep) == {("mixed", "fail"): 1}
 
 
 def test_a_sweep_that_may_not_inspect_leaves_the_question_open_without_counting(bench: Bench) -> None:
