@@ -36,7 +36,7 @@ _ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(
 _JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
-_LONGEST_TAG = 128  # labels of strangers are longer, with numbers that Python does not read
+_LONGEST_TAG = 128  # labels of strangers are longer: numbers that Python does not read, texts read for hours
 PARTS = re.compile(r"[-_+]")
 
 
@@ -86,10 +86,12 @@ class Version(NamedTuple):
 
 def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
+    if len(tag) > _LONGEST_TAG:
+        return None
     plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 2, 3)) + ("." + "".join(m.group(4, 5, 6)) if m[4] else ""), tag)
     plain = _JAVA_UPDATE.sub(lambda m: f"{m[1]}.{m[2]}" + ("_" if m[0].endswith("b") else ""), plain)
     form = _FORM.fullmatch(plain)
-    if form is None or len(tag) > _LONGEST_TAG:
+    if form is None:
         return None
     prefix, core, rest = form.group("prefix", "core", "rest")
     if rest and rest[0] not in "-_+":
