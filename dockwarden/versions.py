@@ -16,7 +16,7 @@ EARLY = (
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY, SURELY_EARLY = (
     re.compile(rf"(?:^|[-_.+])(?:{words}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
-    for words in (f"{EARLY}|dev|devel", EARLY)
+    for words in (f"{EARLY}|dev|devel", rf"{EARLY}|(?:dev|devel)\.?\d")  # no flavour is numbered
 )
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)

@@ -109,7 +109,7 @@ def _flavours(early: list[Version], released: set[tuple[int, ...]]) -> list[Vers
     """Those of which -devel tells what is in them, as in CUDA's: each such version is released without it, too."""
     found = [v for v in (version(one.tag, SURELY_EARLY) for one in early) if v and not v.is_early]
     whole = {v.numbers for v in found if len(v.numbers) == max(map(len, released), default=0)}
-    return found if len(whole) > 1 and whole <= released else []
+    return [v for v in found if v.numbers in released] if len(whole) > 1 and whole <= released else []
 
 
 def _last(one: Version) -> tuple[str, str]:
@@ -187,20 +187,21 @@ def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool
     """Tells whether another is a version as ours is, and not one of another count, such as 4711.
 
     It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
-    nor is a month to come, nor any, 20.04 and so 20.10 and 19.10, above what is none, if the last is not `latest`.
+    nor is a month to come, if ours is none, nor any (20.04, so 19.10) above what is none, if the last is not `latest`.
     """
     versions, years = book.releases[own.scheme], book.years[own.scheme]
     is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
+    mains = [*book.releases.get(own.scheme._replace(variant=""), ()), *versions]  # latest is of no variant
     first = pairwise(sorted({own.numbers[0], *(v.numbers[0] for v in versions if v.numbers > own.numbers)}))
     leaps = [after for before, after in first if after - before > _LEAP and own.scheme.kind != "date"]
     lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
 
     def counts(other: Version) -> bool:
         length = len(other.numbers)
-        if other.numbers[0] in years and other.numbers[:2] > look.month:
+        if other.numbers[0] in years and own.numbers[:2] <= look.month < other.numbers[:2]:
             return False
         is_first = is_apart and years & {other.numbers[0], other.numbers[0] + 1}
-        if is_first and look.digest("latest") != look.digest(next(v.tag for v in versions if v.numbers[0] in years)):
+        if is_first and look.digest("latest") != look.digest(next(v.tag for v in mains if v.numbers[0] in years)):
             return False  # one look each, however many there are
         if leaps and other.numbers[0] >= leaps[0]:
             return False

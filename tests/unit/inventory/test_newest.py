@@ -164,6 +164,12 @@ WORLDS = """
 # jruby
   latest 10.1.1 10.1 | 10.0.6 10.0 | 10.0-dev | 9.4-dev | 9.4.9 9.4 | 10.1-dev
 > latest:= 10.0-dev:10.1.1 9.4-dev:10.1.1 9.4:10.1.1
+# numbered builds of what was to come
+  latest 1.1.0 | 1.1.0-dev1 | 1.1.0.dev20240101 | 1.0.0 | 1.0.0-dev.1
+> latest:= 1.1.0-dev1:1.1.0 1.1.0.dev20240101:1.1.0 1.0.0-dev.1:1.1.0
+# flavours, and a pre-release that is called as they are
+  latest 8.3.1 8.3 | 8.3.1-dev 8.3-dev | 8.2.9 8.2 | 8.2.9-dev 8.2-dev | 8.4-dev
+> latest:= 8.2.9-dev:8.3.1-dev 8.2-dev:8.3.1-dev 8.3.1-dev:= 8.3-dev:=
 # patches of versions
   latest 2.4.8 | 2.4.7-p3 | 2.4.7 | 2.4.7-p2 | 2.4.6-p9 | 2.4.8-p3.12
 > latest:= 2.4.7-p3:2.4.8 2.4.7:2.4.8 2.4.6-p9:2.4.8
@@ -292,6 +298,9 @@ WORLDS = """
 # numbers, and then months
   latest 24.04.9 | 23.05.10 | 22.05.1 | 6.4.14
 > 6.4.14:24.04.9 latest:= 23.05.10:24.04.9
+# numbers, and then months, of a variant
+  latest 24.04.9 | 24.04.9-alpine | 23.05.10 | 23.05.10-alpine | 6.4.14 | 6.4.14-alpine
+> 6.4.14-alpine:24.04.9-alpine 6.4.14:24.04.9
 # docker
   latest 29.0.1 29.0 29 | 20.10.24 20.10 20 | 19.03.15 19.03 19 | 18.09.9 18.09 | 17.03.2 17.03 | 29.1.0-rc.1 29-rc
 > 19.03.15:29.0.1 17.03:29.0.1 20.10.24:29.0.1 latest:=
@@ -372,6 +381,12 @@ def test_a_month_that_is_to_come_is_no_release(month: tuple[int, int], right: st
     repository = Repository({"noble": "a", "24.04": "a", "24.10": "b", "25.10": "c", "26.04": "d", "26.10": "e"})
     look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=month)
     assert {newest(tag, tuple(repository.images), look) for tag in ("noble", "24.04")} == {right}
+
+
+def test_what_runs_is_no_month_that_is_to_come() -> None:
+    repository = Repository({"29.01": "a", "28.05": "b", "latest": "c", "30.02": "c"})
+    look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=(26, 8))
+    assert newest("29.01", tuple(repository.images), look) == "30.02"
 
 
 @pytest.mark.parametrize("hint", ["1.90.0", "v1.90.0"])
