@@ -336,7 +336,8 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
     except (ValueError, TypeError) as error:
         text = getattr(error.__cause__, "doc", None)  # the library names the section alone
-        name = next((n for n, value in environ.items() if value == text and n.upper().startswith(PREFIX)), None)
+        start = PREFIX + "".join(re.findall(r'field "(\w+)"', str(error))).upper()
+        name = next((n for n, value in environ.items() if value == text and n.upper().startswith(start)), None)
         said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
         raise ConfigError(*problems, said) from None
     if problems:
@@ -361,8 +362,8 @@ def _environment() -> dict[str, Any]:
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
     services = [name.removesuffix("SERVICE_HOST") for name in environ if name.endswith("_SERVICE_HOST")]
-    links = tuple(name + part for name in services for part in ("SERVICE_", "PORT"))  # Kubernetes' words to each pod
-    ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not name.startswith(links))
+    links = tuple(name + part for name in services for part in ("SERVICE_", "PORT_"))  # Kubernetes' words to each pod
+    ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not f"{name}_".startswith(links))
     tops = {name: name.partition("__")[0].upper() for name in ours}
     sections = ((name, keys_beside(Settings, (name, ""))) for name in Settings.model_fields)
     meant = [*known, *(f"{PREFIX}{name}__{key}".upper() for name, keys in sections for key in keys)]

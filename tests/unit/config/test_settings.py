@@ -311,6 +311,14 @@ def test_what_kubernetes_tells_of_services_is_no_mistake(monkeypatch: pytest.Mon
     for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_9877_TCP", "PORT_9877_TCP_ADDR"):
         monkeypatch.setenv(f"{service}_{name}", "10.0.0.7")
     assert read_settings(None) == Settings(policies=packs.default())
+    monkeypatch.setenv(f"{service}_PORTECT__VOLUMES", '["pg-a"]')
+    assert f"{service}_PORTECT__VOLUMES: no such setting" in problems()[0]
+
+
+def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONFIG", "POLICIES", "MODES", "WEB__LISTEN"):
+        monkeypatch.setenv(f"DOCKWARDEN_{name}", "")
+    assert "environment DOCKWARDEN_MODES: must be JSON" in problems()[0]
 
 
 @pytest.mark.parametrize(
