@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -44,6 +45,9 @@ class ContainerRemove(ContainerVerb):
         with or_without(parameters):
             if tools.image(found.image_id) is None:
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
+            for mount in found.mounts:
+                if mount.type == "image" and not mount.image_id:
+                    raise ArchiveError(f"it mounts the image {mount.name}, which is gone")
             for called, name in parameters.get("peers", {}).items():
                 if not name and found.network_mode != f"{JOINED}{called}":
                     raise ArchiveError(f"it needs the container {called}, which is gone")
@@ -70,14 +74,11 @@ class ContainerRemove(ContainerVerb):
 
     def undo(self, tools: Tools, done: Done) -> Applied:
         """Make it from its own image, and with those that it mounts, and put back what it wrote."""
-        about = done.recipe.parameters
-        body = {**about["body"], "Image": _by_now(tools, about["image_ref"], about["image_id"])}
-        for name, wanted in about.get("mounted", {}).items():
-            other = {"Source": _by_now(tools, name, wanted)}
-            mounts = body["HostConfig"]["Mounts"]
-            mounts = [{**m, **other} if (m["Type"], m.get("Source")) == ("image", name) else m for m in mounts]
-            body["HostConfig"] = {**body["HostConfig"], "Mounts": mounts}
-        about = {**about, "body": body}
+        about = deepcopy(dict(done.recipe.parameters))
+        about["body"]["Image"] = _by_now(tools, about["image_ref"], about["image_id"])
+        for mount in about["body"].get("HostConfig", {}).get("Mounts") or ():  # without what comes with `VolumesFrom`
+            if mount["Type"] == "image" and (wanted := about.get("mounted", {}).get(mount["Source"])):
+                mount["Source"] = _by_now(tools, mount["Source"], wanted)
         chunks = tools.archive.read(done.recipe) if done.recipe.archive else iter(())
         first = next(chunks, b"")  # now it is known to be whole
         new = _left_over(tools, about, done.ref.key) or tools.engine.create(Kind.CONTAINER, about)

@@ -863,6 +863,11 @@ def test_image_that_a_container_mounts_is_the_one_that_it_had(
         data = host.built("old", "undo/data:1")
         mounts = (f"--mount=type=image,source={host.name('undo/data:1')},target=/data", "--volume=data:/more")
         host.lab.docker("create", "--name=web", *mounts, host.name("undo/w:1"), "cat", "/data/own")
+        host.lab.docker("create", "--name=beside", "--volumes-from=web", host.name("undo/w:1"), "cat", "/data/own")
+        host.remove(host.engine.container("beside"), run="beside")
+        assert [reason for _, reason, _ in host.undo("beside")] == ["restored"]
+        assert host.lab.docker("start", "--attach", "beside") == "old"
+        host.lab.docker("rm", "beside")
         host.remove(host.engine.container("web"), run="web")
         host.remove(data, run="data")
         [(_, reason, detail)] = host.undo("web")
@@ -870,6 +875,10 @@ def test_image_that_a_container_mounts_is_the_one_that_it_had(
         host.built("new", "undo/data:1")
         assert [reason for run in ("data", "web") for _, reason, _ in host.undo(run)] == ["restored", "restored"]
         assert host.lab.docker("start", "--attach", "web") == "old"
+        host.lab.docker("create", "--name=last", *mounts, host.name("undo/w:1"))
+        host.lab.docker("rmi", "--force", host.name("undo/data:1"))
+        [outcome] = host.outcomes(host.engine.container("last"))
+        assert (outcome.reason, outcome.detail.endswith(", which is gone")) == ("unrecoverable", True), outcome
 
 
 def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
