@@ -5,12 +5,13 @@ Out of bounds: judging, and deciding how dear a fact may be.
 """
 
 import secrets
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 from dockwarden.errors import EngineError, EngineUnavailableError
@@ -21,7 +22,7 @@ from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.host_facts import BREAKDOWN
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Answer, Change, Facts, Kind, Program, Ref
+from dockwarden.model import Answer, Change, Facts, FactValue, Kind, Program, Ref
 from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply
 from dockwarden.reference import full
 
@@ -166,13 +167,28 @@ class Gatherer:
         gathering.measuring.update(dict.fromkeys(due, False))
         if not due:
             return
-        with ThreadPool(_AT_ONCE) as pool:  # whose threads are daemons, so that no end waits for a hung engine
-            answers = pool.imap(lambda pair: self.collector.measure(*pair), due)
-            for pair in due:
-                with suppress(EngineError):  # what is missing stays unknown
-                    if (value := next(answers)) is not None:
-                        gathering.measured[pair] = value
+        answers: dict[tuple[str, str], Future[FactValue | None]] = {pair: Future() for pair in due}
+        left = deque(answers.items())
+        for _ in due[:_AT_ONCE]:  # daemons, so that no end waits for a hung engine
+            threading.Thread(target=self._measure_each, args=(left,), name="measure", daemon=True).start()
+        try:
+            for pair, answer in answers.items():
+                if (value := answer.result()) is not None:
+                    gathering.measured[pair] = value
                 yield False
+        finally:
+            left.clear()
+
+    def _measure_each(self, left: "deque[tuple[tuple[str, str], Future[FactValue | None]]]") -> None:
+        while left:
+            with suppress(IndexError):  # another thread was quicker
+                pair, answer = left.popleft()
+                try:
+                    answer.set_result(self.collector.measure(*pair))
+                except EngineError:
+                    answer.set_result(None)  # it stays unknown
+                except Exception as error:  # noqa: BLE001 - who waits for it must hear
+                    answer.set_exception(error)
 
     def _all_bases(self, gathering: Gathering) -> Iterator[bool]:
         inventory = self.inventory

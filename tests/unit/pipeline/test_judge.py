@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections import Counter
 from dataclasses import replace
@@ -467,6 +469,28 @@ def test_a_registry_that_does_not_tell_is_never_a_finding(bench: Bench, reason: 
     assert sweep.opened == []
     [trouble] = sweep.troubled
     assert reason in trouble.reason
+
+
+@pytest.mark.parametrize("reason", ["", "it answers with an error"])
+def test_processes_of_many_containers_are_known_also_where_there_are_no_semaphores(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """As without a /dev/shm that can be written to; of one that the engine does not tell they are unknown."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    bench.engine.put(an_image("app", "app:1"))
+    for number in range(20):
+        bench.engine.run(a_container(f"web{number}", "app:1"))
+        bench.engine.runs[f"web{number}"] = ("sshd",)
+    bench.look()
+    if reason:
+        bench.engine.errors["processes", bench.engine.container("web7").id] = EngineError(reason)
+    sweep = bench.all(a_policy("no-sshd", "'sshd' in container.processes", subject=Kind.CONTAINER))
+    told = {("no-sshd", "fail"): 19, ("no-sshd", "unknown"): 1} if reason else {("no-sshd", "fail"): 20}
+    assert (bench.statuses(sweep), sum(name == "processes" for name, *_ in bench.engine.calls)) == (told, 20)
 
 
 # -- the host ----------------------------------------------------------------------------------------------------
