@@ -10,7 +10,7 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, VERBS
 from dockwarden.actions.verb import Applied, Stays, Tools
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, LedgerError, MissingError
+from dockwarden.errors import ConflictError, DeniedError, EngineError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
 from dockwarden.ports import Intents
 
@@ -41,22 +41,12 @@ class Undoer:
         try:
             number = self._intents.intend(run, step, Recipe("none", {"undoes": done.number}))
             try:
-                outcome = step.ended(Effect.APPLIED, *self._bring_back(done))
-            except Stays as stays:
-                outcome = stays.outcome(step)
-            except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
-                outcome = step.ended(Effect.FAILED, "archive", str(error))
-            except MissingError as error:
-                outcome = step.ended(Effect.FAILED, "missing", f"{error}: {self._first(error)}")
-            except ConflictError as error:
-                outcome = step.ended(Effect.REFUSED, "taken", str(error))
+                outcome = self._tried(step, done)
             except EngineUnavailableError as error:
                 stop = Stays(Effect.FAILED, "engine_unavailable", str(error))
                 outcome = stop.outcome(step)
-            except EngineError as error:
-                outcome = step.ended(Effect.FAILED, "engine_error", str(error))
-            if outcome.reason == "taken":
-                outcome = outcome._replace(detail=f"{outcome.detail}{self._later(done)}")
+                if not isinstance(error, DeniedError):
+                    return outcome, stop  # its record stays open: what was begun goes on when the engine is back
             self._intents.conclude(number, outcome)
         except LedgerError as error:
             stop = Stays(Effect.REFUSED, "ledger", str(error))
@@ -64,6 +54,25 @@ class Undoer:
         if outcome.effect is Effect.APPLIED:
             drop(self._tools.archive, done.recipe)
         return outcome, stop
+
+    def _tried(self, step: Step, done: Done) -> Outcome:
+        """What became of it. Raises EngineUnavailableError."""
+        try:
+            return step.ended(Effect.APPLIED, *self._bring_back(done))
+        except Stays as stays:
+            outcome = stays.outcome(step)
+        except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
+            outcome = step.ended(Effect.FAILED, "archive", str(error))
+        except MissingError as error:
+            outcome = step.ended(Effect.FAILED, "missing", f"{error}: {self._first(error)}")
+        except ConflictError as error:
+            outcome = step.ended(Effect.REFUSED, "taken", str(error))
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            outcome = step.ended(Effect.FAILED, "engine_error", str(error))
+        is_taken = outcome.reason == "taken"
+        return outcome._replace(detail=f"{outcome.detail}{self._later(done)}") if is_taken else outcome
 
     def _bring_back(self, done: Done) -> Applied:
         applied = VERBS[done.ref.kind, done.action].undo(self._tools, done)

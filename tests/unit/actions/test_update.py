@@ -488,6 +488,17 @@ def undo(bench: Bench, number: int = 1) -> Outcome:
     return outcome
 
 
+@pytest.mark.parametrize("request_", ["stop_container", "rename_container", "start_container"])
+def test_an_undo_amid_which_the_engine_goes_away_goes_on_when_it_is_back(bench: Bench, request_: str) -> None:
+    assert bench.run().reason == "updated"
+    bench.engine.just_before(request_, bench.engine.go_away)
+    assert undo(bench).reason == "engine_unavailable"
+    bench.engine.come_back()
+    assert [outcome.reason for outcome in bench.end()] == ["restored"]
+    assert bench.assert_whole("old").id == bench.old
+    assert not bench.intents.open_intents()
+
+
 def test_an_older_update_is_undone_after_the_newer_one(bench: Bench) -> None:
     bench.run()
     bench.engine.put(an_image("newest", "app:1"))
