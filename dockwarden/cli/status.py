@@ -49,10 +49,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from dockwarden.config import settings
     from dockwarden.config.files import content
 
-    host, port = options.listen or address(settings.read_settings(options.config).web.listen)
+    if not options.listen:  # else it answers at once, without the library of the settings
+        from dockwarden.config.settings import read_settings
+
+        options.listen = address(read_settings(options.config).web.listen)
+    host, port = options.listen
     login = content(options.login).strip() if options.login else b""
     while True:
         seen = _look(host, port, options.cert, login)

@@ -141,6 +141,7 @@ _OF_POLICIES = ["cel_expr_python", "pydantic", "yaml"]
         (("scan", "--help"), []),
         (("version",), []),
         (("healthcheck", "--listen", "[::1]:1"), []),
+        (("status", "--listen", "[::1]:1"), []),
         (("check", "shipped"), _OF_POLICIES),
     ],
 )
