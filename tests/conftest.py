@@ -37,6 +37,7 @@ _MOST_WORKERS = 12  # each has engines of its own
 _DECIDING = 180  # seconds of a test that alone may decide when the run ends
 _MEMORY = Path("/var/tmp")  # where all temporary files of a whole run are, seen by its processes only
 _ENOUGH = 8 * 2**30  # bytes; a run takes about a quarter
+_LIMITS = [Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
 _CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 0x40000
 
 
@@ -69,19 +70,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def _keep_files_in_memory() -> None:
     """So that nothing waits for a disk; they go with the last process, and nobody else sees them. Else a disk has them.
 
-    What has more than a name and content is kept as on a disk only since Linux 6.6, which is why that is tried.
+    Who names a folder in TMPDIR has them there. What has more than a name and content is kept as on a disk only since
+    Linux 6.6, which is why that is tried.
     """
-    free = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
-    if int(free.split()[1]) * 1024 < _ENOUGH or Path.cwd().is_relative_to(_MEMORY):
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    for limit in _LIMITS:  # of a container that we run in, which may have less than its host
+        with contextlib.suppress(OSError, ValueError):
+            free.append(int(limit.read_text()))
+    if min(free) < _ENOUGH or "TMPDIR" in os.environ or Path.cwd().is_relative_to(_MEMORY):
         return
     system = ctypes.CDLL(None)
     if system.unshare(_CLONE_NEWNS) or system.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None):
         return
     if system.mount(b"tmpfs", bytes(_MEMORY), b"tmpfs", 0, b"mode=1777"):
         return
-    with contextlib.suppress(OSError):
+    try:
         os.setxattr(_MEMORY, "user.kept", b"yes")
         os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+    except OSError:
+        system.umount(bytes(_MEMORY))
 
 
 def _is_compiled(test: Path) -> bool:
