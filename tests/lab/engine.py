@@ -402,7 +402,7 @@ def remove_control_groups(name: str) -> None:
 
 
 def real_folder() -> Path:
-    """Where an engine's data may live: overlay2 cannot work on top of overlay."""
+    """Where an engine's data may live: overlay2 cannot work on top of overlay; in memory only if TMPDIR says so."""
     for place in (tempfile.gettempdir(), "/var/tmp", "/var/lib"):
         kind = subprocess.run(
             ["stat", "--file-system", "--format=%T", place],
@@ -410,7 +410,8 @@ def real_folder() -> Path:
             text=True,
             check=True,
         ).stdout.strip()
-        if kind not in _NEVER_REAL and not kind.startswith("overlay"):
+        is_meant = kind != "tmpfs" or place == os.environ.get("TMPDIR")
+        if is_meant and kind not in _NEVER_REAL and not kind.startswith("overlay"):
             return Path(place)
     raise LabError("no folder for the engine's data; point TMPDIR to one")
 
