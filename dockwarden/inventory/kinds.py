@@ -1,7 +1,7 @@
 """What an object of each kind is to the inventory: the causes of its changes, what it uses, who names it how. Pure.
 
-Input: frozen objects. Output: a ``KindRow`` per kind. Out of bounds: tables, memory, asking the engine. A new kind of
-object is a row here; the type checker lists the other places that must answer for it.
+Input: frozen objects. Output: a ``KindRow`` per kind, and what an object uses. Out of bounds: tables, memory, asking
+the engine. A new kind of object is a row here; the type checker lists the other places that must answer for it.
 """
 
 import re
