@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -452,16 +452,13 @@ def texts(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(host: Host) -> None:
-    host.lab.docker("volume", "create", "data")
-    folder = Path(mountpoint(host, "data"))
-    for number in range(4000):
-        (folder / str(number % 20)).mkdir(exist_ok=True)
-        (folder / str(number % 20) / str(number)).write_text(str(number))
-    before, volume, system = texts(folder), host.engine.volume("data"), ctypes.CDLL(None)
+@contextmanager
+def killed_at_the_first_deletion(host: Host, *folders: Path) -> Iterator[None]:
+    """The engine is killed as the first file goes from one of these."""
+    system = ctypes.CDLL(None)
     news = system.inotify_init()
-    for number in range(20):
-        system.inotify_add_watch(news, bytes(folder / str(number)), _IN_DELETE)
+    for folder in folders:
+        system.inotify_add_watch(news, bytes(folder), _IN_DELETE)
 
     def kill() -> None:
         with suppress(PermissionError):  # where it may, before whatever else a busy machine has to do
@@ -471,9 +468,20 @@ def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(ho
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    assert host.remove(volume) == [("failed", "engine_unavailable")]
+    yield
     killer.join()
     os.close(news)
+
+
+def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(host: Host) -> None:
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    for number in range(4000):
+        (folder / str(number % 20)).mkdir(exist_ok=True)
+        (folder / str(number % 20) / str(number)).write_text(str(number))
+    before, volume = texts(folder), host.engine.volume("data")
+    with killed_at_the_first_deletion(host, *folder.iterdir()):
+        assert host.remove(volume) == [("failed", "engine_unavailable")]
     host.lab.start_again()
     assert len(before) > len(texts(folder)) > 0
     assert [outcome.reason for outcome in end_intents(host.tools(), host.ledger)] == ["interrupted"]
@@ -604,31 +612,16 @@ def test_half_a_container_that_an_interrupted_undo_left_is_made_whole(host: Host
 
 def test_half_a_container_that_an_engine_left_which_was_killed_amid_its_removal_makes_room(host: Host) -> None:
     host.built("w", "undo/w:1")
-    fills = "mkdir /big; for i in $(seq 2000); do echo $i >/big/$i; done"
+    fills = "mkdir /big; for i in $(seq 4000); do echo $i >/big/$i; done"
     host.lab.docker("run", "--name=web", host.name("undo/w:1"), "sh", "-c", fills)
-    removes, state = host.engine.remove_container, ""
-
-    def kill(identifier: str) -> None:
-        killer = threading.Timer(0.03, host.lab.kill)
-        killer.start()
-        with suppress(EngineUnavailableError):
-            removes(identifier)
-        killer.join()
-        raise EngineUnavailableError("it hung up")
-
-    while state != "dead":  # else it was too soon or too late
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(host.engine, "remove_container", kill)
-            host.remove(host.engine.container("web"))
-        host.lab.start_again()
-        end_intents(host.tools(), host.ledger)
-        with suppress(NotFoundError):
-            state = host.engine.container("web").state
-        if not state:
-            host.undo()
+    with killed_at_the_first_deletion(host, *host.lab.dir.rglob("big")):
+        assert host.remove(host.engine.container("web")) == [("failed", "engine_unavailable")]
+    host.lab.start_again()
+    end_intents(host.tools(), host.ledger)
+    assert host.engine.container("web").state == "dead"
     assert host.undo()[0][:2] == ("applied", "restored")
-    host.lab.docker("cp", "web:/big/2000", str(host.folder / "file"))
-    assert (host.engine.container("web").state, (host.folder / "file").read_text()) == ("created", "2000\n")
+    host.lab.docker("cp", "web:/big/4000", str(host.folder / "file"))
+    assert (host.engine.container("web").state, (host.folder / "file").read_text()) == ("created", "4000\n")
 
 
 @pytest.mark.parametrize("policy", ["no", "unless-stopped"])
