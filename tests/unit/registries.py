@@ -12,6 +12,7 @@ import json
 import logging
 import urllib.parse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.ports import Ask, Reply
@@ -22,7 +23,6 @@ from tests.unit.misbehaving import Asked, Misbehaving, http, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from pathlib import Path
 
     from dockwarden.model import EngineInfo
 
@@ -86,9 +86,7 @@ def client(folder: Path | None = None, clock: Clock | None = None, **given: Any)
 
     With a clock it never waits.
     """
-    from pathlib import Path as Real  # noqa: PLC0415
-
-    nowhere = Real(NOWHERE)
+    nowhere = Path(NOWHERE)
     nothing = {"docker_config": (folder or nowhere) / "config.json", "certificates": nowhere, "environ": {}}
     pace = {"clock": clock, "wait": clock.wait} if clock else {}
     with contextlib.closing(HttpRegistry(**{**nothing, **pace, **given})) as registry:
