@@ -164,8 +164,7 @@ def _state(local: _Local, view: View) -> str:
 
 def _state_of_other(local: _Local, current: str, view: View) -> str:
     """The digests differ; whether that concerns this platform, the manifests tell."""
-    if current.partition(":")[0] not in {digest.partition(":")[0] for digest in local.digests}:
-        raise _UnknownError  # a sha512 of the same image is another one than its sha256
+    _require_alike(current, local.digests)
     try:
         spared = _is_spared(local, current, view)
     except _NeededError as error:
@@ -175,6 +174,11 @@ def _state_of_other(local: _Local, current: str, view: View) -> str:
             raise  # also where the registry does not have what it names now
         spared = False  # what it does not have any more shows nothing
     return "other-platform" if spared else "drift"
+
+
+def _require_alike(current: str, digests: Sequence[str]) -> None:
+    if current.partition(":")[0] not in {digest.partition(":")[0] for digest in digests}:
+        raise _UnknownError  # a sha512 of the same image is another one than its sha256
 
 
 def _is_spared(local: _Local, current: str, view: View) -> bool:
@@ -311,6 +315,7 @@ def _of_pin(fact: str, container: Container | Service, view: View) -> FactValue:
     current = _reply(view, "digest", tag).digest
     if fact == "registry.digest":
         return current
+    _require_alike(current, [pin])
     if pin == current or pin in _entries(tag.rpartition(":")[0], current, view):
         return "current"
     inventory = view.inventory

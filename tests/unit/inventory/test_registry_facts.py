@@ -14,9 +14,20 @@ from dockwarden.inventory import registry_facts
 from dockwarden.inventory.facts import fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
-from dockwarden.model import Facts, FactValue, Image, ImageStore, Kind, Ref
+from dockwarden.model import Facts, FactValue, Image, ImageStore, Kind, Ref, ref_of
 from dockwarden.ports import Ask, Entry, Reply
-from tests.builders import DAY, HOUR, NOW, a_container, an_image, an_inventory, details, digest_of, hexadecimal
+from tests.builders import (
+    DAY,
+    HOUR,
+    NOW,
+    a_container,
+    a_service,
+    an_image,
+    an_inventory,
+    details,
+    digest_of,
+    hexadecimal,
+)
 from tests.fakes import FakeRegistry
 
 REPOSITORY = "h.io/team/app"
@@ -438,10 +449,14 @@ def test_a_registry_without_the_image_of_our_platform_proves_nothing(graph: Worl
 
 
 def test_digests_of_another_kind_say_nothing(containerd: World) -> None:
-    containerd.push("a")
+    containerd.push({AMD: "a"})
     containerd.pull(f"sha512:{'a' * 128}", "a")
-    assert containerd.state is None
-    assert containerd.asked == [head()]
+    gone, service = a_container("web", f"{TAG}@sha512:{'a' * 128}"), a_service("web", f"{TAG}@sha512:{'a' * 128}")
+    for each in (gone, service):
+        containerd.inventory.put(each)
+    for ref in (None, ref_of(gone), ref_of(service)):
+        assert containerd.learn("registry.state", ref) is None
+        assert (containerd.asked, containerd.reason) == ([head()], "")
 
 
 def test_a_graph_store_does_not_miss_an_old_index(graph: World) -> None:
