@@ -176,8 +176,9 @@ class Changes(ABC):
         name = path(identifier)
 
         def copy(client: Client) -> None:
+            places = layer.covered(client.inspect_container(name))
             with client.open("GET", f"/containers/{name}/export", "export", _LONG_SECONDS) as response:
-                left = layer.pick(response.iter_content(CHUNK_BYTES), paths, write)
+                left = layer.pick(response.iter_content(CHUNK_BYTES), paths, write, places)
             for file in left:  # a containerd store may export, and tell of, half of what somebody else reads just now
                 if not layer.look(client, name, file).integer("mode") & layer.SOCKET:  # which no tar has
                     raise EngineError(f"the export has no {file}")

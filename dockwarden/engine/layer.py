@@ -41,8 +41,7 @@ def written(answer: object, raw: Mapping[str, Any]) -> Written:
     may_remount = host.get("Privileged") or any(each.upper().endswith(_REMOUNT) for each in host.get("CapAdd") or ())
     if host.get("ReadonlyRootfs") and not may_remount:
         return Written((), ())
-    mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
-    places = {normpath(place) for place in (*mounted, *(host.get("Tmpfs") or ()))}
+    places = covered(raw)
     hidden = places | _FOLDERS_OF_THE_ENGINE | _OF_THE_ENGINE
     rows = [(row.text("Path"), row.integer("Kind")) for row in Fields({"all": answer}, "changes").objects("all")]
     above = {each for path in (*places, *(path for path, _ in rows)) for each in _above(path)}
@@ -50,6 +49,12 @@ def written(answer: object, raw: Mapping[str, Any]) -> Written:
     kept = tuple(sorted(path for path, kind in rows if kind != _DELETED))
     gone = tuple(sorted(path for path, kind in rows if kind == _DELETED))
     return Written(() if above.issuperset(kept) else kept, gone)  # a folder changes with what is in it
+
+
+def covered(raw: Mapping[str, Any]) -> set[str]:
+    """Where something else is mounted over its own files."""
+    mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
+    return {normpath(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
 
 
 def _above(path: str) -> list[str]:
@@ -76,8 +81,13 @@ class _Stream:
         return self._tail == bytes(_END_BYTES)
 
 
-def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object]) -> set[str]:
-    """Write a tar of what an export has of these paths; gives those that it has not. EngineError if it is damaged."""
+def pick(
+    export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object], places: Collection[str] = ()
+) -> set[str]:
+    """Write a tar of what an export has of these paths; gives those that it has not. EngineError if it is damaged.
+
+    A hard link between one of them and a file of the image comes with it, but for those that are covered (``places``).
+    """
     wanted = frozenset(paths)
     left = set(wanted)
     if any(_UNREADABLE in path for path in wanted):
@@ -89,12 +99,15 @@ def pick(export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes
             tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as some,
         ):
             for member in all_:
-                if f"/{member.name.strip('/')}" not in wanted:
+                name = f"/{member.name.strip('/')}"
+                ends = {name, f"/{member.linkname.strip('/')}"} if member.islnk() else {name}
+                is_covered = any(not {end, *_above(end)}.isdisjoint(places) for end in ends - wanted)
+                if name in wanted and is_covered:
+                    raise EngineError(f"{member.name} is a hard link to a file below a mount")
+                if ends.isdisjoint(wanted) or is_covered:
                     continue
-                if member.islnk() and f"/{member.linkname.strip('/')}" not in wanted:
-                    raise EngineError(f"{member.name} is a hard link to a file that it did not write")
                 some.addfile(member, all_.extractfile(member) if member.isreg() else None)
-                left.discard(f"/{member.name.strip('/')}")
+                left.discard(name)
             if not stream.is_whole():
                 raise EngineError("the export ended early")
     except tarfile.TarError as error:

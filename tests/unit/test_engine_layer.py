@@ -56,14 +56,28 @@ def test_of_an_export_only_what_was_written_is_kept() -> None:
     assert picked(export, "/a/b", "/l") == ["a/b", "l"]
 
 
+def test_a_hard_link_to_a_file_of_the_image_is_one_again() -> None:
+    export = packed(("data/a", ""), ("b", ""), ("l", "b"), ("m", "data/a"), ("n", "data/a"))
+    for paths, kept in ((["/l"], ["l"]), (["/b"], ["b", "l"]), (["/m"], ["m"]), (["/data/a"], ["data/a", "m", "n"])):
+        assert picked(export, *paths) == kept
+
+
+def test_no_file_below_a_mount_is_linked_to() -> None:
+    """There is another one, or none, in the container that is made again."""
+    written = io.BytesIO()
+    assert layer.pick([packed(("a", ""), ("data/l", "a"))], ["/a"], written.write, {"/data"}) == set()
+    assert b"data/l" not in written.getvalue()
+    with pytest.raises(EngineError, match="below a mount"):
+        layer.pick([packed(("data/a", ""), ("l", "data/a"))], ["/l"], written.write, {"/data"})
+
+
 def test_what_an_export_has_not_is_told() -> None:
     assert layer.pick([packed(("a", ""), ("b", ""))], ("/a", "/gone", "/b/gone"), bytes) == {"/gone", "/b/gone"}
 
 
-@pytest.mark.parametrize("paths", [("/l",), ("/a\ufffd",)])
-def test_what_cannot_be_kept_alone_is_said(paths: tuple[str, ...]) -> None:
+def test_names_that_the_engine_cannot_tell_are_said() -> None:
     with pytest.raises(EngineError):
-        picked(packed(("a", ""), ("l", "a")), *paths)
+        picked(packed(("a", "")), "/a\ufffd")
 
 
 @pytest.mark.parametrize("length", [0, 300, 512, 700])
