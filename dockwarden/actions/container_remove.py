@@ -47,7 +47,8 @@ class ContainerRemove(ContainerVerb):
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
             for mount in found.mounts:
                 if mount.type == "image" and not mount.image_id:
-                    raise ArchiveError(f"it mounts the image {mount.name}, which is gone")
+                    text = "which is gone, or given that name since it was created: nobody tells which one it has"
+                    raise ArchiveError(f"it mounts the image {mount.name}, {text}")
             for called, name in parameters.get("peers", {}).items():
                 if not name and found.network_mode != f"{JOINED}{called}":
                     raise ArchiveError(f"it needs the container {called}, which is gone")

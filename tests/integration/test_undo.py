@@ -765,6 +765,7 @@ WRITTEN = {
         "echo x >/etc/mine; mkdir /etc/more"  # where the engine has files of its own
     ),
     "a file of the image changed": "echo more >>/own; chmod 600 /own",
+    "a hard link to a file of the image": "ln /own /a; ln /own /z; ln /bin/busybox /bin/zz",
     "rights alone": "chmod 711 /bin",
     "the owner alone": "chown 7 /own",
     "an empty file": "touch /empty",
@@ -871,9 +872,14 @@ def test_image_that_a_container_mounts_is_the_one_that_it_had(
         assert [reason for run in ("data", "web") for _, reason, _ in host.undo(run)] == ["restored", "restored"]
         assert host.lab.docker("start", "--attach", "web") == "old"
         host.lab.docker("create", "--name=last", *mounts, host.name("undo/w:1"))
-        host.lab.docker("rmi", "--force", host.name("undo/data:1"))
-        [outcome] = host.outcomes(host.engine.container("last"))
-        assert (outcome.reason, outcome.detail.endswith(", which is gone")) == ("unrecoverable", True), outcome
+        by_id = f"--mount=type=image,source={data.id},target=/data"
+        host.lab.docker("create", "--name=by-id", by_id, host.name("undo/w:1"))
+        for happens in (("tag", host.name("undo/w:1")), ("rmi", "--force")):
+            host.lab.docker(*happens, host.name("undo/data:1"))
+            [outcome] = host.outcomes(host.engine.container("last"))
+            assert (outcome.reason, ", which is gone" in outcome.detail) == ("unrecoverable", True), outcome
+        host.lab.docker("tag", data.id, host.name("undo/data:2"))
+        assert host.remove(host.engine.container("by-id")) == [("applied", "removed")]
 
 
 def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
