@@ -15,6 +15,10 @@ from dockwarden.policy.rehearse import Part, rehearse
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+# A word, and what stands before it, is looked at once, from its beginning.
+_UNFILLED = re.compile(
+    r"(?:(?:[$<]|(?<![{ ]))[{ ]*)?(?<![a-z_])([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%(\(\w+\))?[sdv](?!\w)"
+)
 _COMMENT = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^/'"]|/(?!/))*(//.*)""")
 _OF_HOST = ("gate", "stop_when")
 _KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
@@ -80,7 +84,7 @@ class Expressions:
 
     def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
         at = 0
-        for match in [*_PART.finditer(text), None]:
+        for match in [*_PART.finditer(text, 0, text.rfind("}}") + 2), None]:
             between = text[at : match.start() if match else len(text)]
             if loose := re.search(r"\{\{|\}\}", between):
                 self._refuse("message", f"{loose[0]} without its other half", at + loose.start())
@@ -95,7 +99,7 @@ class Expressions:
 
     def _plain(self, kind: Kind, text: str) -> tuple[int, str] | None:
         """What in a message looks as if it should be filled in, and is not between {{ and }}."""
-        for match in re.finditer(r"[$<{]?[{ ]*([a-z_]+\.[a-z_]+)[} >]*|\{\s*\w+\s*\}|\{%|%(\(\w+\))?[sdv](?!\w)", text):
+        for match in _UNFILLED.finditer(text):
             if match[1] is None or self._compiler.knows(kind, match[1]):
                 meant = match[1] or f"{kind}.name"
                 return match.start(), f"'{match[0].strip()}' is printed as it stands; write {{{{ {meant} }}}}"

@@ -1,6 +1,7 @@
 import math
 import os
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dockwarden.model import Facts, Kind, Limits, Mode, Policy, PolicySet, Sever
 from dockwarden.policy.load import Overrides, load
 from tests.unit.policy.builders import VOCABULARY
 
+_AT_ONCE_SECONDS = 2
 TESTDATA = Path(__file__).parent / "testdata"
 
 MINIMAL = """\
@@ -302,6 +304,14 @@ class _Dumper(yaml.SafeDumper):
 def test_any_text_is_read_or_refused_with_its_place(text: str) -> None:
     found = read("f", text.encode())
     assert all(re.match(r"f:[1-9]\d*:[1-9]\d* \S", problem) for problem in found.problems)
+
+
+@pytest.mark.parametrize("part", ["a", " ", "{", "{ "])
+def test_a_long_message_is_read_at_once(tmp_path: Path, part: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigError):
+        load_text(tmp_path, f"{MINIMAL}    message: '{part * 30_000} {{{{'\n")
+    assert time.process_time() - began < _AT_ONCE_SECONDS
 
 
 # -- files and folders ------------------------------------------------------------------------------------------------
