@@ -8,6 +8,7 @@ from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_
 from dockwarden.errors import ConflictError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Kind, Network, Policy, Ref, Step
 from dockwarden.ports import Engine
+from dockwarden.text import counted
 
 _UNDER_WAY_NS = 300_000_000  # a create that has begun is seen by nobody before its end
 
@@ -41,7 +42,7 @@ class NetworkRemove(Verb[Network]):
             deque(tools.engine.events(now, now + wait_ns) if wait_ns else (), maxlen=0)
             if users := tools.engine.users_of(found.name, Kind.NETWORK):
                 tools.engine.create(Kind.NETWORK, again)
-                text = f"{len(users)} containers were made for it a moment before; it was made again"
+                text = f"made for {counted(len(users), 'container')} a moment before; it was made again"
                 raise Stays(Effect.REFUSED, "conflict", text)
         return Applied("removed")
 

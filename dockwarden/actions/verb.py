@@ -39,7 +39,7 @@ from dockwarden.model import (
     needed_by,
 )
 from dockwarden.ports import Engine, Registry, Reply
-from dockwarden.text import duration
+from dockwarden.text import counted, duration
 
 T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
@@ -301,7 +301,7 @@ def refuse_barred(tools: Tools, step: Step, image_id: str) -> None:
 
 def refuse_users(users: Sequence[str]) -> None:
     if users:
-        raise Stays(Effect.REFUSED, "in_use", f"{len(users)} containers")
+        raise Stays(Effect.REFUSED, "in_use", f"used by {counted(len(users), 'container')}")
 
 
 def refuse_needed(needs: Needs, step: Step) -> None:

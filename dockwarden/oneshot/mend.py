@@ -95,7 +95,21 @@ class Mender:
         ids = {each.id for each in images}
         hanging = [each for each in containers if each.image_id in ids or reference.full(each.image_ref) == tag]
         self._refuse(images, hanging)
+        going = {name for each in hanging for name in (each.id, each.name)}
+        if left := [each.name for each in containers if each not in hanging and not going.isdisjoint(each.stands_on)]:
+            raise DockwardenError(f"without its containers these could not start: {', '.join(left)}; remove them first")
+        if built := [
+            each for each in engine.images() if each.id not in ids and not ids.isdisjoint(self._bases(each.id))
+        ]:
+            names = ", ".join(next(iter(each.tags), reference.short_id(each.id)) for each in built)
+            raise DockwardenError(f"images were built from it: {names}; remove them first, then build them anew")
         return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging)
+
+    def _bases(self, key: str) -> Iterator[str]:
+        """The images that it was built from here, also those between, which no list shows."""
+        with suppress(NotFoundError):
+            while (details := self._parts.engine.image(key).details) and (key := details.parent):
+                yield key
 
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""

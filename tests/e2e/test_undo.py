@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,6 +196,14 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
         engine.load(ImageSpec(tags=(owned,), labels={"of": word}))
         engine.docker("create", f"--name={word}", f"--label={label}", owned, "x")
     engine.docker("create", "--name=precious", running)
+    joined, parent = (f"{registry.host}/reset/{word}:1" for word in ("joined", "parent"))
+    for word, name in (("joined", joined), ("parent", parent)):
+        registry.push(f"reset/{word}", "1", ImageSpec())
+        engine.load(ImageSpec(tags=(name,), labels={"of": word}))
+    engine.docker("create", "--name=owner", joined)
+    engine.docker("create", "--name=joins", "--network=container:owner", running)
+    steps = f"FROM {parent}\nLABEL a=b\nLABEL c=d\n"  # the image between the two is in no list
+    deque(engine.client().build(fileobj=io.BytesIO(steps.encode()), tag="child:1"), maxlen=0)
     (tmp_path / "dockwarden.yaml").write_text(
         yaml.safe_dump(
             {"state_dir": str(tmp_path / "state"), "protect": {"containers": ["prec*"], "tags": ["*/reset/t*"]}}
@@ -204,6 +214,7 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
     before = sorted(image["Id"] for image in engine.client().images())
     reasons = {lonely: "not_found", kept: "dockwarden.protect", "nothing/here:1": "no such image"}
     reasons |= {running: "protect in the settings: prec*", f"{registry.host}/reset/tagged:1": "*/reset/t*"}
+    reasons |= {joined: "could not start: joins; remove", parent: "built from it: docker.io/library/child:1; remove"}
     reasons |= {f"{registry.host}/reset/{word}:1": f"{word} ({word})" for word in ("swarm", "ecs")}
     for name, why in reasons.items():
         done = command("reset", *config, name, "--yes", docker_host=engine.host)
