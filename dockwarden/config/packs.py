@@ -25,4 +25,13 @@ def files(pack: str) -> list[Path]:
 
 def default() -> list[str]:
     """Where policies come from if nobody says: the everyday ones, and what the host adds to them."""
-    return ["shipped", *([str(OWN)] if OWN.is_dir() else [])]
+    return ["shipped", *([str(OWN)] if is_there(OWN) else [])]
+
+
+def is_there(path: Path) -> bool:
+    """Whether anybody put anything there, if only a link that leads nowhere: to be read, or told why that fails."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True

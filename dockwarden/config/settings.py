@@ -318,7 +318,7 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     """
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)
-    named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if packs.is_there(DEFAULT_FILE) else None)
     source = load(Path(named)) if named else None
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
     problems += unreadable

@@ -205,7 +205,7 @@ def test_ledger_of_a_newer_dockwarden_is_left_alone(any_engine: LabEngine, start
     doomed = nameless(engine, "doomed")
     daemon.restart()
     daemon.ready()
-    assert "its schema is 99" in daemon.wait("ledger.not_writable")["error"]
+    assert "its schema is 99, this program knows 7: use" in daemon.wait("ledger.not_writable")["error"]
     daemon.wait("action.refused", policy="no-nameless", id=doomed, reason="ledger")
     assert file.exists()
     assert list(daemon.state.glob("*damaged*")) == []

@@ -307,5 +307,6 @@ def _check_version(db: sqlite3.Connection) -> int:
     """The version of its schema, 0 if it has none yet; that of another program is left alone."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version not in (0, SCHEMA_VERSION):
-        raise sqlite3.NotSupportedError(f"its schema is {version}, this program knows {SCHEMA_VERSION}")
+        what = f"its schema is {version}, this program knows {SCHEMA_VERSION}"
+        raise sqlite3.NotSupportedError(f"{what}: use the program that wrote it, or another state_dir")
     return version

@@ -149,6 +149,21 @@ def test_where_no_policies_are_named_the_hosts_own_are_added_to_those_shipped(
     assert read_settings(None).policies == ["shipped"]
 
 
+@pytest.mark.parametrize("place", ["settings", "policies"])
+@pytest.mark.parametrize("what", ["a folder", "a link to nothing", "a loop"])
+def test_what_is_at_the_usual_place_and_cannot_be_used_is_no_reason_to_go_on_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, what: str
+) -> None:
+    usual = tmp_path / "usual"
+    usual.mkdir() if what == "a folder" else usual.symlink_to("usual" if what == "a loop" else "nowhere")
+    monkeypatch.setattr(packs, "OWN", usual)
+    if place == "policies":
+        assert read_settings(None).policies == ["shipped", str(usual)]
+    else:
+        monkeypatch.setattr(module, "DEFAULT_FILE", usual)
+        assert str(usual) in problems()[0]
+
+
 @pytest.mark.parametrize("pack", packs.PACKS)
 def test_a_pack_is_some_files(pack: str) -> None:
     assert packs.files(pack)
