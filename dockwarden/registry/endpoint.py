@@ -248,8 +248,8 @@ class Endpoint:
         """As for the registry itself, also where it sends us for tokens or by redirects."""
         if url.scheme != "https":
             return None
-        place = self._site.places[self._place]
-        return self._tools.places.context(self._site.host, is_verified=place.is_verified)
+        is_verified = all(place.is_verified for place in self._site.places)
+        return self._tools.places.context(self._site.host, is_verified=is_verified)
 
 
 def _sent_on(request: Request, answer: Answer) -> Request:

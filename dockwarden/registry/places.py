@@ -141,8 +141,9 @@ def _addresses(host: str) -> "list[ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @lru_cache
 def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_verified: bool) -> ssl.SSLContext:
-    """As the engine understands certificates: any that is trusted ends a chain. Raises OSError."""
+    """As the engine understands certificates and ciphers: any that is trusted ends a chain. Raises OSError."""
     context = ssl.create_default_context()
+    context.set_ciphers("DEFAULT:@SECLEVEL=1")  # older servers, and keys of 1024 bits, will do
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not is_verified:

@@ -189,6 +189,22 @@ def test_tls(tls: ssl.SSLContext, certificate: Path, tmp_path: Path) -> None:
         registry.close()
 
 
+@pytest.mark.parametrize(
+    ("key", "cipher"), [("ec -pkeyopt ec_paramgen_curve:prime256v1", "ECDHE-ECDSA-AES128-SHA"), ("rsa:1024", "DEFAULT")]
+)
+def test_older_servers_are_spoken_to_as_the_engine_does(tmp_path: Path, key: str, cipher: str) -> None:
+    made = f"req -x509 -newkey {key} -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1 -keyout key -out crt"
+    subprocess.run(["openssl", *made.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    with Misbehaving(lambda _: [OK], tls=context) as server:
+        host = RegistrySettings(http=False, ca_file=tmp_path / "crt")
+        with client(hosts={server.host: host}) as registry:
+            assert ask(registry, f"{server.host}/app:1") == GOOD
+
+
 @pytest.fixture
 def strict(certificate: Path) -> ssl.SSLContext:
     """Wants to see a certificate of whoever asks."""
@@ -256,6 +272,18 @@ def test_on_this_host_a_registry_may_speak_tls(tls: ssl.SSLContext, name: str) -
     body = image()
     with asking(lambda asked: [head(status=400) if asked[0] == "H" else http(200, body)]) as (registry, server):
         assert [ask(registry, f"{server.host}/app:{n}") for n in range(3)] == [Reply(digest=sha(body))] * 3
+
+
+def test_an_insecure_registry_may_send_us_to_its_tls(tls: ssl.SSLContext) -> None:
+    """Whose certificate is not looked at either, as the engine does not."""
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        location = f"Location: https://{server.host}/v2/app/manifests/1"
+        with asking(lambda _: [head(location, status=301)]) as (registry, first):
+            assert ask(registry, f"{first.host}/app:1") == GOOD
+        with Misbehaving(lambda _: [head(location, status=301)]) as first:
+            plain = RegistrySettings(http=True)  # which settings say, not the engine
+            with client(hosts={first.host: plain}) as registry:
+                assert ask(registry, f"{first.host}/app:1") == reason("tls")
 
 
 def test_certificate_for_another_host(tls: ssl.SSLContext, certificate: Path) -> None:
