@@ -7,6 +7,7 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -34,40 +35,27 @@ REFUSALS = (
 STAGES = ("collect", "judge", "plan", "execute", "report")
 
 
-class _DiskUse(Collector):
-    """Use of the engine's disk, measured at each scrape; without samples where it cannot be seen."""
+class _Live(Collector):
+    """Series that are read at each scrape, as many as were asked for, so that none outlives its object."""
 
-    def __init__(self) -> None:
-        self.measure: Callable[[], Disk | None] = lambda: None
-
-    def collect(self) -> tuple[GaugeMetricFamily, ...]:
-        used = GaugeMetricFamily("dockwarden_disk_used_ratio", "Used space of the engine's fuller disk, 0 to 1.")
-        inodes = GaugeMetricFamily(
-            "dockwarden_disk_inodes_used_ratio", "Used inodes of the engine's fuller disk, 0 to 1."
-        )
-        if disk := self.measure():
-            used.add_metric((), disk.used_percent / 100.0)
-            inodes.add_metric((), disk.inodes_used_percent / 100.0)
-        return used, inodes
-
-
-class _Named(Collector):
-    """Series with names in their labels, as many as were asked for, read anew so that none outlives its object."""
-
-    def __init__(self, name: str, text: str, *labels: str) -> None:
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, *labels: str) -> None:
         self._name, self._text, self._labels = f"dockwarden_{name}", text, labels
-        self.most = 0
-        self.rows: Callable[[], Iterable[tuple[str, ...]]] = tuple
+        self._rows: Callable[[], Iterable[tuple[float, tuple[str, ...]]]] = tuple
+        self._most = 0
+        registry.register(self)
+
+    def show(self, rows: Callable[[], Iterable[tuple[float, tuple[str, ...]]]], most: int = 1) -> None:
+        self._most, self._rows = most, rows
 
     def collect(self) -> tuple[GaugeMetricFamily]:
         family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
-        shown: dict[tuple[str, ...], None] = {}
-        for row in self.rows() if self.most else ():
-            shown[tuple(each[:_MOST_NAME].encode(errors="replace").decode() for each in row)] = None
-            if len(shown) == self.most:
+        shown: dict[tuple[str, ...], float] = {}
+        for value, row in self._rows() if self._most else ():
+            shown[tuple(each[:_MOST_NAME].encode(errors="replace").decode() for each in row)] = value
+            if len(shown) == self._most:
                 break
-        for each in shown:
-            family.add_metric(each, 1)
+        for each, value in shown.items():
+            family.add_metric(each, value)
         return (family,)
 
 
@@ -160,19 +148,13 @@ class Metrics:
         self._open: Mapping[tuple[str, str], int] = {}
         self._unknown: Mapping[tuple[str, str], int] = {}
         self._policies: tuple[Policy, ...] = ()
-        self._disk = _DiskUse()
-        self._finding_info = _Named(
-            "finding_info",
-            "Open findings with the names of their objects, as many as web.finding_info allows.",
-            *("policy", "severity", "subject", "name"),
-        )
-        self._image_info = _Named(
-            "running_image_info",
-            "Which digest, or image ID, runs under which name, as many as web.running_image_info allows.",
-            *("ref", "digest"),
-        )
-        for collector in (self._disk, self._finding_info, self._image_info):
-            self.registry.register(collector)
+        live = partial(_Live, self.registry)
+        self._disk_used = live("disk_used_ratio", "Used space of the engine's fuller disk, 0 to 1.")
+        self._inodes_used = live("disk_inodes_used_ratio", "Used inodes of the engine's fuller disk, 0 to 1.")
+        text = "Open findings with the names of their objects, as many as web.finding_info allows."
+        self._finding_info = live("finding_info", text, "policy", "severity", "subject", "name")
+        text = "Which digest, or image ID, runs under which name, as many as web.running_image_info allows."
+        self._image_info = live("running_image_info", text, "ref", "digest")
         self.build_info.labels(__version__, "", platform.python_version()).set(1)
         for stage in STAGES:
             self.errors.labels(stage)
@@ -192,21 +174,22 @@ class Metrics:
             self.engine_info.labels(info.version, info.api_version, info.image_store.value).set(1)
 
     def watch_disk(self, measure: Callable[[], Disk | None]) -> None:
-        """Call this at each scrape, in a thread of the HTTP server; it must answer at once."""
-        self._disk.measure = measure
+        """Call this twice at each scrape, in a thread of the HTTP server; it must answer at once."""
+        self._disk_used.show(lambda: [(disk.used_percent / 100.0, ())] if (disk := measure()) else [])
+        self._inodes_used.show(lambda: [(disk.inodes_used_percent / 100.0, ())] if (disk := measure()) else [])
 
     def watch_findings(self, most: int, findings: Callable[[], Iterable[Finding]]) -> None:
         """Show so many of the open findings by name; 0 for none."""
 
-        def rows() -> Iterator[tuple[str, ...]]:
-            for result in (finding.result for finding in findings()):
-                yield result.policy, result.severity.value, result.ref.kind.value, result.name
+        def rows() -> Iterator[tuple[float, tuple[str, ...]]]:
+            for result, *_ in findings():
+                yield 1, (result.policy, result.severity.value, result.ref.kind.value, result.name)
 
-        self._finding_info.most, self._finding_info.rows = most, rows
+        self._finding_info.show(rows, most)
 
     def watch_images(self, most: int, rows: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Show so many of the names and digests that run; 0 for none."""
-        self._image_info.most, self._image_info.rows = most, rows
+        self._image_info.show(lambda: ((1, row) for row in rows()), most)
 
     def _use(self, policies: PolicySet, at: float) -> None:
         """Known label sets start at 0, those of policies that went away end."""

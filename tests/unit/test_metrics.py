@@ -249,9 +249,10 @@ def test_a_refusal_is_no_failure_of_a_job(metrics: Metrics) -> None:
 
 
 def test_the_disk_is_measured_at_each_scrape(metrics: Metrics) -> None:
-    measured = iter([Disk(91.5, 1000, 40.0), Disk(12.5, 1000, 40.0)])
-    metrics.watch_disk(lambda: next(measured))
+    measured = [Disk(91.5, 1000, 40.0)]
+    metrics.watch_disk(lambda: measured[-1])
     assert samples(metrics, "disk_used_ratio") == {(): 0.915}
+    measured.append(Disk(12.5, 1000, 40.0))
     assert samples(metrics, "disk_used_ratio") == {(): 0.125}
 
 
