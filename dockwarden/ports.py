@@ -143,10 +143,7 @@ class Engine(Protocol):
         """
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
-        """Write an image, without its names, in the format of ``docker save``; what ``write`` raises passes through.
-
-        Raises NotFoundError.
-        """
+        """Write an image, without names, as ``docker save``; what ``write`` raises passes through. NotFoundError."""
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
         """Take in what ``save_image`` wrote: the image of the same ID, without names."""

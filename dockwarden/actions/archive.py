@@ -101,10 +101,7 @@ class Archive:
         return kept
 
     def read(self, recipe: Recipe) -> Iterator[bytes]:
-        """The content of an archive, after its checksum was found to be right.
-
-        Raises ArchiveError: it is gone or damaged.
-        """
+        """The content of an archive, once its checksum was found right. Raises ArchiveError: it is gone or damaged."""
         try:
             with self._opened() as folder:
                 file = os.fdopen(os.open(recipe.archive, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb")

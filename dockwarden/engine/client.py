@@ -23,12 +23,7 @@ from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
-from dockwarden.errors import (
-    ConflictError,
-    EngineError,
-    EngineUnavailableError,
-    NotFoundError,
-)
+from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import (
     BuildStep,
     Container,

@@ -116,10 +116,7 @@ def _from_context(name: str) -> Connection:
 
 
 def _decoded(file: Path) -> Fields:
-    """A file of the docker command, keys in small letters as it takes any, empty if there is none.
-
-    Raises PermissionError, EngineError, ConfigError.
-    """
+    """A file of the docker command, keys in small letters, empty if none. PermissionError, EngineError, ConfigError."""
     try:
         text = content(file, _CONFIG_BYTES)
         read = json.loads(text, object_pairs_hook=lambda pairs: {key.lower(): value for key, value in pairs})

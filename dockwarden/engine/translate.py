@@ -16,16 +16,7 @@ from docker.utils import version_gte
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, env_names, has_healthcheck, masked, rows
 from dockwarden.errors import EngineError
-from dockwarden.model import (
-    BuildStep,
-    EngineInfo,
-    Event,
-    Image,
-    ImageDetails,
-    ImageStore,
-    Network,
-    Volume,
-)
+from dockwarden.model import BuildStep, EngineInfo, Event, Image, ImageDetails, ImageStore, Network, Volume
 from dockwarden.ports import Usage
 from dockwarden.reference import MARKER_REPOSITORY
 

@@ -114,10 +114,7 @@ class Collector:
         self._inventory.put_needs(needs)
 
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
-        """Look at the objects that events named, and at those that lost something to them.
-
-        Raises EngineUnavailableError: as for ``reconcile``.
-        """
+        """Look at what events named, and at what lost something to it. EngineUnavailableError: as for ``reconcile``."""
         self._look_at(dirty)
         return self._take_changes()
 

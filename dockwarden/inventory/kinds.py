@@ -54,10 +54,7 @@ def uses(thing: Thing) -> Iterator[tuple[Kind, str]]:
 
 
 def aliases(thing: Thing | None) -> tuple[str, ...]:
-    """Names besides its key by which others name an object.
-
-    A container that never ran may know its networks, and those it stands on, by their names only.
-    """
+    """Names besides its key: a container that never ran may know networks, and those it stands on, by name only."""
     return (thing.name,) if isinstance(thing, Network | Container) else ()
 
 

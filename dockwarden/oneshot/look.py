@@ -81,10 +81,7 @@ Look = Callable[[Settings, PolicySet], tuple[Parts, EngineInfo]]
 
 
 def scan(settings: Settings, policies: PolicySet, source: Look | None = None) -> tuple[EngineInfo, list[Result]]:
-    """Judge everything once; ``source`` stands for ``look``.
-
-    Raises EngineUnavailableError: the engine cannot be reached.
-    """
+    """Judge everything once; ``source`` stands for ``look``. Raises EngineUnavailableError: the engine is away."""
     parts, info = (source or look)(settings, policies)
     now, sweep = parts.now(), Sweep()
     with closing(parts):
@@ -96,10 +93,7 @@ def scan(settings: Settings, policies: PolicySet, source: Look | None = None) ->
 
 
 def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
-    """Every tag with its digests and state, aliases of one image together.
-
-    Raises EngineUnavailableError: the engine cannot be reached.
-    """
+    """Every tag with its digests and state, aliases together. Raises EngineUnavailableError: the engine is away."""
     parts, _ = look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
     learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}

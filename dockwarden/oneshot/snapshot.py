@@ -94,10 +94,7 @@ def version() -> str:
 
 
 def take(settings: Settings, *, registry: bool, labels: bool) -> str:
-    """The text of a snapshot. ``registry``: ask registries; ``labels``: with the values of labels.
-
-    Raises EngineUnavailableError: the engine cannot be reached.
-    """
+    """A snapshot; ``registry``: ask those; ``labels``: with their values. EngineUnavailableError: none answers."""
     parts, info = look(settings)
     now, depth = parts.now(), REGISTRY if registry else USAGE
     learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}

@@ -37,10 +37,7 @@ _log = structlog.get_logger("dockwarden.inventory")
 
 @dataclass(eq=False)
 class Upkeep:
-    """Looks where a batch says and keeps what must outlive the process.
-
-    ``resync_seconds``: the least time between two full lists that nothing but time asks for.
-    """
+    """Looks where a batch says, keeps what must last. ``resync_seconds``: the least between lists for time's sake."""
 
     engine: Engine
     inventory: Inventory

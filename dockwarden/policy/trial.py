@@ -42,10 +42,7 @@ def read_time(value: object) -> datetime:
 
 
 def read_fact(spec: FactSpec, value: object) -> Any:
-    """A fact's value as it is written in a test, by the fact's type.
-
-    Raises ValueError: it is none, or the fact can never have it.
-    """
+    """A fact's value as a test has it, by the fact's type. Raises ValueError: it is none, or the fact never has it."""
     found = READERS[spec.type](spec, value)
     for item in found if isinstance(found, list) else (found,):
         why = never(spec, item) if isinstance(item, str) else ""

@@ -45,10 +45,7 @@ def claim(folder: Path) -> IO[bytes] | None:
 
 
 def holder(folder: Path) -> int:
-    """The process that has the folder, 0 if none has, or none that can be seen from here.
-
-    Raises OSError: the folder cannot be looked into.
-    """
+    """The process that has the folder, 0 if none that is seen from here. Raises OSError: it cannot be looked into."""
     try:
         lock = at_once(folder / _NAME, os.O_RDONLY)
     except FileNotFoundError:

@@ -88,10 +88,7 @@ class _Slot:
 
 @dataclass(eq=False, repr=False)
 class Guard:
-    """Access to one registry, as one user whatever the repository. Thread-safe.
-
-    ``waiting`` gives the repositories that will be asked about next.
-    """
+    """Access to one registry, as one user. Thread-safe. ``waiting``: the repositories that will be asked about next."""
 
     registry: str
     credentials: Credentials

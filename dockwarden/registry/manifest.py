@@ -71,10 +71,7 @@ def _is_about_another(manifest: Mapping[str, object]) -> bool:
 
 
 def platform(body: bytes) -> Reply:
-    """The platform that the configuration of an image is for; without entries where it says none.
-
-    Raises FailedError: it is none.
-    """
+    """The platform that an image's configuration is for; no entries where it says none. FailedError: it is none."""
     found = list(_of_platform(digest_of(body), json_object(body)))
     return Reply(entries=tuple(found))
 

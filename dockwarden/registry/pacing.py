@@ -75,10 +75,7 @@ class Pace:
         return True
 
     def refused(self, after: float | None, attempt: int) -> float:
-        """The host wants to be asked less. How long this request has to wait before its retry.
-
-        Raises FailedError: it must not be repeated.
-        """
+        """The host wants to be asked less: how long this request has to wait. FailedError: it must not be repeated."""
         with self._lock:
             if after is not None and after < 1 and attempt < _QUICK_RETRIES:
                 return max(after, _SHORTEST_PAUSE_SECONDS * (1 << attempt))

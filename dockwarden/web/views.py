@@ -31,10 +31,7 @@ _OF_POLICY = (*_FOR_PEOPLE, "name", "tags", "subject", "severity", "mode", "acti
 
 @dataclass(eq=False)
 class Views:
-    """Reads what the worker left; from any thread.
-
-    ``next_runs``: when each job is due. ``now``: the wall clock, in seconds since the epoch.
-    """
+    """What the worker left, from any thread. ``next_runs``: when jobs are due; ``now``: seconds since the epoch."""
 
     board: Board
     findings: Findings

@@ -115,10 +115,7 @@ class Ledger(Actions):
                     db.execute("INSERT OR REPLACE INTO looks VALUES (?,?,?,?)", row)
 
     def save_digests(self, sightings: Iterable[tuple[str, str, str | None, float]]) -> None:
-        """Write down tag, side, digest (None: not seen any more), since when; the former digest ends there.
-
-        Raises LedgerError.
-        """
+        """Write tag, side, digest (None: not seen any more), since when; the former ends there. Raises LedgerError."""
         if not self._identity:
             return  # as above
         with self._write() as db:

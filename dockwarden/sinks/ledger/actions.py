@@ -55,10 +55,7 @@ class Actions(LedgerFile):
         return [(key, self._reading() - at) for key, at in rows]
 
     def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
-        """The last actions that came to an end, newest first, under the names that scripts use.
-
-        ``about``: only those on an object of one of these names or IDs.
-        """
+        """The last actions that ended, newest first, as scripts name them; ``about``: objects of these names or IDs."""
         rows = self._read(
             f"SELECT {_COLUMNS} FROM actions "  # noqa: S608 - names of columns, and a condition of ours
             f"WHERE outcome IS NOT NULL AND {ABOUT} ORDER BY id DESC LIMIT ?2",
@@ -178,10 +175,7 @@ class Actions(LedgerFile):
         return {name for (name,) in self._read("SELECT name FROM archives")}
 
     def expire(self) -> list[str]:
-        """Forget the recipes that are too old; gives the names of the archives that nothing needs any more.
-
-        Raises LedgerError: the recipes stay.
-        """
+        """Forget recipes that are too old; gives archives that nothing needs. Raises LedgerError: the recipes stay."""
         reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
         if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
             with self._write(durable=True) as db:

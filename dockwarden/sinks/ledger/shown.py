@@ -46,10 +46,7 @@ def read_out(file: Path) -> dict[str, object]:
 
 
 def fill(shown: object) -> sqlite3.Connection:
-    """A database in memory of what another process read out; only values are taken from it.
-
-    Raises ValueError: it is something else, or of another version.
-    """
+    """A database in memory of the values that another process read out. ValueError: no such, or of another version."""
     if not isinstance(shown, Mapping) or shown.get("version") != SCHEMA_VERSION:
         raise ValueError("what it tells is of another version")
     db = sqlite3.connect(":memory:", isolation_level=None)

@@ -18,17 +18,7 @@ from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Policy, Report, Severity
-from dockwarden.sinks.notify.message import (
-    ACTED,
-    EXCUSED,
-    EXPIRED,
-    FAILED,
-    OPENED,
-    RESOLVED,
-    Alarm,
-    Message,
-    News,
-)
+from dockwarden.sinks.notify.message import ACTED, EXCUSED, EXPIRED, FAILED, OPENED, RESOLVED, Alarm, Message, News
 from dockwarden.text import because, named
 
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
