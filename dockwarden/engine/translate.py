@@ -255,14 +255,11 @@ def usage(raw: object, now: float = 0.0) -> Usage:
 
 
 def volumes(raw: object) -> list[Volume]:
-    return [_volume(each) for each in Fields(raw, "volume list").objects("Volumes")]
+    return [volume(each) for each in Fields(raw, "volume list").items("Volumes")]
 
 
 def volume(raw: object) -> Volume:
-    return _volume(Fields(raw, "volume"))
-
-
-def _volume(fields: Fields) -> Volume:
+    fields = Fields(raw, "volume")
     name, labels = fields.text("Name"), fields.labels("Labels")
     # Engine 20.10 does not mark them: a name that only an engine would think of is the one sign.
     anonymous = "com.docker.volume.anonymous" in labels or _HEX64.fullmatch(name) is not None
@@ -277,18 +274,14 @@ def _volume(fields: Fields) -> Volume:
 
 
 def networks(raw: object) -> list[Network]:
-    return [_network(Fields(each, "network list")) for each in rows(raw, "network list")]
+    return [network(each) for each in rows(raw, "network list")]
 
 
 def network(raw: object) -> Network:
-    return _network(Fields(raw, "network"))
-
-
-def _network(fields: Fields) -> Network:
-    name = fields.text("Name")
+    fields = Fields(raw, "network")
     return Network(
         id=fields.text("Id"),
-        name=name,
+        name=(name := fields.text("Name")),
         driver=fields.text("Driver", ""),
         labels=fields.labels("Labels"),
         created_at=fields.moment("Created"),

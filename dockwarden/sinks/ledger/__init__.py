@@ -7,7 +7,7 @@ the process and may lose the last moments to an end of the machine, which only m
 
 import json
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -26,29 +26,27 @@ class Ledger(Actions):
 
     def recall(self, identity: str) -> tuple[float, list[tuple[Ref, Observed]]]:
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
-        if self._meta("engine") != identity:
-            return 0.0, []
         old = f"NOT {BACK.format('u.outcome IS NULL')}"  # an undo may be cut short, and its end be lost
         # In one query, so that everything is young where it fails; of constants.
-        rows = self._read(f"SELECT kind, key, first, used, had_tag, given_up FROM memory WHERE {old}")  # noqa: S608
+        rows = self._of(identity, f"SELECT kind, key, first, used, had_tag, given_up FROM memory WHERE {old}")  # noqa: S608
         memory = [
             (ref, Observed(first, used, bool(tag), given_up))
             for kind, key, first, used, tag, given_up in rows
             if (ref := _ref(kind, key))
         ]
-        return float(self._meta("clock") or 0.0), memory
+        clock = self._of(identity, "SELECT value FROM meta WHERE key = 'clock'")
+        return float(clock[0][0] if clock else 0.0), memory
 
     def looks(self, identity: str) -> list[tuple[str, str, str, str]]:
         """What dear looks at images told: image, mark, details, history; nothing of another engine."""
-        if self._meta("engine") != identity:
-            return []
-        return self._read("SELECT image, mark, details, history FROM looks")
+        return self._of(identity, "SELECT image, mark, details, history FROM looks")
 
     def present_digests(self, identity: str) -> list[tuple[str, str, str, float]]:
         """Tag, side, digest and since when, of what was there when we last looked; nothing of another engine."""
-        if self._meta("engine") != identity:
-            return []
-        return self._read("SELECT tag, side, digest, since FROM digests WHERE until IS NULL")
+        return self._of(identity, "SELECT tag, side, digest, since FROM digests WHERE until IS NULL")
+
+    def _of(self, identity: str, query: str) -> list[Any]:
+        return self._read(query) if self._meta("engine") == identity else []
 
     def history(self, tag: str) -> list[tuple[str, str, float, float | None]]:
         """Side, digest, since and until, of every digest a tag had that is remembered, oldest first."""
