@@ -71,16 +71,10 @@ class Archive:
     is_closed: bool = False
 
     def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
-        """Write one archive and have it on the disk.
+        """Write one archive and have it on the disk. Raises LedgerError: its name cannot be written down.
 
-        Args:
-            produce: is given where to write.
-            expected_bytes: about how big it will be; more than there is room for is not even begun.
-            proof: text without which in its content it is worthless.
-
-        Raises:
-            ArchiveError: it would be too big, the disk refuses, or it would gain nothing.
-            LedgerError: its name cannot be written down.
+        ``produce`` is given where to write; without ``proof`` in what it writes that is worthless. What is expected to
+        be more than there is room for is not begun. Raises ArchiveError: too big, refused by the disk, or no gain.
         """
         if self.is_closed:
             raise GainsNothingError("an archive of it would be on the disk that is to be freed")

@@ -42,8 +42,6 @@ class Options(Owned):
 
 
 class ContainerRestart(ContainerVerb):
-    """Restart it as ``docker restart`` does."""
-
     name = "restart"
     options = Options
     removes = False

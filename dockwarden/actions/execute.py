@@ -244,8 +244,7 @@ def drop(archive: Archive, recipe: Recipe | None) -> None:
 def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
     """The ends of actions that were cut short, told by what is left of their objects, which get back what they lost.
 
-    While another process acts, its actions are not cut short but under way. What cannot be told or given back now stays
-    open for the next time.
+    While another process acts, its actions are under way. What cannot be told or given back now stays open.
     """
     ended: list[Outcome] = []
     with suppress(LedgerError), intents.alone():

@@ -9,8 +9,6 @@ from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy,
 
 
 class ImageRemove(ImageVerb):
-    """Remove an image that no container uses, running or not."""
-
     subject, name = Kind.IMAGE, "remove"
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Image, gone_tags: int) -> Why | None:

@@ -298,8 +298,7 @@ def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> li
 def drop_digest(engine: Engine, image: Image, source: str) -> bool:
     """A pull by digest leaves that as a name, which on a containerd store goes only with all tags of its repository.
 
-    It keeps an image for ever; so it goes before the image gets a tag of that, which our marker bridges. Gives whether
-    the image has that.
+    It keeps an image for ever; so it goes before the image gets a tag of that. Gives whether our marker bridges that.
     """
     is_needed = source in image.digests and not image.tags
     if is_needed:

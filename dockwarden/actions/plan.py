@@ -44,14 +44,10 @@ def plan(
     minimum_stay_seconds: float,
     frees: Frees | None = None,
 ) -> Plan:
-    """Plan one policy's action.
+    """Plan one policy's action on its findings of this run, in any order.
 
-    Args:
-        policy: a policy with an action.
-        candidates: its findings of this run, in any order; the plan does not depend on it.
-        population: how many objects of the policy's kind exist, for the percentage limit.
-        minimum_stay_seconds: what we have watched for less is not removed, whatever the policy says.
-        frees: tells the bytes of images; without it those are not known.
+    ``population``: how many objects of the policy's kind exist. What was watched for less than the minimum is not
+    removed. ``frees`` tells the bytes of images; without it those are not known.
     """
     kept: list[Outcome] = []
     going: dict[str, Candidate] = {}

@@ -1,8 +1,7 @@
 """Settings of the process: every key with its type, default and meaning, and where they come from.
 
 Input: flags, environment, secret files, a YAML file. Output: a frozen ``Settings``, or a ``ConfigError`` that names
-each place. Out of bounds: policies, and what a setting leads to. Precedence: flags, ``DOCKWARDEN_*``, secrets, the
-file, defaults.
+each place. Out of bounds: policies, what a setting leads to. Precedence: flags, environment, secrets, file, defaults.
 """
 
 import os
@@ -309,12 +308,9 @@ _SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default
 
 
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings. Raises ConfigError: with one problem per place.
+    """Read the settings; ``config``: the file that a flag names. Raises ConfigError: with one problem per place.
 
-    Args:
-        config: the file that a flag names, if one does.
-        audit: cap every policy at audit, whatever else says.
-        environ: the environment, for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's folders.
+    ``environ``: for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's folders.
     """
     environ = os.environ if environ is None else environ
     problems = _misspelt(environ)

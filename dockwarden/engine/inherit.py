@@ -25,11 +25,7 @@ def renewed(
 ) -> dict[str, Any]:
     """The parameters of a container like this from another image.
 
-    Args:
-        parameters: what makes this one again.
-        container: its inspect.
-        image: that of the image that it has.
-        image_id: the other image.
+    ``container``: its inspect; ``image``: that of the image that it has; ``image_id``: the other one's.
     """
     old: Mapping[str, Any] = image.get("Config") or {}
     own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}

@@ -37,12 +37,9 @@ _TOLD_UNTIL = "1.51"  # whether somebody asked for the MAC address
 
 
 def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """What makes a container again.
+    """What makes a container again: by its inspect, and that of its image, empty if that is gone.
 
-    Args:
-        raw: its inspect.
-        image: that of its image, empty if that is gone.
-        names: of the containers that it needs, by what it calls them, "" for one that is gone; see ``peers``.
+    ``names``: of the containers that it needs, by what it calls them, "" for one that is gone; see ``peers``.
     """
     fields = Fields(raw, "container")
     identifier = fields.text("Id")

@@ -139,8 +139,7 @@ class Client(docker.APIClient):
     def open(self, method: str, path: str, operation: str, read_seconds: float, **more: Any) -> requests.Response:
         """Ask for something whose answer is a stream; returns once the engine has answered with 200.
 
-        ``path`` is what follows the API version; the engine may say nothing for ``read_seconds``; ``more`` as for
-        ``request``.
+        ``path`` follows the API version; the engine may say nothing for ``read_seconds``; ``more``: see ``request``.
         """
         more = {"stream": True, "timeout": (CONNECT_SECONDS, read_seconds), **more}
         response = self.request(method, f"{self.base_url}/v{self.api_version}{path}", **more)

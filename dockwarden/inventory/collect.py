@@ -23,8 +23,6 @@ _TRIES, _TRY_AGAIN_SECONDS = 10, 0.1
 
 
 class Collector:
-    """Looks at the engine and feeds the inventory."""
-
     def __init__(self, engine: Engine, inventory: Inventory, mishaps: Mishaps | None = None) -> None:
         self._engine = engine
         self._mishaps = mishaps or Mishaps()

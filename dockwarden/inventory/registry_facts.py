@@ -34,8 +34,6 @@ class _UnknownError(Exception):
 
 
 class _Local(NamedTuple):
-    """What the engine has of a tag."""
-
     tag: str
     repository: str
     image: Image

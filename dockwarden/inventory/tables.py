@@ -35,8 +35,6 @@ _V = TypeVar("_V")
 
 
 class Tables:
-    """Everything on one engine, by kind."""
-
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.lives = Lives(memory.clock)

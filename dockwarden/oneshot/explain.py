@@ -1,7 +1,6 @@
 """All about one object or one policy, from one look at the engine. What ``explain`` does.
 
-Input: settings, policies, what a person named. Output: an explanation, or what the name may mean. Out of bounds:
-printing.
+Input: settings, policies, what a person named. Output: an explanation, or what it may mean. Out of bounds: printing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,9 @@ _POLICY = "policy/"
 def explain(
     settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
 ) -> Explanation | PolicyExplanation:
-    """Explain ``[KIND/]NAME`` or ``policy/NAME``.
+    """Explain ``[KIND/]NAME`` or ``policy/NAME``. Raises EngineUnavailableError.
 
-    Raises:
-        EngineUnavailableError: the engine cannot be reached.
-        UsageError: the name means several objects, which the text lists.
-        DockwardenError: there is nothing of that name.
+    UsageError: the name means several objects, which the text lists; DockwardenError: there is nothing of that name.
     """
     known = [policy.name for policy in policies.policies]
     wanted = name.removeprefix(_POLICY)

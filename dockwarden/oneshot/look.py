@@ -148,11 +148,8 @@ def settle(parts: Parts, policies: PolicySet | None) -> None:
 def take(parts: Parts, info: EngineInfo) -> list[tuple[Done, Outcome]]:
     """Open the ledger for whatever acts: it says first whose the ledger is, and ends what was cut short.
 
-    Gives what it brought back by that, as an undo of it was cut short.
-
-    Raises:
-        LedgerError: it cannot be written.
-        DockwardenError: it is of another engine, or nothing may be changed on this one.
+    Gives what it brought back by that, as an undo of it was cut short. Raises LedgerError: it cannot be written;
+    DockwardenError: it is of another engine, or nothing may be changed on this one.
     """
     if info.only_audited:
         raise DockwardenError(info.only_audited)

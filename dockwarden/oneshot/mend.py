@@ -48,11 +48,9 @@ class Mender:
         return ledger.undoable(what)
 
     def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
-        """Undo a run or an action.
+        """Undo a run or an action. Raises EngineUnavailableError.
 
-        Raises:
-            EngineUnavailableError: the engine cannot be reached.
-            DockwardenError: there is nothing to undo, or the ledger is of another engine.
+        DockwardenError: there is nothing to undo, or the ledger is of another engine.
         """
         info = self._parts.engine.connect()
         back = [each for each in take(self._parts, info) if what in (each[0].run, str(each[0].number))]
@@ -72,9 +70,7 @@ class Mender:
     def reset(self, name: str) -> "Reset":
         """Find out what hangs on an image and whether a fresh one can be had; changes nothing.
 
-        Raises:
-            EngineUnavailableError: the engine cannot be reached.
-            DockwardenError: it cannot be done, and why.
+        Raises EngineUnavailableError. DockwardenError: it cannot be done, and why.
         """
         engine = self._parts.engine
         info = engine.connect()

@@ -39,8 +39,6 @@ class Sweep:
 
 @dataclass(eq=False)
 class _Task:
-    """One sweep's working state."""
-
     gathering: Gathering
     keep_all: bool
     sweep: Sweep

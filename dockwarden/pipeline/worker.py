@@ -60,8 +60,6 @@ class _Run:
 
 @dataclass(eq=False, kw_only=True)
 class Worker:
-    """Handles batches until the queue is closed."""
-
     queue: Queue
     upkeep: Upkeep
     inventory: Inventory

@@ -281,17 +281,10 @@ class Compiler:
         want: Collection[str] = ("bool",),
         settled: frozenset[str] = frozenset(),
     ) -> Program:
-        """Compile an expression.
+        """Compile an expression about such subjects. Raises ExpressionError: with every fault that was found.
 
-        Args:
-            kind: the subject; decides which facts exist.
-            params: the policy's constants by name, without ``params.``.
-            source: the expression.
-            want: the types of ``FactSpec.type`` that may come out.
-            settled: what expressions that are asked before have looked at.
-
-        Raises:
-            ExpressionError: with every fault that was found.
+        ``params``: by name, without ``params.``. ``want``: the types of ``FactSpec.type`` that may come out.
+        ``settled``: what expressions that are asked before have looked at.
         """
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists

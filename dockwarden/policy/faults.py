@@ -1,7 +1,6 @@
 """What is wrong with an expression, in words for its author. Pure, and without the library.
 
-Input: source text, and the library's report on it. Output: ``Problem`` values with line and column. Out of bounds:
-compiling.
+Input: source text, the library's report on it. Output: ``Problem`` values with their places. Out of bounds: compiling.
 """
 
 import re

@@ -43,10 +43,8 @@ def rehearse(
 ) -> tuple[Part, str] | None:
     """The first expression that fails on a made-up subject, and its error.
 
-    Args:
-        conditions: each is asked only where those before it are true, as when a policy judges.
-        others: those that are asked about a finding.
-        facts: what the expressions may need.
+    Each of the conditions is asked only where those before it are true, as when a policy judges; the others about a
+    finding.
     """
     mixes = any(part.program.risks for part in (*conditions, *others))
     literals = sorted({value for part in (*conditions, *others) for value in _literals(part.program)}, key=repr)

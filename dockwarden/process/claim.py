@@ -18,13 +18,9 @@ _QUESTION = "hhqqi4x"  # struct flock: type, whence, start, length, and in the a
 
 
 def claim(folder: Path) -> IO[bytes] | None:
-    """Take the folder for this process, as long as the result lives.
+    """Take the folder for this process, as long as the result lives. Raises ConfigError: another daemon has it.
 
-    Returns:
-        The lock; None where the folder cannot be written, so that nobody can take it.
-
-    Raises:
-        ConfigError: another daemon has it.
+    None where the folder cannot be written, so that nobody can take it.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

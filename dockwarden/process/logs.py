@@ -43,12 +43,9 @@ _MARGIN = 44
 
 
 def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
-    """Send all logging to stderr.
+    """Send all logging to stderr, as ``json``, ``console``, or ``auto``: console on a terminal, else JSON.
 
-    Args:
-        form: ``json``, ``console``, or ``auto``: console on a terminal, else JSON.
-        level: the lowest level that is written.
-        count: told the level of every message.
+    ``count`` is told the level of every message that is written.
     """
     as_text = form == "console" or (form == "auto" and sys.stderr.isatty())
 

@@ -1,7 +1,6 @@
 """Whether somebody serves at an address, over HTTP, HTTPS or TCP.
 
-Input: an address as people write it. Output: why nobody does. Out of bounds: what the answer means. No certificate is
-verified.
+Input: an address as people write it. Output: why nobody does. Out of bounds: what the answer means, certificates.
 """
 
 import socket

@@ -125,14 +125,10 @@ class Guard:
         unlike: str = "",
         attempt: int = 0,
     ) -> str:
-        """The header's value; empty where none is known to be wanted, or none helps.
+        """The header's value for a repository; empty where none is known to be wanted, or none helps.
 
-        Args:
-            path: of the repository.
-            send: how a token is asked for.
-            challenge: if it was just made; else what is remembered counts.
-            unlike: the value that was refused.
-            attempt: how many challenges to the same request were answered before, in vain.
+        ``send`` asks for tokens. A ``challenge`` was just made; else what is remembered counts. ``unlike``: the value
+        that was refused. ``attempt``: how many challenges to the same request were answered before, in vain.
         """
         wanted = challenge or self._known
         if wanted is None:

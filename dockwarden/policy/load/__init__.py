@@ -33,20 +33,12 @@ def load(
     now: float = 0.0,
     tests: str = "",
 ) -> PolicySet:
-    """Read and compile everything, then return it.
+    """Read and compile everything, then return it. Raises ConfigError: with all problems of all files.
 
-    Args:
-        paths: names of packs, files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted. Where
-            a file of the host's own has a policy of a pack's name, the pack's file is left out.
-        vocabulary: the facts that expressions may use.
-        verbs: the actions that policies may have.
-        check_cron: gives the reason why a cron line cannot be used, or nothing.
-        host: what this host says otherwise.
-        now: what is past, in seconds since the epoch.
-        tests: ``read`` for the policies' own tests, ``cover`` for what they leave out as well.
-
-    Raises:
-        ConfigError: with all problems of all files.
+    ``paths``: packs, files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted; where a file of
+    the host's own has a policy of a pack's name, the pack's file is left out. ``check_cron`` gives the reason why a
+    line cannot be used, or nothing. ``now``: what is past, in seconds since the epoch. ``tests``: ``read`` for the
+    policies' own tests, ``cover`` for what they leave out as well.
     """
     problems: list[str] = []
     named = [str(path) for path in paths]

@@ -22,8 +22,6 @@ _log = structlog.get_logger("dockwarden.ledger")
 
 
 class Ledger(Actions):
-    """Everything that outlives the process."""
-
     def recall(self, identity: str) -> tuple[float, list[tuple[Ref, Observed]]]:
         """The observation clock's last reading and the memory of objects; none of it if it is of another engine."""
         old = f"NOT {BACK.format('u.outcome IS NULL')}"  # an undo may be cut short, and its end be lost

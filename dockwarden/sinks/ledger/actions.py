@@ -1,7 +1,6 @@
 """The part of the ledger that holds what was done to the engine, and what would undo it.
 
-Input: steps, recipes, outcomes. Output: the same, after a restart. Out of bounds: the files of archives, of which it
-holds the names.
+Input: steps, recipes, outcomes. Output: the same, after a restart. Out of bounds: archives, but for their names.
 """
 
 import fcntl

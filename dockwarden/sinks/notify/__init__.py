@@ -30,8 +30,6 @@ Send = Callable[[str, str, Alarm], bool]
 
 
 class _Channel(threading.Thread):
-    """Sends one route's messages."""
-
     def __init__(self, name: str, options: RouteSettings, send: Send, notifier: "Notifier") -> None:
         super().__init__(name=f"notify {name}", daemon=True)
         self._route = name
@@ -97,8 +95,7 @@ class _Channel(threading.Thread):
 class Notifier:
     """All routes. ``record`` costs the caller next to nothing, whatever the services do.
 
-    ``wait_seconds``: for how long what happens is one message; ``pauses_seconds``: between two tries. ``link``: where
-    people find more.
+    ``wait_seconds``: what happens within is one message; ``pauses_seconds``: between tries; ``link``: to find more.
     """
 
     routes: Mapping[str, tuple[RouteSettings, Send]]

@@ -41,8 +41,6 @@ _MENTION = re.compile(r"(?<!\w)@")
 
 
 class News(NamedTuple):
-    """One transition."""
-
     what: str
     severity: Severity
     policy: str
@@ -95,8 +93,6 @@ class _Group:
 
 @dataclass
 class Message:
-    """News as one message."""
-
     groups: dict[tuple[str, Severity, str], _Group] = field(default_factory=dict)
 
     @property
