@@ -121,9 +121,7 @@ class Metrics:
     actions_misdirected = _counter("Removals of names that were just moved to other images.", "policy action")
     action_trouble_timestamp_seconds = _gauge("When a step last failed or met a limit.", "policy action outcome reason")
     refusals = _counter("Steps that were refused, or skipped as they gain nothing, by reason.", "policy reason")
-    reclaimed_bytes = _counter(
-        "Sizes of removed objects; an upper bound, because layers that others share are counted too.", "policy subject"
-    )
+    reclaimed_bytes = _counter("What the disk gained by removals; as planned where it is not seen.", "policy subject")
     notifications = _counter("Messages that were sent, or given up after all tries.", "route result")
     notifications_dropped = _counter("Openings, resolutions and actions in messages that were given up.", "route")
     job_last_run_timestamp_seconds = _gauge("When the job last ended.", "policy")

@@ -35,7 +35,7 @@ _END = r""".SH EXIT STATUS
 fine
 .TP
 .B 1
-findings at or above \-\-fail\-on, or a failure
+findings at or above \-\-fail\-on, a policy that failed on an object, or a failure
 .TP
 .B 2
 wrong usage
@@ -56,8 +56,11 @@ the settings file
 .B DOCKWARDEN_SECTION__KEY
 any setting, such as DOCKWARDEN_WEB__LISTEN
 .TP
-.BR DOCKER_HOST ", " DOCKER_TLS_VERIFY ", " DOCKER_CERT_PATH ", " DOCKER_CONFIG
-where the engine is, and the credentials for registries, as for docker
+.BR DOCKER_HOST ", " DOCKER_CONTEXT ", " DOCKER_TLS_VERIFY ", " DOCKER_CERT_PATH
+where the engine is, as for docker
+.TP
+.BR DOCKER_CONFIG ", " DOCKER_AUTH_CONFIG
+the credentials for registries, as for docker
 .TP
 .BR NO_COLOR ", " CLICOLOR=0 ", " TERM=dumb
 no colours
@@ -67,7 +70,7 @@ no colours
 settings
 .TP
 .I /etc/dockwarden/policies
-policies; without this folder those that come with dockwarden are used
+policies of this host, added to those that come with dockwarden
 .TP
 .I /var/lib/dockwarden/ledger.db
 what was found and done, and since when each image has been watched

@@ -90,7 +90,7 @@ _LATE_JOBS = stat(
 )
 _RECLAIMED = stat(
     "Reclaimed",
-    "Sizes of what was removed in the time shown; an upper bound, because layers that others share are counted too.",
+    "What the engine's disk gained by removals in the time shown; where it cannot be seen, as planned.",
     _in_range("dockwarden_reclaimed_bytes_total"),
     unit="bytes",
 )
@@ -159,7 +159,7 @@ _OVERVIEW: dict[str, list[Panel]] = {
         _REFUSED,
         graph(
             "Reclaimed by host",
-            "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
+            "What the engine's disk gained by removals; where it cannot be seen, as planned.",
             "bytes",
             (_count("dockwarden_reclaimed_bytes_total", "instance"), "{{instance}}"),
             bars=True,
@@ -278,7 +278,7 @@ _HOST: dict[str, list[Panel]] = {
         _REFUSED,
         graph(
             "Reclaimed by policy",
-            "Sizes of removed objects; an upper bound, because layers that others share are counted too.",
+            "What the engine's disk gained by removals; where it cannot be seen, as planned.",
             "bytes",
             (_count("dockwarden_reclaimed_bytes_total", "policy"), "{{policy}}"),
             bars=True,

@@ -122,6 +122,17 @@ def test_settings_for_a_host_in_the_policy_page_load(tmp_path: Path) -> None:
     assert loaded["prune-dangling"].trigger.every_seconds == 6 * 3600
 
 
+def test_settings_for_kubernetes_load_and_excuse_dockwarden_itself(tmp_path: Path) -> None:
+    _, texts, daemons = yaml.safe_load_all((ROOT / "deploy/kubernetes/dockwarden.yaml").read_text())
+    (volume,) = (each for each in daemons["spec"]["template"]["spec"]["volumes"] if "configMap" in each)
+    (tmp_path / "policies").mkdir()
+    for item in volume["configMap"]["items"]:
+        (tmp_path / item["path"]).write_text(texts["data"][item["key"]])
+    chosen = settings.read_settings(tmp_path / "dockwarden.yaml")
+    both = chosen.model_copy(update={"policies": ["shipped", str(tmp_path / "policies")]})
+    assert [each.policies for each in loading.load_policies(both).exceptions] == [{"host-namespaces"}]
+
+
 # -- policies --------------------------------------------------------------------------------------------
 
 
