@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 from contextlib import closing
 from pathlib import Path
@@ -578,6 +579,19 @@ def test_a_ledger_of_another_version_is_left_alone(book: Book, ledger: Ledger, v
     book.ledger.close()
     assert book.path.read_bytes() == before
     assert book.files() == ["ledger.db"]
+
+
+def test_a_folder_of_somebody_else_is_told_with_the_way_out() -> None:
+    with tempfile.TemporaryDirectory() as made, capture_logs() as lines:  # below it anybody may look, unlike tmp_path
+        (folder := Path(made)).chmod(0o555)
+        before = os.geteuid()
+        os.seteuid(before or 65534)
+        try:
+            Book(folder).open()
+        finally:
+            os.seteuid(before)
+    assert [line["event"] for line in lines] == ["ledger.not_writable"]
+    assert lines[0]["error"].endswith(f"; who runs dockwarden must own {folder}, with all in it")
 
 
 def test_a_folder_that_cannot_be_made_is_a_reason_and_no_crash(tmp_path: Path) -> None:
