@@ -8,7 +8,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run tour test test-engines check swarm bench chaos docs format lock wheels deb install uninstall clean
+.PHONY: help venv machine run tour test test-engines check swarm bench chaos docs format lock wheels deb install uninstall clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ run: venv  ## watch your engine in audit mode or, if there is none, a lived-in p
 tour: venv  ## write the opening of the README from a real run (on a machine without an engine, as root)
 	@$(BIN)/python -m tests.lab.tour
 
-test: venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
+machine: # what tests need besides .venv, which may be made at the same time; whoever needs it says what fails
+	@! command -v "$(PYTHON)" >/dev/null || "$(PYTHON)" -m tests.lab.machine || true
+
+test: machine venv  ## every test, on real engines and registries that are started for it (ARGS="-k word")
 	@$(BIN)/python -m tests.lab.machine
 	@$(BIN)/python -m pytest --numprocesses=auto $(ARGS)
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -172,8 +173,10 @@ def main() -> int:
     try:
         require_root("the lab")
         ensure(EVERYTHING, "the test suite")
-        for tree in (trees.NEW_ENGINE, trees.HOST, trees.BASE):
-            trees.ensure(tree)
+        with ThreadPoolExecutor() as pool:
+            made = [pool.submit(trees.ensure, tree) for tree in (trees.HOST, trees.BASE, trees.NEW_ENGINE)]
+            for each in made:
+                each.result()
     except LabError as error:
         say(str(error))
         return 1

@@ -19,8 +19,11 @@ install() {
         read -r answer
         case $answer in [yY]*) ;; *) exit 1 ;; esac
     fi
-    apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive $command >&2
+    (
+        flock 9 # the lab may install what it needs at the same time
+        apt-get update -qq >&2
+        DEBIAN_FRONTEND=noninteractive $command >&2
+    ) 9>"${TMPDIR:-/tmp}/dockwarden-lab-apt.lock"
 }
 
 has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
@@ -40,7 +43,11 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     echo "venv: making .venv from requirements-dev.txt" >&2
     rm -rf .venv
     "$python" -m venv .venv
-    pip --require-hashes -r requirements-dev.txt
+    # In two halves beside each other: one alone mostly waits for the network, or leaves a core idle.
+    awk '/^[^ #]/ { n++ } { print > (".venv/half-" n % 2) }' requirements-dev.txt
+    pip --no-deps --require-hashes -r .venv/half-0 &
+    pip --no-deps --require-hashes -r .venv/half-1 || { wait; exit 1; }
+    wait $!
     echo "$outer" >.venv/made-from
 fi
 if [ "$(cat .venv/installed-from 2>/dev/null)" != "$own" ]; then
