@@ -61,8 +61,8 @@ class Asked:
         return {each["policy"]: (each["outcome"], each["reason"]) for each in self.about(name)["fates"]}
 
 
-def test_objects_and_policies_are_explained(empty_engine: LabEngine, tmp_path: Path) -> None:
-    asked = Asked(empty_engine, tmp_path)
+def test_objects_and_policies_are_explained(any_engine: LabEngine, tmp_path: Path) -> None:
+    asked = Asked(any_engine, tmp_path)
     web = asked.about("web")
     assert (web["kind"], web["name"], web["about"]["container.state"]) == ("container", "web", "running")
     assert {tag["tag"] for tag in web["tags"]} == {full("e2e/app:1"), full("e2e/app:odd")}

@@ -339,10 +339,10 @@ STOOD_ON = ("--network=container:{}", "--pid=container:{}", "--ipc=container:{}"
 
 @pytest.mark.slow
 def test_what_others_need_to_start_stays_or_goes_and_comes_back_with_them(
-    empty_engine: LabEngine, tmp_path: Path
+    any_engine: LabEngine, tmp_path: Path
 ) -> None:
     """Made again, a container has another ID, and those that shared its namespaces know the old one."""
-    engine = empty_engine
+    engine = any_engine
     engine.load(images.busybox("app:1", cmd=("sleep", "1000"), own="x"))
     pairs = {f"a{n}": (f"b{n}", option.format(f"a{n}")) for n, option in enumerate(STOOD_ON)}
     for owner, (user, option) in pairs.items():

@@ -406,6 +406,7 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     assert "z" in shape(inspected(lab, "joined"))["NetworkSettings"]["two"]["Aliases"]
 
 
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # no image comes or goes
 def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
     world: tuple[LabEngine, DockerEngine],
 ) -> None:
@@ -484,6 +485,7 @@ NEEDS = {
 }
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
 def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     for options, (kind, called) in NEEDS.items():

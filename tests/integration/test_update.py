@@ -71,7 +71,10 @@ def test_killed_before_any_change_one_container_runs_with_its_data_and_a_record(
         assert end.endswith("new" if version == "good" else "done, as before"), end
 
 
-@pytest.mark.parametrize("step", ["set_restart_policy", "gate"])
+# Each moment once: who else makes a container has no part in the store.
+@pytest.mark.parametrize(
+    ("engine", "step"), [("graph", "set_restart_policy"), ("containerd", "gate")], indirect=["engine"]
+)
 def test_who_makes_a_container_anew_amid_its_update_keeps_it_and_the_old_one_has_a_record(
     host: Host, step: str
 ) -> None:
@@ -161,6 +164,7 @@ def test_an_update_pulls_what_was_judged_and_takes_along_who_lives_in_it(host: H
     assert (host.engine.image(tag).id, host.engine.container("side").running) == (first.id, True)
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
 def test_what_shared_a_network_comes_back_after_the_old_ones_were_removed(host: Host) -> None:
     host.built("1", "aside/app:1", "aside/kept:1")
     host.built("side", "aside/side:1")
@@ -251,6 +255,7 @@ def inside(host: Host, work: Callable[[], str]) -> str:
     return result[0]
 
 
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # what it answers has no part in the store
 def test_a_probe_decides_with_the_gate(host: Host) -> None:
     tag = host.name(NAME)
 
