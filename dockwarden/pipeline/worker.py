@@ -20,7 +20,7 @@ from dockwarden.inventory.gather import AT_ONCE, INSPECT, REGISTRY, Gatherer, Pa
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import Cause, Change, Kind, Mode, Outcome, Policy, PolicySet, Ref, Report, Result, Status
+from dockwarden.model import Cause, Change, Dirty, Kind, Mode, Outcome, Policy, PolicySet, Ref, Report, Result, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge, Sweep, Work
 from dockwarden.pipeline.upkeep import Upkeep
@@ -306,6 +306,10 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
+        # No event told of it: Engine 20.10 says of a volume that it was made when it was last used.
+        stale = tuple((Dirty(each.ref.kind, each.ref.key), 0) for each in outcomes if each.reason == "changed")
+        if stale and (changes := self.upkeep.look(Batch(dirty=stale, newest_ns=self.inventory.seen_ns))):
+            self._changed(changes)
         # Who sees it counted, sees what was found, too.
         self.metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}

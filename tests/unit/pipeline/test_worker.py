@@ -324,6 +324,18 @@ def test_a_finding_that_is_only_judged_again_is_not_acted_on(host: Host) -> None
     assert host.engine.removals == []
 
 
+def test_what_changed_without_an_event_goes_by_the_next_run(host: Host) -> None:
+    doomed = a_policy("doomed", "true", subject=Kind.NETWORK, every_seconds=60, mode=Mode.ENFORCE, action="remove")
+    host.engine.add_network(a_network("old"))
+    host.start(doomed)
+    host.ticks.pass_(DAY)
+    host.engine.add_network(replace(a_network("old"), created_at=0.0))
+    host.engine.emitted.clear()
+    host.run_job("doomed")
+    host.run_job("doomed")
+    assert host.outcomes() == [("skipped", "changed"), ("applied", "removed")]
+
+
 def test_audit_plans_and_never_executes(host: Host) -> None:
     grown_up(host, "a")
     host.start(REMOVE._replace(mode=Mode.AUDIT))
