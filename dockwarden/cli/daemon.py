@@ -118,7 +118,7 @@ def _healthcheck(options: argparse.Namespace) -> int:
     try:
         status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, ValueError) as error:
-        hint = "if web.listen is another, name it with --listen"
+        hint = "if web.listen is another, name it with --listen; a client certificate, with --cert"
         raise DockwardenError(f"no answer from {host}:{port}: {because(error)}; {hint}") from error
     print(text.decode("utf-8", "replace").strip())
     return OK if status == _FINE else FAILED

@@ -294,7 +294,8 @@ class Settings(_Section):
     def _as_in_references(cls, value: dict[str, RegistrySettings]) -> dict[str, RegistrySettings]:
         for host in value:
             if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host == "hub.docker.com":
-                raise ValueError(f"{host!r}: write hosts as in full references, docker.io or registry.example.com:5000")
+                shown = repr(host.rpartition("@")[2])  # what stands before it is a password
+                raise ValueError(f"{shown}: write hosts as in full references, docker.io or registry.example.com:5000")
         return value
 
     @field_validator("modes", mode="before")

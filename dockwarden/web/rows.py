@@ -13,7 +13,10 @@ from dockwarden.pipeline.explain import Time
 
 @dataclass(frozen=True, slots=True)
 class FindingRow:
-    """What one policy says of one object: a finding (fail), one that is pending or excused, or unknown."""
+    """What one policy says of one object: a finding (fail), one that is pending or excused, or unknown.
+
+    ``until``: the latest end of its exceptions; none where one never ends, or is a label.
+    """
 
     policy: str
     severity: Severity
@@ -25,6 +28,7 @@ class FindingRow:
     reason: str = ""
     opened_at: Time | None = None
     exceptions: tuple[str, ...] = ()
+    until: Time | None = None
     evidence: Mapping[str, object] | None = None
     title: str = ""
     description: str = ""

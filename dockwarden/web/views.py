@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from dockwarden import __version__
@@ -119,8 +120,9 @@ class Views:
         opened = {(found.result.policy, found.result.ref): found.opened_at for found in self.findings.open()}
         rows = [(result, opened.get((result.policy, result.ref), 0.0)) for result in self._standing()]
         rows.sort(key=lambda row: (row[0].status is not Status.FAIL, row[0].severity.rank, -row[1]))
+        ends = {each.id: each.until_at or inf for each in self.board.use.exceptions}
         for result, at in rows:
-            yield _finding_row(result, at or None, policies.get(result.policy))
+            yield _finding_row(result, at or None, policies.get(result.policy), ends)
 
     def _policy_rows(self) -> Iterator[PolicyRow]:
         due = self.next_runs()
@@ -167,8 +169,12 @@ class Views:
                 yield ObjectRow(kind, ref.key, inventory.name_of(ref), **more)
 
 
-def _finding_row(result: Result, opened_at: float | None, policy: Policy | None) -> FindingRow:
+def _finding_row(
+    result: Result, opened_at: float | None, policy: Policy | None, ends: Mapping[str, float]
+) -> FindingRow:
     is_excused = result.status is Status.EXCUSED and result.reason
+    excuses = tuple(result.reason.split(", ")) if is_excused else result.excuse.ids
+    last = max((ends.get(each, inf) for each in excuses), default=inf)
     return FindingRow(
         policy=result.policy,
         severity=result.severity,
@@ -179,7 +185,8 @@ def _finding_row(result: Result, opened_at: float | None, policy: Policy | None)
         message=result.message,
         reason="" if is_excused else result.reason,
         opened_at=opened_at,
-        exceptions=tuple(result.reason.split(", ")) if is_excused else result.excuse.ids,
+        exceptions=excuses,
+        until=last if last < inf else None,
         evidence={name: _plain(value) for name, value in result.evidence.items()},
         **({name: getattr(policy, name) for name in _FOR_PEOPLE} if policy else {}),
     )

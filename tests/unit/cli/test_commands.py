@@ -340,7 +340,7 @@ def test_nobody_there_is_unhealthy() -> None:
     done = dockwarden("healthcheck", "--listen", "127.0.0.1:1")
     assert (done.code, done.out) == (1, "")
     assert "no answer from 127.0.0.1:1" in done.err
-    assert done.err.endswith("name it with --listen\n")
+    assert done.err.endswith("name it with --listen; a client certificate, with --cert\n")
     assert "Traceback" not in done.err
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockwarden.metrics import Metrics
-from dockwarden.model import Effect, Kind, Outcome, PolicyException, Ref, Result, Severity, Status
+from dockwarden.model import Effect, Excuse, Kind, Outcome, PolicyException, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
 from dockwarden.web import api
 from dockwarden.web.page import POLICY, Pages
@@ -176,6 +176,20 @@ def test_actions_have_the_number_by_which_they_are_undone_as_long_as_they_can_be
     left.clear()
     board.record(a_report(job="old"))
     assert "dockwarden undo 7" not in page(views)
+
+
+def test_what_is_excused_says_by_which_exceptions_and_until_when() -> None:
+    match, findings = program("true", Kind.VOLUME), Findings()
+    for name in ("soon,later", "later,ever", "label"):
+        excuse = Excuse(tuple(name.split(",")))
+        found = Result("few", Ref(Kind.VOLUME, name), name, Status.EXCUSED, Severity.LOW, excuse=excuse)
+        findings.excuse(found, NOW)
+    ends = {"soon": NOW + 60, "later": NOW + 120, "ever": None}
+    rules = tuple(PolicyException(name, frozenset({"few"}), match, "", until_at=at) for name, at in ends.items())
+    views = a_view(FEW, exceptions=rules, findings=findings)[0]
+    items = api.answer("/api/v1/findings", "result=excused", views.lists["findings"], NOW)["items"]
+    expected = {("soon", "later"): "2027-01-15T08:02:00Z", ("later", "ever"): None, ("label",): None}
+    assert {tuple(each["exceptions"]): each["until"] for each in items} == expected
 
 
 def test_policies_exceptions_and_schedules_have_their_counts_and_next_run() -> None:
