@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from time import CLOCK_BOOTTIME
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockwarden import reference as references
@@ -82,6 +83,11 @@ class Clockwork:
 
     def monotonic(self) -> float:
         return self.uptime_ns / SECOND_NS
+
+    CLOCK_BOOTTIME = CLOCK_BOOTTIME
+
+    def clock_gettime(self, _clock: int) -> float:
+        return self.monotonic()  # its host never sleeps
 
 
 @dataclass

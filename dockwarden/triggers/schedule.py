@@ -102,7 +102,7 @@ class Schedule:
         self._metrics = metrics
         self._jitter = jitter
         self._jobs: dict[str, tuple[TriggerSpec, bool]] = {}
-        self._skew = time.time() - time.monotonic()
+        self._skew = _skew()
         # "Late, but once" instead of the library's "never, if a second late".
         defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         try:
@@ -143,7 +143,7 @@ class Schedule:
 
         An interval goes on where it was: what was left of it is left, and one that is over is due.
         """
-        skew = time.time() - time.monotonic()
+        skew = _skew()
         step, self._skew = skew - self._skew, skew
         if abs(step) > _CLOCK_STEP_SECONDS:
             _log.warning("schedule.clock_stepped", seconds=round(step, 1))
@@ -155,7 +155,9 @@ class Schedule:
                 begin = min(max(due, now + timedelta(seconds=_SOON_SECONDS)), latest)
                 job.reschedule(self._trigger(spec, is_spread, begin))
         self._show_next()
-        if not self._is_late():
+        if self._is_late():
+            self._scheduler.wakeup()  # it waits by a clock that stands still while the host sleeps
+        else:
             self._metrics.health.beats["schedule"] = time.monotonic()
 
     def _is_late(self) -> bool:
@@ -189,6 +191,11 @@ class Schedule:
     def _show_next(self) -> None:
         for name, at in self.next_runs().items():
             self._metrics.set_next_run(name, at)
+
+
+def _skew() -> float:
+    """How far the wall clock is ahead of one that goes on while the host sleeps, as that sets no clock."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def interval_seconds(spec: TriggerSpec) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue as stdlib_queue
 import threading
 from datetime import UTC, datetime, timedelta, tzinfo
+from time import CLOCK_BOOTTIME
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -478,8 +479,10 @@ def test_a_wall_clock_that_was_set_makes_all_next_runs_anew(
 class Steps:
     """The wall clock as the schedule and its library see it: it goes on, and is set."""
 
+    CLOCK_BOOTTIME = CLOCK_BOOTTIME
+
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.at, self.monotonic_now = START, 0.0
+        self.at, self.monotonic_now, self.slept = START, 0.0, 0.0
         steps = self
 
         class Stepped(datetime):
@@ -503,6 +506,13 @@ class Steps:
 
     def set(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
+
+    def clock_gettime(self, _clock: int) -> float:
+        return self.monotonic_now + self.slept
+
+    def sleep_through(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.slept += seconds
 
 
 _SEVERAL_STEPS = st.lists(
@@ -534,6 +544,26 @@ def test_however_the_clock_is_set_no_interval_stands_still(
                 assert found <= 1.01, "what is over is due"
             left = found
         bench.schedule.stop()
+
+
+@pytest.mark.parametrize(
+    "spec", [TriggerSpec(schedule="0 6 * * *"), HOURLY, TriggerSpec(schedule="0 6 * * *", every_seconds=36000)]
+)
+def test_a_run_that_the_host_slept_through_comes_when_it_wakes(
+    spec: TriggerSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, bench = Steps(monkeypatch), Bench()
+    bench.schedule.start()
+    bench.schedule.set_jobs({"missed": spec, "to come": TriggerSpec(schedule="0 18 * * *")})
+    clock.sleep_through(12 * 3600)
+    with capture_logs() as lines:
+        bench.schedule.check_clock()
+        assert bench.submitted.get(timeout=PATIENCE) == "missed"
+    assert lines == [], "nobody set the clock"
+    until(lambda: bench.next_run("missed") > clock.at, "the next run")
+    bench.schedule._scheduler.get_job("to come").modify(next_run_time=clock.at)
+    assert bench.submitted.get(timeout=PATIENCE) == "to come", "what was missed ran more than once"
+    bench.schedule.stop()
 
 
 def test_a_step_is_corrected_once(clock: Clockwork, bench: Bench) -> None:
