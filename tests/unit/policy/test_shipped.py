@@ -320,11 +320,19 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "service.name": "web",
             "service.image_ref": f"{BUSYBOX}:1",
             "service.image_digest": HERE,
+            "service.labels": {"traefik.enable": "true", "gantry.services.excluded": "false"},
             "registry.state": "drift",
             "registry.digest": THERE,
         },
         f"the service web could take {THERE}, which docker.io/library/busybox:1 is now",
-        {Status.PASS: [{"registry.state": "current"}], Status.SKIP: [{"service.image_digest": ""}]},
+        {
+            Status.PASS: [{"registry.state": "current"}],
+            Status.SKIP: [
+                {"service.image_digest": ""},
+                {"service.labels": {"gantry.services.excluded": "true"}},
+                {"service.labels": {"com.ouroboros.enable": "False"}},
+            ],
+        },
     ),
     "update-stale": (
         {
