@@ -163,7 +163,7 @@ class Actions(LedgerFile):
             db.execute("INSERT INTO archives VALUES (?, 0, ?)", (name, self._reading()))
 
     def end_archive(self, name: str, size_bytes: int) -> None:
-        with self._write() as db:
+        with self._write(urgent=True) as db:
             db.execute("UPDATE archives SET bytes = ? WHERE name = ?", (size_bytes, name))
 
     def forget_archive(self, name: str) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from dockwarden.actions.archive import Archive
 from dockwarden.errors import LedgerError
 from dockwarden.model import Cause, Effect, Kind, Observed, Outcome, Recipe, Ref, Report, Result, Severity, Step
 from dockwarden.sinks.ledger import Ledger
@@ -650,13 +651,14 @@ def test_a_value_that_does_not_fit_is_refused_and_harms_no_later_write(ledger: L
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of its own, of 512 KiB."""
     if os.geteuid():
         pytest.skip("only root can mount a small file system")
     place = tmp_path / "disk"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(place)], check=True)
+    size = getattr(request, "param", "size=512k")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"{size},mode=700", "tmpfs", str(place)], check=True)
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -707,6 +709,22 @@ def test_on_a_disk_that_was_full_at_the_start_the_ledger_opens_when_there_is_spa
     book.ledger.save(2.0, [(APP, Observed(1, 1))])
     assert book.can_be_written()
     assert book.ledger.intend("run-1", STEP, RECIPE)
+    book.ledger.close()
+
+
+@pytest.mark.parametrize("disk", ["size=100m,nr_inodes=50"], indirect=True)
+def test_where_only_inodes_are_missing_an_archive_can_be_written(disk: Path) -> None:
+    book = Book(disk / "state")
+    ledger = book.open()
+    ledger.claim(ENGINE)
+    archive = Archive(disk / "state" / "archives", ledger, max_bytes=100, reserve_bytes=0)
+    archive.folder.mkdir()
+    for number in range(os.statvfs(disk).f_favail):
+        (disk / str(number)).touch()
+    assert os.statvfs(disk).f_favail == 0
+    kept = archive.write(lambda write: write(b"content"), 7)
+    assert kept.name in ledger.known_archives()
+    assert archive.strangers() == {}
     book.ledger.close()
 
 
