@@ -266,14 +266,14 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
 
 
 def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
-    """How it ended, now that it was taken back. A full disk is no fault of the image."""
+    """How it ended, now that it was taken back. A full disk or quota is no fault of the image."""
     if aside := change.aside():
         text = f"{why}; somebody made another container of its name, which stays, and the old one as {', '.join(aside)}"
         return Stays(Effect.APPLIED, "replaced", text)
     if not change.first.is_back():
         text = f"{why}; somebody removed or renamed the old container, and what is there stays"
         return Stays(Effect.SKIPPED, "changed", text)
-    if os.strerror(errno.ENOSPC).lower() in f"{why} {said}".lower():
+    if any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT)):
         reason = "engine_error"
     effect = Effect.SKIPPED if reason == "changed" else Effect.FAILED
     return Stays(effect, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))

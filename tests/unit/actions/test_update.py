@@ -229,8 +229,9 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
     assert bench.run(over_limits=True).reason == "updated"
 
 
-def test_a_full_disk_bars_no_image(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.engine, "last_lines", lambda *_: ["write: No space left on device"])
+@pytest.mark.parametrize("error", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_bars_no_image(bench: Bench, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.engine, "last_lines", lambda *_: [f"write: {error}"])
     bench.meanwhile(running=False, state="exited", exit_code=1)
     assert bench.run().reason == "engine_error"
     bench.assert_whole("old")
