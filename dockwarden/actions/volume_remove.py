@@ -120,7 +120,11 @@ def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = F
         folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(name))
         if is_late:
             _refuse_others(tools, name, folder, recipe)
-        tools.files.restore(folder, tools.archive.read(recipe), recipe.archive)
+        try:
+            tools.files.restore(folder, tools.archive.read(recipe), recipe.archive)
+        except (ArchiveError, OSError):
+            if not tools.files.holds(folder, tools.archive.read(recipe)):  # on a read-only disk nothing went
+                raise
     except EngineUnavailableError:
         raise
     except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:

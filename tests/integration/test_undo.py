@@ -426,6 +426,20 @@ def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(hos
     assert tree(str(folder))[1:] == before[1:]
 
 
+def test_volume_of_which_nothing_could_be_removed_has_lost_nothing(host: Host) -> None:
+    """As on a disk that has become read-only, where nothing can be put back, too."""
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    (folder / "file").write_text("kept")
+    subprocess.run(["chattr", "+i", folder, folder.parent], check=True)
+    try:
+        assert host.remove(host.engine.volume("data")) == [("failed", "engine_error")]
+    finally:
+        subprocess.run(["chattr", "-i", folder, folder.parent], check=True)
+    assert (host.files(), texts(folder)) == ([], {"file": "kept"})
+    assert host.undo() == []
+
+
 @pytest.mark.parametrize("place", ["", "a b/x"], ids=["itself", "below"])
 def test_volume_in_which_something_is_mounted_stays(host: Host, place: str) -> None:
     """Its engine would remove the files of what is mounted there, in the end in vain as the folder is busy."""
