@@ -370,6 +370,13 @@ def test_what_a_container_is_like_is_told_alike_each_time(world: tuple[LabEngine
         assert recipe_of(engine, Kind.CONTAINER, key) == recipe_of(engine, Kind.CONTAINER, key)
 
 
+def _starts(lab: LabEngine, name: str) -> bool:
+    with contextlib.suppress(LabError):
+        lab.docker("start", name)
+        return True
+    return False
+
+
 def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     lab.docker("create", "--name", "joined", "--network", "one", IMAGE)
@@ -385,15 +392,17 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     lab.docker("network", "connect", "two", "moved")
     lab.docker("network", "disconnect", "old", "moved")
     lab.docker("network", "rm", "old")
-    lab.docker("create", "--name", "sharing", "--network", "container:peer", IMAGE)
-    with contextlib.suppress(LabError):  # some engines take that, and it has no effect
-        lab.docker("network", "connect", "two", "sharing")
+    for sharing in ("sharing", "as-it-was"):
+        lab.docker("create", "--name", sharing, "--network", "container:peer", IMAGE)
+        with contextlib.suppress(LabError):  # some engines take that; it has no effect, or no start from 29 on
+            lab.docker("network", "connect", "two", sharing)
+    starts = {"sharing": _starts(lab, "as-it-was")}
     for name in ("joined", "left", "alone", "sharing", "moved"):
         new = ["HostConfig.NetworkMode"] * (name == "moved")
         before = shape(inspected(lab, name))
         again(lab, engine, name)
         assert [key for key, _ in differences(before, shape(inspected(lab, name)))] == new, name
-        lab.docker("start", name)
+        assert _starts(lab, name) == starts.get(name, True), name
     lab.docker("stop", "joined", "left", "moved")
     lab.docker("network", "rm", "two")
     with pytest.raises(NotFoundError):

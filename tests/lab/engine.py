@@ -86,6 +86,7 @@ echo root:x:0: >$root/etc/group
 echo root:x:0:0:root:/:/bin/sh >$root/etc/passwd
 mount --bind {dir}/etc $root/etc/docker
 mount --rbind {dir} $root{dir}
+mkdir -p $root/usr/local/bin
 if [ -n "{binaries}" ]; then mount --bind "{binaries}" $root/usr/local/bin; fi
 cp /bin/busybox $root/bin/
 mkdir $root/before
