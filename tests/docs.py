@@ -101,7 +101,7 @@ A fact is a typed value that policies can use in `select`, `when` and `message`;
 | inventory | always there, costs no request |
 | inspect | one look at the object, remembered until it changes; for the host, one look at its file system |
 | disk usage | the engine adds up what is on its disk, for at most a hundredth of the time |
-| registry | one request to a registry, remembered for five minutes, a failure for one |
+| registry | one request to a registry, remembered for five minutes or more, a failure for half a minute |
 
 Besides facts there are `params.*`, the policy's own constants, and `lists.*`, lists of texts that all policy files
 share.
