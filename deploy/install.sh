@@ -86,6 +86,7 @@ install_it() {
   case $("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))') in
   /home/* | /root/* | /run/user/*) die "the unit cannot see a Python in a home; set PYTHON to another" ;;
   esac
+  [ ! -e /usr/lib/dockwarden ] || die "the Debian package is installed: apt remove dockwarden, which keeps settings and state"
   getent group docker >/dev/null || die "there is no group docker: install the Docker Engine first"
   before=$(readlink -f "$home/current" 2>/dev/null || true)
   install -d -m 755 "$home"

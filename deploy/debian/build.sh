@@ -80,6 +80,14 @@ Description: policies for a Docker host
  networks and the host itself by policies, acts where a policy says so, and
  tells Prometheus.
 END
+cat >"$root/DEBIAN/preinst" <<'END'
+#!/bin/sh
+set -e
+if [ -e /opt/dockwarden/current ]; then
+  echo "dockwarden is installed from a checkout, which would go first: deploy/install.sh uninstall" >&2
+  exit 1
+fi
+END
 cat >"$root/DEBIAN/postinst" <<'END'
 #!/bin/sh
 set -e
@@ -118,7 +126,7 @@ if [ -d /run/systemd/system ]; then
   systemctl reset-failed dockwarden.service 2>/dev/null || true
 fi
 END
-chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
+chmod 755 "$root"/DEBIAN/p*
 
 mkdir -p "${target%/*}"
 dpkg-deb --root-owner-group -Zgzip --build "$root" "$target" >/dev/null

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import policy
-from tests.e2e.supervised import ROOT, SETTINGS, Unit, wheels
+from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
 from tests.e2e.test_ansible import check_role
 from tests.lab.host import LabHost
 
@@ -34,10 +34,16 @@ def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
     newer = later(deb)
     with LabHost(see=[ROOT, tmp_path]) as host:
         unit = Unit(host)
+        checkout = host.path("/opt/dockwarden/current")
+        checkout.mkdir(parents=True)
+        assert "install.sh uninstall" in host.run("dpkg", "--install", str(deb), check=False)
+        checkout.rmdir()
+        checkout.parent.rmdir()
         host.run("dpkg", "--install", str(deb))
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
         unit.wait("watching", "StatusText")
         assert "in mode audit" in host.run("dockwarden", "status")
+        assert "apt remove dockwarden" in host.run(INSTALL, "install", check=False)
         unit.configure(LATEST)
         kept = host.path(SETTINGS).read_text()
         host.run("dpkg", "--install", str(newer))
