@@ -32,7 +32,7 @@ _FORM = re.compile(
     r"(?P<prefix>(?:[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
-_ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)-(\d\d)-(\d\d)Z)?", re.ASCII)
+_ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})(-?)(\d\d)\2(\d\d)(?:T?(\d\d)\2(\d\d)\2(\d\d)Z)?", re.ASCII)
 _JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
@@ -88,7 +88,7 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
     if len(tag) > _LONGEST_TAG:
         return None
-    plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 2, 3)) + ("." + "".join(m.group(4, 5, 6)) if m[4] else ""), tag)
+    plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 3, 4)) + ("." + "".join(m.group(5, 6, 7)) if m[5] else ""), tag)
     plain = _JAVA_UPDATE.sub(lambda m: f"{m[1]}.{m[2]}" + ("_" if m[0].endswith("b") else ""), plain)
     form = _FORM.fullmatch(plain)
     if form is None:

@@ -78,6 +78,10 @@ def _book(tags: tuple[str, ...]) -> _Book:
         for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
             if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
                 releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
+    # LinuxServer has called 0.8.1.2135 also 8.1.2135.
+    lost = {v.numbers[1:] for found in releases.values() for v in found if len(v.numbers) > 3 and not v.numbers[0]}
+    kept = ((scheme, [v for v in found if v.numbers not in lost]) for scheme, found in releases.items())
+    releases = defaultdict(list, ((scheme, found) for scheme, found in kept if found))
     for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):
         releases[told.scheme].append(told)
     for versions in (*releases.values(), early):

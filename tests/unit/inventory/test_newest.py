@@ -53,6 +53,13 @@ WORLDS = """
   develop-version-4.0.20.3110 | nightly-4.0.21.1-ls9 | 2.0.0.5344-ls102 | 124
 > latest:= 4.0.19.2979-ls322:4.0.20.3001-ls323 version-4.0.9.2244:version-4.0.20.3001 4.0.19:4.0.20 develop:?
 > 124:124 amd64-latest:=
+# linuxserver/lidarr, where the first 0 of some names was lost
+  latest 2.8.2.4493-ls30 version-2.8.2.4493 2.8.2 | 2.7.1.4417-ls20 version-2.7.1.4417 2.7.1 |
+  0.8.1.2135-ls65 version-0.8.1.2135 8.1.2135 amd64-8.1.2135
+> latest:= 2.8.2:= 2.7.1:2.8.2 2.7.1.4417-ls20:2.8.2.4493-ls30 0.8.1.2135-ls65:2.8.2.4493-ls30
+# times of builds
+  1.0.4-20200608160520Z | 1.0.4-20200609160520Z | 1.0.5-20200709T160520Z | 1.0.3-20200801160520Z
+> 1.0.4-20200608160520Z:1.0.5-20200709T160520Z 1.0.5-20200709T160520Z:=
 # bitnami/redis
   latest 7.2.5-debian-12-r4 7.2.5 7.2 7.2-debian-12 | 7.2.5-debian-12-r3 | 7.2.4-debian-12-r9 7.2.4 |
   7.2.4-debian-12-r16 | 6.2.14-debian-12-r22 6.2.14 6.2 6.2-debian-12 | 7.0.1-debian-11-r0 | sha256-0123456789.sig
