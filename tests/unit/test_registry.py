@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import json
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Ask, Reply
@@ -384,6 +388,52 @@ def test_no_get_after_a_refusal_that_a_get_would_get_as_well(status: int) -> Non
 def test_the_same_digest_several_times(named: list[str]) -> None:
     with asking(lambda _: [head(*named)]) as (registry, server):
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
+
+
+# -- whatever is answered --------------------------------------------------------------------------------
+
+UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN"}]}).encode()
+_Answer = tuple[int, bytes, list[str], int]
+_ANSWERS = st.tuples(
+    st.sampled_from(
+        [200, 200, 203, 204, 206, 304, 307, 400, 401, 403, 404, 404, 405, 407, 410, 421, 429, 451, 500, 520]
+    ),
+    st.sampled_from(
+        [b"", b"<html>", b"{}", b"[]", BODY, BODY[:-4], gzip.compress(BODY, mtime=0), UNKNOWN, b'{"errors": []}']
+    ),
+    st.lists(
+        st.sampled_from(
+            [
+                *(f"Docker-Content-Digest: {digest}" for digest in (DIGEST, DIGEST, OTHER, "x", f"sha512:{'a' * 128}")),
+                *("Content-Type: text/html", "Content-Encoding: gzip", "Location: /", "Retry-After: 3600"),
+                *('WWW-Authenticate: Basic realm="x"', 'WWW-Authenticate: Bearer realm="http://127.0.0.1:1/"'),
+            ]
+        ),
+        max_size=2,
+    ),
+    st.sampled_from([0, 0, 0, 5, -2]),  # of bytes more than there are
+)
+
+
+@given(_ANSWERS, _ANSWERS, _ANSWERS)
+@settings(deadline=None)
+def test_digests_and_a_registrys_own_404_are_believed_and_nothing_else(
+    front: _Answer, by_head: _Answer, by_get: _Answer
+) -> None:
+    """All else is unknown, and has a reason."""
+
+    def answer(asked: Asked) -> Iterable[bytes]:
+        is_head, is_door = asked.startswith("HEAD"), asked.endswith(" /v2/")
+        status, body, headers, more = by_head if is_head else front if is_door else by_get
+        first = head(*headers, status=status, length=max(0, len(body) + more))
+        return [first] if is_head else [first, body, CLOSE]
+
+    with asking(answer, Clock()) as (registry, server):
+        reply = ask(registry, f"{server.host}/app:1")
+    named = {header.partition(": ")[2] for header in by_head[2] if by_head[0] in (200, 203)}
+    hashed = {sha(BODY)} if by_get[0] in (200, 203) and by_get[1] in (BODY, gzip.compress(BODY, mtime=0)) else set()
+    assert reply.reason or reply.digest in hashed | (named & {DIGEST, OTHER})
+    assert reply.reason != "not_found" or by_get[:2] == (404, UNKNOWN)
 
 
 # -- redirects -----------------------------------------------------------------------------------------
