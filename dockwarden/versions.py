@@ -14,16 +14,17 @@ EARLY = (
     "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
-_IS_EARLY, SURELY_EARLY = (
-    re.compile(rf"(?:^|[-_.+])(?:{words}|m|a|b)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
-    for words in (f"{EARLY}|dev|devel", rf"{EARLY}|(?:dev|devel)\.?\d")  # no flavour is numbered
+_IS_EARLY, SURELY_EARLY, BUT_FOR_B = (
+    re.compile(rf"(?:^|[-_.+])(?:{words}|m|a)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
+    for words in (f"{EARLY}|b|dev|devel", rf"{EARLY}|b|(?:dev|devel)\.?\d", f"{EARLY}|dev|devel")
 )
+"""What says that a version is not released; no flavour is numbered, and some number their builds with a b."""
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    r"(?!386$)(|r|ls|u|v|b|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8

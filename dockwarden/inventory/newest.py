@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import PARTS, SURELY_EARLY, Scheme, Version, is_branch, says_early, version
+from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, is_branch, says_early, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
 _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
@@ -25,6 +25,7 @@ _FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releas
 _FIRST_DATE = 10_000  # no flavour has such a number
 _MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
+_Releases = dict[Scheme, list[Version]]
 
 
 class UnclearError(Exception):
@@ -54,7 +55,7 @@ class _Book(NamedTuple):
     ``is_whole`` says that all releases are among them.
     """
 
-    releases: dict[Scheme, list[Version]]
+    releases: _Releases
     lines: dict[Scheme, set[tuple[int, ...]]]
     years: dict[Scheme, set[int]]
     early: list[Version]
@@ -62,24 +63,32 @@ class _Book(NamedTuple):
     is_whole: bool
 
 
-@lru_cache(maxsize=8)
-def _book(tags: tuple[str, ...]) -> _Book:
-    releases: dict[Scheme, list[Version]] = defaultdict(list)
+def _read(tags: tuple[str, ...], *early_words: re.Pattern[str]) -> tuple[_Releases, list[Version], list[str]]:
+    """Releases by scheme, pre-releases, and words that say pre-release."""
+    releases: _Releases = defaultdict(list)
     early, words = [], []
     for tag in sorted(set(tags)):
-        found = version(tag)
+        found = version(tag, *early_words)
         if found is None:
             words += [tag] if says_early(tag) and not is_branch(tag) else []
         elif found.is_early:
             early.append(found)
         else:
             releases[found.scheme].append(found)
+    return releases, early, words
+
+
+@lru_cache(maxsize=8)
+def _book(tags: tuple[str, ...]) -> _Book:
+    releases, early, words = _read(tags)
+    if early and not releases:  # as Yugabyte's, which are all called 2.25.1.0-b381
+        releases, early, words = _read(tags, BUT_FOR_B)
     if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):  # else they are the days of builds
         for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
             if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
                 releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
     # LinuxServer has called 0.8.1.2135 also 8.1.2135.
-    lost = {v.numbers[1:] for found in releases.values() for v in found if len(v.numbers) > 3 and not v.numbers[0]}
+    lost = {v.numbers[1:] for found in releases.values() for v in found if v.numbers[3:] and not v.numbers[0]}
     kept = ((scheme, [v for v in found if v.numbers not in lost]) for scheme, found in releases.items())
     releases = defaultdict(list, ((scheme, found) for scheme, found in kept if found))
     for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):

@@ -57,6 +57,15 @@ WORLDS = """
   latest 2.8.2.4493-ls30 version-2.8.2.4493 2.8.2 | 2.7.1.4417-ls20 version-2.7.1.4417 2.7.1 |
   0.8.1.2135-ls65 version-0.8.1.2135 8.1.2135 amd64-8.1.2135
 > latest:= 2.8.2:= 2.7.1:2.8.2 2.7.1.4417-ls20:2.8.2.4493-ls30 0.8.1.2135-ls65:2.8.2.4493-ls30
+# yugabyte, whose builds are numbered as others' betas are
+  latest 2.25.1.0-b381 | 2024.2.2.1-b6 2024.2.2.1-b6-aarch64 | 2.20.9.0-b68 | 2024.2.2.0-b105 | 2.25.0.0-b489
+> latest:= 2024.2.2.0-b105:2024.2.2.1-b6 2.20.9.0-b68:2.25.1.0-b381
+# betas of what has releases
+  latest 1.0.0 | 1.1.0-b1 | 1.1.0-b2
+> latest:= 1.1.0-b1:?
+# betas and what comes after them, without any release
+  latest 1.0.0-rc1 | 1.0.0-b2 | 1.0.0-b1
+> latest:? 1.0.0-rc1:? 1.0.0-b1:1.0.0-b2
 # times of builds
   1.0.4-20200608160520Z | 1.0.4-20200609160520Z | 1.0.5-20200709T160520Z | 1.0.3-20200801160520Z
 > 1.0.4-20200608160520Z:1.0.5-20200709T160520Z 1.0.5-20200709T160520Z:=
