@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 from tornado.netutil import add_accept_handler, bind_sockets
 from tornado.wsgi import WSGIContainer
 
@@ -28,6 +29,7 @@ _MOST_CONNECTIONS = 500  # and half of what we may open, as the engine, the ledg
 _BACKLOG = 512
 _SILENT_SECONDS = 30
 _MOST_REQUEST_BYTES = 64 * 1024
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _log = structlog.get_logger("dockwarden.web")
 
 
@@ -74,7 +76,22 @@ class _Container(WSGIContainer):
 
     def environ(self, request: HTTPServerRequest) -> dict[str, Any]:
         """As the library makes it, and whether we know who asks."""
+        request.host = ""  # it fails where no number follows a colon; the site reads the header
         return {**super().environ(request), STRANGER: request in self._strangers}
+
+
+class _Plain(IOStream):
+    """Says why it hangs up, where the head of a request is longer than we read."""
+
+    def close(self, exc_info: Any = None) -> None:
+        if isinstance(exc_info, UnsatisfiableReadError) and not self.writing():
+            with suppress(OSError):
+                self.write_to_fd(memoryview(_TOO_LONG))
+        super().close(exc_info)
+
+
+class _Secure(_Plain, SSLIOStream):
+    pass
 
 
 class Server:
@@ -141,10 +158,10 @@ class Server:
         stream: IOStream
         try:
             if context is None:
-                stream = IOStream(connection)
+                stream = _Plain(connection)
             else:
                 secure = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-                stream = SSLIOStream(secure)
+                stream = _Secure(secure)
         except OSError:  # it has gone already
             connection.close()
             return
