@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from dockwarden import __version__
 from dockwarden.health import Health
 from dockwarden.model import Cause, Effect, EngineInfo, Finding, Kind, Outcome, Policy, PolicySet, Report, Status
+from dockwarden.model.words import EVENTS
 from dockwarden.ports import Disk
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -156,6 +157,9 @@ class Metrics:
         self.build_info.labels(__version__, "", platform.python_version()).set(1)
         for stage in STAGES:
             self.errors.labels(stage)
+        for kind, actions in EVENTS.items():
+            for action in actions:
+                self.events_received.labels(kind, action)
         for level in ("debug", "info", "warning", "error", "critical"):
             self.log_messages.labels(level)
         for reason in ("startup", "reconnect", "gap", "overflow", "interval", "retry"):

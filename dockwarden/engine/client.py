@@ -25,6 +25,7 @@ from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model import (
+    EVENTS,
     BuildStep,
     Container,
     EngineInfo,
@@ -54,12 +55,8 @@ _GRACE_SECONDS = 3.0
 # A whitelist, as there is no way to leave out the three exec events of every health probe.
 _EVENT_FILTERS = {
     "scope": ["local", "swarm"],
-    "type": ["container", "image", "network", "volume", "service", "node"],
-    "event": [
-        *("pull", "tag", "untag", "delete", "load", "import", "create"),
-        *("start", "kill", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
-        *("connect", "disconnect", "mount", "unmount", "remove", "extract-to-dir"),
-    ],
+    "type": list(EVENTS),
+    "event": sorted(set().union(*EVENTS.values())),
 }
 
 

@@ -1,4 +1,4 @@
-"""Closed sets of words: kinds, severities, modes, results, causes. Pure."""
+"""Closed sets of words: kinds, severities, modes, results, causes, events. Pure."""
 
 from enum import StrEnum
 
@@ -77,3 +77,17 @@ class ImageStore(StrEnum):
 
     GRAPH = "graph"
     CONTAINERD = "containerd"
+
+
+EVENTS = {
+    "container": (
+        *("create", "start", "kill", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
+        "extract-to-dir",
+    ),
+    "image": ("create", "pull", "tag", "untag", "delete", "load", "import"),
+    "network": ("create", "connect", "disconnect", "update", "remove", "destroy"),
+    "volume": ("create", "mount", "unmount", "destroy"),
+    "service": ("create", "update", "remove"),
+    "node": ("create", "update", "remove"),
+}
+"""What the engine tells of, by type of object."""

@@ -110,6 +110,12 @@ def test_counters_that_need_no_name_start_at_zero(metrics: Metrics) -> None:
     assert (samples(metrics, "events_gaps_total"), samples(metrics, "events_reconnects_total")) == ({(): 0}, {(): 0})
 
 
+def test_events_of_each_type_start_at_zero(metrics: Metrics) -> None:
+    events = samples(metrics, "events_received_total")
+    assert set(events.values()) == {0}
+    assert {("die", "container"), ("pull", "image"), ("destroy", "volume"), ("update", "service")} <= events.keys()
+
+
 def test_nothing_says_when_a_counter_was_made(metrics: Metrics) -> None:
     use(metrics, policies(REMOVE))
     assert "_created" not in text(metrics)
