@@ -25,8 +25,11 @@ _LONG_ID = r"(?<!@)(?:\bsha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b"
 _NAMES_END = r"(?:[0-9a-f]{52})?(?!\w)"  # of ASCII, as names are: other letters may follow without a blank
 _COLORS = {"critical": "1;31", "high": "33", "medium": "36", "error": "1;31", "failed": "1;31", "warning": "33"}
 _COLORS |= {"low": "2", "info": "2", "resolved": "32", "removed": "1;32", "unknown": "35"}
-_DURATION = r"(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?"
-_SIZE = r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?"
+DURATION = r"^(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?$"
+_UNITLESS = r"[1-9]\d{0,5}"
+SIZE = r"^(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?$"
+BOUND = rf"^(?!{_UNITLESS}$){SIZE[1:]}"
+"""What a duration, a size and a bound look like, also to editors."""
 
 
 def printable(text: str, most: int = sys.maxsize) -> str:
@@ -149,7 +152,7 @@ def fact(name: str, value: object) -> str:
 
 def duration(value: object) -> timedelta:
     """A duration such as ``90s``, ``24h``, ``7d``, ``1h30m``. Raises ValueError: it is something else."""
-    match = re.fullmatch(_DURATION, value, re.ASCII) if isinstance(value, str) else None
+    match = re.fullmatch(DURATION, value, re.ASCII) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a duration such as 90s, 24h, 7d or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -158,13 +161,13 @@ def duration(value: object) -> timedelta:
 
 def is_size(text: str) -> bool:
     """Whether it is a size with its unit; ``5M`` may be anything."""
-    return text.endswith("B") and re.fullmatch(_SIZE, text, re.ASCII) is not None
+    return text.endswith("B") and re.fullmatch(SIZE, text, re.ASCII) is not None
 
 
 def size(value: object) -> int:
     """Bytes, written as a number or as ``500MB``, ``20GB``, ``1.5GiB``. Raises ValueError: it is something else."""
     is_one = isinstance(value, int | str) and not isinstance(value, bool)
-    match = re.fullmatch(_SIZE, str(value), re.ASCII) if is_one else None
+    match = re.fullmatch(SIZE, str(value), re.ASCII) if is_one else None
     if match is None:
         raise ValueError("must be a size such as 500MB, 20GB or 1.5GiB")
     number, unit, binary = match.groups()
@@ -174,6 +177,6 @@ def size(value: object) -> int:
 
 def bound(value: object) -> int:
     """A size that something may have at most. Raises ValueError: it is none, or has no unit and may be of any."""
-    if re.fullmatch(r"[1-9]\d{0,5}", str(value), re.ASCII):
+    if re.fullmatch(_UNITLESS, str(value), re.ASCII):
         raise ValueError(f"has no unit; write {value}GB, or {value}B if that is meant")
     return size(value)

@@ -8,16 +8,20 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from dockwarden.actions.containers import ContainerVerb, followers, must_stay, refuse_stale, restarted
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import EngineError
 from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recipe, Step
-from dockwarden.text import counted, duration, span
+from dockwarden.text import DURATION, counted, duration, span
 
 _LEFT = "left"
 """What it is about to stop and start, by ID with the start before."""
+
+
+_MOST = rf"^(?!0+ )\d{{1,4}} per (?=.*[1-9]){DURATION[1:]}"
+_Text = Annotated[str, Field(pattern=_MOST)]
 
 
 class Most(NamedTuple):
@@ -27,18 +31,17 @@ class Most(NamedTuple):
 
 def how_often(value: object) -> Most:
     """``3 per 1h``. Raises ValueError."""
-    match = re.fullmatch(r"(\d{1,4}) per (\w+)", value, re.ASCII) if isinstance(value, str) else None
-    within = duration(match[2]).total_seconds() if match else 0.0
-    if match is None or not int(match[1]) or not within:
+    if not isinstance(value, str) or not re.fullmatch(_MOST, value, re.ASCII):
         raise ValueError("must be how often within which time, such as 3 per 1h")
-    return Most(int(match[1]), within)
+    times, _, within = value.partition(" per ")
+    return Most(int(times), duration(within).total_seconds())
 
 
 class Options(Owned):
     """How long it may take to stop, else as long as the container says; and how often it is tried."""
 
     timeout: DurationIfAny = None
-    most: Annotated[Most, BeforeValidator(how_often, json_schema_input_type=str)] = Most(3, 3600.0)
+    most: Annotated[Most, BeforeValidator(how_often, json_schema_input_type=_Text)] = Most(3, 3600.0)
 
 
 class ContainerRestart(ContainerVerb):

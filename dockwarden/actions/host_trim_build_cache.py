@@ -2,22 +2,24 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
 from dockwarden.ports import Engine
-from dockwarden.text import bound
+from dockwarden.text import BOUND, bound
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
+_Bytes = Annotated[int, Field(ge=0, json_schema_extra={"not": {"minimum": 1, "maximum": 999_999}})]
+_Text = Annotated[str, Field(pattern=BOUND)]
 
 
 class Options(Losable):
     """How much may be left, how long unused."""
 
     model_config = ConfigDict(json_schema_extra=_EITHER)
-    max_used_space: Annotated[int | None, BeforeValidator(bound, json_schema_input_type=int | str)] = None
+    max_used_space: Annotated[int | None, BeforeValidator(bound, json_schema_input_type=_Bytes | _Text)] = None
     unused_for: DurationIfAny = None
 
     @model_validator(mode="after")

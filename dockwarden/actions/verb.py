@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dockwarden import reference
 from dockwarden.actions.archive import Archive
@@ -39,7 +39,7 @@ from dockwarden.model import (
     needed_by,
 )
 from dockwarden.ports import Engine, Registry, Reply
-from dockwarden.text import counted, duration
+from dockwarden.text import DURATION, counted, duration
 
 T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
@@ -96,7 +96,7 @@ class Gain(Enum):
     UNTOLD = 3
 
 
-_READ = BeforeValidator(duration, json_schema_input_type=str)
+_READ = BeforeValidator(duration, json_schema_input_type=Annotated[str, Field(pattern=DURATION)])
 Duration = Annotated[timedelta, _READ]
 DurationIfAny = Annotated[timedelta | None, _READ]
 """None is the default; written, as `null` or as nothing, it is refused."""

@@ -208,10 +208,10 @@ def _facts(options: argparse.Namespace) -> int:
 
 def _schema(options: argparse.Namespace) -> int:
     from dockwarden.actions.table import VERBS
-    from dockwarden.config.settings import Settings
+    from dockwarden.config import settings
     from dockwarden.policy import schema
 
-    shape = Settings.model_json_schema() if options.what == "settings" else schema.schema(VERBS)
-    json.dump(shape, sys.stdout, indent=2)
+    shape = settings.schema() if options.what == "settings" else schema.schema(VERBS)
+    json.dump({"$schema": "https://json-schema.org/draft/2020-12/schema", **shape}, sys.stdout, indent=2)
     print()
     return OK

@@ -28,13 +28,14 @@ from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode, Severity
 from dockwarden.reference import may_match, parsed
-from dockwarden.text import duration, near, size
+from dockwarden.text import DURATION, SIZE, duration, near, size
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
+_Word = Annotated[str, Field(min_length=1)]
 _SHAPES = {"dictionary": "a mapping, such as `key: value`", "list": "a list, such as [a]", "string": "text, in quotes"}
 
 
@@ -44,13 +45,13 @@ def _seconds(value: object) -> object:
 
 Duration = Annotated[
     float,
-    BeforeValidator(_seconds, json_schema_input_type=str),
+    BeforeValidator(_seconds, json_schema_input_type=Literal[0] | Annotated[str, Field(pattern=DURATION)]),
     Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
 ]
 
 Size = Annotated[
     int,
-    BeforeValidator(size, json_schema_input_type=str | int),
+    BeforeValidator(size, json_schema_input_type=Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=SIZE)]),
     Field(ge=0, json_schema_extra={"examples": ["500MiB", "10GiB"]}),
 ]
 
@@ -61,7 +62,7 @@ def _in_full(value: object) -> object:
     return value
 
 
-Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=str)]
+Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=Annotated[str, Field(pattern=r"^\s*[^~\s]")])]
 
 
 class _Section(BaseModel):
@@ -150,9 +151,7 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Place | None = Field(
-        None, description="certificates of the authority (CA) that signed the registry's, PEM"
-    )
+    ca_file: Place | None = Field(None, description="certificates of the authority (CA) that signed its own, PEM")
     username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
     password_file: Place | None = Field(None, description="a file that contains the password")
@@ -197,9 +196,7 @@ class LimitSettings(_Section):
 
     max_objects: int = Field(20, description="most objects that one run may act on")
     max_percent: float | str = Field(25.0, description="the same as a share of all objects of this kind")
-    over: Literal["refuse", "take_first"] = Field(
-        "refuse", description="what a run does that would exceed them: nothing (refuse), or only the first so many"
-    )
+    over: Literal["refuse", "take_first"] = Field("refuse", description="nothing above them, or only the first so many")
 
 
 class ProtectSettings(_Section):
@@ -261,7 +258,7 @@ class Settings(_Section):
     allow: Literal[Mode.AUDIT, Mode.ENFORCE] = Field(
         Mode.ENFORCE, description="the most that any policy may do here: audit, or enforce where it says so itself"
     )
-    policies: list[Annotated[str, Field(min_length=1)]] = Field(
+    policies: list[_Word] = Field(
         [],
         description="packs (shipped, cis, baseline), files and folders; unset: shipped and /etc/dockwarden/policies",
     )
@@ -282,7 +279,7 @@ class Settings(_Section):
     registries: dict[str, RegistrySettings] = Field({}, description="by host[:port]")
     notify: NotifySettings = NotifySettings.model_construct()
 
-    @field_validator("policies", mode="before")
+    @field_validator("policies", mode="before", json_schema_input_type=list[_Word] | str)
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, list) and any(isinstance(part, dict) for part in value):
@@ -306,6 +303,12 @@ class Settings(_Section):
 
 
 _SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default, _Section | dict)}
+
+
+def schema() -> dict[str, Any]:
+    """For editors; a section of which all is commented out is written without a value."""
+    keys = (shape := Settings.model_json_schema())["properties"]
+    return {**shape, "properties": keys | {name: {"anyOf": [keys[name], {"type": "null"}]} for name in _SECTIONS}}
 
 
 def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[str, str] | None = None) -> Settings:

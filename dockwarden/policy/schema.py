@@ -9,21 +9,20 @@ from typing import Any
 from dockwarden.model import Kind, Mode
 from dockwarden.policy import document
 from dockwarden.policy.document import Verbs
+from dockwarden.text import DURATION
 
-_DURATION = {
-    "type": "string",
-    "pattern": r"^(?=.*[1-9])(?=\d)(\d{1,5}d)?(\d{1,6}h)?(\d{1,7}m)?(\d{1,9}s)?$",
-    "examples": ["24h"],
-}
-_INTERVAL = {**_DURATION, "not": {"pattern": "^[1-4]s$"}}
+_DURATION = {"type": "string", "pattern": f"^(?=.*[1-9]){DURATION[1:]}", "examples": ["24h"]}
+_INTERVAL = {**_DURATION, "not": {"pattern": "^(0+[dhm])*0*[1-4]s$"}}
 _IDENTIFIER = {"pattern": f"^{document.IDENTIFIER.pattern}$", "not": {"enum": list(document.RESERVED)}}
 _NUMBER, _TEXT, _BOOL = {"type": "number"}, {"type": "string"}, {"type": "boolean"}
 _CONSTANT = {
     "anyOf": [_NUMBER, _TEXT, _BOOL, {"type": "array", "items": _TEXT}, {"type": "array", "items": _NUMBER}],
 }
-_EXPRESSION = {"type": "string", "minLength": 1, "maxLength": 2000}
-_CRON = {"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$", "examples": ["0 3 * * *"]}
-_PERCENT = {"anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, {"type": "string", "pattern": r"^\d[\d.]*%?$"}]}
+_EXPRESSION = {"type": "string", "maxLength": 2000, "pattern": r"\S"}
+_CRON = {"type": "string", "pattern": r"^(\s*\S+(\s+\S+){4}\s*)?$", "examples": ["0 3 * * *"]}
+_SHARE = r"^(?=[^%]*[1-9])(0?\d{1,2}(\.\d+)?|100(\.0+)?)%?$"
+_PERCENT = {"anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, {"type": "string", "pattern": _SHARE}]}
+_DATE = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d"}
 # Where a type of Python says less than a file may say, or more.
 _INSTEAD: dict[str, dict[str, dict[str, Any]]] = {
     "File": {
@@ -36,15 +35,16 @@ _INSTEAD: dict[str, dict[str, dict[str, Any]]] = {
     "Policy": {
         "params": {"type": "object", "propertyNames": _IDENTIFIER, "additionalProperties": _CONSTANT},
         "for": _DURATION,
+        "excusable": {"enum": ["label", "file", "never"]},
         **dict.fromkeys(("gate", "select", "when", "order_by", "stop_when"), _EXPRESSION),
     },
-    "Trigger": {"every": _INTERVAL, "schedule": _CRON, "events": {"type": "array", "items": _TEXT, "minItems": 1}},
+    "Trigger": {"every": _INTERVAL, "schedule": _CRON, "events": {"type": "array", "items": _TEXT}},
     "Limits": {"max_percent": _PERCENT},
     "Case": {
         "params": {"type": "object", "propertyNames": _IDENTIFIER, "additionalProperties": _CONSTANT},
-        "given": {"type": "object", "minProperties": 1},
+        "now": _DATE,
     },
-    "Exemption": {"match": _EXPRESSION, "until": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d"}},
+    "Exemption": {"match": _EXPRESSION, "until": _DATE},
 }
 
 
@@ -58,22 +58,27 @@ def schema(verbs: Verbs) -> dict[str, Any]:
             entry.pop("title", None)
             if meaning := MEANINGS.get(f"{name}.{key}"):
                 entry["description"] = entry["markdownDescription"] = meaning
-    shapes["Trigger"]["anyOf"] = [{"required": [key]} for key in ("events", "schedule", "every")]
+    shapes["Trigger"]["anyOf"] = [_with(key) for key in ("events", "schedule", "every")]
     policy = shapes["Policy"]
     meaning = MEANINGS["Policy.action"]
     policy["properties"]["action"] = {"description": meaning, "markdownDescription": meaning}  # the subject decides
     policy["allOf"] = [
         {
             "if": {"properties": {"mode": {"const": Mode.ENFORCE.value}}, "required": ["mode"]},
-            "then": {"required": ["action"]},
+            "then": _with("action"),
         },
         {
             "if": {"required": ["for"]},
-            "then": {"properties": {"trigger": {"anyOf": [{"required": ["schedule"]}, {"required": ["every"]}]}}},
+            "then": {"properties": {"trigger": {"anyOf": [_with("schedule"), _with("every")]}}},
         },
         *(_of(kind, verbs) for kind in Kind),
     ]
     return found
+
+
+def _with(key: str) -> dict[str, Any]:
+    """What has a key, and something in it."""
+    return {"required": [key], "properties": {key: {"minItems": 1, "minLength": 1, "minProperties": 1}}}
 
 
 def _of(kind: Kind, verbs: Verbs) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def _of(kind: Kind, verbs: Verbs) -> dict[str, Any]:
     events = {"items": {"enum": document.events_of(kind)}}
     then: dict[str, Any] = {"properties": {"trigger": {"properties": {"events": events}}, "action": actions}}
     if all(verb.needs_for for verb in own.values()):
-        then |= {"if": {"required": ["action"]}, "then": {"required": ["for"]}}
+        then |= {"if": _with("action"), "then": {"required": ["for"]}}
     return {"if": {"properties": {"subject": {"const": kind.value}}, "required": ["subject"]}, "then": then}
 
 
@@ -97,7 +102,6 @@ def _action(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "type": "object",
         "properties": shapes,
         "additionalProperties": False,
-        "minProperties": 1,
         "maxProperties": 1,
     }
     return {"anyOf": [*([{"enum": bare}] if bare else []), whole]}

@@ -3,24 +3,38 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from dockwarden.actions.table import VERBS
+from dockwarden.config import settings
+from dockwarden.errors import ConfigError
 from dockwarden.model import Kind
 from dockwarden.policy import document
 from dockwarden.policy.schema import MEANINGS, schema
 from tests import docs
-from tests.unit.policy.test_mistakes import MISTAKES, written
+from tests.unit.policy.test_mistakes import MISTAKES, refused, written
 
 SCHEMA = schema(VERBS)
 TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "number": (int, float), "integer": (int,),
     "boolean": (bool,), "null": (type(None),),
 }  # fmt: skip
-WORDS = {"description", "markdownDescription", "title", "default", "examples", "$defs"}
+WORDS = {
+    "description",
+    "markdownDescription",
+    "title",
+    "default",
+    "examples",
+    "$defs",
+    "ge",
+    "le",
+    "format",
+    "writeOnly",
+}
 # What is wrong with an expression, a date or a comment, no schema can tell.
 ONLY_CHECK_SEES = re.compile(r"message: |order_by: |gate: |stop_when: |0 25 |0 0 31 2|\*/5m")
 
@@ -121,6 +135,62 @@ def test_mistakes_in_keys_are_not_valid(line: str) -> None:
         return
     with suppress(yaml.YAMLError):
         assert not valid(written(**{key: text}))
+
+
+DURATIONS = "24h|0s|0d|1h30m|1d1d|1m1h|1.5h|7|'7'|''|-1h|1w|1H|' 1h'|99999d|999999d|0h5s|4s|04s|0d3s|1d4s|PT1H|null"
+SIZES = "20GB|500|1|999999|1000000|0|'0'|'20'|20G|20g|1.5GiB|1.5555GB|''|-1|1e3|1000000.0|20 GB|20  GB|null"
+SHARES = "1|0|0.5|1.0|100|101|'25%'|0%|0.5%|100%|100.1%|1000%|12.%|.5%|1.2.3|''|-1|true|' 25%'|050%|null"
+WORDS_OF = "''|' '|1|true|[]|{}|null"
+# How a line of a policy on a container may go on.
+LINES = {
+    **dict.fromkeys(("trigger: {every: %s}", "trigger: {events: [], schedule: '', every: %s}", "for: %s"), DURATIONS),
+    **{f"action: {{update: {{{key}: %s}}}}": DURATIONS for key in ("within", "steady", "keep_old")},
+    "action: {restart: {timeout: %s}}": DURATIONS,
+    "action: {restart: {most: %s}}": "3 per 1h|0 per 1h|3 per 0s|3 per 1d2h|03 per 1h|3|''|3 per h|99999 per 1h",
+    "action: %s": "{}|null|''|remove|{remove: }|{remove: {}}|[]|{remove: {}, stop: {}}",
+    "limits: {max_percent: %s}": SHARES,
+    "trigger: {schedule: %s}": "'0 3 * * *'|''|'0 3 * *'|null|1",
+    "trigger: {events: %s}": "[container.start]|[]|''|null",
+    **dict.fromkeys(("excusable: %s", "title: %s"), "label|" + WORDS_OF),
+    "gate: %s": WORDS_OF,
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_an_editor_and_check_say_the_same(tmp_path: Path, line: str) -> None:
+    key, _, rest = line.partition(": ")
+    for value in LINES[line].split("|"):
+        text = written(**{key: rest % value})
+        assert valid(text) == (not refused(tmp_path, text)), value
+
+
+def test_an_editor_and_check_say_the_same_of_sizes(tmp_path: Path) -> None:
+    for value in SIZES.split("|"):
+        text = written(
+            "host.disk_used_percent > 90.0", "host", action=f"{{trim_build_cache: {{max_used_space: {value}}}}}"
+        )
+        assert valid(text) == (not refused(tmp_path, text)), value
+
+
+def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.SCHEMA", settings.schema())
+    lines = {
+        **dict.fromkeys(("minimum_stay: %s", "undo: {keep: %s}"), DURATIONS.replace("7", "0")),
+        "undo: {max_bytes: %s}": SIZES,
+        "policies: %s": "shipped|a:b|[cis, /x]|['']|{}|1|null",
+        "state_dir: %s": "/x|null|1",
+        **dict.fromkeys(("web: %s", "registries: %s", "protect: %s"), "|{}|null|[]|1|a"),
+    }
+    for line, values in lines.items():
+        for value in values.split("|"):
+            file = tmp_path / "settings.yaml"
+            file.write_text(line % value)
+            try:
+                settings.read_settings(file, environ={})
+                is_read = True
+            except ConfigError:
+                is_read = False
+            assert fits(yaml.load(line % value, _Loader), SCHEMA) == is_read, line % value
 
 
 def test_events_and_actions_are_those_of_the_subject() -> None:
