@@ -231,7 +231,9 @@ def _history(options: argparse.Namespace) -> int:
     about = {options.ref, name} if options.ref else ()  # not only tags have names
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
-            raise DockwardenError(f"there is no ledger in {chosen.state_dir} yet")
+            if (chosen.state_dir / "ledger.db").exists():
+                raise DockwardenError(f"the ledger in {chosen.state_dir} is damaged")
+            print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
         if options.actions:
             columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
             rows = ledger.recent_actions(_MOST_ROWS, about)

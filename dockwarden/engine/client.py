@@ -116,11 +116,13 @@ class DockerEngine(Changes):
         with self._make_client(_OLDEST_SPOKEN) as first:
             try:
                 version = self._measured("version", lambda: first.version(api_version=False))
-            except NotFoundError as error:
-                raise EngineUnavailableError(
-                    f"{self._endpoint} answers, but not as a Docker Engine: {error}"
-                ) from error
-        client = self._make_client(_negotiate(Fields(version, "version")))
+                spoken = _negotiate(Fields(version, "version"))
+            except EngineUnavailableError:
+                raise
+            except EngineError as error:
+                text = f"{self._endpoint} answers, but not as a Docker Engine: {error}"
+                raise EngineUnavailableError(text) from error
+        client = self._make_client(spoken)
         asked_at = self._local_ns() / _NANO
         info = self._measured("info", client.info)
         engine = translate.engine(version, info, client.api_version, asked_at, self._local_ns() / _NANO)

@@ -494,15 +494,23 @@ def test_an_address_that_cannot_be_used_is_a_configuration_error(policies: Path)
     assert "DOCKER_HOST" in done.err
 
 
-def test_an_engine_that_answers_nonsense_is_an_error_in_words(tmp_path: Path, policies: Path) -> None:
-    with Misbehaving(lambda _: [json_answer(["no"])], tmp_path / "docker.sock") as engine:
-        done = scan(engine, policies)
-    assert done.code == 1
-    assert "Traceback" not in done.err
+@pytest.mark.parametrize("what", ["--actions", "--findings", "nginx"])
+def test_where_nothing_ran_yet_nothing_is_known(tmp_path: Path, what: str) -> None:
+    state = {"DOCKWARDEN_STATE_DIR": str(tmp_path)}
+    assert dockwarden("history", what, "-o", "json", **state)[:2] == (0, "[]\n")
+    done = dockwarden("history", what, **state)
+    assert (done.code, done.out, "nothing is known" in done.err) == (0, "", True)
+    (tmp_path / "ledger.db").write_text("rubbish")
+    assert dockwarden("history", what, **state).code == 1
 
 
-def test_what_is_no_engine_at_all_is_an_engine_that_is_unavailable(tmp_path: Path, policies: Path) -> None:
-    with Misbehaving(lambda _: [json_answer("404 page not found", status=404)], tmp_path / "docker.sock") as engine:
+@pytest.mark.parametrize(
+    ("answer", "status"), [("404 page not found", 404), (["no"], 200), ({}, 200), ({"ApiVersion": 7}, 200), ("no", 500)]
+)
+def test_what_is_no_engine_at_all_is_an_engine_that_is_unavailable(
+    tmp_path: Path, policies: Path, answer: object, status: int
+) -> None:
+    with Misbehaving(lambda _: [json_answer(answer, status=status)], tmp_path / "docker.sock") as engine:
         done = scan(engine, policies)
     assert done.code == UNAVAILABLE
     assert "answers, but not as a Docker Engine" in done.err
