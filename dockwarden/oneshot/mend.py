@@ -4,7 +4,7 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
 from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError
+from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError, UsageError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
@@ -25,6 +25,7 @@ from dockwarden.ports import Ask
 
 _POLICY = "reset"
 _REPLY_SECONDS = 120.0
+_SHORTEST = 4  # of what stands for a run
 
 
 class Mender:
@@ -45,15 +46,26 @@ class Mender:
         open_to_read(self._settings, ledger)
         if ledger.unreadable:
             raise LedgerError(ledger.unreadable)
-        return ledger.undoable(what)
+        return ledger.undoable(self._whole(what))
+
+    def _whole(self, what: str, more: Iterable[Done] = ()) -> str:
+        """The run that begins so, which no number of an action does. Raises UsageError: there are several."""
+        runs = {done.run for done in (*self._parts.ledger.undoable(), *more) if done.run.startswith(what)}
+        if what in runs or what.isdecimal() or len(what) < _SHORTEST:
+            return what
+        if len(runs) > 1:
+            raise UsageError(f"{what} may be {', '.join(sorted(runs))}")
+        return next(iter(runs), what)
 
     def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
         """Undo a run or an action. Raises EngineUnavailableError.
 
-        DockwardenError: there is nothing to undo, or the ledger is of another engine.
+        DockwardenError: there is nothing to undo, or the ledger is of another engine; UsageError: several runs begin so.
         """
         info = self._parts.engine.connect()
-        back = [each for each in take(self._parts, info) if what in (each[0].run, str(each[0].number))]
+        taken = list(take(self._parts, info))
+        what = self._whole(what, (done for done, _ in taken))
+        back = [each for each in taken if what in (each[0].run, str(each[0].number))]
         yield from back
         actions = self._parts.ledger.undoable(what)
         if not (actions or back):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from dockwarden.cli import main
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.text import USAGE
 from tests.builders import an_image, digest_of, image_id
 from tests.unit.onlooker import Host
 
@@ -112,6 +114,24 @@ def test_what_a_list_shows_can_be_undone(
         assert (undone["id"], undone["outcome"]) == (row["id"], "applied")
     assert desk.listed("undo", "--list") == []
     assert image_id("doomed") in {image.id for image in desk.host.engine.images()}
+
+
+def test_a_run_is_named_by_how_it_begins_unless_several_begin_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    count = itertools.count(1)
+    monkeypatch.setattr("uuid.uuid4", lambda: uuid.UUID(f"90a1b{next(count):07x}{0:020}"))
+    desk.apply()
+    desk.host.engine.put(an_image("second", "b:1", digests=(digest_of("b", "e"),), labels={"part": "doomed"}))
+    desk.apply()
+    new, old = desk.listed("undo", "--list")
+    assert main(["undo", "90a1", "--config", str(tmp_path / "dockwarden.yaml")]) == USAGE
+    assert f"90a1 may be {old['run']}, {new['run']}" in capsys.readouterr().err
+    assert len(desk.listed("undo", "--list")) == 2
+    assert [row["id"] for row in desk.listed("undo", new["run"])] == [new["id"]]
+    assert desk.listed("undo", "--list", "9") == []  # the number of an action
+    assert [row["id"] for row in desk.listed("undo", "90a1")] == [old["id"]]
 
 
 def test_on_another_engine_than_that_of_the_ledger_nothing_is_done(
