@@ -148,7 +148,7 @@ def _apply(options: argparse.Namespace) -> int:
         sizes = {(step.policy, step.ref): planner.size_of(step) for step in steps}
         cells = zip(steps, sizes.values(), strict=True)
         table(
-            ("GOES", "POLICY", "ACTION", "BYTES"), [(s.name, s.policy, s.action, in_bytes(size)) for s, size in cells]
+            ("NAME", "POLICY", "ACTION", "BYTES"), [(s.name, s.policy, s.action, in_bytes(size)) for s, size in cells]
         )
         question = f"Carry out {counted(len(steps), 'step')}, {_total(sizes.values())}?"
         if not options.yes and not is_confirmed("apply", question):
@@ -181,7 +181,9 @@ def _because(row: "PlanRow") -> str:
 def _summary(rows: "Sequence[PlanRow]") -> str:
     planned = [row for row in rows if row.outcome == "planned"]
     kept = Counter(_group(row) for row in rows if row.outcome != "planned")
-    words = f"{len(planned):,} would go, {_total([row.bytes for row in planned])}; {kept.total():,} stay"
+    verbs = Counter(row.action.replace("_", " ") for row in planned)
+    does = ", ".join(f"{verb} {count:,}" for verb, count in sorted(verbs.items())) or "do nothing"
+    words = f"would {does}, {_total([row.bytes for row in planned])}; {kept.total():,} stay"
     return f"{words}: {_counts(kept)}" if kept else words
 
 

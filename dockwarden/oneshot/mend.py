@@ -60,7 +60,7 @@ class Mender:
     def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
         """Undo a run or an action. Raises EngineUnavailableError.
 
-        DockwardenError: there is nothing to undo, or the ledger is of another engine; UsageError: several runs begin so.
+        DockwardenError: nothing can be undone, or the ledger is of another engine; UsageError: several runs begin so.
         """
         info = self._parts.engine.connect()
         taken = list(take(self._parts, info))

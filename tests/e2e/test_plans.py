@@ -108,7 +108,7 @@ def test_bytes_of_a_set_are_those_that_the_disk_gains(empty_engine: LabEngine, t
     assert before - taken(engine) == pytest.approx(sum(bytes_.values()), rel=TOLERANCE)
     # One figure for one removal, whoever tells it.
     assert f"; {in_bytes(sum(bytes_.values()))}" in done.err
-    assert f"would go, {in_bytes(sum(bytes_.values()))};" in shown
+    assert f"would remove {len(bytes_)}, {in_bytes(sum(bytes_.values()))};" in shown
     undoable = json.loads(desk.run("undo", "--list", "-o", "json").out)
     assert {row["name"]: row["bytes"] for row in undoable} == bytes_
     left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
@@ -164,7 +164,7 @@ def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: Lab
     assert by_name[full("other/used:1")]["reason"] == "pass"
 
     table = desk.run("plan").out
-    assert "4 would go" in table
+    assert "would remove 4," in table
     assert "used by user" in table
     assert full("other/used:1") not in table
     assert full("other/used:1") in desk.run("plan", "--all").out

@@ -71,9 +71,17 @@ def test_a_plan_names_what_a_policy_means_and_counts_the_rest(desk: Desk) -> Non
     assert [line.split()[1] for line in lines[3:-1]] == ["marked", "old"]
     assert "31 others" in lines[3]
     assert "31 `when` is false" in lines[3]
-    assert lines[-1].startswith("0 would go, 0 B; 65 stay: 63 `when` is false")
+    assert lines[-1].startswith("would do nothing, 0 B; 65 stay: 63 `when` is false")
     _, everything, _ = desk.run("plan", "--all")
     assert len(everything.splitlines()) == 1 + 65 + 1
+
+
+def test_what_would_be_done_is_said_by_verb(desk: Desk) -> None:
+    names = {**MARKED, "name": "names", "subject": "tag", "action": "untag", "when": "tag.name == '2'"}
+    desk.host.engine.put(an_image("two", "two:2", "two:3"), an_image("three", "three:3", labels={"three": ""}))
+    desk.set_up(names, {**MARKED, "when": "'three' in image.labels"})
+    _, out, err = desk.run("plan", "--watched", "2h")
+    assert out.splitlines()[-1].startswith("would remove 1, untag 2, "), err
 
 
 def test_the_reason_is_the_one_that_matters_first(desk: Desk) -> None:
