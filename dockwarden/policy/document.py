@@ -203,7 +203,7 @@ class Exemption(_Shape):
     id: Annotated[str, Field(min_length=1, max_length=100)]
     policies: Annotated[list[str], Field(min_length=1)]
     match: str
-    reason: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, AfterValidator(str.strip), Field(min_length=1)]
     owner: str = ""
     until: str | None = None
     effect: Literal["report", "act", "both"] = "both"

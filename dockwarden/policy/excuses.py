@@ -5,11 +5,13 @@ bounds: gathering facts, what is done with the answer. This is the only place th
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 
 from dockwarden.model import NO_EXCUSE, Excuse, Facts, Kind, Policy, PolicyException
 
 _SKIP, _UNTIL, _REASON = "dockwarden.skip", "dockwarden.skip.until", "dockwarden.skip.reason"
+_YEAR_SECONDS = 365 * 86400
+_LAST = datetime(9999, 12, 31, 9, 59, 59, tzinfo=UTC).timestamp()  # 9999, for never, has ended nowhere
 
 
 def labels_of(kind: Kind) -> str:
@@ -34,8 +36,9 @@ def read_until(text: str, zone: tzinfo | None) -> float:
         at = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
     except ValueError:
         at = datetime.fromisoformat(text)
-    at = at.replace(year=min(max(at.year, 2), 9998))  # 9999, for never, ends in the year 10000 elsewhere
-    return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
+    late = max(0, at.year - 9998) * _YEAR_SECONDS
+    at = at.replace(year=min(max(at.year, 2), 9998))
+    return min(_LAST, (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp() + late)
 
 
 def excuse(

@@ -44,7 +44,7 @@ _INSTEAD: dict[str, dict[str, dict[str, Any]]] = {
         "params": {"type": "object", "propertyNames": _IDENTIFIER, "additionalProperties": _CONSTANT},
         "now": _DATE,
     },
-    "Exemption": {"match": _EXPRESSION, "until": _DATE},
+    "Exemption": {"match": _EXPRESSION, "until": _DATE, "reason": {"type": "string", "pattern": r"\S"}},
 }
 
 
