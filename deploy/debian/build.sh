@@ -116,7 +116,7 @@ END
 cat >"$root/DEBIAN/postrm" <<'END'
 #!/bin/sh
 set -e
-if [ "$1" = purge ]; then
+if [ "$1" = purge ] && [ ! -e /opt/dockwarden/current ]; then # else they are those of a checkout by now
   deb-systemd-helper purge dockwarden.service >/dev/null
   rm -rf /etc/dockwarden /etc/default/dockwarden /etc/systemd/system/dockwarden.service.d
   rm -rf /var/lib/private/dockwarden /var/lib/dockwarden

@@ -56,6 +56,11 @@ def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
         host.run("dpkg", "--install", str(newer))  # again, which is as the first time
         assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
         unit.fail()
+        checkout.mkdir(parents=True)
+        host.run("sh", "/var/lib/dpkg/info/dockwarden.postrm", "purge")
+        assert host.path("/var/lib/private/dockwarden").exists()
+        checkout.rmdir()
+        checkout.parent.rmdir()
         host.run("dpkg", "--purge", "dockwarden")
         assert unit.show("ActiveState") == "inactive"
         assert left_behind(host) == []
