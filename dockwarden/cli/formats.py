@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from dockwarden import __version__
@@ -142,7 +143,7 @@ def _sarif_result(verdict: Verdict, index: int) -> dict[str, object]:
     place: dict[str, object] = {}
     if file:
         region = {"startLine": line, **({"startColumn": column} if column else {})}
-        uri = Path(file).as_uri() if file.startswith("/") else re.sub(r"[^\w./~-]", _percent, file, flags=re.ASCII)
+        uri = Path(file).as_uri() if file.startswith("/") else quote(file, errors="replace")
         place = {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}
     if verdict.kind:
         name = printable(verdict.name)
@@ -159,10 +160,6 @@ def _sarif_result(verdict: Verdict, index: int) -> dict[str, object]:
         "partialFingerprints": {"dockwarden/v1": print_[:32]},
         **({"suppressions": [{"kind": "external", "justification": printable(verdict.message)}]} if excused else {}),
     }
-
-
-def _percent(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "replace"))
 
 
 def _junit(verdicts: Sequence[Verdict]) -> str:

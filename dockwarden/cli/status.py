@@ -13,6 +13,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ _MOST = 8
 _MOST_BYTES = 1 << 24
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+_FINDING = itemgetter("severity", "policy", "name", "message")
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
@@ -127,7 +129,7 @@ def _show(seen: "Mapping[str, Any]") -> None:
     for name, words in _head(seen):
         print(f"{name:9} {words}".rstrip())
     for title, header, rows in (
-        ("Worst findings", ("SEVERITY", "POLICY", "NAME", "MESSAGE"), _findings(seen["worst"])),
+        ("Worst findings", ("SEVERITY", "POLICY", "NAME", "MESSAGE"), [*map(_FINDING, seen["worst"])]),
         ("Last actions", ("OUTCOME", "AGO", "POLICY", "ACTION", "NAME"), _actions(seen["actions"])),
         ("Next runs", ("IN", "POLICY"), [(span(row["at"] - time.time()), row["policy"]) for row in seen["next"]]),
     ):
@@ -153,10 +155,6 @@ def _head(seen: "Mapping[str, Any]") -> "Iterator[tuple[str, str]]":
     yield "findings", ", ".join(found) or "none"
     writable = "writable" if seen["ledger_writable"] else "not writable, so nothing is removed"
     yield "ledger", f"{writable}; {in_bytes(seen['reclaimed_bytes'])} freed since the start"
-
-
-def _findings(rows: "Sequence[Mapping[str, Any]]") -> list[tuple[str, ...]]:
-    return [(row["severity"], row["policy"], row["name"], row["message"]) for row in rows]
 
 
 def _actions(rows: "Sequence[Mapping[str, Any]]") -> list[tuple[str, ...]]:

@@ -9,7 +9,6 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -88,12 +87,8 @@ class SavedPlan(_Shape):
 _FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)  # what of these stays, the planner says
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What came of judging once: the results of each policy that may run, and which gates are closed."""
-
-    results: Mapping[str, list[Result]]
-    closed: frozenset[str]
+_Judged = Mapping[str, Sequence[Result]]
+"""What came of judging once: the results of each policy whose gate is open."""
 
 
 class Planner:
@@ -152,8 +147,8 @@ class Planner:
         asked = {(step.policy, Ref(step.subject, step.object_id)) for step in saved.steps}
         self.policies = [policy for policy in self.policies if policy.name in {name for name, _ in asked}]
         judged = self._judge()
-        only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.results.items()}
-        planned = self._plan(replace(judged, results=only))
+        only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.items()}
+        planned = self._plan(only)
         now = {(s.policy, s.action, s.ref.kind.value, s.ref.key): s for plan in planned.values() for s in plan.steps}
         # In the order of the saved plan, on which hangs what each of them frees.
         again = [now[key] for key, step in wanted.items() if key in now and step.identity == identity_of(now[key])]
@@ -180,17 +175,17 @@ class Planner:
         counted = {policy.name for policy in opened if _gain(policy) is Gain.USAGE}
         if any(result.policy in counted and result.status is Status.FAIL for result in sweep.results):
             parts.collector.usage()
-        results: dict[str, list[Result]] = {policy.name: [] for policy in self.policies}
+        results: dict[str, list[Result]] = {policy.name: [] for policy in opened}
         for result in sweep.results:
             results[result.policy].append(result)
-        return _Judged(results, frozenset(p.name for p in self.policies if p not in opened))
+        return results
 
     def _plan(self, judged: _Judged) -> dict[str, Plan]:
         """The plan of each policy; what one takes, none after it takes, and the bytes are those of all together."""
         planned: dict[str, Plan] = {}
         taken: set[Ref] = set()
         for policy in self.policies:
-            fails = (result for result in judged.results[policy.name] if result.status in _FOUND)
+            fails = (result for result in judged.get(policy.name, ()) if result.status in _FOUND)
             plan = self._parts.enforcer.plan(policy, [result for result in fails if result.ref not in taken])
             taken.update(step.ref for step in plan.steps)
             planned[policy.name] = plan
@@ -217,25 +212,21 @@ class Planner:
         return PlanRow(*_named(step), "planned", "finding", told, size, Status.FAIL)
 
     def _kept(self, policy: Policy, plan: Plan, judged: _Judged) -> Iterator[PlanRow]:
-        said = {result.ref: result.status for result in judged.results[policy.name]}
+        said = {result.ref: result.status for result in judged.get(policy.name, ())}
         for outcome in plan.kept:
             yield PlanRow(*_named(outcome), "kept", outcome.reason, outcome.detail, None, said[outcome.ref])
         told = {outcome.ref for outcome in plan.kept} | {step.ref for step in plan.steps}
-        for result in judged.results[policy.name]:
+        for result in judged.get(policy.name, ()):
             if result.ref not in told:
-                reason, detail = self._why(policy, result)
+                why = "planned", "another policy takes it"
+                if result.status not in _FOUND:
+                    why = self._parts.enforcer.why_unplanned(policy, result)
                 row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
-                yield PlanRow(*row, "kept", reason, detail, None, result.status)
-        if policy.name in judged.closed:
+                yield PlanRow(*row, "kept", *why, None, result.status)
+        if policy.name not in judged:
             yield PlanRow(
                 policy.name, policy.action, policy.subject.value, "", "*", "kept", "gate", "its gate is closed", None
             )
-
-    def _why(self, policy: Policy, result: Result) -> tuple[str, str]:
-        """Why an object stays that no plan of this policy is about."""
-        if result.status in _FOUND:
-            return "planned", "another policy takes it"
-        return self._parts.enforcer.why_unplanned(policy, result)
 
 
 def identity_of(step: Step) -> str:
