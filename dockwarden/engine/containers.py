@@ -197,9 +197,5 @@ def _ports(settings: Fields, config: Fields, host: Fields) -> tuple[str, ...]:
 
 
 def _binding(fields: Fields) -> str:
-    address = fields.text("HostIp", "") or "0.0.0.0"
-    return f"[{address}]:{_port(fields)}" if ":" in address else f"{address}:{_port(fields)}"
-
-
-def _port(fields: Fields) -> str:
-    return fields.text("HostPort", "") or "0"  # 0: the engine picks one at start
+    address, port = fields.text("HostIp", "") or "0.0.0.0", fields.text("HostPort", "") or "0"  # picked at the start
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

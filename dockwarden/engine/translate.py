@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 from docker.utils import version_gte
 
@@ -39,6 +38,7 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
     """Who the engine is; ``asked_at`` and ``answered_at`` are by our clock. A socket may lead to a virtual machine."""
     answer, says = Fields(info, "info"), Fields(version, "version")
     options = answer.texts("SecurityOptions")
+    features = {option.split(",")[0] for option in options}
     root = answer.text("DockerRootDir", "")
     system_time = answer.moment("SystemTime")
     told_at = asked_at if system_time is None else system_time
@@ -58,8 +58,8 @@ def engine(version: object, info: object, api_version: str, asked_at: float, ans
         swarm=False,
         data_root=root,
         live_restore=answer.flag("LiveRestoreEnabled"),
-        rootless=_has_option(options, "rootless"),
-        userns_remap=_has_option(options, "userns"),
+        rootless="name=rootless" in features,
+        userns_remap="name=userns" in features,
         clock_offset_seconds=offset,
         only_audited=_PODMAN if "Podman Engine" in [p.text("Name", "") for p in says.objects("Components")] else "",
         mirrors=registries.texts("Mirrors"),
@@ -104,10 +104,6 @@ def _swarm_role(swarm: Fields) -> str | None:
             return None  # it joins, is locked or failed
 
 
-def _has_option(options: Iterable[str], name: str) -> bool:
-    return any(option.split(",")[0] == f"name={name}" for option in options)
-
-
 def event(line: bytes) -> Event:
     try:
         raw = json.loads(line)
@@ -130,12 +126,6 @@ def event(line: bytes) -> Event:
         at_ns=fields.integer("timeNano"),
         image=attributes.text("image", "") if kind == "container" else "",
     )
-
-
-class _Names(NamedTuple):
-    tags: tuple[str, ...]
-    digests: tuple[str, ...]
-    markers: tuple[str, ...]
 
 
 def images(raw: object, store: ImageStore) -> Iterator[Image]:
@@ -179,16 +169,16 @@ def _platforms(fields: Fields) -> Iterator[str]:
 
 def _image(fields: Fields, store: ImageStore, labelled: Fields, details: ImageDetails | None = None) -> Image:
     identifier = fields.text("Id")
-    names = _names((*fields.texts("RepoTags"), *fields.texts("RepoDigests")))
+    tags, digests, markers = _names((*fields.texts("RepoTags"), *fields.texts("RepoDigests")))
     if store is ImageStore.CONTAINERD:
         # There each name also has a digest, which is the ID; the list shows one of them, the inspect all.
-        implied = (f"{tag.rpartition(':')[0]}@{identifier}" for tag in names.tags)
-        names = names._replace(digests=tuple(sorted({*names.digests, *implied})))
+        implied = (f"{tag.rpartition(':')[0]}@{identifier}" for tag in tags)
+        digests = tuple(sorted({*digests, *implied}))
     return Image(
         id=identifier,
-        tags=names.tags,
-        digests=names.digests,
-        markers=names.markers,
+        tags=tags,
+        digests=digests,
+        markers=markers,
         size_bytes=fields.integer("Size"),
         labels=labelled.labels("Labels"),
         created_at=fields.moment("Created"),
@@ -196,7 +186,8 @@ def _image(fields: Fields, store: ImageStore, labelled: Fields, details: ImageDe
     )
 
 
-def _names(listed: Iterable[str]) -> _Names:
+def _names(listed: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Tags, digests and markers."""
     tags, digests, markers = set(), set(), set()
     for name in listed:
         if "<none>" in name or name.startswith(_NO_NAMES):
@@ -207,7 +198,7 @@ def _names(listed: Iterable[str]) -> _Names:
             digests.add(reference.full(name))
         else:
             tags.add(reference.full(name))
-    return _Names(tuple(sorted(tags)), tuple(sorted(digests)), tuple(sorted(markers)))
+    return tuple(sorted(tags)), tuple(sorted(digests)), tuple(sorted(markers))
 
 
 def history(raw: object) -> tuple[BuildStep, ...]:

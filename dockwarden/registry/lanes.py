@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from itertools import islice
 
 import structlog
@@ -22,27 +23,27 @@ _GOOD_ANSWERS = 50  # before one more question may be asked at once again
 _log = structlog.get_logger("dockwarden.registry")
 
 
+@dataclass(eq=False)
 class Question:
     """One question about a repository, and all who wait for its answer."""
 
-    def __init__(
-        self, ask: Ask, path: str, answer: Callable[[], Reply], settle: "Callable[[Question, Reply], None]"
-    ) -> None:
-        self.ask = ask
-        self.path = path
-        self.future: Future[Reply] = Future()
+    ask: Ask
+    path: str
+    answer: Callable[[], Reply]
+    settle: Callable[["Question", Reply], None]
+    future: Future[Reply] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
         self.future.set_running_or_notify_cancel()  # shared, so nobody may cancel it
-        self._answer = answer
-        self._settle = settle
 
     def run(self) -> None:
         try:
-            reply = self._answer()
+            reply = self.answer()
         except Exception as error:  # noqa: BLE001 - the thread serves others, too
             # Its text, and the values around it, may be secret.
             _log.error("registries.question_failed", what=self.ask.what, error=type(error).__name__)
             reply = Reply(reason="bad_answer")
-        self._settle(self, reply)
+        self.settle(self, reply)
 
 
 class Lane:

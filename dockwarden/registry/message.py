@@ -34,9 +34,6 @@ class FailedError(Exception):
 class TooLongError(FailedError):
     """A good answer is longer than anybody may make it."""
 
-    def __init__(self) -> None:
-        super().__init__("bad_answer")
-
 
 class Url(NamedTuple):
     scheme: str

@@ -185,7 +185,7 @@ def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
         if len(body) > (limit if is_good else _ERROR_BYTES):
             response.close()
             if is_good:
-                raise TooLongError
+                raise TooLongError("bad_answer")
             return b""
     return bytes(body)
 
