@@ -75,10 +75,7 @@ class Engine(Protocol):
         """One container. Raises NotFoundError."""
 
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
-        """The IDs of the containers, running or not, that the engine says use an image (ID), volume or network (name).
-
-        Of the last two perhaps also of some that do not.
-        """
+        """The IDs of containers, running or not, that use an image (ID), or perhaps a volume or network (name)."""
 
     def volumes(self) -> Iterable[Volume]:
         """All volumes."""
@@ -158,10 +155,7 @@ class Engine(Protocol):
         """Give a container another name. Raises NotFoundError, ConflictError (the name is taken)."""
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        """Say when the engine starts a container again: ``no``, ``always``, ``unless-stopped``, ``on-failure``.
-
-        ``most``: how often after a failure, 0 for always. Raises NotFoundError.
-        """
+        """``no``, ``always``, ``unless-stopped``, ``on-failure``, so often at ``most`` (0: always). NotFoundError."""
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
         """The last lines of a container's log, none where its log driver cannot be read. Raises NotFoundError."""
@@ -170,10 +164,7 @@ class Engine(Protocol):
         """The containers without which this one cannot be made, as it calls them. Raises NotFoundError."""
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
-        """What ``create`` needs to make a container like this from another image: what somebody set, and no more.
-
-        Raises NotFoundError (the container, or the image that it has).
-        """
+        """What ``create`` needs for one like this from another image: what somebody set, no more. NotFoundError."""
 
     def start_container(self, identifier: str) -> None:
         """Start a container. Raises NotFoundError."""
@@ -354,10 +345,7 @@ class Intents(Protocol):
         """How long ago, by the observation clock, this was done to this object, each time that it was."""
 
     def aside(self, policy: str) -> Sequence[tuple[str, float]]:
-        """The IDs of containers that updates of a policy left aside, and how long ago, by the observation clock.
-
-        First those that live in others, which they must know by name to be made again.
-        """
+        """IDs of containers that a policy's updates left, and how long ago (observed); first those inside others."""
 
     def undoable(self, what: str = "") -> Sequence[Done]:
         """What can still be undone, newest first; of one run or action, if it is named."""

@@ -56,10 +56,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Parse a reference as ``docker pull`` would; without tag and digest it means ``:latest``.
-
-    Raises ValueError: the text is not a reference (it may be an image ID).
-    """
+    """A reference as ``docker pull`` reads it; without tag and digest ``:latest``. Raises ValueError: it is none."""
     if len(text) > _MAX_LENGTH:
         raise ValueError(f"reference longer than {_MAX_LENGTH} characters")
     if is_image_id(text):

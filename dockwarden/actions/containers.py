@@ -156,9 +156,6 @@ def compose_service(container: Container) -> tuple[str, str]:
 
 
 def depends_on(container: Container) -> dict[str, bool]:
-    """The services that it depends on, and whether it is to be restarted with each, as Compose writes that down.
-
-    That is ``service:condition:restart``, by commas.
-    """
+    """The services that it depends on, and if it restarts with each, by Compose's ``service:condition:restart,…``."""
     asked = (entry.split(":") for entry in container.labels.get(_DEPENDS_ON, "").split(","))
     return {entry[0]: entry[-1] == "true" for entry in asked if entry[0]}

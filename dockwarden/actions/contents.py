@@ -32,10 +32,7 @@ def is_elsewhere(parameters: Mapping[str, Any]) -> bool:
 
 
 def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Where somebody mounted something in a volume: an engine that removes it takes those files, too. "" if nowhere.
-
-    As far as that can be seen from here: a container has its own mounts.
-    """
+    """Where something is mounted in a volume, as seen from here; its removal takes those files, too. "" if nowhere."""
     if parameters["Driver"] != "local" or not mounts.exists():  # as on macOS
         return ""
     volume = os.path.realpath(Path(parameters["Mountpoint"]).parent)

@@ -91,10 +91,7 @@ def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
 
 
 def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]) -> Why:
-    """Which rule keeps the object, and in words whom it serves; two empty strings if none does.
-
-    ``gone_tags``: by image, how many of its names the same plan takes already.
-    """
+    """The rule that keeps the object, and whom it serves, "" if none; ``gone_tags``: names already taken, by image."""
     thing, verb = candidate.object, VERBS[policy.subject, policy.action]
     if reason := _of_ours(candidate):
         return reason

@@ -23,10 +23,7 @@ _OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "R
 def renewed(
     parameters: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, Any], image_id: str
 ) -> dict[str, Any]:
-    """The parameters of a container like this from another image.
-
-    ``container``: its inspect; ``image``: that of the image that it has; ``image_id``: the other one's.
-    """
+    """The parameters of one like this from another image: by its inspect, its image's, and the other image's ID."""
     old: Mapping[str, Any] = image.get("Config") or {}
     own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}
     published = tuple(own["HostConfig"].get("PortBindings") or ())

@@ -32,10 +32,7 @@ def orchestrator_of(labels: Mapping[str, str]) -> str:
 
 
 def own_labels(container: Container, image: Image | None) -> dict[str, str] | None:
-    """Labels that it was given itself; engines add those of its image, which says them about all made from it.
-
-    None if its image is gone, so that nobody can tell whose they are.
-    """
+    """Labels given to it itself, as engines add its image's; None if that is gone, so nobody knows whose they are."""
     if image is None:
         return None if container.labels else {}
     return {name: value for name, value in container.labels.items() if image.labels.get(name) != value}

@@ -115,10 +115,7 @@ class Gatherer:
         facts.fill(sheet, names, ref, gathering)
 
     def gather(self, gathering: Gathering, ref: Ref, missing: str, needs: Iterable[str], sheet: Facts) -> None:
-        """Get a fact, and fill in those of ``needs`` that are no dearer.
-
-        Raises LaterError: somebody else's answer, or something dear about all objects, comes first.
-        """
+        """Get a fact, and those of ``needs`` no dearer. Raises LaterError: an answer, or what is dear, comes first."""
         vocabulary = facts.VOCABULARY[ref.kind]
         cost = vocabulary[missing].cost
         if cost >= REGISTRY:

@@ -137,10 +137,7 @@ def _own(name: str, book: _Book) -> Version | None:
 
 
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
-    """The tag of the highest release in the scheme of the tag's own versions, "" where there are no versions at all.
-
-    Raises UnclearError: it is not clear which version the tag is.
-    """
+    """The tag of the highest release in the scheme of its versions, "" without any. UnclearError: which is unclear."""
     book = _book(tags)
     own = _own(name, book)
     found = _above(own, book, look) if own and own.scheme in book.releases else None

@@ -130,10 +130,7 @@ class Tables:
         return ref.key if thing is None or isinstance(thing, Image) else thing.name
 
     def running(self) -> Iterator[tuple[str, str]]:
-        """The names by which containers run their images, each with the digest in its repository, or else the ID.
-
-        Asked by other threads. Who names a digest cannot be mistaken, and is left out.
-        """
+        """Names by which containers run images, with digest or ID, for any thread; none that has a digest itself."""
         for container in tuple(self.containers.values()):
             image = self.images.get(container.image_id)
             name = reference.full(container.image_ref)

@@ -22,10 +22,7 @@ _POLICY = "policy/"
 def explain(
     settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
 ) -> Explanation | PolicyExplanation:
-    """Explain ``[KIND/]NAME`` or ``policy/NAME``. Raises EngineUnavailableError.
-
-    UsageError: the name means several objects, which the text lists; DockwardenError: there is nothing of that name.
-    """
+    """Explain ``[KIND/]NAME`` or ``policy/NAME``. UsageError: it may mean several; DockwardenError: nothing."""
     known = [policy.name for policy in policies.policies]
     wanted = name.removeprefix(_POLICY)
     if name.startswith(_POLICY) and wanted not in known:

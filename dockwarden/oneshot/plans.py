@@ -137,10 +137,7 @@ class Planner:
         return rows, steps
 
     def still(self, saved: SavedPlan) -> tuple[Sequence[Step], list[PlanRow]]:
-        """The steps of a saved plan that would still be taken, and for each of the others why not.
-
-        Raises DockwardenError: the plan is of another engine.
-        """
+        """The steps of a saved plan still to be taken, and why not the others. DockwardenError: of another engine."""
         if saved.engine != self.info.identity:
             raise DockwardenError(f"the plan is of another engine, {saved.engine_name}; this one is {self.info.name}")
         wanted = {(step.policy, step.action, step.subject, step.object_id): step for step in saved.steps}

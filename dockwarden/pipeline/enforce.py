@@ -57,11 +57,7 @@ _log = structlog.get_logger("dockwarden")
 
 @dataclass(eq=False)
 class Enforcer:
-    """Acts on one engine.
-
-    ``executor`` makes one for each plan; ``ask_host`` measures the host anew; ``own_container``: the ID of the
-    container we run in, "" if in none.
-    """
+    """``executor`` makes one a plan; ``ask_host`` measures anew; ``own_container``: that we run in, "" if in none."""
 
     inventory: Inventory
     collector: Collector

@@ -244,10 +244,7 @@ class Explainer:
             yield ExceptionRow(each.id, *about, effect, state, used[each.id], each.place)
 
     def standing(self, severities: Mapping[str, Severity]) -> list[Result]:
-        """What the book has, as results: what is open, set aside, or could not be judged; safe from any thread.
-
-        ``severities``: of the policies in use.
-        """
+        """What the book has as results, from any thread: open, aside, not judged. ``severities``: of all policies."""
         results = [finding.result for finding in self.findings.open()]
         told = {(result.policy, result.ref) for result in results}
         for policy, ref, aside in self.findings.asides():

@@ -168,10 +168,7 @@ class Judge:
     def _settle(
         self, task: _Task, ref: Ref, policy: Policy, sheet: Facts | None = None, verdict: Verdict | None = None
     ) -> list[Policy]:
-        """Judge one object by one policy to the end; gives the policy back if it has to wait for an answer.
-
-        What goes wrong in our own code is this result's trouble and nobody else's.
-        """
+        """Judge one object by one policy, which is given back if it must wait; our own faults are this result's."""
         try:
             if sheet is None or verdict is None:
                 sheet = Facts()

@@ -219,10 +219,7 @@ class Upkeep:
         return now - self._ended_at > _LONGEST_RETRY_SECONDS and self.metrics.health.engine_up
 
     def end_intents(self) -> list[Outcome]:
-        """After a full list, and every minute: the ends of actions that were cut short.
-
-        Less often where the engine keeps us waiting for minutes, as it does at a disk that hangs.
-        """
+        """After a list, and every minute: how what was cut short ended; less often where the engine takes minutes."""
         began, info = time.monotonic(), self.inventory.info
         try:
             return end_intents(self.tools(info), self.ledger) if info else []

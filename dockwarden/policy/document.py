@@ -76,10 +76,7 @@ def hearing(kind: Kind) -> tuple[tuple[str, ...], tuple[Kind, ...]]:
 
 
 def constant(value: object) -> FactValue:
-    """The value of a param: what reads as a duration is one, and what reads as a size is a number of bytes.
-
-    Raises ValueError: it has no type that a param may have.
-    """
+    """A param's value: what reads as a duration is one, as a size bytes. Raises ValueError: no param has its type."""
     if isinstance(value, str):
         with suppress(ValueError):
             return duration(value)

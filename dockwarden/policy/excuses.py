@@ -28,10 +28,7 @@ def labels_of(kind: Kind) -> str:
 
 
 def read_until(text: str, zone: tzinfo | None) -> float:
-    """When an excuse ends, in seconds since the epoch; a date means its last second in the zone (None: the machine's).
-
-    Raises ValueError: it is neither a date nor a time of RFC 3339.
-    """
+    """When an excuse ends, as epoch seconds; a date: its last second in the zone (None: the machine's). ValueError."""
     try:
         at = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
     except ValueError:

@@ -177,10 +177,7 @@ def _bare(text: str) -> str:
 
 
 def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:
-    """The leaves that never made the difference: with their opposite, every test would have come out the same.
-
-    ``values``: of each test, what each leaf gave, by its source.
-    """
+    """Leaves whose opposite would have changed no test; ``values``: of each test, what each leaf gave, by source."""
     leaves = {leaf.source for leaf in whole.leaves()}
     decided = {
         leaf

@@ -20,10 +20,7 @@ def reached(host: str) -> str:
 def ask(
     host: str, port: int, path: str, certificate: str | None = None, most: int = 2000, login: bytes = b""
 ) -> tuple[int, bytes]:
-    """Status and body, of which at most ``most`` bytes are read. ``login``: name and password, with a colon between.
-
-    Raises OSError, ValueError: there is no answer, or none that HTTP knows.
-    """
+    """Status, and at most ``most`` bytes of body. ``login``: ``name:password``. OSError, ValueError: no HTTP answer."""
     request = f"GET {path} HTTP/1.0\r\nHost: {f'[{host}]' if ':' in host else host}:{port}\r\n".encode()
     known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login, newline=False) if login else b""
     said = _exchange(_connected(host, port), request, most)

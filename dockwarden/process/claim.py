@@ -18,10 +18,7 @@ _QUESTION = "hhqqi4x"  # struct flock: type, whence, start, length, and in the a
 
 
 def claim(folder: Path) -> IO[bytes] | None:
-    """Take the folder for this process, as long as the result lives. Raises ConfigError: another daemon has it.
-
-    None where the folder cannot be written, so that nobody can take it.
-    """
+    """Take the folder as long as the result lives; None where it cannot be written. ConfigError: a daemon has it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.fdopen(at_once(folder / _NAME, os.O_WRONLY | os.O_CREAT), "ab")

@@ -43,10 +43,7 @@ _MARGIN = 44
 
 
 def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
-    """Send all logging to stderr, as ``json``, ``console``, or ``auto``: console on a terminal, else JSON.
-
-    ``count`` is told the level of every message that is written.
-    """
+    """Log to stderr: ``json``, ``console``, ``auto`` (console on a terminal). ``count`` is told the levels of all."""
     as_text = form == "console" or (form == "auto" and sys.stderr.isatty())
 
     def counted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -15,10 +15,7 @@ _PATIENCE_SECONDS = 8.0
 
 
 def probe(url: str, address: str) -> str:
-    """Why nobody serves at ``http://host:port/path`` or ``tcp://host:port``, "" if somebody does.
-
-    ``address`` stands for a host that is left out. Any HTTP status below 400 is an answer.
-    """
+    """Why nobody serves at ``http://host:port/path`` or ``tcp://…``, else ""; ``address``: for a host left out."""
     parts = urlsplit(url)
     host, port = parts.hostname or address, parts.port or (443 if parts.scheme == "https" else 80)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"

@@ -191,10 +191,7 @@ class Guard:
                 break
 
     def _share(self, path: str, slot: _Slot, challenge: Challenge, send: Callable[[Request], Answer]) -> bool:
-        """Have one token for this repository and those that are asked about next; False if that cannot be.
-
-        Whoever asks about one of those meanwhile waits for it.
-        """
+        """One token for this repository and those asked about next, which wait for it; False if that cannot be."""
         asked_at, scope = self.clock(), _scopes(path)[0]
         if not path or _scopes(path, challenge.scope) != [scope] or not slot.may_join(scope, asked_at):
             return False

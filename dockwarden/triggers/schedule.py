@@ -94,10 +94,7 @@ class Schedule:
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:
-        """``jitter``: the largest share of an interval by which a run may be moved, 0 to 0.5.
-
-        Raises ConfigError: no zone is set, and the host's is not told by its name.
-        """
+        """``jitter``: the share of an interval a run may move, 0 to 0.5. ConfigError: no zone set, or told by name."""
         self._submit = submit
         self._metrics = metrics
         self._jitter = jitter
