@@ -268,11 +268,7 @@ class Ask(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry of an index. Which platform it is for is empty where the index does not say.
-
-    Attributes:
-        is_index: it is, or may be, an index itself.
-    """
+    """One entry of an index; its platform is empty where that says none. ``is_index``: it is, or may be, one."""
 
     digest: str
     os: str

@@ -30,14 +30,7 @@ _LEAST_ID_DIGITS = 4  # not `db`, with which one ID in 256 begins
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A normalised image reference.
-
-    Attributes:
-        registry: host with optional port, ``docker.io`` when none was written.
-        path: repository path below the registry, with ``library/`` written out.
-        tag: the tag, ``""`` if there is none.
-        digest: ``sha256:…``, ``""`` if there is none.
-    """
+    """A normalised reference: ``docker.io`` and ``library/`` are written out; ``tag`` and ``digest`` may be ""."""
 
     registry: str
     path: str

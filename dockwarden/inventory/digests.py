@@ -29,11 +29,7 @@ def of_repository(digests: Iterable[str], repository: str) -> tuple[str, ...]:
 
 
 class Digests:
-    """The present digest of each tag on each side, ``local`` and ``registry``.
-
-    Attributes:
-        unsaved: sightings that the ledger has not written down; the writer clears it. Each ends the former.
-    """
+    """The present digest of each tag on each side; ``unsaved``: each ends the former, and the writer clears it."""
 
     def __init__(self) -> None:
         self.unsaved: list[Sighting] = []

@@ -44,11 +44,7 @@ class ObservationClock:
 
 
 class Memory:
-    """When each object was first seen and last used, on the observation clock; a container is used while it runs.
-
-    Attributes:
-        unsaved: what changed since the ledger last wrote this memory down; the writer clears it.
-    """
+    """When each object was first seen and last used (ran), by that clock; the ledger clears ``unsaved``."""
 
     def __init__(self, clock: ObservationClock) -> None:
         self.clock = clock

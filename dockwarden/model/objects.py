@@ -157,11 +157,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount of a container; ``name`` is that of a volume, or of an image as its creator typed it.
-
-    Attributes:
-        image_id: of an image, its ID, as far as its name still tells.
-    """
+    """A mount; ``name``: a volume's, or an image's as typed; ``image_id``: an image's, as far as its name tells."""
 
     type: str
     name: str

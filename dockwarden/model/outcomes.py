@@ -102,11 +102,7 @@ class Done(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one step, or why there was none. Bytes are what the disk gains, as planned and as measured.
-
-    Attributes:
-        number: of the action in the ledger, by which it can be undone; 0 where none was begun.
-    """
+    """What became of a step, or why there was none; bytes as planned and measured; its number in the ledger, or 0."""
 
     policy: str
     action: str

@@ -82,11 +82,7 @@ class _Meant(NamedTuple):
 
 @dataclass(eq=False)
 class Doubts:
-    """The doubts about one expression.
-
-    Attributes:
-        settled: facts of which it says what of their being none; those of ``before`` are known to be said.
-    """
+    """Doubts about one expression. ``settled``: facts of which it, or one ``before``, says what of their being none."""
 
     source: str
     facts: Mapping[str, FactSpec]

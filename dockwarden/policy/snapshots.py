@@ -25,12 +25,7 @@ _SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float", def
 
 
 class Recorded(BaseModel):
-    """One object.
-
-    Attributes:
-        image: the key of the image that a tag names or a container runs; its facts are theirs, too.
-        unknown: of facts that a registry did not tell, why.
-    """
+    """One object. ``image``: that it names or runs, whose facts are its, too; ``unknown``: why a registry told none."""
 
     model_config = _SHAPE
     kind: Kind

@@ -53,13 +53,7 @@ _log = structlog.get_logger("dockwarden.web")
 
 @dataclass(frozen=True)
 class Access:
-    """Who may connect. Without a context the server speaks plain HTTP; without users nobody is asked who he is.
-
-    Attributes:
-        users: bcrypt hashes by name.
-        headers: what every answer has besides.
-        files: all that was read.
-    """
+    """Who may connect: by TLS if there is a context, as one of the users (bcrypt hashes) if any; headers of answers."""
 
     context: ssl.SSLContext | None = None
     users: Mapping[str, str] = field(default_factory=dict)
