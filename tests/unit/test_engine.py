@@ -1120,6 +1120,8 @@ def test_an_export_without_a_file_that_was_written_is_none_unless_that_is_a_sock
     def answer(request: str) -> Iterable[bytes]:
         if request.endswith("/export"):
             yield http(200, export.getvalue())
+        elif request.endswith("/web/json"):
+            yield http(200, b'{"HostConfig": {}}')
         else:
             yield http(404 if mode is None else 200, b"", f"X-Docker-Container-Path-Stat: {told}")
 
