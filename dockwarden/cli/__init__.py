@@ -164,6 +164,8 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
 
 
 def _path(text: str) -> "Path":
+    if not text:  # which pathlib takes for the folder one is in
+        raise argparse.ArgumentTypeError("it is empty")
     from pathlib import Path
 
     return Path(text)

@@ -86,6 +86,7 @@ policies:
         ("healthcheck", "--listen", "nowhere"),
         ("healthcheck", "--listen", "127.0.0.1:port"),
         ("status", "--listen", ":99999"),
+        ("scan", "--config", ""),
         ("check", ""),
         ("test", ""),
     ],
