@@ -108,7 +108,7 @@ def test_bytes_of_a_set_are_those_that_the_disk_gains(empty_engine: LabEngine, t
     assert before - taken(engine) == pytest.approx(sum(bytes_.values()), rel=TOLERANCE)
     # One figure for one removal, whoever tells it.
     assert f"; {in_bytes(sum(bytes_.values()))}" in done.err
-    assert f"would remove {len(bytes_)}, {in_bytes(sum(bytes_.values()))};" in shown
+    assert f"would remove 2, untag 2, {in_bytes(sum(bytes_.values()))};" in shown
     undoable = json.loads(desk.run("undo", "--list", "-o", "json").out)
     assert {row["name"]: row["bytes"] for row in undoable} == bytes_
     left = {tag for image in engine.client().images() for tag in image["RepoTags"]}
