@@ -20,7 +20,6 @@ _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
 _MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, how many are compared with it
 _MOST_ALIASES = 5
 _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
-_DOUBTFUL_LEAP = 8  # as to LinuxServer's 14.3.9 of qBittorrent, which is 1:4.3.9
 _LINE = 2  # numbers that a line has, at most
 _FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releases
 _FIRST_DATE = 10_000  # no flavour has such a number
@@ -197,16 +196,14 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
 def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
     """Tells whether another is a version as ours is, and not one of another count, such as 4711.
 
-    It is none after a leap from one version to the next, nor after a smaller one before which `latest` has stayed, and
-    with fewer parts only where our own image has such a name; nor is a month to come, if ours is none,
-    nor any (20.04, so 19.10) above what is none, if the last is not `latest`.
+    It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
+    nor is a month to come, if ours is none, nor any (20.04, so 19.10) above what is none, if the last is not `latest`.
     """
     versions, years = book.releases[own.scheme], book.years[own.scheme]
     is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
     mains = [*book.releases.get(own.scheme._replace(variant=""), ()), *versions]  # latest is of no variant
     first = pairwise(sorted({own.numbers[0], *(v.numbers[0] for v in versions if v.numbers > own.numbers)}))
-    leaps = [pair for pair in first if pair[1] - pair[0] > _DOUBTFUL_LEAP and own.scheme.kind != "date"]
-    far = [after for before, after in leaps if after - before > _LEAP]
+    leaps = [after for before, after in first if after - before > _LEAP and own.scheme.kind != "date"]
     lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
 
     def counts(other: Version) -> bool:
@@ -216,12 +213,8 @@ def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool
         is_first = is_apart and years & {other.numbers[0], other.numbers[0] + 1}
         if is_first and look.digest("latest") != look.digest(next(v.tag for v in mains if v.numbers[0] in years)):
             return False  # one look each, however many there are
-        if far and other.numbers[0] >= far[0]:
+        if leaps and other.numbers[0] >= leaps[0]:
             return False
-        if leaps and other.numbers[0] >= leaps[0][1]:
-            last = next(v.tag for v in (*mains, own) if v.numbers[0] < leaps[0][1])
-            if look.digest("latest") == look.digest(last):
-                return False
         return length >= len(own.numbers) or any(look.is_ours(v.tag) for v in lines if len(v.numbers) == length)
 
     return counts
