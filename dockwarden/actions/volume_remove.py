@@ -120,11 +120,9 @@ def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = F
         folder = tools.files.folder_of(recipe.parameters, tools.engine.volume(name))
         if is_late:
             _refuse_others(tools, name, folder, recipe)
-        try:
+        # On a read-only disk nothing went. Not asked after a try to put it back, which may not be on the disk yet.
+        if is_late or not tools.files.holds(folder, tools.archive.read(recipe)):
             tools.files.restore(folder, tools.archive.read(recipe), recipe.archive)
-        except (ArchiveError, OSError):
-            if not tools.files.holds(folder, tools.archive.read(recipe)):  # on a read-only disk nothing went
-                raise
     except EngineUnavailableError:
         raise
     except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:

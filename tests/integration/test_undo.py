@@ -426,6 +426,22 @@ def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(hos
     assert tree(str(folder))[1:] == before[1:]
 
 
+def test_volume_whose_files_are_back_but_not_on_the_disk_keeps_its_archive(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.lab.docker("volume", "create", "data")
+    folder = Path(mountpoint(host, "data"))
+    for name in ("immutable", "file"):
+        (folder / name).write_text("kept")
+    subprocess.run(["chattr", "+i", folder / "immutable"], check=True)
+    monkeypatch.setattr(contents, "_SYNC", ("false",))
+    try:
+        assert host.remove(host.engine.volume("data")) == [("applied", "unverified")]
+    finally:
+        subprocess.run(["chattr", "-i", folder / "immutable"], check=True)
+    assert (texts(folder), len(host.files())) == ({"immutable": "kept", "file": "kept"}, 1)
+
+
 def test_volume_of_which_nothing_could_be_removed_has_lost_nothing(host: Host) -> None:
     """As on a disk that has become read-only, where nothing can be put back, too."""
     host.lab.docker("volume", "create", "data")
