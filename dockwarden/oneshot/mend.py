@@ -15,7 +15,14 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
 from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError, UsageError
+from dockwarden.errors import (
+    DockwardenError,
+    EngineError,
+    EngineUnavailableError,
+    LedgerError,
+    NotFoundError,
+    UsageError,
+)
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
@@ -114,10 +121,14 @@ class Mender:
         return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging)
 
     def _bases(self, key: str) -> Iterator[str]:
-        """The images that it was built from here, also those between, which no list shows."""
-        with suppress(NotFoundError):
+        """The images that it was built from here, also those between, which no list shows; none of a damaged one."""
+        try:
             while (details := self._parts.engine.image(key).details) and (key := details.parent):
                 yield key
+        except EngineUnavailableError:
+            raise
+        except EngineError:  # a removal that it hinders is refused, and taken back
+            return
 
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from dockwarden.cli import main
+from dockwarden.errors import EngineError
+from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.text import USAGE
 from tests.builders import an_image, digest_of, image_id
@@ -18,6 +20,8 @@ from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dockwarden.model import Image
 
 POLICIES = """
 version: 1
@@ -157,3 +161,22 @@ def test_an_undo_has_what_came_back_on_the_engines_disk(
     desk.apply()
     desk.undo()
     assert settled == [{desk.host.engine.info.data_root}]
+
+
+def test_an_image_that_the_engine_cannot_show_hinders_no_reset_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    show, damaged, tag = desk.host.engine.image, image_id("other"), "docker.io/library/app:1"
+
+    def image(name: str) -> Image:
+        if name == damaged:
+            raise EngineError("image_inspect: HTTP 500: layer does not exist")
+        return show(name)
+
+    monkeypatch.setattr(desk.host.engine, "image", image)
+    digest = digest_of("app", "d").partition("@")[2]
+    desk.host.registry.digests[tag] = digest
+    desk.host.registry.manifests[f"docker.io/library/app@{digest}"] = Reply(digest=digest)
+    assert main(["reset", "app:1", "--config", str(tmp_path / "dockwarden.yaml")]) == USAGE, "it asks"
+    assert f"then {tag} is pulled" in capsys.readouterr().err
