@@ -39,14 +39,15 @@ class ContainerRemove(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""
-        mounted = {mount.name: mount.image_id for mount in found.mounts if mount.image_id}
+        known = (mount for mount in found.mounts if mount.image_id and not mount.may_be_another)
+        mounted = {mount.name: mount.image_id for mount in known}
         about = {"state": found.state, "mounted": mounted}
         parameters = {**tools.engine.parameters(Ref(Kind.CONTAINER, found.id)), **about}
         with or_without(parameters):
             if tools.image(found.image_id) is None:
                 raise ArchiveError(f"its image {found.image_ref} is gone, and without it nothing makes it again")
             for mount in found.mounts:
-                if mount.type == "image" and not mount.image_id:
+                if mount.type == "image" and (mount.may_be_another or not mount.image_id):
                     text = "which is gone, or given that name since it was created: nobody tells which one it has"
                     raise ArchiveError(f"it mounts the image {mount.name}, {text}")
             for called, name in parameters.get("peers", {}).items():

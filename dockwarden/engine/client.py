@@ -279,14 +279,14 @@ class EventStream(Iterator[Event]):
 def _container(client: Client, name: str) -> Container:
     raw = client.read(f"/containers/{name}/json", "container_inspect")
     born = Fields(raw, "container").moment("Created") or 0.0
-    image_ids: dict[str, str] = {}
+    images: dict[str, tuple[str, bool]] = {}
     for called in containers.mounted_images(raw):
         with suppress(NotFound):  # it lost that name since
             image = Fields(client.inspect_image(path(called)), "image")  # type: ignore[no-untyped-call]
             named_at = image.nested("Metadata").moment("LastTagTime") or 0.0
-            if named_at <= born or "sha256:" in called:  # else it was perhaps another one's name
-                image_ids[called] = image.text("Id")
-    return containers.container(raw, image_ids)
+            may_be_another = named_at > born and "sha256:" not in called
+            images[called] = image.text("Id"), may_be_another
+    return containers.container(raw, images)
 
 
 def _quoted(name: str) -> str:

@@ -32,8 +32,8 @@ def mounted_images(raw: object) -> list[str]:
     return [mount.text("Name", "") for mount in mounts if mount.text("Type", "") == "image"]
 
 
-def container(raw: object, image_ids: Mapping[str, str] = MappingProxyType({})) -> Container:
-    """An inspected container. ``image_ids``: of the images that it mounts, by what it calls them."""
+def container(raw: object, images: Mapping[str, tuple[str, bool]] = MappingProxyType({})) -> Container:
+    """An inspected container. ``images`` that it mounts, by what it calls them: ID, and if it may mean another."""
     fields = Fields(raw, "container")
     config, host = fields.nested("Config"), fields.nested("HostConfig")
     state, settings = fields.nested("State"), fields.nested("NetworkSettings")
@@ -58,7 +58,7 @@ def container(raw: object, image_ids: Mapping[str, str] = MappingProxyType({})) 
         finished_at=state.moment("FinishedAt"),
         network_mode=host.text("NetworkMode", ""),
         networks=(*names, *(each for each in network_ids if each)),
-        mounts=tuple(_mounts(fields, host, image_ids)),
+        mounts=tuple(_mounts(fields, host, images)),
         ports=_ports(settings, config, host),
         config=_container_config(fields, config, host),
         manifest=fields.nested("ImageManifestDescriptor").text("digest", ""),
@@ -143,8 +143,8 @@ def _tmpfs(fields: Fields, host: Fields) -> dict[str, str]:
     return {mount.text("Destination", ""): "" for mount in mounts} | host.labels("Tmpfs")
 
 
-def _mounts(fields: Fields, host: Fields, image_ids: Mapping[str, str]) -> Iterator[Mount]:
-    told = [_mount(each, image_ids) for each in fields.objects("Mounts")]
+def _mounts(fields: Fields, host: Fields, images: Mapping[str, tuple[str, bool]]) -> Iterator[Mount]:
+    told = [_mount(each, images) for each in fields.objects("Mounts")]
     yield from sorted(told, key=lambda mount: mount.destination)  # no engine has an order of them
     for path in sorted(_tmpfs(fields, host).keys() - {mount.destination for mount in told}):
         yield Mount("tmpfs", "", "", path, "", writable=True)
@@ -170,7 +170,8 @@ def volume_of(mount: Fields) -> str:
     return mount.text("Name", "") or (found[1] if found else "")
 
 
-def _mount(fields: Fields, image_ids: Mapping[str, str]) -> Mount:
+def _mount(fields: Fields, images: Mapping[str, tuple[str, bool]]) -> Mount:
+    image_id, may_be_another = images.get(fields.text("Name", ""), ("", False))
     return Mount(
         type=fields.text("Type", ""),
         name=volume_of(fields),
@@ -179,7 +180,8 @@ def _mount(fields: Fields, image_ids: Mapping[str, str]) -> Mount:
         driver=fields.text("Driver", ""),
         writable=fields.flag("RW"),
         propagation=fields.text("Propagation", ""),
-        image_id=image_ids.get(fields.text("Name", ""), ""),
+        image_id=image_id,
+        may_be_another=may_be_another,
     )
 
 

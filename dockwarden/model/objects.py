@@ -157,7 +157,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount; ``name``: a volume's, or an image's as typed; ``image_id``: an image's, as far as its name tells."""
+    """A mount; ``name``: a volume's, or an image's as typed; ``image_id``: an image's, as far as its name tells.
+
+    Attributes:
+        may_be_another: an image got that name since the container was made; no change of the container.
+    """
 
     type: str
     name: str
@@ -167,6 +171,7 @@ class Mount:
     writable: bool
     propagation: str = ""
     image_id: str = ""
+    may_be_another: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

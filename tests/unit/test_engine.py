@@ -45,7 +45,8 @@ from dockwarden.errors import (
     EngineUnavailableError,
     NotFoundError,
 )
-from dockwarden.model import ImageStore
+from dockwarden.inventory.kinds import uses
+from dockwarden.model import ImageStore, Kind
 from tests.lab.loopback import make_certificate
 from tests.lab.waiting import until
 from tests.unit.misbehaving import (
@@ -845,6 +846,25 @@ def test_negotiation(newest: object, oldest: object, chosen: str, tmp_path: Path
         else:
             with pytest.raises(EngineError, match=chosen):
                 engine.connect()
+
+
+def test_an_image_that_a_container_mounts_is_in_use_whenever_it_was_tagged(tmp_path: Path) -> None:
+    """A pull of the same image tags it anew, too; that is no change of the container."""
+    mounts = [{"Type": "image", "Name": name, "Destination": "/data"} for name in ("data:1", HEX[:12])]
+    other, tagged = f"sha256:{HEX[::-1]}", [""]
+
+    def answer(request: str) -> Iterable[bytes]:
+        image = {**IMAGE, "Id": other, "Metadata": {"LastTagTime": tagged[-1]}}
+        yield json_answer({**CONTAINER, "Mounts": mounts} if "/containers/" in request else image)
+
+    with fake(tmp_path, answer) as it:
+        found = []
+        for at in ("0001-01-01T00:00:00Z", "2024-04-30T00:00:00Z", "2024-05-01T00:00:00.1Z"):
+            tagged.append(at)
+            found.append(it.engine.container("web"))
+    assert [{each.may_be_another for each in container.mounts} for container in found] == [{False}, {False}, {True}]
+    assert all((Kind.IMAGE, other) in uses(container) for container in found)
+    assert found[0] == found[1] == found[2]
 
 
 def test_engine_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
