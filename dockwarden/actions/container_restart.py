@@ -31,10 +31,11 @@ class Most(NamedTuple):
 
 def how_often(value: object) -> Most:
     """``3 per 1h``. Raises ValueError."""
+    times, _, within = value.partition(" per ") if isinstance(value, str) else ("", "", "")
+    seconds = duration(within).total_seconds() if within else 0.0  # which says what is wrong with it
     if not isinstance(value, str) or not re.fullmatch(_MOST, value, re.ASCII):
         raise ValueError("must be how often within which time, such as 3 per 1h")
-    times, _, within = value.partition(" per ")
-    return Most(int(times), duration(within).total_seconds())
+    return Most(int(times), seconds)
 
 
 class Options(Owned):

@@ -58,6 +58,8 @@ def restarted(host: Host) -> list[str]:
 def test_how_often_is_said_in_one_way(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"3 per 1h|duration"):
         how_often(wrong)
+    with pytest.raises(ValueError, match="7d"):  # and what of it is wrong
+        how_often("3 per 1w")
 
 
 def test_an_unhealthy_container_is_restarted_at_once_so_often_and_then_given_up(host: Host) -> None:
