@@ -179,7 +179,7 @@ class Worker:
         work = self.judge.everything(self.judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
-    def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = ()) -> None:
+    def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = (), *, may_act: bool = True) -> None:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
         causes: dict[Ref, set[str]] = {}
         for change in changes:
@@ -197,7 +197,7 @@ class Worker:
         acting: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
             due = {p.name: p for c in why for p in self._listeners.get(c, {}).get(ref.kind, ()) if p.name in allowed}
-            acting.update((name, ref) for name in due)
+            acting.update((name, ref) for name in due if may_act)
             again = self.findings.policies_on(ref)
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
@@ -309,7 +309,7 @@ class Worker:
         # No event told of it: Engine 20.10 says of a volume that it was made when it was last used.
         stale = tuple((Dirty(each.ref.kind, each.ref.key), 0) for each in outcomes if each.reason == "changed")
         if stale and (changes := self.upkeep.look(Batch(dirty=stale, newest_ns=self.inventory.seen_ns))):
-            self._changed(changes)
+            self._changed(changes, may_act=False)  # else one that changes at every look is tried without end
         # Who sees it counted, sees what was found, too.
         self.metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}

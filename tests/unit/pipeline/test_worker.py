@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -334,6 +335,26 @@ def test_what_changed_without_an_event_goes_by_the_next_run(host: Host) -> None:
     host.run_job("doomed")
     host.run_job("doomed")
     assert host.outcomes() == [("skipped", "changed"), ("applied", "removed")]
+
+
+def test_what_is_another_one_at_every_look_is_tried_once_for_each_event(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container that its engine starts again and again, where each look takes longer than its life."""
+    events = frozenset({"container.die"})
+    doomed = a_policy("doomed", "true", subject=Kind.CONTAINER, events=events, mode=Mode.ENFORCE, action="remove")
+    host.engine.put(an_image("a", "a:1"))
+    host.engine.run(made := a_container("web", "a:1", "a", running=False))
+    host.start(doomed)
+    host.ticks.pass_(DAY)
+    look, starts = host.engine.container, count()
+    monkeypatch.setattr(host.engine, "container", lambda key: replace(look(key), started_at=next(starts)))
+    host.engine.emit("container", "die", made.id, "web")
+    host.settle()
+    assert host.outcomes() == [("skipped", "changed")]
+    host.engine.emit("container", "die", made.id, "web")
+    host.settle()
+    assert host.outcomes() == [("skipped", "changed")] * 2
 
 
 def test_audit_plans_and_never_executes(host: Host) -> None:
