@@ -87,8 +87,9 @@ def _book(tags: tuple[str, ...]) -> _Book:
         for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
             if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
                 releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
-    # LinuxServer has called 0.8.1.2135 also 8.1.2135.
-    lost = {v.numbers[1:] for found in releases.values() for v in found if v.numbers[3:] and not v.numbers[0]}
+    # LinuxServer has called 0.8.1.2135-ls65 also 8.1.2135; others count 0.1.0.1 and, later, 1.0.1.
+    zero = (v.numbers for s, found in releases.items() if s.build == "ls" for v in found if not v.numbers[0])
+    lost = {numbers[1:] for numbers in zero if numbers[3:]}
     kept = ((scheme, [v for v in found if v.numbers not in lost]) for scheme, found in releases.items())
     releases = defaultdict(list, ((scheme, found) for scheme, found in kept if found))
     for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):
