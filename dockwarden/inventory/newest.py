@@ -81,8 +81,8 @@ def _read(tags: tuple[str, ...], *early_words: re.Pattern[str]) -> tuple[_Releas
 @lru_cache(maxsize=8)
 def _book(tags: tuple[str, ...]) -> _Book:
     releases, early, words = _read(tags)
-    if early and not releases:  # as Yugabyte's, which are all called 2.25.1.0-b381
-        releases, early, words = _read(tags, BUT_FOR_B)
+    if early and not releases and not (builds := _read(tags, BUT_FOR_B))[1]:
+        releases, early, words = builds  # as Yugabyte's, which are all called 2.25.1.0-b381
     if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):  # else they are the days of builds
         for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
             if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
