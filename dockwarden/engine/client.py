@@ -313,9 +313,10 @@ def _negotiate(version: Fields) -> str:
     chosen = _NEWEST_TESTED if version_lt(_NEWEST_TESTED, newest) else newest
     name = f"engine {version.text('Version', '')}"
     if version_lt(newest, _OLDEST_SPOKEN):
-        raise EngineError(f"{name} is too old: it speaks API {newest} at most")
+        raise EngineUnavailableError(f"{name} is too old: it speaks API {newest} at most")
     if version_lt(chosen, oldest):
-        raise EngineError(f"{name} wants API {oldest} or newer; this dockwarden is tested up to {_NEWEST_TESTED}")
+        text = f"{name} wants API {oldest} or newer; this dockwarden is tested up to {_NEWEST_TESTED}"
+        raise EngineUnavailableError(text)
     return chosen
 
 
