@@ -196,7 +196,7 @@ class LimitSettings(_Section):
 
     max_objects: int = Field(20, description="most objects that one run may act on")
     max_percent: float | str = Field(25.0, description="the same as a share of all objects of this kind")
-    over: Literal["refuse", "take_first"] = Field("refuse", description="nothing above them, or only the first so many")
+    over: Literal["refuse", "take_first"] = Field("refuse", description="what a larger run does: nothing, or the first")
 
 
 class ProtectSettings(_Section):
