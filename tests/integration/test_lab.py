@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,3 +180,29 @@ def test_host_boots_with_its_engine_and_leaves_no_trace() -> None:
         with host.client() as client:
             assert client.info()["Name"] == host.run("uname", "--nodename")
     assert traces(host) == []
+
+
+PYTHON = r"""#!/bin/sh
+case "$*" in
+  *-VV) echo Python ;;
+  *-m\ venv*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *half-*) echo $$ >>begun; exec sleep 100 ;;
+esac
+"""
+
+
+def test_who_interrupts_the_making_of_the_environment_ends_all_of_it(tmp_path: Path) -> None:
+    """Whoever begins again at once would have two at the same folder."""
+    (tmp_path / "tests/lab").mkdir(parents=True)
+    script = Path(shutil.copy(Path(machine.__file__).with_name("venv.sh"), tmp_path / "tests/lab"))
+    python, begun = tmp_path / "python", tmp_path / "begun"
+    python.write_text(PYTHON)
+    (tmp_path / "requirements-dev.txt").write_text("a\nb\n")
+    (tmp_path / "pyproject.toml").touch()
+    python.chmod(0o755)
+    command = ["env", "--default-signal=INT", "sh", str(script)]  # who runs us may ignore it
+    with subprocess.Popen(command, start_new_session=True, env={**os.environ, "PYTHON": str(python)}) as making:
+        until(lambda: begun.exists() and len(begun.read_text().split()) == 2, "both halves to begin")
+        os.killpg(making.pid, signal.SIGINT)
+    assert making.returncode
+    assert [pid for pid in begun.read_text().split() if Path("/proc", pid).exists()] == []

@@ -37,7 +37,7 @@ has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; 
 
 outer=$({ "$python" -VV; pwd; cat requirements-dev.txt; } | sha256sum)
 own=$(sha256sum <pyproject.toml)
-pip() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; } # Python compiles what is used
+pip=".venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile" # Python compiles what is used
 
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     echo "venv: making .venv from requirements-dev.txt" >&2
@@ -45,13 +45,14 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     "$python" -m venv .venv
     # In two halves beside each other: one alone mostly waits for the network, or leaves a core idle.
     awk '/^[^ #]/ { n++ } { print > (".venv/half-" n % 2) }' requirements-dev.txt
-    pip --no-deps --require-hashes -r .venv/half-0 &
-    pip --no-deps --require-hashes -r .venv/half-1 || { wait; exit 1; }
+    $pip --no-deps --require-hashes -r .venv/half-0 &
+    trap 'kill $! 2>/dev/null; wait; exit 130' INT TERM # what is in the background does not hear of ^C
+    $pip --no-deps --require-hashes -r .venv/half-1 || { wait; exit 1; }
     wait $!
     echo "$outer" >.venv/made-from
 fi
 if [ "$(cat .venv/installed-from 2>/dev/null)" != "$own" ]; then
-    pip --no-deps --no-build-isolation --editable .
+    $pip --no-deps --no-build-isolation --editable .
     echo "$own" >.venv/installed-from
 fi
 
