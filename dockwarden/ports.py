@@ -155,7 +155,7 @@ class Engine(Protocol):
         """Give a container another name. Raises NotFoundError, ConflictError (the name is taken)."""
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        """``no``, ``always``, ``unless-stopped``, ``on-failure``, so often at ``most`` (0: always). NotFoundError."""
+        """When the engine starts it again, in words of ``--restart``; ``most``: how often, 0: always. NotFoundError."""
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
         """The last lines of a container's log, none where its log driver cannot be read. Raises NotFoundError."""
@@ -341,7 +341,7 @@ class Intents(Protocol):
         """How long ago, by the observation clock, this was done to this object, each time that it was."""
 
     def aside(self, policy: str) -> Sequence[tuple[str, float]]:
-        """IDs of containers that a policy's updates left, and how long ago (observed); first those inside others."""
+        """IDs of containers that a policy's updates left aside, how long ago (observed); first those inside others."""
 
     def undoable(self, what: str = "") -> Sequence[Done]:
         """What can still be undone, newest first; of one run or action, if it is named."""

@@ -29,7 +29,7 @@ def of_repository(digests: Iterable[str], repository: str) -> tuple[str, ...]:
 
 
 class Digests:
-    """The present digest of each tag on each side; ``unsaved``: each ends the former, and the writer clears it."""
+    """The present digest of each tag on each side. ``unsaved``: those not in the ledger yet; who writes clears it."""
 
     def __init__(self) -> None:
         self.unsaved: list[Sighting] = []

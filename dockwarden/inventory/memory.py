@@ -44,7 +44,7 @@ class ObservationClock:
 
 
 class Memory:
-    """When each object was first seen and last used (ran), by that clock; the ledger clears ``unsaved``."""
+    """When each object was first seen and last used (ran), by that clock; who writes it down clears ``unsaved``."""
 
     def __init__(self, clock: ObservationClock) -> None:
         self.clock = clock

@@ -137,7 +137,7 @@ def _own(name: str, book: _Book) -> Version | None:
 
 
 def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
-    """The tag of the highest release in the scheme of its versions, "" without any. UnclearError: which is unclear."""
+    """The highest release's tag in the scheme of this one's versions, "" without any. UnclearError: it may be many."""
     book = _book(tags)
     own = _own(name, book)
     found = _above(own, book, look) if own and own.scheme in book.releases else None

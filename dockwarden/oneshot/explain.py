@@ -22,7 +22,7 @@ _POLICY = "policy/"
 def explain(
     settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
 ) -> Explanation | PolicyExplanation:
-    """Explain ``[KIND/]NAME`` or ``policy/NAME``. UsageError: it may mean several; DockwardenError: nothing."""
+    """Of ``[KIND/]NAME``, ``policy/NAME``. EngineUnavailableError; UsageError: may be many; DockwardenError: none."""
     known = [policy.name for policy in policies.policies]
     wanted = name.removeprefix(_POLICY)
     if name.startswith(_POLICY) and wanted not in known:

@@ -94,7 +94,7 @@ def version() -> str:
 
 
 def take(settings: Settings, *, registry: bool, labels: bool) -> str:
-    """A snapshot; ``registry``: ask those; ``labels``: with their values. EngineUnavailableError: none answers."""
+    """A snapshot; ``registry``: ask them; ``labels``: with their values. Raises EngineUnavailableError."""
     parts, info = look(settings)
     now, depth = parts.now(), REGISTRY if registry else USAGE
     learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}

@@ -57,7 +57,7 @@ _log = structlog.get_logger("dockwarden")
 
 @dataclass(eq=False)
 class Enforcer:
-    """``executor`` makes one a plan; ``ask_host`` measures anew; ``own_container``: that we run in, "" if in none."""
+    """Acts on one engine. ``executor``: one for a plan; ``ask_host`` measures anew; ``own_container``: an ID or ""."""
 
     inventory: Inventory
     collector: Collector

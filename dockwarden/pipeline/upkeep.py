@@ -37,7 +37,7 @@ _log = structlog.get_logger("dockwarden.inventory")
 
 @dataclass(eq=False)
 class Upkeep:
-    """Looks where a batch says, keeps what must last. ``resync_seconds``: the least between lists for time's sake."""
+    """Looks where a batch says, keeps what must last. ``resync_seconds``: the least between lists for time alone."""
 
     engine: Engine
     inventory: Inventory

@@ -25,7 +25,7 @@ _SHAPE = ConfigDict(extra="ignore", frozen=True, ser_json_timedelta="float", def
 
 
 class Recorded(BaseModel):
-    """One object. ``image``: that it names or runs, whose facts are its, too; ``unknown``: why a registry told none."""
+    """``image``: the key of what it names or runs, whose facts it has, too; ``unknown``: why a registry told none."""
 
     model_config = _SHAPE
     kind: Kind

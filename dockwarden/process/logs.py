@@ -43,7 +43,7 @@ _MARGIN = 44
 
 
 def set_up(form: str, level: str, count: Callable[[str], None]) -> None:
-    """Log to stderr: ``json``, ``console``, ``auto`` (console on a terminal). ``count`` is told the levels of all."""
+    """Log to stderr: ``json``, ``console``, ``auto`` (console on a terminal). ``count`` is told each line's level."""
     as_text = form == "console" or (form == "auto" and sys.stderr.isatty())
 
     def counted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

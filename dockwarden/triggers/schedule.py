@@ -94,7 +94,7 @@ class Schedule:
         timezone: str | None = None,
         jitter: float = 0.0,
     ) -> None:
-        """``jitter``: the share of an interval to move, 0 to 0.5. ConfigError: no zone is set or told by name."""
+        """``jitter``: share of an interval, 0 to 0.5. Raises ConfigError: no zone is set and the host's has no name."""
         self._submit = submit
         self._metrics = metrics
         self._jitter = jitter

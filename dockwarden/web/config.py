@@ -53,7 +53,7 @@ _log = structlog.get_logger("dockwarden.web")
 
 @dataclass(frozen=True)
 class Access:
-    """Who may connect: by TLS if there is a context, as one of the users (bcrypt hashes) if any; headers of answers."""
+    """Who may connect: by TLS if with a context, as a user (bcrypt hash) if any; ``headers`` sent; ``files`` read."""
 
     context: ssl.SSLContext | None = None
     users: Mapping[str, str] = field(default_factory=dict)
