@@ -84,7 +84,7 @@ cat >"$root/DEBIAN/preinst" <<'END'
 #!/bin/sh
 set -e
 if [ -e /opt/dockwarden/current ]; then
-  echo "dockwarden is installed from a checkout, which would go first: deploy/install.sh uninstall" >&2
+  echo "dockwarden is installed from a checkout; remove that first: deploy/install.sh uninstall" >&2
   exit 1
 fi
 END
