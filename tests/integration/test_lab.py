@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -180,6 +181,24 @@ def test_host_boots_with_its_engine_and_leaves_no_trace() -> None:
         with host.client() as client:
             assert client.info()["Name"] == host.run("uname", "--nodename")
     assert traces(host) == []
+
+
+APT = """#!/bin/sh
+cd "${0%/*}"
+case $1 in
+  update) flock --nonblock dockwarden-lab-apt.lock true || touch lists ;;
+  *) [ ! -e lists ] || echo "Debian|bookworm|the mirror" ;;
+esac
+"""
+
+
+def test_lists_of_packages_are_fetched_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees are made at the same time, and apt fails where another is at it."""
+    (apt := tmp_path / "apt-get").write_text(APT)
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert trees._mirror() == "the mirror"
 
 
 PYTHON = r"""#!/bin/sh

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -120,7 +120,7 @@ def ensure(packages: Mapping[str, str], purpose: str = "the lab") -> None:
         print("lab: go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
         if not sys.stdin.readline().strip().lower().startswith("y"):
             raise LabError(f"not installed; {purpose} needs: {line}")
-    with locked(Path(tempfile.gettempdir(), "dockwarden-lab-apt")), _no_services():
+    with apt_locked(), _no_services():
         _apt("update", "-qq")
         _apt("install", "-y", "-qq", "--no-install-recommends", *names)
     still = [command for command in missing if not find(command)]
@@ -134,6 +134,11 @@ def locked(path: Path) -> Iterator[None]:
     with path.with_name(f"{path.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def apt_locked() -> AbstractContextManager[None]:
+    """Nobody else of us runs apt, which does not wait for another to have fetched its lists."""
+    return locked(Path(tempfile.gettempdir(), "dockwarden-lab-apt"))
 
 
 def require_root(purpose: str) -> None:

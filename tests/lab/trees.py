@@ -125,7 +125,8 @@ def _mirror() -> str:
     """The Debian mirror of this machine's apt, security and third parties left out."""
     for refreshed in (False, True):
         if refreshed:
-            subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
+            with machine.apt_locked():  # another tree may be made at the same time
+                subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
         listed = subprocess.run(
             ["apt-get", "indextargets", "--format", _TARGETS],
             capture_output=True,
