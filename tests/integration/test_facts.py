@@ -146,7 +146,7 @@ def test_every_option_of_a_container_becomes_its_fact(empty_engine: LabEngine, h
     assert host.facts(Kind.NETWORK, "bridge")["network.options"]["com.docker.network.bridge.name"] == "docker0"
 
 
-@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # of a container that runs, whatever its image is kept in
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # its store has no part in it; every engine has this one
 def test_processes_are_those_that_the_engine_lists(empty_engine: LabEngine, host: Host) -> None:
     lab = empty_engine
     lab.load(busybox("web:1"))
@@ -163,7 +163,7 @@ def test_processes_are_those_that_the_engine_lists(empty_engine: LabEngine, host
         assert {"sleep 1000", "sleep 2000"} >= set(web["container.processes"]) >= {"sleep 2000"}
 
 
-@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # as above
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # as above
 def test_health_is_that_of_a_container_that_runs(empty_engine: LabEngine, host: Host) -> None:
     lab = empty_engine
     lab.load(busybox("web:1"))
@@ -217,7 +217,7 @@ def test_bases_are_told_from_layers_and_history(empty_engine: LabEngine, host: H
     assert (child["image.is_base"], grand["image.is_base"]) == (True, False)
 
 
-@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # as above
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # as above
 def test_a_log_is_as_large_as_its_files(empty_engine: LabEngine, host: Host) -> None:
     lab = empty_engine
     lab.load(busybox("web:1"))

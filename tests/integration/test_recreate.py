@@ -415,7 +415,7 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     assert "z" in shape(inspected(lab, "joined"))["NetworkSettings"]["two"]["Aliases"]
 
 
-@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # no image comes or goes
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
 def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
     world: tuple[LabEngine, DockerEngine],
 ) -> None:

@@ -255,7 +255,7 @@ def inside(host: Host, work: Callable[[], str]) -> str:
     return result[0]
 
 
-@pytest.mark.parametrize("engine", ["containerd"], indirect=True)  # what it answers has no part in the store
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # what it answers has no part in the store
 def test_a_probe_decides_with_the_gate(host: Host) -> None:
     tag = host.name(NAME)
 
