@@ -71,7 +71,7 @@ class Role:
     """Plays the playbook against one host, with what a group of hosts is given."""
 
     def __init__(self, unit: Unit, folder: Path) -> None:
-        self._host, self._folder = unit.host, folder
+        self._unit, self._host, self._folder = unit, unit.host, folder
         self._authority = make_certificate(folder)
         (folder / "ansible.cfg").write_text(SELDOM)
         (ssh := folder / "ssh").write_text(SSH.format(pid=unit.host.first_pid))
@@ -93,7 +93,11 @@ class Role:
         hosts = {"docker_hosts": {"hosts": {"debian": {}}, "vars": {**self.given, **changes}}}
         (self._folder / "inventory.yml").write_text(yaml.safe_dump(hosts))
         inventory, playbook = str(self._folder / "inventory.yml"), str(ANSIBLE / "playbook.yml")
-        return run(["ansible-playbook", "-i", inventory, playbook, *options], self._folder)
+        try:
+            return run(["ansible-playbook", "-i", inventory, playbook, *options], self._folder)
+        except LabError as error:
+            error.add_note("\n".join(self._unit.journal("--lines=25")))
+            raise
 
     def told(self) -> set[str]:
         """The policies, by HTTPS and with the password."""
