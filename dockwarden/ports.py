@@ -9,25 +9,10 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from dockwarden.model import (
-    BuildStep,
-    Container,
-    Done,
-    EngineInfo,
-    Event,
-    Image,
-    Intent,
-    Kind,
-    Needs,
-    Network,
-    Outcome,
-    Recipe,
-    Ref,
-    Report,
-    Service,
-    Step,
-    Volume,
-)
+from dockwarden.model.needs import Needs
+from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Ref, Service, Volume
+from dockwarden.model.outcomes import Done, Intent, Outcome, Recipe, Report, Step
+from dockwarden.model.words import Kind
 
 REPLAYED_AT_MOST = 256
 """How many events an engine remembers, of all types together."""

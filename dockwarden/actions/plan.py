@@ -14,21 +14,10 @@ from dockwarden import reference
 from dockwarden.actions.containers import JOINED, compose_service, depends_on, is_aside, joined_modes, shown_as
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
-from dockwarden.model import (
-    Candidate,
-    Container,
-    Effect,
-    Image,
-    Kind,
-    Mode,
-    Outcome,
-    Plan,
-    Policy,
-    Ref,
-    Step,
-    Thing,
-    Volume,
-)
+from dockwarden.model.objects import Container, Image, Ref, Thing, Volume
+from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
+from dockwarden.model.policies import Policy
+from dockwarden.model.words import Effect, Kind, Mode
 from dockwarden.text import span
 
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))

@@ -19,25 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from dockwarden import reference
 from dockwarden.actions.archive import Archive
 from dockwarden.errors import NotFoundError
-from dockwarden.model import (
-    Candidate,
-    Done,
-    Effect,
-    Image,
-    ImageStore,
-    Intent,
-    Kind,
-    Needs,
-    Outcome,
-    Policy,
-    Recipe,
-    Ref,
-    Step,
-    Thing,
-    Volume,
-    may_be_needed,
-    needed_by,
-)
+from dockwarden.model.needs import Needs, may_be_needed, needed_by
+from dockwarden.model.objects import Image, Ref, Thing, Volume
+from dockwarden.model.outcomes import Candidate, Done, Intent, Outcome, Recipe, Step
+from dockwarden.model.policies import Policy
+from dockwarden.model.words import Effect, ImageStore, Kind
 from dockwarden.ports import Engine, Registry, Reply
 from dockwarden.text import DURATION, counted, duration
 

@@ -24,20 +24,9 @@ from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
-from dockwarden.model import (
-    EVENTS,
-    BuildStep,
-    Container,
-    EngineInfo,
-    Event,
-    Image,
-    ImageStore,
-    Kind,
-    Needs,
-    Network,
-    Service,
-    Volume,
-)
+from dockwarden.model.needs import Needs
+from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Service, Volume
+from dockwarden.model.words import EVENTS, ImageStore, Kind
 from dockwarden.ports import Usage
 
 _T = TypeVar("_T")

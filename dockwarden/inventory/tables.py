@@ -13,21 +13,20 @@ from dockwarden.inventory.digests import Digests, of_repository
 from dockwarden.inventory.kinds import KINDS, aliases, uses
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
-from dockwarden.model import (
+from dockwarden.model.needs import Needs, needed_by
+from dockwarden.model.objects import (
     BuildStep,
     Container,
     EngineInfo,
     Image,
-    Kind,
-    Needs,
     Network,
     Ref,
     Service,
     Thing,
     Volume,
-    needed_by,
     ref_of,
 )
+from dockwarden.model.words import Kind
 
 _NOBODY: frozenset[Ref] = frozenset()
 _K = TypeVar("_K")

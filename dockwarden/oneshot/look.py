@@ -23,20 +23,10 @@ from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
-from dockwarden.model import (
-    Done,
-    Effect,
-    EngineInfo,
-    Facts,
-    FactValue,
-    Image,
-    Kind,
-    Outcome,
-    PolicySet,
-    Ref,
-    Result,
-    ref_of,
-)
+from dockwarden.model.objects import EngineInfo, Image, Ref, ref_of
+from dockwarden.model.outcomes import Done, Outcome
+from dockwarden.model.policies import Facts, FactValue, PolicySet, Result
+from dockwarden.model.words import Effect, Kind
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.pipeline.upkeep import resume
 

@@ -23,30 +23,11 @@ from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering
 from dockwarden.metrics import Metrics
-from dockwarden.model import (
-    Answer,
-    Aside,
-    BuildStep,
-    Container,
-    EngineInfo,
-    Facts,
-    Finding,
-    Image,
-    Kind,
-    Network,
-    Observed,
-    Outcome,
-    PolicySet,
-    Program,
-    Ref,
-    Result,
-    Service,
-    Severity,
-    Status,
-    Step,
-    Volume,
-)
 from dockwarden.model.needs import Need
+from dockwarden.model.objects import BuildStep, Container, EngineInfo, Image, Network, Observed, Ref, Service, Volume
+from dockwarden.model.outcomes import Outcome, Step
+from dockwarden.model.policies import Answer, Aside, Facts, Finding, PolicySet, Program, Result
+from dockwarden.model.words import Kind, Severity, Status
 from dockwarden.oneshot.look import finish, look, settle
 from dockwarden.policy.snapshots import Book, Recorded, Snapshot, own_facts, read
 from dockwarden.ports import Engine, Usage

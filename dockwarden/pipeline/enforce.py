@@ -23,30 +23,11 @@ from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
-from dockwarden.model import (
-    Answer,
-    Candidate,
-    Container,
-    Effect,
-    EngineInfo,
-    Image,
-    Kind,
-    Mode,
-    Network,
-    Outcome,
-    Plan,
-    Policy,
-    Program,
-    Ref,
-    Result,
-    Service,
-    Status,
-    Step,
-    Thing,
-    Volume,
-    may_be_needed,
-    ref_of,
-)
+from dockwarden.model.needs import may_be_needed
+from dockwarden.model.objects import Container, EngineInfo, Image, Network, Ref, Service, Thing, Volume, ref_of
+from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
+from dockwarden.model.policies import Answer, Policy, Program, Result
+from dockwarden.model.words import Effect, Kind, Mode, Status
 from dockwarden.ports import Intents
 from dockwarden.text import span
 

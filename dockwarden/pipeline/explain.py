@@ -15,19 +15,9 @@ from dockwarden import reference
 from dockwarden.actions.containers import waits_for
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import (
-    Container,
-    FactValue,
-    Kind,
-    Mode,
-    Policy,
-    PolicyException,
-    PolicySet,
-    Ref,
-    Result,
-    Severity,
-    Status,
-)
+from dockwarden.model.objects import Container, Ref
+from dockwarden.model.policies import FactValue, Policy, PolicyException, PolicySet, Result
+from dockwarden.model.words import Kind, Mode, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.policy.findings import Findings
 from dockwarden.text import moment

@@ -12,18 +12,8 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol, assert_never
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity

@@ -11,18 +11,8 @@ from typing import Any, NamedTuple
 
 from dockwarden import text
 from dockwarden.config.source import Path, Source
-from dockwarden.model import (
-    FactValue,
-    Kind,
-    Limits,
-    Mode,
-    Policy,
-    PolicyException,
-    Severity,
-    Trial,
-    TriggerSpec,
-    Vocabulary,
-)
+from dockwarden.model.policies import FactValue, Limits, Policy, PolicyException, Trial, TriggerSpec, Vocabulary
+from dockwarden.model.words import Kind, Mode, Severity
 from dockwarden.policy import document, snapshots
 from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.evaluate import COMES_WITH
