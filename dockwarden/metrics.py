@@ -33,6 +33,10 @@ REFUSALS = (
     *("excused", "exception_unknown", "too_young", "waiting", "limits", "unrecoverable", "ledger", "conflict"),
     *("need_unknown", "gains_nothing"),
 )
+OF_CONTAINERS = (  # and of services, and of pulls
+    *("aside", "auto_remove", "barred", "dependents", "gave_up", "image_gone", "job", "other_platform", "pinned"),
+    *("stale_namespace", "updating"),
+)
 STAGES = ("collect", "judge", "plan", "execute", "report")
 
 
@@ -231,7 +235,8 @@ class Metrics:
             for effect in Effect:
                 self.actions.labels(policy.name, policy.action, effect.value)
             self.actions_misdirected.labels(policy.name, policy.action)
-            for reason in REFUSALS:
+            more = policy.subject in (Kind.CONTAINER, Kind.SERVICE) or policy.action == "pull"
+            for reason in REFUSALS + OF_CONTAINERS * more:
                 self.refusals.labels(policy.name, reason)
             self.reclaimed_bytes.labels(policy.name, policy.subject.value)
 

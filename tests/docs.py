@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator
 from dockwarden.actions.table import VERBS
 from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.metrics import REFUSALS, Metrics
+from dockwarden.metrics import OF_CONTAINERS, REFUSALS, Metrics
 from dockwarden.model import Cause, Effect, FactSpec, ImageStore, Kind, Mode, Severity, Status
 from dockwarden.policy.load import load
 from dockwarden.text import words
@@ -212,7 +212,7 @@ def _label_values() -> Iterator[tuple[str, str, str]]:
         ("result", "`dockwarden_evaluations_total`", [status.value for status in Status]),
         ("cause", "`dockwarden_evaluations_total`", Cause),
         ("outcome", "`dockwarden_actions_total`", Effect),
-        ("reason", "`dockwarden_refusals_total`", REFUSALS),
+        ("reason", "`dockwarden_refusals_total`", REFUSALS + OF_CONTAINERS),
         ("reason", "`dockwarden_inventory_resyncs_total`", resyncs),
     ]
     for label, where, values in rows:

@@ -146,7 +146,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     common = _Parser(add_help=False)
     common.add_argument(
         "--config",
-        type=_path,
+        type=a_path,
         metavar="FILE",
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
@@ -163,7 +163,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
     return parser, commands.choices
 
 
-def _path(text: str) -> "Path":
+def a_path(text: str) -> "Path":
     if not text:  # which pathlib takes for the folder one is in
         raise argparse.ArgumentTypeError("it is empty")
     from pathlib import Path
@@ -172,14 +172,12 @@ def _path(text: str) -> "Path":
 
 
 def _completion(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
     import shtab
 
     parser, commands = _parser()
     for command in commands.values():
         for action in command._actions:  # noqa: SLF001 - the library reads the same attribute
-            if action.type in (Path, _path) or action.dest == "paths":
+            if action.type is a_path or action.dest == "paths":
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where the library looks
             elif action.dest in _NAMES and not action.choices:
                 action.complete = shtab.cmd(_NAMES[action.dest])  # type: ignore[attr-defined]

@@ -5,9 +5,9 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockwarden.cli import a_path
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
 from dockwarden.errors import UsageError
@@ -36,7 +36,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_policy(plan)
     add_output(plan)
-    plan.add_argument("--save", type=Path, metavar="FILE", help="write the plan to a file, for apply")
+    plan.add_argument("--save", type=a_path, metavar="FILE", help="write the plan to a file, for apply")
     plan.add_argument("--all", action="store_true", help="also name each object for which `when` is not true")
     plan.add_argument(
         "--watched",
@@ -53,7 +53,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     apply = commands.add_parser(
         "apply", parents=[common], help="carry out a saved plan: only what is still in it and still eligible"
     )
-    apply.add_argument("plan", type=Path, metavar="PLAN", help="what plan --save wrote")
+    apply.add_argument("plan", type=a_path, metavar="PLAN", help="what plan --save wrote")
     add_yes(apply)
     apply.set_defaults(run=_apply)
     undo = commands.add_parser("undo", parents=[common], help="bring back what a run or one action removed")

@@ -44,7 +44,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "history", parents=[common], help="which digest a tag had when; what was done; what was found"
     )
     history.add_argument(
-        "ref", nargs="?", metavar="REF", help="a tag, such as nginx:1.27; with --actions and --findings any name"
+        "ref", nargs="?", metavar="REF", help="a tag, such as nginx:1.27; with --actions and --findings any [KIND/]NAME"
     )
     what = history.add_mutually_exclusive_group()
     what.add_argument("--actions", action="store_true", help="what was done")
@@ -223,12 +223,15 @@ def _history(options: argparse.Namespace) -> int:
     from dockwarden import reference
     from dockwarden.app import open_ledger
     from dockwarden.config import settings
+    from dockwarden.model import Kind
 
     if not (options.ref or options.actions or options.findings):
         raise UsageError("name a tag, or ask for --actions or --findings")
     chosen = settings.read_settings(options.config)
-    name = reference.full(options.ref) if options.ref else ""
-    about = {options.ref, name} if options.ref else ()  # not only tags have names
+    kind, _, rest = (options.ref or "").partition("/")
+    prefix, ref = (f"{kind}/", rest) if kind in set(Kind) and rest else ("", options.ref)
+    name = reference.full(ref) if ref else ""
+    about = {f"{prefix}{ref}", f"{prefix}{name}"} if ref else ()  # not only tags have names
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
             if (chosen.state_dir / "ledger.db").exists():
@@ -250,7 +253,7 @@ def _history(options: argparse.Namespace) -> int:
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
-    of = printable(f" of {options.ref}{near(name, known, 0.9) or near(options.ref, known)}" if about else "")
+    of = printable(f" of {options.ref}{near(name, known, 0.9) or near(ref, known)}" if about else "")
     table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty=f"nothing is known{of}")
     return OK
 

@@ -4,9 +4,9 @@ Input: options. Output: settings, policies. Out of bounds: printing results.
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockwarden.cli import a_path
 from dockwarden.errors import DockwardenError, UsageError
 from dockwarden.text import near
 
@@ -51,7 +51,7 @@ def policies_of(settings: "Settings", options: argparse.Namespace) -> "PolicySet
 
 def add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="judge what `snapshot` wrote, with no engine"
+        "--from", dest="source", type=a_path, metavar="FILE", help="judge what `snapshot` wrote, with no engine"
     )
 
 

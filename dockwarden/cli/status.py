@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockwarden.cli import a_path
 from dockwarden.cli.daemon import address
 from dockwarden.cli.output import table
 from dockwarden.errors import DockwardenError
@@ -44,7 +44,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     status.add_argument("--cert", metavar="FILE", help="client certificate and key (PEM), if the daemon requires one")
     status.add_argument(
-        "--login", metavar="FILE", type=Path, help="a file with NAME:PASSWORD in it, if the daemon asks for a password"
+        "--login", metavar="FILE", type=a_path, help="a file with NAME:PASSWORD, if the daemon asks for a password"
     )
     status.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
     status.set_defaults(run=_status)

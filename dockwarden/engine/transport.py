@@ -8,6 +8,7 @@ ssh are not (they read the user's files, hide failures, and connect anew for eac
 import errno
 import grp
 import json
+import socket
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -251,7 +252,8 @@ def _explain(error: OSError, endpoint: Endpoint) -> str:
     if error.errno == errno.ECONNREFUSED:
         return f"nothing listens at {endpoint}: is the engine running?"
     about = f": {error.filename}" if error.filename else ""
-    return f"{endpoint}: {error.strerror or type(error).__name__}{about}"
+    where = ": DOCKER_HOST or the docker context names it" if isinstance(error, socket.gaierror) else ""
+    return f"{endpoint}: {error.strerror or type(error).__name__}{about}{where}"
 
 
 def _remedy(path: str) -> str:

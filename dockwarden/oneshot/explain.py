@@ -22,11 +22,11 @@ _POLICY = "policy/"
 def explain(
     settings: Settings, policies: PolicySet, name: str, *, offline: bool = False
 ) -> Explanation | PolicyExplanation:
-    """Of ``[KIND/]NAME``, ``policy/NAME``. EngineUnavailableError; UsageError: may be many; DockwardenError: none."""
+    """Of ``[KIND/]NAME`` or ``policy/NAME``. EngineUnavailableError; UsageError: many, no policy; DockwardenError."""
     known = [policy.name for policy in policies.policies]
     wanted = name.removeprefix(_POLICY)
     if name.startswith(_POLICY) and wanted not in known:
-        raise DockwardenError(f"{name}: no such policy{near(wanted, known) or '; there are ' + ', '.join(known)}")
+        raise UsageError(f"{name}: no such policy{near(wanted, known) or '; there are ' + ', '.join(known)}")
     parts, _ = look(settings, policies)
     with closing(parts):
         refs = [] if name.startswith(_POLICY) else named(name, parts.inventory)

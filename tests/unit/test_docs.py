@@ -18,7 +18,7 @@ from dockwarden import cli
 from dockwarden.actions.table import VERBS
 from dockwarden.config import settings
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.metrics import REFUSALS, Metrics
+from dockwarden.metrics import OF_CONTAINERS, REFUSALS, Metrics
 from dockwarden.model import Effect, Kind, Mode, Status
 from dockwarden.pipeline import loading
 from dockwarden.policy import document
@@ -175,7 +175,7 @@ def test_policy_page_has_every_result_and_why_there_is_none() -> None:
 
 def test_policy_page_has_every_outcome_and_its_reason() -> None:
     source = "".join(path.read_text() for path in (ROOT / "dockwarden").rglob("*.py"))
-    reasons = set(re.findall(r'(?:Effect\.[A-Z]+, |Applied\()"(\w+)"', source)) | set(REFUSALS)
+    reasons = set(re.findall(r'(?:Effect\.[A-Z]+, |Applied\()"(\w+)"', source)) | set(REFUSALS + OF_CONTAINERS)
     assert {"removed", "gone", "audit"} <= reasons
     assert reasons | set(Effect) <= words(section(POLICIES, "## What keeps an object"))
 

@@ -1181,6 +1181,11 @@ def test_no_socket(tmp_path: Path) -> None:
         DockerEngine(f"unix://{tmp_path}/none").connect()
 
 
+def test_a_name_that_nobody_knows_says_where_it_is_from() -> None:
+    with pytest.raises(EngineUnavailableError, match=r"nohost\.invalid.*: DOCKER_HOST or the docker context names it"):
+        DockerEngine("tcp://nohost.invalid").connect()
+
+
 def test_stale_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))

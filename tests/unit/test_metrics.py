@@ -146,6 +146,15 @@ def test_a_policy_without_an_action_has_no_series_of_actions(metrics: Metrics) -
     assert samples(metrics, "refusals_total") == {}
 
 
+@pytest.mark.parametrize(
+    ("kind", "action", "has"),
+    [("container", "restart", True), ("service", "update", True), ("tag", "pull", True), ("tag", "untag", False)],
+)
+def test_reasons_of_single_verbs_start_at_zero(metrics: Metrics, kind: str, action: str, *, has: bool) -> None:
+    use(metrics, policies(a_policy("it", subject=Kind(kind), action=action)))
+    assert (("it", "gave_up") in samples(metrics, "refusals_total")) is has
+
+
 def test_policies_that_went_away_end(metrics: Metrics) -> None:
     use(metrics, policies(REMOVE, a_policy("gone"), sha256="a"))
     metrics.record(REPORT._replace(open={("gone", "medium"): 2}, unknown={("gone", "timeout"): 1}))

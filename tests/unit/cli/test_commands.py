@@ -89,6 +89,12 @@ policies:
         ("scan", "--config", ""),
         ("check", ""),
         ("test", ""),
+        ("scan", "--from", ""),
+        ("plan", "--save", ""),
+        ("apply", ""),
+        ("status", "--login", ""),
+        ("scan", "--policy", "nope"),
+        ("explain", "policy/nope"),
     ],
 )
 def test_a_wrong_call_is_a_usage_error_with_a_hint_on_stderr(arguments: tuple[str, ...]) -> None:

@@ -258,7 +258,7 @@ def test_history_tells_each_digest_from_when_to_when(host: Host, run: Callable[.
 
 def test_history_says_since_when_a_registry_has_a_tag_no_more(host: Host, run: Callable[..., Run]) -> None:
     host.remember((f"{NGINX}:1", "registry", sha("a"), NOW), (f"{NGINX}:1", "registry", "", NOW + HOUR))
-    assert run("history", "nginx:1").lines[2].split() == ["2027-01-15", "09:00:00", "now", "registry", "none"]
+    assert run("history", "tag/nginx:1").lines[2].split() == ["2027-01-15", "09:00:00", "now", "registry", "none"]
 
 
 def test_history_for_scripts(host: Host, run: Callable[..., Run]) -> None:
@@ -307,8 +307,10 @@ def test_history_of_findings_and_of_actions(host: Host, run: Callable[..., Run])
         ["2027-01-15 08:00:00", "old-tags", "untag", tag.key, "applied", "untagged"],
     ]
     for what in ("--findings", "--actions"):
-        rows = run("history", "nginx:1.26", what, "-o", "json").json
-        assert [row["name"] for row in rows] == [tag.key]
+        for ref in ("nginx:1.26", "tag/nginx:1.26", f"tag/{tag.key}"):
+            rows = run("history", ref, what, "-o", "json").json
+            assert [row["name"] for row in rows] == [tag.key]
+        assert run("history", "container/nginx:1.26", what, "-o", "json").json == []
         assert f"nothing is known of nginx:1.25, did you mean {tag.key}?" in run("history", "nginx:1.25", what).err
 
 
