@@ -316,8 +316,11 @@ class Intents(Protocol):
     def amend(self, number: int, recipe: Recipe) -> None:
         """Commit, durably, how far a step has come."""
 
-    def is_barred(self, action: str, name: str, image_id: str) -> bool:
-        """Whether this was done to an object of this name, with this image, and was rolled back or undone."""
+    def is_barred(self, action: str, name: str, image_id: str, is_back: bool = False) -> bool:
+        """Whether this was done to an object of this name, with this image, and was rolled back or undone.
+
+        ``is_back``: whether it is known to run the image before again, so that whatever was done did not last.
+        """
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         """Write down what became of it; on LedgerError it stays open."""

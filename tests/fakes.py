@@ -774,13 +774,13 @@ class FakeIntents:
             raise LedgerError("no space left on device")
         self.recipes[number] = recipe
 
-    def is_barred(self, action: str, name: str, image_id: str) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, is_back: bool = False) -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
         return any(
             (self.written[number].action, self.written[number].name) == (action, name)
-            and (outcome.reason == "rolled_back" or number in undone)
-            and image_id in (self.recipes[number].parameters[key] for key in ("new_image_id", "from"))
+            and (outcome.reason == "rolled_back" or number in undone or (is_back and outcome.effect is Effect.APPLIED))
+            and image_id in (self.recipes[number].parameters.get(key) for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
         )
 

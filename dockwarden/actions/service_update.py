@@ -59,7 +59,8 @@ class ServiceUpdate(Verb[Service]):
         refuse_change(unless=found.update_state not in _UNDER_WAY)
         new = _newer(tools, step, found)
         refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
-        refuse_barred(tools, step, new)
+        # The swarm, or somebody, may have taken it back after its end was not waited for any more.
+        refuse_barred(tools, step, new, is_back=found.update_state.startswith("rollback_"))
 
     def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
         new = _newer(tools, step, found)

@@ -206,6 +206,18 @@ def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench:
     assert bench.update().reason == "barred"
 
 
+@pytest.mark.parametrize("state", ["updating", "paused"])
+def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench, state: str) -> None:
+    bench.swarm_says(state)
+    assert (told := bench.update()).effect is Effect.APPLIED, told
+    assert bench.engine.swarm is not None
+    bench.service = replace(bench.service, update_state="rollback_completed")
+    bench.engine.swarm[bench.service.id] = bench.service
+    assert bench.update().reason == "barred"
+    bench.registry.digests[TAG] = NEWER
+    assert bench.update(NEWER).effect is Effect.APPLIED
+
+
 def test_the_record_of_a_service_that_went_meanwhile_is_ended(bench: Bench) -> None:
     bench.end_amid()
     bench.engine.swarm = {}

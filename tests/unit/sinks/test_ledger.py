@@ -391,6 +391,7 @@ def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(b
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
     assert len(ledger.undoable()) == 1
     assert not ledger.is_barred(STEP.action, STEP.name, APP.key)
+    assert ledger.is_barred(STEP.action, STEP.name, APP.key, is_back=True)
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
     assert ledger.undoable() == []
     assert ledger.is_barred(STEP.action, STEP.name, APP.key)
