@@ -316,7 +316,7 @@ class Intents(Protocol):
     def amend(self, number: int, recipe: Recipe) -> None:
         """Commit, durably, how far a step has come."""
 
-    def is_barred(self, action: str, name: str, image_id: str, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
         """Whether this was done to an object of this name, with this image, and was rolled back or undone.
 
         ``is_back``: whether it is known to run the image before again, so that whatever was done did not last.

@@ -774,7 +774,7 @@ class FakeIntents:
             raise LedgerError("no space left on device")
         self.recipes[number] = recipe
 
-    def is_barred(self, action: str, name: str, image_id: str, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
         return any(

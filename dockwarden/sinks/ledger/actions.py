@@ -132,7 +132,7 @@ class Actions(LedgerFile):
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
-    def is_barred(self, action: str, name: str, image_id: str, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' "
             "OR (? AND outcome = 'applied') OR EXISTS "
