@@ -33,7 +33,6 @@ from dockwarden.mishaps import Mishaps
 from dockwarden.model import EngineInfo, Kind, PolicySet
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.judge import Judge
-from dockwarden.pipeline.loading import zone_of
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.pipeline.witness import Witness
 from dockwarden.pipeline.worker import Worker
@@ -111,7 +110,7 @@ class Parts:
         )
         jitter = settings.schedule.jitter
         self.gatherer = gatherer(inventory, self.collector, self.registry, disk.measure, self.queue.wake, jitter)
-        self.judge = Judge(inventory, self.gatherer, self.findings, self.mishaps, zone_of(settings))
+        self.judge = Judge(inventory, self.gatherer, self.findings, self.mishaps, settings.schedule.zone)
         keeping = Keeping(settings.undo.keep, **settings.retention.model_dump())
         self.ledger = Ledger(settings.state_dir, time.time, metrics.ledger_writable.set, clock.read, keeping)
         self.archive = Archive(

@@ -7,6 +7,7 @@ each place. Out of bounds: policies, what a setting leads to. Precedence: flags,
 import os
 import re
 from collections.abc import Mapping
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,7 @@ from dockwarden.config import packs
 from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Source, keys_beside, load
 from dockwarden.errors import ConfigError
-from dockwarden.model import Mode, Severity
+from dockwarden.model import Kind, Mode, Severity
 from dockwarden.reference import may_match, parsed
 from dockwarden.text import DURATION, SIZE, duration, near, size
 
@@ -137,6 +138,13 @@ class ScheduleSettings(_Section):
             raise ValueError(f"no such time zone; try Europe/Berlin or UTC ({error})") from error
         return value
 
+    @property
+    def zone(self) -> tzinfo | None:
+        """That of cron lines and dates, None for the host's."""
+        import zoneinfo  # noqa: PLC0415 - as above
+
+        return zoneinfo.ZoneInfo(self.timezone) if self.timezone else None
+
 
 class RegistrySettings(_Section):
     """One registry host."""
@@ -205,6 +213,9 @@ class ProtectSettings(_Section):
         if odd := [glob for glob in value if not may_match(str(info.field_name), glob)]:
             raise ValueError(f"{odd[0]!r} fits no name of {info.field_name}; write it as in web-* or *:latest")
         return value
+
+    def by_kind(self) -> dict[Kind, tuple[str, ...]]:
+        return {Kind(name.removesuffix("s")): tuple(globs) for name, globs in self}
 
 
 class RouteSettings(_Section):

@@ -27,7 +27,6 @@ from dockwarden.inventory.container_facts import labels_that_count, orchestrator
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
 from dockwarden.oneshot.look import take
-from dockwarden.pipeline.loading import protected
 from dockwarden.ports import Ask
 
 _POLICY = "reset"
@@ -42,7 +41,7 @@ class Mender:
         """Raises ConfigError."""
         self._settings = settings
         self._parts = Parts(settings, Metrics())
-        self._protected = protected(settings)
+        self._protected = settings.protect.by_kind()
 
     def close(self) -> None:
         self._parts.close()

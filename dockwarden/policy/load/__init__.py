@@ -1,7 +1,7 @@
 """Loading policies: YAML files in, a compiled set out, or everything that is wrong with them at once.
 
-Input: paths of files and folders, the vocabulary, the verbs, and what this host overrides. Output: a ``PolicySet``. Out
-of bounds: watching files, evaluating, knowing who runs a schedule.
+Input: paths of files and folders, the vocabulary, the verbs, and this host's settings. Output: a ``PolicySet``. Out of
+bounds: watching files, evaluating, knowing who runs a schedule.
 """
 
 import errno
@@ -17,10 +17,8 @@ from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
 from dockwarden.model import PolicySet, Vocabulary
 from dockwarden.policy.document import Verbs
-from dockwarden.policy.load.build import NO_OVERRIDES, Builder, Overrides
+from dockwarden.policy.load.build import Builder
 from dockwarden.text import near, printable
-
-__all__ = ["Overrides", "load"]
 
 
 def load(
@@ -29,7 +27,7 @@ def load(
     verbs: Verbs,
     *,
     check_cron: Callable[[str], str],
-    host: Overrides = NO_OVERRIDES,
+    host: Settings | None = None,
     now: float = 0.0,
     tests: str = "",
 ) -> PolicySet:
@@ -37,15 +35,15 @@ def load(
 
     ``paths``: packs, files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted; where a file of
     the host's own has a policy of a pack's name, the pack's file is left out. ``check_cron`` gives the reason why a
-    line cannot be used, or nothing. ``now``: what is past, in seconds since the epoch. ``tests``: ``read`` for the
-    policies' own tests, ``cover`` for what they leave out as well.
+    line cannot be used, or nothing. ``host``: what holds here instead of what the files say. ``now``: what is past, in
+    seconds since the epoch. ``tests``: ``read`` for the policies' own tests, ``cover`` for what they leave out as well.
     """
     problems: list[str] = []
     named = [str(path) for path in paths]
     digest = hashlib.sha256()
     sources = _sources(named, digest, problems)
     readable = [source for source in sources if not source.problems]
-    builder = Builder(vocabulary, verbs, readable, check_cron, host._replace(loaded=tuple(named)))
+    builder = Builder(vocabulary, verbs, readable, check_cron, host or Settings(), named)
     policies = [policy for source in readable for policy in builder.build(source, tests)]
     exceptions, warnings = builder.exceptions(now)
     if not any(source.problems for source in sources):

@@ -1,15 +1,15 @@
 """From what is written in policy files to compiled policies.
 
-Input: sources, the vocabulary, and what this host overrides. Output: policies; what is wrong is noted in the sources,
-what is wrong with the overrides in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
+Input: sources, the vocabulary, and what this host's settings say instead. Output: policies; what is wrong is noted in
+the sources, what is wrong with the settings in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import tzinfo
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from dockwarden import text
+from dockwarden.config.settings import Settings
 from dockwarden.config.source import Path, Source
 from dockwarden.model.policies import FactValue, Limits, Policy, PolicyException, Trial, TriggerSpec, Vocabulary
 from dockwarden.model.words import Kind, Mode, Severity
@@ -23,32 +23,8 @@ _DEAREST_MEASURED_ANEW = 1
 _AS_WRITTEN = ("name", "subject", "severity", "on_unknown", "title", "description", "remediation")
 _GRAVE = (Severity.CRITICAL, Severity.HIGH)
 _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
-
-
-class Overrides(NamedTuple):
-    """What this host says otherwise, by policy.
-
-    Attributes:
-        params: values of params, of the same type as the policy's own.
-        triggers: each replaces the policy's trigger as a whole.
-        limits: what is not given is as the policy has it.
-        protect: by kind, globs of the names that no policy acts on.
-        cap: the hardest mode that any policy may have.
-        zone: where dates end, None for the machine's.
-        loaded: the packs and paths that policies come from.
-    """
-
-    params: Mapping[str, Mapping[str, object]] = {}
-    modes: Mapping[str, Mode] = {}
-    triggers: Mapping[str, Mapping[str, object]] = {}
-    limits: Mapping[str, Mapping[str, object]] = {}
-    protect: Mapping[Kind, tuple[str, ...]] = {}
-    cap: Mode = Mode.ENFORCE
-    zone: tzinfo | None = None
-    loaded: tuple[str, ...] = ()
-
-
-NO_OVERRIDES = Overrides()
+# By a policy's key, the setting that says by its name what holds on this host.
+_SETTINGS = {"mode": "modes", "trigger": "triggers", "limits": "limits"}
 
 
 class Builder:
@@ -58,8 +34,10 @@ class Builder:
         verbs: document.Verbs,
         sources: Sequence[Source],
         check_cron: Callable[[str], str],
-        host: Overrides,
+        host: Settings,
+        loaded: Sequence[str],
     ) -> None:
+        """``loaded``: the packs and paths that the sources come from."""
         self.problems: list[str] = []
         self._remarks: list[str] = []
         self._vocabulary = vocabulary
@@ -74,9 +52,9 @@ class Builder:
         # Many tests read the same.
         self._book = cache(lambda file: snapshots.Book(snapshots.read(file, snapshots.Snapshot), vocabulary))
         names = _names(sources)
-        for key in ("params", "modes", "triggers", "limits"):
+        for key in ("params", *_SETTINGS.values()):
             for name in getattr(host, key).keys() - names:
-                self._refuse(f"{key}.{name}", f"no such policy in {', '.join(host.loaded)}" + text.near(name, names))
+                self._refuse(f"{key}.{name}", f"no such policy in {', '.join(loaded)}" + text.near(name, names))
         self._params = {
             (source.file, path): self._params_of(raw) for source in sources for path, raw in source.policies()
         }
@@ -121,7 +99,7 @@ class Builder:
     def exceptions(self, now: float) -> tuple[list[PolicyException], list[str]]:
         """The exceptions of all sources, after their policies, and what people should know of them."""
         written = {str(raw.get("name")): raw for source in self._sources for _, raw in source.policies()}
-        maker = Exceptions(self._compiler, self._vocabulary, written, self._host.zone, now)
+        maker = Exceptions(self._compiler, self._vocabulary, written, self._host.schedule.zone, now)
         found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
         self._used_lists |= maker.lists
         return found, [*self._remarks, *maker.warnings]
@@ -149,7 +127,7 @@ class Builder:
         own: dict[str, Any] = {name: getattr(shape, name) for name in _AS_WRITTEN} | conditions
         return Policy(
             **own,
-            mode=min(shape.mode, self._host.cap, key=_SOFT_TO_HARD.index),
+            mode=min(shape.mode, self._host.allow, key=_SOFT_TO_HARD.index),
             trigger=TriggerSpec(frozenset(trigger.events), trigger.schedule, every),
             message=message,
             for_seconds=shape.for_.total_seconds(),
@@ -158,7 +136,7 @@ class Builder:
             unrecoverable=options.pop("unrecoverable", "") == "allow",
             options=options,
             limits=Limits(limits.max_objects, limits.max_percent, takes_first=limits.over == "take_first"),
-            protect=self._host.protect,
+            protect=self._host.protect.by_kind(),
             excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
             refs=tuple(shape.refs),
             tags=tuple(shape.tags),
@@ -169,22 +147,25 @@ class Builder:
 
     def _on_this_host(self, raw: Mapping[str, Any], own: document.Policy) -> document.Policy:
         """The policy as if this host's values were written in its file, and refused where they would be there."""
-        host = {"mode": ("modes", self._host.modes), "trigger": ("triggers", self._host.triggers)}
-        values = {key: given[own.name] for key, (_, given) in host.items() if own.name in given}
-        if (limits := self._host.limits.get(own.name)) is not None:
-            host["limits"], values["limits"] = ("limits", self._host.limits), {**(raw.get("limits") or {}), **limits}
+        name, host, values = own.name, self._host, dict[str, Any]()
+        if name in host.modes:
+            values["mode"] = host.modes[name]
+        if name in host.triggers:  # as a whole
+            values["trigger"] = host.triggers[name].model_dump(exclude_unset=True)
+        if name in host.limits:  # what is left out is as the policy has it
+            values["limits"] = (raw.get("limits") or {}) | host.limits[name].model_dump(exclude_unset=True)
         if not values:
             return own
         shape, faults = document.read({"version": 1, "policies": [{**raw, **values}]}, self._verbs)
         for path, fault in faults:
             keys = path[2:3] if path[2:3] and path[2] in values else tuple(values)
             for key in keys:
-                self._refuse(".".join(map(str, (host[str(key)][0], own.name, *path[3:]))), fault)
+                self._refuse(".".join(map(str, (_SETTINGS[str(key)], name, *path[3:]))), fault)
         if shape is None:
             return own
         (merged,) = shape.policies
         if "trigger" in values and merged.trigger.schedule and (reason := self._check_cron(merged.trigger.schedule)):
-            self._refuse(f"triggers.{own.name}.schedule", reason)
+            self._refuse(f"triggers.{name}.schedule", reason)
         return merged
 
     def _refuse_cron(self, source: Source, path: Path, raw: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dockwarden.actions.table import VERBS
+from dockwarden.config.settings import ScheduleSettings, Settings
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
-from dockwarden.policy.load import Overrides, load
+from dockwarden.policy.load import load
 from dockwarden.text import local, moment
 from dockwarden.triggers.cron import refuse_cron
 
@@ -30,7 +31,7 @@ exceptions:
 """
     file = folder / "p.yaml"
     file.write_text(text)
-    host = Overrides(zone=UTC)
+    host = Settings(schedule=ScheduleSettings(timezone="UTC"))
     return load([file], VOCABULARY, VERBS, check_cron=refuse_cron, host=host, now=NOW, **options)  # type: ignore[arg-type]
 
 

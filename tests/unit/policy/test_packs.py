@@ -9,10 +9,11 @@ import pytest
 
 from dockwarden.actions.table import VERBS
 from dockwarden.config import packs
+from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Mode
-from dockwarden.policy.load import Overrides, load
+from dockwarden.policy.load import load
 from dockwarden.triggers.cron import refuse_cron
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ policies:
 
 
 def loaded(*paths: str | Path, modes: dict[str, Mode] | None = None) -> PolicySet:
-    return load(paths, VOCABULARY, VERBS, check_cron=refuse_cron, host=Overrides(modes=modes or {}))
+    return load(paths, VOCABULARY, VERBS, check_cron=refuse_cron, host=Settings(modes=modes or {}))
 
 
 def names(found: PolicySet) -> set[str]:
