@@ -54,7 +54,12 @@ def written(answer: object, raw: Mapping[str, Any]) -> Written:
 def covered(raw: Mapping[str, Any]) -> set[str]:
     """Where something else is mounted over its own files."""
     mounted = [mount["Destination"] for mount in raw.get("Mounts") or ()]
-    return {normpath(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
+    return {cleaned(place) for place in (*mounted, *(raw["HostConfig"].get("Tmpfs") or ()))}
+
+
+def cleaned(place: str) -> str:
+    """As the engine does, and unlike Python, which keeps two slashes at the beginning."""
+    return normpath(f"/{place.lstrip('/')}")
 
 
 def _above(path: str) -> list[str]:

@@ -7,7 +7,6 @@ inside of them, and starting anything.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from posixpath import normpath
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ from docker.utils import version_gte, version_lt
 
 from dockwarden.engine.containers import volume_of
 from dockwarden.engine.fields import Fields
+from dockwarden.engine.layer import cleaned
 from dockwarden.engine.transport import Client
 from dockwarden.errors import MissingError
 from dockwarden.model import Kind
@@ -91,10 +91,10 @@ def _settle_mounts(
     host["VolumesFrom"] = [other for other in others if other.partition(":")[0] not in gone] or None
     is_left_alone = others != (host["VolumesFrom"] or [])
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
-    asked = {normpath(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
-    made_up = {normpath(place) for place in config.get("Volumes") or ()}
+    asked = {cleaned(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
+    made_up = {cleaned(place) for place in config.get("Volumes") or ()}
     for mount in sorted(mounts, key=lambda mount: str(mount["Destination"])):
-        place, name = normpath(mount["Destination"]), volume_of(Fields(mount, "mount"))
+        place, name = cleaned(mount["Destination"]), volume_of(Fields(mount, "mount"))
         if not mount.get("Name") and place not in binds and place not in made_up and mount.get("Type") != "volume":
             name = ""  # a path below a volume's folder, which somebody asked for
         how = ("" if mount.get("RW", True) else "ro", "" if name else mount.get("Propagation"))
@@ -118,7 +118,7 @@ def _settle_mounts(
 
 def _target(bind: str) -> str:
     parts = bind.split(":")
-    return normpath(parts[1] if len(parts) > 1 else bind)
+    return cleaned(parts[1] if len(parts) > 1 else bind)
 
 
 def inspected(client: Client, identifier: str) -> dict[str, Any]:

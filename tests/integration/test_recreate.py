@@ -57,6 +57,7 @@ OPTIONS = {
 --volume named:/data --volume named:/read:ro --volume named:/more/ --volume named:/data/sub:rw,nocopy
 --volume /tmp:/t:ro --volume /tmp:/u:rw,z
 --volume /data --volume /other/
+--volume //data --volume named://other --mount type=volume,target=//more
 --volumes-from peer
 --volumes-from peer:ro --volume named:/data --volume /mine
 --volumes-from peer --mount type=volume,target=/mine
