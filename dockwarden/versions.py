@@ -130,7 +130,7 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
         if early.fullmatch(word):
             continue
         # Neither is the 12 of debian-12 a build nor the v7 of arm-v7.
-        if found and (not variant or _IS_DATE.fullmatch(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
+        if found and (not variant or _IS_DATE.match(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
             build += map(int, found[2].split("."))
             labels += [] if found[1].lower() in _PATCHES and "." not in found[2] else [found[1].lower() or "number"]
         elif _IS_HASH.fullmatch(word):

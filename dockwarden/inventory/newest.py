@@ -24,6 +24,8 @@ _LINE = 2  # numbers that a line has, at most
 _FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releases
 _FIRST_DATE = 10_000  # no flavour has such a number
 _MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
+_SHORT = re.compile(r"\d{6}(?![\dA-Za-z])", re.ASCII)
+_SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 _Releases = dict[Scheme, list[Version]]
 
@@ -84,9 +86,12 @@ def _book(tags: tuple[str, ...]) -> _Book:
     if early and not releases and not (builds := _read(tags, BUT_FOR_B))[1]:
         releases, early, words = builds  # as Yugabyte's, which are all called 2.25.1.0-b381
     if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):  # else they are the days of builds
-        for dated in filter(None, (version(f"version-{tag}") for tag in sorted(set(tags)))):
-            if dated.scheme[::2] == ("version-", "date") and not dated.is_early:
-                releases[dated.scheme].append(dated._replace(tag=dated.tag.removeprefix("version-")))
+        short = {tag for tag in tags if _SHORT.match(tag)}  # all are days such as 250426, or none is
+        century = "20" if all(_SHORT_DAY.match(tag) for tag in short) else ""
+        for tag in sorted(set(tags)):
+            dated = version(f"version-{century if tag in short else ''}{tag}")
+            if dated and dated.scheme[::2] == ("version-", "date") and not dated.is_early:
+                releases[dated.scheme].append(dated._replace(tag=tag))
     # LinuxServer has called 0.8.1.2135-ls65 also 8.1.2135; others count 0.1.0.1 and, later, 1.0.1.
     zero = (v.numbers for s, found in releases.items() if s.build == "ls" for v in found if not v.numbers[0])
     lost = {numbers[1:] for numbers in zero if numbers[3:]}
@@ -204,11 +209,17 @@ def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool
     is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
     mains = [*book.releases.get(own.scheme._replace(variant=""), ()), *versions]  # latest is of no variant
     first = pairwise(sorted({own.numbers[0], *(v.numbers[0] for v in versions if v.numbers > own.numbers)}))
-    leaps = [after for before, after in first if after - before > _LEAP and own.scheme.kind != "date"]
+    leaps = [after for before, after in first if after - before > max(_LEAP, before // 100)]  # counts leave gaps
+    leaps = [] if own.scheme.kind == "date" else leaps
     lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+    last = _of_latest(own, book, look)
 
     def counts(other: Version) -> bool:
         length = len(other.numbers)
+        if last and other.numbers[: len(last)] > last:
+            return False
+        if last and other.numbers[: len(last)] == last and other.build and not _is_latest(other, look):
+            raise UnclearError  # the numbers of its builds have begun anew
         if other.numbers[0] in years and own.numbers[:2] <= look.month < other.numbers[:2]:
             return False
         is_first = is_apart and years & {other.numbers[0], other.numbers[0] + 1}
@@ -219,6 +230,20 @@ def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool
         return length >= len(own.numbers) or any(look.is_ours(v.tag) for v in lines if len(v.numbers) == length)
 
     return counts
+
+
+def _is_latest(one: Version, look: Look) -> bool:
+    return look.digest(one.tag) == look.digest("latest")
+
+
+def _of_latest(own: Version, book: _Book, look: Look) -> tuple[int, ...]:
+    """The numbers of LinuxServer's `latest`, which is their last release, where something seems higher; else ()."""
+    is_theirs = own.scheme.is_plain and any(scheme.build.endswith("ls") for scheme in book.releases)
+    if not is_theirs or not look.digest("latest") or _is_latest(book.releases[own.scheme][0], look):
+        return ()
+    if _is_latest(own, look):
+        return (-1,)
+    return _alias("latest", book, Look(lambda tag: look.digest(tag) == look.digest("latest"), look.digest)).numbers
 
 
 def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:

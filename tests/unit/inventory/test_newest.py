@@ -267,6 +267,13 @@ WORLDS = """
   latest 5.0.1_v2.0.10-ls361 version-5.0.1_v2.0.10 5.0.1 | 5.0.0_v2.0.9-ls355 | libtorrentv1
   libtorrentv1-5.0.1_v1.2.19-ls90 | 4.6.7_v2.0.10-ls350
 > latest:= 5.0.0_v2.0.9-ls355:5.0.1_v2.0.10-ls361 libtorrentv1:=
+# linuxserver/qbittorrent, whose number was that of the system, and of another program
+  latest 5.1.0-r1_v2.0.11-ls392 version-5.1.0-r1_v2.0.11 5.1.0 | 5.0.4_v2.0.11-ls386 5.0.4 | 4.6.7_v2.0.10-ls350 4.6.7 |
+  14.3.9 14.3.9.99202110311443-7435-01519b5e7ubuntu20.04.1-ls167 | 14.3.8 | 14.3.4 | 14.2.5 | 20.04.1 | 4.3.9
+> latest:= 5.1.0:= 4.6.7:5.1.0 5.0.4:5.1.0
+# linuxserver/wireguard, whose builds were counted anew
+  latest 1.0.20210914-ls30 | v1.0.20210914-ls126 | v1.0.20210914-ls99 | 1.0.20210914-ls29 | v1.0.20200827-ls5
+> latest:= 1.0.20210914-ls30:= 1.0.20210914-ls29:? v1.0.20200827-ls5:?
 # wireguard
   latest 1.0.20210914-r4-ls56 | 1.0.20210914-r3-ls50 | v1.0.20200827-ls5
 > latest:= 1.0.20210914-r3-ls50:1.0.20210914-r4-ls56
@@ -357,6 +364,22 @@ WORLDS = """
 # days of what is not released, too
   stable latest 20250601 | 20250831 | 20250901 nightly | 20250501
 > latest:? 20250601:? 20250501:?
+# photoprism, whose days are short
+  latest 250426 | 250426-jammy latest-jammy | 250321 | 250321-jammy | 20220302 | preview
+> latest:= 250321:250426 250321-jammy:250426-jammy 20220302:250426
+# short days, of which the last is not released
+  latest 250426 | 250321 | preview 250601
+> latest:? 250321:?
+# counts that look like days, some of them
+  latest 110501 | 110512 | 110599
+> latest:- 110501:-
+# times of builds after a variant
+  latest 4.7.0-apache-202409090909 | 3.3.4-apache-202209221209 | 3.3.4-apache-202309221209 |
+  4.7.0-nginx-202410090909 | 4.7.0-nginx-alpine-20241009090910
+> 3.3.4-apache-202209221209:4.7.0-apache-202409090909 latest:=
+# builds that leave gaps
+  latest 95100 | 95057 | 95083 | 9999 | 120000
+> 95057:95100 95083:95100 latest:=
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
@@ -403,6 +426,12 @@ def test_a_month_that_is_to_come_is_no_release(month: tuple[int, int], right: st
     repository = Repository({"noble": "a", "24.04": "a", "24.10": "b", "25.10": "c", "26.04": "d", "26.10": "e"})
     look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=month)
     assert {newest(tag, tuple(repository.images), look) for tag in ("noble", "24.04")} == {right}
+
+
+def test_a_latest_of_linuxserver_that_moved_is_not_what_runs() -> None:
+    images = {"latest": "b", "5.1.0": "b", "5.1.0-ls392": "b", "5.0.4": "a", "5.0.4-ls386": "a", "14.3.9": "c"}
+    look = Look(lambda tag: tag == "latest" or images.get(tag) == "a", lambda tag: images.get(tag, ""))
+    assert newest("latest", tuple(images), look) == "5.1.0"
 
 
 def test_what_runs_is_no_month_that_is_to_come() -> None:
