@@ -58,7 +58,6 @@ _FORMS: dict[str, tuple[str, ...]] = {
         r"(?!no-new-priv|seccomp|apparmor).*",
         "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
     ),
-    "user": (r"(?!(root|0)?(:.*)?$).*", "root has several names; use container.root or image.root"),
     "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
     "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
     "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}; write '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
@@ -77,7 +76,8 @@ _NEVER_EMPTY = {"tag.registry": "of Docker Hub it is 'docker.io'", "volume.name"
 _NEVER_EMPTY |= dict.fromkeys(("image.ref", "tag.ref", "tag.name", "tag.repository"), _UNTAGGED)
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
-_APART = {"reference", "repository", "tag", "registry", "short_id"}  # no two of them are ever the same text
+_APART = {"reference", "repository", "tag", "registry", "short_id", "id", "digest", "repository_digest"}
+_NOT_APART = ({"id", "reference"}, {"id", "digest"})  # a store's IDs may be digests, and one may have been typed
 _CASES = {"lowerAscii": r"[^A-Z]*", "upperAscii": r"[^a-z]*", "free": r".*"}
 _RANGES: dict[str, tuple[float, float]] = {
     "percent": (0, 100),
@@ -121,8 +121,13 @@ def apart(one: FactSpec, other: FactSpec) -> str:
     words, others = ({word for word in spec.words if word} for spec in (one, other))
     if OPEN not in words | others and words and others and words.isdisjoint(others):
         return f"{one.name} is one of {', '.join(sorted(words))}, {other.name} never is"
-    if one.form != other.form and {one.form, other.form} <= _APART and one.name < other.name:
-        return f"{one.name} is a {one.form} and {other.name} a {other.form}, which are never the same"
+    forms = {one.form, other.form}
+    if len(forms) > 1 and forms <= _APART and forms not in _NOT_APART and one.name < other.name:
+        kinds = [each.form.replace("_", " ") for each in (one, other)]
+        return f"{one.name} is of the form {kinds[0]}, {other.name} of the form {kinds[1]}, which are never the same"
+    if (one.name, other.name) == ("host.architecture", "image.architecture"):
+        text = f"write {one.name} == 'x86_64' && {other.name} != 'amd64'"
+        return f"{one.name} is the kernel's word, 'x86_64' for 'amd64'; {text}"
     return ""
 
 
@@ -250,6 +255,8 @@ def _form(spec: FactSpec, value: str) -> str:
         return _reference(spec, value)
     if spec.form == "registry" and value in _REGISTRIES:
         return f"{spec.name} is never '{value}'; of Docker Hub it is 'docker.io'"
+    if spec.form == "user" and re.fullmatch(r"(root|0)?(:.*)?", value):
+        return f"{spec.name}: root has more names than '{value}'; use container.root or image.root"
     pattern, hint, *_ = _FORMS.get(spec.form, (".*", ""))
     return "" if re.fullmatch(pattern, value, re.DOTALL) else f"{spec.name} is never '{value}'; {hint}"
 

@@ -76,7 +76,8 @@ class Builder:
             host = self._vocabulary[Kind.HOST]
             for fact in sorted(stop.references if stop else ()):
                 if host[fact].cost > _DEAREST_MEASURED_ANEW:
-                    source.refuse((*path, "stop_when"), f"{fact} is too dear to be measured before each step", 0)
+                    text = f"{fact} is too dear to be measured before each step; host.disk_free is not"
+                    source.refuse((*path, "stop_when"), text, 0)
             if not expressions.failed:
                 expressions.rehearse(self._vocabulary[Kind(kind)], host)
                 used = expressions.constants()
