@@ -7,8 +7,8 @@ digests and error texts as labels; help texts end up in docs/metrics.md, which i
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import NamedTuple, cast
+from functools import cache, partial
+from typing import Any, NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -143,7 +143,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         for name, of in vars(type(self)).items():
             if isinstance(of, _Family):
-                family = of.kind(f"dockwarden_{name}", of.text, of.labels.split(), registry=self.registry, **of.more)
+                more = {"registry": self.registry, **of.more}
+                family: Any = of.kind(f"dockwarden_{name}", of.text, of.labels.split(), **more)
+                if of.kind is not Gauge and not name.startswith("job_"):  # no series of it ever ends
+                    family.labels = cache(family.labels)  # each event looks for ten
                 setattr(self, name, family)
         self.health = Health()
         self._intervals: dict[str, float] = {}  # of jobs, in seconds
