@@ -146,8 +146,8 @@ def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_ve
     context.set_ciphers("DEFAULT:@SECLEVEL=1")  # older servers, and keys of 1024 bits, will do
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = False  # urllib3 compares names then, which knows *.lan; OpenSSL does not
     if not is_verified:
-        context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     for path, _ in authorities if is_verified else ():
         content(path)  # a FIFO would be waited for

@@ -30,9 +30,9 @@ def free_port(*wishes: int) -> int:
     raise LabError("a thousand ports are taken")
 
 
-def make_certificate(folder: Path) -> Path:
-    """A CA of our own (`ca.crt`) and a server certificate for 127.0.0.1 (`server.crt`, `.key`)."""
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+def make_certificate(folder: Path, names: str = "IP:127.0.0.1,DNS:localhost") -> Path:
+    """A CA of our own (`ca.crt`) and a server certificate for 127.0.0.1, or others (`server.crt`, `.key`)."""
+    (folder / "san").write_text(f"subjectAltName={names}\n")
     key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"  # one of RSA takes half a second to find
     steps = (
         f"req -x509 {key} -days 2 -subj /CN=lab-ca -keyout ca.key -out ca.crt",

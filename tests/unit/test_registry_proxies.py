@@ -87,6 +87,35 @@ def test_a_registry_with_tls_is_reached_through_a_tunnel(secure: Misbehaving) ->
     assert secure.asked[0] == "HEAD /v2/app/manifests/0"
 
 
+@pytest.mark.parametrize(
+    ("name", "names", "expected"),
+    [
+        ("registry.lan", "DNS:*.lan", GOOD),
+        ("Registry.LAN", "DNS:*.lan", GOOD),
+        ("registry.home.lan", "DNS:*.home.lan", GOOD),
+        ("registry.home.lan", "DNS:*.lan", reason("tls")),
+        ("lan", "DNS:*.lan", reason("tls")),
+        ("registry.lan", "DNS:other.lan", reason("tls")),
+        ("10.1.2.3", "IP:10.1.2.3", GOOD),
+        ("10.1.2.3", "DNS:10.1.2.3", reason("tls")),
+        ("10.1.2.3", "DNS:*.1.2.3", reason("tls")),
+    ],
+)
+def test_certificates_are_for_the_names_that_the_engine_says(
+    tmp_path: Path, name: str, names: str, expected: Reply
+) -> None:
+    ca = make_certificate(tmp_path, names)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    host = f"{name}:5000"
+    with (
+        Misbehaving(lambda _: [OK], tls=context) as server,
+        contextlib.closing(Tunnels(server.host)) as proxy,
+        client(environ={"HTTPS_PROXY": proxy.host}, hosts={host: RegistrySettings(ca_file=ca)}) as registry,
+    ):
+        assert ask(registry, f"{host}/app:1") == expected
+
+
 def test_a_registry_without_tls_is_asked_by_the_proxy() -> None:
     with (
         Misbehaving(lambda _: [OK]) as proxy,
