@@ -74,8 +74,10 @@ def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
     """``, did you mean x?`` for the known word that is nearest, else nothing."""
     import difflib  # noqa: PLC0415 - for those who made a mistake
 
-    found = difflib.get_close_matches(str(word), known, n=1, cutoff=cutoff)
-    return f", did you mean {found[0]}?" if found else ""
+    for spelt in (str(word), str(word).lower()):
+        if found := difflib.get_close_matches(spelt, known, n=1, cutoff=cutoff):
+            return f", did you mean {found[0]}?"
+    return ""
 
 
 def one_of(word: object, known: Collection[str]) -> str:

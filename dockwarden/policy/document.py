@@ -366,6 +366,7 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
             text = _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
+            text = "has no value; write one" if given is None and kind == "string_type" else text
             is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
             example = _EXAMPLES.get(str(path[-1])) if path else None
             example = "[no-latest-tag, cis-*]" if len(path) > 1 and path[-1] == "policies" else example
