@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -64,25 +64,19 @@ class _Live(Collector):
         return (family,)
 
 
-class _Family(NamedTuple):
-    """What an attribute of ``Metrics`` is made of, whose name is that of the family."""
-
-    kind: Callable[..., object]
-    text: str
-    labels: str
-    more: Mapping[str, object] = {}
+# What an attribute of ``Metrics`` is made of, whose name is that of the family.
 
 
 def _gauge(text: str, labels: str = "") -> Gauge:
-    return cast("Gauge", _Family(Gauge, text, labels))
+    return cast("Gauge", partial(Gauge, documentation=text, labelnames=labels.split()))
 
 
 def _counter(text: str, labels: str = "") -> Counter:
-    return cast("Counter", _Family(Counter, text, labels))
+    return cast("Counter", partial(Counter, documentation=text, labelnames=labels.split()))
 
 
 def _histogram(text: str, buckets: tuple[float, ...], labels: str = "") -> Histogram:
-    return cast("Histogram", _Family(Histogram, text, labels, {"buckets": buckets}))
+    return cast("Histogram", partial(Histogram, documentation=text, labelnames=labels.split(), buckets=buckets))
 
 
 class Metrics:
@@ -142,10 +136,9 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         for name, of in vars(type(self)).items():
-            if isinstance(of, _Family):
-                more = {"registry": self.registry, **of.more}
-                family: Any = of.kind(f"dockwarden_{name}", of.text, of.labels.split(), **more)
-                if of.kind is not Gauge and not name.startswith("job_"):  # no series of it ever ends
+            if isinstance(of, partial):
+                family = of(f"dockwarden_{name}", registry=self.registry)
+                if of.func is not Gauge and not name.startswith("job_"):  # no series of it ever ends
                     family.labels = cache(family.labels)  # each event looks for ten
                 setattr(self, name, family)
         self.health = Health()
