@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
-from dockwarden.actions.table import VERBS
+from dockwarden.actions.table import VERBS, verb_of
 from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import (
     ConflictError,
@@ -54,7 +54,7 @@ class Executor:
         """
         self._tools.due = frozenset(step.ref.key for step in steps)
         for step in steps:
-            VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
+            verb_of(step).prepare(self._tools, step.object)
         for step in steps:
             if self._stop is None and (why := enough()):
                 self._stop = Stays(Effect.SKIPPED, "enough", why)
@@ -72,10 +72,10 @@ class Executor:
         found: list[Outcome] = []
         due = [step for step in steps if step.frees and self._tools.shares_disk(step.ref.kind)]
         for step in due:
-            VERBS[step.ref.kind, step.action].prepare(self._tools, step.object)
+            verb_of(step).prepare(self._tools, step.object)
         for step in due:
             try:
-                self._recipe(step, VERBS[step.ref.kind, step.action].find(self._tools.engine, step.ref.key))
+                self._recipe(step, verb_of(step).find(self._tools.engine, step.ref.key))
             except Stays as stays:
                 found += [stays.outcome(step)] if stays.effect is Effect.SKIPPED else []
             except (EngineError, LedgerError):
@@ -85,7 +85,7 @@ class Executor:
     def foresee(self, step: Step) -> str:
         """More of what a step would do now, as far as the engine tells."""
         try:
-            return VERBS[step.ref.kind, step.action].foresee(self._tools, step)
+            return verb_of(step).foresee(self._tools, step)
         except (Stays, EngineError) as error:
             return f"but not now: {error.detail if isinstance(error, Stays) else error}"
 
@@ -118,7 +118,7 @@ class Executor:
         Who uses it is asked after that, and by a recipe before it copies what may be much.
         """
         began = self._tools.now()
-        verb = VERBS[step.ref.kind, step.action]
+        verb = verb_of(step)
         if is_last:
             verb.check_users(self._tools, step, step.object)
         found = find()
@@ -130,7 +130,7 @@ class Executor:
 
     def _recipe(self, step: Step, found: Thing | None) -> Recipe:
         """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
-        verb, tools = VERBS[step.ref.kind, step.action], self._tools
+        verb, tools = verb_of(step), self._tools
         if step.frees and self._tools.shares_disk(step.ref.kind):
             tools = replace(tools, archive=replace(tools.archive, is_closed=True))
         try:
@@ -143,7 +143,7 @@ class Executor:
 
     def _step(self, run: str, step: Step) -> tuple[Outcome, Stays | None]:
         """Carry out one step; gives also why no other may follow."""
-        verb = VERBS[step.ref.kind, step.action]
+        verb = verb_of(step)
         recipe: Recipe | None = None
         free = self._tools.free_bytes()  # before an archive, perhaps on the same disk, is written: gains are net of it
         try:
@@ -152,14 +152,14 @@ class Executor:
             number = self._intents.intend(run, step, recipe)
         except (Stays, LedgerError, EngineError) as error:
             drop(self._tools.archive, recipe)
-            why = because(error)
+            why = as_stays(error)
             return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
         self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
             outcome = self._act(step, recipe, found)._replace(number=number)
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
-            return step.ended(Effect.FAILED, "engine_unavailable", str(error)), because(error)
+            return step.ended(Effect.FAILED, "engine_unavailable", str(error)), as_stays(error)
         except Unfinished as error:
             return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
@@ -171,7 +171,7 @@ class Executor:
                 ours = step.ended(Effect.APPLIED, "found_gone", outcome.detail)
             self._intents.conclude(number, ours)
         except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
-            return outcome, because(error)
+            return outcome, as_stays(error)
         if ours.effect is not Effect.APPLIED:
             drop(self._tools.archive, recipe)
         is_away = outcome.reason == "engine_unavailable"
@@ -188,7 +188,7 @@ class Executor:
 
     def _act(self, step: Step, recipe: Recipe, found: Thing | None) -> Outcome:
         """Look once more, because writing the intent down may have taken long, and act."""
-        verb, is_begun = VERBS[step.ref.kind, step.action], False
+        verb, is_begun = verb_of(step), False
         try:
             news = self._tools.news_of(step)
             needs = self._tools.engine.needs() if verb.removes else ()
@@ -203,7 +203,7 @@ class Executor:
                 raise
             return step.ended(Effect.FAILED, "engine_unavailable", str(error))
         except (Stays, EngineError) as error:
-            why = because(error)
+            why = as_stays(error)
             is_unclear = is_begun and why.effect is Effect.FAILED and why.ref is None
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
@@ -212,12 +212,12 @@ class Executor:
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""
         after = self._tools.free_bytes() if before is not None else None
-        if before is None or after is None or VERBS[step.ref.kind, step.action].gain is Gain.NOTHING:
+        if before is None or after is None or verb_of(step).gain is Gain.NOTHING:
             return step.planned_bytes
         return max(0, after - before)
 
 
-def because(error: Exception) -> Stays:
+def as_stays(error: Exception) -> Stays:
     match error:
         case Stays():
             return error
@@ -262,12 +262,12 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
     if verb is None:  # it was an undo, whose next try finds out how far it came
         for done in intents.undoable(str(intent.recipe.parameters.get("undoes", 0))):  # or of a newer version
             try:
-                if (undone := VERBS[done.ref.kind, done.action]).goes_on(tools, done):
+                if (undone := verb_of(done)).goes_on(tools, done):
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))
             except EngineUnavailableError:
                 raise
             except (Stays, EngineError) as error:  # once: again and again would stop what somebody mends by hand
-                why = because(error)
+                why = as_stays(error)
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
     else:

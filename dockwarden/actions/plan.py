@@ -12,7 +12,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.containers import JOINED, compose_service, depends_on, is_aside, joined_modes, shown_as
-from dockwarden.actions.table import VERBS
+from dockwarden.actions.table import verb_of
 from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
 from dockwarden.model.objects import Container, Image, Ref, Thing, Volume
 from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
@@ -81,7 +81,7 @@ def with_bytes(steps: Sequence[Step], frees: Frees) -> tuple[Step, ...]:
 
 def keep(policy: Policy, candidate: Candidate, minimum_stay_seconds: float, gone_tags: Mapping[str, int]) -> Why:
     """The rule that keeps the object, and whom it serves, "" if none; ``gone_tags``: names already taken, by image."""
-    thing, verb = candidate.object, VERBS[policy.subject, policy.action]
+    thing, verb = candidate.object, verb_of(policy)
     if reason := _of_ours(candidate):
         return reason
     if thing is not None and PROTECT_LABEL in thing.labels.keys() - candidate.inherited:
@@ -110,7 +110,7 @@ def _others(policy: Policy, candidate: Candidate) -> Why | None:
     if candidate.owner and candidate.owner not in policy.owners:
         text = f"it belongs to {candidate.owner}, which puts back what is gone; the policy does not name it in owners"
         return "owner", text
-    is_removed = VERBS[policy.subject, policy.action].removes
+    is_removed = verb_of(policy).removes
     return NEED_UNKNOWN if is_removed and candidate.maybe_needed and SWARM not in policy.owners else None
 
 
@@ -155,7 +155,7 @@ def _in_order(policy: Policy, candidates: Iterable[Candidate]) -> Iterator[Candi
         return order is None, -each.known_for_seconds if order is None else order, each.result.ref.key
 
     ordered = sorted(candidates, key=place)
-    above = _standing(ordered) if VERBS[policy.subject, policy.action].removes else _needed_first(ordered)
+    above = _standing(ordered) if verb_of(policy).removes else _needed_first(ordered)
     seen: set[str] = set()
     for candidate in ordered:
         waiting = [] if candidate.result.ref.key in seen else [candidate]
@@ -215,7 +215,7 @@ def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
 
 
 def _step(policy: Policy, candidate: Candidate) -> Step:
-    result, gain = candidate.result, VERBS[policy.subject, policy.action].gain
+    result, gain = candidate.result, verb_of(policy).gain
     owners = {"owners": sorted(policy.owners)} if policy.owners else {}
     protect = policy.protect.get(Kind.CONTAINER, ()) if policy.subject is Kind.CONTAINER else ()
     after = {"after": candidate.users} if isinstance(candidate.object, Container) and candidate.users else {}

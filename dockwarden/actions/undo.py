@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
-from dockwarden.actions.table import ORDER, VERBS
+from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Applied, Stays, Tools
 from dockwarden.errors import ConflictError, DeniedError, EngineError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
@@ -75,7 +75,7 @@ class Undoer:
         return outcome._replace(detail=f"{outcome.detail}{self._later(done)}") if is_taken else outcome
 
     def _bring_back(self, done: Done) -> Applied:
-        applied = VERBS[done.ref.kind, done.action].undo(self._tools, done)
+        applied = verb_of(done).undo(self._tools, done)
         if done.recipe.archive:  # which goes
             self._tools.settle()
         return applied
@@ -90,7 +90,7 @@ class Undoer:
         """Which undo must come before, in words."""
         for done in self._intents.undoable():
             went = Kind.IMAGE if done.ref.kind is Kind.TAG and done.recipe.method != "tag" else done.ref.kind
-            is_kind = went is Kind(missing.kind) and VERBS[done.ref.kind, done.action].removes
+            is_kind = went is Kind(missing.kind) and verb_of(done).removes
             if is_kind and not missing.names.isdisjoint((done.ref.key, done.name, done.recipe.parameters.get("id"))):
                 return f"`dockwarden undo {done.number}` first"
         return "nothing that can be undone brings it back"

@@ -12,7 +12,7 @@ from dockwarden.errors import DockwardenError, UsageError
 from dockwarden.inventory.gather import REGISTRY, USAGE
 from dockwarden.model import Facts, FactValue, Kind, PolicySet, Ref
 from dockwarden.oneshot.look import finish, look
-from dockwarden.pipeline.explain import Explainer, Explanation, PolicyExplanation, named
+from dockwarden.pipeline.explain import Explainer, Explanation, PolicyExplanation, refs_named
 from dockwarden.pipeline.judge import Sweep, Work
 from dockwarden.text import near
 
@@ -29,7 +29,7 @@ def explain(
         raise UsageError(f"{name}: no such policy{near(wanted, known) or '; there are ' + ', '.join(known)}")
     parts, _ = look(settings, policies)
     with closing(parts):
-        refs = [] if name.startswith(_POLICY) else named(name, parts.inventory)
+        refs = [] if name.startswith(_POLICY) else refs_named(name, parts.inventory)
         if not refs and wanted in known:
             return _policy(parts, policies, wanted, offline=offline)
         meant = [f"{ref.kind}/{parts.inventory.name_of(ref)}" for ref in refs]

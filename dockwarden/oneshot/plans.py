@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from dockwarden.actions.plan import with_bytes
-from dockwarden.actions.table import ORDER, VERBS
+from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Gain
 from dockwarden.app import Parts
 from dockwarden.config.settings import Settings
@@ -167,9 +167,9 @@ class Planner:
         parts, now, sweep = self._parts, self._parts.now(), Sweep()
         opened = parts.judge.allowed(self.policies, now)
         work = parts.judge.everything(opened)
-        sized = [policy.name for policy in opened if _gain(policy) is Gain.LAYERS]
+        sized = [policy.name for policy in opened if verb_of(policy).gain is Gain.LAYERS]
         finish(parts, parts.judge.sweep(work, sweep, depth=REGISTRY, now=now, keep_all=True, sized=sized))
-        counted = {policy.name for policy in opened if _gain(policy) is Gain.USAGE}
+        counted = {policy.name for policy in opened if verb_of(policy).gain is Gain.USAGE}
         if any(result.policy in counted and result.status is Status.FAIL for result in sweep.results):
             parts.collector.usage()
         results: dict[str, list[Result]] = {policy.name: [] for policy in opened}
@@ -197,7 +197,7 @@ class Planner:
 
     def size_of(self, step: Step) -> int | None:
         """What the disk gains by a step, after those before it; None where that is not known."""
-        gain = VERBS[step.ref.kind, step.action].gain
+        gain = verb_of(step).gain
         is_known = self._is_measured if gain is Gain.LAYERS else gain is not Gain.UNTOLD
         return step.planned_bytes if is_known else None
 
@@ -228,12 +228,8 @@ class Planner:
 
 def identity_of(step: Step) -> str:
     """What tells the object of a step from a later one of the same name."""
-    identity = VERBS[step.ref.kind, step.action].identity(step.object)
-    return f"{identity} {step.digest}" if step.digest and not VERBS[step.ref.kind, step.action].removes else identity
-
-
-def _gain(policy: Policy) -> Gain:
-    return VERBS[policy.subject, policy.action].gain
+    identity = verb_of(step).identity(step.object)
+    return f"{identity} {step.digest}" if step.digest and not verb_of(step).removes else identity
 
 
 def saved(info: EngineInfo, rows: Sequence[PlanRow], steps: Sequence[Step], *, over_limits: bool = False) -> str:

@@ -16,7 +16,7 @@ import structlog
 from dockwarden.actions.containers import is_aside, successor
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.plan import keep, plan, protecting
-from dockwarden.actions.table import VERBS
+from dockwarden.actions.table import verb_of
 from dockwarden.actions.verb import GAVE_UP, Gain
 from dockwarden.errors import LedgerError
 from dockwarden.inventory.collect import Collector
@@ -111,7 +111,7 @@ class Enforcer:
         if not candidates or self.inventory.info is None:
             return Plan(policy.name, kept=tuple(kept))
         population = 1 if policy.subject is Kind.HOST else self.inventory.counts()[policy.subject]
-        is_of_images = VERBS[policy.subject, policy.action].gain is Gain.LAYERS
+        is_of_images = verb_of(policy).gain is Gain.LAYERS
         frees = self.inventory.shares().freed if is_of_images and self.inventory.is_measured else None
         while True:
             planned = plan(policy, candidates, population, self.minimum_stay_seconds, frees)
@@ -166,7 +166,7 @@ class Enforcer:
             yield from (step.ended(Effect.REFUSED, "ledger", str(error)) for step in left[:most])
 
     def _note_gone(self, step: Step, outcome: Outcome) -> None:
-        is_gone = outcome.effect is Effect.APPLIED and VERBS[step.ref.kind, step.action].removes
+        is_gone = outcome.effect is Effect.APPLIED and verb_of(step).removes
         if is_gone and step.object is not None and outcome.reason != "untagged":
             self.inventory.leaving.add(ref_of(step.object))
 
@@ -191,7 +191,7 @@ class Enforcer:
         if thing is None:
             return None
         tags, image = inventory.tags_of(ref), inventory.image_of(ref)
-        is_counted = VERBS[policy.subject, policy.action].counts
+        is_counted = verb_of(policy).counts
         own_labels = labels_that_count(thing, image) if isinstance(thing, Container) else thing.labels
         return Candidate(
             result=result,

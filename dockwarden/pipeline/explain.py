@@ -256,18 +256,18 @@ class Explainer:
         shown.sort(key=lambda r: (r.status is not Status.FAIL, r.severity.rank, r.policy, r.name))
         return tuple(
             Found(
-                result.policy,
-                result.severity.value,
-                result.ref.kind.value,
-                result.ref.key,
-                result.name,
-                result.status.value,
-                result.message,
-                result.reason,
-                policies[result.policy].remediation,
-                opened.get((result.policy, result.ref)),
-                result.excuse.ids,
-                result.excuse.until_at,
+                policy=result.policy,
+                severity=result.severity.value,
+                subject=result.ref.kind.value,
+                id=result.ref.key,
+                name=result.name,
+                result=result.status.value,
+                message=result.message,
+                reason=result.reason,
+                remediation=policies[result.policy].remediation,
+                opened_at=opened.get((result.policy, result.ref)),
+                exceptions=result.excuse.ids,
+                until=result.excuse.until_at,
             )
             for result in shown
         )
@@ -320,7 +320,7 @@ class Explainer:
         return Link(how, ref.kind.value, ref.key, self.inventory.name_of(ref))
 
 
-def named(name: str, inventory: Inventory) -> list[Ref]:
+def refs_named(name: str, inventory: Inventory) -> list[Ref]:
     """What ``[KIND/]NAME`` may mean, as people name objects: by name, reference, or the beginning of an ID."""
     kind, _, rest = name.partition("/")
     if kind in list(Kind) and (rest or kind == Kind.HOST):

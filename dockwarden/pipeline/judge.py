@@ -118,7 +118,7 @@ class Judge:
 
     def _steps(self, task: _Task, work: Iterable[Work]) -> Iterator[bool]:
         for ref, policies in work:
-            self._object(task, ref, policies)
+            self._judge(task, ref, policies)
             yield False
         while task.waiting:
             yield from self.gatherer.catch_up(task.gathering)
@@ -128,12 +128,12 @@ class Judge:
             again = [work for work in task.waiting if work[0] in due]
             task.waiting = [work for work in task.waiting if work[0] not in due]
             for ref, policies in again:
-                self._object(task, ref, policies)
+                self._judge(task, ref, policies)
                 yield False
         for _, together in task.sets.values():
             task.sweep.judged.update(together.quiet())
 
-    def _object(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
+    def _judge(self, task: _Task, ref: Ref, policies: Sequence[Policy]) -> None:
         if not self.inventory.has(ref):
             return
         done: set[str] = set()
@@ -143,11 +143,11 @@ class Judge:
                 if not self.inventory.has(ref):
                     break  # looking at it closely showed that it is gone
                 done.add(policy.name)
-                later += self._settle(task, ref, policy, sheet, verdict)
+                later += self._judge_by(task, ref, policy, sheet, verdict)
         except Exception as error:  # noqa: BLE001 - of our own; each policy by itself shows which of them it concerns
             self.mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
             for policy in policies:
-                later += self._settle(task, ref, policy) if policy.name not in done else []
+                later += self._judge_by(task, ref, policy) if policy.name not in done else []
         if later:
             task.waiting.append((ref, later))
 
@@ -165,7 +165,7 @@ class Judge:
         for policy, verdict in together.judge(sheet, noted):
             yield policy, sheet, verdict
 
-    def _settle(
+    def _judge_by(
         self, task: _Task, ref: Ref, policy: Policy, sheet: Facts | None = None, verdict: Verdict | None = None
     ) -> list[Policy]:
         """Judge one object by one policy, which is given back if it must wait; our own faults are this result's."""
@@ -175,7 +175,7 @@ class Judge:
                 cheap = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost == 0]
                 self.gatherer.fill(task.gathering, ref, cheap, sheet)
                 verdict = evaluate.judge(policy, sheet)
-            self._one(task, ref, policy, sheet, verdict)
+            self._take_in(task, ref, policy, sheet, verdict)
         except LaterError:
             return [policy]
         except Exception as error:  # noqa: BLE001 - of our own
@@ -184,7 +184,7 @@ class Judge:
             self._trouble(task, ref, policy, Verdict(Status.ERROR, reason))
         return []
 
-    def _settled(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, verdict: Verdict) -> Verdict | None:
+    def _final(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, verdict: Verdict) -> Verdict | None:
         """The verdict after all that may be gathered was; None if it must wait, or the object is gone."""
         tried: set[str] = set()
         waits = False
@@ -205,8 +205,8 @@ class Judge:
             self._complete(task, ref, policy, sheet)
         return verdict if self.inventory.has(ref) else None
 
-    def _one(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, first: Verdict) -> None:
-        verdict = self._settled(task, ref, policy, sheet, first)
+    def _take_in(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, first: Verdict) -> None:
+        verdict = self._final(task, ref, policy, sheet, first)
         if verdict is None:
             return
         sweep = task.sweep

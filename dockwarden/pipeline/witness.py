@@ -81,16 +81,16 @@ class Witness:
 
 def _touched_by(event: Event) -> Iterator[Ref]:
     if event.type == Kind.CONTAINER and event.image and event.action in _USES:
-        yield named(event.image)
+        yield ref_named(event.image)
     elif event.type == Kind.CONTAINER and event.action == "extract-to-dir":  # somebody puts files into it
         yield Ref(Kind.CONTAINER, event.id)
     elif event.type == Kind.IMAGE and event.action in _BIRTHS:
-        yield named(event.id)
+        yield ref_named(event.id)
     elif event.type in (Kind.VOLUME, Kind.NETWORK) and event.action in _USES:
         yield Ref(Kind(event.type), event.id)
 
 
-def named(image: str) -> Ref:
+def ref_named(image: str) -> Ref:
     """The image of this ID, or whatever has this name."""
     return Ref(Kind.IMAGE, image) if reference.is_image_id(image) else Ref(Kind.TAG, reference.full(image))
 

@@ -62,13 +62,13 @@ def excuse(
     expired += [labelled.expired] if labelled.expired else []
     last = max(held, key=lambda each: float("inf") if each.until_at is None else each.until_at, default=Excuse())
     return Excuse(
-        tuple(name for each in held for name in each.ids),
-        any(each.told for each in held),
-        any(each.acted for each in held),
-        last.until_at,
-        last.reason,
-        doubt,
-        "" if held else "; ".join(expired),
+        ids=tuple(name for each in held for name in each.ids),
+        told=any(each.told for each in held),
+        acted=any(each.acted for each in held),
+        until_at=last.until_at,
+        reason=last.reason,
+        doubt=doubt,
+        expired="" if held else "; ".join(expired),
     )
 
 

@@ -20,7 +20,7 @@ from dockwarden.ports import BELIEVED_SECONDS, Ask, Reply
 from dockwarden.reference import Reference, parse
 from dockwarden.registry import questions
 from dockwarden.registry.credentials import Credentials
-from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Tools
+from dockwarden.registry.endpoint import QUESTION_SECONDS, TAGS_SECONDS, Endpoint, Shared
 from dockwarden.registry.lanes import Lane, Question
 from dockwarden.registry.message import FailedError
 from dockwarden.registry.places import CERTIFICATES, Places
@@ -42,10 +42,10 @@ def _ignore(*_: object) -> None:
 class _Known:
     """One registry: its jobs, and who answers for it."""
 
-    def __init__(self, registry: str, tools: Tools, turns: threading.Semaphore) -> None:
+    def __init__(self, registry: str, shared: Shared, turns: threading.Semaphore) -> None:
         self._registry = registry
-        self._tools = tools
-        self.lane = Lane(tools.places.concurrency(registry), turns, tools.wire.sweep)
+        self._shared = shared
+        self.lane = Lane(shared.places.concurrency(registry), turns, shared.wire.sweep)
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
         self._has_moved = False
@@ -55,8 +55,8 @@ class _Known:
         with self._lock:
             if not self._endpoints or self._has_moved:
                 self._has_moved = False
-                sites = self._tools.places.sites(self._registry)
-                self._endpoints = [Endpoint(self._registry, site, self.lane, self._tools) for site in sites]
+                sites = self._shared.places.sites(self._registry)
+                self._endpoints = [Endpoint(self._registry, site, self.lane, self._shared) for site in sites]
             return self._endpoints
 
     def move(self) -> None:
@@ -75,7 +75,7 @@ class HttpRegistry:
         environ: where proxies and logins are named.
         engine: what the engine said when we last connected.
 
-    The others are described in ``endpoint.Tools``.
+    The others are described in ``endpoint.Shared``.
     """
 
     hosts: Mapping[str, RegistrySettings] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class HttpRegistry:
     def __post_init__(self) -> None:
         self._closing = threading.Event()
         given = self.environ.get("DOCKER_AUTH_CONFIG", "")
-        self._tools = Tools(
+        self._shared = Shared(
             wire=Wire(self.environ),
             places=Places(self.hosts, self.certificates),
             credentials=Credentials(self.hosts, self.docker_config, self.clock, given),
@@ -102,7 +102,7 @@ class HttpRegistry:
         )
         self._turns = threading.Semaphore(_MOST_AT_ONCE)
         self._lock = threading.Lock()
-        self._memory = Memory()
+        self._replies = Replies()
         self._flying: dict[Ask, Question] = {}
         self._registries: dict[str, _Known] = {}
 
@@ -117,7 +117,7 @@ class HttpRegistry:
             self._heed_engine()
             if normal in self._flying:
                 return self._flying[normal].future
-            reply = self._memory.fresh(normal, self.clock(), max_age_seconds)
+            reply = self._replies.fresh(normal, self.clock(), max_age_seconds)
             if reply is not None:
                 return _done(reply)
             known = self._known(reference.registry)
@@ -132,7 +132,7 @@ class HttpRegistry:
         with suppress(ValueError):
             normal, _ = _normal(ask)
             with self._lock:
-                return self._memory.last(normal)
+                return self._replies.last(normal)
         return None
 
     def note(self, ask: Ask, reply: Reply | None) -> None:
@@ -141,13 +141,13 @@ class HttpRegistry:
             with self._lock:
                 self._flying.pop(normal, None)
                 if reply is None:
-                    self._memory.expire(normal)
+                    self._replies.expire(normal)
                 else:
-                    self._memory.keep(normal, reply, self.clock())
+                    self._replies.keep(normal, reply, self.clock())
 
     def login(self, registry: str) -> Mapping[str, str]:
         try:
-            login = self._tools.credentials.login(registry)
+            login = self._shared.credentials.login(registry)
         except FailedError:  # the log has said so; the registry will say what it thinks of nobody
             return {}
         if login is None:
@@ -163,14 +163,14 @@ class HttpRegistry:
                 return
             self._closing.set()
             jobs = [job for known in self._registries.values() for job in known.lane.close()]
-        self._tools.wire.sweep()
+        self._shared.wire.sweep()
         for job in jobs:
             self._settle(job, _CLOSED)
 
     def _heed_engine(self) -> None:
         """With the engine's last start others may have come to answer; what was said before, others said."""
-        if self._tools.places.heed(self.engine()):
-            self._memory.expire()
+        if self._shared.places.heed(self.engine()):
+            self._replies.expire()
             self._flying.clear()
             for known in self._registries.values():
                 known.move()
@@ -180,7 +180,7 @@ class HttpRegistry:
         if known is None:
             if len(self._registries) >= _MOST_REGISTRIES:
                 self._registries = {name: k for name, k in self._registries.items() if not k.lane.is_empty}
-            known = self._registries[registry] = _Known(registry, self._tools, self._turns)
+            known = self._registries[registry] = _Known(registry, self._shared, self._turns)
         return known
 
     def _answer(self, what: str, reference: Reference, known: _Known) -> Reply:
@@ -202,7 +202,7 @@ class HttpRegistry:
             if self._flying.get(question.ask) is question:  # not expired meanwhile
                 del self._flying[question.ask]
                 if not self._closing.is_set():
-                    self._memory.keep(question.ask, reply, self.clock())
+                    self._replies.keep(question.ask, reply, self.clock())
         question.future.set_result(reply)
 
 
@@ -227,7 +227,7 @@ def _done(reply: Reply) -> "Future[Reply]":
     return future
 
 
-class Memory:
+class Replies:
     """The last reply to every question, the least recent forgotten first. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.lanes import Lane
 from dockwarden.registry.manifest import MEDIA_TYPES
 from dockwarden.registry.message import Answer, FailedError, Request, Url, parse_url
-from dockwarden.registry.pacing import Pace, remaining, retry_after
+from dockwarden.registry.pacing import Throttle, remaining, retry_after
 from dockwarden.registry.places import Places, Site
 from dockwarden.registry.wire import Wire
 
@@ -39,7 +39,7 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
 
 
 @dataclass(frozen=True)
-class Tools:
+class Shared:
     """What all endpoints share.
 
     Attributes:
@@ -79,15 +79,15 @@ class Query(NamedTuple):
 class Endpoint:
     """One host of one registry. Thread-safe."""
 
-    def __init__(self, registry: str, site: Site, lane: Lane, tools: Tools) -> None:
+    def __init__(self, registry: str, site: Site, lane: Lane, shared: Shared) -> None:
         self._registry = registry
         self._site = site
-        self._tools = tools
+        self._shared = shared
         self._lane = lane
-        self._pace = Pace(tools.clock)
+        self._throttle = Throttle(shared.clock)
         # A quota of pulls that is used up says nothing of requests that are not counted.
-        self._pace_of_pulls = Pace(tools.clock)
-        self._guard = Guard(site.host, tools.credentials, tools.clock, self._next)
+        self._throttle_of_pulls = Throttle(shared.clock)
+        self._guard = Guard(site.host, shared.credentials, shared.clock, self._next)
         self._strangers: dict[Url, Guard] = {}
         self._place = 0
         self._has_spoken = False
@@ -95,11 +95,11 @@ class Endpoint:
 
     @property
     def answers_head(self) -> bool:
-        return self._tools.clock() >= self._no_head_until
+        return self._shared.clock() >= self._no_head_until
 
     def refuse_head(self) -> None:
         """From now on, for a while, it is not: where a HEAD failed, a GET did not."""
-        self._no_head_until = self._tools.clock() + _NO_HEAD_SECONDS
+        self._no_head_until = self._shared.clock() + _NO_HEAD_SECONDS
 
     def ask(self, query: Query) -> Answer:
         """The answer, after redirects, tokens and pauses. Raises FailedError."""
@@ -130,7 +130,7 @@ class Endpoint:
         """Where others are sent to by the registry, we are nobody."""
         if len(self._strangers) > _MOST_STRANGERS:
             self._strangers.clear()
-        return self._strangers.setdefault(server, Guard(server.netloc, _NOBODY, self._tools.clock))
+        return self._strangers.setdefault(server, Guard(server.netloc, _NOBODY, self._shared.clock))
 
     def _admitted(self, query: Query, url: Url, guard: Guard) -> Answer:
         """The answer of one server, after it was shown whom it wants to see."""
@@ -180,17 +180,17 @@ class Endpoint:
 
     def _send(self, request: Request, label: str, ends_at: float) -> Answer:
         """One answer that is no call for patience."""
-        pace = self._pace_of_pulls if label == "GET" else self._pace
+        throttle = self._throttle_of_pulls if label == "GET" else self._throttle
         attempt = 0
         while True:
-            seconds = pace.wait_seconds()
+            seconds = throttle.wait_seconds()
             if seconds:
                 self._wait(seconds, ends_at)
-            answer = self._exchange(request, label, pace, ends_at)
+            answer = self._exchange(request, label, throttle, ends_at)
             if answer.status != _TOO_MANY:
                 return answer
             self._lane.refused()
-            seconds = pace.refused(retry_after(answer), attempt)
+            seconds = throttle.refused(retry_after(answer), attempt)
             if seconds:
                 self._wait(seconds, ends_at)
             attempt += 1
@@ -198,37 +198,37 @@ class Endpoint:
     def _wait(self, seconds: float, ends_at: float) -> None:
         if time.monotonic() + seconds > ends_at:
             raise FailedError("rate_limited")
-        self._tools.wait(seconds)
+        self._shared.wait(seconds)
 
-    def _exchange(self, request: Request, label: str, pace: Pace, ends_at: float) -> Answer:
+    def _exchange(self, request: Request, label: str, throttle: Throttle, ends_at: float) -> Answer:
         refused = None
         while True:
             number = self._place
             try:
-                answer = self._tools.wire.exchange(
+                answer = self._shared.wire.exchange(
                     request, self._context(request.url), min(ends_at, time.monotonic() + ANSWER_SECONDS)
                 )
             except FailedError as error:
-                self._tools.observe(self._registry, label, error.reason)
+                self._shared.observe(self._registry, label, error.reason)
                 if self._try_next_place(number, error.reason):
                     request = self._here(request)
                     continue
                 if refused is None:
-                    if pace.failed(error.reason):
+                    if throttle.failed(error.reason):
                         self._has_spoken = False
                         self._lane.lost()
                     raise
                 answer, self._place = refused, 0
             else:
-                self._tools.observe(self._registry, label, str(answer.status))
+                self._shared.observe(self._registry, label, str(answer.status))
                 if answer.status == _REFUSED and self._try_next_place(number, "refused"):
                     refused, request = answer, self._here(request)  # servers of TLS say so to who speaks plain text
                     continue
             self._has_spoken = True
-            pace.answered()
+            throttle.answered()
             left = remaining(answer)
             if left is not None:
-                self._tools.observe_quota(self._registry, left)
+                self._shared.observe_quota(self._registry, left)
             return answer
 
     def _here(self, request: Request) -> Request:
@@ -249,7 +249,7 @@ class Endpoint:
         if url.scheme != "https":
             return None
         is_verified = all(place.is_verified for place in self._site.places)
-        return self._tools.places.context(self._site.host, is_verified=is_verified)
+        return self._shared.places.context(self._site.host, is_verified=is_verified)
 
 
 def _sent_on(request: Request, answer: Answer) -> Request:

@@ -41,7 +41,7 @@ def remaining(answer: Answer) -> int | None:
     return int(found[1]) if found else None
 
 
-class Pace:
+class Throttle:
     """When one host may be asked next."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -158,13 +158,13 @@ class Queue:
             if not self._waiting() or self.closed:
                 return None
             batch = Batch(
-                tuple(self._dirty.items()),
-                tuple(self._jobs),
-                self._resync,
-                self._connected,
-                self._lost,
-                self._policies,
-                self._newest_ns,
+                dirty=tuple(self._dirty.items()),
+                jobs=tuple(self._jobs),
+                resync=self._resync,
+                connected=self._connected,
+                lost=self._lost,
+                policies=self._policies,
+                newest_ns=self._newest_ns,
             )
             self._dirty, self._jobs = {}, {}
             self._resync, self._connected, self._lost, self._policies = "", None, False, None

@@ -19,7 +19,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
 from dockwarden.model import Container, Effect, Facts, FactValue, Kind, Mode, Policy, Ref, Result, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
-from dockwarden.pipeline.explain import ExceptionRow, Explainer, named
+from dockwarden.pipeline.explain import ExceptionRow, Explainer, refs_named
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
 from dockwarden.text import moment
@@ -83,7 +83,7 @@ class Views:
     def object(self, path: str) -> dict[str, Any] | None:
         """What the page of ``KIND/NAME`` shows, None where there is no such object and never was one."""
         kind, _, name = path.partition("/")
-        refs = named(path, self.inventory) if kind in list(Kind) else []
+        refs = refs_named(path, self.inventory) if kind in list(Kind) else []
         known = {name, *(ref.key for ref in refs[:1])}
         acted, over = self.board.past_of(known)
         done = [ActionRow(**row) for row in acted if row["subject"] == kind]  # by whomever

@@ -262,7 +262,7 @@ def _our_registry(port: int, concurrency: int, ca_file: str, clock: _Clock) -> A
 def _pass_time(registry: Any, clock: _Clock) -> None:
     """Until nothing is fresh."""
     clock.passed += 4_000
-    registry._tools.wire.sweep()
+    registry._shared.wire.sweep()
 
 
 def _asks(port: int, containers: int) -> list[Any]:

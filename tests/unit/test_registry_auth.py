@@ -594,7 +594,7 @@ def test_nothing_private_is_ever_said(
             replies.append(ask(registry, f"{server.host}/private/c:1"))
             token_registry.login, token_registry.field = "alice:secret", "unknown"
             replies.append(ask(registry, f"{server.host}/private/d:1"))
-            objects = [registry, *vars(registry).values(), ALICE, registry._tools.credentials.login(server.host)]
+            objects = [registry, *vars(registry).values(), ALICE, registry._shared.credentials.login(server.host)]
             objects += [e._guard for known in registry._registries.values() for e in known.endpoints()]
     assert [reply.reason for reply in replies] == ["", "", "credentials", "unauthorized", "bad_answer"]
     assert len(everything.structured) == 2  # the line above, and one about the broken file

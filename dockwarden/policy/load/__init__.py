@@ -52,14 +52,14 @@ def load(
     if problems:
         raise ConfigError(*problems)
     return PolicySet(
-        tuple(policies),
-        digest.hexdigest(),
-        tuple(source.file for source in sources),
-        tuple(named),
-        tuple(exceptions),
-        tuple(builder.trials),
-        tuple(builder.uncovered),
-        tuple(warnings),
+        policies=tuple(policies),
+        sha256=digest.hexdigest(),
+        files=tuple(source.file for source in sources),
+        origins=tuple(named),
+        exceptions=tuple(exceptions),
+        trials=tuple(builder.trials),
+        uncovered=tuple(builder.uncovered),
+        warnings=tuple(warnings),
     )
 
 
