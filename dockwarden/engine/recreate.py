@@ -99,7 +99,7 @@ def _settle_mounts(
             name = ""  # a path below a volume's folder, which somebody asked for
         how = ("" if mount.get("RW", True) else "ro", "" if name else mount.get("Propagation"))
         marks = ",".join(filter(None, how))
-        bind = f"{name or mount.get('Source')}:{mount['Destination']}:{marks}".removesuffix(":")
+        bind = f"{name or mount.get('Source')}:{place}:{marks}".removesuffix(":")
         if place in asked:
             if name and not asked[place].get("Source"):
                 asked[place]["Source"] = name

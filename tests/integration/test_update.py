@@ -181,6 +181,28 @@ def test_what_shared_a_network_comes_back_after_the_old_ones_were_removed(host: 
     assert (side.network_mode, side.running, web.running) == (f"container:{web.id}", True, True)
 
 
+def test_volumes_whose_places_are_relative_come_along_and_back(host: Host) -> None:
+    def ship(word: str) -> None:
+        spec = host.spec(word, host.name("update/relative:1"), host.name(f"update/relative:{word}"))
+        host.lab.load(replace(spec, volumes=("data",)))  # as `VOLUME data` of a Dockerfile says
+
+    def kept() -> str:
+        return host.lab.docker("exec", "web", "cat", "/data/file", "/more/of/file")
+
+    ship("old")
+    host.lab.docker("run", "--detach", "--name=web", "--volume=more/of", host.name("update/relative:1"))
+    host.lab.docker("exec", "web", "sh", "-c", "echo data | tee /data/file >/more/of/file")
+    for word in ("new", "newer"):
+        ship(word)
+        done = update(host, "web", steady="0s")
+        assert (done.reason, "what it wrote" in done.detail, kept()) == ("updated", False, "data\ndata"), done
+    host.lab.docker("stop", "web")
+    assert host.remove(host.engine.container("web"), run="run-2") == [("applied", "removed")]
+    assert [reason for _, reason, _ in host.undo("run-2")] == ["restored"]
+    host.lab.docker("start", "web")
+    assert kept() == "data\ndata"
+
+
 def test_what_was_put_in_right_before_the_start_may_have_a_time_after_it(host: Host) -> None:
     host.built("1", "placed:1")
     host.lab.docker("create", "--name=web", host.name("placed:1"))
