@@ -13,11 +13,12 @@ from dockwarden.inventory.container_facts import pin_of
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.inventory.view import Read, View, rows
-from dockwarden.model import Container, FactValue, Image, ImageStore, Kind, Ref, Service, ref_of
+from dockwarden.model import Container, FactValue, Image, ImageDetails, ImageStore, Kind, Ref, Service, ref_of
 from dockwarden.ports import Ask, Entry, Reply
 
 _DEEPEST = 4  # index in an index in an index
 _MOST_LOOKED_INTO = 50  # of the entries of an index that do not tell their platform, or of the indexes in it
+_OTHER_NAMES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
 VERSION_LABEL = "org.opencontainers.image.version"
 
 
@@ -213,12 +214,18 @@ def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[s
 
 
 def _fitting(entries: Sequence[Entry], local: _Local) -> list[Entry]:
-    """Those that are for the image's platform."""
+    """Those that are for the image's platform; of several for one, the engine takes the first."""
     details = local.image.details
     if details is None:
         raise _UnknownError
-    fitting = [e for e in entries if (e.os, e.architecture) == (details.os, details.architecture)]
-    return [e for e in fitting if e.variant == details.variant] or fitting
+    fitting = [e for e in entries if _platform(e) == _platform(details)]
+    return [e for e in fitting if e.variant == details.variant][:1] or fitting
+
+
+def _platform(thing: Entry | ImageDetails) -> tuple[str, str]:
+    """As the engine understands it."""
+    architecture = thing.architecture.lower()
+    return thing.os.lower(), _OTHER_NAMES.get(architecture, architecture)
 
 
 def _fits_config(config: str, local: _Local, view: View) -> bool:

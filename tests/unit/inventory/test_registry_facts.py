@@ -173,6 +173,12 @@ MOVES: dict[str, tuple[str | dict[str, str], str | dict[str, str], str]] = {
     "our image, out of its index": ({AMD: "a", ARM: "b"}, "a", "other-platform"),
     "another image, no index any more": ({AMD: "a", ARM: "b"}, "c", "drift"),
     "our image, now said to be another platform's": ("a", {ARM: "a"}, "drift"),
+    "our platform by another name": ({AMD: "a"}, {"linux/x86_64": "a"}, "other-platform"),
+    "our platform in capitals": ({AMD: "a", ARM: "b"}, {"Linux/AMD64": "a", ARM: "c"}, "other-platform"),
+    "another image by another name": ({AMD: "a", ARM: "b"}, {"linux/x86-64": "c", "linux/aarch64": "b"}, "drift"),
+    "two of one platform, swapped": ({AMD: "a", "linux/x86_64": "b"}, {AMD: "b", "linux/x86_64": "a"}, "drift"),
+    "two, the first changed": ({AMD: "a", "linux/x86_64": "b"}, {AMD: "c", "linux/x86_64": "b"}, "drift"),
+    "two, the second changed": ({AMD: "a", "linux/x86_64": "b"}, {AMD: "a", "linux/x86_64": "c"}, "other-platform"),
 }
 
 
