@@ -260,7 +260,7 @@ def _reset(options: argparse.Namespace) -> int:
 
     with closing(mend.Mender(settings_of(options, acts=True))) as mender:
         reset = mender.reset(options.image)
-        table(("GOES", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
+        table(("KIND", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])
         print(f"then {reset.tag} is pulled, which is {reset.digest} at its registry", file=sys.stderr)
         print(f"`dockwarden undo {reset.run}` brings back what goes, also if this is cut short", file=sys.stderr)
         if not options.yes and not is_confirmed("reset", "Go on?"):
@@ -268,6 +268,8 @@ def _reset(options: argparse.Namespace) -> int:
         for outcome in mender.carry_out(reset):
             tell(outcome)
     print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
+    if reset.lost:
+        print(f"these names of the old image are gone: {printable(', '.join(reset.lost))}", file=sys.stderr)
     if reset.containers:
         names = ", ".join(sorted(container.name for container in reset.containers))
         print(

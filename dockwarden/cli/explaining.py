@@ -235,7 +235,7 @@ def _history(options: argparse.Namespace) -> int:
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
             if (chosen.state_dir / "ledger.db").exists():
-                raise DockwardenError(f"the ledger in {chosen.state_dir} is damaged")
+                raise DockwardenError(f"ledger.db in {chosen.state_dir} is empty, damaged or no ledger of ours")
             print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
         if options.actions:
             columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")

@@ -150,7 +150,7 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Place | None = Field(None, description="certificates of the authority (CA) that signed its own, PEM")
+    ca_file: Place | None = Field(None, description="PEM file of the authority (CA) that signed its certificate")
     username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
     password_file: Place | None = Field(None, description="a file that contains the password")
@@ -195,7 +195,7 @@ class LimitSettings(_Section):
 
     max_objects: int = Field(20, description="most objects that one run may act on")
     max_percent: float | str = Field(25.0, description="the same as a share of all objects of this kind")
-    over: Literal["refuse", "take_first"] = Field("refuse", description="what a larger run does: nothing, or the first")
+    over: Literal["refuse", "take_first"] = Field("refuse", description="of a larger run: refuse it, or take_first")
 
 
 class ProtectSettings(_Section):

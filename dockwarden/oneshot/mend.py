@@ -6,7 +6,7 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dockwarden import reference
 from dockwarden.actions.images import give_names
@@ -100,7 +100,7 @@ class Mender:
             gone, full = self._parts.ledger.undoable(), reference.full(name)
             runs = (each.run for each in gone if full in each.recipe.parameters.get("tags", ()))
             way = next((f"`dockwarden undo {run}` brings it back" for run in runs), "reset takes a tag")
-            raise DockwardenError(f"{name}: there is no such image here; {way}") from None
+            raise DockwardenError(f"{name}: there is no such tag here; {way}") from None
         if "@" in tag:
             raise DockwardenError(f"{name}: reset takes a tag, as a digest always names the same image")
         digest = self._served(tag)
@@ -206,6 +206,8 @@ class Mender:
         fresh = engine.image(reset.tag)
         if fresh.id == reset.image.id:
             give_names(engine, fresh.id, reset.image.tags)
+        else:
+            reset.lost.extend(tag for tag in reset.image.tags if tag != reset.tag)
         return fresh
 
 
@@ -217,6 +219,7 @@ class Reset:
         digest: what the registry has for the tag.
         images: the image and the untagged ones that had its tag before.
         containers: those made from them, none of which runs; whoever made them has to recreate them.
+        lost: once it is carried out, the other tags of an image that came back as another one.
     """
 
     run: str
@@ -226,6 +229,7 @@ class Reset:
     image: Image
     images: Sequence[Image]
     containers: Sequence[Container]
+    lost: list[str] = field(default_factory=list)
 
     @property
     def steps(self) -> list[Step]:

@@ -98,6 +98,7 @@ def test_a_bad_image_is_made_good(empty_engine: LabEngine, registry: LabRegistry
     done = command("reset", *config, name, "--yes", docker_host=engine.host)
     assert done.code == 0, done.err
     assert "worker" in done.err
+    assert f"these names of the old image are gone: {alias}\n" in done.err
     fresh = engine.client().inspect_image(name)
     assert fresh["Id"] != bad
     assert f"{registry.host}/reset/app@{registry.digest('reset/app', '1')}" in fresh["RepoDigests"]
@@ -212,7 +213,7 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
     registry.push("reset/tagged", "1", ImageSpec())
     engine.load(ImageSpec(tags=(f"{registry.host}/reset/tagged:1",), labels={"of": "t"}))
     before = sorted(image["Id"] for image in engine.client().images())
-    reasons = {lonely: "not_found", kept: "dockwarden.protect", "nothing/here:1": "no such image"}
+    reasons = {lonely: "not_found", kept: "dockwarden.protect", "nothing/here:1": "no such tag"}
     reasons |= {running: "protect in the settings: prec*", f"{registry.host}/reset/tagged:1": "*/reset/t*"}
     reasons |= {joined: "could not start: joins; remove", parent: "built from it: docker.io/library/child:1; remove"}
     reasons |= {f"{registry.host}/reset/{word}:1": f"{word} ({word})" for word in ("swarm", "ecs")}

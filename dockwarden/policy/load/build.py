@@ -53,7 +53,7 @@ class Builder:
         self._book = cache(lambda file: snapshots.Book(snapshots.read(file, snapshots.Snapshot), vocabulary))
         names = _names(sources)
         for key in ("params", *_SETTINGS.values()):
-            for name in getattr(host, key).keys() - names:
+            for name in sorted(getattr(host, key).keys() - names):
                 self._refuse(f"{key}.{name}", f"no such policy in {', '.join(loaded)}" + text.near(name, names))
         self._params = {
             (source.file, path): self._params_of(raw) for source in sources for path, raw in source.policies()

@@ -520,10 +520,10 @@ def test_limits_of_this_host_are_checked(tmp_path: Path, own: dict[str, object],
 
 
 def test_overrides_of_unknown_policies_are_refused(tmp_path: Path) -> None:
-    unknown = {"modes": {"minimul": Mode.OFF}, "triggers": {"zzz": {"every": "1h"}}}
+    unknown = {"modes": {"minimul": Mode.OFF}, "triggers": {name * 3: {"every": "1h"} for name in "zyxw"}}
     assert refusal(tmp_path, MINIMAL, **unknown) == [
         f"settings modes.minimul: no such policy in {tmp_path}/policies.yaml, did you mean minimal?",
-        f"settings triggers.zzz: no such policy in {tmp_path}/policies.yaml",
+        *(f"settings triggers.{name * 3}: no such policy in {tmp_path}/policies.yaml" for name in "wxyz"),
     ]
 
 
