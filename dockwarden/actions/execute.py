@@ -272,7 +272,7 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
         why = verb.give_back(tools, intent) or why
     else:
         why = Stays(Effect.APPLIED, "found_gone")
-    return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, 0, why.detail)
+    return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, detail=why.detail)
 
 
 def _is_undone(engine: Engine, verb: Verb[Any], ref: Ref, recipe: Recipe) -> bool:

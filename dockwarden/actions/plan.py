@@ -238,7 +238,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
 
 def _kept(policy: Policy, candidate: Candidate, reason: str, detail: str) -> Outcome:
     result = candidate.result
-    return Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, 0, detail)
+    return Outcome(policy.name, policy.action, result.ref, result.name, Effect.REFUSED, reason, detail=detail)
 
 
 def _over(policy: Policy) -> Effect:

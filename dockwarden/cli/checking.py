@@ -154,12 +154,12 @@ def _test(options: argparse.Namespace) -> int:
         named = {policy.name: policy for policy in policies.policies}
         verdicts = [
             formats.Verdict(
-                each.policy,
-                "fail" if each.wrong else "pass",
-                named[each.policy].severity.value if each.policy in named else "medium",
-                each.name,
-                each.wrong,
-                each.place,
+                rule=each.policy,
+                status="fail" if each.wrong else "pass",
+                severity=named[each.policy].severity.value if each.policy in named else "medium",
+                name=each.name,
+                message=each.wrong,
+                place=each.place,
             )
             for each in tried
         ]

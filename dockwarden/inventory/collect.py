@@ -128,16 +128,15 @@ class Collector:
         self._looked_at.clear()
         names: list[str] = []
         hints = list(dirty)
-        known = {hint for hint in hints if hint.used_by in inventory.containers}
-        ended = {hint[:2] for hint in hints if hint.ends}
-        named = {hint.key: Ref(Kind.TAG, reference.full(hint.key)) for hint in hints if hint.used_by}
+        uses = [hint for hint in hints if hint.used_by]
+        known = {hint for hint in uses if hint.used_by in inventory.containers}
+        ended = {hint.ref for hint in hints if hint.ends}
+        named = {hint.key: Ref(Kind.TAG, reference.full(hint.key)) for hint in uses}
         before = {key: inventory.watched(tag) for key, tag in named.items() if inventory.has(tag)}
-        for hint in hints:
-            if hint.used_by or (hint[:2] in ended and not hint.ends):
-                continue
+        for hint in [hint for hint in hints if not hint.used_by]:
             if hint.kind is Kind.TAG:
                 names.append(reference.full(hint.key))
-            else:
+            elif hint.ends or hint.ref not in ended:
                 self._try(hint)
         # The image that took a name from another may have lost it again by now, or be gone: then only the other, which
         # still seems to have it, can tell.
@@ -148,12 +147,12 @@ class Collector:
         while inventory.suspect:  # they lost a tag to another, and may be gone without any event
             self._try(Dirty(Kind.IMAGE, inventory.suspect.pop()))
         self._tries = 0
-        for hint in hints:
-            if hint.used_by and hint.kind is not Kind.IMAGE:
-                inventory.note_use(Ref(hint.kind, hint.key))
-            elif hint.used_by and hint not in known and hint.used_by not in inventory.containers:
+        for hint in uses:
+            if hint.kind is not Kind.IMAGE:
+                inventory.note_use(hint.ref)
+            elif hint not in known and hint.used_by not in inventory.containers:
                 # It came and went before anybody looked. Of others the image is known, whatever their name means now.
-                tag, was = named[hint.key], Ref(hint.kind, hint.key)
+                tag, was = named[hint.key], hint.ref
                 inventory.note_use(inventory.watched(tag) if inventory.has(tag) else was)
                 inventory.note_use(before.get(hint.key, was))
 
@@ -237,7 +236,7 @@ class Collector:
     def _look(self, hint: Dirty) -> list[Change]:
         if hint.kind is Kind.SERVICE:
             self.ask_needs()
-        changes = self._inventory.drop(Ref(hint.kind, hint.key)) if hint.gone else []
+        changes = self._inventory.drop(hint.ref) if hint.gone else []
         return changes if hint.ends else changes + self._look_now(hint)
 
     def _look_now(self, hint: Dirty) -> list[Change]:
@@ -247,13 +246,13 @@ class Collector:
             case Kind.CONTAINER:
                 return self._container(hint.key)
             case Kind.VOLUME:
-                return self._one(self._engine.volume, Ref(*hint[:2]))
+                return self._one(self._engine.volume, hint.ref)
             case Kind.NETWORK:
-                return self._one(self._engine.network, Ref(*hint[:2]))
+                return self._one(self._engine.network, hint.ref)
             case Kind.SERVICE if not hint.key:
                 return self._services()
             case Kind.SERVICE:
-                return self._one(self._engine.service, Ref(*hint[:2])) if self._inventory.leads else []
+                return self._one(self._engine.service, hint.ref) if self._inventory.leads else []
             case Kind.TAG | Kind.HOST:
                 return []  # a tag is looked at with its image, and nothing happens to the host
             case _:

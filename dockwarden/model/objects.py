@@ -52,6 +52,10 @@ class Dirty(NamedTuple):
     named: str = ""
 
     @property
+    def ref(self) -> Ref:
+        return Ref(self.kind, self.key)
+
+    @property
     def ends(self) -> bool:
         """Whether nothing of it is left to look at, now and ever: no other container gets its ID."""
         return self.gone and self.kind is Kind.CONTAINER

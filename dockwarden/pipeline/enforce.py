@@ -105,9 +105,8 @@ class Enforcer:
                     candidates.append(found)
             except Exception as error:  # noqa: BLE001 - of our own
                 why = self.mishaps.note("plan", error, policy=policy.name, name=result.name)
-                kept.append(
-                    Outcome(policy.name, policy.action, result.ref, result.name, Effect.FAILED, "error", 0, why)
-                )
+                about = policy.name, policy.action, result.ref, result.name
+                kept.append(Outcome(*about, Effect.FAILED, "error", detail=why))
         if not candidates or self.inventory.info is None:
             return Plan(policy.name, kept=tuple(kept))
         population = 1 if policy.subject is Kind.HOST else self.inventory.counts()[policy.subject]

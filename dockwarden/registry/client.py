@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -211,11 +211,11 @@ def _normal(ask: Ask) -> tuple[Ask, Reference]:
     reference = parse(ask.reference)
     match ask.what:
         case "digest":
-            reference = Reference(reference.registry, reference.path, reference.tag, "") if reference.tag else reference
+            reference = replace(reference, digest="") if reference.tag else reference
         case "manifest" | "config" if reference.digest:
-            reference = Reference(reference.registry, reference.path, "", reference.digest)
+            reference = replace(reference, tag="")
         case "tags":
-            reference = Reference(reference.registry, reference.path, "", "")
+            reference = replace(reference, tag="", digest="")
         case _:
             raise ValueError("no such question")
     return Ask(ask.what, str(reference)), reference

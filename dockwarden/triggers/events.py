@@ -139,8 +139,8 @@ def hints(event: Event) -> Iterator[Dirty]:
         yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
     named = "" if kind is not Kind.IMAGE or is_image_id(event.name) else event.name
     if not (is_use and kind is Kind.VOLUME):
-        is_pull, is_gone = event.action == "pull", event.action in ("delete", "destroy", "remove")
-        yield Dirty(kind, event.id, is_pull, is_gone, named=named if event.action == "tag" else "")
+        gone, named_now = event.action in ("delete", "destroy", "remove"), named if event.action == "tag" else ""
+        yield Dirty(kind, event.id, pulled=event.action == "pull", gone=gone, named=named_now)
     if is_use and kind is Kind.NETWORK and event.name:
         yield Dirty(Kind.CONTAINER, event.name)
     if named and event.action in ("tag", "untag"):

@@ -68,34 +68,39 @@ class Builder:
             source.refuse(path, fault)
         for path, raw in source.policies():
             self._refuse_cron(source, path, raw)
-            params, kind = self._params[source.file, path], raw.get("subject")
-            if params is None or kind not in list(Kind):
+            expressions = self._expressions(source, path, raw)
+            if shape is None or expressions is None or expressions.failed:
                 continue
-            expressions = Expressions(self._compiler, source, path, Kind(kind), params)
-            stop = expressions.conditions.get("stop_when")
-            host = self._vocabulary[Kind.HOST]
-            for fact in sorted(stop.references if stop else ()):
-                if host[fact].cost > _DEAREST_MEASURED_ANEW:
-                    text = f"{fact} is too dear to be measured before each step; host.disk_free is not"
-                    source.refuse((*path, "stop_when"), text, 0)
-            if not expressions.failed:
-                expressions.rehearse(self._vocabulary[Kind(kind)], host)
-                used = expressions.constants()
-                place = f"{source.file}:{source.place(path).line}"
-                idle = [] if raw.get("action") else sorted({"order_by", "stop_when", "limits"} & raw.keys())
-                remarks = [*expressions.remarks(), *(f"without an action {key} has no effect" for key in idle)]
-                self._remarks += [f"{place} {raw.get('name')}: {text}" for text in remarks]
-                self._used_lists |= used
-                for key in [key for key in params if f"params.{key}" not in used]:
-                    source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
-            if shape and not expressions.failed:
-                own = shape.policies[int(path[1])]
-                policy = self._policy(source, path, own, expressions)
-                found = list(trials(source, path, own, policy, self._vocabulary, self._book)) if tests else []
-                self.trials += found
-                if tests == "cover" and not source.problems:
-                    self.uncovered += uncovered(policy, found, self._compiler)
-                yield policy
+            own = shape.policies[int(path[1])]
+            policy = self._policy(source, path, own, expressions)
+            found = list(trials(source, path, own, policy, self._vocabulary, self._book)) if tests else []
+            self.trials += found
+            if tests == "cover" and not source.problems:
+                self.uncovered += uncovered(policy, found, self._compiler)
+            yield policy
+
+    def _expressions(self, source: Source, path: Path, raw: Mapping[str, Any]) -> Expressions | None:
+        """A policy's expressions, held to what is known here; None where its subject or its params are no use."""
+        params, kind = self._params[source.file, path], raw.get("subject")
+        if params is None or kind not in list(Kind):
+            return None
+        expressions = Expressions(self._compiler, source, path, Kind(kind), params)
+        host, stop = self._vocabulary[Kind.HOST], expressions.conditions.get("stop_when")
+        for fact in sorted(stop.references if stop else ()):
+            if host[fact].cost > _DEAREST_MEASURED_ANEW:
+                text = f"{fact} is too dear to be measured before each step; host.disk_free is not"
+                source.refuse((*path, "stop_when"), text, 0)
+        if expressions.failed:
+            return expressions
+        expressions.rehearse(self._vocabulary[Kind(kind)], host)
+        used, place = expressions.constants(), f"{source.file}:{source.place(path).line}"
+        idle = [] if raw.get("action") else sorted({"order_by", "stop_when", "limits"} & raw.keys())
+        remarks = [*expressions.remarks(), *(f"without an action {key} has no effect" for key in idle)]
+        self._remarks += [f"{place} {raw.get('name')}: {text}" for text in remarks]
+        self._used_lists |= used
+        for key in [key for key in params if f"params.{key}" not in used]:
+            source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
+        return expressions
 
     def exceptions(self, now: float) -> tuple[list[PolicyException], list[str]]:
         """The exceptions of all sources, after their policies, and what people should know of them."""
