@@ -214,12 +214,17 @@ def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[s
 
 
 def _fitting(entries: Sequence[Entry], local: _Local) -> list[Entry]:
-    """Those that are for the image's platform; of several for one, the engine takes the first."""
+    """Those that are for the image's platform; of several for one, the engine takes the first.
+
+    Newer graph stores take amd64/v3 where the host can, which does not make the image say so.
+    """
     details = local.image.details
     if details is None:
         raise _UnknownError
-    fitting = [e for e in entries if _platform(e) == _platform(details)]
-    return [e for e in fitting if e.variant == details.variant][:1] or fitting
+    first = {e.variant: e for e in reversed(entries) if _platform(e) == _platform(details)}
+    if details.variant in first and (details.variant or local.store is ImageStore.CONTAINERD):
+        return [first[details.variant]]
+    return sorted(first.values(), key=lambda e: e.variant)
 
 
 def _platform(thing: Entry | ImageDetails) -> tuple[str, str]:

@@ -242,6 +242,27 @@ def test_a_single_entry_of_any_variant_serves_an_image_without_one(world: World)
     assert world.state == "other-platform"
 
 
+@pytest.mark.parametrize(
+    ("new", "state"),
+    [
+        ({AMD: "x", "linux/amd64/v3": "b"}, "other-platform"),
+        ({AMD: "a", "linux/amd64/v3": "x"}, "drift"),
+        ({AMD: "a"}, "drift"),
+        ({"linux/amd64/v3": "b", AMD: "a", ARM: "x"}, "other-platform"),
+    ],
+)
+def test_a_graph_store_may_have_taken_a_better_variant(graph: World, new: dict[str, str], state: str) -> None:
+    graph.pull(graph.push({AMD: "a", "linux/amd64/v3": "b"}), "b")
+    graph.push(new)
+    assert graph.state == state
+
+
+def test_a_containerd_store_takes_the_plain_variant(containerd: World) -> None:
+    containerd.pull(containerd.push({AMD: "a", "linux/amd64/v3": "b"}), "a")
+    containerd.push({AMD: "a", "linux/amd64/v3": "x"})
+    assert containerd.state == "other-platform"
+
+
 def test_the_platform_is_that_of_the_image_not_of_the_host(world: World) -> None:
     world.pull(world.push({AMD: "a", ARM: "b"}), "b", ARM)
     world.push({AMD: "x", ARM: "b"})
