@@ -53,7 +53,8 @@ def _is_a_choice(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what is compiled, whatever the environment says, and compile the tests before many processes each do.
 
-    To collect what nobody compiled takes four times as long, and so does the import of a command by a half.
+    To collect what nobody compiled takes four times as long, and so does the import of a command by a half. Who is the
+    first to ask Hypothesis for text goes through all letters that there are, for three seconds; that is kept as well.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
@@ -62,9 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if all(map(_is_compiled, Path(__file__).parent.rglob("test_*.py"))):
             return
         collect = [sys.executable, "-m", "pytest", "--collect-only", "-qq"]
-        halves = (["tests/unit"], ["tests/integration", "tests/e2e"])
-        for half in [subprocess.Popen([*collect, *paths], stdout=subprocess.DEVNULL) for paths in halves]:
-            half.wait()  # what is wrong there, the processes of the run will say
+        halves = ([*collect, "tests/unit"], [*collect, "tests/integration", "tests/e2e"])
+        letters = [sys.executable, "-c", "from hypothesis import find, strategies; find(strategies.text(), bool)"]
+        for each in [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in (*halves, letters)]:
+            each.wait()  # what is wrong there, the processes of the run will say
 
 
 def _keep_files_in_memory() -> None:
