@@ -77,6 +77,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._policies: dict[str, Policy] = {}
         self._listeners: dict[str, dict[Kind, list[Policy]]] = {}  # by cause and kind of object
+        self._lasting: set[str] = set()  # policies whose action leaves something to be done later
         self._runs: deque[_Run] = deque()
         self._started = self._swept = False
 
@@ -160,6 +161,7 @@ class Worker:
         self._runs.clear()
         self._policies = {policy.name: policy for policy in policies.policies if policy.mode is not Mode.OFF}
         self._listeners = {}
+        self._lasting = {name for name, p in self._policies.items() if p.options and p.mode is Mode.ENFORCE}
         for policy in self._policies.values():
             for cause in policy.trigger.events:
                 self._listeners.setdefault(cause, {}).setdefault(policy.subject, []).append(policy)
@@ -292,9 +294,9 @@ class Worker:
     def _conclude(self, run: _Run) -> None:
         judging_seconds = time.monotonic() - run.started
         outcomes: list[Outcome] = []
-        found = {result.policy for result in run.sweep.results}
+        found = {result.policy for result in run.sweep.results} | self._lasting
         for policy in run.policies.values() if run.acting is None or run.acting else ():
-            if policy.action and (policy.name in found or policy.options):  # by which it may have more to do
+            if policy.name in found and policy.action:
                 due = [r for r in run.sweep.results if r.policy == policy.name and self._may_act(r, run)]
                 self.acting = bool(due)
                 try:

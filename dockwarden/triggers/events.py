@@ -112,11 +112,11 @@ class EventReader(threading.Thread):
             if event.at_ns <= self._overlap_ns and event in self._recent:  # windows overlap by a moment
                 continue
             self._recent.append(event)
-            lag = max(lag, self._now_ns() - event.at_ns)
-            self._metrics.events_received.labels(event.type, event.action).inc()
-            self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
             for hint in hints(event):
                 self._queue.submit(hint, event.at_ns)
+            lag = max(lag, self._now_ns() - event.at_ns)  # from here on while the worker wakes up
+            self._metrics.events_received.labels(event.type, event.action).inc()
+            self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
         return lag
 
     def _beat(self) -> None:
