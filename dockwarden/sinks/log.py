@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from dockwarden.model import Effect, Outcome, Report, Result, Severity
+from dockwarden.model import Cause, Effect, Outcome, Report, Result, Severity
 
 _log = structlog.get_logger("dockwarden")
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
@@ -43,7 +43,9 @@ class Log:
             _outcome(outcome)
         for error in report.errors:
             _log.error("run.error", run=report.run, error=error)
-        quiet = not (report.opened or report.newly_excused or report.resolved or report.outcomes or report.errors)
+        found = report.opened or report.newly_excused or report.resolved
+        # What an event opened and resolved has just been told in full.
+        quiet = not (report.outcomes or report.errors or (found and report.cause is not Cause.EVENT))
         (_log.debug if quiet else _log.info)(
             "run.completed",
             run=report.run,

@@ -46,11 +46,16 @@ def test_a_run_that_found_nothing_new_is_for_debugging_only() -> None:
     ],
 )
 def test_an_opening_is_as_loud_as_it_is_severe(severity: Severity, level: str) -> None:
-    opened, run = lines_of(QUIET._replace(opened=(a_result(severity=severity),)))
+    opened, _ = lines_of(QUIET._replace(opened=(a_result(severity=severity),)))
     assert (opened["event"], opened["log_level"]) == ("finding.opened", level)
     assert (opened["policy"], opened["severity"], opened["subject"]) == ("old-images", severity.value, "image")
     assert (opened["name"], opened["id"], opened["message"]) == ("app:1", image_id("app"), "it is old")
-    assert (run["event"], run["log_level"], run["opened"]) == ("run.completed", "info", 1)
+
+
+@pytest.mark.parametrize(("cause", "level"), [(cause, "debug" if cause is Cause.EVENT else "info") for cause in Cause])
+def test_what_an_event_found_is_told_once(cause: Cause, level: str) -> None:
+    _, run = lines_of(QUIET._replace(cause=cause, opened=(a_result(),)))
+    assert (run["event"], run["log_level"], run["opened"]) == ("run.completed", level, 1)
 
 
 def test_a_resolution_says_why() -> None:
