@@ -53,6 +53,9 @@ class Engine(Protocol):
     def image(self, reference: str) -> Image:
         """One image with details, by ID or reference. Raises NotFoundError."""
 
+    def children(self) -> Mapping[str, Sequence[str]]:
+        """By the ID of an image, those that were built from it here; of these also what no other list shows."""
+
     def container_ids(self) -> Sequence[str]:
         """The IDs of all containers, running or not."""
 

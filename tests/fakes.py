@@ -242,6 +242,10 @@ class FakeEngine:
         self._called("image", reference)
         return self._shown(self._resolve(reference))
 
+    def children(self) -> dict[str, list[str]]:
+        self._called("children")
+        return {of: [each for each, base in self._parents.items() if base == of] for of in self._parents.values()}
+
     def container_ids(self) -> Sequence[str]:
         self._called("container_ids")
         return list(self._containers)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dockwarden import reference
-from dockwarden.actions.images import DANGLING, ImageVerb, give_names
+from dockwarden.actions.images import DANGLING, ImageVerb, give_names, refuse_parent
 from dockwarden.actions.verb import Tools, Why, in_use, refuse_users
 from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy, Step
 
@@ -16,6 +16,7 @@ class ImageRemove(ImageVerb):
 
     def check_users(self, tools: Tools, step: Step, judged: Image) -> None:
         refuse_users(tools.engine.users_of(judged.id))
+        refuse_parent(tools, judged)
 
     def names(self, tools: Tools, step: Step, image: Image) -> Sequence[str]:
         repositories = {tag.rpartition(":")[0] for tag in image.tags}

@@ -21,6 +21,7 @@ from dockwarden.ports import Ask, Engine
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
+BUILT_UPON = Stays(Effect.REFUSED, "conflict", "other images were built from it")
 FRESH_SECONDS = 5.0
 REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
@@ -78,10 +79,8 @@ class ImageVerb(Verb[Image]):
         """A pull where a registry still has it, else an archive."""
         known = {**self.about(found), "store": tools.store}
         for name in found.digests:
-            asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
-            with suppress(TimeoutError):  # no answer is not a yes
-                if asked.result(REPLY_SECONDS).digest == name.partition("@")[2]:
-                    return Recipe("pull", {**known, "from": name})
+            if _is_served(tools, name):
+                return Recipe("pull", {**known, "from": name})
 
         def save(write: Write) -> None:
             self.check_users(tools, step, found)
@@ -141,7 +140,7 @@ class ImageVerb(Verb[Image]):
             return Applied("removed")
         if left.tags or left.digests:
             raise Stays(Effect.SKIPPED, "renamed", "it got another name in the meantime")
-        raise Stays(Effect.REFUSED, "conflict", "other images were built from it")
+        raise BUILT_UPON
 
     # -- afterwards ----------------------------------------------------------------------------------------------
 
@@ -174,10 +173,22 @@ class ImageVerb(Verb[Image]):
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
             sweep_markers(tools.engine, [tools.engine.image(image.id)])
         notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
-        if not about["tags"] and set(about["digests"]) - set(image.digests):
+        is_bare = tools.store is ImageStore.GRAPH and method != "load" and not is_switched
+        lost = _give_digests(tools, image, about) if is_bare else ()
+        if lost or (not about["tags"] and set(about["digests"]) - set(image.digests)):
             notes.append("without its digest, which only a pull gives")
         notes += _other_platforms(tools, image, about) if is_pulled else ()
         return Applied("restored", "; ".join(notes))
+
+
+def refuse_parent(tools: Tools, image: Image) -> None:
+    """A graph store refuses its last name only, when what cannot be given back, its digests, is gone."""
+    if tools.children is None:
+        tools.children = tools.engine.children() if tools.store is ImageStore.GRAPH else {}
+    for child in tools.children.get(image.id, ()):
+        with suppress(NotFoundError):  # it went with this plan
+            tools.engine.image(child)
+            raise BUILT_UPON
 
 
 def give_names(engine: Engine, image_id: str, names: Iterable[str]) -> list[str]:
@@ -280,6 +291,31 @@ def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
     for platform in set(about.get("platforms", ())) - {own}:
         with suppress(NotFoundError):  # it is said that it is missing
             tools.engine.pull_image(source, platform, login)
+
+
+def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any]) -> set[str]:
+    """On a graph store a digest goes with the last tag of its repository, and comes back by a pull, of a manifest only.
+
+    Gives those that did not come.
+    """
+    tagged = {tag.rpartition(":")[0] for tag in about["tags"]}
+    lost = {each for each in about["digests"] if "from" in about or each.partition("@")[0] in tagged}
+    lost -= set(image.digests)
+    for name in sorted(lost):
+        with suppress(EngineError):
+            if _is_served(tools, name):
+                login = tools.registry.login(reference.parse(name).registry)
+                tools.engine.pull_image(name, about["platform"], login)
+                lost.discard(name)
+    return lost
+
+
+def _is_served(tools: Tools, name: str) -> bool:
+    """Whether a registry has what this digest names; no answer is not a yes."""
+    asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
+    with suppress(TimeoutError):
+        return asked.result(REPLY_SECONDS).digest == name.partition("@")[2]
+    return False
 
 
 def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> list[str]:

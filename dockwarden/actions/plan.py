@@ -192,9 +192,15 @@ def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
 
 def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
     """By the key of a candidate, those that stand on it, in the given order: images built directly on its image."""
-    containers = {each.object.name: each for each in candidates if isinstance(each.object, Container)}
+    things = [(each, each.object) for each in candidates]
+    containers = {name: c for c, thing in things if isinstance(thing, Container) for name in (thing.id, thing.name)}
     if containers:
-        return {c.result.ref.key: [containers[u] for u in c.users if u in containers] for c in candidates}
+        standing = {c.result.ref.key: [containers[u] for u in c.users if u in containers] for c in candidates}
+        for c, thing in things:  # its recipe can name whose volumes it shares only while that one is here
+            sources: Any = thing.config.told.get("volumes_from", ()) if isinstance(thing, Container) else ()
+            for owner in {source.partition(":")[0] for source in sources} & containers.keys():
+                standing[containers[owner].result.ref.key].append(c)
+        return standing
     bottom: dict[object, Candidate] = {}  # by image ID and by layers; of several names the one that goes last
     for candidate in candidates:
         if isinstance(candidate.object, Image):

@@ -130,6 +130,7 @@ class Tools:
         store: it decides by which name a untagged image can safely be removed.
         taken: by image, the names that it lost to this plan.
         asked: questions to registries that are under way, by what they are about.
+        children: see ``Engine.children``, as it was when the first image was to go; None before.
         due: the objects of the plan's steps, by key.
         own: the ID of the container that we run in, "" if in none.
         recipe: that of the step under way.
@@ -154,6 +155,7 @@ class Tools:
     store: ImageStore
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
+    children: Mapping[str, Sequence[str]] | None = None
     due: frozenset[str] = frozenset()
     own: str = ""
     recipe: Recipe = NO_RECIPE

@@ -7,7 +7,7 @@ changes the engine is in ``changes``. Thread-safe.
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -178,6 +178,9 @@ class DockerEngine(Changes):
             return translate.image(raw, store)
 
         return self._call("image_inspect", ask)
+
+    def children(self) -> Mapping[str, Sequence[str]]:
+        return translate.children(self._call("image_list", lambda client: client.images(all=True)))
 
     def container_ids(self) -> Sequence[str]:
         rows = self._call("container_list", lambda client: client.containers(all=True))

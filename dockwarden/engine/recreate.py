@@ -52,7 +52,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     _settle_mounts(raw.get("Mounts") or (), config, host, {called for called, name in names.items() if not name})
     first = _first_network(host)
     asked = {name: _endpoint(network or {}, identifier) for name, network in networks.items()}
-    if first == "bridge" and (raw.get("State") or {}).get("Running"):  # the engine picks one for this life
+    if first == "bridge" and (networks.get("bridge") or {}).get("EndpointID"):  # the engine picks one for this life
         asked.get("bridge", {}).pop("MacAddress", None)
     endpoints = {
         name: endpoint

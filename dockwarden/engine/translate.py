@@ -7,6 +7,7 @@ a shape: whatever is missing or of another type ends in an ``EngineError`` that 
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -134,6 +135,13 @@ def images(raw: object, store: ImageStore) -> Iterator[Image]:
     left.reverse()
     while left:
         yield _image(row := Fields(left.pop(), "image list"), store, row)
+
+
+def children(raw: object) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in Fields({"all": raw}, "image list").objects("all"):
+        found[row.text("ParentId", "")].append(row.text("Id"))
+    return found
 
 
 def image(raw: object, store: ImageStore) -> Image:

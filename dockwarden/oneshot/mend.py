@@ -18,7 +18,6 @@ from dockwarden.config.settings import Settings
 from dockwarden.errors import (
     DockwardenError,
     EngineError,
-    EngineUnavailableError,
     LedgerError,
     NotFoundError,
     UsageError,
@@ -112,22 +111,13 @@ class Mender:
         going = {name for each in hanging for name in (each.id, each.name)}
         if left := [each.name for each in containers if each not in hanging and not going.isdisjoint(each.stands_on)]:
             raise DockwardenError(f"without its containers these could not start: {', '.join(left)}; remove them first")
-        if built := [
-            each for each in engine.images() if each.id not in ids and not ids.isdisjoint(self._bases(each.id))
-        ]:
+        children, above = engine.children(), list(ids)  # also those between, which no list shows
+        for key in above:
+            above += set(children.get(key, ())).difference(above)
+        if built := [each for each in engine.images() if each.id not in ids and each.id in above]:
             names = ", ".join(next(iter(each.tags), reference.short_id(each.id)) for each in built)
             raise DockwardenError(f"images were built from it: {names}; remove them first, then build them anew")
         return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging)
-
-    def _bases(self, key: str) -> Iterator[str]:
-        """The images that it was built from here, also those between, which no list shows; none of a damaged one."""
-        try:
-            while (details := self._parts.engine.image(key).details) and (key := details.parent):
-                yield key
-        except EngineUnavailableError:
-            raise
-        except EngineError:  # a removal that it hinders is refused, and taken back
-            return
 
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""

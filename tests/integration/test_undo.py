@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections import deque
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +199,30 @@ def test_image_that_its_registry_serves_comes_back_by_a_pull(host: Host) -> None
     before = host.names(image.id)
     assert host.remove(host.engine.image(image.id)) == [("applied", "removed")]
     assert host.files() == []
+    assert host.undo() == [("applied", "restored", "")]
+    assert host.names(image.id) == before
+
+
+@pytest.mark.parametrize("what", ["image", "tag", "parent"])
+def test_digests_come_back_with_the_tags_that_they_went_with(host: Host, what: str) -> None:
+    """On a graph store a digest goes with the last tag of its repository, also where the image stays."""
+    image = host.pulled("d", "undo/one:1")
+    host.registry.push("undo/other", "1", host.spec("d"))
+    host.lab.docker("pull", "--quiet", host.name("undo/other:1"))
+    host.lab.docker("tag", image.id, "elsewhere:1")
+    before = host.names(image.id)
+    assert len(before.digests) >= 2
+    if what == "parent":
+        steps = io.BytesIO(f"FROM {image.tags[0]}\nLABEL a=b\nLABEL c=d\n".encode())
+        deque(host.lab.client().build(fileobj=steps, tag="child:1", rm=True), maxlen=0)
+        assert host.remove(host.engine.image(image.id)) == [("refused", "conflict")]
+        assert host.names(image.id) == before
+        host.lab.docker("rmi", "child:1")
+        return
+    found, name = host.engine.image(image.id), host.name("undo/one:1")
+    untag = Step("test", "untag", Ref(Kind.TAG, name), name, found, "because")
+    [outcome] = host.carried_out(untag if what == "tag" else step(found))
+    assert (outcome.effect, outcome.reason) == (APPLIED, "untagged" if what == "tag" else "removed")
     assert host.undo() == [("applied", "restored", "")]
     assert host.names(image.id) == before
 

@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -32,6 +32,7 @@ from dockwarden.engine import (
     disk,
     endpoint,
     from_environment,
+    recreate,
     translate,
     transport,
 )
@@ -305,6 +306,15 @@ def probes(results: str) -> list[dict[str, object]]:
 
 
 MINUTE = 1714521660.0
+
+
+@pytest.mark.parametrize(("endpoint", "asked"), [("", "02:42:ac:11:00:03"), ("e1", None)])
+def test_a_mac_address_of_the_engine_s_choice_is_nobody_s_wish(endpoint: str, asked: str | None) -> None:
+    """It has one as long as it has an endpoint: while it runs, and after a start that failed over a link."""
+    raw: Any = copy.deepcopy(CONTAINER)
+    raw["State"]["Running"], raw["HostConfig"]["NetworkMode"] = False, "default"
+    raw["NetworkSettings"]["Networks"] = {"bridge": {"MacAddress": "02:42:ac:11:00:03", "EndpointID": endpoint}}
+    assert recreate.container(raw, {}, {})["endpoints"].get("bridge", {}).get("MacAddress") == asked
 
 
 @pytest.mark.parametrize(

@@ -537,6 +537,18 @@ def test_what_others_of_a_compose_project_depend_on_comes_before_them(
     assert all(names.index(f"shop-{other}") < names.index(f"shop-{one}") for one, other in below)
 
 
+@given(order=st.permutations(range(5)), edges=st.sets(st.tuples(st.integers(0, 4), st.integers(0, 4))))
+def test_who_shares_the_volumes_of_another_goes_before_it(order: list[int], edges: set[tuple[int, int]]) -> None:
+    """Its recipe names that one only while it is here. Compose names it by ID."""
+    plain = [a_container(f"c{number}", running=False) for number in range(5)]
+    ours = {number: {other for one, other in edges if number == one > other} for number in order}
+    told = {n: [(f"c{m}:ro", plain[m].id)[m % 2] for m in below] for n, below in ours.items()}
+    things = [replace(plain[n], config=replace(plain[n].config, told={"volumes_from": told[n]})) for n in order]
+    steps = planned(*map(a_finding_on, things), policy=limited(REMOVE_CONTAINER)).steps
+    names = [getattr(step.object, "name", "") for step in steps]
+    assert all(names.index(f"c{one}") < names.index(f"c{other}") for one in ours for other in ours[one])
+
+
 @pytest.mark.parametrize("mode", ["network_mode", "pid_mode", "ipc_mode", "uts_mode"])
 @pytest.mark.parametrize("is_by_name", [False, True])
 def test_who_lives_in_a_namespace_comes_before_its_owner(mode: str, *, is_by_name: bool) -> None:
