@@ -5,7 +5,7 @@ read from any thread. Out of bounds: HTTP.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Board:
         undoable_until: until when each action can be undone, by its number.
         past_of: for an object, by its names and IDs; asked in any thread.
         use: the policies in use.
+        last_runs: when each policy's job last ran.
         undoable: until when actions can be undone, by their numbers, as it was when anything happened last.
     """
 
@@ -35,7 +36,8 @@ class Board:
 
     def __post_init__(self) -> None:
         self.use = PolicySet((), "")
-        self.actions: deque[dict[str, Any]] = deque(maxlen=_MOST_ACTIONS)
+        self.actions: list[dict[str, Any]] = []
+        self.last_runs: dict[str, float] = {}
         self.runs: deque[dict[str, Any]] = deque(maxlen=_MOST_RUNS)
         self.undoable: Mapping[int, float] = {}
 
@@ -45,11 +47,25 @@ class Board:
             if not self.use.policies:  # the first: what former processes did
                 self.actions.extend(self.recent_actions(_MOST_ACTIONS))
             self.use = report.policies
-        self.actions.extendleft(_action_row(outcome, report) for outcome in report.outcomes)
+        if report.outcomes:
+            rows = [_action_row(outcome, report) for outcome in reversed(report.outcomes)]
+            self.actions = [*_newest(rows + self.actions)]
+        if report.job:
+            self.last_runs[report.job] = report.started_at
         if report.job or report.outcomes or report.errors:
             self.runs.appendleft(_run_row(report))
         if self.actions and (report.job or report.outcomes or report.opened or report.resolved or report.policies):
             self.undoable = self.undoable_until()
+
+
+def _newest(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """So many of what was done, and so many of the rest, which else would soon leave no room for it."""
+    room = {True: _MOST_ACTIONS, False: _MOST_ACTIONS}
+    for row in rows:
+        is_done = row["id"] is not None
+        room[is_done] -= 1
+        if room[is_done] >= 0:
+            yield row
 
 
 def _action_row(outcome: Outcome, report: Report) -> dict[str, object]:

@@ -141,10 +141,9 @@ class Views:
             )
 
     def _schedule_rows(self) -> Iterator[ScheduleRow]:
-        last = {run["job"]: run["at"] for run in reversed(list(self.board.runs))}
         for row in self._policy_rows():
             if row.schedule or row.every_seconds:
-                times = (row.next_run_at, last.get(row.name))
+                times = (row.next_run_at, self.board.last_runs.get(row.name))
                 yield ScheduleRow(row.name, row.mode, row.schedule, row.every_seconds, *times)
 
     def _action_rows(self) -> Iterator[ActionRow]:

@@ -147,6 +147,14 @@ def test_of_ten_thousand_findings_the_page_has_the_first_of_each_policy_and_lead
     assert "Use <code>it</code>, or &lt;b&gt;not&lt;/b&gt;" in text
 
 
+@pytest.mark.parametrize(("count", "said"), [(13, "1 more policy with"), (14, "2 more policies with")])
+def test_what_the_page_folds_is_counted(count: int, said: str) -> None:
+    findings = Findings()
+    for number in range(count):
+        findings.note(Result(f"p-{number}", Ref(Kind.VOLUME, "v"), "v", Status.FAIL, Severity.LOW, "old"), NOW)
+    assert said in page(a_view(findings=findings)[0])
+
+
 def test_search_and_filters_of_the_page_work_by_the_query() -> None:
     text = page(VIEWS, "policy=old&offset=100&q=&severity=")
     assert ("old-100<" in text, "old-99<" in text, "few-0" in text) == (True, False, False)
@@ -176,6 +184,20 @@ def test_actions_have_the_number_by_which_they_are_undone_as_long_as_they_can_be
     left.clear()
     board.record(a_report(job="old"))
     assert "dockwarden undo 7" not in page(views)
+
+
+def test_what_was_done_and_last_ran_is_not_pushed_out_by_what_is_previewed_every_minute() -> None:
+    views, board = a_view(OLD, FEW)
+    about = ("old", "remove", Ref(Kind.VOLUME, "v"), "v")
+    board.record(a_report(job="old", outcomes=(Outcome(*about, Effect.APPLIED, "removed", number=7),)))
+    for number in range(60):
+        audited = (Outcome(*about, Effect.AUDITED, "audit"),) * 10
+        board.record(a_report(job="few", outcomes=audited, started_at=NOW + number))
+    [row] = api.answer("", "outcome=applied", views.lists["actions"], NOW)["items"]
+    assert row["id"] == 7
+    assert api.answer("", "", views.lists["actions"], NOW)["total"] == 501
+    assert "Nothing was changed" not in page(views)
+    assert board.last_runs == {"old": NOW, "few": NOW + 59}
 
 
 def test_what_is_excused_says_by_which_exceptions_and_until_when() -> None:
