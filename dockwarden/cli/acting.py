@@ -270,12 +270,9 @@ def _reset(options: argparse.Namespace) -> int:
     print(f"{reset.tag} is {reset.digest}, as at its registry", file=sys.stderr)
     if reset.lost:
         print(f"these names of the old image are gone: {printable(', '.join(reset.lost))}", file=sys.stderr)
-    if reset.containers:
-        names = ", ".join(sorted(container.name for container in reset.containers))
-        print(
-            f"these containers were removed and must be created again, as they were before: {printable(names)}",
-            file=sys.stderr,
-        )
+    if names := sorted({*reset.before, *(container.name for container in reset.containers)}):
+        text = "these containers were removed and must be created again, as they were before"
+        print(f"{text}: {printable(', '.join(names))}", file=sys.stderr)
     print("the build cache stays, because it belongs to no image; a policy can trim it", file=sys.stderr)
     return OK
 

@@ -117,7 +117,15 @@ class Mender:
         if built := [each for each in engine.images() if each.id not in ids and each.id in above]:
             names = ", ".join(next(iter(each.tags), reference.short_id(each.id)) for each in built)
             raise DockwardenError(f"images were built from it: {names}; remove them first, then build them anew")
-        return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging)
+        return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging, self._cut_short(tag, containers))
+
+    def _cut_short(self, tag: str, containers: Sequence[Container]) -> list[str]:
+        """The containers that resets of it took which never came to its image, but for names that are here again."""
+        took = [each for each in self._parts.ledger.undoable() if each.policy == _POLICY]
+        here = {each.name for each in containers}
+        ended = {each.run for each in took if each.ref.kind is Kind.IMAGE}
+        of_it = [each for each in took if reference.full(str(each.recipe.parameters.get("image_ref"))) == tag]
+        return [each.name for each in of_it if each.run not in ended and each.name not in here]
 
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""
@@ -209,6 +217,7 @@ class Reset:
         digest: what the registry has for the tag.
         images: the image and the untagged ones that had its tag before.
         containers: those made from them, none of which runs; whoever made them has to recreate them.
+        before: containers that resets of it took which were cut short.
         lost: once it is carried out, the other tags of an image that came back as another one.
     """
 
@@ -219,6 +228,7 @@ class Reset:
     image: Image
     images: Sequence[Image]
     containers: Sequence[Container]
+    before: Sequence[str] = ()
     lost: list[str] = field(default_factory=list)
 
     @property

@@ -182,6 +182,29 @@ def test_a_reset_that_is_cut_short_says_how_everything_comes_back(
     assert engine.client().inspect_image(name)["Id"] == bad
 
 
+def test_a_reset_after_one_that_never_came_to_the_image_names_what_that_one_took(
+    empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, config, name = empty_engine, settings(tmp_path), f"{registry.host}/reset/cut:1"
+    registry.push("reset/cut", "1", ImageSpec(layers=(rootfs({"app": "good"}),)))
+    engine.load(ImageSpec(tags=(name,), layers=(rootfs({"app": "bad"}),)))
+    for word in ("one", "two"):
+        engine.docker("create", f"--name={word}", name, "x")
+    remove, removed = DockerEngine.remove_container, list[str]()
+
+    def leave(self: DockerEngine, identifier: str) -> None:
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(identifier)
+        remove(self, identifier)
+
+    with monkeypatch.context() as amid:
+        amid.setattr(DockerEngine, "remove_container", leave)
+        assert command("reset", *config, name, "--yes", docker_host=engine.host).code == 130
+    again = command("reset", *config, name, "--yes", docker_host=engine.host)
+    assert (again.code, "created again, as they were before: one, two\n" in again.err) == (0, True), again.err
+
+
 def test_a_reset_that_cannot_end_well_does_not_begin(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path
 ) -> None:
