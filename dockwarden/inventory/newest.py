@@ -85,30 +85,43 @@ def _book(tags: tuple[str, ...]) -> _Book:
     releases, early, words = _read(tags)
     if early and not releases and not (builds := _read(tags, BUT_FOR_B))[1]:
         releases, early, words = builds  # as Yugabyte's, which are all called 2.25.1.0-b381
-    if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):  # else they are the days of builds
-        short = {tag for tag in tags if _SHORT.match(tag)}  # all are days such as 250426, or none is
-        century = "20" if all(_SHORT_DAY.match(tag) for tag in short) else ""
-        for tag in sorted(set(tags)):
-            dated = version(f"version-{century if tag in short else ''}{tag}")
-            if dated and dated.scheme[::2] == ("version-", "date") and not dated.is_early:
-                releases[dated.scheme].append(dated._replace(tag=tag))
-    # LinuxServer has called 0.8.1.2135-ls65 also 8.1.2135; others count 0.1.0.1 and, later, 1.0.1.
-    zero = (v.numbers for s, found in releases.items() if s.build == "ls" for v in found if not v.numbers[0])
-    lost = {numbers[1:] for numbers in zero if numbers[3:]}
-    kept = ((scheme, [v for v in found if v.numbers not in lost]) for scheme, found in releases.items())
-    releases = defaultdict(list, ((scheme, found) for scheme, found in kept if found))
+    if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):
+        for day in _days(tags):
+            releases[day.scheme].append(day)
+    releases = _without_slips(releases)
     for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):
         releases[told.scheme].append(told)
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)
-    # In 26-ubuntu-24.04 that is the system's number, so it is in ubuntu-24.04.
-    others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
-    releases = {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
+    releases = _without_systems(releases)
     clear = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
-    is_whole, releases = len(clear) == len(releases), clear
-    lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in releases.items()}
-    years = {s: {v.numbers[0] for v in f if _MONTH.match(v.tag.removeprefix(s.prefix))} for s, f in releases.items()}
-    return _Book(releases, lines, years, early, words, is_whole)
+    lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in clear.items()}
+    years = {s: {v.numbers[0] for v in f if _MONTH.match(v.tag.removeprefix(s.prefix))} for s, f in clear.items()}
+    return _Book(clear, lines, years, early, words, is_whole=len(clear) == len(releases))
+
+
+def _days(tags: tuple[str, ...]) -> Iterator[Version]:
+    """What are days of builds where no tag is a plain version."""
+    short = {tag for tag in tags if _SHORT.match(tag)}  # all are days such as 250426, or none is
+    century = "20" if all(_SHORT_DAY.match(tag) for tag in short) else ""
+    for tag in sorted(set(tags)):
+        dated = version(f"version-{century if tag in short else ''}{tag}")
+        if dated and dated.scheme[::2] == ("version-", "date") and not dated.is_early:
+            yield dated._replace(tag=tag)
+
+
+def _without_slips(releases: _Releases) -> _Releases:
+    """All but 8.1.2135, as LinuxServer has called 0.8.1.2135-ls65, too; others count 0.1.0.1 and, later, 1.0.1."""
+    zero = (v.numbers for s, found in releases.items() if s.build == "ls" for v in found if not v.numbers[0])
+    lost = {numbers[1:] for numbers in zero if numbers[3:]}
+    kept = ((scheme, [v for v in found if v.numbers not in lost]) for scheme, found in releases.items())
+    return defaultdict(list, ((scheme, found) for scheme, found in kept if found))
+
+
+def _without_systems(releases: _Releases) -> _Releases:
+    """All but such as ubuntu-24.04, of which 26-ubuntu-24.04 tells that the number is the system's."""
+    others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
+    return {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
 
 
 def _are_flavours(versions: list[Version]) -> bool:

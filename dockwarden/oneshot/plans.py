@@ -29,6 +29,8 @@ from dockwarden.policy import snapshots
 from dockwarden.text import in_bytes
 
 _MOST_BYTES = 64 * 1024 * 1024
+_Key = tuple[str, str, str, str]
+"""Of a step or a row: policy, action, and the object's kind and id."""
 
 
 class PlanRow(NamedTuple):
@@ -70,6 +72,14 @@ class SavedStep(_Shape):
     name: str
     identity: str
     bytes: int | None
+
+    @property
+    def key(self) -> _Key:
+        return self.policy, self.action, self.subject.value, self.object_id
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(self.subject, self.object_id)
 
 
 class SavedPlan(_Shape):
@@ -140,20 +150,20 @@ class Planner:
         """The steps of a saved plan still to be taken, and why not the others. DockwardenError: of another engine."""
         if saved.engine != self.info.identity:
             raise DockwardenError(f"the plan is of another engine, {saved.engine_name}; this one is {self.info.name}")
-        wanted = {(step.policy, step.action, step.subject, step.object_id): step for step in saved.steps}
-        asked = {(step.policy, Ref(step.subject, step.object_id)) for step in saved.steps}
+        wanted = {step.key: step for step in saved.steps}
+        asked = {(step.policy, step.ref) for step in saved.steps}
         self.policies = [policy for policy in self.policies if policy.name in {name for name, _ in asked}]
         judged = self._judge()
         only = {name: [r for r in found if (name, r.ref) in asked] for name, found in judged.items()}
         planned = self._plan(only)
-        now = {(s.policy, s.action, s.ref.kind.value, s.ref.key): s for plan in planned.values() for s in plan.steps}
+        now = {_named(step)[:4]: step for plan in planned.values() for step in plan.steps}
         # In the order of the saved plan, on which hangs what each of them frees.
         again = [now[key] for key, step in wanted.items() if key in now and step.identity == identity_of(now[key])]
         steps = self._sized(again)
         going = {(step.policy, step.ref) for step in steps}
         rows = [row for policy in self.policies for row in self._kept(policy, planned[policy.name], judged)]
-        why = {(row.policy, row.action, row.subject, row.object_id): row for row in rows}
-        left = [step for step in saved.steps if (step.policy, Ref(step.subject, step.object_id)) not in going]
+        why = {row[:4]: row for row in rows}
+        left = [step for step in saved.steps if (step.policy, step.ref) not in going]
         return steps, [_not_any_more(step, why, now) for step in left]
 
     def carry_out(self, steps: Sequence[Step]) -> Iterator[Outcome]:
@@ -261,15 +271,11 @@ def _named(what: Step | Outcome) -> tuple[str, str, str, str, str]:
     return what.policy, what.action, what.ref.kind.value, what.ref.key, what.name
 
 
-def _not_any_more(
-    step: SavedStep, why: Mapping[tuple[str, str, str, str], PlanRow], now: Mapping[tuple[str, str, str, str], Step]
-) -> PlanRow:
-    key = (step.policy, step.action, step.subject, step.object_id)
-    row = why.get(key) or why.get((step.policy, step.action, step.subject, ""))
+def _not_any_more(step: SavedStep, why: Mapping[_Key, PlanRow], now: Mapping[_Key, Step]) -> PlanRow:
+    row = why.get(step.key) or why.get((*step.key[:3], ""))
     if row is not None:
         return row._replace(object_id=step.object_id, name=step.name)
-    is_other = key in now
-    reason, detail = (
-        ("changed", "it is another one now") if is_other else ("gone", "it, its policy or its action is gone")
-    )
-    return PlanRow(*key, step.name, "kept", reason, detail, None)
+    reason, detail = "gone", "it, its policy or its action is gone"
+    if step.key in now:
+        reason, detail = "changed", "it is another one now"
+    return PlanRow(*step.key, step.name, "kept", reason, detail, None)

@@ -171,9 +171,15 @@ def _bare(text: str) -> str:
     text = _OPAQUE.sub(lambda match: "" if match[0].startswith("//") else match[0], text)
     plain = _OPAQUE.sub("", text)
     more = plain.count("(") - plain.count(")")
-    text = (text.split("(", more)[-1] if more > 0 else text.rsplit(")", -more)[0] if more else text).strip()
-    depths = accumulate((char == "(") - (char == ")") for char in _OPAQUE.sub("", text[1:-1]))
-    return _bare(text[1:-1]) if text[:1] + text[-1:] == "()" and min(depths, default=0) >= 0 else text
+    if more > 0:
+        text = text.split("(", more)[-1]
+    elif more < 0:
+        text = text.rsplit(")", -more)[0]
+    text = text.strip()
+    inner = text[1:-1]
+    depths = accumulate((char == "(") - (char == ")") for char in _OPAQUE.sub("", inner))
+    is_within = text == f"({inner})" and min(depths, default=0) >= 0
+    return _bare(inner) if is_within else text
 
 
 def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:
