@@ -252,7 +252,8 @@ def _is_latest(one: Version, look: Look) -> bool:
 def _of_latest(own: Version, book: _Book, look: Look) -> tuple[int, ...]:
     """The numbers of LinuxServer's `latest`, which is their last release, where something seems higher; else ()."""
     is_theirs = own.scheme.is_plain and any(scheme.build.endswith("ls") for scheme in book.releases)
-    if not is_theirs or not look.digest("latest") or _is_latest(book.releases[own.scheme][0], look):
+    top = book.releases[own.scheme][0]
+    if not is_theirs or top.rank <= own.rank or not look.digest("latest") or _is_latest(top, look):
         return ()
     if _is_latest(own, look):
         return (-1,)

@@ -271,6 +271,9 @@ WORLDS = """
   latest 5.1.0-r1_v2.0.11-ls392 version-5.1.0-r1_v2.0.11 5.1.0 | 5.0.4_v2.0.11-ls386 5.0.4 | 4.6.7_v2.0.10-ls350 4.6.7 |
   14.3.9 14.3.9.99202110311443-7435-01519b5e7ubuntu20.04.1-ls167 | 14.3.8 | 14.3.4 | 14.2.5 | 20.04.1 | 4.3.9
 > latest:= 5.1.0:= 4.6.7:5.1.0 5.0.4:5.1.0
+# linuxserver/prowlarr, where the first 0 of a name was lost, and the other name with it
+  latest 1.2.2.2699-ls40 version-1.2.2.2699 1.2.2 | 1.1.3.2521-ls38 1.1.3 | 1.8.1259 | 1.2021.01 | 2021.12.16 | 135
+> latest:= 1.2.2:= 1.1.3:1.2.2 1.1.3.2521-ls38:1.2.2.2699-ls40
 # linuxserver/wireguard, whose builds were counted anew
   latest 1.0.20210914-ls30 | v1.0.20210914-ls126 | v1.0.20210914-ls99 | 1.0.20210914-ls29 | v1.0.20200827-ls5
 > latest:= 1.0.20210914-ls30:= 1.0.20210914-ls29:? v1.0.20200827-ls5:?
@@ -426,6 +429,12 @@ def test_a_month_that_is_to_come_is_no_release(month: tuple[int, int], right: st
     repository = Repository({"noble": "a", "24.04": "a", "24.10": "b", "25.10": "c", "26.04": "d", "26.10": "e"})
     look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=month)
     assert {newest(tag, tuple(repository.images), look) for tag in ("noble", "24.04")} == {right}
+
+
+def test_what_is_highest_at_linuxserver_needs_no_look() -> None:
+    repository = Repository({"latest": "a", "4.0.20-ls9": "a", "4.0.20": "a", "4.0.19-ls8": "b"})
+    assert repository.newest("4.0.20-ls9") == "4.0.20-ls9"
+    assert not repository.asked
 
 
 def test_a_latest_of_linuxserver_that_moved_is_not_what_runs() -> None:
