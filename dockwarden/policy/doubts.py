@@ -254,6 +254,8 @@ class Doubts:
                 guard = "write the param as it can be read, a time as 2026-01-31T00:00:00Z"
             if name not in _TEXTS or not (first.op == "const" or is_number):
                 self._risk(node, error, guard.format(say(first), say(first)))
+            elif name == "duration" and is_number:
+                self._risk(node, "overload", "a duration is written duration('24h')")
         if name == "size" and args and args[0].spec is not None:
             self.settled.add(args[0].spec.name)
 

@@ -240,6 +240,8 @@ def mismatch(operator: str, types: str, written: str, column: int) -> str:
     if beside and re.search(r"(int|double|Duration|Timestamp|bool), string|string, (int|double|Dur|bool)", types):
         text = "; params such as 7d are durations, 10MB and 10GiB sizes, true and false are written in small letters"
         return f"{text}; numbers stand without quotes, all else is text"
+    if beside and types in ("(int, Duration)", "(Duration, int)"):
+        return "; a param such as 7d or 512m is a duration, and one such as 512MiB a size"
     return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
 
 

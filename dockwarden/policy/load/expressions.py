@@ -79,8 +79,8 @@ class Expressions:
         part, error = failed
         risk = next((risk for risk in part.program.risks if re.search(risk.error, error)), None)
         start = self._starts.get(part.program, 0)
-        text = f"fails on some objects: {error}"
-        self._refuse(part.key, f"{text}; {risk.guard}" if risk else text, start + (risk.at if risk else 0))
+        text = f"fails on some objects: {error}; {risk.guard if risk else ''}".removesuffix("; ")
+        self._refuse(part.key, text, start + (risk.at if risk else 0))
 
     def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:
         at = 0
