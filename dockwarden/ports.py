@@ -319,10 +319,10 @@ class Intents(Protocol):
     def amend(self, number: int, recipe: Recipe) -> None:
         """Commit, durably, how far a step has come."""
 
-    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, back_to: str = "") -> bool:
         """Whether this was done to an object of this name, with this image, and was rolled back or undone.
 
-        ``is_back``: whether it is known to run the image before again, so that whatever was done did not last.
+        ``back_to``: the image that it was taken back to by others, so that what took it away from that did not last.
         """
 
     def conclude(self, number: int, outcome: Outcome) -> None:

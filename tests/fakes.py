@@ -778,12 +778,16 @@ class FakeIntents:
             raise LedgerError("no space left on device")
         self.recipes[number] = recipe
 
-    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, back_to: str = "") -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
         return any(
             (self.written[number].action, self.written[number].name) == (action, name)
-            and (outcome.reason == "rolled_back" or number in undone or (is_back and outcome.effect is Effect.APPLIED))
+            and (
+                outcome.reason == "rolled_back"
+                or number in undone
+                or (outcome.effect is Effect.APPLIED and self.recipes[number].parameters.get("image_ref") == back_to)
+            )
             and image_id in (self.recipes[number].parameters.get(key) for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
         )

@@ -279,9 +279,9 @@ def refuse_change(*, unless: bool) -> None:
         raise Stays(Effect.SKIPPED, "changed", "it is not what was judged any more")
 
 
-def refuse_barred(tools: Tools, step: Step, image_id: str, *, is_back: bool = False) -> None:
+def refuse_barred(tools: Tools, step: Step, image_id: str, *, back_to: str = "") -> None:
     """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
-    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, is_back=is_back):
+    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, back_to=back_to):
         text = reference.short_id(image_id.rpartition("@")[2])
         text = f"{text} was rolled back or undone before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")

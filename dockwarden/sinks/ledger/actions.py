@@ -132,15 +132,15 @@ class Actions(LedgerFile):
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
-    def is_barred(self, action: str, name: str, image_id: str, *, is_back: bool = False) -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, *, back_to: str = "") -> bool:
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' "
-            "OR (? AND outcome = 'applied') OR EXISTS "
+            "OR (outcome = 'applied' AND json_extract(recipe, '$.parameters.image_ref') = ?) OR EXISTS "
             "(SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
             "LIMIT 1"
         )
-        return bool(self._read(query, (action, name, is_back, image_id)))
+        return bool(self._read(query, (action, name, back_to, image_id)))
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)

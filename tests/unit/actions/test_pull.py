@@ -218,6 +218,14 @@ def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Be
     assert bench.update(NEWER).effect is Effect.APPLIED
 
 
+def test_what_others_took_back_to_another_image_is_tried_again(bench: Bench) -> None:
+    assert bench.update().effect is Effect.APPLIED
+    assert bench.engine.swarm is not None
+    bench.service = replace(bench.service, image_ref=f"app:1@{NEWER}", update_state="rollback_completed")
+    bench.engine.swarm[bench.service.id] = bench.service
+    assert bench.update().effect is Effect.APPLIED
+
+
 def test_the_record_of_a_service_that_went_meanwhile_is_ended(bench: Bench) -> None:
     bench.end_amid()
     bench.engine.swarm = {}

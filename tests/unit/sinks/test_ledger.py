@@ -386,12 +386,14 @@ def test_a_ledger_that_could_not_be_claimed_gives_nothing_of_another_engine(book
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
-    number = carried_out(ledger, RECIPE._replace(parameters={**RECIPE.parameters, "new_image_id": APP.key}))
+    told = {"new_image_id": APP.key, "image_ref": "app:1"}
+    number = carried_out(ledger, RECIPE._replace(parameters={**RECIPE.parameters, **told}))
     undo = STEP._replace(action="undo")
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo, Effect.FAILED))
     assert len(ledger.undoable()) == 1
     assert not ledger.is_barred(STEP.action, STEP.name, APP.key)
-    assert ledger.is_barred(STEP.action, STEP.name, APP.key, is_back=True)
+    assert ledger.is_barred(STEP.action, STEP.name, APP.key, back_to="app:1")
+    assert not ledger.is_barred(STEP.action, STEP.name, APP.key, back_to="app:2")
     ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
     assert ledger.undoable() == []
     assert ledger.is_barred(STEP.action, STEP.name, APP.key)
