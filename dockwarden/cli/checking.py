@@ -13,7 +13,7 @@ from dockwarden.errors import ConfigError, UsageError
 from dockwarden.text import CONFIG, FAILED, OK, counted, near, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dockwarden.config.settings import Settings
     from dockwarden.model import PolicySet
@@ -84,9 +84,25 @@ def _check(options: argparse.Namespace) -> int:
     return CONFIG if wrong else OK
 
 
-def _is_later(file: Path | None) -> bool:
+def _is_later(file: Path) -> bool:
     """Whether it is one that systemd hands over to a unit, and takes away with the process."""
-    return file is not None and _HANDED_OVER in file.parents and not file.parent.exists()
+    return _HANDED_OVER in file.parents and not file.parent.exists()
+
+
+def _check_files(chosen: "Settings") -> list[Path]:
+    """Read the files that the settings name; returned are those that are not there yet. Raises ConfigError."""
+    access, routes = chosen.web.config_file, chosen.notify.routes
+    named = (access, *(route.url_file for route in routes.values()))
+    later = [file for file in named if file and _is_later(file)]
+    if access and access not in later:
+        from dockwarden.web.config import read_access
+
+        read_access(access)
+    if routes:
+        from dockwarden.sinks.notify import open_routes
+
+        open_routes({name: route for name, route in routes.items() if route.url_file not in later})
+    return later
 
 
 def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
@@ -96,18 +112,8 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     from dockwarden.policy.trial import attempts
 
     chosen = settings.read_settings(options.config)
-    routes = chosen.notify.routes
-    later = [
-        file for file in (chosen.web.config_file, *(route.url_file for route in routes.values())) if _is_later(file)
-    ]
-    if chosen.web.config_file and chosen.web.config_file not in later:
-        from dockwarden.web.config import read_access
-
-        read_access(chosen.web.config_file)
-    if routes:
-        from dockwarden.sinks.notify import open_routes
-
-        open_routes({name: route for name, route in routes.items() if route.url_file not in later})
+    routes = {} if options.paths else chosen.notify.routes
+    later = _check_files(chosen)
     if options.paths:
         chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
     policies = loading.load_policies(chosen, "read")
@@ -119,7 +125,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     names = [policy.name for policy in policies.policies]
     warnings += [
         f"settings notify.routes.{name}.policies: {glob} fits no policy{near(glob, names)}"
-        for name, route in (() if options.paths else routes.items())
+        for name, route in routes.items()
         for glob in route.policies
         if not fnmatch.filter(names, glob)
     ]
@@ -149,21 +155,7 @@ def _test(options: argparse.Namespace) -> int:
         tried += _golden(chosen, policies, file, write=options.write)
     rows = [{"policy": each.policy, "test": each.name, "result": each.result, "wrong": each.wrong} for each in tried]
     if options.output in CI_FORMATS:
-        from dockwarden.cli import formats
-
-        named = {policy.name: policy for policy in policies.policies}
-        verdicts = [
-            formats.Verdict(
-                rule=each.policy,
-                status="fail" if each.wrong else "pass",
-                severity=named[each.policy].severity.value if each.policy in named else "medium",
-                name=each.name,
-                message=each.wrong,
-                place=each.place,
-            )
-            for each in tried
-        ]
-        formats.write(options.output, verdicts, policies.policies)
+        _write_tried(options.output, tried, policies)
     elif not emit(options.output, rows, "policy"):
         for each in tried:
             why = f": {each.wrong}" if each.wrong else ""
@@ -173,6 +165,24 @@ def _test(options: argparse.Namespace) -> int:
     sums = f"{counted(len(tried), 'test')} of {counted(len(policies.policies), 'policy')}, {failed} failed"
     print(sums, file=sys.stderr)
     return FAILED if failed else OK
+
+
+def _write_tried(form: str, tried: "Sequence[Tried]", policies: "PolicySet") -> None:
+    from dockwarden.cli import formats
+
+    severities = {policy.name: policy.severity.value for policy in policies.policies}
+    verdicts = [
+        formats.Verdict(
+            rule=each.policy,
+            status="fail" if each.wrong else "pass",
+            severity=severities.get(each.policy, "medium"),
+            name=each.name,
+            message=each.wrong,
+            place=each.place,
+        )
+        for each in tried
+    ]
+    formats.write(form, verdicts, policies.policies)
 
 
 def _golden(chosen: "Settings", policies: "PolicySet", file: Path, *, write: bool) -> "Iterator[Tried]":

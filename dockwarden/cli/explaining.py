@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
     from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
 
+_COLUMNS = {
+    "actions": ("at", "policy", "action", "name", "outcome", "reason"),
+    "findings": ("opened_at", "resolved_at", "severity", "policy", "name", "message"),
+    "digests": ("since", "until", "side", "digest"),
+}
 _MOST_ROWS = 200
 _SHORT = 19  # sha256: and twelve digits
 _MOST = 20
@@ -232,23 +237,21 @@ def _history(options: argparse.Namespace) -> int:
     prefix, ref = (f"{kind}/", rest) if kind in set(Kind) and rest else ("", options.ref)
     name = reference.full(ref) if ref else ""
     about = {f"{prefix}{ref}", f"{prefix}{name}"} if ref else ()  # not only tags have names
+    kept: Literal["actions", "findings", "digests"] = (
+        "actions" if options.actions else "findings" if options.findings else "digests"
+    )
+    columns = _COLUMNS[kept]
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
             if (chosen.state_dir / "ledger.db").exists():
                 raise DockwardenError(f"ledger.db in {chosen.state_dir} is empty, damaged or no ledger of ours")
             print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
-        if options.actions:
-            columns: tuple[str, ...] = ("at", "policy", "action", "name", "outcome", "reason")
+        if kept == "actions":
             rows = ledger.recent_actions(_MOST_ROWS, about)
-        elif options.findings:
-            columns = ("opened_at", "resolved_at", "severity", "policy", "name", "message")
+        elif kept == "findings":
             rows = ledger.past_findings(_MOST_ROWS, about)
         else:
-            columns = ("since", "until", "side", "digest")
             rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
-        kept: Literal["actions", "findings", "digests"] = (
-            "actions" if options.actions else "findings" if options.findings else "digests"
-        )
         known = ledger.names(kept) if about and not rows else ()
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK

@@ -367,8 +367,9 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     links = tuple(name + part for name in services for part in ("SERVICE_", "PORT_"))  # Kubernetes' words to each pod
     ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not f"{name}_".startswith(links))
     tops = {name: name.partition("__")[0].upper() for name in ours}
-    sections = ((name, keys_beside(Settings, (name, ""))) for name in Settings.model_fields)
-    meant = [*known, *(f"{PREFIX}{name}__{key}".upper() for name, keys in sections for key in keys)]
+    meant = [*known]
+    for section in Settings.model_fields:
+        meant += [f"{PREFIX}{section}__{key}".upper() for key in keys_beside(Settings, (section, ""))]
     return [f"environment {name}: {_unknown(top, meant)}" for name, top in tops.items() if top not in known]
 
 

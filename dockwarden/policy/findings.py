@@ -56,7 +56,9 @@ class Findings:
         resolved = self.clear(policy.name, ref, "other_candidate") if is_other and opened else None
         is_old = known is not None and not was_excused and not is_other
         since = min(known.since_seconds, watched) if known and is_old else watched - self.head_start_seconds
-        was = "" if known is None else known.was if not was_excused else known.excuse
+        was = ""
+        if known is not None:
+            was = known.excuse if was_excused else known.was
         self._set(key, Aside(policy.severity.value, since, candidate, known.excuse if known and excused else "", was))
         return watched - since, was, resolved
 

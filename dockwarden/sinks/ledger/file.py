@@ -134,23 +134,7 @@ class LedgerFile:
         # WAL mode lets a file that cannot be written be opened and read, so writing is what is tried.
         db = sqlite3.connect(self._path, timeout=5, isolation_level=None)
         try:
-            if not self._path.stat().st_size:
-                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("BEGIN IMMEDIATE")
-            if not _check_version(db):
-                for statement in SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            db.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('opened', ?)", (repr(self._now()),)
-            )  # which a full disk refuses
-            db.execute("COMMIT")
-            db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
-            if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(fault)
+            self._prepare(db)
             self._wal = Path(f"{self._path.resolve()}-wal")
             self._file, self._length = self._at_path()
         except BaseException:
@@ -159,6 +143,25 @@ class LedgerFile:
         self._db = db
         self._trouble = ""
         self._tell(True)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        """Make what is not there yet, write, and look for damage. Raises sqlite3.Error."""
+        if not self._path.stat().st_size:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_size_limit = {_MOST_WAL_BYTES}")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("BEGIN IMMEDIATE")
+        if not _check_version(db):
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        opened = (repr(self._now()),)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('opened', ?)", opened)  # which a full disk refuses
+        db.execute("COMMIT")
+        db.execute("SELECT count(*) FROM memory, findings, actions WHERE 0").fetchone()
+        if (fault := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(fault)
 
     def _check_kind(self) -> None:
         """See that only files stand where SQLite would read, and wait. Raises OSError."""
