@@ -173,8 +173,8 @@ class ImageVerb(Verb[Image]):
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
             sweep_markers(tools.engine, [tools.engine.image(image.id)])
         notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
-        is_bare = tools.store is ImageStore.GRAPH and method != "load" and not is_switched
-        lost = _give_digests(tools, image, about) if is_bare else ()
+        is_bare = tools.store is ImageStore.GRAPH and not is_switched
+        lost = _give_digests(tools, image, about, method) if is_bare else ()
         if lost or (not about["tags"] and set(about["digests"]) - set(image.digests)):
             notes.append("without its digest, which only a pull gives")
         notes += _other_platforms(tools, image, about) if is_pulled else ()
@@ -293,15 +293,15 @@ def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
             tools.engine.pull_image(source, platform, login)
 
 
-def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any]) -> set[str]:
+def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: str) -> set[str]:
     """On a graph store a digest goes with the last tag of its repository, and comes back by a pull, of a manifest only.
 
     Gives those that did not come.
     """
     tagged = {tag.rpartition(":")[0] for tag in about["tags"]}
-    lost = {each for each in about["digests"] if "from" in about or each.partition("@")[0] in tagged}
+    lost = {each for each in about["digests"] if method != "tag" or each.partition("@")[0] in tagged}
     lost -= set(image.digests)
-    for name in sorted(lost):
+    for name in sorted(lost) if method != "load" else ():  # no registry served that
         with suppress(EngineError):
             if _is_served(tools, name):
                 login = tools.registry.login(reference.parse(name).registry)
