@@ -256,8 +256,14 @@ def _history(options: argparse.Namespace) -> int:
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
+    more = "; of what is no tag, --actions and --findings tell" if kept == "digests" else ""
     of = printable(f" of {options.ref}{near(name, known, 0.9) or near(ref, known)}" if about else "")
-    table([c.removesuffix("_at").upper() for c in columns], cells, output=options.output, empty=f"nothing is known{of}")
+    table(
+        [c.removesuffix("_at").upper() for c in columns],
+        cells,
+        output=options.output,
+        empty=f"nothing is known{of}{more}",
+    )
     return OK
 
 

@@ -4,7 +4,6 @@ Input: reports, and what the ledger knows of former ones. Output: plain values u
 read from any thread. Out of bounds: HTTP.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +37,7 @@ class Board:
         self.use = PolicySet((), "")
         self.actions: list[dict[str, Any]] = []
         self.last_runs: dict[str, float] = {}
-        self.runs: deque[dict[str, Any]] = deque(maxlen=_MOST_RUNS)
+        self.runs: list[dict[str, Any]] = []
         self.undoable: Mapping[int, float] = {}
 
     def record(self, report: Report) -> None:
@@ -53,7 +52,10 @@ class Board:
         if report.job:
             self.last_runs[report.job] = report.started_at
         if report.job or report.outcomes or report.errors:
-            self.runs.appendleft(_run_row(report))
+            run = _run_row(report)
+            # Of a job's runs in which nothing happened the last one is enough: it may run every minute.
+            kept = [old for old in self.runs if old["job"] != report.job or not (_is_quiet(old) and _is_quiet(run))]
+            self.runs = [run, *kept][:_MOST_RUNS]
         if self.actions and (report.job or report.outcomes or report.opened or report.resolved or report.policies):
             self.undoable = self.undoable_until()
 
@@ -81,6 +83,10 @@ def _action_row(outcome: Outcome, report: Report) -> dict[str, object]:
         "reason": outcome.reason,
         "at": report.started_at,
     }
+
+
+def _is_quiet(run: Mapping[str, Any]) -> bool:
+    return not (run["opened"] or run["resolved"] or run["outcomes"] or run["errors"])
 
 
 def _run_row(report: Report) -> dict[str, object]:

@@ -322,7 +322,8 @@ def test_a_tag_that_was_never_seen_has_no_history(host: Host, run: Callable[...,
         done = run("history", name)
         assert (done.code, done.out) == (0, "")
         hint = f", did you mean {NGINX}:{near}?" if near else ""
-        assert done.err == f"nothing is known of {name}{hint}\n".replace("\x1b", "\\x1b")
+        said = f"nothing is known of {name}{hint}; of what is no tag, --actions and --findings tell\n"
+        assert done.err == said.replace("\x1b", "\\x1b")
 
 
 def test_history_needs_no_engine(host: Host, run: Callable[..., Run]) -> None:

@@ -198,6 +198,13 @@ def test_what_was_done_and_last_ran_is_not_pushed_out_by_what_is_previewed_every
     assert api.answer("", "", views.lists["actions"], NOW)["total"] == 501
     assert "Nothing was changed" not in page(views)
     assert board.last_runs == {"old": NOW, "few": NOW + 59}
+    for number in range(60):
+        board.record(a_report(job=f"quiet-{number % 2}", started_at=NOW + number))
+    assert [(run["job"], run["at"]) for run in board.runs[:3]] == [
+        ("quiet-1", NOW + 59),
+        ("quiet-0", NOW + 58),
+        ("few", NOW + 59),
+    ]
 
 
 def test_what_is_excused_says_by_which_exceptions_and_until_when() -> None:
