@@ -186,7 +186,7 @@ def test_facts_in_the_documents_exist() -> None:
     for page in ("README.md", "docs/policies.md", "docs/operations.md", "docs/architecture.md"):
         code = " ".join([*words(TEXT[page]), *blocks(TEXT[page], "yaml")])
         names = re.findall(rf"\b(?:{'|'.join(Kind)}|registry)\.[a-z][a-z_]+\b", code)
-        assert set(names) - {"registry.py"} <= known, page
+        assert set(names) - {"registry.py", "image.pulling"} <= known, page
 
 
 # -- commands, metrics, log ------------------------------------------------------------------------------
@@ -286,6 +286,8 @@ def test_operations_page_has_every_log_event_and_no_other() -> None:
     logged = {text for text in literals() if re.fullmatch(rf"(?:{topics})\.[a-z_]+", text)}
     logged -= {"daemon.lock", "ledger.db", "config.json"}
     logged |= {f"action.{effect}" for effect in Effect} | {"policy.unknown", "policy.error"}
+    calls = (node for tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args)
+    logged |= {ast.literal_eval(call.args[0]) for call in calls if re.match(r"_log\.\w+\('", ast.unparse(call))}
     assert first_cells(section(TEXT["docs/operations.md"], "## Log events")) == logged
 
 
