@@ -180,7 +180,7 @@ def _image(fields: Fields, store: ImageStore, labelled: Fields, details: ImageDe
     tags, digests, markers = _names((*fields.texts("RepoTags"), *fields.texts("RepoDigests")))
     if store is ImageStore.CONTAINERD:
         # There each name also has a digest, which is the ID; the list shows one of them, the inspect all.
-        implied = (f"{tag.rpartition(':')[0]}@{identifier}" for tag in tags)
+        implied = (f"{repository}@{identifier}" for repository in {tag.rpartition(":")[0] for tag in tags})
         digests = tuple(sorted({*digests, *implied}))
     return Image(
         id=identifier,

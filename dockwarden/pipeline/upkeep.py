@@ -90,7 +90,8 @@ class Upkeep:
             self._note_digests(self.inventory.digests.tags("local") | self.inventory.tags.keys(), now)
             self._leave_digests(now)
         else:
-            self._note_digests((each.ref.key for each in changes if each.ref.kind is Kind.TAG), now)
+            tags = [ref.key for cause, ref in changes if ref.kind is Kind.TAG and cause.startswith("image.")]
+            self._note_digests(tags, now)
         return changes
 
     def _say_who_leads(self) -> None:

@@ -185,12 +185,14 @@ class Worker:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
         causes: dict[Ref, set[str]] = {}
         for change in changes:
-            causes.setdefault(change.ref, set())
-            listening = self._listeners.get(change.cause, {})
-            for kind, keys in self.inventory.dependents(change.ref).items():
+            causes.setdefault(change.ref, set()).add(change.cause)
+        # An image and its tags concern the same objects, and it may have a thousand.
+        for cause, ref in dict.fromkeys((change.cause, self.inventory.watched(change.ref)) for change in changes):
+            listening = self._listeners.get(cause, {})
+            for kind, keys in self.inventory.dependents(ref).items():
                 # There may be thousands: of a kind that nobody listens to, only open findings matter.
                 for key in keys if kind in listening else keys & self.findings.keys(kind):
-                    causes.setdefault(Ref(kind, key), set()).add(change.cause)
+                    causes.setdefault(Ref(kind, key), set()).add(cause)
         sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
         heard = [self._listeners.get(cause, {}) for cause in {change.cause for change in changes}]
         hearing = {p.name: p for by_kind in heard for policies in by_kind.values() for p in policies}

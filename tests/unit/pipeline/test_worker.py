@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dockwarden.model import Policy
 
 UNUSED = "!image.in_use"
+_AT_ONCE_SECONDS = 5.0  # of CPU: on a slow machine it takes 0.5, and took 13
 LATEST = a_policy("no-latest", "tag.name == 'latest'", subject=Kind.TAG, events=["image.tag", "image.pull"])
 REMOVE = a_policy(
     "old-images",
@@ -240,6 +242,17 @@ def test_a_finding_on_an_object_that_is_gone_is_resolved(host: Host) -> None:
     host.settle()
     assert host.open_findings() == []
     assert [line["why"] for line in host.logged("finding.resolved")] == ["gone"]
+
+
+def test_a_container_of_an_image_with_very_many_tags_goes_at_once(host: Host) -> None:
+    host.engine.put(an_image("app", *(f"app:{number}" for number in range(3_000)), "app:latest"))
+    host.engine.run(a_container("web"))
+    host.start(LATEST, a_policy("unused", "!image.in_use", events=["container.destroy"]))
+    began = time.process_time()
+    host.engine.remove("web")
+    host.settle()
+    assert time.process_time() - began < _AT_ONCE_SECONDS
+    assert {name for name, _ in host.open_findings()} == {"unused", LATEST.name}
 
 
 def test_an_opening_and_a_resolution_are_told_once(host: Host) -> None:
