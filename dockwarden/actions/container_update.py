@@ -17,18 +17,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from dockwarden import reference
-from dockwarden.actions.containers import (
-    ContainerVerb,
-    followers,
-    is_aside,
-    is_joined,
-    must_stay,
-    needs_running,
-    others,
-    refuse_stale,
-    restarted,
-    runs_once,
-)
+from dockwarden.actions import containers
+from dockwarden.actions.containers import ContainerVerb
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
@@ -91,7 +81,7 @@ class ContainerUpdate(ContainerVerb):
             return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
         if reference.pin(thing.image_ref, thing.image_id) != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
-        if runs_once(thing):
+        if containers.runs_once(thing):
             return "job", "`docker compose run` made it, and what it does would be done once more"
         if thing.state not in _SETTLED:
             return "not_running", f"it is {thing.state}"
@@ -99,7 +89,7 @@ class ContainerUpdate(ContainerVerb):
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
-        refuse_stale(tools, found)
+        containers.refuse_stale(tools, found)
         old = tools.image(found.image_id)
         if old is None:
             raise Stays(
@@ -234,7 +224,7 @@ class ContainerUpdate(ContainerVerb):
             raise Stays(Effect.FAILED, "gone", text)
         if taken := [each.name for each in (change.first, *change.joined) if each.stranger() is not None]:
             raise Stays(Effect.REFUSED, "taken", f"another container is called {taken[0]} by now")
-        if done.recipe.parameters["was_running"] and (owner := needs_running(tools.engine, old)):
+        if done.recipe.parameters["was_running"] and (owner := containers.needs_running(tools.engine, old)):
             text = f"it lives in a namespace of {owner}, or is linked to it, which does not run: undo its update first"
             raise Stays(Effect.REFUSED, "stale_namespace", text)
         change.back(keeps=True)
@@ -245,9 +235,9 @@ class ContainerUpdate(ContainerVerb):
 
 def _restart_who_asks(tools: Tools, step: Step, owner: Container, made: set[str]) -> str:
     """Compose may say so of those that depend on it; in words. ``made``: who was made again with it."""
-    following = [each for each in followers(tools, step, owner) if each.id not in tools.due | made]
-    following = [each for each in following if not must_stay(tools, step, each)]
-    troubles = restarted(tools.engine, "", {each.id: each.started_at for each in following})
+    following = [each for each in containers.followers(tools, step, owner) if each.id not in tools.due | made]
+    following = [each for each in following if not containers.must_stay(tools, step, each)]
+    troubles = containers.restarted(tools.engine, "", {each.id: each.started_at for each in following})
     names = [f"{each.name} ({troubles[each.id]})" if each.id in troubles else each.name for each in following]
     return f"; restarted after it: {', '.join(names)}" if names else ""
 
@@ -316,22 +306,24 @@ def _pull(tools: Tools, container: Container, source: str) -> str:
 
 def _others(engine: Engine, owner: Container) -> Iterator[Container]:
     """But those that an update keeps: undone in the order of the updates, they find what they lived in."""
-    return (each for each in others(engine, owner) if each.running or not is_aside(each))
+    return (each for each in containers.others(engine, owner) if each.running or not containers.is_aside(each))
 
 
 def _joined(engine: Engine, owner: Container) -> Iterator[Container]:
-    return (each for each in _others(engine, owner) if is_joined(each, owner))
+    return (each for each in _others(engine, owner) if containers.is_joined(each, owner))
 
 
 def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
     """The containers that stand on this one and cannot be made again after it, or must not be."""
     found, every = set(), list(_others(tools.engine, owner))
-    made_again = {key for each in every if is_joined(each, owner) for key in (each.id, each.name)}
+    made_again = {key for each in every if containers.is_joined(each, owner) for key in (each.id, each.name)}
+    family = made_again | {owner.id, owner.name}
     for each in every:
-        if peers := made_again.union((owner.id, owner.name)).intersection(tools.engine.peers(each.id)):
+        if peers := family.intersection(tools.engine.peers(each.id)):
             image = tools.image(reference.full(each.image_ref))
-            can = is_joined(each, owner) and each.state in _SETTLED and not each.config.told.get("auto_remove")
-            can = can and made_again.isdisjoint(peers) and not (each.running and needs_running(tools.engine, each))
-            if not (can and not must_stay(tools, step, each) and image is not None and image.id == each.image_id):
+            can = image is not None and image.id == each.image_id and made_again.isdisjoint(peers)
+            can = can and containers.is_joined(each, owner) and each.state in _SETTLED
+            can = can and not each.config.told.get("auto_remove") and not containers.must_stay(tools, step, each)
+            if not can or (each.running and containers.needs_running(tools.engine, each)):
                 found.add(each.name)
     return found
