@@ -235,8 +235,8 @@ def _history(options: argparse.Namespace) -> int:
     chosen = settings.read_settings(options.config)
     kind, _, rest = (options.ref or "").partition("/")
     prefix, ref = (f"{kind}/", rest) if kind in set(Kind) and rest else ("", options.ref)
-    name = reference.full(ref) if ref else ""
-    about = {f"{prefix}{ref}", f"{prefix}{name}"} if ref else ()  # not only tags have names
+    name, whole = (reference.full(each) if each else "" for each in (ref, options.ref))  # a hub's user may be a kind
+    about = {f"{prefix}{ref}", f"{prefix}{name}", whole} if ref else ()  # not only tags have names
     kept: Literal["actions", "findings", "digests"] = (
         "actions" if options.actions else "findings" if options.findings else "digests"
     )
@@ -251,7 +251,8 @@ def _history(options: argparse.Namespace) -> int:
         elif kept == "findings":
             rows = ledger.past_findings(_MOST_ROWS, about)
         else:
-            rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in ledger.history(name)]
+            past = ledger.history(name) or ledger.history(whole)
+            rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in past]
         known = ledger.names(kept) if about and not rows else ()
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
