@@ -98,11 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has had enough; so have we
-        return OK
+        return _unread(given[0])
     except OSError as error:
         print(printable(f"dockwarden: {error.filename or 'the system'}: {because(error)}"), file=sys.stderr)
         return FAILED
+
+
+def _unread(command: str) -> int:
+    """The reader has had enough; so have we."""
+    was_to_act = command in ("apply", "reset")
+    with suppress(OSError):
+        if was_to_act:
+            print("dockwarden: nobody reads on; `history --actions` tells what was done", file=sys.stderr)
+        sys.stderr.close()
+    return FAILED if was_to_act else OK
 
 
 def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
