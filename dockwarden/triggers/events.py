@@ -112,11 +112,11 @@ class EventReader(threading.Thread):
             if event.at_ns <= self._overlap_ns and event in self._recent:  # windows overlap by a moment
                 continue
             self._recent.append(event)
-            for hint in hints(event):
-                self._queue.submit(hint, event.at_ns)
-            lag = max(lag, self._now_ns() - event.at_ns)  # from here on while the worker wakes up
+            lag = max(lag, self._now_ns() - event.at_ns)
             self._metrics.events_received.labels(event.type, event.action).inc()
             self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
+            for hint in hints(event):
+                self._queue.submit(hint, event.at_ns)
         return lag
 
     def _beat(self) -> None:
@@ -139,8 +139,8 @@ def hints(event: Event) -> Iterator[Dirty]:
         yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
     named = "" if kind is not Kind.IMAGE or is_image_id(event.name) else event.name
     if not (is_use and kind is Kind.VOLUME):
-        gone, named_now = event.action in ("delete", "destroy", "remove"), named if event.action == "tag" else ""
-        yield Dirty(kind, event.id, pulled=event.action == "pull", gone=gone, named=named_now)
+        is_pull, is_gone = event.action == "pull", event.action in ("delete", "destroy", "remove")
+        yield Dirty(kind, event.id, is_pull, is_gone, named=named if event.action == "tag" else "")
     if is_use and kind is Kind.NETWORK and event.name:
         yield Dirty(Kind.CONTAINER, event.name)
     if named and event.action in ("tag", "untag"):
