@@ -512,6 +512,7 @@ class FakeEngine:
             digests=tuple(sorted(digests)),
             markers=markers,
             details=image.details or _NO_DETAILS,
+            is_step=image.is_step and not names,
         )
 
     def _names_of(self, image_id: str) -> list[str]:
@@ -634,7 +635,7 @@ class FakeEngine:
         self._delete_if_nameless(image_id)
 
     def _delete_if_nameless(self, image_id: str) -> None:
-        """Without names it goes, unless others were built from it; on the graph store it goes with the last of them."""
+        """Without names it goes, unless others were built from it."""
         if not self._names_of(image_id) and image_id not in self._parents.values():
             self._delete(image_id)
 
@@ -652,9 +653,7 @@ class FakeEngine:
     def _delete(self, image_id: str) -> None:
         del self._images[image_id]
         self.emit("image", "delete", image_id)
-        parent = self._parents.pop(image_id, "")
-        if parent in self._images and self.store is ImageStore.GRAPH:
-            self._delete_if_nameless(parent)
+        self._parents.pop(image_id, None)
 
     # -- what other people do: containers, volumes, networks ------------------------------------------------
 

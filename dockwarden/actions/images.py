@@ -13,7 +13,17 @@ from pydantic import BaseModel
 
 from dockwarden import reference
 from dockwarden.actions.archive import ArchiveError, Write
-from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb, refuse_change
+from dockwarden.actions.verb import (
+    Applied,
+    Gain,
+    OwnedLosable,
+    Stays,
+    Tools,
+    Unfinished,
+    Verb,
+    refuse_change,
+    refuse_users,
+)
 from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
@@ -21,7 +31,6 @@ from dockwarden.ports import Ask, Engine
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
-BUILT_UPON = Stays(Effect.REFUSED, "conflict", "other images were built from it")
 FRESH_SECONDS = 5.0
 REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
@@ -107,6 +116,7 @@ class ImageVerb(Verb[Image]):
                 gone.append(name)  # also where an error comes after the deed
                 went = _take(tools, found, name)
                 if went and tools.store is ImageStore.GRAPH:  # the other says so, too, of one that another record keeps
+                    _take_steps(tools, found)
                     return Applied("removed")
         except NotFoundError:
             gone.pop()  # somebody else was quicker, or it got another name: what is left decides
@@ -140,7 +150,7 @@ class ImageVerb(Verb[Image]):
             return Applied("removed")
         if left.tags or left.digests:
             raise Stays(Effect.SKIPPED, "renamed", "it got another name in the meantime")
-        raise BUILT_UPON
+        raise _built_upon()
 
     # -- afterwards ----------------------------------------------------------------------------------------------
 
@@ -188,7 +198,11 @@ def refuse_parent(tools: Tools, image: Image) -> None:
     for child in tools.children.get(image.id, ()):
         with suppress(NotFoundError):  # it went with this plan
             tools.engine.image(child)
-            raise BUILT_UPON
+            raise _built_upon()
+
+
+def _built_upon() -> Stays:
+    return Stays(Effect.REFUSED, "conflict", "other images were built from it")
 
 
 def give_names(engine: Engine, image_id: str, names: Iterable[str]) -> list[str]:
@@ -239,6 +253,23 @@ def _take(tools: Tools, image: Image, name: str) -> bool:
         tools.taken[image.id].discard(name)
         raise Stays(Effect.FAILED, "other_image", _mend(tools.engine, other, name), Ref(Kind.IMAGE, other))
     return False
+
+
+def _take_steps(tools: Tools, image: Image) -> None:
+    """The steps of a build up to an image go with it, as they do by ``docker rmi``.
+
+    Nobody has seen them or could name them. Left behind, they would come to light one by one, each only after the one
+    above it has gone, and each archived with all layers below it. What ever had a name is no step, and is judged.
+    """
+    with suppress(Stays, EngineError):  # what stays is judged when it comes to light
+        while image.details and (below := image.details.parent) and below not in tools.due:
+            image = tools.engine.image(below)
+            if not image.is_step:
+                return
+            refuse_users(tools.engine.users_of(below))
+            refuse_parent(tools, image)
+            if not _take(tools, image, reference.marker(below)):
+                return
 
 
 def _other_loser(engine: Engine, image: Image, name: str, began_ns: int) -> str | None:

@@ -48,7 +48,7 @@ class Changes(ABC):
 
     def untag(self, reference: str) -> tuple[str, ...]:
         name = _removable(reference)
-        # Without noprune the engine would remove untagged parents, which nobody judged, along with it.
+        # Without noprune the engine would remove untagged parents along with it, also what had a name once.
         where = f"/images/{quote(path(name), safe='/:')}?force=false&noprune=true"
         said: Any = self._call("image_untag", lambda client: client.read(where, "image_untag", "DELETE", _LONG_SECONDS))
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)

@@ -165,7 +165,9 @@ def image(raw: object, store: ImageStore) -> Image:
         built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
         volumes=config.names("Volumes"),
     )
-    return _image(fields, store, config, details)
+    found = _image(fields, store, config, details)
+    is_named = found.tags or found.digests or found.markers or fields.nested("Metadata").moment("LastTagTime")
+    return replace(found, is_step=store is ImageStore.GRAPH and bool(details.parent) and not is_named)
 
 
 def _platforms(fields: Fields) -> Iterator[str]:

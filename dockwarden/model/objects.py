@@ -147,7 +147,10 @@ class BuildStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image. ``tags`` and ``digests`` are full references; ``markers`` are tags of our own unfinished deletions."""
+    """An image. ``tags`` and ``digests`` are full references; ``markers`` are tags of our own unfinished deletions.
+
+    ``is_step``: it was made here on another image and never had a name; only an inspect on a graph store tells.
+    """
 
     id: str
     tags: tuple[str, ...]
@@ -157,6 +160,7 @@ class Image:
     labels: Mapping[str, str]
     created_at: float | None
     details: ImageDetails | None = None
+    is_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)

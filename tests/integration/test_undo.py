@@ -227,6 +227,44 @@ def test_digests_come_back_with_the_tags_that_they_went_with(host: Host, what: s
     assert host.names(image.id) == before
 
 
+def test_the_steps_of_a_build_go_with_its_image_and_what_had_a_name_is_judged_itself(
+    graph_engine: LabEngine, registry: LabRegistry, tmp_path: Path
+) -> None:
+    """As the docker command removes them, but for what had a name once; the image comes back whole."""
+    graph_engine.wipe()
+    with closing(Host(graph_engine, registry, tmp_path)) as host:
+        _go_with_their_image(host)
+
+
+def _go_with_their_image(host: Host) -> None:
+    base = host.built("d", "undo/base:1")
+
+    def build(name: str, *steps: str) -> Image:
+        dockerfile = io.BytesIO("\n".join((f"FROM {base.tags[0]}", *steps)).encode())
+        deque(host.lab.client().build(fileobj=dockerfile, tag=name, rm=True), maxlen=0)
+        return host.engine.image(name)
+
+    def everything() -> set[str]:
+        return {row["Id"] for row in host.lab.client().images(all=True)}
+
+    other = build("other:1", "LABEL a=b", "ENV A=b")
+    before = everything()
+    image = build("app:1", "LABEL a=b", "RUN echo x > /x", "ENV A=b", "LABEL c=d")
+    assert len(everything() - before) == 3
+    assert host.remove(image) == [("applied", "removed")]
+    assert everything() == before
+    assert host.undo() == [("applied", "restored", "")]
+    assert (everything(), host.engine.image("app:1").labels) == (before | {image.id}, {"word": "d", "a": "b", "c": "d"})
+    assert host.lab.docker("run", "--rm", "app:1", "sh", "-c", "read -r word </x; echo $word").strip() == "x"
+
+    middle = build("middle:1", "LABEL a=b", "ENV A=b", "LABEL e=f")
+    top = build("top:1", "LABEL a=b", "ENV A=b", "LABEL e=f", "LABEL g=h", "LABEL i=j")
+    host.lab.docker("rmi", "--no-prune", "middle:1")
+    assert host.remove(top, run="run-2") == [("applied", "removed")]
+    assert everything() == before | {image.id, middle.id}
+    assert other.id in before
+
+
 def test_names_and_platforms_after_an_undo_are_those_before(host: Host) -> None:
     """A pull by digest leaves a name on a containerd store, and brings one platform."""
     name = host.name("undo/multi:1")

@@ -18,7 +18,7 @@ from dockwarden.actions.images import sweep_markers
 from dockwarden.actions.verb import ENDING
 from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Kind, Outcome, Ref, Step
-from tests.builders import a_container, a_recipe, a_step, an_image, digest_of, image_id, with_tags
+from tests.builders import a_container, a_recipe, a_step, an_image, details, digest_of, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
@@ -457,6 +457,47 @@ def test_an_image_that_others_were_built_from_keeps_its_names(bench: Bench) -> N
     assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "conflict")
     assert "built" in outcome.detail
     assert bench.tags(image) == full("app:1", "app:2")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "left"),
+    [
+        (lambda _: None, {"base"}),
+        (lambda engine: engine.change(image_id("one"), is_step=False), {"base", "one"}),  # it had a name once
+        (lambda engine: engine.name(image_id("two"), "kept:1"), {"base", "one", "two"}),
+        (lambda engine: engine.name(image_id("one"), "kept:1"), {"base", "one"}),
+        (lambda engine: engine.run(a_container("web", image_id("two"), "two", running=False)), {"base", "one", "two"}),
+        (lambda engine: engine.run(a_container("web", image_id("one"), "one")), {"base", "one"}),
+        (lambda engine: engine.put(an_image("child"), parent=image_id("two")), {"base", "one", "two", "child"}),
+        (lambda engine: engine.put(an_image("child"), parent=image_id("one")), {"base", "one", "child"}),
+        (lambda engine: engine.errors.update({("image", image_id("one")): EngineError("")}), {"base", "one"}),
+        (lambda engine: engine.errors.update({("users_of", image_id("two")): EngineError("")}), {"base", "one", "two"}),
+    ],
+)
+def test_the_steps_of_its_build_go_with_an_image(
+    graph: Bench, meanwhile: Callable[[FakeEngine], object], left: set[str]
+) -> None:
+    parent = ""
+    for word, tags in (("base", ("base:1",)), ("one", ()), ("two", ()), ("app", ("app:1",))):
+        image = an_image(word, *tags, inspected=replace(details(), parent=parent))
+        graph.engine.put(replace(image, is_step=word in ("one", "two")), parent=parent)
+        parent = image.id
+    image = graph.judged(parent)
+    graph.engine.just_before("untag", lambda: meanwhile(graph.engine))
+    assert graph.result(a_step(image)) == [(Effect.APPLIED, "removed")]
+    assert {each.id for each in graph.engine.images()} == set(map(image_id, left))
+    graph.engine.errors.clear()
+    assert not any(each.markers for each in graph.engine.images())
+
+
+def test_a_step_of_the_plan_itself_has_its_own_record(graph: Bench) -> None:
+    one = replace(an_image("one", inspected=replace(details(), parent=image_id("base"))), is_step=True)
+    graph.engine.put(an_image("base", "base:1"))
+    graph.engine.put(one, parent=image_id("base"))
+    graph.engine.put(an_image("app", "app:1", inspected=replace(details(), parent=one.id)), parent=one.id)
+    steps = [a_step(graph.judged(key)) for key in (image_id("app"), one.id)]
+    assert graph.result(*steps) == [(Effect.APPLIED, "removed")] * 2
+    assert [recipe.parameters["id"] for recipe in graph.intents.recipes.values()] == [image_id("app"), one.id]
 
 
 def test_an_image_that_somebody_else_removed_at_the_last_moment_is_gone(bench: Bench) -> None:
