@@ -100,6 +100,7 @@ class Doubts:
         self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
         self._unlike: list[tuple[Node, FactSpec]] = []
         self._like: dict[int, tuple[Node, FactSpec]] = {}  # by the node of the comparison, which ``!`` may turn round
+        self._machines: list[tuple[Node, FactSpec]] = []
         self._lower: list[tuple[Node, str]] = []
         self._capable: dict[int, tuple[str, object]] = {}  # capabilities asked for, by the node of the comparison
 
@@ -266,6 +267,8 @@ class Doubts:
             return
         if other.spec is not None and not other.many:
             self._doubt(node, values.apart(one.spec, other.spec))
+            if (one.spec.form, other.spec.form) == ("machine", "platform"):
+                self._machines.append((node, one.spec))
         # That it differs from '' is said of all, and a param is '' until a host sets it.
         if node.value == "_==_" and any(arg.op == "const" and arg.value == "" for arg in node.args):
             self._doubt(node, values.never_empty(one.spec))
@@ -353,6 +356,10 @@ class Doubts:
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
+        for node, spec in self._machines:  # those of s390x and the like are the same, which somebody may have said
+            if spec.name not in self.before and self.literals.isdisjoint({*spec.words} - {""}):
+                way_out = f"write {spec.name} == 'x86_64' && image.architecture != 'amd64'"
+                self._doubt(node, f"{spec.name} is the kernel's word, 'x86_64' for 'amd64'; {way_out}")
         self._end_of_names()
 
     def _end_of_names(self) -> None:

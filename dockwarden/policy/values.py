@@ -77,7 +77,8 @@ _NEVER_EMPTY |= dict.fromkeys(("image.ref", "tag.ref", "tag.name", "tag.reposito
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
 _APART = {"reference", "repository", "tag", "registry", "short_id", "id", "digest", "repository_digest"}
-_NOT_APART = ({"id", "reference"}, {"id", "digest"})  # a store's IDs may be digests, and one may have been typed
+# A store's IDs may be digests, and an ID or a digest may have been typed as what is run.
+_NOT_APART = ({"id", "reference"}, {"id", "digest"}, {"reference", "repository_digest"})
 _CASES = {"lowerAscii": r"[^A-Z]*", "upperAscii": r"[^a-z]*", "free": r".*"}
 _RANGES: dict[str, tuple[float, float]] = {
     "percent": (0, 100),
@@ -125,9 +126,6 @@ def apart(one: FactSpec, other: FactSpec) -> str:
     if len(forms) > 1 and forms <= _APART and forms not in _NOT_APART and one.name < other.name:
         kinds = [each.form.replace("_", " ") for each in (one, other)]
         return f"{one.name} is of the form {kinds[0]}, {other.name} of the form {kinds[1]}, which are never the same"
-    if (one.name, other.name) == ("host.architecture", "image.architecture"):
-        text = f"write {one.name} == 'x86_64' && {other.name} != 'amd64'"
-        return f"{one.name} is the kernel's word, 'x86_64' for 'amd64'; {text}"
     return ""
 
 
