@@ -43,7 +43,7 @@ class Board:
     def record(self, report: Report) -> None:
         """Show a run, if it is one that somebody will ask for, and what it did."""
         if report.policies is not None:
-            if not self.use.policies:  # the first: what former processes did
+            if not self.use.sha256:  # the first: what former processes did
                 self.actions.extend(self.recent_actions(_MOST_ACTIONS))
             self.use = report.policies
         if report.outcomes:

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockwarden.metrics import Metrics
-from dockwarden.model import Effect, Excuse, Kind, Outcome, PolicyException, Ref, Result, Severity, Status
+from dockwarden.model import Effect, Excuse, Kind, Outcome, PolicyException, PolicySet, Ref, Result, Severity, Status
 from dockwarden.policy.findings import Findings
+from dockwarden.sinks.board import Board
 from dockwarden.web import api
 from dockwarden.web.page import POLICY, Pages
 from dockwarden.web.site import Application
@@ -205,6 +206,13 @@ def test_what_was_done_and_last_ran_is_not_pushed_out_by_what_is_previewed_every
         ("quiet-0", NOW + 58),
         ("few", NOW + 59),
     ]
+
+
+def test_what_former_processes_did_is_read_once_also_where_there_are_no_policies() -> None:
+    board = Board(lambda _most: [{"id": 1}], dict)
+    for _ in range(3):
+        board.record(a_report(policies=PolicySet((), "of none")))
+    assert board.actions == [{"id": 1}]
 
 
 def test_what_is_excused_says_by_which_exceptions_and_until_when() -> None:
