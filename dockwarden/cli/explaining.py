@@ -251,7 +251,7 @@ def _history(options: argparse.Namespace) -> int:
         elif kept == "findings":
             rows = ledger.past_findings(_MOST_ROWS, about)
         else:
-            past = ledger.history(name) or ledger.history(whole)
+            past = ledger.history(whole) or ledger.history(name)
             rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in past]
         known = ledger.names(kept) if about and not rows else ()
     if emit(options.output, rows, "name" if "name" in columns else "digest"):

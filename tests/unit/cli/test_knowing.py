@@ -258,8 +258,8 @@ def test_history_tells_each_digest_from_when_to_when(host: Host, run: Callable[.
 
 def test_history_says_since_when_a_registry_has_a_tag_no_more(host: Host, run: Callable[..., Run]) -> None:
     host.remember((f"{NGINX}:1", "registry", sha("a"), NOW), (f"{NGINX}:1", "registry", "", NOW + HOUR))
-    host.remember(("docker.io/service/app:1", "local", sha("b"), NOW))
-    assert run("history", "service/app:1").lines[1].split()[-1] == sha("b")
+    host.remember(*((f"docker.io/{user}/app:1", "local", sha(user[0]), NOW) for user in ("service", "library")))
+    assert run("history", "service/app:1").lines[1].split()[-1] == sha("s")
     assert run("history", "tag/nginx:1").lines[2].split() == ["2027-01-15", "09:00:00", "now", "registry", "none"]
 
 
