@@ -60,7 +60,7 @@ class ServiceUpdate(Verb[Service]):
         new = _newer(tools, step, found)
         refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
         # The swarm, or somebody, may have taken it back after its end was not waited for any more.
-        refuse_barred(tools, step, new, back_to=found.image_ref if _is_back(found.image_ref, found) else "")
+        refuse_barred(tools, step, new, back_to=found.image_ref if found.update_state.startswith("rollback_") else "")
 
     def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
         new = _newer(tools, step, found)

@@ -161,7 +161,7 @@ class Tools:
     recipe: Recipe = NO_RECIPE
     found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
-    is_barred: Callable[..., bool] = lambda *_: False
+    is_barred: Callable[[str, str, str, str], bool] = lambda *_: False
     is_ending: Callable[[], bool] = lambda: False
     pulling: Callable[[str, int, int], object] = lambda *_: None
     probe: Callable[[str, str], str] = lambda *_: "nobody here can ask"
@@ -281,7 +281,7 @@ def refuse_change(*, unless: bool) -> None:
 
 def refuse_barred(tools: Tools, step: Step, image_id: str, *, back_to: str = "") -> None:
     """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
-    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, back_to=back_to):
+    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, back_to):
         text = reference.short_id(image_id.rpartition("@")[2])
         text = f"{text} was rolled back or undone before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")

@@ -132,7 +132,7 @@ class Actions(LedgerFile):
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
-    def is_barred(self, action: str, name: str, image_id: str, *, back_to: str = "") -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "") -> bool:
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' "
             "OR (outcome = 'applied' AND json_extract(recipe, '$.parameters.image_ref') = ?) OR EXISTS "
