@@ -225,13 +225,15 @@ def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool
     leaps = [after for before, after in first if after - before > max(_LEAP, before // 100)]  # counts leave gaps
     leaps = [] if own.scheme.kind == "date" else leaps
     lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
-    last = _of_latest(own, book, look)
+    last, later = _of_latest(own, book, look)
 
     def counts(other: Version) -> bool:
-        length = len(other.numbers)
-        if last and other.numbers[: len(last)] > last:
+        length, part = len(other.numbers), other.numbers[: len(last)]
+        if last and part > last and not any(other.begins(v) for v in later):
             return False
-        if last and other.numbers[: len(last)] == last and other.build and not _is_latest(other, look):
+        if last and part == last and other.build and _is_latest(own, look):
+            return False  # without a look, as there may be a hundred
+        if last and part == last and other.build and not _is_latest(other, look):
             raise UnclearError  # the numbers of its builds have begun anew
         if other.numbers[0] in years and own.numbers[:2] <= look.month < other.numbers[:2]:
             return False
@@ -249,15 +251,20 @@ def _is_latest(one: Version, look: Look) -> bool:
     return look.digest(one.tag) == look.digest("latest")
 
 
-def _of_latest(own: Version, book: _Book, look: Look) -> tuple[int, ...]:
-    """The numbers of LinuxServer's `latest`, which is their last release, where something seems higher; else ()."""
-    is_theirs = own.scheme.is_plain and any(scheme.build.endswith("ls") for scheme in book.releases)
+def _of_latest(own: Version, book: _Book, look: Look) -> tuple[tuple[int, ...], list[Version]]:
+    """The numbers of LinuxServer's `latest`, their last release, where something seems higher, and what really is.
+
+    Somebody's copy of `latest` may be behind: what is higher is so if its build is after all those up to `latest`.
+    """
+    theirs = [v for s, found in book.releases.items() if s.is_plain and s.build.endswith("ls") for v in found]
     top = book.releases[own.scheme][0]
+    is_theirs = bool(theirs) and own.scheme.is_plain
     if not is_theirs or top.rank <= own.rank or not look.digest("latest") or _is_latest(top, look):
-        return ()
-    if _is_latest(own, look):
-        return (-1,)
-    return _alias("latest", book, Look(lambda tag: look.digest(tag) == look.digest("latest"), look.digest)).numbers
+        return (), []
+    is_it = Look(lambda tag: look.digest(tag) == look.digest("latest"), look.digest)
+    last = (own if _is_latest(own, look) else _alias("latest", book, is_it)).numbers
+    most = max((v.build[-1] for v in theirs if v.numbers[: len(last)] <= last), default=0)
+    return last, [v for v in theirs if v.numbers[: len(last)] > last and v.build[-1] > most]
 
 
 def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:

@@ -274,6 +274,10 @@ WORLDS = """
 # linuxserver/prowlarr, where the first 0 of a name was lost, and the other name with it
   latest 1.2.2.2699-ls40 version-1.2.2.2699 1.2.2 | 1.1.3.2521-ls38 1.1.3 | 1.8.1259 | 1.2021.01 | 2021.12.16 | 135
 > latest:= 1.2.2:= 1.1.3:1.2.2 1.1.3.2521-ls38:1.2.2.2699-ls40
+# linuxserver/qbittorrent, copied by somebody whose `latest` is behind
+  latest 5.0.4_v2.0.11-ls386 5.0.4 | 5.1.0_v2.0.11-ls392 version-5.1.0_v2.0.11 5.1.0 | 4.6.7_v2.0.10-ls350 4.6.7 |
+  14.3.9 14.3.9.99202110311443-7435-01519b5e7ubuntu20.04.1-ls167 | 14.3.8 | 20.04.1
+> latest:5.1.0 5.0.4:5.1.0 4.6.7:5.1.0 5.1.0:=
 # linuxserver/wireguard, whose builds were counted anew
   latest 1.0.20210914-ls30 | v1.0.20210914-ls126 | v1.0.20210914-ls99 | 1.0.20210914-ls29 | v1.0.20200827-ls5
 > latest:= 1.0.20210914-ls30:= 1.0.20210914-ls29:? v1.0.20200827-ls5:?
@@ -435,6 +439,12 @@ def test_what_is_highest_at_linuxserver_needs_no_look() -> None:
     repository = Repository({"latest": "a", "4.0.20-ls9": "a", "4.0.20": "a", "4.0.19-ls8": "b"})
     assert repository.newest("4.0.20-ls9") == "4.0.20-ls9"
     assert not repository.asked
+
+
+def test_builds_that_were_counted_anew_need_three_looks_however_many_there_were() -> None:
+    repository = Repository({"latest": "a", "1.0.0-ls2": "a"} | {f"1.0.0-ls{n}": f"{n}" for n in range(20, 200)})
+    assert repository.newest("1.0.0-ls2") == "1.0.0-ls2"
+    assert len(set(repository.asked)) == 3
 
 
 def test_a_latest_of_linuxserver_that_moved_is_not_what_runs() -> None:
