@@ -187,8 +187,9 @@ def _is_spared(local: _Local, current: str, view: View) -> bool:
     """
     ours = _manifests(current, local, view)
     if local.store is ImageStore.GRAPH:
-        replies = (_reply(view, "manifest", f"{local.repository}@{digest}") for digest in ours)
-        return any(reply.config == local.image.id for reply in replies)
+        asks = ((_reply_if_there if number else _reply, digest) for number, digest in enumerate(ours))
+        replies = (ask(view, "manifest", f"{local.repository}@{digest}") for ask, digest in asks)
+        return any(reply.config == local.image.id for reply in replies)  # a copy may be without other variants
     here = local.digests[0]
     return here in ours or (bool(ours) and set(ours) == set(_manifests(here, local, view)))
 

@@ -257,6 +257,15 @@ def test_a_graph_store_may_have_taken_a_better_variant(graph: World, new: dict[s
     assert graph.state == state
 
 
+def test_a_copy_may_be_without_the_better_variants(graph: World) -> None:
+    graph.pull(graph.push({AMD: "a", "linux/amd64/v3": "b"}), "a")
+    graph.push({AMD: "x", "linux/amd64/v3": "b"})
+    del graph.registry.manifests[f"{REPOSITORY}@{manifest('b')}"]
+    assert graph.state == "drift"
+    del graph.registry.manifests[f"{REPOSITORY}@{manifest('x')}"]
+    assert graph.state is None
+
+
 def test_a_containerd_store_takes_the_plain_variant(containerd: World) -> None:
     containerd.pull(containerd.push({AMD: "a", "linux/amd64/v3": "b"}), "a")
     containerd.push({AMD: "a", "linux/amd64/v3": "x"})
