@@ -278,6 +278,9 @@ WORLDS = """
   latest 5.0.4_v2.0.11-ls386 5.0.4 | 5.1.0_v2.0.11-ls392 version-5.1.0_v2.0.11 5.1.0 | 4.6.7_v2.0.10-ls350 4.6.7 |
   14.3.9 14.3.9.99202110311443-7435-01519b5e7ubuntu20.04.1-ls167 | 14.3.8 | 20.04.1
 > latest:5.1.0 5.0.4:5.1.0 4.6.7:5.1.0 5.1.0:=
+# linuxserver/sonarr, of which somebody copied a part, and `latest` since
+  latest | 4.0.9.2-ls322 version-4.0.9.2 | 4.0.10.3-ls323 | 14.3.9
+> latest:? 4.0.9.2-ls322:4.0.10.3-ls323 4.0.10.3-ls323:=
 # linuxserver/wireguard, whose builds were counted anew
   latest 1.0.20210914-ls30 | v1.0.20210914-ls126 | v1.0.20210914-ls99 | 1.0.20210914-ls29 | v1.0.20200827-ls5
 > latest:= 1.0.20210914-ls30:= 1.0.20210914-ls29:? v1.0.20200827-ls5:?
