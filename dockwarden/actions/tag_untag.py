@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dockwarden import reference
-from dockwarden.actions.images import ImageVerb, refuse_parent
+from dockwarden.actions.images import ImageVerb
 from dockwarden.actions.verb import Stays, Tools, Why, in_use, refuse_users
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Effect, Image, Kind, Policy, Recipe, Step
@@ -24,7 +24,6 @@ class TagUntag(ImageVerb):
         users = tools.engine.users_of(judged.id)
         if len(set(judged.tags) - tools.taken[judged.id]) <= 1:
             refuse_users(users)
-            refuse_parent(tools, judged)
         for user in users:
             with suppress(NotFoundError):  # it went a moment ago
                 if reference.full(tools.engine.container(user).image_ref) == step.ref.key:

@@ -500,6 +500,13 @@ def test_a_step_of_the_plan_itself_has_its_own_record(graph: Bench) -> None:
     assert [recipe.parameters["id"] for recipe in graph.intents.recipes.values()] == [image_id("app"), one.id]
 
 
+def test_the_last_tag_of_an_image_that_others_were_built_from_goes_as_it_does_by_hand(bench: Bench) -> None:
+    image = bench.put("app", "app:1")
+    bench.engine.put(an_image("child", "child:1"), parent=image.id)
+    assert bench.result(a_step(image, "app:1")) == [(Effect.APPLIED, "untagged")]
+    assert bench.tags(image) == ()
+
+
 def test_an_image_that_somebody_else_removed_at_the_last_moment_is_gone(bench: Bench) -> None:
     image = bench.put("app", "app:1")
     bench.engine.just_before("untag", partial(bench.engine.vanish, image.id))
