@@ -77,7 +77,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._policies: dict[str, Policy] = {}
         self._listeners: dict[str, dict[Kind, list[Policy]]] = {}  # by cause and kind of object
-        self._lasting: set[str] = set()  # policies whose action leaves something to be done later
+        self._lasting: set[str] = set()  # policies whose action may have left something to be done later
         self._runs: deque[_Run] = deque()
         self._started = self._swept = False
 

@@ -1,7 +1,7 @@
 """Log lines for what a run found and did. Event names are stable; people and scripts search for them.
 
-Input: a ``Report``. Output: one line per opening, resolution and step, one per run that has any of them. Out of bounds:
-changing or counting anything.
+Input: a ``Report``. Output: one line per opening, resolution and step, and one per run, for debugging only where it
+says nothing more. Out of bounds: changing or counting anything.
 """
 
 import time
