@@ -7,6 +7,7 @@ no more than it takes. Whoever speaks of a newer version must be right, so what 
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -263,11 +264,9 @@ def _of_latest(own: Version, book: _Book, look: Look) -> tuple[tuple[int, ...], 
     if not is_theirs or top.rank <= own.rank or not look.digest("latest") or _is_latest(top, look):
         return (), []
     is_it = Look(lambda tag: look.digest(tag) == look.digest("latest"), look.digest)
-    release = own
-    if not _is_latest(own, look):
-        with suppress(UnclearError):  # it is of none of these tags
-            release = _alias("latest", book, is_it)
-    last = release.numbers
+    last = (*own.numbers, sys.maxsize)  # where it is of none of these tags: of its own numbers every build counts
+    with suppress(UnclearError):
+        last = (own if _is_latest(own, look) else _alias("latest", book, is_it)).numbers
     most = max((v.build[-1] for v in theirs if v.numbers[: len(last)] <= last), default=0)
     return last, [v for v in theirs if v.numbers[: len(last)] > last and v.build[-1] > most]
 

@@ -279,8 +279,8 @@ WORLDS = """
   14.3.9 14.3.9.99202110311443-7435-01519b5e7ubuntu20.04.1-ls167 | 14.3.8 | 20.04.1
 > latest:5.1.0 5.0.4:5.1.0 4.6.7:5.1.0 5.1.0:=
 # linuxserver/sonarr, of which somebody copied a part, and `latest` since
-  latest | 4.0.9.2-ls322 version-4.0.9.2 | 4.0.10.3-ls323 | 14.3.9
-> latest:? 4.0.9.2-ls322:4.0.10.3-ls323 4.0.10.3-ls323:=
+  latest | 4.0.9.2-ls322 version-4.0.9.2 | 4.0.10.3-ls323 | 4.0.10.3-ls330 | 14.3.9
+> latest:? 4.0.9.2-ls322:4.0.10.3-ls330 4.0.10.3-ls323:4.0.10.3-ls330 4.0.10.3-ls330:=
 # linuxserver/wireguard, whose builds were counted anew
   latest 1.0.20210914-ls30 | v1.0.20210914-ls126 | v1.0.20210914-ls99 | 1.0.20210914-ls29 | v1.0.20200827-ls5
 > latest:= 1.0.20210914-ls30:= 1.0.20210914-ls29:? v1.0.20200827-ls5:?
