@@ -25,7 +25,7 @@ TYPE_CHECKING = False  # as type checkers know it; to import `typing` and `pathl
 if TYPE_CHECKING:
     from pathlib import Path
     from sys import UnraisableHookArgs
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TextIO
 
 _EXAMPLES = {
     "run": ("run", "run --audit"),
@@ -84,8 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of_it = next(commands[word] for word in given if word in commands)
         hint = near(unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[\w-]+", of_it.format_help()))
         of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    code = OK
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         print(*map(printable, error.problems), sep="\n", file=sys.stderr)
         return CONFIG
@@ -98,20 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return _unread(given[0])
+        print_unheard()  # the reader has had enough; so have we
+        return code
     except OSError as error:
+        print_unheard()
         print(printable(f"dockwarden: {error.filename or 'the system'}: {because(error)}"), file=sys.stderr)
         return FAILED
-
-
-def _unread(command: str) -> int:
-    """The reader has had enough; so have we."""
-    was_to_act = command in ("apply", "reset")
-    with suppress(OSError):
-        if was_to_act:
-            print("dockwarden: nobody reads on; `history --actions` tells what was done", file=sys.stderr)
-        sys.stderr.close()
-    return FAILED if was_to_act else OK
 
 
 def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
@@ -121,6 +116,30 @@ def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
         signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
     else:
         sys.__unraisablehook__(ignored)
+
+
+def print_unheard() -> None:
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, _Unheard(getattr(sys, name)))
+
+
+class _Unheard:
+    """For one that acts: it goes on where nobody reads what it prints, the terminal is gone or a disk is full."""
+
+    def __init__(self, stream: "TextIO") -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from dockwarden.cli import a_path
+from dockwarden.cli import a_path, print_unheard
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
 from dockwarden.errors import UsageError
@@ -136,6 +136,7 @@ def _apply(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import plans
     from dockwarden.pipeline import loading
 
+    print_unheard()
     chosen = settings_of(options, acts=True)
     saved = plans.read(options.plan)
     planner = plans.Planner(chosen, loading.load_policies(chosen), acts=True, over_limits=saved.over_limits)
@@ -196,6 +197,8 @@ def _total(sizes: "Collection[int | None]") -> str:
 def _undo(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import mend
 
+    if not options.list:
+        print_unheard()
     if not options.list and not options.what:
         raise UsageError("name a run or an action, or ask for --list")
     settings = settings_of(options)
@@ -258,6 +261,7 @@ def _print_list(actions: "list[Done]", output: str) -> None:
 def _reset(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import mend
 
+    print_unheard()
     with closing(mend.Mender(settings_of(options, acts=True))) as mender:
         reset = mender.reset(options.image)
         table(("KIND", "NAME"), [(step.ref.kind, _names(reset, step.ref.key) or step.name) for step in reset.steps])

@@ -107,12 +107,8 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def tell(outcome: "Outcome") -> None:
-    """Print it; what is under way goes on where nobody reads any more, the terminal is gone or a disk is full."""
     why = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
-    try:
-        print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"{outcome.effect}  {printable(outcome.name)}  {printable(why)}", flush=True)
 
 
 def is_confirmed(command: str, question: str) -> bool:

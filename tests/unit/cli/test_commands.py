@@ -291,6 +291,57 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert len(done.stdout) == 10
 
 
+def unheard(streams: set[str], *arguments: str, to: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    """What comes of Python where these streams go to a full disk, or to a pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = os.open(to, os.O_WRONLY) if to else writer
+    try:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            stdout=out if "stdout" in streams else subprocess.PIPE,
+            stderr=out if "stderr" in streams else subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment(PYTHONUNBUFFERED="", **more),
+            timeout=60,
+            check=False,
+        )
+    finally:
+        for each in {out, writer}:
+            os.close(each)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["version"], 0), (["facts"], 0), (["apply", "none"], CONFIG), (["undo", ""], USAGE)]
+)
+@pytest.mark.parametrize("streams", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
+def test_nobody_who_reads_is_no_error(arguments: list[str], code: int, streams: set[str], tmp_path: Path) -> None:
+    done = unheard(streams, "-m", "dockwarden", *arguments, DOCKWARDEN_STATE_DIR=str(tmp_path))
+    assert done.returncode == code
+    assert code or not done.stderr
+
+
+@pytest.mark.parametrize("streams", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
+@pytest.mark.parametrize("to", ["/dev/full", ""])
+def test_what_acts_goes_on_where_nobody_hears_of_it(to: str, streams: set[str]) -> None:
+    code = """if True:
+        import sys
+        from dockwarden.cli import print_unheard
+        from dockwarden.cli.output import table, tell
+        from dockwarden.model import Effect, Kind, Outcome, Ref
+        print_unheard()
+        table(("NAME",), [("data" * 99,)] * 99)
+        for _ in range(3):
+            tell(Outcome("p", "remove", Ref(Kind.VOLUME, "data"), "data", Effect.APPLIED, "removed"))
+        print("done", file=sys.stderr)
+        sys.exit(3)"""
+    done = unheard(streams, "-c", code, to=to)
+    assert done.returncode == 3
+    assert done.stderr == (None if "stderr" in streams else "done\n")
+    assert "stdout" in streams or done.stdout.endswith("applied  data  removed\n")
+
+
 def test_a_locale_without_our_letters_is_no_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dockwarden", "facts", "-o", "wide"],

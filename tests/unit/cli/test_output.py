@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,17 +78,3 @@ def test_a_terminal_of_nearly_no_width_still_gets_all_words(width: int) -> None:
     shown = os.read(leader, 65536).decode()
     os.close(leader)
     assert shown.split() == ["A", "B", "x", "two", "words", "some", "text"]
-
-
-@pytest.mark.parametrize("out", ["| true", ">/dev/full"])
-def test_what_is_under_way_goes_on_where_nobody_hears_of_it(out: str) -> None:
-    code = """if True:
-        import sys
-        from dockwarden.cli.output import tell
-        from dockwarden.model import Effect, Kind, Outcome, Ref
-        for _ in range(3):
-            tell(Outcome("p", "remove", Ref(Kind.VOLUME, "data"), "data", Effect.APPLIED, "removed"))
-        print("done", file=sys.stderr)"""
-    command = f"{{ sleep 0.2; {shlex.quote(sys.executable)} -c {shlex.quote(code)}; }} {out}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("", "done\n")
