@@ -337,7 +337,8 @@ def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: 
             if _is_served(tools, name):
                 login = tools.registry.login(reference.parse(name).registry)
                 tools.engine.pull_image(name, about["platform"], login)
-                lost.discard(name)
+                if tools.engine.image(name).id == image.id:  # it may have been one of another platform
+                    lost.discard(name)
     return lost
 
 

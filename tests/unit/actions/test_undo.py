@@ -204,6 +204,19 @@ def test_a_pull_that_brings_another_image_names_nothing(bench: Bench) -> None:
     assert "docker.io/h.io/app:1" not in bench.engine._names
 
 
+@pytest.mark.parametrize("brought", ["app", "of another platform", ""])
+def test_a_digest_that_went_with_a_tag_is_told_unless_the_image_has_it_again(tmp_path: Path, brought: str) -> None:
+    bench, digest = Bench(ImageStore.GRAPH, tmp_path), digest_of("h.io/app", "app")
+    image = bench.put("app", "h.io/app:1", "other:1", digests=(digest,))
+    if brought:
+        bench.serve(digest, an_image(brought))
+    assert bench.remove(a_step(image, "h.io/app:1")) == [("applied", "untagged")]
+    [outcome] = bench.undo()
+    is_back = bench.engine.image(image.id).digests == (digest,)
+    assert (outcome.reason, bench.engine.image(image.id).tags, is_back) == ("restored", image.tags, brought == "app")
+    assert outcome.detail == ("" if is_back else "without its digest, which only a pull gives")
+
+
 def test_a_tag_that_another_image_has_stays_there(bench: Bench) -> None:
     image = bench.put("app", "app:1", "app:2")
     bench.remove(a_step(image))
