@@ -198,7 +198,7 @@ def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
         standing = {c.result.ref.key: [containers[u] for u in c.users if u in containers] for c in candidates}
         for c, thing in things:  # its recipe can name whose volumes it shares only while that one is here
             sources: Any = thing.config.told.get("volumes_from", ()) if isinstance(thing, Container) else ()
-            for owner in {source.partition(":")[0] for source in sources} & containers.keys():
+            for owner in {source.partition(":")[0].removeprefix("/") for source in sources} & containers.keys():
                 standing[containers[owner].result.ref.key].append(c)
         return standing
     bottom: dict[object, Candidate] = {}  # by image ID and by layers; of several names the one that goes last

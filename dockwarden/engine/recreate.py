@@ -88,7 +88,7 @@ def _settle_mounts(
 ) -> None:
     """Let volumes that the engine made up be found again; those of others that live come with ``VolumesFrom``."""
     others = list(host.get("VolumesFrom") or ())
-    host["VolumesFrom"] = [other for other in others if other.partition(":")[0] not in gone] or None
+    host["VolumesFrom"] = [other for other in others if other.partition(":")[0].removeprefix("/") not in gone] or None
     is_left_alone = others != (host["VolumesFrom"] or [])
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
     asked = {cleaned(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
@@ -163,9 +163,8 @@ def peers(raw: Mapping[str, Any]) -> list[str]:
     host = raw["HostConfig"]
     joined = [str(host.get(key) or "") for key in _NAMESPACES]
     peers = [mode.removeprefix(_JOINED) for mode in joined if mode.startswith(_JOINED)]
-    peers += [source.partition(":")[0] for source in host.get("VolumesFrom") or ()]
-    peers += [link.partition(":")[0].removeprefix("/") for link in host.get("Links") or ()]
-    return list(dict.fromkeys(peers))
+    peers += [part.partition(":")[0] for key in ("VolumesFrom", "Links") for part in host.get(key) or ()]
+    return list(dict.fromkeys(peer.removeprefix("/") for peer in peers))
 
 
 def volume(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,7 +270,7 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
             if host.get(key) == f"{_JOINED}{called}":
                 host[key] = f"{_JOINED}{now}"
         host["VolumesFrom"] = [
-            re.sub(rf"^{re.escape(called)}(?=:|$)", now, source) for source in host.get("VolumesFrom") or ()
+            re.sub(rf"^/?{re.escape(called)}(?=:|$)", now, source) for source in host.get("VolumesFrom") or ()
         ] or None
     return host
 

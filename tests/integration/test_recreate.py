@@ -60,6 +60,7 @@ OPTIONS = {
 --volume //data --volume named://other --mount type=volume,target=//more
 --volumes-from peer
 --volumes-from peer:ro --volume named:/data --volume /mine
+--volumes-from /peer:ro --volume named:/data
 --volumes-from peer --mount type=volume,target=/mine
 """,
     "networks": """

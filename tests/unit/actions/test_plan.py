@@ -542,7 +542,7 @@ def test_who_shares_the_volumes_of_another_goes_before_it(order: list[int], edge
     """Its recipe names that one only while it is here. Compose names it by ID."""
     plain = [a_container(f"c{number}", running=False) for number in range(5)]
     ours = {number: {other for one, other in edges if number == one > other} for number in order}
-    told = {n: [(f"c{m}:ro", plain[m].id)[m % 2] for m in below] for n, below in ours.items()}
+    told = {n: [(f"c{m}:ro", plain[m].id, f"/c{m}")[m % 3] for m in below] for n, below in ours.items()}
     things = [replace(plain[n], config=replace(plain[n].config, told={"volumes_from": told[n]})) for n in order]
     steps = planned(*map(a_finding_on, things), policy=limited(REMOVE_CONTAINER)).steps
     names = [getattr(step.object, "name", "") for step in steps]
