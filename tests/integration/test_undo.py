@@ -17,6 +17,7 @@ import time
 from collections import deque
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -1188,9 +1189,9 @@ def test_pull_in_flight_survives_and_is_waited_for_where_it_is_seen(
     if sees:
 
         def busy() -> str:
-            if not seen:  # it may rest for longer than a trace of it counts
-                until(lambda: disk.transfer(host.info.data_root), "the download to be seen")
-            seen.append(disk.transfer(host.info.data_root))
+            traces = partial(disk.transfer, host.info.data_root)
+            # It may rest for longer than a trace of it counts.
+            seen.append(traces() if seen else until(traces, "the download to be seen"))
             slow.hurry.set()
             return seen[-1]
 
