@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.functional_validators import BeforeValidator, field_validator, model_validator
@@ -130,20 +131,16 @@ class ScheduleSettings(_Section):
     @field_validator("timezone")
     @classmethod
     def _exists(cls, value: str) -> str:
-        import zoneinfo  # noqa: PLC0415 - only for those who set it
-
         try:
-            _ = zoneinfo.ZoneInfo(value) if value else None
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+            _ = ZoneInfo(value) if value else None
+        except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"no such time zone; try Europe/Berlin or UTC ({error})") from error
         return value
 
     @property
     def zone(self) -> tzinfo | None:
         """That of cron lines and dates, None for the host's."""
-        import zoneinfo  # noqa: PLC0415 - as above
-
-        return zoneinfo.ZoneInfo(self.timezone) if self.timezone else None
+        return ZoneInfo(self.timezone) if self.timezone else None
 
 
 class RegistrySettings(_Section):
