@@ -223,8 +223,8 @@ def _label_values() -> Iterator[tuple[str, str, str]]:
 # -- parts of other pages -----------------------------------------------------------------------------------
 
 
-def readme(old: str) -> str:
-    """README.md: the table of settings."""
+def reference(old: str) -> str:
+    """docs/reference.md: the table of settings."""
     rows = [(f"`{key}`", default, meaning) for key, default, meaning in settings_rows(Settings)]
     return between(old, "settings", table(("setting", "default", "meaning"), rows))
 
@@ -304,12 +304,12 @@ def operations(old: str) -> str:
 
 
 PAGES: dict[Path, Callable[[str], str]] = {
-    ROOT / "README.md": readme,
     DOCS / "architecture.md": architecture,
     DOCS / "facts.md": facts,
     DOCS / "metrics.md": metrics,
     DOCS / "operations.md": operations,
     DOCS / "policies.md": policies,
+    DOCS / "reference.md": reference,
     ROOT / "deploy/man/dockwarden.8": manual.page,
     **{ROOT / "deploy/grafana/dashboards" / name: _as_made(text) for name, text in DASHBOARDS.items()},
 }

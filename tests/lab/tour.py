@@ -2,7 +2,7 @@
 
 Role: run it on a terminal of 100 columns to the end of its tour, look at its page meanwhile. In: nothing. Out: what it
 wrote, between the marks in README.md, and docs/page.png. Out of bounds: changing what was written, but for ports and
-folders, which are others in each run.
+folders, which are others in each run, and most findings of the first look.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from tests.lab.browser import Browser
 
 _COLUMNS = 100
 _END = "that was the tour"
+_FINDING = re.compile(r"\d\d:\d\d:\d\d  (?:critical|high|medium|low|info) +[a-z]+(?:-[a-z]+)+ .*(?:\n {20,}.*)*")
+_SHOWN = 4
 
 
 def main() -> None:
@@ -53,7 +55,17 @@ def _told(said: str) -> str:
     text = re.sub(rf"{Path(sys.executable).parent}/", "", text)
     text = re.sub(r"/tmp/dockwarden-lab-[0-9a-f]+/", "/run/private/", text)
     lines = [line for line in text.splitlines() if not line.startswith("    export ")]
-    return "\n".join(line.rstrip() for line in lines if "seeding" not in line and "is taken" not in line)
+    return shortened("\n".join(line.rstrip() for line in lines if "seeding" not in line and "is taken" not in line))
+
+
+def shortened(text: str) -> str:
+    """Of the first look's findings, the worst, and how many more there are."""
+    first, ended, rest = text.partition("\n==> the policy")
+    found = list(_FINDING.finditer(first))
+    if len(found) > _SHOWN:
+        more = f"          and {len(found) - _SHOWN} more"
+        first = first[: found[_SHOWN].start()] + more + first[found[-1].end() :]
+    return first + ended + rest
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ ROOT = docs.ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 POLICIES = TEXT["docs/policies.md"]
+REFERENCE = TEXT["docs/reference.md"]
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +184,7 @@ def test_policy_page_has_every_outcome_and_its_reason() -> None:
 def test_facts_in_the_documents_exist() -> None:
     changes = {f"{kind}.{verb}" for kind in Kind for verb in document.hearing(kind)[0]}
     known = changes.union(*VOCABULARY.values())
-    for page in ("README.md", "docs/policies.md", "docs/operations.md", "docs/architecture.md"):
+    for page in ("README.md", "docs/policies.md", "docs/operations.md", "docs/architecture.md", "docs/reference.md"):
         code = " ".join([*words(TEXT[page]), *blocks(TEXT[page], "yaml")])
         names = re.findall(rf"\b(?:{'|'.join(Kind)}|registry)\.[a-z][a-z_]+\b", code)
         assert set(names) - {"registry.py", "image.pulling"} <= known, page
@@ -196,8 +197,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(cli._parser()[1])
 
 
-def test_readme_has_every_command_with_its_options_and_no_other() -> None:
-    part = section(TEXT["README.md"], "## Commands and exit codes")
+def test_reference_has_every_command_with_its_options_and_no_other() -> None:
+    part = section(REFERENCE, "## Commands and exit codes")
     lines = {line.split()[2].strip("`"): line for line in part.splitlines() if line.startswith("| `dockwarden ")}
     assert lines.keys() == commands().keys()
     for name, parser in commands().items():
@@ -259,18 +260,18 @@ def test_each_target_of_make_is_there_once() -> None:
     assert sorted(targets) == sorted(named[1].split())
 
 
-def test_readme_has_every_exit_code() -> None:
+def test_reference_has_every_exit_code() -> None:
     codes = {OK, FAILED, USAGE, UNAVAILABLE, CONFIG, INTERRUPTED}
-    written = re.findall(r"^\| (\d+) \|", TEXT["README.md"], re.MULTILINE)
+    written = re.findall(r"^\| (\d+) \|", REFERENCE, re.MULTILINE)
     assert {int(code) for code in written} == codes
     assert set(written) <= set(re.findall(r"\d+", cli._EPILOG))
 
 
-def test_paths_of_the_http_server_are_in_the_readme() -> None:
+def test_paths_of_the_http_server_are_in_the_reference() -> None:
     answered = {text for text in literals() if re.fullmatch(r"/(metrics|\w+z)", text)}
     assert answered == {"/metrics", "/healthz", "/readyz"}
     answered |= {f"/api/v1/{name}" for name in (*a_view()[0].lists, "openapi.json")}
-    assert answered <= words(TEXT["README.md"])
+    assert answered <= words(REFERENCE)
 
 
 @pytest.mark.parametrize("page", [page for page in TEXT if page != "CHANGELOG.md"])
