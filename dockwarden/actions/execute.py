@@ -136,6 +136,7 @@ class Executor:
         try:
             return verb.recipe(tools, step, found)
         except ArchiveError as error:
+            verb.find(self._tools.engine, step.ref.key)  # or it went meanwhile
             if step.unrecoverable:
                 return error.without or Recipe("none", verb.about(found))
             effect = Effect.SKIPPED if isinstance(error, GainsNothingError) else Effect.REFUSED
@@ -271,6 +272,7 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
     else:
+        verb.finish(tools, intent.ref.key)
         why = Stays(Effect.APPLIED, "found_gone")
     return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, detail=why.detail)
 

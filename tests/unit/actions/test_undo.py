@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import EngineError
+from dockwarden.errors import EngineError, EngineUnavailableError
 from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
@@ -143,6 +144,17 @@ def test_a_container_of_which_the_engine_tells_anything_stays(
     assert bench.remove(step(container)._replace(unrecoverable=unrecoverable)) == [("skipped", "changed")]
 
 
+@pytest.mark.parametrize("request_", ["parameters", "written", "save_files"])
+@pytest.mark.parametrize("unrecoverable", [False, True])
+def test_a_container_that_goes_while_its_recipe_is_made_is_gone(
+    bench: Bench, request_: str, *, unrecoverable: bool
+) -> None:
+    container = written_by_web(bench, Written(("/a",)))
+    bench.engine.just_before(request_, lambda: bench.engine.remove_container(container.id))
+    assert bench.remove(step(container)._replace(unrecoverable=unrecoverable)) == [("skipped", "gone")]
+    assert bench.intents.archives == {}
+
+
 def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Bench) -> None:
     container = written_by_web(bench, Written((), ("/a",)))
     assert bench.remove(step(container)) == [("refused", "unrecoverable")]
@@ -163,6 +175,25 @@ def test_a_container_that_the_engine_left_half_removed_can_be_undone(bench: Benc
     assert bench.remove(step(container)) == [("applied", "found_gone")]
     bench.engine.remove_container(container.id)
     assert [(outcome.effect, outcome.reason) for outcome in bench.undo()] == [(Effect.APPLIED, "restored")]
+    assert bench.engine.wrote == {"web": Written(("/a",))}
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_what_an_engine_that_was_ended_left_half_removed_goes_and_can_be_undone(bench: Bench, *, is_busy: bool) -> None:
+    container = written_by_web(bench, Written(("/a",)))
+
+    def half() -> None:
+        bench.engine.alter("web", "update", state="dead")
+        raise EngineUnavailableError("it was ended")
+
+    def refuse() -> None:
+        raise EngineError("device or resource busy")
+
+    bench.engine.just_before("remove_container", half, *[refuse] * is_busy)
+    assert bench.remove(step(container)) == [("failed", "engine_unavailable")]
+    end_intents(bench.ground.tools(bench.intents), bench.intents)
+    assert (bench.engine.container_ids(), bench.intents.open()) == ([container.id] * is_busy, [])
+    assert results(bench.undo()) == [("applied", "restored")]
     assert bench.engine.wrote == {"web": Written(("/a",))}
 
 
