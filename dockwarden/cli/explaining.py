@@ -36,7 +36,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="[KIND/]NAME",
         help="such as web, container/web, image/nginx:1.27, volume/data, network/back, host or policy/no-latest-tag",
     )
-    explain.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    explain.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
     explain.add_argument("--offline", action="store_true", help="ask no registry")
     explain.set_defaults(run=_explain)
     images = commands.add_parser(
@@ -66,10 +66,9 @@ def _explain(options: argparse.Namespace) -> int:
     chosen = settings_of(options)
     policies = loading.load_policies(chosen)
     found = explain.explain(chosen, policies, options.name, offline=options.offline)
-    if options.output == "json":
+    if options.output != "table":
         told = found if isinstance(found, Explanation) else _policy_as_json(found)
-        json.dump(told, sys.stdout, default=plain, indent=2)
-        print()
+        print(json.dumps(told, default=plain, indent=2 if options.output == "json" else None))
     elif isinstance(found, Explanation):
         lines(_of_object(found))
     else:

@@ -331,6 +331,8 @@ class Doubts:
         if forms & {"version", "release", "tag"} or any(map(_VERSION_LIKE.fullmatch, looks)):
             meant = f" {str(node.value).strip('_')} ".join(f"version({say(arg)})" for arg in node.args)
             self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {meant}")
+        elif look := next((look for look in looks if re.fullmatch(r"\d+ ?[A-Za-z]+", look)), ""):
+            self.remarks.append(f"texts are compared letter by letter, '10m' < '9m'; name some, as in ['{look}', …]")
 
     def _lowest(self, node: Node, lower: _Meant, upper: _Meant) -> None:
         """Where 0 stands for nothing that is low, an upper bound alone finds it, too."""

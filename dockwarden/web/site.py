@@ -43,6 +43,7 @@ _PACKING = 5
 _TRIES = 3
 _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
 _VERSION = re.compile(r'version="?((?:[0-9]+(?:\.[0-9]+)*)?)[^;,]*')  # quoted, or none: the library fails at both
+_UNWANTED = re.compile(r"[^,]*;\s*q=0(?:\.0*)?\s*(?=[;,]|$)")  # which the library would choose
 _log = structlog.get_logger("dockwarden.web")
 
 
@@ -120,7 +121,7 @@ class Application:
             asked = {"WWW-Authenticate": 'Basic realm="dockwarden", charset="UTF-8"'}
             return _answer(start, HTTPStatus.UNAUTHORIZED, "unauthorized\n", asked)
         if path == "/metrics":
-            accepted = _VERSION.sub(r"version=\1", environ.get("HTTP_ACCEPT", ""))
+            accepted = _VERSION.sub(r"version=\1", _UNWANTED.sub("", environ.get("HTTP_ACCEPT", "")))
             # The library refuses HEAD.
             return self._metrics({**environ, "REQUEST_METHOD": "GET", "HTTP_ACCEPT": accepted}, start)
         return self._tell(start, path, environ.get("QUERY_STRING", ""))

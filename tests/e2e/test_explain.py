@@ -87,6 +87,8 @@ def test_objects_and_policies_are_explained(any_engine: LabEngine, tmp_path: Pat
     assert asked.about(f"network/{asked.about('network/back')['id'][:12]}")["name"] == "back"
 
     told = asked.about("policy/stopped")
+    (line,) = asked.run("explain", "policy/stopped", "-o", "jsonl").out.splitlines()
+    assert json.loads(line).keys() == told.keys()
     assert (told["description"], told["counts"]) == ("They only take up room.", {"pass": 1, "excused": 1, "fail": 1})
     assert [(e["id"], e["state"], e["used"]) for e in told["exceptions"]] == [("OPS-7", "active", 1)]
     assert {row["name"]: row["result"] for row in told["found"]} == {"helped": "fail", "spare": "excused"}

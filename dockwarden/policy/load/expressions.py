@@ -6,9 +6,10 @@ bounds: what the expressions are for.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 from dockwarden.config.source import QUOTE, Path, Source
-from dockwarden.model import FactSpec, FactValue, Kind
+from dockwarden.model import Facts, FactSpec, FactValue, Kind
 from dockwarden.policy.cel import Compiler, Program
 from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.rehearse import Part, rehearse
@@ -22,6 +23,14 @@ _UNFILLED = re.compile(
 _COMMENT = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^/'"]|/(?!/))*(//.*)""")
 _OF_HOST = ("gate", "stop_when")
 _KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
+# Objects that have none of what a condition may ask about, so that it may hold for each of them; what keeps these out.
+_BARE: dict[Kind, tuple[dict[str, FactValue], str]] = {
+    Kind.HOST: (
+        {"host.swarm_managers": 0, "host.swarm_autolock": False, "host.swarm_certificates_last": timedelta()},
+        "hosts outside of a swarm; unless that is meant, before it write host.swarm_role == 'manager' && …",
+    ),
+    Kind.IMAGE: ({"image.tags": []}, "images without a tag; unless that is meant, write size(image.tags) > 0 && …"),
+}
 
 
 class Expressions:
@@ -37,6 +46,7 @@ class Expressions:
         self._source = source
         self._path = path
         self._params = params
+        self._kind = kind
         raw = source.at(path)
         for key in _KEYS:
             subject = Kind.HOST if key in _OF_HOST else kind
@@ -61,7 +71,13 @@ class Expressions:
 
     def remarks(self) -> list[str]:
         """What conditions may mean besides what they say."""
-        return list(dict.fromkeys(text for program in self.conditions.values() for text in program.remarks))
+        said = dict.fromkeys(text for program in self.conditions.values() for text in program.remarks)
+        bare, who = _BARE.get(self._kind, ({}, ""))
+        asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
+        is_about = any(bare.keys() & p.references and (".all(" in p.source or self._kind is Kind.HOST) for p in asked)
+        if is_about and all(program.evaluate(Facts({**bare})).value is True for program in asked):
+            said[f"it finds all {who}"] = None
+        return list(said)
 
     def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
         """Run everything on made-up subjects, each expression where those that come before it let it."""

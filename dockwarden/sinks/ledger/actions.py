@@ -20,7 +20,7 @@ from dockwarden.text import because
 _COLUMNS = "id, run, policy, action, kind, key, name, outcome, reason, at"
 _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "outcome", "reason", "at")
 _NAMED = "IN (SELECT value FROM json_each(?1))"
-ABOUT = f"(?1 = '[]' OR name {_NAMED} OR key {_NAMED} OR kind || '/' || name {_NAMED})"
+ABOUT = f"(?1 = '[]' OR name {_NAMED} OR key {_NAMED} OR kind || '/' || name {_NAMED} OR kind || '/' || key {_NAMED})"
 _FINGERPRINT = re.compile(r".{4}:.{4}:")
 _UNDO = "FROM actions u JOIN actions a ON a.id = u.undoes WHERE {0}"
 BACK = (

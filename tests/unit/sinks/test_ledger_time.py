@@ -185,3 +185,4 @@ def test_a_filter_comes_before_a_limit(names: list[str], most: int, about: str) 
             everything = ask(1000)
             assert ask(most) == everything[:most]
             assert ask(most, {about}) == [row for row in everything if row["name"] == about][:most]
+            assert ask(most, {"tag/rare-0"}) == [row for row in everything if row["name"] == "rare"][-1:]

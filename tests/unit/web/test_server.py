@@ -103,6 +103,13 @@ def test_metrics_are_open_in_any_version_that_is_asked_for(server: Client, versi
     assert (answer.getheader("Content-Type") or "").startswith("application/openmetrics-text; version=1.0.0; charset=")
 
 
+@pytest.mark.parametrize("quality", ["q=0", "q=0.000", "version=1.0.0; q=0"])
+def test_metrics_are_plain_for_those_who_do_not_take_open_ones(server: Client, quality: str) -> None:
+    _, body, answer = server.ask("/metrics", Accept=f"application/openmetrics-text;{quality}, text/plain")
+    assert (answer.getheader("Content-Type") or "").startswith("text/plain; version=0.0.4")
+    assert "# EOF" not in body
+
+
 def test_a_list_is_json(server: Client) -> None:
     status, body, answer = server.ask("/api/v1/findings")
     assert (status, answer.getheader("Content-Type")) == (200, "application/json; charset=utf-8")
