@@ -22,7 +22,7 @@ class ConfigError(DockwardenError):
 
 
 class EngineError(DockwardenError):
-    """The engine answered a call with something that cannot be used."""
+    """A call to the engine failed, in one of two ways: it gave no answer, or one that cannot be used."""
 
 
 class EngineUnavailableError(EngineError):
@@ -33,7 +33,11 @@ class DeniedError(EngineUnavailableError):
     """Somebody before the engine, such as a socket proxy, refuses this call, though perhaps no other."""
 
 
-class NotFoundError(EngineError):
+class AnswerError(EngineError):
+    """The engine answered, with something that cannot be used; that concerns this call alone."""
+
+
+class NotFoundError(AnswerError):
     """The engine does not know the object."""
 
 
@@ -45,7 +49,7 @@ class MissingError(NotFoundError):
         self.kind, self.names = kind, frozenset(names)
 
 
-class ConflictError(EngineError):
+class ConflictError(AnswerError):
     """The engine refuses because the object is in use (HTTP 409)."""
 
 

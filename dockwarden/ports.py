@@ -26,7 +26,7 @@ class Engine(Protocol):
     """One Docker Engine.
 
     Every method raises ``EngineUnavailableError`` when the engine cannot be reached or does not answer in time, and
-    ``EngineError`` for an answer that cannot be used. Thread-safe.
+    ``AnswerError`` for an answer that cannot be used. Thread-safe.
     """
 
     where: str
@@ -169,7 +169,7 @@ class Engine(Protocol):
     def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
         """Write a tar of these files of a container; what ``write`` raises passes through. Raises NotFoundError.
 
-        EngineError if one of them cannot be kept alone. Sockets are left out.
+        AnswerError if one of them cannot be kept alone. Sockets are left out.
         """
 
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
@@ -178,7 +178,7 @@ class Engine(Protocol):
     def carry(self, old: str, new: str = "") -> Sequence[str]:
         """Give a new container, if there is one, the files that somebody put into another before it was started.
 
-        Gives their paths. Raises NotFoundError. EngineError if they are too big.
+        Gives their paths. Raises NotFoundError. AnswerError if they are too big.
         """
 
     def remove_container(self, identifier: str) -> None:

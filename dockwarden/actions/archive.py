@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dockwarden.errors import EngineError, EngineUnavailableError, LedgerError
+from dockwarden.errors import AnswerError, LedgerError
 from dockwarden.model import Recipe
 from dockwarden.ports import Intents
 
@@ -181,9 +181,7 @@ def or_without(parameters: Mapping[str, Any]) -> Iterator[None]:
     """Keep the content of an object; where that fails, the rest of it can be made again if the policy allows it."""
     try:
         yield
-    except EngineUnavailableError:
-        raise
-    except (ArchiveError, EngineError) as error:
+    except (ArchiveError, AnswerError) as error:
         why = error if isinstance(error, ArchiveError) else ArchiveError(f"what it wrote cannot be kept: {error}")
         why.without = Recipe("create", {**parameters, LOST: str(why)})
         raise why from error

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from dockwarden.actions.containers import ContainerVerb, followers, must_stay, refuse_stale, restarted
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recipe, Step
 from dockwarden.text import DURATION, counted, duration, span
 
@@ -92,7 +92,7 @@ class ContainerRestart(ContainerVerb):
         if now.running and now.started_at == left[key]:
             return None
         if troubles := restarted(tools.engine, key, left):
-            raise EngineError(_told(troubles))
+            raise AnswerError(_told(troubles))
         return Stays(Effect.APPLIED, "restarted", "what it had stopped could be started by now")
 
 

@@ -33,7 +33,7 @@ from dockwarden.actions.verb import (
     refuse_barred,
     refuse_change,
 )
-from dockwarden.errors import DeniedError, EngineError, EngineUnavailableError, LedgerError
+from dockwarden.errors import AnswerError, DeniedError, EngineError, EngineUnavailableError, LedgerError
 from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Policy, Recipe, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
@@ -249,9 +249,7 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
             tools.note({"fault": why})
     try:
         return _ended(change, reason, why, change.back())
-    except EngineUnavailableError:
-        raise
-    except EngineError as error:
+    except AnswerError as error:
         raise Unfinished(f"{why}; it could not be taken back: {error}") from error
 
 

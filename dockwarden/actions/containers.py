@@ -6,7 +6,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, refuse_change
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Network, Service, Step
 from dockwarden.ports import Engine
 
@@ -126,10 +126,10 @@ def restarted(
                 troubles[key] = troubles[owner]
             elif engine.container(key).started_at == before:
                 engine.restart_container(key, seconds if key == owner else None)
-        except (EngineUnavailableError, NotFoundError) as error:
-            if key == owner or not isinstance(error, NotFoundError):
+        except NotFoundError:
+            if key == owner:
                 raise
-        except EngineError as error:
+        except AnswerError as error:
             troubles[key] = str(error)
     return troubles
 

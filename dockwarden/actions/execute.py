@@ -17,6 +17,7 @@ from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS, verb_of
 from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import (
+    AnswerError,
     ConflictError,
     EngineError,
     EngineUnavailableError,
@@ -265,9 +266,7 @@ def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
             try:
                 if (undone := verb_of(done)).goes_on(tools, done):
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))
-            except EngineUnavailableError:
-                raise
-            except (Stays, EngineError) as error:  # once: again and again would stop what somebody mends by hand
+            except (Stays, AnswerError) as error:  # once: again and again would stop what somebody mends by hand
                 why = as_stays(error)
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why

@@ -24,7 +24,7 @@ from dockwarden.actions.verb import (
     refuse_change,
     refuse_users,
 )
-from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
+from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
 from dockwarden.ports import Ask, Engine
 
@@ -95,9 +95,7 @@ class ImageVerb(Verb[Image]):
             self.check_users(tools, step, found)
             try:
                 tools.engine.save_image(found.id, write)
-            except EngineUnavailableError:
-                raise
-            except EngineError as error:
+            except AnswerError as error:
                 raise ArchiveError(f"the engine cannot save it: {error}") from error
 
         try:
@@ -120,9 +118,7 @@ class ImageVerb(Verb[Image]):
                     return Applied("removed")
         except NotFoundError:
             gone.pop()  # somebody else was quicker, or it got another name: what is left decides
-        except EngineUnavailableError:
-            raise
-        except (Stays, EngineError, ValueError) as error:
+        except (Stays, AnswerError, ValueError) as error:
             is_misdirected = isinstance(error, Stays) and error.ref is not None
             if is_misdirected:
                 gone.pop()  # it was another's
@@ -300,11 +296,9 @@ def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:
     back = sorted(set(gone) & set(image.tags))
     try:
         give_names(tools.engine, image.id, back)
-    except EngineUnavailableError:
-        raise
-    except EngineError as error:
-        if isinstance(error, NotFoundError):
-            return False
+    except NotFoundError:
+        return False
+    except AnswerError as error:
         raise Unfinished(f"{', '.join(back)} could not be given back: {error}") from error
     tools.taken[image.id].difference_update(back)
     return True

@@ -16,7 +16,7 @@ from dockwarden import reference
 from dockwarden.actions.containers import ASIDE
 from dockwarden.actions.pulling import leave, move_back
 from dockwarden.actions.verb import Stays, refuse_change
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, ConflictError, EngineError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Ref
 from dockwarden.ports import Engine
 from dockwarden.text import counted, printable
@@ -95,8 +95,8 @@ class Update:
                 each.back(keeps=keeps)
                 if was_up and is_new_start:
                     each.restart()
-            except EngineError as error:  # none can run in the namespaces of one that has to stand aside
-                if isinstance(error, EngineUnavailableError) or not self.aside():
+            except AnswerError:  # none can run in the namespaces of one that has to stand aside
+                if not self.aside():
                     raise
         if source := self._about.get("from"):
             tag = reference.full(self._about["image_ref"])
@@ -269,9 +269,9 @@ class Replacement:
                 _each([*fence, partial(engine.stop_container, identifier)])
                 if engine.container(identifier).state not in _UP:
                     return
-            except (EngineUnavailableError, NotFoundError):
+            except NotFoundError:
                 raise
-            except EngineError:
+            except AnswerError:
                 if not left:
                     raise
 
@@ -294,13 +294,11 @@ class Replacement:
 
 def _each(deeds: Iterable[Callable[[], object]]) -> None:
     """All, though one fails: on a full disk a container may start and not be renamed. Raises the first error."""
-    first: EngineError | None = None
+    first: AnswerError | None = None
     for deed in deeds:
         try:
             deed()
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
+        except AnswerError as error:
             first = first or error
     if first:
         raise first

@@ -10,7 +10,7 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Applied, Stays, Tools
-from dockwarden.errors import ConflictError, DeniedError, EngineError, EngineUnavailableError, LedgerError, MissingError
+from dockwarden.errors import AnswerError, ConflictError, DeniedError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
 from dockwarden.ports import Intents
 
@@ -67,9 +67,7 @@ class Undoer:
             outcome = step.ended(Effect.FAILED, "missing", f"{error}: {self._first(error)}")
         except ConflictError as error:
             outcome = step.ended(Effect.REFUSED, "taken", str(error))
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
+        except AnswerError as error:
             outcome = step.ended(Effect.FAILED, "engine_error", str(error))
         is_taken = outcome.reason == "taken"
         return outcome._replace(detail=f"{outcome.detail}{self._later(done)}") if is_taken else outcome

@@ -8,7 +8,7 @@ from typing import Any
 
 from dockwarden.actions import verb
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, ConflictError, EngineError, NotFoundError
 from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Ref, Step, Volume
 from dockwarden.ports import Engine
 
@@ -59,8 +59,8 @@ class VolumeRemove(verb.Verb[Volume]):
         """An engine that cannot remove one of its files has removed others, which are put back."""
         try:
             tools.engine.remove_volume(found.name)
-        except EngineError as error:
-            if not tools.recipe.archive or isinstance(error, ConflictError | EngineUnavailableError | NotFoundError):
+        except AnswerError as error:
+            if not tools.recipe.archive or isinstance(error, ConflictError | NotFoundError):
                 raise
             if trouble := _put_back(tools, found.name, tools.recipe):
                 return verb.Applied("unverified", f"{error}; {trouble}")
@@ -123,9 +123,7 @@ def _put_back(tools: verb.Tools, name: str, recipe: Recipe, *, is_late: bool = F
         # On a read-only disk nothing went. Not asked after a try to put it back, which may not be on the disk yet.
         if is_late or not tools.files.holds(folder, tools.archive.read(recipe)):
             tools.files.restore(folder, tools.archive.read(recipe), recipe.archive)
-    except EngineUnavailableError:
-        raise
-    except (verb.Stays, ArchiveError, EngineError, OSError) as trouble:
+    except (verb.Stays, ArchiveError, AnswerError, OSError) as trouble:
         if trouble is verb.ENDING:
             raise verb.Unfinished("not all of its files were back when dockwarden had to end") from trouble
         why = trouble.detail if isinstance(trouble, verb.Stays) else trouble

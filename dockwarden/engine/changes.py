@@ -22,7 +22,7 @@ from dockwarden import reference as references
 from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import AnswerError, EngineError, NotFoundError
 from dockwarden.model import Kind, Ref
 from dockwarden.ports import Written
 
@@ -181,7 +181,7 @@ class Changes(ABC):
                 left = layer.pick(response.iter_content(CHUNK_BYTES), paths, write, places)
             for file in left:  # a containerd store may export, and tell of, half of what somebody else reads just now
                 if not layer.look(client, name, file).integer("mode") & layer.SOCKET:  # which no tar has
-                    raise EngineError(f"the export has no {file}")
+                    raise AnswerError(f"the export has no {file}")
 
         self._call("container_export", copy)
 
@@ -288,7 +288,7 @@ def _spoken(response: Any, progress: Callable[[int, int], object] | None = None)
             if isinstance(said, dict) and "error" in said:
                 text = in_a_line(str(said["error"]))
                 missing = any(word in text.lower() for word in ("not found", "unknown", "not known", "does not exist"))
-                raise NotFoundError(text) if missing else EngineError(text)
+                raise NotFoundError(text) if missing else AnswerError(text)
             if progress and isinstance(said, dict):
                 if said.get("status") == "Downloading" and isinstance(detail := said.get("progressDetail"), dict):
                     layers[str(said.get("id"))] = int(detail.get("current") or 0), int(detail.get("total") or 0)

@@ -23,7 +23,7 @@ from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.model.needs import Needs
 from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Service, Volume
 from dockwarden.model.words import EVENTS, ImageStore, Kind
@@ -106,9 +106,7 @@ class DockerEngine(Changes):
             try:
                 version = self._measured("version", lambda: first.version(api_version=False))
                 spoken = _negotiate(Fields(version, "version"))
-            except EngineUnavailableError:
-                raise
-            except EngineError as error:
+            except AnswerError as error:
                 text = f"{self._endpoint} answers, but not as a Docker Engine: {error}"
                 raise EngineUnavailableError(text) from error
         client = self._make_client(spoken)
@@ -301,7 +299,7 @@ def _negotiate(version: Fields) -> str:
     """The newest API version that both sides know; ``/version`` itself has none and always answers."""
     newest, oldest = version.text("ApiVersion"), version.text("MinAPIVersion", _OLDEST_SPOKEN)
     if not (_API_VERSION.fullmatch(newest) and _API_VERSION.fullmatch(oldest)):
-        raise EngineError("version: not an API version")
+        raise AnswerError("version: not an API version")
     chosen = _NEWEST_TESTED if version_lt(_NEWEST_TESTED, newest) else newest
     name = f"engine {version.text('Version', '')}"
     if version_lt(newest, _OLDEST_SPOKEN):

@@ -20,7 +20,7 @@ from docker.utils import parse_host
 
 from dockwarden.config.files import content, docker_config
 from dockwarden.engine.fields import Fields
-from dockwarden.errors import ConfigError, EngineError
+from dockwarden.errors import AnswerError, ConfigError, EngineError
 from dockwarden.text import because, printable
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -102,7 +102,7 @@ def _from_context(name: str) -> Connection:
     try:
         told = _decoded(file)
         if "docker" not in told.names("endpoints"):
-            raise EngineError(f"{file} has no engine's address")
+            raise AnswerError(f"{file} has no engine's address")
         told = told.nested("endpoints").nested("docker")
         base_url, is_unverified = told.text("host", "").strip(), told.flag("skiptlsverify")
     except (OSError, EngineError) as error:
@@ -128,7 +128,7 @@ def _decoded(file: Path) -> Fields:
     except OSError as error:
         raise ConfigError(f"{file}: {because(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise EngineError(f"{file}: {because(error)}") from error
+        raise AnswerError(f"{file}: {because(error)}") from error
 
 
 def locate(base_url: str, tls: Tls | None, said_by: str = _BY_HOST) -> Endpoint:

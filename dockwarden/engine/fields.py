@@ -1,7 +1,7 @@
 """Decoded JSON of strangers, read field by field with a type in mind. Pure.
 
 Input: whatever ``json`` returned. Output: text, numbers, times, lists of the type that was asked for. Out of bounds:
-what a field means, and surprises: a wrong type or a missing field is an ``EngineError`` that names it.
+what a field means, and surprises: a wrong type or a missing field is an ``AnswerError`` that names it.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 
 _SECRET = re.compile(r"(?i)pass|secret|token|credential|(?:^|[-_])key$")
 _SECRET_PART = re.compile(r"(?i)((?:pass(?:word|wd)?|secret|token)=)[^,]*")
@@ -24,14 +24,14 @@ class Fields:
 
     def __init__(self, raw: object, what: str) -> None:
         if not isinstance(raw, dict):
-            raise EngineError(f"{what}: an object was expected, not {_kind(raw)}")
+            raise AnswerError(f"{what}: an object was expected, not {_kind(raw)}")
         self._raw: dict[str, object] = raw
         self._what = what
 
-    def _wrong(self, key: str, value: object, expected: str) -> EngineError:
+    def _wrong(self, key: str, value: object, expected: str) -> AnswerError:
         if value is None:
-            return EngineError(f"{self._what}: {key} is missing")
-        return EngineError(f"{self._what}: {key} is {_kind(value)}, not {expected}")
+            return AnswerError(f"{self._what}: {key} is missing")
+        return AnswerError(f"{self._what}: {key} is {_kind(value)}, not {expected}")
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self._raw.get(key)
@@ -80,7 +80,7 @@ class Fields:
         found: list[str] = []
         for value in self.items(key):
             if not isinstance(value, str):
-                raise EngineError(f"{self._what}: {key} holds {_kind(value)}, not only text")
+                raise AnswerError(f"{self._what}: {key} holds {_kind(value)}, not only text")
             found.append(clean(value))
         return tuple(found)
 
@@ -146,7 +146,7 @@ def clean(text: str) -> str:
 def rows(raw: object, what: str) -> list[Any]:
     """An answer that must be a list."""
     if not isinstance(raw, list):
-        raise EngineError(f"{what}: a list was expected, not {_kind(raw)}")
+        raise AnswerError(f"{what}: a list was expected, not {_kind(raw)}")
     return raw
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import Client
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import AnswerError, NotFoundError
 from dockwarden.ports import Written
 
 _DELETED = 2
@@ -89,14 +89,14 @@ class _Stream:
 def pick(
     export: Iterable[bytes], paths: Collection[str], write: Callable[[bytes], object], places: Collection[str] = ()
 ) -> set[str]:
-    """Write a tar of what an export has of these paths; gives those that it has not. EngineError if it is damaged.
+    """Write a tar of what an export has of these paths; gives those that it has not. AnswerError if it is damaged.
 
     A hard link between one of them and a file of the image comes with it, but for those that are covered (``places``).
     """
     wanted = frozenset(paths)
     left = set(wanted)
     if any(_UNREADABLE in path for path in wanted):
-        raise EngineError("the engine cannot tell the names of some files that it wrote")
+        raise AnswerError("the engine cannot tell the names of some files that it wrote")
     stream: Any = _Stream(export, write)  # as much of a file as this needs
     try:
         with (
@@ -108,15 +108,15 @@ def pick(
                 ends = {name, f"/{member.linkname.strip('/')}"} if member.islnk() else {name}
                 is_covered = any(not {end, *_above(end)}.isdisjoint(places) for end in ends - wanted)
                 if name in wanted and is_covered:
-                    raise EngineError(f"{member.name} is a hard link to a file below a mount")
+                    raise AnswerError(f"{member.name} is a hard link to a file below a mount")
                 if ends.isdisjoint(wanted) or is_covered:
                     continue
                 some.addfile(member, all_.extractfile(member) if member.isreg() else None)
                 left.discard(name)
             if not stream.is_whole():
-                raise EngineError("the export ended early")
+                raise AnswerError("the export ended early")
     except tarfile.TarError as error:
-        raise EngineError(f"export: {error}") from error
+        raise AnswerError(f"export: {error}") from error
     return left
 
 
@@ -150,7 +150,7 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
                     continue
                 left -= about.integer("size")
                 if left < 0:
-                    raise EngineError(f"{path} and others that were put into it are too big to be carried over")
+                    raise AnswerError(f"{path} and others that were put into it are too big to be carried over")
                 answer = client.open("GET", where, "archive", _PATIENCE_SECONDS, params=wanted)
                 with tarfile.open(fileobj=io.BytesIO(answer.content)) as one:
                     (member,) = one.getmembers()

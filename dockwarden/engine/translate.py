@@ -2,7 +2,7 @@
 
 Input: decoded answers of the engine API, of any version from 1.41 on and of both image stores, and event lines;
 their strings come from strangers. Output: frozen values. Out of bounds: asking the engine anything, and trusting
-a shape: whatever is missing or of another type ends in an ``EngineError`` that names the field.
+a shape: whatever is missing or of another type ends in an ``AnswerError`` that names the field.
 """
 
 import json
@@ -15,7 +15,7 @@ from docker.utils import version_gte
 
 from dockwarden import reference
 from dockwarden.engine.fields import Fields, env_names, has_healthcheck, masked, rows
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 from dockwarden.model import BuildStep, EngineInfo, Event, Image, ImageDetails, ImageStore, Network, Volume
 from dockwarden.ports import Usage
 from dockwarden.reference import MARKER_REPOSITORY
@@ -109,7 +109,7 @@ def event(line: bytes) -> Event:
     try:
         raw = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise EngineError("event: a line is not JSON") from error
+        raise AnswerError("event: a line is not JSON") from error
     fields = Fields(raw, "event")
     actor = fields.nested("Actor")
     attributes = actor.nested("Attributes")

@@ -24,6 +24,7 @@ from urllib3 import Timeout, exceptions
 from dockwarden.engine.endpoint import Endpoint, Tls
 from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, Pool
 from dockwarden.errors import (
+    AnswerError,
     ConfigError,
     ConflictError,
     DeniedError,
@@ -92,7 +93,7 @@ class Client(docker.APIClient):
         Where there is a pool, over that alone: what the library does besides takes twice as long as the request.
         """
         if self.refuses and method not in ("GET", "HEAD"):
-            raise EngineError(self.refuses)
+            raise AnswerError(self.refuses)
         if self._pool is None:
             return super().request(method, url, **settings)
         params = {name: value for name, value in (settings.get("params") or {}).items() if value is not None}
@@ -181,7 +182,7 @@ class Lines:
                 parts.append(rest)
                 size += len(rest)
                 if size > _LINE_BYTES:
-                    raise EngineError(f"event: a line is longer than {_LINE_BYTES} bytes")
+                    raise AnswerError(f"event: a line is longer than {_LINE_BYTES} bytes")
             if size:
                 yield b"".join(parts)
 
@@ -200,10 +201,10 @@ def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineEr
         if isinstance(each, OSError) and each.errno is not None:
             return EngineUnavailableError(_explain(each, endpoint))
     if isinstance(error, requests.TooManyRedirects):
-        return EngineError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
+        return AnswerError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
     text = in_a_line(str(error)) or type(error).__name__
     if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
-        return EngineError(f"{operation}: the answer cannot be used: {text}")
+        return AnswerError(f"{operation}: the answer cannot be used: {text}")
     return EngineUnavailableError(f"{operation}: {text}")
 
 
@@ -226,7 +227,7 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
         return ConflictError(message or text)
     if is_denied:
         return DeniedError(f"a socket proxy or an authorization plugin denies this call: {text}")
-    return EngineUnavailableError(text) if status in _REFUSALS else EngineError(text)
+    return EngineUnavailableError(text) if status in _REFUSALS else AnswerError(text)
 
 
 def _message(body: bytes) -> str:

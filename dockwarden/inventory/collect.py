@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from dockwarden import reference
-from dockwarden.errors import EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Change, Container, Dirty, FactValue, Image, ImageStore, Kind, Ref, Thing, ref_of
@@ -66,12 +66,8 @@ class Collector:
         """List everything and change nothing, in any thread; it is nothing but where to look. Raises EngineError."""
         found: list[Thing] = list(self._engine.images())
         for key in self._engine.container_ids():
-            try:
+            with suppress(AnswerError):  # gone, or of bad answers: the look at it will tell
                 found.append(self._engine.container(key))
-            except EngineUnavailableError:
-                raise
-            except EngineError:  # gone, or of bad answers: the look at it will tell
-                pass
         return [*found, *(thing for kind in Kind for thing in self._list(kind))]
 
     def compare(self, listing: Iterable[Thing]) -> list[Change]:
@@ -161,7 +157,7 @@ class Collector:
             self._changes += self._look(hint)
         except EngineUnavailableError:
             raise
-        except EngineError as error:  # one object's bad answer must not hide the others
+        except AnswerError as error:  # one object's bad answer must not hide the others
             self._troubles.append(f"{hint.kind} {hint.key}: {error}")
         except Exception as error:  # noqa: BLE001 - of our own
             what = self._mishaps.note("collect", error, object=f"{hint.kind}/{hint.key}")
@@ -278,7 +274,7 @@ class Collector:
             found = self._engine.services()
         except EngineUnavailableError as error:  # of the swarm, which may have no leader now, or a proxy denies it
             inventory.leads = None
-            raise EngineError(str(error)) from error
+            raise AnswerError(str(error)) from error
         inventory.leads, listed = found is not None, {each.id: each for each in found or ()}
         changes = [c for key in inventory.services.keys() - listed for c in inventory.drop(Ref(Kind.SERVICE, key))]
         return changes + [change for each in listed.values() for change in inventory.put(each)]

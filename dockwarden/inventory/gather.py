@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError
 from dockwarden.inventory import facts, registry_facts
 from dockwarden.inventory.bases import Bases, relatives
 from dockwarden.inventory.collect import Collector
@@ -202,13 +202,12 @@ class Gatherer:
         """Get the details of all images, and with ``sizes`` the bytes of their layers, in steps."""
         for image_id in list(self.inventory.images):
             try:
-                self.collector.details(image_id)
-                if sizes:
-                    self.collector.history(image_id)
+                with suppress(AnswerError):  # what is missing stays unknown
+                    self.collector.details(image_id)
+                    if sizes:
+                        self.collector.history(image_id)
             except EngineUnavailableError:
                 return
-            except EngineError:  # what is missing stays unknown
-                pass
             yield False
 
     def learn(

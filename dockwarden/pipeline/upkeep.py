@@ -14,7 +14,7 @@ import structlog
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.actions.verb import Tools
-from dockwarden.errors import DockwardenError, EngineError, LedgerError
+from dockwarden.errors import AnswerError, DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import Sighting, of_repository
 from dockwarden.inventory.live import Inventory
@@ -142,7 +142,7 @@ class Upkeep:
     def _compare(self) -> list[Change]:
         listing, self._listing = self._listing, None
         if isinstance(listing, Exception):
-            raise listing if isinstance(listing, EngineError) else EngineError(f"list: {listing!r}")
+            raise listing if isinstance(listing, EngineError) else AnswerError(f"list: {listing!r}")
         changes = self.collector.compare(listing) if listing is not None else []
         self._note_list("interval", self._listing_seconds)
         return changes

@@ -39,6 +39,7 @@ from dockwarden.engine import (
 from dockwarden.engine.endpoint import Endpoint
 from dockwarden.engine.pool import Pool
 from dockwarden.errors import (
+    AnswerError,
     ConfigError,
     ConflictError,
     DeniedError,
@@ -987,7 +988,7 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "404": ([json_answer({"message": "No such image: app"}, 404)], NotFoundError, "^No such image: app$"),
     "404 without a body": ([http(404)], NotFoundError, "HTTP 404"),
     "409": ([json_answer({"message": "in use"}, 409)], ConflictError, "^in use$"),
-    "400": ([json_answer({"message": "client too new"}, 400)], EngineError, "image_inspect: HTTP 400: client too new"),
+    "400": ([json_answer({"message": "client too new"}, 400)], AnswerError, "image_inspect: HTTP 400: client too new"),
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
     "403": ([http(403, b"Forbidden")], DeniedError, "a socket proxy .* denies this call: .* Forbidden"),
     "403 of an engine itself": (
@@ -997,20 +998,20 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     ),
     "405": ([http(405, b"Method")], DeniedError, "a socket proxy .* denies this call: .* Method"),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
-    "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], EngineError, r"HTTP 500: boom\\x1b\[31m next$"),
-    "500, long": ([json_answer({"message": LONG}, 500)], EngineError, "x…$"),
-    "500 without message": ([json_answer({"error": "x"}, 500)], EngineError, "HTTP 500"),
-    "500 with a list": ([json_answer([], 500)], EngineError, "HTTP 500"),
-    "500 with null": ([json_answer(None, 500)], EngineError, "HTTP 500"),
-    "500 with a message that is none": ([json_answer({"message": {}}, 500)], EngineError, "HTTP 500"),
+    "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], AnswerError, r"HTTP 500: boom\\x1b\[31m next$"),
+    "500, long": ([json_answer({"message": LONG}, 500)], AnswerError, "x…$"),
+    "500 without message": ([json_answer({"error": "x"}, 500)], AnswerError, "HTTP 500"),
+    "500 with a list": ([json_answer([], 500)], AnswerError, "HTTP 500"),
+    "500 with null": ([json_answer(None, 500)], AnswerError, "HTTP 500"),
+    "500 with a message that is none": ([json_answer({"message": {}}, 500)], AnswerError, "HTTP 500"),
     "503": ([http(503, b"<h1>x</h1>")], EngineUnavailableError, "HTTP 503: <h1>x"),
-    "not json": ([http(200, b"hello")], EngineError, "cannot be used"),
-    "null": ([json_answer(None)], EngineError, "image: an object was expected, not null"),
-    "list": ([json_answer([])], EngineError, "image: an object was expected, not a list"),
-    "empty": ([json_answer({})], EngineError, "image: Id is missing"),
-    "wrong type": ([json_answer({**IMAGE, "RepoTags": [1]})], EngineError, "RepoTags holds a number"),
-    "deep": ([http(200, b"[" * 100_000)], EngineError, "cannot be used"),
-    "digits": ([http(200, b'{"Size": ' + b"9" * 10_000 + b"}")], EngineError, "cannot be used"),
+    "not json": ([http(200, b"hello")], AnswerError, "cannot be used"),
+    "null": ([json_answer(None)], AnswerError, "image: an object was expected, not null"),
+    "list": ([json_answer([])], AnswerError, "image: an object was expected, not a list"),
+    "empty": ([json_answer({})], AnswerError, "image: Id is missing"),
+    "wrong type": ([json_answer({**IMAGE, "RepoTags": [1]})], AnswerError, "RepoTags holds a number"),
+    "deep": ([http(200, b"[" * 100_000)], AnswerError, "cannot be used"),
+    "digits": ([http(200, b'{"Size": ' + b"9" * 10_000 + b"}")], AnswerError, "cannot be used"),
     "cut": ([CUT, CLOSE], EngineUnavailableError, "image_inspect"),
     "chunk cut": ([CHUNKED, b'ff\r\n{"Id"', CLOSE], EngineUnavailableError, "image_inspect"),
     "length that nothing holds": (
@@ -1020,8 +1021,8 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     ),
     "closed at once": ([CLOSE], EngineUnavailableError, "image_inspect"),
     "garbage": ([b"SSH-2.0-x\r\n\r\n", CLOSE], EngineUnavailableError, "image_inspect"),
-    "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], EngineError, "not a Docker Engine"),
-    "redirect to itself": ([http(307, b"", "Location: /x")], EngineError, "not a Docker Engine"),
+    "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], AnswerError, "not a Docker Engine"),
+    "redirect to itself": ([http(307, b"", "Location: /x")], AnswerError, "not a Docker Engine"),
 }
 RESULTS = {
     NotFoundError: "not_found", ConflictError: "conflict",
@@ -1288,10 +1289,10 @@ def test_stream_that_falls_silent(pieces: list[bytes], tmp_path: Path, monkeypat
     [
         (http(403, b"no"), DeniedError),
         (http(503), EngineUnavailableError),
-        (json_answer({"message": "bad filter"}, 400), EngineError),
-        (json_answer({"message": "boom"}, 500), EngineError),
-        (http(302, b"", "Location: /x"), EngineError),
-        (http(204), EngineError),
+        (json_answer({"message": "bad filter"}, 400), AnswerError),
+        (json_answer({"message": "boom"}, 500), AnswerError),
+        (http(302, b"", "Location: /x"), AnswerError),
+        (http(204), AnswerError),
     ],
 )
 def test_subscription_that_is_refused(answer: bytes, kind: type[EngineError], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.actions.verb import ENDING
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Kind, Outcome, Ref, Step
 from tests.builders import a_container, a_recipe, a_step, an_image, details, digest_of, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -240,7 +240,7 @@ def disturb(bench: Bench, image: Image, what: str) -> None:
     if what == "away":
         engine.go_away()
     elif what == "error":
-        engine.errors["untag"] = EngineError("untag: HTTP 500")
+        engine.errors["untag"] = AnswerError("untag: HTTP 500")
     elif there and what == "tag":
         engine.name(image.id, "new:1")
     elif there and what == "move" and image.tags:
@@ -470,8 +470,8 @@ def test_an_image_that_others_were_built_from_keeps_its_names(bench: Bench) -> N
         (lambda engine: engine.run(a_container("web", image_id("one"), "one")), {"base", "one"}),
         (lambda engine: engine.put(an_image("child"), parent=image_id("two")), {"base", "one", "two", "child"}),
         (lambda engine: engine.put(an_image("child"), parent=image_id("one")), {"base", "one", "child"}),
-        (lambda engine: engine.errors.update({("image", image_id("one")): EngineError("")}), {"base", "one"}),
-        (lambda engine: engine.errors.update({("users_of", image_id("two")): EngineError("")}), {"base", "one", "two"}),
+        (lambda engine: engine.errors.update({("image", image_id("one")): AnswerError("")}), {"base", "one"}),
+        (lambda engine: engine.errors.update({("users_of", image_id("two")): AnswerError("")}), {"base", "one", "two"}),
     ],
 )
 def test_the_steps_of_its_build_go_with_an_image(
@@ -526,7 +526,7 @@ def test_a_tag_that_is_set_again_at_once_stays(bench: Bench) -> None:
 
 def test_an_error_of_the_engine_fails_one_step_and_gives_back_what_it_took(bench: Bench) -> None:
     image, next_one = bench.put("app", "app:1", "app:2"), bench.put("next", "next:1")
-    bench.engine.errors["untag", *full("app:2")] = EngineError("untag: HTTP 500: disk")
+    bench.engine.errors["untag", *full("app:2")] = AnswerError("untag: HTTP 500: disk")
     outcomes = bench.run(a_step(image), a_step(next_one))
     assert [(o.effect, o.reason) for o in outcomes] == [(Effect.FAILED, "engine_error"), (Effect.APPLIED, "removed")]
     assert "disk" in outcomes[0].detail
@@ -536,7 +536,7 @@ def test_an_error_of_the_engine_fails_one_step_and_gives_back_what_it_took(bench
 
 def test_an_object_that_cannot_be_looked_at_is_not_removed(bench: Bench) -> None:
     image, next_one = bench.put("app", "app:1"), bench.put("next", "next:1")
-    bench.engine.errors["users_of", image.id] = EngineError("container list: not a list")
+    bench.engine.errors["users_of", image.id] = AnswerError("container list: not a list")
     assert bench.result(a_step(image), a_step(next_one)) == [
         (Effect.FAILED, "engine_error"),
         (Effect.APPLIED, "removed"),
@@ -555,7 +555,7 @@ def test_a_name_that_the_engine_has_and_the_grammar_has_not_fails_its_step(bench
 
 def test_a_removal_whose_effect_cannot_be_seen_says_so(bench: Bench) -> None:
     image = bench.put("app", "app:1")
-    spoil = partial(bench.engine.errors.update, {"image": EngineError("image: Size is missing")})
+    spoil = partial(bench.engine.errors.update, {"image": AnswerError("image: Size is missing")})
     bench.engine.just_before("image", lambda: None, lambda: None, spoil)
     said = "removed" if bench.engine.store is ImageStore.GRAPH else "unverified"  # there the answer tells enough
     assert bench.result(a_step(image)) == [(Effect.APPLIED, said)]
@@ -568,7 +568,7 @@ def test_a_removal_whose_effect_cannot_be_seen_says_so(bench: Bench) -> None:
         (lambda engine, _: engine.name("other:1", "app:1"), (Effect.SKIPPED, "changed")),
         (lambda engine, image: engine.vanish(image.id), (Effect.SKIPPED, "gone")),
         (
-            lambda engine, _: engine.errors.update({"image": EngineError("image: Size is missing")}),
+            lambda engine, _: engine.errors.update({"image": AnswerError("image: Size is missing")}),
             (Effect.FAILED, "engine_error"),
         ),
     ],
@@ -770,7 +770,7 @@ def test_what_cannot_be_told_or_given_back_yet_stays_open(tmp_path: Path) -> Non
     engine.put(*(with_tags(image) for image in images))
     for image in images:
         intents.intend("run", a_step(image), a_recipe(image))
-    engine.errors["tag", *full("a:1")] = EngineError("tag: HTTP 500")
+    engine.errors["tag", *full("a:1")] = AnswerError("tag: HTTP 500")
     assert [outcome.name for outcome in end_intents(Ground(tmp_path, engine).tools(intents), intents)] == [*full("b:1")]
     assert intents.open() == [1]
     engine.errors.clear()

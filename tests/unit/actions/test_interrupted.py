@@ -13,7 +13,7 @@ from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.table import VERBS
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import ENDING, Tools
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError
 from dockwarden.model import Done, Effect, ImageStore, Kind, Ref, Step
 from tests.builders import a_container, a_network, a_volume, an_image, digest_of
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -131,11 +131,11 @@ class World:
 
 
 def never() -> Faulty:
-    return Faulty(0, EngineError, is_done=False)
+    return Faulty(0, AnswerError, is_done=False)
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("error", [EngineError, EngineUnavailableError])
+@pytest.mark.parametrize("error", [AnswerError, EngineUnavailableError])
 @pytest.mark.parametrize("store", list(ImageStore))
 def test_whichever_request_of_a_removal_fails_nothing_is_half_gone_and_all_can_be_undone(
     tmp_path: Path, store: ImageStore, error: type[EngineError], *, is_done: bool
@@ -160,7 +160,7 @@ def test_whichever_request_of_a_removal_fails_nothing_is_half_gone_and_all_can_b
 
 
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("error", [EngineError, EngineUnavailableError])
+@pytest.mark.parametrize("error", [AnswerError, EngineUnavailableError])
 @pytest.mark.parametrize("store", list(ImageStore))
 def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(
     tmp_path: Path, store: ImageStore, error: type[EngineError], *, is_done: bool

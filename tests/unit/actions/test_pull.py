@@ -10,7 +10,7 @@ import pytest
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import AnswerError, NotFoundError
 from dockwarden.model import Done, Effect, ImageStore, Kind, Outcome, Ref, Service, Step
 from tests.builders import a_service, an_image, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -134,7 +134,7 @@ def test_a_tag_that_somebody_moves_here_meanwhile_stays_theirs(bench: Bench) -> 
 
 def test_a_pull_that_fails_leaves_all_as_before(bench: Bench) -> None:
     def fail() -> None:
-        raise EngineError("unexpected EOF")
+        raise AnswerError("unexpected EOF")
 
     bench.engine.just_before("pull_image", fail)
     assert bench.pull().effect is Effect.FAILED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden.actions.container_restart import ContainerRestart, how_often
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineUnavailableError
 from dockwarden.model import Kind, Mode, Recipe, Ref, Step
 from tests.builders import HOUR, a_container, a_policy, an_image
 from tests.unit.hosts import Host
@@ -209,7 +209,7 @@ def test_what_a_restart_stopped_and_could_not_start_is_started_later(
     def start(identifier: str, seconds: int | None) -> None:
         if host.engine.container(identifier).name in stuck_ones:
             host.engine.alter(identifier, "die", state="exited", running=False)
-            raise EngineError("its disk is gone")
+            raise AnswerError("its disk is gone")
         restart(identifier, seconds)
 
     monkeypatch.setattr(host.engine, "restart_container", start)

@@ -10,7 +10,7 @@ import pytest
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineUnavailableError
 from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
@@ -169,7 +169,7 @@ def test_a_container_that_the_engine_left_half_removed_can_be_undone(bench: Benc
 
     def half() -> None:
         bench.engine.alter("web", "update", state="removing")
-        raise EngineError("device or resource busy")
+        raise AnswerError("device or resource busy")
 
     bench.engine.just_before("remove_container", half)
     assert bench.remove(step(container)) == [("applied", "found_gone")]
@@ -187,7 +187,7 @@ def test_what_an_engine_that_was_ended_left_half_removed_goes_and_can_be_undone(
         raise EngineUnavailableError("it was ended")
 
     def refuse() -> None:
-        raise EngineError("device or resource busy")
+        raise AnswerError("device or resource busy")
 
     bench.engine.just_before("remove_container", half, *[refuse] * is_busy)
     assert bench.remove(step(container)) == [("failed", "engine_unavailable")]

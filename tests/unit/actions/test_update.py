@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from dockwarden.actions.container_update import ContainerUpdate
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import ConflictError, DeniedError, EngineError, EngineUnavailableError, LedgerError, MissingError
+from dockwarden.errors import (
+    AnswerError,
+    ConflictError,
+    DeniedError,
+    EngineError,
+    EngineUnavailableError,
+    LedgerError,
+    MissingError,
+)
 from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
 from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
@@ -142,7 +150,7 @@ def test_what_does_not_come_up_goes_and_the_old_one_is_back(bench: Bench, fields
     assert (again.effect, again.reason) == (Effect.REFUSED, "barred")
 
 
-@pytest.mark.parametrize("error", [None, EngineError("Cannot update container: it has just ended")])
+@pytest.mark.parametrize("error", [None, AnswerError("Cannot update container: it has just ended")])
 def test_one_that_the_engine_starts_again_at_that_moment_goes_all_the_same(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, error: EngineError | None
 ) -> None:
@@ -191,10 +199,10 @@ def test_one_that_is_healthy_for_a_moment_is_not_well(bench: Bench, fields: dict
 @pytest.mark.parametrize(
     ("operation", "error"),
     [
-        ("stop_container", EngineError("no")),
+        ("stop_container", AnswerError("no")),
         ("rename_container", ConflictError("taken")),
-        ("set_restart_policy", EngineError("no")),
-        ("start_container", EngineError("port is already allocated")),
+        ("set_restart_policy", AnswerError("no")),
+        ("start_container", AnswerError("port is already allocated")),
     ],
 )
 def test_what_the_engine_refuses_is_taken_back_and_tried_again(
@@ -221,7 +229,7 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
 ) -> None:
     def refuse() -> None:
         bench.engine.alter("web", "die", exit_code=exit_code)
-        raise EngineError(error)
+        raise AnswerError(error)
 
     bench.engine.just_before("start_container", refuse)
     assert bench.run().reason == "rolled_back"
@@ -557,7 +565,7 @@ def test_an_undo_that_was_killed_and_that_the_engine_refuses_is_gone_on_with_onc
     bench.run()
     new = bench.names()["web"].id
     bench.engine.wrote["web"] = Written(("/var/log/app.log",))  # so it is kept
-    bench.engine.errors["start_container", bench.old] = EngineError("port is already allocated")
+    bench.engine.errors["start_container", bench.old] = AnswerError("port is already allocated")
     bench.engine.just_before("stop_container", lambda: setattr(bench, "steps_left", 0))
     with suppress(Killed):
         undo(bench)
@@ -617,7 +625,7 @@ def test_a_stop_by_somebody_is_one_though_the_clock_was_set(bench: Bench, hours:
 
 def test_what_could_not_be_taken_back_at_once_is_barred_as_well(bench: Bench) -> None:
     def refuse() -> None:
-        raise EngineError("no")
+        raise AnswerError("no")
 
     bench.meanwhile(health="unhealthy")
     bench.engine.just_before("remove_container", refuse)

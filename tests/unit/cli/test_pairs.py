@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dockwarden.cli import main
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.text import USAGE
@@ -171,7 +171,7 @@ def test_an_image_that_the_engine_cannot_show_hinders_no_reset_of_another(
 
     def image(name: str) -> Image:
         if name == damaged:
-            raise EngineError("image_inspect: HTTP 500: layer does not exist")
+            raise AnswerError("image_inspect: HTTP 500: layer does not exist")
         return show(name)
 
     monkeypatch.setattr(desk.host.engine, "image", image)

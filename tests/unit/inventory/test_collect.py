@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockwarden import reference
-from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import AnswerError, ConflictError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
 from dockwarden.model import Change, Dirty, Image, ImageStore, Kind, Observed, Ref
@@ -491,7 +491,7 @@ def test_a_pull_that_waits_when_everything_is_listed_is_still_a_pull(host: Host)
 def test_a_bad_answer_about_one_object_does_not_hide_the_others(host: Host) -> None:
     host.engine.put(an_image("app", "app:1"))
     host.start()
-    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.errors["container", a_container("bad").id] = AnswerError("container: Name is missing")
     host.engine.run(a_container("bad"))
     host.engine.run(a_container("good"))
     host.see()
@@ -503,7 +503,7 @@ def test_a_bad_answer_about_one_object_does_not_hide_the_others(host: Host) -> N
 
 
 def test_a_bad_answer_about_one_container_does_not_fail_a_list(host: Host) -> None:
-    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.errors["container", a_container("bad").id] = AnswerError("container: Name is missing")
     host.engine.put(an_image("app", "app:1"))
     host.engine.run(a_container("bad"))
     host.engine.run(a_container("good"))
@@ -517,7 +517,7 @@ def test_an_object_that_cannot_be_read_any_more_stays_as_it_was(host: Host) -> N
     host.engine.put(an_image("app", "app:1"))
     host.engine.run(a_container("web"))
     host.start()
-    host.engine.errors["container"] = EngineError("container: Name is missing")
+    host.engine.errors["container"] = AnswerError("container: Name is missing")
     assert host.collector.reconcile() == []
     assert [container.name for container in host.inventory.containers.values()] == ["web"]
 
@@ -560,7 +560,7 @@ def test_what_a_failed_list_saw_is_told_by_the_next(host: Host) -> None:
 def test_a_bad_answer_about_the_loser_of_a_tag_does_not_hide_the_winner(host: Host) -> None:
     host.engine.put(an_image("old", "app:1"), an_image("new", "app:2"))
     host.start()
-    host.engine.errors["image", image_id("old")] = EngineError("image: Size is missing")
+    host.engine.errors["image", image_id("old")] = AnswerError("image: Size is missing")
     host.engine.name("app:2", "app:1")
     assert host.see()[Change("image.tag", tag("app:1"))] == 1
     assert host.inventory.tags[tag("app:1").key] == image_id("new")

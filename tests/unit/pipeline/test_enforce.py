@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from dockwarden import reference
 from dockwarden.actions.container_update import ContainerUpdate
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Answer, Effect, ImageStore, Kind, Limits, Mode, Policy, Ref, Result
 from dockwarden.pipeline.enforce import Enforcer
@@ -332,7 +332,7 @@ def test_objects_that_stay_use_up_no_limit(bench: Bench, kind: str) -> None:
             case "gone":
                 bench.engine.vanish(image_id(word))
             case "failed":
-                bench.engine.errors["untag", reference.full(f"{word}:1")] = EngineError("no")
+                bench.engine.errors["untag", reference.full(f"{word}:1")] = AnswerError("no")
             case _:
                 bench.engine.errors["image", image_id(word)] = ValueError("of our own")
     policy = REMOVE._replace(limits=Limits(2, 100.0, takes_first=True))

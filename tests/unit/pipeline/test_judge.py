@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dockwarden.errors import EngineError, EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer, Pace
 from dockwarden.model import Change, Finding, ImageStore, Kind, Policy, PolicyException, Ref, Severity, Status
@@ -225,7 +225,7 @@ def test_an_image_is_inspected_once_for_all_its_policies_and_tags(bench: Bench) 
 def test_an_image_that_cannot_be_inspected_is_unknown_and_stops_nothing(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"), an_image("b", "b:1"))
     bench.look()
-    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    bench.engine.errors["image", APP.key] = AnswerError("image: Size is missing")
     sweep = bench.all(AS_ROOT)
     assert bench.statuses(sweep) == {("as-root", "unknown"): 1, ("as-root", "fail"): 1}
     assert "image.user is not known" in sweep.troubled[0].reason
@@ -242,7 +242,7 @@ def test_an_image_that_cannot_be_inspected_is_unknown_and_stops_nothing(bench: B
 def test_what_a_dearer_fact_decides_needs_no_cheaper_one(bench: Bench, condition: str, status: str) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
-    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    bench.engine.errors["image", APP.key] = AnswerError("image: Size is missing")
     bench.registry.digests["docker.io/library/app:1"] = "sha256:" + "1" * 64
     sweep = bench.all(a_policy("mixed", condition, subject=Kind.TAG))
     assert bench.statuses(sweep) == {("mixed", status): 1}
@@ -251,7 +251,7 @@ def test_what_a_dearer_fact_decides_needs_no_cheaper_one(bench: Bench, condition
 def test_what_an_exception_is_about_may_be_decided_by_a_dearer_fact_alone(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.look()
-    bench.engine.errors["image", APP.key] = EngineError("image: Size is missing")
+    bench.engine.errors["image", APP.key] = AnswerError("image: Size is missing")
     bench.registry.digests[APP_TAG.key] = "sha256:" + "1" * 64
     match = program("image.user == '' || registry.digest != tag.digest", Kind.TAG)
     bench.judge.exceptions = [PolicyException("OPS-1", frozenset({"always"}), match, "known")]
@@ -308,7 +308,7 @@ def test_bases_are_judged_after_all_layers_were_gathered_once(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("size", [0, 5])
-@pytest.mark.parametrize("error", [EngineError("HTTP 500: unexpected EOF"), EngineUnavailableError("it went away")])
+@pytest.mark.parametrize("error", [AnswerError("HTTP 500: unexpected EOF"), EngineUnavailableError("it went away")])
 def test_bases_are_unknown_while_one_image_cannot_be_inspected_unless_nothing_of_it_is_there(
     bench: Bench, size: int, error: EngineError
 ) -> None:
@@ -487,7 +487,7 @@ def test_processes_of_many_containers_are_known_also_where_there_are_no_semaphor
         bench.engine.runs[f"web{number}"] = ("sshd",)
     bench.look()
     if reason:
-        bench.engine.errors["processes", bench.engine.container("web7").id] = EngineError(reason)
+        bench.engine.errors["processes", bench.engine.container("web7").id] = AnswerError(reason)
     sweep = bench.all(a_policy("no-sshd", "'sshd' in container.processes", subject=Kind.CONTAINER))
     told = {("no-sshd", "fail"): 19, ("no-sshd", "unknown"): 1} if reason else {("no-sshd", "fail"): 20}
     assert (bench.statuses(sweep), sum(name == "processes" for name, *_ in bench.engine.calls)) == (told, 20)

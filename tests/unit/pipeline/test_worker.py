@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden.actions.table import VERBS
-from dockwarden.errors import DockwardenError, EngineError
+from dockwarden.errors import AnswerError, DockwardenError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Dirty, ImageStore, Kind, Limits, Mode, Ref, Severity, TriggerSpec
 from dockwarden.policy.load import load
@@ -694,7 +694,7 @@ def test_a_registry_that_does_not_answer_leaves_findings_as_they_were(host: Host
 def test_what_could_not_be_judged_is_judged_again_with_the_next_full_list_and_not_acted_on(host: Host) -> None:
     as_root = a_policy("as-root", "image.user == ''", every_seconds=60, mode=Mode.ENFORCE, action="remove")
     host.engine.put(an_image("app", "app:1"))
-    host.engine.errors["image", image_id("app")] = EngineError("image: Size is missing")
+    host.engine.errors["image", image_id("app")] = AnswerError("image: Size is missing")
     host.start(as_root, as_root._replace(name="patient", on_unknown="report"))
     host.ticks.pass_(DAY)
     assert host.value("unknown", policy="as-root", reason="not_gathered") == 1
@@ -878,7 +878,7 @@ def test_an_engine_that_is_lost_in_the_middle_of_a_plan(host: Host) -> None:
 def test_one_bad_object_is_told_and_stops_nothing(host: Host) -> None:
     host.engine.put(an_image("app", "app:1"))
     host.start(LATEST)
-    host.engine.errors["container", a_container("bad").id] = EngineError("container: Name is missing")
+    host.engine.errors["container", a_container("bad").id] = AnswerError("container: Name is missing")
     host.engine.run(a_container("bad"))
     host.engine.name("app:1", "app:latest")
     host.settle()

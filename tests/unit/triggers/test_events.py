@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from dockwarden.errors import EngineError
+from dockwarden.errors import AnswerError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Kind
 from dockwarden.triggers import events as module
@@ -169,7 +169,7 @@ def test_connections_that_break_at_once_make_the_waits_grow(following: Following
 
 
 def test_an_answer_that_cannot_be_used_is_a_loss_too(following: Following) -> None:
-    following.engine.errors["connect"] = EngineError("this is Podman")
+    following.engine.errors["connect"] = AnswerError("this is Podman")
     following.engine.just_before("connect", lambda: None, following.engine.errors.clear)
     following.follow()
     assert following.failures == [1]
