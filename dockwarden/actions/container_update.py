@@ -43,6 +43,7 @@ _SETTLING_SECONDS = 5.0  # as Swarm's own monitor
 _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
+_OF_RUNTIME = "OCI runtime"
 _SETTLED = ("running", "exited", "created")
 _PORT = r":0*(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
 _PROBE = rf"^(?:https?://[^/\s:]*(?:{_PORT})?(?:/\S*)?|tcp://[^/\s:]*{_PORT})$"
@@ -161,7 +162,7 @@ class ContainerUpdate(ContainerVerb):
         except (Stays, EngineError, LedgerError) as error:
             reason = _FAULT if change.first.cannot_run(str(error)) else "engine_error"
             stays = _back(tools, change, reason, str(error))
-            if is_begun:
+            if is_begun or reason == _FAULT:
                 raise stays from error
             raise  # nothing was stopped
         if trouble:
@@ -254,7 +255,10 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
 
 
 def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
-    """How it ended, now that it was taken back. A full disk or quota is no fault of the image."""
+    """How it ended, now that it was taken back. A full disk or quota is no fault of the image.
+
+    What the runtime refused to start is, as the old one, with the same settings, started since.
+    """
     if aside := change.aside():
         text = f"{why}; somebody made another container of its name, which stays, and the old one as {', '.join(aside)}"
         return Stays(Effect.APPLIED, "replaced", text)
@@ -263,6 +267,8 @@ def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
         return Stays(Effect.SKIPPED, "changed", text)
     if any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT)):
         reason = "engine_error"
+    elif _OF_RUNTIME in why:
+        reason = _FAULT
     effect = Effect.SKIPPED if reason == "changed" else Effect.FAILED
     return Stays(effect, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
 

@@ -137,9 +137,16 @@ class Replacement:
         return new is not None and (new.name, new.running, new.config.restart_policy) == as_before
 
     def cannot_run(self, error: str) -> bool:
-        """Whether the engine found no program that it can execute in the new one, or not the user that it shall be."""
-        new = self.find_new()
-        return new is not None and (new.exit_code in _NO_PROGRAM or _NO_USER in error)
+        """Whether its image is to blame that the engine could not make the new one, or start it."""
+        if new := self.find_new():
+            return new.exit_code in _NO_PROGRAM or _NO_USER in error
+        with suppress(AnswerError):
+            if not self.new:  # else somebody removed it
+                parameters = self._engine.renewal(self._old_id, self.image_id)
+                like_old = {**parameters["body"], "Image": self.image_id}  # which goes on the way back
+                self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})
+                return True
+        return False
 
     def find_new(self) -> Container | None:
         return self._find(self.new) or self._find(self.new_name)

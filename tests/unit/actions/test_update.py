@@ -203,6 +203,7 @@ def test_one_that_is_healthy_for_a_moment_is_not_well(bench: Bench, fields: dict
         ("rename_container", ConflictError("taken")),
         ("set_restart_policy", AnswerError("no")),
         ("start_container", AnswerError("port is already allocated")),
+        ("create", AnswerError("no driver is called so")),
     ],
 )
 def test_what_the_engine_refuses_is_taken_back_and_tried_again(
@@ -211,8 +212,9 @@ def test_what_the_engine_refuses_is_taken_back_and_tried_again(
     def refuse() -> None:
         raise error
 
-    # What fails every time; a stop is tried a few times.
-    bench.engine.just_before(operation, *[refuse] * (5 if operation in ("stop_container", "set_restart_policy") else 1))
+    # What fails every time: a stop is tried a few times, and another container made from the old image.
+    often = {"stop_container": 5, "set_restart_policy": 5, "create": 2}
+    bench.engine.just_before(operation, *[refuse] * often.get(operation, 1))
     outcome = bench.run()
     assert (outcome.effect, outcome.reason) == (Effect.FAILED, "engine_error")
     assert bench.assert_whole("old").id == bench.old
@@ -221,18 +223,25 @@ def test_what_the_engine_refuses_is_taken_back_and_tried_again(
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "error"),
-    [(127, "exec: not found"), (128, "unable to find user app: no matching entries in passwd file")],
+    ("operation", "exit_code", "error"),
+    [
+        ("start_container", 127, "exec: not found"),
+        ("start_container", 128, "unable to find user app: no matching entries in passwd file"),
+        ("start_container", 128, "OCI runtime create failed: runc create failed: Cwd must be an absolute path"),
+        ("create", 0, "no command specified"),
+    ],
 )
 def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
-    bench: Bench, exit_code: int, error: str
+    bench: Bench, operation: str, exit_code: int, error: str
 ) -> None:
     def refuse() -> None:
         bench.engine.alter("web", "die", exit_code=exit_code)
         raise AnswerError(error)
 
-    bench.engine.just_before("start_container", refuse)
+    bench.engine.just_before(operation, refuse)
     assert bench.run().reason == "rolled_back"
+    assert bench.assert_whole("old").id == bench.old
+    assert list(bench.names()) == ["web"]
     assert bench.run().reason == "barred"
     assert bench.run(over_limits=True).reason == "updated"
 
