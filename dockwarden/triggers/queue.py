@@ -8,7 +8,7 @@ a hint means.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, EngineInfo, PolicySet
@@ -64,12 +64,9 @@ class Queue:
         self._ready = threading.Condition()
         self._dirty: dict[Dirty, int] = {}
         self._jobs: dict[str, None] = {}
-        self._resync = ""
-        self._connected: EngineInfo | None = None
-        self._lost = False
-        self._policies: PolicySet | None = None
-        self._woken = False
+        self._other = Batch()  # what waits besides
         self._newest_ns = 0
+        self._woken = False
         self._credit_seconds = _LOOKING_BURST_SECONDS
         self._spent_at = self._hold_until = clock()
         self.closed = False
@@ -82,7 +79,7 @@ class Queue:
             self._newest_ns = at_ns  # not the greatest: a clock may be set back
             if len(self._dirty) > self._most:
                 self._dirty.clear()
-                self._resync = self._resync or "overflow"
+                self._other = replace(self._other, resync=self._other.resync or "overflow")
             self._ready.notify()
 
     def submit_job(self, name: str) -> None:
@@ -96,21 +93,21 @@ class Queue:
     def submit_resync(self, reason: str, connected: EngineInfo | None = None) -> None:
         """Everything must be listed again, after a new connection if ``connected`` is given."""
         with self._ready:
-            self._resync = self._resync or reason
+            self._other = replace(self._other, resync=self._other.resync or reason)
             if connected is not None:
-                self._connected, self._lost = connected, False
+                self._other = replace(self._other, connected=connected, lost=False)
             self._ready.notify()
 
     def submit_lost(self) -> None:
         """The engine does not answer; what waits for it is void, because a resync follows its return."""
         with self._ready:
             self._dirty.clear()
-            self._resync, self._connected, self._lost = "", None, True
+            self._other = replace(self._other, resync="", connected=None, lost=True)
             self._ready.notify()
 
     def submit_policies(self, policies: PolicySet) -> None:
         with self._ready:
-            self._policies = policies
+            self._other = replace(self._other, policies=policies)
             self._ready.notify()
 
     def wake(self) -> None:
@@ -134,7 +131,7 @@ class Queue:
     def has_hints(self) -> bool:
         """Whether anybody noticed anything that the worker has not been told yet."""
         with self._ready:
-            return bool(self._dirty or self._resync or self._lost)
+            return bool(self._dirty or self._other.resync or self._other.lost)
 
     def spend(self, seconds: float) -> None:
         """Looking at the last batch took so long; after much of it, hints are held back for a while if many wait."""
@@ -157,19 +154,11 @@ class Queue:
             self._woken = False
             if not self._waiting() or self.closed:
                 return None
-            batch = Batch(
-                dirty=tuple(self._dirty.items()),
-                jobs=tuple(self._jobs),
-                resync=self._resync,
-                connected=self._connected,
-                lost=self._lost,
-                policies=self._policies,
-                newest_ns=self._newest_ns,
-            )
-            self._dirty, self._jobs = {}, {}
-            self._resync, self._connected, self._lost, self._policies = "", None, False, None
+            dirty, jobs = tuple(self._dirty.items()), tuple(self._jobs)
+            batch = replace(self._other, dirty=dirty, jobs=jobs, newest_ns=self._newest_ns)
+            self._dirty, self._jobs, self._other = {}, {}, Batch()
             return batch
 
     def _waiting(self) -> bool:
         is_held = len(self._dirty) > _FEW and self._clock() < self._hold_until
-        return bool((self._dirty and not is_held) or self._jobs or self._resync or self._lost or self._policies)
+        return bool((self._dirty and not is_held) or self._jobs or self._other != Batch())
