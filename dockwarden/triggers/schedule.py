@@ -28,6 +28,7 @@ _MOST_JITTER_SECONDS = 300
 _LATE_SECONDS = 60.0
 _SOON_SECONDS = 1.0
 _MOST_GAPS = 1000
+_MOMENT = timedelta(microseconds=1)
 _log = structlog.get_logger("dockwarden.schedule")
 
 
@@ -42,44 +43,32 @@ class _Every(IntervalTrigger):  # type: ignore[misc] # the library has no types
         return at
 
 
-class _Exact(BaseTrigger):  # type: ignore[misc] # as above
-    """The times of a cron line; what was missed is one run as well."""
+class _Line(BaseTrigger):  # type: ignore[misc] # as above
+    """The times of a cron line, or each a little later: never earlier, and never as late as the next.
 
-    def __init__(self, cron: Cron) -> None:
-        self._cron = cron
-
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
-        if previous and previous <= now:  # else the clock was put back
-            now = now.astimezone(UTC) + timedelta(microseconds=1)  # a sum would forget which of two equal hours it is
-        return self._cron.first(now)
-
-
-class _Later(BaseTrigger):  # type: ignore[misc] # as above
-    """The times of a cron line, each a little later: never earlier, and never as late as the next.
-
-    The library's own jitter runs early, too, and then again on time. How much later is random, but the same each time
-    that it is asked, so that a time which has passed can be told from one to come.
+    What was missed is one run as well. How much later is random, but the same each time that it is asked, so that a
+    time which has passed can be told from one to come; the library's own jitter is another each time.
     """
 
-    def __init__(self, line: _Exact, share: float) -> None:
+    def __init__(self, cron: Cron, share: float = 0.0) -> None:
         """``share``: of the time until the next run, at most."""
-        self.line = line
+        self._cron = cron
         self._share = share
         self._seed = random.random()  # noqa: S311 - that many hosts choose differently is all it is for
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
         """The first time that is not over."""
-        now = max(previous or now, now)
-        at = self.line.get_next_fire_time(None, now - timedelta(seconds=_MOST_JITTER_SECONDS))
+        now = max(each.astimezone(UTC) for each in (previous or now, now))
+        at = self._cron.first(now - timedelta(seconds=_MOST_JITTER_SECONDS) if self._share else now)
         while at is not None:
             later = self._moved(at)
             if later > now if previous else later >= now:
                 return later
-            at = self.line.get_next_fire_time(at, at)
+            at = self._cron.first(at + _MOMENT)
         return None
 
     def _moved(self, at: datetime) -> datetime:
-        following = self.line.get_next_fire_time(at, at) or at
+        following = (self._share and self._cron.first(at + _MOMENT)) or at
         most = min(_MOST_JITTER_SECONDS, self._share * (following - at).total_seconds())
         return at + timedelta(seconds=most * random.Random(f"{self._seed} {at.timestamp()}").random())  # noqa: S311
 
@@ -129,8 +118,8 @@ class Schedule:
             self._metrics.drop_job(name)
         for name, job in jobs.items():
             if self._jobs.get(name) != job:
-                trigger = self._trigger(*job)
-                self._metrics.set_job(name, max(_gaps(trigger), default=0.0), time.time())
+                trigger, exact = self._trigger(*job), self._trigger(job[0], False)
+                self._metrics.set_job(name, max(_gaps(exact), default=0.0), time.time())
                 self._scheduler.add_job(self._fire, trigger, args=(name,), id=name, name=name, replace_existing=True)
         self._jobs = jobs
         self._show_next()
@@ -159,15 +148,13 @@ class Schedule:
 
     def _is_late(self) -> bool:
         """Whether a job that was due long ago still waits, so that the library's thread must be dead or hang."""
-        now = datetime.now(UTC)
-        due = [job.next_run_time for job in self._scheduler.get_jobs() if getattr(job, "next_run_time", None)]
-        return any((now - at).total_seconds() > _LATE_SECONDS for at in due)
+        now = datetime.now(UTC).timestamp()
+        return any(now - at > _LATE_SECONDS for at in self.next_runs().values())
 
     def _trigger(self, spec: TriggerSpec, is_spread: bool, begin: datetime | None = None) -> BaseTrigger:  # noqa: FBT001 - half of a pair
         triggers: list[BaseTrigger] = []
         if spec.schedule:
-            line = _Exact(Cron(spec.schedule, self._scheduler.timezone))
-            triggers.append(_Later(line, self._jitter) if is_spread and self._jitter else line)
+            triggers.append(_Line(Cron(spec.schedule, self._scheduler.timezone), self._jitter if is_spread else 0.0))
         if spec.every_seconds:
             if is_spread and self._jitter and begin is None:  # hosts that were started together ask at different times
                 share = random.random()  # noqa: S311 - as above
@@ -198,7 +185,7 @@ def _skew() -> float:
 def interval_seconds(spec: TriggerSpec) -> float:
     """From one run to the next, as far as its schedule tells; the shorter one of two."""
     known = [spec.every_seconds] if spec.every_seconds else []
-    return min([*known, *islice(_gaps(_Exact(Cron(spec.schedule))), 1)] if spec.schedule else known, default=0.0)
+    return min([*known, *islice(_gaps(_Line(Cron(spec.schedule))), 1)] if spec.schedule else known, default=0.0)
 
 
 def _gaps(trigger: BaseTrigger) -> Iterator[float]:
@@ -206,11 +193,10 @@ def _gaps(trigger: BaseTrigger) -> Iterator[float]:
     if isinstance(trigger, IntervalTrigger):
         yield float(trigger.interval.total_seconds())
         return
-    line = trigger.line if isinstance(trigger, _Later) else trigger
-    at = line.get_next_fire_time(None, datetime.now(UTC))
+    at = trigger.get_next_fire_time(None, datetime.now(UTC))
     end = at and at + timedelta(days=7)
     for _ in range(_MOST_GAPS):
-        following = line.get_next_fire_time(at, at + timedelta(seconds=1)) if at else None
+        following = trigger.get_next_fire_time(at, at + timedelta(seconds=1)) if at else None
         if at is None or following is None or end is None:
             return
         yield float((following - at).total_seconds())

@@ -605,7 +605,7 @@ def test_a_job_that_is_long_overdue_is_none(bench: Bench) -> None:
 @pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
 def test_the_next_time_is_to_come_also_in_the_second_of_two_equal_hours(line: str, day: datetime) -> None:
     berlin = ZoneInfo("Europe/Berlin")
-    exact = module._Exact(Cron(line, berlin))
+    exact = module._Line(Cron(line, berlin))
     for minutes in range(-120, 240, 7):
         now = (day + timedelta(minutes=minutes)).astimezone(berlin)
         at = exact.get_next_fire_time(now - timedelta(days=1), now)
