@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO
 
 import structlog
 
@@ -28,6 +28,7 @@ from dockwarden.text import FAILED, INTERRUPTED, OK
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Queue
 from dockwarden.triggers.schedule import Schedule
+from dockwarden.web.server import Server
 
 _LOOK_ROUND_SECONDS = 5.0
 _LONGEST_STEP_SECONDS = 900.0  # an engine that saves a big image may say nothing for so long
@@ -35,16 +36,6 @@ _LOOK = 0  # among the signals: none of them
 _STOP_SECONDS = 3.0
 _LONGEST_STOP_SECONDS = 20.0  # for removals that were begun
 _log = structlog.get_logger("dockwarden")
-
-
-class HttpServer(Protocol):
-    port: int
-
-    def start(self) -> None:
-        """Begin to answer."""
-
-    def stop(self) -> None:
-        """Answer no more."""
 
 
 @dataclass(eq=False)
@@ -61,7 +52,7 @@ class Daemon:
     reader: EventReader
     schedule: Schedule
     notifier: Notifier
-    server: HttpServer
+    server: Server
     queue: Queue
     metrics: Metrics
     claim: IO[bytes] | None
