@@ -304,9 +304,9 @@ def _token_request(challenge: Challenge, scope: str, login: Login | None) -> Req
 
 
 def _token(body: bytes) -> tuple[str, float]:
-    """The token of an answer, and how many seconds it lives."""
+    """The token of an answer, of two the one that the engine takes, and how many seconds it lives."""
     document = json_object(body)
-    token = document.get("token") or document.get("access_token")
+    token = document.get("access_token") or document.get("token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise FailedError("bad_answer")
     seconds = document.get("expires_in")

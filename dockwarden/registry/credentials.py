@@ -8,7 +8,6 @@ logged, kept in an error, or shown by repr.
 
 import base64
 import binascii
-import json
 import os
 import re
 import select
@@ -53,11 +52,9 @@ class Login:
 class _Config:
     """Docker's file, understood as far as it concerns logins."""
 
-    def __init__(self, document: object = None) -> None:
-        document = {} if document is None else document
-        if not isinstance(document, dict):
-            raise ValueError("no mapping")  # noqa: TRY004
-        document = {key.lower(): value for key, value in document.items()}  # as programs in Go read them
+    def __init__(self, text: bytes = b"") -> None:
+        """Raises ValueError, FailedError."""
+        document = json_object(text) if text.strip() not in (b"", b"null") else {}
         auths, helpers = document.get("auths") or {}, document.get("credhelpers") or {}
         store = document.get("credsstore") or ""
         if not (isinstance(auths, dict) and isinstance(helpers, dict) and isinstance(store, str)):
@@ -167,8 +164,8 @@ class Credentials:
         slot.stamp, slot.login, slot.failed = stamp, None, False
         slot.fresh_until = self.clock() + _HELPER_SECONDS
         try:
-            slot.login = _config(self.given).login(registry)
-        except (ValueError, RecursionError):
+            slot.login = _Config(self.given.encode()).login(registry)
+        except (ValueError, FailedError):
             self._fail(slot, registry, "DOCKER_AUTH_CONFIG cannot be used")
         if slot.login is None:
             self._find_in_file(registry, slot, stamp)
@@ -176,14 +173,14 @@ class Credentials:
 
     def _find_in_file(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         try:
-            config = _config(content(self.path, _FILE_BYTES).decode("utf-8-sig")) if stamp else _Config()
+            config = _Config(content(self.path, _FILE_BYTES) if stamp else b"")
             helper = config.helper(registry)
             try:
                 slot.login = _helped(helper, registry) if helper else None
             except HelperError as error:
                 self._fail(slot, registry, str(error))
             slot.login = slot.login or config.login(registry)
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, FailedError):
             self._fail(slot, registry, f"{self.path} cannot be used")
 
     def _fail(self, slot: _Slot, registry: str, why: str) -> None:
@@ -211,12 +208,6 @@ def _helped(helper: str, registry: str) -> Login | None:
         return None
     username, secret = found
     return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
-
-
-def _config(text: str) -> _Config:
-    """As Docker's command line reads it, which does not look at what follows."""
-    text = text.strip()
-    return _Config(json.JSONDecoder().raw_decode(text)[0] if text else None)
 
 
 def _decoded(auth: object) -> str:

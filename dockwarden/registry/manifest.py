@@ -26,7 +26,7 @@ _MOST_ENTRIES = 1_000
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _VARIANT = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
-_NEXT = re.compile(r""";\s*rel\s*=\s*["']?(?:[\w-]+\s+)*next["']?\s*(?:[\s;,]|$)""", re.IGNORECASE)
+_NEXT = re.compile(r""";\s*rel\s*=\s*["']?(?:[^\s;,"']+\s+)*next["']?\s*(?:[\s;,]|$)""", re.IGNORECASE)
 
 
 def digest_of(body: bytes, algorithm: str = "sha256") -> str:

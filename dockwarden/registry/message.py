@@ -6,10 +6,11 @@ Input: URLs, headers and bodies, also such as others wrote. Output: values. Out 
 import ipaddress
 import json
 import re
+import string
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from urllib3 import HTTPHeaderDict
 
@@ -19,7 +20,7 @@ _REFUSED, _SERVER_ERROR = 400, 500
 _REASONS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited"}
 _ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND", "TAG_EXPIRED"})
 _PORTS = {"http": 80, "https": 443}
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_NO_URL = re.compile(r"[\x00-\x1f\x7f]|^[^/]*//[^/?#]*[^!-~]")  # the latter in a host
 _REPOSITORY = re.compile(r"/v2/([^?]+)/(?:manifests|tags|blobs)/")  # its name may have such parts, too
 
 
@@ -68,11 +69,11 @@ class Url(NamedTuple):
 
 
 def parse_url(text: str) -> Url:
-    """A URL from outside. Raises FailedError."""
-    if not _VISIBLE.fullmatch(text):  # before urlsplit, which drops some of the others
+    """A URL from outside, in which some leave spaces and letters as they are. Raises FailedError."""
+    if _NO_URL.search(text):  # before urlsplit, which drops some
         raise FailedError("bad_answer")
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(quote(text, string.punctuation, "latin-1"))  # as headers are read
         port = parts.port
     except ValueError:
         raise FailedError("bad_answer") from None
@@ -124,9 +125,12 @@ class Answer(NamedTuple):
 
 
 def json_object(body: bytes) -> dict[str, object]:
-    """The body of an answer, its keys in lower case, as programs in Go read them. Raises FailedError, not with it."""
+    """The body of an answer, its keys in lower case, as programs in Go read them. Raises FailedError, not with it.
+
+    They do not look at what follows, nor mind what is no UTF-8 in a text.
+    """
     try:
-        document = json.loads(body)
+        document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8-sig", "replace").lstrip())
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):

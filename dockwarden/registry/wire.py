@@ -164,6 +164,7 @@ class Wire:
             request.body or None,
             request.headers,
             retries=False,
+            redirect=False,
             assert_same_host=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, total=left),
             pool_timeout=left,  # type: ignore[arg-type] # seconds need not be whole

@@ -319,17 +319,20 @@ def test_odd_names(field: str, parameters: str) -> None:
         http(201, b'{"token": "x"}'),
         http(202, b'{"Access_Token": "x"}'),
         http(203, b'{"token": null, "access_token": "x"}'),
+        http(200, b'{"token": "y", "access_token": "x"}'),
+        http(200, b'\n{"token": "x", "user": "\xe9"}<!-- from a cache -->'),
     ],
 )
 def test_token_that_was_touched_on_the_way(token: bytes) -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         if "/token" in asked:
             return [token]
-        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"'
+        challenge = f'WWW-Authenticate: Bearer realm="http://{server.host}/token?of=a b"'
         return [OK] if asked.header("Authorization") == "Bearer x" else [head(challenge, status=401)]
 
     with asking(answer) as (registry, server):
         assert ask(registry, f"{server.host}/a:1") == GOOD
+        assert server.asked[1].startswith("GET /token?of=a%20b&")
 
 
 @pytest.mark.parametrize(

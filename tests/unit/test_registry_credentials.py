@@ -201,7 +201,7 @@ def test_helper(tmp_path: Path, program: Callable[[str, str], None]) -> None:
         f"""test "$1" = get && read server; echo "$server" >>{tmp_path}/asked
         echo '{{"ServerURL": "x", "Username": "alice", "Secret": "secret"}}' """,
     )
-    program("identity", """echo '{"username": "<token>", "secret": "idtoken"}'""")
+    program("identity", """echo '{"username": "<token>", "secret": "idtoken"}'; echo there is a new version""")
     program("empty", "echo credentials not found in native keychain; exit 1")
     credentials = logins(
         tmp_path,

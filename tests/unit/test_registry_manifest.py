@@ -246,6 +246,7 @@ def test_no_tags(answer: bytes | Callable[[], bytes], word: str) -> None:
         "</v2/app/tags/list?last=1&n=1>; rel='next'",
         '</v2/app/tags/list?last=1&n=1>; rel="last next"',
         '</v2/app/tags/list?last=1&n=1>; rel="next last"',
+        '</v2/app/tags/list?last=1&n=1>; rel="http://example.com/more next"',
         '<https://evil.invalid/v2/app/tags/list?last=1&n=1>; rel="next"',
         '<//evil.invalid/v2/app/tags/list?last=1&n=1>; rel="next"',
         '</x>; rel="prev", </v2/app/tags/list?last=1&n=1>; rel="next"',
