@@ -12,12 +12,13 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from dockwarden.config.source import Path
 from dockwarden.model import FactValue, Kind, Mode, Severity
-from dockwarden.text import duration, is_size, near, one_of, size
+from dockwarden.policy import hints
+from dockwarden.text import DURATION, duration, is_size, near, one_of, size
 
 MIN_EVERY = timedelta(seconds=5)
 
@@ -35,7 +36,7 @@ class Verb(Protocol):
 
 Verbs = Mapping[tuple[Kind, str], Verb]
 
-RESERVED = ("in", "null", "true", "false")
+_RESERVED = ("in", "null", "true", "false")
 
 NO_ACTION = "enforce needs an action; write `action: {…}`, or `mode: audit`"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -86,7 +87,7 @@ def constant(value: object) -> FactValue:
 
 def identifier(name: str) -> str:
     """A name that expressions can use. Raises ValueError: it is none."""
-    if not IDENTIFIER.fullmatch(name) or name in RESERVED:
+    if not IDENTIFIER.fullmatch(name) or name in _RESERVED:
         raise ValueError("must be a name of letters, digits and _ that an expression can use")
     return name
 
@@ -138,13 +139,34 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
             raise ValueError(f"{event} does not concern {kind} policies{hint}")
 
 
-Identifier = Annotated[str, AfterValidator(identifier)]
-
-
 def _said(value: object) -> object:
     if value is None:
         raise ValueError("has no value; leave it out, or write one")
     return value
+
+
+# What a file may say, and what an editor is told of that, where a type of Python says less, or more.
+_TEXT, _TEXTS = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+_NAMES = {"pattern": f"^{IDENTIFIER.pattern}$", "not": {"enum": list(_RESERVED)}}
+_NUMBER, _NUMBERS = {"type": "number"}, {"type": "array", "items": {"type": "number"}}
+_CONSTANT = {"anyOf": [_NUMBER, _TEXT, {"type": "boolean"}, _TEXTS, _NUMBERS]}
+_DURATION = {**_TEXT, "pattern": f"^(?=.*[1-9]){DURATION[1:]}", "examples": ["24h"]}
+_INTERVAL = {**_DURATION, "not": {"pattern": "^(0+[dhm])*0*[1-4]s$"}}
+_CRON = {**_TEXT, "pattern": r"^(\s*\S+(\s+\S+){4}\s*)?$", "examples": ["0 3 * * *"]}
+_SHARE = {**_TEXT, "pattern": r"^(?=[^%]*[1-9])(0?\d{1,2}(\.\d+)?|100(\.0+)?)%?$"}
+_PERCENT = {"anyOf": [{**_NUMBER, "minimum": 1, "maximum": 100}, _SHARE]}
+_EXPRESSION = WithJsonSchema({**_TEXT, "maxLength": 2000, "pattern": r"\S"})
+_DATE = WithJsonSchema({**_TEXT, "pattern": r"^\d{4}-\d\d-\d\d"})
+
+
+def _by_name(values: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "object", "propertyNames": _NAMES, "additionalProperties": values})
+
+
+Identifier = Annotated[str, AfterValidator(identifier)]
+_Params = Annotated[dict[Identifier, Annotated[Any, AfterValidator(constant)]], _by_name(_CONSTANT)]
+_Condition = Annotated[str | None, BeforeValidator(_said), _EXPRESSION]
+_Excusers = Literal["label", "file", "never"]
 
 
 class _Shape(BaseModel):
@@ -154,9 +176,17 @@ class _Shape(BaseModel):
 class Trigger(_Shape):
     """When a policy runs; at least one of the three."""
 
-    events: list[str] = []
-    schedule: str = ""
-    every: Annotated[timedelta, BeforeValidator(_every)] | None = None
+    events: Annotated[list[str], WithJsonSchema(_TEXTS)] = Field(
+        [], description="names of changes; judged are the objects that changed and those that depend on them"
+    )
+    schedule: Annotated[str, WithJsonSchema(_CRON)] = Field(
+        "",
+        description="a cron line of five fields, in the time zone of the settings; judged are all objects of the "
+        "subject",
+    )
+    every: Annotated[timedelta | None, BeforeValidator(_every), WithJsonSchema(_INTERVAL)] = Field(
+        None, description="an interval of at least `5s`; judged are all objects of the subject"
+    )
 
     @model_validator(mode="after")
     def _some(self) -> "Trigger":
@@ -168,17 +198,23 @@ class Trigger(_Shape):
 class Limits(_Shape):
     """How much one run may touch."""
 
-    max_objects: Annotated[int, Field(strict=True, ge=1)] = 20
-    max_percent: Annotated[float, BeforeValidator(_percent)] = 25.0
-    over: Literal["refuse", "take_first"] = "refuse"
+    max_objects: int = Field(20, strict=True, ge=1, description="objects")
+    max_percent: Annotated[float, BeforeValidator(_percent), WithJsonSchema(_PERCENT)] = Field(
+        25.0, description="of all objects of this kind on the host; one object is always allowed"
+    )
+    over: Literal["refuse", "take_first"] = Field(
+        "refuse",
+        description="above a limit: nothing is done, until a person looks, or the first so many in order are, and the "
+        "rest in later runs. Objects that turn out to stay make room for the next",
+    )
 
 
 class Case(_Shape):
     """One test of a policy."""
 
     name: str = ""
-    now: str = "2026-01-01T00:00:00Z"
-    params: dict[Identifier, Annotated[Any, AfterValidator(constant)]] = {}
+    now: Annotated[str, _DATE] = "2026-01-01T00:00:00Z"
+    params: _Params = {}
     given: dict[str, Any]
     expect: Literal["pass", "fail", "skip", "unknown", "error", "excused"]
     message: str | None = None
@@ -189,43 +225,60 @@ class Exemption(_Shape):
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     policies: Annotated[list[str], Field(min_length=1)]
-    match: str
-    reason: Annotated[str, AfterValidator(str.strip), Field(min_length=1)]
+    match: Annotated[str, _EXPRESSION]
+    reason: Annotated[
+        str, AfterValidator(str.strip), Field(min_length=1), WithJsonSchema({"type": "string", "pattern": r"\S"})
+    ]
     owner: str = ""
-    until: str | None = None
+    until: Annotated[str | None, BeforeValidator(_said), _DATE] = None
     effect: Literal["report", "act", "both"] = "both"
-
-    _said = field_validator("until", mode="before")(_said)
 
 
 class Policy(_Shape):
     """One policy as it is written."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63)]
-    title: str = ""
-    description: str = ""
-    remediation: str = ""
-    refs: list[str] = []
-    tags: list[str] = []
-    severity: Severity = Severity.MEDIUM
-    subject: Kind
-    trigger: Trigger
-    params: dict[Identifier, Annotated[Any, AfterValidator(constant)]] = {}
-    gate: str | None = None
-    select: str | None = None
-    when: str
-    message: str = ""
-    mode: Mode = Mode.AUDIT
-    for_: Annotated[timedelta, BeforeValidator(duration)] = Field(timedelta(), alias="for")
-    action: Annotated[dict[str, Any], BeforeValidator(_action)] = {}
-    limits: Limits = Limits.model_construct()
-    on_unknown: Literal["retry", "report"] = "retry"
-    order_by: str | None = None
-    stop_when: str | None = None
-    excusable: Literal["label", "file", "never"] | None = None
-    tests: list[Case] = []
-
-    _said = field_validator("gate", "select", "order_by", "stop_when", "excusable", mode="before")(_said)
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63, description="in metrics, log and settings")
+    title: str = Field("", description="for people")
+    description: str = Field("", description="for people")
+    remediation: str = Field("", description="for people")
+    refs: list[str] = Field([], description="for people; such as `CIS-5.11`")
+    tags: list[str] = Field([], description="for people; such as `CIS-5.11`")
+    severity: Severity = Field(Severity.MEDIUM, description="how much a finding matters")
+    subject: Kind = Field(description="what is judged; decides which facts exist")
+    trigger: Trigger = Field(description="when it runs")
+    params: _Params = Field({}, description="constants by name, as `params.NAME`; a host may set others")
+    gate: _Condition = Field(None, description="looked at once per run; unless it is true, the policy does not run")
+    select: _Condition = Field(None, description="which objects the policy is about; the others are `skip`")
+    when: Annotated[str, _EXPRESSION] = Field(description="**true is a finding**")
+    message: str = Field("", description="one line about the finding")
+    mode: Mode = Field(Mode.AUDIT, description="report, act, or neither; `enforce` needs an `action`")
+    for_: Annotated[timedelta, BeforeValidator(duration), WithJsonSchema(_DURATION)] = Field(
+        default_factory=timedelta,
+        alias="for",
+        description="how long `when` must have held, while dockwarden watched, before it is a finding; until then it "
+        "is pending",
+    )
+    action: Annotated[dict[str, Any], BeforeValidator(_action)] = Field(
+        {}, description="what `enforce` does and `audit` previews"
+    )
+    limits: Limits = Field(Limits.model_construct(), description="how much one run may touch")
+    on_unknown: Literal["retry", "report"] = Field(
+        "retry",
+        description="`retry`: what could not be judged is judged again after each full list, without asking a "
+        "registry; `report`: it waits for the policy's trigger",
+    )
+    order_by: _Condition = Field(
+        None, description="what goes first: the lowest value; of the same value, the lowest ID"
+    )
+    stop_when: _Condition = Field(
+        None, description="looked at before each step, with the disk measured anew; true ends the run"
+    )
+    excusable: Annotated[_Excusers | None, BeforeValidator(_said, json_schema_input_type=_Excusers)] = Field(
+        None, description="who may excuse a finding: labels and files, files only, nobody"
+    )
+    tests: list[Case] = Field(
+        [], description="what must come out of made-up objects; `dockwarden check` and `test` run them"
+    )
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> "Policy":
@@ -272,10 +325,12 @@ class Policy(_Shape):
 class File(_Shape):
     """A policy file as it is written."""
 
-    version: Annotated[int, Field(strict=True, ge=1, le=1)]
-    lists: dict[Identifier, list[str]] = {}
-    policies: list[Policy] = []
-    exceptions: list[Exemption] = []
+    version: int = Field(strict=True, ge=1, le=1, description="version of this format")
+    lists: Annotated[dict[Identifier, list[str]], _by_name(_TEXTS)] = Field(
+        {}, description="`lists.NAME` in the expressions of **all** files; a name may be given once"
+    )
+    policies: list[Policy] = Field([], description="the policies; names are unique over all files")
+    exceptions: list[Exemption] = Field([], description="what is excused, until when, and why")
 
 
 _KEYS: dict[object, type[BaseModel]] = {
@@ -284,62 +339,6 @@ _KEYS: dict[object, type[BaseModel]] = {
     "limits": Limits,
     "tests": Case,
     "exceptions": Exemption,
-}
-_SYNONYMS = {
-    "trigger": "on triggers cron event interval",
-    "when": "if condition conditions expression expr check rule query where deny assert validate",
-    "select": "match filter exclude unless except skip ignore selector only not",
-    "subject": "kind target resource scope object type",
-    "schedule": "cron crontab at",
-    "every": "interval period",
-    "events": "event on",
-    "action": "actions do then remediate",
-    "mode": "enabled disabled enforce effect enforcement dry_run validationFailureAction",
-    "for": "wait delay grace grace_period",
-    "params": "vars variables parameters constants args values",
-    "message": "msg summary text annotations output",
-    "description": "desc details rationale why",
-    "remediation": "fix recommendation solution howto",
-    "severity": "level priority importance",
-    "refs": "ref references cis controls links",
-    "name": "id alert",
-    "policies": "policy rules checks spec groups",
-    "version": "apiVersion",
-    "until": "expires expiry expire expires_at valid_until end till",
-    "match": "object objects condition container image",
-    "reason": "comment justification note",
-    "given": "input facts data with",
-    "expect": "expected result outcome want wanted",
-    "max_objects": "max count objects",
-    "max_percent": "percent max_percentage",
-}
-_EXAMPLES = {
-    "trigger": '{every: 1h}, {schedule: "0 3 * * *"} or {events: [container.start]}',
-    "events": "[container.start]",
-    "limits": "{max_objects: 5}",
-    "params": "{older_than: 24h}",
-    "lists": "{teams: [web, data]}",
-    "policies": "- name: no-latest-tag, and what belongs to it, indented",
-    "when": "a == 1 && b == 2, as one text",
-    "action": "remove, one action",
-}
-_WORDS = {
-    "missing": "is required",
-    "string_type": "must be text; put it in quotes",
-    "string_pattern_mismatch": "must be words of a-z and 0-9 joined by -, such as no-latest-tag",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "int_type": "must be a whole number",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "list_type": "must be a list, such as [a, b]",
-    "dict_type": "must be a mapping, such as {{a: b}}",
-    "model_type": "must be a mapping, such as {{a: b}}",
-    "literal_error": "must be {expected}",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "value_error": "{error}",
 }
 
 
@@ -365,10 +364,10 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
         elif kind == "enum":
             yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
         else:
-            text = _WORDS[kind].format(**context) if kind in _WORDS else fault["msg"]
+            text = hints.SHAPES[kind].format(**context) if kind in hints.SHAPES else fault["msg"]
             text = "has no value; write one" if given is None and kind == "string_type" else text
             is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
-            example = _EXAMPLES.get(str(path[-1])) if path else None
+            example = hints.EXAMPLES.get(str(path[-1])) if path else None
             example = "[no-latest-tag, cis-*]" if len(path) > 1 and path[-1] == "policies" else example
             yield path, f"must be written like {example}" if is_shape and example else text
 
@@ -382,6 +381,6 @@ def _key_hint(key: str, shape: type[BaseModel]) -> str:
         return f"; it belongs below {home}"
     if key in File.model_fields:
         return "; it stands beside policies, where the line begins"
-    if meant := next((word for word in known if key in _SYNONYMS.get(word, "").split()), ""):
+    if meant := next((word for word in known if key in hints.KEYS.get(word, "").split()), ""):
         return f", did you mean {meant}?"
     return near(key, known, 0.75) or f"; there are {', '.join(known)}"

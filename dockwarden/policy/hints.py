@@ -1,6 +1,6 @@
 """What to write instead: hints for people who come from other languages. Pure.
 
-Input: what the library found fault with. Output: the end of a sentence. Out of bounds: finding the fault.
+Input: what the libraries found fault with. Output: the end of a sentence. Out of bounds: finding the fault.
 """
 
 import re
@@ -70,6 +70,65 @@ _FACTS = {  # what no fact is called at all, or one that is called alike is not
     "volume.used": "volume.in_use", "volume.dangling": "!volume.in_use", "network.used": "network.in_use",
     "host.disk_usage": "host.disk_used_percent", "host.version": "host.engine_version",
 }  # fmt: skip
+KEYS = {
+    "trigger": "on triggers cron event interval",
+    "when": "if condition conditions expression expr check rule query where deny assert validate",
+    "select": "match filter exclude unless except skip ignore selector only not",
+    "subject": "kind target resource scope object type",
+    "schedule": "cron crontab at",
+    "every": "interval period",
+    "events": "event on",
+    "action": "actions do then remediate",
+    "mode": "enabled disabled enforce effect enforcement dry_run validationFailureAction",
+    "for": "wait delay grace grace_period",
+    "params": "vars variables parameters constants args values",
+    "message": "msg summary text annotations output",
+    "description": "desc details rationale why",
+    "remediation": "fix recommendation solution howto",
+    "severity": "level priority importance",
+    "refs": "ref references cis controls links",
+    "name": "id alert",
+    "policies": "policy rules checks spec groups",
+    "version": "apiVersion",
+    "until": "expires expiry expire expires_at valid_until end till",
+    "match": "object objects condition container image",
+    "reason": "comment justification note",
+    "given": "input facts data with",
+    "expect": "expected result outcome want wanted",
+    "max_objects": "max count objects",
+    "max_percent": "percent max_percentage",
+}
+"""By a key of a policy file, what others call it."""
+EXAMPLES = {
+    "trigger": '{every: 1h}, {schedule: "0 3 * * *"} or {events: [container.start]}',
+    "events": "[container.start]",
+    "limits": "{max_objects: 5}",
+    "params": "{older_than: 24h}",
+    "lists": "{teams: [web, data]}",
+    "policies": "- name: no-latest-tag, and what belongs to it, indented",
+    "when": "a == 1 && b == 2, as one text",
+    "action": "remove, one action",
+}
+"""By a key, how its value is written."""
+SHAPES = {
+    "missing": "is required",
+    "string_type": "must be text; put it in quotes",
+    "string_pattern_mismatch": "must be words of a-z and 0-9 joined by -, such as no-latest-tag",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must be a mapping, such as {{a: b}}",
+    "model_type": "must be a mapping, such as {{a: b}}",
+    "literal_error": "must be {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "value_error": "{error}",
+}
+"""By what pydantic calls a fault, how a value must be."""
 _EMPTIES = ("None", "nil", "undefined", "NULL", "Null", "null", "NaN")
 _ROOTS = ("input", "object", "request", "resource", "self", "this", "item", "it", "obj", "data", "spec", "metadata")
 # What a line with a syntax error has that other languages have, and what to write.
