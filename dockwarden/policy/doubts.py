@@ -347,7 +347,8 @@ class Doubts:
         for name in sorted(self._bounded.keys() - self.settled):
             (node, _), *_ = bounds = self._bounded[name]
             if not name.endswith("_port"):
-                way_out = f"say what you mean of those by {name} == 0 || …, or by {name} > 0 && …"
+                none = "0.0" if name in self.facts and self.facts[name].type == "double" else "0"
+                way_out = f"say what you mean of those by {name} == {none} || …, or by {name} > {none} && …"
                 when = "on Sunday" if name.endswith("()") else "where there is no limit"
                 self.remarks.append(f"{name} is 0 {when}; {way_out}")
             elif all(is_lower for _, is_lower in bounds):

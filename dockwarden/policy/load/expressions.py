@@ -62,8 +62,9 @@ class Expressions:
             ):
                 text = "YAML makes one line of it, so all after // is a comment; write it after |"
                 self._refuse(key, text, comment.start(1))
-        message = raw.get("message") or raw.get("name")
-        self.message = tuple(self._parts(kind, message)) if isinstance(message, str) else ()
+        message = raw.get("message")
+        is_written = message and isinstance(message, str)
+        self.message = tuple(self._parts(kind, message)) if is_written else (str(raw.get("name")),)
 
     def constants(self) -> set[str]:
         parts = [part for part in self.message if not isinstance(part, str)]

@@ -82,6 +82,11 @@ def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
             "of those by container.memory_limit == 0",
         ),
         ("container", "container.pids_limit < 100", "container.pids_limit is 0 where there is no limit"),
+        (
+            "container",
+            "container.cpu_limit < 2.0",
+            "by container.cpu_limit == 0.0 || …",
+        ),
         ("container", "container.cpu_limit == 0.0 || container.cpu_limit > 2.0", ""),
         ("container", "container.memory_limit > 0 && container.memory_limit < 67108864", ""),
         ("image", "image.size > 500", "image.size is in bytes"),
