@@ -28,7 +28,8 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 def is_elsewhere(parameters: Mapping[str, Any]) -> bool:
     """Whether a volume only says where its files are: on a server, in another folder, in memory while it is in use."""
-    return parameters["Driver"] == "local" and not {"type", "device"}.isdisjoint(parameters["DriverOpts"])
+    options = parameters["DriverOpts"] or {}
+    return parameters["Driver"] == "local" and bool(options.get("type") or options.get("device"))
 
 
 def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mountinfo")) -> str:

@@ -107,7 +107,7 @@ class VolumeRemove(verb.Verb[Volume]):
         """Make one whose files are elsewhere, or were not kept; fine if an earlier try did."""
         with suppress(NotFoundError):
             now = tools.engine.parameters(Ref(Kind.VOLUME, wanted["Name"]))
-            if any(now[key] != wanted[key] for key in ("Driver", "DriverOpts", "Labels")):
+            if any((now[key] or {}) != (wanted[key] or {}) for key in ("Driver", "DriverOpts", "Labels")):
                 raise verb.Stays(Effect.REFUSED, "taken", "there is another volume of this name")
         tools.engine.create(Kind.VOLUME, wanted)
         lost = wanted.get(LOST)

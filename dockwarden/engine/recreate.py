@@ -173,8 +173,8 @@ def volume(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Name": fields.text("Name"),
         "Driver": fields.text("Driver", ""),
-        "DriverOpts": fields.labels("Options"),
-        "Labels": fields.labels("Labels"),
+        "DriverOpts": fields.labels("Options") or raw.get("Options"),  # none at all is not the same as empty
+        "Labels": fields.labels("Labels") or raw.get("Labels"),
         "Mountpoint": fields.text("Mountpoint", ""),
     }
 
