@@ -13,7 +13,7 @@ from dockwarden.text import near
 if TYPE_CHECKING:
     from dockwarden.config.settings import Settings
     from dockwarden.model import PolicySet
-    from dockwarden.oneshot.look import Look
+    from dockwarden.oneshot.look import PartsOf
 
 
 def settings_of(options: argparse.Namespace, *, acts: bool = False) -> "Settings":
@@ -55,7 +55,7 @@ def add_source(command: argparse.ArgumentParser) -> None:
     )
 
 
-def source_of(options: argparse.Namespace) -> "Look | None":
+def source_of(options: argparse.Namespace) -> "PartsOf | None":
     """What stands for the engine, None for the engine itself."""
     from functools import partial
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby, pairwise
+from math import inf
 from typing import NamedTuple
 
 from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, is_branch, says_early, version
@@ -205,7 +206,7 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
         if looked == _MOST_CANDIDATES:
             raise UnclearError
         looked += 1
-        if not _is_gone_or_early(other, book, look):  # and of v1.2.0 and 1.2.0, the one that is spelled like ours
+        if _is_release(other, book, look):  # and of v1.2.0 and 1.2.0, the one that is spelled like ours
             same = [v for v in versions if v.rank == other.rank]
             return min(same, key=lambda v: v.tag[:1].isalpha() != own.tag[:1].isalpha())
         if own.scheme.kind == "date" and own.tag[:1].isdigit() and look.digest(other.tag):
@@ -215,38 +216,60 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
 
 
 def _counting(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
-    """Tells whether another is a version as ours is, and not one of another count, such as 4711.
+    """Tells whether another is a version as ours is, and not one of another count, such as 4711."""
+    rules = [rule(own, book, look) for rule in (_until_latest, _until_now, _after_months, _without_leap, _as_long)]
+    return lambda other: all(rule(other) for rule in rules)
 
-    It is none after a leap from one version to the next, and with fewer parts only where our own image has such a name;
-    nor is a month to come, if ours is none, nor any (20.04, so 19.10) above what is none, if the last is not `latest`.
-    """
-    versions, years = book.releases[own.scheme], book.years[own.scheme]
-    is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
-    mains = [*book.releases.get(own.scheme._replace(variant=""), ()), *versions]  # latest is of no variant
-    first = pairwise(sorted({own.numbers[0], *(v.numbers[0] for v in versions if v.numbers > own.numbers)}))
-    leaps = [after for before, after in first if after - before > max(_LEAP, before // 100)]  # counts leave gaps
-    leaps = [] if own.scheme.kind == "date" else leaps
-    lines = [v for v in versions if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+
+def _until_latest(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
+    """Of LinuxServer's, what is not above their last release."""
     last, later = _of_latest(own, book, look)
 
     def counts(other: Version) -> bool:
-        length, part = len(other.numbers), other.numbers[: len(last)]
-        if last and part > last and not any(other.begins(v) for v in later):
-            return False
-        if last and part == last and other.build and _is_latest(own, look):
-            return False  # without a look, as there may be a hundred
-        if last and part == last and other.build and not _is_latest(other, look):
+        part = other.numbers[: len(last)]
+        if not last or part < last or (part == last and not other.build):
+            return True
+        if part > last:
+            return any(other.begins(version) for version in later)
+        if _is_latest(own, look):
+            return False  # without a look at the other, as there may be a hundred
+        if not _is_latest(other, look):
             raise UnclearError  # the numbers of its builds have begun anew
-        if other.numbers[0] in years and own.numbers[:2] <= look.month < other.numbers[:2]:
-            return False
-        is_first = is_apart and years & {other.numbers[0], other.numbers[0] + 1}
-        if is_first and look.digest("latest") != look.digest(next(v.tag for v in mains if v.numbers[0] in years)):
-            return False  # one look each, however many there are
-        if leaps and other.numbers[0] >= leaps[0]:
-            return False
-        return length >= len(own.numbers) or any(look.is_ours(v.tag) for v in lines if len(v.numbers) == length)
+        return True
 
     return counts
+
+
+def _until_now(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
+    """No month to come, if ours is none."""
+    years = book.years[own.scheme]
+    return lambda other: other.numbers[0] not in years or not own.numbers[:2] <= look.month < other.numbers[:2]
+
+
+def _after_months(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
+    """No month (20.04, so 19.10) above what is none, if the last month is not `latest`."""
+    years, plain = book.years[own.scheme], own.scheme._replace(variant="")  # latest is of no variant
+    is_apart = years and not years & {own.numbers[0], own.numbers[0] + 1}
+    months = [v for v in (*book.releases.get(plain, ()), *book.releases[own.scheme]) if v.numbers[0] in years]
+    return lambda v: not (is_apart and years & {v.numbers[0], v.numbers[0] + 1}) or _is_latest(months[0], look)
+
+
+def _without_leap(own: Version, book: _Book, _look: Look) -> Callable[[Version], bool]:
+    """None after a leap from one version to the next; dates may leap."""
+    higher = {v.numbers[0] for v in book.releases[own.scheme] if v.numbers > own.numbers}
+    steps = pairwise(sorted({own.numbers[0], *higher})) if own.scheme.kind != "date" else ()
+    leaps = (after for before, after in steps if after - before > max(_LEAP, before // 100))  # counts leave gaps
+    first = next(leaps, inf)
+    return lambda other: other.numbers[0] < first
+
+
+def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
+    """One with fewer parts only where our own image has such a name."""
+    lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+    size = len(own.numbers)
+    return lambda v: (
+        len(v.numbers) >= size or any(look.is_ours(a.tag) for a in lines if len(a.numbers) == len(v.numbers))
+    )
 
 
 def _is_latest(one: Version, look: Look) -> bool:
@@ -271,16 +294,21 @@ def _of_latest(own: Version, book: _Book, look: Look) -> tuple[tuple[int, ...], 
     return last, [v for v in theirs if v.numbers[: len(last)] > last and v.build[-1] > most]
 
 
-def _is_gone_or_early(other: Version, book: _Book, look: Look) -> bool:
-    """Whether a registry lists it only, or it is a pre-release under a plain name: 6.0 that is 6.0-alpha2 or devel."""
-    digest, size, like = look.digest(other.tag), len(other.numbers), other.scheme.words
+def _is_release(other: Version, book: _Book, look: Look) -> bool:
+    """Whether a registry has it, not only in its list, and it is no pre-release under a plain name."""
+    digest = look.digest(other.tag)
+    return bool(digest) and all(look.digest(sign) != digest for sign in _signs(other, book))
+
+
+def _signs(other: Version, book: _Book) -> list[str]:
+    """Tags that show a version to be a pre-release, if they are the same image: 6.0 that is 6.0-alpha2 or devel."""
+    size, like = len(other.numbers), other.scheme.words
     flavours, like_it = like & _FLAVOURS, {v.tag for v in book.releases[other.scheme]}
     early = [v for v in book.early if (*v.numbers, *(0,) * size)[:size] == other.numbers and v.tag not in like_it]
     early.sort(key=lambda v: v.scheme.words != like)
     words = [word for word in book.words if not flavours.intersection(PARTS.split(word))]
     words.sort(key=lambda word: {part for part in word.split("-") if not says_early(part)} != like)
-    signs = [v.tag for v in early[:_MOST_SIGNS]] + words[:_MOST_SIGNS]
-    return not digest or any(look.digest(sign) == digest for sign in signs)
+    return [v.tag for v in early[:_MOST_SIGNS]] + words[:_MOST_SIGNS]
 
 
 def _alias(name: str, book: _Book, look: Look) -> Version:

@@ -66,11 +66,11 @@ class TagRow(NamedTuple):
     same_as: list[str]
 
 
-Look = Callable[[Settings, PolicySet], tuple[Parts, EngineInfo]]
+PartsOf = Callable[[Settings, PolicySet], tuple[Parts, EngineInfo]]
 """Gives the parts with everything listed once, from an engine or from what stands for one."""
 
 
-def scan(settings: Settings, policies: PolicySet, source: Look | None = None) -> tuple[EngineInfo, list[Result]]:
+def scan(settings: Settings, policies: PolicySet, source: PartsOf | None = None) -> tuple[EngineInfo, list[Result]]:
     """Judge everything once; ``source`` stands for ``look``. Raises EngineUnavailableError: the engine is away."""
     parts, info = (source or look)(settings, policies)
     now, sweep = parts.now(), Sweep()

@@ -23,7 +23,7 @@ from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.gather import REGISTRY
 from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Policy, PolicySet, Ref, Result, Status, Step
-from dockwarden.oneshot.look import Look, finish, look
+from dockwarden.oneshot.look import PartsOf, finish, look
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.policy import snapshots
 from dockwarden.text import in_bytes
@@ -116,7 +116,7 @@ class Planner:
         acts: bool = False,
         over_limits: bool = False,
         watched_seconds: float = 0.0,
-        source: Look | None = None,
+        source: PartsOf | None = None,
     ) -> None:
         """Raises EngineUnavailableError. ``source`` stands for ``look``."""
         chosen = [policy for policy in policies.policies if policy.action and policy.mode is not Mode.OFF]
