@@ -162,7 +162,7 @@ class Executor:
         except EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), as_stays(error)
-        except Unfinished as error:
+        except (Unfinished, AnswerError) as error:  # or nobody can tell now whether it happened
             return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
             outcome = outcome._replace(freed_bytes=self._freed(step, free))

@@ -272,7 +272,7 @@ class Collector:
         try:
             inventory.info = inventory.info and self._engine.in_swarm(inventory.info)
             found = self._engine.services()
-        except EngineUnavailableError as error:  # of the swarm, which may have no leader now, or a proxy denies it
+        except EngineError as error:  # of the swarm, which may have no leader now, or a proxy denies it
             inventory.leads = None
             raise AnswerError(str(error)) from error
         inventory.leads, listed = found is not None, {each.id: each for each in found or ()}

@@ -206,6 +206,16 @@ def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench:
     assert bench.update().reason == "barred"
 
 
+def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(bench: Bench) -> None:
+    def refuse() -> None:
+        raise AnswerError("the swarm does not have a leader")
+
+    bench.engine.just_before("service", *[lambda: None] * 3, refuse, refuse)
+    assert (told := bench.update()).reason == "engine_error", told
+    tools = bench.ground.tools(bench.intents)
+    assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == ["found_gone"]
+
+
 @pytest.mark.parametrize("state", ["updating", "paused"])
 def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench, state: str) -> None:
     bench.swarm_says(state)

@@ -522,6 +522,16 @@ def test_an_object_that_cannot_be_read_any_more_stays_as_it_was(host: Host) -> N
     assert [container.name for container in host.inventory.containers.values()] == ["web"]
 
 
+@pytest.mark.parametrize("error", [AnswerError("HTTP 500: no leader"), EngineUnavailableError("HTTP 503: no manager")])
+def test_who_leads_a_swarm_is_not_known_while_nobody_can_say(host: Host, error: Exception) -> None:
+    host.engine.swarm = {}
+    host.start()
+    assert host.inventory.leads
+    host.engine.errors["services"] = error
+    host.collector.reconcile()
+    assert host.inventory.leads is None
+
+
 def test_a_lost_engine_ends_a_look_at_once(host: Host) -> None:
     host.start()
     host.engine.run(a_container("one"))
