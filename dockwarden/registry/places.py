@@ -147,6 +147,7 @@ def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_ve
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = False  # urllib3 compares names then, which knows *.lan; OpenSSL does not
+    context.hostname_checks_common_name = False
     if not is_verified:
         context.verify_mode = ssl.CERT_NONE
     for path, _ in authorities if is_verified else ():

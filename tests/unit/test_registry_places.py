@@ -205,6 +205,19 @@ def test_older_servers_are_spoken_to_as_the_engine_does(tmp_path: Path, key: str
             assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
+@pytest.mark.parametrize(("names", "expected"), [("DNS:localhost", GOOD), ("email:a@localhost", reason("tls"))])
+def test_a_name_that_only_the_subject_says_does_not_count(tmp_path: Path, names: str, expected: Reply) -> None:
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key"
+    made = f"req -x509 {key} -subj /CN=localhost -addext subjectAltName={names} -out crt"
+    subprocess.run(["openssl", *made.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    with Misbehaving(lambda _: [OK], tls=context) as server:
+        host = f"localhost:{server.host.partition(':')[2]}"
+        with client(hosts={host: RegistrySettings(http=False, ca_file=tmp_path / "crt")}) as registry:
+            assert ask(registry, f"{host}/app:1") == expected
+
+
 @pytest.fixture
 def strict(certificate: Path) -> ssl.SSLContext:
     """Wants to see a certificate of whoever asks."""
