@@ -28,16 +28,10 @@ def renewed(
     own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}
     published = tuple(own["HostConfig"].get("PortBindings") or ())
     for key in _SINGLE:
-        both = own.get(key), old.get(key)
-        if both[0] == both[1] or (all(both) and key == "WorkingDir" and len({*map(normpath, both)}) == 1):
+        if _is_same(key, own.get(key), old.get(key)):
             own.pop(key, None)
     for key in _MAPS:
-        theirs, given = old.get(key) or {}, own.get(key) or {}
-        # An image that Compose built has some of its labels, too. A port is published only where it is exposed.
-        kept = _COMPOSE if any(name.startswith(_COMPOSE) for name in given.keys() - theirs.keys()) else published
-        own[key] = {
-            name: value for name, value in given.items() if theirs.get(name, ...) != value or name.startswith(kept)
-        } or None
+        own[key] = _own_entries(own.get(key) or {}, old.get(key) or {}, published) or None
     inherited = set(old.get("Env") or ())
     own["Env"] = [entry for entry in own.get("Env") or () if entry not in inherited] or None
     _start_as_it_was_asked(own, container["Config"], old)
@@ -47,6 +41,22 @@ def renewed(
     if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
         own["Labels"][COMPOSE_IMAGE] = image_id
     return {**parameters, "body": own, "endpoints": _without_made_up_addresses(parameters, container)}
+
+
+def _is_same(key: str, given: Any, theirs: Any) -> bool:
+    """Whether it is the image's; a folder may be written in two ways."""
+    if key == "WorkingDir" and given and theirs:
+        return bool(normpath(given) == normpath(theirs))
+    return bool(given == theirs)
+
+
+def _own_entries(given: Mapping[str, Any], theirs: Mapping[str, Any], published: tuple[str, ...]) -> dict[str, Any]:
+    """Those of a map that are not the image's.
+
+    An image that Compose built has some of its labels, too. A port is published only where it is exposed.
+    """
+    kept = _COMPOSE if any(name.startswith(_COMPOSE) for name in given.keys() - theirs.keys()) else published
+    return {name: value for name, value in given.items() if theirs.get(name, ...) != value or name.startswith(kept)}
 
 
 def _start_as_it_was_asked(own: dict[str, Any], now: Mapping[str, Any], old: Mapping[str, Any]) -> None:
