@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, NamedTuple, get_type_hints
+from inspect import cleandoc
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from dockwarden import __version__
 from dockwarden.text import moment, one_of
@@ -32,6 +33,21 @@ class List(NamedTuple):
     row: type
     rows: Callable[[], Iterable[Any]]
     usual: Mapping[str, str] = {}
+
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class Page(Generic[_Row]):
+    """The envelope of all lists: a page of one."""
+
+    items: Annotated[list[_Row], Field(max_length=MOST_ITEMS)]
+    total: Annotated[int, Field(description="how many rows there are on all pages")]
+    offset: int
+    limit: int
+    next: Annotated[str | None, Field(description="where the next page is")]
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class BadQueryError(ValueError):
@@ -120,14 +136,9 @@ def answer(path: str, text: str, of: List, now: float) -> dict[str, Any]:
     query = read_query(text, of)
     items, total = query.part(of.rows())
     after = query.offset + query.limit
-    return {
-        "items": _adapter(of.row).dump_python(items, mode="json", warnings=False),
-        "total": total,
-        "offset": query.offset,
-        "limit": query.limit,
-        "next": f"{path}?{other_page(text, after)}" if after < total else None,
-        "at": moment(now),
-    }
+    following = f"{path}?{other_page(text, after)}" if after < total else None
+    page = Page(items, total, query.offset, query.limit, following, moment(now))
+    return dict(_adapter(of.row).dump_python(page, mode="json", warnings=False))
 
 
 def other_page(text: str, offset: int) -> str:
@@ -138,18 +149,18 @@ def other_page(text: str, offset: int) -> str:
 
 @cache
 def _adapter(row: type) -> TypeAdapter[Any]:
-    return TypeAdapter(list[row])  # type: ignore[valid-type] # a type that is known at run time
+    return TypeAdapter(Page[row])  # type: ignore[valid-type] # a type that is known at run time
 
 
 def describe(lists: Mapping[str, List]) -> dict[str, object]:
     """The API in the format of OpenAPI 3.1."""
-    schemas: dict[str, Any] = {"Problem": _object(type="string", title="string", status="integer", detail="string")}
-    paths = {}
-    for name, of in lists.items():
-        schema = TypeAdapter(of.row).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
-        schemas[of.row.__name__] = schema
-        paths[PREFIX + name] = {"get": _operation(name, of, str(schema["description"]))}
+    pages, shared = TypeAdapter.json_schemas(
+        [(name, "serialization", _adapter(of.row)) for name, of in lists.items()],
+        ref_template="#/components/schemas/{model}",
+    )
+    problem = {"title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}}
+    schemas = shared["$defs"] | {"Problem": {"type": "object", "properties": problem, "required": [*problem]}}
+    paths = {PREFIX + name: {"get": _operation(name, of, pages[name, "serialization"])} for name, of in lists.items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -164,21 +175,7 @@ def describe(lists: Mapping[str, List]) -> dict[str, object]:
     }
 
 
-def _object(**types: str) -> dict[str, object]:
-    return {"type": "object", "properties": {n: {"type": t} for n, t in types.items()}, "required": [*types]}
-
-
-def _operation(name: str, of: List, description: str) -> dict[str, object]:
-    envelope: dict[str, Any] = _object(
-        items="array", total="integer", offset="integer", limit="integer", next="string", at="string"
-    )
-    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{of.row.__name__}"}, "maxItems": MOST_ITEMS}
-    envelope["properties"] |= {
-        "items": items,
-        "total": {"type": "integer", "description": "how many rows there are on all pages"},
-        "next": {"type": ["string", "null"], "description": "where the next page is"},
-        "at": {"type": "string", "format": "date-time"},
-    }
+def _operation(name: str, of: List, page: Mapping[str, object]) -> dict[str, object]:
     parameters = []
     for field, words in filters(of.row).items():
         item = {"type": "string", **({"enum": [*words]} if words else {})}
@@ -191,10 +188,10 @@ def _operation(name: str, of: List, description: str) -> dict[str, object]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         "operationId": name,
-        "summary": description,
+        "summary": cleandoc(of.row.__doc__ or ""),
         "parameters": parameters,
         "responses": {
-            "200": {"description": "a page of the list", "content": {"application/json": {"schema": envelope}}},
+            "200": {"description": "a page of the list", "content": {"application/json": {"schema": page}}},
             "400": {"description": "a query that cannot be answered", "content": problem},
             "401": {"description": "a password is asked for", "content": {"text/plain": {}}},
         },
