@@ -126,7 +126,7 @@ class ScheduleSettings(_Section):
     """Schedules of policies."""
 
     timezone: str = Field("", description="zone of cron lines, such as Europe/Berlin; empty: the host's")
-    jitter: float = Field(0.05, ge=0, le=0.5, description="largest share of an interval by which a run may be moved")
+    jitter: float = Field(0.05, ge=0, le=0.5, description="largest share of an interval by which a run may come later")
 
     @field_validator("timezone")
     @classmethod
