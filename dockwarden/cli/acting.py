@@ -139,24 +139,21 @@ def _apply(options: argparse.Namespace) -> int:
     print_unheard()
     chosen = settings_of(options, acts=True)
     saved = plans.read(options.plan)
-    planner = plans.Planner(chosen, loading.load_policies(chosen), acts=True, over_limits=saved.over_limits)
-    try:
+    policies = loading.load_policies(chosen)
+    with closing(plans.Planner(chosen, policies, acts=True, over_limits=saved.over_limits)) as planner:
         steps, left = planner.still(saved)
-        table(("STAYS", "POLICY", "WHY"), [(row.name, row.policy, _because(row)) for row in left]) if left else None
+        if left:
+            table(("STAYS", "POLICY", "WHY"), [(row.name, row.policy, _because(row)) for row in left])
         if not steps:
             print("nothing of the plan is left to do", file=sys.stderr)
             return OK
         sizes = {(step.policy, step.ref): planner.size_of(step) for step in steps}
-        cells = zip(steps, sizes.values(), strict=True)
-        table(
-            ("NAME", "POLICY", "ACTION", "BYTES"), [(s.name, s.policy, s.action, in_bytes(size)) for s, size in cells]
-        )
+        rows = [(step.name, step.policy, step.action, in_bytes(sizes[step.policy, step.ref])) for step in steps]
+        table(("NAME", "POLICY", "ACTION", "BYTES"), rows)
         question = f"Carry out {counted(len(steps), 'step')}, {_total(sizes.values())}?"
         if not options.yes and not is_confirmed("apply", question):
             return USAGE
         return _told(planner.carry_out(steps), sizes)
-    finally:
-        planner.close()
 
 
 def _told(outcomes: "Iterable[Outcome]", sizes: "Mapping[tuple[str, Ref], int | None]") -> int:

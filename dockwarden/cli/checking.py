@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dockwarden.cli import a_path
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
 from dockwarden.config.packs import PACKS
 from dockwarden.errors import ConfigError, UsageError
@@ -53,9 +54,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _a_path(text: str) -> str:
-    if not text:  # which pathlib takes for the folder one is in
-        raise argparse.ArgumentTypeError("it is empty")
-    return text
+    a_path(text)
+    return text  # as it was written, also for messages
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -15,8 +15,10 @@ from dockwarden.text import OK, fact, local, moment, near, printable, span, word
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow
     from dockwarden.pipeline.explain import ExceptionRow, Explanation, Found, PolicyExplanation
+    from dockwarden.sinks.ledger import Ledger
 
-_COLUMNS = {
+_Kept = Literal["actions", "findings", "digests"]
+_COLUMNS: dict[_Kept, tuple[str, ...]] = {
     "actions": ("at", "policy", "action", "name", "outcome", "reason"),
     "findings": ("opened_at", "resolved_at", "severity", "policy", "name", "message"),
     "digests": ("since", "until", "side", "digest"),
@@ -224,40 +226,25 @@ def _state(row: "TagRow") -> str:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from dockwarden import reference
     from dockwarden.app import open_ledger
     from dockwarden.config import settings
-    from dockwarden.model import Kind
 
     if not (options.ref or options.actions or options.findings):
         raise UsageError("name a tag, or ask for --actions or --findings")
     chosen = settings.read_settings(options.config)
-    kind, _, rest = (options.ref or "").partition("/")
-    prefix, ref = (f"{kind}/", rest) if kind in set(Kind) and rest else ("", options.ref)
-    name, whole = (reference.full(each) if each else "" for each in (ref, options.ref))  # a hub's user may be a kind
-    about = {f"{prefix}{ref}", f"{prefix}{name}", whole} if ref else ()  # not only tags have names
-    kept: Literal["actions", "findings", "digests"] = (
-        "actions" if options.actions else "findings" if options.findings else "digests"
-    )
+    kept: _Kept = "actions" if options.actions else "findings" if options.findings else "digests"
     columns = _COLUMNS[kept]
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
             if (chosen.state_dir / "ledger.db").exists():
                 raise DockwardenError(f"ledger.db in {chosen.state_dir} is empty, damaged or no ledger of ours")
             print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
-        if kept == "actions":
-            rows = ledger.recent_actions(_MOST_ROWS, about)
-        elif kept == "findings":
-            rows = ledger.past_findings(_MOST_ROWS, about)
-        else:
-            past = ledger.history(whole) or ledger.history(name)
-            rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in past]
-        known = ledger.names(kept) if about and not rows else ()
+        rows, hint = _past(ledger, kept, options.ref or "")
     if emit(options.output, rows, "name" if "name" in columns else "digest"):
         return OK
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
     more = "; of what is no tag, --actions and --findings tell" if kept == "digests" else ""
-    of = printable(f" of {options.ref}{near(name, known, 0.9) or near(ref, known)}" if about else "")
+    of = printable(f" of {options.ref}{hint}" if options.ref else "")
     table(
         [c.removesuffix("_at").upper() for c in columns],
         cells,
@@ -265,6 +252,26 @@ def _history(options: argparse.Namespace) -> int:
         empty=f"nothing is known{of}{more}",
     )
     return OK
+
+
+def _past(ledger: "Ledger", kept: _Kept, asked: str) -> tuple[Sequence[dict[str, object]], str]:
+    """What is kept of all that is called so, or of everything; where there is nothing, what may be meant."""
+    from dockwarden import reference
+    from dockwarden.model import Kind
+
+    kind, _, rest = asked.partition("/")
+    prefix, ref = (f"{kind}/", rest) if kind in set(Kind) and rest else ("", asked)
+    name, whole = reference.full(ref), reference.full(asked)  # a hub's user may be called as a kind
+    about = {f"{prefix}{ref}", f"{prefix}{name}", whole} if asked else ()  # not only tags have names
+    if kept == "actions":
+        rows = ledger.recent_actions(_MOST_ROWS, about)
+    elif kept == "findings":
+        rows = ledger.past_findings(_MOST_ROWS, about)
+    else:
+        past = ledger.history(whole) or ledger.history(name)
+        rows = [dict(zip(("side", "digest", "since", "until"), row, strict=True)) for row in past]
+    known = ledger.names(kept) if about and not rows else ()
+    return rows, near(name, known, 0.9) or near(ref, known)
 
 
 def _cell(column: str, value: object) -> str:

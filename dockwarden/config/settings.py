@@ -55,7 +55,7 @@ def _in_full(value: object) -> object:
     return value
 
 
-Place = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=Annotated[str, Field(pattern=r"^\s*[^~\s]")])]
+APath = Annotated[Path, BeforeValidator(_in_full, json_schema_input_type=Annotated[str, Field(pattern=r"^\s*[^~\s]")])]
 
 
 class _Section(BaseModel):
@@ -83,7 +83,7 @@ class WebSettings(_Section):
     listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
     hosts: list[str] = Field([], description="names by which clients call it, with *, besides localhost and addresses")
     external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
-    config_file: Place | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
+    config_file: APath | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
     finding_info: int = Field(0, ge=0, le=10_000, description="findings by name in the metrics; a series for each")
     running_image_info: int = Field(0, ge=0, le=10_000, description="running names and digests in them, as many series")
 
@@ -147,10 +147,10 @@ class RegistrySettings(_Section):
     """One registry host."""
 
     http: bool | None = Field(None, description="plain HTTP; unset: only for loopback hosts")
-    ca_file: Place | None = Field(None, description="PEM file of the authority (CA) that signed its certificate")
+    ca_file: APath | None = Field(None, description="PEM file of the authority (CA) that signed its certificate")
     username: str = Field("", description="user name; unset: what Docker's config.json says")
     password: SecretStr | None = Field(None, description="the password; better: password_file")
-    password_file: Place | None = Field(None, description="a file that contains the password")
+    password_file: APath | None = Field(None, description="a file that contains the password")
     concurrency: int = Field(3, ge=1, le=16, description="most requests at the same time")
 
     @model_validator(mode="after")
@@ -219,7 +219,7 @@ class RouteSettings(_Section):
     """One route of notifications: who hears of what."""
 
     url: SecretStr | None = Field(None, description="address, as apprise writes it; better: url_file")
-    url_file: Place | None = Field(None, description="a file that contains the address")
+    url_file: APath | None = Field(None, description="a file that contains the address")
     severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
     policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
@@ -268,7 +268,7 @@ class Settings(_Section):
     protect: ProtectSettings = ProtectSettings.model_construct()
     minimum_stay: Duration = Field(3600.0, description="what has been watched for less than this is never removed")
     resync: Duration = Field(600.0, ge=1, description="everything is listed again at most this often")
-    state_dir: Place = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
+    state_dir: APath = Field(Path("/var/lib/dockwarden"), description="folder of the ledger and of archives")
     undo: UndoSettings = UndoSettings.model_construct()
     retention: RetentionSettings = RetentionSettings.model_construct()
     engine: EngineSettings = EngineSettings.model_construct()

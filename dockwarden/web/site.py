@@ -146,8 +146,9 @@ class Application:
 
 def _judged(start: StartResponse, reasons: list[str], *, told: bool) -> Iterable[bytes]:
     """Anybody may know whether all is well, so that watchdogs need no password; why it is not, is for those we know."""
-    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return _answer(start, status, "\n".join((reasons if told else reasons and ["not ok"]) or ["ok"]) + "\n")
+    if not reasons:
+        return _answer(start, HTTPStatus.OK, "ok\n")
+    return _answer(start, HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(reasons) + "\n" if told else "not ok\n")
 
 
 def _json(start: StartResponse, value: object, status: HTTPStatus = HTTPStatus.OK, kind: str = _JSON) -> list[bytes]:

@@ -90,12 +90,10 @@ class Views:
         done = done or [row for row in self._done() if row.subject == kind and {row.object_id, row.name} & known]
         past = [row for row in over if row["subject"] == kind]
         shown = {"kind": kind, "name": name, "done": done, "past": past, "it": None, "kinds": list(Kind)}
+        if not (refs or done or past):
+            return None
         if len(refs) != 1:
-            return (
-                {**shown, "meant": [(ref, self.inventory.name_of(ref)) for ref in refs]}
-                if refs or done or past
-                else None
-            )
+            return {**shown, "meant": [(ref, self.inventory.name_of(ref)) for ref in refs]}
         it = self._explainer().object(refs[0], self.board.use.policies, self._standing(), self._facts)
         near = {(each.policy, each.id) for each in it.found}
         found = [row for row in self._finding_rows() if (row.policy, row.object_id) in near]
