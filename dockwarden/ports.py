@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dockwarden.model.needs import Needs
 from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Ref, Service, Volume
-from dockwarden.model.outcomes import Done, Intent, Outcome, Recipe, Report, Step
+from dockwarden.model.outcomes import Outcome, Recipe, Record, Report, Step
 from dockwarden.model.words import Kind
 
 REPLAYED_AT_MOST = 256
@@ -334,10 +334,10 @@ class Intents(Protocol):
     def aside(self, policy: str) -> Sequence[tuple[str, float]]:
         """IDs of containers that a policy's updates left aside, how long ago (observed); first those inside others."""
 
-    def undoable(self, what: str = "") -> Sequence[Done]:
+    def undoable(self, what: str = "") -> Sequence[Record]:
         """What can still be undone, newest first; of one run or action, if it is named."""
 
-    def open_intents(self) -> Sequence[Intent]:
+    def open_intents(self) -> Sequence[Record]:
         """The steps on our engine whose end is not written down."""
 
     def begin_archive(self, name: str) -> None:

@@ -24,19 +24,18 @@ from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError
 from dockwarden.model import (
     BuildStep,
     Container,
-    Done,
     Effect,
     EngineInfo,
     Event,
     Image,
     ImageDetails,
     ImageStore,
-    Intent,
     Kind,
     Needs,
     Network,
     Outcome,
     Recipe,
+    Record,
     Ref,
     Service,
     Step,
@@ -800,30 +799,24 @@ class FakeIntents:
         done = (number for number, outcome in self.outcomes.items() if outcome.effect is Effect.APPLIED)
         return [0.0 for number in done if (self.written[number].action, self.written[number].ref) == (action, ref)]
 
-    def undoable(self, what: str = "") -> list[Done]:
+    def undoable(self, what: str = "") -> list[Record]:
         ended, recipes = self.outcomes, self.recipes
         applied = [number for number, outcome in ended.items() if outcome.effect is Effect.APPLIED]
         undone = {recipes[number].parameters.get("undoes") for number in applied}
         return [
-            Done(number, "run-1", s.policy, s.action, s.ref, s.name, 0.0, 1.0, recipes[number])
-            for number, s in reversed(self.written.items())
+            self._record(number, 1.0)
+            for number in reversed(self.written)
             if number in applied and number not in undone and recipes[number].method != "none"
             if what in ("", "run-1", str(number))
         ]
 
-    def open_intents(self) -> list[Intent]:
-        written = self.written
-        return [
-            Intent(
-                number,
-                written[number].policy,
-                written[number].action,
-                written[number].ref,
-                written[number].name,
-                self.recipes[number],
-            )
-            for number in self.open()
-        ]
+    def open_intents(self) -> list[Record]:
+        return [self._record(number, 0.0) for number in self.open()]
+
+    def _record(self, number: int, until: float) -> Record:
+        step = self.written[number]
+        about = (step.policy, step.action, step.ref, step.name)
+        return Record(number, "run-1", *about, 0.0, until, self.recipes[number])
 
     def begin_archive(self, name: str) -> None:
         if "begin_archive" in self.full:

@@ -11,7 +11,7 @@ from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.actions.containers import JOINED, ContainerVerb, called
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
-from dockwarden.model import Candidate, Container, Done, Effect, Kind, Policy, Recipe, Ref, Step
+from dockwarden.model import Candidate, Container, Effect, Kind, Policy, Recipe, Record, Ref, Step
 
 _HALF_GONE = ("removing", "dead")
 _NEEDED = "without it could never start again:"
@@ -82,7 +82,7 @@ class ContainerRemove(ContainerVerb):
         except EngineError:  # it is gone, or something of it is busy: its undo tries again
             return
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """Make it from its own image, and with those that it mounts, and put back what it wrote."""
         about = deepcopy(dict(done.recipe.parameters))
         about["body"]["Image"] = _by_now(tools, about["image_ref"], about["image_id"])

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from dockwarden.actions.containers import ContainerVerb, followers, must_stay, refuse_stale, restarted
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import AnswerError
-from dockwarden.model import Candidate, Container, Effect, Intent, Policy, Recipe, Step
+from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Record, Step
 from dockwarden.text import DURATION, counted, duration, span
 
 _LEFT = "left"
@@ -84,7 +84,7 @@ class ContainerRestart(ContainerVerb):
             raise Unfinished(f"{_told(troubles)}; what does not run is started as soon as it can be")
         return Applied("restarted", f"and with it {', '.join(about['with'])}" if about["with"] else "")
 
-    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+    def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         """Start what a restart had stopped and not started, but for what somebody started since."""
         key, about = intent.ref.key, intent.recipe.parameters
         left = about[_LEFT] if _LEFT in about else {key: about["started_at"]}  # as older records have it

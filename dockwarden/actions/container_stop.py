@@ -6,7 +6,7 @@ from contextlib import suppress
 from dockwarden.actions.containers import ContainerVerb, called, is_aside
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
-from dockwarden.model import Candidate, Container, Done, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
 
 
 class ContainerStop(ContainerVerb):
@@ -29,7 +29,7 @@ class ContainerStop(ContainerVerb):
     def about(self, found: Container) -> Mapping[str, object]:
         return {**super().about(found), "image_id": found.image_id}
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """One that was removed since and came back has another ID: its name and image tell it, and it never ran."""
         try:
             tools.engine.start_container(done.ref.key)

@@ -34,7 +34,7 @@ from dockwarden.actions.verb import (
     refuse_change,
 )
 from dockwarden.errors import AnswerError, DeniedError, EngineError, EngineUnavailableError, LedgerError
-from dockwarden.model import Candidate, Container, Done, Effect, Image, Intent, Policy, Recipe, Step
+from dockwarden.model import Candidate, Container, Effect, Image, Policy, Recipe, Record, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
 
@@ -208,16 +208,16 @@ class ContainerUpdate(ContainerVerb):
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return recipe.parameters.get("phase") != _KEPT
 
-    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+    def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         change, fault = Update(tools.engine, intent.recipe.parameters), intent.recipe.parameters.get("fault")
         change.settle()
         said = change.back()
         return _ended(change, _FAULT, fault or "it was cut short", said) if fault or change.aside() else None
 
-    def goes_on(self, tools: Tools, done: Done) -> bool:
+    def goes_on(self, tools: Tools, done: Record) -> bool:
         return not Update(tools.engine, done.recipe.parameters).first.is_in_place()
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """The old container again, if it is still there, and those that live in its namespaces."""
         change = Update(tools.engine, done.recipe.parameters)
         if (old := change.first.old()) is None:

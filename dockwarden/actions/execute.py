@@ -25,7 +25,7 @@ from dockwarden.errors import (
     MissingError,
     NotFoundError,
 )
-from dockwarden.model import Effect, Image, Intent, Outcome, Recipe, Ref, Step, Thing
+from dockwarden.model import Effect, Image, Outcome, Recipe, Record, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
 _LONGEST_WAIT_SECONDS = 20.0
@@ -258,7 +258,7 @@ def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
     return ended
 
 
-def _end(tools: Tools, intents: Intents, intent: Intent) -> Outcome:
+def _end(tools: Tools, intents: Intents, intent: Record) -> Outcome:
     verb = VERBS.get((intent.ref.kind, intent.action))
     why = Stays(Effect.SKIPPED, "interrupted")
     if verb is None:  # it was an undo, whose next try finds out how far it came

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dockwarden import reference
 from dockwarden.actions.images import DANGLING, ImageVerb, give_names, refuse_parent
 from dockwarden.actions.verb import Tools, Why, in_use, refuse_users
-from dockwarden.model import Candidate, Image, ImageStore, Intent, Kind, Policy, Step
+from dockwarden.model import Candidate, Image, ImageStore, Kind, Policy, Record, Step
 
 
 class ImageRemove(ImageVerb):
@@ -28,5 +28,6 @@ class ImageRemove(ImageVerb):
             return (f"{DANGLING}{image.id}",)
         return (reference.marker(image.id),)
 
-    def give_back(self, tools: Tools, intent: Intent) -> None:
-        give_names(tools.engine, intent.image_id, intent.recipe.parameters.get("tags", ()))
+    def give_back(self, tools: Tools, intent: Record) -> None:
+        about = intent.recipe.parameters
+        give_names(tools.engine, str(about.get("id", "")), about.get("tags", ()))

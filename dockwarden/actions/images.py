@@ -25,7 +25,7 @@ from dockwarden.actions.verb import (
     refuse_users,
 )
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
-from dockwarden.model import Done, Effect, Event, Image, ImageStore, Kind, Recipe, Ref, Step
+from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
 from dockwarden.ports import Ask, Engine
 
 DANGLING = "moby-dangling@"
@@ -150,7 +150,7 @@ class ImageVerb(Verb[Image]):
 
     # -- afterwards ----------------------------------------------------------------------------------------------
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """Have the image again, then give it its names; both can be tried again.
 
         The same image has another ID in another store, to which the engine may have been switched.

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dockwarden import reference
 from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_use, refuse_change, refuse_users
 from dockwarden.errors import ConflictError, NotFoundError
-from dockwarden.model import Candidate, Done, Effect, Kind, Network, Policy, Ref, Step
+from dockwarden.model import Candidate, Effect, Kind, Network, Policy, Record, Ref, Step
 from dockwarden.ports import Engine
 from dockwarden.text import counted
 
@@ -46,7 +46,7 @@ class NetworkRemove(Verb[Network]):
                 raise Stays(Effect.REFUSED, "conflict", text)
         return Applied("removed")
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """Make one of the same name, address range and options, if an earlier try did not."""
         wanted = done.recipe.parameters
         try:

@@ -21,7 +21,7 @@ from dockwarden.actions.verb import (
     refuse_change,
 )
 from dockwarden.errors import NotFoundError
-from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Service, Step
+from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Service, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
 
@@ -96,14 +96,14 @@ class ServiceUpdate(Verb[Service]):
             raise Unfinished(f"the swarm may yet take it back: {now.update_state}")
         return now is None or now.image_ref != recipe.parameters["new_image_id"]
 
-    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+    def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         about = intent.recipe.parameters
         with suppress(NotFoundError):
             if _is_back(about["image_ref"], now := tools.engine.service(intent.ref.key)):
                 return _taken_back(about["new_image_id"], now)
         return None
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """The image before, by another rolling update."""
         about = done.recipe.parameters
         now = tools.engine.service(about["id"]).image_ref

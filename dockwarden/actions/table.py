@@ -15,7 +15,7 @@ from dockwarden.actions.tag_pull import TagPull
 from dockwarden.actions.tag_untag import TagUntag
 from dockwarden.actions.verb import Verb
 from dockwarden.actions.volume_remove import VolumeRemove
-from dockwarden.model import Done, Kind, Policy, Step
+from dockwarden.model import Kind, Policy, Record, Step
 
 _ALL: tuple[Verb[Any], ...] = (
     ContainerStop(),
@@ -34,6 +34,6 @@ VERBS: Mapping[tuple[Kind, str], Verb[Any]] = {(verb.subject, verb.name): verb f
 ORDER = tuple(dict.fromkeys(kind for kind, _ in VERBS))
 
 
-def verb_of(what: Policy | Step | Done) -> Verb[Any]:
+def verb_of(what: Policy | Step | Record) -> Verb[Any]:
     """The verb of a policy that has an action, or of what came of one."""
     return VERBS[what.subject if isinstance(what, Policy) else what.ref.kind, what.action]

@@ -7,7 +7,7 @@ from dockwarden.actions.images import ImageVerb
 from dockwarden.actions.pulling import bring, leave, move, served
 from dockwarden.actions.verb import Applied, Gain, NoOptions, Stays, Tools, Why, refuse_change
 from dockwarden.errors import MissingError
-from dockwarden.model import Candidate, Done, Effect, Image, Intent, Kind, Policy, Recipe, Step
+from dockwarden.model import Candidate, Effect, Image, Kind, Policy, Recipe, Record, Step
 
 
 class TagPull(ImageVerb):
@@ -47,11 +47,11 @@ class TagPull(ImageVerb):
     def is_undone(self, recipe: Recipe, now: Image | None) -> bool:
         return now is None or now.id == recipe.parameters["id"]
 
-    def give_back(self, tools: Tools, intent: Intent) -> None:
+    def give_back(self, tools: Tools, intent: Record) -> None:
         if not intent.recipe.parameters["was_here"]:
             leave(tools.engine, intent.recipe.parameters["from"])
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """The tag names the image that it named before; what was pulled stays."""
         about = done.recipe.parameters
         old, now = tools.image(about["id"]), tools.image(about["tag"])

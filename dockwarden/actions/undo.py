@@ -11,7 +11,7 @@ from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Applied, Stays, Tools
 from dockwarden.errors import AnswerError, ConflictError, DeniedError, EngineUnavailableError, LedgerError, MissingError
-from dockwarden.model import Done, Effect, Kind, Outcome, Recipe, Step
+from dockwarden.model import Effect, Kind, Outcome, Recipe, Record, Step
 from dockwarden.ports import Intents
 
 ACTION = "undo"
@@ -22,7 +22,7 @@ class Undoer:
         self._tools = tools
         self._intents = intents
 
-    def undo(self, run: str, actions: Sequence[Done]) -> Iterator[Outcome]:
+    def undo(self, run: str, actions: Sequence[Record]) -> Iterator[Outcome]:
         """Undo them: what others stand on first, the last that went before the first that went.
 
         When the ledger cannot be written or the engine goes away, what is left is not undone, and says so.
@@ -36,7 +36,7 @@ class Undoer:
                 outcome = stop.outcome(step)
             yield outcome
 
-    def _step(self, run: str, step: Step, done: Done) -> tuple[Outcome, Stays | None]:
+    def _step(self, run: str, step: Step, done: Record) -> tuple[Outcome, Stays | None]:
         stop: Stays | None = None
         try:
             number = self._intents.intend(run, step, Recipe("none", {"undoes": done.number}))
@@ -55,7 +55,7 @@ class Undoer:
             drop(self._tools.archive, done.recipe)
         return outcome, stop
 
-    def _tried(self, step: Step, done: Done) -> Outcome:
+    def _tried(self, step: Step, done: Record) -> Outcome:
         """What became of it. Raises EngineUnavailableError."""
         try:
             return step.ended(Effect.APPLIED, *self._bring_back(done))
@@ -72,13 +72,13 @@ class Undoer:
         is_taken = outcome.reason == "taken"
         return outcome._replace(detail=f"{outcome.detail}{self._later(done)}") if is_taken else outcome
 
-    def _bring_back(self, done: Done) -> Applied:
+    def _bring_back(self, done: Record) -> Applied:
         applied = verb_of(done).undo(self._tools, done)
         if done.recipe.archive:  # which goes
             self._tools.settle()
         return applied
 
-    def _later(self, done: Done) -> str:
+    def _later(self, done: Record) -> str:
         """Which undo must come before, where the same was done to what has its name since; in words."""
         later = (each for each in self._intents.undoable() if each.number > done.number)
         same = (each for each in later if (each.action, each.name) == (done.action, done.name))

@@ -21,7 +21,7 @@ from dockwarden.actions.archive import Archive
 from dockwarden.errors import NotFoundError
 from dockwarden.model.needs import Needs, may_be_needed, needed_by
 from dockwarden.model.objects import Image, Ref, Thing, Volume
-from dockwarden.model.outcomes import Candidate, Done, Intent, Outcome, Recipe, Step
+from dockwarden.model.outcomes import Candidate, Outcome, Recipe, Record, Step
 from dockwarden.model.policies import Policy
 from dockwarden.model.words import Effect, ImageStore, Kind
 from dockwarden.ports import Engine, Registry, Reply
@@ -249,12 +249,12 @@ class Verb(ABC, Generic[T]):
     def act(self, tools: Tools, step: Step, found: T) -> Applied:
         """Do it to the object that was found a moment ago, never forced. Stays, with what it took given back."""
 
-    def undo(self, tools: Tools, done: Done) -> Applied:
+    def undo(self, tools: Tools, done: Record) -> Applied:
         """Bring the object back. What fails on the way can be tried again. Stays if it cannot be now."""
         new = tools.engine.create(self.subject, done.recipe.parameters)
         return Applied("restored", f"its ID is {reference.short_id(new)} now")
 
-    def goes_on(self, tools: Tools, done: Done) -> bool:
+    def goes_on(self, tools: Tools, done: Record) -> bool:
         """Whether an undo of it that was cut short left down what ran before, so it is gone on with at once."""
         return False
 
@@ -265,7 +265,7 @@ class Verb(ABC, Generic[T]):
     def finish(self, tools: Tools, key: str) -> None:
         """Remove what a removal that was cut short left of an object that is not whole any more."""
 
-    def give_back(self, tools: Tools, intent: Intent) -> Stays | None:
+    def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         """Give the object back what a deed that was cut short had taken from it; why it had failed, if it had."""
 
 

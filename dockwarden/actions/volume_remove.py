@@ -9,7 +9,7 @@ from typing import Any
 from dockwarden.actions import verb
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.errors import AnswerError, ConflictError, EngineError, NotFoundError
-from dockwarden.model import Candidate, Done, Effect, Intent, Kind, Policy, Recipe, Ref, Step, Volume
+from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Ref, Step, Volume
 from dockwarden.ports import Engine
 
 
@@ -67,12 +67,12 @@ class VolumeRemove(verb.Verb[Volume]):
             raise
         return verb.Applied("removed")
 
-    def give_back(self, tools: verb.Tools, intent: Intent) -> verb.Stays | None:
+    def give_back(self, tools: verb.Tools, intent: Record) -> verb.Stays | None:
         """The files that were gone when the engine was ended amid it."""
         trouble = _put_back(tools, intent.ref.key, intent.recipe, is_late=True) if intent.recipe.archive else ""
         return verb.Stays(Effect.APPLIED, "unverified", f"it was cut short; {trouble}") if trouble else None
 
-    def undo(self, tools: verb.Tools, done: Done) -> verb.Applied:
+    def undo(self, tools: verb.Tools, done: Record) -> verb.Applied:
         """Make it and fill it; one that is empty, or that an earlier try began to fill, is filled as well."""
         key, recipe = done.ref.key, done.recipe
         if recipe.method == "create":

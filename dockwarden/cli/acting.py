@@ -14,7 +14,7 @@ from dockwarden.errors import UsageError
 from dockwarden.text import FAILED, OK, USAGE, because, counted, duration, in_bytes, local, printable, span
 
 if TYPE_CHECKING:
-    from dockwarden.model import Done, Outcome, Ref
+    from dockwarden.model import Outcome, Record, Ref
     from dockwarden.oneshot.mend import Reset
     from dockwarden.oneshot.plans import PlanRow
 
@@ -214,7 +214,7 @@ def _undo(options: argparse.Namespace) -> int:
     return OK if all(row["outcome"] == "applied" for row in undone) else FAILED
 
 
-def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
+def _row(done: "Record", outcome: "Outcome | None" = None) -> dict[str, object]:
     """An action under the names that scripts use; with what came of its undoing, if it was undone."""
     return {
         "id": done.number,
@@ -235,7 +235,7 @@ def _row(done: "Done", outcome: "Outcome | None" = None) -> dict[str, object]:
     }
 
 
-def _print_list(actions: "list[Done]", output: str) -> None:
+def _print_list(actions: "list[Record]", output: str) -> None:
     if emit(output, [_row(done) for done in actions], "id"):
         return
     rows = [

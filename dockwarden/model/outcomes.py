@@ -86,8 +86,13 @@ class Recipe(NamedTuple):
     sha256: str = ""
 
 
-class Done(NamedTuple):
-    """An action that was carried out and can still be undone; the bytes are what the disk gained, as planned."""
+class Record(NamedTuple):
+    """An action as the ledger has it: begun, with no end recorded yet, or carried out, so that it can still be undone.
+
+    Attributes:
+        until: when that ends; 0.0 of what was only begun.
+        planned_bytes: what the disk gained, as planned.
+    """
 
     number: int
     run: str
@@ -119,21 +124,6 @@ class Outcome(NamedTuple):
     def took(self) -> bool:
         """Whether something went, be it another object than was meant."""
         return self.effect is Effect.APPLIED or self.reason == "other_image"
-
-
-class Intent(NamedTuple):
-    """An action that was begun and of which no end is recorded."""
-
-    number: int
-    policy: str
-    action: str
-    ref: Ref
-    name: str
-    recipe: Recipe
-
-    @property
-    def image_id(self) -> str:
-        return str(self.recipe.parameters.get("id", ""))
 
 
 class Plan(NamedTuple):

@@ -24,7 +24,7 @@ from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.model.objects import EngineInfo, Image, Ref, ref_of
-from dockwarden.model.outcomes import Done, Outcome
+from dockwarden.model.outcomes import Outcome, Record
 from dockwarden.model.policies import Facts, FactValue, PolicySet, Result
 from dockwarden.model.words import Effect, Kind
 from dockwarden.pipeline.judge import Sweep
@@ -135,7 +135,7 @@ def settle(parts: Parts, policies: PolicySet | None) -> None:
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
 
 
-def take(parts: Parts, info: EngineInfo) -> list[tuple[Done, Outcome]]:
+def take(parts: Parts, info: EngineInfo) -> list[tuple[Record, Outcome]]:
     """Open the ledger for whatever acts: it says first whose the ledger is, and ends what was cut short.
 
     Gives what it brought back by that, as an undo of it was cut short. Raises LedgerError: it cannot be written;

@@ -24,7 +24,7 @@ from dockwarden.errors import (
 )
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
-from dockwarden.model import Container, Done, Effect, EngineInfo, Image, Kind, Outcome, Ref, Step, Thing, ref_of
+from dockwarden.model import Container, Effect, EngineInfo, Image, Kind, Outcome, Record, Ref, Step, Thing, ref_of
 from dockwarden.oneshot.look import take
 from dockwarden.ports import Ask
 
@@ -45,7 +45,7 @@ class Mender:
     def close(self) -> None:
         self._parts.close()
 
-    def undoable(self, what: str) -> list[Done]:
+    def undoable(self, what: str) -> list[Record]:
         """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
         ledger = self._parts.ledger
         open_to_read(self._settings, ledger)
@@ -53,7 +53,7 @@ class Mender:
             raise LedgerError(ledger.unreadable)
         return ledger.undoable(self._whole(what))
 
-    def _whole(self, what: str, more: Iterable[Done] = ()) -> str:
+    def _whole(self, what: str, more: Iterable[Record] = ()) -> str:
         """The run that begins so, which no number of an action does. Raises UsageError: there are several."""
         runs = {done.run for done in (*self._parts.ledger.undoable(), *more) if done.run.startswith(what)}
         if what in runs or what.isdecimal() or len(what) < _SHORTEST:
@@ -62,7 +62,7 @@ class Mender:
             raise UsageError(f"{what} may be {', '.join(sorted(runs))}")
         return next(iter(runs), what)
 
-    def undo(self, what: str) -> Iterator[tuple[Done, Outcome]]:
+    def undo(self, what: str) -> Iterator[tuple[Record, Outcome]]:
         """Undo a run or an action. Raises EngineUnavailableError.
 
         DockwardenError: nothing can be undone, or the ledger is of another engine; UsageError: several runs begin so.
@@ -78,7 +78,7 @@ class Mender:
         with self._parts.ledger.alone():
             yield from self._undo(info, actions)
 
-    def _undo(self, info: EngineInfo, actions: Sequence[Done]) -> Iterator[tuple[Done, Outcome]]:
+    def _undo(self, info: EngineInfo, actions: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
         parts = self._parts
         by_object = {(done.ref, done.name): done for done in actions}
         for outcome in Undoer(parts.tools(info), parts.ledger).undo(uuid.uuid4().hex[:12], actions):

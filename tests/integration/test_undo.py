@@ -30,7 +30,7 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import Tools
 from dockwarden.engine import DockerEngine, disk
 from dockwarden.errors import EngineUnavailableError, NotFoundError
-from dockwarden.model import Container, Done, Effect, Image, Kind, Network, Outcome, Ref, Step, Volume
+from dockwarden.model import Container, Effect, Image, Kind, Network, Outcome, Record, Ref, Step, Volume
 from dockwarden.pipeline.witness import Witness
 from dockwarden.process.probe import probe
 from dockwarden.registry import HttpRegistry
@@ -136,7 +136,7 @@ class Host:
             pulling=self.pulling,
         )
 
-    def done(self) -> list[Done]:
+    def done(self) -> list[Record]:
         return self.ledger.undoable()
 
     def undoable(self) -> list[str]:

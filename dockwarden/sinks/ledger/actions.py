@@ -7,13 +7,13 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dockwarden.config.files import at_once
 from dockwarden.errors import LedgerError
-from dockwarden.model import Done, Effect, Intent, Kind, Outcome, Recipe, Ref, Step
+from dockwarden.model import Effect, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.sinks.ledger.file import LedgerFile
 from dockwarden.text import because
 
@@ -22,6 +22,7 @@ _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "out
 _NAMED = "IN (SELECT value FROM json_each(?1))"
 ABOUT = f"(?1 = '[]' OR name {_NAMED} OR key {_NAMED} OR kind || '/' || name {_NAMED} OR kind || '/' || key {_NAMED})"
 _FINGERPRINT = re.compile(r".{4}:.{4}:")
+_OF_RECORD = "id, run, policy, action, kind, key, name, at, recipe, planned"
 _UNDO = "FROM actions u JOIN actions a ON a.id = u.undoes WHERE {0}"
 BACK = (
     f"(kind, key) IN (SELECT a.kind, a.key {_UNDO} UNION "
@@ -34,12 +35,8 @@ _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs t
 class Actions(LedgerFile):
     """Actions and archives: ``ports.Intents``, which says what each method does."""
 
-    def open_intents(self) -> list[Intent]:
-        rows = self._ours("id, policy, action, kind, key, name, recipe", "outcome IS NULL")
-        return [
-            Intent(number, policy, action, Ref(Kind(kind), key), name, _recipe(recipe))
-            for number, policy, action, kind, key, name, recipe in rows
-        ]
+    def open_intents(self) -> list[Record]:
+        return [_record(row) for row in self._ours(f"{_OF_RECORD}, 0.0", "outcome IS NULL")]
 
     def ages(self, action: str, ref: Ref) -> list[float]:
         rows = self._ours("at_seconds", "outcome = 'applied' AND action = ?2 AND kind = ?3 AND key = ?4", action, *ref)
@@ -68,13 +65,9 @@ class Actions(LedgerFile):
         """Until when each action can be undone, by its number."""
         return dict(self._undoable("id"))
 
-    def undoable(self, what: str = "") -> list[Done]:
+    def undoable(self, what: str = "") -> list[Record]:
         """What was done to our engine and can still be undone, newest first; of one run or action, if it is named."""
-        rows = self._undoable("run, policy, action, kind, key, name, at, recipe, planned, id", what)
-        return [
-            Done(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), size)
-            for run, policy, action, kind, key, name, at, recipe, size, number, until in rows
-        ]
+        return [_record(row) for row in self._undoable(_OF_RECORD, what)]
 
     def _undoable(self, columns: str, what: str = "") -> list[Any]:
         """The one rule for what can be undone: columns, and until when if we go on watching."""
@@ -199,6 +192,11 @@ def _was_upgraded(former: str, now: str) -> bool:
     """One of before 23.0 has the fingerprint of a key as its ID, for which one of 25.0 or newer takes another."""
     is_old, is_new = _FINGERPRINT.match(former), not _FINGERPRINT.match(now)
     return bool(is_old and is_new and former.partition(" ")[2] == now.partition(" ")[2])
+
+
+def _record(row: Sequence[Any]) -> Record:
+    number, run, policy, action, kind, key, name, at, recipe, planned, until = row
+    return Record(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), planned)
 
 
 def _recipe(text: str) -> Recipe:

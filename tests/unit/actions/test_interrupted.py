@@ -14,7 +14,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import ENDING, Tools
 from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError
-from dockwarden.model import Done, Effect, ImageStore, Kind, Ref, Step
+from dockwarden.model import Effect, ImageStore, Kind, Record, Ref, Step
 from tests.builders import a_container, a_network, a_volume, an_image, digest_of
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 from tests.faults import Faulty
@@ -126,7 +126,7 @@ class World:
         self.files.there()
         return [outcome.effect for outcome in Undoer(self.tools(faulty), self.intents).undo("undo", self.done())]
 
-    def done(self) -> list[Done]:
+    def done(self) -> list[Record]:
         return self.intents.undoable()
 
 

@@ -11,7 +11,7 @@ from dockwarden.actions.execute import end_intents
 from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, NotFoundError
-from dockwarden.model import Done, Effect, ImageStore, Kind, Outcome, Ref, Service, Step
+from dockwarden.model import Effect, ImageStore, Kind, Outcome, Record, Ref, Service, Step
 from tests.builders import a_service, an_image, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
@@ -80,7 +80,7 @@ class Bench:
     def undo(self) -> Outcome:
         number = max(self.intents.written)
         step, recipe = self.intents.written[number], self.intents.recipes[number]
-        done = Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, recipe)
+        done = Record(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, recipe)
         [outcome] = Undoer(self.ground.tools(self.intents), self.intents).undo("undo", [done])
         return outcome
 

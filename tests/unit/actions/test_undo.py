@@ -11,7 +11,7 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, EngineUnavailableError
-from dockwarden.model import Container, Done, Effect, Image, ImageStore, Kind, Network, Outcome, Ref, Step, Volume
+from dockwarden.model import Container, Effect, Image, ImageStore, Kind, Network, Outcome, Record, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -43,7 +43,7 @@ class Bench:
         outcomes = self.ground.executor(self.intents)(self.engine.info).run("run-1", steps)
         return [(outcome.effect.value, outcome.reason) for outcome in outcomes]
 
-    def done(self) -> list[Done]:
+    def done(self) -> list[Record]:
         return self.intents.undoable()
 
     def undo(self) -> list[Outcome]:

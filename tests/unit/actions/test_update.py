@@ -24,7 +24,7 @@ from dockwarden.errors import (
     LedgerError,
     MissingError,
 )
-from dockwarden.model import Container, Done, Effect, ImageStore, Kind, Outcome, Recipe, Ref, Step
+from dockwarden.model import Container, Effect, ImageStore, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.ports import Written
 from tests.builders import a_container, an_image, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
@@ -497,7 +497,7 @@ def test_somebody_may_remove_the_old_one_meanwhile(bench: Bench, monkeypatch: py
 def undo(bench: Bench, number: int = 1) -> Outcome:
     """One of its updates, by number."""
     every = [
-        Done(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, bench.intents.recipes[number])
+        Record(number, "run", step.policy, step.action, step.ref, step.name, 0.0, 1.0, bench.intents.recipes[number])
         for number, step in bench.intents.written.items()
     ]
     [outcome] = Undoer(bench.ground.tools(bench.intents), bench.intents).undo(

@@ -259,7 +259,7 @@ def test_an_intent_is_open_until_it_is_concluded(book: Book, ledger: Ledger) -> 
     number = ledger.intend("run-1", STEP, RECIPE)
     [intent] = book.restart().open_intents()
     assert (intent.number, intent.policy, intent.action) == (number, "old-images", "remove")
-    assert (intent.ref, intent.name, intent.image_id) == (APP, STEP.name, image_id("app"))
+    assert (intent.ref, intent.name, intent.recipe.parameters["id"]) == (APP, STEP.name, image_id("app"))
     book.ledger.conclude(number, outcome_of(STEP))
     assert book.ledger.open_intents() == []
 
@@ -484,7 +484,7 @@ def test_a_process_that_is_killed_between_intent_and_end_leaves_the_intent_behin
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     [intent] = book.open().open_intents()
-    assert intent.image_id == image_id("app")
+    assert intent.recipe.parameters["id"] == image_id("app")
 
 
 def test_memory_and_findings_survive_a_kill(book: Book) -> None:
