@@ -264,12 +264,15 @@ def _without_leap(own: Version, book: _Book, _look: Look) -> Callable[[Version],
 
 
 def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
-    """One with fewer parts only where our own image has such a name."""
+    """One with fewer parts only where our own image has such a name, or mends it, as 0.9.0.1 does 0.9.0."""
     lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
-    size = len(own.numbers)
-    return lambda v: (
-        len(v.numbers) >= size or any(look.is_ours(a.tag) for a in lines if len(a.numbers) == len(v.numbers))
-    )
+
+    def counts(other: Version) -> bool:
+        size = len(other.numbers)
+        names = [v for v in lines if len(v.numbers) == size]
+        return size >= len(own.numbers) or any(size > _LINE or look.is_ours(v.tag) for v in names)
+
+    return counts
 
 
 def _is_latest(one: Version, look: Look) -> bool:
@@ -353,7 +356,7 @@ def _fitting(name: str, book: _Book) -> list[Scheme]:
     odd = parts - (known & _FLAVOURS)
     if own is None and (says_early("-".join(odd)) or any(c.isdigit() for part in odd - known for c in part)):
         raise UnclearError  # a date, a hash, a branch
-    wanted = own.scheme.words if own else parts & known
+    wanted = own.scheme.words if own else (parts & known) - {"latest"}  # beside 8-latest, the name of a line
     fits = [scheme for scheme in book.releases if wanted <= scheme.words]
     if not fits:
         raise UnclearError

@@ -390,6 +390,12 @@ WORLDS = """
 # builds that leave gaps
   latest 95100 | 95057 | 95083 | 9999 | 120000
 > 95057:95100 95083:95100 latest:=
+# a fourth number that mends the third
+  latest 1.11.4 1.11 1 | 1.3.10.0 | 1.3.10.1 | 1.3.10 1.3 | 1.5.0.1 1.5.0 1.5 | 1.11.3 | 4711
+> 1.3.10.0:1.11.4 1.5.0.1:1.11.4 latest:=
+# lines that are called so
+  latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
+> latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
