@@ -10,7 +10,7 @@ from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.actions.containers import JOINED, ContainerVerb, called
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
-from dockwarden.errors import EngineError, EngineUnavailableError, MissingError, NotFoundError
+from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Effect, Kind, Policy, Recipe, Record, Ref, Step
 
 _HALF_GONE = ("removing", "dead")
@@ -75,12 +75,8 @@ class ContainerRemove(ContainerVerb):
         return now is not None and (now.state not in _HALF_GONE or recipe.parameters.get("state") == now.state)
 
     def finish(self, tools: Tools, key: str) -> None:
-        try:
+        with suppress(AnswerError):  # it is gone, or something of it is busy: its undo tries again
             tools.engine.remove_container(key)
-        except EngineUnavailableError:
-            raise
-        except EngineError:  # it is gone, or something of it is busy: its undo tries again
-            return
 
     def undo(self, tools: Tools, done: Record) -> Applied:
         """Make it from its own image, and with those that it mounts, and put back what it wrote."""

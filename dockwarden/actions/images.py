@@ -6,6 +6,7 @@ Out of bounds: removing by ID: an unforced removal by ID would take a tag that s
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -26,13 +27,13 @@ from dockwarden.actions.verb import (
 )
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
-from dockwarden.ports import Ask, Engine
+from dockwarden.ports import Ask, Engine, Reply
 
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
 FRESH_SECONDS = 5.0
-REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
+_REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
 
 class ImageVerb(Verb[Image]):
@@ -336,12 +337,17 @@ def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: 
     return lost
 
 
+def reply_to(asked: Future[Reply]) -> Reply:
+    try:
+        return asked.result(_REPLY_SECONDS)
+    except TimeoutError:
+        return Reply(reason="timeout")
+
+
 def _is_served(tools: Tools, name: str) -> bool:
     """Whether a registry has what this digest names; no answer is not a yes."""
     asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
-    with suppress(TimeoutError):
-        return asked.result(REPLY_SECONDS).digest == name.partition("@")[2]
-    return False
+    return reply_to(asked).digest == name.partition("@")[2]
 
 
 def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> list[str]:
@@ -349,12 +355,10 @@ def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> li
     if known := about.get("platforms", ()):
         lost = sorted(set(known) - set(image.details.platforms if image.details else ()))
         return [f"without {', '.join(lost)}, which it was here for, too"] if lost else []
-    asked = tools.registry.ask(Ask("manifest", str(about["from"])))
-    with suppress(TimeoutError):
-        offered = {"/".join(filter(None, each[1:4])) for each in asked.result(REPLY_SECONDS).entries}
-        if others := sorted(offered - {about["platform"]}):
-            return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"]
-    return []
+    told = reply_to(tools.registry.ask(Ask("manifest", str(about["from"]))))
+    offered = {"/".join(filter(None, each[1:4])) for each in told.entries}
+    others = sorted(offered - {about["platform"]})
+    return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"] if others else []
 
 
 def drop_digest(engine: Engine, image: Image, source: str) -> bool:

@@ -8,7 +8,7 @@ tag that moves at the registry meanwhile brings nothing that nobody judged.
 from contextlib import suppress
 
 from dockwarden import reference
-from dockwarden.actions.images import FRESH_SECONDS, REPLY_SECONDS, drop_digest, platform_of
+from dockwarden.actions.images import FRESH_SECONDS, drop_digest, platform_of, reply_to
 from dockwarden.actions.verb import Stays, Tools, refuse_change
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Effect, Image, ImageStore
@@ -17,16 +17,12 @@ from dockwarden.ports import Ask, Engine
 
 def served(tools: Tools, tag: str, judged: str) -> str:
     """The digest that a tag has at its registry now. Raises Stays if that is another than was judged, or not known."""
-    reason = "timeout"
-    with suppress(TimeoutError):
-        reply = tools.registry.ask(Ask("digest", tag), FRESH_SECONDS).result(REPLY_SECONDS)
-        if reply.digest:
-            text = f"{tag} is {reply.digest} at its registry now"
-            if judged not in ("", reply.digest):
-                raise Stays(Effect.SKIPPED, "changed", text)
-            return reply.digest
-        reason = reply.reason
-    raise Stays(Effect.SKIPPED, "registry", f"what {tag} is at its registry is not known: {reason}")
+    reply = reply_to(tools.registry.ask(Ask("digest", tag), FRESH_SECONDS))
+    if not reply.digest:
+        raise Stays(Effect.SKIPPED, "registry", f"what {tag} is at its registry is not known: {reply.reason}")
+    if judged not in ("", reply.digest):
+        raise Stays(Effect.SKIPPED, "changed", f"{tag} is {reply.digest} at its registry now")
+    return reply.digest
 
 
 def bring(tools: Tools, source: str, like: Image) -> Image:
