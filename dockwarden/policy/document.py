@@ -195,7 +195,7 @@ class Trigger(_Shape):
         return self
 
 
-class Limits(_Shape):
+class WrittenLimits(_Shape):
     """How much one run may touch."""
 
     max_objects: int = Field(20, strict=True, ge=1, description="objects")
@@ -234,7 +234,7 @@ class Exemption(_Shape):
     effect: Literal["report", "act", "both"] = "both"
 
 
-class Policy(_Shape):
+class WrittenPolicy(_Shape):
     """One policy as it is written."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63, description="in metrics, log and settings")
@@ -261,7 +261,7 @@ class Policy(_Shape):
     action: Annotated[dict[str, Any], BeforeValidator(_action)] = Field(
         {}, description="what `enforce` does and `audit` previews"
     )
-    limits: Limits = Field(Limits.model_construct(), description="how much one run may touch")
+    limits: WrittenLimits = Field(WrittenLimits.model_construct(), description="how much one run may touch")
     on_unknown: Literal["retry", "report"] = Field(
         "retry",
         description="`retry`: what could not be judged is judged again after each full list, without asking a "
@@ -281,7 +281,7 @@ class Policy(_Shape):
     )
 
     @model_validator(mode="after")
-    def _has_something_to_do(self) -> "Policy":
+    def _has_something_to_do(self) -> "WrittenPolicy":
         if self.mode is Mode.ENFORCE and not self.action:
             raise ValueError(NO_ACTION)
         if self.for_ and not (self.trigger.schedule or self.trigger.every):
@@ -329,14 +329,14 @@ class File(_Shape):
     lists: Annotated[dict[Identifier, list[str]], _by_name(_TEXTS)] = Field(
         {}, description="`lists.NAME` in the expressions of **all** files; a name may be given once"
     )
-    policies: list[Policy] = Field([], description="the policies; names are unique over all files")
+    policies: list[WrittenPolicy] = Field([], description="the policies; names are unique over all files")
     exceptions: list[Exemption] = Field([], description="what is excused, until when, and why")
 
 
 _KEYS: dict[object, type[BaseModel]] = {
-    "policies": Policy,
+    "policies": WrittenPolicy,
     "trigger": Trigger,
-    "limits": Limits,
+    "limits": WrittenLimits,
     "tests": Case,
     "exceptions": Exemption,
 }

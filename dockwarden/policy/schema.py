@@ -21,7 +21,7 @@ def schema(verbs: Verbs) -> dict[str, Any]:
         if "description" in entry:
             entry["markdownDescription"] = entry["description"]
     shapes["Trigger"]["anyOf"] = [_with(key) for key in ("events", "schedule", "every")]
-    policy = shapes["Policy"]
+    policy = shapes["WrittenPolicy"]
     action = policy["properties"]["action"]
     policy["properties"]["action"] = {key: action[key] for key in ("description", "markdownDescription")}  # by subject
     policy["allOf"] = [

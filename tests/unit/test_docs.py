@@ -156,9 +156,9 @@ def fields(model: type[BaseModel]) -> set[str]:
 
 
 def test_policy_page_has_every_key_and_no_other() -> None:
-    limits = {f"limits.{name}" for name in fields(document.Limits)}
+    limits = {f"limits.{name}" for name in fields(document.WrittenLimits)}
     assert first_cells(section(POLICIES, "## Files")) == fields(document.File)
-    assert first_cells(section(POLICIES, "## Keys of a policy")) == fields(document.Policy) | limits
+    assert first_cells(section(POLICIES, "## Keys of a policy")) == fields(document.WrittenPolicy) | limits
     assert fields(document.Trigger) <= first_cells(section(POLICIES, "## Triggers"))
 
 
@@ -242,7 +242,7 @@ def test_commands_in_the_documents_that_need_no_engine_run() -> None:
 @pytest.mark.parametrize("page", sorted(TEXT.keys() - {"docs/many-hosts.md"}))  # has files of other programs
 def test_yaml_in_the_documents_has_only_keys_that_exist(page: str) -> None:
     """Whole policies are loaded by other tests; settings are made here; of a part of a file its keys are known."""
-    parts = fields(document.Policy) | fields(document.File) | {"snapshot", "expect", "plan"}
+    parts = fields(document.WrittenPolicy) | fields(document.File) | {"snapshot", "expect", "plan"}
     parts |= {"tls_server_config", "basic_auth_users"}
     for block in blocks(TEXT[page], "ya?ml"):
         values = yaml.safe_load(block)

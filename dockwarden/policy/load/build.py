@@ -118,7 +118,7 @@ class Builder:
                 if f"lists.{name}" not in self._used_lists:
                     source.refuse(("lists", name), f"nothing uses it; write lists.{name} where it is meant")
 
-    def _policy(self, source: Source, path: Path, shape: document.Policy, expressions: Expressions) -> Policy:
+    def _policy(self, source: Source, path: Path, shape: document.WrittenPolicy, expressions: Expressions) -> Policy:
         shape = self._on_this_host(source.at(path), shape)
         trigger, every = shape.trigger, shape.trigger.every.total_seconds() if shape.trigger.every else 0.0
         conditions, message = expressions.conditions, expressions.message
@@ -151,7 +151,7 @@ class Builder:
             place=f"{source.file}:{source.places[path].line}",
         )
 
-    def _on_this_host(self, raw: Mapping[str, Any], own: document.Policy) -> document.Policy:
+    def _on_this_host(self, raw: Mapping[str, Any], own: document.WrittenPolicy) -> document.WrittenPolicy:
         """The policy as if this host's values were written in its file, and refused where they would be there."""
         name, host, values = own.name, self._host, dict[str, Any]()
         if name in host.modes:

@@ -98,7 +98,7 @@ class Exceptions:
 def trials(
     source: Source,
     path: Path,
-    shape: document.Policy,
+    shape: document.WrittenPolicy,
     policy: Policy,
     vocabulary: Vocabulary,
     book: Callable[[FilePath], snapshots.Book],

@@ -209,7 +209,7 @@ def test_events_and_actions_are_those_of_the_subject() -> None:
 def test_an_editor_shows_what_the_page_says_of_each_key() -> None:
     page = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", (docs.ROOT / "docs/policies.md").read_text())
     shapes = {"File": SCHEMA, **SCHEMA["$defs"]}
-    for name in ("File", "Policy", "Trigger", "Limits"):
+    for name in ("File", "WrittenPolicy", "Trigger", "WrittenLimits"):
         for key, shape in shapes[name]["properties"].items():
             if shape.get("type") != "null":
                 assert f" {shape['markdownDescription']} |" in page, f"{name}.{key}"
