@@ -176,7 +176,7 @@ class Credentials:
             config = _Config(content(self.path, _FILE_BYTES) if stamp else b"")
             helper = config.helper(registry)
             try:
-                slot.login = _helped(helper, registry) if helper else None
+                slot.login = _ask_helper(helper, registry) if helper else None
             except HelperError as error:
                 self._fail(slot, registry, str(error))
             slot.login = slot.login or config.login(registry)
@@ -202,14 +202,6 @@ class Credentials:
             return (0,)  # there is something that cannot be read, and will fail so
 
 
-def _helped(helper: str, registry: str) -> Login | None:
-    found = ask_helper(helper, _HUB_KEY if registry == DEFAULT_REGISTRY else registry)
-    if found is None:
-        return None
-    username, secret = found
-    return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
-
-
 def _decoded(auth: object) -> str:
     if not isinstance(auth, str):
         raise ValueError("malformed")  # noqa: TRY004
@@ -232,8 +224,8 @@ class HelperError(Exception):
     """A helper cannot be used; the text says why, and nothing that the helper said."""
 
 
-def ask_helper(name: str, server: str) -> tuple[str, str] | None:
-    """Ask ``docker-credential-<name>`` for the login of a server. Raises HelperError."""
+def _ask_helper(name: str, registry: str) -> Login | None:
+    """Ask ``docker-credential-<name>`` for the login of a registry. Raises HelperError."""
     if not _NAME.fullmatch(name):
         raise HelperError("its credential helper has no proper name")
     program = f"docker-credential-{name}"
@@ -250,7 +242,7 @@ def ask_helper(name: str, server: str) -> tuple[str, str] | None:
         raise HelperError(f"{program} cannot be run: {error.strerror}") from None
     with process:
         try:
-            output, code = _talk(process, server.encode())
+            output, code = _talk(process, (_HUB_KEY if registry == DEFAULT_REGISTRY else registry).encode())
         except HelperError as error:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -286,11 +278,13 @@ def _talk(process: "subprocess.Popen[bytes]", question: bytes) -> tuple[bytes, i
         raise HelperError(f"did not answer in {_ANSWER_SECONDS:g} s") from None
 
 
-def _parsed(program: str, output: bytes) -> tuple[str, str] | None:
+def _parsed(program: str, output: bytes) -> Login | None:
     document: dict[str, object] = {}
     with suppress(FailedError):
         document = json_object(output)
     username, secret = document.get("username"), document.get("secret")
     if not isinstance(username, str) or not isinstance(secret, str):
         raise HelperError(f"{program} answered with something else than a login")
-    return (username, secret) if username and secret else None
+    if not (username and secret):
+        return None
+    return Login(identity=secret) if username == _IDENTITY_USER else Login(username, secret)
