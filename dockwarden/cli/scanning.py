@@ -1,4 +1,7 @@
-"""Commands that look at the engine and change nothing: scan, snapshot."""
+"""Commands that look at the engine and change nothing: scan, snapshot.
+
+Input: options. Output: results in each format, exit codes. Out of bounds: judging.
+"""
 
 import argparse
 import json
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
 from dockwarden.cli.shared import add_policy, add_source, policies_of, settings_of, source_of
-from dockwarden.text import FAILED, OK
+from dockwarden.text import FAILED, OK, moment
 
 if TYPE_CHECKING:
     from dockwarden.model import Result
@@ -46,7 +49,6 @@ def _snapshot(options: argparse.Namespace) -> int:
 def _scan(options: argparse.Namespace) -> int:
     from dockwarden.cli import formats
     from dockwarden.oneshot import look
-    from dockwarden.web.views import result_row
 
     chosen = settings_of(options)
     policies = policies_of(chosen, options)
@@ -61,18 +63,37 @@ def _scan(options: argparse.Namespace) -> int:
             "api_version": info.api_version,
             "image_store": info.image_store.value,
         }
-        rows = [result_row(result) for result in results]
+        rows = [_row(result) for result in results]
         json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=plain, indent=2)
         print()
     elif options.output in CI_FORMATS:
         named = {policy.name: policy for policy in policies.policies}
         formats.write(options.output, [formats.of_result(result, named) for result in results], policies.policies)
-    elif not emit(options.output, [result_row(r) for r in (found if options.output == "name" else results)]):
+    elif not emit(options.output, [_row(r) for r in (found if options.output == "name" else results)]):
         _print_table(results, summary, options.output)
     worst = [_SEVERITIES.index(result.severity.value) for result in found]
     if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
         return FAILED
     return FAILED if summary.get("error") and not options.ignore_errors else OK
+
+
+def _row(result: "Result") -> dict[str, object]:
+    """A result under the names that scripts use."""
+    row: dict[str, object] = {
+        "policy": result.policy,
+        "subject": result.ref.kind.value,
+        "id": result.ref.key,
+        "name": result.name,
+        "result": result.status.value,
+        "severity": result.severity.value,
+        "message": result.message,
+        "reason": result.reason,
+        "evidence": dict(result.evidence),
+    }
+    if result.excuse.ids:
+        until = result.excuse.until_at
+        row |= {"exceptions": list(result.excuse.ids), "until": None if until is None else moment(until)}
+    return row
 
 
 def _print_table(results: "Sequence[Result]", summary: Counter[str], output: str) -> None:

@@ -194,22 +194,3 @@ def _plain(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return moment(value) if isinstance(value, datetime) else value
-
-
-def result_row(result: Result) -> dict[str, object]:
-    """A result under the names that scripts use."""
-    row: dict[str, object] = {
-        "policy": result.policy,
-        "subject": result.ref.kind.value,
-        "id": result.ref.key,
-        "name": result.name,
-        "result": result.status.value,
-        "severity": result.severity.value,
-        "message": result.message,
-        "reason": result.reason,
-        "evidence": dict(result.evidence),
-    }
-    if result.excuse.ids:
-        until = result.excuse.until_at
-        row |= {"exceptions": list(result.excuse.ids), "until": None if until is None else moment(until)}
-    return row
