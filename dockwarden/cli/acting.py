@@ -1,4 +1,7 @@
-"""Commands that plan, act and bring back: plan, apply, undo, reset."""
+"""Commands that plan, act and bring back: plan, apply, undo, reset.
+
+Input: options, and the yes of a person. Output: tables, exit codes. Out of bounds: what goes and what stays.
+"""
 
 import argparse
 import sys

@@ -1,4 +1,7 @@
-"""Commands about settings and policies that need no engine: check, test, facts, schema."""
+"""Commands about settings and policies that need no engine: check, test, facts, schema.
+
+Input: options, files. Output: verdicts, tables, schemas. Out of bounds: what makes a file right or wrong.
+"""
 
 import argparse
 import fnmatch

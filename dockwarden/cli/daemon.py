@@ -1,4 +1,7 @@
-"""Commands that concern the daemon: run, reload, healthcheck."""
+"""Commands that concern the daemon: run, reload, healthcheck, notify-test.
+
+Input: options. Output: a daemon, or words to and of one. Out of bounds: what it does.
+"""
 
 import argparse
 import os

@@ -1,4 +1,7 @@
-"""Commands that tell what is known of objects and policies: explain, images, history."""
+"""Commands that tell what is known of objects and policies: explain, images, history.
+
+Input: options, names as people write them. Output: texts, tables. Out of bounds: finding it out.
+"""
 
 import argparse
 import json

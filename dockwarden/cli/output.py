@@ -1,4 +1,8 @@
-"""Words and tables for people: aligned, coloured on a terminal only, and safe against control characters in names."""
+"""Words and tables for people: aligned, coloured on a terminal only, and safe against control characters in names.
+
+Input: rows, texts of strangers. Output: lines on stdout, or rows in the formats of every list. Out of bounds: what the
+rows mean.
+"""
 
 import json
 import os
