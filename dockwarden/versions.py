@@ -11,14 +11,18 @@ from typing import NamedTuple
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
 EARLY = (
     "alpha|beta|rc|cr|ctp|dp|ea|eap|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
-    "|canary|next|edge|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk|main|master|head"
+    r"|canary|next|edge(?!-\d+\.\d+\.\d)|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk"
+    "|main|master|head"
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)
 _IS_EARLY, SURELY_EARLY, BUT_FOR_B = (
     re.compile(rf"(?:^|[-_.+])(?:{words}|m|a)[-_.]?\d*(?=$|[-_.+])", re.IGNORECASE | re.ASCII)
     for words in (f"{EARLY}|b|dev|devel", rf"{EARLY}|b|(?:dev|devel)\.?\d", f"{EARLY}|dev|devel")
 )
-"""What says that a version is not released; no flavour is numbered, and some number their builds with a b."""
+"""What says that a version is not released; no flavour is numbered, and some number their builds with a b.
+
+The edge of edge-137.0.3296 is a browser.
+"""
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.

@@ -393,6 +393,10 @@ WORLDS = """
 # a fourth number that mends the third
   latest 1.11.4 1.11 1 | 1.3.10.0 | 1.3.10.1 | 1.3.10 1.3 | 1.5.0.1 1.5.0 1.5 | 1.11.3 | 4711
 > 1.3.10.0:1.11.4 1.5.0.1:1.11.4 latest:=
+# with a browser that is called edge
+  latest 14.4.1 cypress-14.4.1-node-22.16.0-chrome-137.0.7151.68-1-edge-137.0.3296.62-1 | edge-14.5.0 |
+  14.4.0 cypress-14.4.0-node-22.15.1-chrome-136.0.7103.113-1-edge-136.0.3240.76-1 | 14.5.0-edge-3 14.5.0
+> latest:14.4.1 14.4.0:14.4.1
 # lines that are called so
   latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
 > latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
