@@ -397,6 +397,9 @@ WORLDS = """
   latest 14.4.1 cypress-14.4.1-node-22.16.0-chrome-137.0.7151.68-1-edge-137.0.3296.62-1 | edge-14.5.0 |
   14.4.0 cypress-14.4.0-node-22.15.1-chrome-136.0.7103.113-1-edge-136.0.3240.76-1 | 14.5.0-edge-3 14.5.0
 > latest:14.4.1 14.4.0:14.4.1
+# an architecture before the version that has a number itself
+  x86_64-latest x86_64-v18.0.2 | arm64-v18.0.2 | x86_64-v17.11.2 | ubuntu-x86_64-v18.0.2 | ubuntu-x86_64-v17.11.2
+> x86_64-v17.11.2:x86_64-v18.0.2 ubuntu-x86_64-v17.11.2:ubuntu-x86_64-v18.0.2 x86_64-latest:x86_64-v18.0.2
 # lines that are called so
   latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
 > latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
