@@ -48,6 +48,7 @@ API_VERSION = "1.41"  # the newest that both kinds speak
 _USUAL: dict[Kind, str] = {"graph": "machine", "containerd": "trixie"}
 _ANY_CALL = '{"defaultAction": "SCMP_ACT_ALLOW"}'
 """A profile that, unlike the usual one, need not be compiled at each start of a container and of a probe in it."""
+_ITS_OWN = {"bridge", "host", "none"}  # networks that each engine has
 _NEVER_REAL = {"overlay", "ramfs", "squashfs"}
 
 _PREPARE = """
@@ -228,7 +229,9 @@ class LabEngine(machine.Started):
         """The docker-py client with this timeout, closed with the engine."""
         with self._lock:  # threads that ask at once share one
             if timeout not in self._clients:
-                self._clients[timeout] = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
+                client = docker.APIClient(base_url=self.host, version=API_VERSION, timeout=timeout)
+                client.trust_env = False  # to look for proxies takes a quarter of a request
+                self._clients[timeout] = client
             return self._clients[timeout]
 
     def docker(self, *arguments: str, timeout: float = 120) -> str:
@@ -248,6 +251,12 @@ class LabEngine(machine.Started):
                     client.remove_container(name)
                 case ("rm", "--force", name):
                     client.remove_container(name, force=True)
+                case ("volume", "create", name) if name[0] != "-":
+                    client.create_volume(name, "local")
+                    return name
+                case ("network", "create", name) if name[0] != "-":
+                    (ipam := docker.types.IPAMConfig())["Options"] = {}
+                    return str(client.create_network(name, "bridge", {}, ipam, check_duplicate=True, labels={})["Id"])
                 case _:
                     plain = False
         except OSError as error:  # as those of docker-py are
@@ -284,20 +293,21 @@ class LabEngine(machine.Started):
 
     def wipe(self) -> None:
         """Remove every container, image, volume, own network and what builds left, for the next test."""
-        with docker.APIClient(base_url=self.host, version=API_VERSION, timeout=60) as client:
-            for container in client.containers(all=True):
-                client.remove_container(container["Id"], v=True, force=True)
-            for volume in client.volumes()["Volumes"] or []:
-                client.remove_volume(volume["Name"], force=True)
-            client.prune_networks()
-            for network in client.networks():  # configurations for others are not pruned
-                with contextlib.suppress(docker.errors.APIError):  # the engine's own
+        client = self.client()
+        for container in client.containers(all=True):
+            client.remove_container(container["Id"], v=True, force=True)
+        for volume in client.volumes()["Volumes"] or []:
+            client.remove_volume(volume["Name"], force=True)
+        client.prune_networks()
+        for network in client.networks():  # configurations for others are not pruned
+            if network["Name"] not in _ITS_OWN:
+                with contextlib.suppress(docker.errors.APIError):  # those of a swarm
                     client.remove_network(network["Id"])
-            while found := client.images(all=True):
-                for image in found:
-                    with contextlib.suppress(docker.errors.APIError):  # went with another one
-                        client.remove_image(image["Id"], force=True)
-            client.prune_builds(all=True)
+        while found := client.images(all=True):
+            for image in found:
+                with contextlib.suppress(docker.errors.APIError):  # went with another one
+                    client.remove_image(image["Id"], force=True)
+        client.prune_builds(all=True)
         for place in ("tmp", "buildkit", "containerd/daemon/io.containerd.content.v1.content/ingest"):
             # What a pull that was cut off has left looks like one.
             for folder, folders, files in os.walk(self.dir / "data" / place):
