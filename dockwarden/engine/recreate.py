@@ -87,33 +87,42 @@ def _settle_mounts(
     mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], host: dict[str, Any], gone: set[str]
 ) -> None:
     """Let volumes that the engine made up be found again; those of others that live come with ``VolumesFrom``."""
-    others = list(host.get("VolumesFrom") or ())
-    host["VolumesFrom"] = [other for other in others if other.partition(":")[0].removeprefix("/") not in gone] or None
-    is_left_alone = others != (host["VolumesFrom"] or [])
+    is_left_alone = _leave_out_gone(host, gone)
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
     asked = {cleaned(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
     made_up = {cleaned(place) for place in config.get("Volumes") or ()}
     for mount in sorted(mounts, key=lambda mount: str(mount["Destination"])):
-        place, name = cleaned(mount["Destination"]), volume_of(Fields(mount, "mount"))
-        if not mount.get("Name") and place not in binds and place not in made_up and mount.get("Type") != "volume":
-            name = ""  # a path below a volume's folder, which somebody asked for
-        how = ("" if mount.get("RW", True) else "ro", "" if name else mount.get("Propagation"))
-        marks = ",".join(filter(None, how))
-        bind = f"{name or mount.get('Source')}:{place}:{marks}".removesuffix(":")
+        place = cleaned(mount["Destination"])
+        is_volume = mount.get("Name") or mount.get("Type") == "volume" or place in binds or place in made_up
+        name = volume_of(Fields(mount, "mount")) if is_volume else ""  # of a path below a volume's folder none
         if place in asked:
             if name and not asked[place].get("Source"):
                 asked[place]["Source"] = name
         elif place in binds:
             if ":" not in binds[place]:
-                binds[place] = bind
+                binds[place] = _bind(mount, name, place)
         elif (place in made_up or is_left_alone) and ":" in place:  # which no bind can say
             asked[place] = {"Type": mount.get("Type"), "Source": name or mount.get("Source"), "Target": place}
             asked[place]["ReadOnly"] = not mount.get("RW", True)
         elif place in made_up or is_left_alone:
-            binds[place] = bind
+            binds[place] = _bind(mount, name, place)
     host["Binds"] = list(binds.values()) or None
     if asked:
         host["Mounts"] = list(asked.values())
+
+
+def _leave_out_gone(host: dict[str, Any], gone: set[str]) -> bool:
+    """Take those that are gone from ``VolumesFrom``; whether there are any, whose volumes nobody else brings."""
+    every = host.get("VolumesFrom") or ()
+    living = [other for other in every if other.partition(":")[0].removeprefix("/") not in gone]
+    host["VolumesFrom"] = living or None
+    return len(living) < len(every)
+
+
+def _bind(mount: Mapping[str, Any], name: str, place: str) -> str:
+    """A mount as ``-v`` has it; ``name``: of its volume, if it is one."""
+    how = ("" if mount.get("RW", True) else "ro", "" if name else mount.get("Propagation"))
+    return f"{name or mount.get('Source')}:{place}:{','.join(filter(None, how))}".removesuffix(":")
 
 
 def _target(bind: str) -> str:
