@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from dockwarden import __version__
 from dockwarden.text import counted, named, printable
@@ -163,36 +163,30 @@ def _sarif_result(verdict: Verdict, index: int) -> dict[str, object]:
 
 
 def _junit(verdicts: Sequence[Verdict]) -> str:
-    suites: defaultdict[str, list[Verdict]] = defaultdict(list)
+    by_rule: defaultdict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
-        suites[verdict.rule].append(verdict)
-    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<testsuites>"]
-    for number, (rule, cases) in enumerate(sorted(suites.items())):
-        count = Counter(_junit_word(verdict) for verdict in cases)
-        sums = f'tests="{len(cases)}" failures="{count["failure"]}" errors="{count["error"]}"'
-        more = f'skipped="{count["skipped"]}" time="0" timestamp="{at}" hostname="localhost"'
-        lines += [
-            f'<testsuite id="{number}" package="dockwarden" name={quoteattr(rule)} {sums} {more}>',
-            "<properties/>",
-            *map(_junit_case, cases),
-            "<system-out/><system-err/>",
-            "</testsuite>",
-        ]
-    return "\n".join([*lines, "</testsuites>"])
+        by_rule[verdict.rule].append(verdict)
+    about = {"time": "0", "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "hostname": "localhost"}
+    root = Element("testsuites")
+    for number, (rule, found) in enumerate(sorted(by_rule.items())):
+        count = Counter(_junit_word(verdict) for verdict in found)
+        which = {"id": str(number), "package": "dockwarden", "name": rule, "tests": str(len(found))}
+        sums = {word: str(count[word.removesuffix("s")]) for word in ("failures", "errors", "skipped")}
+        suite = SubElement(root, "testsuite", which | sums | about)
+        SubElement(suite, "properties")
+        for verdict in found:
+            case = SubElement(suite, "testcase", classname=rule, name=printable(verdict.name), time="0")
+            if word := _junit_word(verdict):
+                told = {"type": verdict.severity, "message": printable(verdict.message)}
+                SubElement(case, word, {} if word == "skipped" else told)  # of which some readers know no message
+        SubElement(suite, "system-out")
+        SubElement(suite, "system-err")
+    indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, "unicode")}'
 
 
 def _junit_word(verdict: Verdict) -> str:
     return {"fail": "failure", "error": "error", "pass": "", "warning": ""}.get(verdict.status, "skipped")
-
-
-def _junit_case(verdict: Verdict) -> str:
-    name, message = quoteattr(printable(verdict.name)), quoteattr(printable(verdict.message))
-    word = _junit_word(verdict)
-    # Some readers know no message of what was skipped.
-    inner = f"<{word} type={quoteattr(verdict.severity)} message={message}/>" if word in ("failure", "error") else ""
-    inner = "<skipped/>" if word == "skipped" else inner
-    return f'<testcase classname={quoteattr(verdict.rule)} name={name} time="0">{inner}</testcase>'
 
 
 def _said(verdict: Verdict) -> str:
