@@ -94,9 +94,7 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
     if len(tag) > _LONGEST_TAG:
         return None
-    plain = _ISO_TIME.sub(lambda m: "".join(m.group(1, 3, 4)) + ("." + "".join(m.group(5, 6, 7)) if m[5] else ""), tag)
-    plain = _JAVA_UPDATE.sub(lambda m: f"{m[1]}.{m[2]}" + ("_" if m[0].endswith("b") else ""), plain)
-    form = _FORM.fullmatch(plain)
+    form = _FORM.fullmatch(_JAVA_UPDATE.sub(_numbers_of_update, _ISO_TIME.sub(_numbers_of_time, tag)))
     if form is None:
         return None
     prefix, core, rest = form.group("prefix", "core", "rest")
@@ -115,6 +113,17 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     variant, build, labels = _suffix(words, early)
     scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))
     return Version(tag, tuple(map(int, core.split("."))), tuple(build), scheme, is_early)
+
+
+def _numbers_of_time(found: re.Match[str]) -> str:
+    """``20200608.160520`` for ``20200608T160520Z`` or the same with hyphens."""
+    date, time = "".join(found.group(1, 3, 4)), "".join(found.group(5, 6, 7)) if found[5] else ""
+    return f"{date}.{time}" if time else date
+
+
+def _numbers_of_update(found: re.Match[str]) -> str:
+    """``8.432_06`` for ``8u432-b06``."""
+    return f"{found[1]}.{found[2]}" + ("_" if found[0].endswith("b") else "")
 
 
 def _kind(core: str) -> str | None:
