@@ -329,23 +329,20 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
-        settings = Settings(**merged(values, _environment()))
+        settings = Settings(**merged(values, _environment(environ)))
     except ValidationError as error:
         wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
-    except (ValueError, TypeError) as error:
-        text = getattr(error.__cause__, "doc", None)  # the library names the section alone
-        start = PREFIX + "".join(re.findall(r'field "(\w+)"', str(error))).upper()
-        name = next((n for n, value in environ.items() if value == text and n.upper().startswith(start)), None)
-        said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
-        raise ConfigError(*problems, said) from None
+    except ConfigError as error:
+        raise ConfigError(*problems, *error.problems) from None
     if problems:
         raise ConfigError(*problems)
     changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}
     return settings.model_copy(update=changes)
 
 
-def _environment() -> dict[str, Any]:
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What variables of this process say. Raises ConfigError, which names the one by what ``environ`` holds."""
     if all(name.upper() == CONFIG_VARIABLE or not name.upper().startswith(PREFIX) for name in os.environ):
         return {}
     # Most hosts have a file only, and to import it is a seventh of what `check` takes.
@@ -355,7 +352,14 @@ def _environment() -> dict[str, Any]:
         model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", defer_build=True)
         policies: Annotated[list[str], NoDecode] = []
 
-    return EnvSettingsSource(Known)()
+    try:
+        return EnvSettingsSource(Known)()
+    except (ValueError, TypeError) as error:
+        text = getattr(error.__cause__, "doc", None)  # the library names the section alone
+        start = PREFIX + "".join(re.findall(r'field "(\w+)"', str(error))).upper()
+        name = next((n for n, value in environ.items() if value == text and n.upper().startswith(start)), None)
+        said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
+        raise ConfigError(said) from None
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:
@@ -364,9 +368,8 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     links = tuple(name + part for name in services for part in ("SERVICE_", "PORT_"))  # Kubernetes' words to each pod
     ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not f"{name}_".startswith(links))
     tops = {name: name.partition("__")[0].upper() for name in ours}
-    meant = [*known]
-    for section in Settings.model_fields:
-        meant += [f"{PREFIX}{section}__{key}".upper() for key in keys_beside(Settings, (section, ""))]
+    below = [(section, key) for section in Settings.model_fields for key in keys_beside(Settings, (section, ""))]
+    meant = [*known, *(f"{PREFIX}{section}__{key}".upper() for section, key in below)]
     return [f"environment {name}: {_unknown(top, meant)}" for name, top in tops.items() if top not in known]
 
 
