@@ -71,11 +71,12 @@ def host_path(path: str) -> str:
 
 
 def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
-    """``, did you mean x?`` for the known word that is nearest, else nothing."""
+    """``, did you mean x?`` for the known word that is nearest, such as the same of another registry; else nothing."""
     import difflib  # noqa: PLC0415 - for those who made a mistake
 
     for spelt in (str(word), str(word).lower()):
-        if found := difflib.get_close_matches(spelt, known, n=1, cutoff=cutoff):
+        same = [each for each in known if each.endswith(f"/{spelt}")]
+        if found := same or difflib.get_close_matches(spelt, known, n=1, cutoff=cutoff):
             return f", did you mean {found[0]}?"
     return ""
 

@@ -100,7 +100,7 @@ def _every(value: object) -> timedelta:
 
 
 def _percent(value: object) -> float:
-    if isinstance(value, float) and value < 1:
+    if isinstance(value, float) and 0 < value < 1:
         raise ValueError(f"is in percent; write {value * 100:g}%, or {value}% if that is meant")
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%?", str(value), re.ASCII)
     if match is None or not 0 < float(match[1]) <= 100:  # noqa: PLR2004 - percent

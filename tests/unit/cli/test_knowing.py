@@ -328,6 +328,11 @@ def test_a_tag_that_was_never_seen_has_no_history(host: Host, run: Callable[...,
         assert done.err == said.replace("\x1b", "\\x1b")
 
 
+def test_a_tag_of_another_registry_is_what_was_meant(host: Host, run: Callable[..., Run]) -> None:
+    host.remember(("registry.example.com:5000/team/app:1", "local", sha("new"), NOW))
+    assert "app:1, did you mean registry.example.com:5000/team/app:1?" in run("history", "app:1").err
+
+
 def test_history_needs_no_engine(host: Host, run: Callable[..., Run]) -> None:
     host.remember(*PAST)
     host.engine.go_away()

@@ -512,6 +512,7 @@ def test_limits_of_this_host_change_what_they_name(tmp_path: Path, own: dict[str
     ("own", "problem"),
     [
         ({"max_objects": 0}, "max_objects: must be at least 1"),
+        ({"max_percent": 0.0}, "max_percent: must be above 0 and at most 100, such as 25%"),
         ({"max_percent": 0.5}, "max_percent: is in percent; write 50%, or 0.5% if that is meant"),
     ],
 )
