@@ -313,20 +313,21 @@ def _others(engine: Engine, owner: Container) -> Iterator[Container]:
     return (each for each in containers.others(engine, owner) if each.running or not containers.is_aside(each))
 
 
-def _joined(engine: Engine, owner: Container) -> Iterator[Container]:
-    return (each for each in _others(engine, owner) if containers.is_joined(each, owner))
+def _joined(engine: Engine, owner: Container) -> list[Container]:
+    return containers.following(owner, [*_others(engine, owner)], containers.is_joined)
 
 
 def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
     """The containers that stand on this one and cannot be made again after it, or must not be."""
     found, every = set(), list(_others(tools.engine, owner))
-    made_again = {key for each in every if containers.is_joined(each, owner) for key in (each.id, each.name)}
+    joined = containers.following(owner, every, containers.is_joined)
+    made_again = {key for each in joined for key in (each.id, each.name)}
     family = made_again | {owner.id, owner.name}
     for each in every:
         if peers := family.intersection(tools.engine.peers(each.id)):
             image = tools.image(reference.full(each.image_ref))
-            can = image is not None and image.id == each.image_id and made_again.isdisjoint(peers)
-            can = can and containers.is_joined(each, owner) and each.state in _SETTLED
+            can = image is not None and image.id == each.image_id and each in joined and each.state in _SETTLED
+            can = can and made_again.isdisjoint(peers - containers.lives_in(each))
             can = can and not each.config.told.get("auto_remove") and not containers.must_stay(tools, step, each)
             if not can or (each.running and containers.needs_running(tools.engine, each)):
                 found.add(each.name)

@@ -1,7 +1,7 @@
 """What verbs on containers share: finding one, the last look at it, and who belongs to it. Pure but for its tools."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 
@@ -66,11 +66,13 @@ def others(engine: Engine, container: Container) -> Iterator[Container]:
 
 def is_joined(each: Container, owner: Container) -> bool:
     """Whether it lives in a namespace of the other, and is dead without it."""
-    return not {f"{JOINED}{owner.id}", f"{JOINED}{owner.name}"}.isdisjoint(joined_modes(each))
+    return not {owner.id, owner.name}.isdisjoint(lives_in(each))
 
 
-def joined_modes(each: Container) -> set[str]:
-    return {each.network_mode, each.config.pid_mode, each.config.ipc_mode, each.config.uts_mode}
+def lives_in(each: Container) -> set[str]:
+    """Names or IDs of the containers whose namespaces it shares."""
+    modes = (each.network_mode, each.config.pid_mode, each.config.ipc_mode, each.config.uts_mode)
+    return {mode.removeprefix(JOINED) for mode in modes if mode.startswith(JOINED)}
 
 
 def is_aside(container: Container) -> bool:
@@ -99,15 +101,22 @@ def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:
 
     Of those that must stay only the dead ones.
     """
-    found, every = [owner], [each for each in others(tools.engine, owner) if each.state == "running"]
+    every = [each for each in others(tools.engine, owner) if each.state == "running"]
     free = {each.id for each in every if not must_stay(tools, step, each)}
+    return following(owner, every, lambda each, on: is_joined(each, on) or (each.id in free and _asks(each, on)))
+
+
+def following(
+    owner: Container, every: Iterable[Container], follows: Callable[[Container, Container], bool]
+) -> list[Container]:
+    """Who follows it, or one that does, each after all that it follows, but for circles."""
+    found = [owner]
     for before in found:  # which grows meanwhile
-        new = [each for each in every if is_joined(each, before) or (each.id in free and _asks(each, before))]
-        found += [each for each in new if each not in found]
+        found += [each for each in every if each not in found and follows(each, before)]
     left, ordered = found[1:], list[Container]()
-    while left:  # each after all that it follows, but for circles
-        late = ((each, [is_joined(each, other) or _asks(each, other) for other in left]) for each in left)
-        ordered.append(next((each for each, waits in late if not any(waits)), left[0]))
+    while left:
+        late = ((each, any(follows(each, other) for other in left)) for each in left)
+        ordered.append(next((each for each, waits in late if not waits), left[0]))
         left.remove(ordered[-1])
     return ordered
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from posixpath import dirname
 from typing import Any
 
@@ -47,9 +48,10 @@ class Update:
     def make(self) -> None:
         """The new containers, which run not yet. What the engine refuses costs nothing."""
         self.first.make()
-        self._moved = {self._about["id"]: self.first.new, self._about["name"]: self.first.new}
-        for each in self.joined:
-            each.make(self._moved)
+        moved: dict[str, str] = {}
+        for before, each in pairwise((self.first, *self.joined)):
+            moved |= {before.old_id: before.new, before.name: before.new}
+            each.make(moved)
 
     def made(self) -> dict[str, Any]:
         before = self._about.get("joined", ())
@@ -111,7 +113,7 @@ class Replacement:
 
     def __init__(self, engine: Engine, about: Mapping[str, Any]) -> None:
         self._engine, self._about = engine, about
-        self._old_id: str = about["id"]
+        self.old_id: str = about["id"]
         self.name, self.image_id, self.new_image = about["name"], about["image_id"], about.get("new_image_id", "")
         self.new: str = about.get("new", "")
         self._volumes: Iterable[str] = about.get("volumes", ())
@@ -121,7 +123,7 @@ class Replacement:
         self._may_be_stopped = bool(self.new)  # which was written down before
 
     def old(self) -> Container | None:
-        return self._find(self._old_id) or self._find(self.old_name)
+        return self._find(self.old_id) or self._find(self.old_name)
 
     def serves(self) -> bool:
         old = self.old()
@@ -142,7 +144,7 @@ class Replacement:
             return new.exit_code in _NO_PROGRAM or _NO_USER in error
         with suppress(AnswerError):
             if not self.new:  # else somebody removed it
-                parameters = self._engine.renewal(self._old_id, self.image_id)
+                parameters = self._engine.renewal(self.old_id, self.image_id)
                 like_old = {**parameters["body"], "Image": self.image_id}  # which goes on the way back
                 self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})
                 return True
@@ -154,11 +156,11 @@ class Replacement:
     def make(self, moved: Mapping[str, str] | None = None) -> None:
         """The new container, which runs not yet. ``moved``: by ID and name of another, the one in its place."""
         image_id = self.new_image or self.image_id
-        parameters = self._engine.renewal(self._old_id, image_id)
+        parameters = self._engine.renewal(self.old_id, image_id)
         self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "moved": moved or {}})
         made = self._engine.container(self.new)
         self._volumes = self._made_for(made)
-        self._engine.carry(self._old_id, self.new)
+        self._engine.carry(self.old_id, self.new)
         if made.image_id != image_id:
             raise Stays(Effect.SKIPPED, "changed", f"{self._about['image_ref']} names another image now")
         check = self._engine.parameters(Ref(Kind.CONTAINER, self.new))["body"].get("Healthcheck") or {}
@@ -166,13 +168,13 @@ class Replacement:
 
     def asked(self) -> list[str]:
         """What somebody set that an image sets as well."""
-        body = self._engine.renewal(self._old_id, self.new_image)["body"]
+        body = self._engine.renewal(self.old_id, self.new_image)["body"]
         return [words for key, words in _OF_IMAGES.items() if body.get(key)]
 
     def leaves(self) -> str:
         """What the old one wrote into its own files, which stays behind."""
         with suppress(EngineError):
-            if left := self._wrote(self._old_id):
+            if left := self._wrote(self.old_id):
                 return f"; what it wrote stays in the old one: {counted(len(left), 'file')}, such as {left[0]}"
         return ""
 
@@ -186,25 +188,25 @@ class Replacement:
 
     def refuse_change(self) -> None:
         """Raises Stays if somebody started, stopped or renamed the old one meanwhile."""
-        now = self._engine.container(self._old_id)
+        now = self._engine.container(self.old_id)
         refuse_change(unless=(now.running, now.name) == (self._about["was_running"], self.name))
 
     def stop(self) -> None:
         """The old one, if it runs."""
         self._may_be_stopped = True
         if self._about["was_running"]:
-            self._end(self._old_id, for_good=False)
+            self._end(self.old_id, for_good=False)
 
     def restart(self) -> None:
         """The old one, which lives in what was started anew."""
-        self._engine.restart_container(self._old_id, None)
+        self._engine.restart_container(self.old_id, None)
 
     def swap(self) -> None:
         """Stop the old one, give the new one its name, start it. Never may the engine start both."""
         self.stop()
-        self._engine.rename_container(self._old_id, self.old_name)
+        self._engine.rename_container(self.old_id, self.old_name)
         self._engine.rename_container(self.new, self.name)
-        self._end(self._old_id)  # somebody may have started it meanwhile, while it had its name
+        self._end(self.old_id)  # somebody may have started it meanwhile, while it had its name
         if self._about["was_running"]:
             self._engine.start_container(self.new)
 
@@ -247,7 +249,7 @@ class Replacement:
     def _made_for(self, new: Container) -> list[str]:
         """The volumes that the engine made up with it: those of nobody from whom it has any."""
         with suppress(NotFoundError):
-            sharing = (self._old_id, *self._engine.peers(new.id))
+            sharing = (self.old_id, *self._engine.peers(new.id))
             theirs = {mount.name for each in sharing for mount in self._engine.container(each).mounts}
             volumes = (mount.name for mount in new.mounts if mount.type == "volume" and mount.name not in theirs)
             return [name for name in volumes if self._engine.volume(name).anonymous]

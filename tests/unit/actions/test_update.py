@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,11 +102,11 @@ class Bench:
         return web
 
 
-def a_side(bench: Bench, **labels: str) -> Container:
-    """One that lives in the network of the container."""
-    side = a_container("side", "side:1", "side", labels=labels)
+def a_side(bench: Bench, name: str = "side", owner: str = "", **labels: str) -> Container:
+    """One that lives in the network of the container, or of another."""
+    side = a_container(name, "side:1", "side", labels=labels)
     bench.engine.put(an_image("side", "side:1"))
-    return replace(side, network_mode=f"container:{bench.old}")
+    return replace(side, network_mode=f"container:{owner or bench.old}")
 
 
 @pytest.fixture
@@ -300,6 +301,17 @@ def test_who_lives_in_its_network_is_made_again_after_it(bench: Bench) -> None:
     assert {each.name for each in bench.names().values() if each.running} == {"web", "side"} == set(bench.names())
 
 
+def test_who_lives_in_one_that_is_made_again_is_so_after_that(bench: Bench) -> None:
+    side = a_side(bench)
+    bench.engine.run(a_side(bench, "inner", side.id))  # which the engine lists first
+    bench.engine.run(side)
+    assert (outcome := bench.run()).detail.endswith("made again after it: side, inner"), outcome
+    assert bench.names()["inner"].network_mode == f"container:{bench.names()['side'].id}"
+    assert undo(bench).reason == "restored"
+    assert bench.names()["inner"].network_mode == f"container:{side.id}"
+    assert {each.name for each in bench.names().values() if each.running} == {"web", "side", "inner"}
+
+
 def test_who_was_updated_in_its_network_before_it_is_made_again_and_both_go_back(bench: Bench) -> None:
     bench.engine.run(a_side(bench))
     bench.engine.put(an_image("side-new", "side:1"))
@@ -342,13 +354,15 @@ def test_compose_s_restart_of_those_that_depend_on_it(bench: Bench) -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kills=st.lists(st.integers(0, 90), min_size=1, max_size=4), is_away=st.booleans(), has_side=st.booleans())
+@given(kills=st.lists(st.integers(0, 90), min_size=1, max_size=4), is_away=st.booleans(), sides=st.integers(0, 2))
 def test_wherever_it_is_cut_off_one_container_runs_afterwards(
-    tmp_path: Path, kills: list[int], *, is_away: bool, has_side: bool
+    tmp_path: Path, kills: list[int], *, is_away: bool, sides: int
 ) -> None:
     bench = Bench(tmp_path)
-    if has_side:
-        bench.engine.run(a_side(bench))
+    owners = ["web"]
+    for name in ("side", "inner")[:sides]:
+        bench.engine.run(a_side(bench, name, bench.names()[owners[-1]].id))
+        owners.append(name)
     if is_away:
         bench.meanwhile()
     bench.steps_left, *more = kills
@@ -361,13 +375,14 @@ def test_wherever_it_is_cut_off_one_container_runs_afterwards(
     bench.steps_left = -1
     bench.end()
     assert not bench.intents.open_intents()
-    if has_side:
-        side = bench.names().pop("side")
-        assert (side.running, side.network_mode) == (True, f"container:{bench.names()['web'].id}")
-        bench.engine.alter("side", "die", running=False, state="exited")
+    for owner, name in pairwise(owners):
+        side = bench.names()[name]
+        assert (side.running, side.network_mode) == (True, f"container:{bench.names()[owner].id}")
+    for name in owners[1:]:
+        bench.engine.alter(name, "die", running=False, state="exited")
     web = bench.assert_whole("old", "new")
     aside = [name for name in bench.names() if ASIDE in name]
-    assert len(aside) == (web.id != bench.old) * (1 + has_side)
+    assert len(aside) == (web.id != bench.old) * (1 + sides)
 
 
 @pytest.mark.parametrize("written", [0, 1])
