@@ -4,7 +4,7 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,13 +15,7 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
 from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
-from dockwarden.errors import (
-    DockwardenError,
-    EngineError,
-    LedgerError,
-    NotFoundError,
-    UsageError,
-)
+from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError, UsageError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Effect, EngineInfo, Image, Kind, Outcome, Record, Ref, Step, Thing, ref_of
@@ -108,15 +102,7 @@ class Mender:
         ids = {each.id for each in images}
         hanging = [each for each in containers if each.image_id in ids or reference.full(each.image_ref) == tag]
         self._refuse(images, hanging)
-        going = {name for each in hanging for name in (each.id, each.name)}
-        if left := [each.name for each in containers if each not in hanging and not going.isdisjoint(each.stands_on)]:
-            raise DockwardenError(f"without its containers these could not start: {', '.join(left)}; remove them first")
-        children, above = engine.children(), list(ids)  # also those between, which no list shows
-        for key in above:
-            above += set(children.get(key, ())).difference(above)
-        if built := [each for each in engine.images() if each.id not in ids and each.id in above]:
-            names = ", ".join(next(iter(each.tags), reference.short_id(each.id)) for each in built)
-            raise DockwardenError(f"images were built from it: {names}; remove them first, then build them anew")
+        self._refuse_dependents(ids, hanging, containers)
         return Reset(uuid.uuid4().hex[:12], info, tag, digest, image, images, hanging, self._cut_short(tag, containers))
 
     def _cut_short(self, tag: str, containers: Sequence[Container]) -> list[str]:
@@ -168,6 +154,20 @@ class Mender:
                 raise DockwardenError(f"protect in the settings: {glob}; nothing was removed")
         if any(PROTECT_LABEL in each for each in (*theirs, *(image.labels for image in images))):
             raise DockwardenError(f"the label {PROTECT_LABEL} protects it or a container of it; nothing was removed")
+
+    def _refuse_dependents(
+        self, ids: Collection[str], hanging: Sequence[Container], containers: Sequence[Container]
+    ) -> None:
+        """Where containers could not start without those that hang on the images, or images were built on these."""
+        going = {name for each in hanging for name in (each.id, each.name)}
+        if left := [each.name for each in containers if each not in hanging and not going.isdisjoint(each.stands_on)]:
+            raise DockwardenError(f"without its containers these could not start: {', '.join(left)}; remove them first")
+        children, above = self._parts.engine.children(), list(ids)  # also those between, which no list shows
+        for key in above:
+            above += set(children.get(key, ())).difference(above)
+        if built := [each for each in self._parts.engine.images() if each.id not in ids and each.id in above]:
+            names = ", ".join(next(iter(each.tags), reference.short_id(each.id)) for each in built)
+            raise DockwardenError(f"images were built from it: {names}; remove them first, then build them anew")
 
     def carry_out(self, reset: "Reset") -> Iterator[Outcome]:
         """Remove, pull and verify; where something fails on the way, what was removed is brought back.
