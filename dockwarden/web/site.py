@@ -43,7 +43,7 @@ _PACKING = 5
 _TRIES = 3
 _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
 _VERSION = re.compile(r'version="?((?:[0-9]+(?:\.[0-9]+)*)?)[^;,]*')  # quoted, or none: the library fails at both
-_UNWANTED = re.compile(r"[^,]*;\s*q=0(?:\.0*)?\s*(?=[;,]|$)")  # which the library would choose
+_UNWANTED = re.compile(r"(?:^|,)[^,]*;\s*q=0(?:\.0*)?\s*(?=[;,]|$)")  # which the library would choose
 _log = structlog.get_logger("dockwarden.web")
 
 
