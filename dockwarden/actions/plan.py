@@ -191,32 +191,40 @@ def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
 
 
 def _standing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    """By the key of a candidate, those that stand on it, in the given order: images built directly on its image."""
-    things = [(each, each.object) for each in candidates]
-    containers = {name: c for c, thing in things if isinstance(thing, Container) for name in (thing.id, thing.name)}
-    if containers:
-        standing = {c.result.ref.key: [containers[u] for u in c.users if u in containers] for c in candidates}
-        for c, thing in things:  # its recipe can name whose volumes it shares only while that one is here
-            sources: Any = thing.config.told.get("volumes_from", ()) if isinstance(thing, Container) else ()
-            for owner in {source.partition(":")[0].removeprefix("/") for source in sources} & containers.keys():
-                standing[containers[owner].result.ref.key].append(c)
-        return standing
+    """By the key of a candidate, those that stand on it, in the given order."""
+    is_of_containers = any(isinstance(each.object, Container) for each in candidates)
+    return _needing(candidates) if is_of_containers else _built_on(candidates)
+
+
+def _needing(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """The containers that need it to start, and those whose recipe can name whose volumes they share only before."""
+    containers = [(each, each.object) for each in candidates if isinstance(each.object, Container)]
+    known = {name: each for each, thing in containers for name in (thing.id, thing.name)}
+    above = {each.result.ref.key: [known[user] for user in each.users if user in known] for each in candidates}
+    for each, thing in containers:
+        sources: Any = thing.config.told.get("volumes_from", ())
+        for owner in {source.partition(":")[0].removeprefix("/") for source in sources} & known.keys():
+            above[known[owner].result.ref.key].append(each)
+    return above
+
+
+def _built_on(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """The images that are built directly on its image."""
+    images = [(each, each.object) for each in candidates if isinstance(each.object, Image)]
     bottom: dict[object, Candidate] = {}  # by image ID and by layers; of several names the one that goes last
-    for candidate in candidates:
-        if isinstance(candidate.object, Image):
-            bottom[candidate.object.id] = candidate
-            if candidate.object.details:
-                bottom[candidate.object.details.layers] = candidate
+    for each, image in images:
+        bottom[image.id] = each
+        if image.details:
+            bottom[image.details.layers] = each
     above: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        image = candidate.object
-        if not isinstance(image, Image) or image.details is None:
+    for each, image in images:
+        if image.details is None:
             continue
         layers = image.details.layers
         shorter = (layers[:length] for length in range(len(layers) - 1, 0, -1))
         below = next((bottom[key] for key in (image.details.parent, *shorter) if key in bottom), None)
         if below is not None and isinstance(below.object, Image) and below.object.id != image.id:
-            above[below.result.ref.key].append(candidate)
+            above[below.result.ref.key].append(each)
     return above
 
 
