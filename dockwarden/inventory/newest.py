@@ -162,6 +162,10 @@ def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
     book = _book(tags)
     own = _own(name, book)
     found = _above(own, book, look) if own and own.scheme in book.releases else None
+    if found and found.build:  # the last that has builds, as 1.1.10-3, may be lower than one without
+        bare = [v for v in book.releases.get(found.scheme._replace(build=""), ()) if v.numbers == found.numbers]
+        higher = _above(bare[0], book, look) if bare else None
+        found = higher if higher and higher.numbers > found.numbers else found
     if own and own.is_early and found in (own, None):
         raise UnclearError
     if found is None and (book.releases or not book.is_whole):

@@ -400,6 +400,9 @@ WORLDS = """
 # an architecture before the version that has a number itself
   x86_64-latest x86_64-v18.0.2 | arm64-v18.0.2 | x86_64-v17.11.2 | ubuntu-x86_64-v18.0.2 | ubuntu-x86_64-v17.11.2
 > x86_64-v17.11.2:x86_64-v18.0.2 ubuntu-x86_64-v17.11.2:ubuntu-x86_64-v18.0.2 x86_64-latest:x86_64-v18.0.2
+# builds, of which the last version has none
+  latest 1.1.14 1.1 | 1.1.12 | 1.1.10 1.1.10-3 | 1.1.10-2 | 1.1.15-rc1 | 1.1.10-3-slim
+> 1.1.10-3:1.1.14 1.1.10-2:1.1.14 latest:1.1.14 1.1.10-3-slim:=
 # lines that are called so
   latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
 > latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
