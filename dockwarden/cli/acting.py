@@ -197,15 +197,14 @@ def _total(sizes: "Collection[int | None]") -> str:
 def _undo(options: argparse.Namespace) -> int:
     from dockwarden.oneshot import mend
 
-    if not options.list:
-        print_unheard()
-    if not options.list and not options.what:
+    if not (options.list or options.what):
         raise UsageError("name a run or an action, or ask for --list")
     settings = settings_of(options)
+    if options.list:
+        _print_list(mend.undoable(settings, options.what), options.output)
+        return OK
+    print_unheard()
     with closing(mend.Mender(settings)) as mender:
-        if options.list:
-            _print_list(mender.undoable(options.what), options.output)
-            return OK
         undone = []
         for done, outcome in mender.undo(options.what):
             undone.append(_row(done, outcome))

@@ -5,7 +5,7 @@ Input: settings, what a person named. Output: what can be undone, a plan, outcom
 
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from dockwarden import reference
@@ -13,9 +13,9 @@ from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
-from dockwarden.app import Parts, open_to_read
+from dockwarden.app import Parts, open_ledger
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, EngineError, LedgerError, NotFoundError, UsageError
+from dockwarden.errors import DockwardenError, EngineError, NotFoundError, UsageError
 from dockwarden.inventory.container_facts import labels_that_count, orchestrator_of
 from dockwarden.metrics import Metrics
 from dockwarden.model import Container, Effect, EngineInfo, Image, Kind, Outcome, Record, Ref, Step, Thing, ref_of
@@ -27,34 +27,32 @@ _REPLY_SECONDS = 120.0
 _SHORTEST = 4  # of what stands for a run
 
 
+def undoable(settings: Settings, what: str) -> list[Record]:
+    """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
+    with closing(open_ledger(settings)) as ledger:
+        return ledger.undoable(_whole(what, ledger.undoable()))
+
+
+def _whole(what: str, undoable: Iterable[Record]) -> str:
+    """The run that begins so, which no number of an action does. Raises UsageError: there are several."""
+    runs = {done.run for done in undoable if done.run.startswith(what)}
+    if what in runs or what.isdecimal() or len(what) < _SHORTEST:
+        return what
+    if len(runs) > 1:
+        raise UsageError(f"{what} may be {', '.join(sorted(runs))}")
+    return next(iter(runs), what)
+
+
 class Mender:
     """Undoes actions, and carries out resets, on one engine; to be closed."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError."""
-        self._settings = settings
         self._parts = Parts(settings, Metrics())
         self._protected = settings.protect.by_kind()
 
     def close(self) -> None:
         self._parts.close()
-
-    def undoable(self, what: str) -> list[Record]:
-        """What can still be undone, newest first: all, or of one run or action. Asks no engine. Raises LedgerError."""
-        ledger = self._parts.ledger
-        open_to_read(self._settings, ledger)
-        if ledger.unreadable:
-            raise LedgerError(ledger.unreadable)
-        return ledger.undoable(self._whole(what))
-
-    def _whole(self, what: str, more: Iterable[Record] = ()) -> str:
-        """The run that begins so, which no number of an action does. Raises UsageError: there are several."""
-        runs = {done.run for done in (*self._parts.ledger.undoable(), *more) if done.run.startswith(what)}
-        if what in runs or what.isdecimal() or len(what) < _SHORTEST:
-            return what
-        if len(runs) > 1:
-            raise UsageError(f"{what} may be {', '.join(sorted(runs))}")
-        return next(iter(runs), what)
 
     def undo(self, what: str) -> Iterator[tuple[Record, Outcome]]:
         """Undo a run or an action. Raises EngineUnavailableError.
@@ -63,7 +61,7 @@ class Mender:
         """
         info = self._parts.engine.connect()
         taken = list(take(self._parts, info))
-        what = self._whole(what, (done for done, _ in taken))
+        what = _whole(what, [*self._parts.ledger.undoable(), *(done for done, _ in taken)])
         back = [each for each in taken if what in (each[0].run, str(each[0].number))]
         yield from back
         actions = self._parts.ledger.undoable(what)
