@@ -618,6 +618,11 @@ def test_what_each_policy_would_do_and_no_volume_with_a_name_is_touched() -> Non
     assert [name for name, policy in POLICIES.items() if policy.unrecoverable] == ["build-cache-limit"]
 
 
+def test_where_much_is_unhealthy_or_old_a_part_is_mended_by_each_run() -> None:
+    mending = [policy for policy in POLICIES.values() if policy.action in ("restart", "update")]
+    assert [policy.name for policy in mending if not policy.limits.takes_first] == []
+
+
 def idle(days: int) -> timedelta:
     return timedelta(days=days)
 
