@@ -55,15 +55,7 @@ def _of(kind: Kind, verbs: Verbs) -> dict[str, Any]:
 
 
 def _action(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    bare = [name for name, shape in options.items() if not shape.get("required")]
-    shapes = {
-        name: shape if shape.get("required") else {"anyOf": [shape, {"type": "null"}]}
-        for name, shape in options.items()
-    }
-    whole = {
-        "type": "object",
-        "properties": shapes,
-        "additionalProperties": False,
-        "maxProperties": 1,
-    }
+    bare = [name for name, shape in options.items() if "anyOf" not in shape]  # what needs options says so by that
+    shapes = {name: {"anyOf": [shape, {"type": "null"}]} if name in bare else shape for name, shape in options.items()}
+    whole = {"type": "object", "properties": shapes, "additionalProperties": False, "maxProperties": 1}
     return {"anyOf": [*([{"enum": bare}] if bare else []), whole]}

@@ -164,12 +164,11 @@ def test_an_editor_and_check_say_the_same(tmp_path: Path, line: str) -> None:
         assert valid(text) == (not refused(tmp_path, text)), value
 
 
-def test_an_editor_and_check_say_the_same_of_sizes(tmp_path: Path) -> None:
-    for value in SIZES.split("|"):
-        text = written(
-            "host.disk_used_percent > 90.0", "host", action=f"{{trim_build_cache: {{max_used_space: {value}}}}}"
-        )
-        assert valid(text) == (not refused(tmp_path, text)), value
+def test_an_editor_and_check_say_the_same_of_sizes_and_of_what_needs_one(tmp_path: Path) -> None:
+    actions = ["trim_build_cache", "{trim_build_cache: }", "{trim_build_cache: {}}"]
+    for action in actions + [f"{{trim_build_cache: {{max_used_space: {value}}}}}" for value in SIZES.split("|")]:
+        text = written("host.disk_used_percent > 90.0", "host", action=action)
+        assert valid(text) == (not refused(tmp_path, text)), action
 
 
 def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
