@@ -58,18 +58,18 @@ class Exceptions:
                 yield PolicyException(shape.id, names, match, shape.reason, shape.owner, until, told, acted, place)
 
     def _about(self, source: Source, path: Path, shape: document.Exemption) -> tuple[frozenset[str], Kind | None]:
-        """The policies that it names, and their subject."""
+        """The policies that it names, but for those that nobody may excuse, and their subject."""
         names: set[str] = set()
+        barred = {name for name, written in self.written.items() if written.get("excusable") == "never"}
         for index, pattern in enumerate(shape.policies):
             found = {name for name in self.written if fnmatchcase(name, pattern)}
             if not found:
                 known = ", ".join(sorted(self.written)) or "none, so name the files or packs that have them, too"
                 hint = near(pattern, self.written) or f"; there are {known}"
                 source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
-            if pattern in found and self.written[pattern].get("excusable") == "never":
-                source.refuse(
-                    (*path, "policies", index), f"{pattern} says that nobody may excuse it (excusable: never)"
-                )
+            if found and found <= barred:
+                text = f"{', '.join(sorted(found))} says that nobody may excuse it (excusable: never)"
+                source.refuse((*path, "policies", index), text)
             if pattern in found and self.written[pattern].get("mode") == Mode.OFF:
                 self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
             names |= found
@@ -79,7 +79,7 @@ class Exceptions:
                 (*path, "policies"), f"must be about one subject; these are about {', '.join(sorted(map(str, kinds)))}"
             )
         (kind,) = kinds if len(kinds) == 1 else (None,)
-        return frozenset(names), Kind(kind) if kind in list(Kind) else None
+        return frozenset(names - barred), Kind(kind) if kind in list(Kind) else None
 
     def _until(self, source: Source, path: Path, shape: document.Exemption) -> float | None:
         if shape.until is None:

@@ -93,6 +93,13 @@ def test_labels(tmp_path: Path, labels: dict[str, str], keys: str, ids: tuple[st
     assert (found.ids, found.expired) == (ids, expired)
 
 
+def test_a_glob_excuses_no_policy_that_nobody_may_excuse(tmp_path: Path) -> None:
+    other = "}\n  - {name: p-own, subject: image, trigger: {every: 1h}, when: image.dangling, excusable: never"
+    assert [e.policies for e in loaded(tmp_path, other).exceptions] == [{"p"}, {"p"}]
+    with pytest.raises(ConfigError, match="p-own says that nobody may excuse it"):
+        loaded(tmp_path, other, exception='}\n  - {id: C, policies: ["p-*"], match: "true", reason: none')
+
+
 def test_a_date_ends_in_the_zone_that_is_set() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert read_until("2027-07-01", UTC) - read_until("2027-07-01", berlin) == timedelta(hours=2).total_seconds()
