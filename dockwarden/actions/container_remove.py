@@ -39,6 +39,8 @@ class ContainerRemove(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""
+        if self._is_rest(tools, found):
+            return Recipe("none", {"state": found.state})
         known = (mount for mount in found.mounts if mount.image_id and not mount.may_be_another)
         mounted = {mount.name: mount.image_id for mount in known}
         about = {"state": found.state, "mounted": mounted}
@@ -50,9 +52,9 @@ class ContainerRemove(ContainerVerb):
                 if mount.type == "image" and (mount.may_be_another or not mount.image_id):
                     text = "which is gone, or given that name since it was created: nobody tells which one it has"
                     raise ArchiveError(f"it mounts the image {mount.name}, {text}")
-            for called, name in parameters.get("peers", {}).items():
-                if not name and found.network_mode != f"{JOINED}{called}":
-                    raise ArchiveError(f"it needs the container {called}, which is gone")
+            gone = (called for called, name in parameters.get("peers", {}).items() if not name)
+            for called in (each for each in gone if found.network_mode != f"{JOINED}{each}"):
+                raise ArchiveError(f"it needs the container {called}, which is gone")
             paths, deleted = told = tools.engine.written(found.id)
             # A containerd store tells anything, also nothing, of a container whose files somebody else reads just now.
             if tools.engine.written(found.id) != told:
@@ -65,6 +67,11 @@ class ContainerRemove(ContainerVerb):
                 raise ArchiveError(f"it is read-only, so what it wrote could not be put back, such as {paths[0]}")
             kept = tools.archive.write(lambda write: tools.engine.save_files(found.id, paths, write), 0)
         return Recipe("fill", parameters, *kept)
+
+    def _is_rest(self, tools: Tools, found: Container) -> bool:
+        """Whether an engine took files of it, but could not end its removal: the record of that has them."""
+        known = tools.archive.intents.undoable() if found.state in _HALF_GONE else ()
+        return any((done.ref.key, done.action) == (found.id, self.name) for done in known)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.remove_container(found.id)

@@ -164,16 +164,18 @@ def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Benc
     assert "what it wrote is lost: it deleted 1 files" in outcome.detail
 
 
-def test_a_container_that_the_engine_left_half_removed_can_be_undone(bench: Bench) -> None:
+def test_a_container_that_the_engine_left_half_removed_goes_later_and_can_be_undone(bench: Bench) -> None:
     container = written_by_web(bench, Written(("/a",)))
 
     def half() -> None:
         bench.engine.alter("web", "update", state="removing")
         raise AnswerError("device or resource busy")
 
-    bench.engine.just_before("remove_container", half)
+    bench.engine.just_before("remove_container", half, half)
     assert bench.remove(step(container)) == [("applied", "found_gone")]
-    bench.engine.remove_container(container.id)
+    assert bench.remove(step(bench.engine.container("web"))) == [("failed", "engine_error")]
+    assert bench.remove(step(bench.engine.container("web"))) == [("applied", "removed")]
+    assert bench.methods() == ["fill", "none", "none"]
     assert [(outcome.effect, outcome.reason) for outcome in bench.undo()] == [(Effect.APPLIED, "restored")]
     assert bench.engine.wrote == {"web": Written(("/a",))}
 
