@@ -185,7 +185,9 @@ def _skew() -> float:
 def interval_seconds(spec: TriggerSpec) -> float:
     """From one run to the next, as far as its schedule tells; the shorter one of two."""
     known = [spec.every_seconds] if spec.every_seconds else []
-    return min([*known, *islice(_gaps(_Line(Cron(spec.schedule))), 1)] if spec.schedule else known, default=0.0)
+    if spec.schedule:
+        known += islice(_gaps(_Line(Cron(spec.schedule))), 1)
+    return min(known, default=0.0)
 
 
 def _gaps(trigger: BaseTrigger) -> Iterator[float]:
