@@ -37,22 +37,30 @@ has_venv || { echo "venv: $python still cannot make a virtual environment" >&2; 
 
 outer=$({ "$python" -VV; pwd; cat requirements-dev.txt; } | sha256sum)
 own=$(sha256sum <pyproject.toml)
-pip=".venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile" # Python compiles what is used
+pip=".venv/bin/python -m pip"
+options="-qq --disable-pip-version-check --no-compile --no-deps" # Python compiles what is used
 
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
     echo "venv: making .venv from requirements-dev.txt" >&2
     rm -rf .venv
-    "$python" -m venv .venv
+    # With the pip that comes with Python, which is not installed for it: another one is about to be.
+    "$python" -m venv --without-pip .venv
+    "$python" -m zipfile -e "$("$python" -c 'import ensurepip, glob, sysconfig
+places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"
+print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))')" .venv/pip
+    rm -rf .venv/pip/*.dist-info # or it would take itself for installed, and replace itself
+    pip=".venv/bin/python .venv/pip/pip" 
     # In two halves beside each other: one alone mostly waits for the network, or leaves a core idle.
     awk '/^[^ #]/ { n++ } { print > (".venv/half-" n % 2) }' requirements-dev.txt
-    $pip --no-deps --require-hashes -r .venv/half-0 &
+    $pip install $options --require-hashes -r .venv/half-0 &
     trap 'kill $! 2>/dev/null; wait; exit 130' INT TERM # what is in the background does not hear of ^C
-    $pip --no-deps --require-hashes -r .venv/half-1 || { wait; exit 1; }
+    $pip install $options --require-hashes -r .venv/half-1 || { wait; exit 1; }
     wait $!
     echo "$outer" >.venv/made-from
 fi
 if [ "$(cat .venv/installed-from 2>/dev/null)" != "$own" ]; then
-    $pip --no-deps --no-build-isolation --editable .
+    $pip install $options --no-build-isolation --editable .
+    rm -rf .venv/pip
     echo "$own" >.venv/installed-from
 fi
 
