@@ -23,13 +23,18 @@ _UNFILLED = re.compile(
 _COMMENT = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^/'"]|/(?!/))*(//.*)""")
 _OF_HOST = ("gate", "stop_when")
 _KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
-# Objects that have none of what a condition may ask about, so that it may hold for each of them; what keeps these out.
-_BARE: dict[Kind, tuple[dict[str, FactValue], str]] = {
-    Kind.HOST: (
+# By subject: what a condition asks, objects that have none of it, so that it may hold for each; what keeps these out.
+_BARE: dict[str, tuple[str, dict[str, FactValue], str]] = {
+    "host": (
+        "host.swarm_",
         {"host.swarm_managers": 0, "host.swarm_autolock": False, "host.swarm_certificates_last": timedelta()},
         "hosts outside of a swarm; unless that is meant, before it write host.swarm_role == 'manager' && …",
     ),
-    Kind.IMAGE: ({"image.tags": []}, "images without a tag; unless that is meant, write size(image.tags) > 0 && …"),
+    "image": (
+        ".all(",
+        {"image.tags": []},
+        "images without a tag; if not meant, write size(image.tags) > 0 && …",
+    ),
 }
 
 
@@ -73,9 +78,9 @@ class Expressions:
     def remarks(self) -> list[str]:
         """What conditions may mean besides what they say."""
         said = dict.fromkeys(text for program in self.conditions.values() for text in program.remarks)
-        bare, who = _BARE.get(self._kind, ({}, ""))
+        sign, bare, who = _BARE.get(self._kind, ("", {}, ""))
         asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
-        is_about = any(bare.keys() & p.references and (".all(" in p.source or self._kind is Kind.HOST) for p in asked)
+        is_about = any(bare.keys() & program.references and sign in program.source for program in asked)
         if is_about and all(program.evaluate(Facts({**bare})).value is True for program in asked):
             said[f"it finds all {who}"] = None
         return list(said)
