@@ -160,7 +160,7 @@ class ContainerUpdate(ContainerVerb):
                     change.back()
             raise
         except (Stays, EngineError, LedgerError) as error:
-            reason = _FAULT if change.first.cannot_run(str(error)) else "engine_error"
+            reason = _FAULT if change.first.cannot_run(error) else "engine_error"
             stays = _back(tools, change, reason, str(error))
             if is_begun or reason == _FAULT:
                 raise stays from error

@@ -138,12 +138,12 @@ class Replacement:
         new, as_before = self.find_new(), (self.name, self._about["was_running"], self._about["restart_policy"][0])
         return new is not None and (new.name, new.running, new.config.restart_policy) == as_before
 
-    def cannot_run(self, error: str) -> bool:
+    def cannot_run(self, error: Exception) -> bool:
         """Whether its image is to blame that the engine could not make the new one, or start it."""
         if new := self.find_new():
-            return new.exit_code in _NO_PROGRAM or _NO_USER in error
+            return new.exit_code in _NO_PROGRAM or _NO_USER in str(error)
         with suppress(AnswerError):
-            if not self.new:  # else somebody removed it
+            if not self.new and not isinstance(error, NotFoundError):  # else somebody removed it, or its image
                 parameters = self._engine.renewal(self.old_id, self.image_id)
                 like_old = {**parameters["body"], "Image": self.image_id}  # which goes on the way back
                 self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})

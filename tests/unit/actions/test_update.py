@@ -24,6 +24,7 @@ from dockwarden.errors import (
     EngineUnavailableError,
     LedgerError,
     MissingError,
+    NotFoundError,
 )
 from dockwarden.model import Container, Effect, ImageStore, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.ports import Written
@@ -245,6 +246,14 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
     assert list(bench.names()) == ["web"]
     assert bench.run().reason == "barred"
     assert bench.run(over_limits=True).reason == "updated"
+
+
+def test_an_image_that_somebody_removes_before_it_is_used_is_tried_when_it_is_back(bench: Bench) -> None:
+    def refuse() -> None:
+        raise NotFoundError("no such image: app:1")
+
+    bench.engine.just_before("create", refuse)
+    assert [bench.run().reason, bench.run().reason] == ["gone", "updated"]
 
 
 @pytest.mark.parametrize("error", ["No space left on device", "Disk quota exceeded"])
