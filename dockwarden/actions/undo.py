@@ -28,7 +28,7 @@ class Undoer:
         When the ledger cannot be written or the engine goes away, what is left is not undone, and says so.
         """
         stop: Stays | None = None
-        for done in sorted(actions, key=lambda done: (ORDER.index(done.ref.kind), done.number), reverse=True):
+        for done in sorted(actions, key=_turn, reverse=True):
             step = Step(done.policy, ACTION, done.ref, done.name, None, "it was asked for")
             if stop is None:
                 outcome, stop = self._step(run, step, done)
@@ -92,3 +92,9 @@ class Undoer:
             if is_kind and not missing.names.isdisjoint((done.ref.key, done.name, done.recipe.parameters.get("id"))):
                 return f"`dockwarden undo {done.number}` first"
         return "nothing that can be undone brings it back"
+
+
+def _turn(done: Record) -> tuple[int, bool, int]:
+    """The last first; but networks whose addresses an engine chooses anew after the others, whose it would take."""
+    is_chosen_anew = bool((done.recipe.parameters.get("ConfigFrom") or {}).get("Network"))
+    return ORDER.index(done.ref.kind), not is_chosen_anew, done.number

@@ -275,6 +275,16 @@ def test_a_tag_whose_image_went_by_other_means_is_told(bench: Bench) -> None:
     assert results(bench.undo()) == [("failed", "missing")]
 
 
+def test_a_network_made_from_a_configuration_takes_no_addresses_of_another_that_comes_back(bench: Bench) -> None:
+    for name in ("plain", "made", "configuration"):
+        bench.engine.add_network(a_network(name))
+    bench.remove(*(step(network) for network in bench.engine.networks()))
+    for number, recipe in bench.intents.recipes.items():
+        source = {"Network": "configuration" if recipe.parameters["Name"] == "made" else ""}
+        bench.intents.recipes[number] = recipe._replace(parameters={**recipe.parameters, "ConfigFrom": source})
+    assert [outcome.name for outcome in bench.undo()] == ["configuration", "plain", "made"]
+
+
 def test_a_container_comes_back_with_its_image(bench: Bench) -> None:
     image = bench.put("app", "app:1")
     container = a_container("web", "app:1", running=False)
