@@ -117,7 +117,8 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
         yield from sorted(spec.words)
         return
     full = _TEXTS.get(spec.form, "a")
-    yield ""
+    if spec.form != "release":  # every engine tells its own
+        yield ""
     if full not in ("1.27.0", "26.1.5+dfsg1"):
         yield from texts
     yield full
