@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from tests.commands import logging_of_its_own
 from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
+from tests.lab.namespace import SELDOM_TIDY
 from tests.lab.registry import LabRegistry
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    os.environ |= SELDOM_TIDY  # for the programs that tests start
     if config.getoption("numprocesses", 0) and not hasattr(config, "workerinput") and not _is_a_choice(config):
         _keep_files_in_memory()
         if all(map(_is_compiled, Path(__file__).parent.rglob("test_*.py"))):
