@@ -158,7 +158,7 @@ def describe(lists: Mapping[str, List]) -> dict[str, object]:
         [(name, "serialization", _adapter(of.row)) for name, of in lists.items()],
         ref_template="#/components/schemas/{model}",
     )
-    problem = {"title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}}
+    problem = {name: {"type": "string"} for name in ("type", "title", "detail")} | {"status": {"type": "integer"}}
     schemas = shared["$defs"] | {"Problem": {"type": "object", "properties": problem, "required": [*problem]}}
     paths = {PREFIX + name: {"get": _operation(name, of, pages[name, "serialization"])} for name, of in lists.items()}
     return {

@@ -127,10 +127,12 @@ def test_a_list_is_json(server: Client) -> None:
 
 
 def test_a_query_that_cannot_be_answered_is_a_problem_and_no_full_list(server: Client) -> None:
+    described = json.loads(server.ask("/api/v1/openapi.json")[1])["components"]["schemas"]["Problem"]
     for path in ("/api/v1/findings?polic=p", "/api/v1/findings?severity=worst", "/?severity=worst"):
         status, body, answer = server.ask(path)
         assert (status, answer.getheader("Content-Type")) == (400, "application/problem+json")
         assert "severity" in json.loads(body)["detail"] or "did you mean policy?" in body
+        assert json.loads(body).keys() == described["properties"].keys() == {*described["required"]}
 
 
 @pytest.mark.parametrize(
