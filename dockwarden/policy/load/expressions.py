@@ -36,6 +36,10 @@ _BARE: dict[str, tuple[str, dict[str, FactValue], str]] = {
         "images without a tag; if not meant, write size(image.tags) > 0 && …",
     ),
 }
+_BARE_IS_MEANT = re.compile(
+    r"host\.swarm\b|host\.swarm_(?:role|leader|managers (?:[=<]= 0|< 1)\b)"
+    r"|image\.dangling|(?:size\(image\.tags\)|image\.tags(?:\.size\(\))?) == (?:0|\[\])"
+)
 
 
 class Expressions:
@@ -81,6 +85,7 @@ class Expressions:
         sign, bare, who = _BARE.get(self._kind, ("", {}, ""))
         asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
         is_about = any(bare.keys() & program.references and sign in program.source for program in asked)
+        is_about = is_about and not any(_BARE_IS_MEANT.search(program.source) for program in asked)
         if is_about and all(program.evaluate(Facts({**bare})).value is True for program in asked):
             said[f"it finds all {who}"] = None
         return list(said)
