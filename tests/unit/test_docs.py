@@ -205,6 +205,8 @@ def test_reference_has_every_command_with_its_options_and_no_other() -> None:
         options = {max(a.option_strings, key=len) for a in parser._actions if a.option_strings} - {"--help"}
         written = {"--output" if word == "-o" else word for word in re.findall(r"\[(--?[\w-]+)", lines[name])}
         assert written == options, name
+        formats = {form for a in parser._actions if "-o" in a.option_strings for form in a.choices or ()}
+        assert ("[-o FORMAT]" in lines[name]) == ("wide" in formats), name  # all that the page tells of
 
 
 def test_examples_of_every_command_are_commands() -> None:
