@@ -195,7 +195,7 @@ class Trigger(_Shape):
         return self
 
 
-class WrittenLimits(_Shape):
+class WrittenLimits(_Shape, title="Limits"):
     """How much one run may touch."""
 
     max_objects: int = Field(20, strict=True, ge=1, description="objects")
@@ -234,7 +234,7 @@ class Exemption(_Shape):
     effect: Literal["report", "act", "both"] = "both"
 
 
-class WrittenPolicy(_Shape):
+class WrittenPolicy(_Shape, title="Policy"):
     """One policy as it is written."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=63, description="in metrics, log and settings")
