@@ -161,15 +161,11 @@ def newest(name: str, tags: tuple[str, ...], look: Look) -> str:
     """The highest release's tag in the scheme of this one's versions, "" without any. UnclearError: it may be many."""
     book = _book(tags)
     own = _own(name, book)
-    found = _above(own, book, look) if own and own.scheme in book.releases else None
-    if found and found.build:  # the last that has builds, as 1.1.10-3, may be lower than one without
-        bare = [v for v in book.releases.get(found.scheme._replace(build=""), ()) if v.numbers == found.numbers]
-        higher = _above(bare[0], book, look) if bare else None
-        found = higher if higher and higher.numbers > found.numbers else found
+    found = _highest(own, book, look) if own and own.scheme in book.releases else None
     if own and own.is_early and found in (own, None):
         raise UnclearError
     if found is None and (book.releases or not book.is_whole):
-        found = _above(_alias(name, book, look), book, look)
+        found = _highest(_alias(name, book, look), book, look)
         if found is None:
             raise UnclearError
     return found.tag if found else ""
@@ -188,6 +184,16 @@ def aliases(name: str, tags: tuple[str, ...], look: Look) -> list[str]:
     least = min(2, len(versions[0].numbers))  # beside 1.27.3, 1 is the name of a line
     near = [v for v in versions if (v.begins(own) or own.begins(v)) and v.tag != name and len(v.numbers) >= least]
     return [v.tag for v in near[:_MOST_ALIASES] if look.is_ours(v.tag)]
+
+
+def _highest(own: Version, book: _Book, look: Look) -> Version | None:
+    """The highest above ours; the last that has builds, as 1.1.10-3, may be lower than one without."""
+    found = _above(own, book, look)
+    if found and found.build:
+        bare = [v for v in book.releases.get(found.scheme._replace(build=""), ()) if v.numbers == found.numbers]
+        higher = _above(bare[0], book, look) if bare else None
+        found = higher if higher and higher.numbers > found.numbers else found
+    return found
 
 
 def _above(own: Version, book: _Book, look: Look) -> Version | None:

@@ -403,6 +403,9 @@ WORLDS = """
 # builds, of which the last version has none
   latest 1.1.14 1.1 | 1.1.12 | 1.1.10 1.1.10-3 | 1.1.10-2 | 1.1.15-rc1 | 1.1.10-3-slim
 > 1.1.10-3:1.1.14 1.1.10-2:1.1.14 latest:1.1.14 1.1.10-3-slim:=
+# the same, where latest is the last build
+  latest 1.1.10-3 | 1.1.10-2 | 1.1.9-1 | 1.1.8-1 | 1.1.10 | 1.1.14
+> latest:1.1.14 1.1.10-3:1.1.14
 # lines that are called so
   latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
 > latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
