@@ -11,7 +11,7 @@ from typing import NamedTuple
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
 EARLY = (
     "alpha|beta|rc|cr|ctp|dp|ea|eap|develop|development|pre|prerelease|preview|milestone|snapshot|nightly|daily"
-    r"|canary|next|edge(?!-\d+\.\d+\.\d)|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk"
+    r"|canary|next|edge(?!-\d+\.0\.\d{3})|unstable|testing|test|rawhide|branched|experimental|insiders?|tip|trunk"
     "|main|master|head"
 )
 _BRANCH = re.compile(r"main|master|head|trunk|pr|sha|commit|git|build|branch|feature|ci", re.IGNORECASE | re.ASCII)

@@ -395,7 +395,8 @@ WORLDS = """
 > 1.3.10.0:1.11.4 1.5.0.1:1.11.4 latest:=
 # with a browser that is called edge
   latest 14.4.1 cypress-14.4.1-node-22.16.0-chrome-137.0.7151.68-1-edge-137.0.3296.62-1 | edge-14.5.0 |
-  14.4.0 cypress-14.4.0-node-22.15.1-chrome-136.0.7103.113-1-edge-136.0.3240.76-1 | 14.5.0-edge-3 14.5.0
+  14.4.0 cypress-14.4.0-node-22.15.1-chrome-136.0.7103.113-1-edge-136.0.3240.76-1 | 14.5.0-edge-3 14.5.0 |
+  14.6.0-edge-2025.06.01 14.6.0 | 14.7.0-edge-0.1.2 14.7.0
 > latest:14.4.1 14.4.0:14.4.1
 # an architecture before the version that has a number itself
   x86_64-latest x86_64-v18.0.2 | arm64-v18.0.2 | x86_64-v17.11.2 | ubuntu-x86_64-v18.0.2 | ubuntu-x86_64-v17.11.2
