@@ -164,7 +164,7 @@ class Credentials:
         slot.stamp, slot.login, slot.failed = stamp, None, False
         slot.fresh_until = self.clock() + _HELPER_SECONDS
         try:
-            slot.login = _Config(self.given.encode()).login(registry)
+            slot.login = _Config(os.fsencode(self.given)).login(registry)
         except (ValueError, FailedError):
             self._fail(slot, registry, "DOCKER_AUTH_CONFIG cannot be used")
         if slot.login is None:

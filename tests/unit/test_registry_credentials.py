@@ -83,6 +83,7 @@ def test_file(auths: dict[str, object], registry: str, expected: Login | None, t
     [
         ({"auths": {"host": {"auth": AUTH}}}, SECRET),
         ({"auths": {"https://host/v1/": {"auth": AUTH}}}, SECRET),
+        (f'{{"auths": {{"host": {{"auth": "{AUTH}"}}}}, "user": "\udce9"}}', SECRET),  # a byte that is no UTF-8
         ({"auths": {"other": {"auth": AUTH}}}, Login("x", "y")),
         ({"auths": {"host": {"auth": "%"}}}, Login("x", "y")),
         ("{", Login("x", "y")),
