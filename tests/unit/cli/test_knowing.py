@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dockwarden import text
 from dockwarden.cli import main
 from dockwarden.model import Cause, Effect, Kind, Outcome, Ref, Report, Result
 from dockwarden.ports import Reply
@@ -331,6 +332,7 @@ def test_a_tag_that_was_never_seen_has_no_history(host: Host, run: Callable[...,
 def test_a_tag_of_another_registry_is_what_was_meant(host: Host, run: Callable[..., Run]) -> None:
     host.remember(("registry.example.com:5000/team/app:1", "local", sha("new"), NOW))
     assert "app:1, did you mean registry.example.com:5000/team/app:1?" in run("history", "app:1").err
+    assert text.near("app:1", ["b.example/app:1", "a.example/app:1"]) == ", did you mean a.example/app:1?"
 
 
 def test_history_needs_no_engine(host: Host, run: Callable[..., Run]) -> None:
