@@ -56,6 +56,11 @@ _NAMES = {
     "image": "dockwarden images --offline -o name 2>/dev/null",
 }
 _SOON_SECONDS = 0.01
+_CODES: Mapping[type[DockwardenError], int] = {
+    ConfigError: CONFIG,
+    EngineUnavailableError: UNAVAILABLE,
+    UsageError: USAGE,
+}
 _GROUPS = {
     "daemon": ("run", "reload", "healthcheck", "notify-test"),
     "status": ("status",),
@@ -89,15 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(options.run(options))
         sys.stdout.flush()
         return code
-    except ConfigError as error:
-        print(*map(printable, error.problems), sep="\n", file=sys.stderr)
-        return CONFIG
-    except EngineUnavailableError as error:
-        print(printable(f"dockwarden: {error}"), file=sys.stderr)
-        return UNAVAILABLE
     except DockwardenError as error:
-        print(printable(f"dockwarden: {error}"), file=sys.stderr)
-        return USAGE if isinstance(error, UsageError) else FAILED
+        print_unheard()  # the code says it as well
+        lines = error.problems if isinstance(error, ConfigError) else (f"dockwarden: {error}",)
+        print(*map(printable, lines), sep="\n", file=sys.stderr)
+        return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -313,7 +313,14 @@ def unheard(streams: set[str], *arguments: str, to: str = "", **more: str) -> su
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["version"], 0), (["facts"], 0), (["apply", "none"], CONFIG), (["undo", ""], USAGE)]
+    ("arguments", "code"),
+    [
+        (["version"], 0),
+        (["facts"], 0),
+        (["apply", "none"], CONFIG),
+        (["check", "none"], CONFIG),
+        (["undo", ""], USAGE),
+    ],
 )
 @pytest.mark.parametrize("streams", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
 def test_nobody_who_reads_is_no_error(arguments: list[str], code: int, streams: set[str], tmp_path: Path) -> None:

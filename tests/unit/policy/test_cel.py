@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -388,7 +389,7 @@ def test_zeros_at_the_end_are_no_other_version(one: str, same: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["-{}", "-{}1", ".{}2", "{}3", "-{}.1", "-{}-20250101", "-{}1-alpine"])
-@pytest.mark.parametrize("word", [*EARLY.replace("?", "").split("|"), "dev", "devel", "a", "b", "m"])
+@pytest.mark.parametrize("word", [*re.sub(r"\(\?!.*?\)|\?", "", EARLY).split("|"), "dev", "devel", "a", "b", "m"])
 def test_a_pre_release_is_before_its_release_whatever_it_is_called(word: str, suffix: str) -> None:
     tag = "2.0.0" + suffix.format(word)
     assert _version("1.9.9") < _version(tag) < _version("2.0.0") < _version("2.0.0-alpine")
