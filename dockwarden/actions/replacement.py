@@ -64,8 +64,8 @@ class Update:
             each.refuse_change()
 
     def swap(self) -> None:
-        """The first alone; the others stop before it, as they are dead without it."""
-        for each in self.joined:
+        """The first alone; the others stop before it, each before that in which it lives, as it is dead without."""
+        for each in reversed(self.joined):
             each.stop()
         self.first.swap()
 

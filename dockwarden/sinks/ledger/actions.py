@@ -45,11 +45,13 @@ class Actions(LedgerFile):
     def aside(self, policy: str) -> list[tuple[str, float]]:
         rows = self._read(
             "WITH updates AS (SELECT * FROM actions WHERE action = 'update' AND kind = 'container' AND policy = ? "
-            "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) SELECT json_extract(value, '$.id'), at_seconds "
-            "FROM updates, json_each(recipe, '$.parameters.joined') UNION ALL SELECT key, at_seconds FROM updates",
+            "AND outcome = 'applied' AND undoable_seconds IS NOT NULL) "
+            "SELECT json_extract(value, '$.id'), at_seconds, inside.key FROM updates, "
+            "json_each(recipe, '$.parameters.joined') AS inside UNION ALL SELECT key, at_seconds, -1 FROM updates "
+            "ORDER BY 3 DESC",
             (policy,),
         )
-        return [(key, self._reading() - at) for key, at in rows]
+        return [(key, self._reading() - at) for key, at, _ in rows]
 
     def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last actions that ended, newest first, as scripts name them; ``about``: objects of these names or IDs."""

@@ -312,9 +312,12 @@ def test_who_lives_in_its_network_is_made_again_after_it(bench: Bench) -> None:
 
 def test_who_lives_in_one_that_is_made_again_is_so_after_that(bench: Bench) -> None:
     side = a_side(bench)
-    bench.engine.run(a_side(bench, "inner", side.id))  # which the engine lists first
+    inner = a_side(bench, "inner", side.id)
+    bench.engine.run(inner)  # which the engine lists first
     bench.engine.run(side)
     assert (outcome := bench.run()).detail.endswith("made again after it: side, inner"), outcome
+    stopped = [of for operation, of in bench.engine.calls if operation == "stop_container"]
+    assert list(dict.fromkeys(stopped)) == [inner.id, side.id, bench.old]
     assert bench.names()["inner"].network_mode == f"container:{bench.names()['side'].id}"
     assert undo(bench).reason == "restored"
     assert bench.names()["inner"].network_mode == f"container:{side.id}"

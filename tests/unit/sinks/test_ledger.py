@@ -428,6 +428,18 @@ def test_what_makes_an_archive_needless_is_on_the_disk_before_that_goes(book: Bo
         assert said.index("PRAGMA synchronous = FULL") < said.index("COMMIT")
 
 
+def test_what_updates_left_aside_is_told_before_that_in_which_it_lives(ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    for key, joined in (("web", ["side", "inner"]), ("other", ["beside"])):
+        step = STEP._replace(action="update", ref=Ref(Kind.CONTAINER, key))
+        about = {"joined": [{"id": each} for each in joined]}
+        ledger.conclude(ledger.intend("run-1", step, Recipe("update", about)), outcome_of(step, reason="updated"))
+    order = [key for key, _ in ledger.aside(STEP.policy)]
+    assert sorted(order) == ["beside", "inner", "other", "side", "web"]
+    assert order.index("inner") < order.index("side") < order.index("web")
+    assert order.index("beside") < order.index("other")
+
+
 def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     for name in ("old.tar", "refused.tar", "unfinished.tar", "orphan.tar"):
