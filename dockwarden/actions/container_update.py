@@ -44,6 +44,7 @@ _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _OF_RUNTIME = "OCI runtime"
+_OF_HOST = re.compile("cgroup config|allocate memory|out of memory|resource temporarily|too many open|deadline exc")
 _SETTLED = ("running", "exited", "created")
 _PORT = r":0*(?:6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
 _PROBE = rf"^(?:https?://[^/\s:]*(?:{_PORT})?(?:/\S*)?|tcp://[^/\s:]*{_PORT})$"
@@ -255,7 +256,7 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
 
 
 def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
-    """How it ended, now that it was taken back. A full disk or quota is no fault of the image.
+    """How it ended, now that it was taken back. A full disk or quota, or no memory, is no fault of the image.
 
     What the runtime refused to start is, as the old one, with the same settings, started since.
     """
@@ -265,7 +266,8 @@ def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
     if not change.first.is_back():
         text = f"{why}; somebody removed or renamed the old container, and what is there stays"
         return Stays(Effect.SKIPPED, "changed", text)
-    if any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT)):
+    is_full = any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT))
+    if is_full or _OF_HOST.search(why.lower()):
         reason = "engine_error"
     elif _OF_RUNTIME in why:
         reason = _FAULT

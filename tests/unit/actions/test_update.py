@@ -205,6 +205,9 @@ def test_one_that_is_healthy_for_a_moment_is_not_well(bench: Bench, fields: dict
         ("rename_container", ConflictError("taken")),
         ("set_restart_policy", AnswerError("no")),
         ("start_container", AnswerError("port is already allocated")),
+        ("start_container", AnswerError("OCI runtime create failed: mkdir /sys/fs/cgroup/a: Cannot allocate memory")),
+        ("start_container", AnswerError("OCI runtime create failed: unable to apply cgroup configuration: no bus")),
+        ("start_container", AnswerError("OCI runtime create failed: open /proc/self/fd: too many open files")),
         ("create", AnswerError("no driver is called so")),
     ],
 )
