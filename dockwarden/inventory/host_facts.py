@@ -134,7 +134,7 @@ HOST = (
         cpus                    int                   CPUs
         kernel                  string                version of the kernel
         architecture            string:machine        as the kernel names it, `x86_64`
-        cgroup_version          int                   1 or 2
+        cgroup_version          int:cgroup            1 or 2
         experimental            bool                  experimental features are on
         security_options        list(string):host_option     as the engine says them, `name=seccomp,profile=default`
         insecure_registries     list(string)          hosts and networks of registries spoken to without verified TLS, \

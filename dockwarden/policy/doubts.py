@@ -330,7 +330,9 @@ class Doubts:
         looks = [value for meant in args for value in meant.values if isinstance(value, str)]
         if forms & {"version", "release", "tag"} or any(map(_VERSION_LIKE.fullmatch, looks)):
             meant = f" {str(node.value).strip('_')} ".join(f"version({say(arg)})" for arg in node.args)
-            self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {meant}")
+            facts = [say(arg) for arg, of in zip(node.args, args, strict=True) if of.spec and of.spec.form != "release"]
+            guards = "".join(f"{fact}.matches('^v?[0-9]') && " for fact in facts)
+            self._doubt(node, f"texts are compared letter by letter, '10' < '9'; write {guards}{meant}")
         elif look := next((look for look in looks if re.fullmatch(r"\d+ ?[A-Za-z]+", look)), ""):
             self.remarks.append(f"texts are compared letter by letter, '10m' < '9m'; name some, as in ['{look}', …]")
 

@@ -87,6 +87,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "any": (-math.inf, math.inf),
     "adjustment": (-1000, 1000),
     "exit_code": (-1, 255),
+    "cgroup": (0, 2),
     "getMonth": (0, 11),
     "getDayOfWeek": (0, 6),
     "getHours": (0, 23),
