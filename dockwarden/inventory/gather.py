@@ -77,7 +77,7 @@ class Gatherer:
     """Gathers from one engine and its registries.
 
     ``wake`` is called from another thread when an answer that a sweep waits for has come. ``jitter``: by which share of
-    its interval a run may be moved to either side; so wide it asks registries.
+    its interval a run may come later; so wide it asks registries.
     """
 
     inventory: Inventory

@@ -149,7 +149,8 @@ def other_page(text: str, offset: int) -> str:
 
 @cache
 def _adapter(row: type) -> TypeAdapter[Any]:
-    return TypeAdapter(Page[row])  # type: ignore[valid-type] # a type that is known at run time
+    page: Any = Page  # of rows whose type is known at run time
+    return TypeAdapter(page[row])
 
 
 def describe(lists: Mapping[str, List]) -> dict[str, object]:

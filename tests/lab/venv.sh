@@ -49,7 +49,7 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$outer" ]; then
 places = sysconfig.get_config_var("WHEEL_PKG_DIR"), ensurepip.__path__[0] + "/_bundled"
 print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl")))')" .venv/pip
     rm -rf .venv/pip/*.dist-info # or it would take itself for installed, and replace itself
-    pip=".venv/bin/python .venv/pip/pip" 
+    pip=".venv/bin/python .venv/pip/pip"
     # In two halves beside each other: one alone mostly waits for the network, or leaves a core idle.
     awk '/^[^ #]/ { n++ } { print > (".venv/half-" n % 2) }' requirements-dev.txt
     $pip install $options --require-hashes -r .venv/half-0 &
