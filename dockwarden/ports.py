@@ -7,10 +7,21 @@ named here and no others; implementations translate.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, assert_never
 
 from dockwarden.model.needs import Needs
-from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Ref, Service, Volume
+from dockwarden.model.objects import (
+    BuildStep,
+    Container,
+    EngineInfo,
+    Event,
+    Image,
+    Network,
+    Ref,
+    Service,
+    Thing,
+    Volume,
+)
 from dockwarden.model.outcomes import Outcome, Recipe, Record, Report, Step
 from dockwarden.model.words import Kind
 
@@ -207,6 +218,25 @@ class Engine(Protocol):
 
         Raises ConflictError (the name is taken), NotFoundError (its image or network is not there).
         """
+
+
+def look(engine: Engine, ref: Ref) -> Thing | None:
+    """An object as the engine has it now; of a tag, the image that it names; None of the host. Raises NotFoundError."""
+    match ref.kind:
+        case Kind.IMAGE | Kind.TAG:
+            return engine.image(ref.key)
+        case Kind.CONTAINER:
+            return engine.container(ref.key)
+        case Kind.VOLUME:
+            return engine.volume(ref.key)
+        case Kind.NETWORK:
+            return engine.network(ref.key)
+        case Kind.SERVICE:
+            return engine.service(ref.key)
+        case Kind.HOST:
+            return None
+        case _:
+            assert_never(ref.kind)
 
 
 class Written(NamedTuple):

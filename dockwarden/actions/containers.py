@@ -22,9 +22,6 @@ _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.one
 class ContainerVerb(Verb[Container]):
     subject = Kind.CONTAINER
 
-    def find(self, engine: Engine, key: str) -> Container:
-        return engine.container(key)
-
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         def state(of: Container) -> tuple[object, ...]:
             return of.name, of.running, of.state, of.started_at, of.finished_at, of.labels, of.networks, of.config

@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
-from dockwarden.ports import Engine
 from dockwarden.text import BOUND, bound
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
@@ -40,11 +39,8 @@ class TrimBuildCache(Verb[None]):
     def keeps(self, policy: Policy, candidate: Candidate, thing: None, gone_tags: int) -> Why | None:
         """Nothing."""
 
-    def find(self, engine: Engine, key: str) -> None:
-        """There is nothing to look at."""
-
     def check(self, tools: Tools, step: Step, judged: None, found: None) -> None:
-        """Nor to compare."""
+        """There is nothing to compare."""
 
     def recipe(self, tools: Tools, step: Step, found: None) -> Recipe:
         raise ArchiveError("build cache cannot be brought back")

@@ -59,9 +59,6 @@ class ImageVerb(Verb[Image]):
 
     # -- before ------------------------------------------------------------------------------------------------
 
-    def find(self, engine: Engine, key: str) -> Image:
-        return engine.image(key)
-
     def find_last(self, tools: Tools, step: Step, found: Image) -> Image:
         """By the name that goes first, if it has one: somebody may move it until the very end."""
         name, tools.found_by = next(iter(self.names(tools, step, found)), step.ref.key), ""

@@ -7,7 +7,6 @@ from dockwarden import reference
 from dockwarden.actions.verb import Applied, Owned, Stays, Tools, Verb, Why, in_use, refuse_change, refuse_users
 from dockwarden.errors import ConflictError, NotFoundError
 from dockwarden.model import Candidate, Effect, Kind, Network, Policy, Record, Ref, Step
-from dockwarden.ports import Engine
 from dockwarden.text import counted
 
 _UNDER_WAY_NS = 300_000_000  # a create that has begun is seen by nobody before its end
@@ -21,9 +20,6 @@ class NetworkRemove(Verb[Network]):
         if not thing.driver:
             return "unrecoverable", "its swarm could not set it up, and engines do not tell what it was to be like"
         return ("builtin", "it belongs to the engine") if thing.builtin else in_use(candidate.users)
-
-    def find(self, engine: Engine, key: str) -> Network:
-        return engine.network(key)
 
     def check(self, tools: Tools, step: Step, judged: Network, found: Network) -> None:
         refuse_change(unless=found == judged and not found.builtin)

@@ -22,7 +22,6 @@ from dockwarden.actions.verb import (
 )
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Service, Step
-from dockwarden.ports import Engine
 from dockwarden.text import span
 
 _LOOK_SECONDS = 1.0
@@ -50,9 +49,6 @@ class ServiceUpdate(Verb[Service]):
         if thing.update_state in _UNDER_WAY:
             return "updating", f"an update of it is under way: {thing.update_state}"
         return None
-
-    def find(self, engine: Engine, key: str) -> Service:
-        return engine.service(key)
 
     def check(self, tools: Tools, step: Step, judged: Service, found: Service) -> None:
         refuse_change(unless=(found.image_ref, dict(found.labels)) == (judged.image_ref, dict(judged.labels)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -24,7 +24,7 @@ from dockwarden.model.objects import Image, Ref, Thing, Volume
 from dockwarden.model.outcomes import Candidate, Outcome, Recipe, Record, Step
 from dockwarden.model.policies import Policy
 from dockwarden.model.words import Effect, ImageStore, Kind
-from dockwarden.ports import Engine, Registry, Reply
+from dockwarden.ports import Engine, Registry, Reply, look
 from dockwarden.text import DURATION, counted, duration
 
 T = TypeVar("T", bound=Thing | None)
@@ -221,8 +221,8 @@ class Verb(ABC, Generic[T]):
     def prepare(self, tools: Tools, thing: T) -> None:
         """Begin, for all steps at once, what takes long before the recipe of one is known."""
 
-    @abstractmethod
-    def find(self, engine: Engine, key: str) -> T: ...
+    def find(self, engine: Engine, key: str) -> T:
+        return cast("T", look(engine, Ref(self.subject, key)))
 
     def find_last(self, tools: Tools, step: Step, found: T) -> T:
         """What nothing is asked after but the deed itself. ``found``: as it was a moment ago."""

@@ -10,7 +10,6 @@ from dockwarden.actions import verb
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
 from dockwarden.errors import AnswerError, ConflictError, EngineError, NotFoundError
 from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Ref, Step, Volume
-from dockwarden.ports import Engine
 
 
 class VolumeRemove(verb.Verb[Volume]):
@@ -31,9 +30,6 @@ class VolumeRemove(verb.Verb[Volume]):
 
     def identity(self, thing: Volume) -> str:
         return f"{thing.name} {thing.created_at}"
-
-    def find(self, engine: Engine, key: str) -> Volume:
-        return engine.volume(key)
 
     def check(self, tools: verb.Tools, step: Step, judged: Volume, found: Volume) -> None:
         verb.refuse_change(unless=found == judged)

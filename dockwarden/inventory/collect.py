@@ -5,7 +5,7 @@ bounds: policies, triggers, deciding when to look.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
@@ -15,7 +15,7 @@ from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError, 
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Change, Container, Dirty, FactValue, Image, ImageStore, Kind, Ref, Thing, ref_of
-from dockwarden.ports import Engine, Usage
+from dockwarden.ports import Engine, Usage, look
 
 _USAGE_SECONDS = 10.0  # two policies of one moment share an answer
 _USAGE_SHARE = 0.01
@@ -241,14 +241,12 @@ class Collector:
                 return self._image_hint(hint)
             case Kind.CONTAINER:
                 return self._container(hint.key)
-            case Kind.VOLUME:
-                return self._one(self._engine.volume, hint.ref)
-            case Kind.NETWORK:
-                return self._one(self._engine.network, hint.ref)
             case Kind.SERVICE if not hint.key:
                 return self._services()
-            case Kind.SERVICE:
-                return self._one(self._engine.service, hint.ref) if self._inventory.leads else []
+            case Kind.SERVICE if not self._inventory.leads:
+                return []
+            case Kind.VOLUME | Kind.NETWORK | Kind.SERVICE:
+                return self._one(hint.ref)
             case Kind.TAG | Kind.HOST:
                 return []  # a tag is looked at with its image, and nothing happens to the host
             case _:
@@ -322,15 +320,15 @@ class Collector:
         return self._inventory.put(image)
 
     def _container(self, key: str) -> list[Change]:
-        changes = self._one(self._engine.container, Ref(Kind.CONTAINER, key))
+        changes = self._one(Ref(Kind.CONTAINER, key))
         container = self._inventory.containers.get(key)
         if container is not None and container.image_id not in self._inventory.images:
             # A BuildKit build on an old engine tells nobody: the first container is how we learn of its image.
             changes += self._image(container.image_id)
         return changes
 
-    def _one(self, get: Callable[[str], Thing], ref: Ref) -> list[Change]:
-        try:
-            return self._inventory.put(get(ref.key))
-        except NotFoundError:
-            return self._inventory.drop(ref)
+    def _one(self, ref: Ref) -> list[Change]:
+        with suppress(NotFoundError):
+            if (thing := look(self._engine, ref)) is not None:
+                return self._inventory.put(thing)
+        return self._inventory.drop(ref)

@@ -6,13 +6,11 @@ that depend on a change. Out of bounds: asking the engine (``collect``), and clo
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from dockwarden.inventory.kinds import KINDS
 from dockwarden.inventory.tables import Tables, discard
 from dockwarden.model import Change, Container, Image, Kind, Network, Ref, Service, Thing, Volume, ref_of
-
-_T = TypeVar("_T", Volume, Network, Service)
 
 
 class Inventory(Tables):
@@ -25,10 +23,8 @@ class Inventory(Tables):
                 return self._put_image(thing)
             case Container():
                 return self._put_container(thing)
-            case Volume():
-                return self._put_plain(self.volumes, thing)
-            case Network():
-                return self._put_plain(self.networks, thing)
+            case Volume() | Network():
+                return self._put_plain(thing)
             case Service():
                 return self._put_service(thing)
             case _:
@@ -38,43 +34,32 @@ class Inventory(Tables):
         """The object is gone. What it used was in use until now."""
         self.leaving.discard(ref)
         thing = self.get(ref) if self.has(ref) else None
-        if thing is None:
+        if thing is None or ref.kind is Kind.TAG:  # a tag goes with its image, or in a look at it
             return []
         changes = [Change(KINDS[ref.kind].gone, ref)]
-        match thing:
-            case Image() if ref.kind is Kind.TAG:
-                return []  # a tag goes with its image, or in a look at it
-            case Image():
-                changes += self._forget_image(thing)
-            case Container():
-                around = self.dependents(ref)
-                del self.containers[ref.key]
-                self.lives.forget(ref.key)
-                near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
-                changes += [Change("container.destroy", each) for each in near if self.has(each)]
-            case Volume():
-                del self.volumes[ref.key]
-            case Network():
-                del self.networks[ref.key]
-            case Service():
-                del self.services[ref.key]
-            case _:
-                assert_never(thing)
+        around = self.dependents(ref) if isinstance(thing, Container) else {}
+        del self._tables[ref.kind][ref.key]
+        if isinstance(thing, Image):
+            changes += self._forget_image(thing)
+        elif isinstance(thing, Container):
+            self.lives.forget(ref.key)
+            near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
+            changes += [Change("container.destroy", each) for each in near if self.has(each)]
         self.unlink(thing)
         self.memory.forget(ref)
         return changes
 
-    def _put_plain(self, table: dict[str, _T], thing: _T) -> list[Change]:
+    def _put_plain(self, thing: Volume | Network | Service) -> list[Change]:
         """Take in what has no life but being there."""
         ref = ref_of(thing)
-        is_new = ref.key not in table
-        table[ref.key] = thing
+        is_new = not self.has(ref)
+        self._tables[ref.kind][ref.key] = thing
         self.link(thing)
         return [Change(KINDS[ref.kind].born, ref)] if is_new else []
 
     def _put_service(self, service: Service) -> list[Change]:
         old = self.services.get(service.id)
-        changes = self._put_plain(self.services, service)
+        changes = self._put_plain(service)
         if old is not None and (old.mode, old.replicas) != (service.mode, service.replicas):
             changes.append(Change("service.scale", ref_of(service)))
         if old is not None and replace(old, running=service.running) != service:
@@ -128,7 +113,6 @@ class Inventory(Tables):
                 self._drop_tag(tag)
                 changes.append(Change("image.untag", Ref(Kind.TAG, tag)))
         changes += [Change("image.delete", user) for user in self.users_of(ref_of(image))]
-        del self.images[image.id]
         if image.details:
             self.looks.unsaved.add(image.id)
             self.detailed -= 1

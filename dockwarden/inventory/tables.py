@@ -5,8 +5,8 @@ Input: frozen objects. Output: answers about any object, whatever its kind. Out 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TypeVar, assert_never
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeVar, assert_never
 
 from dockwarden import reference
 from dockwarden.inventory.digests import Digests, of_repository
@@ -55,11 +55,11 @@ class Tables:
         self.leaving: set[Ref] = set()  # what we have removed, until a look at the engine shows that
         self.detailed = 0  # how many images have their details
         self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
-        self._tables: dict[Kind, Mapping[str, Thing | str]] = {kind: self._table(kind) for kind in Kind}
+        self._tables = {kind: self._table(kind) for kind in Kind}
         self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
         self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
 
-    def _table(self, kind: Kind) -> Mapping[str, Thing | str]:
+    def _table(self, kind: Kind) -> dict[str, Any]:
         """What there is of a kind by key: objects, or of tags the IDs of images."""
         match kind:
             case Kind.IMAGE:
@@ -94,7 +94,7 @@ class Tables:
 
     def get(self, ref: Ref) -> Thing | None:
         """The object as it was last seen; of a tag, the image that it names; None of the host and what is gone."""
-        found = self._tables[ref.kind].get(ref.key)
+        found: Thing | str | None = self._tables[ref.kind].get(ref.key)
         return self.images.get(found) if isinstance(found, str) else found
 
     def image_of(self, ref: Ref) -> Image | None:

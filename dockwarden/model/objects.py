@@ -5,7 +5,7 @@ Times end in ``_at``, in seconds since the epoch (``None``: never), durations in
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, assert_never
+from typing import Any, ClassVar, NamedTuple
 
 from dockwarden.model.words import ImageStore, Kind
 
@@ -152,6 +152,7 @@ class Image:
     ``is_step``: it was made here on another image and never had a name; only an inspect on a graph store tells.
     """
 
+    kind: ClassVar[Kind] = Kind.IMAGE
     id: str
     tags: tuple[str, ...]
     digests: tuple[str, ...]
@@ -224,6 +225,7 @@ class Container:
         health_at: since when it is so at the latest, as far as the engine remembers probes.
     """
 
+    kind: ClassVar[Kind] = Kind.CONTAINER
     id: str
     name: str
     image_ref: str
@@ -256,6 +258,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
+    kind: ClassVar[Kind] = Kind.VOLUME
     name: str
     driver: str
     labels: Mapping[str, str]
@@ -274,6 +277,7 @@ class Network:
         is_of_swarm: its containers may be on other hosts.
     """
 
+    kind: ClassVar[Kind] = Kind.NETWORK
     id: str
     name: str
     driver: str
@@ -299,6 +303,7 @@ class Service:
         published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
     """
 
+    kind: ClassVar[Kind] = Kind.SERVICE
     id: str
     name: str
     image_ref: str
@@ -324,19 +329,7 @@ Thing = Image | Container | Volume | Network | Service
 
 
 def ref_of(thing: Thing) -> Ref:
-    match thing:
-        case Image():
-            return Ref(Kind.IMAGE, thing.id)
-        case Container():
-            return Ref(Kind.CONTAINER, thing.id)
-        case Volume():
-            return Ref(Kind.VOLUME, thing.name)
-        case Network():
-            return Ref(Kind.NETWORK, thing.id)
-        case Service():
-            return Ref(Kind.SERVICE, thing.id)
-        case _:
-            assert_never(thing)
+    return Ref(thing.kind, thing.name if isinstance(thing, Volume) else thing.id)
 
 
 class Change(NamedTuple):
