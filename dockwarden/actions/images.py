@@ -155,34 +155,46 @@ class ImageVerb(Verb[Image]):
         """
         about, method = done.recipe.parameters, done.recipe.method
         is_switched = about.get("store", tools.store) != tools.store
-        if tools.image(about["id"]) is None:
-            if method == "tag":
-                raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
-            if method == "load" and is_switched:
-                text = f"the engine has another image store by now; `docker load` takes {done.recipe.archive}"
-                raise Stays(Effect.REFUSED, "other_image", text)
-            if method == "load":
-                tools.engine.load_image(tools.archive.read(done.recipe))
-            else:
-                _pull(tools, about)
-        image = tools.image(about["from"] if is_switched and method == "pull" else about["id"])
-        if image is None:
-            raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
+        image = _again(tools, done, is_switched=is_switched)
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
-        repository = str(about.get("from")).partition("@")[0]
-        missing = (name for name in about["tags"] if name.rpartition(":")[0] == repository and not tools.image(name))
-        if is_pulled and any(missing):
+        if is_pulled and _lacks_tags(tools, about):
             drop_digest(tools.engine, image, str(about["from"]))
         taken = give_names(tools.engine, image.id, about["tags"])
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
             sweep_markers(tools.engine, [tools.engine.image(image.id)])
-        notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
         is_bare = tools.store is ImageStore.GRAPH and not is_switched
         lost = _give_digests(tools, image, about, method) if is_bare else ()
-        if lost or (not about["tags"] and set(about["digests"]) - set(image.digests)):
-            notes.append("without its digest, which only a pull gives")
+        is_nameless = not about["tags"] and set(about["digests"]) - set(image.digests)
+        notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
+        notes += ["without its digest, which only a pull gives"] if lost or is_nameless else []
         notes += _other_platforms(tools, image, about) if is_pulled else ()
         return Applied("restored", "; ".join(notes))
+
+
+def _again(tools: Tools, done: Record, *, is_switched: bool) -> Image:
+    """The image that was removed, from wherever its recipe has it. Raises Stays."""
+    about, method = done.recipe.parameters, done.recipe.method
+    if tools.image(about["id"]) is not None:
+        pass  # an earlier try brought it, or only names of it went
+    elif method == "tag":
+        raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
+    elif method == "pull":
+        _pull(tools, about)
+    elif is_switched:
+        text = f"the engine has another image store by now; `docker load` takes {done.recipe.archive}"
+        raise Stays(Effect.REFUSED, "other_image", text)
+    else:
+        tools.engine.load_image(tools.archive.read(done.recipe))
+    image = tools.image(about["from"] if is_switched and method == "pull" else about["id"])
+    if image is None:
+        raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
+    return image
+
+
+def _lacks_tags(tools: Tools, about: Mapping[str, Any]) -> bool:
+    """Whether tags of the repository that it was pulled from are missing."""
+    repository = str(about["from"]).partition("@")[0]
+    return any(name.rpartition(":")[0] == repository and not tools.image(name) for name in about["tags"])
 
 
 def refuse_parent(tools: Tools, image: Image) -> None:

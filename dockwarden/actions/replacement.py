@@ -222,29 +222,33 @@ class Replacement:
         that serves, and neither of ours does. The volumes that came with the new one go with it. ``keeps``: what wrote
         files of its own, or may have written into such a volume, stays under another name.
         """
-        engine, said = self._engine, ""
         old, new, stranger = self.old(), self.find_new(), self.stranger()
         serving = None if stranger is not None and stranger.running else old or new
-        goes = new if new is not serving else None
-        volumes = self._volumes or (self._made_for(goes) if goes else ())
-        deeds: list[Callable[[], object]] = []
-        if goes is not None:
-            if goes.state in _UP:
-                self._end_at_all(goes.id)
-            if not (keeps and (volumes or self._wrote(goes.id))):
-                with suppress(NotFoundError):
-                    said = printable(" ".join(engine.last_lines(goes.id, _LOG_LINES)), _LOG_CHARACTERS)
-                deeds.append(partial(engine.remove_container, goes.id))  # first: the disk may be full
-            elif goes.name == self.name:
-                deeds.append(partial(engine.rename_container, goes.id, self.new_name))
+        is_new_serving = new is not None and new is serving
+        volumes, said, deeds = self._volumes, "", list[Callable[[], object]]()
+        if new is not None and not is_new_serving:
+            volumes = volumes or self._made_for(new)
+            said, deeds = self._let_go(new, keeps=keeps, had_volumes=bool(volumes))  # first: the disk may be full
         if serving is None and old is not None:
             self._end(old.id)
         elif serving is not None and self._may_be_stopped:  # else what somebody did to it is none of ours
             deeds += self._to_serve(serving)
-        if new is goes and not keeps:
+        if not (is_new_serving or keeps):
             deeds += [partial(self._remove_volume, name) for name in volumes]
         _each(deeds)
         return said
+
+    def _let_go(self, new: Container, *, keeps: bool, had_volumes: bool) -> tuple[str, list[Callable[[], object]]]:
+        """End the new one; gives what it said last, and what takes it out of the way, or its name where it stays."""
+        if new.state in _UP:
+            self._end_at_all(new.id)
+        if keeps and (had_volumes or self._wrote(new.id)):
+            is_in_the_way = new.name == self.name
+            return "", [partial(self._engine.rename_container, new.id, self.new_name)] if is_in_the_way else []
+        said = ""
+        with suppress(NotFoundError):
+            said = printable(" ".join(self._engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)
+        return said, [partial(self._engine.remove_container, new.id)]
 
     def _made_for(self, new: Container) -> list[str]:
         """The volumes that the engine made up with it: those of nobody from whom it has any."""

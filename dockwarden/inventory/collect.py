@@ -5,7 +5,7 @@ bounds: policies, triggers, deciding when to look.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import assert_never
@@ -120,37 +120,47 @@ class Collector:
         return changes
 
     def _look_at(self, dirty: Iterable[Dirty]) -> None:
-        inventory = self._inventory
-        self._looked_at.clear()
-        names: list[str] = []
-        hints = list(dirty)
+        """Look at what is named, then at what lost a name by that; last, note what was used meanwhile."""
+        inventory, hints = self._inventory, list(dirty)
         uses = [hint for hint in hints if hint.used_by]
-        known = {hint for hint in uses if hint.used_by in inventory.containers}
-        ended = {hint.ref for hint in hints if hint.ends}
-        named = {hint.key: Ref(Kind.TAG, reference.full(hint.key)) for hint in uses}
-        before = {key: inventory.watched(tag) for key, tag in named.items() if inventory.has(tag)}
-        for hint in [hint for hint in hints if not hint.used_by]:
-            if hint.kind is Kind.TAG:
-                names.append(reference.full(hint.key))
-            elif hint.ends or hint.ref not in ended:
-                self._try(hint)
-        # The image that took a name from another may have lost it again by now, or be gone: then only the other, which
-        # still seems to have it, can tell.
-        owners = {inventory.tags[name] for name in names if name in inventory.tags}
-        inventory.suspect |= owners - self._looked_at
-        is_containerd = inventory.info is not None and inventory.info.image_store is ImageStore.CONTAINERD
-        self._tries = _TRIES if is_containerd and any(hint.pulled for hint in hints) else 0
-        while inventory.suspect:  # they lost a tag to another, and may be gone without any event
-            self._try(Dirty(Kind.IMAGE, inventory.suspect.pop()))
-        self._tries = 0
+        of_images = [hint for hint in uses if hint.kind is Kind.IMAGE]
+        unseen = {hint: self._meant(hint) for hint in of_images if hint.used_by not in inventory.containers}
+        self._looked_at.clear()
+        self._look_at_named([hint for hint in hints if not hint.used_by])
+        self._look_at_suspects(is_after_pull=any(hint.pulled for hint in hints))
         for hint in uses:
             if hint.kind is not Kind.IMAGE:
                 inventory.note_use(hint.ref)
-            elif hint not in known and hint.used_by not in inventory.containers:
+        for hint, meant in unseen.items():
+            if hint.used_by not in inventory.containers:
                 # It came and went before anybody looked. Of others the image is known, whatever their name means now.
-                tag, was = named[hint.key], hint.ref
-                inventory.note_use(inventory.watched(tag) if inventory.has(tag) else was)
-                inventory.note_use(before.get(hint.key, was))
+                inventory.note_use(meant)
+                inventory.note_use(self._meant(hint))
+
+    def _meant(self, hint: Dirty) -> Ref:
+        """The image that is called so now, or has this ID."""
+        tag = Ref(Kind.TAG, reference.full(hint.key))
+        return self._inventory.watched(tag) if self._inventory.has(tag) else hint.ref
+
+    def _look_at_named(self, hints: Sequence[Dirty]) -> None:
+        ended = {hint.ref for hint in hints if hint.ends}
+        for hint in hints:
+            if hint.kind is not Kind.TAG and (hint.ends or hint.ref not in ended):
+                self._try(hint)
+        # The image that took a name from another may have lost it again by now, or be gone: then only the other, which
+        # still seems to have it, can tell.
+        names = [reference.full(hint.key) for hint in hints if hint.kind is Kind.TAG]
+        owners = {self._inventory.tags[name] for name in names if name in self._inventory.tags}
+        self._inventory.suspect |= owners - self._looked_at
+
+    def _look_at_suspects(self, *, is_after_pull: bool) -> None:
+        """They lost a tag to another, and may be gone without any event."""
+        info = self._inventory.info
+        is_containerd = info is not None and info.image_store is ImageStore.CONTAINERD
+        self._tries = _TRIES if is_containerd and is_after_pull else 0
+        while self._inventory.suspect:
+            self._try(Dirty(Kind.IMAGE, self._inventory.suspect.pop()))
+        self._tries = 0
 
     def _try(self, hint: Dirty) -> None:
         try:
