@@ -28,20 +28,22 @@ _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|b|p|pl|cu(?!\d{3})|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    r"(?!386$)(|r|ls|u|v|b|p|pl|cu(?!\d{3})|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
+_ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)"
-    r"[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
+    r"[vVrR]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
 _ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})(-?)(\d\d)\2(\d\d)(?:T?(\d\d)\2(\d\d)\2(\d\d)Z)?", re.ASCII)
 _JAVA_UPDATE = re.compile(r"\b(\d+)u(\d+)(?:-b(?=\d))?", re.ASCII)  # 8u432-b06
 _FIRST_YEAR, _LAST_YEAR = 1900, 2100
 _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
+_MOST_OF_LAST = 7  # of a fourth number; a day has eight
 _LONGEST_TAG = 128  # labels of strangers are longer: numbers that Python does not read, texts read for hours
 PARTS = re.compile(r"[-_+]")
 
@@ -128,6 +130,8 @@ def _numbers_of_update(found: re.Match[str]) -> str:
 
 def _kind(core: str) -> str | None:
     first, *others = core.split(".")
+    if others[2:] and len(others[-1]) <= _MOST_OF_LAST:
+        others.pop()  # 24.12.0.100206 comes after 10.7.0.96327
     if len(first) > _MOST_DIGITS:
         return "date" if _IS_DATE.fullmatch(core) else None
     year = "year " if _FIRST_YEAR <= int(first) <= _LAST_YEAR else ""
@@ -143,8 +147,7 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
         found = _BUILD.fullmatch(word)
         if early.fullmatch(word):
             continue
-        # Neither is the 12 of debian-12 a build nor the v7 of arm-v7.
-        if found and (not variant or _IS_DATE.match(word) or (found[1] and variant[-1] not in ("arm", "arm64"))):
+        if found and (not variant or _IS_DATE.match(word) or _is_build(found, variant[-1])):
             build += map(int, found[2].split("."))
             labels += [] if found[1].lower() in _PATCHES and "." not in found[2] else [found[1].lower() or "number"]
         elif _IS_HASH.fullmatch(word):
@@ -155,6 +158,13 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
         else:
             variant.append(word)
     return variant, build, labels
+
+
+def _is_build(found: re.Match[str], before: str) -> bool:
+    """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of amd64-v3; but the 1.1 of amd64-1.1."""
+    if before in _ARCHITECTURES:
+        return found[1].lower() != "v" and bool(found[1] or "." in found[2])
+    return bool(found[1])
 
 
 @lru_cache(maxsize=4096)

@@ -274,13 +274,17 @@ def _without_leap(own: Version, book: _Book, _look: Look) -> Callable[[Version],
 
 
 def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
-    """One with fewer parts only where our own image has such a name, or mends it, as 0.9.0.1 does 0.9.0."""
+    """One with fewer parts only where our own image has such a name, or mends it, as 0.9.0.1 does 0.9.0.
+
+    No line is called as builds are: 8.0-ls45.
+    """
     lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+    least = min(_LINE if own.scheme.build not in ("", "number") else sys.maxsize, len(own.numbers))
 
     def counts(other: Version) -> bool:
         size = len(other.numbers)
         names = [v for v in lines if len(v.numbers) == size]
-        return size >= len(own.numbers) or any(size > _LINE or look.is_ours(v.tag) for v in names)
+        return size >= least or any(size > _LINE or look.is_ours(v.tag) for v in names)
 
     return counts
 

@@ -410,6 +410,27 @@ WORLDS = """
 # lines that are called so
   latest v8.1.4 | v8.1.4-alpine latest-alpine | v8.1.3 | v8.1.3-alpine | v8-latest | v7-latest v7.1.17
 > latest:v8.1.4 latest-alpine:v8.1.4-alpine v7-latest:v8-latest v8.1.3:v8.1.4
+# microarchitectures, and builds after an architecture
+  latest 1.2.3 1.2.3-amd64-v1 | 1.2.3-amd64-v2 | 1.2.3-amd64-v3 | 1.2.2-amd64-v2 | 1.2.3-x86_64-v2 | 1.2.3-x86_64-v3 |
+  1.2.3-arm64-8 | 1.2.3-arm64-9 | 1.2.3-amd64-r2 | 1.2.3-amd64-r1
+> 1.2.3-amd64-v2:= 1.2.2-amd64-v2:1.2.3-amd64-v2 1.2.3-x86_64-v2:= 1.2.3-arm64-8:= 1.2.3-amd64-r1:1.2.3-amd64-r2
+# fluent/fluentd
+  v1.17.1-debian-amd64-1.1 | v1.17.1-debian-amd64-1.0 | v1.16.5-debian-amd64-1.3 | v1.17.1-debian-arm64-1.4 |
+  v1.17.1-debian-arm64-1.3 | v1.16-debian-amd64-1
+> v1.16.5-debian-amd64-1.3:v1.17.1-debian-amd64-1.1 v1.17.1-debian-amd64-1.0:v1.17.1-debian-amd64-1.1
+> v1.17.1-debian-arm64-1.3:v1.17.1-debian-arm64-1.4
+# liferay/portal
+  latest 7.4.3.132-ga132 | 7.4.3.120-ga120 | 7.4.3.99-ga99 | 7.4.3.120-ga120-d6.0.1
+> latest:= 7.4.3.99-ga99:7.4.3.132-ga132
+# nvidia/l4t-base
+  r36.2.0 | r35.4.1 | r35.4.1-py3 | r9f3a2c1 | r32.7.1
+> r32.7.1:r36.2.0 r36.2.0:= r9f3a2c1:?
+# sonarqube, whose builds have six digits by now
+  latest community 25.1.0.102122-community | 24.12.0.100206-community | 10.7.0-community | 9.9.8.100196-community
+> 10.7.0-community:25.1.0.102122-community 24.12.0.100206-community:25.1.0.102122-community
+# linuxserver/ffmpeg, where 8.0 is a release
+  latest 8.0-cli-ls45 8.0-cli | 7.1.1-cli-ls20 7.1.1-cli | 7.1-cli-ls14 7.1-cli | 7.0.2-cli-ls12 7.0.2-cli
+> latest:= 7.1.1-cli-ls20:8.0-cli-ls45 7.0.2-cli-ls12:8.0-cli-ls45 7.1-cli-ls14:8.0-cli-ls45
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
