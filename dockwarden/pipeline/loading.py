@@ -11,10 +11,8 @@ from dockwarden.config.settings import Settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import PolicySet
 from dockwarden.policy.load import load
-from dockwarden.triggers.cron import refuse_cron
 
 
 def load_policies(settings: Settings, tests: str = "") -> PolicySet:
     """Read and compile everything that the settings name. Raises ConfigError with all problems."""
-    now = time.time()
-    return load(settings.policies, VOCABULARY, VERBS, check_cron=refuse_cron, host=settings, now=now, tests=tests)
+    return load(settings.policies, VOCABULARY, VERBS, host=settings, now=time.time(), tests=tests)

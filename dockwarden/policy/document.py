@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from dockwarden.config.source import Path
+from dockwarden.cron import Cron
 from dockwarden.model import FactValue, Kind, Mode, Severity
 from dockwarden.policy import hints
 from dockwarden.text import DURATION, duration, is_size, near, one_of, size
@@ -99,6 +100,11 @@ def _every(value: object) -> timedelta:
     return every
 
 
+def _schedule(line: str) -> str:
+    _ = Cron(line) if line else None  # which says what is wrong with it
+    return line
+
+
 def _percent(value: object) -> float:
     if isinstance(value, float) and 0 < value < 1:
         raise ValueError(f"is in percent; write {value * 100:g}%, or {value}% if that is meant")
@@ -179,7 +185,7 @@ class Trigger(_Shape):
     events: Annotated[list[str], WithJsonSchema(_TEXTS)] = Field(
         [], description="names of changes; judged are the objects that changed and those that depend on them"
     )
-    schedule: Annotated[str, WithJsonSchema(_CRON)] = Field(
+    schedule: Annotated[str, AfterValidator(_schedule), WithJsonSchema(_CRON)] = Field(
         "",
         description="a cron line of five fields, in the time zone of the settings; judged are all objects of the "
         "subject",

@@ -18,10 +18,10 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from dockwarden.cron import Cron
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
-from dockwarden.triggers.cron import Cron
 
 _CLOCK_STEP_SECONDS = 2.0
 _MOST_JITTER_SECONDS = 300

@@ -185,7 +185,7 @@ class Warden:
     def start(self, *given: Policy) -> Self:
         """Connect, list everything, judge everything once."""
         file = write_policies(self._folder / "policies.yaml", *given)
-        self.queue.submit_policies(load([file], VOCABULARY, VERBS, check_cron=lambda _: ""))
+        self.queue.submit_policies(load([file], VOCABULARY, VERBS))
         self.connect()
         return self
 

@@ -24,7 +24,6 @@ from dockwarden.pipeline import loading
 from dockwarden.policy import document
 from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
-from dockwarden.triggers.cron import refuse_cron
 from tests import docs
 from tests.commands import command
 from tests.views import a_view
@@ -144,7 +143,7 @@ def test_sample_policies_load(page: str, tmp_path: Path) -> None:
     for number, sample in enumerate(samples):
         file = tmp_path / f"{number}.yaml"
         file.write_text(sample)
-        assert len(load([file], VOCABULARY, VERBS, check_cron=refuse_cron).policies) == 1
+        assert len(load([file], VOCABULARY, VERBS).policies) == 1
 
 
 def test_readme_begins_with_a_policy_of_ten_lines() -> None:

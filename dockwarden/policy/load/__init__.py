@@ -1,13 +1,13 @@
 """Loading policies: YAML files in, a compiled set out, or everything that is wrong with them at once.
 
 Input: paths of files and folders, the vocabulary, the verbs, and this host's settings. Output: a ``PolicySet``. Out of
-bounds: watching files, evaluating, knowing who runs a schedule.
+bounds: watching files, evaluating.
 """
 
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dockwarden.config import packs
@@ -26,7 +26,6 @@ def load(
     vocabulary: Vocabulary,
     verbs: Verbs,
     *,
-    check_cron: Callable[[str], str],
     host: Settings | None = None,
     now: float = 0.0,
     tests: str = "",
@@ -34,16 +33,16 @@ def load(
     """Read and compile everything, then return it. Raises ConfigError: with all problems of all files.
 
     ``paths``: packs, files, or folders whose ``*.yaml`` and ``*.yml`` are meant, hidden ones excepted; where a file of
-    the host's own has a policy of a pack's name, the pack's file is left out. ``check_cron`` gives the reason why a
-    line cannot be used, or nothing. ``host``: what holds here instead of what the files say. ``now``: what is past, in
-    seconds since the epoch. ``tests``: ``read`` for the policies' own tests, ``cover`` for what they leave out as well.
+    the host's own has a policy of a pack's name, the pack's file is left out. ``host``: what holds here instead of what
+    the files say. ``now``: what is past, in seconds since the epoch. ``tests``: ``read`` for the policies' own tests,
+    ``cover`` for what they leave out as well.
     """
     problems: list[str] = []
     named = [str(path) for path in paths]
     digest = hashlib.sha256()
     sources = _sources(named, digest, problems)
     readable = [source for source in sources if not source.problems]
-    builder = Builder(vocabulary, verbs, readable, check_cron, host or Settings(), named)
+    builder = Builder(vocabulary, verbs, readable, host or Settings(), named)
     policies = [policy for source in readable for policy in builder.build(source, tests)]
     exceptions, warnings = builder.exceptions(now)
     if not any(source.problems for source in sources):

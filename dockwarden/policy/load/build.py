@@ -4,7 +4,7 @@ Input: sources, the vocabulary, and what this host's settings say instead. Outpu
 the sources, what is wrong with the settings in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -33,7 +33,6 @@ class Builder:
         vocabulary: Vocabulary,
         verbs: document.Verbs,
         sources: Sequence[Source],
-        check_cron: Callable[[str], str],
         host: Settings,
         loaded: Sequence[str],
     ) -> None:
@@ -42,7 +41,6 @@ class Builder:
         self._remarks: list[str] = []
         self._vocabulary = vocabulary
         self._verbs = verbs
-        self._check_cron = check_cron
         self._host = host
         self._sources = sources
         self._used_lists: set[str] = set()
@@ -67,7 +65,6 @@ class Builder:
         for path, fault in faults:
             source.refuse(path, fault)
         for path, raw in source.policies():
-            self._refuse_cron(source, path, raw)
             expressions = self._expressions(source, path, raw)
             if shape is None or expressions is None or expressions.failed:
                 continue
@@ -170,16 +167,7 @@ class Builder:
         if shape is None:
             return own
         (merged,) = shape.policies
-        if "trigger" in values and merged.trigger.schedule and (reason := self._check_cron(merged.trigger.schedule)):
-            self._refuse(f"triggers.{name}.schedule", reason)
         return merged
-
-    def _refuse_cron(self, source: Source, path: Path, raw: dict[str, Any]) -> None:
-        """See that a written cron line can be used, even where other keys are wrong: all mistakes are told at once."""
-        trigger = raw.get("trigger")
-        line = trigger.get("schedule") if isinstance(trigger, dict) else None
-        if isinstance(line, str) and line and (reason := self._check_cron(line)):
-            source.refuse((*path, "trigger", "schedule"), reason)
 
     def _params_of(self, raw: dict[str, Any]) -> dict[str, FactValue] | None:
         """A policy's constants with this host's values; None if its own cannot be used, which its shape tells."""

@@ -25,7 +25,6 @@ from dockwarden.process.claim import claim, holder
 from dockwarden.registry.credentials import Credentials
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.sinks.notify import open_routes
-from dockwarden.triggers.cron import refuse_cron
 from dockwarden.web.config import read_access
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def test_settings_refuse_what_is_no_file(named: Path) -> None:
 
 
 def test_policies_refuse_what_is_no_file(named: Path) -> None:
-    error = promptly(lambda: load([named], VOCABULARY, VERBS, check_cron=refuse_cron))
+    error = promptly(lambda: load([named], VOCABULARY, VERBS))
     assert isinstance(error, ConfigError)
     assert str(named) in str(error)
 
@@ -146,7 +145,7 @@ def test_logins_are_in_a_file(named: Path) -> None:
 
 def test_policies_in_a_folder_that_holds_such_are_refused_with_its_name(tmp_path: Path) -> None:
     fifo(tmp_path / "pipe.yaml")
-    error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS, check_cron=refuse_cron))
+    error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS))
     assert f"{tmp_path}/pipe.yaml: not a regular file" in str(error)
 
 
@@ -169,7 +168,7 @@ def test_folders_below_folders_without_end_are_an_error(tmp_path: Path, depth: i
     finally:
         os.chdir(before)
     try:
-        error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS, check_cron=refuse_cron))
+        error = promptly(lambda: load([tmp_path], VOCABULARY, VERBS))
         assert f"nested deeper than {MAX_DEPTH}" in str(error)
     finally:
         _remove(tmp_path / "d", depth)

@@ -965,7 +965,7 @@ policies:
 def test_a_policy_from_a_file_does_what_it_says(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(_FILE)
-    loaded = load([path], VOCABULARY, VERBS, check_cron=lambda _line: "")
+    loaded = load([path], VOCABULARY, VERBS)
     host.engine.pull(an_image("old"), "app:1")
     host.start(*loaded.policies)
     host.ticks.pass_(2 * HOUR)

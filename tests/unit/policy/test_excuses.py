@@ -15,7 +15,6 @@ from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
 from dockwarden.policy.load import load
 from dockwarden.text import local, moment
-from dockwarden.triggers.cron import refuse_cron
 
 NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -32,7 +31,7 @@ exceptions:
     file = folder / "p.yaml"
     file.write_text(text)
     host = Settings(schedule=ScheduleSettings(timezone="UTC"))
-    return load([file], VOCABULARY, VERBS, check_cron=refuse_cron, host=host, now=NOW, **options)  # type: ignore[arg-type]
+    return load([file], VOCABULARY, VERBS, host=host, now=NOW, **options)  # type: ignore[arg-type]
 
 
 def excused(policies: PolicySet, now: float = NOW, **known: FactValue) -> Excuse:

@@ -9,7 +9,6 @@ from dockwarden.actions.table import VERBS
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.policy.load import load
-from dockwarden.triggers.cron import refuse_cron
 
 MISTAKES = yaml.load((Path(__file__).parent / "mistakes.yaml").read_text(), yaml.CSafeLoader)
 
@@ -23,7 +22,7 @@ def refused(folder: Path, text: str) -> list[str]:
     file = folder / "p.yaml"
     file.write_text(text)
     try:
-        load([file], VOCABULARY, VERBS, check_cron=refuse_cron)
+        load([file], VOCABULARY, VERBS)
     except ConfigError as error:
         return [problem.removeprefix(f"{folder}/") for problem in error.problems]
     return []
@@ -129,7 +128,7 @@ def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
 def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path, subject: str, when: str, said: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(written(when, subject))
-    warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
+    warnings = load([file], VOCABULARY, VERBS).warnings
     assert bool(warnings) == bool(said)
     assert said in "".join(warnings)
 
@@ -140,5 +139,5 @@ def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: 
     for action, count in ((None, 1), ("stop", 0)):
         file = tmp_path / "p.yaml"
         file.write_text(written(**{key: text} | ({"action": action} if action else {})))
-        warnings = load([file], VOCABULARY, VERBS, check_cron=refuse_cron).warnings
+        warnings = load([file], VOCABULARY, VERBS).warnings
         assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count

@@ -14,7 +14,6 @@ from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Mode
 from dockwarden.policy.load import load
-from dockwarden.triggers.cron import refuse_cron
 
 if TYPE_CHECKING:
     from dockwarden.model import PolicySet
@@ -29,7 +28,7 @@ policies:
 
 
 def loaded(*paths: str | Path, modes: dict[str, Mode] | None = None) -> PolicySet:
-    return load(paths, VOCABULARY, VERBS, check_cron=refuse_cron, host=Settings(modes=modes or {}))
+    return load(paths, VOCABULARY, VERBS, host=Settings(modes=modes or {}))
 
 
 def names(found: PolicySet) -> set[str]:

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from dockwarden.cron import Cron, refuse_cron
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import TriggerSpec
 from dockwarden.triggers import schedule as module
-from dockwarden.triggers.cron import Cron, refuse_cron
 from dockwarden.triggers.schedule import Schedule, interval_seconds
 from tests.fakes import Clockwork
 from tests.lab.waiting import PATIENCE, until

@@ -1,8 +1,7 @@
 """Cron lines: the times that crontab(5) gives them, also on days of 23 and 25 hours.
 
-Input: a line. Output: its times, or why it cannot be used. Out of bounds: running anything, so that whoever only checks
-policies need not wait for what that takes. Closed here: the library takes seconds, and no range of weekdays that goes
-over Saturday.
+Input: a line. Output: its times, or why it cannot be used. Out of bounds: running anything. Closed here: the library
+takes seconds, and no range of weekdays that goes over Saturday.
 """
 
 import re
