@@ -17,7 +17,7 @@ from pydantic.functional_validators import BeforeValidator, field_validator, mod
 
 from dockwarden.config import packs
 from dockwarden.config.secret_files import merged, read_secrets
-from dockwarden.config.source import Source, keys_beside, load
+from dockwarden.config.source import Source, fault_in_words, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
 from dockwarden.reference import may_match, parsed
@@ -29,7 +29,6 @@ DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
 _Word = Annotated[str, Field(min_length=1)]
-_SHAPES = {"dictionary": "a mapping, such as `key: value`", "list": "a list, such as [a]", "string": "text, in quotes"}
 
 
 def _seconds(value: object) -> object:
@@ -376,11 +375,8 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
 def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
     path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
     key = ".".join(map(str, path))
-    reason = re.sub(r"<[\w.]+: ('\w+')>", r"\1", entry["msg"].removeprefix("Value error, "))
-    reason = re.sub(r"^\w+ should", "must", reason)
-    reason = re.sub(r"a valid (dictionary|list|string)\b.*", lambda kind: _SHAPES[kind[1]], reason)
-    if entry["type"] == "extra_forbidden":
-        reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path)))
+    is_unknown = entry["type"] == "extra_forbidden"
+    reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path))) if is_unknown else fault_in_words(entry)
     variable = PREFIX + "__".join(str(part).upper() for part in path)
     while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]

@@ -36,6 +36,25 @@ _TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INVISIBLE = re.compile("[\u0085\u00a0\u2000-\u200f\u2028\u2029\u202f\u2060\ufeff]")
 _BLANK_ESCAPES = ("\\n", "\\t", "\\ ", "\\r", "\\\n")
+_SHAPES = {
+    "missing": "is required",
+    "string_type": "must be text; put it in quotes",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must be a mapping, such as {{a: b}}",
+    "model_type": "must be a mapping, such as {{a: b}}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "value_error": "{error}",
+}
+"""By what the library of shapes calls a fault, how a value must be."""
 
 
 class Location(NamedTuple):
@@ -145,6 +164,14 @@ def keys_beside(shape: Any, path: Path) -> list[str]:
         fields = getattr(shape, "model_fields", {})
         shape = fields[part].annotation if part in fields else next(reversed(get_args(shape)), None)
     return [field.alias or name for name, field in getattr(shape, "model_fields", {}).items()]
+
+
+def fault_in_words(fault: Any) -> str:
+    """How a value must be that the library of shapes finds fault with; not how it is, which may be a secret."""
+    kind = fault["type"]
+    known = _SHAPES[kind].format(**fault.get("ctx", {})) if kind in _SHAPES else ""
+    text = known or re.sub(r"^\w+ should", "must", fault["msg"])
+    return re.sub(r"<[\w.]+: ('\w+')>", r"\1", text)  # a word of a closed set
 
 
 def read(file: str, written: bytes) -> Source:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol, assert_never
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
-from dockwarden.config.source import Path
+from dockwarden.config.source import Path, fault_in_words
 from dockwarden.cron import Cron
 from dockwarden.model import FactValue, Kind, Mode, Severity
 from dockwarden.policy import hints
@@ -38,6 +38,7 @@ class Verb(Protocol):
 Verbs = Mapping[tuple[Kind, str], Verb]
 
 _RESERVED = ("in", "null", "true", "false")
+_NAMES_OF_POLICIES = "must be words of a-z and 0-9 joined by -, such as no-latest-tag"
 
 NO_ACTION = "enforce needs an action; write `action: {…}`, or `mode: audit`"
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -360,7 +361,7 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
     """What pydantic found, in our words."""
     for fault in error.errors():
         path = tuple(part for part in fault["loc"] if part != "[key]")
-        kind, context, given = fault["type"], fault.get("ctx", {}), fault["input"]
+        kind, given = fault["type"], fault["input"]
         if kind == "extra_forbidden":
             parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), None)
             shape = root if parent is None else _KEYS.get(parent)
@@ -368,9 +369,9 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
             is_rest = given is None and hint[:1] != ","  # of 1,2 in a flow mapping; what is but misspelt has its hint
             yield path, f"unknown key{hint}{'; a value with a comma stands in quotes' if is_rest else ''}"
         elif kind == "enum":
-            yield path, one_of(given, re.findall(r"'([^']+)'", context["expected"]))
+            yield path, one_of(given, re.findall(r"'([^']+)'", fault["ctx"]["expected"]))
         else:
-            text = hints.SHAPES[kind].format(**context) if kind in hints.SHAPES else fault["msg"]
+            text = _NAMES_OF_POLICIES if kind == "string_pattern_mismatch" else fault_in_words(fault)
             text = "has no value; write one" if given is None and kind == "string_type" else text
             is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
             example = hints.EXAMPLES.get(str(path[-1])) if path else None

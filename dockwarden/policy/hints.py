@@ -110,25 +110,6 @@ EXAMPLES = {
     "action": "remove, one action",
 }
 """By a key, how its value is written."""
-SHAPES = {
-    "missing": "is required",
-    "string_type": "must be text; put it in quotes",
-    "string_pattern_mismatch": "must be words of a-z and 0-9 joined by -, such as no-latest-tag",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "int_type": "must be a whole number",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "list_type": "must be a list, such as [a, b]",
-    "dict_type": "must be a mapping, such as {{a: b}}",
-    "model_type": "must be a mapping, such as {{a: b}}",
-    "literal_error": "must be {expected}",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "value_error": "{error}",
-}
-"""By what pydantic calls a fault, how a value must be."""
 _EMPTIES = ("None", "nil", "undefined", "NULL", "Null", "null", "NaN")
 _ROOTS = ("input", "object", "request", "resource", "self", "this", "item", "it", "obj", "data", "spec", "metadata")
 # What a line with a syntax error has that other languages have, and what to write.

@@ -20,7 +20,7 @@ import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from dockwarden.config.files import content, state
-from dockwarden.config.source import Source, keys_beside, load
+from dockwarden.config.source import Source, fault_in_words, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.text import because
 
@@ -134,7 +134,9 @@ def read_access(file: Path) -> Access:
         found = _File.model_validate(source.data or {})
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            source.refuse(place := tuple(fault["loc"]), _said(fault["type"], fault["msg"], place))
+            place, is_unknown = tuple(fault["loc"]), fault["type"] == "extra_forbidden"
+            known = f"no such key; there are {', '.join(keys_beside(_File, place))}"
+            source.refuse(place, known if is_unknown else fault_in_words(fault))
         raise ConfigError(*source.problems) from None  # the library's text holds what stands there
     tls = found.tls_server_config
     named = [file.parent / name for name in (tls.cert_file, tls.key_file, tls.client_ca_file) if name]
@@ -143,12 +145,6 @@ def read_access(file: Path) -> Access:
         raise ConfigError(*source.problems)
     headers = found.http_server_config.headers.model_dump(by_alias=True, exclude_unset=True)
     return Access(context, found.basic_auth_users, headers, (file, *named))
-
-
-def _said(kind: str, text: str, place: tuple[str | int, ...]) -> str:
-    if kind != "extra_forbidden":
-        return text.removeprefix("Value error, ")
-    return f"no such key; there are {', '.join(keys_beside(_File, place))}"
 
 
 def _one_of(table: Mapping[str, Any]) -> BeforeValidator:

@@ -358,8 +358,8 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
         ("limits: {prune-dangling: {max_percent: true}}\n", "1:", "max_percent: must be a number or a duration, not"),
         ("web: {hosts: [a.lan, 'b.lan:9877']}\n", "1:7", "'b.lan:9877': write names alone, such as web-7.example.net"),
         ("web: {hosts: ['https://a.lan']}\n", "1:7", "no scheme, no port"),
-        ("web: {hosts: a.lan}\n", "1:7", "web.hosts: must be a list, such as [a]"),
-        ("web: {listen: 9877}\n", "1:7", "web.listen: must be text, in quotes"),
+        ("web: {hosts: a.lan}\n", "1:7", "web.hosts: must be a list, such as [a, b]"),
+        ("web: {listen: 9877}\n", "1:7", "web.listen: must be text; put it in quotes"),
         ("policies:\n  - name: a\n", "1:1", "a policy is written in a file of its own"),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
@@ -389,7 +389,7 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
             }.items()
             for glob in globs
         ),
-        ("policies: ['']\n", "1:12", "policies.0: must have at least 1 character"),  # and not the folder one is in
+        ("policies: ['']\n", "1:12", "policies.0: must not be empty"),  # and not the folder one is in
         ("retention: {recipes: 7d}\n", "1:", "retention.recipes: no such setting; there are findings, digests"),
         ("modes: {p: never}\n", "1:", "modes.p"),
         ("log: yes please\n", "1:1", "log: must be a mapping"),
