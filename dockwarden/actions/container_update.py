@@ -33,7 +33,7 @@ from dockwarden.actions.verb import (
     refuse_barred,
     refuse_change,
 )
-from dockwarden.errors import AnswerError, DeniedError, EngineError, EngineUnavailableError, LedgerError
+from dockwarden.errors import AnswerError, DeniedError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import Candidate, Container, Effect, Image, Policy, Recipe, Record, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
@@ -43,6 +43,8 @@ _SETTLING_SECONDS = 5.0  # as Swarm's own monitor
 _KEPT = "kept"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
+_NO_PROGRAM = (126, 127)
+_NO_USER = "no matching entries in"  # passwd or group file of the image
 _OF_RUNTIME = "OCI runtime"
 _OF_HOST = re.compile("cgroup config|allocate memory|out of memory|resource temporarily|too many open|deadline exc")
 _SETTLED = ("running", "exited", "created")
@@ -161,7 +163,7 @@ class ContainerUpdate(ContainerVerb):
                     change.back()
             raise
         except (Stays, EngineError, LedgerError) as error:
-            reason = _FAULT if change.first.cannot_run(error) else "engine_error"
+            reason = _suspected(change.first, error)
             stays = _back(tools, change, reason, str(error))
             if is_begun or reason == _FAULT:
                 raise stays from error
@@ -255,22 +257,35 @@ def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
         raise Unfinished(f"{why}; it could not be taken back: {error}") from error
 
 
-def _ended(change: Update, reason: str, why: str, said: str) -> Stays:
-    """How it ended, now that it was taken back. A full disk or quota, or no memory, is no fault of the image.
+def _suspected(change: Replacement, error: Exception) -> str:
+    """Who is to blame, as far as can be told now, that the engine did not make the new one, or start it."""
+    if new := change.find_new():
+        is_fault = new.exit_code in _NO_PROGRAM or _NO_USER in str(error)
+    else:  # if it was made, somebody removed it; if not, somebody may have removed its image
+        is_fault = not change.new and not isinstance(error, NotFoundError) and change.is_made_as_before()
+    return _FAULT if is_fault else "engine_error"
+
+
+def _blamed(suspected: str, why: str, said: str) -> str:
+    """Who is, now that the old one runs again. A full disk or quota, or no memory, is no fault of the image.
 
     What the runtime refused to start is, as the old one, with the same settings, started since.
     """
+    is_full = any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT))
+    if is_full or _OF_HOST.search(why.lower()):
+        return "engine_error"
+    return _FAULT if _OF_RUNTIME in why else suspected
+
+
+def _ended(change: Update, suspected: str, why: str, said: str) -> Stays:
+    """How it ended, now that it was taken back."""
     if aside := change.aside():
         text = f"{why}; somebody made another container of its name, which stays, and the old one as {', '.join(aside)}"
         return Stays(Effect.APPLIED, "replaced", text)
     if not change.first.is_back():
         text = f"{why}; somebody removed or renamed the old container, and what is there stays"
         return Stays(Effect.SKIPPED, "changed", text)
-    is_full = any(os.strerror(number).lower() in f"{why} {said}".lower() for number in (errno.ENOSPC, errno.EDQUOT))
-    if is_full or _OF_HOST.search(why.lower()):
-        reason = "engine_error"
-    elif _OF_RUNTIME in why:
-        reason = _FAULT
+    reason = _blamed(suspected, why, said)
     effect = Effect.SKIPPED if reason == "changed" else Effect.FAILED
     return Stays(effect, reason, f"{why}; the old one is back" + (f"; it said last: {said}" if said else ""))
 

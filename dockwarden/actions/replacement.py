@@ -27,8 +27,6 @@ _LOG_CHARACTERS = 1000
 _NANO = 1e9
 _STOPS = 5
 _LOOKS, _LOOK_NS = 4, 900_000_000
-_NO_PROGRAM = (126, 127)
-_NO_USER = "no matching entries in"  # passwd or group file of the image
 _UP = ("running", "restarting", "paused")
 _OF_IMAGES = {
     "Entrypoint": "entrypoint", "Cmd": "command", "Env": "environment", "Labels": "labels", "User": "user",
@@ -138,16 +136,13 @@ class Replacement:
         new, as_before = self.find_new(), (self.name, self._about["was_running"], self._about["restart_policy"][0])
         return new is not None and (new.name, new.running, new.config.restart_policy) == as_before
 
-    def cannot_run(self, error: Exception) -> bool:
-        """Whether its image is to blame that the engine could not make the new one, or start it."""
-        if new := self.find_new():
-            return new.exit_code in _NO_PROGRAM or _NO_USER in str(error)
+    def is_made_as_before(self) -> bool:
+        """Whether the engine makes one like this from the image before, which goes on the way back."""
         with suppress(AnswerError):
-            if not self.new and not isinstance(error, NotFoundError):  # else somebody removed it, or its image
-                parameters = self._engine.renewal(self.old_id, self.image_id)
-                like_old = {**parameters["body"], "Image": self.image_id}  # which goes on the way back
-                self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})
-                return True
+            parameters = self._engine.renewal(self.old_id, self.image_id)
+            like_old = {**parameters["body"], "Image": self.image_id}
+            self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})
+            return True
         return False
 
     def find_new(self) -> Container | None:

@@ -8,7 +8,7 @@ slices and events come first, so nothing waits for a long nightly run; acting is
 
 import random
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -183,36 +183,46 @@ class Worker:
 
     def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = (), *, may_act: bool = True) -> None:
         """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
-        causes: dict[Ref, set[str]] = {}
-        for change in changes:
-            causes.setdefault(change.ref, set()).add(change.cause)
+        causes = self._touched(changes)
+        sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
+        work, listening = self._due(causes)
+        acting = listening if may_act else frozenset[tuple[str, Ref]]()
+        if not (work or sweep.resolved):
+            self.metrics.observe_reactions(events_ns)
+            return
+        run = self._begin(work, sweep, Cause.EVENT, REGISTRY if acting else INSPECT, acting=acting)
+        run.events_ns = events_ns
+        self._advance_first(run)
+
+    def _touched(self, changes: Sequence[Change]) -> Mapping[Ref, set[str]]:
+        """By object, the causes that concern it: what happened to it, or to what it depends on."""
+        causes: defaultdict[Ref, set[str]] = defaultdict(set)
+        for cause, ref in changes:
+            causes[ref].add(cause)
         # An image and its tags concern the same objects, and it may have a thousand.
         for cause, ref in dict.fromkeys((change.cause, self.inventory.watched(change.ref)) for change in changes):
             listening = self._listeners.get(cause, {})
             for kind, keys in self.inventory.dependents(ref).items():
                 # There may be thousands: of a kind that nobody listens to, only open findings matter.
                 for key in keys if kind in listening else keys & self.findings.keys(kind):
-                    causes.setdefault(Ref(kind, key), set()).add(cause)
-        sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
-        heard = [self._listeners.get(cause, {}) for cause in {change.cause for change in changes}]
+                    causes[Ref(kind, key)].add(cause)
+        return causes
+
+    def _due(self, causes: Mapping[Ref, set[str]]) -> tuple[list[Work], frozenset[tuple[str, Ref]]]:
+        """The objects with the policies that listen to their causes or have findings on them; and who listens."""
+        heard = [self._listeners.get(cause, {}) for cause in set[str]().union(*causes.values())]
         hearing = {p.name: p for by_kind in heard for policies in by_kind.values() for p in policies}
         allowed = {p.name for p in self.judge.allowed(hearing.values(), time.time())}
         work: list[Work] = []
-        acting: set[tuple[str, Ref]] = set()
+        listening: set[tuple[str, Ref]] = set()
         for ref, why in causes.items():
             due = {p.name: p for c in why for p in self._listeners.get(c, {}).get(ref.kind, ()) if p.name in allowed}
-            acting.update((name, ref) for name in due if may_act)
+            listening.update((name, ref) for name in due)
             again = self.findings.policies_on(ref)
             due |= {p.name: p for name in again if (p := self._policies.get(name)) and p.subject is ref.kind}
             if due:
                 work.append((ref, tuple(due.values())))
-        if work or sweep.resolved:
-            depth = REGISTRY if acting else INSPECT
-            run = self._begin(work, sweep, Cause.EVENT, depth, acting=frozenset(acting))
-            run.events_ns = events_ns
-            self._advance_first(run)
-        else:
-            self.metrics.observe_reactions(events_ns)
+        return work, frozenset(listening)
 
     def _ask_again(self) -> None:
         """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
