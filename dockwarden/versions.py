@@ -25,10 +25,11 @@ The edge of edge-137.0.3296 is a browser.
 """
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
+_IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:19|20)\d\d(?!\d)", re.ASCII)  # or month first: nothing tells
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|b|p|pl|cu(?!\d{3})|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    r"(?!386$)(|r|ls|u|v|b|p|pl|(?-i:CU)|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
@@ -94,7 +95,7 @@ class Version(NamedTuple):
 
 def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
-    if len(tag) > _LONGEST_TAG:
+    if len(tag) > _LONGEST_TAG or _IS_DAY_FIRST.match(tag):
         return None
     form = _FORM.fullmatch(_JAVA_UPDATE.sub(_numbers_of_update, _ISO_TIME.sub(_numbers_of_time, tag)))
     if form is None:

@@ -144,6 +144,12 @@ WORLDS = """
 # versions of CUDA
   latest v0.5.0-cu124 | v0.5.0-cu118 | v0.4.1-cu124 | v0.4.1-cu118 | v0.4.1-cu121
 > v0.4.1-cu118:v0.5.0-cu118 v0.4.1-cu124:v0.5.0-cu124 v0.4.1-cu121:=
+# openmmlab/lmdeploy, of whose CUDA the number may be short
+  latest latest-cu12 v0.7.2-cu12 | latest-cu11 v0.7.2-cu11 | v0.7.1-cu11 | v0.7.2-cu12.8 | v0.7.2-cu12.4
+> v0.7.2-cu11:= v0.7.1-cu11:v0.7.2-cu11 v0.7.2-cu12.4:= latest-cu11:=
+# days that begin with the day, or with the month
+  latest 01.12.2024 | 15.11.2024 | 30.10.2024 | 01-12-2024 | 30-10-2024-slim
+> 01.12.2024:- 15.11.2024:- latest:- 01-12-2024:-
 # numbers of systems
   latest 1.1.0 1.1.0-ubuntu-22.04 latest-ubuntu-22.04 | stable-alpine-3.20 1.0.0-alpine-3.20 | 1.1.0-alpine-3.20
 > latest-ubuntu-22.04:= stable-alpine-3.20:1.1.0-alpine-3.20
