@@ -150,7 +150,7 @@ class Parts:
         store = info.image_store
         parts = self.engine, self.registry, self.archive, contents, store
         settle = partial(contents.settle, {Path(each) for each in (info.data_root, info.image_root) if each})
-        return Tools(*parts, own=self.own, pulling=pulling, probe=probe, settle=settle)
+        return Tools(*parts, own=frozenset((self.own, info.way)), pulling=pulling, probe=probe, settle=settle)
 
     def executor(self, info: EngineInfo) -> Executor:
         tools = replace(

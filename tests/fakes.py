@@ -952,7 +952,7 @@ class Ground:
             self.archive(intents),
             contents,
             self._engine.store,
-            own=self._own,
+            own=frozenset({self._own}),
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
             is_ending=lambda: self.is_ending,

@@ -87,10 +87,10 @@ def shown_as(thing: Container | Network | Service) -> set[str]:
 
 
 def must_stay(tools: Tools, step: Step, each: Container) -> bool:
-    """Whether nothing is done to it for the sake of another either: it is our own, or protected."""
+    """Whether nothing is done to it for the sake of another either: it is ours, our way to the engine, or protected."""
     globs = step.options.get("protect", ())
     is_named = any(fnmatchcase(name, glob) for name in shown_as(each) for glob in globs)
-    return is_named or each.id == tools.own or PROTECT_LABEL in each.labels
+    return is_named or each.id in tools.own or PROTECT_LABEL in each.labels
 
 
 def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:

@@ -116,7 +116,7 @@ def _others(policy: Policy, candidate: Candidate) -> Why | None:
 
 def _of_ours(candidate: Candidate) -> Why | None:
     if candidate.own:
-        return "self", "it belongs to dockwarden"
+        return "self", "it belongs to dockwarden, or is its way to the engine"
     if isinstance(candidate.object, Container) and is_aside(candidate.object):
         return "aside", "an update keeps it, as the way back"
     return None

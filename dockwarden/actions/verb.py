@@ -132,7 +132,7 @@ class Tools:
         asked: questions to registries that are under way, by what they are about.
         children: see ``Engine.children``, as it was when the first image was to go; None before.
         due: the objects of the plan's steps, by key.
-        own: the ID of the container that we run in, "" if in none.
+        own: the IDs of the container that we run in, and of that through which we reach the engine, "" for none.
         recipe: that of the step under way.
         note: commits, durably, more of it.
         found_by: the name by which the last request before a deed found an image, "" if there was another since.
@@ -157,7 +157,7 @@ class Tools:
     asked: dict[str, Future[Reply]] = field(default_factory=dict)
     children: Mapping[str, Sequence[str]] | None = None
     due: frozenset[str] = frozenset()
-    own: str = ""
+    own: frozenset[str] = frozenset()
     recipe: Recipe = NO_RECIPE
     found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None

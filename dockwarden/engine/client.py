@@ -6,13 +6,14 @@ changes the engine is in ``changes``. Thread-safe.
 
 import json
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache, partial
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from docker.errors import NotFound
 from docker.utils import version_gte, version_lt
@@ -123,7 +124,18 @@ class DockerEngine(Changes):
         # Requests of other threads end on the client that they began with; it closes itself after the last.
         client.refuses = engine.only_audited
         self._client, self._connected = client, True
-        return engine
+        return replace(engine, way=self._way(client))
+
+    def _way(self, client: Client) -> str:
+        """The container through which we reach it. Who may not be asked for it, or has no name here, tells of none."""
+        if self._endpoint.socket or self._endpoint.is_ssh:
+            return ""
+        parts = urlsplit(self._endpoint.url)
+        with suppress(EngineError, *LIBRARY_ERRORS):
+            found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+            rows = self._measured("container_list", client.containers)
+            return containers.serving(rows, {str(each[4][0]) for each in found}, parts.port or 0)
+        return ""
 
     def close(self) -> None:
         self._connected = False

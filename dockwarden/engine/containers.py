@@ -5,7 +5,7 @@ Input: decoded answers of the engine API. Output: frozen values. Out of bounds: 
 
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from dockwarden.engine.fields import TOLD_BY_TYPE, Fields, clean, env_names, has_healthcheck, masked, rows
@@ -15,6 +15,7 @@ from dockwarden.model.told import TOLD
 _CPU_PERIOD_MICROSECONDS = 100_000  # the kernel's default
 _RETRIES = 3  # of a health check that does not say
 _NANO = 1_000_000_000
+_ADDRESSES = ("IPAddress", "GlobalIPv6Address")
 _TOLD = [(*each.path.rpartition(".")[::2], each) for each in TOLD]
 _OF_A_DEVICE = ("PathOnHost", "PathInContainer", "CgroupPermissions")
 _OF_A_VOLUME = re.compile(r".*/volumes/([^/]+)/_data(/.*)?", re.DOTALL)
@@ -24,6 +25,18 @@ def container_ids(raw: object, image_id: str = "") -> list[str]:
     """The IDs of a list of containers; of those that run exactly this image, if one is given."""
     listed = (Fields(each, "container list") for each in rows(raw, "container list"))
     return [each.text("Id") for each in listed if not image_id or each.text("ImageID", "") == image_id]
+
+
+def serving(raw: object, addresses: Collection[str], port: int) -> str:
+    """The ID of the listed container that answers at one of the addresses, or else publishes the port; "" if none."""
+    listed = [Fields(each, "container list") for each in rows(raw, "container list")]
+    for each in listed:
+        settings = each.nested("NetworkSettings")
+        networks = [settings.nested("Networks").nested(name) for name in settings.names("Networks")]
+        if not {network.text(key, "") for network in networks for key in _ADDRESSES}.isdisjoint(addresses):
+            return each.text("Id")
+    published = (each for each in listed for entry in each.objects("Ports") if entry.integer("PublicPort", 0) == port)
+    return next((each.text("Id") for each in published), "")
 
 
 def mounted_images(raw: object) -> list[str]:

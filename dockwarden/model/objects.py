@@ -67,6 +67,7 @@ class EngineInfo:
 
     Attributes:
         image_root: where its images are on its disk; a containerd of the system keeps them outside of the data root.
+        way: the ID of the container through which it is reached, such as a proxy of its socket; "" if there is none.
         mirrors: URLs that it asks before Docker Hub, in order.
         only_audited: why nothing is changed on it, whatever policies and commands say; "" where it may be.
         insecure_registries: hosts and CIDRs to which it speaks without verified TLS, or without TLS.
@@ -88,6 +89,7 @@ class EngineInfo:
     clock_offset_seconds: float
     image_root: str = ""
     only_audited: str = ""
+    way: str = ""
     mirrors: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     tells_builds: bool = False

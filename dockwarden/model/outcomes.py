@@ -16,7 +16,7 @@ class Candidate(NamedTuple):
         users: the containers, running or not, and services that use it; of a tag, those that use its image.
         tag_users: those that use it by the tag (an image: by any of its tags), whatever it names now.
         known_for_seconds: how long we have watched it exist; of a tag, its image.
-        own: it belongs to dockwarden's own container.
+        own: it belongs to dockwarden's own container, or to that through which it reaches the engine.
         owner: who manages it, if that is somebody who does not expect others to interfere.
         idle_seconds: how long we have watched it without a user.
         size_bytes: what the disk gains without it, as far as known; of images, the plan finds that out.

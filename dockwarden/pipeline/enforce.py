@@ -209,12 +209,13 @@ class Enforcer:
         )
 
     def _is_own(self, ref: Ref) -> bool:
-        own = Ref(Kind.CONTAINER, self.own_container)
+        way = self.inventory.info.way if self.inventory.info else ""
+        own = {Ref(Kind.CONTAINER, each) for each in (self.own_container, way)}
         if ref.kind is Kind.SERVICE:
             task = self.inventory.containers.get(self.own_container)
             return task is not None and task.labels.get("com.docker.swarm.service.id") == ref.key
         names = [self.inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self.inventory.tags_of(ref))]
-        return ref == own or any(own in self.inventory.users_of(name) for name in names)
+        return ref in own or not own.isdisjoint(user for name in names for user in self.inventory.users_of(name))
 
     def _size(self, thing: Thing) -> int:
         if (usage := self.collector.known_usage) is None:

@@ -449,6 +449,25 @@ def test_masked_paths_that_an_engine_does_not_tell_are_unknown(
     assert containers.container(raw).config.told["masked_paths"] == known
 
 
+@pytest.mark.parametrize(
+    ("address", "port", "found"),
+    [("10.0.0.7", 1, "proxy"), ("fd00::7", 1, "proxy"), ("127.0.0.1", 2375, "other"), ("10.0.0.8", 1, ""), ("", 1, "")],
+)
+def test_the_container_through_which_the_engine_is_reached(address: str, port: int, found: str) -> None:
+    """One that has the address, whatever others publish."""
+    home: dict[str, Any] = {"IPAddress": "10.0.0.7", "GlobalIPv6Address": "fd00::7"}
+    rows: list[Any] = [
+        {
+            "Id": "other",
+            "Ports": [{"PublicPort": 2375}, {"PrivatePort": 1}],
+            "NetworkSettings": None,
+        },
+        {"Id": "web", "Ports": [], "NetworkSettings": {"Networks": {"host": {"IPAddress": ""}, "none": {}}}},
+        {"Id": "proxy", "Ports": None, "NetworkSettings": {"Networks": {"away": {"IPAddress": ""}, "home": home}}},
+    ]
+    assert containers.serving(rows, {address} - {""}, port) == found
+
+
 def test_ports_of_a_container_that_is_not_up_are_those_it_asked_for() -> None:
     wanted = {
         "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}, {"HostPort": ""}]}},

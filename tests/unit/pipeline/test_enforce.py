@@ -215,19 +215,23 @@ def test_what_the_planner_is_told_of_each_kind(bench: Bench) -> None:
     used = a_container("db", mounts=(a_mount("data"),), networks=())
     overlay = replace(a_network("mesh"), is_of_swarm=True)
     own = replace(OWN, mounts=(a_mount("own"),), networks=("home",))
+    way = a_container("proxy", networks=("home",))
     bench.engine.put(an_image("app", "app:1"), an_image("dockwarden", "dockwarden:1"))
-    for container in (job, replica, used, own):
+    for container in (job, replica, used, own, way):
         bench.engine.run(container)
     for volume in (data, named, a_volume("own")):
         bench.engine.add_volume(volume)
     for network in (front, overlay, a_network("home"), a_network("free")):
         bench.engine.add_network(network)
     bench.look()
+    assert bench.inventory.info
+    bench.inventory.info = replace(bench.inventory.info, way=way.id)
     expected = {
         (Kind.CONTAINER, job.id): "",
         (Kind.CONTAINER, replica.id): "owner",
         (Kind.CONTAINER, used.id): "running",
         (Kind.CONTAINER, own.id): "self",
+        (Kind.CONTAINER, way.id): "self",
         (Kind.VOLUME, data.name): "",
         (Kind.VOLUME, "data"): "in_use",
         (Kind.VOLUME, "own"): "self",
