@@ -33,7 +33,15 @@ from dockwarden.actions.verb import (
     refuse_barred,
     refuse_change,
 )
-from dockwarden.errors import AnswerError, DeniedError, EngineError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.errors import (
+    AnswerError,
+    ConflictError,
+    DeniedError,
+    EngineError,
+    EngineUnavailableError,
+    LedgerError,
+    NotFoundError,
+)
 from dockwarden.model import Candidate, Container, Effect, Image, Policy, Recipe, Record, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
@@ -163,6 +171,9 @@ class ContainerUpdate(ContainerVerb):
                     change.back()
             raise
         except (Stays, EngineError, LedgerError) as error:
+            if isinstance(error, ConflictError) and not change.first.new:
+                change.give_up_image()
+                raise  # the new name is another daemon's, or of a ledger that is gone: what has it is none of ours
             reason = _suspected(change.first, error)
             stays = _back(tools, change, reason, str(error))
             if is_begun or reason == _FAULT:
@@ -190,7 +201,8 @@ class ContainerUpdate(ContainerVerb):
                 return "changed", "was stopped by somebody"
             if now.config.restart_count or not now.running:
                 again = " and was restarted" if now.config.restart_count else ""
-                return _FAULT, f"ended with {now.exit_code}{again}"
+                code = "" if now.state == "running" else f" with {now.exit_code}"  # which the next start forgets
+                return _FAULT, f"ended{code}{again}"
             if now.health == "unhealthy":
                 return _FAULT, "is unhealthy"
             is_well = now.health == "healthy" or (not now.health and now.state == "running")
@@ -232,7 +244,8 @@ class ContainerUpdate(ContainerVerb):
             text = f"it lives in a namespace of {owner}, or is linked to it, which does not run: undo its update first"
             raise Stays(Effect.REFUSED, "stale_namespace", text)
         change.back(keeps=True)
-        stays = ", ".join(each.new_name for each in (change.first, *change.joined) if each.new and each.find_new())
+        new = (each.find_new() for each in (change.first, *change.joined) if each.new)
+        stays = ", ".join(each.name for each in new if each)
         kept = f"; what new ones wrote stays in {stays}" if stays else ""
         return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
 

@@ -98,12 +98,16 @@ class Update:
             except AnswerError:  # none can run in the namespaces of one that has to stand aside
                 if not self.aside():
                     raise
+        self.give_up_image()
+        return said
+
+    def give_up_image(self) -> None:
+        """Its tag names the image before, and what was pulled goes, unless somebody uses it."""
         if source := self._about.get("from"):
             tag = reference.full(self._about["image_ref"])
             move_back(self._engine, tag, self._about["tag_was"], self.first.new_image)
             if not self._about["was_here"]:
                 leave(self._engine, source)
-        return said
 
 
 class Replacement:
@@ -238,8 +242,8 @@ class Replacement:
         if new.state in _UP:
             self._end_at_all(new.id)
         if keeps and (had_volumes or self._wrote(new.id)):
-            is_in_the_way = new.name == self.name
-            return "", [partial(self._engine.rename_container, new.id, self.new_name)] if is_in_the_way else []
+            kept_name = f"{self.name}.{ASIDE}{new.id[:8]}.new"  # not the one that the next update from its image takes
+            return "", [partial(self._engine.rename_container, new.id, kept_name)] if new.name == self.name else []
         said = ""
         with suppress(NotFoundError):
             said = printable(" ".join(self._engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)

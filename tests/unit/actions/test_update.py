@@ -137,7 +137,7 @@ def test_one_that_did_not_run_is_made_anew_and_not_started(tmp_path: Path) -> No
         ({"running": False, "state": "exited", "exit_code": 3}, "ended with 3"),
         ({"health": "unhealthy"}, "is unhealthy"),
         ({"health": "starting"}, "is still starting"),
-        ({"config": replace(a_container().config, restart_policy="always", restart_count=2)}, "was restarted"),
+        ({"config": replace(a_container().config, restart_policy="always", restart_count=2)}, "ended and was rest"),
     ],
 )
 def test_what_does_not_come_up_goes_and_the_old_one_is_back(bench: Bench, fields: dict[str, Any], why: str) -> None:
@@ -707,6 +707,31 @@ def test_an_update_can_be_undone(bench: Bench) -> None:
     assert bench.run().reason == "barred"
     assert bench.assert_whole("old").id == bench.old
     assert list(bench.names()) == ["web"]
+
+
+def test_what_an_undo_kept_is_none_of_a_later_update_s(bench: Bench) -> None:
+    kept: list[str] = []
+    for number in (1, 3):
+        assert bench.run(over_limits=True).reason == "updated"
+        bench.engine.wrote["web"] = Written(("/var/log/app.log",))
+        kept.append(bench.names()["web"].id)
+        outcome = undo(bench, number)
+        bench.engine.wrote = {bench.engine.container(each).name: Written(("/var/log/app.log",)) for each in kept}
+        assert (outcome.reason, bench.engine.container(kept[-1]).name in outcome.detail) == ("restored", True)
+        bench.assert_whole("old")
+        assert {each.id for each in bench.names().values()} == {bench.old, *kept}
+
+
+def test_what_another_process_makes_under_the_same_name_stays(bench: Bench) -> None:
+    """Two daemons, with a ledger each, on one engine."""
+    bench.engine.just_before("stop_container", lambda: setattr(bench, "steps_left", 0))
+    with suppress(Killed):
+        bench.run()
+    bench.steps_left, bench.intents, before = -1, FakeIntents(), bench.names()
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "conflict")
+    assert ".new" in outcome.detail
+    assert bench.names() == before
 
 
 def test_undo_without_the_old_one_says_what_to_do(bench: Bench) -> None:
