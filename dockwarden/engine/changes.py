@@ -8,7 +8,7 @@ image by ID, no volumes along with a container. A mixin of ``client.DockerEngine
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any, TypeVar, assert_never
@@ -116,7 +116,7 @@ class Changes(ABC):
         def ask(client: Client) -> dict[str, Any]:
             raw = recreate.inspected(client, path(identifier))
             image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
-            again = recreate.container(raw, image, _names(client, recreate.peers(raw)))
+            again = recreate.container(raw, image, recreate.names(client, recreate.peers(raw)))
             return inherit.renewed(again, raw, image, image_id)
 
         return self._call("container_inspect", ask)
@@ -224,7 +224,7 @@ class Changes(ABC):
                     image: Mapping[str, Any] = {}
                     with suppress(NotFound):
                         image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
-                    return recreate.container(raw, image, _names(client, recreate.peers(raw)))
+                    return recreate.container(raw, image, recreate.names(client, recreate.peers(raw)))
                 case Kind.VOLUME:
                     return recreate.volume(client.inspect_volume(key))
                 case Kind.NETWORK:
@@ -238,15 +238,6 @@ class Changes(ABC):
 
     def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
         return self._call(f"{kind.value}_create", lambda client: recreate.create(client, kind, parameters))
-
-
-def _names(client: Client, containers: Iterable[str]) -> dict[str, str]:
-    """By what each is called, its name; "" for one that is gone."""
-    names = dict.fromkeys(containers, "")
-    for called in names:
-        with suppress(NotFound):
-            names[called] = client.inspect_container(called)["Name"].removeprefix("/")
-    return names
 
 
 def _ending(name: str, how: str, stop_seconds: int | None) -> Callable[[Client], None]:

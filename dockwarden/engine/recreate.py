@@ -138,14 +138,14 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
         if answer.ok:  # some day engines will not speak it any more
             raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
     first = _first_network(raw["HostConfig"])
-    if first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED):
-        with suppress(NotFound):
-            raw["HostConfig"]["NetworkMode"] = name = client.inspect_network(first)["Name"]
-            joined = raw["NetworkSettings"]["Networks"]
-            raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
+    is_asked = first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED)
+    if is_asked and (found := _found(client.inspect_network, first)):
+        raw["HostConfig"]["NetworkMode"] = name = found["Name"]
+        joined = raw["NetworkSettings"]["Networks"]
+        raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
     asked = {*raw["NetworkSettings"]["Networks"], _first_network(raw["HostConfig"])}  # which it may have left
     asked = {name for name in asked - _NEVER_JOINED if not name.startswith(_JOINED)}
-    raw[_GONE] = sorted(name for name in asked if not _has(client.inspect_network, name))
+    raw[_GONE] = sorted(name for name in asked if not _found(client.inspect_network, name))
     return raw
 
 
@@ -220,7 +220,7 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
     joined, first = endpoints.keys() - gone, _first_network(host)
     had_left = not first.startswith(_JOINED) and first not in parameters.get("networks", host.values())
-    if joined and had_left and not _has(client.inspect_network, first):
+    if joined and had_left and not _found(client.inspect_network, first):
         host["NetworkMode"] = min(joined)
     _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}
@@ -238,7 +238,7 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     identifier = Fields(made, "container").text("Id")
     try:
         for name, endpoint in endpoints.items():
-            if name not in gone or _has(client.inspect_network, name):
+            if name not in gone or _found(client.inspect_network, name):
                 _tie(client, "connect", name, Container=identifier, EndpointConfig=endpoint)
         left = {*parameters.get("networks", (first,)), *_NEVER_JOINED}
         if first not in left and not first.startswith(_JOINED) and not body.get("NetworkDisabled"):
@@ -257,7 +257,8 @@ def start(client: Client, identifier: str) -> None:
         joined: dict[str, dict[str, Any]] = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
         for name, endpoint in joined.items():
             with suppress(NotFound):
-                if endpoint["NetworkID"] not in ("", client.inspect_network(name)["Id"]):
+                now = _found(client.inspect_network, name)
+                if now and endpoint["NetworkID"] not in ("", now["Id"]):
                     _tie(client, "disconnect", name, Container=identifier, Force=True)
                     again = _endpoint(endpoint, identifier)
                     _tie(client, "connect", name, Container=identifier, EndpointConfig=again)
@@ -295,22 +296,34 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: set[str], g
         (Kind.NETWORK, networks - gone, client.inspect_network),
     ):
         for name in sorted(names):
-            if not _has(look, name):
+            if not _found(look, name):
                 raise MissingError(kind, name)
 
 
-def _has(look: Callable[[str], object], name: str) -> bool:
+def names(client: Client, containers: Iterable[str]) -> dict[str, str]:
+    """By what each is called, its name; "" for one that is gone."""
+    found = ((called, _found(client.inspect_container, called)) for called in containers)
+    return {called: _name(each) if each else "" for called, each in found}
+
+
+def _found(look: Callable[[str], Mapping[str, Any]], called: str) -> Mapping[str, Any] | None:
+    """The inspect of what has this name or ID; None also where only the ID of another begins like a name, as ``db``."""
     with suppress(NotFound):
-        look(name)
-        return True
-    return False
+        found = look(called)
+        identifier = found.get("Id")  # volumes have none, and are found by no part of their name
+        is_id = identifier is not None and len(called) >= _SHORT_ID and identifier.startswith(called)
+        if identifier is None or is_id or called == _name(found):
+            return found
+    return None
 
 
-def _id_of(client: Client, name: str) -> str:
-    try:
-        return str(client.inspect_container(name)["Id"]) if name else ""
-    except NotFound:
-        return ""
+def _name(inspected: Mapping[str, Any]) -> str:
+    return str(inspected["Name"]).removeprefix("/")
+
+
+def _id_of(client: Client, called: str) -> str:
+    found = _found(client.inspect_container, called) if called else None
+    return str(found["Id"]) if found else ""
 
 
 def _tie(client: Client, verb: str, network: str, **body: object) -> None:

@@ -519,6 +519,31 @@ def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine
         lab.docker(kind, "rm", name)
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
+def test_what_is_gone_is_not_taken_for_what_has_an_id_that_begins_like_its_name(
+    world: tuple[LabEngine, DockerEngine],
+) -> None:
+    """As one called ``db`` may be: an engine asked for that finds whatever has such an ID."""
+    lab, engine = world
+    network, container = lab.client().inspect_network("two")["Id"][:5], inspected(lab, "single")["Id"][:5]
+    volumes = f"--volumes-from={container}"
+    asked = {"network": f"--network={network}", "link": f"--link={container}:x", "volumes": volumes}
+    lab.docker("network", "create", network)
+    lab.docker("run", "--detach", f"--name={container}", "--volume=named:/named", IMAGE)
+    for name, option in asked.items():
+        lab.docker("create", f"--name={name}", option, IMAGE)
+    recipes = {name: recipe_of(engine, Kind.CONTAINER, inspected(lab, name)["Id"]) for name in asked}
+    lab.docker("create", "--name=late", volumes, IMAGE)
+    lab.docker("rm", "--force", *asked, container)
+    lab.docker("network", "rm", network)
+    for name, recipe in recipes.items():
+        with pytest.raises(NotFoundError, match=r"it needs the .*, which is gone"):
+            engine.create(Kind.CONTAINER, recipe)
+        assert lab.docker("ps", "--all", "--quiet", f"--filter=name=^{name}$") == ""
+    again(lab, engine, "late")  # by what it has, as nobody else brings it any more
+    assert _volumes(inspected(lab, "late")) == {"/named": "named"}
+
+
 NETWORKS = """
 --label a=1 --label b=
 --internal
