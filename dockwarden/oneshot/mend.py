@@ -156,10 +156,13 @@ class Mender:
     def _refuse_dependents(
         self, ids: Collection[str], hanging: Sequence[Container], containers: Sequence[Container]
     ) -> None:
-        """Where containers could not start without those that hang on the images, or images were built on these."""
+        """Where containers need those that hang on the images, or mount these, or images were built on them."""
         going = {name for each in hanging for name in (each.id, each.name)}
         if left := [each.name for each in containers if each not in hanging and not going.isdisjoint(each.stands_on)]:
             raise DockwardenError(f"without its containers these could not start: {', '.join(left)}; remove them first")
+        others = (each for each in containers if each not in hanging)
+        if left := [each.name for each in others if any(mount.image_id in ids for mount in each.mounts)]:
+            raise DockwardenError(f"containers mount it: {', '.join(left)}; remove them first")
         children, above = self._parts.engine.children(), list(ids)  # also those between, which no list shows
         for key in above:
             above += set(children.get(key, ())).difference(above)

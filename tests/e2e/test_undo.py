@@ -246,3 +246,19 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
         assert why in done.err
     assert sorted(image["Id"] for image in engine.client().images()) == before
     assert command("undo", *config, docker_host=engine.host).code == 2
+
+
+def test_a_reset_of_an_image_that_containers_mount_does_not_begin(
+    newest_engine: LabEngine, registry: LabRegistry, tmp_path: Path
+) -> None:
+    """An engine refuses its removal, when those that were made from it are gone already."""
+    newest_engine.wipe()
+    name = f"{registry.host}/reset/data:1"
+    registry.push("reset/data", "1", ImageSpec())
+    newest_engine.load(ImageSpec(tags=(name,)), ImageSpec(tags=("app:1",), labels={"of": "app"}))
+    newest_engine.docker("create", "--name=made", name, "x")
+    newest_engine.docker("create", "--name=mounts", f"--mount=type=image,source={name},target=/data", "app:1", "x")
+    made = newest_engine.client().inspect_container("made")["Id"]
+    done = command("reset", *settings(tmp_path), name, "--yes", docker_host=newest_engine.host)
+    assert (done.code, "containers mount it: mounts; remove them first" in done.err) == (1, True), done.err
+    assert newest_engine.client().inspect_container("made")["Id"] == made
