@@ -115,7 +115,7 @@ def span(value: timedelta | float) -> str:
 def moment(value: datetime | float) -> str:
     """A time, datetime or seconds since the epoch, as RFC 3339 in UTC to the second."""
     at = value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def local(seconds: float) -> str:

@@ -13,13 +13,14 @@ from dockwarden.inventory.host_facts import HOST, NETWORK, VOLUME
 from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.registry_facts import OF_PIN, OF_TAG
 from dockwarden.inventory.service_facts import SERVICE
-from dockwarden.inventory.view import Read, Row, View, rows
+from dockwarden.inventory.view import OF_TYPE, Read, Row, View, rows
 from dockwarden.model import Facts, FactSpec, Kind, Ref
 
 
 class _Fact(NamedTuple):
     spec: FactSpec
     get: Read
+    convert: Callable[[Any], Any] | None
 
 
 def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
@@ -28,7 +29,7 @@ def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
     def wrap(get: Read) -> Read:
         return lambda thing, view: get(found, view) if (found := part(thing, view)) else None
 
-    return [row._replace(read=wrap(row.raw)) for row in rows]
+    return [row._replace(read=wrap(row.read)) for row in rows]
 
 
 _OF_ALL = {
@@ -41,7 +42,9 @@ _OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.
 
 def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, _Fact]:
     return {
-        prefix + row.name: _Fact(spec(prefix + row.name, row.type, row.form, row.cost, row.meaning), row.reader)
+        prefix + row.name: _Fact(
+            spec(prefix + row.name, row.type, row.form, row.cost, row.meaning), row.read, OF_TYPE.get(row.type)
+        )
         for prefix, rows in (*groups, *_OF_ALL.items())
         for row in rows
     }
@@ -85,7 +88,10 @@ def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:
         raise KeyError(ref)
     for name in names:
         if name not in known:
-            value = facts[name].get(subject, view)
+            _, get, convert = facts[name]
+            value = get(subject, view)
+            if value is not None and convert is not None:
+                value = convert(value)
             if value is not None:
                 known[name] = value
                 sheet.shared = None

@@ -53,44 +53,34 @@ Read = Callable[[Any, View], Any]
 class Row(NamedTuple):
     """One fact of an object: its name, CEL type, form (see ``forms``) and meaning, how it is read, and its cost class.
 
-    ``read``: a reader, or the path of the attribute that has it. What it gives may be a time or duration in seconds, a
-    tuple, or any mapping: the type says what becomes of it.
+    What is read may be a time or duration in seconds, a tuple, or any mapping: the type says what becomes of it.
     """
 
     name: str
     type: str
     form: str
     meaning: str
-    read: Read | str
+    read: Read
     cost: int = 0
-
-    @property
-    def raw(self) -> Read:
-        return self.read if callable(self.read) else _attribute(self.read)
-
-    @property
-    def reader(self) -> Read:
-        get = self.raw
-        if (convert := _OF_TYPE.get(self.type)) is None:
-            return get
-        return lambda thing, view: None if (found := get(thing, view)) is None else convert(found)
 
 
 def rows(table: str, cost: int = 0, at: str = "", **readers: Read | str) -> tuple[Row, ...]:
     """The rows of a table, on each line a fact's name, type (``type:form`` where its values have one) and meaning.
 
-    ``at``: the path before attributes that have a fact's name; ``readers``: those of facts that are no such attributes.
-    Raises KeyError for a reader of no fact.
+    ``at``: the path before attributes that have a fact's name; ``readers``: those of facts that are no such attributes,
+    or the paths of attributes of other names. Raises KeyError for a reader of no fact.
     """
     lines = [line.split(None, 2) for line in table.strip().splitlines()]
     read = {name: at + name for name, *_ in lines} | readers
     if len(read) > len(lines):
         raise KeyError(*readers)
     parts = ((name, *kind.partition(":")[::2], " ".join(meaning.split())) for name, kind, meaning in lines)
-    return tuple(Row(name, kind, form, meaning, read[name], cost) for name, kind, form, meaning in parts)
+    return tuple(Row(name, kind, form, meaning, _reader(read[name]), cost) for name, kind, form, meaning in parts)
 
 
-def _attribute(path: str) -> Read:
+def _reader(path: Read | str) -> Read:
+    if callable(path):
+        return path
     first, *others = path.split(".")
     if not others:
         return lambda thing, _: getattr(thing, first)
@@ -112,7 +102,7 @@ def _short(value: _T, texts: Iterable[str]) -> _T | None:
 FIRST_DATE = 366e6  # in 1981: earlier are dates of builds that can be repeated, and of clocks that nobody has set
 
 # A time that never was is unknown, as of any date that stood for it an age would be wrong.
-_OF_TYPE: Mapping[str, Callable[[Any], FactValue | None]] = {
+OF_TYPE: Mapping[str, Callable[[Any], FactValue | None]] = {
     "timestamp": lambda at: datetime.fromtimestamp(at, UTC) if at > FIRST_DATE else None,
     "duration": lambda seconds: timedelta(seconds=seconds),
     "string": lambda text: text if len(text) <= _LONGEST_TEXT else None,

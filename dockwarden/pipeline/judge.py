@@ -225,8 +225,8 @@ class Judge:
 
     def _complete(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> None:
         """Gather what only the message or the order needs, as far as that may be."""
-        left = [(facts.VOCABULARY[ref.kind][name].cost, name) for name in policy.needs if name not in sheet.known]
-        for cost, name in sorted(left):
+        left = policy.needs - sheet.known.keys()
+        for cost, name in sorted((facts.VOCABULARY[ref.kind][name].cost, name) for name in left):
             if cost <= task.gathering.depth and name not in sheet.known and self.inventory.has(ref):
                 self.gatherer.gather(task.gathering, ref, name, policy.needs, sheet)
 
@@ -255,8 +255,8 @@ class Judge:
     def _excuse(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts) -> Excuse:
         """Whether what was found is excused, by facts that are gathered for it as far as that may be."""
         due = [exception for exception in self.exceptions if policy.name in exception.policies]
-        vocabulary, labels = facts.VOCABULARY[ref.kind], labels_of(ref.kind)
-        names = {labels, *(name for exception in due for name in exception.match.references)}
+        vocabulary = facts.VOCABULARY[ref.kind]
+        names = {labels_of(ref.kind)}.union(*(exception.match.references for exception in due))
         cheap = [name for name in names if name and vocabulary[name].cost == 0]
         try:
             self.gatherer.fill(task.gathering, ref, cheap, sheet)

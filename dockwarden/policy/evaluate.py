@@ -5,6 +5,7 @@ Out of bounds: gathering facts, deciding whether a finding is excused, acting, c
 """
 
 from collections.abc import Collection
+from functools import cache
 
 from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
@@ -49,7 +50,7 @@ def finding(
         status=Status.FAIL,
         severity=policy.severity,
         message=render(policy, facts),
-        evidence={fact: facts.known[fact] for fact in sorted(_used(policy) - NEVER_SHOWN) if fact in facts.known},
+        evidence={fact: facts.known[fact] for fact in _used(policy) if fact in facts.known},
         definition=policy.definition,
         excuse=excuse,
         reason=excuse.expired,
@@ -65,10 +66,14 @@ def candidate(policy: Policy, facts: Facts) -> str:
     return " ".join((policy.definition, *named))
 
 
-def _used(policy: Policy) -> frozenset[str]:
-    """The facts that its conditions refer to, and what tells more of them."""
-    used = policy.when.references | (policy.select.references if policy.select else frozenset())
-    return used | {COMES_WITH[fact] for fact in used if fact in COMES_WITH}
+def _used(policy: Policy) -> tuple[str, ...]:
+    """The facts that its conditions refer to, and what tells more of them, but for what is never shown."""
+    return _with_more(policy.when.references | (policy.select.references if policy.select else frozenset()))
+
+
+@cache
+def _with_more(used: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted((used | {COMES_WITH[fact] for fact in used if fact in COMES_WITH}) - NEVER_SHOWN))
 
 
 def set_aside(policy: Policy, result: Result, status: Status) -> Result:

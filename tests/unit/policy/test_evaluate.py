@@ -98,6 +98,7 @@ def test_message_parts_that_cannot_be_had_read_as_a_question_mark(source: str, t
         (timedelta(days=-2, hours=-1), "-2d 1h"),
         (datetime(2026, 3, 1, 13, 30, tzinfo=timezone(timedelta(hours=1))), "2026-03-01T12:30:00Z"),
         (datetime(1970, 1, 1, tzinfo=UTC), "1970-01-01T00:00:00Z"),
+        (datetime(999, 1, 1, tzinfo=UTC), "0999-01-01T00:00:00Z"),
         (85.0, "85"),
         (12.345, "12.35"),
         (0.5, "0.5"),
