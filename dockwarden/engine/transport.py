@@ -114,7 +114,7 @@ class Client(docker.APIClient):
         else:
             response.status_code, told, content = self._pool.ask(method, where, (connect, read), body, headers)
             response.raw = BytesIO(content)
-            response.headers.update(dict(told))
+            response.headers.update(told)
         if response.status_code in _REDIRECTS:
             response.close()
             raise requests.TooManyRedirects

@@ -115,8 +115,7 @@ class EventReader(threading.Thread):
             lag = max(lag, self._now_ns() - event.at_ns)
             self._metrics.events_received.labels(event.type, event.action).inc()
             self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
-            for hint in hints(event):
-                self._queue.submit(hint, event.at_ns)
+            self._queue.submit(hints(event), event.at_ns)
         return lag
 
     def _beat(self) -> None:

@@ -7,7 +7,7 @@ a hint means.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from dockwarden.metrics import Metrics
@@ -72,10 +72,11 @@ class Queue:
         self.closed = False
         metrics.queue_length.set_function(lambda: len(self._dirty) + len(self._jobs))
 
-    def submit(self, dirty: Dirty, at_ns: int) -> None:
-        """An object may have changed."""
+    def submit(self, hints: Iterable[Dirty], at_ns: int) -> None:
+        """Objects may have changed by an event, all of whose hints are handed out together."""
         with self._ready:
-            self._dirty[dirty] = min(at_ns, self._dirty.get(dirty, at_ns))
+            for dirty in hints:
+                self._dirty[dirty] = min(at_ns, self._dirty.get(dirty, at_ns))
             self._newest_ns = at_ns  # not the greatest: a clock may be set back
             if len(self._dirty) > self._most:
                 self._dirty.clear()

@@ -197,8 +197,7 @@ class Warden:
 
     def look(self, *dirty: Dirty) -> None:
         """Events made these objects dirty."""
-        for each in dirty:
-            self.queue.submit(each, 0)
+        self.queue.submit(dirty, 0)
         self.work()
 
     def run(self, name: str) -> Outcomes:

@@ -193,8 +193,7 @@ class Host:
     def pass_events_on(self) -> None:
         """What the engine emitted arrives; the reader turns it into hints."""
         for event in self.engine.take_events():
-            for hint in hints(event):
-                self.queue.submit(hint, event.at_ns)
+            self.queue.submit(hints(event), event.at_ns)
 
     def run_job(self, name: str) -> None:
         """The schedule of a policy fires."""

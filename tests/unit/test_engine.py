@@ -1038,6 +1038,14 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
         EngineUnavailableError,
         "image_inspect",
     ),
+    "chunk of no size": ([CHUNKED, b"x\r\n"], EngineUnavailableError, "image_inspect"),
+    "length of no number": ([CUT.replace(b"500", b"x")], EngineUnavailableError, "image_inspect"),
+    "headers without end": (
+        [b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 101],
+        EngineUnavailableError,
+        "headers without end",
+    ),
+    "header without end": ([b"HTTP/1.1 200 OK\r\n", b"A" * 100 * 2**16], EngineUnavailableError, "headers without end"),
     "closed at once": ([CLOSE], EngineUnavailableError, "image_inspect"),
     "garbage": ([b"SSH-2.0-x\r\n\r\n", CLOSE], EngineUnavailableError, "image_inspect"),
     "redirect": ([http(301, b"", "Location: http://127.0.0.1:9/x")], AnswerError, "not a Docker Engine"),
@@ -1061,6 +1069,26 @@ def test_fault(fault: str, tmp_path: Path) -> None:
         assert it.observed == [("image_inspect", RESULTS.get(kind, "error"))]
 
 
+ALSO_HTTP: dict[str, list[bytes]] = {
+    "answers before the answer": [
+        *(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+        json_answer(IMAGE),
+    ],
+    "chunks with remarks": [CHUNKED, chunk(json.dumps(IMAGE).encode()).replace(b"\r", b";x=y\r", 1), LAST_CHUNK],
+    "a trailer": [CHUNKED, chunk(json.dumps(IMAGE).encode()), b"0\r\nDigest: x\r\n\r\n"],
+    "no length": [b"HTTP/1.1 200 OK\r\n\r\n", json.dumps(IMAGE).encode(), CLOSE],
+    "the old version": [json_answer(IMAGE).replace(b"/1.1", b"/1.0"), CLOSE],
+    "the last of a connection": [json_answer(IMAGE).replace(b"\r\n\r\n", b"\r\nConnection: Close\r\n\r\n"), CLOSE],
+}
+
+
+@pytest.mark.parametrize("form", ALSO_HTTP)
+def test_each_form_of_an_answer_is_read_to_its_end(form: str, tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: ALSO_HTTP[form]) as it:
+        first, second = it.engine.image("app:1"), it.engine.image("app:1")
+        assert (first.id, second) == (IMAGE["Id"], first)
+
+
 def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as threads:
         listener.bind(str(tmp_path / "s"))
@@ -1075,6 +1103,12 @@ def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Pa
         with contextlib.closing(Pool("localhost", endpoint=Endpoint(str(tmp_path / "s"), ""))) as pool:
             status, _, said = pool.ask("POST", "/containers/create", (5, 5), b"x" * 2**20)
         assert (status, said, refused.result()) == (403, b"no", None)
+
+
+@pytest.mark.parametrize("path", ["/images/a b/json", "/images/a\r\nHost: x/json", "/images/é/json", ""])
+def test_a_path_that_would_end_early_is_not_sent(path: str) -> None:
+    with contextlib.closing(Pool("localhost", endpoint=Endpoint("/nowhere", ""))) as pool, pytest.raises(ValueError):
+        pool.ask("GET", path, (5, 5))
 
 
 @pytest.mark.parametrize("pieces", [[HANG], [http(200, b"x" * 10)[:-5], HANG]])

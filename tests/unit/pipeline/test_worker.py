@@ -286,7 +286,7 @@ def test_a_pull_that_comes_together_with_a_full_list_is_not_lost(host: Host) -> 
     host.engine.pull(an_image("app"), "app:latest")
     host.start(LATEST)
     with host.queue._ready:
-        host.queue.submit(Dirty(Kind.IMAGE, "app:latest", pulled=True), 1)
+        host.queue.submit([Dirty(Kind.IMAGE, "app:latest", pulled=True)], 1)
         host.queue.submit_resync("interval")
     host.settle()
     assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
@@ -846,7 +846,7 @@ def test_a_job_that_comes_with_an_event_that_finds_the_engine_gone_is_told_too(h
     host.start(REMOVE)
     host.engine.go_away()
     with host.queue._ready:
-        host.queue.submit(Dirty(Kind.IMAGE, image_id("a")), 1)
+        host.queue.submit([Dirty(Kind.IMAGE, image_id("a"))], 1)
         host.queue.submit_job("old-images")
     host.settle()
     assert any("not available" in line["error"] for line in host.logged("run.error"))

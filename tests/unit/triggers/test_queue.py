@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,9 @@ from dockwarden.model import Dirty, Kind
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import a_policy, an_engine, policies
 from tests.lab.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WEB = Dirty(Kind.CONTAINER, "web")
 APP = Dirty(Kind.IMAGE, "app:1", pulled=True)
@@ -40,8 +45,7 @@ MANY = [Dirty(Kind.IMAGE, f"app:{number}") for number in range(20)]
 
 
 def submit(queue: Queue, *dirty: Dirty) -> None:
-    for each in dirty:
-        queue.submit(each, 1)
+    queue.submit(dirty, 1)
 
 
 def test_hints_wait_and_coalesce_when_more_come_than_can_be_looked_at(metrics: Metrics) -> None:
@@ -105,14 +109,14 @@ def test_an_empty_queue_gives_nothing_at_once(queue: Queue) -> None:
 
 def test_events_of_one_object_become_one_with_the_oldest_time(queue: Queue) -> None:
     for at in (20, 10, 30):
-        queue.submit(WEB, at)
+        queue.submit([WEB], at)
     assert queue.take(0) == Batch(dirty=((WEB, 10),))
     assert queue.take(0) is None
 
 
 def test_a_pull_is_not_absorbed_by_another_event_of_the_same_name(queue: Queue) -> None:
-    queue.submit(Dirty(Kind.IMAGE, "app:1"), 1)
-    queue.submit(APP, 2)
+    queue.submit([Dirty(Kind.IMAGE, "app:1")], 1)
+    queue.submit([APP], 2)
     batch = queue.take(0)
     assert batch is not None
     assert {dirty for dirty, _ in batch.dirty} == {Dirty(Kind.IMAGE, "app:1"), APP}
@@ -121,23 +125,36 @@ def test_a_pull_is_not_absorbed_by_another_event_of_the_same_name(queue: Queue) 
 def test_objects_come_out_in_the_order_of_their_first_event(queue: Queue) -> None:
     objects = [Dirty(Kind.IMAGE, str(n)) for n in range(20)]
     for dirty in [*objects, *reversed(objects)]:
-        queue.submit(dirty, 1)
+        queue.submit([dirty], 1)
     batch = queue.take(0)
     assert batch is not None
     assert [dirty for dirty, _ in batch.dirty] == objects
 
 
+def test_no_batch_has_half_of_an_event(queue: Queue) -> None:
+    with ThreadPoolExecutor() as threads:
+
+        def hints() -> Iterator[Dirty]:
+            yield WEB
+            taken.append(threads.submit(queue.take, 5))
+            yield APP
+
+        taken: list[Future[Batch | None]] = []
+        queue.submit(hints(), 1)
+        assert taken[0].result() == Batch(dirty=((WEB, 1), (APP, 1)))
+
+
 def test_too_many_objects_give_way_to_a_resync(metrics: Metrics) -> None:
     queue = Queue(metrics, most=3)
     for number in range(4):
-        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
+        queue.submit([Dirty(Kind.IMAGE, str(number))], number)
     assert queue.take(0) == Batch(resync="overflow")
 
 
 def test_after_an_overflow_new_events_are_kept_again(metrics: Metrics) -> None:
     queue = Queue(metrics, most=3)
     for number in range(5):
-        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
+        queue.submit([Dirty(Kind.IMAGE, str(number))], number)
     assert queue.take(0) == Batch(dirty=((Dirty(Kind.IMAGE, "4"), 4),), resync="overflow")
 
 
@@ -145,7 +162,7 @@ def test_an_overflow_does_not_take_the_jobs_along(metrics: Metrics) -> None:
     queue = Queue(metrics, most=1)
     queue.submit_job("nightly")
     for number in range(3):
-        queue.submit(Dirty(Kind.IMAGE, str(number)), number)
+        queue.submit([Dirty(Kind.IMAGE, str(number))], number)
     batch = queue.take(0)
     assert batch is not None
     assert (batch.jobs, batch.resync) == (("nightly",), "overflow")
@@ -168,7 +185,7 @@ def test_the_first_reason_for_a_resync_stays(queue: Queue) -> None:
 
 
 def test_a_lost_engine_voids_what_waits_for_it_but_no_job(queue: Queue) -> None:
-    queue.submit(WEB, 1)
+    queue.submit([WEB], 1)
     queue.submit_resync("gap", an_engine())
     queue.submit_job("nightly")
     queue.submit_lost()
@@ -195,20 +212,20 @@ def test_no_policies_at_all_are_policies_too(queue: Queue) -> None:
 
 
 def test_a_closed_queue_gives_nothing_any_more(queue: Queue) -> None:
-    queue.submit(WEB, 1)
+    queue.submit([WEB], 1)
     queue.close()
     assert queue.closed
     assert queue.take(60) is None
 
 
 def test_the_length_of_the_queue_is_shown(queue: Queue, metrics: Metrics) -> None:
-    queue.submit(WEB, 1)
-    queue.submit(WEB, 2)
+    queue.submit([WEB], 1)
+    queue.submit([WEB], 2)
     queue.submit_job("nightly")
     assert sample(metrics, "queue_length") == 2
     queue.take(0)
     assert sample(metrics, "queue_length") == 0
-    queue.submit(WEB, 1)
+    queue.submit([WEB], 1)
     queue.submit_lost()
     assert sample(metrics, "queue_length") == 0
 
@@ -227,7 +244,7 @@ def test_any_sequence_gives_what_a_plain_model_gives(steps: list[tuple[str, str,
     resync, lost = "", False
     for step, name, at in [*steps, ("take", "", 0)]:
         if step == "submit":
-            queue.submit(Dirty(Kind.IMAGE, name), at)
+            queue.submit([Dirty(Kind.IMAGE, name)], at)
             waiting[name] = min(at, waiting.get(name, at))
             if len(waiting) > most:
                 waiting, resync = {}, resync or "overflow"
@@ -259,7 +276,7 @@ def test_nothing_is_lost_and_nothing_doubled_between_threads(queue: Queue) -> No
     def produce(producer: int) -> None:
         begin.wait(PATIENCE)
         for number in range(each):
-            queue.submit(Dirty(Kind.IMAGE, f"{producer} {number}"), number)
+            queue.submit([Dirty(Kind.IMAGE, f"{producer} {number}")], number)
             if number % 100 == 0:
                 queue.submit_job(f"{producer} {number}")
 
@@ -289,7 +306,7 @@ def takes(queue: Queue) -> tuple[threading.Thread, list[Batch | None]]:
 
 def test_whoever_waits_gets_what_comes(queue: Queue) -> None:
     thread, taken = takes(queue)
-    queue.submit(WEB, 1)
+    queue.submit([WEB], 1)
     thread.join(PATIENCE)
     assert taken == [Batch(dirty=((WEB, 1),))]
 
@@ -305,5 +322,5 @@ def test_whoever_waits_looks_up_when_woken_or_when_it_ends(queue: Queue, how: st
 def test_a_wake_that_comes_before_the_wait_is_not_lost(queue: Queue) -> None:
     queue.wake()
     assert queue.take(300) is None
-    queue.submit(WEB, 1)
+    queue.submit([WEB], 1)
     assert queue.take(300) is not None
