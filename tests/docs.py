@@ -128,7 +128,11 @@ def facts(_old: str) -> str:
         parts.append(f"## {group}\n")
         everywhere = len(subjects) == len(Kind)
         parts.append(f"For every subject.{_note(group)}\n" if everywhere else f"For {_and(subjects)}.{_note(group)}\n")
-        rows = [(f"`{spec.name}`", f"`{spec.type}`", _COSTS[spec.cost], spec.meaning) for spec in found.values()]
+        rest = {name: f"; only for {_and(of)}" for name, of in kinds.items() if of != subjects}
+        rows = [
+            (f"`{name}`", f"`{spec.type}`", _COSTS[spec.cost], spec.meaning + rest.get(name, ""))
+            for name, spec in found.items()
+        ]
         parts.append(table(("fact", "type", "cost", "meaning"), rows) + "\n")
     return "\n".join(parts)
 

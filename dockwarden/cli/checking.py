@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _HANDED_OVER = Path("/run/credentials")
+_AS_WRITTEN: dict[str, Any] = {"params": {}, "modes": {}, "triggers": {}, "limits": {}}
+"""Instead of what this host's settings have for its own policies."""
 _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 
@@ -118,7 +120,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     routes = {} if options.paths else chosen.notify.routes
     later = _check_files(chosen)
     if options.paths:
-        chosen = chosen.model_copy(update={"policies": options.paths, "params": {}, "modes": {}, "triggers": {}})
+        chosen = chosen.model_copy(update={"policies": options.paths, **_AS_WRITTEN})
     policies = loading.load_policies(chosen, "read")
     if wrong := [
         f"{tried.place} {tried.policy}: test {tried.name}: {tried.wrong}" for tried in attempts(policies) if tried.wrong
@@ -151,7 +153,7 @@ def _test(options: argparse.Namespace) -> int:
     files = golden(options.paths or [str(path) for path in chosen.policies if path not in PACKS])
     paths = [path for path in options.paths if not is_golden(path)]
     update = {"policies": paths} if paths else {}
-    chosen = chosen.model_copy(update={**update, "params": {}, "modes": {}, "triggers": {}})
+    chosen = chosen.model_copy(update={**update, **_AS_WRITTEN})
     policies = loading.load_policies(chosen, "cover" if options.coverage else "read")
     tried = attempts(policies)
     for file in files:

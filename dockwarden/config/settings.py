@@ -21,7 +21,7 @@ from dockwarden.config.source import Source, fault_in_words, keys_beside, load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
 from dockwarden.reference import may_match, parsed
-from dockwarden.text import DURATION, SIZE, duration, near, size
+from dockwarden.text import BOUND, DURATION, bound, duration, near
 
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
@@ -41,11 +41,8 @@ Duration = Annotated[
     Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
 ]
 
-Size = Annotated[
-    int,
-    BeforeValidator(size, json_schema_input_type=Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=SIZE)]),
-    Field(ge=0, json_schema_extra={"examples": ["500MiB", "10GiB"]}),
-]
+_Bytes = Literal[0] | Annotated[int, Field(ge=10**6)] | Annotated[str, Field(pattern=BOUND)]  # less needs its unit
+Size = Annotated[int, BeforeValidator(bound, json_schema_input_type=_Bytes), Field(examples=["500MiB", "10GiB"])]
 
 
 def _in_full(value: object) -> object:
@@ -220,9 +217,9 @@ class RouteSettings(_Section):
     url: SecretStr | None = Field(None, description="address, as apprise writes it; better: url_file")
     url_file: APath | None = Field(None, description="a file that contains the address")
     severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
-    policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
+    policies: list[str] = Field(default=["*"], min_length=1, description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
-        default=["opened", "resolved", "acted"], description="which changes are sent"
+        default=["opened", "resolved", "acted"], min_length=1, description="which changes are sent"
     )
     title: str = Field("", description="template of the subject, such as '[{host}] {summary}'")
     body: str = Field("", description="template of the text, of {host}, {summary}, {worst}, {findings}, {link}")
@@ -378,6 +375,8 @@ def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> st
     is_unknown = entry["type"] == "extra_forbidden"
     reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path))) if is_unknown else fault_in_words(entry)
     variable = PREFIX + "__".join(str(part).upper() for part in path)
+    if below := next((name for name in places if name.startswith(f"{variable}__")), ""):
+        return f"{places[below]}: {key}: {reason}"
     while variable != PREFIX and variable not in places and "__" in variable:
         variable = variable.rpartition("__")[0]
     if variable in places:

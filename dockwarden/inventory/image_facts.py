@@ -247,7 +247,7 @@ TAG = rows(
     name            string:tag             the tag alone
     digest          string:digest          digest that the engine has for it in this repository, empty if none
     version         string:version         the release version it names, empty if none
-    variant         string:tag             what follows the version, but for numbers of builds: \
+    variant         string:variant         what follows the version, but for numbers of builds: \
         `alpine` of `1.27-alpine`
     rank_by_created int                    0 for the image built last among the releases of its repository and variant \
         or, of a tag that is no release, among the tags that begin with the same word, as `pr-101` and `pr-102` do; \

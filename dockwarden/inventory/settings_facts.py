@@ -41,7 +41,7 @@ _CONFIG = rows(
     restart_max        int                       most restarts of on-failure
     restart_count      int                       restarts by the engine
     log_driver         string:log_driver         log driver
-    log_opts           map(string)               options of the log driver, the engine's defaults included; \
+    log_opts           map(string):log_opt       options of the log driver, the engine's defaults included; \
         secrets as `***`
     healthcheck        bool                      a health check is set
     env_names          list(string):variable     names of its environment variables, never values

@@ -48,6 +48,7 @@ _TEXTS = re.compile(r"\(\s*r?(['\"])([\w /-]+(?:\|[\w /-]+)*)\1\s*\)", re.ASCII)
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
 _PRE_RELEASE = re.compile(rf"[-_.~]?(?:{EARLY}|devel|dev|a|b|c|m)(?![a-z])", re.ASCII)
 _FULL = {
+    "matches": "; patterns are RE2's, without look-around and back references: join several with && and !",
     "duration": "; the largest unit is the hour: duration('24h')",
     "timestamp": "; write all of it: timestamp('2026-01-31T00:00:00Z')",
 }

@@ -26,16 +26,6 @@ _NO_PORT = "is 0 where the engine picks a port when the container starts"
 _CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
 _FROM_ZERO = {"getMonth": "January is 0; write getMonth() + 1", "getDayOfMonth": "the first is 0; write getDate()"}
 _RESULTS = {**dict.fromkeys((*_CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
-# Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
-_MAY_BE_NONE = {
-    "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),
-    "container.mounts.propagation": ("of what is no bind", "container.mounts.type"),
-    "service.update_state": ("before the first update",),
-    "registry.state": ("where no registry was asked",),
-    "tag.digest": ("where it has none", "registry.state"),
-    **dict.fromkeys(("registry.newest_version", "registry.newest_version_digest"), ("where there is none",)),
-    **dict.fromkeys(("image.base", "image.base_digest"), ("where there is none",)),
-}
 # What may fail at a call: how the library says so, and how to guard it; {} is what it is called on.
 _TEST = "before it test the text, as in {{}}.matches('^{}$') && …"
 _TEXTS = {  # of what can be read as each; braces are doubled, as it is formatted
@@ -76,7 +66,7 @@ class _Meant(NamedTuple):
     def item(self) -> "_Meant":
         """An item of the list, a key of the map."""
         if self.spec is not None and self.spec.type == "map(string)":
-            return _Meant(self.spec._replace(type="string", form="key", words=()))
+            return _Meant(self.spec._replace(type="string", form="key"))
         return self._replace(many=False) if self.many else _Meant()
 
 
@@ -190,7 +180,7 @@ class Doubts:
 
     def _call(self, node: Node, args: list[_Meant], scope: Mapping[str, _Meant]) -> _Meant:
         name = str(node.value)
-        if name == "_[_]":
+        if name in ("_[_]", "_[?_]"):
             return self._indexed(node, *args)
         if name in ("_==_", "_!=_"):
             for one, other in (args, args[::-1]):
@@ -235,6 +225,11 @@ class Doubts:
 
     def _indexed(self, node: Node, whole: _Meant, index: _Meant) -> _Meant:
         key = index.values[0] if index.values else None
+        if isinstance(key, int) and key < 0:
+            self._doubt(node, "lists begin at 0; the last item is x[size(x) - 1], where size(x) > 0")
+        self._equal(node, whole.item(), index)
+        if node.value == "_[?_]":
+            return _Meant()
         if whole.many or node.args[0].type[:1] == b"2":
             guard = f"before it write size({say(node.args[0])}) > {key if isinstance(key, int) else '…'} && …"
             self._risk(node, "Index error", guard)
@@ -281,11 +276,14 @@ class Doubts:
 
     def _none(self, node: Node, one: _Meant, other: _Meant) -> None:
         """Comparisons with what stands for none, and of what may be none with what is something."""
+        if node.value != "@in" and other.values == (node.value == "_!=_",):  # `a == b == false` is `!(a == b)`
+            for arg in node.args:
+                self._negated(id(arg))
         if one.spec is None or one.many:
             return
         if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
             self.settled.add(one.spec.name)
-        elif one.spec.name in _MAY_BE_NONE and (one.spec.words or not other.values):
+        elif one.spec.name in values.MAY_BE_NONE and (one.spec.words or not other.values):
             if node.value == "_!=_":
                 self._unlike.append((node, one.spec))
             else:
@@ -357,7 +355,7 @@ class Doubts:
                 item = say(next(arg for arg in node.args if arg.op == "select"))
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
         for node, spec in self._unlike:
-            why, *others = _MAY_BE_NONE[spec.name]
+            why, *others = values.MAY_BE_NONE[spec.name]
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
                 self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")

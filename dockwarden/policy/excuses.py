@@ -29,6 +29,8 @@ def labels_of(kind: Kind) -> str:
 
 def read_until(text: str, zone: tzinfo | None) -> float:
     """When an excuse ends, as epoch seconds; a date: its last second in the zone (None: the machine's). ValueError."""
+    if "W" in text:  # as in 2027-W10, of which the library takes the Monday
+        raise ValueError("a week is no date")
     try:
         at = datetime.combine(date.fromisoformat(text), time(23, 59, 59))
     except ValueError:

@@ -13,6 +13,13 @@ from dockwarden.model import Facts, FactSpec, FactValue
 from dockwarden.policy.cel import Program
 from dockwarden.policy.values import OPEN
 
+_BETWEEN = ("paused", "restarting", "removing")
+_LIVES = (  # what a container is at once: its state, its health, and whether it runs
+    *(("running", health, True) for health in ("", "healthy", "unhealthy", "starting")),
+    *((state, "", True) for state in _BETWEEN),
+    *((state, "", False) for state in (*_BETWEEN, "created", "exited", "dead")),
+)
+_OF_LIFE = {f"container.{name}" for name in ("state", "running", "health", "exited_for")}
 _MIXES = 120
 _MANY = 10**12
 _EPOCH, _NOW = datetime.fromtimestamp(0, UTC), datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +70,19 @@ def rehearse(
                 if error := part.program.evaluate(subject).error:
                     return part, error
     return None
+
+
+def contradicts(conditions: Sequence[Part]) -> bool:
+    """Whether no container is what all of them ask; params may be others elsewhere."""
+    asked = {name for _, program in conditions for name in (*program.references, *program.constants)}
+    if len(asked & _OF_LIFE) <= 1 or any(name.startswith("params.") for name in asked):
+        return False
+    for state, health, runs in _LIVES:
+        known: dict[str, FactValue] = {"container.state": state, "container.health": health, "container.running": runs}
+        life = Facts(known | ({"container.exited_for": timedelta()} if runs else {}))
+        if all(part.program.evaluate(life).value is not False for part in conditions):
+            return False
+    return True
 
 
 def _literals(program: Program) -> Iterator[object]:

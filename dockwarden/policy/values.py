@@ -19,15 +19,32 @@ _MEANT = {"stopped": "exited", "stop": "exited", "up": "running", "down": "exite
 _MEANT |= {"x86_64": "amd64", "x86": "386", "aarch64": "arm64", "armv7": "arm", "armhf": "arm", "never": "no"}
 _MEANT |= {"outdated": "drift", "stale": "drift", "overlay2": "graph", "none": "", "docker-compose": "compose"}
 _MEANT |= {"k8s": "kubernetes", "json": "json-file", "default": "bridge", "off": "unconfined"}
+# Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
+MAY_BE_NONE = {
+    "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),
+    "container.mounts.propagation": ("of what is no bind", "container.mounts.type"),
+    "service.update_state": ("before the first update",),
+    "registry.state": ("where no registry was asked",),
+    "tag.digest": ("where it has none", "registry.state"),
+    **dict.fromkeys(("registry.newest_version", "registry.newest_version_digest"), ("where there is none",)),
+    **dict.fromkeys(("image.base", "image.base_digest"), ("where there is none",)),
+}
 _REGISTRIES = ("hub.docker.com", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
 _PATH = "paths are written in full, with no / at the end, as in '/etc'; /run is told as /var/run"
-_DIGEST_START = r"s?h?a?\d*|sha\d+:[0-9a-f]*"
+_DIGEST_START = r"|s|sh|sha\d*|sha\d+:[0-9a-f]*"
 # What a text of a form must look like, what to write where one does not, and what it may begin with.
 _FORMS: dict[str, tuple[str, ...]] = {
     "tag": (r"[\w.-]*", "a tag alone has no : and no /, as in '1.27'; the whole reference is tag.ref"),
     "version": (r"(\d+(\.\d+)*)?", "a version is numbers and dots, as in '1.27.3'"),
     "release": (r"\d+\.\d+\.\d.*", "it begins with a number and has three, as in '26.1.5'", r"\d.*"),
-    "host_option": (r"name=.*", "these are written as in 'name=rootless'", r"n?a?m?e?(=.*)?"),
+    "variant": (r"(?!-).*", "it is what follows the version and its -, as in 'alpine'", r"(?!-).*"),
+    "host_option": (
+        r"name=(?!seccomp$).*",
+        "these are written as in 'name=rootless', 'name=seccomp,profile=default'",
+        r"n?a?m?e?(=.*)?",
+    ),
+    "link": (r"/[^:]+:/.+", "links are written '/db:/web/db'"),
+    "hosts": (r"[^:=]+[:=].+", "these are written 'name:address'; use startsWith('name:')"),
     "id": (
         r"sha256:[0-9a-f]{64}",
         "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them",
@@ -111,7 +128,7 @@ def never(spec: FactSpec, value: object) -> str:
         return _case(spec, value)
     if isinstance(value, str):
         return _word(spec, value) or _wild(spec, value) or _form(spec, value)
-    return never_number(spec, value) if spec.type == "int" else ""
+    return never_number(spec, value) if spec.type in ("int", "double") else ""
 
 
 def never_empty(spec: FactSpec) -> str:

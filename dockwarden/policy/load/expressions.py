@@ -12,7 +12,7 @@ from dockwarden.config.source import QUOTE, Path, Source
 from dockwarden.model import Facts, FactSpec, FactValue, Kind
 from dockwarden.policy.cel import Compiler, Program
 from dockwarden.policy.faults import ExpressionError
-from dockwarden.policy.rehearse import Part, rehearse
+from dockwarden.policy.rehearse import Part, contradicts, rehearse
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -101,6 +101,9 @@ class Expressions:
                 self._run([Part(key, self.conditions[key])], [], host)
 
     def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]) -> None:
+        if contradicts(conditions):
+            text = "no container is all of this: health is of the state running, exited_for of what does not run"
+            self._refuse(conditions[-1].key, text, 0)
         if (failed := rehearse(conditions, others, facts)) is None:
             return
         part, error = failed

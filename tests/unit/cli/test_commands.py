@@ -202,6 +202,16 @@ def test_what_is_shipped_is_fine() -> None:
     assert dockwarden("check", "--config", f"{ROOT}/config/dockwarden.yaml").code == 0
 
 
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_what_settings_say_of_other_policies_is_not_asked_of_files_that_are_named(
+    command: str, policies: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    own = {"limits": "{max_objects: 100}", "modes": "off", "triggers": "{every: 1h}", "params": "{older_than: 1h}"}
+    path.write_text("".join(f"{key}: {{unused-images: {text}}}\n" for key, text in own.items()))
+    assert dockwarden(command, "--config", str(path), str(policies)).code == 0
+
+
 def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\npolicies:\n  - name: a\n    subject: tag\n    wen: 'true'\n    when: tag.nam == ''\n")

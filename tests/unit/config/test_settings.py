@@ -290,6 +290,13 @@ def test_a_secret_that_cannot_be_read_is_a_mistake(
         ("DOCKWARDEN_ALLOW", "", "environment DOCKWARDEN_ALLOW: "),
         ("DOCKWARDEN_ALLOW", "off", "environment DOCKWARDEN_ALLOW: "),
         ("DOCKWARDEN_MODE", "audit", "environment DOCKWARDEN_MODE: it is called DOCKWARDEN_ALLOW now"),
+        ("DOCKWARDEN_REGISTRIES__GHCR_IO__HTTP", "1", "environment DOCKWARDEN_REGISTRIES__GHCR_IO__HTTP: registries: "),
+        (
+            "DOCKWARDEN_NOTIFY__ROUTES__a__TITLE",
+            "x",
+            "environment DOCKWARDEN_NOTIFY__ROUTES__a__TITLE: notify.routes.a",
+        ),
+        ("DOCKWARDEN_UNDO__MAX_BYTES", "10", "has no unit; write 10GB"),
         ("DOCKWARDEN_RESYNC", "soon", "environment DOCKWARDEN_RESYNC: must be a duration"),
         ("DOCKWARDEN_LOG__LEVEL", "loud", "environment DOCKWARDEN_LOG__LEVEL: "),
         ("DOCKWARDEN_WEB__LISTEN", "9877", "environment DOCKWARDEN_WEB__LISTEN: write host:port"),

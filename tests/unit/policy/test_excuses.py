@@ -121,6 +121,12 @@ def test_what_ends_in_the_last_year_never_does(
     time.tzset()
 
 
+@pytest.mark.parametrize("text", ["2027-W10", "2027-W10-3", "2027-W10-3T12:00:00Z", "2027-03", "2027-3-31"])
+def test_only_a_day_or_a_time_ends_an_exception(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_until(text, UTC)
+
+
 def test_what_has_expired_is_a_warning_and_no_failed_load(tmp_path: Path) -> None:
     (warning,) = loaded(tmp_path, exception=", until: 2026-01-01").warnings
     assert warning.endswith("p.yaml:5 exception A: it expired on 2026-01-01 and excuses nothing")

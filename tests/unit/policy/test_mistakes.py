@@ -72,6 +72,11 @@ def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
     assert refused(tmp_path, written(when, "tag", params="{a: ''}")) == []
 
 
+def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path: Path) -> None:
+    assert refused(tmp_path, written("container.state == params.a && container.running", params="{a: exited}")) == []
+    assert refused(tmp_path, written("container.health == 'unhealthy'", select="'!container.running'"))
+
+
 @pytest.mark.parametrize(
     ("subject", "when", "said"),
     [

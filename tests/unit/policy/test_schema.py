@@ -176,6 +176,8 @@ def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatc
     lines = {
         **dict.fromkeys(("minimum_stay: %s", "undo: {keep: %s}"), DURATIONS.replace("7", "0")),
         "undo: {max_bytes: %s}": SIZES,
+        "notify: {routes: {a: {url: 'json://a', events: %s}}}": "[]|[opened]|opened",
+        "notify: {routes: {a: {url: 'json://a', policies: %s}}}": "[]|['*']|a",
         "policies: %s": "shipped|a:b|[cis, /x]|['']|{}|1|null",
         "state_dir: %s": "/x|null|1",
         **dict.fromkeys(("web: %s", "registries: %s", "protect: %s"), "|{}|null|[]|1|a"),
