@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli import a_path
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
+from dockwarden.config.files import GOLDEN
 from dockwarden.config.packs import PACKS
 from dockwarden.errors import ConfigError, UsageError
 from dockwarden.text import CONFIG, FAILED, OK, counted, near, printable
@@ -119,8 +120,9 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     chosen = settings.read_settings(options.config)
     routes = {} if options.paths else chosen.notify.routes
     later = _check_files(chosen)
-    if options.paths:
-        chosen = chosen.model_copy(update={"policies": options.paths, **_AS_WRITTEN})
+    if options.paths:  # golden files among them are those of `test`, as in a folder
+        paths = [path for path in options.paths if not (path.endswith(GOLDEN) and Path(path).is_file())]
+        chosen = chosen.model_copy(update={"policies": paths, **_AS_WRITTEN})
     policies = loading.load_policies(chosen, "read")
     if wrong := [
         f"{tried.place} {tried.policy}: test {tried.name}: {tried.wrong}" for tried in attempts(policies) if tried.wrong

@@ -212,6 +212,14 @@ def test_what_settings_say_of_other_policies_is_not_asked_of_files_that_are_name
     assert dockwarden(command, "--config", str(path), str(policies)).code == 0
 
 
+def test_a_golden_file_among_policies_is_left_to_test(policies: Path) -> None:
+    golden = policies.parent / "web.test.yaml"
+    golden.write_text("snapshot: web.json\n")
+    assert dockwarden("check", str(policies), str(golden)).out.startswith("2 policies in 1 file are fine")
+    assert dockwarden("check", str(golden)).code == 0
+    assert dockwarden("check", str(golden.with_stem("nope.test"))).code == CONFIG
+
+
 def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\npolicies:\n  - name: a\n    subject: tag\n    wen: 'true'\n    when: tag.nam == ''\n")
