@@ -14,6 +14,7 @@ import yaml
 
 from tests.grafana.dashboards import DASHBOARDS
 from tests.lab import machine
+from tests.tables import each
 
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "tests/grafana"
@@ -109,7 +110,7 @@ def test_panels_fill_the_grid_and_do_not_overlap(board: Json) -> None:
 # -- each panel --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@each("panel", PANELS)
 def test_panel_says_what_it_shows_and_in_which_unit(panel: Json) -> None:
     assert panel["title"]
     assert re.fullmatch(r"[A-Z].*\.", panel["description"])
@@ -119,7 +120,7 @@ def test_panel_says_what_it_shows_and_in_which_unit(panel: Json) -> None:
     assert units <= UNITS
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@each("panel", PANELS)
 def test_queries_select_by_job_and_instance_and_by_the_interval_of_scrapes(panel: Json) -> None:
     assert panel["targets"]
     for target in panel["targets"]:

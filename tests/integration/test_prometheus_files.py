@@ -12,6 +12,7 @@ import yaml
 
 from dockwarden.metrics import Metrics
 from tests.lab import machine
+from tests.tables import each
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
@@ -58,7 +59,7 @@ def test_each_severity_has_its_receiver(severity: str) -> None:
     assert done.stdout.strip() == {"critical": "pager", "warning": "chat", "info": "mail"}[severity]
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@each("alert", ALERTS)
 def test_alert_is_tested_both_firing_with_its_texts_and_quiet(alert: str) -> None:
     expected = [case["exp_alerts"] for case in CASES if case["alertname"] == alert]
     assert [] in expected
@@ -67,7 +68,7 @@ def test_alert_is_tested_both_firing_with_its_texts_and_quiet(alert: str) -> Non
     assert all(one["exp_annotations"].keys() == {"summary", "description", "runbook_url"} for one in fired)
 
 
-@pytest.mark.parametrize("alert", ALERTS)
+@each("alert", ALERTS)
 def test_alert_has_a_severity_and_a_runbook(alert: str) -> None:
     rule = ALERTS[alert]
     assert rule["labels"] in ({"severity": "critical"}, {"severity": "warning"}, {"severity": "info"})

@@ -26,6 +26,7 @@ from dockwarden.policy.load import load
 from dockwarden.text import CONFIG, FAILED, INTERRUPTED, OK, UNAVAILABLE, USAGE
 from tests import docs
 from tests.commands import command
+from tests.tables import each
 from tests.views import a_view
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def typed(text: str) -> set[str]:
     return {re.split(r" [|>] ", line)[0] for line in told if "[" not in line and "\\|" not in line}
 
 
-@pytest.mark.parametrize("page", TEXT)
+@each("page", TEXT)
 def test_commands_in_the_documents_can_be_typed(page: str) -> None:
     for line in typed(TEXT[page]):
         cli._parser()[0].parse_args(shlex.split(line))
@@ -241,7 +242,7 @@ def test_commands_in_the_documents_that_need_no_engine_run() -> None:
         assert command(*shlex.split(line)).code == 0, line
 
 
-@pytest.mark.parametrize("page", sorted(TEXT.keys() - {"docs/many-hosts.md"}))  # has files of other programs
+@each("page", sorted(TEXT.keys() - {"docs/many-hosts.md"}))  # has files of other programs
 def test_yaml_in_the_documents_has_only_keys_that_exist(page: str) -> None:
     """Whole policies are loaded by other tests; settings are made here; of a part of a file its keys are known."""
     parts = fields(document.WrittenPolicy) | fields(document.File) | {"snapshot", "expect", "plan"}
@@ -276,7 +277,7 @@ def test_paths_of_the_http_server_are_in_the_reference() -> None:
     assert answered <= words(REFERENCE)
 
 
-@pytest.mark.parametrize("page", [page for page in TEXT if page != "CHANGELOG.md"])
+@each("page", [page for page in TEXT if page != "CHANGELOG.md"])
 def test_metrics_in_the_documents_exist(page: str) -> None:
     exported = {name for found in Metrics().registry._collector_to_names.values() for name in found}
     named = re.findall(r"\bdockwarden_[a-z_]+[a-z]\b(?!\*|_)", TEXT[page])
@@ -320,12 +321,12 @@ def broken(page: Path) -> Iterable[str]:
             yield link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@each("page", PAGES)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     assert list(broken(page)) == []
 
 
-@pytest.mark.parametrize("file", [*PAGES, ROOT / "config/dockwarden.yaml", *docs.POLICIES.glob("*.yaml")])
+@each("file", [*PAGES, ROOT / "config/dockwarden.yaml", *docs.POLICIES.glob("*.yaml")])
 def test_no_file_names_a_package_host_or_a_path_of_one_machine(file: Path) -> None:
     hosts = r"py[p]i\.org|files\.python[h]osted|deb\.deb[i]an\.org|registry\.npm[j]s\.org"
     assert not re.search(rf"{hosts}|(?<![\w.])/(?:w[o]rk|ro[o]t|ho[m]e|tm[p])/", file.read_text())

@@ -51,6 +51,7 @@ from dockwarden.inventory.kinds import uses
 from dockwarden.model import ImageStore, Kind
 from tests.lab.loopback import make_certificate
 from tests.lab.waiting import until
+from tests.tables import each
 from tests.unit.misbehaving import (
     CHUNKED,
     CLOSE,
@@ -230,7 +231,7 @@ def test_images_are_freed_while_they_are_read() -> None:
     assert [image.size_bytes for image in reader] == [1, 2]
 
 
-@pytest.mark.parametrize(
+@each(
     ("created", "expected"),
     [
         (None, None),
@@ -318,7 +319,7 @@ def test_a_mac_address_of_the_engine_s_choice_is_nobody_s_wish(endpoint: str, as
     assert recreate.container(raw, {}, {})["endpoints"].get("bridge", {}).get("MacAddress") == asked
 
 
-@pytest.mark.parametrize(
+@each(
     ("state", "health", "retries", "expected"),
     [
         ("running", {"Status": "starting"}, 0, ("starting", 1714521601.0)),
@@ -347,7 +348,7 @@ def test_health_is_that_of_what_runs_and_as_old_as_the_probes_say(
     assert (container.health, container.health_at) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("created_by", "instruction"),
     [
         ('/bin/sh -c #(nop)  CMD ["sh"]', 'CMD ["sh"]'),
@@ -630,7 +631,7 @@ def test_any_answer_is_a_value_or_an_engine_error(kind: str, data: st.DataObject
 # -- where the engine is -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("env", "expected"),
     [
         ({}, "unix:///var/run/docker.sock"),

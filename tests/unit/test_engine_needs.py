@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dockwarden.engine.swarm import needs
 from dockwarden.model import Thing, may_be_needed, needed_by
 from tests.builders import a_container, a_volume, an_image, digest_of, image_id
+from tests.tables import each
 
 APP = an_image("app", "app:1", "docker.io/me/app:1", digests=(digest_of("me/app", "app"),))
 
@@ -23,7 +24,7 @@ def listed(image: str = "", mounts: Any = None, before: str = "") -> list[dict[s
     return [{"ID": "1", "Spec": spec(image, mounts), **previous}, {"ID": "2", "Spec": {"Name": "plugin"}}]
 
 
-@pytest.mark.parametrize(
+@each(
     ("named", "is_needed"),
     [
         ("app:1", True),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dockwarden import reference
 from dockwarden.reference import Reference, familiar, full, is_image_id, parse, short_id
+from tests.tables import each
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -80,19 +81,19 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("text", PARSED)
+@each("text", PARSED)
 def test_parse(text: str) -> None:
     assert parse(text) == Reference(*PARSED[text])
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text)[:40])
+@each("text", REFUSED)
 def test_parse_refuses(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
     assert full(text) == text
 
 
-@pytest.mark.parametrize("text", PARSED)
+@each("text", PARSED)
 def test_full_form_is_a_fixed_point(text: str) -> None:
     assert full(full(text)) == full(text)
     assert str(parse(full(text))) == full(text)
@@ -181,7 +182,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert parse(str(parsed)) == parsed
 
 
-@pytest.mark.parametrize(
+@each(
     ("kind", "glob"),
     [
         *(("volumes", glob) for glob in ("pg-*", "[!a]b?", "nas.example.com/share", "size=10G,name=db", "*/share")),

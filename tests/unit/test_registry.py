@@ -17,6 +17,7 @@ from dockwarden.ports import Ask, Reply
 from dockwarden.registry import wire
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
+from tests.tables import each
 from tests.unit.misbehaving import CHUNKED, CLOSE, HANG, LAST_CHUNK, PAUSE, RESET, Misbehaving, chunk, http, json_answer
 from tests.unit.registries import DIGEST, OK, OTHER, SOON, Clock, absent, ask, asking, client, head, image, reason, sha
 
@@ -115,7 +116,7 @@ def test_rest_of_an_answer_is_not_the_next_answer() -> None:
         assert [ask(registry, f"{server.host}/app:{n}").digest for n in range(2)] == [DIGEST] * 2
 
 
-@pytest.mark.parametrize(
+@each(
     "refusal",
     [
         head(),
@@ -124,7 +125,7 @@ def test_rest_of_an_answer_is_not_the_next_answer() -> None:
         head(status=501),
     ],
 )
-@pytest.mark.parametrize(
+@each(
     "pieces",
     [
         [http(200, BODY)],
@@ -189,7 +190,7 @@ FAULTS: dict[str, tuple[list[bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@each("fault", FAULTS)
 def test_fault(fault: str) -> None:
     pieces, word = FAULTS[fault]
     with asking(lambda _: pieces) as (registry, server):
@@ -282,7 +283,7 @@ def error(*codes: object, status: int = 404, key: str = "errors") -> bytes:
     return json_answer({key: [{"code": code, "message": "x"} for code in codes]}, status)
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "word"),
     [
         (error("MANIFEST_UNKNOWN"), "not_found"),
@@ -311,7 +312,7 @@ def error(*codes: object, status: int = 404, key: str = "errors") -> bytes:
         (error("MANIFEST_UNKNOWN", status=500), "unavailable"),
     ],
 )
-@pytest.mark.parametrize("redirected", [False, True])
+@each("redirected", [False, True])
 def test_only_a_registry_can_say_that_it_has_no_such_manifest(said: bytes, word: str, redirected: bool) -> None:  # noqa: FBT001
     def answer(asked: Asked) -> Iterable[bytes]:
         return [said.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if asked.startswith("HEAD") else said]
@@ -344,7 +345,7 @@ def test_404_to_a_head_alone_says_nothing() -> None:
         ]
 
 
-@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 406, 410, 412, 415, 451, 500, 501, 502, 503])
+@each("status", [400, 402, 403, 404, 405, 406, 410, 412, 415, 451, 500, 501, 502, 503])
 def test_where_a_head_fails_and_a_get_does_not_a_get_is_sent_for_an_hour(status: int) -> None:
     clock, refused = Clock(), True
 

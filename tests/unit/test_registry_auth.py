@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.ports import Ask, Reply
 from dockwarden.registry.auth import Challenge, challenges
+from tests.tables import each
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 from tests.unit.registries import (
     DIGEST,
@@ -56,7 +57,7 @@ def as_alice(clock: Clock | None = None) -> Iterator[tuple[HttpRegistry, Misbeha
             yield registry, server, token_registry
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "expected"),
     [
         ('Bearer realm="https://A/T?x=1",service="s",scope="a,b"', [("bearer", "https://A/T?x=1", "s", "a,b")]),
@@ -113,8 +114,8 @@ def _scope(name: str) -> str:
 _SCOPES = [_scope(_NAMES[5]), _scope(_NAMES[30])]
 
 
-@pytest.mark.parametrize("unopened", [0, 403, 404, 431])
-@pytest.mark.parametrize(
+@each("unopened", [0, 403, 404, 431])
+@each(
     ("grants", "share"),
     [
         (list, 0.15),
@@ -335,7 +336,7 @@ def test_token_that_was_touched_on_the_way(token: bytes) -> None:
         assert server.asked[1].startswith("GET /token?of=a%20b&")
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "word"),
     [
         (http(401), "unauthorized"),
@@ -531,8 +532,8 @@ def test_404_of_a_server_of_tokens_is_about_no_manifest(answer: bytes, tmp_path:
                     assert ask(registry, f"{server.host}/app:{n}") == reason("refused")
 
 
-@pytest.mark.parametrize("placeholder", ["repository:user/image:pull", "*", "repository:*:*", "registry:catalog:*", ""])
-@pytest.mark.parametrize("takes", ["all", "first", "last", "own"])
+@each("placeholder", ["repository:user/image:pull", "*", "repository:*:*", "registry:catalog:*", ""])
+@each("takes", ["all", "first", "last", "own"])
 def test_scope_that_is_a_placeholder(placeholder: str, takes: str) -> None:
     """Whether the server of tokens reads one scope or all of them, or refuses what it does not know."""
 

@@ -15,6 +15,7 @@ from dockwarden.ports import Ask, Entry, Reply
 from dockwarden.registry import manifest
 from dockwarden.registry.auth import challenges
 from dockwarden.registry.message import FailedError, parse_url
+from tests.tables import each
 from tests.unit.misbehaving import PAUSE, Misbehaving, http, json_answer
 from tests.unit.registries import DIGEST, OTHER, SOON, Clock, absent, ask, asking, head, image, index, reason, sha
 
@@ -40,7 +41,7 @@ def with_entry(entry: object) -> bytes:
     return json.dumps({"manifests": [entry]}).encode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "expected"),
     [
         (image(), Reply(config=OTHER)),
@@ -78,7 +79,7 @@ def test_manifest(body: bytes, expected: Reply) -> None:
         assert "oci.image.index.v1" in server.asked[0].header("Accept")
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -204,7 +205,7 @@ def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
         assert server.asked[0].header("Accept") == "application/json"
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "word"),
     [
         (absent("GET", "NAME_UNKNOWN"), "not_found"),
@@ -284,8 +285,8 @@ def test_as_many_pages_as_a_repository_has(size: int) -> None:
         assert len(server.asked) == 2 * -(-len(every) // size)
 
 
-@pytest.mark.parametrize("count", [999, 1000, 1001, 2000, 2500])
-@pytest.mark.parametrize("knows_last", [200, 400, 404, None])
+@each("count", [999, 1000, 1001, 2000, 2500])
+@each("knows_last", [200, 400, 404, None])
 def test_a_page_may_end_without_saying_that_there_is_more(count: int, knows_last: int | None) -> None:
     """Whether `last` is understood, refused, or passed over."""
     every = [f"{n:05}" for n in range(count)]
@@ -318,7 +319,7 @@ def test_who_does_not_like_to_be_told_the_size_of_a_page(status: int) -> None:
         assert server.asked == ["GET /v2/app/tags/list?n=1000", "GET /v2/app/tags/list"]
 
 
-@pytest.mark.parametrize(
+@each(
     "link",
     [
         "</v2/real/name/tags/list?last=1>; rel=next",
@@ -332,7 +333,7 @@ def test_who_does_not_like_to_be_told_the_size_of_a_page(status: int) -> None:
         "<http://registry.internal:5000/v2/name/tags/list?n=1000&last=1>; rel=next",
     ],
 )
-@pytest.mark.parametrize("otherwise", [http(404), http(200, b"<html>"), http(500), http(403)])
+@each("otherwise", [http(404), http(200, b"<html>"), http(500), http(403)])
 def test_next_page_counts_from_where_redirects_led_to(link: str, otherwise: bytes) -> None:
     """And is asked there; from `/v2/` on, if the registry does not know its own address."""
 

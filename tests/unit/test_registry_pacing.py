@@ -11,6 +11,7 @@ from dockwarden.ports import Ask, Reply
 from dockwarden.registry.lanes import Lane
 from tests.lab.loopback import free_port
 from tests.lab.waiting import until
+from tests.tables import each
 from tests.unit.misbehaving import RESET, Misbehaving
 from tests.unit.registries import DIGEST, OK, SOON, Clock, ask, asking, client, head, image, reason, sha
 
@@ -38,7 +39,7 @@ class Refusing:
         return [self.refusal if self.times >= 0 else OK]
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "pauses"),
     [
         (["Retry-After: 0"], [0.05]),

@@ -19,6 +19,7 @@ from dockwarden.registry.message import Answer, FailedError, parse_url
 from dockwarden.registry.places import Places
 from tests.builders import an_engine
 from tests.lab.loopback import free_port, make_certificate
+from tests.tables import each
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 from tests.unit.registries import DIGEST, OK, OTHER, ask, asking, client, engine, head, image, reason, sha
 
@@ -45,7 +46,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize(
+@each(
     ("registry", "urls"),
     [
         ("docker.io", ["https://registry-1.docker.io/"]),

@@ -18,6 +18,7 @@ from dockwarden.registry.message import parse_url
 from dockwarden.registry.wire import Wire
 from tests.lab.loopback import make_certificate
 from tests.lab.namespace import Pair
+from tests.tables import each
 from tests.unit.misbehaving import Misbehaving, http
 from tests.unit.registries import DIGEST, OK, ask, basic, client, engine, head, reason
 
@@ -137,7 +138,7 @@ def test_a_proxy_that_refuses_is_a_registry_out_of_reach(answer: list[bytes]) ->
         assert [asked.split()[0] for asked in proxy.asked] == ["CONNECT"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "no_proxy", "is_spared"),
     [
         ("https://ghcr.io", "", False),

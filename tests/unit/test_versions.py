@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockwarden.versions import family, release, variant, version
+from tests.tables import each
 
 RELEASES = {
     "0": ((0,), ""),
@@ -181,24 +181,24 @@ NO_VERSIONS = [
 ]
 
 
-@pytest.mark.parametrize("tag", RELEASES)
+@each("tag", RELEASES)
 def test_a_release(tag: str) -> None:
     found = release(tag)
     assert found is not None
     assert (found.numbers, variant(tag)) == RELEASES[tag]
 
 
-@pytest.mark.parametrize("tag", PRE_RELEASES)
+@each("tag", PRE_RELEASES)
 def test_a_pre_release_is_no_release(tag: str) -> None:
     assert release(tag) is None
 
 
-@pytest.mark.parametrize("tag", NO_VERSIONS, ids=lambda tag: repr(tag[:40]))
+@each("tag", NO_VERSIONS)
 def test_what_only_has_numbers_in_it_is_no_release(tag: str) -> None:
     assert release(tag) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("tag", "expected"),
     [
         ("latest", ""),
@@ -238,7 +238,7 @@ def _ranked(*tags: str) -> list[str]:
     return [one.tag for one in sorted(found, key=lambda one: one.rank, reverse=True)]
 
 
-@pytest.mark.parametrize(
+@each(
     "tags",
     [  # as people read them, the newest release first
         "3.13.0-slim-bookworm 3.12.7-slim-bookworm 3.9.20-slim-bookworm 3.9-slim-bookworm 3-slim-bookworm",

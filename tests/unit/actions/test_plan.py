@@ -26,6 +26,7 @@ from tests.builders import (
     details,
     image_id,
 )
+from tests.tables import each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def test_an_old_unused_image_is_removed() -> None:
     assert step.why == "it is old"
 
 
-@pytest.mark.parametrize(
+@each(
     ("candidate", "reason"),
     [
         (a_candidate(an_image("app", "app:1"), own=True), "self"),
@@ -120,7 +121,7 @@ PAUSED = replace(OVER, state="paused")
 NAMELESS = a_volume("f" * 64, anonymous=True)
 
 
-@pytest.mark.parametrize(
+@each(
     ("policy", "candidate", "reason"),
     [
         (REMOVE_CONTAINER, a_finding_on(OVER), ""),
@@ -234,8 +235,8 @@ _KEPT = {"postgres", "postgres:16", "docker.io/library/postgres:16", "docker.io/
 _POSTGRES = an_image("db", "docker.io/library/postgres:16", "docker.io/library/mirror:1")
 
 
-@pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.TAG])
-@pytest.mark.parametrize("glob", sorted(_KEPT))
+@each("kind", [Kind.IMAGE, Kind.TAG])
+@each("glob", sorted(_KEPT))
 def test_a_host_protects_images_by_any_spelling_of_a_name(glob: str, kind: Kind) -> None:
     protect = {kind: (glob,)}
     done = planned(a_candidate(_POSTGRES), policy=REMOVE._replace(protect=protect))

@@ -23,6 +23,7 @@ from dockwarden.web.site import Application
 from tests.builders import hexadecimal
 from tests.commands import Done, command
 from tests.lab.waiting import until
+from tests.tables import each
 from tests.unit.misbehaving import HANG, Misbehaving, http, json_answer
 from tests.views import a_view
 
@@ -70,7 +71,7 @@ policies:
 # -- usage -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "arguments",
     [
         (),

@@ -53,6 +53,7 @@ from tests.builders import (
     hexadecimal,
     image_id,
 )
+from tests.tables import each
 
 APP = Ref(Kind.IMAGE, image_id("app"))
 APP_TAG = Ref(Kind.TAG, "docker.io/library/app:1")
@@ -1247,7 +1248,7 @@ def test_the_networks_of_a_container_are_their_names() -> None:
     assert fact(inventory, WEB, "container.networks") == ["back", "front"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("user", "root"),
     [
         *((user, True) for user in ("", "0", "root", "0:0", "root:app", "00", ":app")),

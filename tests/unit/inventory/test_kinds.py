@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 import dockwarden
+from tests.tables import each
 
 SOURCES = sorted(Path(dockwarden.__file__).parent.rglob("*.py"))
 THINGS = {"Image", "Container", "Volume", "Network", "Service"}
@@ -25,7 +24,7 @@ def is_about_kinds(match: ast.Match) -> bool:
     return any(is_of_kinds(node) for node in nodes) or len(classes & THINGS) > 1
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@each("source", SOURCES)
 def test_no_rule_takes_one_kind_for_whatever_is_left(source: Path) -> None:
     tree = ast.parse(source.read_text())
     for node in ast.walk(tree):

@@ -24,6 +24,7 @@ from tests.builders import (
     details,
     image_id,
 )
+from tests.tables import each
 
 APP = Ref(Kind.IMAGE, image_id("app"))
 WEB = Ref(Kind.CONTAINER, a_container("web").id)
@@ -177,7 +178,7 @@ def test_the_changes_of_an_image_add_up_to_its_tags(looks: list[set[str]]) -> No
 # -- containers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "causes"),
     [
         (None, {"running": True}, ["create", "start"]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.versions import version
 from tests.bench.versions import NEWER, WORDS, Repository, catalogue, verdicts
+from tests.tables import each
 
 _AT_ONCE_SECONDS = 5.0  # of CPU: on a slow machine it takes 0.3, and took 35
 
@@ -28,7 +29,7 @@ def test_who_speaks_of_a_newer_version_is_right(gone: bool) -> None:  # noqa: FB
     } <= ({"flagged, unclear"} if gone else set())
 
 
-@pytest.mark.parametrize("name", sorted(catalogue(gone=False)))
+@each("name", sorted(catalogue(gone=False)))
 def test_of_no_tag_of_the_catalogue_a_lower_version_or_a_pre_release_is_called_newest(name: str) -> None:
     repository = catalogue(gone=False)[name]
     tags = sorted(repository.images)
@@ -452,7 +453,7 @@ def _worlds() -> dict[str, tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("images", "expected"), _worlds().values(), ids=_worlds())
+@each(("images", "expected"), _worlds().values())
 def test_the_newest_version_where_people_count_oddly(images: str, expected: str) -> None:
     repository = Repository({tag: line for line in images.split("|") for tag in line.split()})
     for pair in expected.split():

@@ -12,6 +12,7 @@ from dockwarden.policy import cel
 from dockwarden.policy.cel import _version
 from dockwarden.policy.faults import MAX_GROWTH, ExpressionError, Problem, limits
 from dockwarden.versions import EARLY, version
+from tests.tables import each
 from tests.unit.policy.builders import PARAMS, SCALARS, VOCABULARY, compiler, program
 
 YES, NO = Answer(value=True), Answer(value=False)
@@ -30,7 +31,7 @@ def refusal(source: str, kind: Kind = Kind.TAG, want: tuple[str, ...] = ("bool",
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "problem"),
     [
         ("tag.nam == 'a'", (1, 1, "unknown name tag.nam, did you mean tag.name?")),
@@ -108,7 +109,7 @@ def test_what_shares_an_environment_sees_only_facts_of_its_kind_and_its_own_para
     assert variable.evaluate(Facts()).value is True
 
 
-@pytest.mark.parametrize("depth", range(24, 36))
+@each("depth", range(24, 36))
 def test_any_depth_compiles_or_is_refused(depth: int) -> None:
     source = "!(" * depth + "image.in_use" + ")" * depth
     try:
@@ -388,8 +389,8 @@ def test_zeros_at_the_end_are_no_other_version(one: str, same: str) -> None:
     assert _version(one) == _version(same)
 
 
-@pytest.mark.parametrize("suffix", ["-{}", "-{}1", ".{}2", "{}3", "-{}.1", "-{}-20250101", "-{}1-alpine"])
-@pytest.mark.parametrize("word", [*re.sub(r"\(\?!.*?\)|\?", "", EARLY).split("|"), "dev", "devel", "a", "b", "m"])
+@each("suffix", ["-{}", "-{}1", ".{}2", "{}3", "-{}.1", "-{}-20250101", "-{}1-alpine"])
+@each("word", [*re.sub(r"\(\?!.*?\)|\?", "", EARLY).split("|"), "dev", "devel", "a", "b", "m"])
 def test_a_pre_release_is_before_its_release_whatever_it_is_called(word: str, suffix: str) -> None:
     tag = "2.0.0" + suffix.format(word)
     assert _version("1.9.9") < _version(tag) < _version("2.0.0") < _version("2.0.0-alpine")

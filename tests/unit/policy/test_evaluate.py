@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dockwarden.model import Answer, Facts, FactValue, Kind, Ref, Result, Severity, Status, Verdict
 from dockwarden.policy import evaluate
 from dockwarden.text import MAX_TEXT, printable, words
+from tests.tables import each
 from tests.unit.policy.builders import SCALARS, policy, program
 
 REF = Ref(Kind.TAG, "docker.io/library/busybox:1")
@@ -85,7 +86,7 @@ def test_message_parts_that_cannot_be_had_read_as_a_question_mark(source: str, t
     assert evaluate.render(policy(message=("<", part(source), ">")), facts) == f"<{text}>"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "text"),
     [
         (timedelta(), "0s"),

@@ -9,6 +9,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.policy.load import load
+from tests.tables import each
 
 MISTAKES = yaml.load((Path(__file__).parent / "mistakes.yaml").read_text(), yaml.CSafeLoader)
 
@@ -28,27 +29,27 @@ def refused(folder: Path, text: str) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize(("subject", "when", "way"), MISTAKES["expressions"], ids=lambda text: text[:50])
+@each(("subject", "when", "way"), MISTAKES["expressions"])
 def test_expressions(tmp_path: Path, subject: str, when: str, way: str) -> None:
     problems = refused(tmp_path, written(when, subject))
     assert any(way in problem for problem in problems), problems
     assert all(problem.startswith("p.yaml:") for problem in problems)
 
 
-@pytest.mark.parametrize(("line", "way"), MISTAKES["keys"], ids=lambda text: text[:50])
+@each(("line", "way"), MISTAKES["keys"])
 def test_keys(tmp_path: Path, line: str, way: str) -> None:
     key, _, text = line.partition(": ")
     problems = refused(tmp_path, written(**{key: text}))
     assert any(way in problem for problem in problems), problems
 
 
-@pytest.mark.parametrize(("text", "way"), MISTAKES["files"], ids=lambda text: text[:50])
+@each(("text", "way"), MISTAKES["files"])
 def test_files(tmp_path: Path, text: str, way: str) -> None:
     problems = refused(tmp_path, text)
     assert any(way in problem for problem in problems), problems
 
 
-@pytest.mark.parametrize(("subject", "when"), MISTAKES["fine"], ids=lambda text: text[:50])
+@each(("subject", "when"), MISTAKES["fine"])
 def test_what_is_fine(tmp_path: Path, subject: str, when: str) -> None:
     assert refused(tmp_path, written(when, subject)) == []
 
@@ -77,7 +78,7 @@ def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path
     assert refused(tmp_path, written("container.health == 'unhealthy'", select="'!container.running'"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("subject", "when", "said"),
     [
         (

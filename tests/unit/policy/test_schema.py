@@ -16,6 +16,7 @@ from dockwarden.model import Kind
 from dockwarden.policy import document
 from dockwarden.policy.schema import schema
 from tests import docs
+from tests.tables import each
 from tests.unit.policy.test_mistakes import MISTAKES, refused, written
 
 SCHEMA = schema(VERBS)
@@ -118,17 +119,17 @@ SAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("text", [*POLICIES.values(), *SAMPLES], ids=lambda text: text[:60])
+@each("text", [*POLICIES.values(), *SAMPLES])
 def test_every_shipped_and_documented_policy_is_valid(text: str) -> None:
     assert valid(text)
 
 
-@pytest.mark.parametrize(("subject", "when"), MISTAKES["fine"])
+@each(("subject", "when"), MISTAKES["fine"])
 def test_what_is_fine_is_valid(subject: str, when: str) -> None:
     assert valid(written(when, subject))
 
 
-@pytest.mark.parametrize("line", [line for line, _ in MISTAKES["keys"] if not ONLY_CHECK_SEES.match(line)])
+@each("line", [line for line, _ in MISTAKES["keys"] if not ONLY_CHECK_SEES.match(line)])
 def test_mistakes_in_keys_are_not_valid(line: str) -> None:
     key, _, text = line.partition(": ")
     if ONLY_CHECK_SEES.search(line):

@@ -8,6 +8,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Facts, FactValue, Kind, Mode, Policy, Ref, Status
 from dockwarden.policy import evaluate
 from dockwarden.policy.load import load
+from tests.tables import each
 
 LOADED = load(["shipped"], VOCABULARY, VERBS)
 POLICIES = {policy.name: policy for policy in LOADED.policies}
@@ -508,14 +509,14 @@ def test_every_shipped_policy_is_tested_here_and_has_a_file_of_its_name() -> Non
     assert {Path(file).stem for file in LOADED.files} == POLICIES.keys()
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@each("policy", POLICIES.values())
 def test_every_shipped_policy_tells_people_what_it_means_and_only_audits(policy: Policy) -> None:
     assert policy.mode is Mode.AUDIT
     assert all((policy.title, policy.description, policy.remediation))
     assert policy.trigger.schedule or policy.trigger.every_seconds
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_findings(name: str) -> None:
     known, message, _ = CASES[name]
     policy, facts = POLICIES[name], Facts(dict(known))
@@ -526,12 +527,12 @@ def test_findings(name: str) -> None:
     assert result.evidence.keys() <= known.keys()
 
 
-@pytest.mark.parametrize(("name", "change"), changes(Status.PASS))
+@each(("name", "change"), changes(Status.PASS))
 def test_no_findings(name: str, change: dict[str, FactValue]) -> None:
     assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | change)) is evaluate.PASS
 
 
-@pytest.mark.parametrize(("name", "change"), changes(Status.SKIP))
+@each(("name", "change"), changes(Status.SKIP))
 def test_skipped(name: str, change: dict[str, FactValue]) -> None:
     assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | change)) is evaluate.SKIP
 

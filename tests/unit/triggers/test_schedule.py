@@ -24,6 +24,7 @@ from dockwarden.triggers import schedule as module
 from dockwarden.triggers.schedule import Schedule, interval_seconds
 from tests.fakes import Clockwork
 from tests.lab.waiting import PATIENCE, until
+from tests.tables import each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def weekdays(field: str) -> str:
     return " ".join(("sun", "mon", "tue", "wed", "thu", "fri", "sat")[day - 1] for day in sorted(week))
 
 
-@pytest.mark.parametrize(
+@each(
     ("field", "days"),
     [
         ("0", "sun"),
@@ -168,7 +169,7 @@ def test_a_line_that_never_fires_is_refused(line: str) -> None:
     assert refuse_cron(line) == "it never fires"
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "reason"),
     [
         ("", "5 fields"),
@@ -240,8 +241,8 @@ def test_summer_time_begins_and_ends_as_for_cron(line: str, start: str, times: s
     assert [at.isoformat(timespec="minutes").removeprefix("2026-") for at in found] == times.split()
 
 
-@pytest.mark.parametrize("minute", ["30 2", "0 0", "30 0", "59 23"])
-@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Africa/Cairo", "UTC"])
+@each("minute", ["30 2", "0 0", "30 0", "59 23"])
+@each("zone", ["Europe/Berlin", "America/Santiago", "Australia/Lord_Howe", "Africa/Cairo", "UTC"])
 def test_a_daily_job_runs_once_a_day_also_when_the_clock_changes(zone: str, minute: str) -> None:
     days = [at.date() for at in fires(f"{minute} * * *", 400, timezone=zone)]
     assert days == [days[0] + n * DAY for n in range(400)]
