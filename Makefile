@@ -7,6 +7,8 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools comp
 	--generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
 
+unexport PYTHONDONTWRITEBYTECODE # each of many processes would compile all libraries for itself
+
 .DEFAULT_GOAL := help
 .PHONY: help venv machine run tour test test-engines check swarm bench chaos docs format lock wheels deb install uninstall clean
 
