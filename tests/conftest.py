@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
 _BUSY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("suite", max_examples=50, **_BUSY)  # type: ignore[arg-type]
+settings.register_profile("suite", max_examples=25, **_BUSY)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=2000, **_BUSY)  # type: ignore[arg-type]
 settings.load_profile("suite")
 

@@ -385,21 +385,21 @@ def test_labels_of_strangers(ours: DockerEngine, empty_engine: LabEngine) -> Non
 
 
 def test_many_objects_one_connection(ours: DockerEngine, empty_engine: LabEngine) -> None:
-    empty_engine.load_archive(images.many(40))
+    empty_engine.load_archive(images.many(10))
     listed = list(ours.images())
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list of names is enough
     assert {ours.image(image.id).id for image in listed} == {image.id for image in listed}
-    assert len(listed) == 40
+    assert len(listed) == 10
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
 
 
 def test_threads_share_an_engine(ours: DockerEngine, empty_engine: LabEngine) -> None:
-    empty_engine.load_archive(images.many(8))
+    empty_engine.load_archive(images.many(4))
     wanted = [image.id for image in ours.images()]
     wrong: list[str] = []
 
     def ask(identifier: str) -> None:
-        answers = [ours.image(identifier).id for _ in range(20)]
+        answers = [ours.image(identifier).id for _ in range(8)]
         wrong.extend(answer for answer in answers if answer != identifier)
 
     threads = [threading.Thread(target=ask, args=(identifier,)) for identifier in wanted]

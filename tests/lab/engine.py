@@ -239,30 +239,12 @@ class LabEngine(machine.Started):
 
         What it would do by one plain request, we ask for ourselves: a process takes ten times as much.
         """
-        client, plain = self.client(int(timeout)), True
         try:
-            match arguments:
-                case ("tag", image, name) if ":" in name.rpartition("/")[2]:
-                    repository, _, tag = name.rpartition(":")
-                    client.tag(image, repository, tag)
-                case ("start", name):
-                    client.start(name)
-                case ("rm", name):
-                    client.remove_container(name)
-                case ("rm", "--force", name):
-                    client.remove_container(name, force=True)
-                case ("volume", "create", name) if name[0] != "-":
-                    client.create_volume(name, "local")
-                    return name
-                case ("network", "create", name) if name[0] != "-":
-                    (ipam := docker.types.IPAMConfig())["Options"] = {}
-                    return str(client.create_network(name, "bridge", {}, ipam, check_duplicate=True, labels={})["Id"])
-                case _:
-                    plain = False
+            plain = _asked(self.client(int(timeout)), arguments)
         except OSError as error:  # as those of docker-py are
             raise LabError(f"docker {' '.join(arguments)}: {error}") from None
-        if plain:
-            return ""
+        if plain is not None:
+            return plain
         done = subprocess.run(
             ["docker", f"--host={self.host}", *arguments],
             env={"PATH": os.environ.get("PATH", machine.SEARCH_PATH), "HOME": str(self.dir),
@@ -392,6 +374,33 @@ class LabEngine(machine.Started):
         os.kill(self._keeper.pid, signal.SIGCONT)
         self._keeper.wait(timeout)
         self.pid = 0
+
+
+def _asked(client: docker.APIClient, arguments: tuple[str, ...]) -> str | None:
+    """What the docker CLI would say to these arguments, if it is one plain request."""
+    match arguments:
+        case ("tag", image, name) if ":" in name.rpartition("/")[2]:
+            repository, _, tag = name.rpartition(":")
+            client.tag(image, repository, tag)
+        case ("start", name):
+            client.start(name)
+        case ("rm", name):
+            client.remove_container(name)
+        case ("rm", "--force", name):
+            client.remove_container(name, force=True)
+        case ("pull", "--quiet", name):
+            if '"errorDetail"' in (said := client.pull(name, auth_config={})):
+                raise LabError(f"docker pull {name}: {said.splitlines()[-1]}")
+            return name
+        case ("volume", "create", name) if name[0] != "-":
+            client.create_volume(name, "local")
+            return name
+        case ("network", "create", name) if name[0] != "-":
+            (ipam := docker.types.IPAMConfig())["Options"] = {}
+            return str(client.create_network(name, "bridge", {}, ipam, check_duplicate=True, labels={})["Id"])
+        case _:
+            return None
+    return ""
 
 
 def _limited(name: str) -> dict[str, object]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Media = Literal["oci", "docker"]
-_LARGE = 8 << 20
+_LARGE = 1 << 20
 """Layers of more bytes are packed, but not made smaller, which takes longer than all else with them."""
 
 
