@@ -112,7 +112,7 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     if "" in words:
         return None
     before = [word for word in re.split(r"[-_.]", prefix) if word and word.lower() not in ("version", "release")]
-    is_early = bool(early.search(rest)) or says_early("-".join(before))
+    is_early = bool(early.search(rest)) or says_early("-".join(before), early)
     variant, build, labels = _suffix(words, early)
     scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))
     return Version(tag, tuple(map(int, core.split("."))), tuple(build), scheme, is_early)
@@ -180,9 +180,9 @@ def is_branch(tag: str) -> bool:
     return any(_BRANCH.fullmatch(word) for word in PARTS.split(tag))
 
 
-def says_early(tag: str) -> bool:
+def says_early(tag: str, early: re.Pattern[str] = _IS_EARLY) -> bool:
     """Whether a word in the tag's name says that it is not released: ``devel``, ``edge-alpine``, ``pr-101``."""
-    return is_branch(tag) or any(_IS_EARLY.fullmatch(word) for word in PARTS.split(tag))
+    return is_branch(tag) or any(early.fullmatch(word) for word in PARTS.split(tag))
 
 
 def variant(tag: str) -> str:

@@ -92,7 +92,7 @@ def _book(tags: tuple[str, ...]) -> _Book:
         for day in _days(tags):
             releases[day.scheme].append(day)
     releases = _without_slips(releases)
-    for told in _flavours(early, {v.numbers for s, found in releases.items() if s.is_plain for v in found}):
+    for told in _flavours(early, {v.numbers for found in releases.values() for v in found}):
         releases[told.scheme].append(told)
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)

@@ -306,8 +306,12 @@ WORLDS = """
 > latest:= 8.0:9.4.0 lts:9.4.0
 # archlinux
   latest base base-20250914.0.423100 | base-devel base-devel-20250914.0.423100 | base-20250907.0.418300 |
-  multilib-devel
-> latest:= base-20250907.0.418300:base-20250914.0.423100
+  multilib-devel | base-devel-20250907.0.418300
+> latest:= base-20250907.0.418300:base-20250914.0.423100 base-devel:= multilib-devel:?
+> base-devel-20250907.0.418300:base-devel-20250914.0.423100
+# a devel before what is to come
+  latest base base-1.2.3 | base-devel base-devel-1.3.0 | base-devel-1.2.3 | base-1.2.2 | base-devel-1.2.2
+> latest:= base-1.2.2:base-1.2.3 base-devel-1.2.3:? base-devel:?
 # rockylinux
   9 9.3 9.3.20231119 | 9-minimal 9.3-minimal 9.3.20231119-minimal | 8 8.9 8.9.20231119 | 8.8
 > 8:9.3 8.9.20231119:9.3.20231119 9:9.3
