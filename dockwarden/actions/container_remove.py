@@ -8,10 +8,10 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
-from dockwarden.actions.containers import JOINED, ContainerVerb, called
+from dockwarden.actions.containers import ContainerVerb, called
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
-from dockwarden.model import Candidate, Container, Effect, Kind, Policy, Recipe, Record, Ref, Step
+from dockwarden.model import JOINED, Candidate, Container, Effect, Kind, Policy, Recipe, Record, Ref, Step
 
 _HALF_GONE = ("removing", "dead")
 _NEEDED = "without it could never start again:"

@@ -91,7 +91,7 @@ class ContainerUpdate(ContainerVerb):
         """What cannot be made again faithfully, or has no other image to come."""
         if thing.config.told.get("auto_remove"):
             return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
-        if reference.pin(thing.image_ref, thing.image_id) != "tag":
+        if thing.pin != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
         if containers.runs_once(thing):
             return "job", "`docker compose run` made it, and what it does would be done once more"
@@ -357,7 +357,7 @@ def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
         if peers := family.intersection(tools.engine.peers(each.id)):
             image = tools.image(reference.full(each.image_ref))
             can = image is not None and image.id == each.image_id and each in joined and each.state in _SETTLED
-            can = can and made_again.isdisjoint(peers - containers.lives_in(each))
+            can = can and made_again.isdisjoint({*peers}.difference(each.lives_in))
             can = can and not each.config.told.get("auto_remove") and not containers.must_stay(tools, step, each)
             if not can or (each.running and containers.needs_running(tools.engine, each)):
                 found.add(each.name)

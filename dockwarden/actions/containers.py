@@ -14,7 +14,6 @@ ASIDE = "dw-"
 """What a part of the name begins with that a container has while, and after, another takes its place."""
 
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
-JOINED = "container:"
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
 
@@ -63,13 +62,7 @@ def others(engine: Engine, container: Container) -> Iterator[Container]:
 
 def is_joined(each: Container, owner: Container) -> bool:
     """Whether it lives in a namespace of the other, and is dead without it."""
-    return not {owner.id, owner.name}.isdisjoint(lives_in(each))
-
-
-def lives_in(each: Container) -> set[str]:
-    """Names or IDs of the containers whose namespaces it shares."""
-    modes = (each.network_mode, each.config.pid_mode, each.config.ipc_mode, each.config.uts_mode)
-    return {mode.removeprefix(JOINED) for mode in modes if mode.startswith(JOINED)}
+    return not {owner.id, owner.name}.isdisjoint(each.lives_in)
 
 
 def is_aside(container: Container) -> bool:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dockwarden import reference
-from dockwarden.actions.containers import compose_service, depends_on, is_aside, lives_in, shown_as
+from dockwarden.actions.containers import compose_service, depends_on, is_aside, shown_as
 from dockwarden.actions.table import verb_of
 from dockwarden.actions.verb import NEED_UNKNOWN, PROTECT_LABEL, SWARM, Gain, Why
 from dockwarden.model.objects import Container, Image, Ref, Thing, Volume
@@ -178,7 +178,7 @@ def _needed_first(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
     containers = [(each, each.object) for each in candidates if isinstance(each.object, Container)]
     for candidate, container in containers:
         services[compose_service(container)].append(candidate)
-        for owner in lives_in(container):
+        for owner in container.lives_in:
             inside[owner].append(candidate)
     first = {
         candidate.result.ref.key: [*inside[container.id], *inside[container.name]]

@@ -23,7 +23,7 @@ from dockwarden.engine import inherit, layer, recreate, translate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import AnswerError, EngineError, NotFoundError
-from dockwarden.model import Kind, Ref
+from dockwarden.model import JOINED, Kind, Ref
 from dockwarden.ports import Written
 
 _T = TypeVar("_T")
@@ -127,8 +127,8 @@ class Changes(ABC):
     def address(self, identifier: str) -> str:
         raw = self._call("container_inspect", lambda client: client.inspect_container(path(identifier)))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
-        if mode.startswith("container:"):
-            return self.address(mode.partition(":")[2])
+        if mode.startswith(JOINED):
+            return self.address(mode.removeprefix(JOINED))
         networks = ((raw.get("NetworkSettings") or {}).get("Networks") or {}).values()
         found = [each["IPAddress"] for each in networks if each and each.get("IPAddress")]
         return "127.0.0.1" if mode == "host" else next(iter(found), "")

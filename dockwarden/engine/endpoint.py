@@ -77,12 +77,11 @@ def from_environment(env: Mapping[str, str]) -> Connection:
     if not base_url:
         return _from_context(env.get("DOCKER_CONTEXT", "").strip())
     verify, folder = bool(env.get("DOCKER_TLS_VERIFY")), env.get("DOCKER_CERT_PATH", "")
-    if base_url.startswith(("unix://", "http+unix://")) or not (verify or folder or env.get("DOCKER_TLS")):
-        locate(base_url, None)
-        return Connection(base_url=base_url, tls=None, said_by=_BY_HOST)
-    certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
-    ca, cert, private = (str(certs / name) for name in _TLS_FILES)
-    tls = Tls(ca, cert, private, verify)
+    tls = None
+    if not base_url.startswith(("unix://", "http+unix://")) and (verify or folder or env.get("DOCKER_TLS")):
+        certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
+        ca, cert, private = (str(certs / name) for name in _TLS_FILES)
+        tls = Tls(ca, cert, private, verify)
     locate(base_url, tls)
     return Connection(base_url=base_url, tls=tls, said_by=_BY_HOST)
 

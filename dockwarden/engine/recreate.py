@@ -18,7 +18,7 @@ from dockwarden.engine.fields import Fields
 from dockwarden.engine.layer import cleaned
 from dockwarden.engine.transport import Client
 from dockwarden.errors import MissingError
-from dockwarden.model import Kind
+from dockwarden.model import JOINED, Kind
 
 _NEVER_JOINED = frozenset({"host", "none"})
 _ENDPOINT_KEYS = ("IPAMConfig", "Links", "Aliases", "DriverOpts", "MacAddress", "GwPriority")
@@ -29,7 +29,6 @@ _NETWORK_KEYS = (
 _NOT_OF_CONFIGURATIONS = ("Scope", "Internal", "Attachable", "Ingress")
 _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
-_JOINED = "container:"
 _SHORT_ID = 12
 _GONE = "Gone"
 _MAC_OF_ENDPOINTS = "1.44"  # and from 1.52 on of nothing else
@@ -74,7 +73,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
 
 def _forget_what_the_engine_chose(config: dict[str, Any], host: dict[str, Any], identifier: str) -> None:
     """Leave out what an inspect shows and a create refuses, or would take for a wish of somebody's."""
-    is_joined = str(host["NetworkMode"] or "").startswith(_JOINED)
+    is_joined = str(host["NetworkMode"] or "").startswith(JOINED)
     if config.get("Hostname") == identifier[:_SHORT_ID] or is_joined or host.get("UTSMode") == "host":
         config.pop("Hostname", None)
     if is_joined:  # the image's
@@ -138,13 +137,13 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
         if answer.ok:  # some day engines will not speak it any more
             raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
     first = _first_network(raw["HostConfig"])
-    is_asked = first not in ("bridge", *_NEVER_JOINED) and not first.startswith(_JOINED)
+    is_asked = first not in ("bridge", *_NEVER_JOINED) and not first.startswith(JOINED)
     if is_asked and (found := _found(client.inspect_network, first)):
         raw["HostConfig"]["NetworkMode"] = name = found["Name"]
         joined = raw["NetworkSettings"]["Networks"]
         raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
     asked = {*raw["NetworkSettings"]["Networks"], _first_network(raw["HostConfig"])}  # which it may have left
-    asked = {name for name in asked - _NEVER_JOINED if not name.startswith(_JOINED)}
+    asked = {name for name in asked - _NEVER_JOINED if not name.startswith(JOINED)}
     raw[_GONE] = sorted(name for name in asked if not _found(client.inspect_network, name))
     return raw
 
@@ -171,7 +170,7 @@ def peers(raw: Mapping[str, Any]) -> list[str]:
     """The containers without which it cannot be made, as its inspect calls them: mostly by ID."""
     host = raw["HostConfig"]
     joined = [str(host.get(key) or "") for key in _NAMESPACES]
-    peers = [mode.removeprefix(_JOINED) for mode in joined if mode.startswith(_JOINED)]
+    peers = [mode.removeprefix(JOINED) for mode in joined if mode.startswith(JOINED)]
     peers += [part.partition(":")[0] for key in ("VolumesFrom", "Links") for part in host.get(key) or ()]
     return list(dict.fromkeys(peer.removeprefix("/") for peer in peers))
 
@@ -219,7 +218,7 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     host = _with_living_peers(client, parameters)
     gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
     joined, first = endpoints.keys() - gone, _first_network(host)
-    had_left = not first.startswith(_JOINED) and first not in parameters.get("networks", host.values())
+    had_left = not first.startswith(JOINED) and first not in parameters.get("networks", host.values())
     if joined and had_left and not _found(client.inspect_network, first):
         host["NetworkMode"] = min(joined)
     _refuse_gaps(client, host, {*endpoints}, gone)
@@ -241,7 +240,7 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
             if name not in gone or _found(client.inspect_network, name):
                 _tie(client, "connect", name, Container=identifier, EndpointConfig=endpoint)
         left = {*parameters.get("networks", (first,)), *_NEVER_JOINED}
-        if first not in left and not first.startswith(_JOINED) and not body.get("NetworkDisabled"):
+        if first not in left and not first.startswith(JOINED) and not body.get("NetworkDisabled"):
             _tie(client, "disconnect", first, Container=identifier, Force=True)
     except Exception:
         client.remove_container(identifier)  # half of one is none
@@ -270,15 +269,15 @@ def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[st
     host = dict(parameters["body"]["HostConfig"])
     moved: Mapping[str, str] = parameters.get("moved", {})
     for called, name in parameters.get("peers", {}).items():
-        is_dead = not name and host.get("NetworkMode") == f"{_JOINED}{called}"  # which an engine takes
+        is_dead = not name and host.get("NetworkMode") == f"{JOINED}{called}"  # which an engine takes
         if called not in moved and (is_dead or _id_of(client, called)):
             continue
         now = moved.get(called) or _id_of(client, name)
         if not now:
             raise MissingError(Kind.CONTAINER, name or called, called)
         for key in _NAMESPACES:
-            if host.get(key) == f"{_JOINED}{called}":
-                host[key] = f"{_JOINED}{now}"
+            if host.get(key) == f"{JOINED}{called}":
+                host[key] = f"{JOINED}{now}"
         host["VolumesFrom"] = [
             re.sub(rf"^/?{re.escape(called)}(?=:|$)", now, source) for source in host.get("VolumesFrom") or ()
         ] or None
@@ -290,7 +289,7 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: set[str], g
     sources = [bind.partition(":")[0] for bind in host.get("Binds") or () if ":" in bind]
     sources += [mount.get("Source") for mount in host.get("Mounts") or () if mount.get("Type") == "volume"]
     first = _first_network(host)
-    networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(_JOINED) else (first,))}
+    networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(JOINED) else (first,))}
     for kind, names, look in (
         (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}, client.inspect_volume),
         (Kind.NETWORK, networks - gone, client.inspect_network),

@@ -89,7 +89,7 @@ class Collector:
         """Whether the inventory has an object as it was listed."""
         if isinstance(here, Image) and isinstance(listed, Image):
             # A containerd store lists one of an image's digests, and inspects all.
-            is_part = self._inventory.info and self._inventory.info.image_store is ImageStore.CONTAINERD
+            is_part = self._inventory.store is ImageStore.CONTAINERD
             digests = set(here.digests) & set(listed.digests) if is_part else set(here.digests)
             named, labelled = (here.tags, here.markers), dict(here.labels)
             is_same = (named, labelled) == ((listed.tags, listed.markers), dict(listed.labels))
@@ -155,9 +155,7 @@ class Collector:
 
     def _look_at_suspects(self, *, is_after_pull: bool) -> None:
         """They lost a tag to another, and may be gone without any event."""
-        info = self._inventory.info
-        is_containerd = info is not None and info.image_store is ImageStore.CONTAINERD
-        self._tries = _TRIES if is_containerd and is_after_pull else 0
+        self._tries = _TRIES if is_after_pull and self._inventory.store is ImageStore.CONTAINERD else 0
         while self._inventory.suspect:
             self._try(Dirty(Kind.IMAGE, self._inventory.suspect.pop()))
         self._tries = 0

@@ -51,13 +51,8 @@ def exited_seconds(container: Container, inventory: Inventory, now: float) -> fl
     return max(0.0, min(now - container.finished_at, inventory.idle_for(ref_of(container))))
 
 
-def pin_of(container: Container) -> str:
-    """How a container names its image: by ``tag``, by ``digest``, or by ``id``."""
-    return reference.pin(container.image_ref, container.image_id)
-
-
 def _freshness(container: Container, view: View) -> str | None:
-    if pin_of(container) != "tag":
+    if container.pin != "tag":
         return "pinned"
     current = view.inventory.tags.get(reference.full(container.image_ref))
     if current is None:
@@ -72,7 +67,7 @@ def _freshness(container: Container, view: View) -> str | None:
 
 
 def _repository(container: Container) -> str:
-    parsed = reference.parsed(container.image_ref) if pin_of(container) != "id" else None
+    parsed = reference.parsed(container.image_ref) if container.pin != "id" else None
     return parsed.repository if parsed else ""
 
 
@@ -165,11 +160,11 @@ _ITSELF = rows(
     published          list(map):published    published ports: host_ip, host_port (0: the engine picks one at start), \
         port, protocol
     """,
-    image_ref=lambda c, _: reference.full(c.image_ref) if pin_of(c) != "id" else c.image_ref,
+    image_ref=lambda c, _: reference.full(c.image_ref) if c.pin != "id" else c.image_ref,
     image_repository=lambda c, _: _repository(c),
-    image_pin=lambda c, _: pin_of(c),
+    image_pin="pin",
     freshness=_freshness,
-    tag_image=lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if pin_of(c) == "tag" else "",
+    tag_image=lambda c, v: v.inventory.tags.get(reference.full(c.image_ref), "") if c.pin == "tag" else "",
     health_for=lambda c, v: _since(c.health_at if c.health else None, v),
     state_for=_state_for,
     restarts_last_hour=lambda c, v: v.inventory.lives.restarts_last_hour(c, v.now),

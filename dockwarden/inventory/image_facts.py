@@ -20,11 +20,7 @@ def is_dangling(image: Image, inventory: Inventory) -> bool:
     if image.tags or not image.digests:
         return not image.tags
     # Only the graph store leaves an image its digest when a pull takes its tag away.
-    return _is_graph(inventory) and inventory.memory.had_tag(ref_of(image))
-
-
-def _is_graph(inventory: Inventory) -> bool:
-    return inventory.info is not None and inventory.info.image_store is ImageStore.GRAPH
+    return inventory.store is ImageStore.GRAPH and inventory.memory.had_tag(ref_of(image))
 
 
 def _origin(image: Image, view: View) -> str:
@@ -32,7 +28,8 @@ def _origin(image: Image, view: View) -> str:
     digests = view.inventory.digests
     seen = (digests.present(tag, "registry") for tag in image.tags)
     named = {name.rpartition("@")[2] for name in image.digests}
-    is_proven = bool(named) if _is_graph(view.inventory) else any(digest in named for digest in seen if digest)
+    is_graph = view.inventory.store is ImageStore.GRAPH
+    is_proven = bool(named) if is_graph else any(digest in named for digest in seen if digest)
     return "registry" if is_proven else "unknown"
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
 
 from dockwarden import reference
-from dockwarden.inventory.container_facts import pin_of
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.newest import Look, UnclearError, aliases, newest
 from dockwarden.inventory.view import Read, View, rows
@@ -108,7 +107,7 @@ def followed_tag(thing: Container | Service) -> str:
     parsed = reference.parsed(thing.image_ref)
     if parsed is None or not parsed.tag:
         return ""
-    is_followed = parsed.digest or (isinstance(thing, Container) and pin_of(thing) == "tag")
+    is_followed = parsed.digest or (isinstance(thing, Container) and thing.pin == "tag")
     return f"{parsed.repository}:{parsed.tag}" if is_followed else ""
 
 
@@ -133,7 +132,7 @@ def _local(tag: str, view: View, user: Container | None = None) -> _Local:
     image = _image_of(ref_of(user), view) if user else inventory.images[inventory.tags[tag]]
     repository = tag.rpartition(":")[0]
     digests = of_repository(image.digests, repository)
-    store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
+    store = inventory.store or ImageStore.GRAPH
     if user and not digests and store is ImageStore.CONTAINERD and inventory.tags.get(tag, image.id) != image.id:
         digests = (image.id,)  # it has lost its names
     return _Local(tag, repository, image, digests, store)
@@ -333,7 +332,7 @@ def _of_pin(fact: str, container: Container | Service, view: View) -> FactValue:
     image = inventory.image_of(ref_of(container))
     if image is None:  # or a service, whose nodes may be of any platform
         return "drift"
-    store = inventory.info.image_store if inventory.info else ImageStore.GRAPH
+    store = inventory.store or ImageStore.GRAPH
     return _state_of_other(_Local(tag, tag.rpartition(":")[0], image, (pin,), store), current, view)
 
 

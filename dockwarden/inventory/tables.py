@@ -26,7 +26,7 @@ from dockwarden.model.objects import (
     Volume,
     ref_of,
 )
-from dockwarden.model.words import Kind
+from dockwarden.model.words import ImageStore, Kind
 
 _NOBODY: frozenset[Ref] = frozenset()
 _K = TypeVar("_K")
@@ -79,6 +79,11 @@ class Tables:
             case _:
                 assert_never(kind)
 
+    @property
+    def store(self) -> ImageStore | None:
+        """The engine's image store, None before it answered."""
+        return self.info.image_store if self.info else None
+
     def all(self, kind: Kind) -> list[Ref]:
         return [Ref(kind, key) for key in self._tables[kind]]
 
@@ -118,6 +123,10 @@ class Tables:
         """The object by whose age and use it is judged: of a tag, the image that it names."""
         image = self.images.get(self.tags.get(ref.key, "")) if ref.kind is Kind.TAG else None
         return ref_of(image) if image else ref
+
+    def near(self, ref: Ref) -> set[Ref]:
+        """It with its tags, and of a tag its image."""
+        return {ref, self.watched(ref), *(Ref(Kind.TAG, tag) for tag in self.tags_of(ref))}
 
     def name_of(self, ref: Ref) -> str:
         """What people call the object: an image goes by its first tag or short ID."""

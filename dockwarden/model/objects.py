@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from dockwarden import reference
 from dockwarden.model.words import ImageStore, Kind
+
+JOINED = "container:"
+"""What the mode of a namespace begins with that is another container's."""
 
 
 class Ref(NamedTuple):
@@ -250,12 +254,21 @@ class Container:
     oom_killed: bool = False
 
     @property
+    def pin(self) -> str:
+        """How it names its image: by ``tag``, by ``digest``, or by ``id``."""
+        return reference.pin(self.image_ref, self.image_id)
+
+    @property
+    def lives_in(self) -> tuple[str, ...]:
+        """Names or IDs of the containers whose namespaces it shares."""
+        modes = (self.network_mode, self.config.pid_mode, self.config.ipc_mode, self.config.uts_mode)
+        return tuple(mode.removeprefix(JOINED) for mode in modes if mode.startswith(JOINED))
+
+    @property
     def stands_on(self) -> tuple[str, ...]:
         """Names or IDs of the containers without which it cannot start: those of its namespaces, and its links."""
-        modes = (self.network_mode, self.config.pid_mode, self.config.ipc_mode)
-        owners = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
         links: Any = self.config.told.get("links", ())
-        return (*owners, *(link.partition(":")[0].removeprefix("/") for link in links))
+        return (*self.lives_in, *(link.partition(":")[0].removeprefix("/") for link in links))
 
 
 @dataclass(frozen=True, slots=True)

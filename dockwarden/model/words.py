@@ -52,6 +52,11 @@ class Status(StrEnum):
     UNKNOWN = "unknown"
     ERROR = "error"
 
+    @property
+    def is_found(self) -> bool:
+        """Whether the policy's ``when`` is true for the object."""
+        return self in (Status.FAIL, Status.PENDING, Status.EXCUSED)
+
 
 class Effect(StrEnum):
     """What became of one step of a plan."""

@@ -56,7 +56,7 @@ def _policy(parts: Parts, policies: PolicySet, name: str, *, offline: bool) -> P
 def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, offline: bool) -> Explanation:
     now, sweep, depth = parts.now(), Sweep(), USAGE if offline else REGISTRY
     opened = parts.judge.allowed(policies.policies, now)
-    near_by = {ref, *(Ref(Kind.TAG, tag) for tag in parts.inventory.tags_of(ref)), parts.inventory.watched(ref)}
+    near_by = parts.inventory.near(ref)
     # What an action would do to one object depends on what else it would be done to: a run has limits.
     acting = parts.judge.everything([p for p in opened if p.action and p.subject is ref.kind])
     work: list[Work] = [(each, due) for each, due in acting if each not in near_by]

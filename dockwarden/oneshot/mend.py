@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from dockwarden import reference
-from dockwarden.actions.images import give_names
+from dockwarden.actions.images import give_names, reply_to
 from dockwarden.actions.plan import protecting
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
@@ -23,7 +23,6 @@ from dockwarden.oneshot.look import take
 from dockwarden.ports import Ask
 
 _POLICY = "reset"
-_REPLY_SECONDS = 120.0
 _SHORTEST = 4  # of what stands for a run
 
 
@@ -114,10 +113,10 @@ class Mender:
     def _served(self, tag: str) -> str:
         """The digest that the registry would give now."""
         registry = self._parts.registry
-        reply = registry.ask(Ask("digest", tag), 0.0).result(_REPLY_SECONDS)
+        reply = reply_to(registry.ask(Ask("digest", tag), 0.0))
         if not reply.reason:
             name = f"{tag.rpartition(':')[0]}@{reply.digest}"
-            found = registry.ask(Ask("manifest", name), 0.0).result(_REPLY_SECONDS)
+            found = reply_to(registry.ask(Ask("manifest", name), 0.0))
             if not found.reason:
                 return reply.digest
             reply = found

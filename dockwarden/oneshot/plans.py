@@ -55,7 +55,7 @@ class PlanRow(NamedTuple):
     @property
     def is_found(self) -> bool:
         """Whether the policy's ``when`` is true for the object."""
-        return self.result in _FOUND
+        return bool(self.result) and Status(self.result).is_found
 
 
 class _Shape(BaseModel):
@@ -92,9 +92,6 @@ class SavedPlan(_Shape):
     engine_name: str
     over_limits: bool = False
     steps: list[SavedStep]
-
-
-_FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)  # what of these stays, the planner says
 
 
 _Judged = Mapping[str, Sequence[Result]]
@@ -192,8 +189,8 @@ class Planner:
         planned: dict[str, Plan] = {}
         taken: set[Ref] = set()
         for policy in self.policies:
-            fails = (result for result in judged.get(policy.name, ()) if result.status in _FOUND)
-            plan = self._parts.enforcer.plan(policy, [result for result in fails if result.ref not in taken])
+            found = (result for result in judged.get(policy.name, ()) if result.status.is_found)
+            plan = self._parts.enforcer.plan(policy, [result for result in found if result.ref not in taken])
             taken.update(step.ref for step in plan.steps)
             planned[policy.name] = plan
         every = iter(self._sized([step for plan in planned.values() for step in plan.steps]))
@@ -226,7 +223,7 @@ class Planner:
         for result in judged.get(policy.name, ()):
             if result.ref not in told:
                 why = "planned", "another policy takes it"
-                if result.status not in _FOUND:
+                if not result.status.is_found:
                     why = self._parts.enforcer.why_unplanned(policy, result)
                 row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
                 yield PlanRow(*row, "kept", *why, None, result.status)

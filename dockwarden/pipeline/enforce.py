@@ -214,8 +214,8 @@ class Enforcer:
         if ref.kind is Kind.SERVICE:
             task = self.inventory.containers.get(self.own_container)
             return task is not None and task.labels.get("com.docker.swarm.service.id") == ref.key
-        names = [self.inventory.watched(ref), *(Ref(Kind.TAG, tag) for tag in self.inventory.tags_of(ref))]
-        return ref in own or not own.isdisjoint(user for name in names for user in self.inventory.users_of(name))
+        users = (user for name in self.inventory.near(ref) for user in self.inventory.users_of(name))
+        return ref in own or not own.isdisjoint(users)
 
     def _size(self, thing: Thing) -> int:
         if (usage := self.collector.known_usage) is None:

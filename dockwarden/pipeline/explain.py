@@ -56,8 +56,7 @@ def _words(kind: Kind) -> _Words:
             assert_never(kind)
 
 
-_FOUND = (Status.FAIL, Status.PENDING, Status.EXCUSED)
-_SHOWN = (*_FOUND, Status.UNKNOWN, Status.ERROR)
+_NOT_SHOWN = (Status.PASS, Status.SKIP)
 
 FactsOf = Callable[[Ref, Sequence[str]], Mapping[str, FactValue]]
 """The named facts of an object, as far as they are to be had."""
@@ -198,7 +197,7 @@ class Explainer:
     ) -> Explanation:
         """Explain an object. ``results``: what the policies say of it, and of what else those with an action find."""
         known, words = {policy.name: policy for policy in policies}, _words(ref.kind)
-        near = {ref, *(Ref(Kind.TAG, tag) for tag in self.inventory.tags_of(ref)), self.inventory.watched(ref)}
+        near = self.inventory.near(ref)
         return Explanation(
             kind=ref.kind.value,
             id=ref.key,
@@ -252,7 +251,7 @@ class Explainer:
     def _found(self, policies: Mapping[str, Policy], results: Iterable[Result]) -> tuple[Found, ...]:
         # What opened in this very look, nobody watched before.
         opened = {(f.result.policy, f.result.ref): f.opened_at for f in self.findings.open() if f.opened_at < self.now}
-        shown = [result for result in results if result.status in _SHOWN and result.policy in policies]
+        shown = [result for result in results if result.status not in _NOT_SHOWN and result.policy in policies]
         shown.sort(key=lambda r: (r.status is not Status.FAIL, r.severity.rank, r.policy, r.name))
         return tuple(
             Found(
@@ -277,7 +276,7 @@ class Explainer:
             if not policy.action or policy.mode is Mode.OFF:
                 continue
             own = [result for result in results if result.policy == policy.name]
-            found = [result for result in own if result.status in _FOUND]
+            found = [result for result in own if result.status.is_found]
             plan = self.enforcer.plan(policy, found, asks=self.asks)
             rows = [("planned", "finding", step.why) for step in plan.steps if step.ref == ref]
             rows += [("kept", outcome.reason, outcome.detail) for outcome in plan.kept if outcome.ref == ref]
