@@ -118,7 +118,8 @@ def _head(file: BufferedReader) -> tuple[int, dict[str, str]]:
             raise ConnectionResetError("the connection was ended without an answer")
         if not first.startswith(b"HTTP/1."):
             raise ValueError(first[:80])
-        pairs = [line.decode("latin-1").partition(":") for line in islice(iter(partial(_line, file), b""), _MOST_LINES)]
+        following = iter(partial(file.readline, _MOST_LINE_BYTES), b"\r\n")
+        pairs = [line.decode("latin-1").partition(":") for line in islice(following, _MOST_LINES)]
         if len(pairs) == _MOST_LINES:
             raise ValueError("headers without end")
         status, told = int(first[9:12]), {"connection": "close" if first.startswith(b"HTTP/1.0") else ""}

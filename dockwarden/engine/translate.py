@@ -166,8 +166,8 @@ def image(raw: object, store: ImageStore) -> Image:
         volumes=config.names("Volumes"),
     )
     found = _image(fields, store, config, details)
-    is_named = found.tags or found.digests or found.markers or fields.nested("Metadata").moment("LastTagTime")
-    return replace(found, is_step=store is ImageStore.GRAPH and bool(details.parent) and not is_named)
+    is_built = store is ImageStore.GRAPH and details.parent and not (found.tags or found.digests or found.markers)
+    return replace(found, is_step=not fields.nested("Metadata").moment("LastTagTime")) if is_built else found
 
 
 def _platforms(fields: Fields) -> Iterator[str]:

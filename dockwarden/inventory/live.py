@@ -71,7 +71,7 @@ class Inventory(Tables):
         old = self.images.get(image.id)
         ref = ref_of(image)
         changes = [Change("image.new", ref)] if old is None else []
-        if old is not None:
+        if old is not None and not (image.details and image.size_bytes >= old.size_bytes):
             # A containerd store lists the size with what is unpacked and inspects it without.
             size = max(image.size_bytes, old.size_bytes)
             image = replace(image, details=image.details or old.details, size_bytes=size)

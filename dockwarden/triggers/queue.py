@@ -52,6 +52,9 @@ class Batch:
         return bool(self.resync) or self.listed
 
 
+_NOTHING = Batch()
+
+
 class Queue:
     """Thread-safe. Nothing is handed out twice, nothing is lost; above a bound, details give way to a resync."""
 
@@ -64,7 +67,7 @@ class Queue:
         self._ready = threading.Condition()
         self._dirty: dict[Dirty, int] = {}
         self._jobs: dict[str, None] = {}
-        self._other = Batch()  # what waits besides
+        self._other = _NOTHING  # what waits besides
         self._newest_ns = 0
         self._woken = False
         self._credit_seconds = _LOOKING_BURST_SECONDS
@@ -157,9 +160,9 @@ class Queue:
                 return None
             dirty, jobs = tuple(self._dirty.items()), tuple(self._jobs)
             batch = replace(self._other, dirty=dirty, jobs=jobs, newest_ns=self._newest_ns)
-            self._dirty, self._jobs, self._other = {}, {}, Batch()
+            self._dirty, self._jobs, self._other = {}, {}, _NOTHING
             return batch
 
     def _waiting(self) -> bool:
         is_held = len(self._dirty) > _FEW and self._clock() < self._hold_until
-        return bool((self._dirty and not is_held) or self._jobs or self._other != Batch())
+        return bool((self._dirty and not is_held) or self._jobs or self._other is not _NOTHING)
