@@ -434,8 +434,8 @@ WORLDS = """
   latest 7.4.3.132-ga132 | 7.4.3.120-ga120 | 7.4.3.99-ga99 | 7.4.3.120-ga120-d6.0.1
 > latest:= 7.4.3.99-ga99:7.4.3.132-ga132
 # nvidia/l4t-base
-  r36.2.0 | r35.4.1 | r35.4.1-py3 | r9f3a2c1 | r32.7.1
-> r32.7.1:r36.2.0 r36.2.0:= r9f3a2c1:?
+  r36.2.0 | r35.4.1 | r35.4.1-py3 | r9f3a2c1 | r32.7.1 | r2dbc-1.0.1 | r2dbc-1.0.0
+> r32.7.1:r36.2.0 r36.2.0:= r9f3a2c1:? r2dbc-1.0.0:r2dbc-1.0.1
 # sonarqube, whose builds have six digits by now
   latest community 25.1.0.102122-community | 24.12.0.100206-community | 10.7.0-community | 9.9.8.100196-community
 > 10.7.0-community:25.1.0.102122-community 24.12.0.100206-community:25.1.0.102122-community
