@@ -126,6 +126,11 @@ class Parts:
         self.metrics.health.progress()
         if self.queue.closed:
             raise ENDING
+        self.witness.meanwhile()
+
+    def _rest(self, seconds: float) -> None:
+        self.queue.rest(seconds)
+        self.witness.meanwhile()
 
     @cached_property
     def enforcer(self) -> Enforcer:
@@ -158,7 +163,7 @@ class Parts:
             free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
             busy=lambda: disk.transfer(info.data_root, info.image_root),
             now=time.monotonic,
-            sleep=self.queue.rest,
+            sleep=self._rest,
             news_of=self.witness.begin(self.inventory.seen_ns),
             shares_disk=lambda kind: _is_on_disk_of(self.settings.state_dir, kind, info),
             is_ending=lambda: self.queue.closed,

@@ -6,7 +6,7 @@ Input: settings, policies. Output: results and rows. Out of bounds: printing the
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import ACTION
 from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
-from dockwarden.errors import DockwardenError, EngineError
+from dockwarden.errors import DockwardenError
 from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.gather import INSPECT, REGISTRY
 from dockwarden.inventory.image_facts import is_dangling
@@ -168,8 +168,7 @@ def finish(parts: Parts, steps: Iterable[bool]) -> None:
             if waits:
                 parts.queue.take(_WAIT_SECONDS)  # until an answer comes
             if time.monotonic() - followed_at > _WAIT_SECONDS:
-                with suppress(EngineError):  # whatever is to be removed will meet it again
-                    parts.witness.follow()
+                parts.witness.meanwhile()
                 followed_at = time.monotonic()
                 has = parts.inventory
                 known = f"{has.detailed} of {len(has.images)} images looked at, and {len(has.histories)} histories"

@@ -9,13 +9,16 @@ object was used, born again or changed since. Out of bounds: looking at objects;
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Self
 
 from dockwarden import reference
+from dockwarden.errors import EngineError
 from dockwarden.model import Event, Image, Kind, Ref, Step
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
 
 _OVERLAP_NS = 1_000_000
+_MEANWHILE_SECONDS = 1.0
 _SHORT_SECONDS = 0.1  # within it no engine emits as many events as it remembers
 _BIRTHS = frozenset({"pull", "load", "import", "create", "delete", "tag"})  # whether it has other names, a look tells
 _USES = frozenset({"create", "start", "mount", "connect"})  # what ends a use was in use when it was judged
@@ -61,8 +64,14 @@ class Witness:
         words = (tag.key.rpartition("/")[2].partition(":")[0] for tag in self._touched[Kind.TAG])
         return any(word and digits.startswith(word) for word in words)
 
+    def meanwhile(self) -> None:
+        """Read on, once a second, for whoever waits: soon an engine may remember nothing but probes of health."""
+        if self._began_ns >= 0 and time.monotonic() - self._asked_at > _MEANWHILE_SECONDS:
+            with suppress(EngineError):  # the next look will meet it again
+                self.follow()
+
     def follow(self) -> None:
-        """Read on. An engine remembers little, so whoever waits for long calls this meanwhile. Raises EngineError."""
+        """Read on. Raises EngineError."""
         until, asked_at = self._engine.now_ns(), time.monotonic()
         if self._lost:
             return

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockwarden.app import Parts
+from dockwarden.config.settings import Settings
+from dockwarden.metrics import Metrics
 from dockwarden.model import Event, Kind, Ref, Step, Thing
 from dockwarden.pipeline.witness import Witness
 from tests.builders import a_container, a_network, a_volume, an_image
 from tests.fakes import REMEMBERED_EVENTS, FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dockwarden.actions.verb import Tools
 
 IMAGE = an_image("app", "app:1", "app:2")
 OTHER = an_image("other", "other:1")
@@ -84,6 +96,20 @@ def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
     emit(engine, *[7] * REMEMBERED_EVENTS)
     assert "does not remember" in witness(STEPS["volume"])
     assert "does not remember" in witness(STEPS["image"])
+
+
+@pytest.mark.parametrize("wait", [lambda tools: tools.sleep(0), lambda tools: tools.archive.progress()])
+def test_whoever_waits_for_long_forgets_nothing(tmp_path: Path, wait: Callable[[Tools], None]) -> None:
+    """For a new container to be well, say, or for an archive, while probes of health go on."""
+    engine = FakeEngine()
+    with closing(Parts(Settings(state_dir=tmp_path), Metrics(), engine=engine)) as parts:
+        parts.inventory.seen_ns = engine.clock.now_ns
+        tools = parts.executor(engine.info)._tools
+        emit(engine, 6, *[11] * (REMEMBERED_EVENTS - 2))
+        wait(tools)
+        emit(engine, *[11] * (REMEMBERED_EVENTS - 2), 16)
+        told = [tools.news_of(STEPS[name]) for name in ("image", "volume", "network")]
+    assert told == [*(f"it was used or changed since it was judged ({kind})" for kind in ("image", "volume")), ""]
 
 
 @pytest.mark.parametrize("back_seconds", [1, 3600, 10**8])
