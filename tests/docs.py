@@ -90,7 +90,7 @@ A fact is a typed value that policies can use in `select`, `when` and `message`;
 | `int`, `double` | `5`, `5.0` | they do not mix: compare a `double` with `85.0` |
 | `string` | `'latest'` | `startsWith`, `endsWith`, `contains`, `matches` (RE2, any part), `lowerAscii`, `split`, … |
 | `duration` | `duration('36h')` | the largest unit is the hour; a param may be `7d` |
-| `timestamp` | `timestamp('2026-01-31T00:00:00Z')` | `now - image.created > duration('720h')` |
+| `timestamp` | `timestamp('2026-01-31T00:00:00Z')` | `now.getHours('Europe/Berlin')`; without a zone, of UTC |
 | `list(string)` | `['a', 'b']` | `'a' in list`, `list.exists(x, x.startsWith('a'))` |
 | `list(map)` | | `container.mounts.exists(m, m.source == '/')` |
 | `map(string)` | | `'team' in image.labels && image.labels['team'] == 'web'` |

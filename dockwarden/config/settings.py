@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator, field_validator, model_validator
 
 from dockwarden.config import packs
@@ -28,6 +28,9 @@ CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
+_AT, _URL = r"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):\d{1,5}$", r"^(https?://[^\s/]+(/\S*)?)?$"
+_At = Annotated[str, WithJsonSchema({"type": "string", "pattern": _AT})]
+_Url = Annotated[str, WithJsonSchema({"type": "string", "pattern": _URL})]
 _Word = Annotated[str, Field(min_length=1)]
 
 
@@ -76,9 +79,9 @@ class EngineSettings(_Section):
 class WebSettings(_Section):
     """The HTTP server."""
 
-    listen: str = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
+    listen: _At = Field("127.0.0.1:9877", description="host:port of metrics, health, page and API; port 0 picks one")
     hosts: list[str] = Field([], description="names by which clients call it, with *, besides localhost and addresses")
-    external_url: str = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
+    external_url: _Url = Field("", description="where people reach it, such as https://web-7.example.net/; in messages")
     config_file: APath | None = Field(None, description="TLS and passwords, in the format of Prometheus' exporters")
     finding_info: int = Field(0, ge=0, le=10_000, description="findings by name in the metrics; a series for each")
     running_image_info: int = Field(0, ge=0, le=10_000, description="running names and digests in them, as many series")
@@ -98,15 +101,14 @@ class WebSettings(_Section):
     @field_validator("external_url")
     @classmethod
     def _is_whole(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        if not re.fullmatch(_URL, value):
             raise ValueError("write it with http:// or https://")
         return value
 
     @field_validator("listen")
     @classmethod
     def _has_port(cls, value: str) -> str:
-        found = re.fullmatch(r"(?:\[[^]/\s]+]|[^]/:\s[]+):(\d{1,5})", value, re.ASCII)
-        if found is None or int(found[1]) >= 1 << 16:
+        if not re.fullmatch(_AT, value, re.ASCII) or int(value.rpartition(":")[2]) >= 1 << 16:
             raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
         return value
 

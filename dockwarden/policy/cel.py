@@ -47,10 +47,10 @@ _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\
 _TEXTS = re.compile(r"\(\s*r?(['\"])([\w /-]+(?:\|[\w /-]+)*)\1\s*\)", re.ASCII)
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
 _PRE_RELEASE = re.compile(rf"[-_.~]?(?:{EARLY}|devel|dev|a|b|c|m)(?![a-z])", re.ASCII)
-_FULL = {
-    "matches": "; patterns are RE2's, without look-around and back references: join several with && and !",
-    "duration": "; the largest unit is the hour: duration('24h')",
-    "timestamp": "; write all of it: timestamp('2026-01-31T00:00:00Z')",
+_FULL = {  # by what the library says
+    "perl operator|escape": "; patterns are RE2's, without look-around and back references: join several with && and !",
+    "to Duration": "; the largest unit is the hour: duration('24h')",
+    "to Timestamp": "; write all of it: timestamp('2026-01-31T00:00:00Z')",
 }
 
 
@@ -374,5 +374,6 @@ def _traps(source: str, env: Any, names: Collection[str]) -> Iterator[Problem]:
         except (RuntimeError, TypeError):
             continue  # not a literal after all; compiling the whole says what is wrong
         if value.type() == _T.ERROR:
-            hint = _FULL.get(match[1], "")
-            yield Problem(*place(source, match.start(2)), f"{call}: {tidy(value.plain_value())}{hint}")
+            said = tidy(value.plain_value())
+            hint = next((way for sign, way in _FULL.items() if re.search(sign, said)), "")
+            yield Problem(*place(source, match.start(2)), f"{call}: {said}{hint}")

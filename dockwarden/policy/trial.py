@@ -60,7 +60,9 @@ def _plain(spec: FactSpec, value: object) -> object:
 
 
 def _number(spec: FactSpec, value: object) -> object:
-    if spec.type == "double" and isinstance(value, int | float) and not isinstance(value, bool):
+    if spec.type == "double":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("must be a number, such as 85 or 1.5")
         return float(value)
     return size(value) if not isinstance(value, int) or isinstance(value, bool) or value >= 0 else value
 

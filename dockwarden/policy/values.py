@@ -75,7 +75,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
         r"(?!no-new-priv|seccomp|apparmor).*",
         "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
     ),
-    "ip": (r"[0-9a-fA-F.:]*", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
+    "ip": (r"[0-9a-fA-F.:]*(%.+)?", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
     "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
     "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}; write '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
     "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),

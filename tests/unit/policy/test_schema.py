@@ -179,6 +179,8 @@ def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatc
         "undo: {max_bytes: %s}": SIZES,
         "notify: {routes: {a: {url: 'json://a', events: %s}}}": "[]|[opened]|opened",
         "notify: {routes: {a: {url: 'json://a', policies: %s}}}": "[]|['*']|a",
+        "web: {listen: %s}": "'127.0.0.1:9877'|'[::]:9877'|x|':1'|9877|'http://a:1'|'::1:80'|'a:0'|''|null",
+        "web: {external_url: %s}": "''|a.lan|https://a.lan|'http://a/b?c'|https:///x|'https://a b'|null|1",
         "policies: %s": "shipped|a:b|[cis, /x]|['']|{}|1|null",
         "state_dir: %s": "/x|null|1",
         **dict.fromkeys(("web: %s", "registries: %s", "protect: %s"), "|{}|null|[]|1|a"),
