@@ -8,7 +8,7 @@ from typing import Any
 
 from dockwarden import reference
 from dockwarden.actions.archive import LOST, ArchiveError, or_without
-from dockwarden.actions.containers import ContainerVerb, called
+from dockwarden.actions.containers import ContainerVerb
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Why, in_use
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import JOINED, Candidate, Container, Effect, Kind, Policy, Recipe, Record, Ref, Step
@@ -35,7 +35,7 @@ class ContainerRemove(ContainerVerb):
             raise Stays(Effect.REFUSED, "in_use", "it runs")
         for user in step.options.get("after", ()):
             with suppress(NotFoundError):
-                raise Stays(Effect.REFUSED, "in_use", f"{_NEEDED} {called(tools.engine, user).name}")
+                raise Stays(Effect.REFUSED, "in_use", f"{_NEEDED} {tools.engine.container(user).name}")
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""

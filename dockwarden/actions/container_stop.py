@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from dockwarden.actions.containers import ContainerVerb, called, is_aside
+from dockwarden.actions.containers import ContainerVerb, is_aside
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
@@ -35,7 +35,7 @@ class ContainerStop(ContainerVerb):
             tools.engine.start_container(done.ref.key)
         except NotFoundError as error:
             with suppress(NotFoundError):
-                found = called(tools.engine, done.name)
+                found = tools.engine.container(done.name)
                 if found.state == "created" and found.image_id == done.recipe.parameters.get("image_id"):
                     tools.engine.start_container(found.id)
                     return Applied("started")

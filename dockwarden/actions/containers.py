@@ -45,14 +45,6 @@ def needs_running(engine: Engine, container: Container) -> str:
     return ""
 
 
-def called(engine: Engine, name: str) -> Container:
-    """The container of this name. Raises NotFoundError, also where an engine finds one whose ID begins like that."""
-    found = engine.container(name)
-    if found.name != name:
-        raise NotFoundError(f"no container is called {name}")
-    return found
-
-
 def others(engine: Engine, container: Container) -> Iterator[Container]:
     for identifier in engine.container_ids():
         with suppress(NotFoundError):

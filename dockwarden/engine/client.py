@@ -197,7 +197,10 @@ class DockerEngine(Changes):
         return containers.container_ids(rows)
 
     def container(self, identifier: str) -> Container:
-        return self._call("container_inspect", lambda client: _container(client, _quoted(identifier)))
+        found = self._call("container_inspect", lambda client: _container(client, _quoted(identifier)))
+        if identifier not in (found.id, found.name):  # but the beginning of the ID, as ``db`` may be
+            raise NotFoundError(f"no container is called {identifier}")
+        return found
 
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
         # Of names the engine matches parts as well; one user too many only keeps an object that could go.

@@ -10,14 +10,14 @@ from contextlib import suppress
 from typing import Any, assert_never
 from urllib.parse import quote
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.utils import version_gte, version_lt
 
 from dockwarden.engine.containers import volume_of
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.layer import cleaned
-from dockwarden.engine.transport import Client
-from dockwarden.errors import MissingError
+from dockwarden.engine.transport import Client, from_status
+from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import JOINED, Kind
 
 _NEVER_JOINED = frozenset({"host", "none"})
@@ -307,13 +307,16 @@ def names(client: Client, containers: Iterable[str]) -> dict[str, str]:
 
 def _found(look: Callable[[str], Mapping[str, Any]], called: str) -> Mapping[str, Any] | None:
     """The inspect of what has this name or ID; None also where only the ID of another begins like a name, as ``db``."""
-    with suppress(NotFound):
+    try:
         found = look(called)
-        identifier = found.get("Id")  # volumes have none, and are found by no part of their name
-        is_id = identifier is not None and len(called) >= _SHORT_ID and identifier.startswith(called)
-        if identifier is None or is_id or called == _name(found):
-            return found
-    return None
+    except APIError as error:
+        answer = error.response
+        if answer is None or not isinstance(from_status(answer.status_code, answer.content, called), NotFoundError):
+            raise
+        return None
+    identifier = found.get("Id")  # volumes have none, and are found by no part of their name
+    is_id = identifier is not None and len(called) >= _SHORT_ID and identifier.startswith(called)
+    return found if identifier is None or is_id or called == _name(found) else None
 
 
 def _name(inspected: Mapping[str, Any]) -> str:

@@ -56,7 +56,8 @@ _TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
-_AMBIGUOUS = "multiple ids found with provided prefix"  # so that nothing is called that
+_AMBIGUOUS = ("multiple ids found with provided prefix", "matches found based on id prefix")
+"""What engines say where nothing is called so, but several IDs begin like that."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _DENIALS = frozenset({403, 405})  # the second by a proxy that allows no request of this method
 _UNSEEN_GROUP = 65534  # of all that a namespace of users does not map; the overflow of Linux
@@ -220,7 +221,7 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     """Our error for an answer that is not a success."""
     message = _message(body)
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
-    if status == requests.codes.not_found or _AMBIGUOUS in message.lower():
+    if status == requests.codes.not_found or any(said in message.lower() for said in _AMBIGUOUS):
         return NotFoundError(message or text)
     is_denied = status in _DENIALS
     if status == requests.codes.conflict or (is_denied and any(said in message for said in _OF_THE_ENGINE)):

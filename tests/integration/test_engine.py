@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from dockwarden.actions.containers import called
 from dockwarden.engine import DockerEngine, from_environment
 from dockwarden.errors import ConflictError, EngineError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory import kinds
@@ -331,9 +330,9 @@ def test_a_name_is_not_the_beginning_of_an_id(ours: DockerEngine, empty_engine: 
         made.append(empty_engine.docker("create", "app:1").strip())
     for name in (made[0][:12], made[-1][0]):
         with pytest.raises(NotFoundError):
-            called(ours, name)
+            ours.container(name)
     empty_engine.docker("rename", made[1], made[0][:2])
-    assert called(ours, made[0][:2]).id == made[1]
+    assert ours.container(made[0][:2]).id == made[1]
 
 
 def test_image_reference_of_a_container_is_what_was_typed(ours: DockerEngine, empty_engine: LabEngine) -> None:

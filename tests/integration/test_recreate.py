@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import count, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +21,7 @@ from tests.lab.images import ImageSpec
 from tests.lab.machine import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.lab.engine import LabEngine
 
@@ -519,13 +519,26 @@ def test_what_it_needs_and_is_gone_is_not_made_on_the_way(world: tuple[LabEngine
         lab.docker(kind, "rm", name)
 
 
+def _beginning(make: Callable[[], dict[str, Any]], length: int) -> str:
+    """What the IDs of two begin with."""
+    made: list[str] = []
+    while len(set(made)) == len(made):
+        made.append(make()["Id"][:length])
+    return made[-1]
+
+
 @pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
+@pytest.mark.parametrize("others", ["one", "several"])
 def test_what_is_gone_is_not_taken_for_what_has_an_id_that_begins_like_its_name(
-    world: tuple[LabEngine, DockerEngine],
+    world: tuple[LabEngine, DockerEngine], others: str
 ) -> None:
-    """As one called ``db`` may be: an engine asked for that finds whatever has such an ID."""
+    """As one called ``db`` may be: an engine asked for that finds what has such an ID, or says that several have."""
     lab, engine = world
-    network, container = lab.client().inspect_network("two")["Id"][:5], inspected(lab, "single")["Id"][:5]
+    client, names = lab.client(), map(str, count())
+    network, container = client.inspect_network("two")["Id"][:5], inspected(lab, "single")["Id"][:5]
+    if others == "several":
+        network = _beginning(lambda: client.create_network(f"more-{next(names)}"), 1)
+        container = _beginning(lambda: client.create_container(IMAGE), 2)
     volumes = f"--volumes-from={container}"
     asked = {"network": f"--network={network}", "link": f"--link={container}:x", "volumes": volumes}
     lab.docker("network", "create", network)
