@@ -43,6 +43,14 @@ def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mount
     return next((name for name in names if name == volume or name.startswith(f"{volume}/")), "")
 
 
+def leads_to(parameters: Mapping[str, Any]) -> str:
+    """Where the files of a volume are, if its folder is a link; "" if not. Engines remove none, or another volume's."""
+    folder = Path(parameters["Mountpoint"])
+    real = os.path.realpath(folder)
+    is_own = real == str(Path(os.path.realpath(folder.parent.parent), *folder.parts[-2:]))
+    return "" if is_own or parameters["Driver"] != "local" else real
+
+
 def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:
     """Where the files of a volume are, if they can be seen from here. Raises ArchiveError."""
     if parameters["Driver"] != "local" or is_elsewhere(parameters):

@@ -44,6 +44,9 @@ class VolumeRemove(verb.Verb[Volume]):
         if place := tools.files.mounted(parameters):
             text = f"something is mounted at {place}, and its files would go as well: `umount` it first"
             raise verb.Stays(Effect.REFUSED, "in_use", text)
+        if place := tools.files.leads_to(parameters):
+            text = f"its folder is a link to {place}, where engines remove nothing, or what another volume has"
+            raise verb.Stays(Effect.REFUSED, "in_use", text)
         self.check_users(tools, step, found)
         with or_without(parameters):
             folder = tools.files.folder_of(parameters, found)

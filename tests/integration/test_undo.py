@@ -557,6 +557,24 @@ def test_volume_in_which_something_is_mounted_stays(host: Host, place: str) -> N
     assert host.remove(host.engine.volume("data")) == [("applied", "removed")]
 
 
+@pytest.mark.parametrize("where", ["elsewhere", "volume"])
+def test_volume_whose_folder_was_moved_away_stays(host: Host, where: str) -> None:
+    """Its engine refuses that after each archive, or removes the files of another volume that has them."""
+    for name in ("data", "other"):
+        host.lab.docker("volume", "create", name)
+    link = Path(mountpoint(host, "data"))
+    target = Path(mountpoint(host, "other")) if where == "volume" else host.lab.dir / "elsewhere"
+    target.mkdir(exist_ok=True)
+    (target / "file").write_text("kept")
+    link.rmdir()
+    link.symlink_to(target)
+    [outcome] = host.outcomes(host.engine.volume("data"), unrecoverable=True)
+    assert (outcome.effect, outcome.reason, str(target) in outcome.detail) == (Effect.REFUSED, "in_use", True)
+    assert (target / "file").read_text() == "kept"
+    assert host.remove(host.engine.volume("other")) == [("applied", "removed")]
+    link.unlink()
+
+
 def texts(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 

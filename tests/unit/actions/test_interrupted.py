@@ -47,6 +47,9 @@ class Files:
     def mounted(self, parameters: Mapping[str, Any]) -> str:
         return ""
 
+    def leads_to(self, parameters: Mapping[str, Any]) -> str:
+        return ""
+
     def folder_of(self, parameters: Mapping[str, Any], volume: Volume) -> Path:
         return Path(volume.name)
 
