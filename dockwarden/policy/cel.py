@@ -74,7 +74,6 @@ _AS_SIZE = cel.FunctionDecl(
     "as_size", [cel.Overload("as_size_int", _T.STRING, [_T.INT], is_member=False, impl=in_bytes)]
 )
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
-_BY_NUMBER = (None, False, True)
 _NEVER_NULL = frozenset({"_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in"})
 
 
@@ -194,9 +193,9 @@ class Joint:
         # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
         types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
         # The condition of `?:` must be a bool when it runs, as above.
-        verdicts = ((select, f"({_closed(when)} ? 2 : 1)") for select, when in conditions)
-        each = (f"({_closed(select)} ? {verdict} : 0)" if select else verdict for select, verdict in verdicts)
-        source = f"[{', '.join(each)}]"
+        verdicts = ((select, f"({_closed(when)} ? '2' : '1')") for select, when in conditions)
+        each = (f"({_closed(select)} ? {verdict} : '0')" if select else verdict for select, verdict in verdicts)
+        source = f"[{', '.join(each)}].join()"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
             raise ExpressionError(Problem(1, 1, "a NUL character"))
         for rare in (False, True):
@@ -206,8 +205,8 @@ class Joint:
                 return
         raise ExpressionError(Problem(1, 1, "they do not fit into one expression"))
 
-    def evaluate(self, facts: Facts) -> tuple[bool | None, ...] | None:
-        """What ``when`` gave, by policy, and None where ``select`` is false; nothing if any of them has no answer.
+    def evaluate(self, facts: Facts) -> str | None:
+        """A digit for each policy: 2 where ``when`` is true, 1 where not, 0 without ``select``; None if one is unknown.
 
         The prepared form of the facts is left in ``facts.shared``, for messages and for other policies.
         """
@@ -216,7 +215,7 @@ class Joint:
             plain = self._eval(facts.shared).plain_value()
         except (RuntimeError, MemoryError):
             return None
-        return tuple([_BY_NUMBER[number] for number in plain]) if isinstance(plain, list) else None
+        return plain if isinstance(plain, str) and plain.isdecimal() else None  # an error is a text as well
 
 
 def _closed(program: model.Program) -> str:

@@ -14,7 +14,8 @@ from dockwarden.policy.cel import Joint
 from dockwarden.policy.faults import ExpressionError
 
 _WORTH_OBJECTS = 100  # making one expression takes as long as judging about 40 objects
-_VERDICTS = {None: evaluate.SKIP, False: evaluate.PASS, True: evaluate.FAIL}
+_VERDICTS = {"0": evaluate.SKIP, "1": evaluate.PASS, "2": evaluate.FAIL}
+_FAIL = "2"
 
 
 class Together:
@@ -24,7 +25,7 @@ class Together:
         self._dear = [policy for policy in policies if policy.cost]  # what they need is often not known
         self._joint: Joint | None = None
         self._objects = 0
-        self._patterns: Counter[tuple[bool | None, ...]] = Counter()
+        self._patterns: Counter[str] = Counter()
         self._quiet: Counter[tuple[str, Status]] = Counter()
 
     def judge(self, facts: Facts, noted: Collection[str]) -> Iterator[tuple[Policy, Verdict]]:
@@ -43,8 +44,8 @@ class Together:
         else:
             self._patterns[answers] += 1
             for policy, answer in zip(self._cheap, answers, strict=True):
-                if answer or policy.name in noted:
-                    if not answer:
+                if answer == _FAIL or policy.name in noted:
+                    if answer != _FAIL:
                         self._quiet[policy.name, _VERDICTS[answer].status] -= 1  # it is in the pattern, too
                     yield policy, _VERDICTS[answer]
         yield from self._one_by_one(self._dear, facts, noted)
@@ -66,6 +67,6 @@ class Together:
         total = self._quiet.copy()
         for pattern, objects in self._patterns.items():
             for policy, answer in zip(self._cheap, pattern, strict=True):
-                if not answer:
+                if answer != _FAIL:
                     total[policy.name, _VERDICTS[answer].status] += objects
         return +total
