@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from operator import attrgetter
 
 from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, refuse_change
 from dockwarden.errors import AnswerError, NotFoundError
@@ -14,6 +15,7 @@ ASIDE = "dw-"
 """What a part of the name begins with that a container has while, and after, another takes its place."""
 
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
+_STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
 
@@ -22,10 +24,7 @@ class ContainerVerb(Verb[Container]):
     subject = Kind.CONTAINER
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
-        def state(of: Container) -> tuple[object, ...]:
-            return of.name, of.running, of.state, of.started_at, of.finished_at, of.labels, of.networks, of.config
-
-        refuse_change(unless=state(found) == state(judged))
+        refuse_change(unless=_STATE(found) == _STATE(judged))
 
 
 def refuse_stale(tools: Tools, found: Container) -> None:

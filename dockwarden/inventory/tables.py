@@ -5,7 +5,7 @@ Input: frozen objects. Output: answers about any object, whatever its kind. Out 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, assert_never
 
 from dockwarden import reference
@@ -42,42 +42,24 @@ class Tables:
         self.info: EngineInfo | None = None
         self.complete = False
         self.seen_ns = 0  # the engine's time of the newest event that is in here
-        self.images: dict[str, Image] = {}
-        self.containers: dict[str, Container] = {}
-        self.volumes: dict[str, Volume] = {}
-        self.networks: dict[str, Network] = {}
-        self.services: dict[str, Service] = {}  # only on the leader of a swarm
+        # What there is of a kind by key: objects, or of tags the IDs of images.
+        self._tables: Mapping[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
+        self._tables[Kind.HOST][""] = ""
+        self.images: dict[str, Image] = self._tables[Kind.IMAGE]
+        self.tags: dict[str, str] = self._tables[Kind.TAG]
+        self.containers: dict[str, Container] = self._tables[Kind.CONTAINER]
+        self.volumes: dict[str, Volume] = self._tables[Kind.VOLUME]
+        self.networks: dict[str, Network] = self._tables[Kind.NETWORK]
+        self.services: dict[str, Service] = self._tables[Kind.SERVICE]  # only on the leader of a swarm
         self.leads: bool | None = False  # whether this is the leader of a swarm; None while nobody can tell
         self.needs: Needs = ()
-        self.tags: dict[str, str] = {}
         self.repositories: dict[str, set[str]] = defaultdict(set)
         self.suspect: set[str] = set()
         self.leaving: set[Ref] = set()  # what we have removed, until a look at the engine shows that
         self.detailed = 0  # how many images have their details
         self.histories: dict[str, Sequence[BuildStep]] = {}  # by image, as far as gathered
-        self._tables = {kind: self._table(kind) for kind in Kind}
         self._users: dict[tuple[Kind, str], set[Ref]] = defaultdict(set)
         self._aliases: dict[tuple[Kind, str], set[str]] = defaultdict(set)
-
-    def _table(self, kind: Kind) -> dict[str, Any]:
-        """What there is of a kind by key: objects, or of tags the IDs of images."""
-        match kind:
-            case Kind.IMAGE:
-                return self.images
-            case Kind.TAG:
-                return self.tags
-            case Kind.CONTAINER:
-                return self.containers
-            case Kind.VOLUME:
-                return self.volumes
-            case Kind.NETWORK:
-                return self.networks
-            case Kind.SERVICE:
-                return self.services
-            case Kind.HOST:
-                return {"": ""}
-            case _:
-                assert_never(kind)
 
     @property
     def store(self) -> ImageStore | None:

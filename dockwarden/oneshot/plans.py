@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from dockwarden.actions.plan import with_bytes
 from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Gain
-from dockwarden.app import Parts
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.gather import REGISTRY
@@ -121,8 +120,6 @@ class Planner:
             none, again = Limits(sys.maxsize, 100.0), {"over_limits": True}
             chosen = [policy._replace(limits=none, options={**policy.options, **again}) for policy in chosen]
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
-        self._parts: Parts
-        self.info: EngineInfo
         self._parts, self.info = (source or partial(look, writes=acts))(settings, policies)
         self._is_measured = True
         clock = self._parts.inventory.memory.clock
