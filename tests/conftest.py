@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -218,8 +219,13 @@ def newest_engine(registry: LabRegistry) -> Iterator[LabEngine]:
 
 @pytest.fixture(params=["graph", "containerd"])
 def engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
-    """The test runs once on each kind, on the session's engines, with what others left there."""
-    started: LabEngine = request.getfixturevalue(f"{request.param}_engine")
+    """The test runs once on each kind, on the session's engines, with what others left there.
+
+    What the kind has no part in runs on "either": which it is, chance decides for each test and run.
+    """
+    chosen = os.environ.get("DOCKWARDEN_LAB_EITHER") or random.choice(["graph", "containerd"])
+    kind = chosen if request.param == "either" else request.param
+    started: LabEngine = request.getfixturevalue(f"{kind}_engine")
     yield started
     started.end_containers()
 

@@ -46,6 +46,7 @@ def prepared(empty_engine: LabEngine, tmp_path: Path) -> Prepared:
     return prepare(empty_engine, tmp_path)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_scan_prints_a_table_and_changes_nothing(prepared: Prepared) -> None:
     engine, config = prepared
     before = truth(engine)
@@ -63,6 +64,7 @@ def test_scan_prints_a_table_and_changes_nothing(prepared: Prepared) -> None:
     assert not (config.parent / "state").exists()
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_scan_prints_json(prepared: Prepared) -> None:
     engine, config = prepared
     done = command("scan", "--config", config, "-o", "json", docker_host=engine.host)

@@ -498,6 +498,7 @@ VERSIONS = {
 LATEST = "latest-is-not-newest"
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_which_version_a_tag_is_and_which_is_newest(host: LabEngine, hub: LabRegistry, tmp_path: Path) -> None:
     settled, behind = f"{hub.host}/versions/settled", f"{hub.host}/versions/behind"
     for tag, word in VERSIONS.items():

@@ -200,6 +200,7 @@ def test_socket_without_permission_names_group_and_remedy(graph_engine: LabEngin
         os.chown(socket, 0, 0)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_objects_that_are_gone_before_they_can_be_looked_at(empty_engine: LabEngine, start: Start) -> None:
     engine = empty_engine
     engine.load(images.busybox("e2e/base:1"))

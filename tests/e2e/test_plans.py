@@ -186,6 +186,7 @@ def test_apply_touches_only_what_is_planned_and_still_eligible(empty_engine: Lab
     assert (again.code, "nothing of the plan is left" in again.err) == (0, True)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_releases_are_kept_by_version_and_other_tags_by_their_word(empty_engine: LabEngine, tmp_path: Path) -> None:
     """All builds of releases say 1970, as builds do that can be repeated; what a pipeline leaves is newer than all."""
     epoch = datetime.fromtimestamp(0, UTC)
@@ -306,6 +307,7 @@ def test_a_daemon_and_an_apply_do_not_get_in_each_others_way(
     assert daemon.said("action.failed") == []
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_person_gets_past_a_limit_by_looking_first(empty_engine: LabEngine, tmp_path: Path) -> None:
     engine = empty_engine
     engine.load(*(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(4)))
@@ -319,6 +321,7 @@ def test_a_person_gets_past_a_limit_by_looking_first(empty_engine: LabEngine, tm
     assert engine.client().images() == []
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_a_host_protects_stays_whatever_a_plan_says(empty_engine: LabEngine, tmp_path: Path) -> None:
     engine = empty_engine
     engine.load(*(ImageSpec(tags=(f"a/going/{n}:1",), labels={"n": str(n)}) for n in range(2)))

@@ -160,6 +160,7 @@ def test_a_reset_that_pulls_another_digest_than_it_was_told_brings_everything_ba
     assert listed("undo", *config, "--list", docker_host=engine.host) == []
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_reset_that_is_cut_short_says_how_everything_comes_back(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_reset_that_is_cut_short_says_how_everything_comes_back(
     assert engine.client().inspect_image(name)["Id"] == bad
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_reset_after_one_that_never_came_to_the_image_names_what_that_one_took(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_reset_after_one_that_never_came_to_the_image_names_what_that_one_took
     assert (again.code, "created again, as they were before: one, two\n" in again.err) == (0, True), again.err
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_reset_that_cannot_end_well_does_not_begin(
     empty_engine: LabEngine, registry: LabRegistry, tmp_path: Path
 ) -> None:

@@ -343,6 +343,7 @@ def test_image_reference_of_a_container_is_what_was_typed(ours: DockerEngine, em
         assert (ours.container(name).image_ref, ours.container(name).image_id) == (typed, image)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volumes(ours: DockerEngine, empty_engine: LabEngine) -> None:
     empty_engine.docker("volume", "create", "--label=a=b", "data")
     anonymous = empty_engine.docker("volume", "create")
@@ -354,6 +355,7 @@ def test_volumes(ours: DockerEngine, empty_engine: LabEngine) -> None:
     assert {name: ours.volume(name) for name in found} == found
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_networks(ours: DockerEngine, empty_engine: LabEngine) -> None:
     identifier = empty_engine.docker("network", "create", "--internal", "--label=a=b", "front")
     found = {network.name: network for network in ours.networks()}
@@ -368,6 +370,7 @@ def test_networks(ours: DockerEngine, empty_engine: LabEngine) -> None:
     assert front == ours.network(identifier) == ours.network("front")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_labels_of_strangers(ours: DockerEngine, empty_engine: LabEngine) -> None:
     labels = {**HOSTILE, **MANY}
     empty_engine.load(images.ImageSpec(tags=("app:1",), labels=labels))
@@ -383,6 +386,7 @@ def test_labels_of_strangers(ours: DockerEngine, empty_engine: LabEngine) -> Non
     assert {(event.type, event.action) for event in events} >= {("container", "create"), ("image", "tag")}
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_many_objects_one_connection(ours: DockerEngine, empty_engine: LabEngine) -> None:
     empty_engine.load_archive(images.many(10))
     listed = list(ours.images())
@@ -392,6 +396,7 @@ def test_many_objects_one_connection(ours: DockerEngine, empty_engine: LabEngine
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_threads_share_an_engine(ours: DockerEngine, empty_engine: LabEngine) -> None:
     empty_engine.load_archive(images.many(4))
     wanted = [image.id for image in ours.images()]
@@ -416,6 +421,7 @@ def names(events: Iterable[Event]) -> list[tuple[str, str]]:
     return [(event.type, event.action) for event in events]
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_subscription_stands_when_it_is_handed_over(ours: DockerEngine, empty_engine: LabEngine) -> None:
     empty_engine.load(images.ImageSpec(tags=("app:1",)))
     identifier = ours.image("app:1").id
@@ -429,6 +435,7 @@ def test_subscription_stands_when_it_is_handed_over(ours: DockerEngine, empty_en
         stream.close()
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_window_ends_at_its_time_and_the_next_begins_there(ours: DockerEngine, empty_engine: LabEngine) -> None:
     empty_engine.load(images.ImageSpec(tags=("app:1",)))
     identifier = ours.image("app:1").id
@@ -455,6 +462,7 @@ def test_window_ends_at_its_time_and_the_next_begins_there(ours: DockerEngine, e
     assert all(event.at_ns < end + SECOND for event in seen)  # a busy engine sends what comes as the time runs out, too
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_past_is_replayed_from_a_nanosecond_on(ours: DockerEngine, empty_engine: LabEngine) -> None:
     begin = time.time_ns()
     empty_engine.load(images.ImageSpec(tags=("app:1",)))

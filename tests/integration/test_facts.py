@@ -185,6 +185,7 @@ def test_health_is_that_of_a_container_that_runs(empty_engine: LabEngine, host: 
         lab.docker("unpause", "paused")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_labels_of_the_image_are_not_the_containers_own(empty_engine: LabEngine, host: Host) -> None:
     lab = empty_engine
     claims = {"com.docker.compose.project": "x", "com.docker.swarm.service.id": "y", "dockwarden.protect": "", "a": "1"}

@@ -349,6 +349,7 @@ def renewed_unlike(lab: LabEngine, engine: DockerEngine, options: str) -> list[s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_lost(
     world: tuple[LabEngine, DockerEngine],
 ) -> None:
@@ -361,6 +362,7 @@ def test_a_newer_image_brings_its_defaults_and_nothing_that_was_asked_for_is_los
     assert [text for line in every for text in renewed_unlike(lab, engine, line)] == []
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_a_container_is_like_is_told_alike_each_time(world: tuple[LabEngine, DockerEngine]) -> None:
     """An engine lists links and mounts in any order, and what seems to have changed is not touched."""
     lab, engine = world
@@ -379,6 +381,7 @@ def _starts(lab: LabEngine, name: str) -> bool:
     return False
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     lab.docker("create", "--name", "joined", "--network", "one", IMAGE)
@@ -443,6 +446,7 @@ def test_another_container_that_was_made_again_too_is_joined_as_it_is_now(
         assert mode == f"container:{inspected(lab, 'peer')['Id']}", option
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_was_gone_before_it_was_is_not_needed(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     client = lab.client()
@@ -571,6 +575,7 @@ NETWORKS = """
 """.strip().split("\n")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_networks_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngine]) -> None:
     lab, engine = world
     lab.docker("network", "create", "--config-only", "--subnet", "10.83.0.0/24", "configuration")

@@ -265,18 +265,16 @@ def short(image: str) -> str:
     return reference.short_id(image)
 
 
-@pytest.fixture(params=["graph", "containerd"])
-def engine(request: pytest.FixtureRequest) -> Iterator[LabEngine]:
-    """An engine of each kind with a few images that nobody ever wants to lose, and nothing else."""
-    started: LabEngine = request.getfixturevalue(f"{request.param}_engine")
-    clear(started)
-    if world(started).names() != PRECIOUS or set(world(started).containers) != {"/bystander"}:
-        started.wipe()
-        put(started, "precious", "precious/app:1", "precious/app:latest")
-        put(started, "used", "precious/used:1")
-        started.docker("create", "--name=bystander", "precious/used:1")
-    yield started
-    started.end_containers()
+@pytest.fixture
+def engine(engine: LabEngine) -> LabEngine:
+    """As everywhere, with a few images that nobody ever wants to lose, and nothing else."""
+    clear(engine)
+    if world(engine).names() != PRECIOUS or set(world(engine).containers) != {"/bystander"}:
+        engine.wipe()
+        put(engine, "precious", "precious/app:1", "precious/app:latest")
+        put(engine, "used", "precious/used:1")
+        engine.docker("create", "--name=bystander", "precious/used:1")
+    return engine
 
 
 def clear(engine: LabEngine) -> None:
@@ -310,6 +308,7 @@ def test_removes_what_it_should_and_only_that(engine: LabEngine, warden: Warden)
     assert warden.open_intents() == 0
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_audit_touches_nothing(engine: LabEngine, warden: Warden) -> None:
     put(engine, "doomed")
     put(engine, "tagged", "doomed/app:1")
@@ -322,6 +321,7 @@ def test_audit_touches_nothing(engine: LabEngine, warden: Warden) -> None:
     assert "intend" not in warden.ledger.calls
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_start_and_resync_act_on_nothing(engine: LabEngine, warden: Warden) -> None:
     put(engine, "doomed")
     before = world(engine)
@@ -721,6 +721,7 @@ def test_image_that_a_stranger_named_like_a_marker_stays(engine: LabEngine, ward
 # -- several policies, limits, ourselves -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_two_policies_that_want_the_same_object(engine: LabEngine, warden: Warden) -> None:
     app = put(engine, "app", "doomed/app:1")
     twin = policy("twin", "tag", "tag.repository.startsWith('docker.io/doomed/')", action="untag", **ENFORCED)
@@ -749,6 +750,7 @@ def test_two_policies_that_each_want_one_of_two_names(engine: LabEngine, warden:
     assert "applied" in {row["outcome"] for row in warden.board.actions}
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_too_many_means_none(engine: LabEngine, warden: Warden) -> None:
     for n in range(5):
         put(engine, f"doomed {n}")
@@ -779,6 +781,7 @@ def test_own_image_and_its_tags_stay(engine: LabEngine, tmp_path: Path) -> None:
 # -- memory and clocks -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_restart_remembers_and_a_missing_ledger_makes_everything_young(engine: LabEngine, tmp_path: Path) -> None:
     doomed = put(engine, "doomed")
     before = world(engine)
@@ -797,6 +800,7 @@ def test_restart_remembers_and_a_missing_ledger_makes_everything_young(engine: L
     assert world(engine) == before.without(doomed)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_time_that_nobody_watched_does_not_count(engine: LabEngine, tmp_path: Path) -> None:
     doomed = put(engine, "doomed")
     with Warden(engine, tmp_path, stay=HOUR) as warden:
@@ -834,6 +838,7 @@ class WrongTime:
 
 
 @pytest.mark.parametrize("step", [-20 * 365 * 24 * HOUR, 20 * 365 * 24 * HOUR])
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_wall_clock_that_is_set_makes_nothing_older(
     engine: LabEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:
@@ -906,6 +911,7 @@ def fail(error: BaseException) -> Callable[[], object]:
     return raise_it
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_no_record_no_deletion(engine: LabEngine, warden: Warden) -> None:
     doomed = [put(engine, f"doomed {n}") for n in range(3)]
     before = world(engine)
@@ -1036,6 +1042,7 @@ def test_image_that_went_or_was_renamed_and_is_there_again_stays(engine: LabEngi
     assert doomed in world(engine).images
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_happens_to_others_keeps_nothing(engine: LabEngine, warden: Warden) -> None:
     put(engine, "doomed", "doomed/app:1")
     put(engine, "other", "other/app:1", runs=True)
@@ -1044,6 +1051,7 @@ def test_what_happens_to_others_keeps_nothing(engine: LabEngine, warden: Warden)
     assert warden.run("untag") == {full("doomed/app:1"): ("applied", "removed")}
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_so_much_happening_that_it_is_not_remembered_keeps_everything(engine: LabEngine, warden: Warden) -> None:
     doomed = put(engine, "doomed", "doomed/app:1")
     warden.start(UNTAG)
@@ -1063,6 +1071,7 @@ def test_so_much_happening_that_it_is_not_remembered_keeps_everything(engine: La
 VOLUMES = policy("volumes", "volume", "volume.name == 'doomed'", action="remove", **{**ENFORCED, "for": "1m"})
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_was_written_to_while_it_was_archived_stays(engine: LabEngine, warden: Warden) -> None:
     put(engine, "writer", "writer:1", runs=True)
     engine.docker("volume", "create", "doomed")
@@ -1081,6 +1090,7 @@ def test_volume_that_was_written_to_while_it_was_archived_stays(engine: LabEngin
 NETWORKS = policy("networks", "network", "network.name == 'doomed'", action="remove", **ENFORCED)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_network_for_which_a_container_was_just_made_is_made_again(engine: LabEngine, warden: Warden) -> None:
     put(engine, "joins", "joins:1", runs=True)
     engine.docker("network", "create", "--label", "a=b", "doomed")

@@ -405,6 +405,7 @@ def test_nothing_is_removed_that_cannot_be_written_down(host: Host, small: Path)
     assert host.undo()[0][:2] == ("applied", "restored")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_damaged_archive_is_not_loaded(host: Host) -> None:
     image = host.built("d", "undo/damaged:1")
     host.remove(image)
@@ -464,6 +465,7 @@ def mountpoint(host: Host, name: str) -> str:
     ],
     ids=["labels", "empty options", "nothing"],
 )
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_comes_back_with_everything_in_it(host: Host, made: tuple[str, ...]) -> None:
     host.lab.load(host.spec("w", "keep/w:1"))
     host.lab.docker(*made)
@@ -481,6 +483,7 @@ def test_volume_comes_back_with_everything_in_it(host: Host, made: tuple[str, ..
     assert {**now, "CreatedAt": ""} == {**told, "CreatedAt": ""}
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(host: Host) -> None:
     """One file that cannot be removed, or a busy folder, stops an engine amid the others."""
     host.lab.docker("volume", "create", "data")
@@ -505,6 +508,7 @@ def test_volume_that_an_engine_cannot_remove_to_its_end_has_all_of_its_files(hos
     assert tree(str(folder))[1:] == before[1:]
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_whose_files_are_back_but_not_on_the_disk_keeps_its_archive(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +525,7 @@ def test_volume_whose_files_are_back_but_not_on_the_disk_keeps_its_archive(
     assert (texts(folder), len(host.files())) == ({"immutable": "kept", "file": "kept"}, 1)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_of_which_nothing_could_be_removed_has_lost_nothing(host: Host) -> None:
     """As on a disk that has become read-only, where nothing can be put back, too."""
     host.lab.docker("volume", "create", "data")
@@ -536,6 +541,7 @@ def test_volume_of_which_nothing_could_be_removed_has_lost_nothing(host: Host) -
 
 
 @pytest.mark.parametrize("place", ["", "a b/x"], ids=["itself", "below"])
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_in_which_something_is_mounted_stays(host: Host, place: str) -> None:
     """Its engine would remove the files of what is mounted there, in the end in vain as the folder is busy."""
     host.lab.docker("volume", "create", "data")
@@ -600,6 +606,7 @@ def killed_at_the_first_deletion(host: Host, *folders: Path) -> Iterator[None]:
     os.close(news)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_whose_engine_was_killed_amid_its_removal_has_all_of_its_files(host: Host) -> None:
     host.lab.docker("volume", "create", "data")
     folder = Path(mountpoint(host, "data"))
@@ -632,6 +639,7 @@ def made_anew(host: Host, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", [wrote, mounted, made_anew])
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_is_left_of_a_volume_is_filled_by_nobody_while_somebody_has_it(
     host: Host, meanwhile: Callable[[Host, Path], None]
 ) -> None:
@@ -660,6 +668,7 @@ def test_what_is_left_of_a_volume_is_filled_by_nobody_while_somebody_has_it(
     assert (texts(folder), host.files()) == ({"gone": "gone", "left": "left"}, [])
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: Host) -> None:
     host.lab.docker("volume", "create", "data")
     fill(mountpoint(host, "data"))
@@ -675,6 +684,7 @@ def test_volume_that_somebody_made_anew_is_filled_only_while_it_is_empty(host: H
     assert tree(mountpoint(host, "data")) == before
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.lab.docker("volume", "create", "data")
     Path(mountpoint(host, "data"), "big").write_bytes(os.urandom(5_000_000))
@@ -698,6 +708,7 @@ def test_fill_that_was_killed_is_ended_by_the_next_try(host: Host, monkeypatch: 
     assert [path.name for path in Path(mountpoint(host, "data")).parent.iterdir()] == ["_data"]
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_was_whole_when_its_undo_was_killed_is_seen_as_done(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -806,6 +817,7 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host) -> 
     assert at > 10
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_a_stopped_container_mounts_stays(host: Host) -> None:
     host.built("v", "undo/v:1")
     host.lab.docker("create", "--name=late", "--volume=data:/data", host.name("undo/v:1"))
@@ -835,6 +847,7 @@ def test_container_with_all_that_belongs_to_it_comes_back(host: Host) -> None:
     host.lab.docker("start", "web")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_a_refusal_names_the_undo_that_must_come_first(host: Host) -> None:
     image = host.built("needed", "undo/needed:1")
     host.lab.docker("network", "create", "front")
@@ -874,6 +887,7 @@ def described(host: Host, name: str) -> object:
     return json.loads(json.dumps([config, own, networks, mounts, raw["Name"], raw["Image"]]))
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_name_of_a_container_that_is_taken_is_left_to_who_has_it(host: Host) -> None:
     host.built("t", "undo/t:1")
     host.lab.docker("create", "--name=web", host.name("undo/t:1"))
@@ -1024,6 +1038,7 @@ def test_container_whose_image_has_no_record_any_more_stays(host: Host) -> None:
         assert host.undo()[0][:2] == ("applied", "restored")
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_container_that_is_not_as_it_was_judged_stays(host: Host) -> None:
     host.built("m", "undo/m:1")
     host.lab.docker("network", "create", "front")
@@ -1055,6 +1070,7 @@ def just_before(host: Host, method: str, *command: str) -> None:
     setattr(host.engine, method, call)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_container_that_starts_at_the_last_moment_runs_on(host: Host) -> None:
     host.built("w", "undo/w:1")
     host.lab.docker("create", "--name=web", host.name("undo/w:1"))
@@ -1075,6 +1091,7 @@ def test_container_into_which_somebody_puts_a_file_while_it_is_archived_stays(ho
     assert (host.files(), host.undoable()) == ([], [])
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_is_mounted_at_the_last_moment_stays_and_its_archive_goes(host: Host) -> None:
     host.built("w", "undo/w:1")
     host.lab.docker("volume", "create", "data")
@@ -1084,6 +1101,7 @@ def test_volume_that_is_mounted_at_the_last_moment_stays_and_its_archive_goes(ho
     assert (host.files(), host.undoable()) == ([], [])
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_network_whose_addresses_another_has_keeps_nothing_else_from_coming_back(host: Host) -> None:
     """Engines forbid that with the status of a proxy that forbids a request."""
     for name in ("first", "other"):
@@ -1101,6 +1119,7 @@ def test_network_whose_addresses_another_has_keeps_nothing_else_from_coming_back
 
 
 @pytest.mark.parametrize("moment", ["parameters", "remove_network"])
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_network_that_a_container_joins_at_the_last_moment_stays(host: Host, moment: str) -> None:
     host.built("w", "undo/w:1")
     host.lab.docker("network", "create", "front")
@@ -1112,6 +1131,7 @@ def test_network_that_a_container_joins_at_the_last_moment_stays(host: Host, mom
     assert host.engine.network(network.id) == network
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_network_that_another_is_made_from_stays_and_the_next_step_is_done(host: Host) -> None:
     for name in ("settings", "lonely"):
         host.lab.docker("network", "create", "--config-only", "--subnet=10.83.0.0/24", name)
@@ -1122,6 +1142,7 @@ def test_network_that_another_is_made_from_stays_and_the_next_step_is_done(host:
     assert host.remove(settings) == [("refused", "in_use")]
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_its_container_wrote_into_a_volume_at_the_last_moment_is_not_lost_with_it(host: Host) -> None:
     """The container goes; the volume that nobody named stays, and the container that is made anew finds it."""
     host.built("w", "undo/w:1")
@@ -1286,6 +1307,7 @@ def test_build_in_flight_survives(host: Host, tmp_path: Path, builder: str) -> N
     ],
     ids=["tmpfs", "bind", "nfs", "cifs"],
 )
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_says_where_its_files_are_comes_back_by_that(host: Host, options: tuple[str, ...]) -> None:
     host.lab.docker("volume", "create", "--label=a=b", *(f"--opt={option}" for option in options), "elsewhere")
     before = json.loads(host.lab.docker("volume", "inspect", "elsewhere"))[0]
@@ -1296,6 +1318,7 @@ def test_volume_that_says_where_its_files_are_comes_back_by_that(host: Host, opt
     assert {**after, "CreatedAt": ""} == {**before, "CreatedAt": ""}
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_cannot_be_kept_comes_back_empty_where_that_is_allowed(host: Host) -> None:
     host.lab.docker("volume", "create", "--label=a=b", "data")
     (Path(mountpoint(host, "data")) / "file").write_bytes(b"x" * 5_000)

@@ -181,6 +181,7 @@ def test_what_shared_a_network_comes_back_after_the_old_ones_were_removed(host: 
     assert (side.network_mode, side.running, web.running) == (f"container:{web.id}", True, True)
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volumes_whose_places_are_relative_come_along_and_back(host: Host) -> None:
     def ship(word: str) -> None:
         spec = host.spec(word, host.name("update/relative:1"), host.name(f"update/relative:{word}"))
@@ -203,6 +204,7 @@ def test_volumes_whose_places_are_relative_come_along_and_back(host: Host) -> No
     assert kept() == "data\ndata"
 
 
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_what_was_put_in_right_before_the_start_may_have_a_time_after_it(host: Host) -> None:
     host.built("1", "placed:1")
     host.lab.docker("create", "--name=web", host.name("placed:1"))

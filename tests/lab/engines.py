@@ -24,7 +24,7 @@ from tests.lab.machine import LabError, say
 
 TESTS = ("tests/integration/test_engine_contract.py", "tests/integration/test_undo.py",
          "tests/integration/test_safety.py", "tests/e2e/test_digest_truth.py", "tests/e2e/test_undo.py")  # fmt: skip
-_CHOICE: dict[Kind, str] = {"graph": "not containerd", "containerd": "containerd"}
+_CHOICE: dict[Kind, str] = {"graph": "not containerd", "containerd": "containerd or either"}
 _HERE: list[tuple[Kind, str]] = [
     ("graph", "machine"), ("graph", "rootless"), ("graph", "trixie"), ("containerd", "trixie"),
     ("graph", "sid"), ("containerd", "sid"),
@@ -45,7 +45,7 @@ def main() -> int:
     for kind, origin in engines:
         if options.only and not {origin, f"{origin}/{kind}"} & set(options.only):
             continue
-        os.environ[f"DOCKWARDEN_LAB_{kind.upper()}"] = origin
+        os.environ |= {f"DOCKWARDEN_LAB_{kind.upper()}": origin, "DOCKWARDEN_LAB_EITHER": kind}
         row, failed = _row(kind, origin, more)
         rows.append(row)
         code |= failed
