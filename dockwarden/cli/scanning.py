@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
-from dockwarden.cli.shared import add_policy, add_source, policies_of, settings_of, source_of
+from dockwarden.cli.shared import SEVERITIES, add_policy, add_source, policies_of, settings_of, source_of
 from dockwarden.text import FAILED, OK, moment
 
 if TYPE_CHECKING:
     from dockwarden.model import Result
-
-_SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words has them, which takes long to import
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -25,7 +23,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add_policy(scan)
     add_output(scan, *CI_FORMATS)
     scan.add_argument(
-        "--fail-on", choices=_SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
+        "--fail-on", choices=SEVERITIES, metavar="SEVERITY", help="exit 1 for a finding of this severity or above"
     )
     scan.add_argument("--ignore-errors", action="store_true", help="do not exit 1 for policies that failed on objects")
     add_source(scan)
@@ -54,7 +52,7 @@ def _scan(options: argparse.Namespace) -> int:
     policies = policies_of(chosen, options)
     info, results = look.scan(chosen, policies, source_of(options))
     summary = Counter(result.status.value for result in results)
-    results.sort(key=lambda r: (r.status.value != "fail", _SEVERITIES.index(r.severity.value), r.policy, r.name))
+    results.sort(key=lambda r: (r.status.value != "fail", SEVERITIES.index(r.severity.value), r.policy, r.name))
     found = [result for result in results if result.status.value == "fail"]
     if options.output == "json":
         engine = {
@@ -71,8 +69,8 @@ def _scan(options: argparse.Namespace) -> int:
         formats.write(options.output, [formats.of_result(result, named) for result in results], policies.policies)
     elif not emit(options.output, [_row(r) for r in (found if options.output == "name" else results)]):
         _print_table(results, summary, options.output)
-    worst = [_SEVERITIES.index(result.severity.value) for result in found]
-    if options.fail_on and worst and min(worst) <= _SEVERITIES.index(options.fail_on):
+    worst = [SEVERITIES.index(result.severity.value) for result in found]
+    if options.fail_on and worst and min(worst) <= SEVERITIES.index(options.fail_on):
         return FAILED
     return FAILED if summary.get("error") and not options.ignore_errors else OK
 

@@ -10,6 +10,8 @@ from dockwarden.cli import a_path
 from dockwarden.errors import DockwardenError, UsageError
 from dockwarden.text import near
 
+SEVERITIES = ("critical", "high", "medium", "low", "info")  # as model.words has them, which takes long to import
+
 if TYPE_CHECKING:
     from dockwarden.config.settings import Settings
     from dockwarden.model import PolicySet

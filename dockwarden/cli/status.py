@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden.cli import a_path
 from dockwarden.cli.daemon import address
 from dockwarden.cli.output import table
+from dockwarden.cli.shared import SEVERITIES
 from dockwarden.errors import DockwardenError
 from dockwarden.text import FAILED, OK, because, counted, in_bytes, span
 
@@ -31,7 +32,6 @@ _MOST_BYTES = 1 << 24
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 _FINDING = itemgetter("severity", "policy", "name", "message")
-_SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[s
         },
         "objects": {kind: int(count) for kind, count in sums("dockwarden_inventory_objects", "subject").items()},
         "policies": {mode: int(count) for mode, count in sums("dockwarden_policy_info", "mode").items()},
-        "findings": {severity: int(found[severity]) for severity in _SEVERITIES},
+        "findings": {severity: int(found[severity]) for severity in SEVERITIES},
         "unknown": int(sums("dockwarden_unknown")[""]),
         "ledger_writable": bool(sums("dockwarden_ledger_writable")[""]),
         "reclaimed_bytes": int(sums("dockwarden_reclaimed_bytes_total")[""]),

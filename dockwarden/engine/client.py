@@ -33,7 +33,12 @@ from dockwarden.ports import Usage
 _T = TypeVar("_T")
 
 Observe = Callable[[str, str, float], None]
-"""Told of every request: operation, result (ok, not_found, conflict, unavailable, error), seconds."""
+"""Told of every request: operation, result (ok, error, or as below), seconds."""
+_RESULTS: Mapping[type[EngineError], str] = {
+    NotFoundError: "not_found",
+    ConflictError: "conflict",
+    EngineUnavailableError: "unavailable",
+}
 
 _NEWEST_TESTED = "1.55"
 _MANIFESTS_SINCE = "1.48"
@@ -299,15 +304,7 @@ def _quoted(name: str) -> str:
 
 
 def _result(error: EngineError) -> str:
-    match error:
-        case NotFoundError():
-            return "not_found"
-        case ConflictError():
-            return "conflict"
-        case EngineUnavailableError():
-            return "unavailable"
-        case _:
-            return "error"
+    return next((word for kind, word in _RESULTS.items() if isinstance(error, kind)), "error")
 
 
 def _negotiate(version: Fields) -> str:
