@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dockwarden import __version__
-from dockwarden.cli import scanning
+from dockwarden.cli import shared
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import Metrics
 from dockwarden.model import Kind, Severity
@@ -176,7 +176,7 @@ def test_what_must_answer_at_once_imports_no_library(arguments: tuple[str, ...],
 
 
 def test_severities_are_those_of_policies() -> None:
-    assert tuple(Severity) == scanning._SEVERITIES
+    assert tuple(Severity) == shared.SEVERITIES
 
 
 def test_the_version_is_the_version() -> None:
