@@ -219,9 +219,9 @@ class RouteSettings(_Section):
     url: SecretStr | None = Field(None, description="address, as apprise writes it; better: url_file")
     url_file: APath | None = Field(None, description="a file that contains the address")
     severity: Severity = Field(Severity.INFO, description="lowest severity that is sent")
-    policies: list[str] = Field(default=["*"], min_length=1, description="names of policies, with * and ?")
+    policies: list[str] = Field(default=["*"], description="names of policies, with * and ?")
     events: list[Literal["opened", "resolved", "acted"]] = Field(
-        default=["opened", "resolved", "acted"], min_length=1, description="which changes are sent"
+        default=["opened", "resolved", "acted"], description="which changes are sent"
     )
     title: str = Field("", description="template of the subject, such as '[{host}] {summary}'")
     body: str = Field("", description="template of the text, of {host}, {summary}, {worst}, {findings}, {link}")
