@@ -29,15 +29,16 @@ _IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:19|20)\d\d(?!\d)", re.ASCI
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|b|p|pl|(?-i:CU)|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    r"(?!386$)(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
+_CUMULATIVE = re.compile(r"(?<=^\d{4}-)cu(?=\d)", re.IGNORECASE | re.ASCII)  # 2022-CU14; CUDA follows whole versions
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
-    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_])*?)"
-    r"(?:[vV]|[rR](?=\d+\.))?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
+    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?)"
+    r"[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
 _ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})(-?)(\d\d)\2(\d\d)(?:T?(\d\d)\2(\d\d)\2(\d\d)Z)?", re.ASCII)
@@ -53,7 +54,7 @@ class Scheme(NamedTuple):
     """How a repository counts; only what is counted in the same way can be compared.
 
     Attributes:
-        prefix: what comes before the number, but for a ``v``: ``version-``.
+        prefix: what comes before the number, but for a ``v``: ``version-``, or the ``r`` of ``r36.3.0``.
         variant: ``alpine`` of ``1.27.3-alpine``, ``debian-12`` of ``7.2.5-debian-12-r4``, ``ee`` of ``ee-8.1``.
         kind: ``year`` or ``date`` first, ``long`` for a part of six digits or more, ``""`` for all else.
         build: which kinds of build numbers follow.
@@ -97,7 +98,8 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
     if len(tag) > _LONGEST_TAG or _IS_DAY_FIRST.match(tag):
         return None
-    form = _FORM.fullmatch(_JAVA_UPDATE.sub(_numbers_of_update, _ISO_TIME.sub(_numbers_of_time, tag)))
+    told = _CUMULATIVE.sub("update", _ISO_TIME.sub(_numbers_of_time, tag))
+    form = _FORM.fullmatch(_JAVA_UPDATE.sub(_numbers_of_update, told))
     if form is None:
         return None
     prefix, core, rest = form.group("prefix", "core", "rest")
@@ -162,9 +164,12 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
 
 
 def _is_build(found: re.Match[str], before: str) -> bool:
-    """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of amd64-v3; but the 1.1 of amd64-1.1."""
+    """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of amd64-v3; but the 1.1 of amd64-1.1.
+
+    The 22.04 of amd64-22.04 is a system's: builds begin at 0 or 1.
+    """
     if before in _ARCHITECTURES:
-        return found[1].lower() != "v" and bool(found[1] or "." in found[2])
+        return found[1].lower() != "v" and bool(found[1] or found[2].startswith(("0.", "1.")))
     return bool(found[1])
 
 

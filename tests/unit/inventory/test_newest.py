@@ -148,6 +148,10 @@ WORLDS = """
 # openmmlab/lmdeploy, of whose CUDA the number may be short
   latest latest-cu12 v0.7.2-cu12 | latest-cu11 v0.7.2-cu11 | v0.7.1-cu11 | v0.7.2-cu12.8 | v0.7.2-cu12.4
 > v0.7.2-cu11:= v0.7.1-cu11:v0.7.2-cu11 v0.7.2-cu12.4:= latest-cu11:=
+# CUDA's in capitals, and cumulative updates in small letters: microsoft/dynamics-nav
+  latest 2018 2018-cu3 | 2018-cu1 | 2017-cu13 | 2018-cu10-dk | 2018-cu9-dk | 0.5.1-CU118 | 0.5.1-CU124 | 0.5.0-CU11 |
+  0.5.0-CU12
+> 2018-cu1:2018-cu3 2017-cu13:2018-cu3 2018-cu9-dk:2018-cu10-dk 0.5.1-CU118:= 0.5.0-CU11:=
 # days that begin with the day, or with the month
   latest 01.12.2024 | 15.11.2024 | 30.10.2024 | 01-12-2024 | 30-10-2024-slim
 > 01.12.2024:- 15.11.2024:- latest:- 01-12-2024:-
@@ -425,6 +429,10 @@ WORLDS = """
   latest 1.2.3 1.2.3-amd64-v1 | 1.2.3-amd64-v2 | 1.2.3-amd64-v3 | 1.2.2-amd64-v2 | 1.2.3-x86_64-v2 | 1.2.3-x86_64-v3 |
   1.2.3-arm64-8 | 1.2.3-arm64-9 | 1.2.3-amd64-r2 | 1.2.3-amd64-r1
 > 1.2.3-amd64-v2:= 1.2.2-amd64-v2:1.2.3-amd64-v2 1.2.3-x86_64-v2:= 1.2.3-arm64-8:= 1.2.3-amd64-r1:1.2.3-amd64-r2
+# systems after an architecture
+  latest 1.2.3 | 1.2.3-amd64-22.04 | 1.2.3-amd64-20.04 | 1.2.2-amd64-22.04 | 1.2.2-amd64-20.04 |
+  1.2.3-windows-amd64-10.0.17763.6293 | 1.2.3-windows-amd64-10.0.20348.2700 | 1.2.2-windows-amd64-10.0.17763.6189
+> 1.2.3-amd64-20.04:= 1.2.2-amd64-20.04:1.2.3-amd64-20.04 1.2.3-windows-amd64-10.0.17763.6293:=
 # fluent/fluentd
   v1.17.1-debian-amd64-1.1 | v1.17.1-debian-amd64-1.0 | v1.16.5-debian-amd64-1.3 | v1.17.1-debian-arm64-1.4 |
   v1.17.1-debian-arm64-1.3 | v1.16-debian-amd64-1
@@ -436,6 +444,9 @@ WORLDS = """
 # nvidia/l4t-base
   r36.2.0 | r35.4.1 | r35.4.1-py3 | r9f3a2c1 | r32.7.1 | r2dbc-1.0.1 | r2dbc-1.0.0
 > r32.7.1:r36.2.0 r36.2.0:= r9f3a2c1:? r2dbc-1.0.0:r2dbc-1.0.1
+# dustynv/jetson-inference, for PCs and for Jetsons
+  22.06 | 21.08 | r32.7.1 | r35.4.1 | r36.3.0
+> 22.06:= 21.08:22.06 r32.7.1:r36.3.0
 # sonarqube, whose builds have six digits by now
   latest community 25.1.0.102122-community | 24.12.0.100206-community | 10.7.0-community | 9.9.8.100196-community
 > 10.7.0-community:25.1.0.102122-community 24.12.0.100206-community:25.1.0.102122-community
