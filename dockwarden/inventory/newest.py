@@ -92,7 +92,7 @@ def _book(tags: tuple[str, ...]) -> _Book:
         for day in _days(tags):
             releases[day.scheme].append(day)
     releases = _without_slips(releases)
-    for told in _flavours(early, {v.numbers for found in releases.values() for v in found}):
+    for told in _flavours(early, releases):
         releases[told.scheme].append(told)
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)
@@ -140,11 +140,19 @@ def _are_flavours(versions: list[Version]) -> bool:
     return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
 
 
-def _flavours(early: list[Version], released: set[tuple[int, ...]]) -> list[Version]:
-    """Those of which -devel tells what is in them, as in CUDA's: each such version is released without it, too."""
+def _flavours(early: list[Version], releases: _Releases) -> list[Version]:
+    """Those of which -devel tells what is in them, as in CUDA's: each such version is released without it, too.
+
+    What base-devel-20250914 or dev-1.3.0 is says nothing of 1.2.3-devel.
+    """
     found = [v for v in (version(one.tag, SURELY_EARLY) for one in early) if v and not v.is_early]
-    whole = {v.numbers for v in found if len(v.numbers) == max(map(len, released), default=0)}
-    return [v for v in found if v.numbers in released] if len(whole) > 1 and whole <= released else []
+    told: list[Version] = []
+    for is_plain in (True, False):
+        released = {v.numbers for s, of in releases.items() if s.is_plain or not is_plain for v in of}
+        group = [v for v in found if v.scheme.is_plain is is_plain]
+        whole = {v.numbers for v in group if len(v.numbers) == max(map(len, released), default=0)}
+        told += [v for v in group if v.numbers in released] if len(whole) > 1 and whole <= released else []
+    return told
 
 
 def _last(one: Version) -> tuple[str, str]:
@@ -276,10 +284,10 @@ def _without_leap(own: Version, book: _Book, _look: Look) -> Callable[[Version],
 def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]:
     """One with fewer parts only where our own image has such a name, or mends it, as 0.9.0.1 does 0.9.0.
 
-    No line is called as builds are: 8.0-ls45.
+    No line is called as builds are: 8.0-ls45; but branches' may be with a commit: 8.0-9f3a2c1.
     """
     lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
-    least = min(_LINE if own.scheme.build not in ("", "number") else sys.maxsize, len(own.numbers))
+    least = min(_LINE if own.scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
 
     def counts(other: Version) -> bool:
         size = len(other.numbers)

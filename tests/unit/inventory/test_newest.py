@@ -316,6 +316,9 @@ WORLDS = """
 # a devel before what is to come
   latest base base-1.2.3 | base-devel base-devel-1.3.0 | base-devel-1.2.3 | base-1.2.2 | base-devel-1.2.2
 > latest:= base-1.2.2:base-1.2.3 base-devel-1.2.3:? base-devel:?
+# a devel of each release, and others whose numbers are of something else
+  latest 8.3.10 | 8.3.9 | 8.3.10-dev | 8.3.9-dev | dev-8.4.0 | node-20.1.1.1
+> 8.3.9-dev:8.3.10-dev 8.3.10-dev:= 8.3.9:8.3.10 dev-8.4.0:?
 # rockylinux
   9 9.3 9.3.20231119 | 9-minimal 9.3-minimal 9.3.20231119-minimal | 8 8.9 8.9.20231119 | 8.8
 > 8:9.3 8.9.20231119:9.3.20231119 9:9.3
@@ -453,6 +456,9 @@ WORLDS = """
 # linuxserver/ffmpeg, where 8.0 is a release
   latest 8.0-cli-ls45 8.0-cli | 7.1.1-cli-ls20 7.1.1-cli | 7.1-cli-ls14 7.1-cli | 7.0.2-cli-ls12 7.0.2-cli
 > latest:= 7.1.1-cli-ls20:8.0-cli-ls45 7.0.2-cli-ls12:8.0-cli-ls45 7.1-cli-ls14:8.0-cli-ls45
+# builds of branches
+  latest 7.1.1-1a2b3c4 | 7.1.0-2b3c4d5 | 8.0-3c4d5e6
+> latest:= 7.1.0-2b3c4d5:7.1.1-1a2b3c4
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
