@@ -25,7 +25,7 @@ The edge of edge-137.0.3296 is a browser.
 """
 _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCII)
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
-_IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:19|20)\d\d(?!\d)", re.ASCII)  # or month first: nothing tells
+_IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:20[1-3]\d)(?!\d)", re.ASCII)  # or month first: nothing tells
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
 _BUILD = re.compile(
@@ -34,7 +34,7 @@ _BUILD = re.compile(
 )
 _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
-_CUMULATIVE = re.compile(r"(?<=^\d{4}-)cu(?=\d)", re.IGNORECASE | re.ASCII)  # 2022-CU14; CUDA follows whole versions
+_CUMULATIVE = re.compile(r"(?<=^\d{4}-)cu(?=\d\d?(?!\d))", re.IGNORECASE | re.ASCII)  # 2022-CU14, but not 0.5.1-cu12
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
     r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?)"

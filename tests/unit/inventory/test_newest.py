@@ -155,6 +155,9 @@ WORLDS = """
 # days that begin with the day, or with the month
   latest 01.12.2024 | 15.11.2024 | 30.10.2024 | 01-12-2024 | 30-10-2024-slim
 > 01.12.2024:- 15.11.2024:- latest:- 01-12-2024:-
+# what only looks like such days
+  latest 10.22.1904 | 10.22.1903 | 10.21.2046
+> latest:= 10.22.1903:10.22.1904 10.21.2046:10.22.1904
 # numbers of systems
   latest 1.1.0 1.1.0-ubuntu-22.04 latest-ubuntu-22.04 | stable-alpine-3.20 1.0.0-alpine-3.20 | 1.1.0-alpine-3.20
 > latest-ubuntu-22.04:= stable-alpine-3.20:1.1.0-alpine-3.20
