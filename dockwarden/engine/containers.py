@@ -35,8 +35,11 @@ def serving(raw: object, addresses: Collection[str], port: int) -> str:
         networks = [settings.nested("Networks").nested(name) for name in settings.names("Networks")]
         if not {network.text(key, "") for network in networks for key in _ADDRESSES}.isdisjoint(addresses):
             return each.text("Id")
-    published = (each for each in listed for entry in each.objects("Ports") if entry.integer("PublicPort", 0) == port)
-    return next((each.text("Id") for each in published), "")
+    for each in listed:
+        published = ((entry.integer("PublicPort", 0), entry.text("Type", "tcp")) for entry in each.objects("Ports"))
+        if (port, "tcp") in published:
+            return each.text("Id")
+    return ""
 
 
 def mounted_images(raw: object) -> list[str]:

@@ -458,9 +458,10 @@ def test_the_container_through_which_the_engine_is_reached(address: str, port: i
     """One that has the address, whatever others publish."""
     home: dict[str, Any] = {"IPAddress": "10.0.0.7", "GlobalIPv6Address": "fd00::7"}
     rows: list[Any] = [
+        {"Id": "dns", "Ports": [{"PublicPort": 2375, "Type": "udp"}], "NetworkSettings": None},
         {
             "Id": "other",
-            "Ports": [{"PublicPort": 2375}, {"PrivatePort": 1}],
+            "Ports": [{"PublicPort": 2375, "Type": "tcp"}, {"PrivatePort": 1}],
             "NetworkSettings": None,
         },
         {"Id": "web", "Ports": [], "NetworkSettings": {"Networks": {"host": {"IPAddress": ""}, "none": {}}}},
