@@ -22,6 +22,11 @@ AGENT = {"User-Agent": "dockwarden"}
 CONNECT_SECONDS = 5.0
 _PIECE_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 20
+_PLAIN = {"Accept-Encoding": "identity"}  # who says nothing takes whatever comes
+_TAKEN = dict.fromkeys(
+    ("lenient_optional_cr_before_lf", "lenient_chunked_length", "lenient_spaces_after_chunk_size"), True
+)
+"""What the engine's own client and the standard library take, too."""
 
 
 class _Connection(HTTPConnection):
@@ -70,12 +75,17 @@ class _Answer:
         self.headers: dict[str, str] = {}
         self.body: list[bytes] = []
         self._parser = HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**_TAKEN)
         self._has_body = method != "HEAD"
         self._is_begun = self._is_whole = self._may_follow = False
 
     @property
     def status(self) -> int:
         return int(self._parser.get_status_code())
+
+    def on_message_begin(self) -> None:
+        if self._is_whole:
+            raise ValueError("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -94,7 +104,7 @@ class _Answer:
     def read(self, sock: socket.socket) -> bool:
         """All of it. Returns whether the connection can be asked again."""
         size = 0
-        while not self._is_whole:
+        while True:
             piece = sock.recv(_PIECE_BYTES)
             size += len(piece)
             if not piece and self._is_begun and not self.headers.keys() & {"content-length", "transfer-encoding"}:
@@ -104,11 +114,14 @@ class _Answer:
             try:
                 self._parser.feed_data(piece)
             except (HttpParserError, HttpParserUpgrade) as error:
-                first = "" if self._is_begun else f": {piece[:80]!r}"
-                raise OSError(f"no HTTP: {error}{first}") from error
+                if not self._is_whole:
+                    first = "" if self._is_begun else f": {piece[:80]!r}"
+                    raise OSError(f"no HTTP: {error}{first}") from error
+                self._may_follow = False  # as something came that is no part of it
+            if self._is_whole:
+                return self._may_follow
             if size > _MOST_HEADER_BYTES and not self._is_begun:
                 raise OSError("no HTTP: headers without end")
-        return self._may_follow
 
 
 class Pool(HTTPConnectionPool):
@@ -131,7 +144,7 @@ class Pool(HTTPConnectionPool):
             raise ValueError(f"no path of a URL: {path!r}")
         content = body.encode() if isinstance(body, str) else body or b""
         length = {} if body is None and method in ("GET", "HEAD") else {"Content-Length": str(len(content))}
-        lines = (f"{name}: {value}\r\n" for name, value in {"Host": self.host, **length, **headers}.items())
+        lines = (f"{name}: {value}\r\n" for name, value in {"Host": self.host, **_PLAIN, **length, **headers}.items())
         request = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("ascii") + content
         connection: Any = self._get_conn()
         is_kept = False

@@ -1080,7 +1080,15 @@ ALSO_HTTP: dict[str, list[bytes]] = {
     "a trailer": [CHUNKED, chunk(json.dumps(IMAGE).encode()), b"0\r\nDigest: x\r\n\r\n"],
     "no length": [b"HTTP/1.1 200 OK\r\n\r\n", json.dumps(IMAGE).encode(), CLOSE],
     "the old version": [json_answer(IMAGE).replace(b"/1.1", b"/1.0"), CLOSE],
-    "the last of a connection": [json_answer(IMAGE).replace(b"\r\n\r\n", b"\r\nConnection: Close\r\n\r\n"), CLOSE],
+    "lines that end as in files": [json_answer(IMAGE).replace(b"\r\n", b"\n")],
+    "two lengths": [
+        CHUNKED.replace(b"\r\n", b"\r\nContent-Length: 7\r\n", 1),
+        chunk(json.dumps(IMAGE).encode()),
+        LAST_CHUNK,
+    ],
+    "chunks with spaces": [CHUNKED, chunk(json.dumps(IMAGE).encode()).replace(b"\r", b" \r", 1), LAST_CHUNK],
+    "more than the answer": [json_answer(IMAGE) + b"<p>"],
+    "two answers": [json_answer(IMAGE) + http(408, b"late")],
 }
 
 
@@ -1089,6 +1097,22 @@ def test_each_form_of_an_answer_is_read_to_its_end(form: str, tmp_path: Path) ->
     with fake(tmp_path, lambda _: ALSO_HTTP[form]) as it:
         first, second = it.engine.image("app:1"), it.engine.image("app:1")
         assert (first.id, second) == (IMAGE["Id"], first)
+
+
+def test_no_answer_is_asked_for_that_is_packed(tmp_path: Path) -> None:
+    with fake(tmp_path, lambda _: [json_answer(IMAGE)]) as it:
+        it.engine.image("app:1")
+        assert "\nAccept-Encoding: identity\r\n" in it.server.heads[-1]
+
+
+@pytest.mark.parametrize("said", [b"close", b"Close", b"upgrade, close"])
+def test_a_connection_that_is_over_is_not_used_again(said: bytes, tmp_path: Path) -> None:
+    last = json_answer(IMAGE).replace(b"\r\n\r\n", b"\r\nConnection: " + said + b"\r\n\r\n")
+    with fake(tmp_path, lambda _: [last]) as it:
+        before = it.server.connections
+        for _ in range(3):
+            it.engine.image("app:1")
+        assert it.server.connections >= before + 2
 
 
 def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Path) -> None:
