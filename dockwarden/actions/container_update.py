@@ -171,9 +171,9 @@ class ContainerUpdate(ContainerVerb):
                     change.back()
             raise
         except (Stays, EngineError, LedgerError) as error:
-            if isinstance(error, ConflictError) and not change.first.new:
+            if isinstance(error, ConflictError) and not (change.first.new or change.first.is_left_over()):
                 change.give_up_image()
-                raise  # the new name is another daemon's, or of a ledger that is gone: what has it is none of ours
+                raise  # what has the new name is another daemon's, say
             reason = _suspected(change.first, error)
             stays = _back(tools, change, reason, str(error))
             if is_begun or reason == _FAULT:

@@ -27,6 +27,7 @@ _LOG_CHARACTERS = 1000
 _NANO = 1e9
 _STOPS = 5
 _LOOKS, _LOOK_NS = 4, 900_000_000
+_MAKING_SECONDS = 3600.0  # longer than any update takes from making the new one to starting it
 _UP = ("running", "restarting", "paused")
 _OF_IMAGES = {
     "Entrypoint": "entrypoint", "Cmd": "command", "Env": "environment", "Labels": "labels", "User": "user",
@@ -148,6 +149,12 @@ class Replacement:
             self.new = self._engine.create(Kind.CONTAINER, {**parameters, "name": self.new_name, "body": like_old})
             return True
         return False
+
+    def is_left_over(self) -> bool:
+        """Whether the new one is nobody's: the engine was slow to make it, for an update that was cut short."""
+        new = self.find_new()
+        made_at = new.created_at if new and new.state == "created" else None
+        return made_at is not None and self._engine.now_ns() / _NANO - made_at > _MAKING_SECONDS
 
     def find_new(self) -> Container | None:
         return self._find(self.new) or self._find(self.new_name)

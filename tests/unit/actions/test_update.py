@@ -28,7 +28,7 @@ from dockwarden.errors import (
 )
 from dockwarden.model import Container, Effect, ImageStore, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.ports import Written
-from tests.builders import a_container, an_image, image_id, with_tags
+from tests.builders import HOUR, a_container, an_image, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
 if TYPE_CHECKING:
@@ -727,11 +727,25 @@ def test_what_another_process_makes_under_the_same_name_stays(bench: Bench) -> N
     bench.engine.just_before("stop_container", lambda: setattr(bench, "steps_left", 0))
     with suppress(Killed):
         bench.run()
-    bench.steps_left, bench.intents, before = -1, FakeIntents(), bench.names()
-    outcome = bench.run()
+    bench.steps_left, bench.intents = -1, FakeIntents()
+    [made] = (name for name, each in bench.names().items() if each.id != bench.old)
+    bench.engine.alter(made, "create", created_at=bench.engine.clock.time())
+    before, outcome = bench.names(), bench.run()
     assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "conflict")
     assert ".new" in outcome.detail
     assert bench.names() == before
+
+
+def test_what_an_engine_made_too_late_is_in_the_way_of_one_run_only(bench: Bench) -> None:
+    bench.engine.just_before("stop_container", lambda: setattr(bench, "steps_left", 0))
+    with suppress(Killed):
+        bench.run()
+    bench.steps_left = -1
+    [made] = (each for each in bench.names().values() if each.id != bench.old)
+    assert [outcome.reason for outcome in bench.end()] == ["interrupted"]
+    bench.engine.run(replace(made, created_at=bench.engine.clock.time() - HOUR - 1))
+    assert [bench.run().reason for _ in range(2)] == ["conflict", "updated"]
+    bench.assert_whole("new")
 
 
 def test_undo_without_the_old_one_says_what_to_do(bench: Bench) -> None:
