@@ -73,9 +73,9 @@ def rehearse(
 
 
 def contradicts(conditions: Sequence[Part]) -> bool:
-    """Whether no container is what all of them ask; params may be others elsewhere."""
-    asked = {name for _, program in conditions for name in (*program.references, *program.constants)}
-    if len(asked & _OF_LIFE) <= 1 or any(name.startswith("params.") for name in asked):
+    """Whether no container is what all of them ask, unless params or lists have a say: they may be others elsewhere."""
+    asked = {name for _, program in conditions for name in program.references}
+    if len(asked & _OF_LIFE) <= 1 or any(program.constants for _, program in conditions):
         return False
     for state, health, runs in _LIVES:
         known: dict[str, FactValue] = {"container.state": state, "container.health": health, "container.running": runs}
