@@ -28,7 +28,7 @@ WORDS = {
     "failure_action": "pause|continue|rollback",
     "publish_mode": "ingress|host",
     "log_driver": "json-file|local|journald|syslog|gelf|fluentd|awslogs|splunk|etwlogs|gcplogs|logentries|none|*",
-    "log_opt": "max-size|max-file|max-buffer-size|compress|mode|labels|labels-regex|env|env-regex|tag|*",
+    "log_opt": "|max-size|max-file|max-buffer-size|compress|mode|labels|labels-regex|env|env-regex|tag|*",
     "network_mode": "bridge|host|none|*",
     "seccomp": "default|unconfined|custom|builtin|*",
     "apparmor": "|docker-default|unconfined|*",

@@ -225,12 +225,14 @@ class Doubts:
 
     def _indexed(self, node: Node, whole: _Meant, index: _Meant) -> _Meant:
         key = index.values[0] if index.values else None
-        if isinstance(key, int) and key < 0:
+        is_list = whole.many or node.args[0].type[:1] == b"2"
+        if not is_list:
+            self._equal(node, whole.item(), index)
+        elif isinstance(key, int) and key < 0:
             self._doubt(node, "lists begin at 0; the last item is x[size(x) - 1], where size(x) > 0")
-        self._equal(node, whole.item(), index)
         if node.value == "_[?_]":
             return _Meant()
-        if whole.many or node.args[0].type[:1] == b"2":
+        if is_list:
             guard = f"before it write size({say(node.args[0])}) > {key if isinstance(key, int) else '…'} && …"
             self._risk(node, "Index error", guard)
             return whole.item()

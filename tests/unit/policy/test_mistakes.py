@@ -68,9 +68,16 @@ def test_comments_of_which_nothing_else_becomes_a_part(tmp_path: Path, when: str
     assert refused(tmp_path, written().replace(">-\n      container.running", when)) == []
 
 
-@pytest.mark.parametrize("when", ["params.a == '' || tag.registry == params.a", "tag.name == params.a"])
+@pytest.mark.parametrize("when", ["params.a == '' || tag.registry == params.a", "tag.name == params.a", "params.a in container.log_opts"])
 def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
-    assert refused(tmp_path, written(when, "tag", params="{a: ''}")) == []
+    subject = "container" if "container." in when else "tag"
+    assert refused(tmp_path, written(when, subject, params="{a: ''}")) == []
+
+
+def test_a_list_may_be_left_empty(tmp_path: Path) -> None:
+    for when in ("lists.a.exists(a, container.name.startsWith(a))", "container.state in lists.a"):
+        text = written(f"container.running && container.health == 'unhealthy' && {when}")
+        assert refused(tmp_path, text.replace("policies:", "lists: {a: []}\npolicies:", 1)) == []
 
 
 def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path: Path) -> None:
@@ -101,6 +108,7 @@ def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path
         ("container", "container.cap_add.exists(c, c in ['SYS_ADMIN', 'NET_ADMIN'])", "c in ['ALL', 'NET_ADMIN']"),
         ("container", "!('NET_RAW' in container.cap_drop)", "c in ['ALL', 'NET_RAW']"),
         ("container", "container.cap_add.exists(c, !(c in ['CHOWN', 'KILL']))", ""),
+        ("container", "container.cap_add[?1].hasValue()", ""),
         ("container", "now.getMonth() == 11", "January is 0; write getMonth() + 1 for what counts from 1"),
         ("container", "now.getMonth() + 1 == 12 || now.getMonth() == 0", ""),
         ("container", "now.getDayOfMonth() == 1", "getDayOfMonth() counts from 0"),
