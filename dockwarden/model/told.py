@@ -24,7 +24,7 @@ TOLD = (
     Told("cgroup_parent", "string", "HostConfig.CgroupParent", "parent control group, empty for the default"),
     Told("cpuset", "string", "HostConfig.CpusetCpus", "CPUs it may run on, `0-3`, empty for all"),
     Told("device_rules", "list(string)", "HostConfig.DeviceCgroupRules", "rules for more devices, `c 1:3 rw`", "free"),
-    Told("dns", "list(string)", "HostConfig.Dns", "DNS servers set for it, empty for the engine's", "ip"),
+    Told("dns", "list(string)", "HostConfig.Dns", "DNS servers set for it, empty for the engine's"),
     Told("extra_hosts", "list(string)", "HostConfig.ExtraHosts", "lines for its /etc/hosts, `name:address`", "hosts"),
     Told("group_add", "list(string)", "HostConfig.GroupAdd", "additional groups"),
     Told("hostname", "string", "Config.Hostname", "host name"),
