@@ -88,8 +88,9 @@ class Doubts:
         self.settled = set(self.before)
         self._each: frozenset[str] = frozenset()  # what has another value for each item of a list
         self._bounded: dict[str, list[tuple[Node, bool]]] = {}  # by fact: comparisons, and whether it is the lower side
-        self._unlike: list[tuple[Node, FactSpec]] = []
-        self._like: dict[int, tuple[Node, FactSpec]] = {}  # by the node of the comparison, which ``!`` may turn round
+        # By the node of the comparison, or of what turns it round.
+        self._unlike: dict[int, tuple[Node, FactSpec]] = {}
+        self._like: dict[int, tuple[Node, FactSpec]] = {}
         self._machines: list[tuple[Node, FactSpec]] = []
         self._lower: list[tuple[Node, str]] = []
         self._capable: dict[int, tuple[str, object]] = {}  # capabilities asked for, by the node of the comparison
@@ -189,7 +190,7 @@ class Doubts:
         elif name == "@in":
             self._in(node, *args)
         elif name == "!_":
-            self._negated(id(node.args[0]))
+            self._negated(id(node), id(node.args[0]))
         elif name in ("_||_", "_&&_"):
             self._always(node)
         elif name in _ORDER:
@@ -205,9 +206,11 @@ class Doubts:
             return _Meant()
         return _Meant(FactSpec(f"{name}()", _RESULTS[name], 0, "", name))
 
-    def _negated(self, inner: int) -> None:
+    def _negated(self, outer: int, inner: int) -> None:
         if inner in self._like:
-            self._unlike.append(self._like[inner])
+            self._unlike[outer] = self._like[inner]
+        elif inner in self._unlike:
+            self._like[outer] = self._unlike.pop(inner)
         if self._capable.get(inner, ("", ""))[0].endswith("_add"):  # whoever allows some finds ALL as well
             del self._capable[inner]
 
@@ -280,14 +283,14 @@ class Doubts:
         """Comparisons with what stands for none, and of what may be none with what is something."""
         if node.value != "@in" and other.values == (node.value == "_!=_",):  # `a == b == false` is `!(a == b)`
             for arg in node.args:
-                self._negated(id(arg))
+                self._negated(id(node), id(arg))
         if one.spec is None or one.many:
             return
         if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
             self.settled.add(one.spec.name)
         elif one.spec.name in values.MAY_BE_NONE and (one.spec.words or not other.values):
             if node.value == "_!=_":
-                self._unlike.append((node, one.spec))
+                self._unlike[id(node)] = (node, one.spec)
             else:
                 self._like[id(node)] = (node, one.spec)
 
@@ -356,7 +359,7 @@ class Doubts:
             elif all(is_lower for _, is_lower in bounds):
                 item = say(next(arg for arg in node.args if arg.op == "select"))
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
-        for node, spec in self._unlike:
+        for node, spec in self._unlike.values():
             why, *others = values.MAY_BE_NONE[spec.name]
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
