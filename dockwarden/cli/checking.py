@@ -136,6 +136,8 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
         for glob in route.policies
         if not fnmatch.filter(names, glob)
     ]
+    if options.paths and not policies.files:
+        warnings.append("no policies are there: golden files are what `dockwarden test` reads")
     if options.host:
         from dockwarden.oneshot import look
 

@@ -217,7 +217,9 @@ def test_a_golden_file_among_policies_is_left_to_test(policies: Path) -> None:
     golden = policies.parent / "web.test.yaml"
     golden.write_text("snapshot: web.json\n")
     assert dockwarden("check", str(policies), str(golden)).out.startswith("2 policies in 1 file are fine")
-    assert dockwarden("check", str(golden)).code == 0
+    assert dockwarden("check", str(policies), str(golden)).err == ""
+    alone = dockwarden("check", str(golden))
+    assert (alone.code, "golden files are what `dockwarden test` reads" in alone.err) == (0, True)
     assert dockwarden("check", str(golden.with_stem("nope.test"))).code == CONFIG
 
 
