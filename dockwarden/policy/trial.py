@@ -20,6 +20,7 @@ from dockwarden.text import duration, host_path, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
 _PLAIN = {"bool": bool, "string": str}
+_NUMBER = r"-?\d+(\.\d+)?(e[+-]?\d+)?"
 
 
 class Tried(NamedTuple):
@@ -61,9 +62,9 @@ def _plain(spec: FactSpec, value: object) -> object:
 
 def _number(spec: FactSpec, value: object) -> object:
     if spec.type == "double":
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not re.fullmatch(_NUMBER, str(value), re.ASCII):
             raise ValueError("must be a number, such as 85 or 1.5")
-        return float(value)
+        return float(str(value))
     return size(value) if not isinstance(value, int) or isinstance(value, bool) or value >= 0 else value
 
 

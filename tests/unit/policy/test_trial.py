@@ -54,6 +54,13 @@ def test_what_comes_out(tmp_path: Path, given: str, expect: str, wrong: str) -> 
     assert one(tmp_path, f"{{given: {{{given}}}, expect: {expect}}}").wrong == wrong
 
 
+@pytest.mark.parametrize("percent", ["85", "85.0", '"85"', '"85.0"', "8.5e+1"])
+def test_a_number_may_stand_in_quotes(tmp_path: Path, percent: str) -> None:
+    given = f"{{image.dangling: false, host.disk_used_percent: {percent}}}"
+    when = "host.disk_used_percent == 85.0 && params.most > 0"
+    assert one(tmp_path, f"{{given: {given}, expect: fail}}", when).wrong == ""
+
+
 def test_a_message_is_compared(tmp_path: Path) -> None:
     given = "{image.dangling: false, image.in_use: true, image.size: 11GB, image.ref: a.example/b:1}"
     assert one(tmp_path, f"{{given: {given}, expect: fail, message: a.example/b:1 is big}}").wrong == ""
