@@ -68,9 +68,15 @@ def test_comments_of_which_nothing_else_becomes_a_part(tmp_path: Path, when: str
     assert refused(tmp_path, written().replace(">-\n      container.running", when)) == []
 
 
-@pytest.mark.parametrize("when", ["params.a == '' || tag.registry == params.a", "tag.name == params.a", "params.a in container.log_opts"])
-def test_a_param_may_be_left_empty(tmp_path: Path, when: str) -> None:
-    subject = "container" if "container." in when else "tag"
+@each(
+    ("subject", "when"),
+    [
+        ("tag", "params.a == '' || tag.registry == params.a"),
+        ("tag", "tag.name == params.a"),
+        ("container", "params.a in container.log_opts"),
+    ],
+)
+def test_a_param_may_be_left_empty(tmp_path: Path, subject: str, when: str) -> None:
     assert refused(tmp_path, written(when, subject, params="{a: ''}")) == []
 
 
