@@ -5,7 +5,7 @@ inside of them, and starting anything.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, assert_never
 from urllib.parse import quote
@@ -30,6 +30,7 @@ _NOT_OF_CONFIGURATIONS = ("Scope", "Internal", "Attachable", "Ingress")
 _OF_CONFIGURATIONS = ("IPAM", "Options", "EnableIPv4", "EnableIPv6", "Labels")
 _NAMESPACES = ("NetworkMode", "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode")
 _SHORT_ID = 12
+_NO_CHANCE = 6  # by no more of a name does an ID begin by chance
 _GONE = "Gone"
 _MAC_OF_ENDPOINTS = "1.44"  # and from 1.52 on of nothing else
 _TOLD_UNTIL = "1.51"  # whether somebody asked for the MAC address
@@ -136,11 +137,12 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
         answer = client.get(f"{client.base_url}/v{_TOLD_UNTIL}/containers/{raw['Id']}/json")
         if answer.ok:  # some day engines will not speak it any more
             raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
-    first = _first_network(raw["HostConfig"])
+    first, joined = _first_network(raw["HostConfig"]), raw["NetworkSettings"]["Networks"]
     is_asked = first not in ("bridge", *_NEVER_JOINED) and not first.startswith(JOINED)
-    if is_asked and (found := _found(client.inspect_network, first)):
+    own = {first: joined[first]} if first in joined else joined
+    known = {*own, *((each or {}).get("NetworkID") for each in own.values())}
+    if is_asked and (found := _found(client.inspect_network, first, known)):
         raw["HostConfig"]["NetworkMode"] = name = found["Name"]
-        joined = raw["NetworkSettings"]["Networks"]
         raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
     asked = {*raw["NetworkSettings"]["Networks"], _first_network(raw["HostConfig"])}  # which it may have left
     asked = {name for name in asked - _NEVER_JOINED if not name.startswith(JOINED)}
@@ -305,8 +307,13 @@ def names(client: Client, containers: Iterable[str]) -> dict[str, str]:
     return {called: _name(each) if each else "" for called, each in found}
 
 
-def _found(look: Callable[[str], Mapping[str, Any]], called: str) -> Mapping[str, Any] | None:
-    """The inspect of what has this name or ID; None also where only the ID of another begins like a name, as ``db``."""
+def _found(
+    look: Callable[[str], Mapping[str, Any]], called: str, known: Collection[str] = ()
+) -> Mapping[str, Any] | None:
+    """The inspect of what has this name or ID; None also where only the ID of another begins like a name, as ``db``.
+
+    ``known``: names and IDs of what may be called by as little of its ID as somebody typed.
+    """
     try:
         found = look(called)
     except APIError as error:
@@ -315,8 +322,10 @@ def _found(look: Callable[[str], Mapping[str, Any]], called: str) -> Mapping[str
             raise
         return None
     identifier = found.get("Id")  # volumes have none, and are found by no part of their name
-    is_id = identifier is not None and len(called) >= _SHORT_ID and identifier.startswith(called)
-    return found if identifier is None or is_id or called == _name(found) else None
+    if identifier is None or called == _name(found):
+        return found
+    is_no_name = len(called) >= _NO_CHANCE or identifier in known or _name(found) in known
+    return found if is_no_name and identifier.startswith(called) else None
 
 
 def _name(inspected: Mapping[str, Any]) -> str:

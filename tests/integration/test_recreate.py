@@ -561,6 +561,25 @@ def test_what_is_gone_is_not_taken_for_what_has_an_id_that_begins_like_its_name(
     assert _volumes(inspected(lab, "late")) == {"/named": "named"}
 
 
+@pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
+def test_a_network_that_somebody_called_by_a_part_of_its_id_may_come_back_under_another(
+    world: tuple[LabEngine, DockerEngine],
+) -> None:
+    lab, engine = world
+    network = lab.docker("network", "create", "called").strip()
+    for name, length in (("created", 8), ("ran", 4)):
+        lab.docker("create", f"--name={name}", f"--network={network[:length]}", "--network-alias=x", IMAGE)
+    lab.docker("start", "ran")
+    needed = recipe_of(engine, Kind.NETWORK, network)
+    recipes = {name: recipe_of(engine, Kind.CONTAINER, inspected(lab, name)["Id"]) for name in ("created", "ran")}
+    lab.docker("rm", "--force", *recipes)
+    lab.docker("network", "rm", "called")
+    engine.create(Kind.NETWORK, needed)
+    for name, recipe in recipes.items():
+        lab.docker("start", engine.create(Kind.CONTAINER, recipe))
+        assert [*inspected(lab, name)["NetworkSettings"]["Networks"]] == ["called"]
+
+
 NETWORKS = """
 --label a=1 --label b=
 --internal
