@@ -44,11 +44,14 @@ def mounted(parameters: Mapping[str, Any], mounts: Path = Path("/proc/self/mount
 
 
 def leads_to(parameters: Mapping[str, Any]) -> str:
-    """Where the files of a volume are, if its folder is a link; "" if not. Engines remove none, or another volume's."""
-    folder = Path(parameters["Mountpoint"])
-    real = os.path.realpath(folder)
-    is_own = real == str(Path(os.path.realpath(folder.parent.parent), *folder.parts[-2:]))
-    return "" if is_own or parameters["Driver"] != "local" else real
+    """Where the files of a volume are, if a link leads out of its folder; "" if not.
+
+    Engines remove no files outside of their data root, and those of another volume with this one.
+    """
+    volume = Path(parameters["Mountpoint"]).parent
+    real = Path(os.path.realpath(parameters["Mountpoint"]))
+    is_own = real.is_relative_to(Path(os.path.realpath(volume.parent.parent), *volume.parts[-2:]))
+    return "" if is_own or parameters["Driver"] != "local" else str(real)
 
 
 def folder_of(parameters: Mapping[str, Any], volume: Volume) -> Path:

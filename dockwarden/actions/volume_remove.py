@@ -45,7 +45,7 @@ class VolumeRemove(verb.Verb[Volume]):
             text = f"something is mounted at {place}, and its files would go as well: `umount` it first"
             raise verb.Stays(Effect.REFUSED, "in_use", text)
         if place := tools.files.leads_to(parameters):
-            text = f"its folder is a link to {place}, where engines remove nothing, or what another volume has"
+            text = f"a link leads to its files at {place}, where engines remove nothing, or what another volume has"
             raise verb.Stays(Effect.REFUSED, "in_use", text)
         self.check_users(tools, step, found)
         with or_without(parameters):

@@ -98,6 +98,29 @@ def test_whatever_is_mounted_in_a_volume_is_seen(folder: Path, tmp_path: Path, l
     assert contents.mounted({"Driver": "local", "Mountpoint": str(folder)}, tmp_path / "none") == ""
 
 
+@pytest.mark.parametrize(
+    ("link", "target", "is_away"),
+    [
+        ("root", "disk", False),  # the engine's data root, which it tells without links, or not
+        ("root/volumes", "../disk", True),
+        ("root/volumes/it", "../../disk", True),
+        ("root/volumes/it", "other", True),
+        ("root/volumes/it/_data", "../../../disk", True),
+        ("root/volumes/it/_data", "../other/_data", True),
+        ("root/volumes/it/_data", "files", False),
+        ("root/volumes/it/_data/within", "../../../../disk", False),
+    ],
+)
+def test_a_link_that_leads_out_of_a_volume_is_seen(tmp_path: Path, link: str, target: str, *, is_away: bool) -> None:
+    folder = tmp_path / "root/volumes/it/_data"
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(target)
+    for each in (tmp_path / "disk", tmp_path / "root/volumes/other/_data", folder.resolve()):
+        each.mkdir(parents=True, exist_ok=True)
+    found = contents.leads_to({"Driver": "local", "Mountpoint": str(folder)})
+    assert found == (str(folder.resolve()) if is_away else "")
+
+
 def test_what_is_only_read_meanwhile_voids_nothing(folder: Path) -> None:
     got: list[bytes] = []
 
