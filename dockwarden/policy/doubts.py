@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy import values
-from dockwarden.policy.faults import Problem, place
+from dockwarden.policy.faults import CALENDAR, READ_AS, RISKS, Problem, place
 from dockwarden.policy.tree import Node, chain, clashes, names, say
 from dockwarden.text import near
 
@@ -23,29 +23,8 @@ _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size wit
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
-_CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
 _FROM_ZERO = {"getMonth": "January is 0; write getMonth() + 1", "getDayOfMonth": "the first is 0; write getDate()"}
-_RESULTS = {**dict.fromkeys((*_CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
-# What may fail at a call: how the library says so, and how to guard it; {} is what it is called on.
-_TEST = "before it test the text, as in {{}}.matches('^{}$') && …"
-_TEXTS = {  # of what can be read as each; braces are doubled, as it is formatted
-    "int": "[0-9]+",
-    "uint": "[0-9]+",
-    "double": "[0-9]+([.][0-9]+)?",
-    "bool": "(true|false)",
-    "duration": "[0-9]{{1,6}}[smh]",
-    "timestamp": "[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}Z",
-}
-_WITHIN = ("substring|charAt|index out", "before it write size({}) > … && …")
-_ZONE = ("timezone", "time zones are written as in 'Europe/Berlin' or '+02:00'")
-_RISKS: dict[str, tuple[str, str]] = {
-    **{name: ("onver", _TEST.format(text)) for name, text in _TEXTS.items()},
-    **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
-    **dict.fromkeys((*_CALENDAR, "getFullYear", "getDayOfYear"), _ZONE),
-    "version": ("no version", "before it write {}.matches('^v?[0-9]') && …"),
-    "value": ("dereference", "write .orValue('') instead of .value()"),
-    **dict.fromkeys(("matches", "format"), ("regular|clause|format", "")),
-}
+_RESULTS = {**dict.fromkeys((*CALENDAR, "size"), "int"), "lowerAscii": "string", "upperAscii": "string"}
 
 
 class Risk(NamedTuple):
@@ -248,12 +227,12 @@ class Doubts:
         name, first = str(node.value), node.args[0] if node.args else node
         if name in ("_/_", "_%_") and node.args[1].op != "const":
             self._risk(node, "divide by zero|modulus by zero", f"before it write {say(node.args[1])} != 0 && …")
-        elif name in _RISKS:
-            error, guard = _RISKS[name]
+        elif name in RISKS:
+            error, guard = RISKS[name]
             is_number = first.type != _STRING and first.type[:1] == b"\x18"
-            if name in _TEXTS and str(first.value).startswith("params."):
+            if name in READ_AS and str(first.value).startswith("params."):
                 guard = "write the param as it can be read, a time as 2026-01-31T00:00:00Z"
-            if name not in _TEXTS or not (first.op == "const" or is_number):
+            if name not in READ_AS or not (first.op == "const" or is_number):
                 self._risk(node, error, guard.format(say(first), say(first)))
             elif name == "duration" and is_number:
                 self._risk(node, "overload", "a duration is written duration('24h')")

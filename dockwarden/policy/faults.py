@@ -1,6 +1,7 @@
 """What is wrong with an expression, in words for its author. Pure, and without the library.
 
-Input: source text, the library's report on it. Output: ``Problem`` values with their places. Out of bounds: compiling.
+Input: source text, the library's report on it. Output: ``Problem`` values with their places, and what may fail at which
+call. Out of bounds: compiling.
 """
 
 import re
@@ -25,6 +26,27 @@ _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _SELECTED = re.compile(r"expression of type '(.*)' cannot be the operand of a select operation")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(\([^']*\))'")
+CALENDAR = ("getMonth", "getDayOfMonth", "getDayOfWeek", "getHours", "getDate", "getMinutes", "getSeconds")
+# What may fail at a call: how the library says so, and how to guard it; {} is what it is called on.
+_TEST = "before it test the text, as in {{}}.matches('^{}$') && …"
+READ_AS = {  # of what can be read as each; braces are doubled, as it is formatted
+    "int": "[0-9]+",
+    "uint": "[0-9]+",
+    "double": "[0-9]+([.][0-9]+)?",
+    "bool": "(true|false)",
+    "duration": "[0-9]{{1,6}}[smh]",
+    "timestamp": "[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}Z",
+}
+_WITHIN = ("substring|charAt|index out", "before it write size({}) > … && …")
+_ZONE = ("timezone", "time zones are written as in 'Europe/Berlin' or '+02:00'")
+RISKS: dict[str, tuple[str, str]] = {
+    **{name: ("onver", _TEST.format(text)) for name, text in READ_AS.items()},
+    **dict.fromkeys(("substring", "charAt", "indexOf", "lastIndexOf"), _WITHIN),
+    **dict.fromkeys((*CALENDAR, "getFullYear", "getDayOfYear"), _ZONE),
+    "version": ("no version", "before it write {}.matches('^v?[0-9]') && …"),
+    "value": ("dereference", "write .orValue('') instead of .value()"),
+    **dict.fromkeys(("matches", "format"), ("regular|clause|format", "")),
+}
 
 
 class Problem(NamedTuple):
