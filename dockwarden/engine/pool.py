@@ -74,14 +74,11 @@ class _Answer:
     def __init__(self, method: str) -> None:
         self.headers: dict[str, str] = {}
         self.body: list[bytes] = []
+        self.status = 0
         self._parser = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(**_TAKEN)
         self._has_body = method != "HEAD"
         self._is_begun = self._is_whole = self._may_follow = False
-
-    @property
-    def status(self) -> int:
-        return int(self._parser.get_status_code())
 
     def on_message_begin(self) -> None:
         if self._is_whole:
@@ -91,6 +88,7 @@ class _Answer:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        self.status = int(self._parser.get_status_code())
         self._is_begun = self.status >= HTTPStatus.OK  # what says less comes before the answer
         self._is_whole = self._is_begun and not self._has_body
 
@@ -102,7 +100,13 @@ class _Answer:
         self._may_follow = self._has_body and bool(self._parser.should_keep_alive())
 
     def read(self, sock: socket.socket) -> bool:
-        """All of it. Returns whether the connection can be asked again."""
+        """All of it, once. Returns whether the connection can be asked again."""
+        try:
+            return self._read(sock)
+        finally:
+            del self._parser  # it knows us, too: else all that was read would wait for a collection of garbage
+
+    def _read(self, sock: socket.socket) -> bool:
         size = 0
         while True:
             piece = sock.recv(_PIECE_BYTES)

@@ -15,6 +15,7 @@ import subprocess
 import tarfile
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from dockwarden.engine import (
     transport,
 )
 from dockwarden.engine.endpoint import Endpoint
-from dockwarden.engine.pool import Pool
+from dockwarden.engine.pool import Pool, _Answer
 from dockwarden.errors import (
     AnswerError,
     ConfigError,
@@ -1113,6 +1114,20 @@ def test_a_connection_that_is_over_is_not_used_again(said: bytes, tmp_path: Path
         for _ in range(3):
             it.engine.image("app:1")
         assert it.server.connections >= before + 2
+
+
+@pytest.mark.parametrize("said", [http(200, b"abc"), http(200, b"abc")[:-1], b"SSH-2.0"])
+def test_an_answer_goes_without_a_collection_of_garbage(said: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(said)
+        theirs.shutdown(socket.SHUT_WR)
+        answer = _Answer("GET")
+        with contextlib.suppress(OSError):
+            answer.read(ours)
+        seen = weakref.ref(answer)
+        del answer
+        assert seen() is None
 
 
 def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Path) -> None:
