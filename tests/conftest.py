@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.assertion.rewrite import PYC_TAIL
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
-_BUSY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("suite", max_examples=25, **_BUSY)  # type: ignore[arg-type]
-settings.register_profile("thorough", max_examples=2000, **_BUSY)  # type: ignore[arg-type]
+_BUSY: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", max_examples=50, **_BUSY)
+settings.register_profile("thorough", max_examples=2000, **_BUSY)
 settings.load_profile("suite")
 
 _LONGEST_NAME = 100

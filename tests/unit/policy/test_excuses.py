@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,7 +21,7 @@ NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
 
 
-def loaded(folder: Path, keys: str = "", exception: str = "", **options: object) -> PolicySet:
+def loaded(folder: Path, keys: str = "", exception: str = "", **options: Any) -> PolicySet:
     text = f"""version: 1
 policies:
   - {{name: p, subject: image, trigger: {{every: 1h}}, when: image.dangling{keys}}}
@@ -31,7 +32,7 @@ exceptions:
     file = folder / "p.yaml"
     file.write_text(text)
     host = Settings(schedule=ScheduleSettings(timezone="UTC"))
-    return load([file], VOCABULARY, VERBS, host=host, now=NOW, **options)  # type: ignore[arg-type]
+    return load([file], VOCABULARY, VERBS, host=host, now=NOW, **options)
 
 
 def excused(policies: PolicySet, now: float = NOW, **known: FactValue) -> Excuse:
