@@ -18,6 +18,7 @@ from dockwarden.text import near
 _STRING, _DURATION, _LIST_OF_RECORDS = b"\x18\x05", b"(\x03", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
 _PARTS = ("startsWith", "endsWith", "contains", "matches")
 _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the greater one stands first
+_COMPARED = ("_==_", "_!=_", *_ORDER)
 _VERSION_LIKE = re.compile(r"v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
@@ -162,6 +163,8 @@ class Doubts:
         name = str(node.value)
         if name in ("_[_]", "_[?_]"):
             return self._indexed(node, *args)
+        if name in _COMPARED and (said := say(node.args[0])) == say(node.args[1]) and "…" not in said and names(node):
+            self._doubt(node, f"{said} is compared with itself")
         if name in ("_==_", "_!=_"):
             for one, other in (args, args[::-1]):
                 self._equal(node, one, other)
@@ -282,6 +285,7 @@ class Doubts:
 
     def _remark(self, spec: FactSpec, value: object) -> None:
         """What is legal and mostly meant otherwise."""
+        self.remarks += filter(None, [values.unfamiliar(spec, value)])
         if spec.form in _FROM_ZERO and value:
             self.remarks.append(f"{spec.name} counts from 0: {_FROM_ZERO[spec.form]} for what counts from 1")
         if isinstance(value, int) and spec.form == "bytes" and 1 < value < _LEAST_BYTES:

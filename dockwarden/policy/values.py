@@ -116,6 +116,12 @@ _RANGES: dict[str, tuple[float, float]] = {
 _FULL_START = re.compile(r"[\w-]+(\.[\w-]*)+(:\d*)?(/.*)?|[\w.-]+:\d{3,5}(/.*)?|localhost(:\d*)?(/.*)?", re.ASCII)
 _HOST_START = re.compile(r"cr$|docker|registry|quay|harbor|^local|^k8s|^\d+$")  # as of ghcr, europe-docker, my-registry
 _LEAST_MEMORY = 4_000_000  # no engine takes a lower limit
+_CAPABILITIES = (  # of Linux 6; a newer kernel may have more
+    "ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH "
+    "FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN "
+    "NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT "
+    "SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"
+).split()
 
 
 def never(spec: FactSpec, value: object) -> str:
@@ -129,6 +135,12 @@ def never(spec: FactSpec, value: object) -> str:
     if isinstance(value, str):
         return _word(spec, value) or _wild(spec, value) or _form(spec, value)
     return never_number(spec, value) if spec.type in ("int", "double") else ""
+
+
+def unfamiliar(spec: FactSpec, value: object) -> str:
+    """What may be misspelt, and may also be newer than we are; empty where it is neither."""
+    is_odd = spec.form == "capability" and value not in _CAPABILITIES
+    return f"{spec.name}: no capability '{value}' is known{near(value, _CAPABILITIES)}" if is_odd else ""
 
 
 def never_empty(spec: FactSpec) -> str:
