@@ -121,7 +121,7 @@ _CAPABILITIES = (  # of Linux 6; a newer kernel may have more
     "FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN "
     "NET_BIND_SERVICE NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT "
     "SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"
-).split()
+)
 
 
 def never(spec: FactSpec, value: object) -> str:
@@ -139,8 +139,8 @@ def never(spec: FactSpec, value: object) -> str:
 
 def unfamiliar(spec: FactSpec, value: object) -> str:
     """What may be misspelt, and may also be newer than we are; empty where it is neither."""
-    is_odd = spec.form == "capability" and value not in _CAPABILITIES
-    return f"{spec.name}: no capability '{value}' is known{near(value, _CAPABILITIES)}" if is_odd else ""
+    known = _CAPABILITIES.split() if spec.form == "capability" else [value]
+    return "" if value in known else f"{spec.name}: no capability '{value}' is known{near(value, known)}"
 
 
 def never_empty(spec: FactSpec) -> str:
