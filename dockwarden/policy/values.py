@@ -139,8 +139,9 @@ def never(spec: FactSpec, value: object) -> str:
 
 def unfamiliar(spec: FactSpec, value: object) -> str:
     """What may be misspelt, and may also be newer than we are; empty where it is neither."""
-    known = _CAPABILITIES.split() if spec.form == "capability" else [value]
-    return "" if value in known else f"{spec.name}: no capability '{value}' is known{near(value, known)}"
+    if spec.form != "capability" or value in (known := _CAPABILITIES.split()):
+        return ""
+    return f"{spec.name}: no capability '{value}' is known{near(value, known)}"
 
 
 def never_empty(spec: FactSpec) -> str:
