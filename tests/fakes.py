@@ -776,19 +776,23 @@ class FakeIntents:
             raise LedgerError("no space left on device")
         self.recipes[number] = recipe
 
-    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "") -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
         return any(
-            (self.written[number].action, self.written[number].name) == (action, name)
+            self.written[number].action == action
+            and (self.written[number].name == name or service in self._services(number))
             and (
-                outcome.reason == "rolled_back"
+                outcome.reason in ("rolled_back", "paused")
                 or number in undone
                 or (outcome.effect is Effect.APPLIED and self.recipes[number].parameters.get("image_ref") == back_to)
             )
             and image_id in (self.recipes[number].parameters.get(key) for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
         )
+
+    def _services(self, number: int) -> set[object]:
+        return {self.recipes[number].parameters.get("service")} - {None, ""}
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         if "conclude" in self.full:
@@ -803,10 +807,11 @@ class FakeIntents:
         ended, recipes = self.outcomes, self.recipes
         applied = [number for number, outcome in ended.items() if outcome.effect is Effect.APPLIED]
         undone = {recipes[number].parameters.get("undoes") for number in applied}
+        stands = [number for number, outcome in ended.items() if number in applied or outcome.reason == "paused"]
         return [
             self._record(number, 1.0)
             for number in reversed(self.written)
-            if number in applied and number not in undone and recipes[number].method != "none"
+            if number in stands and number not in undone and recipes[number].method != "none"
             if what in ("", "run-1", str(number))
         ]
 

@@ -112,7 +112,7 @@ class ContainerUpdate(ContainerVerb):
         refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        refuse_barred(tools, step, new.id if new else source)
+        refuse_barred(tools, step, new.id if new else source, service=_service(found))
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
@@ -140,6 +140,7 @@ class ContainerUpdate(ContainerVerb):
                 "new_image_id": new.id if new else source,
                 "from": source,
                 "was_here": new is not None,
+                "service": _service(found),
                 "tag_was": tag.id if (tag := tools.image(reference.full(found.image_ref))) else found.image_id,
                 "joined": [_about(each, mark) for each in _joined(tools.engine, found)],
                 "phase": "begun",
@@ -320,6 +321,11 @@ def _about(container: Container, mark: str) -> dict[str, Any]:
         "was_running": container.running,
         "restart_policy": [container.config.restart_policy, container.config.restart_max],
     }
+
+
+def _service(container: Container) -> str:
+    """That of Compose, "" if it is of none."""
+    return "/".join(filter(None, containers.compose_service(container)))
 
 
 def _target(tools: Tools, step: Step, container: Container) -> tuple[str, Image | None]:

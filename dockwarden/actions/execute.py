@@ -206,7 +206,7 @@ class Executor:
             return step.ended(Effect.FAILED, "engine_unavailable", str(error))
         except (Stays, EngineError) as error:
             why = as_stays(error)
-            is_unclear = is_begun and why.effect is Effect.FAILED and why.ref is None
+            is_unclear = is_begun and why.effect is Effect.FAILED and why is not error
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
             return why.outcome(step)

@@ -77,7 +77,8 @@ class ServiceUpdate(Verb[Service]):
             if now.update_state.endswith("completed") and (is_ours or now.running >= now.replicas):
                 return Applied("updated", _held(new, now))
             if now.update_state.endswith("paused") and is_ours:
-                return Applied("paused", f"its tasks do not come up with {new}: the swarm waits; undo takes it back")
+                text = f"its tasks do not come up with {new}{_error(now)}; the swarm waits; undo takes it back"
+                raise Stays(Effect.FAILED, "paused", text)
             never_says = now.mode == "replicated" or not now.update_state
             if never_says and not is_back and not now.replicas + now.running:
                 return Applied("updated", f"it has no tasks; those to come run {new}")
@@ -127,7 +128,11 @@ def _is_back(image_ref: str, now: Service) -> bool:
 
 def _taken_back(new: str, now: Service) -> Stays:
     waits = ", and waits: its tasks do not come up with that either" if now.update_state.endswith("paused") else ""
-    return Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back{waits}")
+    return Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back{waits}{_error(now)}")
+
+
+def _error(now: Service) -> str:
+    return f": {now.task_error}" if now.task_error else ""
 
 
 def _newer(tools: Tools, step: Step, service: Service) -> str:

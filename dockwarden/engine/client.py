@@ -243,7 +243,7 @@ class DockerEngine(Changes):
     def service(self, identifier: str) -> Service:
         for each in self._listed_services({"id": identifier}):
             if each.id == identifier:  # the engine matches what begins so
-                return self._call("task_list", partial(swarm.with_waiting, each))
+                return self._call("task_list", partial(swarm.with_tasks, each))
         raise NotFoundError(f"no such service: {identifier}")
 
     def _listed_services(self, filters: dict[str, str] | None = None) -> list[Service]:

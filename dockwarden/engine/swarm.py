@@ -30,16 +30,22 @@ def services(raw: object) -> list[Service]:
     return [_service(Fields(each, "service list")) for each in rows(raw, "service list")]
 
 
-def with_waiting(service: Service, client: Client) -> Service:
-    """Of a global service the swarm counts no task that waits to be started again."""
-    if service.mode != "global" or service.replicas:
+def with_tasks(service: Service, client: Client) -> Service:
+    """What only they tell: why the last one failed, and how many wait to be started, which a global service lacks."""
+    is_uncounted = service.mode == "global" and not service.replicas
+    if not is_uncounted and not service.update_state.startswith(("paused", "rollback_")):
         return service
     try:
-        tasks = rows(client.tasks({"service": service.id}), "task list")  # type: ignore[no-untyped-call]
+        answer = client.tasks({"service": service.id})  # type: ignore[no-untyped-call]
     except APIError:  # a proxy denies it: there may be some
-        return replace(service, replicas=1)
-    wanted = [each for each in tasks if Fields(each, "task").text("DesiredState") not in ("shutdown", "remove")]
-    return replace(service, replicas=len(wanted))
+        return replace(service, replicas=1) if is_uncounted else service
+    tasks = [Fields(each, "task") for each in rows(answer, "task list")]
+    states = [each.nested("Status") for each in tasks]
+    failed = [(each.moment("Timestamp") or 0.0, why) for each in states if (why := each.text("Err", ""))]
+    wanted = sum(each.text("DesiredState") not in ("shutdown", "remove") for each in tasks)
+    return replace(
+        service, task_error=max(failed, default=(0.0, ""))[1], replicas=wanted if is_uncounted else service.replicas
+    )
 
 
 def _service(fields: Fields) -> Service:

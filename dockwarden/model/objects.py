@@ -316,6 +316,7 @@ class Service:
         replicas: how many tasks should run; running: how many did at the last look, which no event tells.
         update_state: what became of its last update, "" without one.
         published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
+        task_error: why the last task failed, where an update was paused or taken back; told of one service alone.
     """
 
     kind: ClassVar[Kind] = Kind.SERVICE
@@ -337,6 +338,7 @@ class Service:
     pids_limit: int
     update_failure_action: str
     healthcheck: bool
+    task_error: str = ""
 
 
 Thing = Image | Container | Volume | Network | Service

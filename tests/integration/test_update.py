@@ -325,6 +325,7 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             third = pushed(host, "service 3", cmd=("sh", "-c", "exit 3"))
             failed = served(host, web, third)
             assert (failed.effect.value, failed.reason) == ("failed", "rolled_back"), failed
+            assert "task: non-zero exit (3)" in failed.detail
             assert host.engine.service(web).image_ref.endswith(second)
             assert served(host, web, third).reason == "barred"
             assert [reason for _, reason, _ in host.undo()] == ["restored"]
@@ -335,7 +336,9 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             # Meanwhile it has no task, too; a busy machine may tell of a failure late.
             slow = ("--mode=global", "--restart-delay=3s", "--update-monitor=10s")
             everywhere = lab.docker("service", "create", "--quiet", "--name=all", *slow, host.name(NAME))
-            assert served(host, everywhere, pushed(host, "service 5", cmd=("sh", "-c", "exit 3"))).reason == "paused"
+            paused = served(host, everywhere, pushed(host, "service 5", cmd=("sh", "-c", "exit 3")))
+            assert (paused.effect.value, paused.reason) == ("failed", "paused"), paused
+            assert "task: non-zero exit (3)" in paused.detail
             client = lab.client()
 
             def is_counted_nowhere() -> bool:

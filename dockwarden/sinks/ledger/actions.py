@@ -127,15 +127,16 @@ class Actions(LedgerFile):
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
-    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "") -> bool:
+    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
         query = (
-            "SELECT 1 FROM actions a WHERE action = ? AND name = ? AND (reason = 'rolled_back' "
+            "SELECT 1 FROM actions a WHERE action = ? AND (name = ? "
+            "OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) AND (reason IN ('rolled_back', 'paused') "
             "OR (outcome = 'applied' AND json_extract(recipe, '$.parameters.image_ref') = ?) OR EXISTS "
             "(SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
             "LIMIT 1"
         )
-        return bool(self._read(query, (action, name, back_to, image_id)))
+        return bool(self._read(query, (action, name, service, back_to, image_id)))
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)
@@ -144,7 +145,7 @@ class Actions(LedgerFile):
         with self._write(durable=outcome.action == "undo", urgent=True) as db:
             db.execute(
                 "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, kind = ?6, key = ?7, "
-                "undoable_seconds = CASE WHEN ?1 = 'applied' THEN undoable_seconds END WHERE id = ?5",
+                "undoable_seconds = CASE WHEN ?1 = 'applied' OR ?2 = 'paused' THEN undoable_seconds END WHERE id = ?5",
                 (*ended, number, *about),
             )
             if outcome.effect is not Effect.REFUSED and outcome.reason != "missing":

@@ -156,10 +156,10 @@ def test_a_service_is_held_to_what_was_judged_and_goes_back(bench: Bench) -> Non
     ("state", "image_ref", "told"),
     [
         ("rollback_completed", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
-        ("paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),  # half of its tasks may run it: undo takes it back
+        ("paused", f"app:1@{NEW}", (Effect.FAILED, "paused")),
         # Somebody changed it during the update, and the swarm took that back to the new image.
         ("rollback_completed", f"app:1@{NEW}", (Effect.APPLIED, "updated")),
-        ("rollback_paused", f"app:1@{NEW}", (Effect.APPLIED, "paused")),
+        ("rollback_paused", f"app:1@{NEW}", (Effect.FAILED, "paused")),
         ("rollback_paused", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
         ("completed", f"app:1@{OLD}", (Effect.SKIPPED, "changed")),
         ("updating", f"app:2@{NEW}", (Effect.SKIPPED, "changed")),
@@ -170,6 +170,23 @@ def test_how_the_swarm_ended_it_is_told(bench: Bench, state: str, image_ref: str
     bench.swarm_says(state, image_ref=image_ref)
     outcome = bench.update()
     assert (outcome.effect, outcome.reason) == told
+
+
+def test_what_the_swarm_pauses_failed_for_a_reason_and_can_be_undone(bench: Bench) -> None:
+    bench.swarm_says("paused", task_error="task: non-zero exit (3)")
+    assert "come up with app:1@" in (outcome := bench.update()).detail
+    assert ": task: non-zero exit (3); the swarm waits; undo takes it back" in outcome.detail
+    assert bench.undo().reason == "restored"
+    assert bench.now().image_ref == f"app:1@{OLD}"
+
+
+def test_what_the_swarm_paused_and_a_person_took_back_is_not_tried_again(bench: Bench) -> None:
+    bench.swarm_says("paused")
+    bench.update()
+    bench.service = replace(bench.service, update_state="completed")
+    assert bench.engine.swarm is not None
+    bench.engine.swarm[bench.service.id] = bench.service
+    assert bench.update().reason == "barred"
 
 
 @pytest.mark.parametrize("image_ref", [image_id("old"), "app:1", f"app@{OLD}"])
@@ -216,9 +233,8 @@ def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(b
     assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == ["found_gone"]
 
 
-@pytest.mark.parametrize("state", ["updating", "paused"])
-def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench, state: str) -> None:
-    bench.swarm_says(state)
+def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench) -> None:
+    bench.swarm_says("updating")
     assert (told := bench.update()).effect is Effect.APPLIED, told
     assert bench.engine.swarm is not None
     bench.service = replace(bench.service, update_state="rollback_completed")

@@ -251,6 +251,28 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
     assert bench.run(over_limits=True).reason == "updated"
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}, "barred"),
+        ({"com.docker.compose.project": "shop", "com.docker.compose.service": "cron"}, "updated"),
+        ({"com.docker.compose.project": "other", "com.docker.compose.service": "web"}, "updated"),
+        ({"com.docker.compose.project": "shop"}, "updated"),
+        ({}, "updated"),
+    ],
+)
+def test_an_image_is_barred_for_all_that_compose_makes_for_one_service(
+    tmp_path: Path, labels: dict[str, str], told: str
+) -> None:
+    bench = Bench(tmp_path, labels={"com.docker.compose.project": "shop", "com.docker.compose.service": "web"})
+    bench.engine.run(a_container("two", "app:1", labels=labels))
+    bench.engine.alter("two", "update", image_id=image_id("old"))
+    bench.meanwhile(health="unhealthy")
+    assert bench.run().reason == "rolled_back"
+    bench.patched.undo()
+    assert bench.run("two").reason == told
+
+
 def test_an_image_that_somebody_removes_before_it_is_used_is_tried_when_it_is_back(bench: Bench) -> None:
     def refuse() -> None:
         raise NotFoundError("no such image: app:1")

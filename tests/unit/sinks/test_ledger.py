@@ -383,6 +383,18 @@ def test_a_ledger_that_could_not_be_claimed_gives_nothing_of_another_engine(book
     assert (ledger.undoable(), ledger.open_intents()) == ([], [])
 
 
+def test_what_the_swarm_paused_can_be_undone_and_is_not_done_again(ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    recipe = RECIPE._replace(parameters={"new_image_id": APP.key, "service": "shop/web"})
+    number = ledger.intend("run-1", STEP, recipe)
+    ledger.conclude(number, outcome_of(STEP, Effect.FAILED, "paused"))
+    assert [each.number for each in ledger.undoable()] == [number]
+    assert ledger.is_barred(STEP.action, STEP.name, APP.key)
+    assert ledger.is_barred(STEP.action, "another", APP.key, service="shop/web")
+    assert not ledger.is_barred(STEP.action, "another", APP.key, service="shop/cron")
+    assert not ledger.is_barred(STEP.action, "another", APP.key)
+
+
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])
