@@ -57,7 +57,7 @@ mkdir -p "$root/usr/share/man/man8"
 gzip -9n <"$library/share/man/man8/dockwarden.8" >"$root/usr/share/man/man8/dockwarden.8.gz"
 put "$source/LICENSE" /usr/share/doc/dockwarden/copyright
 put "$share/README.md" /usr/share/doc/dockwarden/README.md
-for each in prometheus grafana; do cp -R "$share/$each" "$root/usr/share/doc/dockwarden/"; done
+for each in "$share/prometheus" "$share/grafana" "$source/docs"; do cp -R "$each" "$root/usr/share/doc/dockwarden/"; done
 for each in bash-completion/completions/dockwarden zsh/vendor-completions/_dockwarden fish/vendor_completions.d/dockwarden.fish; do
   mkdir -p "$root/usr/share/${each%/*}"
   PYTHONPATH=$library "${pip%/*}/python" -B -m dockwarden completion "${each%%[-/]*}" >"$root/usr/share/$each"

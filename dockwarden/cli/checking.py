@@ -33,7 +33,7 @@ _COSTS = ("inventory", "inspect", "disk usage", "registry")
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     paths = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    about = "packs, policy files or folders instead of the configured ones"
+    about = "packs, policy files or folders instead of the configured ones; - is standard input"
     paths.add_argument("paths", nargs="*", type=_a_path, metavar="PATH", help=about)
     check = commands.add_parser("check", parents=[common, paths], help="validate settings and policies")
     check.add_argument(

@@ -1,7 +1,8 @@
 """Reading files that somebody named: never more than asked for, never waiting for what is no file.
 
 Input: a path from a flag, a setting or a folder. Output: its bytes, or an ``OSError`` with a reason for people. Out of
-bounds: what is in it. A FIFO, a device or a log of the kernel would be waited for without end, so none is ever read.
+bounds: what is in it. A FIFO, a device or a log of the kernel would be waited for without end, so none is ever read but
+standard input, which is called ``-``.
 """
 
 import errno
@@ -12,6 +13,7 @@ from pathlib import Path
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
+STDIN = Path("-")
 GOLDEN = (".test.yaml", ".test.yml")
 """Ends of the names of files that are beside policies and say what those must find."""
 
@@ -30,13 +32,13 @@ def at_once(path: Path, flags: int) -> int:
 
 
 def content(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file. Raises OSError, also for what is none and for one larger than ``most`` bytes."""
-    descriptor = at_once(path, os.O_RDONLY)
+    """The bytes of a regular file, or of standard input. Raises OSError, also for more than ``most`` bytes."""
+    descriptor = os.dup(0) if path == STDIN else at_once(path, os.O_RDONLY)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(mode) and path != STDIN:
             raise OSError(None, "not a regular file", str(path))
         parts, left = [], most + 1
         while left and (part := os.read(descriptor, min(left, _CHUNK_BYTES))):

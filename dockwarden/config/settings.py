@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator, field_validator, model_validator
@@ -28,7 +28,9 @@ CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
-_AT, _URL = r"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):\d{1,5}$", r"^(https?://[^\s/]+(/\S*)?)?$"
+_PORT = r"\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
+_AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):({_PORT})$", r"^(https?://[^\s/]+(/\S*)?)?$"
+_NUMBERS = {"integer": r"^\d+$", "number": r"^\d+(\.\d+)?$"}
 _At = Annotated[str, WithJsonSchema({"type": "string", "pattern": _AT})]
 _Url = Annotated[str, WithJsonSchema({"type": "string", "pattern": _URL})]
 _Word = Annotated[str, Field(min_length=1)]
@@ -108,7 +110,7 @@ class WebSettings(_Section):
     @field_validator("listen")
     @classmethod
     def _has_port(cls, value: str) -> str:
-        if not re.fullmatch(_AT, value, re.ASCII) or int(value.rpartition(":")[2]) >= 1 << 16:
+        if not re.fullmatch(_AT, value, re.ASCII):
             raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
         return value
 
@@ -305,6 +307,10 @@ _SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default
 def schema() -> dict[str, Any]:
     """For editors; a section of which all is commented out is written without a value."""
     keys = (shape := Settings.model_json_schema())["properties"]
+    for field in [field for section in shape["$defs"].values() for field in section.get("properties", {}).values()]:
+        if (kind := field.get("type")) in _NUMBERS:  # also as text, as variables have them
+            field |= {"type": [kind, "string"], "pattern": _NUMBERS[kind]}
+    shape["$defs"]["ScheduleSettings"]["properties"]["timezone"]["enum"] = ["", *sorted(available_timezones())]
     return {**shape, "properties": keys | {name: {"anyOf": [keys[name], {"type": "null"}]} for name in _SECTIONS}}
 
 

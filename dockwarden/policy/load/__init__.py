@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dockwarden.config import packs
-from dockwarden.config.files import GOLDEN, below, content
+from dockwarden.config.files import GOLDEN, STDIN, below, content
 from dockwarden.config.settings import Settings
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
@@ -90,7 +90,7 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
             if not files and (path != str(packs.OWN) or len(paths) == 1):  # one's own may be empty beside others
                 problems.append(printable(f"{path}: no *.yaml or *.yml file in it"))
             for file in files:
-                stat = file.stat()
+                stat = os.stat(0) if file == STDIN else file.stat()
                 if (stat.st_dev, stat.st_ino) not in seen:
                     seen.add((stat.st_dev, stat.st_ino))
                     yield file, content(file)
@@ -100,6 +100,10 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
 
 
 def _files(path: Path) -> list[Path]:
+    if path.name.endswith(GOLDEN) and path.is_file():
+        raise OSError(
+            None, "is a golden file, which `dockwarden test` reads; a policy file has another name", str(path)
+        )
     if not path.is_dir():
         return [path]
     return [file for file in below(path, (".yaml", ".yml")) if not file.name.endswith(GOLDEN)]

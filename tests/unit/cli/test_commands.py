@@ -223,6 +223,42 @@ def test_a_golden_file_among_policies_is_left_to_test(policies: Path) -> None:
     assert dockwarden("check", str(golden.with_stem("nope.test"))).code == CONFIG
 
 
+def test_a_golden_file_that_settings_name_as_a_policy_is_refused(policies: Path) -> None:
+    golden = policies.rename(policies.with_name("good.test.yaml"))
+    done = dockwarden("check", DOCKWARDEN_POLICIES=str(golden))
+    assert (done.code, done.err.startswith(f"{golden}: is a golden file")) == (CONFIG, True)
+
+
+@pytest.mark.parametrize("by", ["file", "pipe"])
+@pytest.mark.parametrize(
+    ("arguments", "text", "code", "said"),
+    [
+        (("check", "-"), None, 0, "2 policies in 1 file are fine"),
+        (("test", "-"), None, 0, "of 2 policies"),
+        (("check", "-"), "policies: []", CONFIG, "-:1:1 version: is required"),
+        (("check", "-"), "", CONFIG, "-:1:1 file: empty"),
+        (("check", "--config", "-"), "alow: audit", CONFIG, "-:1:1 alow: no such setting"),
+    ],
+)
+def test_a_dash_is_standard_input(
+    policies: Path, by: str, arguments: tuple[str, ...], text: str | None, code: int, said: str
+) -> None:
+    policies.write_text(policies.read_text() if text is None else text)
+    reading, writing = os.pipe()
+    os.write(writing, policies.read_bytes())
+    os.close(writing)
+    given = reading if by == "pipe" else os.open(policies, os.O_RDONLY)
+    kept = os.dup(0)
+    try:
+        os.dup2(given, 0)
+        done = dockwarden(*arguments)
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in {kept, given, reading}:
+            os.close(descriptor)
+    assert (done.code, said in done.out + done.err) == (code, True), done
+
+
 def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\npolicies:\n  - name: a\n    subject: tag\n    wen: 'true'\n    when: tag.nam == ''\n")
