@@ -19,6 +19,7 @@ from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb
 from dockwarden.errors import (
     AnswerError,
     ConflictError,
+    DeniedError,
     EngineError,
     EngineUnavailableError,
     LedgerError,
@@ -155,7 +156,8 @@ class Executor:
         except (Stays, LedgerError, EngineError) as error:
             drop(self._tools.archive, recipe)
             why = as_stays(error)
-            return why.outcome(step), why if isinstance(error, LedgerError | EngineUnavailableError) else None
+            is_away = isinstance(error, EngineUnavailableError) and not isinstance(error, DeniedError)
+            return why.outcome(step), why if is_away or isinstance(error, LedgerError) else None
         self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
             outcome = self._act(step, recipe, found)._replace(number=number)

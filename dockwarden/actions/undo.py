@@ -37,23 +37,22 @@ class Undoer:
             yield outcome
 
     def _step(self, run: str, step: Step, done: Record) -> tuple[Outcome, Stays | None]:
-        stop: Stays | None = None
         try:
             number = self._intents.intend(run, step, Recipe("none", {"undoes": done.number}))
             try:
                 outcome = self._tried(step, done)
             except EngineUnavailableError as error:
-                stop = Stays(Effect.FAILED, "engine_unavailable", str(error))
-                outcome = stop.outcome(step)
+                why = Stays(Effect.FAILED, "engine_unavailable", str(error))
+                outcome = why.outcome(step)
                 if not isinstance(error, DeniedError):
-                    return outcome, stop  # its record stays open: what was begun goes on when the engine is back
+                    return outcome, why  # its record stays open: what was begun goes on when the engine is back
             self._intents.conclude(number, outcome)
         except LedgerError as error:
             stop = Stays(Effect.REFUSED, "ledger", str(error))
             return stop.outcome(step), stop
         if outcome.effect is Effect.APPLIED:
             drop(self._tools.archive, done.recipe)
-        return outcome, stop
+        return outcome, None
 
     def _tried(self, step: Step, done: Record) -> Outcome:
         """What became of it. Raises EngineUnavailableError."""

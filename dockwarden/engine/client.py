@@ -24,7 +24,14 @@ from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
-from dockwarden.errors import AnswerError, ConflictError, EngineError, EngineUnavailableError, NotFoundError
+from dockwarden.errors import (
+    AnswerError,
+    ConflictError,
+    DeniedError,
+    EngineError,
+    EngineUnavailableError,
+    NotFoundError,
+)
 from dockwarden.model.needs import Needs
 from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Service, Volume
 from dockwarden.model.words import EVENTS, ImageStore, Kind
@@ -112,7 +119,7 @@ class DockerEngine(Changes):
             try:
                 version = self._measured("version", lambda: first.version(api_version=False))
                 spoken = _negotiate(Fields(version, "version"))
-            except AnswerError as error:
+            except (AnswerError, DeniedError) as error:
                 text = f"{self._endpoint} answers, but not as a Docker Engine: {error}"
                 raise EngineUnavailableError(text) from error
         client = self._make_client(spoken)

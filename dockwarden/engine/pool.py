@@ -1,7 +1,7 @@
 """Connections to one engine that are kept, through a socket or ssh, and a short way to ask over them.
 
-Input: an endpoint. Output: connections for the libraries, and answers; ``OSError``. Out of bounds: what an
-answer means, and trying again.
+Input: an endpoint. Output: connections for the libraries, and answers; ``OSError``. Out of bounds: what an answer
+means, and trying again, but for a question that came to a kept connection when the engine closed that.
 """
 
 import socket
@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection
 from dockwarden.engine.endpoint import Endpoint, ssh_command
 
 AGENT = {"User-Agent": "dockwarden"}
+QUESTIONS = ("GET", "HEAD")
 CONNECT_SECONDS = 5.0
 _PIECE_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 20
@@ -114,7 +115,8 @@ class _Answer:
             if not piece and self._is_begun and not self.headers.keys() & {"content-length", "transfer-encoding"}:
                 return False  # where no length is told, the end is that of the connection
             if not piece:
-                raise ConnectionResetError("the connection was ended before the answer was")
+                ended = ConnectionAbortedError if size else ConnectionResetError
+                raise ended("the connection was ended before the answer was")
             try:
                 self._parser.feed_data(piece)
             except (HttpParserError, HttpParserUpgrade) as error:
@@ -150,7 +152,18 @@ class Pool(HTTPConnectionPool):
         length = {} if body is None and method in ("GET", "HEAD") else {"Content-Length": str(len(content))}
         lines = (f"{name}: {value}\r\n" for name, value in {"Host": self.host, **_PLAIN, **length, **headers}.items())
         request = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("ascii") + content
-        connection: Any = self._get_conn()
+        while True:
+            connection: Any = self._get_conn()
+            was_kept = connection.sock is not None
+            try:
+                return self._exchange(connection, method, request, seconds)
+            except ConnectionResetError:
+                if not was_kept or method not in QUESTIONS:  # else the engine closed it just then
+                    raise
+
+    def _exchange(
+        self, connection: Any, method: str, request: bytes, seconds: tuple[float, float]
+    ) -> tuple[int, Mapping[str, str], bytes]:
         is_kept = False
         try:
             if connection.sock is None:

@@ -10,6 +10,7 @@ import grp
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from docker.tls import TLSConfig
 from urllib3 import Timeout, exceptions
 
 from dockwarden.engine.endpoint import Endpoint, Tls
-from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, Pool
+from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, QUESTIONS, Pool
 from dockwarden.errors import (
     AnswerError,
     ConfigError,
@@ -59,7 +60,7 @@ _OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", 
 _AMBIGUOUS = ("multiple ids found with provided prefix", "matches found based on id prefix")
 """What engines say where nothing is called so, but several IDs begin like that."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-_DENIALS = frozenset({403, 405})  # the second by a proxy that allows no request of this method
+_DENIALS = frozenset({403, 405})  # the second by a proxy that allows no request of this method; see also 404
 _UNSEEN_GROUP = 65534  # of all that a namespace of users does not map; the overflow of Linux
 
 
@@ -93,8 +94,17 @@ class Client(docker.APIClient):
 
         Where there is a pool, over that alone: what the library does besides takes twice as long as the request.
         """
-        if self.refuses and method not in ("GET", "HEAD"):
+        if self.refuses and method not in QUESTIONS:
             raise AnswerError(self.refuses)
+        try:
+            return self._request(method, url, **settings)
+        except (requests.ConnectionError, exceptions.ProtocolError) as error:
+            is_ended = any(isinstance(each, exceptions.ProtocolError) for each in _chain(error))
+            if method not in QUESTIONS or not is_ended:
+                raise
+            return self._request(method, url, **settings)  # it closed a kept connection just then, perhaps
+
+    def _request(self, method: str, url: str, **settings: Any) -> requests.Response:
         if self._pool is None:
             return super().request(method, url, **settings)
         params = {name: value for name, value in (settings.get("params") or {}).items() if value is not None}
@@ -219,11 +229,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def from_status(status: int, body: bytes, operation: str) -> EngineError:
     """Our error for an answer that is not a success."""
-    message = _message(body)
+    message, is_of_engine = _message(body)
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
-    if status == requests.codes.not_found or any(said in message.lower() for said in _AMBIGUOUS):
+    is_denied = status in _DENIALS or (status == requests.codes.not_found and not is_of_engine)
+    if (status == requests.codes.not_found and is_of_engine) or any(said in message.lower() for said in _AMBIGUOUS):
         return NotFoundError(message or text)
-    is_denied = status in _DENIALS
     if status == requests.codes.conflict or (is_denied and any(said in message for said in _OF_THE_ENGINE)):
         return ConflictError(message or text)
     if is_denied:
@@ -231,14 +241,13 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     return EngineUnavailableError(text) if status in _REFUSALS else AnswerError(text)
 
 
-def _message(body: bytes) -> str:
-    try:
+def _message(body: bytes) -> tuple[str, bool]:
+    """What an answer says, and whether an engine may have said it: in its form, or nothing, as after HEAD."""
+    with suppress(ValueError, RecursionError):
         answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return in_a_line(body.decode(errors="replace"))
-    if isinstance(answer, dict) and isinstance(answer.get("message"), str):
-        return in_a_line(answer["message"])
-    return in_a_line(body.decode(errors="replace"))
+        if isinstance(answer, dict) and isinstance(answer.get("message"), str):
+            return in_a_line(answer["message"]), True
+    return in_a_line(body.decode(errors="replace")), not body
 
 
 def in_a_line(text: str) -> str:

@@ -1009,6 +1009,8 @@ LONG = "x" * 10_000
 FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "404": ([json_answer({"message": "No such image: app"}, 404)], NotFoundError, "^No such image: app$"),
     "404 without a body": ([http(404)], NotFoundError, "HTTP 404"),
+    "404 of a proxy": ([http(404, b"<h1>Not Found</h1>")], DeniedError, "denies this call: .* HTTP 404: <h1>"),
+    "404 of a proxy, as JSON": ([json_answer({"error": "x"}, 404)], DeniedError, "denies this call: .* HTTP 404"),
     "409": ([json_answer({"message": "in use"}, 409)], ConflictError, "^in use$"),
     "400": ([json_answer({"message": "client too new"}, 400)], AnswerError, "image_inspect: HTTP 400: client too new"),
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
@@ -1114,6 +1116,43 @@ def test_a_connection_that_is_over_is_not_used_again(said: bytes, tmp_path: Path
         for _ in range(3):
             it.engine.image("app:1")
         assert it.server.connections >= before + 2
+
+
+@pytest.mark.parametrize("way", ["socket", "tcp"])
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_who_closes_a_connection_amid_a_question_is_asked_again(way: str, end: bytes, tmp_path: Path) -> None:
+    ends: list[list[bytes]] = []  # of the next answers
+
+    def answer(request: str) -> Iterable[bytes]:
+        if ends:
+            return ends.pop()
+        usual = {"version": VERSION, "info": INFO, "images/json": [], "app:1/json": IMAGE}
+        return [next((json_answer(usual[end]) for end in usual if f"{end}?" in f"{request}?"), http(200))]
+
+    with (
+        Misbehaving(answer, tmp_path / "s" if way == "socket" else None) as server,
+        contextlib.closing(DockerEngine(server.host if way == "socket" else f"tcp://{server.host}")) as engine,
+    ):
+        engine.connect()
+        for ask in (lambda: engine.image("app:1"), engine.images, lambda: list(engine.events(0, 0))):
+            server.asked.clear()
+            ends.append([end])
+            ask()
+            assert len(server.asked) == 2
+        engine.image("app:1")
+        server.asked.clear()
+        ends += [[end], [end]]
+        with pytest.raises(EngineUnavailableError):  # who closes a new one, too, wants nothing of us
+            engine.image("app:1")
+        assert len(server.asked) == 2
+        for change in (lambda: engine.untag("app:1"), lambda: engine.tag("sha256:" + "0" * 64, "app:2")):
+            ends.clear()
+            engine.image("app:1")
+            server.asked.clear()
+            ends.append([end])
+            with pytest.raises(EngineUnavailableError):  # it may have been done
+                change()
+            assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("said", [http(200, b"abc"), http(200, b"abc")[:-1], b"SSH-2.0"])

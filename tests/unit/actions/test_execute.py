@@ -16,7 +16,7 @@ from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor, end_intents
 from dockwarden.actions.images import sweep_markers
 from dockwarden.actions.verb import ENDING
-from dockwarden.errors import AnswerError, EngineUnavailableError
+from dockwarden.errors import AnswerError, DeniedError, EngineUnavailableError
 from dockwarden.model import Effect, Image, ImageStore, Kind, Outcome, Ref, Step
 from tests.builders import a_container, a_recipe, a_step, an_image, details, digest_of, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -612,6 +612,17 @@ def test_a_lost_engine_ends_the_plan(bench: Bench) -> None:
     ]
     assert bench.engine.calls[-1][0] == "untag", "it asked an engine that does not answer"
     assert bench.intents.open() == [2], "what may have happened must be found out later"
+
+
+def test_who_denies_what_one_recipe_needs_lets_others_through(bench: Bench) -> None:
+    """As a proxy that allows a removal, but not to save an image that no registry has."""
+    images = [bench.put(word, f"{word}:1") for word in "ab"]
+
+    def deny() -> None:
+        raise DeniedError("denied")
+
+    bench.engine.just_before("save_image", deny)
+    assert bench.result(*map(a_step, images)) == [(Effect.SKIPPED, "engine_unavailable"), (Effect.APPLIED, "removed")]
 
 
 def test_an_engine_that_is_lost_before_the_check_leaves_nothing_open(bench: Bench) -> None:

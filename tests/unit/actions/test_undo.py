@@ -10,7 +10,7 @@ import pytest
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import AnswerError, EngineUnavailableError
+from dockwarden.errors import AnswerError, DeniedError, EngineUnavailableError
 from dockwarden.model import Container, Effect, Image, ImageStore, Kind, Network, Outcome, Record, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
 from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
@@ -380,3 +380,15 @@ def test_an_engine_that_goes_away_ends_it(bench: Bench) -> None:
     bench.remove(*map(a_step, images))
     bench.engine.just_before("load_image", bench.engine.go_away)
     assert results(bench.undo()) == [("failed", "engine_unavailable")] * 2
+
+
+def test_who_denies_one_call_lets_others_through(bench: Bench) -> None:
+    images = [bench.put(word, f"{word}:1") for word in ("a", "b")]
+    bench.remove(*map(a_step, images))
+
+    def deny() -> None:
+        raise DeniedError("denied")
+
+    bench.engine.just_before("load_image", deny)
+    assert sorted(results(bench.undo())) == [("applied", "restored"), ("failed", "engine_unavailable")]
+    assert results(bench.undo()) == [("applied", "restored")]
