@@ -122,8 +122,8 @@ class Outcome(NamedTuple):
 
     @property
     def took(self) -> bool:
-        """Whether something went, be it another object than was meant."""
-        return self.effect is Effect.APPLIED or self.reason == "other_image"
+        """Whether it cost what limits bound: something went, be it another object than was meant, or was down."""
+        return self.effect is Effect.APPLIED or self.reason in ("other_image", "rolled_back", "paused")
 
 
 class Plan(NamedTuple):

@@ -357,6 +357,24 @@ def test_what_hit_another_object_uses_up_the_limit(bench: Bench) -> None:
     assert [reason for name, _, reason in done if name == "b"] == ["limits"]
 
 
+def test_an_update_that_was_taken_back_uses_up_the_limit(bench: Bench) -> None:
+    def refuse() -> None:
+        bench.engine.alter(started[0], "die", exit_code=127)
+        raise AnswerError("exec: not found")
+
+    bench.engine.put(an_image("old", "app:1"))
+    names = ("a", "b", "c")
+    for name in names:
+        bench.engine.run(a_container(name, "app:1"))
+    bench.engine.put(an_image("new", "app:1"))
+    bench.look()
+    limits, started = Limits(1, 100.0, takes_first=True), sorted(names)
+    update = a_policy("update", subject=Kind.CONTAINER, mode=Mode.ENFORCE, action="update", limits=limits)
+    bench.engine.just_before("start_container", refuse)
+    done = bench.act(update, *(on(Kind.CONTAINER, a_container(name).id) for name in names))
+    assert sorted(reason for _, _, reason in done) == ["limits", "limits", "rolled_back"]
+
+
 @pytest.mark.parametrize(
     ("name", "glob", "user", "outcome"),
     [
