@@ -62,7 +62,8 @@ def parse(text: str) -> Reference:
     if colon and not TAG.fullmatch(tag):
         raise ValueError(f"bad tag in {text!r}")
     registry, path = _split(head + slash + last)
-    if not _PATH.fullmatch(path) or not _HOST.fullmatch(registry) or len(path) > _MAX_PATH_LENGTH:
+    is_host = _HOST.fullmatch(registry) or _PATH.fullmatch(registry)  # so engines take, and pull, a_b.lan/app
+    if not _PATH.fullmatch(path) or not is_host or len(path) > _MAX_PATH_LENGTH:
         raise ValueError(f"not an image reference: {text!r}")
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from docker.errors import NotFound
 from docker.utils import version_gte, version_lt
+from requests.exceptions import ChunkedEncodingError
 
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, swarm, translate
@@ -53,6 +54,7 @@ _OLDEST_SPOKEN = "1.24"  # docker-py's own limit
 _API_VERSION = re.compile(r"\d{1,2}\.\d{1,4}", re.ASCII)
 _NANO = 1_000_000_000
 _GRACE_SECONDS = 3.0
+_ENDED_EARLY = "the event stream ended early: the engine ended, or a proxy waits for less than engine.event_window"
 
 # A whitelist, as there is no way to leave out the three exec events of every health probe.
 _EVENT_FILTERS = {
@@ -168,10 +170,12 @@ class DockerEngine(Changes):
                 for line in lines:
                     if line.strip():
                         yield translate.event(line)
+        except ChunkedEncodingError as error:
+            raise EngineUnavailableError(_ENDED_EARLY) from error
         except LIBRARY_ERRORS as error:
             raise translated(error, "events", self._endpoint) from error
         if self.now_ns() < until_ns - _NANO:
-            raise EngineUnavailableError("event stream ended early")
+            raise EngineUnavailableError(_ENDED_EARLY)
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
         return self._call(

@@ -1400,7 +1400,7 @@ def test_lines_need_not_be_chunks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("end", "text"),
-    [(LAST_CHUNK, "event stream ended early"), (CLOSE, "events"), (RESET, "events"), (b"zz\r\n", "events")],
+    [(LAST_CHUNK, "ended early"), (CLOSE, "less than engine.event_w"), (RESET, "ended early"), (b"zz\r\n", "early")],
 )
 def test_stream_that_ends_before_its_window(end: bytes, text: str, tmp_path: Path) -> None:
     with fake(tmp_path, lambda _: [*lines(EVENT, end=end), CLOSE]) as it:

@@ -35,6 +35,11 @@ PARSED = {
     f"app@sha512:{HEX * 2}": ("docker.io", "library/app", "", f"sha512:{HEX * 2}"),
     f"app:{'t' * 128}": ("docker.io", "library/app", "t" * 128, ""),
     f"h.io/{'a' * 255}": ("h.io", "a" * 255, "latest", ""),
+    "a_b.lan/app": ("a_b.lan", "app", "latest", ""),
+    "x.a__b/library/app:1": ("x.a__b", "library/app", "1", ""),
+    f"a_b.lan/app@{DIGEST}": ("a_b.lan", "app", "", DIGEST),
+    "a_b/app": ("docker.io", "a_b/app", "latest", ""),
+    "a_b.lan": ("docker.io", "library/a_b.lan", "latest", ""),
     "0123456789ab": ("docker.io", "library/0123456789ab", "latest", ""),
 }
 
@@ -75,6 +80,9 @@ REFUSED = [
     f"app@{DIGEST}@{DIGEST}",
     "http://h.io/app",
     "h.io:port/app",
+    "a_b.lan:5000/app",
+    "A_b.lan/app",
+    "a-.lan/app",
     HEX,
     DIGEST,
     "<none>:<none>",
