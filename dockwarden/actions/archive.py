@@ -61,6 +61,7 @@ class Archive:
         reserve_bytes: of the disk, which always stay free.
         progress: called from time to time while a big one is written or read; what it raises ends that.
         is_closed: for a plan that is to free the very disk, nothing is written to it.
+        is_rehearsed: nothing is written, as it is only to be known whether that could be begun.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Archive:
     reserve_bytes: int
     progress: Callable[[], object] = bool
     is_closed: bool = False
+    is_rehearsed: bool = False
 
     def write(self, produce: Callable[[Write], object], expected_bytes: int, proof: str = "") -> Stored:
         """Write one archive and have it on the disk. Raises LedgerError: its name cannot be written down.
@@ -78,9 +80,13 @@ class Archive:
         """
         if self.is_closed:
             raise GainsNothingError("an archive of it would be on the disk that is to be freed")
+        if self.is_rehearsed and not os.access(self.folder, os.R_OK | os.X_OK):
+            return Stored("", 0, "")  # who may not see it, or has none yet, cannot tell
         room = self._room()
         if expected_bytes > room:
             raise ArchiveError(f"an archive of {expected_bytes} bytes {_TOO_BIG.format(room)}")
+        if self.is_rehearsed:
+            return Stored("", 0, "")
         name = f"{uuid.uuid4().hex}.tar"
         self.intents.begin_archive(name)
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS, verb_of
-from dockwarden.actions.verb import ENDING, Gain, Stays, Tools, Unfinished, Verb, refuse_needed
+from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.errors import (
     AnswerError,
     ConflictError,
@@ -85,9 +85,12 @@ class Executor:
         return found
 
     def foresee(self, step: Step) -> str:
-        """More of what a step would do now, as far as the engine tells."""
+        """More of what a step would do now, or why not, as far as the engine tells: no registry is asked for images."""
+        verb = verb_of(step)
         try:
-            return verb_of(step).foresee(self._tools, step)
+            if issubclass(verb.options, Losable) and verb.gain is not Gain.LAYERS:
+                self._recipe(step, verb.find(self._tools.engine, step.ref.key), is_rehearsed=True)
+            return verb.foresee(self._tools, step)
         except (Stays, EngineError) as error:
             return f"but not now: {error.detail if isinstance(error, Stays) else error}"
 
@@ -130,11 +133,12 @@ class Executor:
             self._usual += [self._recent[-1]] if len(self._usual) < 2 * _RECENT else []
         return found
 
-    def _recipe(self, step: Step, found: Thing | None) -> Recipe:
+    def _recipe(self, step: Step, found: Thing | None, *, is_rehearsed: bool = False) -> Recipe:
         """What would bring the object back. Raises Stays if nothing would, and the step does not allow that."""
-        verb, tools = verb_of(step), self._tools
-        if step.frees and self._tools.shares_disk(step.ref.kind):
-            tools = replace(tools, archive=replace(tools.archive, is_closed=True))
+        verb = verb_of(step)
+        is_closed = step.frees and self._tools.shares_disk(step.ref.kind)
+        archive = replace(self._tools.archive, is_closed=is_closed, is_rehearsed=is_rehearsed)
+        tools = replace(self._tools, archive=archive) if is_closed or is_rehearsed else self._tools
         try:
             return verb.recipe(tools, step, found)
         except ArchiveError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,17 @@ def test_what_was_written_is_read_again(shelf: Shelf) -> None:
 def test_where_there_is_no_room_nothing_is_left(shelf: Shelf, room: int, reserve: int, expected: int) -> None:
     with pytest.raises(ArchiveError, match="undo"):
         shelf.archive(room, reserve).write(content, expected)
+    assert (shelf.files(), shelf.intents.archives) == ([], {})
+
+
+def test_a_rehearsal_tells_of_room_and_writes_nothing(shelf: Shelf) -> None:
+    rehearsed = replace(shelf.archive(room=10), is_rehearsed=True)
+    rehearsed.write(content, 11)  # there is no folder yet, and nobody makes one for that
+    assert not shelf.folder.exists()
+    shelf.folder.mkdir()
+    rehearsed.write(content, 10)
+    with pytest.raises(ArchiveError, match="11 bytes is more than the 10 bytes"):
+        rehearsed.write(content, 11)
     assert (shelf.files(), shelf.intents.archives) == ([], {})
 
 

@@ -392,3 +392,23 @@ def test_who_denies_one_call_lets_others_through(bench: Bench) -> None:
     bench.engine.just_before("load_image", deny)
     assert sorted(results(bench.undo())) == [("applied", "restored"), ("failed", "engine_unavailable")]
     assert results(bench.undo()) == [("applied", "restored")]
+
+
+@pytest.mark.parametrize("unrecoverable", [False, True])
+@pytest.mark.parametrize("lost", ["nothing", "a file of its image", "its image", "a volume's files", "build cache"])
+def test_a_plan_says_where_nothing_could_be_brought_back(bench: Bench, lost: str, *, unrecoverable: bool) -> None:
+    container = written_by_web(bench, Written(("/a",), ("/b",) if lost == "a file of its image" else ()))
+    due = step(container)
+    if lost == "its image":
+        bench.engine.vanish(container.image_id)
+    elif lost == "a volume's files":
+        bench.engine.add_volume(a_volume("data"))
+        due = step(a_volume("data"))
+    elif lost == "build cache":
+        due = Step("trim", "trim_build_cache", Ref(Kind.HOST, ""), "host", None, "full")
+    due = due._replace(unrecoverable=unrecoverable)
+    told = bench.ground.executor(bench.intents)(bench.engine.info).foresee(due)
+    assert bench.intents.recipes == {}
+    is_refused = bench.remove(due) == [("refused", "unrecoverable")]
+    assert is_refused == (lost != "nothing" and not unrecoverable)
+    assert told.startswith("but not now: ") if is_refused else told == ""
