@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli import a_path
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, table
-from dockwarden.config.files import GOLDEN
+from dockwarden.config.files import GOLDEN, content
 from dockwarden.config.packs import PACKS
 from dockwarden.errors import ConfigError, UsageError
-from dockwarden.text import CONFIG, FAILED, OK, counted, near, printable
+from dockwarden.text import CONFIG, FAILED, OK, because, counted, near, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -98,8 +98,14 @@ def _is_later(file: Path) -> bool:
 def _check_files(chosen: "Settings") -> list[Path]:
     """Read the files that the settings name; returned are those that are not there yet. Raises ConfigError."""
     access, routes = chosen.web.config_file, chosen.notify.routes
-    named = (access, *(route.url_file for route in routes.values()))
+    of_hosts = [file for host in chosen.registries.values() for file in (host.password_file, host.ca_file) if file]
+    named = (access, *(route.url_file for route in routes.values()), *of_hosts)
     later = [file for file in named if file and _is_later(file)]
+    for file in [file for file in of_hosts if file not in later]:
+        try:
+            content(file)
+        except OSError as error:
+            raise ConfigError(f"{file}: {because(error)}") from error
     if access and access not in later:
         from dockwarden.web.config import read_access
 

@@ -37,12 +37,12 @@ _Word = Annotated[str, Field(min_length=1)]
 
 
 def _seconds(value: object) -> object:
-    return duration(value).total_seconds() if value != 0 else value  # a bare 7 may be days to whoever writes it
+    return duration(value).total_seconds() if value not in (0, "0") else 0  # a bare 7 may be days to whoever writes it
 
 
 Duration = Annotated[
     float,
-    BeforeValidator(_seconds, json_schema_input_type=Literal[0] | Annotated[str, Field(pattern=DURATION)]),
+    BeforeValidator(_seconds, json_schema_input_type=Literal[0, "0"] | Annotated[str, Field(pattern=DURATION)]),
     Field(ge=0, json_schema_extra={"examples": ["30s", "10m", "24h"]}),
 ]
 

@@ -196,7 +196,9 @@ def read(file: str, written: bytes) -> Source:
 
 
 def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
-    mark: Any = error.problem_mark or error.context_mark
+    # A key without a colon is missed where the next line begins.
+    is_no_key = "could not find expected ':'" in str(error.problem)
+    mark: Any = error.context_mark if is_no_key else error.problem_mark or error.context_mark
     lines = source.text.split("\n")[: mark.line + 1]
     key = next((match[1] for line in reversed(lines) if (match := _KEY_LINE.match(line))), "file")
     text = ", ".join(part for part in (error.context, error.problem) if part)
@@ -204,11 +206,19 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
         text += f"; the character U+{ord(odd[0]):04X} near it only looks like a blank"
     elif "\\t" in text:
         text += "; indent with blanks"
+    elif is_no_key:
+        text += "; a key is followed by a colon and a blank, as in `key: value`"
+    elif (
+        re.search("parsing a flow|scanning a quoted", text)
+        and error.context_mark
+        and error.context_mark.line < mark.line
+    ):
+        text += f"; what begins in line {error.context_mark.line + 1} is not closed"
     elif "scanning an a" in text and key not in _QUOTABLE:
         text += "; a text that begins with * or & stands in quotes"
-    elif key in _QUOTABLE and "document" not in text:
+    elif key in _QUOTABLE and not re.search("document|<block mapping start>", text):
         text += f"; {QUOTE}"
-    elif "mapping values" in text or "<block end>" in text:
+    elif "mapping values" in text or "<block" in text:
         text += "; keys beside each other are indented alike, and a text with `: ` in it stands in quotes"
     source.note(mark.line + 1, mark.column + 1, f"{key}: {text}")
 

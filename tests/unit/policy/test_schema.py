@@ -176,7 +176,7 @@ def test_an_editor_and_check_say_the_same_of_sizes_and_of_what_needs_one(tmp_pat
 def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.SCHEMA", settings.schema())
     lines = {
-        **dict.fromkeys(("minimum_stay: %s", "undo: {keep: %s}"), DURATIONS.replace("7", "0")),
+        **dict.fromkeys(("minimum_stay: %s", "undo: {keep: %s}"), DURATIONS.replace("7|'7'", "0|'0'")),
         "undo: {max_bytes: %s}": SIZES,
         "notify: {routes: {a: {url: 'json://a', events: %s}}}": "[]|[opened]|opened",
         "notify: {routes: {a: {url: 'json://a', policies: %s}}}": "[]|['*']|a",
