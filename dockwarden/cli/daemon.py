@@ -98,9 +98,9 @@ def _notify_test(options: argparse.Namespace) -> int:
     routes = open_routes(settings.read_settings(options.config).notify.routes)
     if not routes:
         raise DockwardenError("notify.routes is empty, so no notification is sent")
-    sent = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}
-    table(("ROUTE", "RESULT"), [(name, "sent" if fine else "failed") for name, fine in sent.items()])
-    return OK if all(sent.values()) else FAILED
+    troubles = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}
+    table(("ROUTE", "RESULT"), [(name, f"failed: {why}" if why else "sent") for name, why in troubles.items()])
+    return FAILED if any(troubles.values()) else OK
 
 
 def address(text: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ service that is down or slow costs nobody anything but its own readers, and thou
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,18 @@ _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
 _log = structlog.get_logger("dockwarden.notify")
 
-Send = Callable[[str, str, Alarm], bool]
+Send = Callable[[str, str, Alarm], str]
+"""Sends subject and text; why that failed, else ""."""
+
+
+class _Answer(logging.Handler):
+    """Keeps, for each thread, the status that a service answered last; else what apprise logs may contain addresses."""
+
+    said = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := re.search(r"\berror=(\d{3})\b", record.getMessage()):
+            self.said.status = found[1]
 
 
 class _Channel(threading.Thread):
@@ -77,18 +89,21 @@ class _Channel(threading.Thread):
         metrics = self._notifier.metrics
         notifier, options = self._notifier, self._options
         title, body = message.write(notifier.host(), notifier.link, options.title, options.body)
+        why = ""
         for tried, pause in enumerate((*self._notifier.pauses_seconds, None)):
-            if self._send(title, body, message.alarm()):
+            if not (why := self._send(title, body, message.alarm())):
                 metrics.notifications.labels(self._route, "sent").inc()
                 return
             if not tried:
-                _log.warning("notify.not_sent", route=self._route, news=message.total, note="it is tried again")
+                said = {"error": why, "note": "it is tried again"}
+                _log.warning("notify.not_sent", route=self._route, news=message.total, **said)
             with self._changed:
                 if pause is None or self._changed.wait_for(lambda: self._stopping, pause):
                     break
         metrics.notifications.labels(self._route, "failed").inc()
         metrics.notifications_dropped.labels(self._route).inc(message.total)
-        _log.error("notify.failed", route=self._route, news=message.total, note="given up; the API and the log have it")
+        said = {"error": why, "note": "given up; the API and the log have it"}
+        _log.error("notify.failed", route=self._route, news=message.total, **said)
 
 
 @dataclass(eq=False, repr=False)
@@ -162,7 +177,9 @@ def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSet
         raise ConfigError(
             "notify.routes: notifications need apprise; run: make install NOTIFY=1, or pip install apprise"
         ) from error
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its messages contain addresses
+    (said := logging.getLogger("apprise")).propagate = False
+    said.handlers[:] = [_Answer()]
+    said.setLevel(logging.WARNING)
     problems, opened = [], {}
     for name, options in routes.items():
         try:
@@ -199,12 +216,15 @@ def _sender(address: str) -> Send:
         if "overflow=" not in address:
             one.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than half of one
 
-    def send(title: str, body: str, alarm: Alarm) -> bool:
+    def send(title: str, body: str, alarm: Alarm) -> str:
         kind = apprise.NotifyType(alarm)
+        _Answer.said.status = ""
         try:
-            return bool(service.notify(body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT))
+            is_sent = service.notify(body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         except Exception as error:  # noqa: BLE001 - more than a hundred plugins, none of which may end the thread
             _log.warning("notify.plugin_failed", error=type(error).__name__)
-            return False
+            return type(error).__name__
+        status = _Answer.said.status
+        return "" if is_sent else f"it answered {status}" if status else "it cannot be reached, or did not take it"
 
     return send

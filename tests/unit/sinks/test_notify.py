@@ -20,6 +20,7 @@ from dockwarden.sinks.notify import Notifier, _news, open_routes
 from dockwarden.sinks.notify.message import Message, News, plain
 from tests.builders import NOW, a_policy, policies
 from tests.lab.waiting import PATIENCE, until
+from tests.unit.misbehaving import Misbehaving, http
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +42,13 @@ class Service:
     def __post_init__(self) -> None:
         self.door.set()
 
-    def __call__(self, title: str, body: str, alarm: str) -> bool:
+    def __call__(self, title: str, body: str, alarm: str) -> str:
         self.tries += 1
         self.door.wait(PATIENCE)
         if self.works:
             self.got.append((title, body))
             self.alarms.append(alarm)
-        return self.works
+        return "" if self.works else "it answered 500"
 
 
 def result(name: str, policy: str = "p", severity: Severity = Severity.HIGH, message: str = "is bad") -> Result:
@@ -252,7 +253,10 @@ def test_a_message_that_nobody_takes_is_given_up_counted_and_logged() -> None:
         until(lambda: told.count("", route="all", result="failed") == 1, "the end of all tries")
         assert told.services["all"].tries == 3
         assert told.count("_dropped", route="all") == 2
-    assert [line["event"] for line in lines] == ["notify.not_sent", "notify.failed"]
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("notify.not_sent", "it answered 500"),
+        ("notify.failed", "it answered 500"),
+    ]
 
 
 def test_a_service_that_hangs_delays_nobody_else_and_memory_stays_bounded() -> None:
@@ -321,6 +325,24 @@ def test_addresses_come_from_files_and_are_never_told(tmp_path: Path) -> None:
         open_routes(routes)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [f"notify.routes.{n}" for n in routes]
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([http(200)], ""),
+        ([http(404)], "it answered 404"),
+        ([http(500)], "it answered 500"),
+        ([], "it cannot be reached, or did not take it"),
+    ],
+)
+def test_why_a_service_did_not_take_it_is_told_without_its_address(answers: list[bytes], told: str) -> None:
+    with Misbehaving(lambda _: answers) as service:
+        address = RouteSettings.model_validate({"url": f"json://alice:hush@{service.host}/token"})
+        [(_, send)] = open_routes({"chat": address}).values()
+        assert send("title", "text", "info") == told
+        assert send("title", "text", "info") == told
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
