@@ -24,7 +24,7 @@ from cel_expr_python.ext import ext_strings
 from dockwarden import model
 from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
 from dockwarden.policy.doubts import Doubts
-from dockwarden.policy.faults import TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
+from dockwarden.policy.faults import MAX_SOURCE, TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
 from dockwarden.policy.tree import Node, names, read
 from dockwarden.text import in_bytes
@@ -293,7 +293,9 @@ class Compiler:
         if (name := source.strip(_BLANKS)) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
             doubts.look(fact := Node("name", name, (), 0, b""), {})
             return Program(source, None, None, fact, facts=facts, constants=constants, doubts=doubts)
-        if problems := list(limits(source)) or list(_traps(source, self._common, {*facts, *constants})):
+        if len(source) > MAX_SOURCE:
+            raise ExpressionError(Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed"))
+        if problems := list(_traps(source, self._common, {*facts, *constants})):
             raise ExpressionError(*problems)
         try:
             env, expression, tree = self._compiled(kind, constants, source)
@@ -301,6 +303,8 @@ class Compiler:
             told = list(explain(source, str(error), [*facts, *constants], self._vocabulary))
             # A macro that does not exist leaves its variable unknown, too.
             raise ExpressionError(*([each for each in told if not each.text.endswith(WEAK)] or told)) from None
+        if problems := list(limits(source, tree)):
+            raise ExpressionError(*problems)
         given = expression.return_type().name().lower()
         if given not in want:
             hint = of_result(given, want)
@@ -312,10 +316,6 @@ class Compiler:
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
         return program
-
-    def tree(self, kind: Kind, program: model.Program) -> Node:
-        """The syntax tree of a compiled expression."""
-        return self._compiled(kind, {**program.constants, **self._lists}, program.source)[2]
 
     def knows(self, kind: Kind, name: str) -> bool:
         """Whether a name is a fact of such subjects, or a list."""

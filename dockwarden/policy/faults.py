@@ -1,26 +1,23 @@
 """What is wrong with an expression, in words for its author. Pure, and without the library.
 
-Input: source text, the library's report on it. Output: ``Problem`` values with their places, and what may fail at which
-call. Out of bounds: compiling.
+Input: source text, its tree or the library's report on it. Output: ``Problem`` values with their places, and what may
+fail at which call. Out of bounds: compiling.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dockwarden.model import Vocabulary
 from dockwarden.policy import hints
+from dockwarden.policy.tree import Node
 
 MAX_SOURCE = 2000
 MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eight took 4 GB
 
-_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map|bind|transform\w*|sortBy)\s*\(")
 MAX_GROWTH = 100  # a label of 1 MiB then takes 100; three replace() in a row took 6 GiB
-_SPLIT_GROWTH, _FORMAT_GROWTH = 8.0, 10.0  # a part of a list takes more than its text; a text may be put in often
-_TEXT = r"r?(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-_GROWING = re.compile(rf"\.\s*(replace|join|split|format)\s*\(\s*(?:({_TEXT})\s*(?:,\s*({_TEXT})\s*)?\)|(\)))?")
-_BOUND = re.compile(rf"{_TEXT}|(\bbind\s*\()|(\+)")
-_CHARACTER = re.compile(r"\\(?:x..|u.{4}|U.{8}|[0-7]{3}|.)|.", re.DOTALL)
+_SPLIT_GROWTH = 8.0  # a part of a list takes more than its text
+_SMALL = (b"\x18\x01", b"\x18\x02", b"\x18\x03", b"\x18\x04")  # true and false, and numbers
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
@@ -66,52 +63,47 @@ class ExpressionError(Exception):
         self.problems = problems
 
 
-def limits(source: str) -> Iterator[Problem]:
-    """What makes an expression too long or too dear to be compiled."""
-    macros = [match.start() for match in _MACRO.finditer(source)]
-    if len(source) > MAX_SOURCE:
-        yield Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed")
-    elif len(macros) > MAX_MACROS:
-        at = place(source, macros[MAX_MACROS])
-        yield Problem(*at, f"{len(macros)} macros such as exists() or map(), at most {MAX_MACROS} are allowed")
-    grown = _sums(source)
-    if grown > MAX_GROWTH:
-        yield Problem(1, 1, f"what is added in bind() may grow to more than {MAX_GROWTH} times its length")
-        return
-    for match in _GROWING.finditer(source):
-        grown *= _growth(match)
-        if grown > MAX_GROWTH:
-            text = f"up to here a text may grow to more than {MAX_GROWTH} times its length; use fewer {match[1]}()"
-            yield Problem(*place(source, match.start(1)), text)
-            return
+def limits(source: str, tree: Node) -> Iterator[Problem]:
+    """What makes an expression too dear to be asked."""
+
+    def begin(node: Node) -> tuple[int, int]:
+        return place(source, len(re.sub(r"\w*\s*\Z", "", source[: node.at])))
+
+    folds, over = sorted((node for node in tree.walk() if node.op == "fold"), key=lambda node: node.at), list[Node]()
+    for node in folds[MAX_MACROS : MAX_MACROS + 1]:
+        text = f"{len(folds)} macros such as exists() or map(), at most {MAX_MACROS} are allowed"
+        yield Problem(*begin(node), text)
+    _grown(tree, {}, over)
+    for node in over[:1]:
+        text = f"up to here a text may grow to more than {MAX_GROWTH} times its length"
+        yield Problem(*begin(node), f"{text}; use fewer {'items' if node.op == 'list' else str(node.value).strip('_')}")
 
 
-def _sums(source: str) -> float:
-    """How many times as long a text may get that is added to itself, by one name after the other."""
-    grown, terms = 1.0, 1.0
-    for match in _BOUND.finditer(source):
-        if match[1]:
-            grown, terms = grown * terms, 1.0
-        terms += bool(match[2])
-    return grown * terms if grown > 1 else 1.0
-
-
-def _growth(call: re.Match[str]) -> float:
-    """How many times as much memory a text may take after a call, at most."""
-    name, first, second, is_empty = call[1], _length(call[2]), _length(call[3]), bool(call[4])
-    if name == "split":
-        return _SPLIT_GROWTH
-    if name == "format":
-        return _FORMAT_GROWTH
-    if name == "join":
-        return 1.0 if is_empty else MAX_GROWTH / 2 if first is None else first + 1.0
-    if first is None or second is None:
-        return MAX_GROWTH / 2  # not known before it runs
-    return max(1.0, second / first if first else second + 1.0)
-
-
-def _length(literal: str | None) -> int | None:
-    return None if literal is None else len(_CHARACTER.findall(literal.removeprefix("r")[1:-1]))
+def _grown(node: Node, scope: Mapping[str, float], over: list[Node]) -> float:
+    """How many times as much memory as a text of an object it may take; ``over``: where that is too much."""
+    if node.op == "fold" and isinstance(node.value, tuple):
+        ranged, first = (_grown(arg, scope, over) for arg in node.args[:2])
+        inner = {**scope, **dict(zip(node.value, (ranged, first), strict=True))}
+        return max(_grown(arg, inner, over) for arg in node.args[2:])
+    if node.op in ("const", "name"):
+        return 1.0 if node.op == "const" else scope.get(str(node.value), 1.0)
+    parts = [_grown(arg, scope, over) for arg in node.args]
+    lengths = [len(arg.value) if arg.op == "const" and isinstance(arg.value, str) else None for arg in node.args[1:]]
+    times = 1.0
+    match node.value, lengths:
+        case "split", _:
+            times = _SPLIT_GROWTH
+        case "join", [int(between)]:
+            times = between + 1.0
+        case "replace", [int(old), int(new), *_]:
+            times = max(1.0, new / old if old else new + 1.0)
+        case (("join" | "replace"), [_, *_]):  # not known before it runs
+            times = MAX_GROWTH / 2
+    grown = sum(parts) if node.value in (None, "_+_") else max(parts, default=1.0) * times
+    if node.type in _SMALL or grown > MAX_GROWTH:
+        over += [] if node.type in _SMALL else [node]
+        return 0.0
+    return grown
 
 
 def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 _LOW = 0x7F
-_ID, _CONST, _TYPES, _EXPR, _SOURCE, _PLACES = 2, 3, 3, 4, 5, 4
+_ID, _CONST, _TYPES, _EXPR, _SOURCE, _PLACES, _ENTRIES = 2, 3, 3, 4, 5, 4, 2
 
 
 class Node(NamedTuple):
@@ -93,6 +93,9 @@ def read(checked: bytes) -> Node:
         number, kind = fields.get(_ID, [0])[-1], max(fields)  # those of kinds are higher
         op, value, parts = _NODES.get(kind, _NODES[_CONST])
         inner = _fields(fields[kind][-1]) if kind in _NODES else {}
+        if op == "map":
+            entries = map(_fields, inner.get(_ENTRIES, ()))
+            inner = {_ENTRIES: [part for entry in entries for number in (3, 4) for part in entry.get(number, ())]}
         args = tuple([node(part) for number in parts for part in inner.get(number, ())])
         return Node(op, value(inner), args, places.get(number, 0), types.get(number, b""))
 
@@ -156,6 +159,6 @@ _NODES: dict[int, tuple[str, Callable[[_Fields], object], tuple[int, ...]]] = {
     5: ("select", lambda fields: _text(fields, 2), (1,)),
     6: ("call", lambda fields: _text(fields, 2), (1, 3)),
     7: ("list", lambda _: None, (1,)),
-    8: ("map", lambda _: None, ()),
+    8: ("map", lambda _: None, (_ENTRIES,)),
     9: ("fold", lambda fields: (_text(fields, 1), _text(fields, 3)), (2, 4, 6, 7)),
 }

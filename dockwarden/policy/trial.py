@@ -7,14 +7,13 @@ on. Out of bounds: files, printing.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, PolicySet, Status, Trial
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
-from dockwarden.policy.tree import Node
 from dockwarden.policy.values import never, out_of_range
 from dockwarden.text import duration, host_path, size
 
@@ -150,39 +149,25 @@ class Operand(NamedTuple):
             yield from part.leaves()
 
 
-_JOINTS = {"_&&_": "&&", "_||_": "||", "_?_:_": "?", "!_": "!"}
+# What joins the parts of a condition, the loosest first, and how many joints of it are taken at once.
+_JOINTS = (("?", re.compile(r"(?<!\.)[?:]"), 2), ("||", re.compile(r"\|\|"), None), ("&&", re.compile("&&"), None))
 _OPAQUE = re.compile(r"r?'(?:[^'\\]|\\.)*'|r?\"(?:[^\"\\]|\\.)*\"|//[^\n]*", re.DOTALL)
 
 
-def operands(node: Node, text: str, start: int = 0, end: int | None = None) -> Operand:
-    """A condition taken apart at its ``&&``, ``||``, ``!`` and ``?:``; it stands in a part of the text."""
-    end, joint = len(text) if end is None else end, _JOINTS.get(str(node.value)) if node.op == "call" else None
-    cuts = [(start, end)]
-    if joint == "?":
-        colon = text.rindex(":", node.at, min(each.at for each in node.args[2].walk()))
-        cuts = [(start, node.at), (node.at + 1, colon), (colon + 1, end)]
-    elif joint in ("&&", "||"):
-        cuts = [(start, node.at), (node.at + 2, end)]
-    parts = [operands(arg, text, *cut) for arg, cut in zip(node.args, cuts, strict=False)] if joint else []
-    if joint is None or (joint == "!" and not parts[0].parts):
-        return Operand("", _bare(text[start:end]))
-    return Operand(joint, text[start:end], tuple(parts))
-
-
-def _bare(text: str) -> str:
-    """An operand without the brackets around it, of which the others may be in other operands."""
-    text = _OPAQUE.sub(lambda match: "" if match[0].startswith("//") else match[0], text)
-    plain = _OPAQUE.sub("", text)
-    more = plain.count("(") - plain.count(")")
-    if more > 0:
-        text = text.split("(", more)[-1]
-    elif more < 0:
-        text = text.rsplit(")", -more)[0]
-    text = text.strip()
-    inner = text[1:-1]
-    depths = accumulate((char == "(") - (char == ")") for char in _OPAQUE.sub("", inner))
-    is_within = text == f"({inner})" and min(depths, default=0) >= 0
-    return _bare(inner) if is_within else text
+def operands(source: str) -> Operand:
+    """A condition taken apart at its ``?:``, ``||``, ``&&`` and ``!``; without comments, and brackets around parts."""
+    text = _OPAQUE.sub(lambda match: "" if match[0].startswith("//") else match[0], source).strip()
+    plain = _OPAQUE.sub(lambda match: "_" * len(match[0]), text)
+    depths = [*accumulate((char in "([{") - (char in ")]}") for char in plain)]
+    for joint, pattern, most in _JOINTS:
+        cuts = [match.span() for match in pattern.finditer(plain) if not depths[match.start()]][:most]
+        if cuts:
+            spans = pairwise([0, *(at for cut in cuts for at in cut), len(text)])
+            return Operand(joint, text, tuple(operands(text[start:end]) for start, end in [*spans][::2]))
+    if plain.startswith("(") and 0 not in depths[:-1]:
+        return operands(text[1:-1])
+    negated = operands(text[1:]) if plain.startswith("!") else Operand("", text)
+    return Operand("!", text, (negated,)) if negated.parts else Operand("", text)
 
 
 def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:

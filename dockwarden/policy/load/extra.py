@@ -168,7 +168,7 @@ def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Ite
     for key, program in (("select", policy.select), ("when", policy.when)):
         if program is None:
             continue
-        whole = trial.operands(compiler.tree(policy.subject, program), program.source)
+        whole = trial.operands(program.source)
         values: list[dict[str, bool | None]] = []
         leaves = {leaf.source for leaf in whole.leaves()} if whole.parts else set()
         for case in cases if leaves else ():
