@@ -72,7 +72,8 @@ class Findings:
         return known is None or not known.excuse
 
     def use(self, policy: str, ref: Ref, ids: tuple[str, ...]) -> None:
-        """Which exceptions hold for what a policy finds on an object."""
+        """Which exceptions hold for what a policy finds on an object, which is no question any more."""
+        self._know(policy, ref)
         if ids:
             self._excuses[policy, ref] = ids
         else:

@@ -34,6 +34,7 @@ from tests.builders import (
     program,
 )
 from tests.fakes import FakeEngine, FakeRegistry
+from tests.tables import each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -146,6 +147,17 @@ def test_a_condition_that_breaks_is_an_error_and_no_finding(bench: Bench) -> Non
     [trouble] = sweep.troubled
     assert "nothing" in trouble.reason
     assert bench.findings.unknown_counts["broken", "error"] == 1
+
+
+@each(("labels", "seconds", "counted"), [({}, 3600.0, "pending"), ({"dockwarden.skip": "all"}, 0.0, "excused")])
+def test_what_fails_and_is_set_aside_is_no_question_any_more(
+    bench: Bench, labels: dict[str, str], seconds: float, counted: str
+) -> None:
+    bench.engine.put(an_image("app", "app:1", labels=labels))
+    bench.look()
+    assert bench.statuses(bench.all(a_policy("p", "image.labels.nothing == 'x'"))) == {("p", "error"): 1}
+    assert bench.statuses(bench.all(a_policy("p", "true", for_seconds=seconds))) == {("p", counted): 1}
+    assert (bench.findings.unknown(), +bench.findings.unknown_counts) == ({}, {})
 
 
 # -- findings over time ----------------------------------------------------------------------------------------
