@@ -1,26 +1,30 @@
-"""Connections to one engine that are kept, through a socket or ssh, and a short way to ask over them.
+"""Connections to one engine that are kept, through a socket, TCP, TLS or ssh, and a short way to ask over them.
 
-Input: an endpoint. Output: connections for the libraries, and answers; ``OSError``. Out of bounds: what an answer
-means, and trying again, but for a question that came to a kept connection when the engine closed that.
+Input: an endpoint. Output: answers, whole or piece by piece; ``OSError``, or where it connects an error of urllib3. Out
+of bounds: what an answer means, and trying again, but for a question that came to a kept connection when the engine
+closed that.
 """
 
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from threading import Thread
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from urllib3 import HTTPConnectionPool, Timeout
-from urllib3.connection import HTTPConnection
+from urllib3 import connection_from_url
+from urllib3.util import parse_url
 
-from dockwarden.engine.endpoint import Endpoint, ssh_command
+from dockwarden.engine.endpoint import Endpoint, Tls, ssh_command
 
 AGENT = {"User-Agent": "dockwarden"}
 QUESTIONS = ("GET", "HEAD")
 CONNECT_SECONDS = 5.0
+_MOST_KEPT = 16
 _PIECE_BYTES = 65536
 _MOST_HEADER_BYTES = 1 << 20
 _PLAIN = {"Accept-Encoding": "identity"}  # who says nothing takes whatever comes
@@ -30,56 +34,60 @@ _TAKEN = dict.fromkeys(
 """What the engine's own client and the standard library take, too."""
 
 
-class _Connection(HTTPConnection):
-    """A connection through a socket in the file system, or through the ssh command to one of another host."""
+def _connect(endpoint: Endpoint, seconds: float) -> socket.socket:
+    """To a socket in the file system, or through the ssh command to one of another host."""
+    if not endpoint.socket:
+        return _begin_ssh(endpoint)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(endpoint.socket)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
-    def __init__(self, host: str, port: int | None = None, *, endpoint: Endpoint, **settings: Any) -> None:
-        super().__init__(host, port, **settings)
-        self._endpoint = endpoint
 
-    def connect(self) -> None:
-        if not self._endpoint.socket:
-            self.sock = self._begin_ssh()
-            return
-        sock = socket.socket(socket.AF_UNIX)
+def _begin_ssh(endpoint: Endpoint) -> socket.socket:
+    """A socket whose other end is the engine, until it is closed: ``docker`` there passes on what ssh brings."""
+    ours, theirs = socket.socketpair()
+    with theirs:
         try:
-            sock.settimeout(Timeout.resolve_default_timeout(self.timeout))
-            sock.connect(self._endpoint.socket)
+            ssh = subprocess.Popen(  # noqa: S603 - no shell of ours, and the address is checked
+                ssh_command(endpoint.url),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                start_new_session=True,
+            )
         except BaseException:
-            sock.close()
+            ours.close()
             raise
-        self.sock = sock
-
-    def _begin_ssh(self) -> socket.socket:
-        """A socket whose other end is the engine, until it is closed: ``docker`` there passes on what ssh brings."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(Timeout.resolve_default_timeout(self.timeout))
-        with theirs:
-            try:
-                ssh = subprocess.Popen(  # noqa: S603 - no shell of ours, and the address is checked
-                    ssh_command(self._endpoint.url),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        Thread(target=ssh.wait, name="ssh", daemon=True).start()  # so that no zombie is left
-        return ours
+    Thread(target=ssh.wait, name="ssh", daemon=True).start()  # so that no zombie is left
+    return ours
 
 
-class _Answer:
-    """One answer, as the parser tells it piece by piece. Raises ``OSError`` for what is no HTTP or ends early."""
+class Answer:
+    """One answer, with its headers by their names in lower case; its body is read piece by piece.
 
-    def __init__(self, method: str) -> None:
+    Raises ``OSError`` for what is no HTTP or ends early.
+    """
+
+    def __init__(self, method: str, sock: socket.socket, end: Callable[..., object]) -> None:
+        """``end`` is told once whether the connection can be asked again."""
         self.headers: dict[str, str] = {}
-        self.body: list[bytes] = []
         self.status = 0
+        self._sock, self._end = sock, end
+        self._body: list[bytes] = []
         self._parser = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(**_TAKEN)
         self._has_body = method != "HEAD"
-        self._is_begun = self._is_whole = self._may_follow = False
+        self._is_begun = self._is_whole = self._may_follow = self._is_over = False
+        size = 0
+        while not self._is_begun:
+            size += self._go_on()
+            if size > _MOST_HEADER_BYTES and not self._is_begun:
+                self.close()
+                raise OSError("no HTTP: headers without end")
 
     def on_message_begin(self) -> None:
         if self._is_whole:
@@ -94,88 +102,121 @@ class _Answer:
         self._is_whole = self._is_begun and not self._has_body
 
     def on_body(self, piece: bytes) -> None:
-        self.body.append(piece)
+        self._body.append(piece)
 
     def on_message_complete(self) -> None:
         self._is_whole = self._is_begun
         self._may_follow = self._has_body and bool(self._parser.should_keep_alive())
 
-    def read(self, sock: socket.socket) -> bool:
-        """All of it, once. Returns whether the connection can be asked again."""
-        try:
-            return self._read(sock)
-        finally:
+    def read(self, _most: int = 0) -> bytes:
+        """The next piece of the body as it comes, of whatever length; nothing at its end."""
+        while not (self._body or self._is_whole):
+            self._go_on()
+        piece = b"".join(self._body)
+        self._body.clear()
+        return piece
+
+    def rest(self) -> bytes:
+        """What is left of the body."""
+        return b"".join(iter(self.read, b""))
+
+    def close(self) -> None:
+        """Read no further, which ends the connection unless the answer is whole."""
+        if not self._is_over:
+            self._is_over = True
             del self._parser  # it knows us, too: else all that was read would wait for a collection of garbage
+            self._end(is_kept=self._is_whole and self._may_follow)
 
-    def _read(self, sock: socket.socket) -> bool:
-        size = 0
-        while True:
-            piece = sock.recv(_PIECE_BYTES)
-            size += len(piece)
-            if not piece and self._is_begun and not self.headers.keys() & {"content-length", "transfer-encoding"}:
-                return False  # where no length is told, the end is that of the connection
-            if not piece:
-                ended = ConnectionAbortedError if size else ConnectionResetError
-                raise ended("the connection was ended before the answer was")
-            try:
+    def _go_on(self) -> int:
+        """Take in what comes next; gives its length."""
+        piece = b""
+        try:
+            if piece := self._sock.recv(_PIECE_BYTES):
                 self._parser.feed_data(piece)
-            except (HttpParserError, HttpParserUpgrade) as error:
-                if not self._is_whole:
-                    first = "" if self._is_begun else f": {piece[:80]!r}"
-                    raise OSError(f"no HTTP: {error}{first}") from error
-                self._may_follow = False  # as something came that is no part of it
-            if self._is_whole:
-                return self._may_follow
-            if size > _MOST_HEADER_BYTES and not self._is_begun:
-                raise OSError("no HTTP: headers without end")
+            elif not self._is_begun or self.headers.keys() & {"content-length", "transfer-encoding"}:
+                raise ConnectionResetError("the connection was ended before the answer was")
+            else:
+                self._is_whole = True  # where no length is told, the end is that of the connection
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._may_follow = False  # as something came that is no part of it
+            if not self._is_whole:
+                self.close()
+                first = "" if self._is_begun else f": {piece[:80]!r}"
+                raise OSError(f"no HTTP: {error}{first}") from error
+        except OSError:
+            self.close()
+            raise
+        if self._is_whole:
+            self.close()
+        return len(piece)
 
 
-class Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+class Pool:
+    """Thread-safe. A connection serves one request after the other, as long as the engine keeps it open."""
+
+    def __init__(self, endpoint: Endpoint, tls: Tls | None = None) -> None:
+        self._local = endpoint if endpoint.socket or endpoint.is_ssh else None
+        where = parse_url("http://localhost" if self._local else endpoint.url)
+        how: dict[str, Any] = {"maxsize": _MOST_KEPT}
+        if where.scheme == "https":
+            ca_file, cert_file, key_file, verify = tls or Tls("", "", "", verify=True)
+            how |= {"cert_file": cert_file or None, "key_file": key_file or None}
+            how |= {"cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE", "ca_certs": ca_file if verify else None}
+        self._pool: Any = connection_from_url(where.url, **how)
+        self._host, self._before = where.netloc, where.path or ""
+        self.close = self._pool.close
 
     def ask(
         self,
         method: str,
         path: str,
         seconds: tuple[float, float],
-        body: str | bytes | None = None,
+        body: str | bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] = AGENT,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """The status, headers (in lower case) and body of an answer, in a third of the other libraries' time.
+    ) -> Answer:
+        """What is answered, to be read or closed, in a third of the other libraries' time.
 
         Each event makes us ask, and an inspect takes the engine no longer than a library. ``seconds``: to connect, and
         until the engine says more.
         """
         if path.split() != [path]:  # else a part of it would be read as something else
             raise ValueError(f"no path of a URL: {path!r}")
-        content = body.encode() if isinstance(body, str) else body or b""
-        length = {} if body is None and method in ("GET", "HEAD") else {"Content-Length": str(len(content))}
-        lines = (f"{name}: {value}\r\n" for name, value in {"Host": self.host, **_PLAIN, **length, **headers}.items())
-        request = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("ascii") + content
+        content, length = body.encode() if isinstance(body, str) else body, {}
+        pieces: Iterable[bytes] = ()
+        if not isinstance(content, bytes | None):
+            pieces = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in chain(filter(None, content), [b""]))
+            content, length = b"", {"Transfer-Encoding": "chunked"}
+        elif content is not None or method not in QUESTIONS:
+            length = {"Content-Length": str(len(content or b""))}
+        lines = (f"{name}: {value}\r\n" for name, value in {"Host": self._host, **_PLAIN, **length, **headers}.items())
+        request = f"{method} {self._before}{path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("ascii") + (content or b"")
         while True:
-            connection: Any = self._get_conn()
+            connection = self._pool._get_conn()  # noqa: SLF001 - what it has in public takes three times as long
             was_kept = connection.sock is not None
             try:
-                return self._exchange(connection, method, request, seconds)
+                return self._begin(connection, method, chain([request], pieces), seconds)
             except ConnectionResetError:
                 if not was_kept or method not in QUESTIONS:  # else the engine closed it just then
                     raise
 
-    def _exchange(
-        self, connection: Any, method: str, request: bytes, seconds: tuple[float, float]
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        is_kept = False
+    def _begin(self, connection: Any, method: str, request: Iterable[bytes], seconds: tuple[float, float]) -> Answer:
+        end = partial(self._end, connection)
         try:
-            if connection.sock is None:
+            if connection.sock is None and self._local:
+                connection.sock = _connect(self._local, seconds[0])
+            elif connection.sock is None:
                 connection.timeout = seconds[0]
                 connection.connect()
             connection.sock.settimeout(seconds[1])
             with suppress(BrokenPipeError):  # who refuses a request need not read all of it, and has said why
-                connection.sock.sendall(request)
-            answer = _Answer(method)
-            is_kept = answer.read(connection.sock)
-            return answer.status, answer.headers, b"".join(answer.body)
-        finally:
-            if not is_kept:
-                connection.close()
-            self._put_conn(connection)
+                for piece in request:
+                    connection.sock.sendall(piece)
+        except BaseException:
+            end(is_kept=False)
+            raise
+        return Answer(method, connection.sock, end)
+
+    def _end(self, connection: Any, *, is_kept: bool) -> None:
+        if not is_kept:
+            connection.close()
+        self._pool._put_conn(connection)  # noqa: SLF001 - as above

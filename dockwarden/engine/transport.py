@@ -20,10 +20,10 @@ import docker
 import requests
 from docker.errors import DockerException
 from docker.tls import TLSConfig
-from urllib3 import Timeout, exceptions
+from urllib3 import exceptions
 
 from dockwarden.engine.endpoint import Endpoint, Tls
-from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, QUESTIONS, Pool
+from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, QUESTIONS, Answer, Pool
 from dockwarden.errors import (
     AnswerError,
     ConfigError,
@@ -53,7 +53,7 @@ LIBRARY_ERRORS = (
 CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
-_TIMEOUTS = (requests.Timeout, exceptions.TimeoutError, TimeoutError)
+_TIMEOUTS = (exceptions.TimeoutError, TimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
@@ -74,39 +74,16 @@ class Client(docker.APIClient):
         self._general_configs: dict[str, object] = {}
         self._version = version
         self.timeout = timeout  # type: ignore[assignment] # seconds need not be whole
-        self.max_redirects = 0  # an engine does not redirect; whoever does is not one
         self.headers.update(AGENT)
-        # No proxy, no .netrc, and no bundle of CAs that would silently replace the engine's own.
-        self.trust_env = False
         self.refuses = ""  # why nothing but questions is sent
         self.alone_until = 0.0  # until when it is known to be in no swarm, by the monotonic clock
-        self._pool: Pool | None = None
-        if endpoint.socket or endpoint.is_ssh:
-            self._pool = Pool("localhost", maxsize=16, endpoint=endpoint)
-            self.base_url = "http+docker://localhost"
-        else:
-            self.base_url = endpoint.url
-            if tls is not None:
-                _configure_tls(self, tls)
+        self.base_url = "http+docker://engine"
+        if tls is not None:
+            _check_files(tls)
+        self._pool = Pool(endpoint, tls)
 
     def request(self, method: str, url: str, **settings: Any) -> requests.Response:  # type: ignore[override] # by name
-        """One request, unless it would change an engine that is only audited.
-
-        Where there is a pool, over that alone: what the library does besides takes twice as long as the request.
-        """
-        if self.refuses and method not in QUESTIONS:
-            raise AnswerError(self.refuses)
-        try:
-            return self._request(method, url, **settings)
-        except (requests.ConnectionError, exceptions.ProtocolError) as error:
-            is_ended = any(isinstance(each, exceptions.ProtocolError) for each in _chain(error))
-            if method not in QUESTIONS or not is_ended:
-                raise
-            return self._request(method, url, **settings)  # it closed a kept connection just then, perhaps
-
-    def _request(self, method: str, url: str, **settings: Any) -> requests.Response:
-        if self._pool is None:
-            return super().request(method, url, **settings)
+        """One request over our pool: the library's takes twice as long, and asks proxies and files of the user."""
         params = {name: value for name, value in (settings.get("params") or {}).items() if value is not None}
         limit = settings.get("timeout", self.timeout)
         connect, read = limit if isinstance(limit, tuple) else (limit, limit)
@@ -116,37 +93,32 @@ class Client(docker.APIClient):
         where = url.removeprefix(self.base_url) + (f"?{urlencode(params, doseq=True)}" if params else "")
         response = requests.Response()
         response.url, response.encoding = url, "utf-8"
-        if settings.get("stream"):
-            how: Any = {"retries": False, "redirect": False, "preload_content": False}
-            until = Timeout(connect=connect, read=read)
-            response.raw = raw = self._pool.urlopen(method, where, body, headers, timeout=until, **how)
-            response.status_code = raw.status
-            response.headers.update(raw.headers)
-        else:
-            response.status_code, told, content = self._pool.ask(method, where, (connect, read), body, headers)
-            response.raw = BytesIO(content)
-            response.headers.update(told)
-        if response.status_code in _REDIRECTS:
-            response.close()
-            raise requests.TooManyRedirects
+        answer = self._ask(method, where, (connect, read), body, headers)
+        response.raw = answer if settings.get("stream") else BytesIO(answer.rest())
+        response.status_code = answer.status
+        response.headers.update(answer.headers)
         return response
+
+    def _ask(self, method: str, where: str, *how: Any) -> Answer:
+        if self.refuses and method not in QUESTIONS:
+            raise AnswerError(self.refuses)
+        answer = self._pool.ask(method, where, *how)
+        if answer.status in _REDIRECTS:
+            answer.close()
+            raise requests.TooManyRedirects
+        return answer
 
     def close(self) -> None:
         super().close()
-        if self._pool is not None:
-            self._pool.close()
+        self._pool.close()
 
     def read(self, path: str, operation: str, method: str = "GET", seconds: float = 0.0) -> object:
-        """The decoded answer; where there is a pool, by its short way. ``seconds``: waited for, if longer."""
+        """The decoded answer, without what ``request`` does for docker-py. ``seconds``: waited for, if longer."""
         seconds = max(seconds, float(self.timeout or 0))
-        if self._pool is None or (self.refuses and method != "GET"):
-            with self.open(method, path, operation, seconds) as response:
-                return response.json()
-        status, _, body = self._pool.ask(method, f"/v{self.api_version}{path}", (CONNECT_SECONDS, seconds))
-        if status in _REDIRECTS:
-            raise requests.TooManyRedirects
-        if status != requests.codes.ok:
-            raise from_status(status, body, operation)
+        answer = self._ask(method, f"/v{self.api_version}{path}", (CONNECT_SECONDS, seconds))
+        body = answer.rest()
+        if answer.status != requests.codes.ok:
+            raise from_status(answer.status, body, operation)
         return json.loads(body.decode(errors="replace"))
 
     def open(self, method: str, path: str, operation: str, read_seconds: float, **more: Any) -> requests.Response:
@@ -164,14 +136,13 @@ class Client(docker.APIClient):
         return response
 
 
-def _configure_tls(client: Client, tls: Tls) -> None:
+def _check_files(tls: Tls) -> None:
     pair = (tls.cert_file, tls.key_file) if tls.cert_file or tls.key_file else None
     try:
-        config = TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
+        TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
     except DockerException as error:
         missing = ", ".join(file for file in tls[:3] if file and not Path(file).is_file())
         raise ConfigError(f"DOCKER_CERT_PATH: {'there is no ' if missing else error}{missing}") from error
-    config.configure_client(client)
 
 
 class Lines:

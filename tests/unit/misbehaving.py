@@ -145,6 +145,10 @@ class Misbehaving:
             while head := self._head(incoming):
                 asked = Asked(head, b"")
                 asked.body = incoming.read(int(asked.header("Content-Length") or 0))
+                size = int(bool(asked.header("Transfer-Encoding")))
+                while size:
+                    size = int(incoming.readline(), 16)
+                    asked.body += incoming.read(size + 2)[:-2]
                 self.asked.append(asked)
                 self.heads.append(head)
                 for piece in self._answer(asked):
