@@ -17,7 +17,6 @@ from urllib.parse import quote, urlsplit
 
 from docker.errors import NotFound
 from docker.utils import version_gte, version_lt
-from requests.exceptions import ChunkedEncodingError
 
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, swarm, translate
@@ -170,7 +169,7 @@ class DockerEngine(Changes):
                 for line in lines:
                     if line.strip():
                         yield translate.event(line)
-        except ChunkedEncodingError as error:
+        except ConnectionError as error:
             raise EngineUnavailableError(_ENDED_EARLY) from error
         except LIBRARY_ERRORS as error:
             raise translated(error, "events", self._endpoint) from error

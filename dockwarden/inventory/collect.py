@@ -126,7 +126,7 @@ class Collector:
         of_images = [hint for hint in uses if hint.kind is Kind.IMAGE]
         unseen = {hint: self._meant(hint) for hint in of_images if hint.used_by not in inventory.containers}
         self._looked_at.clear()
-        self._look_at_named([hint for hint in hints if not hint.used_by])
+        self._look_at_named([hint for hint in hints if not hint.used_by or self._is_changed_by(hint)])
         self._look_at_suspects(is_after_pull=any(hint.pulled for hint in hints))
         for hint in uses:
             if hint.kind is not Kind.IMAGE:
@@ -136,6 +136,11 @@ class Collector:
                 # It came and went before anybody looked. Of others the image is known, whatever their name means now.
                 inventory.note_use(meant)
                 inventory.note_use(self._meant(hint))
+
+    def _is_changed_by(self, use: Dirty) -> bool:
+        """Whether a use may change an object itself: a network of a swarm comes to a node with its first task."""
+        network = self._inventory.networks.get(use.key)
+        return use.kind is Kind.NETWORK and (network is None or network.is_of_swarm)
 
     def _meant(self, hint: Dirty) -> Ref:
         """The image that is called so now, or has this ID."""

@@ -137,7 +137,7 @@ def hints(event: Event) -> Iterator[Dirty]:
     if event.image:
         yield Dirty(Kind.IMAGE, event.image, used_by=event.id)
     named = "" if kind is not Kind.IMAGE or is_image_id(event.name) else event.name
-    if not (is_use and kind is Kind.VOLUME):
+    if not (is_use and (event.name or kind is Kind.VOLUME)):
         is_pull, is_gone = event.action == "pull", event.action in ("delete", "destroy", "remove")
         yield Dirty(kind, event.id, is_pull, is_gone, named=named if event.action == "tag" else "")
     if is_use and kind is Kind.NETWORK and event.name:

@@ -493,7 +493,7 @@ def test_life_of_a_container(ours: DockerEngine, empty_engine: LabEngine) -> Non
     events = list(ours.events(begin, time.time_ns()))
     about = [event.action for event in events if event.type == "container"]
     first = [action for n, action in enumerate(about) if action not in about[:n]]  # its health may change again
-    assert " ".join(first) == "create start health_status pause unpause update rename kill die destroy"
+    assert " ".join(first) == "create start health_status pause unpause update rename die destroy"
     assert len(about) - about.count("health_status") == len(first) - 1
     assert {event.id for event in events if event.type == "container"} == {web}
     connect = next(event for event in events if (event.type, event.action) == ("network", "connect"))
@@ -522,6 +522,27 @@ def test_a_container_that_nobody_saw_has_used_what_it_used(ours: DockerEngine, e
     used = [ref for kind in (Kinds.IMAGE, Kinds.VOLUME, Kinds.NETWORK) for ref in inventory.all(kind)]
     names = {inventory.name_of(ref) for ref in used if inventory.idle_for(ref) == 1}
     assert names == {"docker.io/library/app:1", "data", "front"}
+
+
+def test_a_container_that_is_stopped_while_it_waits_to_be_started_again_is_seen(
+    ours: DockerEngine, empty_engine: LabEngine
+) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    empty_engine.docker("run", "--detach", "--name=web", "--restart=always", "app:1", "sh", "-c", "exit 1")
+    inventory = an_inventory(Ticks())
+    collector = Collector(ours, inventory)
+
+    def waits() -> bool:
+        """For longer each time: by now some seconds."""
+        web = ours.container("web")
+        return web.state == "restarting" and web.config.restart_count > 4
+
+    until(waits, "a long wait")
+    collector.reconcile()
+    begin = time.time_ns()
+    empty_engine.docker("stop", "web")
+    collector.refresh(hint for event in ours.events(begin, time.time_ns()) for hint in hints(event))
+    assert [each.state for each in inventory.containers.values()] == ["exited"]
 
 
 def test_pull_names_the_reference(ours: DockerEngine, empty_engine: LabEngine, registry: LabRegistry) -> None:

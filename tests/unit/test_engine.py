@@ -1439,7 +1439,7 @@ def test_lines_need_not_be_chunks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("end", "text"),
-    [(LAST_CHUNK, "ended early"), (CLOSE, "less than engine.event_w"), (RESET, "ended early"), (b"zz\r\n", "early")],
+    [(LAST_CHUNK, "ended early"), (CLOSE, "less than engine.event_w"), (RESET, "ended early"), (b"zz\r\n", "no HTTP")],
 )
 def test_stream_that_ends_before_its_window(end: bytes, text: str, tmp_path: Path) -> None:
     with fake(tmp_path, lambda _: [*lines(EVENT, end=end), CLOSE]) as it:

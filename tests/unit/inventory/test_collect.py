@@ -15,7 +15,7 @@ from dockwarden import reference
 from dockwarden.errors import AnswerError, ConflictError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Dirty, Image, ImageStore, Kind, Observed, Ref
+from dockwarden.model import Change, Dirty, Image, ImageStore, Kind, Network, Observed, Ref
 from dockwarden.triggers.events import hints
 from tests.builders import (
     Ticks,
@@ -104,6 +104,33 @@ def test_an_image_that_got_a_name_is_looked_at_by_it_once_and_by_its_id_only_whe
     }.get(then)
     if then == "stays":
         assert host.engine.calls == [("image", tag("app:2").key)]
+
+
+@pytest.mark.parametrize(
+    ("known", "looks"),
+    [
+        (a_network("front"), []),  # whoever joins it changes nothing of it
+        (replace(a_network("front"), is_of_swarm=True), ["network"]),  # it comes to a node with its first task
+        (None, ["network"]),  # no event told of it
+    ],
+)
+def test_a_network_is_looked_at_when_it_is_joined_only_where_that_may_change_it(
+    graph: Host, known: Network | None, looks: list[str]
+) -> None:
+    graph.engine.put(an_image("app", "app:1"))
+    graph.engine.run(a_container("web"))
+    if known:
+        graph.engine.add_network(known)
+    graph.start()
+    front = known or a_network("front")
+    if known is None:
+        graph.engine.add_network(front)
+        graph.engine.take_events()
+    graph.engine.attach(front, "web")
+    graph.see()
+    assert graph.operations() == [*looks, "container"]
+    assert graph.inventory.has(Ref(Kind.NETWORK, front.id))
+    assert "front" in graph.inventory.containers[a_container("web").id].networks
 
 
 # -- everything once -----------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ def test_a_network_that_a_container_joins_or_leaves_marks_both(following: Follow
     following.engine.run(a_container("web"))
     following.clock.pass_(1)
     following.follow((1.0, partial(following.engine.attach, front, "web")))
-    assert set(following.dirty()) >= {Dirty(Kind.NETWORK, front.id), Dirty(Kind.CONTAINER, WEB)}
+    assert following.dirty() == [Dirty(Kind.NETWORK, front.id, used_by=WEB), Dirty(Kind.CONTAINER, WEB)]
 
 
 def test_a_name_that_is_set_marks_whoever_had_it(following: Following) -> None:
