@@ -210,7 +210,7 @@ class LedgerFile:
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
             own = f"; who runs dockwarden must own {self._path.parent}, with all in it"
-            said = f"{error}{own if isinstance(error, PermissionError) else ''}"
+            said = str(error).removeprefix("[Errno None] ") + (own if isinstance(error, PermissionError) else "")
             _log.error("ledger.not_writable", path=str(self._path), error=said, note="nothing will be removed")
         self._trouble = f"the ledger {self._path} cannot be written: {because(error)}"
         self._tell(False)

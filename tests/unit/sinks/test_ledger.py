@@ -622,6 +622,15 @@ def test_a_folder_of_somebody_else_is_told_with_the_way_out() -> None:
     assert lines[0]["error"].endswith(f"; who runs dockwarden must own {folder}, with all in it")
 
 
+def test_a_ledger_that_somebody_replaced_is_told_in_words(book: Book, ledger: Ledger) -> None:
+    ledger.claim(ENGINE)
+    book.path.rename(book.path.with_name("away"))
+    book.path.touch()
+    with pytest.raises(LedgerError), capture_logs() as lines:
+        ledger.intend("run-1", STEP, RECIPE)
+    assert [line["error"].partition(" now")[0] for line in lines] == ["it is another file"]
+
+
 def test_a_folder_that_cannot_be_made_is_a_reason_and_no_crash(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     book = Book(tmp_path / "file" / "state")
