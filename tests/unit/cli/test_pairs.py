@@ -12,10 +12,11 @@ import yaml
 
 from dockwarden.cli import main
 from dockwarden.errors import AnswerError
+from dockwarden.model import Effect, Kind, Recipe, Ref, Step
 from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.text import USAGE
-from tests.builders import an_image, digest_of, image_id
+from tests.builders import NOW, a_service, an_image, digest_of, image_id
 from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
@@ -149,6 +150,24 @@ def test_on_another_engine_than_that_of_the_ledger_nothing_is_done(
     reader.open_to_read()
     assert (reader.engine(), len(reader.present_digests("another"))) == ("another", 1)
     reader.close()
+
+
+def test_of_an_undone_update_nobody_says_that_a_policy_may_do_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk, web = Desk(tmp_path, monkeypatch, capsys), a_service("web", f"app:1@{image_id('new')}")
+    desk.host.engine.swarm = {web.id: web}
+    ledger = Ledger(tmp_path / "state", lambda: NOW, lambda _: None)
+    ledger.open()
+    ledger.claim(desk.host.engine.info.identity)
+    step = Step("up", "update", Ref(Kind.SERVICE, web.id), "web", web, "it moved")
+    told = {"id": web.id, "image_ref": "app:1", "new_image_id": web.image_ref}
+    number = ledger.intend("run", step, Recipe("update", told))
+    ledger.conclude(number, step.ended(Effect.APPLIED, "updated"))
+    ledger.close()
+    assert main(["undo", "run", "--config", str(tmp_path / "dockwarden.yaml")]) == 0
+    assert "do it again" not in capsys.readouterr().err
+    assert desk.host.engine.service(web.id).image_ref == "app:1"
 
 
 def test_an_undo_has_what_came_back_on_the_engines_disk(
