@@ -35,6 +35,7 @@ _KINDS = ("policy", "object")
 _FIRST_ROWS, _MOST_ROWS = 10, 100
 _MOST_UNFOLDED = 4
 _JOINT = re.compile(r"(?<=[/:@])(?=\w)")
+_LINK = re.compile(r'\b(href|action)="/')  # in quotes, which are spelled otherwise in what strangers write
 _CODE = re.compile(r"`([^`]+)`")
 
 POLICY = (
@@ -62,16 +63,18 @@ class Pages:
     def render(self, path: str, query: str) -> str | None:
         """The page of a path, None where there is none. Raises BadQueryError."""
         if path == "/":
-            return self._fill("status.html", **self._status(query))
+            return self._fill("status.html", "./", **self._status(query))
         kind, _, name = path.removeprefix("/").partition("/")
         found = {"policy": self._views.policy, "object": self._views.object}[kind](name) if kind in _KINDS else None
-        return None if found is None else self._fill(f"{kind}.html", **found)
+        return None if found is None else self._fill(f"{kind}.html", "../" * (path.count("/") - 1), **found)
 
-    def _fill(self, template: str, **values: object) -> str:
+    def _fill(self, template: str, root: str, **values: object) -> str:
+        """A template, filled; its links lead below ``root``, as a proxy may show us below any path."""
         apis = (PREFIX + name for name in (*self._views.lists, "openapi.json"))
         style = Markup(_STYLE)  # noqa: S704 - a file of ours
         common = {"refresh_seconds": 0, "style": style, "paths": ("/metrics", "/healthz", "/readyz", *apis)}
-        return _templates().get_template(template).render(self._views.status() | common | values)
+        page = _templates().get_template(template).render(self._views.status() | common | values)
+        return _LINK.sub(rf'\1="{root}', page)
 
     def _status(self, text: str) -> dict[str, object]:
         lists = self._views.lists

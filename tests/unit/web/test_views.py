@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -143,7 +144,7 @@ def test_of_ten_thousand_findings_the_page_has_the_first_of_each_policy_and_lead
     assert "10,003" in text
     assert text.index("few-0") < text.index("old-0")
     assert [f"old-{number}" in text for number in (0, 9, 10)] == [True, True, False]
-    assert 'href="/?policy=old#findings"' in text
+    assert 'href="./?policy=old#findings"' in text
     assert len(text) < 60_000
     assert "Use <code>it</code>, or &lt;b&gt;not&lt;/b&gt;" in text
 
@@ -159,8 +160,8 @@ def test_what_the_page_folds_is_counted(count: int, said: str) -> None:
 def test_search_and_filters_of_the_page_work_by_the_query() -> None:
     text = page(VIEWS, "policy=old&offset=100&q=&severity=")
     assert ("old-100<" in text, "old-99<" in text, "few-0" in text) == (True, False, False)
-    assert 'href="/?policy=old&amp;offset=200#findings" rel="next"' in text
-    assert 'href="/?policy=old#findings" rel="prev"' in text
+    assert 'href="./?policy=old&amp;offset=200#findings" rel="next"' in text
+    assert 'href="./?policy=old#findings" rel="prev"' in text
     text = page(VIEWS, 'q="><script>')
     assert 'value="&#34;&gt;&lt;script&gt;"' in text
     assert "Nothing matches" in text
@@ -284,6 +285,28 @@ def test_the_page_of_an_object_says_what_it_is_what_is_found_and_what_would_happ
         "/object/container/",
     ):
         assert pages.render(path, "") is None
+
+
+@pytest.mark.parametrize("path", ["/", "/policy/ends", "/object/container/web", "/object/tag/docker.io/shop/web:1"])
+def test_links_hold_below_any_path_that_a_proxy_puts_before_ours(path: str) -> None:
+    inventory, findings = an_inventory(), Findings()
+    web = a_container("web", "shop/web:1", "shop")
+    for thing in (an_image("shop", "shop/web:1"), web):
+        inventory.put(thing)
+    odd = Result("ends", Ref(Kind.CONTAINER, web.id), "web", Status.FAIL, Severity.HIGH, 'a href="/#b')
+    findings.note(odd, NOW)
+    pages = Pages(a_view(a_policy("ends"), findings=findings, inventory=inventory)[0])
+    text = pages.render(path, "") or ""
+    assert "href=&#34;/#b" in text or path != "/"
+    links = [
+        urlsplit(urljoin(f"http://h/to/us{path}", link)) for link in re.findall(r'(?:href|action)="([^"]*)"', text)
+    ]
+    ours = [unquote(link.path).removeprefix("/to/us") for link in links if link.scheme == "http"]
+    assert {"/", "/metrics", "/api/v1/findings"} < set(ours)
+    for each in ours:
+        assert each in ("/metrics", "/healthz", "/readyz") or each.startswith("/api/v1/") or pages.render(each, ""), (
+            each
+        )
 
 
 def test_what_went_still_has_a_page_that_says_what_was_done_to_it() -> None:
