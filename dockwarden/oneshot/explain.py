@@ -42,7 +42,8 @@ def explain(
 
 def _hint(parts: Parts, name: str) -> str:
     names = {parts.inventory.name_of(ref) for kind in Kind for ref in parts.inventory.all(kind)}
-    return near(name.partition("/")[2] or name, names)
+    kind, _, rest = name.partition("/")
+    return ("" if kind in list(Kind) else near(name, names)) or near(rest, names)
 
 
 def _policy(parts: Parts, policies: PolicySet, name: str, *, offline: bool) -> PolicyExplanation:

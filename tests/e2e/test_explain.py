@@ -103,6 +103,7 @@ def test_names_may_mean_several_objects_or_none_and_what_is_shown_fits_on_a_scre
     assert "container/spare, volume/spare" in several.err
     missing = asked.run("explain", "container/wbe")
     assert (missing.code, "did you mean web" in missing.err) == (1, True)
+    assert "did you mean docker.io/e2e/app:" in asked.run("explain", "docker.io/e2e/app").err
     assert "did you mean stopped?" in asked.run("explain", "policy/stoped").err
     for name in ("web", "image/e2e/app:1", "policy/stopped", "host", "network/back"):
         shown = asked.run("explain", name)
