@@ -57,7 +57,7 @@ class ContainerRemove(ContainerVerb):
                 raise ArchiveError(f"it needs the container {called}, which is gone")
             paths, deleted = told = tools.engine.written(found.id)
             # A containerd store tells anything, also nothing, of a container whose files somebody else reads just now.
-            if tools.engine.written(found.id) != told:
+            if not tools.archive.is_rehearsed and tools.engine.written(found.id) != told:
                 raise Stays(Effect.SKIPPED, "changed", "what it wrote is told differently each time: somebody reads it")
             if deleted:
                 raise ArchiveError(f"it deleted {len(deleted)} files of its image, such as {deleted[0]}")
