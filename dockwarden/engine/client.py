@@ -53,7 +53,7 @@ _OLDEST_SPOKEN = "1.24"  # docker-py's own limit
 _API_VERSION = re.compile(r"\d{1,2}\.\d{1,4}", re.ASCII)
 _NANO = 1_000_000_000
 _GRACE_SECONDS = 3.0
-_ENDED_EARLY = "the event stream ended early: the engine ended, or a proxy waits for less than engine.event_window"
+_ENDED_EARLY = "the event stream ended early: the engine ended, or the way to it does in less than engine.event_window"
 
 # A whitelist, as there is no way to leave out the three exec events of every health probe.
 _EVENT_FILTERS = {
