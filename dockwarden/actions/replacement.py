@@ -95,7 +95,7 @@ class Update:
             try:
                 each.back(keeps=keeps)
                 if was_up and is_new_start:
-                    each.restart()
+                    self._engine.restart_container(each.old_id, None)  # it lives in what was started anew
             except AnswerError:  # none can run in the namespaces of one that has to stand aside
                 if not self.aside():
                     raise
@@ -202,10 +202,6 @@ class Replacement:
         self._may_be_stopped = True
         if self._about["was_running"]:
             self._end(self.old_id, for_good=False)
-
-    def restart(self) -> None:
-        """The old one, which lives in what was started anew."""
-        self._engine.restart_container(self.old_id, None)
 
     def swap(self) -> None:
         """Stop the old one, give the new one its name, start it. Never may the engine start both."""

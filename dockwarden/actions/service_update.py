@@ -77,8 +77,7 @@ class ServiceUpdate(Verb[Service]):
             if now.update_state.endswith("completed") and (is_ours or now.running >= now.replicas):
                 return Applied("updated", _held(new, now))
             if now.update_state.endswith("paused") and is_ours:
-                text = f"its tasks do not come up with {new}{_error(now)}; the swarm waits; undo takes it back"
-                raise Stays(Effect.FAILED, "paused", text)
+                raise _paused(new, now)
             never_says = now.mode == "replicated" or not now.update_state
             if never_says and not is_back and not now.replicas + now.running:
                 return Applied("updated", f"it has no tasks; those to come run {new}")
@@ -89,15 +88,19 @@ class ServiceUpdate(Verb[Service]):
             tools.sleep(_LOOK_SECONDS)
 
     def is_undone(self, recipe: Recipe, now: Service | None) -> bool:
-        if now and now.update_state in _UNDER_WAY and now.update_failure_action == "rollback":
-            raise Unfinished(f"the swarm may yet take it back: {now.update_state}")
-        return now is None or now.image_ref != recipe.parameters["new_image_id"]
+        if now is None:
+            return True
+        if now.update_state in _UNDER_WAY:
+            raise Unfinished(f"the swarm may yet pause, or take it back: {now.update_state}")
+        return now.image_ref != recipe.parameters["new_image_id"] or now.update_state.endswith("paused")
 
     def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         about = intent.recipe.parameters
         with suppress(NotFoundError):
-            if _is_back(about["image_ref"], now := tools.engine.service(intent.ref.key)):
-                return _taken_back(about["new_image_id"], now)
+            now, new = tools.engine.service(intent.ref.key), about["new_image_id"]
+            if _is_back(about["image_ref"], now):
+                return _taken_back(new, now)
+            return _paused(new, now) if now.image_ref == new else None
         return None
 
     def undo(self, tools: Tools, done: Record) -> Applied:
@@ -129,6 +132,11 @@ def _is_back(image_ref: str, now: Service) -> bool:
 def _taken_back(new: str, now: Service) -> Stays:
     waits = ", and waits: its tasks do not come up with that either" if now.update_state.endswith("paused") else ""
     return Stays(Effect.FAILED, "rolled_back", f"the swarm took the update to {new} back{waits}{_error(now)}")
+
+
+def _paused(new: str, now: Service) -> Stays:
+    text = f"its tasks do not come up with {new}{_error(now)}; the swarm waits; undo takes it back"
+    return Stays(Effect.FAILED, "paused", text)
 
 
 def _error(now: Service) -> str:

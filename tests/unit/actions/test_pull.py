@@ -223,14 +223,21 @@ def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench:
     assert bench.update().reason == "barred"
 
 
-def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(bench: Bench) -> None:
+@pytest.mark.parametrize(("state", "told"), [("completed", "found_gone"), ("paused", "paused")])
+def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(
+    bench: Bench, state: str, told: str
+) -> None:
     def refuse() -> None:
         raise AnswerError("the swarm does not have a leader")
 
     bench.engine.just_before("service", *[lambda: None] * 3, refuse, refuse)
-    assert (told := bench.update()).reason == "engine_error", told
+    assert (now := bench.update()).reason == "engine_error", now
     tools = bench.ground.tools(bench.intents)
-    assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == ["found_gone"]
+    assert end_intents(tools, bench.intents) == []  # the swarm is at it
+    assert bench.engine.swarm is not None
+    bench.engine.swarm[bench.service.id] = replace(bench.now(), update_state=state)
+    assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == [told]
+    assert len(bench.intents.undoable()) == 1
 
 
 def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench) -> None:
