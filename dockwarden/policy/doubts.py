@@ -19,7 +19,7 @@ _STRING, _DURATION, _LIST_OF_RECORDS = b"\x18\x05", b"(\x03", b"2\x0c\n\n:\x08\n
 _PARTS = ("startsWith", "endsWith", "contains", "matches")
 _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the greater one stands first
 _COMPARED = ("_==_", "_!=_", *_ORDER)
-_VERSION_LIKE = re.compile(r"v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)
+_VERSION_LIKE = re.compile(r"(?!\d{4}-\d\d-\d\d)v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)  # days sort as texts do
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")

@@ -95,7 +95,8 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
                     seen.add((stat.st_dev, stat.st_ino))
                     yield file, content(file)
         except OSError as error:
-            hint = near(path, packs.PACKS) if error.errno == errno.ENOENT else ""
+            way_out = "" if path[:1] == "/" else "; a path that holds everywhere is written in full, without ~ or *"
+            hint = near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
             problems.append(printable(f"{error.filename or path}: {error.strerror}{hint}"))
 
 

@@ -76,3 +76,9 @@ def test_what_is_said_of_a_policy_that_is_not_loaded(tmp_path: Path) -> None:
 def test_a_pack_that_is_misspelt_is_recognised() -> None:
     with pytest.raises(ConfigError, match="No such file or directory, did you mean baseline"):
         loaded("baselin")
+
+
+@pytest.mark.parametrize("path", ["own.yaml", "~/own.yaml", "policies/*.yaml"])
+def test_a_path_that_is_not_there_and_not_whole_says_how_one_is_written(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"No such file or directory; a path .* is written in full, without ~ or \*"):
+        loaded(path)
