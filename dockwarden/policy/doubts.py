@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy import values
 from dockwarden.policy.faults import CALENDAR, READ_AS, RISKS, Problem, place
-from dockwarden.policy.tree import Node, chain, clashes, names, say
+from dockwarden.policy.tree import Node, chain, names, say
 from dockwarden.text import near
 
 _STRING, _DURATION, _LIST_OF_RECORDS = b"\x18\x05", b"(\x03", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
@@ -364,22 +364,26 @@ class Doubts:
 
     def _always(self, node: Node) -> None:
         """Chains of which one part decides alone, whatever the others say."""
-        compared, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
-        seen: dict[str, Node] = {}
+        same, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
+        seen: dict[tuple[str, str], Node] = {}  # by what is compared, and whether it is equal, above or below
         parts = list(chain(node, str(node.value)))
         plain = {say(part) for part in parts if "…" not in say(part)}
-        for part, before in clashes(parts, str(node.value)):
-            self._doubt(part, f"together with the comparison with {say(before.args[1])} it {word} holds")
         for part in parts:
             if part.op == "const":
                 self._doubt(part, f"with {say(part)} the other side decides nothing, or all; leave it out")
-            if part.op == "call" and part.value == "!_" and say(part.args[0]) in plain:
-                self._doubt(part, f"{say(part.args[0])} and its opposite {word} hold together")
-            if part.op != "call" or part.value != compared or part.args[1].op != "const":
+            if part.op != "call":
                 continue
-            name, other = say(part.args[0]), seen.get(say(part.args[0]))
-            if other is not None and "…" not in name and other.value != part.args[1].value:
-                listed = f"{name} in [{say(other)}, {say(part.args[1])}]"
+            name, how, to = say(part.args[0]), str(part.value), part.args[-1]
+            if how == "!_" and name in plain:
+                self._doubt(part, f"{name} and its opposite {word} hold together")
+            if to.op != "const" or "…" in name:
+                continue
+            if how == same and (other := seen.setdefault((name, "="), to)).value != to.value:
+                listed = f"{name} in [{say(other)}, {say(to)}]"
                 meant = f"always differs from one of them; write !({listed})"
                 self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
-            seen.setdefault(name, part.args[1])
+            elif how in _ORDER and isinstance(to.value, int | float):
+                other, seen[name, how[1]] = seen.get((name, "<" if how[1] == ">" else ">"), to), to
+                least, most = (float(str(each.value)) for each in ((to, other) if how[1] == ">" else (other, to)))
+                if least > most if word == "never" else least < most:  # no number passes both, or each passes one
+                    self._doubt(part, f"together with the comparison with {say(other)} it {word} holds")

@@ -51,22 +51,6 @@ def chain(node: Node, joint: str) -> Iterator[Node]:
             yield arg
 
 
-def clashes(parts: list[Node], joint: str) -> Iterator[tuple[Node, Node]]:
-    """Comparisons with one before that no number passes as well, as in ``a < 5 && a > 9``; of ``||``, each passes."""
-    before: dict[tuple[str, bool], Node] = {}
-    for part in parts:
-        if part.op == "call" and str(part.value)[1] in "<>" and isinstance(part.args[1].value, int | float):
-            name, is_least = say(part.args[0]), ">" in str(part.value)
-            other = before.get((name, not is_least))
-            if other is not None and "…" not in name:
-                least, most = (
-                    float(str(each.args[1].value)) for each in ((part, other) if is_least else (other, part))
-                )
-                if least > most if joint == "_&&_" else least < most:
-                    yield part, other
-            before[name, is_least] = part
-
-
 def say(node: Node) -> str:
     """A node as source, as far as a hint needs it."""
     match node.op:
