@@ -93,6 +93,8 @@ def _grown(node: Node, scope: Mapping[str, float], over: list[Node]) -> float:
     match node.value, lengths:
         case "split", _:
             times = _SPLIT_GROWTH
+        case "strings.quote", _:
+            times = 2.0
         case "join", [int(between)]:
             times = between + 1.0
         case "replace", [int(old), int(new), *_]:

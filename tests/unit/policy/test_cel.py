@@ -375,7 +375,7 @@ def test_calls_of_every_day_are_allowed(source: str) -> None:
     assert program(source, Kind.IMAGE, ("string",)).source == source
 
 
-@each("twice", ["{}+{}", "[{}, {}].join()", "{{'a': [{}, {}].join('')}}['a']"])
+@each("twice", ["{}+{}", "[{}, {}].join()", "{{'a': [{}, {}].join('')}}['a']", "strings.quote({})"])
 def test_text_added_to_itself_by_name_after_name_is_refused(twice: str) -> None:
     def doubling(times: int) -> str:
         names = "abcdefgh"[:times]
