@@ -47,7 +47,7 @@ class Collector:
             self._changes += inventory.put(image)
         containers = set(engine.container_ids())
         self._look_at(Dirty(Kind.CONTAINER, key) for key in containers)
-        plain = {ref_of(thing): thing for kind in Kind for thing in self._list(kind)}
+        plain = {ref_of(thing): thing for thing in self._plain()}
         for key in inventory.containers.keys() - containers:
             self._changes += inventory.drop(Ref(Kind.CONTAINER, key))
         # An image that the list did not show may have come since it was made: look before believing it gone.
@@ -68,7 +68,7 @@ class Collector:
         for key in self._engine.container_ids():
             with suppress(AnswerError):  # gone, or of bad answers: the look at it will tell
                 found.append(self._engine.container(key))
-        return [*found, *(thing for kind in Kind for thing in self._list(kind))]
+        return [*found, *self._plain()]
 
     def compare(self, listing: Iterable[Thing]) -> list[Change]:
         """Look at whatever is not as it was listed: it changed unnoticed, or since. Raises EngineUnavailableError."""
@@ -265,17 +265,9 @@ class Collector:
             case _:
                 assert_never(hint.kind)
 
-    def _list(self, kind: Kind) -> Iterable[Thing]:
-        """Everything of a kind whose list tells all that an inspect would."""
-        match kind:
-            case Kind.VOLUME:
-                return self._engine.volumes()
-            case Kind.NETWORK:
-                return self._engine.networks()
-            case Kind.IMAGE | Kind.TAG | Kind.CONTAINER | Kind.SERVICE | Kind.HOST:
-                return ()
-            case _:
-                assert_never(kind)
+    def _plain(self) -> list[Thing]:
+        """Everything of the kinds whose lists tell all that an inspect would."""
+        return [*self._engine.volumes(), *self._engine.networks()]
 
     def _services(self) -> list[Change]:
         """All services; only the leader of a swarm has any, and leads may change."""

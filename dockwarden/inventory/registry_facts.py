@@ -6,7 +6,7 @@ first, a manifest only where digests differ, a list of tags only for versions. O
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 from dockwarden import reference
 from dockwarden.inventory.digests import of_repository
@@ -43,27 +43,18 @@ class _Local(NamedTuple):
 
 def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     """The question whose answer the fact waits for; None where no question helps, as of an object that is gone."""
-    if not view.inventory.has(ref):
-        return None
+    thing = view.inventory.get(ref) if view.inventory.has(ref) else None
     try:
         if fact == "image.recoverable":
             _recoverable(fact, _image_of(ref, view), view)
-            return None
-        match ref.kind:
-            case Kind.TAG:
-                _compute(fact, ref.key, view)
-            case Kind.CONTAINER:
-                _of_pin(fact, view.inventory.containers[ref.key], view)
-            case Kind.SERVICE:
-                _of_pin(fact, view.inventory.services[ref.key], view)
-            case Kind.IMAGE | Kind.VOLUME | Kind.NETWORK | Kind.HOST:
-                pass
-            case _:
-                assert_never(ref.kind)
+        elif ref.kind is Kind.TAG and thing is not None:
+            _compute(fact, ref.key, view)
+        elif isinstance(thing, Container | Service):
+            _of_pin(fact, thing, view)
     except _NeededError as error:
         return error.ask
     except _UnknownError:
-        return None
+        pass
     return None
 
 

@@ -170,7 +170,7 @@ def operands(source: str) -> Operand:
     return Operand("!", text, (negated,)) if negated.parts else Operand("", text)
 
 
-def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> list[str]:
+def undecided(whole: Operand, values: Sequence[Mapping[str, object]]) -> list[str]:
     """Leaves whose opposite would have changed no test; ``values``: of each test, what each leaf gave, by source."""
     leaves = {leaf.source for leaf in whole.leaves()}
     decided = {
@@ -184,7 +184,7 @@ def undecided(whole: Operand, values: Sequence[Mapping[str, bool | None]]) -> li
     return sorted(leaves - decided) if len(leaves) > 1 else []
 
 
-def _value(operand: Operand, known: Mapping[str, bool | None]) -> bool | None:
+def _value(operand: Operand, known: Mapping[str, object]) -> object:
     if not operand.parts:
         return known.get(operand.source)
     values = [_value(part, known) for part in operand.parts]

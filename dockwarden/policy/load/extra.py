@@ -162,6 +162,10 @@ def _recorded(
 
 def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Iterator[str]:
     """What the tests of a policy leave untried: outcomes, and operands that never made the difference."""
+
+    def value(leaf: str, case: Trial) -> object:
+        return compiler.compile(policy.subject, case.params, leaf).evaluate(Facts(dict(case.given))).value
+
     missing = {"fail", "pass"} - {case.expect for case in cases}
     for word in sorted(missing):
         yield f"{policy.place} {policy.name}: no test expects {word}"
@@ -169,16 +173,7 @@ def uncovered(policy: Policy, cases: Sequence[Trial], compiler: Compiler) -> Ite
         if program is None:
             continue
         whole = trial.operands(program.source)
-        values: list[dict[str, bool | None]] = []
-        leaves = {leaf.source for leaf in whole.leaves()} if whole.parts else set()
-        for case in cases if leaves else ():
-            facts = Facts(dict(case.given))
-            programs = {leaf: compiler.compile(policy.subject, case.params, leaf) for leaf in leaves}
-            values.append(
-                {
-                    leaf: value if isinstance(value := part.evaluate(facts).value, bool) else None
-                    for leaf, part in programs.items()
-                }
-            )
+        leaves = {leaf.source for leaf in whole.leaves()}
+        values = [{leaf: value(leaf, case) for leaf in leaves} for case in cases]
         for leaf in trial.undecided(whole, values):
             yield f"{policy.place} {policy.name}: {key}: no test turns on `{leaf}`"
