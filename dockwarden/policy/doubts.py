@@ -382,7 +382,7 @@ class Doubts:
                 listed = f"{name} in [{say(other)}, {say(to)}]"
                 meant = f"always differs from one of them; write !({listed})"
                 self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
-            elif how in _ORDER and isinstance(to.value, int | float):
+            elif how in _ORDER and type(to.value) in (int, float):
                 other, seen[name, how[1]] = seen.get((name, "<" if how[1] == ">" else ">"), to), to
                 least, most = (float(str(each.value)) for each in ((to, other) if how[1] == ">" else (other, to)))
                 if least > most if word == "never" else least < most:  # no number passes both, or each passes one
