@@ -98,14 +98,8 @@ def _is_later(file: Path) -> bool:
 def _check_files(chosen: "Settings") -> list[Path]:
     """Read the files that the settings name; returned are those that are not there yet. Raises ConfigError."""
     access, routes = chosen.web.config_file, chosen.notify.routes
-    of_hosts = [file for host in chosen.registries.values() for file in (host.password_file, host.ca_file) if file]
-    named = (access, *(route.url_file for route in routes.values()), *of_hosts)
+    named = (access, *(route.url_file for route in routes.values()))
     later = [file for file in named if file and _is_later(file)]
-    for file in [file for file in of_hosts if file not in later]:
-        try:
-            content(file)
-        except OSError as error:
-            raise ConfigError(f"{file}: {because(error)}") from error
     if access and access not in later:
         from dockwarden.web.config import read_access
 
@@ -115,6 +109,16 @@ def _check_files(chosen: "Settings") -> list[Path]:
 
         open_routes({name: route for name, route in routes.items() if route.url_file not in later})
     return later
+
+
+def _of_registries(chosen: "Settings") -> "Iterator[str]":
+    """What cannot be read of the files of registries, without which the daemon goes on as well."""
+    for file in [file for host in chosen.registries.values() for file in (host.password_file, host.ca_file) if file]:
+        try:
+            if not _is_later(file):
+                content(file)
+        except OSError as error:
+            yield f"settings registries: {file}: {because(error)}"
 
 
 def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
@@ -135,6 +139,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     ]:
         raise ConfigError(*wrong)
     warnings = [*policies.warnings, *(f"{file}: not looked at, it is there only while the unit runs" for file in later)]
+    warnings += [] if options.paths else _of_registries(chosen)
     names = [policy.name for policy in policies.policies]
     warnings += [
         f"settings notify.routes.{name}.policies: {glob} fits no policy{near(glob, names)}"

@@ -268,22 +268,22 @@ def test_all_mistakes_of_policies_are_told_with_their_places(tmp_path: Path) -> 
         assert any(line.startswith(f"{path}:") and word in line for line in done.err.splitlines()), word
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "web: {config_file: %s}",
-        "registries: {ghcr.io: {ca_file: %s}}",
-        "registries: {ghcr.io: {username: u, password_file: %s}}",
-    ],
-)
-def test_a_file_that_settings_name_must_be_there_but_for_what_a_unit_that_does_not_run_is_handed_over(
-    tmp_path: Path, line: str
-) -> None:
+def test_what_a_unit_that_does_not_run_is_handed_over_is_not_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"
     for folder, code in (("/run/credentials/none.service", 0), (tmp_path, CONFIG)):
-        path.write_text(line % f"{folder}/web.yml")
+        path.write_text(f"web: {{config_file: {folder}/web.yml}}\n")
         done = dockwarden("check", "--config", str(path))
         assert (done.code, f"{folder}/web.yml: " in done.err) == (code, True)
+
+
+@pytest.mark.parametrize("key", ["ca_file", "password_file"])
+def test_a_file_of_a_registry_that_is_not_there_is_a_warning(policies: Path, tmp_path: Path, key: str) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    for folder, is_told in (("/run/credentials/none.service", False), (tmp_path, True)):
+        path.write_text(f"registries: {{ghcr.io: {{username: u, {key}: {folder}/a}}}}\n")
+        done = dockwarden("check", "--config", str(path))
+        assert (done.code, f"registries: {folder}/a: No such file" in done.err) == (0, is_told)
+        assert dockwarden("check", "--config", str(path), str(policies)).err == ""  # of which registries are no matter
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
