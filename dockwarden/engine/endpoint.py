@@ -80,7 +80,8 @@ def from_environment(env: Mapping[str, str]) -> Connection:
     tls = None
     if not base_url.startswith(("unix://", "http+unix://")) and (verify or folder or env.get("DOCKER_TLS")):
         certs = Path(folder) if folder else Path(env.get("HOME", "/root")) / ".docker"
-        ca, cert, private = (str(certs / name) for name in _TLS_FILES)
+        ca, *own = (str(certs / name) for name in _TLS_FILES)
+        cert, private = (each if os.access(each, os.F_OK) else "" for each in own)  # not every engine asks who we are
         tls = Tls(ca, cert, private, verify)
     locate(base_url, tls)
     return Connection(base_url=base_url, tls=tls, said_by=_BY_HOST)

@@ -8,6 +8,7 @@ ssh are not (they read the user's files, hide failures, and connect anew for eac
 import errno
 import grp
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -141,7 +142,7 @@ def _check_files(tls: Tls) -> None:
     try:
         TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
     except DockerException as error:
-        missing = ", ".join(file for file in tls[:3] if file and not Path(file).is_file())
+        missing = ", ".join(file for file in tls[:3] if file and not os.access(file, os.F_OK))
         raise ConfigError(f"DOCKER_CERT_PATH: {'there is no ' if missing else error}{missing}") from error
 
 
