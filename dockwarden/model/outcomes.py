@@ -104,6 +104,8 @@ class Record(NamedTuple):
     until: float
     recipe: Recipe
     planned_bytes: int = 0
+    outcome: str = ""
+    reason: str = ""
 
 
 class Outcome(NamedTuple):

@@ -22,7 +22,9 @@ _PUBLIC = ("id", "run", "policy", "action", "subject", "object_id", "name", "out
 _NAMED = "IN (SELECT value FROM json_each(?1))"
 ABOUT = f"(?1 = '[]' OR name {_NAMED} OR key {_NAMED} OR kind || '/' || name {_NAMED} OR kind || '/' || key {_NAMED})"
 _FINGERPRINT = re.compile(r".{4}:.{4}:")
-_OF_RECORD = "id, run, policy, action, kind, key, name, at, recipe, planned"
+_OF_RECORD = (
+    "id, run, policy, action, kind, key, name, at, recipe, planned, coalesce(outcome, ''), coalesce(reason, '')"
+)
 _UNDO = "FROM actions u JOIN actions a ON a.id = u.undoes WHERE {0}"
 BACK = (
     f"(kind, key) IN (SELECT a.kind, a.key {_UNDO} UNION "
@@ -198,8 +200,8 @@ def _was_upgraded(former: str, now: str) -> bool:
 
 
 def _record(row: Sequence[Any]) -> Record:
-    number, run, policy, action, kind, key, name, at, recipe, planned, until = row
-    return Record(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), planned)
+    number, run, policy, action, kind, key, name, at, recipe, *ended, until = row
+    return Record(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), *ended)
 
 
 def _recipe(text: str) -> Recipe:

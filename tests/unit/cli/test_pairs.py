@@ -109,6 +109,10 @@ def test_what_a_list_shows_can_be_undone(
     for step in steps:
         getattr(desk, step)()
     shown = desk.listed("undo", "--list")
+    by_id = {row["id"]: row for row in desk.listed("history", "--actions")}
+    assert all(
+        (row["outcome"], row["reason"]) == (by_id[row["id"]]["outcome"], by_id[row["id"]]["reason"]) for row in shown
+    )
     assert bool(shown) == (image_id("doomed") not in {image.id for image in desk.host.engine.images()})
     by_history = [row["id"] for row in desk.listed("history", "--actions") if row["undoable_until"] is not None]
     assert by_history == [row["id"] for row in shown]

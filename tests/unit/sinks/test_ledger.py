@@ -388,7 +388,8 @@ def test_what_the_swarm_paused_can_be_undone_and_is_not_done_again(ledger: Ledge
     recipe = RECIPE._replace(parameters={"new_image_id": APP.key, "service": "shop/web"})
     number = ledger.intend("run-1", STEP, recipe)
     ledger.conclude(number, outcome_of(STEP, Effect.FAILED, "paused"))
-    assert [each.number for each in ledger.undoable()] == [number]
+    [done] = ledger.undoable()
+    assert (done.number, done.outcome, done.reason) == (number, "failed", "paused")
     assert ledger.is_barred(STEP.action, STEP.name, APP.key)
     assert ledger.is_barred(STEP.action, "another", APP.key, service="shop/web")
     assert not ledger.is_barred(STEP.action, "another", APP.key, service="shop/cron")
