@@ -345,7 +345,7 @@ class FakeEngine:
         self.die(self._container(identifier).name)
 
     def in_swarm(self, info: EngineInfo) -> EngineInfo:
-        return replace(info, swarm_role=self.info.swarm_role)
+        return replace(info, swarm_role=self.info.swarm_role or ("" if self.swarm is None else "manager"))
 
     def services(self) -> Sequence[Service] | None:
         self._called("services")

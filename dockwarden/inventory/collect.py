@@ -273,8 +273,8 @@ class Collector:
         """All services; only the leader of a swarm has any, and leads may change."""
         inventory = self._inventory
         try:
-            inventory.info = inventory.info and self._engine.in_swarm(inventory.info)
-            found = self._engine.services()
+            info = inventory.info = inventory.info and self._engine.in_swarm(inventory.info)
+            found = None if info and info.swarm_role in ("", "worker") else self._engine.services()
         except EngineError as error:  # of the swarm, which may have no leader now, or a proxy denies it
             inventory.leads = None
             raise AnswerError(str(error)) from error

@@ -30,6 +30,7 @@ import urllib3
 from tests.lab.images import ImageSpec, digest, rootfs
 from tests.lab.loopback import free_port, make_certificate
 from tests.lab.machine import SEARCH_PATH, LabError, Started, find
+from tests.lab.namespace import SELDOM_TIDY
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class LabRegistry(Started):
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={"PATH": SEARCH_PATH},
+                env={"PATH": SEARCH_PATH, **SELDOM_TIDY},
                 start_new_session=True,
             )
         until(self._answers, f"the registry on {self.host}")

@@ -624,9 +624,12 @@ def test_a_list_of_what_is_known_leads_to_no_look(host: Host) -> None:
 def test_the_part_in_a_swarm_is_as_at_the_last_list(host: Host, role: str) -> None:
     host.start()
     host.engine.info = replace(host.engine.info, swarm_role=role)
+    host.engine.calls.clear()
     host.collector.compare(host.collector.list_all())
     assert host.inventory.info is not None
     assert host.inventory.info.swarm_role == role
+    asked = {operation for operation, _ in host.engine.calls}
+    assert ("services" in asked) == (role == "manager")  # to answer whether it leads, an engine may start programs
 
 
 _RUNS = count()
