@@ -49,6 +49,7 @@ from dockwarden.text import span
 _LOOK_SECONDS = 0.5
 _SETTLING_SECONDS = 5.0  # as Swarm's own monitor
 _KEPT = "kept"
+_NUMBER = "com.docker.compose.container-number"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _NO_PROGRAM = (126, 127)
@@ -324,8 +325,8 @@ def _about(container: Container, mark: str) -> dict[str, Any]:
 
 
 def _service(container: Container) -> str:
-    """That of Compose, "" if it is of none."""
-    return "/".join(filter(None, containers.compose_service(container)))
+    """That of Compose, "" if it is of none; images that Compose built have its labels, too, but no number."""
+    return "/".join(containers.compose_service(container)) if _NUMBER in container.labels else ""
 
 
 def _target(tools: Tools, step: Step, container: Container) -> tuple[str, Image | None]:

@@ -254,18 +254,21 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
-        ({"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}, "barred"),
-        ({"com.docker.compose.project": "shop", "com.docker.compose.service": "cron"}, "updated"),
-        ({"com.docker.compose.project": "other", "com.docker.compose.service": "web"}, "updated"),
-        ({"com.docker.compose.project": "shop"}, "updated"),
+        ({"project": "shop", "service": "web", "container-number": "2"}, "barred"),
+        ({"project": "shop", "service": "cron", "container-number": "1"}, "updated"),
+        ({"project": "other", "service": "web", "container-number": "1"}, "updated"),
+        ({"project": "shop", "service": "web"}, "updated"),  # of an image that Compose built
         ({}, "updated"),
     ],
 )
 def test_an_image_is_barred_for_all_that_compose_makes_for_one_service(
     tmp_path: Path, labels: dict[str, str], told: str
 ) -> None:
-    bench = Bench(tmp_path, labels={"com.docker.compose.project": "shop", "com.docker.compose.service": "web"})
-    bench.engine.run(a_container("two", "app:1", labels=labels))
+    def made(**labels: str) -> dict[str, str]:
+        return {f"com.docker.compose.{key}": value for key, value in labels.items()}
+
+    bench = Bench(tmp_path, labels=made(project="shop", service="web", **{"container-number": "1"}))
+    bench.engine.run(a_container("two", "app:1", labels=made(**labels)))
     bench.engine.alter("two", "update", image_id=image_id("old"))
     bench.meanwhile(health="unhealthy")
     assert bench.run().reason == "rolled_back"
