@@ -212,7 +212,8 @@ class WrittenLimits(_Shape, title="Limits"):
     over: Literal["refuse", "take_first"] = Field(
         "refuse",
         description="above a limit: nothing is done, until a person looks, or the first so many in order are, and the "
-        "rest in later runs. Objects that turn out to stay make room for the next",
+        "rest in later runs. Objects that turn out to stay make room for the next, but not those whose update failed "
+        "and was taken back",
     )
 
 
