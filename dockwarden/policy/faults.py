@@ -17,6 +17,7 @@ MAX_MACROS = 8  # each may double a list: eight take 18 MiB at most, twenty-eigh
 
 MAX_GROWTH = 100  # a label of 1 MiB then takes 100; three replace() in a row took 6 GiB
 _SPLIT_GROWTH = 8.0  # a part of a list takes more than its text
+_WRITTEN = 0.001  # what is written in an expression is short, so a list may have many such items
 _SMALL = (b"\x18\x01", b"\x18\x02", b"\x18\x03", b"\x18\x04")  # true and false, and numbers
 _ERROR_LINE = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NOISE = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$| \(in container ''\)| expecting .*|google\.protobuf\.")
@@ -69,14 +70,16 @@ def limits(source: str, tree: Node) -> Iterator[Problem]:
     def begin(node: Node) -> tuple[int, int]:
         return place(source, len(re.sub(r"\w*\s*\Z", "", source[: node.at])))
 
-    folds, over = sorted((node for node in tree.walk() if node.op == "fold"), key=lambda node: node.at), list[Node]()
+    # By their places, as what optMap() stands behind is in the tree twice; bind() and it go through no list.
+    loops = {node.at: node for node in tree.walk() if node.op == "fold" and "#unused" not in str(node.value)}
+    folds, over = [loops[at] for at in sorted(loops)], list[Node]()
     for node in folds[MAX_MACROS : MAX_MACROS + 1]:
         text = f"{len(folds)} macros such as exists() or map(), at most {MAX_MACROS} are allowed"
         yield Problem(*begin(node), text)
     _grown(tree, {}, over)
     for node in over[:1]:
         text = f"up to here a text may grow to more than {MAX_GROWTH} times its length"
-        yield Problem(*begin(node), f"{text}; use fewer {'items' if node.op == 'list' else str(node.value).strip('_')}")
+        yield Problem(*begin(node), f"{text}; use fewer {'items' if node.value is None else str(node.value).strip('_')}")
 
 
 def _grown(node: Node, scope: Mapping[str, float], over: list[Node]) -> float:
@@ -86,7 +89,7 @@ def _grown(node: Node, scope: Mapping[str, float], over: list[Node]) -> float:
         inner = {**scope, **dict(zip(node.value, (ranged, first), strict=True))}
         return max(_grown(arg, inner, over) for arg in node.args[2:])
     if node.op in ("const", "name"):
-        return 1.0 if node.op == "const" else scope.get(str(node.value), 1.0)
+        return _WRITTEN if node.op == "const" else scope.get(str(node.value), 1.0)
     parts = [_grown(arg, scope, over) for arg in node.args]
     lengths = [len(arg.value) if arg.op == "const" and isinstance(arg.value, str) else None for arg in node.args[1:]]
     times = 1.0

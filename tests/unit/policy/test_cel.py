@@ -130,6 +130,19 @@ def test_limits_length_and_macros() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"tag.name in {[str(number) for number in range(200)]}",
+        f"image.size in {list(range(300))}",
+        "image.labels[?'a']" + ".optMap(v, v + 'x')" * 5 + ".orValue('') == 'a'",
+        " && ".join(f"image.labels[?'a{number}'].optMap(v, v + 'x').orValue('') == 'a'" for number in range(10)),
+    ],
+)
+def test_what_is_written_out_is_no_growth(source: str) -> None:
+    assert program(source).source
+
+
 def test_facts_within_a_map_are_asked_for() -> None:
     found = program("{'a': image.in_use, image.ref: false}['a']", Kind.IMAGE)
     assert found.references == {"image.in_use", "image.ref"}
