@@ -28,7 +28,7 @@ CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
-_PORT = r"\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
+_PORT = r"\d{1,4}|[0-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
 _AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):({_PORT})$", r"^(https?://[^\s/]+(/\S*)?)?$"
 _NUMBERS = {"integer": r"^\d+$", "number": r"^\d+(\.\d+)?$"}
 _At = Annotated[str, WithJsonSchema({"type": "string", "pattern": _AT})]
@@ -310,7 +310,8 @@ def schema() -> dict[str, Any]:
     for field in [field for section in shape["$defs"].values() for field in section.get("properties", {}).values()]:
         if (kind := field.get("type")) in _NUMBERS:  # also as text, as variables have them
             field |= {"type": [kind, "string"], "pattern": _NUMBERS[kind]}
-    shape["$defs"]["ScheduleSettings"]["properties"]["timezone"]["enum"] = ["", *sorted(available_timezones())]
+    zones = [{"enum": ["", *sorted(available_timezones())]}, {"pattern": "^(posix|right)/"}]
+    shape["$defs"]["ScheduleSettings"]["properties"]["timezone"]["anyOf"] = zones
     return {**shape, "properties": keys | {name: {"anyOf": [keys[name], {"type": "null"}]} for name in _SECTIONS}}
 
 

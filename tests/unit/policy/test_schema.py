@@ -180,13 +180,13 @@ def test_an_editor_and_check_say_the_same_of_settings(tmp_path: Path, monkeypatc
         "undo: {max_bytes: %s}": SIZES,
         "notify: {routes: {a: {url: 'json://a', events: %s}}}": "[]|[opened]|opened",
         "notify: {routes: {a: {url: 'json://a', policies: %s}}}": "[]|['*']|a",
-        "web: {listen: %s}": "'127.0.0.1:9877'|'[::]:9877'|x|':1'|9877|'http://a:1'|'::1:80'|'a:0'|'a:65535'|'a:65536'|'a:99999'|'a:123456'|''|null",
+        "web: {listen: %s}": "'127.0.0.1:9877'|'[::]:9877'|x|':1'|9877|'http://a:1'|'::1:80'|'a:0'|'a:65535'|'a:65536'|'a:99999'|'a:09877'|'a:123456'|''|null",
         "web: {external_url: %s}": "''|a.lan|https://a.lan|'http://a/b?c'|https:///x|'https://a b'|null|1",
         "policies: %s": "shipped|a:b|[cis, /x]|['']|{}|1|null",
         "state_dir: %s": "/x|null|1",
         "web: {finding_info: %s}": "5|'5'|-1|'-1'|10001|five|1.5|'1.5'|true|null",
         "schedule: {jitter: %s}": "0.1|'0.1'|'0'|0|1|x|''|true|null",
-        "schedule: {timezone: %s}": "Europe/Berlin|UTC|''|Europe/Berln|Mars|europe|null|1",
+        "schedule: {timezone: %s}": "Europe/Berlin|posix/Europe/Berlin|right/UTC|UTC|''|Europe/Berln|Mars|null|1",
         **dict.fromkeys(("web: %s", "registries: %s", "protect: %s"), "|{}|null|[]|1|a"),
     }
     for line, values in lines.items():
