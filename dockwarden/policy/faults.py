@@ -78,8 +78,8 @@ def limits(source: str, tree: Node) -> Iterator[Problem]:
         yield Problem(*begin(node), text)
     _grown(tree, {}, over)
     for node in over[:1]:
-        text = f"up to here a text may grow to more than {MAX_GROWTH} times its length"
-        yield Problem(*begin(node), f"{text}; use fewer {'items' if node.value is None else str(node.value).strip('_')}")
+        text = f"up to here a text may grow to more than {MAX_GROWTH} times its length; use fewer"
+        yield Problem(*begin(node), f"{text} {'items' if node.value is None else str(node.value).strip('_')}")
 
 
 def _grown(node: Node, scope: Mapping[str, float], over: list[Node]) -> float:
