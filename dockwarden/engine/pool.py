@@ -208,7 +208,7 @@ class Pool:
                 connection.timeout = seconds[0]
                 connection.connect()
             connection.sock.settimeout(seconds[1])
-            with suppress(BrokenPipeError):  # who refuses a request need not read all of it, and has said why
+            with suppress(BrokenPipeError, ConnectionResetError):  # who refuses a request need not read all of it
                 for piece in request:
                     connection.sock.sendall(piece)
         except BaseException:

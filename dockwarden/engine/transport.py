@@ -132,8 +132,7 @@ class Client(docker.APIClient):
         is_done = method != "GET" and response.status_code in (requests.codes.no_content, requests.codes.not_modified)
         if response.status_code != requests.codes.ok and not is_done:
             with response:
-                body = next(response.iter_content(CHUNK_BYTES), b"")
-            raise from_status(response.status_code, body, operation)
+                raise from_status(response.status_code, response.content, operation)
         return response
 
 

@@ -58,6 +58,7 @@ from tests.unit.misbehaving import (
     CLOSE,
     HANG,
     LAST_CHUNK,
+    PAUSE,
     RESET,
     Misbehaving,
     chunk,
@@ -1208,10 +1209,15 @@ def test_an_answer_goes_without_a_collection_of_garbage(said: bytes) -> None:
         assert gone
 
 
-def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as threads:
-        listener.bind(str(tmp_path / "s"))
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(
+    family: socket.AddressFamily, tmp_path: Path
+) -> None:
+    is_local = family == socket.AF_UNIX
+    with socket.socket(family) as listener, ThreadPoolExecutor() as threads:
+        listener.bind(str(tmp_path / "s") if is_local else ("127.0.0.1", 0))
         listener.listen()
+        where = (str(tmp_path / "s"), "") if is_local else ("", f"http://127.0.0.1:{listener.getsockname()[1]}")
 
         def refuse() -> None:
             with listener.accept()[0] as connection:
@@ -1219,10 +1225,18 @@ def test_who_refuses_a_request_before_the_whole_of_it_came_is_heard(tmp_path: Pa
                 connection.sendall(http(403, b"no"))
 
         refused = threads.submit(refuse)
-        with contextlib.closing(Pool(Endpoint(str(tmp_path / "s"), ""))) as pool:
-            answer = pool.ask("POST", "/containers/create", (5, 5), b"x" * 2**20)
+        with contextlib.closing(Pool(Endpoint(*where))) as pool:
+            answer = pool.ask("POST", "/containers/create", (5, 5), b"x" * 2**25)
             said = answer.rest()
         assert (answer.status, said, refused.result()) == (403, b"no", None)
+
+
+@pytest.mark.parametrize("length", [1, 5, 20])
+def test_a_refusal_that_comes_in_pieces_is_read_whole(length: int, tmp_path: Path) -> None:
+    said = json_answer({"message": "no such container: web"}, 404)
+    at = said.index(b"\r\n\r\n") + 4 + length
+    with fake(tmp_path, lambda _: [said[:at], PAUSE, said[at:]]) as it, pytest.raises(NotFoundError, match=r"^no such"):
+        it.engine.remove_container("web")
 
 
 @pytest.mark.parametrize("path", ["/images/a b/json", "/images/a\r\nHost: x/json", "/images/é/json", ""])
