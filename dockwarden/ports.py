@@ -351,8 +351,7 @@ class Intents(Protocol):
     def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
         """Whether this was done to an object of this name, with this image, and failed, was rolled back or undone.
 
-        ``back_to``: the image that it was taken back to by others, so that what took it away from that did not last.
-        ``service``: what Compose has several containers of, which are all alike.
+        ``back_to``: the image that others took it back to since; ``service``: of Compose, whose containers are alike.
         """
 
     def conclude(self, number: int, outcome: Outcome) -> None:

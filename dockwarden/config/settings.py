@@ -8,12 +8,13 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, WithJsonSchema
-from pydantic.functional_validators import BeforeValidator, field_validator, model_validator
+from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from dockwarden.config import packs
 from dockwarden.config.secret_files import merged, read_secrets
@@ -28,12 +29,22 @@ CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
 _RENAMED = {"mode": "allow"}
-_PORT = r"\d{1,4}|[0-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
-_AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):({_PORT})$", r"^(https?://[^\s/]+(/\S*)?)?$"
+_PORT = "([0-9]{1,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):{_PORT}$", r"^(https?://[^\s/]+(/\S*)?)?$"
 _NUMBERS = {"integer": r"^\d+$", "number": r"^\d+(\.\d+)?$"}
-_At = Annotated[str, WithJsonSchema({"type": "string", "pattern": _AT})]
-_Url = Annotated[str, WithJsonSchema({"type": "string", "pattern": _URL})]
 _Word = Annotated[str, Field(min_length=1)]
+
+
+def _as(pattern: str, advice: str, value: str) -> str:
+    if not re.fullmatch(pattern, value):
+        raise ValueError(advice)
+    return value
+
+
+_host_and_port = partial(_as, _AT, "write host:port, such as 127.0.0.1:9877 or [::]:9877")
+_whole_url = partial(_as, _URL, "write it with http:// or https://")
+_At = Annotated[str, AfterValidator(_host_and_port), WithJsonSchema({"type": "string", "pattern": _AT})]
+_Url = Annotated[str, AfterValidator(_whole_url), WithJsonSchema({"type": "string", "pattern": _URL})]
 
 
 def _seconds(value: object) -> object:
@@ -98,20 +109,6 @@ class WebSettings(_Section):
     def _are_names(cls, value: list[str]) -> list[str]:
         if odd := [name for name in value if not name or set(name) & set("/ ") or name.count(":") == 1]:  # more: IPv6
             raise ValueError(f"{odd[0]!r}: write names alone, such as web-7.example.net or *.lan; no scheme, no port")
-        return value
-
-    @field_validator("external_url")
-    @classmethod
-    def _is_whole(cls, value: str) -> str:
-        if not re.fullmatch(_URL, value):
-            raise ValueError("write it with http:// or https://")
-        return value
-
-    @field_validator("listen")
-    @classmethod
-    def _has_port(cls, value: str) -> str:
-        if not re.fullmatch(_AT, value, re.ASCII):
-            raise ValueError("write host:port, such as 127.0.0.1:9877 or [::]:9877")
         return value
 
 
@@ -306,12 +303,12 @@ _SECTIONS = {n for n, f in Settings.model_fields.items() if isinstance(f.default
 
 def schema() -> dict[str, Any]:
     """For editors; a section of which all is commented out is written without a value."""
-    keys = (shape := Settings.model_json_schema())["properties"]
-    for field in [field for section in shape["$defs"].values() for field in section.get("properties", {}).values()]:
+    keys, sections = (shape := Settings.model_json_schema())["properties"], shape["$defs"]
+    for field in [field for section in sections.values() for field in section.get("properties", {}).values()]:
         if (kind := field.get("type")) in _NUMBERS:  # also as text, as variables have them
             field |= {"type": [kind, "string"], "pattern": _NUMBERS[kind]}
     zones = [{"enum": ["", *sorted(available_timezones())]}, {"pattern": "^(posix|right)/"}]
-    shape["$defs"]["ScheduleSettings"]["properties"]["timezone"]["anyOf"] = zones
+    sections["ScheduleSettings"]["properties"]["timezone"]["anyOf"] = zones
     return {**shape, "properties": keys | {name: {"anyOf": [keys[name], {"type": "null"}]} for name in _SECTIONS}}
 
 
@@ -321,11 +318,10 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     ``environ``: for ``DOCKWARDEN_CONFIG``, misspelt names and systemd's folders.
     """
     environ = os.environ if environ is None else environ
-    problems = _misspelt(environ)
     named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if packs.is_there(DEFAULT_FILE) else None)
     source = load(Path(named)) if named else None
     secrets, places, unreadable = read_secrets(PREFIX, frozenset(Settings.model_fields), environ)
-    problems += unreadable
+    problems = [*_misspelt(environ), *unreadable]
     places |= {name.upper(): f"environment {name}" for name in environ}
     written = dict(source.data or {}) if source else {}
     # A section of which all is commented out is written without a value.
