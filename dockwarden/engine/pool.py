@@ -14,9 +14,10 @@ from http import HTTPStatus
 from itertools import chain
 from threading import Thread
 from typing import Any
+from weakref import finalize
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from urllib3 import connection_from_url
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import parse_url
 
 from dockwarden.engine.endpoint import Endpoint, Tls, ssh_command
@@ -157,14 +158,21 @@ class Pool:
     def __init__(self, endpoint: Endpoint, tls: Tls | None = None) -> None:
         self._local = endpoint if endpoint.socket or endpoint.is_ssh else None
         where = parse_url("http://localhost" if self._local else endpoint.url)
-        how: dict[str, Any] = {"maxsize": _MOST_KEPT}
-        if where.scheme == "https":
+        is_secure = where.scheme == "https"
+        address = (where.host or "").strip("[]"), where.port or (443 if is_secure else 80)
+        self._new: Callable[[], HTTPConnection] = partial(HTTPConnection, *address)
+        if is_secure:
             ca_file, cert_file, key_file, verify = tls or Tls("", "", "", verify=True)
-            how |= {"cert_file": cert_file or None, "key_file": key_file or None}
-            how |= {"cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE", "ca_certs": ca_file if verify else None}
-        self._pool: Any = connection_from_url(where.url, **how)
+            how: dict[str, Any] = {
+                "cert_file": cert_file or None,
+                "key_file": key_file or None,
+                "cert_reqs": "CERT_NONE",
+            }
+            how |= {"cert_reqs": "CERT_REQUIRED", "ca_certs": ca_file or None} if verify else {}
+            self._new = partial(HTTPSConnection, *address, **how)
         self._host, self._before = where.netloc, where.path or ""
-        self.close = self._pool.close
+        self._kept: list[HTTPConnection] = []
+        self.close = finalize(self, _close_all, self._kept)  # at the latest when nobody has the pool any more
 
     def ask(
         self,
@@ -191,7 +199,7 @@ class Pool:
         lines = (f"{name}: {value}\r\n" for name, value in {"Host": self._host, **_PLAIN, **length, **headers}.items())
         request = f"{method} {self._before}{path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("ascii") + (content or b"")
         while True:
-            connection = self._pool._get_conn()  # noqa: SLF001 - what it has in public takes three times as long
+            connection: Any = self._free()
             was_kept = connection.sock is not None
             try:
                 return self._begin(connection, method, chain([request], pieces), seconds)
@@ -216,7 +224,21 @@ class Pool:
             raise
         return Answer(method, connection.sock, end)
 
-    def _end(self, connection: Any, *, is_kept: bool) -> None:
-        if not is_kept:
+    def _free(self) -> HTTPConnection:
+        """A connection that waits and that the engine has not closed, or a new one, which is yet to connect."""
+        with suppress(IndexError):
+            while not (connection := self._kept.pop()).is_connected:
+                connection.close()
+            return connection
+        return self._new()
+
+    def _end(self, connection: HTTPConnection, *, is_kept: bool) -> None:
+        if is_kept and self.close.alive and len(self._kept) < _MOST_KEPT:
+            self._kept.append(connection)
+        else:
             connection.close()
-        self._pool._put_conn(connection)  # noqa: SLF001 - as above
+
+
+def _close_all(kept: list[HTTPConnection]) -> None:
+    while kept:
+        kept.pop().close()
