@@ -49,7 +49,6 @@ from dockwarden.text import span
 _LOOK_SECONDS = 0.5
 _SETTLING_SECONDS = 5.0  # as Swarm's own monitor
 _KEPT = "kept"
-_NUMBER = "com.docker.compose.container-number"
 _FAULT = "rolled_back"
 """It is the image's, which is not tried again."""
 _NO_PROGRAM = (126, 127)
@@ -113,7 +112,7 @@ class ContainerUpdate(ContainerVerb):
         refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        refuse_barred(tools, step, new.id if new else source, service=_service(found))
+        refuse_barred(tools, step, new.id if new else source, service=containers.several(found))
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
@@ -141,7 +140,7 @@ class ContainerUpdate(ContainerVerb):
                 "new_image_id": new.id if new else source,
                 "from": source,
                 "was_here": new is not None,
-                "service": _service(found),
+                "service": containers.several(found),
                 "tag_was": tag.id if (tag := tools.image(reference.full(found.image_ref))) else found.image_id,
                 "joined": [_about(each, mark) for each in _joined(tools.engine, found)],
                 "phase": "begun",
@@ -322,11 +321,6 @@ def _about(container: Container, mark: str) -> dict[str, Any]:
         "was_running": container.running,
         "restart_policy": [container.config.restart_policy, container.config.restart_max],
     }
-
-
-def _service(container: Container) -> str:
-    """That of Compose, "" if it is of none; images that Compose built have its labels, too, but no number."""
-    return "/".join(containers.compose_service(container)) if _NUMBER in container.labels else ""
 
 
 def _target(tools: Tools, step: Step, container: Container) -> tuple[str, Image | None]:

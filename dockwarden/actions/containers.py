@@ -18,6 +18,7 @@ _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 _STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
+_NUMBER = "com.docker.compose.container-number"
 
 
 class ContainerVerb(Verb[Container]):
@@ -143,6 +144,12 @@ def runs_once(container: Container) -> bool:
 def compose_service(container: Container) -> tuple[str, str]:
     """Project and service, empty if Compose did not make it."""
     return container.labels.get(_PROJECT, ""), container.labels.get(_SERVICE, "")
+
+
+def several(container: Container) -> str:
+    """What Compose has several such containers of, "" if it did not make it: images that it built lack the number."""
+    project, service = compose_service(container)
+    return f"{project}/{service}" if service and _NUMBER in container.labels else ""
 
 
 def depends_on(container: Container) -> dict[str, bool]:
