@@ -114,7 +114,10 @@ class LabHost(machine.Started):
             check=False,
         )  # fmt: skip
         if check and done.returncode:
-            raise LabError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+            why = done.stdout[-3000:]
+            if command[0] == "systemctl":  # which only says where to read on
+                why += self.run("journalctl", "--lines=40", "--output=short-monotonic", "--no-pager", check=False)
+            raise LabError(f"{' '.join(command)} ended with {done.returncode}:\n{why}")
         return done.stdout.strip()
 
     def path(self, inside: str) -> Path:
