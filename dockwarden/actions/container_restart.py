@@ -10,7 +10,14 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from dockwarden.actions.containers import ContainerVerb, followers, must_stay, refuse_stale, restarted
+from dockwarden.actions.containers import (
+    AUTO_REMOVE,
+    ContainerVerb,
+    followers,
+    refuse_dependents,
+    refuse_stale,
+    restarted,
+)
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import AnswerError
 from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Record, Step
@@ -56,7 +63,7 @@ class ContainerRestart(ContainerVerb):
         if thing.state != "running":
             return "not_running", f"it is {thing.state}"
         if thing.config.told.get("auto_remove"):
-            return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
+            return AUTO_REMOVE
         allowed = Most(*policy.options["most"])
         recent = sum(age < allowed.seconds for age in candidate.ages)
         if candidate.given_up or recent >= allowed.times:
@@ -71,9 +78,7 @@ class ContainerRestart(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         following = followers(tools, step, found)
-        if lost := [each.name for each in following if must_stay(tools, step, each)]:
-            text = f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it"
-            raise Stays(Effect.REFUSED, "dependents", text)
+        refuse_dependents(tools, step, following)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 

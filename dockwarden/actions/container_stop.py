@@ -1,12 +1,16 @@
 """container stop: nothing goes, so neither the minimum stay nor an archive is needed. Pure but for its tools."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from dockwarden.actions.containers import ContainerVerb, is_aside
+from dockwarden.actions.archive import ArchiveError
+from dockwarden.actions.containers import AUTO_REMOVE, ContainerVerb, is_aside, is_joined, refuse_dependents, restarted
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
-from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
+from dockwarden.model import JOINED, Candidate, Container, Kind, Policy, Recipe, Record, Step
+
+_JOINED = "joined"
+"""In a recipe: those that ran in its namespaces, which are dead without it, by ID with their last start."""
 
 
 class ContainerStop(ContainerVerb):
@@ -20,7 +24,15 @@ class ContainerStop(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
-        return Recipe("none" if is_aside(found) else "start", self.about(found))
+        joined = list(_joined(tools, step, found))
+        refuse_dependents(tools, step, joined)
+        for each in (found, *(each for each in joined if each.config.pid_mode.startswith(JOINED))):  # which end with it
+            if each.config.told.get("auto_remove"):
+                raise ArchiveError(
+                    AUTO_REMOVE[1] if each is found else f"{each.name}, in its PID namespace: {AUTO_REMOVE[1]}"
+                )
+        about = {**self.about(found), "state": found.state, _JOINED: {each.id: each.started_at for each in joined}}
+        return Recipe("none" if is_aside(found) else "start", about)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.stop_container(found.id)
@@ -30,17 +42,33 @@ class ContainerStop(ContainerVerb):
         return {**super().about(found), "image_id": found.image_id}
 
     def undo(self, tools: Tools, done: Record) -> Applied:
-        """One that was removed since and came back has another ID: its name and image tell it, and it never ran."""
+        """Start it, and those that had died with it unless somebody started them since.
+
+        One that was removed since and came back has another ID: its name and image tell it, and it never ran.
+        """
+        about = done.recipe.parameters
         try:
             tools.engine.start_container(done.ref.key)
         except NotFoundError as error:
             with suppress(NotFoundError):
                 found = tools.engine.container(done.name)
-                if found.state == "created" and found.image_id == done.recipe.parameters.get("image_id"):
+                if found.state == "created" and found.image_id == about.get("image_id"):
                     tools.engine.start_container(found.id)
                     return Applied("started")
             raise MissingError(Kind.CONTAINER, done.name, done.ref.key) from error
-        return Applied("started")
+        troubles = restarted(tools.engine, "", about.get(_JOINED, {}))
+        notes = ["it was paused before"] if about.get("state") == "paused" else []
+        notes += [f"what lived in its namespaces did not start: {text}" for text in troubles.values()]
+        return Applied("started", "; ".join(notes))
 
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return now is not None and now.running
+
+
+def _joined(tools: Tools, step: Step, found: Container) -> Iterator[Container]:
+    """The running containers that live in its namespaces."""
+    for user in step.options.get("after", ()):
+        with suppress(NotFoundError):  # it went meanwhile
+            each = tools.engine.container(user)
+            if each.running and is_joined(each, found):
+                yield each

@@ -90,7 +90,7 @@ class ContainerUpdate(ContainerVerb):
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
         """What cannot be made again faithfully, or has no other image to come."""
         if thing.config.told.get("auto_remove"):
-            return "auto_remove", "it is removed with its volumes as soon as it stops (--rm)"
+            return containers.AUTO_REMOVE
         if thing.pin != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
         if containers.runs_once(thing):

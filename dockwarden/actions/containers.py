@@ -6,13 +6,15 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from operator import attrgetter
 
-from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, refuse_change
+from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, Why, refuse_change
 from dockwarden.errors import AnswerError, NotFoundError
 from dockwarden.model import Container, Effect, Kind, Network, Service, Step
 from dockwarden.ports import Engine
 
 ASIDE = "dw-"
 """What a part of the name begins with that a container has while, and after, another takes its place."""
+
+AUTO_REMOVE: Why = ("auto_remove", "it is removed with its volumes as soon as it stops (--rm)")
 
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 _STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
@@ -76,6 +78,13 @@ def must_stay(tools: Tools, step: Step, each: Container) -> bool:
     globs = step.options.get("protect", ())
     is_named = any(fnmatchcase(name, glob) for name in shown_as(each) for glob in globs)
     return is_named or each.id in tools.own or PROTECT_LABEL in each.labels
+
+
+def refuse_dependents(tools: Tools, step: Step, joined: Iterable[Container]) -> None:
+    """Raises Stays if one that lives in the namespaces of the step's container must stay."""
+    if lost := [each.name for each in joined if must_stay(tools, step, each)]:
+        text = f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it"
+        raise Stays(Effect.REFUSED, "dependents", text)
 
 
 def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:

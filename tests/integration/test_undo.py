@@ -818,6 +818,25 @@ def test_whichever_request_of_an_undo_fails_the_next_try_ends_it(host: Host) -> 
 
 
 @pytest.mark.parametrize("engine", ["either"], indirect=True)
+def test_what_a_stop_would_take_for_ever_stays_and_what_died_with_it_runs_again(host: Host) -> None:
+    image = host.built("s", "undo/s:1").tags[0]
+    host.lab.docker("run", "--detach", "--rm", "--name=brief", "--volume=/data", image)
+    host.lab.docker("run", "--detach", "--stop-signal=KILL", "--name=owner", image)
+    host.lab.docker("run", "--detach", "--pid=container:owner", "--name=side", image)
+
+    def stopped(name: str, *after: str) -> list[tuple[str, str]]:
+        how = step(host.engine.container(name))._replace(action="stop", options={"after": after})
+        return [(outcome.effect.value, outcome.reason) for outcome in host.carried_out(how)]
+
+    assert stopped("brief") == [("refused", "unrecoverable")]
+    assert len(list(host.engine.volumes())) == 1
+    assert stopped("owner", "side") == [("applied", "stopped")]
+    until(lambda: not host.engine.container("side").running, "the end of what lived in its namespace")
+    assert host.undo() == [("applied", "started", "")]
+    assert host.engine.container("side").running
+
+
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
 def test_volume_that_a_stopped_container_mounts_stays(host: Host) -> None:
     host.built("v", "undo/v:1")
     host.lab.docker("create", "--name=late", "--volume=data:/data", host.name("undo/v:1"))

@@ -13,7 +13,7 @@ from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, DeniedError, EngineUnavailableError
 from dockwarden.model import Container, Effect, Image, ImageStore, Kind, Network, Outcome, Record, Ref, Step, Volume
 from dockwarden.ports import Ask, Written
-from tests.builders import a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
+from tests.builders import UNLIMITED, a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
@@ -336,6 +336,64 @@ def test_a_container_that_was_stopped_and_removed_since_comes_back_and_runs_agai
     bench.remove(step(bench.engine.container("web")))
     assert results(bench.undo()) == [("applied", "restored"), ("applied", "started")]
     assert bench.engine.container("web").running
+
+
+AUTO_REMOVE = {"auto_remove": True}
+MUST_STAY = {"dockwarden.protect": ""}
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+@pytest.mark.parametrize("mode", ["network", "pid"])
+def test_what_lived_in_its_namespaces_runs_again_with_it(bench: Bench, mode: str, state: str) -> None:
+    bench.put("app", "app:1")
+    owner = replace(a_container("web", "app:1"), state=state)
+    bench.engine.run(owner)
+    for name, started_at in (("side", 1.0), ("late", 1.0), ("linked", 1.0)):
+        side = a_container(name, "app:1", started_at=started_at)
+        bench.engine.run(side if name == "linked" else _joined(side, owner, mode))
+    stop = step(owner, "stop")._replace(options={"after": ["side", "late", "linked", "gone"]})
+    assert bench.remove(stop) == [("applied", "stopped")]
+    bench.engine.die("side")
+    bench.engine.restart_container(bench.engine.container("late").id, None)
+    assert results(outcomes := bench.undo()) == [("applied", "started")]
+    assert outcomes[0].detail == ("it was paused before" if state == "paused" else "")
+    now = [bench.engine.container(name) for name in ("side", "late", "linked")]
+    assert [(each.running, each.started_at) for each in now] == [(True, 2.0), (True, 2.0), (True, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "own", "told", "labels", "wanted"),
+    [
+        ("", AUTO_REMOVE, {}, {}, ("refused", "unrecoverable")),
+        ("pid", {}, AUTO_REMOVE, {}, ("refused", "unrecoverable")),
+        ("network", {}, AUTO_REMOVE, {}, ("applied", "stopped")),
+        ("", {}, AUTO_REMOVE, MUST_STAY, ("applied", "stopped")),
+        ("pid", {}, {}, MUST_STAY, ("refused", "dependents")),
+        ("network", {}, {}, MUST_STAY, ("refused", "dependents")),
+    ],
+)
+def test_no_stop_takes_what_nothing_starts_again(
+    bench: Bench, mode: str, own: dict[str, object], told: dict[str, object], labels: dict[str, str],
+    wanted: tuple[str, str],
+) -> None:  # fmt: skip
+    bench.put("app", "app:1")
+    owner = a_container("web", "app:1", config=replace(UNLIMITED, told=own))
+    side = _joined(a_container("side", "app:1", labels=labels, config=replace(UNLIMITED, told=told)), owner, mode)
+    for each in (owner, side):
+        bench.engine.run(each)
+    stop = step(owner, "stop")._replace(options={"after": ["side"]})
+    assert bench.remove(stop) == [wanted]
+    assert bench.engine.container("web").running is (wanted[0] == "refused")
+    if wanted[1] == "unrecoverable":
+        assert bench.remove(stop._replace(unrecoverable=True)) == [("applied", "stopped")]
+        assert bench.done() == []
+
+
+def _joined(each: Container, owner: Container, mode: str) -> Container:
+    joined = f"container:{owner.id}"
+    if mode == "pid":
+        return replace(each, config=replace(each.config, pid_mode=joined))
+    return replace(each, network_mode=joined) if mode else each
 
 
 def test_what_has_the_name_of_a_container_that_was_stopped_is_not_started(bench: Bench) -> None:
