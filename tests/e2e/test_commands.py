@@ -130,11 +130,15 @@ def test_scan_without_an_engine_ends_with_69(tmp_path: Path) -> None:
 
 def test_scan_beside_the_daemon_knows_the_same_ages(any_engine: LabEngine, start: Start) -> None:
     any_engine.load(ImageSpec(tags=("e2e/aged:1",)))
-    aged = policy("aged", "image", "image.known_for > duration('4s')", trigger={"every": "5s"})
+    aged = policy("aged", "image", "image.known_for > duration('1h')", trigger={"every": "5s"})
     daemon = start(any_engine, [aged]).ready()
     asked = ("scan", "--config", daemon.config, "-o", "json")
     assert json.loads(command(*asked, docker_host=any_engine.host).out)["summary"] == {"pass": 1}
+    assert daemon.end() == 0
+    daemon.pass_time(3600)
+    daemon.restart()
     daemon.wait("finding.opened", policy="aged")
+    assert json.loads(command(*asked, docker_host=any_engine.host).out)["summary"] == {"fail": 1}
     assert daemon.end() == 0
     assert json.loads(command(*asked, docker_host=any_engine.host).out)["summary"] == {"fail": 1}
 

@@ -49,7 +49,7 @@ def test_what_is_excused_stays_and_goes_when_the_excuse_has_ended(
     daemon.until_metric(2, "dockwarden_excused", policy="stopped", severity="medium")
     daemon.until_metric(0, "dockwarden_exceptions_unused")
     assert daemon.value("dockwarden_exception_expiry_timestamp_seconds", id="OPS-1") == soon.timestamp()
-    assert daemon.findings("stopped") == set()
+    daemon.until(lambda: daemon.findings("stopped") == set(), "the end of what went")
 
     done = command("scan", "--config", daemon.config, "-o", "json", docker_host=engine.host)
     rows = {row["name"]: row for row in json.loads(done.out)["results"]}

@@ -590,9 +590,9 @@ def test_engine_that_is_ended(own_engine: LabEngine) -> None:
 def test_engine_that_hangs(own_engine: LabEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(own_engine) as patient, contextlib.closing(DockerEngine(own_engine.host, timeout=0.5)) as ours:
         until(lambda: _answers(ours), "an answer")
-        stream = patient.events(time.time_ns(), time.time_ns() + SECOND // 2)
-        own_engine.pause()
         monkeypatch.setattr("dockwarden.engine.client._GRACE_SECONDS", 0.5)
+        stream = patient.events(time.time_ns(), time.time_ns() + 3 * SECOND)  # which is not over before it hangs
+        own_engine.pause()
         with pytest.raises(EngineUnavailableError, match="did not answer in time"):
             list(stream)
         for ask in (ours.connect, lambda: ours.events(0, time.time_ns())):

@@ -766,11 +766,18 @@ def test_half_a_container_that_an_engine_left_which_was_killed_amid_its_removal_
 @pytest.mark.parametrize(("engine", "policy"), [("graph", "no"), ("containerd", "unless-stopped")], indirect=["engine"])
 def test_container_whose_engine_was_killed_amid_its_restart_runs_again(host: Host, policy: str) -> None:
     host.built("w", "undo/w:1")
-    slow = ("sh", "-c", "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done")
-    stops = (f"--restart={policy}", "--stop-signal=TERM", "--stop-timeout=20")
+    ends = ": >/told/ending; while [ -e /told/ending ]; do sleep 0.1; done; exit 0"
+    slow = ("sh", "-c", f"trap '{ends}' TERM; while :; do sleep 0.1; done")
+    stops = (f"--restart={policy}", "--stop-signal=TERM", "--stop-timeout=20", "--volume=told:/told")
     host.lab.docker("run", "--detach", "--name=web", *stops, host.name("undo/w:1"), *slow)
-    web = host.engine.container("web")
-    killer = threading.Timer(1, host.lab.kill)
+    web, ending = host.engine.container("web"), Path(mountpoint(host, "told"), "ending")
+
+    def kill() -> None:
+        until(ending.exists, "the stop")
+        host.lab.kill()
+        ending.unlink()
+
+    killer = threading.Thread(target=kill)
     killer.start()
     how = Step("test", "restart", Ref(Kind.CONTAINER, web.id), "web", web, "because", options={"timeout": None})
     assert [outcome.reason for outcome in host.carried_out(how)] == ["engine_unavailable"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from tests.lab.machine import LabError
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PORTS = range(20_000, 32_000)  # below those that Linux takes by itself, for port 0 and for connections
-_reserved: list[socket.socket] = []
+_reserved = ExitStack()
+atexit.register(_reserved.close)
 
 
 def free_port(*wishes: int) -> int:
@@ -24,7 +26,7 @@ def free_port(*wishes: int) -> int:
         with suppress(OSError):
             held.bind(f"\0dockwarden-lab-port-{port}")  # gone with the process
             socket.create_server(("127.0.0.1", port)).close()
-            _reserved.append(held)
+            _reserved.enter_context(held)
             return port
         held.close()
     raise LabError("a thousand ports are taken")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,13 +15,12 @@ import structlog
 from dockwarden.config.files import docker_config
 from dockwarden.ports import Reply
 from dockwarden.registry.credentials import Credentials, Login
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE
 from tests.unit.misbehaving import Misbehaving
 from tests.unit.registries import DIGEST, Clock, TokenRegistry, ask, client, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SECRET = Login("alice", "secret")
 AUTH = base64.b64encode(b"alice:secret").decode()
@@ -265,19 +266,27 @@ def test_helper_is_asked_once_until_it_is_refused_or_time_passes(
 def test_bad_helper(
     script: str, tmp_path: Path, program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockwarden.registry.credentials._ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("dockwarden.registry.credentials._ANSWER_SECONDS", 0.3 if "sleep" in script else PATIENCE)
+    started: list[int] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
     clock = Clock()
-    program("bad", f"echo $$ >>{tmp_path}/calls; {script}")
+    program("bad", script)
     with structlog.testing.capture_logs() as logged:
         credentials = logins(tmp_path, {"credHelpers": {"host": "bad"}, "auths": {"other": {"auth": AUTH}}}, clock)
         for _ in range(3):
             assert credentials.login("host") is None
             assert credentials.is_troubled("host")
         assert credentials.login("other") == SECRET
-        calls = (tmp_path / "calls").read_text().split()
-        assert len(calls) == 1
-        until(lambda: not os.path.exists(f"/proc/{calls[0]}"), "the end of the helper")  # noqa: PTH110
+        [helper] = started
+        assert not Path(f"/proc/{helper}").exists()
         clock.now += 61
+        monkeypatch.setattr("dockwarden.registry.credentials._ANSWER_SECONDS", PATIENCE)
         program("bad", """echo '{"Username": "alice", "Secret": "secret"}'""")
         assert credentials.login("host") == SECRET
     assert [entry["registry"] for entry in logged] == ["host"]

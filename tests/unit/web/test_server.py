@@ -113,9 +113,9 @@ def test_metrics_are_plain_for_those_who_do_not_take_open_ones(server: Client, q
 
 @pytest.mark.parametrize("sign", ["a;", "; ", "0", " "])
 def test_what_a_client_accepts_is_read_in_linear_time(server: Client, sign: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     assert server.ask("/metrics", Accept=";q=0." + sign * (60_000 // len(sign)) + "x")[0] == 200
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_list_is_json(server: Client) -> None:
