@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # it was closed, and nothing that is opened later is to take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: PTH123, SIM115 - as long as we live
     getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # a locale may have few letters
+    print_unheard(BrokenPipeError)  # whose reader has had enough of the text waits for the code all the same
     given = sys.argv[1:] if arguments is None else arguments
     parser, commands = _parser(given[0] if given else "")
     options, unknown = parser.parse_known_args(given)
@@ -89,7 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of_it = next(commands[word] for word in given if word in commands)
         hint = near(unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[\w-]+", of_it.format_help()))
         of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    code = OK
     try:
         code = int(options.run(options))
         sys.stdout.flush()
@@ -101,9 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        print_unheard()  # the reader has had enough; so have we
-        return code
     except OSError as error:
         print_unheard()
         print(printable(f"dockwarden: {error.filename or 'the system'}: {because(error)}"), file=sys.stderr)
@@ -119,27 +116,26 @@ def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
         sys.__unraisablehook__(ignored)
 
 
-def print_unheard() -> None:
+def print_unheard(lost: type[OSError] = OSError) -> None:
+    """Go on where nobody reads what is printed; one that acts, also where the terminal is gone or a disk is full."""
     for name in ("stdout", "stderr"):
-        setattr(sys, name, _Unheard(getattr(sys, name)))
+        setattr(sys, name, _Unheard(getattr(sys, name), lost))
 
 
 class _Unheard:
-    """For one that acts: it goes on where nobody reads what it prints, the terminal is gone or a disk is full."""
-
-    def __init__(self, stream: "TextIO") -> None:
-        self._stream = stream
+    def __init__(self, stream: "TextIO", lost: type[OSError]) -> None:
+        self._stream, self._lost = stream, lost
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        with suppress(self._lost):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(self._lost):
             self._stream.flush()
 
 

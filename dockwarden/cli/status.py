@@ -7,6 +7,7 @@ bounds: the engine, the ledger.
 import argparse
 import json
 import re
+import select
 import sys
 import time
 from collections import defaultdict
@@ -51,14 +52,16 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from dockwarden.config.files import content
+    from dockwarden.config.files import secret
 
     if not options.listen:  # else it answers at once, without the library of the settings
         from dockwarden.config.settings import read_settings
 
         options.listen = address(read_settings(options.config).web.listen)
     host, port = options.listen
-    login = content(options.login).strip() if options.login else b""
+    login = secret(options.login).strip() if options.login else ""
+    reader = select.poll()
+    reader.register(sys.stdout, 0)  # of nothing but its end
     while True:
         seen = _look(host, port, options.cert, login)
         if options.output == "table":
@@ -69,10 +72,11 @@ def _status(options: argparse.Namespace) -> int:
         if not options.watch:
             return OK if seen["ready"] else FAILED
         sys.stdout.flush()
-        time.sleep(_EVERY_SECONDS)
+        if reader.poll(_EVERY_SECONDS * 1000):
+            return OK
 
 
-def _look(host: str, port: int, certificate: str | None, login: bytes) -> dict[str, Any]:
+def _look(host: str, port: int, certificate: str | None, login: str) -> dict[str, Any]:
     from dockwarden.process.ask import ask
 
     def answer(path: str, *fine: int) -> tuple[int, str]:

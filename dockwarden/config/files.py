@@ -53,6 +53,14 @@ def content(path: Path, most: int = MAX_BYTES) -> bytes:
     return b"".join(parts)
 
 
+def secret(path: Path, most: int = MAX_BYTES) -> str:
+    """The text in a file, without what editors put around it. Raises OSError, also if it is no text."""
+    try:
+        return content(path, most).decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise OSError(None, "is not UTF-8 text", str(path)) from None
+
+
 def state(path: Path) -> tuple[int, ...]:
     """What changes with a file: when it was written, its length, and which one it is. Raises OSError."""
     stat = path.stat()

@@ -3,43 +3,46 @@
 Input: ``/run/secrets`` (Docker, Podman) and the folder that systemd names in ``$CREDENTIALS_DIRECTORY``. Output: values
 as they would stand in the settings file, and where each comes from. Out of bounds: whether a value is any good.
 
-A registry's port has a colon, which neither systemd nor Docker allows in the name of a secret. So what has names below
-it may also be one file of JSON: ``dockwarden_registries`` with ``{"host:5000": {"password": "…"}}``.
+Lists and mappings are JSON, as in variables. So a registry's port, whose colon neither systemd nor Docker allows in the
+name of a secret, stands in ``dockwarden_registries`` with ``{"host:5000": {"password": "…"}}``.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from dockwarden.config.files import content
+from dockwarden.config.files import secret
+from dockwarden.config.source import shape_at
 
 FOLDER = Path("/run/secrets")
 VARIABLE = "CREDENTIALS_DIRECTORY"
 
 
 def read_secrets(
-    prefix: str, known: frozenset[str], environ: Mapping[str, str]
+    prefix: str, shape: Any, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Values, nested; the place of each by its variable; and what is wrong, with nothing of any content in it.
 
-    ``known`` are the names of settings. A file that only begins like one of ours may be meant for ``password_file``, so
+    ``shape`` is the type of all settings. A file that only begins like one of ours may be meant for ``password_file``, so
     it is left alone; but not if it goes on with ``__``.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     problems: list[str] = []
     for file in _files(prefix, environ, problems):
-        top, *rest = file.name.lower().removeprefix(prefix.lower()).split("__")
-        if top in known:
+        top, *rest = path = file.name.lower().removeprefix(prefix.lower()).split("__")
+        if top in shape.model_fields:
             try:
-                text = content(file).decode().rstrip("\r\n")
-                value: Any = json.loads(text) if not rest and text.lstrip().startswith("{") else text
-                for part in reversed((top, *rest)):
+                text = secret(file)
+                meant = shape_at(shape, tuple(path))
+                holds_more = get_origin(meant) in (dict, list) or hasattr(meant, "model_fields")
+                value: Any = json.loads(text) if holds_more and text.lstrip()[:1] in ("{", "[") else text
+                for part in reversed(path):
                     value = {part: value}
                 values = merged(values, value)
             except (OSError, ValueError, RecursionError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "is neither text nor JSON"
+                reason = error.strerror if isinstance(error, OSError) else 'must be JSON, such as ["a"] or {"a": "b"}'
                 problems.append(f"secret {file}: {reason}")
             places[file.name.upper()] = f"secret {file}"
         elif rest:

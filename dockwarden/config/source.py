@@ -160,10 +160,16 @@ def load(file: File, most: int = MAX_BYTES) -> Source:
 
 def keys_beside(shape: Any, path: Path) -> list[str]:
     """The keys that a model has where the last key of a path stands, also below names that people choose."""
-    for part in path[:-1]:
+    fields = getattr(shape_at(shape, path[:-1]), "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]
+
+
+def shape_at(shape: Any, path: Path) -> Any:
+    """The type of what stands at a path, None if that is nothing."""
+    for part in path:
         fields = getattr(shape, "model_fields", {})
         shape = fields[part].annotation if part in fields else next(reversed(get_args(shape)), None)
-    return [field.alias or name for name, field in getattr(shape, "model_fields", {}).items()]
+    return shape
 
 
 def fault_in_words(fault: Any) -> str:

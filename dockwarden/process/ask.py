@@ -18,11 +18,11 @@ def reached(host: str) -> str:
 
 
 def ask(
-    host: str, port: int, path: str, certificate: str | None = None, most: int = 2000, login: bytes = b""
+    host: str, port: int, path: str, certificate: str | None = None, most: int = 2000, login: str = ""
 ) -> tuple[int, bytes]:
     """Status, and at most ``most`` bytes of body. ``login``: ``name:password``. OSError, ValueError: no HTTP answer."""
     request = f"GET {path} HTTP/1.0\r\nHost: {f'[{host}]' if ':' in host else host}:{port}\r\n".encode()
-    known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login, newline=False) if login else b""
+    known = b"Authorization: Basic %s\r\n" % binascii.b2a_base64(login.encode(), newline=False) if login else b""
     said = _exchange(_connected(host, port), request, most)
     if not said.startswith(b"HTTP/"):  # as one who expects TLS answers
         said = _exchange(_secure(host, port, certificate), request + known, most)

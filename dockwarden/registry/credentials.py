@@ -22,7 +22,7 @@ from pathlib import Path
 
 import structlog
 
-from dockwarden.config.files import content, state
+from dockwarden.config.files import content, secret, state
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry.message import FailedError, json_object
@@ -152,8 +152,8 @@ class Credentials:
         if host.password_file is None:
             return Login(host.username, host.password.get_secret_value() if host.password else "")
         try:
-            return Login(host.username, content(host.password_file, _SECRET_BYTES).decode().rstrip("\r\n"))
-        except (OSError, ValueError):
+            return Login(host.username, secret(host.password_file, _SECRET_BYTES))
+        except OSError:
             with self._lock:
                 slot = self._slots.setdefault(registry, _Slot())
             self._tell(slot, registry, "its password file cannot be read")

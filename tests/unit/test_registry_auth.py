@@ -392,7 +392,7 @@ def test_basic() -> None:
 
 def test_password_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
-    path.write_text("secret\n")
+    path.write_text("\ufeffsecret\n")
     host = RegistrySettings(username="alice", password_file=path)
     token_registry = TokenRegistry()
     with Misbehaving(token_registry) as server, client(hosts={server.host: host}) as registry:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from dockwarden.config.files import content
+from dockwarden.config.files import secret
 from dockwarden.config.settings import RouteSettings
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
@@ -197,9 +197,7 @@ def _address(options: RouteSettings) -> str:
     if options.url_file is None:
         raise ValueError("needs url or url_file")
     try:
-        return content(options.url_file).decode().strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{options.url_file} is not text") from None
+        return secret(options.url_file).strip()
     except OSError as error:
         raise ValueError(f"{options.url_file}: {because(error)}") from error
 

@@ -186,6 +186,12 @@ def test_the_version_is_the_version() -> None:
 # -- check -------------------------------------------------------------------------------------------------
 
 
+def test_a_login_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "login").write_bytes(b"me:\xff")
+    done = dockwarden("status", "--listen", "127.0.0.1:1", "--login", str(tmp_path / "login"))
+    assert (done.code, done.err) == (1, f"dockwarden: {tmp_path / 'login'}: is not UTF-8 text\n")
+
+
 def test_status_without_a_daemon_says_so_and_what_else_helps() -> None:
     done = dockwarden("status", "--listen", "127.0.0.1:1")
     assert done.code == 1
@@ -358,6 +364,27 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert len(done.stdout) == 10
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("check", "none", "-o", "junit"), CONFIG),
+        (("check", "none", "-o", "table"), CONFIG),
+        (("healthcheck", "--listen", "127.0.0.1:1"), 1),
+    ],
+)
+def test_a_reader_that_goes_away_does_not_hide_the_code(arguments: tuple[str, ...], code: int, unbuffered: str) -> None:
+    done = unheard({"stdout"}, "-m", "dockwarden", *arguments, PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_watched_status_ends_with_its_reader(site: tuple[Metrics, str], unbuffered: str) -> None:
+    arguments = ("-m", "dockwarden", "status", "--watch", "--listen", site[1])
+    done = unheard({"stdout"}, *arguments, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def unheard(streams: set[str], *arguments: str, to: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """What comes of Python where these streams go to a full disk, or to a pipe that nobody reads any more."""
     reader, writer = os.pipe()
@@ -370,7 +397,7 @@ def unheard(streams: set[str], *arguments: str, to: str = "", **more: str) -> su
             stderr=out if "stderr" in streams else subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=environment(PYTHONUNBUFFERED="", **more),
+            env=environment(**{"PYTHONUNBUFFERED": "", **more}),
             timeout=60,
             check=False,
         )

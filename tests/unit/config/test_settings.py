@@ -226,6 +226,36 @@ def test_a_registry_with_a_port_can_be_named_inside_a_file(secret: Callable[...,
     assert login("h.io:5000") == ("me", "q")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("protect__images", '["app", "*:latest"]'),
+        ("web__hosts", '["web-7.lan"]'),
+        ("protect", '{"volumes": ["data"]}'),
+        ("limits__prune-dangling", '{"max_objects": 3}'),
+        ("params__prune-dangling", '{"older_than": "72h"}'),
+        ("registries__h.io", '{"username": "me", "password": "[p]"}'),
+        ("registries__h.io__username", "[me]"),
+        ("schedule__timezone", "UTC"),
+    ],
+)
+def test_a_secret_file_takes_what_a_variable_takes(
+    secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    with monkeypatch.context() as alone:
+        alone.setenv(f"DOCKWARDEN_{name}", text)
+        wanted = read_settings(None)
+    secret(f"dockwarden_{name}", text)
+    assert read_settings(None) == wanted
+    assert wanted != Settings()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(secret: Callable[..., Path]) -> None:
+    secret("dockwarden_registries__h.io__username", b"\xef\xbb\xbfme\r\n")
+    secret("dockwarden_registries__h.io__password", b"\xef\xbb\xbf[p\xef\xbb\xbf")
+    assert login("h.io") == ("me", "[p\ufeff")
+
+
 def test_secrets_of_others_are_none_of_our_business(
     secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -241,8 +271,8 @@ def test_secrets_of_others_are_none_of_our_business(
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("dockwarden_registries__h.io__password", b"\xff", "is neither text nor JSON"),
-        ("dockwarden_registries", "{s3cret", "is neither text nor JSON"),
+        ("dockwarden_registries__h.io__password", b"\xff", "is not UTF-8 text"),
+        ("dockwarden_registries", "{s3cret", "must be JSON"),
         ("dockwarden_registries__h.io__passwort", "s3cret", "no such setting"),
         ("dockwarden_registrys__h.io__password", "s3cret", "no such setting"),
         ("dockwarden_allow", "s3cret", "must be 'audit' or 'enforce'"),

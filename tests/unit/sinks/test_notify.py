@@ -315,7 +315,7 @@ def test_text_of_strangers_is_no_link_no_mention_and_no_markup(text: str, shown:
 @pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
 def test_addresses_come_from_files_and_are_never_told(tmp_path: Path) -> None:
     good, bad, empty, binary = (tmp_path / name for name in ("good", "bad", "empty", "binary"))
-    good.write_text("json://alice:hush@127.0.0.1:1/x\n")
+    good.write_text("\ufeffjson://alice:hush@127.0.0.1:1/x\n")
     bad.write_text("nosuchkind://alice:hush@host\n")
     empty.write_text("\n")
     binary.write_bytes(b"\xff\xfe")
