@@ -113,12 +113,13 @@ def _check_files(chosen: "Settings") -> list[Path]:
 
 def _of_registries(chosen: "Settings") -> "Iterator[str]":
     """What cannot be read of the files of registries, without which the daemon goes on as well."""
-    for file in [file for host in chosen.registries.values() for file in (host.password_file, host.ca_file) if file]:
+    for host, key in ((host, key) for host in chosen.registries for key in ("password_file", "ca_file")):
+        file = getattr(chosen.registries[host], key)
         try:
-            if not _is_later(file):
+            if file and not _is_later(file):
                 content(file)
         except OSError as error:
-            yield f"settings registries: {file}: {because(error)}"
+            yield chosen.problem(("registries", host, key), f"{file}: {because(error)}")
 
 
 def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
@@ -142,7 +143,7 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
     warnings += [] if options.paths else _of_registries(chosen)
     names = [policy.name for policy in policies.policies]
     warnings += [
-        f"settings notify.routes.{name}.policies: {glob} fits no policy{near(glob, names)}"
+        chosen.problem(("notify", "routes", name, "policies"), f"{glob} fits no policy{near(glob, names)}")
         for name, route in routes.items()
         for glob in route.policies
         if not fnmatch.filter(names, glob)

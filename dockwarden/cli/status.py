@@ -61,7 +61,8 @@ def _status(options: argparse.Namespace) -> int:
     host, port = options.listen
     login = secret(options.login).strip() if options.login else ""
     reader = select.poll()
-    reader.register(sys.stdout, 0)  # of nothing but its end
+    if options.watch:
+        reader.register(sys.stdout, 0)  # of nothing but its end
     while True:
         seen = _look(host, port, options.cert, login)
         if options.output == "table":

@@ -24,8 +24,8 @@ def read_secrets(
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Values, nested; the place of each by its variable; and what is wrong, with nothing of any content in it.
 
-    ``shape`` is the type of all settings. A file that only begins like one of ours may be meant for ``password_file``, so
-    it is left alone; but not if it goes on with ``__``.
+    ``shape`` is the type of all settings. A file that only begins like one of ours may be meant for ``password_file``,
+    so it is left alone; but not if it goes on with ``__``.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}

@@ -13,22 +13,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from dockwarden.config import packs
+from dockwarden.config.places import CONFIG_VARIABLE, PREFIX, Places, misspelt
 from dockwarden.config.secret_files import merged, read_secrets
-from dockwarden.config.source import Source, fault_in_words, keys_beside, load
+from dockwarden.config.source import Path as KeyPath
+from dockwarden.config.source import load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
 from dockwarden.reference import may_match, parsed
-from dockwarden.text import BOUND, DURATION, bound, duration, near
+from dockwarden.text import BOUND, DURATION, bound, duration
 
-PREFIX = "DOCKWARDEN_"
-CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")
-_RENAMED = {"mode": "allow"}
 _PORT = "([0-9]{1,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):{_PORT}$", r"^(https?://[^\s/]+(/\S*)?)?$"
 _NUMBERS = {"integer": r"^\d+$", "number": r"^\d+(\.\d+)?$"}
@@ -275,6 +283,15 @@ class Settings(_Section):
     registries: dict[str, RegistrySettings] = Field({}, description="by host[:port]")
     notify: NotifySettings = NotifySettings.model_construct()
 
+    _places: Places = PrivateAttr(default=Places())
+
+    def come_from(self, places: Places) -> None:
+        self._places = places
+
+    def problem(self, path: KeyPath, reason: str) -> str:
+        """What is wrong with the value at a path, with where it is written."""
+        return self._places.problem(path, reason)
+
     @field_validator("policies", mode="before", json_schema_input_type=list[_Word] | str)
     @classmethod
     def _split(cls, value: object) -> object:
@@ -320,9 +337,9 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     environ = os.environ if environ is None else environ
     named = config or environ.get(CONFIG_VARIABLE) or (DEFAULT_FILE if packs.is_there(DEFAULT_FILE) else None)
     source = load(Path(named)) if named else None
-    secrets, places, unreadable = read_secrets(PREFIX, Settings, environ)
-    problems = [*_misspelt(environ), *unreadable]
-    places |= {name.upper(): f"environment {name}" for name in environ}
+    secrets, named_by, unreadable = read_secrets(PREFIX, Settings, environ)
+    problems = [*misspelt(Settings, environ), *unreadable]
+    places = Places(source, named_by | {name.upper(): f"environment {name}" for name in environ})
     written = dict(source.data or {}) if source else {}
     # A section of which all is commented out is written without a value.
     written = {key: value for key, value in written.items() if value is not None or key not in _SECTIONS}
@@ -332,14 +349,16 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     try:
         settings = Settings(**merged(values, _environment(environ)))
     except ValidationError as error:
-        wrong = [_problem(entry, source, places) for entry in error.errors(include_url=False)]
+        wrong = [places.fault(Settings, entry) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
     except ConfigError as error:
         raise ConfigError(*problems, *error.problems) from None
     if problems:
         raise ConfigError(*problems)
     changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}
-    return settings.model_copy(update=changes)
+    settings = settings.model_copy(update=changes)
+    settings.come_from(places)
+    return settings
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -361,39 +380,3 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
         name = next((n for n, value in environ.items() if value == text and n.upper().startswith(start)), None)
         said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
         raise ConfigError(said) from None
-
-
-def _misspelt(environ: Mapping[str, str]) -> list[str]:
-    known = [PREFIX + name.upper() for name in Settings.model_fields] + [CONFIG_VARIABLE]
-    services = [name.removesuffix("SERVICE_HOST") for name in environ if name.endswith("_SERVICE_HOST")]
-    links = tuple(name + part for name in services for part in ("SERVICE_", "PORT_"))  # Kubernetes' words to each pod
-    ours = (name for name in sorted(environ) if name.upper().startswith(PREFIX) and not f"{name}_".startswith(links))
-    tops = {name: name.partition("__")[0].upper() for name in ours}
-    below = [(section, key) for section in Settings.model_fields for key in keys_beside(Settings, (section, ""))]
-    meant = [*known, *(f"{PREFIX}{section}__{key}".upper() for section, key in below)]
-    return [f"environment {name}: {_unknown(top, meant)}" for name, top in tops.items() if top not in known]
-
-
-def _problem(entry: Any, source: Source | None, places: Mapping[str, str]) -> str:
-    path = [part for part in entry["loc"] if not str(part).startswith(("function-", "literal["))]
-    key = ".".join(map(str, path))
-    is_unknown = entry["type"] == "extra_forbidden"
-    reason = _unknown(str(path[-1]), keys_beside(Settings, tuple(path))) if is_unknown else fault_in_words(entry)
-    variable = PREFIX + "__".join(str(part).upper() for part in path)
-    if below := next((name for name in places if name.startswith(f"{variable}__")), ""):
-        return f"{places[below]}: {key}: {reason}"
-    while variable != PREFIX and variable not in places and "__" in variable:
-        variable = variable.rpartition("__")[0]
-    if variable in places:
-        return f"{places[variable]}: {reason}"
-    if source is None:
-        return f"{key}: {reason}"
-    place = source.place(tuple(path))
-    return f"{source.file}:{place.line}:{place.column} {key}: {reason}"
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    prefix = PREFIX if name.startswith(PREFIX) else ""
-    if now := _RENAMED.get(name.removeprefix(prefix).lower()):
-        return f"it is called {prefix}{now.upper() if prefix else now} now"
-    return f"no such setting{near(name, known) or ('' if prefix else '; there are ' + ', '.join(known))}"

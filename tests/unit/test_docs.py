@@ -16,7 +16,7 @@ import yaml
 
 from dockwarden import cli
 from dockwarden.actions.table import VERBS
-from dockwarden.config import settings
+from dockwarden.config import places, settings
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import OF_CONTAINERS, REFUSALS, Metrics
 from dockwarden.model import Effect, Kind, Mode, Status
@@ -43,7 +43,7 @@ REFERENCE = TEXT["docs/reference.md"]
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
+    for name in [name for name in os.environ if name.startswith(places.PREFIX)]:
         monkeypatch.delenv(name)
 
 

@@ -52,7 +52,7 @@ class Builder:
         names = _names(sources)
         for key in ("params", *_SETTINGS.values()):
             for name in sorted(getattr(host, key).keys() - names):
-                self._refuse(f"{key}.{name}", f"no such policy in {', '.join(loaded)}" + text.near(name, names))
+                self._refuse((key, name), f"no such policy in {', '.join(loaded)}" + text.near(name, names))
         self._params = {
             (source.file, path): self._params_of(raw) for source in sources for path, raw in source.policies()
         }
@@ -163,7 +163,7 @@ class Builder:
         for path, fault in faults:
             keys = path[2:3] if path[2:3] and path[2] in values else tuple(values)
             for key in keys:
-                self._refuse(".".join(map(str, (_SETTINGS[str(key)], name, *path[3:]))), fault)
+                self._refuse((_SETTINGS[str(key)], name, *path[3:]), fault)
         if shape is None:
             return own
         (merged,) = shape.policies
@@ -181,11 +181,11 @@ class Builder:
             try:
                 own[key] = _like(own, key, document.constant(value))
             except ValueError as error:
-                self._refuse(f"params.{name}.{key}", str(error))
+                self._refuse(("params", name, key), str(error))
         return own
 
-    def _refuse(self, key: str, text: str) -> None:
-        self.problems.append(f"settings {key}: {text}")
+    def _refuse(self, path: Path, text: str) -> None:
+        self.problems.append(self._host.problem(path, text))
 
 
 def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:

@@ -288,7 +288,8 @@ def test_a_file_of_a_registry_that_is_not_there_is_a_warning(policies: Path, tmp
     for folder, is_told in (("/run/credentials/none.service", False), (tmp_path, True)):
         path.write_text(f"registries: {{ghcr.io: {{username: u, {key}: {folder}/a}}}}\n")
         done = dockwarden("check", "--config", str(path))
-        assert (done.code, f"registries: {folder}/a: No such file" in done.err) == (0, is_told)
+        assert done.code == 0
+        assert (f"{path}:1:37 registries.ghcr.io.{key}: {folder}/a: No such file" in done.err) is is_told
         assert dockwarden("check", "--config", str(path), str(policies)).err == ""  # of which registries are no matter
 
 
@@ -297,9 +298,22 @@ def test_policies_of_a_route_that_there_are_not_are_a_warning(tmp_path: Path) ->
     path = tmp_path / "dockwarden.yaml"
     path.write_text("notify: {routes: {a: {url: 'json://localhost', policies: [no-latest-tg, 'x*', 'prune-*']}}}\n")
     done = dockwarden("check", "--config", str(path))
-    said = "settings notify.routes.a.policies: "
+    said = f"{path}:1:48 notify.routes.a.policies: "
     assert done.code == 0
     assert done.err == f"{said}no-latest-tg fits no policy, did you mean no-latest-tag?\n{said}x* fits no policy\n"
+
+
+def test_what_the_settings_say_of_a_policy_is_refused_with_its_place(tmp_path: Path, policies: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    path.write_text(f"policies: [{policies}]\nmodes:\n  nope: audit\nlimits: {{a.b: {{max_objects: 3}}}}\n")
+    done = dockwarden("check", "--config", str(path), DOCKWARDEN_PARAMS__noo='{"a": 1}')
+    reason = f"no such policy in {policies}"
+    assert done.code == CONFIG
+    assert done.err.splitlines() == [
+        f"environment DOCKWARDEN_PARAMS__noo: {reason}",
+        f"{path}:3:3 modes.nope: {reason}",
+        f"{path}:4:10 limits.a.b: {reason}",
+    ]
 
 
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
