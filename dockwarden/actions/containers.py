@@ -20,7 +20,7 @@ _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 _STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
-_NUMBER = "com.docker.compose.container-number"
+_CONFIG = "com.docker.compose.config-hash"
 
 
 class ContainerVerb(Verb[Container]):
@@ -151,14 +151,15 @@ def runs_once(container: Container) -> bool:
 
 
 def compose_service(container: Container) -> tuple[str, str]:
-    """Project and service, empty if Compose did not make it."""
-    return container.labels.get(_PROJECT, ""), container.labels.get(_SERVICE, "")
+    """Project and service, empty if Compose did not make it: an image that it built hands on both, but no more."""
+    labels = container.labels
+    return (labels.get(_PROJECT, ""), labels.get(_SERVICE, "")) if _CONFIG in labels else ("", "")
 
 
 def several(container: Container) -> str:
-    """What Compose has several such containers of, "" if it did not make it: images that it built lack the number."""
+    """What Compose has several such containers of, "" if it did not make it."""
     project, service = compose_service(container)
-    return f"{project}/{service}" if service and _NUMBER in container.labels else ""
+    return f"{project}/{service}" if service else ""
 
 
 def depends_on(container: Container) -> dict[str, bool]:

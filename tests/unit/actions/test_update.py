@@ -254,9 +254,9 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
-        ({"project": "shop", "service": "web", "container-number": "2"}, "barred"),
-        ({"project": "shop", "service": "cron", "container-number": "1"}, "updated"),
-        ({"project": "other", "service": "web", "container-number": "1"}, "updated"),
+        ({"project": "shop", "service": "web", "config-hash": "a"}, "barred"),
+        ({"project": "shop", "service": "cron", "config-hash": "a"}, "updated"),
+        ({"project": "other", "service": "web", "config-hash": "a"}, "updated"),
         ({"project": "shop", "service": "web"}, "updated"),  # of an image that Compose built
         ({}, "updated"),
     ],
@@ -267,7 +267,7 @@ def test_an_image_is_barred_for_all_that_compose_makes_for_one_service(
     def made(**labels: str) -> dict[str, str]:
         return {f"com.docker.compose.{key}": value for key, value in labels.items()}
 
-    bench = Bench(tmp_path, labels=made(project="shop", service="web", **{"container-number": "1"}))
+    bench = Bench(tmp_path, labels=made(project="shop", service="web", **{"config-hash": "a"}))
     bench.engine.run(a_container("two", "app:1", labels=made(**labels)))
     bench.engine.alter("two", "update", image_id=image_id("old"))
     bench.meanwhile(health="unhealthy")
@@ -377,7 +377,8 @@ def test_one_that_could_not_start_any_more_does_not_come_back(bench: Bench) -> N
 
 def test_compose_s_restart_of_those_that_depend_on_it(bench: Bench) -> None:
     bench.engine.put(an_image("api", "api:1"))
-    project, at = {"com.docker.compose.project": "shop"}, "com.docker.compose."
+    at = "com.docker.compose."
+    project = {f"{at}project": "shop", f"{at}config-hash": "a"}
     bench.engine.alter("web", "update", labels=project | {f"{at}service": "db"})
     for name, asks in (("api", "true"), ("job", "false"), ("late", "true"), ("kept", "true")):
         labels = project | {f"{at}depends_on": f"db:service_started:{asks}"}
