@@ -105,7 +105,7 @@ class Guard:
     def learn(self, answer: Answer) -> Challenge | None:
         """Remember what a refusal asks for, so that the next request need not be refused first.
 
-        Some registries ask for a token with 403; a password that was refused so is another matter.
+        Some registries ask for a token with 403. Amazon's says so of a password that is too old.
         """
         if answer.status not in (_UNAUTHORIZED, _FORBIDDEN):
             return None
@@ -115,6 +115,8 @@ class Guard:
             ours = ours or [c for c in found if c.scheme == "basic"]
         if ours:
             self._known = ours[0]
+        elif self._known and self._known.scheme == "basic":
+            return self._known
         return ours[0] if ours else None
 
     def authorization(
@@ -249,7 +251,7 @@ class Guard:
     def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
         login = self.credentials.login(self.registry)
         answer = _asked(challenge, scope, login, send)
-        if answer.status == _UNAUTHORIZED and login:
+        if answer.status in (_UNAUTHORIZED, _FORBIDDEN) and login:
             # A helper's answer does not live for ever, and the one we keep may be too old.
             login = self.credentials.renewed(self.registry, login)
             answer = _asked(challenge, scope, login, send) if login else answer

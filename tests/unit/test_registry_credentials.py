@@ -16,11 +16,13 @@ from dockwarden.config.files import docker_config
 from dockwarden.ports import Reply
 from dockwarden.registry.credentials import Credentials, Login
 from tests.lab.waiting import PATIENCE
-from tests.unit.misbehaving import Misbehaving
-from tests.unit.registries import DIGEST, Clock, TokenRegistry, ask, client, reason
+from tests.unit.misbehaving import Misbehaving, http, json_answer
+from tests.unit.registries import DIGEST, OK, Clock, TokenRegistry, ask, basic, client, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from tests.unit.misbehaving import Asked
 
 SECRET = Login("alice", "secret")
 AUTH = base64.b64encode(b"alice:secret").decode()
@@ -326,24 +328,43 @@ def test_no_helper_for_one_host(tmp_path: Path) -> None:
     assert [entry["registry"] for entry in logged] == ["other"]
 
 
-def test_helper_whose_answer_became_too_old(tmp_path: Path, program: Callable[[str, str], None]) -> None:
+@pytest.mark.parametrize("refusal", [401, 403])
+@pytest.mark.parametrize("realm", ["Bearer", "Basic"])
+def test_helper_whose_answer_became_too_old(
+    tmp_path: Path, program: Callable[[str, str], None], realm: str, refusal: int
+) -> None:
+    """Amazon's registry forbids what others call unauthorized."""
     answer = tmp_path / "answer"
-    program("cat", f"cat {answer}")
-    answer.write_text('{"Username": "alice", "Secret": "secret"}')
-    token_registry = TokenRegistry()
-    with Misbehaving(token_registry) as server:
-        token_registry.host = server.host
+    program("cat", f"echo x >>{tmp_path}/calls; cat {answer}")
+    valid = "alice:secret"
+
+    def answers(asked: Asked) -> Sequence[bytes]:
+        said = asked.header("Authorization")
+        if said in (basic(valid), "Bearer good"):
+            return [json_answer({"token": "good"})] if asked.startswith("GET /token") else [OK]
+        if said.startswith("Basic"):
+            return [http(refusal)]
+        challenge = f'Bearer realm="http://{server.host}/token",service="x"' if realm == "Bearer" else 'Basic realm="x"'
+        return [http(401, b"", f"WWW-Authenticate: {challenge}")]
+
+    def says(password: str) -> None:
+        answer.write_text(json.dumps({"Username": "alice", "Secret": password}))
+
+    says("secret")
+    with Misbehaving(answers) as server:
         write(tmp_path, {"credHelpers": {server.host: "cat"}})
         with client(tmp_path) as registry:
-            assert ask(registry, f"{server.host}/private/a:1") == Reply(digest=DIGEST)
-            token_registry.login = "alice:new"
-            answer.write_text('{"Username": "alice", "Secret": "new"}')
-            assert ask(registry, f"{server.host}/private/b:1") == Reply(digest=DIGEST)
+            assert ask(registry, f"{server.host}/a:1") == Reply(digest=DIGEST)
+            valid = "alice:new"
+            says("new")
+            assert ask(registry, f"{server.host}/b:1") == Reply(digest=DIGEST)
+            valid = "somebody else's"
+            word = {401: "unauthorized", 403: "forbidden"}[refusal]
+            assert ask(registry, f"{server.host}/c:1") == reason(word)
+            assert len((tmp_path / "calls").read_text().split()) <= 4
 
 
 def test_registry_that_asks_nobody_needs_no_login(tmp_path: Path) -> None:
-    from tests.unit.registries import OK  # noqa: PLC0415
-
     write(tmp_path, "broken")
     with Misbehaving(lambda _: [OK]) as server, client(tmp_path) as registry:
         assert ask(registry, f"{server.host}/app:1") == Reply(digest=DIGEST)
