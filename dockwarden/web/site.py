@@ -43,6 +43,7 @@ _PACKING = 5
 _TRIES = 3
 _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?:0?\.0*[1-9]|1)[0-9.]*\s*)?(?:,|$)", re.IGNORECASE)
 _VERSION = re.compile(r'version="?((?:[0-9]+(?:\.[0-9]+)*)?)[^;,]*')  # quoted, or none: the library fails at both
+_PREFIX = re.compile(r"((?:/[\w.~-]+)+)/?", re.ASCII)
 _UNWANTED = re.compile(r"(?:^|,)[^,]*;\s*q=0(?:\.0*)?\s*(?=[;,]|$)")  # which the library would choose
 _log = structlog.get_logger("dockwarden.web")
 
@@ -124,13 +125,14 @@ class Application:
             accepted = _VERSION.sub(r"version=\1", _UNWANTED.sub("", environ.get("HTTP_ACCEPT", "")))
             # The library refuses HEAD.
             return self._metrics({**environ, "REQUEST_METHOD": "GET", "HTTP_ACCEPT": accepted}, start)
-        return self._tell(start, path, environ.get("QUERY_STRING", ""))
+        above = _PREFIX.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", ""))
+        return self._tell(start, path, environ.get("QUERY_STRING", ""), above[1] if above else "")
 
-    def _tell(self, start: StartResponse, path: str, query: str) -> list[bytes]:
-        """What is known, as JSON or as a page."""
+    def _tell(self, start: StartResponse, path: str, query: str, above: str) -> list[bytes]:
+        """What is known, as JSON or as a page. ``above``: the path below which a proxy shows it."""
         try:
             if path in self._lists:
-                return _json(start, api.answer(path, query, self._lists[path], self.views.now()))
+                return _json(start, api.answer(above + path, query, self._lists[path], self.views.now()))
             if path == "/ledger":
                 return _json(start, self.ledger())
             if path == api.PREFIX + "openapi.json":

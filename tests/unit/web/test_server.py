@@ -69,7 +69,7 @@ def a_server(metrics: Metrics, port: int = 0) -> Server:
         "volume.idle_for": timedelta(hours=1),
     }
     findings.note(Result("p", ref, ref.key, Status.FAIL, Severity.LOW, evidence=evidence), NOW)
-    views, _ = a_view(a_policy("p"), findings=findings, health=metrics.health)
+    views, _ = a_view(a_policy("p"), a_policy("q"), findings=findings, health=metrics.health)
     return Server(Application(metrics.registry, metrics.health, views), HOST, port, LiveAccess(None))
 
 
@@ -124,6 +124,23 @@ def test_a_list_is_json(server: Client) -> None:
     (row,) = json.loads(body)["items"]
     assert (row["name"], row["opened_at"]) == ("\u202ename", "2027-01-15T08:00:00Z")
     assert row["evidence"] == {"volume.created": "2026-01-01T00:00:00Z", "volume.idle_for": 3600.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "above"),
+    [
+        ("/dw", "/dw"),
+        ("/a/dw.1/", "/a/dw.1"),
+        ("", ""),
+        ("/", ""),
+        ("//evil.example", ""),
+        ("https://x", ""),
+        ("/a?b", ""),
+    ],
+)
+def test_the_next_page_is_below_the_path_at_which_a_proxy_shows_this_one(server: Client, said: str, above: str) -> None:
+    body = server.ask("/api/v1/policies?limit=1", **{"X-Forwarded-Prefix": said})[1]
+    assert json.loads(body)["next"] == f"{above}/api/v1/policies?limit=1&offset=1"
 
 
 def test_a_query_that_cannot_be_answered_is_a_problem_and_no_full_list(server: Client) -> None:
