@@ -29,11 +29,12 @@ _RESULTS = {**dict.fromkeys((*CALENDAR, "size"), "int"), "lowerAscii": "string",
 
 
 class Risk(NamedTuple):
-    """What may fail: where, how the library says so, and how to guard it."""
+    """What may fail: where, how the library says so, how to guard it, and the fact by which it fails, if it is one."""
 
     at: int
     error: str
     guard: str
+    of: str
 
 
 class _Meant(NamedTuple):
@@ -90,6 +91,9 @@ class Doubts:
                 return scope[str(node.value)]
             case "name":
                 return self._named(str(node.value))
+            case "has":
+                self._key(node, args[0], str(node.value))
+                return _Meant(FactSpec(say(node), "bool", 0, ""))
             case "select":
                 return self._key(node, args[0], str(node.value))
             case "call":
@@ -129,8 +133,8 @@ class Doubts:
         if text:
             self.problems.append(Problem(*place(self.source, node.at), text))
 
-    def _risk(self, node: Node, error: str, guard: str) -> None:
-        self.risks.append(Risk(node.at, error, guard))
+    def _risk(self, node: Node, error: str, guard: str, argument: int = 0) -> None:
+        self.risks.append(Risk(node.at, error, guard, say(node.args[argument])))
 
     def _key(self, node: Node, whole: _Meant, key: str) -> _Meant:
         if whole.spec is not None and whole.spec.keys and not whole.many:
@@ -229,7 +233,7 @@ class Doubts:
     def _may_fail(self, node: Node, args: list[_Meant]) -> None:
         name, first = str(node.value), node.args[0] if node.args else node
         if name in ("_/_", "_%_") and node.args[1].op != "const":
-            self._risk(node, "divide by zero|modulus by zero", f"before it write {say(node.args[1])} != 0 && …")
+            self._risk(node, "divide by zero|modulus by zero", f"before it write {say(node.args[1])} != 0 && …", 1)
         elif name in RISKS:
             error, guard = RISKS[name]
             is_number = first.type != _STRING and first.type[:1] == b"\x18"
@@ -258,7 +262,7 @@ class Doubts:
             self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
-            if one.spec.form == "capability":
+            if one.spec.form == "capability" and value:
                 self._capable[id(node)] = (one.spec.name, value)
 
     def _none(self, node: Node, one: _Meant, other: _Meant) -> None:

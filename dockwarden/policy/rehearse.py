@@ -47,8 +47,8 @@ class Part(NamedTuple):
 
 def rehearse(
     conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]
-) -> tuple[Part, str] | None:
-    """The first expression that fails on a made-up subject, and its error.
+) -> tuple[Part, str, Mapping[str, FactValue]] | None:
+    """The first expression that fails on a made-up subject, its error, and what is known of the subject.
 
     Each of the conditions is asked only where those before it are true, as when a policy judges; the others about a
     finding.
@@ -62,13 +62,13 @@ def rehearse(
         for part in conditions:
             answer = part.program.evaluate(subject)
             if answer.error:
-                return part, answer.error
+                return part, answer.error, known
             if answer.value is not True:
                 break
         else:
             for part in others:
                 if error := part.program.evaluate(subject).error:
-                    return part, error
+                    return part, error, known
     return None
 
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 _LOW = 0x7F
-_ID, _CONST, _TYPES, _EXPR, _SOURCE, _PLACES, _ENTRIES = 2, 3, 3, 4, 5, 4, 2
+_ID, _CONST, _TYPES, _EXPR, _SOURCE, _PLACES, _ENTRIES, _TESTS = 2, 3, 3, 4, 5, 4, 2, 3
 
 
 class Node(NamedTuple):
     """One node.
 
     Attributes:
-        op: ``const``, ``name``, ``select``, ``call``, ``list``, ``map``, or ``fold``, as which exists() is compiled.
+        op: ``const``, ``name``, ``select``, ``has``, ``call``, ``list``, ``map``, or ``fold``, as which exists() is
+            compiled.
         value: the constant, name, key or function; of a fold its variables for an item and the result.
         args: operands; of a fold its range, the first result, and what is done with it.
         at: its place in the source, in characters; of a call that of its operator or dot.
@@ -60,6 +61,8 @@ def say(node: Node) -> str:
             return f"'{node.value}'" if isinstance(node.value, str) else str(node.value).lower()
         case "select":
             return f"{say(node.args[0])}.{node.value}"
+        case "has":
+            return f"has({say(node.args[0])}.{node.value})"
         case "call" if node.value in ("_[_]", "_[?_]"):
             return f"{say(node.args[0])}[{'?' if '?' in str(node.value) else ''}{say(node.args[1])}]"
         case "call" if node.args and str(node.value).isidentifier():
@@ -77,6 +80,8 @@ def read(checked: bytes) -> Node:
         number, kind = fields.get(_ID, [0])[-1], max(fields)  # those of kinds are higher
         op, value, parts = _NODES.get(kind, _NODES[_CONST])
         inner = _fields(fields[kind][-1]) if kind in _NODES else {}
+        if op == "select" and inner.get(_TESTS):
+            op = "has"
         if op == "map":
             entries = map(_fields, inner.get(_ENTRIES, ()))
             inner = {_ENTRIES: [part for entry in entries for number in (3, 4) for part in entry.get(number, ())]}

@@ -139,7 +139,7 @@ def never(spec: FactSpec, value: object) -> str:
 
 def unfamiliar(spec: FactSpec, value: object) -> str:
     """What may be misspelt, and may also be newer than we are; empty where it is neither."""
-    if spec.form != "capability" or value in (known := _CAPABILITIES.split()):
+    if spec.form != "capability" or value in ("", *(known := _CAPABILITIES.split())):
         return ""
     return f"{spec.name}: no capability '{value}' is known{near(value, known)}"
 
@@ -153,6 +153,9 @@ def apart(one: FactSpec, other: FactSpec) -> str:
     words, others = ({word for word in spec.words if word} for spec in (one, other))
     if OPEN not in words | others and words and others and words.isdisjoint(others):
         return f"{one.name} is one of {', '.join(sorted(words))}, {other.name} never is"
+    types = {one.type, other.type}  # of facts the library says it; of what has other types for each key it cannot
+    if len(types) > 1 and one.name < other.name and "bool" in types and not any("(" in each for each in types):
+        return f"{one.name} is {one.type}, {other.name} is {other.type}, which are never the same"
     forms = {one.form, other.form}
     if len(forms) > 1 and forms <= _APART and forms not in _NOT_APART and one.name < other.name:
         kinds = [each.form.replace("_", " ") for each in (one, other)]

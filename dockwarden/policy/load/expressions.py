@@ -106,8 +106,9 @@ class Expressions:
             self._refuse(conditions[-1].key, text, 0)
         if (failed := rehearse(conditions, others, facts)) is None:
             return
-        part, error = failed
-        risk = next((risk for risk in part.program.risks if re.search(risk.error, error)), None)
+        part, error, known = failed
+        risks = [risk for risk in part.program.risks if re.search(risk.error, error)]
+        risk = next((risk for risk in risks if _explains(known.get(risk.of), error)), risks[0] if risks else None)
         start = self._starts.get(part.program, 0)
         text = f"fails on some objects: {error}; {risk.guard if risk else ''}".removesuffix("; ")
         self._refuse(part.key, text, start + (risk.at if risk else 0))
@@ -156,3 +157,10 @@ class Expressions:
     def _refuse(self, key: str, text: str, offset: int) -> None:
         self.failed = True
         self._source.refuse((*self._path, key), text, offset)
+
+
+def _explains(value: FactValue | None, error: str) -> bool:
+    """Whether this value of a fact may be why an expression fails so; None if no fact is concerned."""
+    if isinstance(value, dict):
+        return not any(f'"{key}"' in error for key in value)
+    return f"'{value}'" in error if isinstance(value, str) else not value
