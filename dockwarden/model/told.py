@@ -1,6 +1,6 @@
 """Facts of containers that the engine's inspect tells as they are: what each is called, and where it stands. Pure.
 
-Input: nothing. Output: a table; ``engine.containers`` reads by it, and ``inventory.settings_facts`` makes facts of it.
+Input: nothing. Output: a table; ``engine.containers`` reads by it, and ``inventory.container_facts`` makes facts of it.
 Out of bounds: what needs more than reading, which is a field of its own.
 """
 
