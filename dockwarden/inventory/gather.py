@@ -43,6 +43,8 @@ class Pace(NamedTuple):
 
 
 AT_ONCE = Pace()
+Learnt = dict[Ref, tuple[Facts, dict[str, str]]]
+"""By object, its facts as far as they were gathered, and why a registry's are missing."""
 
 
 class LaterError(Exception):
@@ -211,13 +213,9 @@ class Gatherer:
             yield False
 
     def learn(
-        self,
-        wanted: Iterable[tuple[Ref, Sequence[str]]],
-        found: dict[Ref, tuple[Facts, dict[str, str]]],
-        depth: int,
-        now: float,
+        self, wanted: Iterable[tuple[Ref, Sequence[str]]], found: Learnt, depth: int, now: float
     ) -> Iterator[bool]:
-        """Gather facts for people, in steps, into ``found``, each with why a registry's fact is missing."""
+        """Gather facts for people, in steps, into ``found``."""
         with self.begin(depth, now) as gathering:
             left = list(wanted)
             while left:

@@ -9,8 +9,8 @@ from contextlib import closing
 from dockwarden.app import Parts, past_of
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, UsageError
-from dockwarden.inventory.gather import REGISTRY, USAGE
-from dockwarden.model import Facts, FactValue, Kind, PolicySet, Ref
+from dockwarden.inventory.gather import REGISTRY, USAGE, Learnt
+from dockwarden.model import FactValue, Kind, PolicySet, Ref
 from dockwarden.oneshot.look import finish, look
 from dockwarden.pipeline.explain import Explainer, Explanation, PolicyExplanation, refs_named
 from dockwarden.pipeline.judge import Sweep, Work
@@ -63,7 +63,7 @@ def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, 
     work: list[Work] = [(each, due) for each, due in acting if each not in near_by]
     work += [(each, [p for p in opened if p.subject is each.kind]) for each in sorted(near_by)]
     finish(parts, parts.judge.sweep(work, sweep, depth=depth, now=now, keep_all=True))
-    learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}
+    learnt: Learnt = {}
 
     def facts(about: Ref, names: Sequence[str]) -> Mapping[str, FactValue]:
         finish(parts, parts.gatherer.learn([(about, names)], learnt, depth, now))

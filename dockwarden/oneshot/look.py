@@ -19,13 +19,13 @@ from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.digests import of_repository
-from dockwarden.inventory.gather import INSPECT, REGISTRY
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Learnt
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.model.objects import EngineInfo, Image, Ref, ref_of
 from dockwarden.model.outcomes import Outcome, Record
-from dockwarden.model.policies import Facts, FactValue, PolicySet, Result
+from dockwarden.model.policies import FactValue, PolicySet, Result
 from dockwarden.model.words import Effect, Kind
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.pipeline.upkeep import resume
@@ -86,7 +86,7 @@ def look_at_tags(settings: Settings, *, offline: bool) -> list[TagRow]:
     """Every tag with its digests and state, aliases together. Raises EngineUnavailableError: the engine is away."""
     parts, _ = look(settings)
     now, depth = time.time(), INSPECT if offline else REGISTRY
-    learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}
+    learnt: Learnt = {}
 
     def learn(refs: Iterable[Ref], names: Sequence[str]) -> None:
         finish(parts, parts.judge.gatherer.learn([(ref, names) for ref in refs], learnt, depth, now))

@@ -21,7 +21,7 @@ from dockwarden.app import Parts, open_ledger
 from dockwarden.config.settings import Settings
 from dockwarden.errors import ConfigError, LedgerError
 from dockwarden.inventory.facts import VOCABULARY
-from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering
+from dockwarden.inventory.gather import REGISTRY, USAGE, Gatherer, Gathering, Learnt
 from dockwarden.metrics import Metrics
 from dockwarden.model.needs import Need
 from dockwarden.model.objects import BuildStep, Container, EngineInfo, Image, Network, Observed, Ref, Service, Volume
@@ -78,7 +78,7 @@ def take(settings: Settings, *, registry: bool, labels: bool) -> str:
     """A snapshot; ``registry``: ask them; ``labels``: with their values. Raises EngineUnavailableError."""
     parts, info = look(settings)
     now, depth = parts.now(), REGISTRY if registry else USAGE
-    learnt: dict[Ref, tuple[Facts, dict[str, str]]] = {}
+    learnt: Learnt = {}
     with closing(parts):
         wanted = [(ref, own_facts(ref.kind, VOCABULARY)) for kind in Kind for ref in parts.inventory.all(kind)]
         finish(parts, parts.gatherer.learn(wanted, learnt, depth, now))
@@ -90,9 +90,7 @@ def take(settings: Settings, *, registry: bool, labels: bool) -> str:
     return json.dumps(data if labels else _without_values(data), indent=1) + "\n"
 
 
-def _host(
-    parts: Parts, settings: Settings, info: EngineInfo, learnt: Mapping[Ref, tuple[Facts, dict[str, str]]], now: float
-) -> Host:
+def _host(parts: Parts, settings: Settings, info: EngineInfo, learnt: Learnt, now: float) -> Host:
     inventory = parts.inventory
     memory = inventory.memory
     remembered = [(ref, memory.of(ref, used=False)) for ref in learnt]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from dockwarden.inventory import facts
-from dockwarden.inventory.gather import AT_ONCE, REGISTRY, USAGE, Gatherer, Gathering, LaterError, Pace
+from dockwarden.inventory.gather import AT_ONCE, REGISTRY, USAGE, Gatherer, Gathering, LaterError, Learnt, Pace
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Excuse, Facts, Kind, Mode, Policy, PolicyException, Program, Ref, Result, Status, Verdict
@@ -78,7 +78,7 @@ class Judge:
         """
         if not policy.has_marks or policy.stop_when is None:
             return
-        host, found = Ref(Kind.HOST, ""), dict[Ref, tuple[Facts, dict[str, str]]]()
+        host, found = Ref(Kind.HOST, ""), Learnt()
         is_enough = self.gatherer.host_says(policy.stop_when, now).value
         if is_enough is True and (resolved := self.findings.clear(policy.name, host, Status.PASS.value)) is not None:
             sweep.resolved.append(resolved)
