@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import drop
 from dockwarden.actions.table import ORDER, verb_of
-from dockwarden.actions.verb import Applied, Stays, Tools
+from dockwarden.actions.verb import Stays, Tools
 from dockwarden.errors import AnswerError, ConflictError, DeniedError, EngineUnavailableError, LedgerError, MissingError
 from dockwarden.model import Effect, Kind, Outcome, Recipe, Record, Step
 from dockwarden.ports import Intents
@@ -57,7 +57,10 @@ class Undoer:
     def _tried(self, step: Step, done: Record) -> Outcome:
         """What became of it. Raises EngineUnavailableError."""
         try:
-            return step.ended(Effect.APPLIED, *self._bring_back(done))
+            applied = verb_of(done).undo(self._tools, done)
+            if done.recipe.archive:  # which goes
+                self._tools.settle()
+            return step.ended(Effect.APPLIED, *applied)
         except Stays as stays:
             outcome = stays.outcome(step)
         except (ArchiveError, OSError) as error:  # the archive, or the folder that it goes to
@@ -70,12 +73,6 @@ class Undoer:
             outcome = step.ended(Effect.FAILED, "engine_error", str(error))
         is_taken = outcome.reason == "taken"
         return outcome._replace(detail=f"{outcome.detail}{self._later(done)}") if is_taken else outcome
-
-    def _bring_back(self, done: Record) -> Applied:
-        applied = verb_of(done).undo(self._tools, done)
-        if done.recipe.archive:  # which goes
-            self._tools.settle()
-        return applied
 
     def _later(self, done: Record) -> str:
         """Which undo must come before, where the same was done to what has its name since; in words."""

@@ -55,12 +55,7 @@ def _scan(options: argparse.Namespace) -> int:
     results.sort(key=lambda r: (r.status.value != "fail", SEVERITIES.index(r.severity.value), r.policy, r.name))
     found = [result for result in results if result.status.value == "fail"]
     if options.output == "json":
-        engine = {
-            "name": info.name,
-            "version": info.version,
-            "api_version": info.api_version,
-            "image_store": info.image_store.value,
-        }
+        engine = {name: getattr(info, name) for name in ("name", "version", "api_version", "image_store")}
         rows = [_row(result) for result in results]
         json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=plain, indent=2)
         print()

@@ -31,7 +31,7 @@ class Collector:
         self._changes: list[Change] = []  # seen and not told yet
         self._looked_at: set[str] = set()  # images, since the hints were given
         self._tries = 0
-        self._usage: Usage | None = None
+        self.known_usage: Usage | None = None  # as it was when last asked for
         self._usage_due = 0.0
 
     def reconcile(self, past: Iterable[Dirty] = ()) -> list[Change]:
@@ -224,23 +224,18 @@ class Collector:
             return self._engine.log_bytes(key)
         return list(self._engine.processes(key))
 
-    @property
-    def known_usage(self) -> Usage | None:
-        """What everything took up when it was last asked for."""
-        return self._usage
-
     def usage(self) -> Usage | None:
         """What everything takes up, None if the engine did not tell; asked for at most a hundredth of the time."""
         began = time.monotonic()
         if began >= self._usage_due:
             try:
-                self._usage = self._engine.disk_usage()
+                self.known_usage = self._engine.disk_usage()
             except EngineError as error:
-                self._usage = None
+                self.known_usage = None
                 self._troubles.append(f"disk usage: {error}")
             ended = time.monotonic()
             self._usage_due = ended + max(_USAGE_SECONDS, (ended - began) / _USAGE_SHARE)
-        return self._usage
+        return self.known_usage
 
     def _look(self, hint: Dirty) -> list[Change]:
         if hint.kind is Kind.SERVICE:
