@@ -53,7 +53,6 @@ class Verdict(NamedTuple):
         return {"error": "error", "unknown": "warning", "warning": "warning"}.get(self.status, "none")
 
     def row(self) -> dict[str, str]:
-        """Under the names that scripts use."""
         return {"policy": self.rule, "result": self.status, **dict(zip(self._fields[2:6], self[2:6], strict=True))}
 
     def where(self) -> tuple[str, int, int]:

@@ -39,7 +39,6 @@ class ObservationClock:
         self._counted, self._since = self.read(), None
 
     def read(self) -> float:
-        """The reading in seconds."""
         return self._counted + (self._monotonic() - self._since if self._since is not None else 0.0)
 
 
@@ -90,7 +89,6 @@ class Memory:
         return seen is not None and seen.had_tag
 
     def is_given_up(self, ref: Ref) -> bool:
-        """Whether restarting this container was given up."""
         seen = self._seen.get(ref)
         return seen is not None and seen.given_up_at is not None
 
@@ -163,7 +161,6 @@ class Lives:
             table.pop(container_id, None)
 
     def state_for(self, container_id: str) -> float:
-        """Seconds we have watched it in its state."""
         return max(0.0, self._clock.read() - self._turned.get(container_id, self._clock.read()))
 
     def restarts_last_hour(self, container: Container, now: float) -> int:

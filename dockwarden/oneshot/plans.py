@@ -53,7 +53,6 @@ class PlanRow(NamedTuple):
 
     @property
     def is_found(self) -> bool:
-        """Whether the policy's ``when`` is true for the object."""
         return bool(self.result) and Status(self.result).is_found
 
 

@@ -122,7 +122,6 @@ class Enforcer:
             candidates = [each for each in candidates if each.result.ref not in staying]
 
     def foresee(self, step: Step) -> str:
-        """More of what a step would do now."""
         return self.executor(self.inventory.info).foresee(step) if self.inventory.info else ""
 
     def why_unplanned(self, policy: Policy, result: Result) -> tuple[str, str]:

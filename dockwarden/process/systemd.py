@@ -56,7 +56,6 @@ class ServiceManager:
         self._ready = True
 
     def begin_reload(self) -> None:
-        """Settings and policies are being read again."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def end_reload(self, trouble: str = "") -> None:
@@ -66,7 +65,6 @@ class ServiceManager:
             self._tell("READY=1")
 
     def stop(self) -> None:
-        """What is under way is being finished."""
         self._tell("STOPPING=1", "STATUS=finishing what is under way")
 
     def _tell(self, *lines: str) -> None:

@@ -81,7 +81,6 @@ class Lane:
         return True
 
     def contacted(self) -> None:
-        """The registry answered."""
         self._good += 1
         if not self._is_known:
             self._is_known = True

@@ -127,7 +127,6 @@ class Queue:
             self._ready.notify_all()
 
     def rest(self, seconds: float) -> None:
-        """Wait so long, or until the queue is closed."""
         with self._ready:
             self._ready.wait_for(lambda: self.closed, seconds)
 

@@ -61,7 +61,6 @@ class _Channel(threading.Thread):
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Send what is there, once, and end."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
