@@ -49,12 +49,14 @@ class _Known:
         self._lock = threading.Lock()
         self._endpoints: list[Endpoint] = []
         self._has_moved = False
+        self._file: tuple[int, ...] | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """In the order in which they are tried. May ask the resolver. Raises FailedError for what is no address."""
         with self._lock:
-            if not self._endpoints or self._has_moved:
-                self._has_moved = False
+            file = self._shared.places.file(self._registry)
+            if not self._endpoints or self._has_moved or file != self._file:
+                self._has_moved, self._file = False, file
                 sites = self._shared.places.sites(self._registry)
                 self._endpoints = [Endpoint(self._registry, site, self.lane, self._shared) for site in sites]
             return self._endpoints

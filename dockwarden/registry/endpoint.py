@@ -103,6 +103,9 @@ class Endpoint:
 
     def ask(self, query: Query) -> Answer:
         """The answer, after redirects, tokens and pauses. Raises FailedError."""
+        if self._site.stands_for:  # a mirror of several needs to know of which, as engines tell it
+            joint = "&" if "?" in query.target else "?"
+            query = query._replace(target=f"{query.target}{joint}ns={self._site.stands_for}")
         begin = self._url(query.target)
         url = query.server._replace(target=query.target) if query.server else begin
         is_own = url.server == begin.server
@@ -249,7 +252,7 @@ class Endpoint:
         if url.scheme != "https":
             return None
         is_verified = all(place.is_verified for place in self._site.places)
-        return self._shared.places.context(self._site.host, is_verified=is_verified)
+        return self._shared.places.context(self._site.host, self._site.authorities, is_verified=is_verified)
 
 
 def _sent_on(request: Request, answer: Answer) -> Request:

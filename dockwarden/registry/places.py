@@ -1,14 +1,14 @@
 """Where a registry is: its host, with or without TLS, whose certificates it may have, and who may answer for it.
 
-Input: what the settings say of hosts, what the engine says of mirrors and of insecure registries. Output: ``Site``
-values, in the order in which they are to be tried. Out of bounds: trying.
+Input: what the settings say of hosts, what the engine says of mirrors and of insecure registries, its ``hosts.toml``.
+Output: ``Site`` values, in the order in which they are to be tried. Out of bounds: trying.
 """
 
 import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from dockwarden.config.files import content, state
 from dockwarden.config.settings import RegistrySettings
-from dockwarden.model import EngineInfo
+from dockwarden.model import EngineInfo, ImageStore
 from dockwarden.reference import DEFAULT_REGISTRY
+from dockwarden.registry import hosts_file
 from dockwarden.registry.message import FailedError, Url, parse_url
 
 CERTIFICATES = Path("/etc/docker/certs.d")
@@ -37,12 +38,16 @@ class Site(NamedTuple):
         host: under which its settings, certificates and logins are found.
         trusts_plain: tokens may be fetched, and passwords sent, without TLS.
         base: below which its repositories are.
+        authorities: files of certificates besides those of its folder.
+        stands_for: the registry, where it has to be told that.
     """
 
     host: str
     places: tuple[Place, ...]
     trusts_plain: bool
     base: str = "/v2/"
+    authorities: tuple[Path, ...] = ()
+    stands_for: str = ""
 
 
 class Places:
@@ -58,19 +63,29 @@ class Places:
         before, self._engine = self._engine, engine
         return _reach(before) != _reach(engine)
 
+    def file(self, registry: str) -> tuple[int, ...] | None:
+        """What changes with the engine's own file about a registry; None without one."""
+        with suppress(OSError):
+            if path := self._file(registry):
+                return state(path)
+        return None
+
     def sites(self, registry: str) -> list[Site]:
         """Who answers for a registry: its mirrors, then itself. May ask the resolver. Raises FailedError."""
         mirrors, insecure = _reach(self._engine)
-        found = []
-        for mirror in mirrors if registry == DEFAULT_REGISTRY else ():
+        found = [self._site(registry, insecure)]
+        if path := self._file(registry):
+            with suppress(OSError, ValueError, AttributeError, TypeError, FailedError):  # the engine passes over it
+                found = [self._told(host, found[0]) for host in hosts_file.hosts(path)]
+        for mirror in reversed(mirrors) if registry == DEFAULT_REGISTRY and len(found) == 1 else ():
             with suppress(FailedError):  # what no URL is, no registry is
-                found += self._mirror(mirror, insecure)
-        return [*found, self._site(registry, insecure)]
+                found = [*self._mirror(mirror, insecure), *found]
+        return found
 
     def concurrency(self, registry: str) -> int:
         return (self._hosts.get(registry) or RegistrySettings()).concurrency
 
-    def context(self, host: str, *, is_verified: bool) -> ssl.SSLContext:
+    def context(self, host: str, more: Iterable[Path] = (), *, is_verified: bool) -> ssl.SSLContext:
         """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
         setting, folder = self._hosts.get(host), self._certificates / host
         found: list[Path] = []
@@ -78,7 +93,7 @@ class Places:
             found = sorted(folder.iterdir())
         readable = [path for path in found if os.access(path, os.R_OK)]  # keys are mostly for root alone
         ours = [path for path in readable if path.suffix == ".cert" and path.with_suffix(".key") in readable]
-        authorities = [path for path in found if path.suffix == ".crt"]
+        authorities = [*(path for path in found if path.suffix == ".crt"), *more]
         if setting and setting.ca_file:
             authorities = [setting.ca_file]
         try:
@@ -86,6 +101,31 @@ class Places:
             return _context(tuple(known[: len(ours)]), tuple(known[len(ours) :]), is_verified=is_verified)
         except OSError:
             raise FailedError("tls") from None
+
+    def _file(self, registry: str) -> Path | None:
+        """Of the engines that read it, those with a containerd store. Settings say more."""
+        is_read = self._engine is not None and self._engine.image_store is ImageStore.CONTAINERD
+        return hosts_file.find(self._certificates, registry) if is_read and not self._is_set(registry) else None
+
+    def _is_set(self, registry: str) -> bool:
+        host = self._hosts.get(registry)
+        return host is not None and (host.http is not None or host.ca_file is not None)
+
+    def _told(self, host: hosts_file.Host, registry: Site) -> Site:
+        """Raises FailedError."""
+        site = registry
+        if host.server:
+            url = parse_url(host.server)
+            base = url.target.partition("?")[0].rstrip("/")
+            base = base if host.is_whole or base.endswith("/v2") else f"{base}/v2"
+            stands_for = "" if url.netloc == registry.places[0].url.netloc else registry.host
+            plain = url.scheme == "http"
+            site = Site(url.netloc, (Place(url.server),), plain, f"{base}/", stands_for=stands_for)
+            if url.scheme == "http" and not host.is_verified:  # TLS comes first where anything is said of it
+                site = site._replace(places=(Place(url.server._replace(scheme="https")), *site.places))
+        if not host.is_verified:
+            site = site._replace(places=tuple(place._replace(is_verified=False) for place in site.places))
+        return site._replace(authorities=host.authorities)
 
     def _mirror(self, mirror: str, insecure: Collection[str]) -> list[Site]:
         """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
@@ -98,8 +138,7 @@ class Places:
         return [site._replace(base=base) for base in (f"/v2/{path}/", f"/{path}/v2/")] if path else [site]
 
     def _site(self, registry: str, insecure: Collection[str], *, http: bool | None = None) -> Site:
-        host = self._hosts.get(registry)
-        is_set = host is not None and (host.http is not None or host.ca_file is not None)
+        host, is_set = self._hosts.get(registry), self._is_set(registry)
         http = host.http if http is None and host else http
         netloc = _HUB if registry == DEFAULT_REGISTRY else registry
         secure, plain = parse_url(f"https://{netloc}").server, parse_url(f"http://{netloc}").server

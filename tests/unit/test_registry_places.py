@@ -12,6 +12,7 @@ import pytest
 from urllib3 import HTTPHeaderDict
 
 from dockwarden.config.settings import RegistrySettings
+from dockwarden.model import ImageStore
 from dockwarden.ports import Reply
 from dockwarden.registry import HttpRegistry
 from dockwarden.registry.endpoint import _redirected
@@ -152,6 +153,77 @@ def test_mirrors_are_those_of_the_engine_as_it_is_now() -> None:
         assert ask(registry, "busybox") == reason("tls")
         says = replace(says, mirrors=(f"http://{mirror.host}",))
         assert ask(registry, "busybox") == GOOD  # what the other one said counts no more
+
+
+_PULL, _RESOLVE = 'capabilities = ["pull"]', 'capabilities = ["pull", "Resolve"]'
+
+
+@each(
+    ("registry", "folder", "text", "asked"),
+    [
+        ("a.io", "a.io", "", ["https://a.io/v2/"]),
+        ("a.io", "a.io", "server =", ["https://a.io/v2/"]),
+        ("a.io", "a.io", "server = 5", ["https://a.io/v2/"]),
+        ("a.io", "a.io", "host = 5", ["https://a.io/v2/"]),
+        ("a.io", "b.io", '[host."http://m"]', ["https://a.io/v2/"]),
+        ("a.io", "a.io", 'server = "https://b.io"', ["https://b.io/v2/"]),
+        ("a.io", "a.io", 'server = "b.io:5000/"', ["https://b.io:5000/v2/"]),
+        ("a.io", "a.io", "skip_verify = true", ["insecure https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]', ["http://m/v2/", "https://a.io/v2/"]),
+        ("a.io", "_default", f'[host."http://m"]\n{_RESOLVE}', ["http://m/v2/", "https://a.io/v2/"]),
+        ("a.io", "a.io", f'[host."http://m"]\n{_PULL}', ["https://a.io/v2/"]),
+        ("a.io", "a.io", f'{_PULL}\n[host."http://m"]', ["http://m/v2/"]),
+        ("a.io", "a.io", '[host."https://m/p/"]\n[host.n]', ["https://m/p/v2/", "https://n/v2/", "https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."https://m/p/v2"]', ["https://m/p/v2/", "https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."https://m/p"]\noverride_path = true', ["https://m/p/", "https://a.io/v2/"]),
+        ("a.io:5000", "a.io_5000_", '[host."http://m:1"]', ["http://m:1/v2/", "https://a.io:5000/v2/"]),
+        ("a.io:5000", "a.io:5000", '[host."http://m:1"]', ["http://m:1/v2/", "https://a.io:5000/v2/"]),
+        (
+            "a.io", "a.io", '[host."http://m:1"]\nskip_verify = true',
+            ["insecure https://m:1/v2/", "insecure http://m:1/v2/", "https://a.io/v2/"],
+        ),
+        ("docker.io", "docker.io", '[host."http://m"]', ["http://m/v2/", "https://registry-1.docker.io/v2/"]),
+        ("docker.io", "docker.io", 'server = "http://m"', ["https://old.io/v2/", "http://m/v2/"]),
+        ("docker.io", "a.io", 'server = "http://m"', ["https://old.io/v2/", "https://registry-1.docker.io/v2/"]),
+    ],
+)  # fmt: skip
+def test_the_file_that_says_whom_a_containerd_store_asks(
+    tmp_path: Path, registry: str, folder: str, text: str, asked: list[str]
+) -> None:
+    folders = tmp_path / str(len(list(tmp_path.iterdir())))
+    (folders / folder).mkdir(parents=True)
+    (folders / folder / "hosts.toml").write_text(text)
+    places = Places({}, folders)
+    places.heed(replace(an_engine(ImageStore.CONTAINERD), mirrors=("https://old.io",)))
+    found = [(site.base, place) for site in places.sites(registry) for place in site.places]
+    told = [f"{'' if place.is_verified else 'insecure '}{place.url.server}"[:-1] + base for base, place in found]
+    assert told == asked
+    places.heed(an_engine(ImageStore.GRAPH))
+    assert [site.host for site in places.sites(registry)] == [registry]
+
+
+def test_the_file_is_followed_as_it_is_now_and_settings_say_more(tmp_path: Path) -> None:
+    (tmp_path / "a.invalid").mkdir()
+    file = tmp_path / "a.invalid/hosts.toml"
+    says = an_engine(ImageStore.CONTAINERD)
+    with (
+        Misbehaving(lambda _: [OK]) as one,
+        Misbehaving(lambda _: [head(f"Docker-Content-Digest: {OTHER}")]) as two,
+    ):
+        file.write_text(f'ca = "none.pem"\n[host."http://{one.host}"]')
+        with client(engine=lambda: says, certificates=tmp_path) as registry:
+            assert ask(registry, "a.invalid/app:1") == GOOD
+            file.write_text(f'ca = "none.pem"\n[host."http://{two.host}/other"]')
+            assert ask(registry, "a.invalid/app:2") == Reply(digest=OTHER)
+            file.write_text('ca = "none.pem"')
+            assert ask(registry, "a.invalid/app:3") == reason("tls")
+        hosts = {"a.invalid": RegistrySettings(ca_file=NONE)}
+        file.write_text(f'[host."http://{one.host}"]')
+        with client(engine=lambda: says, certificates=tmp_path, hosts=hosts) as registry:
+            assert ask(registry, "a.invalid/app:1") == reason("tls")
+        assert [one.asked, two.asked] == [
+            ["HEAD /v2/app/manifests/1?ns=a.invalid"], ["HEAD /other/v2/app/manifests/2?ns=a.invalid"]
+        ]  # fmt: skip
 
 
 def test_no_redirect_from_tls_to_plain_text() -> None:
