@@ -14,6 +14,7 @@ from dockwarden.actions.containers import (
     AUTO_REMOVE,
     ContainerVerb,
     followers,
+    is_brief,
     refuse_dependents,
     refuse_stale,
     restarted,
@@ -62,7 +63,7 @@ class ContainerRestart(ContainerVerb):
         """What does not run was stopped by somebody, and a restart would start it."""
         if thing.state != "running":
             return "not_running", f"it is {thing.state}"
-        if thing.config.told.get("auto_remove"):
+        if is_brief(thing):
             return AUTO_REMOVE
         allowed = Most(*policy.options["most"])
         recent = sum(age < allowed.seconds for age in candidate.ages)

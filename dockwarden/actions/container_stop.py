@@ -4,10 +4,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.containers import AUTO_REMOVE, ContainerVerb, is_aside, is_joined, refuse_dependents, restarted
+from dockwarden.actions.containers import (
+    AUTO_REMOVE,
+    ContainerVerb,
+    is_aside,
+    is_brief,
+    is_joined,
+    refuse_dependents,
+    restarted,
+)
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
-from dockwarden.model import JOINED, Candidate, Container, Kind, Policy, Recipe, Record, Step
+from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
 
 _JOINED = "joined"
 """In a recipe: those that ran in its namespaces, which are dead without it, by ID with their last start."""
@@ -26,11 +34,8 @@ class ContainerStop(ContainerVerb):
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
         joined = list(_joined(tools, step, found))
         refuse_dependents(tools, step, joined)
-        for each in (found, *(each for each in joined if each.config.pid_mode.startswith(JOINED))):  # which end with it
-            if each.config.told.get("auto_remove"):
-                raise ArchiveError(
-                    AUTO_REMOVE[1] if each is found else f"{each.name}, in its PID namespace: {AUTO_REMOVE[1]}"
-                )
+        if is_brief(found):
+            raise ArchiveError(AUTO_REMOVE[1])
         about = {**self.about(found), "state": found.state, _JOINED: {each.id: each.started_at for each in joined}}
         return Recipe("none" if is_aside(found) else "start", about)
 

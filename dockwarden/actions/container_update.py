@@ -89,7 +89,7 @@ class ContainerUpdate(ContainerVerb):
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
         """What cannot be made again faithfully, or has no other image to come."""
-        if thing.config.told.get("auto_remove"):
+        if containers.is_brief(thing):
             return containers.AUTO_REMOVE
         if thing.pin != "tag":
             return "pinned", "it was created from a digest or an ID, which never names another image"
@@ -359,7 +359,7 @@ def _dependents(tools: Tools, step: Step, owner: Container) -> set[str]:
             image = tools.image(reference.full(each.image_ref))
             can = image is not None and image.id == each.image_id and each in joined and each.state in _SETTLED
             can = can and made_again.isdisjoint({*peers}.difference(each.lives_in))
-            can = can and not each.config.told.get("auto_remove") and not containers.must_stay(tools, step, each)
+            can = can and not containers.is_brief(each) and not containers.must_stay(tools, step, each)
             if not can or (each.running and containers.needs_running(tools.engine, each)):
                 found.add(each.name)
     return found

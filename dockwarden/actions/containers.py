@@ -1,14 +1,14 @@
 """What verbs on containers share: finding one, the last look at it, and who belongs to it. Pure but for its tools."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from operator import attrgetter
 
 from dockwarden.actions.verb import PROTECT_LABEL, Stays, Tools, Verb, Why, refuse_change
 from dockwarden.errors import AnswerError, NotFoundError
-from dockwarden.model import Container, Effect, Kind, Network, Service, Step
+from dockwarden.model import JOINED, Container, Effect, Kind, Network, Service, Step
 from dockwarden.ports import Engine
 
 ASIDE = "dw-"
@@ -80,10 +80,19 @@ def must_stay(tools: Tools, step: Step, each: Container) -> bool:
     return is_named or each.id in tools.own or PROTECT_LABEL in each.labels
 
 
-def refuse_dependents(tools: Tools, step: Step, joined: Iterable[Container]) -> None:
-    """Raises Stays if one that lives in the namespaces of the step's container must stay."""
-    if lost := [each.name for each in joined if must_stay(tools, step, each)]:
-        text = f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it"
+def is_brief(container: Container) -> bool:
+    return bool(container.config.told.get("auto_remove"))
+
+
+def refuse_dependents(tools: Tools, step: Step, joined: Sequence[Container]) -> None:
+    """Raises Stays if one that lives in the namespaces of the step's container must stay, or would not come back."""
+    brief = {
+        each.id for each in joined if is_brief(each) and each.config.pid_mode.startswith(JOINED)
+    }  # they end with it
+    if lost := [each.name for each in joined if each.id in brief or must_stay(tools, step, each)]:
+        text = (
+            f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it, or is removed (--rm)"
+        )
         raise Stays(Effect.REFUSED, "dependents", text)
 
 

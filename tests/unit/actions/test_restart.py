@@ -165,6 +165,20 @@ def test_each_follows_after_all_that_it_follows(host: Host) -> None:
     assert restarted(host) == ["db", "side", "both", "last"]
 
 
+@pytest.mark.parametrize("mode", ["network", "pid"])
+def test_what_would_be_removed_as_it_ends_with_it_keeps_it_running(host: Host, mode: str) -> None:
+    """Engines keep one with ``--rm`` that they restart themselves, not one whose processes a namespace takes along."""
+    run(host, "db")
+    joined = f"container:{host.engine.container('db').id}"
+    config = replace(host.engine.container("db").config, told={"auto_remove": True})
+    more = {"network_mode": joined} if mode == "network" else {}
+    run(host, "side", health="", config=replace(config, pid_mode="" if more else joined), **more)
+    host.start(HEAL)
+    turn(host, "db", "unhealthy")
+    assert restarted(host) == (["db", "side"] if more else [])
+    assert host.outcomes() == [("applied", "restarted") if more else ("refused", "dependents")]
+
+
 OWN = "d" * 64
 
 

@@ -365,7 +365,7 @@ def test_what_lived_in_its_namespaces_runs_again_with_it(bench: Bench, mode: str
     ("mode", "own", "told", "labels", "wanted"),
     [
         ("", AUTO_REMOVE, {}, {}, ("refused", "unrecoverable")),
-        ("pid", {}, AUTO_REMOVE, {}, ("refused", "unrecoverable")),
+        ("pid", {}, AUTO_REMOVE, {}, ("refused", "dependents")),
         ("network", {}, AUTO_REMOVE, {}, ("applied", "stopped")),
         ("", {}, AUTO_REMOVE, MUST_STAY, ("applied", "stopped")),
         ("pid", {}, {}, MUST_STAY, ("refused", "dependents")),
