@@ -20,7 +20,8 @@ _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 _STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _DEPENDS_ON, _ONE_OFF = "com.docker.compose.depends_on", "com.docker.compose.oneoff"
-_CONFIG = "com.docker.compose.config-hash"
+_VERSION = "com.docker.compose.version"
+_OF_CONTAINERS = ("com.docker.compose.config-hash", "com.docker.compose.container-number")
 
 
 class ContainerVerb(Verb[Container]):
@@ -160,9 +161,11 @@ def runs_once(container: Container) -> bool:
 
 
 def compose_service(container: Container) -> tuple[str, str]:
-    """Project and service, empty if Compose did not make it: an image that it built hands on both, but no more."""
+    """Project and service, empty if Compose did not make it: an image that it built hands on both, with its version."""
     labels = container.labels
-    return (labels.get(_PROJECT, ""), labels.get(_SERVICE, "")) if _CONFIG in labels else ("", "")
+    if _VERSION in labels and not any(name in labels for name in _OF_CONTAINERS):
+        return "", ""
+    return labels.get(_PROJECT, ""), labels.get(_SERVICE, "")
 
 
 def several(container: Container) -> str:

@@ -526,7 +526,6 @@ def test_what_others_of_a_compose_project_depend_on_comes_before_them(
         for number in order:
             needed = ",".join(f"s{other}:service_started:false" for one, other in sorted(below) if one == number)
             labels = {"com.docker.compose.project": project, "com.docker.compose.service": f"s{number}"}
-            labels |= {"com.docker.compose.config-hash": "a"}
             labels |= {"com.docker.compose.depends_on": needed} if project == "shop" else {}
             known = DAY + (number if project == "shop" else 0)  # the longest known, which would come first, needs most
             thing = a_container(f"{project}-{number}", labels=labels)
@@ -555,7 +554,7 @@ def test_who_shares_the_volumes_of_another_goes_before_it(order: list[int], edge
 @pytest.mark.parametrize("is_by_name", [False, True])
 def test_who_lives_in_a_namespace_comes_before_its_owner(mode: str, *, is_by_name: bool) -> None:
     """It is made again after the owner, and then is another one than was judged. Compose says that it depends on it."""
-    project = {"com.docker.compose.project": "shop", "com.docker.compose.config-hash": "a"}
+    project = {"com.docker.compose.project": "shop"}
     owner = a_container("vpn", labels=project | {"com.docker.compose.service": "vpn"})
     labels = project | {"com.docker.compose.depends_on": "vpn:service_started:true,db:service_started:false"}
     inside = a_container("app", labels=labels)

@@ -123,14 +123,13 @@ def test_giving_up_outlives_the_process(host: Host, tmp_path: Path) -> None:
 
 
 def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) -> None:
-    service = {f"{COMPOSE}.project": "shop", f"{COMPOSE}.config-hash": "a"}
+    service = {f"{COMPOSE}.project": "shop"}
     run(host, "db", labels={**service, f"{COMPOSE}.service": "db"})
     owner = host.engine.container("db").id
     run(host, "side", network_mode=f"container:{owner}", health="")
     run(host, "web", labels={**service, f"{COMPOSE}.depends_on": "cache:service_started:false,db:service_healthy:true"})
     run(host, "job", labels={**service, f"{COMPOSE}.depends_on": "db:service_started:false"})
-    other = {**service, f"{COMPOSE}.project": "blog"}
-    run(host, "other", labels={**other, f"{COMPOSE}.depends_on": "db:service_started:true"})
+    run(host, "other", labels={f"{COMPOSE}.project": "blog", f"{COMPOSE}.depends_on": "db:service_started:true"})
     once = {f"{COMPOSE}.oneoff": "True", f"{COMPOSE}.depends_on": "db:service_started:true"}
     run(host, "once", labels=service | once)
     run(host, "tail", network_mode=f"container:{host.engine.container('side').id}")
@@ -193,7 +192,7 @@ def test_our_own_and_what_is_protected_follows_nobody(
     with Host(tmp_path, own=OWN) as host:
         host.engine.put(an_image("app", "app:1"))
         for name, asks in (("db", ""), ("web", "db"), ("last", "web")):
-            labels = {f"{COMPOSE}.project": "shop", f"{COMPOSE}.service": name, f"{COMPOSE}.config-hash": "a"}
+            labels = {f"{COMPOSE}.project": "shop", f"{COMPOSE}.service": name}
             labels |= {f"{COMPOSE}.depends_on": f"{asks}:service_started:true"} if asks else {}
             more = {"id": key, "labels": labels | ({label: ""} if label else {})} if name == "last" else {}
             if more and is_joined:

@@ -257,7 +257,8 @@ def test_one_that_cannot_run_is_barred_until_somebody_plans_without_limits(
         ({"project": "shop", "service": "web", "config-hash": "a"}, "barred"),
         ({"project": "shop", "service": "cron", "config-hash": "a"}, "updated"),
         ({"project": "other", "service": "web", "config-hash": "a"}, "updated"),
-        ({"project": "shop", "service": "web"}, "updated"),  # of an image that Compose built
+        ({"project": "shop", "service": "web", "version": "2.40.3", "container-number": "2"}, "barred"),
+        ({"project": "shop", "service": "web", "version": "2.40.3"}, "updated"),  # of an image that Compose built
         ({}, "updated"),
     ],
 )
@@ -377,8 +378,7 @@ def test_one_that_could_not_start_any_more_does_not_come_back(bench: Bench) -> N
 
 def test_compose_s_restart_of_those_that_depend_on_it(bench: Bench) -> None:
     bench.engine.put(an_image("api", "api:1"))
-    at = "com.docker.compose."
-    project = {f"{at}project": "shop", f"{at}config-hash": "a"}
+    project, at = {"com.docker.compose.project": "shop"}, "com.docker.compose."
     bench.engine.alter("web", "update", labels=project | {f"{at}service": "db"})
     for name, asks in (("api", "true"), ("job", "false"), ("late", "true"), ("kept", "true")):
         labels = project | {f"{at}depends_on": f"db:service_started:{asks}"}
