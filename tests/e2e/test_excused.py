@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from tests.commands import command
-from tests.e2e.harness import full, policy
+from tests.e2e.harness import full, policy, write_policies
 from tests.lab import images
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def test_what_is_excused_stays_and_goes_when_the_excuse_has_ended(
         file.write_text(yaml.safe_dump({"version": 1, "exceptions": [exception | {"until": until}]}))
 
     excuse(soon.isoformat())
-    daemon = start(engine, [STOPPED], settings={"minimum_stay": "0s"})
-    daemon.write_settings(policies=[str(daemon.policy_file), str(file)], minimum_stay="0s")
-    daemon.restart()
-    daemon.ready()
+    policies = write_policies(tmp_path / "policies.yaml", STOPPED)
+    daemon = start(engine, settings={"policies": [str(policies), str(file)], "minimum_stay": "0s"}).ready()
     daemon.wait("action.applied", policy="stopped", name="late")
     assert {line["name"] for line in daemon.said("finding.excused")} == {"by-file", "by-label"}
     assert not daemon.said("finding.opened", name="by-file")

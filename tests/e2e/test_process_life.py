@@ -280,8 +280,7 @@ def test_limits_and_protection_of_the_host_change_with_a_reload(any_engine: LabE
         daemon.write_settings(**common, **changed)
         mark = daemon.mark
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait("config.reloaded", after=mark)
-        return daemon.mark
+        return daemon.lines.index(daemon.wait("config.reloaded", after=mark))
 
     daemon.wait("run.error")
     refused = daemon.total("dockwarden_refusals_total", policy="gone", reason="limits")

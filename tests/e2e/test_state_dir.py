@@ -56,9 +56,9 @@ def fill(file: Path) -> None:
 
 def nameless(engine: LabEngine, label: str) -> str:
     """One more image without a name; its ID."""
-    engine.load(ImageSpec(layers=(rootfs({"label": label}),), labels={"e2e": label}))
-    (found,) = engine.client().images(filters={"label": f"e2e={label}"})
-    return str(found["Id"])
+    spec = ImageSpec(layers=(rootfs({"label": label}),), labels={"e2e": label})
+    engine.load(spec)
+    return spec.id  # the engine is not asked, as it may be gone already
 
 
 def ids(engine: LabEngine) -> set[str]:
