@@ -131,10 +131,7 @@ class Places:
         """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
         url = parse_url(mirror)
         path = url.target.partition("?")[0].strip("/")
-        url = url.server
-        site = Site(url.netloc, (Place(url),), trusts_plain=True)
-        if url.scheme != "http":
-            site = self._site(url.netloc, insecure, http=False)
+        site = self._site(url.netloc, insecure, http=url.scheme == "http")
         return [site._replace(base=base) for base in (f"/v2/{path}/", f"/{path}/v2/")] if path else [site]
 
     def _site(self, registry: str, insecure: Collection[str], *, http: bool | None = None) -> Site:
