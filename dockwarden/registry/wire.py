@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.client import CONTINUE, OK, SWITCHING_PROTOCOLS, HTTPResponse
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import urllib3
 from urllib3 import HTTPHeaderDict, PoolManager, ProxyManager, exceptions, make_headers
@@ -228,17 +228,14 @@ def _reason(error: Exception) -> str:
 def _proxy(name: str, text: str) -> ProxyManager | None:
     if not text:
         return None
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        port = parts.port or 80
-    except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "http" or not parts.hostname:
+    parts = urllib3.util.Url()
+    with suppress(exceptions.LocationParseError):
+        parts = urllib3.util.parse_url(text if "://" in text else f"http://{text}")
+    if parts.scheme != "http" or not parts.host:
         raise ConfigError(f"environment {name.upper()}: write http://host:port or http://user:password@host:port")
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    login = unquote(parts.auth if ":" in parts.auth else f"{parts.auth}:") if parts.auth else None
     headers = make_headers(proxy_basic_auth=login)
-    return ProxyManager(f"http://{host}:{port}", _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
+    return ProxyManager(f"http://{parts.netloc}", _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
 
 
 def _spares(part: str, server: Url) -> bool:
