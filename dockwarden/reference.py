@@ -42,6 +42,11 @@ class Reference:
         """Registry and path: ``docker.io/library/busybox``."""
         return f"{self.registry}/{self.path}"
 
+    @property
+    def tagged(self) -> str:
+        """The same with the tag, "" without one: of ``name:tag@digest`` what it followed."""
+        return f"{self.repository}:{self.tag}" if self.tag else ""
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""

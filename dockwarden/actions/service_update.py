@@ -116,7 +116,7 @@ class ServiceUpdate(Verb[Service]):
 def _tag(image_ref: str) -> str:
     """The tag of ``name:tag@digest``, "" of anything else."""
     parsed = reference.parsed(image_ref)
-    return f"{parsed.repository}:{parsed.tag}" if parsed and parsed.tag and parsed.digest else ""
+    return parsed.tagged if parsed and parsed.digest else ""
 
 
 def _held(new: str, now: Service) -> str:

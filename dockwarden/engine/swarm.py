@@ -143,6 +143,6 @@ def _names(image: str) -> Iterator[str]:
         return
     parsed = reference.parsed(image)
     if parsed and parsed.tag:
-        yield f"{parsed.repository}:{parsed.tag}"
+        yield parsed.tagged
     if parsed and parsed.digest:
         yield f"{parsed.repository}@{parsed.digest}"

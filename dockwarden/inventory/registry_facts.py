@@ -95,11 +95,8 @@ def followed_tag(thing: Container | Service) -> str:
 
     Of a service without a digest nobody knows which image each of its tasks was made from.
     """
-    parsed = reference.parsed(thing.image_ref)
-    if parsed is None or not parsed.tag:
-        return ""
-    is_followed = parsed.digest or (isinstance(thing, Container) and thing.pin == "tag")
-    return f"{parsed.repository}:{parsed.tag}" if is_followed else ""
+    parsed, is_tag = reference.parsed(thing.image_ref), isinstance(thing, Container) and thing.pin == "tag"
+    return parsed.tagged if parsed and (parsed.digest or is_tag) else ""
 
 
 def _reply(view: View, what: str, key: str) -> Reply:

@@ -10,10 +10,7 @@ _STACK = "com.docker.stack.namespace"
 
 def _name(service: Service) -> str:
     """Its image without the digest, unless there is nothing else to call it by."""
-    parsed = reference.parsed(service.image_ref)
-    if parsed is None:
-        return service.image_ref
-    return f"{parsed.repository}:{parsed.tag}" if parsed.tag else reference.full(service.image_ref)
+    return _part(service, "tagged") or reference.full(service.image_ref)
 
 
 def _part(service: Service, part: str) -> str:
