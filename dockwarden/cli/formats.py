@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
         if not found:
             return "", 0, 0
         path = Path(found["file"])
-        if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        if path.is_relative_to(Path.cwd()):
             path = path.relative_to(Path.cwd())
         return path.as_posix(), int(found["line"]), int(found["column"] or 0)
 
