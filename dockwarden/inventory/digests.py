@@ -4,7 +4,7 @@ Input: sightings. Output: since when the present digest has been there, and what
 build dates, which say nothing about when a tag moved.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -59,11 +59,12 @@ class Digests:
         known = self._now.get((tag, side))
         return known.since if known and known.digest == digest else None
 
-    def pick(self, tag: str, digests: Sequence[str]) -> str:
-        """Which of an image's digests in a tag's repository is the tag's own: the engine does not tell.
+    def pick(self, tag: str, of_image: Iterable[str]) -> str:
+        """Which of an image's digests, as ``of_repository`` has them, is the tag's own: the engine does not tell.
 
         The one that the registry has now, or else the one that we last saw here; "" where there is none at all.
         """
+        digests = of_repository(of_image, tag.rpartition(":")[0])
         for side in ("registry", "local"):
             known = self._now.get((tag, side))
             if known and known.digest and known.digest in digests:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dockwarden import reference, versions
-from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import recoverable
 from dockwarden.inventory.view import FIRST_DATE, View, is_root, rows, used_by
@@ -231,9 +230,7 @@ def _version(tag: str, _view: View) -> str:
 
 
 def _digest(tag: str, view: View) -> str:
-    repository = tag.rpartition(":")[0]
-    image = view.inventory.images[view.inventory.tags[tag]]
-    return view.inventory.digests.pick(tag, of_repository(image.digests, repository))
+    return view.inventory.digests.pick(tag, view.inventory.images[view.inventory.tags[tag]].digests)
 
 
 TAG = rows(

@@ -231,7 +231,7 @@ def _fits_config(config: str, local: _Local, view: View) -> bool:
 def _drift_seconds(tag: str, view: View) -> float:
     if _state(_local(tag, view), view) != "drift":
         return 0.0
-    digests, here = view.inventory.digests, _local(tag, view).digests
+    digests, here = view.inventory.digests, _local(tag, view).image.digests
     there = digests.since(tag, "registry", _reply(view, "digest", tag).digest)
     since = max(there or 0.0, digests.since(tag, "local", digests.pick(tag, here)) or 0.0)
     return max(0.0, view.now - since) if there is not None else 0.0

@@ -18,7 +18,6 @@ from dockwarden.actions.undo import ACTION
 from dockwarden.app import Parts, open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError
-from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.gather import INSPECT, REGISTRY, Learnt
 from dockwarden.inventory.image_facts import is_dangling
 from dockwarden.inventory.live import Inventory
@@ -194,8 +193,9 @@ def _rows(
     for tag in image.tags or ("",):
         ref = Ref(Kind.TAG, tag)
         known = found.get(ref, {})
-        repository = tag.rpartition(":")[0] if tag else next((d.partition("@")[0] for d in image.digests), "")
-        digest = inventory.digests.pick(tag, of_repository(image.digests, repository))
+        repository, _, digest = next(iter(image.digests), "").partition("@")  # of what was pulled by its digest alone
+        if tag:
+            repository, digest = tag.rpartition(":")[0], inventory.digests.pick(tag, image.digests)
         is_pinned = not tag and not is_dangling(image, inventory)
         state = "pinned" if is_pinned else str(known.get("registry.state", ""))
         latest_is = known.get("registry.latest_is", [])

@@ -13,7 +13,6 @@ from pydantic import PlainSerializer, WithJsonSchema
 
 from dockwarden import reference
 from dockwarden.actions.containers import waits_for
-from dockwarden.inventory.digests import of_repository
 from dockwarden.inventory.live import Inventory
 from dockwarden.model.objects import Container, Ref
 from dockwarden.model.policies import FactValue, Policy, PolicyException, PolicySet, Result
@@ -290,7 +289,7 @@ class Explainer:
     def _tag_lines(self, ref: Ref, facts: FactsOf) -> Iterator[TagLine]:
         digests, image = self.inventory.digests, self.inventory.image_of(ref)
         for tag in image.tags if image else ():
-            here = digests.pick(tag, of_repository(image.digests, tag.rpartition(":")[0])) if image else ""
+            here = digests.pick(tag, image.digests) if image else ""
             state = facts(Ref(Kind.TAG, tag), ("registry.state",)).get("registry.state", "")
             yield TagLine(tag, here, digests.present(tag, "registry"), str(state))
 

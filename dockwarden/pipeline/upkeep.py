@@ -16,7 +16,7 @@ from dockwarden.actions.images import sweep_markers
 from dockwarden.actions.verb import Tools
 from dockwarden.errors import AnswerError, DockwardenError, EngineError, LedgerError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.digests import Sighting, of_repository
+from dockwarden.inventory.digests import Sighting
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import followed_tag
@@ -182,8 +182,8 @@ class Upkeep:
             if image_id is None:
                 inventory.digests.leave(tag, "local", now)
                 continue
-            digests = of_repository(inventory.images[image_id].digests, tag.rpartition(":")[0])
-            inventory.digests.see(tag, "local", inventory.digests.pick(tag, digests) or image_id, now)
+            here = inventory.digests.pick(tag, inventory.images[image_id].digests)
+            inventory.digests.see(tag, "local", here or image_id, now)
 
     def _leave_digests(self, now: float) -> None:
         """Of tags that nothing here asks for any more, nobody sees what the registry has."""

@@ -116,7 +116,8 @@ def test_of_several_digests_a_tag_has_the_one_that_its_registry_names(
 ) -> None:
     digests.see(TAG, "local", local, 1.0)
     digests.see(TAG, "registry", registry, 1.0)
-    assert digests.pick(TAG, here) == picked
+    names = ["docker.io/library/other@a", *(f"docker.io/library/app@{each}" for each in here)]
+    assert digests.pick(TAG, names) == picked
 
 
 def test_a_repository_is_not_another_one_that_begins_like_it() -> None:
