@@ -104,8 +104,11 @@ class Places:
 
     def _file(self, registry: str) -> Path | None:
         """Of the engines that read it, those with a containerd store. Settings say more."""
-        is_read = self._engine is not None and self._engine.image_store is ImageStore.CONTAINERD
-        return hosts_file.find(self._certificates, registry) if is_read and not self._is_set(registry) else None
+        if self._engine is None or self._engine.image_store is not ImageStore.CONTAINERD or self._is_set(registry):
+            return None
+        with suppress(OSError):  # a folder that we may not look into
+            return hosts_file.find(self._certificates, registry)
+        return None
 
     def _is_set(self, registry: str) -> bool:
         host = self._hosts.get(registry)

@@ -202,6 +202,13 @@ def test_the_file_that_says_whom_a_containerd_store_asks(
     assert [site.host for site in places.sites(registry)] == [registry]
 
 
+def test_a_folder_that_cannot_be_looked_into_has_no_such_file(tmp_path: Path) -> None:
+    places = Places({}, tmp_path)
+    places.heed(an_engine(ImageStore.CONTAINERD))
+    registry = f"{'a' * 300}.io"
+    assert [site.host for site in places.sites(registry)] == [registry]
+
+
 def test_the_file_is_followed_as_it_is_now_and_settings_say_more(tmp_path: Path) -> None:
     (tmp_path / "a.invalid").mkdir()
     file = tmp_path / "a.invalid/hosts.toml"
