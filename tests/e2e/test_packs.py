@@ -53,7 +53,7 @@ OPTIONS = {
     "ten-times": "--restart=on-failure:10",
     "five-times": "--restart=on-failure:5",
     "device": "--device=/dev/null:/dev/mine",
-    "cgroup": "--cgroup-parent=/dwown",
+    "cgroup": "--cgroup-parent=/{engine}/own",
     "pids": "--pids-limit=-1",
 }
 BENCH = {
@@ -117,7 +117,7 @@ def test_verdicts_are_those_of_docker_bench_security(any_engine: LabEngine, tmp_
     lab.load(busybox("web:1"), ImageSpec(tags=("checked:1",), healthcheck={"Test": ["CMD", "true"]}))
     lab.docker("network", "create", "front")
     for name, options in OPTIONS.items():
-        lab.docker("run", "--detach", f"--name={name}", *options.split(), "web:1")
+        lab.docker("run", "--detach", f"--name={name}", *options.format(engine=lab.name).split(), "web:1")
     lab.docker("create", "--name=stopped", "--privileged", "web:1")
     config = tmp_path / "dockwarden.yaml"
     config.write_text(f"policies: [cis]\nstate_dir: {tmp_path}/state\n")

@@ -152,6 +152,7 @@ def test_processes_are_those_that_the_engine_lists(empty_engine: LabEngine, host
     lab.load(busybox("web:1"))
     lab.docker("create", "--name=created", "web:1")
     lab.docker("run", "--detach", "--name=web", "web:1", "sh", "-c", "sleep 1000 & exec sleep 2000")
+    until(lambda: lab.docker("exec", "web", "cat", "/proc/1/comm") == "sleep", "the shell to be replaced")
     host.look()
     assert host.facts(Kind.CONTAINER, "created")["container.processes"] == []
     web = host.facts(Kind.CONTAINER, "web")
