@@ -238,12 +238,14 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
+        stays = first == "host" or first.startswith(JOINED) or body.get("NetworkDisabled")
+        if not stays and first not in parameters.get(
+            "networks", (first,)
+        ):  # first, as nothing is joined besides `none`
+            _tie(client, "disconnect", first, Container=identifier, Force=True)
         for name, endpoint in endpoints.items():
             if name not in gone or _found(client.inspect_network, name):
                 _tie(client, "connect", name, Container=identifier, EndpointConfig=endpoint)
-        left = {*parameters.get("networks", (first,)), *_NEVER_JOINED}
-        if first not in left and not first.startswith(JOINED) and not body.get("NetworkDisabled"):
-            _tie(client, "disconnect", first, Container=identifier, Force=True)
     except Exception:
         client.remove_container(identifier)  # half of one is none
         raise

@@ -392,6 +392,10 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
     lab.docker("network", "disconnect", "one", "left")
     lab.docker("create", "--name", "alone", IMAGE)
     lab.docker("network", "disconnect", "bridge", "alone")
+    lab.docker("create", "--name", "late", "--network", "none", IMAGE)
+    lab.docker("network", "disconnect", "none", "late")
+    lab.docker("network", "connect", "--alias", "y", "two", "late")
+    lab.docker("create", "--name", "never", "--network", "none", IMAGE)
     lab.docker("network", "create", "old")
     lab.docker("create", "--name", "moved", "--network", "old", IMAGE)
     lab.docker("network", "connect", "two", "moved")
@@ -402,13 +406,13 @@ def test_networks_that_it_joined_and_left_later_are_as_they_were(world: tuple[La
         with contextlib.suppress(LabError):  # some engines take that; it has no effect, or no start from 29 on
             lab.docker("network", "connect", "two", sharing)
     starts = {"sharing": _starts(lab, "as-it-was")}
-    for name in ("joined", "left", "alone", "sharing", "moved"):
+    for name in ("joined", "left", "alone", "late", "never", "sharing", "moved"):
         new = ["HostConfig.NetworkMode"] * (name == "moved")
         before = shape(inspected(lab, name))
         again(lab, engine, name)
         assert [key for key, _ in differences(before, shape(inspected(lab, name)))] == new, name
         assert _starts(lab, name) == starts.get(name, True), name
-    lab.docker("stop", "joined", "left", "moved")
+    lab.docker("stop", "joined", "left", "late", "moved")
     lab.docker("network", "rm", "two")
     with pytest.raises(NotFoundError):
         engine.start_container("joined")
