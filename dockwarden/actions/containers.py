@@ -91,9 +91,7 @@ def refuse_dependents(tools: Tools, step: Step, joined: Sequence[Container]) -> 
         each.id for each in joined if is_brief(each) and each.config.pid_mode.startswith(JOINED)
     }  # they end with it
     if lost := [each.name for each in joined if each.id in brief or must_stay(tools, step, each)]:
-        text = (
-            f"{', '.join(lost)}: it lives in its namespaces, and must not be restarted after it, or is removed (--rm)"
-        )
+        text = f"{', '.join(lost)}: it lives in its namespaces, and must stay as it is, or is removed (--rm)"
         raise Stays(Effect.REFUSED, "dependents", text)
 
 
