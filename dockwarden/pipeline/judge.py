@@ -19,10 +19,13 @@ from dockwarden.policy import evaluate
 from dockwarden.policy.excuses import excuse, labels_of
 from dockwarden.policy.findings import Findings
 from dockwarden.policy.together import Together
+from dockwarden.ports import BELIEVED_SECONDS
 from dockwarden.text import MAX_TEXT, printable
+from dockwarden.triggers.schedule import interval_seconds
 
 Work = tuple[Ref, Sequence[Policy]]
 _WHAT_FILLS_IT = "host.disk_breakdown"
+_LONGEST_BELIEVED_SECONDS = 12 * 3600.0
 
 
 @dataclass
@@ -292,3 +295,14 @@ def _order(order_by: Program | None, sheet: Facts) -> object:
     answer = order_by.evaluate(sheet)
     is_number = answer.value == answer.value  # nan has no place in any order
     return answer.value if is_number else None
+
+
+def pace_of(policy: Policy | None) -> Pace:
+    """How old a registry's answer may be for a policy: half of its interval, so that its own last one never is.
+
+    What another policy has asked meanwhile, it need not ask; and what moves is seen after one and a half intervals.
+    """
+    if policy is None or policy.cost < REGISTRY:
+        return AT_ONCE
+    max_age_seconds = max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2)
+    return Pace(min(max_age_seconds, _LONGEST_BELIEVED_SECONDS), policy.trigger.every_seconds)

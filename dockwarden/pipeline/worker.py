@@ -16,24 +16,22 @@ import structlog
 
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.collect import Collector
-from dockwarden.inventory.gather import AT_ONCE, INSPECT, REGISTRY, Gatherer, Pace
+from dockwarden.inventory.gather import INSPECT, REGISTRY, Gatherer
 from dockwarden.inventory.live import Inventory
 from dockwarden.metrics import Metrics
 from dockwarden.mishaps import Mishaps
 from dockwarden.model import Cause, Change, Dirty, Kind, Mode, Outcome, Policy, PolicySet, Ref, Report, Result, Status
 from dockwarden.pipeline.enforce import Enforcer
-from dockwarden.pipeline.judge import Judge, Sweep, Work
+from dockwarden.pipeline.judge import Judge, Sweep, Work, pace_of
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.policy.findings import Findings
-from dockwarden.ports import BELIEVED_SECONDS, Sink
+from dockwarden.ports import Sink
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.queue import Batch, Queue
-from dockwarden.triggers.schedule import interval_seconds
 
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
-_LONGEST_BELIEVED_SECONDS = 12 * 3600.0
 _log = structlog.get_logger("dockwarden.worker")
 
 
@@ -280,7 +278,7 @@ class Worker:
         policy = self._policies.get(job)
         sized = [job] if policy and policy.action and policy.subject in _OF_IMAGES else ()
         run = self._new_run(cause, sweep, acting, job)
-        steps = self.judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized, pace=_pace(policy))
+        steps = self.judge.sweep(work, sweep, depth=depth, now=time.time(), sized=sized, pace=pace_of(policy))
         run.steps = self._guarded(run, steps)
         self._runs.append(run)
         return run
@@ -380,14 +378,3 @@ class Worker:
                 self.metrics.errors.labels("report").inc()
             except Exception as error:  # noqa: BLE001 - one sink's trouble is none of the others'
                 _log.error("run.unreported", sink=type(sink).__name__, error=self.mishaps.note("report", error))
-
-
-def _pace(policy: Policy | None) -> Pace:
-    """How old a registry's answer may be for a policy: half of its interval, so that its own last one never is.
-
-    What another policy has asked meanwhile, it need not ask; and what moves is seen after one and a half intervals.
-    """
-    if policy is None or policy.cost < REGISTRY:
-        return AT_ONCE
-    max_age_seconds = max(BELIEVED_SECONDS, interval_seconds(policy.trigger) / 2)
-    return Pace(min(max_age_seconds, _LONGEST_BELIEVED_SECONDS), policy.trigger.every_seconds)
