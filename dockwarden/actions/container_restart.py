@@ -10,15 +10,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from dockwarden.actions.containers import (
-    AUTO_REMOVE,
-    ContainerVerb,
-    followers,
-    is_brief,
-    refuse_dependents,
-    refuse_stale,
-    restarted,
-)
+from dockwarden.actions import containers
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import AnswerError
 from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Record, Step
@@ -53,7 +45,7 @@ class Options(Owned):
     most: Annotated[Most, BeforeValidator(how_often, json_schema_input_type=_Text)] = Most(3, 3600.0)
 
 
-class ContainerRestart(ContainerVerb):
+class ContainerRestart(containers.ContainerVerb):
     name = "restart"
     options = Options
     removes = False
@@ -63,8 +55,8 @@ class ContainerRestart(ContainerVerb):
         """What does not run was stopped by somebody, and a restart would start it."""
         if thing.state != "running":
             return "not_running", f"it is {thing.state}"
-        if is_brief(thing):
-            return AUTO_REMOVE
+        if containers.is_brief(thing):
+            return containers.AUTO_REMOVE
         allowed = Most(*policy.options["most"])
         recent = sum(age < allowed.seconds for age in candidate.ages)
         if candidate.given_up or recent >= allowed.times:
@@ -75,18 +67,18 @@ class ContainerRestart(ContainerVerb):
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:
         super().check(tools, step, judged, found)
-        refuse_stale(tools, found)
+        containers.refuse_stale(tools, found)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        following = followers(tools, step, found)
-        refuse_dependents(tools, step, following)
+        following = containers.followers(tools, step, found)
+        containers.refuse_dependents(tools, step, following)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         about, timeout = tools.recipe.parameters, step.options["timeout"]
         seconds = None if timeout is None else int(timeout.total_seconds())
-        if troubles := restarted(tools.engine, found.id, about[_LEFT], seconds):
+        if troubles := containers.restarted(tools.engine, found.id, about[_LEFT], seconds):
             raise Unfinished(f"{_told(troubles)}; what does not run is started as soon as it can be")
         return Applied("restarted", f"and with it {', '.join(about['with'])}" if about["with"] else "")
 
@@ -97,7 +89,7 @@ class ContainerRestart(ContainerVerb):
         now = tools.engine.container(key)
         if now.running and now.started_at == left[key]:
             return None
-        if troubles := restarted(tools.engine, key, left):
+        if troubles := containers.restarted(tools.engine, key, left):
             raise AnswerError(_told(troubles))
         return Stays(Effect.APPLIED, "restarted", "what it had stopped could be started by now")
 

@@ -3,16 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from dockwarden.actions import containers
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.containers import (
-    AUTO_REMOVE,
-    ContainerVerb,
-    is_aside,
-    is_brief,
-    is_joined,
-    refuse_dependents,
-    restarted,
-)
 from dockwarden.actions.verb import Applied, OwnedLosable, Tools, Why
 from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
@@ -21,7 +13,7 @@ _JOINED = "joined"
 """In a recipe: those that ran in its namespaces, which are dead without it, by ID with their last start."""
 
 
-class ContainerStop(ContainerVerb):
+class ContainerStop(containers.ContainerVerb):
     name = "stop"
     options = OwnedLosable
     removes = False
@@ -33,11 +25,11 @@ class ContainerStop(ContainerVerb):
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
         joined = list(_joined(tools, step, found))
-        refuse_dependents(tools, step, joined)
-        if is_brief(found):
-            raise ArchiveError(AUTO_REMOVE[1])
+        containers.refuse_dependents(tools, step, joined)
+        if containers.is_brief(found):
+            raise ArchiveError(containers.AUTO_REMOVE[1])
         about = {**self.about(found), "state": found.state, _JOINED: {each.id: each.started_at for each in joined}}
-        return Recipe("none" if is_aside(found) else "start", about)
+        return Recipe("none" if containers.is_aside(found) else "start", about)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.stop_container(found.id)
@@ -61,7 +53,7 @@ class ContainerStop(ContainerVerb):
                     tools.engine.start_container(found.id)
                     return Applied("started")
             raise MissingError(Kind.CONTAINER, done.name, done.ref.key) from error
-        troubles = restarted(tools.engine, "", about.get(_JOINED, {}))
+        troubles = containers.restarted(tools.engine, "", about.get(_JOINED, {}))
         notes = ["it was paused before"] if about.get("state") == "paused" else []
         notes += [f"what lived in its namespaces did not start: {text}" for text in troubles.values()]
         return Applied("started", "; ".join(notes))
@@ -75,5 +67,5 @@ def _joined(tools: Tools, step: Step, found: Container) -> Iterator[Container]:
     for user in step.options.get("after", ()):
         with suppress(NotFoundError):  # it went meanwhile
             each = tools.engine.container(user)
-            if each.running and is_joined(each, found):
+            if each.running and containers.is_joined(each, found):
                 yield each
