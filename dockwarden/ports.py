@@ -28,9 +28,6 @@ from dockwarden.model.words import Kind
 REPLAYED_AT_MOST = 256
 """How many events an engine remembers, of all types together."""
 
-LONG_STALL_NS = 1_000_000_000
-"""An engine may drop events for a reader that was away so long; what was read later than this is listed anew."""
-
 
 class Engine(Protocol):
     """One Docker Engine.

@@ -22,8 +22,9 @@ from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import followed_tag
 from dockwarden.metrics import Metrics
 from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service, Thing
-from dockwarden.ports import LONG_STALL_NS, Engine
+from dockwarden.ports import Engine
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.events import LONG_STALL_NS
 from dockwarden.triggers.queue import Batch
 
 _SAVE_SECONDS = 30.0

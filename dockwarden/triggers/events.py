@@ -16,7 +16,7 @@ import structlog
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, Event, Kind
-from dockwarden.ports import LONG_STALL_NS, REPLAYED_AT_MOST, Engine
+from dockwarden.ports import REPLAYED_AT_MOST, Engine
 from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
 
@@ -28,6 +28,9 @@ _LONGEST_BACKOFF_SECONDS = 15.0
 _KINDS = {kind.value: kind for kind in Kind}
 _USES = ("connect", "disconnect", "mount", "unmount")  # by a container, of a network or a volume
 _log = structlog.get_logger("dockwarden.events")
+
+LONG_STALL_NS = 1_000_000_000
+"""An engine may drop events for a reader that was away so long; what was read later than this is listed anew."""
 
 
 class EventReader(threading.Thread):
