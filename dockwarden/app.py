@@ -189,7 +189,7 @@ def daemon(settings: Settings, metrics: Metrics, reload: Callable[[], PolicySet]
     metrics.health.patience_seconds = _PATIENCE * (engine.timeout + engine.event_window)
     upkeep = Upkeep(parts.engine, inventory, parts.collector, parts.ledger, parts.tools, metrics, settings.resync)
     notifier = Notifier(
-        open_routes(settings.notify.routes),
+        open_routes(settings.notify.routes, settings.problem),
         metrics,
         lambda: inventory.info.name if inventory.info else "a host unknown",
         settings.notify.wait,

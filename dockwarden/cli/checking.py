@@ -107,7 +107,7 @@ def _check_files(chosen: "Settings") -> list[Path]:
     if routes:
         from dockwarden.sinks.notify import open_routes
 
-        open_routes({name: route for name, route in routes.items() if route.url_file not in later})
+        open_routes({name: route for name, route in routes.items() if route.url_file not in later}, chosen.problem)
     return later
 
 

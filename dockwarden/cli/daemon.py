@@ -95,7 +95,8 @@ def _notify_test(options: argparse.Namespace) -> int:
     from dockwarden.config import settings
     from dockwarden.sinks.notify import open_routes
 
-    routes = open_routes(settings.read_settings(options.config).notify.routes)
+    chosen = settings.read_settings(options.config)
+    routes = open_routes(chosen.notify.routes, chosen.problem)
     if not routes:
         raise DockwardenError("notify.routes is empty, so no notification is sent")
     troubles = {name: send("dockwarden: a test", "This route works.", "info") for name, (_, send) in routes.items()}

@@ -26,13 +26,15 @@ class Places:
     def problem(self, path: Path, reason: str) -> str:
         """What is wrong with the value at a path, with the variable, the secret, or the line where it is written."""
         key = ".".join(map(str, path))
-        variable = PREFIX + "__".join(str(part).upper() for part in path)
+        variable = own = PREFIX + "__".join(str(part).upper() for part in path)
         if below := next((name for name in self.named if name.startswith(f"{variable}__")), ""):
             return f"{self.named[below]}: {key}: {reason}"
         while variable != PREFIX and variable not in self.named and "__" in variable:
             variable = variable.rpartition("__")[0]
         if variable in self.named:
-            return f"{self.named[variable]}: {reason}"
+            return (
+                f"{self.named[variable]}: {reason}" if variable == own else f"{self.named[variable]}: {key}: {reason}"
+            )
         if self.source is None:
             return f"settings {key}: {reason}"
         place = self.source.place(path)
@@ -42,9 +44,13 @@ class Places:
         """What the library of shapes finds fault with; ``shape`` is the type of all settings."""
         path = tuple(part for part in entry["loc"] if not str(part).startswith(("function-", "literal[")))
         is_unknown = entry["type"] == "extra_forbidden"
-        return self.problem(
-            path, _unknown(str(path[-1]), keys_beside(shape, path)) if is_unknown else fault_in_words(entry)
-        )
+        if not is_unknown:
+            return self.problem(path, fault_in_words(entry))
+        name = str(path[-1]).rpartition(".")[2]
+        above = next((top for top in keys_beside(shape, path) if name in keys_beside(shape, (top, name))), "")
+        if above and len(path) == 1:
+            return self.problem(path, f"no such setting here; {name} is written below {above}, indented")
+        return self.problem(path, _unknown(str(path[-1]), keys_beside(shape, path)))
 
 
 def misspelt(shape: Any, environ: Mapping[str, str]) -> list[str]:

@@ -15,13 +15,16 @@ from fnmatch import fnmatchcase
 import structlog
 
 from dockwarden.config.files import secret
+from dockwarden.config.places import Places
 from dockwarden.config.settings import RouteSettings
+from dockwarden.config.source import Path as KeyPath
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Policy, Report, Severity
 from dockwarden.sinks.notify.message import ACTED, EXCUSED, EXPIRED, FAILED, OPENED, RESOLVED, Alarm, Message, News
 from dockwarden.text import because, named
 
+_SOMEWHERE = Places().problem
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
@@ -162,7 +165,9 @@ def _news(report: Report, policies: Mapping[str, Policy]) -> Iterator[News]:
             yield News(ACTED if outcome.effect is Effect.APPLIED else FAILED, severity, outcome.policy, text, policy)
 
 
-def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSettings, Send]]:
+def open_routes(
+    routes: Mapping[str, RouteSettings], problem: Callable[[KeyPath, str], str] = _SOMEWHERE
+) -> dict[str, tuple[RouteSettings, Send]]:
     """What sends for each route.
 
     Raises ConfigError: apprise is missing, or an address cannot be read or is of no kind that it knows. Addresses
@@ -184,7 +189,7 @@ def open_routes(routes: Mapping[str, RouteSettings]) -> dict[str, tuple[RouteSet
         try:
             opened[name] = (options, _sender(_address(options)))
         except (OSError, ValueError) as error:
-            problems.append(f"notify.routes.{name}: {because(error)}")
+            problems.append(problem(("notify", "routes", name), because(error)))
     if problems:
         raise ConfigError(*problems)
     return opened

@@ -316,6 +316,28 @@ def test_what_the_settings_say_of_a_policy_is_refused_with_its_place(tmp_path: P
     ]
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
+def test_an_address_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    path.write_text("notify:\n  routes:\n    a: {url: 'nosuchkind://me:hush@h'}\n")
+    for name in ("check", "notify-test", "run"):
+        done = dockwarden(name, "--config", str(path))
+        assert (done.code, "hush" in done.err) == (CONFIG, False)
+        assert f"{path}:3:5 notify.routes.a: apprise knows no such address" in done.err
+    done = dockwarden("check", DOCKWARDEN_NOTIFY='{"routes": {"a": {"url": "nosuchkind://me:hush@h"}}}')
+    assert done.err.startswith("environment DOCKWARDEN_NOTIFY: notify.routes.a: apprise knows no such address")
+
+
+@pytest.mark.parametrize("written", ["web:\nlisten: 127.0.0.1:9877", "\nweb.listen: 127.0.0.1:9877"])
+def test_a_key_of_a_section_that_stands_beside_it_is_told_to_be_indented(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    path.write_text(written)
+    done = dockwarden("check", "--config", str(path))
+    assert done.code == CONFIG
+    assert done.err.startswith(f"{path}:2:1 ")
+    assert done.err.endswith("no such setting here; listen is written below web, indented\n")
+
+
 @pytest.mark.parametrize("command", ["check", "scan", "run"])
 def test_a_mistake_in_the_settings_is_a_configuration_error(command: str, tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"

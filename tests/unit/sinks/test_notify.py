@@ -323,7 +323,9 @@ def test_addresses_come_from_files_and_are_never_told(tmp_path: Path) -> None:
     routes = {path.name: RouteSettings(url_file=path) for path in (bad, empty, binary, tmp_path / "nothing")}
     with pytest.raises(ConfigError) as caught:
         open_routes(routes)
-    assert [problem.partition(":")[0] for problem in caught.value.problems] == [f"notify.routes.{n}" for n in routes]
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        f"settings notify.routes.{n}" for n in routes
+    ]
     assert "hush" not in str(caught.value)
 
 
