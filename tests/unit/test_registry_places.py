@@ -97,6 +97,28 @@ def test_mirrors_come_first_and_for_docker_hub_only() -> None:
     assert [site.host for site in places.sites("ghcr.io")] == ["ghcr.io"]
 
 
+@each(
+    ("mirror", "addresses", "trusts_plain"),
+    [
+        ("https://a.io", ["https://a.io/"], False),
+        ("http://a.io", ["http://a.io/"], True),
+        ("https://lab.local", ["insecure https://lab.local/"], True),
+        ("http://lab.local", ["http://lab.local/"], True),
+        ("https://127.0.0.1:5000", ["https://127.0.0.1:5000/"], True),
+    ],
+)
+def test_a_mirror_is_asked_as_its_address_says(mirror: str, addresses: list[str], *, trusts_plain: bool) -> None:
+    """Never without TLS where that is written, and only then may a password go there in the clear; the Hub never is."""
+    places = Places({}, NONE)
+    insecure = ("lab.local", "docker.io", "registry-1.docker.io")
+    places.heed(replace(an_engine(), mirrors=(mirror,), insecure_registries=insecure))
+    told = [
+        ([f"{'' if place.is_verified else 'insecure '}{place.url}" for place in site.places], site.trusts_plain)
+        for site in places.sites("docker.io")
+    ]
+    assert told == [(addresses, trusts_plain), (["https://registry-1.docker.io/"], False)]
+
+
 def test_mirror_that_fails_is_passed_over() -> None:
     hub = RegistrySettings(ca_file=NONE)  # so that nobody there is asked
     with (
