@@ -197,9 +197,15 @@ CASES: dict[str, tuple[dict[str, FactValue], str, dict[Status, list[dict[str, Fa
             "container.uts_mode": "",
             "container.userns_mode": "",
             "container.mounts": [{**SOCKET, "anonymous": False}],
+            "container.root": True,
         },
         "agent can take over the host (host network, engine socket)",
-        {Status.PASS: [{"container.network_mode": "bridge", "container.mounts": [{**VOLUME, "anonymous": True}]}]},
+        {
+            Status.PASS: [
+                {"container.network_mode": "bridge", "container.mounts": [{**SOCKET, **mount}], "container.root": root}
+                for mount, root in ((VOLUME, True), ({"source": "/var/run/dbus"}, True), ({"source": "/"}, False))
+            ]
+        },
     ),
     "stale-container": (
         {
@@ -535,6 +541,14 @@ def test_no_findings(name: str, change: dict[str, FactValue]) -> None:
 @each(("name", "change"), changes(Status.SKIP))
 def test_skipped(name: str, change: dict[str, FactValue]) -> None:
     assert evaluate.judge(POLICIES[name], Facts(CASES[name][0] | change)) is evaluate.SKIP
+
+
+@each(("source", "root"), [("/var/run", False), ("/", True)])
+def test_who_has_a_folder_with_the_socket_in_it_has_the_socket(source: str, *, root: bool) -> None:
+    change = {"container.mounts": [{**SOCKET, "source": source, "rw": False}], "container.root": root}
+    policy, facts = POLICIES["host-namespaces"], Facts(CASES["host-namespaces"][0] | change)
+    assert evaluate.judge(policy, Facts(facts.known | {"container.network_mode": "bridge"})).status is Status.FAIL
+    assert evaluate.render(policy, facts) == "agent can take over the host (host network, engine socket)"
 
 
 def test_a_container_whose_tag_is_gone_says_so() -> None:
