@@ -545,7 +545,7 @@ def test_skipped(name: str, change: dict[str, FactValue]) -> None:
 
 @each(("source", "root"), [("/var/run", False), ("/", True)])
 def test_who_has_a_folder_with_the_socket_in_it_has_the_socket(source: str, *, root: bool) -> None:
-    change = {"container.mounts": [{**SOCKET, "source": source, "rw": False}], "container.root": root}
+    change: dict[str, FactValue] = {"container.mounts": [{**SOCKET, "source": source}], "container.root": root}
     policy, facts = POLICIES["host-namespaces"], Facts(CASES["host-namespaces"][0] | change)
     assert evaluate.judge(policy, Facts(facts.known | {"container.network_mode": "bridge"})).status is Status.FAIL
     assert evaluate.render(policy, facts) == "agent can take over the host (host network, engine socket)"
