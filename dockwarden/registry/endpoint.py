@@ -45,7 +45,7 @@ class Shared:
     Attributes:
         observe: told of every request: registry, method (``TOKEN`` for those for tokens), status code or reason.
         observe_quota: told how many pulls a registry says are left.
-        wait: waits for seconds, or less if the process is to end.
+        wait: waits for seconds, or less and says so if the process is to end.
     """
 
     wire: Wire
@@ -184,24 +184,22 @@ class Endpoint:
     def _send(self, request: Request, label: str, ends_at: float) -> Answer:
         """One answer that is no call for patience."""
         throttle = self._throttle_of_pulls if label == "GET" else self._throttle
-        attempt = 0
         while True:
-            seconds = throttle.wait_seconds()
-            if seconds:
+            while seconds := throttle.wait_seconds():
                 self._wait(seconds, ends_at)
+            asked_at = self._shared.clock()
             answer = self._exchange(request, label, throttle, ends_at)
             if answer.status != _TOO_MANY:
+                throttle.answered()
                 return answer
             self._lane.refused()
-            seconds = throttle.refused(retry_after(answer), attempt)
-            if seconds:
-                self._wait(seconds, ends_at)
-            attempt += 1
+            throttle.refused(retry_after(answer), asked_at)
 
     def _wait(self, seconds: float, ends_at: float) -> None:
         if time.monotonic() + seconds > ends_at:
             raise FailedError("rate_limited")
-        self._shared.wait(seconds)
+        if self._shared.wait(seconds):
+            raise FailedError("unavailable")
 
     def _exchange(self, request: Request, label: str, throttle: Throttle, ends_at: float) -> Answer:
         refused = None
@@ -228,7 +226,6 @@ class Endpoint:
                     refused, request = answer, self._here(request)  # servers of TLS say so to who speaks plain text
                     continue
             self._has_spoken = True
-            throttle.answered()
             left = remaining(answer)
             if left is not None:
                 self._shared.observe_quota(self._registry, left)

@@ -13,8 +13,9 @@ from dockwarden.registry.message import Answer, FailedError
 
 LONGEST_PAUSE_SECONDS = 30.0
 _SHORTEST_PAUSE_SECONDS = 0.05
-_QUICK_RETRIES = 3
-_REFUSED_SECONDS = 60.0  # no more questions after a refusal that says no time, or is repeated
+_USUAL_PAUSE_SECONDS = 1.0
+_MOST_PAUSES = 3
+_REFUSED_SECONDS = 60.0  # no more questions after refusals that say no time
 _LONGEST_REFUSAL_SECONDS = 3600.0
 _FAILURES = 5
 _BROKEN_SECONDS = 60.0
@@ -48,7 +49,8 @@ class Throttle:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._paused_until = 0.0
+        self._pauses = 0
+        self._refused_since = self._paused_until = 0.0
         self._closed_until = 0.0
         self._reason = ""
 
@@ -61,7 +63,7 @@ class Throttle:
             return max(0.0, self._paused_until - now)
 
     def answered(self) -> None:
-        self._failures = 0
+        self._failures = self._pauses = 0
 
     def failed(self, reason: str) -> bool:
         """A request failed; whether the host is now taken for dead. Then it is tried again by one request a minute."""
@@ -74,17 +76,22 @@ class Throttle:
             self._close(_BROKEN_SECONDS, reason)
         return True
 
-    def refused(self, after: float | None, attempt: int) -> float:
-        """The host wants to be asked less: how long this request has to wait. FailedError: it must not be repeated."""
+    def refused(self, after: float | None, asked_at: float) -> None:
+        """The host wants to be asked less, so all pause. FailedError: it answers nobody, however often they do."""
         with self._lock:
-            if after is not None and after < 1 and attempt < _QUICK_RETRIES:
-                return max(after, _SHORTEST_PAUSE_SECONDS * (1 << attempt))
-            seconds = 1.0 if after is None else after
-            if attempt or seconds > LONGEST_PAUSE_SECONDS:
+            now, self._failures = self._clock(), 0
+            if not self._pauses:
+                self._refused_since = now
+            seconds = max(_USUAL_PAUSE_SECONDS if after is None else after, _SHORTEST_PAUSE_SECONDS * 2**self._pauses)
+            is_in_vain = seconds + (now - self._refused_since) > LONGEST_PAUSE_SECONDS
+            if asked_at >= self._paused_until:  # others may have been under way when it first said so
+                is_in_vain |= self._pauses == _MOST_PAUSES
+                self._pauses += 1
+            if is_in_vain:
+                self._pauses = 0
                 self._close(_REFUSED_SECONDS if after is None else max(after, LONGEST_PAUSE_SECONDS), "rate_limited")
                 raise FailedError("rate_limited")
-            self._paused_until = max(self._paused_until, self._clock() + seconds)
-            return 0.0
+            self._paused_until = max(self._paused_until, now + seconds)
 
     def _close(self, seconds: float, reason: str) -> None:
         self._closed_until = self._clock() + min(seconds, _LONGEST_REFUSAL_SECONDS)
