@@ -39,6 +39,7 @@ _FILE_BYTES = 4 * 1024 * 1024
 _SECRET_BYTES = 64 * 1024
 _HELPER_SECONDS = 600.0  # how long a helper's answer is believed; many hand out what expires
 _FAILURE_SECONDS = 60.0
+_YOUNG_SECONDS = 60.0  # an answer that is refused so soon is not too old, whatever else it is
 _IDENTITY_USER = "<token>"  # a helper's way of saying that the secret is an identity token
 
 
@@ -95,7 +96,7 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.stamp: tuple[int, ...] | None = None
-        self.fresh_until = -1.0
+        self.found_at = self.fresh_until = -1.0
         self.login: Login | None = None
         self.failed = False
         self.is_told = False
@@ -137,13 +138,15 @@ class Credentials:
         return slot is not None and slot.failed
 
     def renewed(self, registry: str, refused: Login) -> Login | None:
-        """After a refusal: None unless there is a helper, or another file, that now says something else."""
+        """After a refusal: None unless another file, or a helper that was not asked just now, says something else."""
         if (found := self.login(registry)) == refused:
             with self._lock:
                 slot = self._slots.get(registry)
             if slot is None:
                 return None
             with slot.lock:
+                if self.clock() - slot.found_at < _YOUNG_SECONDS:
+                    return None
                 slot.fresh_until = -1.0
             found = self.login(registry)
         return found if found != refused else None
@@ -162,7 +165,8 @@ class Credentials:
     def _find(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         """Ask the file and, if it says so, a helper; the slot's lock is held."""
         slot.stamp, slot.login, slot.failed = stamp, None, False
-        slot.fresh_until = self.clock() + _HELPER_SECONDS
+        slot.found_at = self.clock()
+        slot.fresh_until = slot.found_at + _HELPER_SECONDS
         try:
             slot.login = _Config(os.fsencode(self.given)).login(registry)
         except (ValueError, FailedError):
