@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dockwarden.config.files import content
+from dockwarden.model import EngineInfo, ImageStore
 
 _DEFAULT = "_default"
+_SINCE = (1, 48)
+_NEEDED = {"pull", "resolve"}
+_CAPABILITIES = _NEEDED | {"push", "referrers"}
 
 
 class Host(NamedTuple):
@@ -28,6 +32,12 @@ class Host(NamedTuple):
     is_whole: bool
     is_verified: bool
     authorities: tuple[Path, ...]
+
+
+def is_read_by(engine: EngineInfo) -> bool:
+    """Whether an engine follows it: from 28 on; a rootless one has the folder of its user instead."""
+    version = tuple(int(part) for part in engine.api_version.split("."))
+    return engine.image_store is ImageStore.CONTAINERD and version >= _SINCE and not engine.rootless
 
 
 def find(folder: Path, registry: str) -> Path | None:
@@ -47,8 +57,10 @@ def hosts(path: Path) -> Iterator[Host]:
             raise ValueError("malformed")  # noqa: TRY004
         ca = said.get("ca", [])
         names = [ca] if isinstance(ca, str) else ca
-        allowed = [str(word).lower() for word in said.get("capabilities", ())]
-        if not allowed or "resolve" in allowed:
+        allowed = {word.lower() for word in said.get("capabilities", ())}
+        if not allowed <= _CAPABILITIES or not isinstance(said.get("skip_verify", False), bool):
+            raise ValueError("malformed")
+        if not server or not allowed or allowed >= _NEEDED:  # the registry itself is asked whatever is said of it
             url = server if not server or server.startswith("http") else f"https://{server}"
             files = tuple(path.parent / str(name) for name in names)
-            yield Host(url, said.get("override_path") is True, said.get("skip_verify") is not True, files)
+            yield Host(url, said.get("override_path") is True, not said.get("skip_verify"), files)

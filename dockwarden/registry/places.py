@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dockwarden.config.files import content, state
 from dockwarden.config.settings import RegistrySettings
-from dockwarden.model import EngineInfo, ImageStore
+from dockwarden.model import EngineInfo
 from dockwarden.reference import DEFAULT_REGISTRY
 from dockwarden.registry import hosts_file
 from dockwarden.registry.message import FailedError, Url, parse_url
@@ -103,8 +103,8 @@ class Places:
             raise FailedError("tls") from None
 
     def _file(self, registry: str) -> Path | None:
-        """Of the engines that read it, those with a containerd store. Settings say more."""
-        if self._engine is None or self._engine.image_store is not ImageStore.CONTAINERD or self._is_set(registry):
+        """If the engine reads it. Settings say more."""
+        if self._engine is None or not hosts_file.is_read_by(self._engine) or self._is_set(registry):
             return None
         with suppress(OSError):  # a folder that we may not look into
             return hosts_file.find(self._certificates, registry)
@@ -121,10 +121,11 @@ class Places:
             url = parse_url(host.server)
             base = url.target.partition("?")[0].rstrip("/")
             base = base if host.is_whole or base.endswith("/v2") else f"{base}/v2"
-            stands_for = "" if url.netloc == registry.places[0].url.netloc else registry.host
             plain = url.scheme == "http"
-            site = Site(url.netloc, (Place(url.server),), plain, f"{base}/", stands_for=stands_for)
-            if url.scheme == "http" and not host.is_verified:  # TLS comes first where anything is said of it
+            site = Site(url.netloc, (Place(url.server),), plain, f"{base}/", stands_for=registry.host)
+            if url.netloc == registry.places[0].url.netloc:  # it, and so are its logins, also where its name is another
+                site = site._replace(host=registry.host, stands_for="")
+            if plain and (host.authorities or not host.is_verified):  # TLS comes first where anything is said of it
                 site = site._replace(places=(Place(url.server._replace(scheme="https")), *site.places))
         if not host.is_verified:
             site = site._replace(places=tuple(place._replace(is_verified=False) for place in site.places))

@@ -178,6 +178,7 @@ def test_mirrors_are_those_of_the_engine_as_it_is_now() -> None:
 
 
 _PULL, _RESOLVE = 'capabilities = ["pull"]', 'capabilities = ["pull", "Resolve"]'
+READER = replace(an_engine(ImageStore.CONTAINERD), api_version="1.48", mirrors=("https://old.io",))
 
 
 @each(
@@ -194,7 +195,12 @@ _PULL, _RESOLVE = 'capabilities = ["pull"]', 'capabilities = ["pull", "Resolve"]
         ("a.io", "a.io", '[host."http://m"]', ["http://m/v2/", "https://a.io/v2/"]),
         ("a.io", "_default", f'[host."http://m"]\n{_RESOLVE}', ["http://m/v2/", "https://a.io/v2/"]),
         ("a.io", "a.io", f'[host."http://m"]\n{_PULL}', ["https://a.io/v2/"]),
-        ("a.io", "a.io", f'{_PULL}\n[host."http://m"]', ["http://m/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\ncapabilities = ["resolve"]', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\ncapabilities = ["pull", "resolved"]', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\nskip_verify = "true"', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\nnew = 1\n[more]', ["http://m/v2/", "https://a.io/v2/"]),
+        ("a.io", "a.io", f'{_PULL}\n[host."http://m"]', ["http://m/v2/", "https://a.io/v2/"]),
+        ("a.io", "a.io", f'server = "https://b.io"\n{_PULL}\n[host."http://m"]', ["http://m/v2/"]),
         ("a.io", "a.io", '[host."https://m/p/"]\n[host.n]', ["https://m/p/v2/", "https://n/v2/", "https://a.io/v2/"]),
         ("a.io", "a.io", '[host."https://m/p/v2"]', ["https://m/p/v2/", "https://a.io/v2/"]),
         ("a.io", "a.io", '[host."https://m/p"]\noverride_path = true', ["https://m/p/", "https://a.io/v2/"]),
@@ -204,6 +210,7 @@ _PULL, _RESOLVE = 'capabilities = ["pull"]', 'capabilities = ["pull", "Resolve"]
             "a.io", "a.io", '[host."http://m:1"]\nskip_verify = true',
             ["insecure https://m:1/v2/", "insecure http://m:1/v2/", "https://a.io/v2/"],
         ),
+        ("a.io", "a.io", '[host."http://m:1"]\nca = "m.pem"', ["https://m:1/v2/", "http://m:1/v2/", "https://a.io/v2/"]),
         ("docker.io", "docker.io", '[host."http://m"]', ["http://m/v2/", "https://registry-1.docker.io/v2/"]),
         ("docker.io", "docker.io", 'server = "http://m"', ["https://old.io/v2/", "http://m/v2/"]),
         ("docker.io", "a.io", 'server = "http://m"', ["https://old.io/v2/", "https://registry-1.docker.io/v2/"]),
@@ -216,17 +223,36 @@ def test_the_file_that_says_whom_a_containerd_store_asks(
     (folders / folder).mkdir(parents=True)
     (folders / folder / "hosts.toml").write_text(text)
     places = Places({}, folders)
-    places.heed(replace(an_engine(ImageStore.CONTAINERD), mirrors=("https://old.io",)))
+    places.heed(READER)
     found = [(site.base, place) for site in places.sites(registry) for place in site.places]
     told = [f"{'' if place.is_verified else 'insecure '}{place.url.server}"[:-1] + base for base, place in found]
     assert told == asked
-    places.heed(an_engine(ImageStore.GRAPH))
-    assert [site.host for site in places.sites(registry)] == [registry]
+    plain = replace(READER, mirrors=())
+    graph, rootless = replace(plain, image_store=ImageStore.GRAPH), replace(plain, rootless=True)
+    for other in (graph, rootless, replace(plain, api_version="1.47"), replace(plain, api_version="1.9")):
+        places.heed(other)
+        assert [site.host for site in places.sites(registry)] == [registry]
+
+
+@pytest.mark.parametrize(
+    ("registry", "server"),
+    [
+        ("docker.io", "https://registry-1.docker.io"),
+        ("a.io:443", "https://a.io"),
+        ("localhost:1", "http://localhost:1"),
+    ],
+)
+def test_a_registry_that_its_file_names_keeps_its_logins(tmp_path: Path, registry: str, server: str) -> None:
+    (tmp_path / registry).mkdir()
+    (tmp_path / registry / "hosts.toml").write_text(f'server = "{server}"\n[host."https://m"]')
+    places = Places({}, tmp_path)
+    places.heed(READER)
+    assert [(site.host, site.stands_for) for site in places.sites(registry)] == [("m", registry), (registry, "")]
 
 
 def test_a_folder_that_cannot_be_looked_into_has_no_such_file(tmp_path: Path) -> None:
     places = Places({}, tmp_path)
-    places.heed(an_engine(ImageStore.CONTAINERD))
+    places.heed(READER)
     registry = f"{'a' * 300}.io"
     assert [site.host for site in places.sites(registry)] == [registry]
 
@@ -234,13 +260,12 @@ def test_a_folder_that_cannot_be_looked_into_has_no_such_file(tmp_path: Path) ->
 def test_the_file_is_followed_as_it_is_now_and_settings_say_more(tmp_path: Path) -> None:
     (tmp_path / "a.invalid").mkdir()
     file = tmp_path / "a.invalid/hosts.toml"
-    says = an_engine(ImageStore.CONTAINERD)
     with (
         Misbehaving(lambda _: [OK]) as one,
         Misbehaving(lambda _: [head(f"Docker-Content-Digest: {OTHER}")]) as two,
     ):
         file.write_text(f'ca = "none.pem"\n[host."http://{one.host}"]')
-        with client(engine=lambda: says, certificates=tmp_path) as registry:
+        with client(engine=lambda: READER, certificates=tmp_path) as registry:
             assert ask(registry, "a.invalid/app:1") == GOOD
             file.write_text(f'ca = "none.pem"\n[host."http://{two.host}/other"]')
             assert ask(registry, "a.invalid/app:2") == Reply(digest=OTHER)
@@ -248,7 +273,7 @@ def test_the_file_is_followed_as_it_is_now_and_settings_say_more(tmp_path: Path)
             assert ask(registry, "a.invalid/app:3") == reason("tls")
         hosts = {"a.invalid": RegistrySettings(ca_file=NONE)}
         file.write_text(f'[host."http://{one.host}"]')
-        with client(engine=lambda: says, certificates=tmp_path, hosts=hosts) as registry:
+        with client(engine=lambda: READER, certificates=tmp_path, hosts=hosts) as registry:
             assert ask(registry, "a.invalid/app:1") == reason("tls")
         assert [one.asked, two.asked] == [
             ["HEAD /v2/app/manifests/1?ns=a.invalid"], ["HEAD /other/v2/app/manifests/2?ns=a.invalid"]
