@@ -11,6 +11,7 @@ left.
 
 import io
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -226,16 +227,16 @@ def _reason(error: Exception) -> str:
 
 
 def _proxy(name: str, text: str) -> ProxyManager | None:
+    scheme, _, rest = (text if "://" in text else f"http://{text}").strip().partition("://")
+    login, _, host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
     if not text:
         return None
-    parts = urllib3.util.Url()
     with suppress(exceptions.LocationParseError):
-        parts = urllib3.util.parse_url(text if "://" in text else f"http://{text}")
-    if parts.scheme != "http" or not parts.host:
-        raise ConfigError(f"environment {name.upper()}: write http://host:port or http://user:password@host:port")
-    login = unquote(parts.auth if ":" in parts.auth else f"{parts.auth}:") if parts.auth else None
-    headers = make_headers(proxy_basic_auth=login)
-    return ProxyManager(f"http://{parts.netloc}", _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
+        if scheme.lower() == "http" and host.partition(":")[0]:
+            known = unquote(login if ":" in login else f"{login}:").encode().decode("latin-1")  # as headers are written
+            headers = make_headers(proxy_basic_auth=known) if login else None
+            return ProxyManager(f"http://{host}", _MOST_SERVERS, None, headers, maxsize=PER_SERVER, block=True)
+    raise ConfigError(f"environment {name.upper()}: write http://host:port or http://user:password@host:port")
 
 
 def _spares(part: str, server: Url) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
+from urllib3 import ProxyManager
 
 from dockwarden.config.settings import RegistrySettings
 from dockwarden.errors import ConfigError
@@ -178,7 +179,37 @@ def test_each_scheme_has_its_own_proxy_and_lower_case_comes_first() -> None:
     assert proxies.manager(parse_url("http://ghcr.io")).proxy is None
 
 
-@pytest.mark.parametrize("text", ["https://p:1", "socks5://p:1", "http://", "http://p:port", "http://u:s3cret@p:99999"])
+@each(
+    ("text", "address", "login"),
+    [
+        ("p", "p:80", ""),
+        ("HTTP://P.Lan:3128/", "p.lan:3128", ""),
+        ("u:p@my_proxy.lan:3128", "my_proxy.lan:3128", "u:p"),
+        ("http://u@[fd00::1]:3128", "[fd00::1]:3128", "u:"),
+        ("http://u:p@q@p:1", "p:1", "u:p@q"),
+        (r"http://DOM\u:p@p:1", "p:1", r"DOM\u:p"),
+        ("http://DOM%5Cu:p%40q%@p:1", "p:1", r"DOM\u:p@q%"),
+        ("http://u:пароль@p:1", "p:1", "u:пароль"),
+        ("http://u:%C3%A9@p:1", "p:1", "u:é"),
+        (" http://u:p@p:3128\r\n", "p:3128", "u:p"),
+        ("http://p ", "p:80", ""),
+    ],
+)
+def test_the_address_of_a_proxy_and_the_login_in_it(text: str, address: str, login: str) -> None:
+    proxy = Wire({"HTTPS_PROXY": text}).manager(parse_url("https://ghcr.io"))
+    assert isinstance(proxy, ProxyManager)
+    assert proxy.proxy
+    assert f"{proxy.proxy.host}:{proxy.proxy.port}" == address
+    assert dict(proxy.proxy_headers) == ({"proxy-authorization": basic(login)} if login else {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("https://p:1", "socks5://p:1", "http://", "http://:1", "http://p:port", "http://u:s3cret@p:99999"),
+        *("::1", "http://p q", "http://[::1"),
+    ],
+)
 def test_a_proxy_that_cannot_be_used_is_named_without_its_password(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Wire({"HTTPS_PROXY": text})
