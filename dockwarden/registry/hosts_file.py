@@ -49,12 +49,12 @@ def find(folder: Path, registry: str) -> Path | None:
 
 
 def hosts(path: Path) -> Iterator[Host]:
-    """Those that may say what a tag names. Raises OSError, ValueError."""
+    """Those that may say what a tag names. Raises OSError, ValueError, TypeError."""
     document = tomllib.loads(content(path).decode())
     listed = document.get("host", {})
     for server, said in (*listed.items(), (document.get("server", ""), document)):
         if not isinstance(said, dict) or not isinstance(server, str):
-            raise ValueError("malformed")  # noqa: TRY004
+            raise TypeError("malformed")
         ca = said.get("ca", [])
         names = [ca] if isinstance(ca, str) else ca
         allowed = {word.lower() for word in said.get("capabilities", ())}
