@@ -71,7 +71,7 @@ class ContainerRestart(containers.ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         following = containers.followers(tools, step, found)
-        containers.refuse_dependents(tools, step, following)
+        containers.refuse_dependents(tools, step, found, following)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 

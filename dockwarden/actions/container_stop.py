@@ -1,6 +1,6 @@
 """container stop: nothing goes, so neither the minimum stay nor an archive is needed. Pure but for its tools."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from dockwarden.actions import containers
@@ -10,7 +10,10 @@ from dockwarden.errors import MissingError, NotFoundError
 from dockwarden.model import Candidate, Container, Kind, Policy, Recipe, Record, Step
 
 _JOINED = "joined"
-"""In a recipe: those that ran in its namespaces, which are dead without it, by ID with their last start."""
+"""In a recipe: those that ran in its namespaces, which are dead without it, by ID with their last start.
+
+None with ``--rm``: should it end at once when it is started again, their restart would fail, and remove them.
+"""
 
 
 class ContainerStop(containers.ContainerVerb):
@@ -24,11 +27,12 @@ class ContainerStop(containers.ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
-        joined = list(_joined(tools, step, found))
-        containers.refuse_dependents(tools, step, joined)
+        joined = _joined(tools, step, found)
+        containers.refuse_dependents(tools, step, found, joined)
         if containers.is_brief(found):
             raise ArchiveError(containers.AUTO_REMOVE[1])
-        about = {**self.about(found), "state": found.state, _JOINED: {each.id: each.started_at for each in joined}}
+        left = {each.id: each.started_at for each in joined if not containers.is_brief(each)}
+        about = {**self.about(found), "state": found.state, _JOINED: left}
         return Recipe("none" if containers.is_aside(found) else "start", about)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
@@ -62,10 +66,9 @@ class ContainerStop(containers.ContainerVerb):
         return now is not None and now.running
 
 
-def _joined(tools: Tools, step: Step, found: Container) -> Iterator[Container]:
-    """The running containers that live in its namespaces."""
-    for user in step.options.get("after", ()):
-        with suppress(NotFoundError):  # it went meanwhile
-            each = tools.engine.container(user)
-            if each.running and containers.is_joined(each, found):
-                yield each
+def _joined(tools: Tools, step: Step, found: Container) -> list[Container]:
+    """The running containers that live in its namespaces, or in those of one that does, each after whom it lives in."""
+    if not step.options.get("after"):
+        return []
+    every = [each for each in containers.others(tools.engine, found) if each.running]
+    return containers.following(found, every, containers.is_joined)

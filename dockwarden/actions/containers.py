@@ -16,6 +16,7 @@ ASIDE = "dw-"
 
 AUTO_REMOVE: Why = ("auto_remove", "it is removed with its volumes as soon as it stops (--rm)")
 
+_STALE = "lives in a namespace of {}, or is linked to it, which does not run"
 _ASIDE = re.compile(rf"\.{ASIDE}[0-9a-f]{{8}}\.(?:old|new)$")
 _STATE = attrgetter("name", "running", "state", "started_at", "finished_at", "labels", "networks", "config")
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
@@ -34,8 +35,7 @@ class ContainerVerb(Verb[Container]):
 def refuse_stale(tools: Tools, found: Container) -> None:
     """Raises Stays if it runs and could not start again, as one that it needs for that does not run."""
     if found.running and (owner := needs_running(tools.engine, found)):
-        text = f"it lives in a namespace of {owner}, or is linked to it, which does not run"
-        raise Stays(Effect.REFUSED, "stale_namespace", text)
+        raise Stays(Effect.REFUSED, "stale_namespace", f"it {_STALE.format(owner)}")
 
 
 def needs_running(engine: Engine, container: Container) -> str:
@@ -85,12 +85,11 @@ def is_brief(container: Container) -> bool:
     return bool(container.config.told.get("auto_remove"))
 
 
-def refuse_dependents(tools: Tools, step: Step, joined: Sequence[Container]) -> None:
-    """Raises Stays if one that lives in the namespaces of the step's container must stay, or would not come back."""
-    brief = {
-        each.id for each in joined if is_brief(each) and each.config.pid_mode.startswith(JOINED)
-    }  # they end with it
-    if lost := [each.name for each in joined if each.id in brief or must_stay(tools, step, each)]:
+def refuse_dependents(tools: Tools, step: Step, owner: Container, after: Sequence[Container]) -> None:
+    """Raises Stays if one of those that stop or are restarted after the owner must stay, or would not come back."""
+    ending = {f"{JOINED}{called}" for each in (owner, *after) for called in (each.id, each.name)}
+    brief = {each.id for each in after if is_brief(each) and each.config.pid_mode in ending}  # whose processes end, too
+    if lost := [each.name for each in after if each.id in brief or must_stay(tools, step, each)]:
         text = f"{', '.join(lost)}: it lives in its namespaces, and must stay as it is, or is removed (--rm)"
         raise Stays(Effect.REFUSED, "dependents", text)
 
@@ -125,6 +124,8 @@ def restarted(
 ) -> dict[str, str]:
     """Restart containers by ID, each unless it was started since; gives those that could not be, and why.
 
+    What could not start again is not stopped: the engine would remove one with ``--rm`` for that.
+
     ``owner``: without which the others wait. ``seconds``: how long it may take to stop, else as long as it says.
     """
     troubles: dict[str, str] = {}
@@ -132,8 +133,11 @@ def restarted(
         try:
             if owner in troubles:
                 troubles[key] = troubles[owner]
-            elif engine.container(key).started_at == before:
-                engine.restart_container(key, seconds if key == owner else None)
+            elif (found := engine.container(key)).started_at == before:
+                if needed := needs_running(engine, found):
+                    troubles[key] = f"{found.name} {_STALE.format(needed)}"
+                else:
+                    engine.restart_container(key, seconds if key == owner else None)
         except NotFoundError:
             if key == owner:
                 raise

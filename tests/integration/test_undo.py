@@ -830,6 +830,10 @@ def test_what_a_stop_would_take_for_ever_stays_and_what_died_with_it_runs_again(
     host.lab.docker("run", "--detach", "--rm", "--name=brief", "--volume=/data", image)
     host.lab.docker("run", "--detach", "--stop-signal=KILL", "--name=owner", image)
     host.lab.docker("run", "--detach", "--pid=container:owner", "--name=side", image)
+    host.lab.docker("run", "--detach", "--pid=container:side", "--name=last", image)
+    host.lab.docker(
+        "run", "--detach", "--rm", "--pid=container:owner", "--network=container:brief", "--name=part", image
+    )
 
     def stopped(name: str, *after: str) -> list[tuple[str, str]]:
         how = step(host.engine.container(name))._replace(action="stop", options={"after": after})
@@ -837,10 +841,13 @@ def test_what_a_stop_would_take_for_ever_stays_and_what_died_with_it_runs_again(
 
     assert stopped("brief") == [("refused", "unrecoverable")]
     assert len(list(host.engine.volumes())) == 1
+    assert stopped("owner", "side", "part") == [("refused", "dependents")]
+    host.lab.docker("rm", "--force", "part")
     assert stopped("owner", "side") == [("applied", "stopped")]
-    until(lambda: not host.engine.container("side").running, "the end of what lived in its namespace")
+    inside = [host.engine.container(name).id for name in ("side", "last")]
+    until(lambda: not any(host.engine.container(key).running for key in inside), "the end of those in its namespace")
     assert host.undo() == [("applied", "started", "")]
-    assert host.engine.container("side").running
+    assert all(host.engine.container(key).running for key in inside)
 
 
 @pytest.mark.parametrize("engine", ["either"], indirect=True)

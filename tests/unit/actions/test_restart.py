@@ -164,18 +164,22 @@ def test_each_follows_after_all_that_it_follows(host: Host) -> None:
     assert restarted(host) == ["db", "side", "both", "last"]
 
 
-@pytest.mark.parametrize("mode", ["network", "pid"])
-def test_what_would_be_removed_as_it_ends_with_it_keeps_it_running(host: Host, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("network", "pid", "keeps"), [("db", "", False), ("", "db", True), ("db", "db", True), ("db", "other", False)]
+)
+def test_what_would_be_removed_as_it_ends_with_it_keeps_it_running(
+    host: Host, network: str, pid: str, *, keeps: bool
+) -> None:
     """Engines keep one with ``--rm`` that they restart themselves, not one whose processes a namespace takes along."""
-    run(host, "db")
-    joined = f"container:{host.engine.container('db').id}"
-    config = replace(host.engine.container("db").config, told={"auto_remove": True})
-    more = {"network_mode": joined} if mode == "network" else {}
-    run(host, "side", health="", config=replace(config, pid_mode="" if more else joined), **more)
+    for name in ("db", "other"):
+        run(host, name)
+    joined = {name: f"container:{host.engine.container(name).id}" for name in ("db", "other")} | {"": ""}
+    config = replace(host.engine.container("db").config, told={"auto_remove": True}, pid_mode=joined[pid])
+    run(host, "side", health="", config=config, network_mode=joined[network])
     host.start(HEAL)
     turn(host, "db", "unhealthy")
-    assert restarted(host) == (["db", "side"] if more else [])
-    assert host.outcomes() == [("applied", "restarted") if more else ("refused", "dependents")]
+    assert restarted(host) == ([] if keeps else ["db", "side"])
+    assert host.outcomes() == [("refused", "dependents") if keeps else ("applied", "restarted")]
 
 
 OWN = "d" * 64

@@ -361,6 +361,42 @@ def test_what_lived_in_its_namespaces_runs_again_with_it(bench: Bench, mode: str
     assert [(each.running, each.started_at) for each in now] == [(True, 2.0), (True, 2.0), (True, 1.0)]
 
 
+@pytest.mark.parametrize("after", [["side", "far"], ["far", "side"]])
+@pytest.mark.parametrize(("near", "far"), [("network", "network"), ("pid", "network"), ("pid", "pid")])
+def test_so_does_what_lived_in_the_namespaces_of_that_after_it(
+    bench: Bench, near: str, far: str, after: list[str]
+) -> None:
+    bench.put("app", "app:1")
+    owner = a_container("web", "app:1")
+    side = _joined(a_container("side", "app:1"), owner, near)
+    every = {"side": side, "far": _joined(a_container("far", "app:1"), side, far)}
+    for each in (owner, *(every[name] for name in after)):
+        bench.engine.run(each)
+    bench.remove(step(owner, "stop")._replace(options={"after": ["side"]}))
+    for name in (["side"] if near == "pid" else []) + (["far"] if far == "pid" else []):
+        bench.engine.die(name)
+    assert results(bench.undo()) == [("applied", "started")]
+    assert [key for call, key in bench.engine.calls if call == "restart_container"] == [
+        each.id for each in every.values()
+    ]
+
+
+@pytest.mark.parametrize("told", [{}, AUTO_REMOVE])
+def test_an_undo_stops_nothing_that_could_not_start_again(
+    bench: Bench, told: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has nothing left to do ends as soon as it is started."""
+    bench.put("app", "app:1")
+    owner = a_container("web", "app:1")
+    for each in (owner, _joined(a_container("side", "app:1", config=replace(UNLIMITED, told=told)), owner, "network")):
+        bench.engine.run(each)
+    bench.remove(step(owner, "stop")._replace(options={"after": ["side"]}))
+    monkeypatch.setattr(bench.engine, "start_container", lambda _: None)
+    [outcome] = bench.undo()
+    assert (outcome.effect, "side lives in a namespace" in outcome.detail) == (Effect.APPLIED, not told)
+    assert not any(call == "restart_container" for call, _ in bench.engine.calls)
+
+
 @pytest.mark.parametrize(
     ("mode", "own", "told", "labels", "wanted"),
     [
@@ -370,6 +406,9 @@ def test_what_lived_in_its_namespaces_runs_again_with_it(bench: Bench, mode: str
         ("", {}, AUTO_REMOVE, MUST_STAY, ("applied", "stopped")),
         ("pid", {}, {}, MUST_STAY, ("refused", "dependents")),
         ("network", {}, {}, MUST_STAY, ("refused", "dependents")),
+        ("far", {}, AUTO_REMOVE, {}, ("refused", "dependents")),
+        ("far", {}, {}, MUST_STAY, ("refused", "dependents")),
+        ("apart", {}, AUTO_REMOVE, {}, ("applied", "stopped")),
     ],
 )
 def test_no_stop_takes_what_nothing_starts_again(
@@ -378,10 +417,15 @@ def test_no_stop_takes_what_nothing_starts_again(
 ) -> None:  # fmt: skip
     bench.put("app", "app:1")
     owner = a_container("web", "app:1", config=replace(UNLIMITED, told=own))
-    side = _joined(a_container("side", "app:1", labels=labels, config=replace(UNLIMITED, told=told)), owner, mode)
-    for each in (owner, side):
+    other = _joined(a_container("other", "app:1"), owner, "pid" if mode == "far" else "")
+    side = a_container("side", "app:1", labels=labels, config=replace(UNLIMITED, told=told))
+    if mode == "apart":
+        side = _joined(_joined(side, other, "pid"), owner, "network")
+    else:
+        side = _joined(side, other, "pid") if mode == "far" else _joined(side, owner, mode)
+    for each in (owner, other, side):
         bench.engine.run(each)
-    stop = step(owner, "stop")._replace(options={"after": ["side"]})
+    stop = step(owner, "stop")._replace(options={"after": ["other" if mode == "far" else "side"]})
     assert bench.remove(stop) == [wanted]
     assert bench.engine.container("web").running is (wanted[0] == "refused")
     if wanted[1] == "unrecoverable":
