@@ -40,11 +40,13 @@ def refuse_stale(tools: Tools, found: Container) -> None:
 
 def needs_running(engine: Engine, container: Container) -> str:
     """The container that does not run and without which it could not start; "" if there is none."""
-    for owner in container.stands_on:
+    for called in container.stands_on:
         with suppress(NotFoundError):
-            if engine.container(owner).running:
+            owner = engine.container(called)
+            if owner.running:
                 continue
-        return owner
+            return owner.name
+        return called
     return ""
 
 

@@ -393,7 +393,7 @@ def test_an_undo_stops_nothing_that_could_not_start_again(
     bench.remove(step(owner, "stop")._replace(options={"after": ["side"]}))
     monkeypatch.setattr(bench.engine, "start_container", lambda _: None)
     [outcome] = bench.undo()
-    assert (outcome.effect, "side lives in a namespace" in outcome.detail) == (Effect.APPLIED, not told)
+    assert (outcome.effect, "side lives in a namespace of web," in outcome.detail) == (Effect.APPLIED, not told)
     assert not any(call == "restart_container" for call, _ in bench.engine.calls)
 
 
