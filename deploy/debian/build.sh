@@ -56,7 +56,7 @@ put "$share/dockwarden.yaml" /etc/dockwarden/dockwarden.yaml
 mkdir -p "$root/usr/share/man/man8"
 gzip -9n <"$library/share/man/man8/dockwarden.8" >"$root/usr/share/man/man8/dockwarden.8.gz"
 put "$source/LICENSE" /usr/share/doc/dockwarden/copyright
-put "$share/README.md" /usr/share/doc/dockwarden/README.md
+for each in README SECURITY CHANGELOG; do put "$source/$each.md" "/usr/share/doc/dockwarden/$each.md"; done
 for each in "$share/prometheus" "$share/grafana" "$source/docs"; do cp -R "$each" "$root/usr/share/doc/dockwarden/"; done
 for each in bash-completion/completions/dockwarden zsh/vendor-completions/_dockwarden fish/vendor_completions.d/dockwarden.fish; do
   mkdir -p "$root/usr/share/${each%/*}"

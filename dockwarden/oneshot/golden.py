@@ -60,11 +60,15 @@ def load(path: Path) -> File:
     """A golden file. Raises ConfigError with the place of each problem."""
     source = source_of(path, _MOST_BYTES)
     try:
-        return File.model_validate(source.data)
+        file = File.model_validate(source.data)
     except ValidationError as error:
         for where, text in problems(error, File):
             source.refuse(where, text)
         raise ConfigError(*source.problems) from None
+    if not (path.parent / file.snapshot).exists():
+        source.refuse(("snapshot",), f"there is no {path.parent / file.snapshot}; `dockwarden snapshot` writes one")
+        raise ConfigError(*source.problems)
+    return file
 
 
 def said(settings: Settings, policies: PolicySet, path: Path) -> Said:

@@ -31,6 +31,8 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
 @pytest.mark.slow(60)
 def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
     deb = debian(shipped, tmp_path)
+    files = subprocess.run(["dpkg-deb", "--contents", deb], capture_output=True, text=True, check=True).stdout
+    assert "/usr/share/doc/dockwarden/SECURITY.md\n" in files  # the documents in docs/ lead there
     newer = later(deb)
     with LabHost(see=[ROOT, tmp_path]) as host:
         unit = Unit(host)

@@ -144,10 +144,9 @@ def _recorded(
     file, named = given.get("from"), given.get("object")
     if file is None and named is None:
         return {}
-    key = "object" if isinstance(file, str) else "from"
     if not isinstance(file, str) or not isinstance(named, str):
         text = "`from` names a snapshot and `object` one of its objects, such as container/web"
-        source.refuse((*where, "given", key), text)
+        source.refuse((*where, "given", "object" if isinstance(file, str) else "from"), text)
         return {}
     try:
         host = book(FilePath(source.file).parent / file)
@@ -156,6 +155,7 @@ def _recorded(
             raise ValueError(f"{named} is no {kind}, which the policy is about")
         return host.facts(ref, facts)
     except (ConfigError, ValueError) as error:
+        key = "from" if isinstance(error, ConfigError) else "object"
         source.refuse((*where, "given", key), str(error))
         return {}
 

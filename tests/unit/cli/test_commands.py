@@ -229,6 +229,19 @@ def test_a_golden_file_among_policies_is_left_to_test(policies: Path) -> None:
     assert dockwarden("check", str(golden.with_stem("nope.test"))).code == CONFIG
 
 
+def test_a_snapshot_that_is_not_there_is_told_where_it_is_named(policies: Path) -> None:
+    golden = policies.with_name("web.test.yaml")
+    golden.write_text("snapshot: gone.json\n")
+    done = dockwarden("test", str(policies), str(golden))
+    assert (done.code, f"{golden}:1:1 snapshot: there is no {golden.parent}/gone.json" in done.err) == (CONFIG, True)
+    began = policies.with_name("began.yaml")
+    test = "{given: {from: gone.json, object: host/web}, expect: fail}"
+    policy = f"{{name: a, subject: host, trigger: {{every: 1h}}, when: host.swarm, tests: [{test}]}}"
+    began.write_text(f"version: 1\npolicies: [{policy}]\n")
+    done = dockwarden("test", str(began))
+    assert (done.code, f".tests.0.given.from: {began.parent}/gone.json: No such file" in done.err) == (CONFIG, True)
+
+
 def test_a_golden_file_that_settings_name_as_a_policy_is_refused(policies: Path) -> None:
     golden = policies.rename(policies.with_name("good.test.yaml"))
     done = dockwarden("check", DOCKWARDEN_POLICIES=str(golden))
