@@ -77,7 +77,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
     ),
     "ip": (r"[0-9a-fA-F.:]*(%.+)?", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
     "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
-    "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}; write '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
+    "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}, as in '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
     "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),
     "network_mode": (r"(?!container$).*", "it begins with 'container:' where another's network is joined"),
     "variable": (r"[^=]*", "there are names only, never values"),
