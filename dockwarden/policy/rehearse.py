@@ -141,8 +141,6 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
         yield ""
     if full not in ("1.27.0", "26.1.5+dfsg1"):
         yield from texts
-    if spec.form == "tag":  # of which versions may begin with a word, and others are none
-        yield "version-1.27.0"
     yield full
 
 
