@@ -344,7 +344,7 @@ class Doubts:
                 when = "on Sunday" if name.endswith("()") else "where there is no limit"
                 self.remarks.append(f"{name} is 0 {when}; {way_out}")
             elif all(is_lower for _, is_lower in bounds):
-                item = say(next(arg for arg in node.args if arg.op == "select"))
+                item = say(node.args[_ORDER[str(node.value)]])
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
         for node, spec in self._unlike.values():
             why, *others = values.MAY_BE_NONE[spec.name]

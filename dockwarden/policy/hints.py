@@ -134,7 +134,7 @@ _FOREIGN = (
     (r"(?<!\|)\|\s*[a-z_]+\b(?!\.)", "there are no filters; functions follow a dot, as in a.upperAscii()"),
     (r"(?i)\band\b|(?<!&)&(?!&)", "did you mean &&?"),
     (r"(?i)\bor\b|(?<!\|)\|(?!\|)", "did you mean ||?"),
-    (r"\d\s*\^|\*\*", "there are no powers; sizes can be params, as in `most: 10GB`"),
+    (r"\d\s*\^\s*\d|\*\*", "there are no powers; sizes can be params, as in `most: 10GB`"),
     (r"(?i)\bxor\b|\^", "write (a && !b) || (!a && b)"),
     (r"(?i)\bis\b|\beq(?:uals)?\b", "did you mean ==?"),
     (r"(?i)\bne\b", "did you mean !=?"),
