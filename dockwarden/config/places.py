@@ -18,23 +18,28 @@ _RENAMED = {"mode": "allow"}
 
 @dataclass(frozen=True)
 class Places:
-    """``named``: variables and secret files, by the variable. All are equal: settings are, wherever they come from."""
+    """All are equal: settings are, wherever they come from.
 
-    source: Source | None = field(default=None, compare=False)
+    ``named``: variables and secret files, by the variable. ``told``: what these say.
+    """
+
+    source: Source | None = field(default=None, repr=False, compare=False)
     named: Mapping[str, str] = field(default_factory=dict, compare=False)
+    told: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def problem(self, path: Path, reason: str) -> str:
         """What is wrong with the value at a path, with the variable, the secret, or the line where it is written."""
-        key = ".".join(map(str, path))
+        key = ".".join(str(part).rpartition("@")[2] for part in path)  # before it a password may stand
         variable = own = PREFIX + "__".join(str(part).upper() for part in path)
         if below := next((name for name in self.named if name.startswith(f"{variable}__")), ""):
             return f"{self.named[below]}: {key}: {reason}"
         while variable != PREFIX and variable not in self.named and "__" in variable:
             variable = variable.rpartition("__")[0]
-        if variable in self.named:
-            return (
-                f"{self.named[variable]}: {reason}" if variable == own else f"{self.named[variable]}: {key}: {reason}"
-            )
+        if variable == own and own in self.named:
+            return f"{self.named[own]}: {reason}"
+        is_in_file = self.source is not None and path in self.source.places
+        if variable in self.named and (_holds(self.told, path) or not is_in_file):
+            return f"{self.named[variable]}: {key}: {reason}"
         if self.source is None:
             return f"settings {key}: {reason}"
         place = self.source.place(path)
@@ -51,6 +56,15 @@ class Places:
         if above and len(path) == 1:
             return self.problem(path, f"no such setting here; {name} is written below {above}, indented")
         return self.problem(path, _unknown(str(path[-1]), keys_beside(shape, path)))
+
+
+def _holds(values: Any, path: Path) -> bool:
+    for part in path:
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return False
+    return True
 
 
 def misspelt(shape: Any, environ: Mapping[str, str]) -> list[str]:

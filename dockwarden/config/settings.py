@@ -339,20 +339,22 @@ def read_settings(config: Path | None, *, audit: bool = False, environ: Mapping[
     source = load(Path(named)) if named else None
     secrets, named_by, unreadable = read_secrets(PREFIX, Settings, environ)
     problems = [*misspelt(Settings, environ), *unreadable]
-    places = Places(source, named_by | {name.upper(): f"environment {name}" for name in environ})
+    try:
+        told = merged(secrets, _environment(environ))
+    except ConfigError as error:
+        raise ConfigError(*problems, *error.problems) from None
+    places = Places(source, named_by | {name.upper(): f"environment {name}" for name in environ}, told)
     written = dict(source.data or {}) if source else {}
     # A section of which all is commented out is written without a value.
     written = {key: value for key, value in written.items() if value is not None or key not in _SECTIONS}
-    values = merged(written, secrets)
+    values = merged(written, told)
     if "STATE_DIRECTORY" in environ:
         values.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
-        settings = Settings(**merged(values, _environment(environ)))
+        settings = Settings(**values)
     except ValidationError as error:
         wrong = [places.fault(Settings, entry) for entry in error.errors(include_url=False)]
         raise ConfigError(*problems, *wrong) from None  # the library's text holds what stands there
-    except ConfigError as error:
-        raise ConfigError(*problems, *error.problems) from None
     if problems:
         raise ConfigError(*problems)
     changes = {"policies": settings.policies or packs.default(), "allow": Mode.AUDIT if audit else settings.allow}

@@ -189,7 +189,8 @@ def open_routes(
         try:
             opened[name] = (options, _sender(_address(options)))
         except (OSError, ValueError) as error:
-            problems.append(problem(("notify", "routes", name), because(error)))
+            key = "url" if options.url_file is None else "url_file"
+            problems.append(problem(("notify", "routes", name, key), because(error)))
     if problems:
         raise ConfigError(*problems)
     return opened

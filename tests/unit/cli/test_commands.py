@@ -336,9 +336,11 @@ def test_an_address_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path
     for name in ("check", "notify-test", "run"):
         done = dockwarden(name, "--config", str(path))
         assert (done.code, "hush" in done.err) == (CONFIG, False)
-        assert f"{path}:3:5 notify.routes.a: apprise knows no such address" in done.err
+        assert f"{path}:3:9 notify.routes.a.url: apprise knows no such address" in done.err
     done = dockwarden("check", DOCKWARDEN_NOTIFY='{"routes": {"a": {"url": "nosuchkind://me:hush@h"}}}')
-    assert done.err.startswith("environment DOCKWARDEN_NOTIFY: notify.routes.a: apprise knows no such address")
+    assert done.err.startswith("environment DOCKWARDEN_NOTIFY: notify.routes.a.url: apprise knows no such address")
+    done = dockwarden("check", "--config", str(path), DOCKWARDEN_NOTIFY__ROUTES__A__POLICIES='["prune-*"]')
+    assert done.err.startswith(f"{path}:3:9 notify.routes.a.url: apprise knows no such address")
 
 
 @pytest.mark.parametrize("written", ["web:\nlisten: 127.0.0.1:9877", "\nweb.listen: 127.0.0.1:9877"])

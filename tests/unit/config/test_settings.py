@@ -273,6 +273,7 @@ def test_secrets_of_others_are_none_of_our_business(
     [
         ("dockwarden_registries__h.io__password", b"\xff", "is not UTF-8 text"),
         ("dockwarden_registries", "{s3cret", "must be JSON"),
+        ("dockwarden_registries", '{"me:s3cret@h.io": {"user": "me"}}', "registries.h.io.user: no such setting"),
         ("dockwarden_registries__h.io__passwort", "s3cret", "no such setting"),
         ("dockwarden_registrys__h.io__password", "s3cret", "no such setting"),
         ("dockwarden_allow", "s3cret", "must be 'audit' or 'enforce'"),
@@ -286,6 +287,24 @@ def test_a_mistake_in_a_secret_is_named_and_its_content_is_not(
     assert problem.startswith(f"secret {path}: ")
     assert said in problem
     assert "s3cret" not in problem
+
+
+def test_a_problem_is_where_it_is_written_though_a_variable_or_a_secret_says_more(
+    file: Callable[[str], Path], secret: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = secret("dockwarden_registries", '{"h.io:5000": {"password_file": "/b"}, "c.io": {"ca_file": "/c"}}')
+    monkeypatch.setenv("DOCKWARDEN_PARAMS", '{"q": {"list": [1]}}')
+    path = file("registries: {h.io: {password_file: /a, username: u}, c.io: {ca_file: /d}}\nparams: {p: {a: 1}}\n")
+    monkeypatch.setenv("DOCKWARDEN_REGISTRIES__H.IO:5000__USERNAME", "u")
+    chosen = read_settings(path)
+    for keys, place in {
+        ("registries", "h.io", "password_file"): f"{path}:1:21 registries.h.io.password_file",
+        ("registries", "h.io:5000", "password_file"): f"secret {written}: registries.h.io:5000.password_file",
+        ("registries", "c.io", "ca_file"): f"secret {written}: registries.c.io.ca_file",
+        ("params", "p"): f"{path}:2:10 params.p",
+        ("params", "q", "list", 0): "environment DOCKWARDEN_PARAMS: params.q.list.0",
+    }.items():
+        assert chosen.problem(keys, "no") == f"{place}: no"
 
 
 def test_a_secret_that_cannot_be_read_is_a_mistake(

@@ -324,7 +324,7 @@ def test_addresses_come_from_files_and_are_never_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_routes(routes)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
-        f"settings notify.routes.{n}" for n in routes
+        f"settings notify.routes.{n}.url_file" for n in routes
     ]
     assert "hush" not in str(caught.value)
 
