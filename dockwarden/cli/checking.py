@@ -243,6 +243,5 @@ def _schema(options: argparse.Namespace) -> int:
     from dockwarden.policy import schema
 
     shape = settings.schema() if options.what == "settings" else schema.schema(VERBS)
-    json.dump({"$schema": "https://json-schema.org/draft/2020-12/schema", **shape}, sys.stdout, indent=2)
-    print()
+    print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **shape}, indent=2))
     return OK

@@ -57,8 +57,7 @@ def _scan(options: argparse.Namespace) -> int:
     if options.output == "json":
         engine = {name: getattr(info, name) for name in ("name", "version", "api_version", "image_store")}
         rows = [_row(result) for result in results]
-        json.dump({"engine": engine, "results": rows, "summary": dict(summary)}, sys.stdout, default=plain, indent=2)
-        print()
+        print(json.dumps({"engine": engine, "results": rows, "summary": dict(summary)}, default=plain, indent=2))
     elif options.output in CI_FORMATS:
         named = {policy.name: policy for policy in policies.policies}
         formats.write(options.output, [formats.of_result(result, named) for result in results], policies.policies)
