@@ -238,10 +238,9 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     made = client.create_container_from_config(body, parameters["name"], platform)  # type: ignore[no-untyped-call]
     identifier = Fields(made, "container").text("Id")
     try:
+        is_left = first not in parameters.get("networks", (first,))
         stays = first == "host" or first.startswith(JOINED) or body.get("NetworkDisabled")
-        if not stays and first not in parameters.get(
-            "networks", (first,)
-        ):  # first, as nothing is joined besides `none`
+        if is_left and not stays:  # before it joins others, as `none` allows none beside it
             _tie(client, "disconnect", first, Container=identifier, Force=True)
         for name, endpoint in endpoints.items():
             if name not in gone or _found(client.inspect_network, name):

@@ -85,7 +85,7 @@ class Throttle:
             seconds = max(_USUAL_PAUSE_SECONDS if after is None else after, _SHORTEST_PAUSE_SECONDS * 2**self._pauses)
             is_in_vain = seconds + (now - self._refused_since) > LONGEST_PAUSE_SECONDS
             if asked_at >= self._paused_until:  # others may have been under way when it first said so
-                is_in_vain |= self._pauses == _MOST_PAUSES
+                is_in_vain = is_in_vain or self._pauses == _MOST_PAUSES
                 self._pauses += 1
             if is_in_vain:
                 self._pauses = 0

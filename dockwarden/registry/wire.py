@@ -227,10 +227,10 @@ def _reason(error: Exception) -> str:
 
 
 def _proxy(name: str, text: str) -> ProxyManager | None:
-    scheme, _, rest = (text if "://" in text else f"http://{text}").strip().partition("://")
-    login, _, host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
     if not text:
         return None
+    scheme, _, rest = (text if "://" in text else f"http://{text}").strip().partition("://")
+    login, _, host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
     with suppress(exceptions.LocationParseError):
         if scheme.lower() == "http" and host.partition(":")[0]:
             known = unquote(login if ":" in login else f"{login}:").encode().decode("latin-1")  # as headers are written
