@@ -202,7 +202,7 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
         done = command(what, "--config", config)
         assert done.code == CONFIG
         assert "notify.routes.team.url: apprise knows no such address" in done.err
-        assert "notify.routes.other: /nowhere/url: No such file" in done.err
+        assert "notify.routes.other.url_file: /nowhere/url: No such file" in done.err
         assert "hush" not in done.err
     missing = tmp_path / "lib"
     missing.mkdir()
