@@ -84,13 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # a locale may have few letters
     print_unheard(BrokenPipeError)  # whose reader has had enough of the text waits for the code all the same
     given = sys.argv[1:] if arguments is None else arguments
-    parser, commands = _parser(given[0] if given else "")
-    options, unknown = parser.parse_known_args(given)
-    if unknown:
-        of_it = next(commands[word] for word in given if word in commands)
-        hint = near(unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[\w-]+", of_it.format_help()))
-        of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
+        parser, commands = _parser(given[0] if given else "")
+        options, unknown = parser.parse_known_args(given)
+        if unknown:
+            of_it = next(commands[word] for word in given if word in commands)
+            hint = near(unknown[0].partition("=")[0], re.findall(r"(?<![\w-])--?[\w-]+", of_it.format_help()))
+            of_it.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         code = int(options.run(options))
         sys.stdout.flush()
         return code
@@ -142,6 +142,10 @@ class _Unheard:
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **given: "Any") -> None:
         super().__init__(**{"formatter_class": _formatter(argparse.HelpFormatter), "allow_abbrev": False, **given})
+
+    def exit(self, status: int = 0, message: str | None = None) -> "NoReturn":
+        sys.stdout.flush()  # else what cannot be written comes to light when nobody is left to say so
+        super().exit(status, message)
 
     def error(self, message: str) -> "NoReturn":
         found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)

@@ -476,6 +476,12 @@ def test_nobody_who_reads_is_no_error(arguments: list[str], code: int, tmp_path:
     assert code or not done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["--version"], ["facts"]])
+def test_a_full_disk_is_told_in_a_line(arguments: list[str]) -> None:
+    done = unheard({"stdout"}, "-m", "dockwarden", *arguments, to="/dev/full")
+    assert (done.returncode, done.stderr) == (1, "dockwarden: the system: No space left on device\n")
+
+
 @pytest.mark.parametrize("streams", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
 @pytest.mark.parametrize("to", ["/dev/full", ""])
 def test_what_acts_goes_on_where_nobody_hears_of_it(to: str, streams: set[str]) -> None:
