@@ -65,6 +65,9 @@ def with_entry(entry: object) -> bytes:
         (with_entry({"digest": "x", "platform": {"os": "a", "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": "a" * 100, "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": 5, "architecture": "b"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b/c"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": "linux/amd64"}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": ["linux", "amd64"]}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b", "variant": 5}}), Reply()),
         (
             with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b", "variant": None}}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from dataclasses import replace
@@ -104,13 +105,14 @@ def test_mirrors_come_first_and_for_docker_hub_only() -> None:
         ("http://a.io", ["http://a.io/"], True),
         ("https://lab.local", ["insecure https://lab.local/"], True),
         ("http://lab.local", ["http://lab.local/"], True),
+        ("https://192.168.1.7:5000", ["insecure https://192.168.1.7:5000/"], True),
         ("https://127.0.0.1:5000", ["https://127.0.0.1:5000/"], True),
     ],
 )
 def test_a_mirror_is_asked_as_its_address_says(mirror: str, addresses: list[str], *, trusts_plain: bool) -> None:
     """Never without TLS where that is written, and only then may a password go there in the clear; the Hub never is."""
     places = Places({}, NONE)
-    insecure = ("lab.local", "docker.io", "registry-1.docker.io")
+    insecure = ("lab.local", "192.168.0.0/16", "docker.io", "registry-1.docker.io")
     places.heed(replace(an_engine(), mirrors=(mirror,), insecure_registries=insecure))
     told = [
         ([f"{'' if place.is_verified else 'insecure '}{place.url}" for place in site.places], site.trusts_plain)
@@ -314,6 +316,35 @@ def test_tls(tls: ssl.SSLContext, certificate: Path, tmp_path: Path) -> None:
         registry = HttpRegistry(hosts=hosts, certificates=tmp_path, docker_config=tmp_path / "none")
         assert ask(registry, f"{server.host}/app:1") == GOOD
         registry.close()
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "me.cert"])
+def test_a_certificate_that_is_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    """Who opens one waits for somebody to write, and with him all who ask the registry."""
+    folder = tmp_path / "127.0.0.1:1"
+    folder.mkdir()
+    os.mkfifo(folder / name)
+    (folder / "me.key").touch()
+    with client(hosts={folder.name: RegistrySettings(http=False)}, certificates=tmp_path) as registry:
+        assert ask(registry, f"{folder.name}/app:1") == reason("tls")
+
+
+def test_certificates_need_not_be_as_strict_as_newer_pythons_want_them(
+    tls: ssl.SSLContext, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs in Go take an authority that does not say what its key is for, as many of people's own do not."""
+
+    def create_default_context() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python does from 3.13 on
+        return context
+
+    monkeypatch.setattr("ssl.create_default_context", create_default_context)
+    (tmp_path / "ca.crt").write_bytes((certificate / "ca.crt").read_bytes())
+    with Misbehaving(lambda _: [OK], tls=tls) as server:
+        host = RegistrySettings(http=False, ca_file=tmp_path / "ca.crt")
+        with client(hosts={server.host: host}) as registry:
+            assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
 @pytest.mark.parametrize(

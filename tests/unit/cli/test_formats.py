@@ -208,6 +208,16 @@ def test_test_tells_a_failed_test_in_each_format(tmp_path: Path) -> None:
         assert len(list(failures(form, done.out))) == 1
 
 
+def test_a_file_is_named_as_it_is_seen_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where CI knows it; what is not below, by its whole path."""
+    monkeypatch.chdir(tmp_path)
+    places = [str(tmp_path / "policies/a b.yaml"), "policies/a b.yaml", "/etc/a.yaml"]
+    found = [Verdict("rule", "fail", "high", "", "", f"{place}:3:7").where() for place in places]
+    assert found == [("policies/a b.yaml", 3, 7), ("policies/a b.yaml", 3, 7), ("/etc/a.yaml", 3, 7)]
+
+
 # -- where CI finds them ---------------------------------------------------------------------------------------------
 
 
