@@ -145,12 +145,12 @@ def _position(text: str, place: Location, before: str) -> int:
     return start
 
 
-def load(file: File, most: int = MAX_BYTES) -> Source:
-    """Read a YAML file that holds a mapping, or nothing. Raises ConfigError."""
+def load(file: File, most: int = MAX_BYTES, name: str = "") -> Source:
+    """Read a YAML file that holds a mapping, or nothing; ``name``: how the path is introduced. Raises ConfigError."""
     try:
         source = read(str(file), content(file, most))
     except OSError as error:
-        raise ConfigError(f"{file}: {because(error)}") from error
+        raise ConfigError(f"{name}{file}: {because(error)}") from error
     if not source.problems and not isinstance(source.data, dict | None):
         source.refuse((), "must be a mapping, such as `key: value`")
     if source.problems:

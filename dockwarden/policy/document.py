@@ -377,6 +377,8 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
             is_shape = kind in ("list_type", "dict_type", "model_type", "string_type") and path
             example = hints.EXAMPLES.get(str(path[-1])) if path else None
             example = "[no-latest-tag, cis-*]" if len(path) > 1 and path[-1] == "policies" else example
+            if isinstance(given, bool):  # `when: true` is only short of its quotes
+                example = None
             yield path, f"must be written like {example}" if is_shape and example else text
 
 

@@ -21,6 +21,7 @@ _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the
 _COMPARED = ("_==_", "_!=_", *_ORDER)
 _VERSION_LIKE = re.compile(r"(?!\d{4}-\d\d-\d\d)v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)  # days sort as texts do
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
+_A_TIME = 10**8  # fewer seconds are of 1970 to 1973, before anything here was; a year, or a day as 20250131, is meant
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
@@ -243,6 +244,8 @@ class Doubts:
                 self._risk(node, error, guard.format(say(first), say(first)))
             elif name == "duration" and is_number:
                 self._risk(node, "overload", "a duration is written duration('24h')")
+        if name == "timestamp" and any(type(value) is int and 0 < value < _A_TIME for value in args[0].values):
+            self._doubt(node, "a number is in seconds since 1970; write timestamp('2025-01-31T00:00:00Z')")
         if name == "size" and args and args[0].spec is not None:
             self.settled.add(args[0].spec.name)
 

@@ -52,6 +52,9 @@ def chain(node: Node, joint: str) -> Iterator[Node]:
             yield arg
 
 
+_FREE = ("bool", "as_size", "double", "duration", "dyn", "int", "size", "string", "timestamp", "uint", "version")
+
+
 def say(node: Node) -> str:
     """A node as source, as far as a hint needs it."""
     match node.op:
@@ -65,6 +68,11 @@ def say(node: Node) -> str:
             return f"has({say(node.args[0])}.{node.value})"
         case "call" if node.value in ("_[_]", "_[?_]"):
             return f"{say(node.args[0])}[{'?' if '?' in str(node.value) else ''}{say(node.args[1])}]"
+        case "call" if node.value in ("_-_", "_+_", "_*_", "_/_", "_%_"):
+            left, right = (f"({said})" if " " in (said := say(arg)) else said for arg in node.args)
+            return f"{left} {str(node.value).strip('_')} {right}"
+        case "call" if node.value in _FREE:
+            return f"{node.value}({', '.join(map(say, node.args))})"
         case "call" if node.args and str(node.value).isidentifier():
             return f"{say(node.args[0])}.{node.value}({', '.join(map(say, node.args[1:]))})"
     return "…"

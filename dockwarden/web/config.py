@@ -129,7 +129,7 @@ def _stat(file: Path) -> tuple[int, ...]:
 
 def read_access(file: Path) -> Access:
     """Read a web configuration file and what it names. Raises ConfigError: with one problem per place."""
-    source = load(file)
+    source = load(file, name="web.config_file: ")
     try:
         found = _File.model_validate(source.data or {})
     except ValidationError as error:

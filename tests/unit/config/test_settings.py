@@ -428,6 +428,7 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
                 "h.io/team",
                 "index.docker.io",
                 "hub.docker.com",
+                "registry-1.docker.io",
                 "https://index.docker.io/v1/",
                 "*.h.io",
                 "h",
