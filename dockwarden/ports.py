@@ -364,7 +364,7 @@ class Intents(Protocol):
         """What can still be undone, newest first; of one run or action, if it is named."""
 
     def open_intents(self) -> Sequence[Record]:
-        """The steps on our engine whose end is not written down."""
+        """The steps on our engine whose end is not written down, or not the last one."""
 
     def begin_archive(self, name: str) -> None:
         """Commit, durably, that a file of this name is about to be made."""

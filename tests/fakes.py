@@ -736,6 +736,9 @@ def _one(table: dict[str, _T], key: str) -> _T:
     return table[key]
 
 
+_STANDS = ("paused", "updating")
+
+
 @dataclass
 class FakeIntents:
     """A ledger of removals.
@@ -779,13 +782,17 @@ class FakeIntents:
     def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
+
+        def stands(outcome: Outcome) -> bool:
+            return outcome.effect is Effect.APPLIED or outcome.reason == "updating"
+
         return any(
             self.written[number].action == action
             and (self.written[number].name == name or service in self._services(number))
             and (
                 outcome.reason in ("rolled_back", "paused")
                 or number in undone
-                or (outcome.effect is Effect.APPLIED and self.recipes[number].parameters.get("image_ref") == back_to)
+                or (stands(outcome) and self.recipes[number].parameters.get("image_ref") == back_to)
             )
             and image_id in (self.recipes[number].parameters.get(key) for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
@@ -807,7 +814,7 @@ class FakeIntents:
         ended, recipes = self.outcomes, self.recipes
         applied = [number for number, outcome in ended.items() if outcome.effect is Effect.APPLIED]
         undone = {recipes[number].parameters.get("undoes") for number in applied}
-        stands = [number for number, outcome in ended.items() if number in applied or outcome.reason == "paused"]
+        stands = [number for number, outcome in ended.items() if number in applied or outcome.reason in _STANDS]
         return [
             self._record(number, 1.0)
             for number in reversed(self.written)
@@ -838,8 +845,10 @@ class FakeIntents:
         return set(self.archives)
 
     def open(self) -> list[int]:
-        """Removals that have no end."""
-        return [number for number in self.written if number not in self.outcomes]
+        """What was done and has no end, or not its last one."""
+        undone = {recipe.parameters.get("undoes") for recipe in self.recipes.values()}
+        going_on = [number for number, outcome in self.outcomes.items() if outcome.reason == "updating"]
+        return [number for number in self.written if number not in self.outcomes or number in {*going_on} - undone]
 
 
 @dataclass

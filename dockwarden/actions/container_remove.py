@@ -81,9 +81,10 @@ class ContainerRemove(ContainerVerb):
         """Not if the engine could not end it, as where a device is busy: files of it are gone."""
         return now is not None and (now.state not in _HALF_GONE or recipe.parameters.get("state") == now.state)
 
-    def finish(self, tools: Tools, key: str) -> None:
+    def finish(self, tools: Tools, key: str) -> Applied:
         with suppress(AnswerError):  # it is gone, or something of it is busy: its undo tries again
             tools.engine.remove_container(key)
+        return super().finish(tools, key)
 
     def undo(self, tools: Tools, done: Record) -> Applied:
         """Make it from its own image, and with those that it mounts, and put back what it wrote."""

@@ -277,8 +277,7 @@ def _end(tools: Tools, intents: Intents, intent: Record) -> Outcome:
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
     else:
-        verb.finish(tools, intent.ref.key)
-        why = Stays(Effect.APPLIED, "found_gone")
+        why = Stays(Effect.APPLIED, *verb.finish(tools, intent.ref.key))
     return Outcome(intent.policy, intent.action, intent.ref, intent.name, why.effect, why.reason, detail=why.detail)
 
 

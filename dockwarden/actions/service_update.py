@@ -25,6 +25,7 @@ from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Se
 from dockwarden.text import span
 
 _LOOK_SECONDS = 1.0
+_UNPLACED_SECONDS = 30.0  # a port, or memory, may be free when the task before has ended
 _UNDER_WAY = ("updating", "rollback_started")
 
 
@@ -65,7 +66,7 @@ class ServiceUpdate(Verb[Service]):
     def act(self, tools: Tools, step: Step, found: Service) -> Applied:
         new, within = tools.recipe.parameters["new_image_id"], step.options["within"].total_seconds()
         _set(tools, found.id, new)
-        began, is_ours = tools.now(), False
+        began, is_ours, unplaced = tools.now(), False, 0.0
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = is_ours or (now.image_ref == new and now.update_state != found.update_state)
@@ -81,8 +82,11 @@ class ServiceUpdate(Verb[Service]):
             never_says = now.mode == "replicated" or not now.update_state
             if never_says and not is_back and not now.replicas + now.running:
                 return Applied("updated", f"it has no tasks; those to come run {new}")
+            unplaced = unplaced + _LOOK_SECONDS if now.unplaced else 0.0
+            if unplaced > _UNPLACED_SECONDS:
+                raise _still(new, f"no node takes a task of it: {now.unplaced}")
             if tools.now() - began >= within:
-                return Applied("updated", f"it is held to {new}; after {span(within)} it is still {now.update_state}")
+                raise _still(new, f"after {span(within)} it is still {now.update_state}")
             if tools.is_ending():
                 raise Unfinished("it was under way when dockwarden had to end; the swarm goes on")
             tools.sleep(_LOOK_SECONDS)
@@ -102,6 +106,10 @@ class ServiceUpdate(Verb[Service]):
                 return _taken_back(new, now)
             return _paused(new, now) if now.image_ref == new else None
         return None
+
+    def finish(self, tools: Tools, key: str) -> Applied:
+        now = tools.engine.service(key)
+        return Applied("updated", _held(now.image_ref, now))
 
     def undo(self, tools: Tools, done: Record) -> Applied:
         """The image before, by another rolling update."""
@@ -137,6 +145,11 @@ def _taken_back(new: str, now: Service) -> Stays:
 def _paused(new: str, now: Service) -> Stays:
     text = f"its tasks do not come up with {new}{_error(now)}; the swarm waits; undo takes it back"
     return Stays(Effect.FAILED, "paused", text)
+
+
+def _still(new: str, why: str) -> Stays:
+    text = f"it is held to {new}; {why}; the swarm goes on, and how that ends is told; undo takes it back"
+    return Stays(Effect.FAILED, "updating", text)
 
 
 def _error(now: Service) -> str:

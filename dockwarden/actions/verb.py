@@ -263,8 +263,9 @@ class Verb(ABC, Generic[T]):
         """Whether a deed that failed or was cut short did not happen: its object as it is now; None if it is gone."""
         return now is not None
 
-    def finish(self, tools: Tools, key: str) -> None:
-        """Remove what a removal that was cut short left of an object that is not whole any more."""
+    def finish(self, tools: Tools, key: str) -> Applied:
+        """Remove what a removal that was cut short left of an object that is not whole any more; how it ended."""
+        return Applied("found_gone")
 
     def give_back(self, tools: Tools, intent: Record) -> Stays | None:
         """Give the object back what a deed that was cut short had taken from it; why it had failed, if it had."""

@@ -33,7 +33,7 @@ def services(raw: object) -> list[Service]:
 def with_tasks(service: Service, client: Client) -> Service:
     """What only they tell: why the last one failed, and how many wait to be started, which a global service lacks."""
     is_uncounted = service.mode == "global" and not service.replicas
-    if not is_uncounted and not service.update_state.startswith(("paused", "rollback_")):
+    if not is_uncounted and service.update_state in ("", "completed"):
         return service
     try:
         answer = client.tasks({"service": service.id})  # type: ignore[no-untyped-call]
@@ -42,9 +42,13 @@ def with_tasks(service: Service, client: Client) -> Service:
     tasks = [Fields(each, "task") for each in rows(answer, "task list")]
     states = [each.nested("Status") for each in tasks]
     failed = [(each.moment("Timestamp") or 0.0, why) for each in states if (why := each.text("Err", ""))]
-    wanted = sum(each.text("DesiredState") not in ("shutdown", "remove") for each in tasks)
+    wanted = [each.nested("Status") for each in tasks if each.text("DesiredState") not in ("shutdown", "remove")]
+    pending = (each.text("Err", "") for each in wanted if each.text("State", "") == "pending")
     return replace(
-        service, task_error=max(failed, default=(0.0, ""))[1], replicas=wanted if is_uncounted else service.replicas
+        service,
+        task_error=max(failed, default=(0.0, ""))[1],
+        unplaced=max(pending, default=""),
+        replicas=len(wanted) if is_uncounted else service.replicas,
     )
 
 

@@ -317,6 +317,7 @@ class Service:
         update_state: what became of its last update, "" without one.
         published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
         task_error: why the last task failed, where an update was paused or taken back; told of one service alone.
+        unplaced: why no node takes a task of an update that is under way; told of one service alone.
     """
 
     kind: ClassVar[Kind] = Kind.SERVICE
@@ -339,6 +340,7 @@ class Service:
     update_failure_action: str
     healthcheck: bool
     task_error: str = ""
+    unplaced: str = ""
 
 
 Thing = Image | Container | Volume | Network | Service

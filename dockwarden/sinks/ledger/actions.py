@@ -31,6 +31,7 @@ BACK = (
     f"SELECT 'image', coalesce(json_extract(a.recipe, '$.parameters.id'), '') {_UNDO})"
 )
 """Whether an object in our memory is that of an undo: it is young from before it comes back, until that is refused."""
+_WATCHED = "reason = 'updating' AND undoable_seconds IS NOT NULL"  # what a swarm is still at, and nobody undid
 _UNFINISHED_SECONDS = 86400.0  # an archive that no action has by then belongs to a process that died
 
 
@@ -38,7 +39,7 @@ class Actions(LedgerFile):
     """Actions and archives: ``ports.Intents``, which says what each method does."""
 
     def open_intents(self) -> list[Record]:
-        return [_record(row) for row in self._ours(f"{_OF_RECORD}, 0.0", "outcome IS NULL")]
+        return [_record(row) for row in self._ours(f"{_OF_RECORD}, 0.0", f"(outcome IS NULL OR ({_WATCHED}))")]
 
     def ages(self, action: str, ref: Ref) -> list[float]:
         rows = self._ours("at_seconds", "outcome = 'applied' AND action = ?2 AND kind = ?3 AND key = ?4", action, *ref)
@@ -133,8 +134,8 @@ class Actions(LedgerFile):
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND (name = ? "
             "OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) AND (reason IN ('rolled_back', 'paused') "
-            "OR (outcome = 'applied' AND json_extract(recipe, '$.parameters.image_ref') = ?) OR EXISTS "
-            "(SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
+            "OR ((outcome = 'applied' OR reason = 'updating') AND json_extract(recipe, '$.parameters.image_ref') = ?) "
+            "OR EXISTS (SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
             "LIMIT 1"
         )
@@ -147,7 +148,8 @@ class Actions(LedgerFile):
         with self._write(durable=outcome.action == "undo", urgent=True) as db:
             db.execute(
                 "UPDATE actions SET outcome = ?1, reason = ?2, detail = ?3, freed = ?4, kind = ?6, key = ?7, "
-                "undoable_seconds = CASE WHEN ?1 = 'applied' OR ?2 = 'paused' THEN undoable_seconds END WHERE id = ?5",
+                "undoable_seconds = CASE WHEN ?1 = 'applied' OR ?2 IN ('paused', 'updating') THEN undoable_seconds END "
+                "WHERE id = ?5",
                 (*ended, number, *about),
             )
             if outcome.effect is not Effect.REFUSED and outcome.reason != "missing":
@@ -178,7 +180,8 @@ class Actions(LedgerFile):
         reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
         if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
             with self._write(durable=True) as db:
-                db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = '{{}}' WHERE {due}", (reading,))  # noqa: S608
+                kept = "iif(action = 'update', recipe, '{}')"  # which bars an image, and is only names
+                db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = {kept} WHERE {due}", (reading,))  # noqa: S608
         rows = self._read(
             "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "
             "AND (outcome IS NULL OR undoable_seconds IS NOT NULL)) "

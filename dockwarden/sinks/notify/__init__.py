@@ -28,6 +28,7 @@ _SOMEWHERE = Places().problem
 _LIKE = {EXCUSED: RESOLVED, EXPIRED: OPENED, FAILED: ACTED}  # who is told of the one is told of the other
 _PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 _LAST_WORDS_SECONDS = 3.0
+_LEADS_ON, _LEADS_AWAY = ("307", "308"), ("301", "302", "303")  # with the text, and without it
 _log = structlog.get_logger("dockwarden.notify")
 
 Send = Callable[[str, str, Alarm], str]
@@ -221,13 +222,22 @@ def _sender(address: str) -> Send:
 
     def send(title: str, body: str, alarm: Alarm) -> str:
         kind = apprise.NotifyType(alarm)
-        _Answer.said.status = ""
+
+        def is_taken(*, along: bool) -> bool:
+            for one in service if "redirect=" not in address else ():
+                one.redirects = along
+            _Answer.said.status = ""
+            sent = service.notify(body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
+            return bool(sent)
+
         try:
-            is_sent = service.notify(body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
+            is_sent = is_taken(along=False) or (_Answer.said.status in _LEADS_ON and is_taken(along=True))
         except Exception as error:  # noqa: BLE001 - more than a hundred plugins, none of which may end the thread
             _log.warning("notify.plugin_failed", error=type(error).__name__)
             return type(error).__name__
         status = _Answer.said.status
+        if not is_sent and status in _LEADS_AWAY:
+            return f"it answered {status}, which loses the text: write the address that it leads to"
         return "" if is_sent else f"it answered {status}" if status else "it cannot be reached, or did not take it"
 
     return send

@@ -223,7 +223,7 @@ def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench:
     assert bench.update().reason == "barred"
 
 
-@pytest.mark.parametrize(("state", "told"), [("completed", "found_gone"), ("paused", "paused")])
+@pytest.mark.parametrize(("state", "told"), [("completed", "updated"), ("paused", "paused")])
 def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(
     bench: Bench, state: str, told: str
 ) -> None:
@@ -240,18 +240,20 @@ def test_what_becomes_of_it_where_the_swarm_lost_its_leader_is_found_out_later(
     assert len(bench.intents.undoable()) == 1
 
 
-def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench) -> None:
-    bench.swarm_says("updating")
-    assert (told := bench.update()).effect is Effect.APPLIED, told
+@pytest.mark.parametrize(("state", "told"), [("completed", "updated"), ("updating", "updating")])
+def test_what_was_taken_back_after_its_end_was_told_is_not_tried_again(bench: Bench, state: str, told: str) -> None:
+    bench.swarm_says(state)
+    assert (outcome := bench.update()).reason == told, outcome
     assert bench.engine.swarm is not None
     bench.service = replace(bench.service, update_state="rollback_completed")
     bench.engine.swarm[bench.service.id] = bench.service
     assert bench.update().reason == "barred"
     bench.registry.digests[TAG] = NEWER
-    assert bench.update(NEWER).effect is Effect.APPLIED
+    assert bench.update(NEWER).reason == told
 
 
 def test_what_others_took_back_to_another_image_is_tried_again(bench: Bench) -> None:
+    bench.swarm_says("completed")
     assert bench.update().effect is Effect.APPLIED
     assert bench.engine.swarm is not None
     bench.service = replace(bench.service, image_ref=f"app:1@{NEWER}", update_state="rollback_completed")
@@ -273,9 +275,46 @@ def test_tasks_that_the_swarm_let_fail_are_not_said_to_run(bench: Bench, running
     assert told in bench.update().detail
 
 
-def test_an_update_that_takes_its_time_is_said_to(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("state", "image_ref", "end"),
+    [
+        ("completed", f"app:1@{NEW}", (Effect.APPLIED, "updated")),
+        ("paused", f"app:1@{NEW}", (Effect.FAILED, "paused")),
+        ("rollback_completed", f"app:1@{OLD}", (Effect.FAILED, "rolled_back")),
+    ],
+)
+def test_an_update_that_takes_its_time_is_no_success_until_it_has_ended(
+    bench: Bench, state: str, image_ref: str, end: tuple[Effect, str]
+) -> None:
     outcome = bench.update()
-    assert (outcome.reason, "it is still updating" in outcome.detail) == ("updated", True)
+    assert (outcome.effect, outcome.reason, "it is still updating" in outcome.detail) == (
+        Effect.FAILED,
+        "updating",
+        True,
+    )
+    tools = bench.ground.tools(bench.intents)
+    assert end_intents(tools, bench.intents) == []
+    assert bench.engine.swarm is not None
+    bench.engine.swarm[bench.service.id] = replace(bench.now(), update_state=state, image_ref=image_ref)
+    [ended] = end_intents(tools, bench.intents)
+    assert (ended.effect, ended.reason) == end
+    assert end_intents(tools, bench.intents) == []
+
+
+def test_an_update_that_takes_its_time_can_be_undone_and_is_not_watched_then(bench: Bench) -> None:
+    assert bench.update().reason == "updating"
+    assert bench.undo().reason == "restored"
+    assert bench.now().image_ref == f"app:1@{OLD}"
+    bench.engine.swarm = {bench.service.id: bench.service}
+    assert end_intents(bench.ground.tools(bench.intents), bench.intents) == []
+
+
+def test_what_no_node_takes_is_waited_for_only_for_a_while(bench: Bench) -> None:
+    bench.swarm_says("updating", unplaced="no suitable node (insufficient resources on 1 node)")
+    outcome = bench.update()
+    assert (outcome.effect, outcome.reason) == (Effect.FAILED, "updating")
+    assert "no node takes a task of it: no suitable node (insufficient" in outcome.detail
+    assert sum(bench.ground.slept) < ServiceUpdate.options().model_dump()["within"].total_seconds()
 
 
 @pytest.mark.parametrize(
@@ -298,7 +337,7 @@ def test_a_service_whose_tag_moved_since_is_left(bench: Bench) -> None:
     [(f"app:1@{NEW}", "restored"), (f"app:1@{OLD}", "restored"), (f"app:1@{NEWER}", "taken"), ("app:2", "taken")],
 )
 def test_undo_leaves_a_service_that_somebody_gave_another_image_since(bench: Bench, image_ref: str, told: str) -> None:
-    assert bench.update().reason == "updated"
+    assert bench.update().reason == "updating"
     bench.engine.update_service(bench.service.id, image_ref)
     assert bench.undo().reason == told
     assert bench.now().image_ref == (image_ref if told == "taken" else f"app:1@{OLD}")

@@ -396,6 +396,40 @@ def test_what_the_swarm_paused_can_be_undone_and_is_not_done_again(ledger: Ledge
     assert not ledger.is_barred(STEP.action, "another", APP.key)
 
 
+@pytest.mark.parametrize(("reason", "effect"), [("paused", Effect.FAILED), ("updated", Effect.APPLIED)])
+def test_an_image_is_barred_for_longer_than_its_update_can_be_undone(
+    book: Book, ledger: Ledger, reason: str, effect: Effect
+) -> None:
+    ledger.claim(ENGINE)
+    step = STEP._replace(action="update")
+    about = {"new_image_id": APP.key, "image_ref": "app:1"}
+    ledger.conclude(ledger.intend("run-1", step, Recipe("update", about)), outcome_of(step, effect, reason))
+    book.watched += 15 * 86400
+    ledger.expire()
+    assert ledger.undoable() == []
+    assert ledger.is_barred("update", step.name, APP.key, back_to="app:1")
+    assert not ledger.is_barred("update", step.name, "another image", back_to="app:1")
+
+
+@pytest.mark.parametrize("end", ["told", "undone", "expired"])
+def test_what_a_swarm_is_still_at_is_looked_at_again_until_its_end(book: Book, ledger: Ledger, end: str) -> None:
+    ledger.claim(ENGINE)
+    number = ledger.intend("run-1", STEP, RECIPE)
+    ledger.conclude(number, outcome_of(STEP, Effect.FAILED, "updating"))
+    assert [each.number for each in book.claim().open_intents()] == [number]
+    ledger = book.ledger
+    assert [each.number for each in ledger.undoable()] == [number]
+    if end == "undone":
+        undo = STEP._replace(action="undo")
+        ledger.conclude(ledger.intend("run-2", undo, Recipe("none", {"undoes": number})), outcome_of(undo))
+    elif end == "told":
+        ledger.conclude(number, outcome_of(STEP))
+    else:
+        book.watched += 15 * 86400
+        ledger.expire()
+    assert ledger.open_intents() == []
+
+
 def test_what_was_undone_cannot_be_undone_again_nor_updated_again_and_is_young(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     ledger.save(100.0, [(APP, Observed(1, 1)), (DATA, Observed(1, 1))])

@@ -20,7 +20,7 @@ from dockwarden.sinks.notify import Notifier, _news, open_routes
 from dockwarden.sinks.notify.message import Message, News, plain
 from tests.builders import NOW, a_policy, policies
 from tests.lab.waiting import PATIENCE, until
-from tests.unit.misbehaving import Misbehaving, http
+from tests.unit.misbehaving import Asked, Misbehaving, http
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -345,6 +345,24 @@ def test_why_a_service_did_not_take_it_is_told_without_its_address(answers: list
         [(_, send)] = open_routes({"chat": address}).values()
         assert send("title", "text", "info") == told
         assert send("title", "text", "info") == told
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+@pytest.mark.parametrize("more", ["", "?redirect=yes"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_what_redirects_gets_the_text_or_counts_as_not_sent(status: int, more: str) -> None:
+    def answer(asked: Asked) -> list[bytes]:
+        return [http(status, b"", "Location: /there") if "/here" in asked else http(200)]
+
+    with Misbehaving(answer) as service:
+        address = RouteSettings.model_validate({"url": f"json://{service.host}/here{more}"})
+        [(_, send)] = open_routes({"chat": address}).values()
+        for _ in range(2):
+            told = send("title", "the text", "info")
+            got = any(b"the text" in asked.body for asked in service.asked if "/there" in asked)
+            assert (not told) is (got or bool(more)), told
+            assert f"it answered {status}, which loses the text" in told or not told
+            service.asked.clear()
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
