@@ -56,7 +56,7 @@ class ContainerRestart(containers.ContainerVerb):
         if thing.state != "running":
             return "not_running", f"it is {thing.state}"
         if containers.is_brief(thing):
-            return containers.AUTO_REMOVE
+            return "auto_remove", "it would be removed with its volumes if it could not start again (--rm)"
         allowed = Most(*policy.options["most"])
         recent = sum(age < allowed.seconds for age in candidate.ages)
         if candidate.given_up or recent >= allowed.times:
@@ -71,7 +71,8 @@ class ContainerRestart(containers.ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         following = containers.followers(tools, step, found)
-        containers.refuse_dependents(tools, step, found, following)
+        paused = (each for each in containers.others(tools.engine, found) if each.state == "paused")
+        containers.refuse_dependents(tools, step, found, following, paused)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})
 

@@ -15,6 +15,8 @@ _JOINED = "joined"
 None with ``--rm``: should it end at once when it is started again, their restart would fail, and remove them.
 """
 
+_PAUSED = "paused"
+
 
 class ContainerStop(containers.ContainerVerb):
     name = "stop"
@@ -32,7 +34,9 @@ class ContainerStop(containers.ContainerVerb):
         if containers.is_brief(found):
             raise ArchiveError(containers.AUTO_REMOVE[1])
         left = {each.id: each.started_at for each in joined if not containers.is_brief(each)}
-        about = {**self.about(found), "state": found.state, _JOINED: left}
+        paused = ["it"] if found.state == "paused" else []
+        paused += [each.name for each in joined if each.id in left and each.state == "paused"]
+        about = {**self.about(found), _PAUSED: paused, _JOINED: left}
         return Recipe("none" if containers.is_aside(found) else "start", about)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
@@ -58,7 +62,7 @@ class ContainerStop(containers.ContainerVerb):
                     return Applied("started")
             raise MissingError(Kind.CONTAINER, done.name, done.ref.key) from error
         troubles = containers.restarted(tools.engine, "", about.get(_JOINED, {}))
-        notes = ["it was paused before"] if about.get("state") == "paused" else []
+        notes = [f"{name} was paused before" for name in about.get(_PAUSED, ())]
         notes += [f"what lived in its namespaces did not start: {text}" for text in troubles.values()]
         return Applied("started", "; ".join(notes))
 

@@ -87,12 +87,19 @@ def is_brief(container: Container) -> bool:
     return bool(container.config.told.get("auto_remove"))
 
 
-def refuse_dependents(tools: Tools, step: Step, owner: Container, after: Sequence[Container]) -> None:
-    """Raises Stays if one of those that stop or are restarted after the owner must stay, or would not come back."""
+def refuse_dependents(
+    tools: Tools, step: Step, owner: Container, after: Sequence[Container], paused: Iterable[Container] = ()
+) -> None:
+    """Raises Stays if one of those that stop or are restarted after the owner must stay, or would not come back.
+
+    Nor does anything come back where one is paused in a PID namespace that ends: an engine waits for its end in vain.
+    """
     ending = {f"{JOINED}{called}" for each in (owner, *after) for called in (each.id, each.name)}
-    brief = {each.id for each in after if is_brief(each) and each.config.pid_mode in ending}  # whose processes end, too
-    if lost := [each.name for each in after if each.id in brief or must_stay(tools, step, each)]:
-        text = f"{', '.join(lost)}: it lives in its namespaces, and must stay as it is, or is removed (--rm)"
+    inside = [each for each in (*after, *paused) if each.config.pid_mode in ending]  # whose processes end, too
+    lost = {each.name for each in inside if each.state == "paused" or is_brief(each)}
+    if lost := lost.union(each.name for each in after if must_stay(tools, step, each)):
+        text = "it lives in its namespaces, and must stay as it is, is removed (--rm), or is paused: unpause it first"
+        text = f"{', '.join(sorted(lost))}: {text}"
         raise Stays(Effect.REFUSED, "dependents", text)
 
 

@@ -164,21 +164,26 @@ def test_each_follows_after_all_that_it_follows(host: Host) -> None:
     assert restarted(host) == ["db", "side", "both", "last"]
 
 
+@pytest.mark.parametrize("change", [{"told": {"auto_remove": True}}, {"state": "paused"}])
 @pytest.mark.parametrize(
     ("network", "pid", "keeps"), [("db", "", False), ("", "db", True), ("db", "db", True), ("db", "other", False)]
 )
-def test_what_would_be_removed_as_it_ends_with_it_keeps_it_running(
-    host: Host, network: str, pid: str, *, keeps: bool
+def test_what_would_be_removed_or_hang_as_it_ends_with_it_keeps_it_running(
+    host: Host, network: str, pid: str, change: dict[str, Any], *, keeps: bool
 ) -> None:
-    """Engines keep one with ``--rm`` that they restart themselves, not one whose processes a namespace takes along."""
+    """Engines keep one with ``--rm`` that they restart themselves, not one whose processes a namespace takes along.
+
+    They can end no process namespace in which a process is frozen.
+    """
     for name in ("db", "other"):
         run(host, name)
     joined = {name: f"container:{host.engine.container(name).id}" for name in ("db", "other")} | {"": ""}
-    config = replace(host.engine.container("db").config, told={"auto_remove": True}, pid_mode=joined[pid])
-    run(host, "side", health="", config=config, network_mode=joined[network])
+    config = replace(host.engine.container("db").config, told=change.get("told", {}), pid_mode=joined[pid])
+    state = change.get("state", "running")
+    run(host, "side", health="", state=state, config=config, network_mode=joined[network])
     host.start(HEAL)
     turn(host, "db", "unhealthy")
-    assert restarted(host) == ([] if keeps else ["db", "side"])
+    assert restarted(host) == ([] if keeps else ["db", "side"] if state == "running" else ["db"])
     assert host.outcomes() == [("refused", "dependents") if keeps else ("applied", "restarted")]
 
 

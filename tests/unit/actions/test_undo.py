@@ -340,6 +340,7 @@ def test_a_container_that_was_stopped_and_removed_since_comes_back_and_runs_agai
 
 AUTO_REMOVE = {"auto_remove": True}
 MUST_STAY = {"dockwarden.protect": ""}
+PAUSED = {"paused": ""}
 
 
 @pytest.mark.parametrize("state", ["running", "paused"])
@@ -348,15 +349,17 @@ def test_what_lived_in_its_namespaces_runs_again_with_it(bench: Bench, mode: str
     bench.put("app", "app:1")
     owner = replace(a_container("web", "app:1"), state=state)
     bench.engine.run(owner)
+    inside = "running" if mode == "pid" else state
     for name, started_at in (("side", 1.0), ("late", 1.0), ("linked", 1.0)):
-        side = a_container(name, "app:1", started_at=started_at)
+        side = replace(a_container(name, "app:1", started_at=started_at), state=inside)
         bench.engine.run(side if name == "linked" else _joined(side, owner, mode))
     stop = step(owner, "stop")._replace(options={"after": ["side", "late", "linked", "gone"]})
     assert bench.remove(stop) == [("applied", "stopped")]
     bench.engine.die("side")
     bench.engine.restart_container(bench.engine.container("late").id, None)
     assert results(outcomes := bench.undo()) == [("applied", "started")]
-    assert outcomes[0].detail == ("it was paused before" if state == "paused" else "")
+    paused = (["it"] if state == "paused" else []) + (["side", "late"] if inside == "paused" else [])
+    assert outcomes[0].detail == "; ".join(f"{name} was paused before" for name in paused)
     now = [bench.engine.container(name) for name in ("side", "late", "linked")]
     assert [(each.running, each.started_at) for each in now] == [(True, 2.0), (True, 2.0), (True, 1.0)]
 
@@ -409,6 +412,9 @@ def test_an_undo_stops_nothing_that_could_not_start_again(
         ("far", {}, AUTO_REMOVE, {}, ("refused", "dependents")),
         ("far", {}, {}, MUST_STAY, ("refused", "dependents")),
         ("apart", {}, AUTO_REMOVE, {}, ("applied", "stopped")),
+        ("pid", {}, {}, PAUSED, ("refused", "dependents")),
+        ("far", {}, {}, PAUSED, ("refused", "dependents")),
+        ("network", {}, {}, PAUSED, ("applied", "stopped")),
     ],
 )
 def test_no_stop_takes_what_nothing_starts_again(
@@ -419,6 +425,7 @@ def test_no_stop_takes_what_nothing_starts_again(
     owner = a_container("web", "app:1", config=replace(UNLIMITED, told=own))
     other = _joined(a_container("other", "app:1"), owner, "pid" if mode == "far" else "")
     side = a_container("side", "app:1", labels=labels, config=replace(UNLIMITED, told=told))
+    side = replace(side, state="paused" if labels is PAUSED else "running")
     if mode == "apart":
         side = _joined(_joined(side, other, "pid"), owner, "network")
     else:
