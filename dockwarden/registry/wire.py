@@ -112,8 +112,8 @@ class Wire:
     """All connections, of all registries. Thread-safe."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Names in lower case come first, as everywhere. Raises ConfigError for a proxy that cannot be used."""
-        said = {name: environ.get(name) or environ.get(name.upper(), "") for name in _NAMES}
+        """Names in upper case come first, as with the engine. Raises ConfigError for a proxy that cannot be used."""
+        said = {name: environ.get(name.upper()) or environ.get(name, "") for name in _NAMES}
         self._direct = PoolManager(_MOST_SERVERS, maxsize=PER_SERVER, block=True)
         self._by_scheme = {name.partition("_")[0]: _proxy(name, said[name]) or self._direct for name in _NAMES[:2]}
         self._managers = (self._direct, *self._by_scheme.values())
@@ -243,10 +243,8 @@ def _spares(part: str, server: Url) -> bool:
     """Whether a part of NO_PROXY, a name, address, network or ``*``, is about the server."""
     with suppress(ValueError):
         return ipaddress.ip_address(server.host) in ipaddress.ip_network(part, strict=False)
-    name, colon, port = part.removeprefix("[").partition("]:" if part.startswith("[") else ":")
-    if colon and port != str(server.port):
-        return False
-    name = name.removeprefix("*")
-    if not name:
-        return part.startswith("*")
+    name, _, port = part.removeprefix("[").partition("]:" if part.startswith("[") else ":")
+    if part == "*" or not name or port not in ("", str(server.port)):
+        return part == "*"
+    name = name[1:] if name.startswith("*.") else name  # anywhere else a star is a letter
     return server.host == name or server.host.endswith(name if name.startswith(".") else f".{name}")

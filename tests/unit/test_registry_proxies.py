@@ -146,6 +146,10 @@ def test_a_proxy_that_refuses_is_a_registry_out_of_reach(answer: list[bytes]) ->
         ("https://ghcr.io", "example.com,ghcr.io", True),
         ("https://ghcr.io", " GHCR.io ", True),
         ("https://ghcr.io", "*", True),
+        ("https://ghcr.io", "example.com,*", True),
+        ("https://ghcr.io", "*:443", False),
+        ("https://ghcr.io", "*ghcr.io", False),
+        ("https://ghcr.io", "ghcr.io:", True),
         ("https://ghcr.io", "cr.io", False),
         ("https://eu.ghcr.io", "ghcr.io", True),
         ("https://eu.ghcr.io", ".ghcr.io", True),
@@ -171,8 +175,9 @@ def test_no_proxy(url: str, no_proxy: str, is_spared: bool) -> None:  # noqa: FB
     assert (proxies.manager(parse_url(url)).proxy is None) == is_spared
 
 
-def test_each_scheme_has_its_own_proxy_and_lower_case_comes_first() -> None:
-    proxies = Wire({"HTTPS_PROXY": "http://old:1", "https_proxy": "http://me:s3cret@new:3128/"})
+def test_each_scheme_has_its_own_proxy_and_upper_case_comes_first() -> None:
+    """As with the engine, and with whatever else is written in Go."""
+    proxies = Wire({"https_proxy": "http://old:1", "HTTPS_PROXY": "http://me:s3cret@new:3128/"})
     proxy = proxies.manager(parse_url("https://ghcr.io"))
     assert str(proxy.proxy) == "http://new:3128"
     assert "s3cret" not in repr(proxy)
