@@ -128,8 +128,7 @@ class Gatherer:
         elif missing in _BASE_FACTS and "bases" not in gathering.tried:
             gathering.wanted.add("bases")
             raise LaterError
-        elif missing in _MEASURED and (missing, ref.key) not in gathering.measuring:
-            gathering.measuring[missing, ref.key] = True
+        elif missing in _MEASURED and gathering.measuring.setdefault((missing, ref.key), True):
             raise LaterError
         elif missing in _MEASURED:
             pass  # it was measured, and stays unknown where that failed

@@ -500,8 +500,10 @@ def test_processes_of_many_containers_are_known_also_where_there_are_no_semaphor
     bench.look()
     if reason:
         bench.engine.errors["processes", bench.engine.container("web7").id] = AnswerError(reason)
-    sweep = bench.all(a_policy("no-sshd", "'sshd' in container.processes", subject=Kind.CONTAINER))
-    told = {("no-sshd", "fail"): 19, ("no-sshd", "unknown"): 1} if reason else {("no-sshd", "fail"): 20}
+    policies = [a_policy(f"no-{n}", f"'{n}' in container.processes", subject=Kind.CONTAINER) for n in ("sshd", "cron")]
+    sweep = bench.all(*policies)
+    told = {("no-sshd", "fail"): 20 - bool(reason), ("no-cron", "pass"): 20 - bool(reason)}
+    told |= {("no-sshd", "unknown"): 1, ("no-cron", "unknown"): 1} if reason else {}
     assert (bench.statuses(sweep), sum(name == "processes" for name, *_ in bench.engine.calls)) == (told, 20)
 
 
