@@ -207,6 +207,7 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
     mark: Any = error.context_mark if is_no_key else error.problem_mark or error.context_mark
     lines = source.text.split("\n")[: mark.line + 1]
     key = next((match[1] for line in reversed(lines) if (match := _KEY_LINE.match(line))), "file")
+    is_a_key = _KEY_LINE.fullmatch(lines[-1][: mark.column + 1])  # the line is taken for more of the one above
     text = ", ".join(part for part in (error.context, error.problem) if part)
     if odd := _INVISIBLE.search("".join(lines[-2:])):
         text += f"; the character U+{ord(odd[0]):04X} near it only looks like a blank"
@@ -222,7 +223,7 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
         text += f"; what begins in line {error.context_mark.line + 1} is not closed"
     elif "scanning an a" in text and key not in _QUOTABLE:
         text += "; a text that begins with * or & stands in quotes"
-    elif key in _QUOTABLE and not re.search("document|<block mapping start>", text):
+    elif key in _QUOTABLE and not re.search("document|<block mapping start>", text) and not is_a_key:
         text += f"; {QUOTE}"
     elif "mapping values" in text or "<block" in text:
         text += "; keys beside each other are indented alike, and a text with `: ` in it stands in quotes"

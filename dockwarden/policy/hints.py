@@ -108,6 +108,8 @@ EXAMPLES = {
     "policies": "- name: no-latest-tag, and what belongs to it, indented",
     "when": "a == 1 && b == 2, as one text",
     "action": "remove, one action",
+    "schedule": '"0 3 * * *"',
+    "until": "2027-03-31",
 }
 """By a key, how its value is written."""
 _EMPTIES = ("None", "nil", "undefined", "NULL", "Null", "null", "NaN")
