@@ -12,6 +12,8 @@ from functools import lru_cache
 
 DEFAULT_REGISTRY = "docker.io"
 _HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
+HUB_ADDRESSES = ("hub.docker.com", _HUB_ALIAS, "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
+"""What Docker Hub is called elsewhere, and in no reference that people write."""
 _MAX_LENGTH = 4096
 _MAX_PATH_LENGTH = 255
 

@@ -32,7 +32,7 @@ from dockwarden.config.source import Path as KeyPath
 from dockwarden.config.source import load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
-from dockwarden.reference import may_match, parsed
+from dockwarden.reference import HUB_ADDRESSES, may_match, parsed
 from dockwarden.text import BOUND, DURATION, bound, duration
 
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
@@ -40,7 +40,6 @@ _FIELDS = ("host", "summary", "worst", "findings", "link")
 _PORT = "([0-9]{1,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _AT, _URL = rf"^(\[[^\]/\s]+\]|[^\]/:\s\[]+):{_PORT}$", r"^(https?://[^\s/]+(/\S*)?)?$"
 _NUMBERS = {"integer": r"^\d+$", "number": r"^\d+(\.\d+)?$"}
-_HUBS = ("hub.docker.com", "registry-1.docker.io")  # addresses of Docker Hub that no reference has
 _Word = Annotated[str, Field(min_length=1)]
 
 
@@ -304,7 +303,7 @@ class Settings(_Section):
     @classmethod
     def _as_in_references(cls, value: dict[str, RegistrySettings]) -> dict[str, RegistrySettings]:
         for host in value:
-            if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host in _HUBS:
+            if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host in HUB_ADDRESSES:
                 shown = repr(host.rpartition("@")[2])  # what stands before it is a password
                 raise ValueError(f"{shown}: write hosts as in full references, docker.io or registry.example.com:5000")
         return value

@@ -29,7 +29,6 @@ MAY_BE_NONE = {
     **dict.fromkeys(("registry.newest_version", "registry.newest_version_digest"), ("where there is none",)),
     **dict.fromkeys(("image.base", "image.base_digest"), ("where there is none",)),
 }
-_REGISTRIES = ("hub.docker.com", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
 _PATH = "paths are written in full, with no / at the end, as in '/etc'; /run is told as /var/run"
 _DIGEST_START = r"|s|sh|sha\d*|sha\d+:[0-9a-f]*"
 # What a text of a form must look like, what to write where one does not, and what it may begin with.
@@ -285,7 +284,7 @@ def _form(spec: FactSpec, value: str) -> str:
         return ""
     if spec.form in ("reference", "repository"):
         return _reference(spec, value)
-    if spec.form == "registry" and value in _REGISTRIES:
+    if spec.form == "registry" and value in reference.HUB_ADDRESSES:
         return f"{spec.name} is never '{value}'; of Docker Hub it is 'docker.io'"
     if spec.form == "user" and re.fullmatch(r"(root|0)?(:.*)?", value):
         return f"{spec.name}: root has more names than '{value}'; use container.root or image.root"

@@ -13,6 +13,7 @@ from dockwarden.config import settings as module
 from dockwarden.config.settings import Settings, read_settings
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
+from dockwarden.reference import HUB_ADDRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -416,6 +417,9 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
         ("web: {hosts: ['https://a.lan']}\n", "1:7", "no scheme, no port"),
         ("web: {hosts: a.lan}\n", "1:7", "web.hosts: must be a list, such as [a, b]"),
         ("web: {listen: 9877}\n", "1:7", "web.listen: must be text; put it in quotes"),
+        ("state_dir: 5\n", "1:1", "state_dir: must be text; put it in quotes"),
+        ("web: {finding_info: on}\n", "1:7", "web.finding_info: must be a whole number"),
+        ("schedule: {jitter: 5%}\n", "1:12", "schedule.jitter: must be a number"),
         ("policies:\n  - name: a\n", "1:1", "a policy is written in a file of its own"),
         ("web:\n  listen: nowhere\n", "2:3", "web.listen: write host:port"),
         ("engine: {timeout: fast}\n", "1:", "engine.timeout: must be a duration"),
@@ -426,9 +430,7 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
                 "https://h.io",
                 "h.io/",
                 "h.io/team",
-                "index.docker.io",
-                "hub.docker.com",
-                "registry-1.docker.io",
+                *HUB_ADDRESSES,
                 "https://index.docker.io/v1/",
                 "*.h.io",
                 "h",
