@@ -5,8 +5,9 @@ tags there are, and which of them are the same image.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
 EARLY = (
@@ -28,16 +29,17 @@ _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)
 _IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:20[1-3]\d)(?!\d)", re.ASCII)  # or month first: nothing tells
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
 _IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
+_SHORT = re.compile(r"\d{6}(?![\dA-Za-z])", re.ASCII)
+_SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _BUILD = re.compile(
     r"(?!386$)(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
-_CUMULATIVE = re.compile(r"(?<=^\d{4}-)cu(?=\d\d?(?!\d))", re.IGNORECASE | re.ASCII)  # 2022-CU14, but not 0.5.1-cu12
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
-    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?)"
+    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?|[A-Za-z]+\d+\.\d+-)"
     r"[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
@@ -48,6 +50,27 @@ _MOST_DIGITS = 5  # longer numbers are dates, build numbers or hashes
 _MOST_OF_LAST = 7  # of a fourth number; a day has eight
 _LONGEST_TAG = 128  # labels of strangers are longer: numbers that Python does not read, texts read for hours
 PARTS = re.compile(r"[-_+]")
+
+
+def _numbers_of_time(found: re.Match[str]) -> str:
+    """``20200608.160520`` for ``20200608T160520Z`` or the same with hyphens."""
+    date, time = "".join(found.group(1, 3, 4)), "".join(found.group(5, 6, 7)) if found[5] else ""
+    return f"{date}.{time}" if time else date
+
+
+def _numbers_of_update(found: re.Match[str]) -> str:
+    """``8.432_06`` for ``8u432-b06``."""
+    return f"{found[1]}.{found[2]}" + ("_" if found[0].endswith("b") else "")
+
+
+_REWRITTEN: tuple[tuple[re.Pattern[str], Any], ...] = (
+    (_ISO_TIME, _numbers_of_time),
+    (re.compile(r"(?<=^\d{4}-)cu(?=\d\d?(?!\d))", re.IGNORECASE | re.ASCII), "update"),  # 2022-CU14, no 0.5.1-cu12
+    (re.compile(r"(?<=^20\d\d\.)q(?=[1-4]\.)", re.IGNORECASE | re.ASCII), ""),  # 2024.q4.1
+    (re.compile(r"(?<=\d[-+])security-(?=\d\d(?!\d))", re.ASCII), "patch"),  # 12.0.0-security-01
+    (_JAVA_UPDATE, _numbers_of_update),
+)
+"""What is written in another way than as a number, and the number."""
 
 
 class Scheme(NamedTuple):
@@ -98,8 +121,10 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     """The version that a tag names, released or not by the words for ``early``; None for words, hashes and dates."""
     if len(tag) > _LONGEST_TAG or _IS_DAY_FIRST.match(tag):
         return None
-    told = _CUMULATIVE.sub("update", _ISO_TIME.sub(_numbers_of_time, tag))
-    form = _FORM.fullmatch(_JAVA_UPDATE.sub(_numbers_of_update, told))
+    told = tag
+    for written, meant in _REWRITTEN:
+        told = written.sub(meant, told)
+    form = _FORM.fullmatch(told)
     if form is None:
         return None
     prefix, core, rest = form.group("prefix", "core", "rest")
@@ -113,22 +138,13 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     words = PARTS.split(rest[1:]) if rest else []
     if "" in words:
         return None
-    before = [word for word in re.split(r"[-_.]", prefix) if word and word.lower() not in ("version", "release")]
+    before = [
+        word for word in re.split(r"[-_]|\.(?!\d)", prefix) if word and word.lower() not in ("version", "release")
+    ]
     is_early = bool(early.search(rest)) or says_early("-".join(before), early)
     variant, build, labels = _suffix(words, early)
     scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))
     return Version(tag, tuple(map(int, core.split("."))), tuple(build), scheme, is_early)
-
-
-def _numbers_of_time(found: re.Match[str]) -> str:
-    """``20200608.160520`` for ``20200608T160520Z`` or the same with hyphens."""
-    date, time = "".join(found.group(1, 3, 4)), "".join(found.group(5, 6, 7)) if found[5] else ""
-    return f"{date}.{time}" if time else date
-
-
-def _numbers_of_update(found: re.Match[str]) -> str:
-    """``8.432_06`` for ``8u432-b06``."""
-    return f"{found[1]}.{found[2]}" + ("_" if found[0].endswith("b") else "")
 
 
 def _kind(core: str) -> str | None:
@@ -171,6 +187,16 @@ def _is_build(found: re.Match[str], before: str) -> bool:
     if before in _ARCHITECTURES:
         return found[1].lower() != "v" and bool(found[1] or found[2].startswith(("0.", "1.")))
     return bool(found[1])
+
+
+def days(tags: Iterable[str]) -> Iterator[Version]:
+    """What are days of builds where no tag is a plain version."""
+    short = {tag for tag in tags if _SHORT.match(tag)}  # all are days such as 250426, or none is
+    century = "20" if all(_SHORT_DAY.match(tag) for tag in short) else ""
+    for tag in sorted(set(tags)):
+        dated = version(f"version-{century if tag in short else ''}{tag}")
+        if dated and dated.scheme[::2] == ("version-", "date") and not dated.is_early:
+            yield dated._replace(tag=tag)
 
 
 @lru_cache(maxsize=4096)

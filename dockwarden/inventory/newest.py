@@ -16,7 +16,7 @@ from itertools import groupby, pairwise
 from math import inf
 from typing import NamedTuple
 
-from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, is_branch, says_early, version
+from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, days, is_branch, says_early, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
 _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
@@ -24,11 +24,10 @@ _MOST_SIGNS = 6  # of a candidate's pre-releases, and of words such as devel, ho
 _MOST_ALIASES = 5
 _LEAP = 20  # in the first number, as Docker's from 1.13 to 17.03
 _LINE = 2  # numbers that a line has, at most
+_OF_FLAVOURS = ("number", "u")  # 4.1.1-22 of Node's, 1.2.3-u22 of Ubuntu's
 _FLAVOURS = {"dev", "devel"}  # in some repositories; the others' are pre-releases
 _FIRST_DATE = 10_000  # no flavour has such a number
 _MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
-_SHORT = re.compile(r"\d{6}(?![\dA-Za-z])", re.ASCII)
-_SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _OF_A_HINT, _NEIGHBOURS, _OTHER_SCHEMES, _LINES = 3, 4, 12, 14
 _Releases = dict[Scheme, list[Version]]
 
@@ -89,7 +88,7 @@ def _book(tags: tuple[str, ...]) -> _Book:
     if early and not releases and not (builds := _read(tags, BUT_FOR_B))[1]:
         releases, early, words = builds  # as Yugabyte's, which are all called 2.25.1.0-b381
     if not any(s.is_plain for s in (*releases, *(v.scheme for v in early))):
-        for day in _days(tags):
+        for day in days(tags):
             releases[day.scheme].append(day)
     releases = _without_slips(releases)
     for told in _flavours(early, releases):
@@ -97,20 +96,10 @@ def _book(tags: tuple[str, ...]) -> _Book:
     for versions in (*releases.values(), early):
         versions.sort(key=lambda v: v.rank, reverse=True)
     releases = _without_systems(releases)
-    clear = {s: found for s, found in releases.items() if s.build != "number" or not _are_flavours(found)}
+    clear = {s: found for s, found in releases.items() if s.build not in _OF_FLAVOURS or not _are_flavours(found)}
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in clear.items()}
     years = {s: {v.numbers[0] for v in f if _MONTH.match(v.tag.removeprefix(s.prefix))} for s, f in clear.items()}
     return _Book(clear, lines, years, early, words, is_whole=len(clear) == len(releases))
-
-
-def _days(tags: tuple[str, ...]) -> Iterator[Version]:
-    """What are days of builds where no tag is a plain version."""
-    short = {tag for tag in tags if _SHORT.match(tag)}  # all are days such as 250426, or none is
-    century = "20" if all(_SHORT_DAY.match(tag) for tag in short) else ""
-    for tag in sorted(set(tags)):
-        dated = version(f"version-{century if tag in short else ''}{tag}")
-        if dated and dated.scheme[::2] == ("version-", "date") and not dated.is_early:
-            yield dated._replace(tag=tag)
 
 
 def _without_slips(releases: _Releases) -> _Releases:
@@ -201,7 +190,20 @@ def _highest(own: Version, book: _Book, look: Look) -> Version | None:
         bare = [v for v in book.releases.get(found.scheme._replace(build=""), ()) if v.numbers == found.numbers]
         higher = _above(bare[0], book, look) if bare else None
         found = higher if higher and higher.numbers > found.numbers else found
-    return found
+    return _of_years(found, book, look)
+
+
+def _of_years(found: Version | None, book: _Book, look: Look) -> Version | None:
+    """The same, unless `latest` begins with its year by now, as 2020.12.1 of Home Assistant's does after 0.118.5."""
+    if found is None or found.scheme.kind:
+        return found
+    years = found.scheme._replace(kind="year ")
+    latest = [v for v in book.releases.get(years._replace(variant=""), ())[:_MOST_CANDIDATES] if _is_latest(v, look)]
+    if not latest or _is_latest(found, look):
+        return found
+    before = found._replace(numbers=(latest[-1].numbers[0] - 1, 0, 0), scheme=years)  # as if it had been of such a year
+    higher = _above(before, book, look) if years in book.releases else before
+    return found if higher is before else higher
 
 
 def _above(own: Version, book: _Book, look: Look) -> Version | None:
@@ -287,12 +289,13 @@ def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]
     No line is called as builds are: 8.0-ls45; but branches' may be with a commit: 8.0-9f3a2c1.
     """
     lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+    is_year = own.scheme.kind.startswith("year") and len(own.numbers) == _LINE + 1  # 2024.12 comes after 2024.07.3
     least = min(_LINE if own.scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
 
     def counts(other: Version) -> bool:
         size = len(other.numbers)
         names = [v for v in lines if len(v.numbers) == size]
-        return size >= least or any(size > _LINE or look.is_ours(v.tag) for v in names)
+        return size >= least or (size >= _LINE and is_year) or any(size > _LINE or look.is_ours(v.tag) for v in names)
 
     return counts
 

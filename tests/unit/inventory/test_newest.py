@@ -364,6 +364,31 @@ WORLDS = """
 # docker
   latest 29.0.1 29.0 29 | 20.10.24 20.10 20 | 19.03.15 19.03 19 | 18.09.9 18.09 | 17.03.2 17.03 | 29.1.0-rc.1 29-rc
 > 19.03.15:29.0.1 17.03:29.0.1 20.10.24:29.0.1 latest:=
+# home-assistant, and then years
+  latest 2026.9.1 2026.9 | 2026.8.3 | 2020.12.1 | 0.118.5 | 0.117.6 | dev 2026.10.0.dev1
+> 0.117.6:2026.9.1 0.118.5:2026.9.1 latest:=
+# neo4j, and then years
+  latest 2026.07.1 2026 community | 2026.06.0 | 5.26.29 5.26 5 | 5.26.28 | 4.4.48 | enterprise 2026.07.1-enterprise |
+  5.26.29-enterprise 5-enterprise | 5.26.29-ubi10
+> 5.26.28:2026.07.1 5:2026.07.1 4.4.48:2026.07.1 5-enterprise:2026.07.1-enterprise 5.26.29-ubi10:= enterprise:=
+# bonita, where a year is another name of each
+  latest 11.1.0 2026.2 11.1 | 10.4.5 2025.2 | 2024.1.1
+> 10.4.5:11.1.0 latest:= 2024.1.1:2026.2
+# teamcity, whose first release of a line has two numbers
+  latest 2026.07 2026.07-linux | 2026.03.3 | 2026.03.3-linux | 2026.03 | EAP 2026.11 2026.11-EAP1
+> 2026.03.3:2026.07 2026.03.3-linux:2026.07-linux 2026.03:2026.07 latest:=
+# liferay/dxp
+  latest 2026.q3.1 | 2026.q3.0 | 2026.q2.12 | 2025.Q4.10 | 2026.q1.4-lts | 2025.q1.11-lts | 7.4.13-u112 | 7.4.13-u99
+> latest:= 2026.q2.12:2026.q3.1 2025.Q4.10:2026.q3.1 2025.q1.11-lts:2026.q1.4-lts 7.4.13-u99:7.4.13-u112
+# grafana, of which some mend what is not safe
+  latest 12.0.0-security-01 | 12.0.0 | 11.6.1-security-01 | 11.6.1 | 12.0.0-security-01-ubuntu | 12.0.0-ubuntu
+> latest:= 12.0.0:12.0.0-security-01 11.6.1-security-01:12.0.0-security-01 12.0.0-ubuntu:12.0.0-security-01-ubuntu
+# flavours of Ubuntu
+  1.2.3-u22 | 1.2.3-u20 | 1.2.4-u22 | 1.2.4-u20
+> 1.2.3-u20:? 1.2.4-u22:?
+# gitlab-runner, of systems with a number
+  latest alpine3.18-v17.7.0 v17.7.0 | alpine3.18-v17.6.0 | alpine3.19-v17.8.0 | v17.6.0
+> alpine3.18-v17.6.0:alpine3.18-v17.7.0 v17.6.0:v17.7.0
 # year then semver
   latest 1.5.0 1.5 | 2020.12 | 2019.3.1 | 1.4.0
 > latest:= 1.4.0:1.5.0
