@@ -142,7 +142,7 @@ class Executor:
         try:
             return verb.recipe(tools, step, found)
         except ArchiveError as error:
-            verb.find(self._tools.engine, step.ref.key)  # or it went meanwhile
+            self._look(step, lambda: verb.find(self._tools.engine, step.ref.key))  # or it went, or began to, meanwhile
             if step.unrecoverable:
                 return error.without or Recipe("none", verb.about(found))
             effect = Effect.SKIPPED if isinstance(error, GainsNothingError) else Effect.REFUSED

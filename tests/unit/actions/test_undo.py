@@ -155,6 +155,18 @@ def test_a_container_that_goes_while_its_recipe_is_made_is_gone(
     assert bench.intents.archives == {}
 
 
+@pytest.mark.parametrize("request_", ["written", "save_files"])
+@pytest.mark.parametrize("unrecoverable", [False, True])
+def test_a_container_that_somebody_else_is_removing_just_now_is_not_told_unrecoverable(
+    bench: Bench, request_: str, *, unrecoverable: bool
+) -> None:
+    container = written_by_web(bench, Written(("/a",)))
+    bench.engine.just_before(request_, lambda: bench.engine.alter("web", "destroy", state="removing"))
+    bench.engine.errors[request_] = AnswerError("HTTP 500: stat: no such file or directory")
+    assert bench.remove(step(container)._replace(unrecoverable=unrecoverable)) == [("skipped", "changed")]
+    assert (bench.intents.archives, bench.engine.removals) == ({}, [])
+
+
 def test_files_that_a_container_deleted_do_not_come_back_so_it_stays(bench: Bench) -> None:
     container = written_by_web(bench, Written((), ("/a",)))
     assert bench.remove(step(container)) == [("refused", "unrecoverable")]
