@@ -141,8 +141,9 @@ class Endpoint:
         authorization = guard.authorization(url.repository, send)
         attempts = count()
         was_doubtful = False
+        told = self._site.told.headers if self._site.told and guard is self._guard else {}
         while True:
-            headers = {"Accept": query.accept, **_HEADERS}
+            headers = {"Accept": query.accept, **_HEADERS, **told}
             if authorization:
                 headers["Authorization"] = authorization
             answer = self._send(Request(query.method, url, headers, limit=query.limit), query.method, query.ends_at)
@@ -249,7 +250,7 @@ class Endpoint:
         if url.scheme != "https":
             return None
         is_verified = all(place.is_verified for place in self._site.places)
-        return self._shared.places.context(self._site.host, self._site.authorities, is_verified=is_verified)
+        return self._shared.places.context(self._site, is_verified=is_verified)
 
 
 def _sent_on(request: Request, answer: Answer) -> Request:

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from dockwarden.registry.message import FailedError, Url, parse_url
 CERTIFICATES = Path("/etc/docker/certs.d")
 _HUB = "registry-1.docker.io"
 _Known = tuple[Path, tuple[int, ...]]  # a file, and what changes with it
+_Pair = tuple[Path, Path, tuple[int, ...]]  # a certificate of ours, its key, and what changes with the first
 
 
 class Place(NamedTuple):
@@ -38,7 +39,7 @@ class Site(NamedTuple):
         host: under which its settings, certificates and logins are found.
         trusts_plain: tokens may be fetched, and passwords sent, without TLS.
         base: below which its repositories are.
-        authorities: files of certificates besides those of its folder.
+        told: what the engine's file says of it.
         stands_for: the registry, where it has to be told that.
     """
 
@@ -46,7 +47,7 @@ class Site(NamedTuple):
     places: tuple[Place, ...]
     trusts_plain: bool
     base: str = "/v2/"
-    authorities: tuple[Path, ...] = ()
+    told: hosts_file.Host | None = None
     stands_for: str = ""
 
 
@@ -66,17 +67,17 @@ class Places:
     def file(self, registry: str) -> tuple[int, ...] | None:
         """What changes with the engine's own file about a registry; None without one."""
         with suppress(OSError):
-            if path := self._file(registry):
-                return state(path)
+            if folder := self._folder(registry):
+                return state(folder / "hosts.toml")
         return None
 
     def sites(self, registry: str) -> list[Site]:
         """Who answers for a registry: its mirrors, then itself. May ask the resolver. Raises FailedError."""
         mirrors, insecure = _reach(self._engine)
         found = [self._site(registry, insecure)]
-        if path := self._file(registry):
+        if folder := self._folder(registry):
             with suppress(OSError, ValueError, AttributeError, TypeError, FailedError):  # the engine passes over it
-                found = [self._told(host, found[0]) for host in hosts_file.hosts(path)]
+                found = [self._told(host, found[0]) for host in hosts_file.hosts(folder / "hosts.toml")]
         for mirror in reversed(mirrors) if registry == DEFAULT_REGISTRY and len(found) == 1 else ():
             with suppress(FailedError):  # what no URL is, no registry is
                 found = [*self._mirror(mirror, insecure), *found]
@@ -85,29 +86,34 @@ class Places:
     def concurrency(self, registry: str) -> int:
         return (self._hosts.get(registry) or RegistrySettings()).concurrency
 
-    def context(self, host: str, more: Iterable[Path] = (), *, is_verified: bool) -> ssl.SSLContext:
-        """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used."""
-        setting, folder = self._hosts.get(host), self._certificates / host
-        found: list[Path] = []
+    def context(self, site: Site, *, is_verified: bool) -> ssl.SSLContext:
+        """How TLS is spoken with a host. Raises FailedError where its authority's certificates cannot be used.
+
+        A folder counts where the engine's file says nothing.
+        """
+        setting, found = self._hosts.get(site.host), list[Path]()
         with suppress(OSError):
-            found = sorted(folder.iterdir())
-        readable = [path for path in found if os.access(path, os.R_OK)]  # keys are mostly for root alone
-        ours = [path for path in readable if path.suffix == ".cert" and path.with_suffix(".key") in readable]
-        authorities = [*(path for path in found if path.suffix == ".crt"), *more]
+            folder = self._folder(site.host) or self._certificates / site.host
+            found = sorted(folder.iterdir()) if site.told is None else []
+        pairs = [(path, path.with_suffix(".key")) for path in found if path.suffix == ".cert"]
+        authorities = [path for path in found if path.suffix == ".crt"]
+        if site.told:
+            pairs, authorities = [*site.told.ours], [*site.told.authorities]
         if setting and setting.ca_file:
             authorities = [setting.ca_file]
+        readable = [pair for pair in pairs if all(os.access(path, os.R_OK) for path in pair)]  # mostly for root alone
         try:
-            known = [(path, state(path)) for path in (*ours, *authorities)]
-            return _context(tuple(known[: len(ours)]), tuple(known[len(ours) :]), is_verified=is_verified)
+            ours = tuple((certificate, key, state(certificate)) for certificate, key in readable)
+            return _context(ours, tuple((path, state(path)) for path in authorities), is_verified=is_verified)
         except OSError:
             raise FailedError("tls") from None
 
-    def _file(self, registry: str) -> Path | None:
-        """If the engine reads it. Settings say more."""
+    def _folder(self, registry: str) -> Path | None:
+        """Where its file or its certificates are, if the engine reads the former. Settings say more."""
         if self._engine is None or not hosts_file.is_read_by(self._engine) or self._is_set(registry):
             return None
         with suppress(OSError):  # a folder that we may not look into
-            return hosts_file.find(self._certificates, registry)
+            return hosts_file.folder(self._certificates, registry)
         return None
 
     def _is_set(self, registry: str) -> bool:
@@ -125,11 +131,13 @@ class Places:
             site = Site(url.netloc, (Place(url.server),), plain, f"{base}/", stands_for=registry.host)
             if url.netloc == registry.places[0].url.netloc:  # it, and so are its logins, also where its name is another
                 site = site._replace(host=registry.host, stands_for="")
-            if plain and (host.authorities or not host.is_verified):  # TLS comes first where anything is said of it
+            if plain and (
+                host.authorities or host.ours or not host.is_verified
+            ):  # TLS comes first where anything is said of it
                 site = site._replace(places=(Place(url.server._replace(scheme="https")), *site.places))
         if not host.is_verified:
             site = site._replace(places=tuple(place._replace(is_verified=False) for place in site.places))
-        return site._replace(authorities=host.authorities)
+        return site._replace(told=host)
 
     def _mirror(self, mirror: str, insecure: Collection[str]) -> list[Site]:
         """Once, or where it has a path twice: engines before 28 ask below it, later ones put it first."""
@@ -180,7 +188,7 @@ def _addresses(host: str) -> "list[ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @lru_cache
-def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_verified: bool) -> ssl.SSLContext:
+def _context(ours: tuple[_Pair, ...], authorities: tuple[_Known, ...], *, is_verified: bool) -> ssl.SSLContext:
     """As the engine understands certificates and ciphers: any that is trusted ends a chain. Raises OSError."""
     context = ssl.create_default_context()
     context.set_ciphers("DEFAULT:@SECLEVEL=1")  # older servers, and keys of 1024 bits, will do
@@ -197,7 +205,7 @@ def _context(ours: tuple[_Known, ...], authorities: tuple[_Known, ...], *, is_ve
         except ssl.SSLError:
             if len(authorities) == 1:  # else the others may do: it may be no certificate, or of another form
                 raise
-    for path, _ in ours:
+    for path, key, _ in ours:
         content(path)
-        context.load_cert_chain(path, path.with_suffix(".key"), password=str)  # or OpenSSL asks the terminal for one
+        context.load_cert_chain(path, key, password=str)  # or OpenSSL asks the terminal for one
     return context

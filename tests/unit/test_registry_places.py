@@ -200,6 +200,9 @@ READER = replace(an_engine(ImageStore.CONTAINERD), api_version="1.48", mirrors=(
         ("a.io", "a.io", '[host."http://m"]\ncapabilities = ["resolve"]', ["https://a.io/v2/"]),
         ("a.io", "a.io", '[host."http://m"]\ncapabilities = ["pull", "resolved"]', ["https://a.io/v2/"]),
         ("a.io", "a.io", '[host."http://m"]\nskip_verify = "true"', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m".header]\nx = 5', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\nca = 5', ["https://a.io/v2/"]),
+        ("a.io", "a.io", '[host."http://m"]\nclient = ["a", ["b", "c", "d"]]', ["https://a.io/v2/"]),
         ("a.io", "a.io", '[host."http://m"]\nnew = 1\n[more]', ["http://m/v2/", "https://a.io/v2/"]),
         ("a.io", "a.io", f'{_PULL}\n[host."http://m"]', ["http://m/v2/", "https://a.io/v2/"]),
         ("a.io", "a.io", f'server = "https://b.io"\n{_PULL}\n[host."http://m"]', ["http://m/v2/"]),
@@ -416,6 +419,53 @@ def test_certificates_are_those_that_the_engine_takes(
             for path in folder.iterdir():  # what they are now is looked at for each connection
                 path.unlink()
             assert ask(registry, f"{server.host}/app:2", max_age_seconds=0) == reason("tls")
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "expected"),
+    [
+        ("127.0.0.1:{port}", None, GOOD),
+        ("127.0.0.1_{port}_", None, GOOD),
+        ("_default", None, GOOD),
+        ("_default", "", GOOD),
+        ("_default", "server =", GOOD),
+        ("127.0.0.1", None, reason("refused")),
+        ("_default", "[host]", reason("refused")),  # a file that says anything says all
+        ("_default", 'ca = "ca.crt"\nclient = [["me.cert", "me.key"]]', GOOD),
+        ("_default", 'ca = ["none.crt", "ca.crt"]\nclient = "both.pem"', reason("tls")),
+        ("_default", 'ca = ["ca.crt"]\nclient = ["both.pem"]', GOOD),
+        ("_default", 'client = [["me.cert", "me.key"]]', reason("tls")),
+        ("_default", 'ca = "ca.crt"\nclient = [["me.cert"]]', GOOD),  # which is malformed, and so says nothing
+    ],
+)
+def test_certificates_are_where_a_containerd_store_finds_them(
+    strict: ssl.SSLContext, certificate: Path, tmp_path: Path, folder: str, text: str | None, expected: Reply
+) -> None:
+    """The first folder of those counts, and in it the engine's file, or else what is there."""
+    with Misbehaving(lambda _: [OK], tls=strict) as server:
+        here = tmp_path / folder.format(port=server.host.partition(":")[2])
+        here.mkdir()
+        for name, source in (("ca.crt", "ca.crt"), ("me.cert", "server.crt"), ("me.key", "server.key")):
+            (here / name).write_bytes((certificate / source).read_bytes())
+        (here / "both.pem").write_bytes((here / "me.cert").read_bytes() + (here / "me.key").read_bytes())
+        if text is not None:
+            server_too = f'server = "https://{server.host}"\n' if "c" in text else ""
+            (here / "hosts.toml").write_text(server_too + text)
+        with client(engine=lambda: READER, certificates=tmp_path) as registry:
+            assert ask(registry, f"{server.host}/app:1") == expected
+
+
+def test_headers_that_the_engines_file_names_are_for_that_host_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.invalid").mkdir()
+    with Misbehaving(lambda _: [OK]) as other:
+        moved = head(f"Location: http://{other.host}/v2/app/manifests/1", status=307)
+        with Misbehaving(lambda _: [moved]) as mirror:
+            named = 'x-me = ["a", "b"]\nauthorization = "Basic bWU6aXQ="'
+            (tmp_path / "a.invalid/hosts.toml").write_text(f'[host."http://{mirror.host}".header]\n{named}')
+            with client(engine=lambda: READER, certificates=tmp_path) as registry:
+                assert ask(registry, "a.invalid/app:1") == GOOD
+            told = [[asked.header(name) for name in ("X-Me", "Authorization")] for asked in mirror.asked + other.asked]
+            assert told == [["a, b", "Basic bWU6aXQ="], ["", ""]]
 
 
 def test_a_key_that_only_root_can_read_is_left_to_the_engine(
