@@ -26,6 +26,7 @@ from dockwarden.text import span
 
 _LOOK_SECONDS = 1.0
 _UNPLACED_SECONDS = 30.0  # a port, or memory, may be free when the task before has ended
+_JOB: Why = ("job", "it is a job, which would run once more")
 _UNDER_WAY = ("updating", "rollback_started")
 
 
@@ -46,7 +47,7 @@ class ServiceUpdate(Verb[Service]):
         if not _tag(thing.image_ref):
             return "pinned", "its image is not a tag with a digest, so nothing tells what is newer"
         if thing.mode.endswith("job"):
-            return "job", "it is a job, which would run once more"
+            return _JOB
         if thing.update_state in _UNDER_WAY:
             return "updating", f"an update of it is under way: {thing.update_state}"
         return None
@@ -54,10 +55,17 @@ class ServiceUpdate(Verb[Service]):
     def check(self, tools: Tools, step: Step, judged: Service, found: Service) -> None:
         refuse_change(unless=(found.image_ref, dict(found.labels)) == (judged.image_ref, dict(judged.labels)))
         refuse_change(unless=found.update_state not in _UNDER_WAY)
+        if found.is_over:
+            raise Stays(Effect.REFUSED, *_JOB)
         new = _newer(tools, step, found)
         refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
         # The swarm, or somebody, may have taken it back after its end was not waited for any more.
         refuse_barred(tools, step, new, back_to=found.image_ref if found.update_state.startswith("rollback_") else "")
+
+    def foresee(self, tools: Tools, step: Step) -> str:
+        found = self.find(tools.engine, step.ref.key)
+        self.check(tools, step, found, found)
+        return f"from {found.image_ref} to {_newer(tools, step, found)}"
 
     def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
         new = _newer(tools, step, found)
@@ -130,7 +138,8 @@ def _tag(image_ref: str) -> str:
 def _held(new: str, now: Service) -> str:
     """The swarm lets tasks fail by `failure_action: continue` and `max_failure_ratio`."""
     is_whole = now.running >= now.replicas
-    return f"all its tasks run {new}" if is_whole else f"it is held to {new}; {now.running} of {now.replicas} tasks run"
+    held = f"all its tasks run {new}" if is_whole else f"it is held to {new}; {now.running} of {now.replicas} tasks run"
+    return f"{held}; the last one that failed{_error(now)}" if now.task_error else held
 
 
 def _is_back(image_ref: str, now: Service) -> bool:

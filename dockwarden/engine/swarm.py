@@ -33,19 +33,24 @@ def services(raw: object) -> list[Service]:
 def with_tasks(service: Service, client: Client) -> Service:
     """What only they tell: why the last one failed, and how many wait to be started, which a global service lacks."""
     is_uncounted = service.mode == "global" and not service.replicas
-    if not is_uncounted and service.update_state in ("", "completed"):
+    may_be_over = service.restart_condition != "any" and not service.running and service.mode == "replicated"
+    if not (is_uncounted or may_be_over or service.update_state):
         return service
     try:
         answer = client.tasks({"service": service.id})  # type: ignore[no-untyped-call]
     except APIError:  # a proxy denies it: there may be some
         return replace(service, replicas=1) if is_uncounted else service
     tasks = [Fields(each, "task") for each in rows(answer, "task list")]
-    states = [each.nested("Status") for each in tasks]
+    images = ((each, each.nested("Spec").nested("ContainerSpec").text("Image", "")) for each in tasks)
+    is_back = service.update_state.startswith("rollback_")  # from another image, which is told nowhere
+    states = [each.nested("Status") for each, image in images if is_back or image == service.image_ref]
     failed = [(each.moment("Timestamp") or 0.0, why) for each in states if (why := each.text("Err", ""))]
     wanted = [each.nested("Status") for each in tasks if each.text("DesiredState") not in ("shutdown", "remove")]
     pending = (each.text("Err", "") for each in wanted if each.text("State", "") == "pending")
+    ends = [(each.moment("Timestamp") or 0.0, each.text("State", "")) for each in states]
     return replace(
         service,
+        is_over=may_be_over and max(ends, default=(0.0, ""))[1] == "complete",
         task_error=max(failed, default=(0.0, ""))[1],
         unplaced=max(pending, default=""),
         replicas=len(wanted) if is_uncounted else service.replicas,
@@ -77,6 +82,7 @@ def _service(fields: Fields) -> Service:
         pids_limit=limits.integer("Pids", 0),
         update_failure_action=spec.nested("UpdateConfig").text("FailureAction", "") or "pause",
         healthcheck=has_healthcheck(container),
+        restart_condition=task.nested("RestartPolicy").text("Condition", "") or "any",
     )
 
 

@@ -316,8 +316,10 @@ class Service:
         replicas: how many tasks should run; running: how many did at the last look, which no event tells.
         update_state: what became of its last update, "" without one.
         published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
-        task_error: why the last task failed, where an update was paused or taken back; told of one service alone.
+        task_error: why the last task of the last update failed, if one did; told of one service alone.
         unplaced: why no node takes a task of an update that is under way; told of one service alone.
+        restart_condition: when the swarm starts a task again that ended: any, on-failure or none.
+        is_over: its tasks have done what they had to, and are not started again; told of one service alone.
     """
 
     kind: ClassVar[Kind] = Kind.SERVICE
@@ -341,6 +343,8 @@ class Service:
     healthcheck: bool
     task_error: str = ""
     unplaced: str = ""
+    restart_condition: str = "any"
+    is_over: bool = False
 
 
 Thing = Image | Container | Volume | Network | Service

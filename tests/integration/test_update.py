@@ -359,7 +359,8 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
             placed = client.inspect_service(nowhere)["Spec"]["TaskTemplate"]["Placement"]
             assert placed["Constraints"] == ["node.labels.none==1"]
             assert [f"{each['OS']}/{each['Architecture']}" for each in placed["Platforms"]] == [*platforms]
-        lab.docker("service", "rm", "web", "all", "no")
+            tell_what_fails_on_or_waits(host, lab)
+        lab.docker("service", "rm", "web", "all", "no", "any", "one", "once")
 
 
 def served(host: Host, identifier: str, digest: str) -> Outcome:
@@ -367,3 +368,20 @@ def served(host: Host, identifier: str, digest: str) -> Outcome:
     web, options = host.engine.service(identifier), ServiceUpdate.options(within="1m").model_dump()
     step = Step("test", "update", Ref(Kind.SERVICE, web.id), "web", web, "because", options=options, digest=digest)
     return host.carried_out(step)[0]
+
+
+def tell_what_fails_on_or_waits(host: Host, lab: LabEngine) -> None:
+    """A service whose tasks may fail, and one of which no node takes the new task while the old one runs."""
+    pushed(host, "service 9")
+    careless = ("--update-failure-action=continue", "--update-monitor=2s", "--restart-delay=0s")
+    any_way = lab.docker("service", "create", "--quiet", "--name=any", *careless, host.name(NAME))
+    alone = ("--replicas-max-per-node=1", "--update-order=start-first")
+    one = lab.docker("service", "create", "--quiet", "--name=one", *alone, host.name(NAME))
+    once = ("--detach", "--restart-condition=on-failure", host.name(NAME), "true")
+    job = lab.docker("service", "create", "--quiet", "--name=once", *once)
+    until(lambda: host.engine.service(job).is_over, "its end")
+    on = served(host, any_way, pushed(host, "service 10", cmd=("sh", "-c", "exit 3")))
+    assert (on.reason, "the last one that failed: task: non-zero exit (3)" in on.detail) == ("updated", True), on
+    host.engine.update_service(one, host.engine.service(any_way).image_ref)
+    until(lambda: "no suitable node" in host.engine.service(one).unplaced, "nobody to take its task")
+    assert served(host, job, on.detail).reason == "job"

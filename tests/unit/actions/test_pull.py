@@ -42,9 +42,12 @@ class Bench:
         return self._run(Step("p", "pull", Ref(Kind.TAG, TAG), TAG, image, "it moved", digest=judged))
 
     def update(self, judged: str = NEW) -> Outcome:
+        return self._run(self.step(judged))
+
+    def step(self, judged: str = NEW) -> Step:
         options = ServiceUpdate.options().model_dump()
         ref = Ref(Kind.SERVICE, self.service.id)
-        return self._run(Step("p", "update", ref, "web", self.service, "it moved", options=options, digest=judged))
+        return Step("p", "update", ref, "web", self.service, "it moved", options=options, digest=judged)
 
     def swarm_says(self, state: str, **fields: object) -> None:
         """While its end is waited for, the update comes to this."""
@@ -202,6 +205,22 @@ def test_a_job_would_run_once_more(bench: Bench, mode: str) -> None:
     assert (ServiceUpdate().keeps(nobody, nobody, replace(bench.service, mode=mode), 0) or "")[0] == "job"
 
 
+def test_what_would_become_of_a_service_is_foreseen(bench: Bench) -> None:
+    foresee = bench.ground.executor(bench.intents)(bench.engine.info).foresee
+    assert foresee(bench.step()) == f"from app:1@{OLD} to app:1@{NEW}"
+    bench.swarm_says("rollback_completed", image_ref=f"app:1@{OLD}")
+    bench.update()
+    bench.service = bench.now()
+    assert foresee(bench.step()).startswith(f"but not now: {NEW[7:19]} was rolled back")
+
+
+def test_what_has_done_its_work_would_do_it_once_more(bench: Bench) -> None:
+    assert bench.engine.swarm is not None
+    bench.engine.swarm[bench.service.id] = replace(bench.service, running=0, is_over=True)
+    assert ((told := bench.update()).effect, told.reason) == (Effect.REFUSED, "job")
+    assert bench.now().image_ref == f"app:1@{OLD}"
+
+
 def test_what_was_rolled_back_is_not_tried_again(bench: Bench) -> None:
     bench.swarm_says("rollback_completed", image_ref=f"app:1@{OLD}")
     bench.update()
@@ -269,10 +288,17 @@ def test_the_record_of_a_service_that_went_meanwhile_is_ended(bench: Bench) -> N
     ]
 
 
-@pytest.mark.parametrize(("running", "told"), [(2, "all its tasks run"), (0, "0 of 2 tasks run")])
-def test_tasks_that_the_swarm_let_fail_are_not_said_to_run(bench: Bench, running: int, told: str) -> None:
-    bench.swarm_says("completed", running=running)
-    assert told in bench.update().detail
+@pytest.mark.parametrize(
+    ("running", "error", "told"),
+    [
+        (2, "", f"all its tasks run app:1@{NEW}"),
+        (0, "", f"it is held to app:1@{NEW}; 0 of 2 tasks run"),
+        (2, "exit (3)", f"all its tasks run app:1@{NEW}; the last one that failed: exit (3)"),  # that very second
+    ],
+)
+def test_tasks_that_the_swarm_let_fail_are_not_said_to_run(bench: Bench, running: int, error: str, told: str) -> None:
+    bench.swarm_says("completed", running=running, task_error=error)
+    assert bench.update().detail == told
 
 
 @pytest.mark.parametrize(
