@@ -200,7 +200,9 @@ class Executor:
         try:
             news = self._tools.news_of(step)
             needs = self._tools.engine.needs() if verb.removes else ()
+            self._tools.found_by = ""
             found = self._look(step, lambda: verb.find_last(self._tools, step, found), is_last=True)
+            news = news or ("" if self._tools.found_by else self._tools.news_of(step))  # which comes before the deed
             if news:  # the look may have had a better reason
                 raise Stays(Effect.SKIPPED, "changed", news)
             refuse_needed(needs, step)

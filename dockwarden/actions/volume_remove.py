@@ -64,6 +64,9 @@ class VolumeRemove(verb.Verb[Volume]):
             if trouble := _put_back(tools, found.name, tools.recipe):
                 return verb.Applied("unverified", f"{error}; {trouble}")
             raise
+        with suppress(EngineError):
+            if news := tools.news_of(step):  # at the very last moment, or somebody made one of its name right after it
+                return verb.Applied("unverified", f"{news}; what was written after that is lost")
         return verb.Applied("removed")
 
     def give_back(self, tools: verb.Tools, intent: Record) -> verb.Stays | None:
