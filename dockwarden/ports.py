@@ -130,8 +130,8 @@ class Engine(Protocol):
     ) -> None:
         """Pull one tag or digest, for a platform such as ``linux/arm64`` if one is named.
 
-        ``login`` has ``username`` and ``password``, or ``identitytoken``. ``progress`` is told, often, how many bytes
-        are here and how many there are; what it raises ends the pull. Raises NotFoundError.
+        ``login`` has ``username`` and ``password``, ``identitytoken`` or ``registrytoken``. ``progress`` is told,
+        often, how many bytes are here and how many there are; what it raises ends the pull. Raises NotFoundError.
         """
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:

@@ -250,6 +250,8 @@ class Guard:
 
     def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
         login = self.credentials.login(self.registry)
+        if login and login.token:
+            return login.token, _DEFAULT_SECONDS
         answer = _asked(challenge, scope, login, send)
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN) and login:
             # A helper's answer does not live for ever, and the one we keep may be too old.
@@ -283,7 +285,7 @@ def _asked(challenge: Challenge, scope: str, login: Login | None, send: Callable
 
 
 def _basic_header(login: Login | None) -> str:
-    if login is None or login.identity:
+    if login is None or login.identity or login.token:
         return ""
     both = f"{login.username}:{login.password}".encode()
     return f"Basic {base64.b64encode(both).decode()}"

@@ -154,8 +154,8 @@ class HttpRegistry:
             return {}
         if login is None:
             return {}
-        if login.identity:
-            return {"identitytoken": login.identity}
+        if login.token or login.identity:
+            return {"registrytoken": login.token} if login.token else {"identitytoken": login.identity}
         return {"username": login.username, "password": login.password}
 
     def close(self) -> None:

@@ -48,6 +48,7 @@ class Login:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     identity: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
 
 
 class _Config:
@@ -79,14 +80,14 @@ class _Config:
         if not isinstance(entry, dict):
             raise ValueError("malformed")  # noqa: TRY004
         entry = {key.lower(): value for key, value in entry.items()}
-        identity, username = entry.get("identitytoken"), entry.get("username") or ""
-        password = entry.get("password") or ""
+        token, identity = entry.get("registrytoken") or "", entry.get("identitytoken") or ""
+        username, password = entry.get("username") or "", entry.get("password") or ""
         if entry.get("auth"):
             username, _, password = _decoded(entry["auth"]).partition(":")
-        if not all(isinstance(value, str) for value in (identity or "", username, password)):
+        if not all(isinstance(value, str) for value in (token, identity, username, password)):
             raise ValueError("malformed")
-        if identity:
-            return Login(identity=identity)
+        if token or identity:  # the engine, too, prefers them in this order
+            return Login(token=token) if token else Login(identity=identity)
         return Login(username, password.strip("\0")) if username else None
 
 

@@ -402,6 +402,20 @@ def test_password_file(tmp_path: Path) -> None:
         assert ask(registry, f"{server.host}/private/b:1") == reason("credentials")
 
 
+def test_token_that_the_file_has_for_the_registry_is_shown_to_it(tmp_path: Path) -> None:
+    """To nobody else, also where it is refused; so do engines, whose pull is given it, too."""
+    token_registry = TokenRegistry()
+    token_registry.tokens["t0ken"] = ["repository:private/a:pull"]
+    with Misbehaving(token_registry) as server:
+        token_registry.host = server.host
+        (tmp_path / "config.json").write_text(f'{{"auths": {{"{server.host}": {{"registrytoken": "t0ken"}}}}}}')
+        with client(tmp_path) as registry:
+            assert ask(registry, f"{server.host}/private/a:1") == GOOD
+            assert ask(registry, f"{server.host}/private/b:1") == reason("unauthorized")
+            assert registry.login(server.host) == {"registrytoken": "t0ken"}
+        assert not [asked for asked in server.asked if "/Token" in asked]
+
+
 def test_identity_token_is_posted(tmp_path: Path) -> None:
     token_registry = TokenRegistry()
     token_registry.identity = "idtoken"

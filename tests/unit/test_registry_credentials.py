@@ -69,6 +69,7 @@ def logins(folder: Path, content: Any, clock: Clock | None = None) -> Credential
         ({"host": {"auth": base64.encodebytes(b"alice:" + b"x" * 99).decode()}}, "host", Login("alice", "x" * 99)),
         ({"host": {"auth": f" {AUTH[:3]}\r\n\t{AUTH[3:]}\n"}}, "host", SECRET),
         ({"host": {"identitytoken": "t", "auth": AUTH}}, "host", Login(identity="t")),
+        ({"host": {"registrytoken": "r", "identitytoken": "t", "auth": AUTH}}, "host", Login(token="r")),
         ({"host": {}}, "host", None),
         ({}, "host", None),
         ({"https://index.docker.io/v1/": {"auth": AUTH}}, "docker.io", SECRET),
