@@ -33,6 +33,11 @@ point_to() { # so that there is never a moment without a program
   mv -T "$home/current.new" "$home/current"
 }
 
+run_pip() {
+  "$made/bin/python" "$made/.pip/pip" install --quiet --disable-pip-version-check "$@" ||
+    die "nothing was changed; a host without network takes a folder that \`make wheels\` filled with its version of Python"
+}
+
 build() { # a folder with the program, ready to run; pip is the one that comes with Python, and does not stay
   wheel=$("$python" -c '
 import ensurepip, glob, sysconfig
@@ -41,13 +46,13 @@ print(next(wheel for place in places for wheel in glob.glob(f"{place}/pip-*.whl"
     "$python" -m venv --without-pip "$1" &&
     "$python" -m zipfile -e "$wheel" "$1/.pip" || # from the wheel itself, each call would compile all of it
     die "cannot make an environment; on Debian: apt-get install python3-venv"
-  pip=$1/.pip/pip
+  made=$1
   if [ -n "$2" ]; then
-    "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --require-hashes -r "$requirements"
-    "$1/bin/python" "$pip" install --quiet --no-index --find-links "$2" --no-deps dockwarden
+    run_pip --no-index --find-links "$2" --require-hashes -r "$requirements"
+    run_pip --no-index --find-links "$2" --no-deps dockwarden
   else
-    "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
-    "$1/bin/python" "$pip" install --quiet --disable-pip-version-check --no-deps "$source"
+    run_pip --require-hashes -r "$requirements"
+    run_pip --no-deps "$source"
   fi
   rm -rf "$1/.pip"
   for each in $completions; do
@@ -91,7 +96,7 @@ install_it() {
   before=$(readlink -f "$home/current" 2>/dev/null || true)
   install -d -m 755 "$home"
   new=$(mktemp -d "$home/$(date +%Y%m%d-%H%M%S)-XXXX")
-  trap 'rm -rf "$new"' EXIT
+  trap 'rm -rf "$new"; rmdir --ignore-fail-on-non-empty "$home"' EXIT
   build "$new" "$wheels"
   if [ -e "$settings" ]; then
     "$new/bin/dockwarden" check --config "$settings" >&2 || die "the new version refuses these; nothing was changed"

@@ -8,6 +8,7 @@ bounds: everything that a person has to think about. `tests/unit/test_docs.py` f
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +54,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def broken(page: Path) -> Iterator[str]:
+    """The links of a page within the repository that lead nowhere."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in _anchors(target.read_text())):
+            yield link
+
+
+def _anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def between(text: str, mark: str, new: str) -> str:

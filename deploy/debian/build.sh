@@ -56,8 +56,11 @@ put "$share/dockwarden.yaml" /etc/dockwarden/dockwarden.yaml
 mkdir -p "$root/usr/share/man/man8"
 gzip -9n <"$library/share/man/man8/dockwarden.8" >"$root/usr/share/man/man8/dockwarden.8.gz"
 put "$source/LICENSE" /usr/share/doc/dockwarden/copyright
-for each in README SECURITY CHANGELOG; do put "$source/$each.md" "/usr/share/doc/dockwarden/$each.md"; done
-for each in "$share/prometheus" "$share/grafana" "$source/docs"; do cp -R "$each" "$root/usr/share/doc/dockwarden/"; done
+ln -s copyright "$root/usr/share/doc/dockwarden/LICENSE"
+# The documents and all that they lead to, in the same places, but what somebody put there who deploys from here.
+(cd "$source" && tar --create --mode=u=rwX,go=rX --exclude=deploy/ansible/files --exclude=deploy/ansible/inventory.yml \
+  --exclude=deploy/compose/.env --exclude=deploy/compose/dockwarden --exclude=deploy/swarm/secrets \
+  ./*.md .pre-commit-hooks.yaml action.yml config deploy docs) | tar --extract --directory="$root/usr/share/doc/dockwarden"
 for each in bash-completion/completions/dockwarden zsh/vendor-completions/_dockwarden fish/vendor_completions.d/dockwarden.fish; do
   mkdir -p "$root/usr/share/${each%/*}"
   PYTHONPATH=$library "${pip%/*}/python" -B -m dockwarden completion "${each%%[-/]*}" >"$root/usr/share/$each"

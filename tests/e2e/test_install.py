@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import docs
 from tests.e2e.harness import policy
 from tests.e2e.supervised import INSTALL, ROOT, SETTINGS, Unit, wheels
 from tests.e2e.test_ansible import check_role
@@ -32,10 +35,17 @@ def test_install_upgrade_and_removal(shipped: Path, tmp_path: Path) -> None:
 def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
     deb = debian(shipped, tmp_path)
     files = subprocess.run(["dpkg-deb", "--contents", deb], capture_output=True, text=True, check=True).stdout
-    assert "/usr/share/doc/dockwarden/SECURITY.md\n" in files  # the documents in docs/ lead there
+    assert re.findall(r"^.{7}-.*|.*password$", files, re.MULTILINE) == []
+    subprocess.run(["dpkg-deb", "--extract", deb, tmp_path / "x"], check=True)
+    pages = sorted((tmp_path / "x/usr/share/doc/dockwarden").rglob("*.md"))
+    assert len(pages) > 20
+    assert [(page.name, link) for page in pages for link in docs.broken(page)] == []
     newer = later(deb)
+    (nothing := tmp_path / "nothing").mkdir()
     with LabHost(see=[ROOT, tmp_path]) as host:
         unit = Unit(host)
+        assert "with its version of Python" in host.run(INSTALL, "install", str(nothing), check=False)
+        assert left_behind(host) == []
         checkout = host.path("/opt/dockwarden/current")
         checkout.mkdir(parents=True)
         assert "install.sh uninstall" in host.run("dpkg", "--install", str(deb), check=False)
@@ -69,11 +79,21 @@ def test_debian_packages(shipped: Path, tmp_path: Path) -> None:
 
 
 def debian(house: Path, folder: Path) -> Path:
-    """The Debian package of what is in a folder of wheels."""
+    """The Debian package of what is in a folder of wheels, from a checkout that only its owner may read."""
+    checkout = folder / "checkout"
+    for part in ("config", "deploy", "docs"):
+        shutil.copytree(ROOT / part, checkout / part)
+    for file in (*ROOT.glob("[!.]*.*"), ROOT / "LICENSE", ROOT / ".pre-commit-hooks.yaml"):
+        shutil.copy(file, checkout)
+    own = checkout / "deploy/swarm/secrets/password"
+    own.parent.mkdir()
+    own.write_text("secret")
+    for path in checkout.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
     variables = {**os.environ, "PIP": str(Path(sys.executable).with_name("pip")), "DIST": str(folder)}
     variables["DPKG_DEB_COMPRESSOR_LEVEL"] = "0"  # nobody has to download it
     done = subprocess.run(
-        [ROOT / "deploy/debian/build.sh", house], env=variables, capture_output=True, text=True, check=True
+        [checkout / "deploy/debian/build.sh", house], env=variables, capture_output=True, text=True, check=True
     )
     return Path(done.stdout.strip())
 

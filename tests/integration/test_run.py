@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,14 +73,14 @@ class Run:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[[str], Run]]:
+def start() -> Iterator[Callable[..., Run]]:
     """Starts a run for a DOCKER_HOST; all its files are in a folder with a short name, as sockets need."""
     machine.ensure({**machine.ENGINE, **machine.REGISTRY}, "make run")
     runs: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="dw-") as top:
 
-        def begin(docker_host: str) -> Run:
-            folder = Path(top, str(len(runs)))
+        def begin(docker_host: str, name: str = "") -> Run:
+            folder = Path(top, f"{len(runs)}{name}")
             folder.mkdir()
             runs.append(Run(docker_host, folder))
             return runs[-1]
@@ -119,17 +120,20 @@ def test_it_clears_up_when_stopped_while_it_seeds(no_engine: Run) -> None:
 
 
 @pytest.mark.parametrize("engine", ["graph"], indirect=True)  # the store has no part in it
-def test_an_engine_that_answers_is_watched_and_not_changed(
-    empty_engine: LabEngine, start: Callable[[str], Run]
-) -> None:
+def test_an_engine_that_answers_is_watched_and_not_changed(empty_engine: LabEngine, start: Callable[..., Run]) -> None:
     def content() -> list[str]:
         return sorted(empty_engine.docker("images", "--all", "--quiet", "--no-trunc").split())
 
     empty_engine.load(images.busybox("busybox:latest"), images.ImageSpec(labels={"no": "name"}))
     before = content()
-    run = start(empty_engine.host)
+    run = start(empty_engine.host, " of somebody")
     run.says("in audit mode, so nothing is changed")
     run.says("no-latest-tag")
+    run.says(" plan\n")
+    lines = [shlex.split(line) for line in re.findall(r"^    (.*)$", run.said, re.MULTILINE)]  # typed as they stand
+    (config,) = (Path(word.partition("=")[2]) for word in lines[0] if word.startswith("DOCKWARDEN_CONFIG="))
+    assert config.is_relative_to(run.folder)
+    assert [len(line) for line in lines] == [2, 2, 2, 2]
     assert "private engine" not in run.said
     assert run.ends_by(signal.SIGTERM) == 0
     assert content() == before

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -142,8 +143,8 @@ def _offer(settings: dict[str, Any], environment: dict[str, str], *commands: str
     """Say where to look and what to try."""
     say(f"the page: http://{settings['web']['listen']}/   metrics: http://{settings['web']['listen']}/metrics")
     say("to look around, paste into another terminal (Ctrl-C here ends everything):")
-    exports = " ".join(f"{name}={value}" for name, value in environment.items())
-    for line in (f"export {exports}", *(f"{_program()} {command}" for command in commands)):
+    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    for line in (f"export {exports}", *(f"{shlex.quote(str(_program()))} {command}" for command in commands)):
         print(f"    {line}", file=sys.stderr, flush=True)
 
 

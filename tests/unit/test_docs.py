@@ -30,7 +30,7 @@ from tests.tables import each
 from tests.views import a_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pydantic import BaseModel
 
@@ -306,24 +306,9 @@ def test_security_page_has_every_request_to_the_engine_and_no_other() -> None:
 # -- the pages themselves --------------------------------------------------------------------------------
 
 
-def anchors(text: str) -> set[str]:
-    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def broken(page: Path) -> Iterable[str]:
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if link.startswith("https://"):
-            continue
-        path, _, anchor = link.partition("#")
-        target = (page.parent / path).resolve() if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
-            yield link
-
-
 @each("page", PAGES)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    assert list(broken(page)) == []
+    assert list(docs.broken(page)) == []
 
 
 @each("file", [*PAGES, ROOT / "config/dockwarden.yaml", *docs.POLICIES.glob("*.yaml")])
