@@ -1,8 +1,9 @@
 """The ledger: what was found, what was removed, and since when we know what, in one SQLite file.
 
 Input: reports, intents, the inventory's memory. Output: the same, after a restart. Out of bounds: deciding anything.
-The connection belongs to the worker's thread. Intents are on the disk before they return; the rest survives any end of
-the process and may lose the last moments to an end of the machine, which only makes things younger.
+The connection belongs to the worker's thread; what reads in another has one of its own. Intents are on the disk before
+they return; the rest survives any end of the process and may lose the last moments to an end of the machine, which only
+makes things younger.
 """
 
 import json

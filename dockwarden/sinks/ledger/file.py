@@ -7,6 +7,7 @@ A record counts when whoever opens the file anew finds it, so each write looks w
 import errno
 import os
 import sqlite3
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,7 +20,7 @@ from dockwarden.config.files import content
 from dockwarden.errors import LedgerError
 from dockwarden.sinks.ledger.reserve import Reserve
 from dockwarden.sinks.ledger.schema import BY_CLOCK, SCHEMA, SCHEMA_VERSION
-from dockwarden.sinks.ledger.shown import fill, read_out
+from dockwarden.sinks.ledger.shown import fill, read_out, reader
 from dockwarden.text import because
 
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
@@ -57,6 +58,7 @@ class LedgerFile:
         self._watched = watched
         self._limits = limits or Keeping()
         self._db: sqlite3.Connection | None = None
+        self._thread = 0
         self._wal = Path()
         self._file: tuple[int, ...] = ()
         self._length = 0
@@ -103,7 +105,7 @@ class LedgerFile:
             except sqlite3.Error:
                 db.close()
                 raise
-            self._db = db
+            self._db, self._thread = db, threading.get_ident()
 
     def shown(self) -> dict[str, object]:
         """What it holds, without what may be secret; from any thread. Raises sqlite3.Error."""
@@ -111,7 +113,7 @@ class LedgerFile:
 
     def open_shown(self, shown: object) -> None:
         """Use what ``shown`` of another process gave in place of the file. Raises ValueError if it cannot be used."""
-        self._db, self.unreadable = fill(shown), ""
+        self._db, self._thread, self.unreadable = fill(shown), threading.get_ident(), ""
 
     @property
     def is_there(self) -> bool:
@@ -140,7 +142,7 @@ class LedgerFile:
         except BaseException:
             db.close()
             raise
-        self._db = db
+        self._db, self._thread = db, threading.get_ident()
         self._trouble = ""
         self._tell(True)
 
@@ -188,7 +190,7 @@ class LedgerFile:
 
     def _look_anew(self, mark: str) -> None:
         """See that what was just written is what anybody finds who opens the file now."""
-        with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", timeout=5, uri=True)) as db:
+        with closing(reader(self._path)) as db:
             if db.execute("SELECT value FROM meta WHERE key = 'mark'").fetchone() != (mark,):
                 raise OSError(None, _REPLACED)
 
@@ -260,7 +262,10 @@ class LedgerFile:
         if self._db is None:
             return []
         try:
-            return self._db.execute(query, values).fetchall()
+            if threading.get_ident() == self._thread:
+                return self._db.execute(query, values).fetchall()
+            with closing(reader(self._path)) as db:  # who shows what would be done asks in another thread
+                return db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             self._fail(error)
             return []

@@ -31,9 +31,14 @@ _TABLES = {
 }
 
 
+def reader(file: Path) -> sqlite3.Connection:
+    """A connection of one's own, in any thread, that only reads a ledger in use. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", timeout=5, uri=True)
+
+
 def read_out(file: Path) -> dict[str, object]:
     """The tables of a ledger in use, from any thread. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", timeout=5, uri=True)) as db:
+    with closing(reader(file)) as db:
         db.row_factory = sqlite3.Row
         db.execute("BEGIN")  # all of one moment
         tables = {

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -485,6 +486,27 @@ def test_what_updates_left_aside_is_told_before_that_in_which_it_lives(ledger: L
     assert sorted(order) == ["beside", "inner", "other", "side", "web"]
     assert order.index("inner") < order.index("side") < order.index("web")
     assert order.index("beside") < order.index("other")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        Ledger.open_intents,
+        Ledger.open_findings,
+        Ledger.undoable,
+        lambda ledger: ledger.ages(STEP.action, STEP.ref),
+        lambda ledger: ledger.aside(STEP.policy),
+        lambda ledger: ledger.recent_actions(9),
+    ],
+)
+def test_whoever_shows_what_would_be_done_reads_in_a_thread_of_its_own(
+    book: Book, ledger: Ledger, read: Callable[[Ledger], object]
+) -> None:
+    ledger.conclude(ledger.intend("run-1", STEP, RECIPE), outcome_of(STEP))
+    ledger.intend("run-2", STEP, RECIPE)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(read, ledger).result() == read(ledger)
+    assert (book.can_be_written(), set(book.writable)) == (True, {True})
 
 
 def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
