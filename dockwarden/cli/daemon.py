@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # see __init__
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_AT_ONCE = ("allow", "policies", "params", "modes", "triggers", "limits", "protect")  # what a reload takes
 _DEFAULT_ADDRESS = "127.0.0.1:9877"
 _FINE = 200  # of HTTP
 _LAST_PORT = 65535
@@ -48,6 +49,8 @@ def _run(options: argparse.Namespace) -> "NoReturn":
     import gc
     import logging
 
+    import structlog
+
     gc.set_threshold(700)  # as ever: a daemon is to stay small
     faulthandler.enable()
     from dockwarden import app
@@ -56,13 +59,19 @@ def _run(options: argparse.Namespace) -> "NoReturn":
     from dockwarden.pipeline import loading
     from dockwarden.process import logs
 
+    log = structlog.get_logger("dockwarden")
     chosen = settings.read_settings(options.config, audit=options.audit)
     metrics = Metrics()
     logs.set_up(chosen.log.format, chosen.log.level, lambda level: metrics.log_messages.labels(level).inc())
     policies = loading.load_policies(chosen)
 
     def reload() -> "Any":
-        return loading.load_policies(settings.read_settings(options.config, audit=options.audit))
+        now = settings.read_settings(options.config, audit=options.audit)
+        loaded = loading.load_policies(now)
+        differ = (n for n in type(now).model_fields if getattr(now, n) != getattr(chosen, n))
+        if waiting := [name for name in differ if name not in _AT_ONCE]:
+            log.warning("config.waiting", settings=waiting, note="they take effect at the next start")
+        return loaded
 
     code = app.daemon(chosen, metrics, reload).run(policies)
     logging.shutdown()

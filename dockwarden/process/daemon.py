@@ -172,7 +172,8 @@ class Daemon:
         if isinstance(loaded, ConfigError):
             self._manager.end_reload(f"reload failed, the policies in use stay: {loaded.problems[0]}")
             self.metrics.config_last_reload_successful.set(0)
-            cause = loaded.__cause__  # a fault of ours, if there is one
+            # A fault of ours, if there is one that is no file's.
+            cause = None if isinstance(loaded.__cause__, OSError) else loaded.__cause__
             note = "the policies in use stay"
             _log.error("config.reload_failed", problems=loaded.problems, note=note, exc_info=cause)
         else:

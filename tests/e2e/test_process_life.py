@@ -228,8 +228,10 @@ def test_reload_takes_good_policies_and_keeps_the_old_instead_of_bad_ones(any_en
     assert daemon.value("dockwarden_config_last_reload_successful") == 1
 
     write_policies(daemon.policy_file, second)
+    daemon.write_settings(resync="5h", limits={"second": {"max_objects": 1}})
     daemon.process.send_signal(signal.SIGHUP)
 
+    assert daemon.wait("config.waiting")["settings"] == ["resync"]
     daemon.wait("config.reloaded", policies=1)
     daemon.wait("finding.resolved", policy="first", why="policy removed")
     daemon.wait("finding.opened", policy="second")
