@@ -61,7 +61,7 @@ class ImageVerb(Verb[Image]):
 
     def find_last(self, tools: Tools, step: Step, found: Image) -> Image:
         """By the name that goes first, if it has one: somebody may move it until the very end."""
-        name, tools.found_by = next(iter(self.names(tools, step, found)), step.ref.key), ""
+        name = next(iter(self.names(tools, step, found)), step.ref.key)
         if not name.startswith((DANGLING, reference.marker(found.id))):
             with suppress(NotFoundError):
                 image, tools.found_by = tools.engine.image(name), name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from dockwarden.engine import DockerEngine
+from dockwarden.sinks.ledger import Ledger
 from tests.commands import command
 from tests.e2e.harness import policy
 from tests.lab.images import ImageSpec, rootfs
@@ -249,6 +252,30 @@ def test_a_reset_that_cannot_end_well_does_not_begin(
         assert why in done.err
     assert sorted(image["Id"] for image in engine.client().images()) == before
     assert command("undo", *config, docker_host=engine.host).code == 2
+
+
+@pytest.mark.parametrize("is_parent", [False, True])
+def test_a_reset_takes_what_had_the_tag_before_unless_others_were_built_from_it(
+    graph_engine: LabEngine, registry: LabRegistry, tmp_path: Path, *, is_parent: bool
+) -> None:
+    graph_engine.wipe()
+    name, config = f"{registry.host}/reset/moved:1", settings(tmp_path)
+    registry.push("reset/moved", "1", ImageSpec(layers=(rootfs({"app": "good"}),)))
+    ids = []
+    for word in ("old", "bad"):
+        graph_engine.load(ImageSpec(tags=(name,), layers=(rootfs({"app": word}),)))
+        ids.append(graph_engine.client().inspect_image(name)["Id"])
+        if is_parent and word == "old":
+            steps = io.BytesIO(f"FROM {name}\nLABEL a=b\n".encode())
+            deque(graph_engine.client().build(fileobj=steps, tag="child:1"), maxlen=0)
+    with closing(Ledger(tmp_path / "state", time.time, lambda _: None)) as ledger:
+        ledger.open()
+        ledger.claim(DockerEngine(graph_engine.host).connect().identity)
+        ledger.save_digests((name, "local", each, at) for at, each in enumerate(ids))
+    done = command("reset", *config, name, "--yes", docker_host=graph_engine.host)
+    assert done.code == 0, done.err
+    here = {image["Id"] for image in graph_engine.client().images(all=True)}
+    assert (ids[0] in here, ids[1] in here) == (is_parent, False)
 
 
 def test_a_reset_of_an_image_that_containers_mount_does_not_begin(
