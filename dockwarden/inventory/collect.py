@@ -171,7 +171,7 @@ class Collector:
         except EngineUnavailableError:
             raise
         except AnswerError as error:  # one object's bad answer must not hide the others
-            self._troubles.append(f"{hint.kind} {hint.key}: {error}")
+            self._troubles.append(f"{hint.kind} {hint.key or 'list'}: {error}")
         except Exception as error:  # noqa: BLE001 - of our own
             what = self._mishaps.note("collect", error, object=f"{hint.kind}/{hint.key}")
             self._troubles.append(f"{hint.kind} {hint.key}: {what}")

@@ -86,7 +86,7 @@ class ImageStore(StrEnum):
 
 EVENTS = {
     "container": (
-        *("create", "start", "stop", "die", "pause", "unpause", "rename", "update", "health_status", "destroy"),
+        *("create", "start", "kill", "die", "stop", "pause", "unpause", "rename", "update", "health_status", "destroy"),
         "extract-to-dir",
     ),
     "image": ("create", "pull", "tag", "untag", "delete", "load", "import"),
@@ -95,4 +95,6 @@ EVENTS = {
     "service": ("create", "update", "remove"),
     "node": ("create", "update", "remove"),
 }
-"""What the engine tells of, by type of object. Of a container that waits to be started again, nothing but its stop."""
+"""What the engine tells of, by type of object, and is asked for. Only by `kill` is an end known to be somebody's wish;
+of a container that waits to be started again, nothing is told but its stop.
+"""

@@ -130,6 +130,8 @@ def settle(parts: Parts, policies: PolicySet | None) -> None:
     parts.inventory.seen_ns = parts.engine.now_ns()
     parts.witness.begin(parts.inventory.seen_ns)
     parts.collector.reconcile()
+    for trouble in parts.collector.take_troubles():
+        _log.error("run.error", error=trouble)
     parts.findings.keep_only({policy.name: policy for policy in policies.policies} if policies else {})
     parts.findings.drop_objects(ref for ref in parts.findings.refs() if not parts.inventory.has(ref))
 

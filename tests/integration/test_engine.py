@@ -493,7 +493,7 @@ def test_life_of_a_container(ours: DockerEngine, empty_engine: LabEngine) -> Non
     events = list(ours.events(begin, time.time_ns()))
     about = [event.action for event in events if event.type == "container"]
     first = [action for n, action in enumerate(about) if action not in about[:n]]  # its health may change again
-    assert " ".join(first) == "create start health_status pause unpause update rename die destroy"
+    assert " ".join(first) == "create start health_status pause unpause update rename kill die destroy"
     assert len(about) - about.count("health_status") == len(first) - 1
     assert {event.id for event in events if event.type == "container"} == {web}
     connect = next(event for event in events if (event.type, event.action) == ("network", "connect"))

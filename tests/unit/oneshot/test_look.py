@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
-from dockwarden.errors import EngineUnavailableError
+from dockwarden.errors import AnswerError, EngineUnavailableError
 from dockwarden.model import ImageStore, Kind, Status
 from dockwarden.oneshot import look as once
 from dockwarden.ports import Ask, Entry, Reply
@@ -349,6 +350,19 @@ def test_a_scan_judges_every_tag_and_tells_failures_from_drift(host: Host) -> No
         "app:1": (Status.UNKNOWN, "registry.state is not known: rate_limited"),
     }
     assert sorted(heads(host)) == [f"{NGINX}:current", f"{NGINX}:drift", f"{APP}:1"]
+
+
+def test_a_scan_tells_what_it_could_not_look_at(host: Host) -> None:
+    host.engine.errors["container", a_container("bad").id] = AnswerError("container: Name is missing")
+    host.engine.run(a_container("bad"))
+    host.engine.run(a_container("good"))
+    with capture_logs() as logs:
+        _, results = once.scan(
+            host.settings, policies(a_policy("running", "container.running", subject=Kind.CONTAINER))
+        )
+    assert [result.name for result in results] == ["good"]
+    assert [(log["log_level"], log["event"]) for log in logs] == [("error", "run.error")]
+    assert a_container("bad").id in logs[0]["error"]
 
 
 def test_a_scan_asks_once_for_a_tag_however_many_policies_and_containers_want_it(host: Host) -> None:
