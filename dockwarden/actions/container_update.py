@@ -132,6 +132,11 @@ class ContainerUpdate(ContainerVerb):
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """The way back: all that tells the containers apart, and what the old ones were like."""
         source, new = _target(tools, step, found)
+        joined, tag = _joined(tools.engine, found), reference.full(found.image_ref)
+        of_tag = [each for each in joined if reference.full(each.image_ref) == tag]
+        if left := [each.name for each in of_tag if new is None or each.image_id != new.id]:
+            text = f"{', '.join(left)}: of the same tag, and living in its namespaces, it has to be updated before"
+            raise Stays(Effect.REFUSED, "dependents", text)
         mark = (source.partition("@")[2] if source else new.id if new else "").partition(":")[2][:4]
         return Recipe(
             "update",
@@ -141,8 +146,8 @@ class ContainerUpdate(ContainerVerb):
                 "from": source,
                 "was_here": new is not None,
                 "service": containers.several(found),
-                "tag_was": tag.id if (tag := tools.image(reference.full(found.image_ref))) else found.image_id,
-                "joined": [_about(each, mark) for each in _joined(tools.engine, found)],
+                "tag_was": named.id if (named := tools.image(tag)) else found.image_id,
+                "joined": [_about(each, mark) for each in joined],
                 "phase": "begun",
             },
         )

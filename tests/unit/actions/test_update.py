@@ -124,6 +124,19 @@ def test_it_runs_the_new_image_and_the_old_container_is_kept(bench: Bench) -> No
     assert [seconds for seconds in bench.ground.slept if seconds == 0.5], "nobody waited to see it run"
 
 
+def test_what_lives_in_it_and_is_of_its_tag_has_to_be_updated_before(bench: Bench) -> None:
+    digest = f"sha256:{'2' * 64}"
+    bench.ground._registry.digests["docker.io/library/app:1"] = digest  # type: ignore[attr-defined]
+    bench.engine.served[f"docker.io/library/app@{digest}"] = an_image("newest")
+    bench.engine.name(image_id("old"), "app:1")
+    bench.engine.run(replace(a_container("side", "app:1", "old"), network_mode=f"container:{bench.old}"))
+    refused = bench.run(pull=True)
+    assert (refused.effect, refused.reason, refused.detail.partition(":")[0]) == (Effect.REFUSED, "dependents", "side")
+    assert not any(operation == "pull_image" for operation, _ in bench.engine.calls)
+    assert [bench.run(name, pull=True).reason for name in ("side", "web")] == ["updated", "updated"]
+    assert {each.image_id for each in bench.names().values() if each.running} == {image_id("newest")}
+
+
 def test_one_that_did_not_run_is_made_anew_and_not_started(tmp_path: Path) -> None:
     bench = Bench(tmp_path, running=False, state="exited")
     assert bench.run().reason == "updated"
