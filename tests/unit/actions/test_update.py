@@ -126,7 +126,7 @@ def test_it_runs_the_new_image_and_the_old_container_is_kept(bench: Bench) -> No
 
 def test_what_lives_in_it_and_is_of_its_tag_has_to_be_updated_before(bench: Bench) -> None:
     digest = f"sha256:{'2' * 64}"
-    bench.ground._registry.digests["docker.io/library/app:1"] = digest  # type: ignore[attr-defined]
+    bench.ground._registry.digests["docker.io/library/app:1"] = digest
     bench.engine.served[f"docker.io/library/app@{digest}"] = an_image("newest")
     bench.engine.name(image_id("old"), "app:1")
     bench.engine.run(replace(a_container("side", "app:1", "old"), network_mode=f"container:{bench.old}"))
