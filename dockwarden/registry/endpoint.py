@@ -30,9 +30,11 @@ TAGS_SECONDS = 600.0  # the same for a list of tags, which may have thousands of
 _REDIRECTS = 9  # as many as the engine follows
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_STATUS = frozenset({307, 308})
-_REFUSED, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 400, 401, 429, 500
+_REFUSED, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 400, 401, 429, 500, 503
 _HIDDEN = frozenset({401, 403, 404})
 _MOST_STRANGERS = 16
+_LIMITED_SECONDS = 20.0  # after a good answer, in which a page that says 503 is a limit, and not the registry's end
+_LIMITED_PAUSES = (1.0,) * 12  # for one request alone, as some proxies say so of one image
 _NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
 _NOBODY = Credentials({}, Path(os.devnull, "none"))
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
@@ -92,6 +94,7 @@ class Endpoint:
         self._place = 0
         self._has_spoken = False
         self._no_head_until = float("-inf")
+        self._good_at: dict[str, float] = {}
 
     @property
     def answers_head(self) -> bool:
@@ -185,16 +188,28 @@ class Endpoint:
     def _send(self, request: Request, label: str, ends_at: float) -> Answer:
         """One answer that is no call for patience."""
         throttle = self._throttle_of_pulls if label == "GET" else self._throttle
+        pauses = iter(_LIMITED_PAUSES)
         while True:
             while seconds := throttle.wait_seconds():
                 self._wait(seconds, ends_at)
             asked_at = self._shared.clock()
             answer = self._exchange(request, label, throttle, ends_at)
-            if answer.status != _TOO_MANY:
+            if answer.status == _TOO_MANY:
+                self._lane.refused()
+                throttle.refused(retry_after(answer), asked_at)
+            elif self._is_limited(answer, label) and (pause := next(pauses, None)):
+                self._lane.refused()
+                self._wait(pause, ends_at)
+            else:
                 throttle.answered()
+                if answer.is_good and label == request.method:
+                    self._good_at[label] = asked_at
                 return answer
-            self._lane.refused()
-            throttle.refused(retry_after(answer), asked_at)
+
+    def _is_limited(self, answer: Answer, label: str) -> bool:
+        """Whether a proxy refuses, as nginx does who asks too often: a registry's own 503 is not a page."""
+        is_page = answer.status == _UNAVAILABLE and answer.headers.get("Content-Type", "").startswith("text/html")
+        return is_page and self._shared.clock() - self._good_at.get(label, float("-inf")) < _LIMITED_SECONDS
 
     def _wait(self, seconds: float, ends_at: float) -> None:
         if time.monotonic() + seconds > ends_at:

@@ -97,9 +97,12 @@ def test_refusals_in_a_row_are_waited_for_a_few_times_and_half_a_minute_at_most(
         assert ask(registry, f"{server.host}/app:1") == GOOD
 
 
-@each("headers", [["Retry-After: 0.0004"], ["Retry-After: 1"], ["Retry-After: 9"], []])
+PAGE = head("Content-Type: text/html", status=503)  # as of nginx, of whoever asks too often
+
+
+@each("refusal", [limit("Retry-After: 0.0004"), limit("Retry-After: 1"), limit("Retry-After: 9"), limit(), PAGE])
 @each("at_once", [1, 2, 16])
-def test_a_host_that_answers_few_at_a_time_answers_all(headers: list[str], at_once: int) -> None:
+def test_a_host_that_answers_few_at_a_time_answers_all(refusal: bytes, at_once: int) -> None:
     """As with a bucket that holds less than are under way: of all that come together, the first are answered."""
     clock, lock, room = Clock(), threading.Lock(), [at_once, 1000.0]
 
@@ -108,11 +111,45 @@ def test_a_host_that_answers_few_at_a_time_answers_all(headers: list[str], at_on
             if clock.now > room[1]:
                 room[:] = [at_once, clock.now]
             room[0] -= 1
-            return [OK if room[0] >= 0 else limit(*headers)]
+            return [OK if room[0] >= 0 else refusal]
 
     with asking(answer, clock) as (registry, server):
         futures = [registry.ask(Ask("digest", f"{server.host}/app:{n}")) for n in range(60)]
         assert {future.result(SOON) for future in futures} == {GOOD}
+
+
+@each(
+    ("answer", "pauses"),
+    [
+        (PAGE, [1] * 12),
+        (head("Content-Type: application/json", status=503), []),  # a registry's own
+        (head("Content-Type: text/html", status=502), []),
+    ],
+)
+def test_a_page_that_says_503_is_a_limit_where_others_were_answered_just_now(
+    answer: bytes, pauses: list[float]
+) -> None:
+    clock, answers = Clock(), [answer, answer, OK]  # to a HEAD and to a GET, as where a registry is down
+    with asking(lambda _: [answers.pop(0) if len(answers) > 1 else answers[0]], clock) as (registry, server):
+        assert ask(registry, f"{server.host}/app:0") == reason("unavailable")
+        assert ask(registry, f"{server.host}/app:1") == GOOD
+        assert not clock.pauses
+        answers[:] = [answer]
+        assert ask(registry, f"{server.host}/app:2") == reason("unavailable")
+        assert clock.pauses == pauses
+        clock.now += 21
+        assert ask(registry, f"{server.host}/app:3") == reason("unavailable")
+        assert clock.pauses == pauses
+
+
+def test_an_image_for_which_alone_a_proxy_has_a_page_stops_no_other() -> None:
+    clock = Clock()
+    with asking(lambda asked: [PAGE if "/bad/" in asked else OK], clock) as (registry, server):
+        names = ["first", *(f"app{n}" for n in range(30)), "bad", *(f"app{n}" for n in range(30, 60))]
+        futures = [registry.ask(Ask("digest", f"{server.host}/{name}:1")) for name in names]
+        found = {name: future.result(SOON) for name, future in zip(names, futures, strict=True)}
+        assert {name: reply for name, reply in found.items() if reply != GOOD} == {"bad": reason("unavailable")}
+        assert len(clock.pauses) == 12
 
 
 def test_refusal_for_days_is_tried_again_within_the_hour() -> None:
