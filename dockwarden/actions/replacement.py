@@ -83,8 +83,7 @@ class Update:
         for _ in range(_LOOKS):
             if self.first.new or all(each.find_new() for each in (self.first, *self.joined)):
                 return
-            now_ns = self._engine.now_ns()
-            deque(self._engine.events(now_ns, now_ns + _LOOK_NS), maxlen=0)
+            _wait(self._engine)
 
     def back(self, *, keeps: bool = False) -> str:
         """As it was before; gives what the new one said last. ``keeps``: new ones that wrote something stay."""
@@ -250,7 +249,21 @@ class Replacement:
         said = ""
         with suppress(NotFoundError):
             said = printable(" ".join(self._engine.last_lines(new.id, _LOG_LINES)), _LOG_CHARACTERS)
-        return said, [partial(self._engine.remove_container, new.id)]
+        return said, [partial(self._remove, new.id)]
+
+    def _remove(self, identifier: str) -> None:
+        """Also one that somebody else removes just now, which has its name until that is done."""
+        for left in reversed(range(_LOOKS)):
+            try:
+                self._engine.remove_container(identifier)
+            except NotFoundError:
+                return
+            except ConflictError:
+                if not left:
+                    raise
+                _wait(self._engine)
+            else:
+                return
 
     def _made_for(self, new: Container) -> list[str]:
         """The volumes that the engine made up with it: those of nobody from whom it has any."""
@@ -305,6 +318,11 @@ class Replacement:
             return None
         # A name may be somebody else's; what has an ID of ours or a name that only we make up is ours.
         return found if found and key in (found.id, found.name) else None
+
+
+def _wait(engine: Engine) -> None:
+    now_ns = engine.now_ns()
+    deque(engine.events(now_ns, now_ns + _LOOK_NS), maxlen=0)
 
 
 def _each(deeds: Iterable[Callable[[], object]]) -> None:

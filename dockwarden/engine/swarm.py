@@ -16,6 +16,7 @@ from dockwarden.engine.transport import Client
 from dockwarden.model import Mount, Need, Needs, Service
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
+_OURS = "dockwarden."  # what is said of its containers holds for the service, which has them replaced
 _NANO = 1_000_000_000
 _ALONE_SECONDS = 0.5  # nobody founds a swarm and a service without a container within it
 _MODES = {"Global": "global", "ReplicatedJob": "replicated-job", "GlobalJob": "global-job"}
@@ -63,6 +64,7 @@ def _service(fields: Fields) -> Service:
     container, limits = task.nested("ContainerSpec"), task.nested("Resources").nested("Limits")
     mode = next(iter(spec.names("Mode")), "")
     asked = spec.nested("Mode").nested(mode)
+    told = {name: value for name, value in container.labels("Labels").items() if name.startswith(_OURS)}
     return Service(
         id=fields.text("ID"),
         name=spec.text("Name"),
@@ -70,7 +72,7 @@ def _service(fields: Fields) -> Service:
         mode=_MODES.get(mode, "replicated"),
         replicas=asked.integer("Replicas", status.integer("DesiredTasks", 0)),
         running=status.integer("RunningTasks", 0),
-        labels=spec.labels("Labels"),
+        labels={**told, **spec.labels("Labels")},
         created_at=fields.moment("CreatedAt"),
         update_state=fields.nested("UpdateStatus").text("State", ""),
         published=tuple(_port(each) for each in fields.nested("Endpoint").objects("Ports")),

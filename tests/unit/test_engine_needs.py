@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockwarden.engine.swarm import needs
+from dockwarden.engine.swarm import needs, services
 from dockwarden.model import Thing, may_be_needed, needed_by
 from tests.builders import a_container, a_volume, an_image, digest_of, image_id
 from tests.tables import each
@@ -86,3 +86,12 @@ def test_where_nobody_knows_only_what_no_spec_can_name_is_free() -> None:
     )
     assert not any(may_be_needed(None, each) for each in free)
     assert not may_be_needed((), APP)
+
+
+def test_what_its_containers_are_told_by_our_labels_holds_for_a_service() -> None:
+    raw = listed("app:1")[:1]
+    raw[0]["Spec"]["Labels"] = {"team": "shop", "dockwarden.skip": "all"}
+    own = {"dockwarden.protect": "", "dockwarden.skip": "x", "team": "another"}
+    raw[0]["Spec"]["TaskTemplate"]["ContainerSpec"]["Labels"] = own
+    [service] = services(raw)
+    assert service.labels == {"team": "shop", "dockwarden.skip": "all", "dockwarden.protect": ""}

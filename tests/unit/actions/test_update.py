@@ -124,6 +124,21 @@ def test_it_runs_the_new_image_and_the_old_container_is_kept(bench: Bench) -> No
     assert [seconds for seconds in bench.ground.slept if seconds == 0.5], "nobody waited to see it run"
 
 
+@pytest.mark.parametrize("others", [1, 3])
+def test_a_new_one_that_somebody_removes_just_now_is_waited_for(bench: Bench, others: int) -> None:
+    def is_going() -> None:
+        raise ConflictError("removal of container is already in progress")
+
+    def is_gone() -> None:
+        bench.engine.remove(bench.names()["web"].name)
+
+    bench.engine.just_before("remove_container", *[is_going] * others, is_gone)
+    bench.meanwhile("kill", running=False, state="exited")
+    assert bench.run().reason == "changed"
+    bench.assert_whole("old")
+    assert not bench.intents.open_intents()
+
+
 def test_what_lives_in_it_and_is_of_its_tag_has_to_be_updated_before(bench: Bench) -> None:
     digest = f"sha256:{'2' * 64}"
     bench.ground._registry.digests["docker.io/library/app:1"] = digest
