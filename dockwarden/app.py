@@ -155,7 +155,8 @@ class Parts:
         store = info.image_store
         parts = self.engine, self.registry, self.archive, contents, store
         settle = partial(contents.settle, {Path(each) for each in (info.data_root, info.image_root) if each})
-        return Tools(*parts, own=frozenset((self.own, info.way)), pulling=pulling, probe=probe, settle=settle)
+        own, kills_frozen = frozenset((self.own, info.way)), info.cgroup_version != 1
+        return Tools(*parts, own=own, pulling=pulling, probe=probe, kills_frozen=kills_frozen, settle=settle)
 
     def executor(self, info: EngineInfo) -> Executor:
         tools = replace(

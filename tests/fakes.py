@@ -973,6 +973,7 @@ class Ground:
             contents,
             self._engine.store,
             own=frozenset({self._own}),
+            kills_frozen=self._engine.info.cgroup_version != 1,
             free_bytes=self._free_bytes,
             busy=lambda: self.busy.popleft() if self.busy else "",
             is_ending=lambda: self.is_ending,

@@ -30,13 +30,13 @@ class ContainerStop(containers.ContainerVerb):
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
         joined = _joined(tools, step, found)
-        containers.refuse_dependents(tools, step, found, joined)
+        paused = [each for each in joined if each.state == "paused"]
+        containers.refuse_dependents(tools, step, found, joined, () if tools.kills_frozen else paused)
         if containers.is_brief(found):
             raise ArchiveError(containers.AUTO_REMOVE[1])
         left = {each.id: each.started_at for each in joined if not containers.is_brief(each)}
-        paused = ["it"] if found.state == "paused" else []
-        paused += [each.name for each in joined if each.id in left and each.state == "paused"]
-        about = {**self.about(found), _PAUSED: paused, _JOINED: left}
+        names = (["it"] if found.state == "paused" else []) + [each.name for each in paused if each.id in left]
+        about = {**self.about(found), _PAUSED: names, _JOINED: left}
         return Recipe("none" if containers.is_aside(found) else "start", about)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:

@@ -92,11 +92,11 @@ def refuse_dependents(
 ) -> None:
     """Raises Stays if one of those that stop or are restarted after the owner must stay, or would not come back.
 
-    Nor does anything come back where one is paused in a PID namespace that ends: an engine waits for its end in vain.
+    ``paused``: of which none may live in a PID namespace that ends.
     """
     ending = {f"{JOINED}{called}" for each in (owner, *after) for called in (each.id, each.name)}
-    inside = [each for each in (*after, *paused) if each.config.pid_mode in ending]  # whose processes end, too
-    lost = {each.name for each in inside if each.state == "paused" or is_brief(each)}
+    brief = (each for each in after if is_brief(each))
+    lost = {each.name for each in (*brief, *paused) if each.config.pid_mode in ending}  # whose processes end, too
     if lost := lost.union(each.name for each in after if must_stay(tools, step, each)):
         text = "it lives in its namespaces, and must stay as it is, is removed (--rm), or is paused: unpause it first"
         text = f"{', '.join(sorted(lost))}: {text}"

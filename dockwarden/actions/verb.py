@@ -145,6 +145,7 @@ class Tools:
         free_bytes: free space of the engine's disk, None where it cannot be seen.
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
         news_of: what happened to the object of a step since it was judged; "" if nothing did.
+        kills_frozen: whether a paused process can be killed; control groups of version 1 wait for its end in vain.
         shares_disk: whether archives are on the disk that an object of this kind is on.
         settle: has on the disk what the engine wrote, as far as its disk can be seen. Raises ArchiveError.
     """
@@ -171,6 +172,7 @@ class Tools:
     free_bytes: Callable[[], int | None] = lambda: None
     busy: Callable[[], str] = str
     news_of: Callable[[Step], str] = lambda _: ""
+    kills_frozen: bool = True
     shares_disk: Callable[[Kind], bool] = lambda _: False
     settle: Callable[[], object] = bool
 
