@@ -5,9 +5,8 @@ named here and no others; implementations translate.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
 
 from dockwarden.model.needs import Needs
 from dockwarden.model.objects import (
@@ -24,6 +23,9 @@ from dockwarden.model.objects import (
 )
 from dockwarden.model.outcomes import Outcome, Recipe, Record, Report, Step
 from dockwarden.model.words import Kind
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future  # which brings `logging` with it
 
 REPLAYED_AT_MOST = 256
 """How many events an engine remembers, of all types together."""

@@ -6,9 +6,8 @@ Out of bounds: removing by ID: an unforced removal by ID would take a tag that s
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -28,6 +27,9 @@ from dockwarden.actions.verb import (
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
 from dockwarden.ports import Ask, Engine, Reply
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
@@ -346,7 +348,7 @@ def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: 
     return lost
 
 
-def reply_to(asked: Future[Reply]) -> Reply:
+def reply_to(asked: "Future[Reply]") -> Reply:
     try:
         return asked.result(_REPLY_SECONDS)
     except TimeoutError:

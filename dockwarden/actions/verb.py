@@ -7,12 +7,11 @@ recipe, the deed, its undoing. Out of bounds: rules that hold for all verbs (``p
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -25,7 +24,11 @@ from dockwarden.model.outcomes import Candidate, Outcome, Recipe, Record, Step
 from dockwarden.model.policies import Policy
 from dockwarden.model.words import Effect, ImageStore, Kind
 from dockwarden.ports import Engine, Registry, Reply, look
-from dockwarden.text import DURATION, counted, duration
+from dockwarden.text import counted
+from dockwarden.units import DURATION, duration
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T", bound=Thing | None)
 Why = tuple[str, str]
@@ -156,7 +159,7 @@ class Tools:
     files: VolumeFiles
     store: ImageStore
     taken: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    asked: dict[str, Future[Reply]] = field(default_factory=dict)
+    asked: dict[str, "Future[Reply]"] = field(default_factory=dict)
     children: Mapping[str, Sequence[str]] | None = None
     due: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()

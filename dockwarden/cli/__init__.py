@@ -10,7 +10,6 @@ import atexit
 import gc
 import os
 import re
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -110,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
     """A ^C amid a callback, as the end of an import has some, is only printed by Python: it comes once more."""
     if ignored.exc_type is KeyboardInterrupt:
+        import signal
+
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
     else:

@@ -14,12 +14,12 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.bench import installed
 from tests.lab.loopback import free_port
 from tests.lab.machine import LabError
 
@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 
     from tests.lab.engine import LabEngine
 
-ROOT = Path(__file__).parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _QUIET_SECONDS = 3.0
 _QUIET_SHARE = 0.01
-
-# The log library loads `rich`, 4 MiB, where it finds it; only developers have it, among the tools that check the code.
-AS_INSTALLED = "import runpy, sys; sys.modules['rich'] = None; runpy.run_module('dockwarden', run_name='__main__')"
 
 Samples = dict[str, float]
 """Values by the text that stands before them: `dockwarden_findings{policy="…",severity="…"}`."""
@@ -68,14 +64,11 @@ class Daemon:
             settings["web"] = {"listen": f"127.0.0.1:{self.port}", "config_file": str(self._web_config)}
         config = self._folder / "dockwarden.yaml"
         config.write_text(json.dumps(settings))  # JSON is YAML
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOCK", "PYTHON"))}
+        command = [installed.program(), "run", "--config", str(config)]
         with (self._folder / "log").open("wb") as log:
             self.started_at = time.monotonic()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", AS_INSTALLED, "run", "--config", str(config)],
-                cwd=ROOT,
-                env=environment | {"DOCKER_HOST": self._engine.host},
-                stderr=log,
+                command, env=installed.environment(DOCKER_HOST=self._engine.host), stderr=log
             )
         return self
 

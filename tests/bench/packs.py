@@ -7,16 +7,14 @@ answers for, right before and right after our scans.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.daemon import AS_INSTALLED, ROOT
+from tests.bench.installed import cpu_of_run, program
 from tests.bench.report import Row, percentile
 from tests.commands import environment
 from tests.lab.engine import LabEngine
@@ -67,23 +65,12 @@ def _many_files(folder: Path) -> Row:
     )
     for number in range(_FILES):
         (folder / f"{number}.yaml").write_text(text.format(n=number + 1))
-    many = percentile([_check(folder) for _ in range(5)], 0.5)
-    one = percentile([_check(folder / "0.yaml") for _ in range(5)], 0.5)
+    many = percentile([cpu_of_run("check", folder) for _ in range(5)], 0.5)
+    one = percentile([cpu_of_run("check", folder / "0.yaml") for _ in range(5)], 0.5)
     note = f"{many:.2f} and {one:.2f} s of CPU, middle of 5"
     return Row(
         measurement=NAME, figure=f"check of {_FILES} files over one", value=many / one, unit="", at_most=1.5, note=note
     )
-
-
-def _check(path: Path) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_INSTALLED, "check", path], cwd=ROOT, check=False, capture_output=True
-    )
-    if done.returncode:
-        raise LabError(f"check: {done.stdout.decode()[-300:]}{done.stderr.decode()}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _scan(engine: LabEngine, state: Path) -> float:
@@ -91,8 +78,7 @@ def _scan(engine: LabEngine, state: Path) -> float:
     config.write_text(f"policies: [cis]\nstate_dir: {state}\n")
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", AS_INSTALLED, "scan", "--config", config],
-        cwd=ROOT, env=environment(engine.host), check=False, capture_output=True,
+        [program(), "scan", "--config", config], env=environment(engine.host), check=False, capture_output=True
     )  # fmt: skip
     if done.returncode not in (0, 1):
         raise LabError(f"scan: {done.stderr.decode()}")

@@ -5,15 +5,13 @@ A second start knows what images are like, so what it asks the engine for is cou
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.bench.daemon import AS_INSTALLED, ROOT, Daemon, total
+from tests.bench.daemon import Daemon, total
+from tests.bench.installed import cpu_of_run
 from tests.bench.report import Row, percentile
 
 if TYPE_CHECKING:
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "start"
 _STARTS, _STARTS_QUICK = 5, 2
+_RUNS = 15
 _REQUESTS = "dockwarden_engine_requests_total"
 _LISTED = "dockwarden_engine_request_duration_seconds_sum"
 
@@ -51,13 +50,5 @@ def measure(host: Host, *, quick: bool) -> Iterator[Row]:
             yield row(figure=f"requests about images, {name} start", value=looks, unit="", at_most=at_most, note=note)
             yield row(figure=f"CPU, {name} start", value=cpu, unit="s")
     for arguments, most in ((("check", "shipped"), 0.3), (("healthcheck", "--listen", "127.0.0.1:1"), 0.03)):
-        used = [_cpu_seconds(arguments) for _ in range(5)]
+        used = [cpu_of_run(*arguments, fine=(0, 1)) for _ in range(_RUNS)]  # nobody answers, which takes as long
         yield row(figure=f"CPU of {arguments[0]}", value=percentile(used, 0.5), at_most=most)
-
-
-def _cpu_seconds(arguments: tuple[str, ...]) -> float:
-    """What a command takes, with nothing but what users install."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", AS_INSTALLED, *arguments], cwd=ROOT, check=False, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
