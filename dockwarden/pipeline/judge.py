@@ -260,10 +260,9 @@ class Judge:
         due = [exception for exception in self.exceptions if policy.name in exception.policies]
         vocabulary = facts.VOCABULARY[ref.kind]
         names = {labels_of(ref.kind)}.union(*(exception.match.references for exception in due))
-        cheap = [name for name in names if name and name not in sheet.known and vocabulary[name].cost == 0]
+        cheap = [name for name in names if name and vocabulary[name].cost == 0]
         try:
-            if cheap:
-                self.gatherer.fill(task.gathering, ref, cheap, sheet)
+            self.gatherer.fill(task.gathering, ref, cheap, sheet)
         except Exception as error:  # noqa: BLE001 - of our own; the finding stands, and nothing is done
             self.mishaps.note("judge", error, policy=policy.name, object=f"{ref.kind}/{ref.key}")
             return Excuse(doubt="label")
