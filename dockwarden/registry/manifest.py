@@ -79,7 +79,7 @@ def platform(body: bytes) -> Reply:
 def _of_platform(digest: str, platform: object, *, is_index: bool = False) -> Iterator[Entry]:
     if not isinstance(platform, dict):
         return
-    system, architecture = platform.get("os"), platform.get("architecture")
+    system, architecture = platform.get("os") or "linux", platform.get("architecture")  # as engines understand it
     variant = platform.get("variant") or ""
     if _is(_WORD, system) and _is(_WORD, architecture) and _is(_VARIANT, variant):
         entry = Entry(digest, str(system), str(architecture), str(variant), is_index)

@@ -65,6 +65,11 @@ def with_entry(entry: object) -> bytes:
         (with_entry({"digest": "x", "platform": {"os": "a", "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": "a" * 100, "architecture": "b"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": {"os": 5, "architecture": "b"}}), Reply()),
+        (with_entry({"digest": DIGEST, "platform": {"os": "a"}}), Reply()),
+        (
+            with_entry({"digest": DIGEST, "platform": {"os": "", "architecture": "amd64"}}),
+            Reply(entries=(Entry(DIGEST, "linux", "amd64", ""),)),
+        ),
         (with_entry({"digest": DIGEST, "platform": {"os": "a", "architecture": "b/c"}}), Reply()),
         (with_entry({"digest": DIGEST, "platform": "linux/amd64"}), Reply()),
         (with_entry({"digest": DIGEST, "platform": ["linux", "amd64"]}), Reply()),
