@@ -128,10 +128,12 @@ def _healthcheck(options: argparse.Namespace) -> int:
     from dockwarden.process.ask import ask
 
     host, port = options.listen
+    hint = "if web.listen is another, name it with --listen; a client certificate, with --cert"
     try:
         status, text = ask(host, port, "/readyz" if options.ready else "/healthz", options.cert)
     except (OSError, OverflowError, ValueError) as error:
-        hint = "if web.listen is another, name it with --listen; a client certificate, with --cert"
         raise DockwardenError(f"no answer from {host}:{port}: {because(error)}; {hint}") from error
+    if text.lstrip().startswith(b"<"):  # a page, whatever its status: we answer in plain words
+        raise DockwardenError(f"{host}:{port} is answered by another program, with status {status}; {hint}")
     print(text.decode("utf-8", "replace").strip())
     return OK if status == _FINE else FAILED

@@ -582,11 +582,20 @@ def test_no_error_moves_the_terminal(words: tuple[str, ...], tmp_path: Path) -> 
     assert [line for line in (done.out + done.err).splitlines() if not line.replace("\t", "").isprintable()] == []
 
 
-def test_somebody_else_there_is_unhealthy() -> None:
-    with Misbehaving(lambda _: [b"SSH-2.0-OpenSSH\r\n"]) as other:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n<!doctype html>\n<html><body>Any path leads here",
+        b"HTTP/1.0 404 Not Found\r\n\r\n\n<!DOCTYPE HTML>\n<html>\n<head>\n",
+    ],
+)
+def test_somebody_else_there_is_unhealthy(answer: bytes) -> None:
+    with Misbehaving(lambda _: [answer]) as other:
         done = dockwarden("healthcheck", "--listen", other.host)
-    assert done.code == 1
-    assert "Traceback" not in done.err
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1
+    assert "--listen" in done.err
 
 
 # -- scan --------------------------------------------------------------------------------------------------------
