@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Self
 
 from dockwarden import reference
-from dockwarden.errors import EngineError
-from dockwarden.model import Event, Image, Kind, Ref, Step
+from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.model import Container, Event, Image, Kind, Ref, Step
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
 
 _OVERLAP_NS = 1_000_000
@@ -33,6 +33,7 @@ class Witness:
         self._since_ns = 0
         self._asked_at = float("-inf")
         self._touched: dict[Kind, set[Ref]] = defaultdict(set)
+        self._born = set[str]()  # containers at which nobody looked yet
         self._lost = ""
 
     def begin(self, seen_ns: int) -> Self:
@@ -44,7 +45,7 @@ class Witness:
             self._began_ns = seen_ns
             self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
             self._asked_at = float("-inf")
-            self._touched, self._lost = defaultdict(set), ""
+            self._touched, self._born, self._lost = defaultdict(set), set(), ""
         return self
 
     def __call__(self, step: Step) -> str:
@@ -52,6 +53,10 @@ class Witness:
         self.follow()
         if self._lost:
             return self._lost
+        while self._born and step.ref.kind is Kind.CONTAINER:  # each may stand on it
+            with suppress(NotFoundError):
+                made = self._engine.container(self._born.pop())
+                self._touched[Kind.CONTAINER] |= {Ref(Kind.CONTAINER, called) for called in made.stands_on}
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
         return f"it was used or changed since it was judged ({', '.join(touched)})" if touched else ""
 
@@ -83,6 +88,7 @@ class Witness:
             self._lost = "so much happened since it was judged that the engine does not remember all of it"
             return
         for event in self._engine.events(self._since_ns, until):
+            self._born |= {event.id} if (event.type, event.action) == (Kind.CONTAINER, "create") else set()
             for ref in _touched_by(event):
                 self._touched[ref.kind].add(ref)
         self._since_ns, self._asked_at = max(self._since_ns, until - _OVERLAP_NS), asked_at
@@ -107,6 +113,8 @@ def ref_named(image: str) -> Ref:
 def _refs(step: Step) -> Iterator[Ref]:
     """All by which an event may call the object of a step."""
     yield step.ref
+    if isinstance(step.object, Container):
+        yield Ref(Kind.CONTAINER, step.object.name)
     if isinstance(step.object, Image):
         yield Ref(Kind.IMAGE, step.object.id)
         yield from (Ref(Kind.TAG, name) for name in (*step.object.tags, *step.object.digests))

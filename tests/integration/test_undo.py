@@ -1112,6 +1112,18 @@ def test_container_that_starts_at_the_last_moment_runs_on(host: Host) -> None:
     assert host.engine.container("web").running
 
 
+@pytest.mark.parametrize("option", ["--network=container:web", "--pid=container:web", "--link=web"])
+@pytest.mark.parametrize("moment", ["written", "container"])
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
+def test_container_without_which_a_new_one_could_never_start_stays(host: Host, option: str, moment: str) -> None:
+    name = host.name("undo/w:1")
+    host.built("w", "undo/w:1")
+    host.lab.docker("create", "--name=web", name)
+    web = host.engine.container("web")
+    just_before(host, moment, "create", "--name=new", option, name)
+    assert host.remove(web) == [("skipped", "changed")]
+
+
 def test_container_into_which_somebody_puts_a_file_while_it_is_archived_stays(host: Host, tmp_path: Path) -> None:
     """It does not run, and a look at it shows nothing of that."""
     host.built("w", "undo/w:1")
