@@ -65,7 +65,7 @@ def near(word: object, known: Collection[str], cutoff: float = 0.6) -> str:
     import difflib  # noqa: PLC0415 - for those who made a mistake
 
     for spelt in (str(word), str(word).lower()):
-        same = sorted(each for each in known if each.endswith(f"/{spelt}"))
+        same = sorted(each for each in known if f"/{spelt}:" in f"{each}:")  # of a repository, one of its tags
         if found := same or difflib.get_close_matches(spelt, known, n=1, cutoff=cutoff):
             return f", did you mean {found[0]}?"
     return ""

@@ -333,6 +333,7 @@ def test_a_tag_of_another_registry_is_what_was_meant(host: Host, run: Callable[.
     host.remember(("registry.example.com:5000/team/app:1", "local", sha("new"), NOW))
     assert "app:1, did you mean registry.example.com:5000/team/app:1?" in run("history", "app:1").err
     assert text.near("app:1", ["b.example/app:1", "a.example/app:1"]) == ", did you mean a.example/app:1?"
+    assert text.near("app", ["b.example:5000/app:1", "b.example/apps:1"]) == ", did you mean b.example:5000/app:1?"
 
 
 def test_history_needs_no_engine(host: Host, run: Callable[..., Run]) -> None:
