@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
-_IN_BYTES = ("size", "disk_free", "memory_limit")
+_IN_BYTES = ("size", "size_rw", "log_bytes", "disk_free", "disk_unaccounted", "memory", "memory_limit", "reservation")
 DURATION = r"^(?=\d)(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?$"
 _UNITLESS = r"[1-9]\d{0,5}"
 SIZE = r"^(\d{1,15}(?:\.\d{1,3})?) ?(?:([kKMGT])(i?)B?|B)?$"

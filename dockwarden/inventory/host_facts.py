@@ -162,7 +162,7 @@ HOST = (
         disk_free                int:bytes      free bytes of the disk that has the images
         inodes_used_percent      double:percent used inodes of the disk that has the images
         data_disk_used_percent   double:percent used space of the disk that has volumes and logs; mostly the same disk
-        data_disk_free           int            free bytes of that disk
+        data_disk_free           int:bytes      free bytes of that disk
         data_inodes_used_percent double:percent used inodes of that disk
         live_restore             bool           containers outlive the engine
         rootless                 bool           the engine runs without root
@@ -179,18 +179,18 @@ HOST = (
     ),
     *rows(
         """
-        images_size           int      bytes of all layers of all images, unpacked
-        build_cache_size      int      bytes that the build cache has for itself
-        volumes_size          int      bytes in all volumes
-        build_cache_idle_for  duration for how long the part of the build cache that was not used for longest was not
-        container_layers_size int      bytes that containers have written besides their images
-        container_logs_size   int      bytes of the logs of all containers, where they can be seen
-        stray_layers          int      layers on the disk of a graph store that belong to nothing the engine knows, \
+        images_size           int:bytes bytes of all layers of all images, unpacked
+        build_cache_size      int:bytes bytes that the build cache has for itself
+        volumes_size          int:bytes bytes in all volumes
+        build_cache_idle_for  duration  for how long the part of the build cache that was not used for longest was not
+        container_layers_size int:bytes bytes that containers have written besides their images
+        container_logs_size   int:bytes bytes of the logs of all containers, where they can be seen
+        stray_layers          int       layers on the disk of a graph store that belong to nothing the engine knows, \
             where they can be seen
-        images_in_use_size    int      bytes of the images of containers
-        images_idle_size      int      bytes that the disk gains if all other images go
-        disk_unaccounted      int      used bytes of the fuller disk that are none of the engine's
-        disk_breakdown        string   what fills the fuller disk, the largest part first, \
+        images_in_use_size    int:bytes bytes of the images of containers
+        images_idle_size      int:bytes bytes that the disk gains if all other images go
+        disk_unaccounted      int:bytes used bytes of the fuller disk that are none of the engine's
+        disk_breakdown        string    what fills the fuller disk, the largest part first, \
             `volumes 12.0 GB, images idle 3.1 GB, unaccounted 1.0 GB`
         """,
         cost=2,

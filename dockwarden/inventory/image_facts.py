@@ -123,7 +123,7 @@ IMAGE = (
     ),
     *rows(
         """
-        unique_size int bytes that the disk gains if this image alone goes, what it shares with others excepted
+        unique_size int:bytes bytes that the disk gains if this image alone goes, what it shares with others excepted
         """,
         cost=2,
         unique_size=lambda i, v: v.unique.get(i.id) if v.unique is not None else None,

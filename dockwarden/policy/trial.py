@@ -20,6 +20,7 @@ from dockwarden.units import duration, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
 _PLAIN = {"bool": bool, "string": str}
+_IN_BYTES = ("bytes", "memory", "shared_memory", "any")  # forms of whole numbers
 _NUMBER = r"-?\d+(\.\d+)?(e[+-]?\d+)?"
 
 
@@ -65,7 +66,11 @@ def _number(spec: FactSpec, value: object) -> object:
         if isinstance(value, bool) or not re.fullmatch(_NUMBER, str(value), re.ASCII):
             raise ValueError("must be a number, such as 85 or 1.5")
         return float(str(value))
-    return size(value) if not isinstance(value, int) or isinstance(value, bool) or value >= 0 else value
+    if spec.form in _IN_BYTES and type(value) is not int:
+        return size(value)
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d+", str(value), re.ASCII):
+        raise ValueError("must be a whole number")
+    return int(str(value))
 
 
 def _list(_spec: FactSpec, value: object) -> object:

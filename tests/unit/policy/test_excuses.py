@@ -148,6 +148,7 @@ TESTS = """
         ("{given: {image.tags: [nginx]}, expect: fail}", "it is written in full: 'docker.io/library/nginx:latest'"),
         ("{given: {image.known_for: 2}, expect: fail}", "must be a duration such as"),
         ("{given: {image.size: big}, expect: fail}", "must be a size such as"),
+        ("{given: {image.layers: 5GB}, expect: fail}", "must be a whole number"),
         ("{given: {host.disk_used_percent: 95%}, expect: fail}", "must be a number, such as 85"),
         ("{given: {image.dangling: true}, now: soon, expect: fail}", "must be a date or time such as"),
         ("{given: {image.dangling: true}, params: {x: 1}, expect: fail}", "no such param"),
