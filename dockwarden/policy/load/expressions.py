@@ -32,7 +32,7 @@ _BARE: dict[str, tuple[str, dict[str, FactValue], str]] = {
     ),
     "image": (
         ".all(",
-        {"image.tags": []},
+        {"image.tags": [], "image.repositories": [], "image.same_as": []},
         "images without a tag; if not meant, write size(image.tags) > 0 && …",
     ),
 }
@@ -86,8 +86,9 @@ class Expressions:
         asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
         is_about = any(bare.keys() & program.references and sign in program.source for program in asked)
         is_about = is_about and not any(_BARE_IS_MEANT.search(program.source) for program in asked)
-        if is_about and all(program.evaluate(Facts({**bare})).value is True for program in asked):
-            said[f"it finds all {who}"] = None
+        answers = [program.evaluate(Facts({**bare})) for program in asked if is_about]
+        if answers and all(answer.value is True or answer.missing for answer in answers):
+            said[f"it finds {who}"] = None
         return list(said)
 
     def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
