@@ -61,9 +61,9 @@ class ContainerRestart(containers.ContainerVerb):
         allowed = Most(*policy.options["most"])
         recent = sum(age < allowed.seconds for age in candidate.ages)
         if candidate.given_up or recent >= allowed.times:
-            tried = counted(recent or allowed.times, "restart")
-            why = f"{tried} within {span(allowed.seconds)} did not help; nothing more until it is healthy"
-            return GAVE_UP, f"{why} or somebody starts it"
+            tried = counted(max(recent, allowed.times), "restart")
+            why = f"{tried} within {span(allowed.seconds)} did not help; nothing more within that time, nor"
+            return GAVE_UP, f"{why} until it is healthy or somebody starts it"
         return None
 
     def check(self, tools: Tools, step: Step, judged: Container, found: Container) -> None:

@@ -46,8 +46,11 @@ def with_tasks(service: Service, client: Client) -> Service:
     is_back = service.update_state.startswith("rollback_")  # from another image, which is told nowhere
     states = [each.nested("Status") for each, image in images if is_back or image == service.image_ref]
     failed = [(each.moment("Timestamp") or 0.0, why) for each in states if (why := each.text("Err", ""))]
-    wanted = [each.nested("Status") for each in tasks if each.text("DesiredState") not in ("shutdown", "remove")]
-    pending = (each.text("Err", "") for each in wanted if each.text("State", "") == "pending")
+    wanted = [each for each in tasks if each.text("DesiredState") not in ("shutdown", "remove")]
+    due = (
+        each.nested("Status") for each in wanted if each.text("DesiredState") == "running"
+    )  # which waits for no other
+    pending = (each.text("Err", "") for each in due if each.text("State", "") == "pending")
     ends = [(each.moment("Timestamp") or 0.0, each.text("State", "")) for each in states]
     return replace(
         service,

@@ -1269,6 +1269,51 @@ def test_removal_may_take_longer_than_other_answers(method: str, name: str, tmp_
         getattr(it.engine, method)(name)
 
 
+def a_task(state: str, desired: str, why: str = "", image: str = "app:2", at: int = 1) -> dict[str, object]:
+    status = {"State": state, "Err": why, "Timestamp": f"2026-01-01T00:00:0{at}Z"}
+    return {"DesiredState": desired, "Status": status, "Spec": {"ContainerSpec": {"Image": image}}}
+
+
+_NO_NODE = "no suitable node (port in use)"
+
+
+@pytest.mark.parametrize(
+    ("state", "condition", "tasks", "told"),
+    [
+        ("updating", "any", [a_task("pending", "running", _NO_NODE)], (_NO_NODE, _NO_NODE, False)),
+        # It waits for the one before to end, which may take as long as that wants.
+        ("updating", "any", [a_task("pending", "ready", _NO_NODE)], ("", _NO_NODE, False)),
+        ("completed", "any", [a_task("failed", "shutdown", "exit (3)", "app:1")], ("", "", False)),  # the one before
+        ("completed", "any", [a_task("failed", "shutdown", "exit (3)")], ("", "exit (3)", False)),
+        ("rollback_completed", "any", [a_task("failed", "shutdown", "exit (3)", "app:3")], ("", "exit (3)", False)),
+        ("", "on-failure", [a_task("complete", "shutdown")], ("", "", True)),
+        ("", "any", [a_task("complete", "shutdown")], ("", "", False)),
+        (
+            "",
+            "none",
+            [a_task("failed", "shutdown", "exit (3)"), a_task("complete", "shutdown", at=2)],
+            ("", "exit (3)", True),
+        ),
+        (
+            "",
+            "none",
+            [a_task("failed", "shutdown", "exit (3)", at=2), a_task("complete", "shutdown")],
+            ("", "exit (3)", False),
+        ),
+        ("", "on-failure", [], ("", "", False)),
+    ],
+)
+def test_what_tasks_tell_of_their_service(
+    state: str, condition: str, tasks: list[object], told: tuple[str, str, bool], tmp_path: Path
+) -> None:
+    template = {"ContainerSpec": {"Image": "app:2"}, "RestartPolicy": {"Condition": condition}}
+    spec = {"Name": "web", "TaskTemplate": template, "Mode": {"Replicated": {"Replicas": 1}}}
+    service = [{"ID": "web", "Spec": spec, "UpdateStatus": {"State": state}}]
+    with fake(tmp_path, lambda request: [json_answer(tasks if "/tasks" in request else service)]) as it:
+        found = it.engine.service("web")
+    assert (found.unplaced, found.task_error, found.is_over) == told
+
+
 PLACED = [{"Architecture": "amd64", "OS": "linux"}]
 
 

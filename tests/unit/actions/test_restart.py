@@ -10,7 +10,7 @@ import pytest
 from dockwarden.actions.container_restart import ContainerRestart, how_often
 from dockwarden.errors import AnswerError, EngineUnavailableError
 from dockwarden.model import Kind, Mode, Recipe, Ref, Step
-from tests.builders import HOUR, a_container, a_policy, an_image
+from tests.builders import HOUR, a_candidate, a_container, a_policy, an_image
 from tests.unit.hosts import Host
 
 if TYPE_CHECKING:
@@ -75,6 +75,22 @@ def test_an_unhealthy_container_is_restarted_at_once_so_often_and_then_given_up(
     host.ticks.pass_(2 * HOUR)  # time alone does not help
     host.run_job("heal")
     assert len(restarted(host)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ages": (1.0,)}, ""),
+        ({"ages": (1.0, 2.0)}, "2 restarts"),
+        ({"ages": (1.0,), "given_up": True}, "2 restarts"),
+        ({"given_up": True}, "2 restarts"),
+    ],
+)
+def test_why_it_is_restarted_no_more_is_told_with_all_its_restarts(fields: dict[str, Any], said: str) -> None:
+    candidate = a_candidate(an_image("app"))._replace(**fields)
+    _, why = ContainerRestart().keeps(HEAL, candidate, a_container("web"), 0) or ("", "")
+    assert why.startswith(said)
+    assert ("nothing more within that time, nor until it is healthy" in why) is bool(said)
 
 
 @pytest.mark.parametrize("cure", ["healthy", "start"])
