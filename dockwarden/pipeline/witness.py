@@ -33,7 +33,8 @@ class Witness:
         self._since_ns = 0
         self._asked_at = float("-inf")
         self._touched: dict[Kind, set[Ref]] = defaultdict(set)
-        self._born = set[str]()  # containers at which nobody looked yet
+        self._born = set[str]()  # containers of which nobody asked yet what they stand on
+        self._stood_on = set[str]()
         self._lost = ""
 
     def begin(self, seen_ns: int) -> Self:
@@ -45,7 +46,7 @@ class Witness:
             self._began_ns = seen_ns
             self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
             self._asked_at = float("-inf")
-            self._touched, self._born, self._lost = defaultdict(set), set(), ""
+            self._touched, self._born, self._stood_on, self._lost = defaultdict(set), set(), set(), ""
         return self
 
     def __call__(self, step: Step) -> str:
@@ -53,12 +54,16 @@ class Witness:
         self.follow()
         if self._lost:
             return self._lost
-        while self._born and step.ref.kind is Kind.CONTAINER:  # each may stand on it
-            with suppress(NotFoundError):
-                made = self._engine.container(self._born.pop())
-                self._touched[Kind.CONTAINER] |= {Ref(Kind.CONTAINER, called) for called in made.stands_on}
+        if step.action == "remove" and isinstance(step.object, Container) and self._is_stood_on(step.object):
+            return "a container was made since it was judged which could not start without it"
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
         return f"it was used or changed since it was judged ({', '.join(touched)})" if touched else ""
+
+    def _is_stood_on(self, thing: Container) -> bool:
+        while self._born:
+            with suppress(NotFoundError):
+                self._stood_on.update(self._engine.container(self._born.pop()).stands_on)
+        return not self._stood_on.isdisjoint((thing.id, thing.name))
 
     def _is_touched(self, ref: Ref) -> bool:
         if ref in self._touched[ref.kind]:
@@ -113,8 +118,6 @@ def ref_named(image: str) -> Ref:
 def _refs(step: Step) -> Iterator[Ref]:
     """All by which an event may call the object of a step."""
     yield step.ref
-    if isinstance(step.object, Container):
-        yield Ref(Kind.CONTAINER, step.object.name)
     if isinstance(step.object, Image):
         yield Ref(Kind.IMAGE, step.object.id)
         yield from (Ref(Kind.TAG, name) for name in (*step.object.tags, *step.object.digests))

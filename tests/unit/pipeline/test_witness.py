@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,21 @@ def test_each_event_since_the_judgement_counts_and_none_before(before: list[int]
         engine.clock.pass_(0.001)
         seen |= {name for number in round_ for name in EVENTS[number][4]}
         assert {name for name, each in STEPS.items() if witness(each)} == seen
+
+
+@pytest.mark.parametrize("action", ["remove", "update"])
+@pytest.mark.parametrize("called", [CONTAINER.id, CONTAINER.name, "another"])
+def test_a_container_that_a_new_one_stands_on_is_not_to_go(action: str, called: str) -> None:
+    """An update of one that lives in another makes it again itself, and goes on with the other."""
+    engine = FakeEngine()
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    made = replace(a_container("made"), network_mode=f"container:{called}")
+    engine.clock.pass_(0.001)
+    engine.emit("container", "create", "gone", "gone", "other:1")
+    engine.run(made)
+    engine.clock.pass_(0.001)
+    is_kept = action == "remove" and called != "another"
+    assert bool(witness(STEPS["container"]._replace(action=action))) is is_kept
 
 
 def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
