@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from math import inf
 from typing import NamedTuple
 
@@ -289,13 +289,18 @@ def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]
     No line is called as builds are: 8.0-ls45; but branches' may be with a commit: 8.0-9f3a2c1.
     """
     lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
-    is_year = own.scheme.kind.startswith("year") and len(own.numbers) == _LINE + 1  # 2024.12 comes after 2024.07.3
     least = min(_LINE if own.scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
+    is_year, is_bare = own.scheme.kind.startswith("year"), not (own.scheme.variant or own.scheme.build)
+    higher = (v for v in book.releases[own.scheme] if len(v.numbers) == _LINE and v.numbers[0] > own.numbers[0])
+    firsts = [*islice(higher, _MOST_CANDIDATES)] if is_bare else []
 
-    def counts(other: Version) -> bool:
+    def counts(other: Version) -> bool:  # 2024.12 comes after 2024.07.3, and 28.0, where it is `latest`, after 27.3.3
         size = len(other.numbers)
-        names = [v for v in lines if len(v.numbers) == size]
-        return size >= least or (size >= _LINE and is_year) or any(size > _LINE or look.is_ours(v.tag) for v in names)
+        if size >= least or any(size > _LINE or look.is_ours(v.tag) for v in lines if len(v.numbers) == size):
+            return True
+        if size != _LINE or len(own.numbers) != _LINE + 1:
+            return False
+        return is_year or (other in firsts and _is_latest(other, look))
 
     return counts
 
@@ -386,13 +391,8 @@ def _fitting(name: str, book: _Book) -> list[Scheme]:
     if not fits:
         raise UnclearError
 
-    return sorted(
-        fits,
-        key=lambda s: (
-            own is None or s != own.scheme,
-            len(s.words - wanted),
-            not s.is_plain,
-            -len(book.releases[s]),
-            s,
-        ),
-    )
+    def distance(scheme: Scheme) -> tuple[bool, int, bool, int, Scheme]:
+        is_other, more = own is None or scheme != own.scheme, len(scheme.words - wanted)
+        return is_other, more, not scheme.is_plain, -len(book.releases[scheme]), scheme
+
+    return sorted(fits, key=distance)

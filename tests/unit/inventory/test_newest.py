@@ -377,6 +377,18 @@ WORLDS = """
 # teamcity, whose first release of a line has two numbers
   latest 2026.07 2026.07-linux | 2026.03.3 | 2026.03.3-linux | 2026.03 | EAP 2026.11 2026.11-EAP1
 > 2026.03.3:2026.07 2026.03.3-linux:2026.07-linux 2026.03:2026.07 latest:=
+# postgres, whose numbers became shorter
+  latest 18.0 | 17.2 | 9.6.24 | 9.6.23 | 9.6.24-alpine | 19.0
+> 9.6.23:18.0 latest:19.0 17.2:19.0 9.6.24-alpine:=
+# sonarqube, and what is called as a line of its own may be, which is not the latest
+  latest 7.1 | 6.7.5 | 6.7.5-alpine | 7.1-alpine | 8.0 8.0.0-alpha1 | 9.0
+> 6.7.5:7.1 6.7.5-alpine:=
+# the name of a line that our own image has, too
+  latest | 27.3.3 27.3 | 28.0 | 27.3.2
+> 27.3.3:28.0 27.3.2:27.3.3
+# jenkins, whose weeks are no releases of an older line
+  latest 2.492 | lts 2.479.2 | 2.479.1 | 2.491
+> 2.479.1:2.479.2 lts:= 2.491:2.492
 # liferay/dxp
   latest 2026.q3.1 | 2026.q3.0 | 2026.q2.12 | 2025.Q4.10 | 2026.q1.4-lts | 2025.q1.11-lts | 7.4.13-u112 | 7.4.13-u99
 > latest:= 2026.q2.12:2026.q3.1 2025.Q4.10:2026.q3.1 2025.q1.11-lts:2026.q1.4-lts 7.4.13-u99:7.4.13-u112
