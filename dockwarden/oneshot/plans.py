@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from dockwarden.actions.plan import with_bytes
 from dockwarden.actions.table import ORDER, verb_of
 from dockwarden.actions.verb import Gain
+from dockwarden.app import open_to_read
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError
 from dockwarden.inventory.gather import REGISTRY
@@ -121,6 +122,8 @@ class Planner:
         self.policies = sorted(chosen, key=lambda policy: (ORDER.index(policy.subject), policy.name))
         self._parts, self.info = (source or partial(look, writes=acts))(settings, policies)
         self._is_measured = True
+        self._reopens = source is None and not acts
+        self._settings = settings
         clock = self._parts.inventory.memory.clock
         self.watched_seconds = clock.read()
         clock.resume(self.watched_seconds + watched_seconds)
@@ -132,6 +135,8 @@ class Planner:
     def plan(self) -> tuple[list[PlanRow], list[Step]]:
         """What would be done now, and of every object that stays, why."""
         judged = self._judge()
+        if self._reopens:  # it has what was done, and what is barred; not while registries are asked, as others write
+            open_to_read(self._settings, self._parts.ledger)
         planned = self._plan(judged)
         steps = [step for plan in planned.values() for step in plan.steps]
         rows = [self._planned(step) for step in steps]

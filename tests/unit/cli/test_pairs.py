@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dockwarden.model import Effect, Kind, Recipe, Ref, Step
 from dockwarden.ports import Reply
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.text import USAGE
-from tests.builders import NOW, a_service, an_image, digest_of, image_id
+from tests.builders import NOW, a_container, a_service, an_image, digest_of, image_id
 from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
@@ -172,6 +173,40 @@ def test_of_an_undone_update_nobody_says_that_a_policy_may_do_it_again(
     assert main(["undo", "run", "--config", str(tmp_path / "dockwarden.yaml")]) == 0
     assert "do it again" not in capsys.readouterr().err
     assert desk.host.engine.service(web.id).image_ref == "app:1"
+
+
+@pytest.mark.parametrize(
+    ("action", "ends", "said"),
+    [
+        ("update", [(Effect.FAILED, "rolled_back")], "but not now: .* was rolled back"),
+        ("restart", [(Effect.APPLIED, "restarted")] * 3, "3 restarts within"),
+    ],
+)
+def test_a_plan_knows_what_was_done_before(
+    action: str,
+    ends: list[tuple[Effect, str]],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    desk = Desk(tmp_path, monkeypatch, capsys)
+    policy = {"name": "any", "subject": "container", "trigger": {"every": "1h"}, "when": "container.running",
+              "message": "it runs", "action": action}  # fmt: skip
+    (tmp_path / "policies.yaml").write_text(json.dumps({"version": 1, "policies": [policy]}))
+    desk.host.engine.run(a_container("web", "app:1", "doomed"))
+    desk.host.engine.put(an_image("new", "app:1"))
+    ledger = Ledger(tmp_path / "state", lambda: NOW, lambda _: None)
+    ledger.open()
+    ledger.claim(desk.host.engine.info.identity)
+    web = desk.host.engine.container("web")
+    step = Step("any", action, Ref(Kind.CONTAINER, web.id), "web", web, "it runs")
+    for effect, reason in ends:
+        number = ledger.intend("run", step, Recipe("update", {"new_image_id": image_id("new")}))
+        ledger.conclude(number, step.ended(effect, reason))
+    ledger.close()
+    [row] = desk.listed("plan")
+    assert re.search(said, row["detail"]), row
 
 
 def test_an_undo_has_what_came_back_on_the_engines_disk(
