@@ -6,7 +6,7 @@ Input: settings, policies, what a person named. Output: an explanation, or what 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from dockwarden.app import Parts, past_of
+from dockwarden.app import Parts, open_to_read, past_of
 from dockwarden.config.settings import Settings
 from dockwarden.errors import DockwardenError, UsageError
 from dockwarden.inventory.gather import REGISTRY, USAGE, Learnt
@@ -69,6 +69,7 @@ def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, 
         finish(parts, parts.gatherer.learn([(about, names)], learnt, depth, now))
         return {name: learnt[about][0].known[name] for name in names if name in learnt[about][0].known}
 
+    open_to_read(settings, parts.ledger)  # as for a plan
     done, past = past_of(settings, {ref.key, parts.inventory.name_of(ref)})
     explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
     return explainer.object(ref, policies.policies, sweep.results, facts, done=done, past=past)

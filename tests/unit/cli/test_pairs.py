@@ -207,6 +207,8 @@ def test_a_plan_knows_what_was_done_before(
     ledger.close()
     [row] = desk.listed("plan")
     assert re.search(said, row["detail"]), row
+    if action == "restart":  # what only the engine tells is for plans
+        assert re.search(said, desk.run("explain", "container/web")[1])
 
 
 def test_an_undo_has_what_came_back_on_the_engines_disk(
