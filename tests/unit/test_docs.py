@@ -7,6 +7,9 @@ import ast
 import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -309,6 +312,16 @@ def test_security_page_has_every_request_to_the_engine_and_no_other() -> None:
 @each("page", PAGES)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     assert list(docs.broken(page)) == []
+
+
+def test_a_source_archive_has_what_its_documents_lead_to_and_what_installs_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target=sdist", f"--directory={tmp_path}"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.iterdir()
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert [(page.name, link) for page in sorted(source.rglob("*.md")) for link in docs.broken(page)] == []
+    assert {"Dockerfile", ".dockerignore", "requirements-notify.txt"} <= {file.name for file in source.iterdir()}
 
 
 @each("file", [*PAGES, ROOT / "config/dockwarden.yaml", *docs.POLICIES.glob("*.yaml")])
