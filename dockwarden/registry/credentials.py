@@ -30,7 +30,7 @@ from dockwarden.registry.message import FailedError, json_object
 _ANSWER_SECONDS = 10.0
 _OUTPUT_BYTES = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_NOT_FOUND = b"credentials not found"
+_NOT_FOUND = b"credentials not found in native keychain"
 _log = structlog.get_logger("dockwarden.registry")
 
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -179,12 +179,13 @@ class Credentials:
     def _find_in_file(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:
         try:
             config = _Config(content(self.path, _FILE_BYTES) if stamp else b"")
-            helper = config.helper(registry)
             try:
-                slot.login = _ask_helper(helper, registry) if helper else None
+                if helper := config.helper(registry):
+                    slot.login = _ask_helper(helper, registry)
+                    return  # if it knows nobody, nobody is who the command line is, too
             except HelperError as error:
                 self._fail(slot, registry, str(error))
-            slot.login = slot.login or config.login(registry)
+            slot.login = config.login(registry)
         except (OSError, ValueError, FailedError):
             self._fail(slot, registry, f"{self.path} cannot be used")
 
@@ -252,7 +253,7 @@ def _ask_helper(name: str, registry: str) -> Login | None:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise HelperError(f"{program} {error}") from None
-    if code and _NOT_FOUND in output:
+    if code and output.strip() == _NOT_FOUND:
         return None
     if code:
         raise HelperError(f"{program} failed with code {code}")

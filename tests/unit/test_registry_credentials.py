@@ -16,6 +16,7 @@ from dockwarden.config.files import docker_config
 from dockwarden.ports import Reply
 from dockwarden.registry.credentials import Credentials, Login
 from tests.lab.waiting import PATIENCE
+from tests.tables import each
 from tests.unit.misbehaving import Misbehaving, http, json_answer
 from tests.unit.registries import DIGEST, OK, Clock, TokenRegistry, ask, basic, client, reason
 
@@ -200,6 +201,27 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- helpers -------------------------------------------------------------------------------------------
 
 
+@each(
+    ("says", "is_asked_too"),
+    [
+        ("echo credentials not found in native keychain; exit 1", False),
+        ("""echo '{"Username": "", "Secret": "secret"}'""", False),
+        ("""echo '{"Username": "alice", "Secret": ""}'""", False),
+        ("echo locked; exit 1", True),
+        ("echo credentials not found; exit 1", True),
+        ("echo no JSON", True),
+        ("true", True),
+    ],
+)
+def test_what_the_file_has_counts_only_where_its_helper_cannot_be_asked(
+    tmp_path: Path, program: Callable[[str, str], None], says: str, *, is_asked_too: bool
+) -> None:
+    """As with Docker's command line: a login that was left there may be refused where nobody's is not."""
+    program("some", says)
+    credentials = logins(tmp_path, {"credsStore": "some", "auths": {"host": {"auth": AUTH}}})
+    assert credentials.login("host") == (SECRET if is_asked_too else None)
+
+
 def test_helper(tmp_path: Path, program: Callable[[str, str], None]) -> None:
     program(
         "good",
@@ -219,7 +241,7 @@ def test_helper(tmp_path: Path, program: Callable[[str, str], None]) -> None:
     assert credentials.login("host") == credentials.login("docker.io") == SECRET
     assert credentials.login("other") == Login(identity="idtoken")
     assert credentials.login("third") is None
-    assert credentials.login("fourth") == SECRET
+    assert credentials.login("fourth") is None
     assert (tmp_path / "asked").read_text().split() == ["host", "https://index.docker.io/v1/"]
 
 
