@@ -23,7 +23,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.metrics import OF_CONTAINERS, REFUSALS, Metrics
 from dockwarden.model import Cause, Effect, FactSpec, ImageStore, Kind, Mode, Severity, Status
 from dockwarden.policy.load import load
-from dockwarden.units import words
+from dockwarden.text import words
 from tests import manual
 from tests.grafana.dashboards import DASHBOARDS
 

@@ -14,8 +14,7 @@ from dockwarden.actions import containers
 from dockwarden.actions.verb import GAVE_UP, Applied, DurationIfAny, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.errors import AnswerError
 from dockwarden.model import Candidate, Container, Effect, Policy, Recipe, Record, Step
-from dockwarden.text import counted
-from dockwarden.units import DURATION, duration, span
+from dockwarden.text import DURATION, counted, duration, span
 
 _LEFT = "left"
 """What it is about to stop and start, by ID with the start before."""

@@ -44,7 +44,7 @@ from dockwarden.errors import (
 )
 from dockwarden.model import Candidate, Container, Effect, Image, Policy, Recipe, Record, Step
 from dockwarden.ports import Engine
-from dockwarden.units import span
+from dockwarden.text import span
 
 _LOOK_SECONDS = 0.5
 _SETTLING_SECONDS = 5.0  # as Swarm's own monitor

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
 from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
-from dockwarden.units import BOUND, bound
+from dockwarden.text import BOUND, bound
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
 _Bytes = Annotated[int, Field(ge=0, json_schema_extra={"not": {"minimum": 1, "maximum": 999_999}})]

@@ -18,7 +18,7 @@ from dockwarden.model.objects import Container, Image, Ref, Thing, Volume
 from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
 from dockwarden.model.policies import Policy
 from dockwarden.model.words import Effect, Kind, Mode
-from dockwarden.units import span
+from dockwarden.text import span
 
 _BYTES = frozenset(f"host.{disk}_{fact}" for disk in ("disk", "data_disk") for fact in ("used_percent", "free"))
 

@@ -22,7 +22,7 @@ from dockwarden.actions.verb import (
 )
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Service, Step
-from dockwarden.units import span
+from dockwarden.text import span
 
 _LOOK_SECONDS = 1.0
 _UNPLACED_SECONDS = 30.0  # a port, or memory, may be free when the task before has ended

@@ -24,8 +24,7 @@ from dockwarden.model.outcomes import Candidate, Outcome, Recipe, Record, Step
 from dockwarden.model.policies import Policy
 from dockwarden.model.words import Effect, ImageStore, Kind
 from dockwarden.ports import Engine, Registry, Reply, look
-from dockwarden.text import counted
-from dockwarden.units import DURATION, duration
+from dockwarden.text import DURATION, counted, duration
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -14,8 +14,7 @@ from dockwarden.cli import a_path, print_unheard
 from dockwarden.cli.output import add_output, emit, is_confirmed, table, tell
 from dockwarden.cli.shared import add_policy, add_source, add_yes, policies_of, settings_of, source_of
 from dockwarden.errors import UsageError
-from dockwarden.text import FAILED, OK, USAGE, because, counted, printable
-from dockwarden.units import duration, in_bytes, local, span
+from dockwarden.text import FAILED, OK, USAGE, because, counted, duration, in_bytes, local, printable, span
 
 if TYPE_CHECKING:
     from dockwarden.model import Outcome, Record, Ref

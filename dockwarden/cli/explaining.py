@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dockwarden.cli.output import add_output, emit, lines, plain, table
 from dockwarden.cli.shared import settings_of
 from dockwarden.errors import DockwardenError, UsageError
-from dockwarden.text import OK, near, printable
-from dockwarden.units import fact, local, moment, span, words
+from dockwarden.text import OK, fact, local, moment, near, printable, span, words
 
 if TYPE_CHECKING:
     from dockwarden.oneshot.look import TagRow

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwarden.cli.output import CI_FORMATS, add_output, emit, plain, table
 from dockwarden.cli.shared import SEVERITIES, add_policy, add_source, policies_of, settings_of, source_of
-from dockwarden.text import FAILED, OK
-from dockwarden.units import moment
+from dockwarden.text import FAILED, OK, moment
 
 if TYPE_CHECKING:
     from dockwarden.model import Result

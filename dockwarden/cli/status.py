@@ -22,8 +22,7 @@ from dockwarden.cli.daemon import address
 from dockwarden.cli.output import table
 from dockwarden.cli.shared import SEVERITIES
 from dockwarden.errors import DockwardenError
-from dockwarden.text import FAILED, OK, because, counted
-from dockwarden.units import in_bytes, span
+from dockwarden.text import FAILED, OK, because, counted, in_bytes, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

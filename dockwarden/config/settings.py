@@ -33,7 +33,7 @@ from dockwarden.config.source import load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
 from dockwarden.reference import HUB_ADDRESSES, may_match, parsed
-from dockwarden.units import BOUND, DURATION, bound, duration
+from dockwarden.text import BOUND, DURATION, bound, duration
 
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
 _FIELDS = ("host", "summary", "worst", "findings", "link")

@@ -5,7 +5,7 @@ from typing import Any
 from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.view import Read, View, rows, used_by
 from dockwarden.model import Kind, ref_of
-from dockwarden.units import in_bytes
+from dockwarden.text import in_bytes
 
 _OF_BOTH: dict[str, Any] = {
     "created": "created_at",

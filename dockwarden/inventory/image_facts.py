@@ -8,7 +8,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.registry_facts import recoverable
 from dockwarden.inventory.view import FIRST_DATE, View, is_root, rows, used_by
 from dockwarden.model import Image, ImageStore, Kind, Ref, ref_of
-from dockwarden.units import moment
+from dockwarden.text import moment
 
 BASE_LABEL = "org.opencontainers.image.base.name"
 _BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"

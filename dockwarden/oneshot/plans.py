@@ -26,7 +26,7 @@ from dockwarden.model import EngineInfo, Kind, Limits, Mode, Outcome, Plan, Poli
 from dockwarden.oneshot.look import PartsOf, finish, look
 from dockwarden.pipeline.judge import Sweep
 from dockwarden.policy import snapshots
-from dockwarden.units import in_bytes
+from dockwarden.text import in_bytes
 
 _MOST_BYTES = 64 * 1024 * 1024
 _Key = tuple[str, str, str, str]

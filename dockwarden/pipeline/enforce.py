@@ -29,7 +29,7 @@ from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
 from dockwarden.model.policies import Answer, Policy, Program, Result
 from dockwarden.model.words import Effect, Kind, Mode, Status
 from dockwarden.ports import Intents
-from dockwarden.units import span
+from dockwarden.text import span
 
 _OF_AGE = ("too_young", "waiting")
 _TELL_SECONDS = 10.0

@@ -19,7 +19,7 @@ from dockwarden.model.policies import FactValue, Policy, PolicyException, Policy
 from dockwarden.model.words import Kind, Mode, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.policy.findings import Findings
-from dockwarden.units import moment
+from dockwarden.text import moment
 
 _IMAGE = "size created known_for idle_for origin base root os architecture"
 

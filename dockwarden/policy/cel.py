@@ -27,7 +27,7 @@ from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import MAX_SOURCE, TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
 from dockwarden.policy.tree import Node, names, read
-from dockwarden.units import in_bytes
+from dockwarden.text import in_bytes
 from dockwarden.versions import EARLY
 
 _T = cel.Type

@@ -19,8 +19,7 @@ from dockwarden.config.source import Path, fault_in_words
 from dockwarden.cron import Cron
 from dockwarden.model import FactValue, Kind, Mode, Severity
 from dockwarden.policy import hints
-from dockwarden.text import near, one_of
-from dockwarden.units import DURATION, duration, is_size, size
+from dockwarden.text import DURATION, duration, is_size, near, one_of, size
 
 MIN_EVERY = timedelta(seconds=5)
 

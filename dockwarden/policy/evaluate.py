@@ -8,8 +8,7 @@ from collections.abc import Collection
 from functools import cache
 
 from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
-from dockwarden.text import MAX_TEXT, printable
-from dockwarden.units import moment, span, words
+from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
 COMES_WITH = {"container.freshness": "container.tag_image", "registry.state": "registry.digest"}
 """By a fact that says that something else is there, the fact that says what."""

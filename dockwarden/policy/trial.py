@@ -15,8 +15,7 @@ from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
 from dockwarden.policy.values import never, out_of_range
-from dockwarden.text import host_path
-from dockwarden.units import duration, size
+from dockwarden.text import duration, host_path, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
 _PLAIN = {"bool": bool, "string": str}

@@ -18,8 +18,7 @@ from threading import RLock
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from dockwarden.text import brief, colored, named, printable
-from dockwarden.units import in_bytes
+from dockwarden.text import brief, colored, in_bytes, named, printable
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _LEAST = {

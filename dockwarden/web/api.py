@@ -15,8 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import Field, TypeAdapter
 
 from dockwarden import __version__
-from dockwarden.text import one_of
-from dockwarden.units import moment
+from dockwarden.text import moment, one_of
 
 PREFIX = "/api/v1/"
 MOST_ITEMS = 1000

@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 from markupsafe import Markup, escape
 
 from dockwarden.model import Effect, Severity
-from dockwarden.text import counted, printable
-from dockwarden.units import fact, in_bytes, moment, span
+from dockwarden.text import counted, fact, in_bytes, moment, printable, span
 from dockwarden.web.api import PREFIX, filters, other_page, read_query
 from dockwarden.web.rows import FindingRow
 from dockwarden.web.views import Views

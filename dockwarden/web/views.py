@@ -22,7 +22,7 @@ from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.pipeline.explain import ExceptionRow, Explainer, refs_named
 from dockwarden.policy.findings import Findings
 from dockwarden.sinks.board import Board
-from dockwarden.units import moment
+from dockwarden.text import moment
 from dockwarden.web.api import List
 from dockwarden.web.rows import ActionRow, FindingRow, ObjectRow, PolicyRow, ScheduleRow
 

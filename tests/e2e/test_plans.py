@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dockwarden.units import in_bytes
+from dockwarden.text import in_bytes
 from tests.commands import command, environment
 from tests.e2e.harness import full, policy, write_policies
 from tests.lab import images

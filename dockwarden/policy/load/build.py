@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from dockwarden import text, units
+from dockwarden import text
 from dockwarden.config.settings import Settings
 from dockwarden.config.source import Path, Source
 from dockwarden.model.policies import FactValue, Limits, Policy, PolicyException, Trial, TriggerSpec, Vocabulary
@@ -196,7 +196,7 @@ def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue
     if (wanted, given) == ("double", "int"):
         return float(str(value))
     if given != wanted and not (value == [] and wanted.startswith("list")):
-        raise ValueError(f"is {given}, must be {wanted} as in the policy, such as {units.words(own[key])}")
+        raise ValueError(f"is {given}, must be {wanted} as in the policy, such as {text.words(own[key])}")
     return value
 
 

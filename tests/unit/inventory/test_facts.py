@@ -33,7 +33,7 @@ from dockwarden.model import (
 )
 from dockwarden.model.told import EMPTY, TOLD
 from dockwarden.ports import Ask, Disk, Reply, Usage
-from dockwarden.units import moment
+from dockwarden.text import moment
 from tests.builders import (
     DAY,
     HOUR,

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from dockwarden.model import Answer, Facts, FactValue, Kind, Ref, Result, Severity, Status, Verdict
 from dockwarden.policy import evaluate
-from dockwarden.text import MAX_TEXT, printable
-from dockwarden.units import words
+from dockwarden.text import MAX_TEXT, printable, words
 from tests.tables import each
 from tests.unit.policy.builders import SCALARS, policy, program
 

@@ -15,7 +15,7 @@ from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Excuse, Facts, FactValue, PolicySet
 from dockwarden.policy.excuses import excuse, read_until
 from dockwarden.policy.load import load
-from dockwarden.units import local, moment
+from dockwarden.text import local, moment
 
 NOW = datetime(2027, 3, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
