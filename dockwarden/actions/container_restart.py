@@ -70,8 +70,9 @@ class ContainerRestart(containers.ContainerVerb):
         containers.refuse_stale(tools, found)
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
-        following = containers.followers(tools, step, found)
-        paused = (each for each in containers.others(tools.engine, found) if each.state == "paused")
+        every = [*containers.others(tools.engine, found)]
+        following = containers.followers(tools, step, found, every)
+        paused = (each for each in every if each.state == "paused")
         containers.refuse_dependents(tools, step, found, following, paused)
         left = {each.id: each.started_at for each in (found, *following)}
         return Recipe("none", {**self.about(found), _LEFT: left, "with": [each.name for each in following]})

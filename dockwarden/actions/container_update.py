@@ -258,7 +258,8 @@ class ContainerUpdate(ContainerVerb):
 
 def _restart_who_asks(tools: Tools, step: Step, owner: Container, made: set[str]) -> str:
     """Compose may say so of those that depend on it; in words. ``made``: who was made again with it."""
-    following = [each for each in containers.followers(tools, step, owner) if each.id not in tools.due | made]
+    every = containers.followers(tools, step, owner, containers.others(tools.engine, owner))
+    following = [each for each in every if each.id not in tools.due | made]
     following = [each for each in following if not containers.must_stay(tools, step, each)]
     troubles = containers.restarted(tools.engine, "", {each.id: each.started_at for each in following})
     names = [f"{each.name} ({troubles[each.id]})" if each.id in troubles else each.name for each in following]

@@ -103,14 +103,14 @@ def refuse_dependents(
         raise Stays(Effect.REFUSED, "dependents", text)
 
 
-def followers(tools: Tools, step: Step, owner: Container) -> list[Container]:
-    """The running containers to restart after it, in order: theirs is dead without one before, or Compose says so.
+def followers(tools: Tools, step: Step, owner: Container, every: Iterable[Container]) -> list[Container]:
+    """The running ones to restart after it, in order: theirs is dead without one before, or Compose says so.
 
     Of those that must stay only the dead ones.
     """
-    every = [each for each in others(tools.engine, owner) if each.state == "running"]
-    free = {each.id for each in every if not must_stay(tools, step, each)}
-    return following(owner, every, lambda each, on: is_joined(each, on) or (each.id in free and _asks(each, on)))
+    running = [each for each in every if each.state == "running"]
+    free = {each.id for each in running if not must_stay(tools, step, each)}
+    return following(owner, running, lambda each, on: is_joined(each, on) or (each.id in free and _asks(each, on)))
 
 
 def following(

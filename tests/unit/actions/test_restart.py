@@ -150,7 +150,9 @@ def test_those_in_its_namespaces_and_those_that_ask_for_it_follow(host: Host) ->
     run(host, "once", labels=service | once)
     run(host, "tail", network_mode=f"container:{host.engine.container('side').id}")
     host.start(HEAL)
+    host.engine.calls.clear()
     turn(host, "db", "unhealthy")
+    assert host.engine.calls.count(("container", host.engine.container("other").id)) == 1
     assert restarted(host)[0] == "db"
     assert sorted(restarted(host)[1:]) == ["side", "tail", "web"]
     assert restarted(host).index("side") < restarted(host).index("tail")
