@@ -834,7 +834,9 @@ class FakeIntents:
     def _record(self, number: int, until: float) -> Record:
         step = self.written[number]
         about = (step.policy, step.action, step.ref, step.name)
-        return Record(number, "run-1", *about, 0.0, until, self.recipes[number])
+        ended = self.outcomes.get(number)
+        record = Record(number, "run-1", *about, 0.0, until, self.recipes[number])
+        return record._replace(outcome=ended.effect.value, reason=ended.reason) if ended else record
 
     def begin_archive(self, name: str) -> None:
         if "begin_archive" in self.full:

@@ -251,14 +251,17 @@ def drop(archive: Archive, recipe: Recipe | None) -> None:
         archive.remove(recipe.archive)
 
 
-def end_intents(tools: Tools, intents: Intents) -> list[Outcome]:
+def end_intents(tools: Tools, intents: Intents, *, watches: bool = True) -> list[Outcome]:
     """The ends of actions that were cut short, told by what is left of their objects, which get back what they lost.
 
     While another process acts, its actions are under way. What cannot be told or given back now stays open.
+    ``watches``: also how that ended which failed for the time being; whoever tells nobody leaves it to the daemon.
     """
     ended: list[Outcome] = []
     with suppress(LedgerError), intents.alone():
         for intent in intents.open_intents():
+            if intent.outcome and not watches:
+                continue
             with suppress(EngineError, LedgerError, Unfinished):
                 outcome = _end(tools, intents, intent)
                 intents.conclude(intent.number, outcome)

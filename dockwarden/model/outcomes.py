@@ -125,7 +125,7 @@ class Outcome(NamedTuple):
     @property
     def took(self) -> bool:
         """Whether it cost what limits bound: something went, be it another object than was meant, or was down."""
-        return self.effect is Effect.APPLIED or self.reason in ("other_image", "rolled_back", "paused")
+        return self.effect is Effect.APPLIED or self.reason in ("other_image", "rolled_back", "paused", "updating")
 
 
 class Plan(NamedTuple):

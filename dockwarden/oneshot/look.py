@@ -156,8 +156,8 @@ def take(parts: Parts, info: EngineInfo) -> list[tuple[Record, Outcome]]:
         ledger.close()
         raise
     before = ledger.undoable()
-    ended = (each for each in end_intents(parts.tools(info), ledger) if each.action == ACTION)
-    back = {(each.ref, each.name): each for each in ended if each.effect is Effect.APPLIED}
+    ended = end_intents(parts.tools(info), ledger, watches=False)
+    back = {(each.ref, each.name): each for each in ended if each.action == ACTION and each.effect is Effect.APPLIED}
     return [(done, back[done.ref, done.name]) for done in before if (done.ref, done.name) in back]
 
 

@@ -318,10 +318,12 @@ def test_an_update_that_takes_its_time_is_no_success_until_it_has_ended(
         "updating",
         True,
     )
+    assert outcome.took, "another service would be updated in its place"
     tools = bench.ground.tools(bench.intents)
     assert end_intents(tools, bench.intents) == []
     assert bench.engine.swarm is not None
     bench.engine.swarm[bench.service.id] = replace(bench.now(), update_state=state, image_ref=image_ref)
+    assert end_intents(tools, bench.intents, watches=False) == []
     [ended] = end_intents(tools, bench.intents)
     assert (ended.effect, ended.reason) == end
     assert end_intents(tools, bench.intents) == []
