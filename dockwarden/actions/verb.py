@@ -64,6 +64,10 @@ ENDING = Stays(Effect.SKIPPED, "ending", "dockwarden is ending")
 """Also from whatever takes long before the record of a step."""
 
 
+USED = "it was used or changed"
+"""What news of an object begin with, unless nobody knows any."""
+
+
 class Unfinished(Exception):  # noqa: N818 - as above
     """It failed half way, and so did taking it back: its record stays open, and that is tried again later."""
 

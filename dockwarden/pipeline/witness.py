@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Self
 
 from dockwarden import reference
+from dockwarden.actions.verb import USED
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Container, Event, Image, Kind, Ref, Step
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
@@ -57,12 +58,13 @@ class Witness:
         if step.action == "remove" and isinstance(step.object, Container) and self._is_stood_on(step.object):
             return "a container was made since it was judged which could not start without it"
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
-        return f"it was used or changed since it was judged ({', '.join(touched)})" if touched else ""
+        return f"{USED} since it was judged ({', '.join(touched)})" if touched else ""
 
     def _is_stood_on(self, thing: Container) -> bool:
-        while self._born:
+        for made in list(self._born):
             with suppress(NotFoundError):
-                self._stood_on.update(self._engine.container(self._born.pop()).stands_on)
+                self._stood_on.update(self._engine.container(made).stands_on)
+            self._born.remove(made)  # not where it could not be asked
         return not self._stood_on.isdisjoint((thing.id, thing.name))
 
     def _is_touched(self, ref: Ref) -> bool:

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockwarden.actions.execute import Executor
 from dockwarden.app import Parts
 from dockwarden.config.settings import Settings
+from dockwarden.errors import AnswerError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Event, Kind, Ref, Step, Thing
 from dockwarden.pipeline.witness import Witness
 from tests.builders import a_container, a_network, a_volume, an_image
-from tests.fakes import REMEMBERED_EVENTS, FakeEngine
+from tests.fakes import REMEMBERED_EVENTS, FakeEngine, FakeIntents, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +108,42 @@ def test_a_container_that_a_new_one_stands_on_is_not_to_go(action: str, called: 
     assert bool(witness(STEPS["container"]._replace(action=action))) is is_kept
 
 
+def test_a_new_container_that_could_not_be_asked_is_asked_again() -> None:
+    engine = FakeEngine()
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    engine.run(replace(a_container("made"), network_mode=f"container:{CONTAINER.id}"))
+    engine.clock.pass_(1)
+
+    def fail() -> None:
+        raise AnswerError("500")
+
+    engine.just_before("container", fail)
+    with pytest.raises(AnswerError):
+        witness(STEPS["container"])
+    assert "could not start without it" in witness(STEPS["container"])
+
+
+@pytest.mark.parametrize(("number", "times", "reason"), [(16, 1, "unverified"), (11, REMEMBERED_EVENTS, "removed")])
+def test_a_use_at_the_very_last_moment_is_told_and_not_that_much_happened(
+    tmp_path: Path, number: int, times: int, reason: str
+) -> None:
+    """A removal of many files may take the engine longer than it remembers its probes of health."""
+    engine, intents = FakeEngine(), FakeIntents()
+    engine.add_volume(VOLUME)
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    tools = replace(Ground(tmp_path, engine).tools(intents), news_of=witness)
+
+    def meddle() -> None:
+        emit(engine, *[number] * times)
+        witness._asked_at -= 1
+
+    engine.just_before("remove_volume", meddle)
+    [outcome] = Executor(tools, intents).run("run-1", [STEPS["volume"]._replace(unrecoverable=True)])
+    assert outcome.reason == reason
+
+
 def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
     engine = FakeEngine()
     witness = Witness(engine).begin(engine.clock.now_ns)
@@ -117,13 +155,13 @@ def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
 @pytest.mark.parametrize("wait", [lambda tools: tools.sleep(0), lambda tools: tools.archive.progress()])
 def test_whoever_waits_for_long_forgets_nothing(tmp_path: Path, wait: Callable[[Tools], None]) -> None:
     """For a new container to be well, say, or for an archive, while probes of health go on."""
-    engine = FakeEngine()
+    engine, most = FakeEngine(), REMEMBERED_EVENTS - 5
     with closing(Parts(Settings(state_dir=tmp_path), Metrics(), engine=engine)) as parts:
         parts.inventory.seen_ns = engine.clock.now_ns
         tools = parts.executor(engine.info)._tools
-        emit(engine, 6, *[11] * (REMEMBERED_EVENTS - 2))
+        emit(engine, 6, *[11] * most)
         wait(tools)
-        emit(engine, *[11] * (REMEMBERED_EVENTS - 2), 16)
+        emit(engine, *[11] * most, 16)
         told = [tools.news_of(STEPS[name]) for name in ("image", "volume", "network")]
     assert told == [*(f"it was used or changed since it was judged ({kind})" for kind in ("image", "volume")), ""]
 
