@@ -34,7 +34,8 @@ def services(raw: object) -> list[Service]:
 def with_tasks(service: Service, client: Client) -> Service:
     """What only they tell: why the last one failed, and how many wait to be started, which a global service lacks."""
     is_uncounted = service.mode == "global" and not service.replicas
-    may_be_over = service.restart_condition != "any" and not service.running and service.mode == "replicated"
+    is_kept_up = service.mode in ("replicated", "global")
+    may_be_over = is_kept_up and service.restart_condition != "any" and not service.running
     if not (is_uncounted or may_be_over or service.update_state):
         return service
     try:
@@ -47,9 +48,8 @@ def with_tasks(service: Service, client: Client) -> Service:
     states = [each.nested("Status") for each, image in images if is_back or image == service.image_ref]
     failed = [(each.moment("Timestamp") or 0.0, why) for each in states if (why := each.text("Err", ""))]
     wanted = [each for each in tasks if each.text("DesiredState") not in ("shutdown", "remove")]
-    due = (
-        each.nested("Status") for each in wanted if each.text("DesiredState") == "running"
-    )  # which waits for no other
+    # Not those that are wanted later, which wait for the one before them.
+    due = (each.nested("Status") for each in wanted if each.text("DesiredState") == "running")
     pending = (each.text("Err", "") for each in due if each.text("State", "") == "pending")
     ends = [(each.moment("Timestamp") or 0.0, each.text("State", "")) for each in states]
     return replace(

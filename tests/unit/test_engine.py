@@ -1303,11 +1303,17 @@ _NO_NODE = "no suitable node (port in use)"
         ("", "on-failure", [], ("", "", False)),
     ],
 )
+@pytest.mark.parametrize("mode", [{"Replicated": {"Replicas": 1}}, {"Global": {}}], ids=["replicated", "global"])
 def test_what_tasks_tell_of_their_service(
-    state: str, condition: str, tasks: list[object], told: tuple[str, str, bool], tmp_path: Path
+    state: str,
+    condition: str,
+    tasks: list[object],
+    told: tuple[str, str, bool],
+    mode: dict[str, object],
+    tmp_path: Path,
 ) -> None:
     template = {"ContainerSpec": {"Image": "app:2"}, "RestartPolicy": {"Condition": condition}}
-    spec = {"Name": "web", "TaskTemplate": template, "Mode": {"Replicated": {"Replicas": 1}}}
+    spec = {"Name": "web", "TaskTemplate": template, "Mode": mode}
     service = [{"ID": "web", "Spec": spec, "UpdateStatus": {"State": state}}]
     with fake(tmp_path, lambda request: [json_answer(tasks if "/tasks" in request else service)]) as it:
         found = it.engine.service("web")
