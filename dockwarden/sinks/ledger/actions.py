@@ -43,7 +43,8 @@ class Actions(LedgerFile):
 
     def ages(self, action: str, ref: Ref) -> list[float]:
         rows = self._ours("at_seconds", "outcome = 'applied' AND action = ?2 AND kind = ?3 AND key = ?4", action, *ref)
-        return [self._reading() - at for (at,) in rows]
+        reading = self._reading() if rows else 0.0  # once: each read may open the file
+        return [reading - at for (at,) in rows]
 
     def aside(self, policy: str) -> list[tuple[str, float]]:
         rows = self._read(
@@ -54,7 +55,8 @@ class Actions(LedgerFile):
             "ORDER BY 3 DESC",
             (policy,),
         )
-        return [(key, self._reading() - at) for key, at, _ in rows]
+        reading = self._reading() if rows else 0.0
+        return [(key, reading - at) for key, at, _ in rows]
 
     def recent_actions(self, most: int, about: Collection[str] = ()) -> list[dict[str, object]]:
         """The last actions that ended, newest first, as scripts name them; ``about``: objects of these names or IDs."""

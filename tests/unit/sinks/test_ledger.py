@@ -509,6 +509,23 @@ def test_whoever_shows_what_would_be_done_reads_in_a_thread_of_its_own(
     assert (book.can_be_written(), set(book.writable)) == (True, {True})
 
 
+def test_the_clock_is_read_once_for_all_ages(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def watched() -> float:
+        asked.append("")
+        return 5.0
+
+    ledger = Ledger(tmp_path / "state", lambda: NOW, lambda _: None, watched)
+    ledger.open()
+    ledger.claim(ENGINE)
+    for run in ("run-1", "run-2", "run-3"):
+        ledger.conclude(ledger.intend(run, STEP, RECIPE), outcome_of(STEP))
+    asked.clear()
+    assert (len(ledger.ages(STEP.action, STEP.ref)), len(asked)) == (3, 1)
+    ledger.close()
+
+
 def test_recipes_and_archives_expire(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     for name in ("old.tar", "refused.tar", "unfinished.tar", "orphan.tar"):
