@@ -237,7 +237,8 @@ def _sender(address: str) -> Send:
             return type(error).__name__
         status = _Answer.said.status
         if not is_sent and status in _LEADS_AWAY:
-            return f"it answered {status}, which loses the text: write the address that it leads to"
+            told = f"it answered {status}, which loses the text: write the address that it leads to"
+            return f"{told}; or, if it had taken the text by then, add redirect=yes"
         return "" if is_sent else f"it answered {status}" if status else "it cannot be reached, or did not take it"
 
     return send
