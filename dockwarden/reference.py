@@ -12,8 +12,9 @@ from functools import lru_cache
 
 DEFAULT_REGISTRY = "docker.io"
 _HUB_ALIAS = "index.docker.io"  # the engine knows it, too; registry-1.docker.io is another registry to it
-HUB_ADDRESSES = ("hub.docker.com", _HUB_ALIAS, "registry-1.docker.io", "registry.hub.docker.com", "docker.com")
-"""What Docker Hub is called elsewhere, and in no reference that people write."""
+NO_REGISTRIES = ("hub.docker.com", _HUB_ALIAS, "docker.com")
+"""What Docker Hub is called elsewhere, and in no full reference."""
+_HUB_ADDRESSES = ("registry-1.docker.io", "registry.hub.docker.com")
 _MAX_LENGTH = 4096
 _MAX_PATH_LENGTH = 255
 
@@ -119,6 +120,13 @@ def spellings(name: str) -> set[str]:
     path, short = name.removeprefix(f"{DEFAULT_REGISTRY}/"), familiar(name)
     hosts = ("", f"{DEFAULT_REGISTRY}/", f"{_HUB_ALIAS}/")
     return {name} if path == name else {f"{host}{each}" for host in hosts for each in (path, short)}
+
+
+def hub_elsewhere(registry: str) -> str:
+    """What is to be known of another address of Docker Hub, which to engines is a registry of its own."""
+    if registry not in _HUB_ADDRESSES:
+        return ""
+    return f"only names that begin with {registry} are of it; those of Docker Hub are of {DEFAULT_REGISTRY}"
 
 
 def is_image_id(text: str) -> bool:

@@ -112,7 +112,12 @@ def _check_files(chosen: "Settings") -> list[Path]:
 
 
 def _of_registries(chosen: "Settings") -> "Iterator[str]":
-    """What cannot be read of the files of registries, without which the daemon goes on as well."""
+    """What may be meant otherwise, and what cannot be read of their files, without which the daemon goes on as well."""
+    from dockwarden.reference import DEFAULT_REGISTRY, hub_elsewhere
+
+    for host in chosen.registries if DEFAULT_REGISTRY not in chosen.registries else ():
+        if told := hub_elsewhere(host):
+            yield chosen.problem(("registries", host), told)
     for host, key in ((host, key) for host in chosen.registries for key in ("password_file", "ca_file")):
         file = getattr(chosen.registries[host], key)
         try:

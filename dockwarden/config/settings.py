@@ -32,7 +32,7 @@ from dockwarden.config.source import Path as KeyPath
 from dockwarden.config.source import load
 from dockwarden.errors import ConfigError
 from dockwarden.model import Kind, Mode, Severity
-from dockwarden.reference import HUB_ADDRESSES, may_match, parsed
+from dockwarden.reference import NO_REGISTRIES, may_match, parsed
 from dockwarden.text import BOUND, DURATION, bound, duration
 
 DEFAULT_FILE = Path("/etc/dockwarden/dockwarden.yaml")
@@ -303,7 +303,7 @@ class Settings(_Section):
     @classmethod
     def _as_in_references(cls, value: dict[str, RegistrySettings]) -> dict[str, RegistrySettings]:
         for host in value:
-            if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host in HUB_ADDRESSES:
+            if (named := parsed(f"{host}/a/b")) is None or named.registry != host or host in NO_REGISTRIES:
                 shown = repr(host.rpartition("@")[2])  # what stands before it is a password
                 raise ValueError(f"{shown}: write hosts as in full references, docker.io or registry.example.com:5000")
         return value

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dockwarden import reference
 from dockwarden.model import FactSpec, FactValue
 from dockwarden.policy import values
 from dockwarden.policy.faults import CALENDAR, READ_AS, RISKS, Problem, place
@@ -21,7 +22,7 @@ _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the
 _COMPARED = ("_==_", "_!=_", *_ORDER)
 _VERSION_LIKE = re.compile(r"(?!\d{4}-\d\d-\d\d)v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)  # days sort as texts do
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
-_A_TIME = 10**8  # fewer seconds are of 1970 to 1973, before anything here was; a year, or a day as 20250131, is meant
+_DATE = re.compile(r"(19|20)\d\d([01]\d([0-3]\d)?)?")  # other times of 1970 are those of images without a date
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
 _NO_PORT = "is 0 where the engine picks a port when the container starts"
@@ -244,7 +245,7 @@ class Doubts:
                 self._risk(node, error, guard.format(say(first), say(first)))
             elif name == "duration" and is_number:
                 self._risk(node, "overload", "a duration is written duration('24h')")
-        if name == "timestamp" and any(type(value) is int and 0 < value < _A_TIME for value in args[0].values):
+        if name == "timestamp" and any(_DATE.fullmatch(str(value)) for value in args[0].values if type(value) is int):
             self._doubt(node, "a number is in seconds since 1970; write timestamp('2025-01-31T00:00:00Z')")
         if name == "size" and args and args[0].spec is not None:
             self.settled.add(args[0].spec.name)
@@ -265,6 +266,8 @@ class Doubts:
             self._doubt(node, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
+            if one.spec.form == "registry" and reference.DEFAULT_REGISTRY not in other.values:
+                self.remarks += filter(None, [reference.hub_elsewhere(str(value))])
             if one.spec.form == "capability" and value:
                 self._capable[id(node)] = (one.spec.name, value)
 

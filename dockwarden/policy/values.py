@@ -284,7 +284,7 @@ def _form(spec: FactSpec, value: str) -> str:
         return ""
     if spec.form in ("reference", "repository"):
         return _reference(spec, value)
-    if spec.form == "registry" and value in reference.HUB_ADDRESSES:
+    if spec.form == "registry" and value in reference.NO_REGISTRIES:
         return f"{spec.name} is never '{value}'; of Docker Hub it is 'docker.io'"
     if spec.form == "user" and re.fullmatch(r"(root|0)?(:.*)?", value):
         return f"{spec.name}: root has more names than '{value}'; use container.root or image.root"

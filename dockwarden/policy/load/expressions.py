@@ -26,16 +26,17 @@ _KEYS = ("match", "gate", "select", "when", "order_by", "stop_when")
 # By subject: what a condition asks, objects that have none of it, so that it may hold for each; what keeps these out.
 _BARE: dict[str, tuple[str, dict[str, FactValue], str]] = {
     "host": (
-        "host.swarm_",
+        r"host\.swarm_",
         {"host.swarm_managers": 0, "host.swarm_autolock": False, "host.swarm_certificates_last": timedelta()},
         "hosts outside of a swarm; unless that is meant, before it write host.swarm_role == 'manager' && …",
     ),
     "image": (
-        ".all(",
+        r"image\.(tags|repositories)\b[^&|]*\.all\(",
         {"image.tags": [], "image.repositories": [], "image.same_as": []},
         "images without a tag; if not meant, write size(image.tags) > 0 && …",
     ),
 }
+_EITHER = re.compile(r"\|\|| \? ")
 _BARE_IS_MEANT = re.compile(
     r"host\.swarm\b|host\.swarm_(?:role|leader|managers (?:[=<]= 0|< 1)\b)"
     r"|image\.dangling|(?:size\(image\.tags\)|image\.tags(?:\.size\(\))?) == (?:0|\[\])"
@@ -84,10 +85,11 @@ class Expressions:
         said = dict.fromkeys(text for program in self.conditions.values() for text in program.remarks)
         sign, bare, who = _BARE.get(self._kind, ("", {}, ""))
         asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
-        is_about = any(bare.keys() & program.references and sign in program.source for program in asked)
+        is_about = any(bare and re.search(sign, program.source) for program in asked)
         is_about = is_about and not any(_BARE_IS_MEANT.search(program.source) for program in asked)
-        answers = [program.evaluate(Facts({**bare})) for program in asked if is_about]
-        if answers and all(answer.value is True or answer.missing for answer in answers):
+        answers = [(program.evaluate(Facts({**bare})), program.source) for program in asked if is_about]
+        # What is unknown is what else must hold; beside an alternative they may be found for another reason.
+        if answers and all(each.value is True or (each.missing and not _EITHER.search(text)) for each, text in answers):
             said[f"it finds {who}"] = None
         return list(said)
 

@@ -309,6 +309,15 @@ def test_a_file_of_a_registry_that_is_not_there_is_a_warning(policies: Path, tmp
         assert dockwarden("check", "--config", str(path), str(policies)).err == ""  # of which registries are no matter
 
 
+def test_settings_of_another_address_of_docker_hub_are_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "dockwarden.yaml"
+    for host in ("registry-1.docker.io", "registry.hub.docker.com"):
+        for more, is_told in (("", True), (", docker.io: {concurrency: 1}", False)):
+            path.write_text(f"registries: {{{host}: {{concurrency: 1}}{more}}}\n")
+            done = dockwarden("check", "--config", str(path))
+            assert (done.code, f"registries.{host}: only names that begin" in done.err) == (0, is_told)
+
+
 @pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # a matter of apprise's
 def test_policies_of_a_route_that_there_are_not_are_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "dockwarden.yaml"

@@ -13,7 +13,7 @@ from dockwarden.config import settings as module
 from dockwarden.config.settings import Settings, read_settings
 from dockwarden.errors import ConfigError
 from dockwarden.model import Mode
-from dockwarden.reference import HUB_ADDRESSES
+from dockwarden.reference import NO_REGISTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -430,7 +430,7 @@ def test_of_variables_that_say_the_same_the_one_that_must_be_json_is_named(monke
                 "https://h.io",
                 "h.io/",
                 "h.io/team",
-                *HUB_ADDRESSES,
+                *NO_REGISTRIES,
                 "https://index.docker.io/v1/",
                 "*.h.io",
                 "h",
