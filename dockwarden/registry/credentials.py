@@ -66,11 +66,16 @@ class _Config:
         if _HUB_KEY in auths:
             self._auths[DEFAULT_REGISTRY] = auths[_HUB_KEY]
         self._helpers = {_hostname(key): value for key, value in helpers.items()}
+        self._keys = frozenset(helpers)
         self._store = store
 
     def helper(self, registry: str) -> str:
         """The name of the helper that is to be asked, if one is; an empty one means the file itself."""
         return str(self._helpers.get(registry, self._store))
+
+    def is_final(self, registry: str) -> bool:
+        """Whether the command line asks that helper, too: it knows a registry by one key only."""
+        return registry not in self._helpers or _key(registry) in self._keys
 
     def login(self, registry: str) -> Login | None:
         """What the file itself says. Raises ValueError."""
@@ -182,7 +187,8 @@ class Credentials:
             try:
                 if helper := config.helper(registry):
                     slot.login = _ask_helper(helper, registry)
-                    return  # if it knows nobody, nobody is who the command line is, too
+                    if slot.login or config.is_final(registry):
+                        return  # if it knows nobody, nobody is who the command line is, too
             except HelperError as error:
                 self._fail(slot, registry, str(error))
             slot.login = config.login(registry)
@@ -226,6 +232,11 @@ def _hostname(key: str) -> str:
     return DEFAULT_REGISTRY if host in _HUB_NAMES else host
 
 
+def _key(registry: str) -> str:
+    """What Docker's command line calls it."""
+    return _HUB_KEY if registry == DEFAULT_REGISTRY else registry
+
+
 class HelperError(Exception):
     """A helper cannot be used; the text says why, and nothing that the helper said."""
 
@@ -248,7 +259,7 @@ def _ask_helper(name: str, registry: str) -> Login | None:
         raise HelperError(f"{program} cannot be run: {error.strerror}") from None
     with process:
         try:
-            output, code = _talk(process, (_HUB_KEY if registry == DEFAULT_REGISTRY else registry).encode())
+            output, code = _talk(process, _key(registry).encode())
         except HelperError as error:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)

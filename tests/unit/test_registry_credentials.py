@@ -222,6 +222,26 @@ def test_what_the_file_has_counts_only_where_its_helper_cannot_be_asked(
     assert credentials.login("host") == (SECRET if is_asked_too else None)
 
 
+@each(
+    ("key", "registry", "is_asked_too"),
+    [
+        ("https://index.docker.io/v1/", "docker.io", False),
+        ("docker.io", "docker.io", True),
+        ("index.docker.io", "docker.io", True),
+        ("host", "host", False),
+        ("https://host", "host", True),
+    ],
+)
+def test_a_helper_under_a_key_that_docker_does_not_know_hides_no_login(
+    tmp_path: Path, program: Callable[[str, str], None], key: str, registry: str, *, is_asked_too: bool
+) -> None:
+    """Docker's command line then has what the file has."""
+    program("some", "echo credentials not found in native keychain; exit 1")
+    auths = {"https://index.docker.io/v1/": {"auth": AUTH}, "host": {"auth": AUTH}}
+    credentials = logins(tmp_path, {"credHelpers": {key: "some"}, "auths": auths})
+    assert credentials.login(registry) == (SECRET if is_asked_too else None)
+
+
 def test_helper(tmp_path: Path, program: Callable[[str, str], None]) -> None:
     program(
         "good",
