@@ -35,6 +35,7 @@ _HIDDEN = frozenset({401, 403, 404})
 _MOST_STRANGERS = 16
 _LIMITED_SECONDS = 20.0  # after a good answer, in which a page that says 503 is a limit, and not the registry's end
 _LIMITED_PAUSES = (1.0,) * 12  # for one request alone, as some proxies say so of one image
+_VAIN_SECONDS = 600.0  # after all of them, in which such a page is no limit: they say so of many images, too
 _NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
 _NOBODY = Credentials({}, Path(os.devnull, "none"))
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
@@ -95,6 +96,7 @@ class Endpoint:
         self._has_spoken = False
         self._no_head_until = float("-inf")
         self._good_at: dict[str, float] = {}
+        self._vain_until = float("-inf")
 
     @property
     def answers_head(self) -> bool:
@@ -202,6 +204,8 @@ class Endpoint:
                 self._wait(pause, ends_at)
             else:
                 throttle.answered()
+                if self._is_limited(answer, label):
+                    self._vain_until = self._shared.clock() + _VAIN_SECONDS
                 if answer.is_good and label == request.method:
                     self._good_at[label] = asked_at
                 return answer
@@ -209,7 +213,8 @@ class Endpoint:
     def _is_limited(self, answer: Answer, label: str) -> bool:
         """Whether a proxy refuses, as nginx does who asks too often: a registry's own 503 is not a page."""
         is_page = answer.status == _UNAVAILABLE and answer.headers.get("Content-Type", "").startswith("text/html")
-        return is_page and self._shared.clock() - self._good_at.get(label, float("-inf")) < _LIMITED_SECONDS
+        now = self._shared.clock()
+        return is_page and now >= self._vain_until and now - self._good_at.get(label, float("-inf")) < _LIMITED_SECONDS
 
     def _wait(self, seconds: float, ends_at: float) -> None:
         if time.monotonic() + seconds > ends_at:

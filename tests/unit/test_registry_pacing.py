@@ -152,6 +152,20 @@ def test_an_image_for_which_alone_a_proxy_has_a_page_stops_no_other() -> None:
         assert len(clock.pauses) == 12
 
 
+def test_what_was_waited_for_in_vain_is_not_waited_for_again_for_each_image() -> None:
+    """As where a proxy has a page for all that one of several servers behind it has."""
+    clock = Clock()
+    with asking(lambda asked: [PAGE if "/bad" in asked else OK], clock) as (registry, server):
+        names = [name for n in range(9) for name in (f"app{n}", f"bad{n}")]
+        found = [ask(registry, f"{server.host}/{name}:1") for name in names]
+        assert found == [GOOD, reason("unavailable")] * 9
+        assert len(clock.pauses) == 12
+        clock.now += 601
+        assert ask(registry, f"{server.host}/more:1") == GOOD
+        assert ask(registry, f"{server.host}/bad:1") == reason("unavailable")
+        assert len(clock.pauses) == 24
+
+
 def test_refusal_for_days_is_tried_again_within_the_hour() -> None:
     clock = Clock()
     with asking(Refusing(limit("Retry-After: 999999"), 1), clock) as (registry, server):
