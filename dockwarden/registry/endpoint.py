@@ -34,8 +34,9 @@ _REFUSED, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 400, 401, 429,
 _HIDDEN = frozenset({401, 403, 404})
 _MOST_STRANGERS = 16
 _LIMITED_SECONDS = 20.0  # after a good answer, in which a page that says 503 is a limit, and not the registry's end
-_LIMITED_PAUSES = (1.0,) * 12  # for one request alone, as some proxies say so of one image
-_VAIN_SECONDS = 600.0  # after all of them, in which such a page is no limit: they say so of many images, too
+_LIMITED_PAUSE_SECONDS = 1.0
+_LIMITED_PAUSES = 12  # for one request alone, as some proxies say so of one image
+_VAIN_SECONDS = 600.0  # after all of them were in vain, in which the next have half as many: or they say so of many
 _NO_HEAD_SECONDS = 3600.0  # then it is tried again: a GET may count as a pull
 _NOBODY = Credentials({}, Path(os.devnull, "none"))
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dockwarden"}
@@ -96,7 +97,7 @@ class Endpoint:
         self._has_spoken = False
         self._no_head_until = float("-inf")
         self._good_at: dict[str, float] = {}
-        self._vain_until = float("-inf")
+        self._patience, self._vain_until = _LIMITED_PAUSES, float("-inf")
 
     @property
     def answers_head(self) -> bool:
@@ -190,7 +191,7 @@ class Endpoint:
     def _send(self, request: Request, label: str, ends_at: float) -> Answer:
         """One answer that is no call for patience."""
         throttle = self._throttle_of_pulls if label == "GET" else self._throttle
-        pauses = iter(_LIMITED_PAUSES)
+        patience, pauses = self._pauses(), 0
         while True:
             while seconds := throttle.wait_seconds():
                 self._wait(seconds, ends_at)
@@ -199,13 +200,16 @@ class Endpoint:
             if answer.status == _TOO_MANY:
                 self._lane.refused()
                 throttle.refused(retry_after(answer), asked_at)
-            elif self._is_limited(answer, label) and (pause := next(pauses, None)):
+            elif pauses < patience and self._is_limited(answer, label):
+                pauses += 1
                 self._lane.refused()
-                self._wait(pause, ends_at)
+                self._wait(_LIMITED_PAUSE_SECONDS, ends_at)
             else:
                 throttle.answered()
-                if self._is_limited(answer, label):
-                    self._vain_until = self._shared.clock() + _VAIN_SECONDS
+                if pauses and answer.status != _UNAVAILABLE:
+                    self._patience = _LIMITED_PAUSES
+                elif 0 < pauses == patience == self._pauses():  # once for all that waited together
+                    self._patience, self._vain_until = patience // 2, self._shared.clock() + _VAIN_SECONDS
                 if answer.is_good and label == request.method:
                     self._good_at[label] = asked_at
                 return answer
@@ -213,8 +217,10 @@ class Endpoint:
     def _is_limited(self, answer: Answer, label: str) -> bool:
         """Whether a proxy refuses, as nginx does who asks too often: a registry's own 503 is not a page."""
         is_page = answer.status == _UNAVAILABLE and answer.headers.get("Content-Type", "").startswith("text/html")
-        now = self._shared.clock()
-        return is_page and now >= self._vain_until and now - self._good_at.get(label, float("-inf")) < _LIMITED_SECONDS
+        return is_page and self._shared.clock() - self._good_at.get(label, float("-inf")) < _LIMITED_SECONDS
+
+    def _pauses(self) -> int:
+        return self._patience if self._shared.clock() < self._vain_until else _LIMITED_PAUSES
 
     def _wait(self, seconds: float, ends_at: float) -> None:
         if time.monotonic() + seconds > ends_at:

@@ -159,11 +159,13 @@ def test_what_was_waited_for_in_vain_is_not_waited_for_again_for_each_image() ->
         names = [name for n in range(9) for name in (f"app{n}", f"bad{n}")]
         found = [ask(registry, f"{server.host}/{name}:1") for name in names]
         assert found == [GOOD, reason("unavailable")] * 9
-        assert len(clock.pauses) == 12
-        clock.now += 601
+        assert len(clock.pauses) == 12 + 6 + 3 + 1
+        clock.now += 301
+        assert ask(registry, f"{server.host}/later:1") == GOOD
+        clock.now += 301
         assert ask(registry, f"{server.host}/more:1") == GOOD
         assert ask(registry, f"{server.host}/bad:1") == reason("unavailable")
-        assert len(clock.pauses) == 24
+        assert len(clock.pauses) == 22 + 12
 
 
 def test_refusal_for_days_is_tried_again_within_the_hour() -> None:
