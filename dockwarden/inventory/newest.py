@@ -199,7 +199,9 @@ def _of_years(found: Version | None, book: _Book, look: Look) -> Version | None:
         return found
     years = found.scheme._replace(kind="year ")
     latest = [v for v in book.releases.get(years._replace(variant=""), ())[:_MOST_CANDIDATES] if _is_latest(v, look)]
-    if not latest or _is_latest(found, look):
+    plain = found.scheme._replace(variant="")
+    others = [v for v in book.releases.get(plain, ()) if v.numbers not in book.lines[plain]][:_MOST_CANDIDATES]
+    if not latest or any(_is_latest(v, look) for v in (found, *others)):  # or a year is but another name of each
         return found
     before = found._replace(numbers=(latest[-1].numbers[0] - 1, 0, 0), scheme=years)  # as if it had been of such a year
     higher = _above(before, book, look) if years in book.releases else before
@@ -292,7 +294,8 @@ def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]
     least = min(_LINE if own.scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
     is_year, is_bare = own.scheme.kind.startswith("year"), not (own.scheme.variant or own.scheme.build)
     higher = (v for v in book.releases[own.scheme] if len(v.numbers) == _LINE and v.numbers[0] > own.numbers[0])
-    firsts = [*islice(higher, _MOST_CANDIDATES)] if is_bare else []
+    longer = {numbers[0] for numbers in book.lines[own.scheme] if len(numbers) == _LINE}
+    firsts = [*islice((v for v in higher if v.numbers[0] not in longer), _MOST_CANDIDATES)] if is_bare else []
 
     def counts(other: Version) -> bool:  # 2024.12 comes after 2024.07.3, and 28.0, where it is `latest`, after 27.3.3
         size = len(other.numbers)
@@ -306,7 +309,7 @@ def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]
 
 
 def _is_latest(one: Version, look: Look) -> bool:
-    return look.digest(one.tag) == look.digest("latest")
+    return look.digest(one.tag) == look.digest("latest") != ""
 
 
 def _of_latest(own: Version, book: _Book, look: Look) -> tuple[tuple[int, ...], list[Version]]:

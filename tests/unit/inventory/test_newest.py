@@ -374,6 +374,9 @@ WORLDS = """
 # bonita, where a year is another name of each
   latest 11.1.0 2026.2 11.1 | 10.4.5 2025.2 | 2024.1.1
 > 10.4.5:11.1.0 latest:= 2024.1.1:2026.2
+# the same, where the highest is not the latest, and has no year yet
+  latest 10.4.5 2025.2 10.4 | 11.1.0 11.1 | 10.3.0 2025.1 10.3
+> 10.4.5:11.1.0 10.3.0:11.1.0 11.1.0:=
 # teamcity, whose first release of a line has two numbers
   latest 2026.07 2026.07-linux | 2026.03.3 | 2026.03.3-linux | 2026.03 | EAP 2026.11 2026.11-EAP1
 > 2026.03.3:2026.07 2026.03.3-linux:2026.07-linux 2026.03:2026.07 latest:=
@@ -387,8 +390,8 @@ WORLDS = """
   latest | 27.3.3 27.3 | 28.0 | 27.3.2
 > 27.3.3:28.0 27.3.2:27.3.3
 # jenkins, whose weeks are no releases of an older line
-  latest 2.492 | lts 2.479.2 | 2.479.1 | 2.491
-> 2.479.1:2.479.2 lts:= 2.491:2.492
+  latest 2.492 | lts 2.479.2 | 2.479.1 | 2.491 | 1.651.3
+> 2.479.1:2.479.2 lts:= 2.491:2.492 1.651.3:2.479.2
 # liferay/dxp
   latest 2026.q3.1 | 2026.q3.0 | 2026.q2.12 | 2025.Q4.10 | 2026.q1.4-lts | 2025.q1.11-lts | 7.4.13-u112 | 7.4.13-u99
 > latest:= 2026.q2.12:2026.q3.1 2025.Q4.10:2026.q3.1 2025.q1.11-lts:2026.q1.4-lts 7.4.13-u99:7.4.13-u112
@@ -530,6 +533,11 @@ def test_the_newest_version_where_people_count_oddly(images: str, expected: str)
 def test_a_candidate_that_is_listed_but_gone_is_none() -> None:
     repository = Repository({"latest": "a", "1.0.0": "a", "1.1.0": "b"})
     assert repository.newest("latest", ["latest", "1.0.0", "1.1.0", "1.2.0"]) == "1.1.0"
+
+
+def test_what_is_gone_is_no_latest_where_there_is_none() -> None:
+    repository = Repository({"5.1.0": "a", "5.2.0": "b", "2020.1": "c"})
+    assert repository.newest("5.1.0", ["5.1.0", "5.2.0", "2020.1", "2021.1"]) == "5.2.0"
 
 
 def test_the_highest_version_is_the_only_one_that_is_looked_at_where_it_is_ours() -> None:
