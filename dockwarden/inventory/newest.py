@@ -214,16 +214,14 @@ def _above(own: Version, book: _Book, look: Look) -> Version | None:
     None where ours is the name of a line, such as 1.27, and the last release of the line is another image.
     """
     versions, counts = book.releases[own.scheme], _counting(own, book, look)
-    early_line: tuple[int, ...] = ()
-    looked = 0
+    looked, early_line = 0, tuple[int, ...]()
     for other in versions:
         if other.rank < own.rank or (other.rank == own.rank and not own.is_early):
             break
         if own.begins(other) and len(other.numbers) > len(own.numbers):
             return other if look.is_ours(other.tag) else None
-        if other.numbers in book.lines[own.scheme] or (early_line and other.numbers[: len(early_line)] == early_line):
-            continue
-        if not counts(other):
+        is_early_too = bool(early_line) and other.numbers[: len(early_line)] == early_line
+        if is_early_too or other.numbers in book.lines[own.scheme] or not counts(other):
             continue
         if looked == _MOST_CANDIDATES:
             raise UnclearError
@@ -290,20 +288,20 @@ def _as_long(own: Version, book: _Book, look: Look) -> Callable[[Version], bool]
 
     No line is called as builds are: 8.0-ls45; but branches' may be with a commit: 8.0-9f3a2c1.
     """
-    lines = [v for v in book.releases[own.scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
-    least = min(_LINE if own.scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
-    is_year, is_bare = own.scheme.kind.startswith("year"), not (own.scheme.variant or own.scheme.build)
-    higher = (v for v in book.releases[own.scheme] if len(v.numbers) == _LINE and v.numbers[0] > own.numbers[0])
-    longer = {numbers[0] for numbers in book.lines[own.scheme] if len(numbers) == _LINE}
-    firsts = [*islice((v for v in higher if v.numbers[0] not in longer), _MOST_CANDIDATES)] if is_bare else []
+    scheme, has_three = own.scheme, len(own.numbers) == _LINE + 1
+    lines = [v for v in book.releases[scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
+    least = min(_LINE if scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
+    is_year, is_bare = has_three and scheme.kind.startswith("year"), has_three and not (scheme.variant or scheme.build)
+    twos = (v for v in book.releases[scheme] if len(v.numbers) == _LINE and v.numbers[0] > own.numbers[0])
+    longer = {numbers[0] for numbers in book.lines[scheme] if len(numbers) == _LINE}
+    firsts = [*islice((v for v in twos if v.numbers[0] not in longer), _MOST_CANDIDATES)] if is_bare else []
 
     def counts(other: Version) -> bool:  # 2024.12 comes after 2024.07.3, and 28.0, where it is `latest`, after 27.3.3
         size = len(other.numbers)
-        if size >= least or any(size > _LINE or look.is_ours(v.tag) for v in lines if len(v.numbers) == size):
+        if size >= least or (is_year and size == _LINE):
             return True
-        if size != _LINE or len(own.numbers) != _LINE + 1:
-            return False
-        return is_year or (other in firsts and _is_latest(other, look))
+        is_name = any(size > _LINE or look.is_ours(v.tag) for v in lines if len(v.numbers) == size)
+        return is_name or (other in firsts and _is_latest(other, look))
 
     return counts
 
