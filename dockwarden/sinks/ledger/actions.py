@@ -179,11 +179,14 @@ class Actions(LedgerFile):
 
     def expire(self) -> list[str]:
         """Forget recipes that are too old; gives archives that nothing needs. Raises LedgerError: the recipes stay."""
-        reading, due = self._reading(), "undoable_seconds <= ? AND outcome IS NOT NULL"
-        if self._read(f"SELECT 1 FROM actions WHERE {due} LIMIT 1", (reading,)):  # noqa: S608 - a constant
-            with self._write(durable=True) as db:
-                kept = "iif(action = 'update', recipe, '{}')"  # which bars an image, and is only names
-                db.execute(f"UPDATE actions SET undoable_seconds = NULL, recipe = {kept} WHERE {due}", (reading,))  # noqa: S608
+        reading = self._reading()
+        if self._read("SELECT 1 FROM actions WHERE undoable_seconds <= ? AND outcome IS NOT NULL LIMIT 1", (reading,)):
+            with self._write(durable=True) as db:  # but that of an update, which bars an image and is only names
+                db.execute(
+                    "UPDATE actions SET undoable_seconds = NULL, recipe = iif(action = 'update', recipe, '{}') "
+                    "WHERE undoable_seconds <= ? AND outcome IS NOT NULL",
+                    (reading,),
+                )
         rows = self._read(
             "SELECT name FROM archives WHERE name NOT IN (SELECT archive FROM actions WHERE archive != '' "
             "AND (outcome IS NULL OR undoable_seconds IS NOT NULL)) "
