@@ -202,9 +202,9 @@ class Executor:
             needs = self._tools.engine.needs() if verb.removes else ()
             self._tools.found_by = ""
             found = self._look(step, lambda: verb.find_last(self._tools, step, found), is_last=True)
-            news = news or ("" if self._tools.found_by else self._tools.news_of(step))  # which comes before the deed
+            news = news or (None if self._tools.found_by else self._tools.news_of(step))  # which comes before the deed
             if news:  # the look may have had a better reason
-                raise Stays(Effect.SKIPPED, "changed", news)
+                raise Stays(Effect.SKIPPED, "changed", news.text)
             refuse_needed(needs, step)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))

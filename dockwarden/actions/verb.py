@@ -64,8 +64,14 @@ ENDING = Stays(Effect.SKIPPED, "ending", "dockwarden is ending")
 """Also from whatever takes long before the record of a step."""
 
 
-USED = "it was used or changed"
-"""What news of an object begin with, unless nobody knows any."""
+class News(NamedTuple):
+    """That an object may not be any more what was judged, in words.
+
+    ``is_known``: what happened to it was seen; else nobody can know whether anything did.
+    """
+
+    text: str
+    is_known: bool = True
 
 
 class Unfinished(Exception):  # noqa: N818 - as above
@@ -150,7 +156,7 @@ class Tools:
         now, sleep: seconds of a monotonic clock, and to wait so many, or less when the process is to end.
         free_bytes: free space of the engine's disk, None where it cannot be seen.
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
-        news_of: what happened to the object of a step since it was judged; "" if nothing did.
+        news_of: what happened to the object of a step since it was judged; None if nothing did.
         kills_frozen: whether a paused process can be killed; control groups of version 1 wait for its end in vain.
         shares_disk: whether archives are on the disk that an object of this kind is on.
         settle: has on the disk what the engine wrote, as far as its disk can be seen. Raises ArchiveError.
@@ -177,7 +183,7 @@ class Tools:
     sleep: Callable[[float], object] = lambda _: None
     free_bytes: Callable[[], int | None] = lambda: None
     busy: Callable[[], str] = str
-    news_of: Callable[[Step], str] = lambda _: ""
+    news_of: Callable[[Step], News | None] = lambda _: None
     kills_frozen: bool = True
     shares_disk: Callable[[Kind], bool] = lambda _: False
     settle: Callable[[], object] = bool

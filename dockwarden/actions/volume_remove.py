@@ -66,8 +66,8 @@ class VolumeRemove(verb.Verb[Volume]):
             raise
         with suppress(EngineError):
             news = tools.news_of(step)  # of the very last moment, or somebody made one of its name right after it
-            if news.startswith(verb.USED):  # that the engine forgot some, as what took it long, is none
-                return verb.Applied("unverified", f"{news}; what was written after that is lost")
+            if news and news.is_known:  # that the engine forgot some, as what took it long, says nothing
+                return verb.Applied("unverified", f"{news.text}; what was written after that is lost")
         return verb.Applied("removed")
 
     def give_back(self, tools: verb.Tools, intent: Record) -> verb.Stays | None:

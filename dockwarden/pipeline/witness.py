@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Self
 
 from dockwarden import reference
-from dockwarden.actions.verb import USED
+from dockwarden.actions.verb import News
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Container, Event, Image, Kind, Ref, Step
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
@@ -50,15 +50,15 @@ class Witness:
             self._touched, self._born, self._stood_on, self._lost = defaultdict(set), set(), set(), ""
         return self
 
-    def __call__(self, step: Step) -> str:
-        """What happened to the object of a step since it was judged, "" if nothing did. Raises EngineError."""
+    def __call__(self, step: Step) -> News | None:
+        """What happened to the object of a step since it was judged, None if nothing did. Raises EngineError."""
         self.follow()
         if self._lost:
-            return self._lost
+            return News(self._lost, is_known=False)
         if step.action == "remove" and isinstance(step.object, Container) and self._is_stood_on(step.object):
-            return "a container was made since it was judged which could not start without it"
+            return News("a container was made since it was judged which could not start without it")
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
-        return f"{USED} since it was judged ({', '.join(touched)})" if touched else ""
+        return News(f"it was used or changed since it was judged ({', '.join(touched)})") if touched else None
 
     def _is_stood_on(self, thing: Container) -> bool:
         for made in list(self._born):
