@@ -198,12 +198,11 @@ class Executor:
         """Look once more, because writing the intent down may have taken long, and act."""
         verb, is_begun = verb_of(step), False
         try:
-            news = self._tools.news_of(step)
+            name = verb.last_name(self._tools, step, found)
+            news = self._tools.news_of(step) if name else None  # else it is asked after the look, which tells more
             needs = self._tools.engine.needs() if verb.removes else ()
-            self._tools.found_by = ""
-            found = self._look(step, lambda: verb.find_last(self._tools, step, found), is_last=True)
-            news = news or (None if self._tools.found_by else self._tools.news_of(step))  # which comes before the deed
-            if news:  # the look may have had a better reason
+            found = self._look(step, lambda: self._found_last(step, name), is_last=True)
+            if news := news or (None if self._tools.found_by else self._tools.news_of(step)):
                 raise Stays(Effect.SKIPPED, "changed", news.text)
             refuse_needed(needs, step)
             is_begun = True
@@ -218,6 +217,15 @@ class Executor:
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
             return why.outcome(step)
+
+    def _found_last(self, step: Step, name: str) -> Thing | None:
+        """Its object, by that name if it still has it."""
+        find, self._tools.found_by = partial(verb_of(step).find, self._tools.engine), ""
+        if name:
+            with suppress(NotFoundError):
+                found, self._tools.found_by = find(name), name
+                return found
+        return find(step.ref.key)
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""

@@ -61,14 +61,10 @@ class ImageVerb(Verb[Image]):
 
     # -- before ------------------------------------------------------------------------------------------------
 
-    def find_last(self, tools: Tools, step: Step, found: Image) -> Image:
-        """By the name that goes first, if it has one: somebody may move it until the very end."""
-        name = next(iter(self.names(tools, step, found)), step.ref.key)
-        if not name.startswith((DANGLING, reference.marker(found.id))):
-            with suppress(NotFoundError):
-                image, tools.found_by = tools.engine.image(name), name
-                return image
-        return self.find(tools.engine, step.ref.key)
+    def last_name(self, tools: Tools, step: Step, found: Image) -> str:
+        """That which goes first, if it has one: somebody may move it until the very end."""
+        name = next(iter(self.names(tools, step, found)), "")
+        return "" if name.startswith((DANGLING, reference.marker(found.id))) else name
 
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
         """As it was judged, but for the names that this plan took."""

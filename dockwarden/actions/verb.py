@@ -239,9 +239,9 @@ class Verb(ABC, Generic[T]):
     def find(self, engine: Engine, key: str) -> T:
         return cast("T", look(engine, Ref(self.subject, key)))
 
-    def find_last(self, tools: Tools, step: Step, found: T) -> T:
-        """What nothing is asked after but the deed itself. ``found``: as it was a moment ago."""
-        return self.find(tools.engine, step.ref.key)
+    def last_name(self, tools: Tools, step: Step, found: T) -> str:
+        """The name by which it is looked for when nothing is asked after that but the deed itself, "" if by none."""
+        return ""
 
     @abstractmethod
     def check(self, tools: Tools, step: Step, judged: T, found: T) -> None:

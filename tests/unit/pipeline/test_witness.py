@@ -15,7 +15,7 @@ from dockwarden.app import Parts
 from dockwarden.config.settings import Settings
 from dockwarden.errors import AnswerError
 from dockwarden.metrics import Metrics
-from dockwarden.model import Event, Kind, Ref, Step, Thing
+from dockwarden.model import Effect, Event, Kind, Ref, Step, Thing
 from dockwarden.pipeline.witness import Witness
 from tests.builders import a_container, a_network, a_volume, an_image
 from tests.fakes import REMEMBERED_EVENTS, FakeEngine, FakeIntents, Ground
@@ -146,6 +146,48 @@ def test_a_use_at_the_very_last_moment_is_told_and_not_that_much_happened(
     engine.just_before("remove_volume", meddle)
     [outcome] = Executor(tools, intents).run("run-1", [STEPS["volume"]._replace(unrecoverable=True)])
     assert outcome.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "deed", "asked_after"),
+    [
+        ("image", "untag", []),
+        ("tag", "untag", []),
+        ("untagged", "untag", ["users_of", "image"]),
+        ("container", "remove_container", ["container"]),
+        ("volume", "remove_volume", ["users_of", "volume"]),
+        ("network", "remove_network", ["users_of", "network"]),
+    ],
+)
+def test_events_are_asked_for_once_after_the_last_look_but_before_one_for_a_name(
+    tmp_path: Path, name: str, deed: str, asked_after: list[str]
+) -> None:
+    """What is asked last tells of all since the judgement; a name may be moved between the look and the deed."""
+    engine, intents = FakeEngine(), FakeIntents()
+    engine.put(IMAGE, an_image("bare"))
+    if name == "container":
+        engine.run(CONTAINER)
+    engine.add_volume(VOLUME)
+    engine.add_network(NETWORK)
+    bare = engine.image(an_image("bare").id)
+    todo = {**STEPS, "untagged": step(Kind.IMAGE, bare.id, bare)}[name]._replace(
+        action="untag" if name == "tag" else "remove", unrecoverable=True
+    )
+    witness, asked = Witness(engine).begin(engine.clock.now_ns), list[int]()
+    engine.clock.pass_(0.001)
+
+    def news_of(about: Step) -> News | None:
+        asked.append(len(engine.calls))
+        return witness(about)
+
+    tools = replace(Ground(tmp_path, engine).tools(intents), news_of=news_of)
+    [outcome] = Executor(tools, intents).run("run-1", [todo])
+    assert outcome.effect is Effect.APPLIED
+    calls = [operation for operation, _ in engine.calls]
+    done = calls.index(deed)
+    assert [at < done for at in asked].count(True) == 1
+    assert calls[asked[0] - len(asked_after) : asked[0]] == asked_after
+    assert asked_after or calls[done - 1] == "image"
 
 
 def test_what_the_engine_has_forgotten_counts_as_anything() -> None:
