@@ -220,7 +220,8 @@ class Executor:
 
     def _found_last(self, step: Step, name: str) -> Thing | None:
         """Its object, by that name if it still has it."""
-        find, self._tools.found_by = partial(verb_of(step).find, self._tools.engine), ""
+        find: Callable[[str], Thing | None] = partial(verb_of(step).find, self._tools.engine)
+        self._tools.found_by = ""
         if name:
             with suppress(NotFoundError):
                 found, self._tools.found_by = find(name), name

@@ -56,8 +56,12 @@ _LINE_BYTES = 10 * 1024 * 1024
 _MESSAGE_CHARACTERS = 500
 _TIMEOUTS = (exceptions.TimeoutError, TimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OF_THE_ENGINE = ("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually")
+_OF_THE_ENGINE = (
+    *("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually"),
+    *("conflicts with network", "already exists in network"),
+)
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
+_TAKEN = "already using parent interface"  # another macvlan or ipvlan is, says an engine with 500
 _AMBIGUOUS = ("multiple ids found with provided prefix", "matches found based on id prefix")
 """What engines say where nothing is called so, but several IDs begin like that."""
 _REFUSALS = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
@@ -205,7 +209,8 @@ def from_status(status: int, body: bytes, operation: str) -> EngineError:
     is_denied = status in _DENIALS or (status == requests.codes.not_found and not is_of_engine)
     if (status == requests.codes.not_found and is_of_engine) or any(said in message.lower() for said in _AMBIGUOUS):
         return NotFoundError(message or text)
-    if status == requests.codes.conflict or (is_denied and any(said in message for said in _OF_THE_ENGINE)):
+    is_refused = is_denied and any(said in message for said in _OF_THE_ENGINE)
+    if status == requests.codes.conflict or is_refused or _TAKEN in message:
         return ConflictError(message or text)
     if is_denied:
         return DeniedError(f"a socket proxy or an authorization plugin denies this call: {text}")

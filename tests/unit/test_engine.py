@@ -1051,11 +1051,15 @@ FAULTS: dict[str, tuple[list[bytes], type[EngineError], str]] = {
     "400": ([json_answer({"message": "client too new"}, 400)], AnswerError, "image_inspect: HTTP 400: client too new"),
     "401": ([http(401)], EngineUnavailableError, "^image_inspect: HTTP 401$"),
     "403": ([http(403, b"Forbidden")], DeniedError, "a socket proxy .* denies this call: .* Forbidden"),
-    "403 of an engine itself": (
-        [json_answer({"message": "invalid pool request: Pool overlaps with other one on this address space"}, 403)],
-        ConflictError,
-        "^invalid pool request: Pool overlaps with other one on this address space$",
-    ),
+    **{
+        f"{status} of an engine itself: {said}": ([json_answer({"message": said}, status)], ConflictError, f"^{said}$")
+        for status, said in (
+            (403, "invalid pool request: Pool overlaps with other one on this address space"),
+            (403, "cannot create network 1: conflicts with network 2: networks have same bridge name"),
+            (403, "endpoint with name web already exists in network front"),
+            (500, "network dm-0e1f is already using parent interface eth0"),
+        )
+    },
     "405": ([http(405, b"Method")], DeniedError, "a socket proxy .* denies this call: .* Method"),
     "429": ([http(429, b"", "Retry-After: 3")], EngineUnavailableError, "HTTP 429"),
     "500": ([json_answer({"message": "boom\x1b[31m\nnext"}, 500)], AnswerError, r"HTTP 500: boom\\x1b\[31m next$"),
