@@ -364,7 +364,9 @@ class FakeEngine:
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
         self._called("update_service", image_ref)
         assert self.swarm is not None
-        self.swarm[identifier] = replace(self.service(identifier), image_ref=image_ref, update_state="updating")
+        now = self.service(identifier)
+        at = (now.updated_at or 0.0) + 1.0
+        self.swarm[identifier] = replace(now, image_ref=image_ref, update_state="updating", updated_at=at)
 
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
         self._called("restart_container", identifier)

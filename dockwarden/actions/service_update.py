@@ -69,7 +69,8 @@ class ServiceUpdate(Verb[Service]):
 
     def recipe(self, tools: Tools, step: Step, found: Service) -> Recipe:
         new = _newer(tools, step, found)
-        return Recipe("update", {**self.about(found), "image_ref": found.image_ref, "new_image_id": new})
+        before = {"image_ref": found.image_ref, "updated_at": found.updated_at}
+        return Recipe("update", {**self.about(found), **before, "new_image_id": new})
 
     def act(self, tools: Tools, step: Step, found: Service) -> Applied:
         new, within = tools.recipe.parameters["new_image_id"], step.options["within"].total_seconds()
@@ -78,7 +79,7 @@ class ServiceUpdate(Verb[Service]):
         while True:  # the state of the update before stands there for a moment
             now = tools.engine.service(found.id)
             is_ours = is_ours or (now.image_ref == new and now.update_state != found.update_state)
-            is_back = _is_back(found.image_ref, now)
+            is_back = _is_back(tools.recipe, now)
             if now.image_ref != new and not is_back:
                 raise Stays(Effect.SKIPPED, "changed", f"somebody gave it {now.image_ref} meanwhile")
             if is_back and now.update_state not in _UNDER_WAY:
@@ -110,7 +111,7 @@ class ServiceUpdate(Verb[Service]):
         about = intent.recipe.parameters
         with suppress(NotFoundError):
             now, new = tools.engine.service(intent.ref.key), about["new_image_id"]
-            if _is_back(about["image_ref"], now):
+            if _is_back(intent.recipe, now):
                 return _taken_back(new, now)
             return _paused(new, now) if now.image_ref == new else None
         return None
@@ -142,8 +143,11 @@ def _held(new: str, now: Service) -> str:
     return f"{held}; the last one that failed{_error(now)}" if now.task_error else held
 
 
-def _is_back(image_ref: str, now: Service) -> bool:
-    return now.image_ref == image_ref and now.update_state.startswith("rollback_")
+def _is_back(begun: Recipe, now: Service) -> bool:
+    """Whether the swarm took it back; what it may have taken back before is told by when that began."""
+    about = begun.parameters
+    is_another = now.updated_at != about.get("updated_at")
+    return is_another and now.image_ref == about["image_ref"] and now.update_state.startswith("rollback_")
 
 
 def _taken_back(new: str, now: Service) -> Stays:

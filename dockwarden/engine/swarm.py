@@ -78,6 +78,7 @@ def _service(fields: Fields) -> Service:
         labels={**told, **spec.labels("Labels")},
         created_at=fields.moment("CreatedAt"),
         update_state=fields.nested("UpdateStatus").text("State", ""),
+        updated_at=fields.nested("UpdateStatus").moment("StartedAt"),
         published=tuple(_port(each) for each in fields.nested("Endpoint").objects("Ports")),
         networks=tuple(each.text("Target", "") for each in task.objects("Networks")),
         mounts=tuple(_mount(each) for each in container.objects("Mounts")),

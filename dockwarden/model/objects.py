@@ -314,7 +314,7 @@ class Service:
         image_ref: what its tasks are made from, with the digest if there is one.
         mode: replicated, global, replicated-job or global-job.
         replicas: how many tasks should run; running: how many did at the last look, which no event tells.
-        update_state: what became of its last update, "" without one.
+        update_state: what became of its last update, "" without one; updated_at: when that began.
         published: port outside (0: the swarm picks one), port inside, protocol, mode (ingress or host).
         task_error: why the last task of the last update failed, if one did; told of one service alone.
         unplaced: why no node takes a task of an update that is under way; told of one service alone.
@@ -332,6 +332,7 @@ class Service:
     labels: Mapping[str, str]
     created_at: float | None
     update_state: str
+    updated_at: float | None
     published: tuple[tuple[int, int, str, str], ...]
     networks: tuple[str, ...]
     mounts: tuple[Mount, ...]

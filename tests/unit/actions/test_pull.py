@@ -10,7 +10,7 @@ import pytest
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.undo import Undoer
-from dockwarden.errors import AnswerError, NotFoundError
+from dockwarden.errors import AnswerError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Effect, ImageStore, Kind, Outcome, Record, Ref, Service, Step
 from tests.builders import a_service, an_image, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
@@ -236,7 +236,8 @@ def test_what_the_swarm_took_back_while_nobody_watched_is_not_tried_again(bench:
     bench.end_amid()
     tools = bench.ground.tools(bench.intents)
     assert end_intents(tools, bench.intents) == []  # which may still be taken back
-    bench.engine.swarm[bench.service.id] = replace(bench.service, update_state="rollback_completed")
+    taken_back = replace(bench.now(), image_ref=f"app:1@{OLD}", update_state="rollback_completed")
+    bench.engine.swarm[bench.service.id] = taken_back
     assert [outcome.reason for outcome in end_intents(tools, bench.intents)] == ["rolled_back"]
     bench.ground.is_ending, bench.service = False, bench.now()
     assert bench.update().reason == "barred"
@@ -278,6 +279,21 @@ def test_what_others_took_back_to_another_image_is_tried_again(bench: Bench) -> 
     bench.service = replace(bench.service, image_ref=f"app:1@{NEWER}", update_state="rollback_completed")
     bench.engine.swarm[bench.service.id] = bench.service
     assert bench.update().effect is Effect.APPLIED
+
+
+def test_what_the_swarm_took_back_before_says_nothing_of_an_update_that_never_reached_it(bench: Bench) -> None:
+    def refuse() -> None:
+        raise EngineUnavailableError("it lost its leader")
+
+    assert bench.engine.swarm is not None
+    bench.service = replace(bench.service, update_state="rollback_completed", updated_at=7.0)
+    bench.engine.swarm[bench.service.id] = bench.service
+    bench.engine.just_before("update_service", refuse)
+    assert bench.update().reason == "engine_unavailable"
+    ends = end_intents(bench.ground.tools(bench.intents), bench.intents)
+    assert [outcome.reason for outcome in ends] == ["interrupted"]
+    bench.swarm_says("completed")
+    assert (outcome := bench.update()).reason == "updated", outcome
 
 
 def test_the_record_of_a_service_that_went_meanwhile_is_ended(bench: Bench) -> None:
