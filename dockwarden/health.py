@@ -42,11 +42,8 @@ class Health:
 
     def stuck(self, now: float) -> list[str]:
         """Which threads have made no progress for too long; ``now`` is a monotonic second."""
-        return [
-            f"{name}: no progress for {now - beat:.0f} s"
-            for name, beat in list(self.beats.items())
-            if now - beat > self.patience_seconds
-        ]
+        late = {name: now - beat for name, beat in list(self.beats.items()) if now - beat > self.patience_seconds}
+        return [f"{name}: no progress for {seconds:.0f} s" for name, seconds in late.items()]
 
     def unready(self) -> list[str]:
         """Why the daemon is not ready, in words; empty when it is."""

@@ -198,17 +198,10 @@ class Metrics:
         self.config_info.clear()
         self.config_info.labels(policies.sha256).set(1)
         self.config_last_reload_success_timestamp_seconds.set(at)
-        for family in (
-            self.policy_info,
-            self.policy_text_info,
-            self.findings,
-            self.unknown,
-            self.pending,
-            self.excused,
-        ):
+        of_policies = (self.policy_info, self.policy_text_info, self.findings, self.unknown, self.pending, self.excused)
+        for family in (*of_policies, self.exception_expiry_timestamp_seconds):
             family.clear()
         self._open, self._unknown = {}, {}
-        self.exception_expiry_timestamp_seconds.clear()
         for exception in policies.exceptions:
             if exception.until_at is not None:
                 self.exception_expiry_timestamp_seconds.labels(exception.id).set(exception.until_at)
@@ -306,12 +299,10 @@ class Metrics:
             self.evaluations.labels(policy, status.value, report.cause.value).inc(count)
         for outcome in report.outcomes:
             self._count(outcome, report.ended_at)
-        for counts, shown, family in (
-            (report.open, self._open, self.findings),
-            (report.unknown, self._unknown, self.unknown),
-        ):
-            for labels, count in counts.items() - shown.items():
-                family.labels(*labels).set(count)
+        for labels, count in report.open.items() - self._open.items():
+            self.findings.labels(*labels).set(count)
+        for labels, count in report.unknown.items() - self._unknown.items():
+            self.unknown.labels(*labels).set(count)
         self._open, self._unknown = report.open, report.unknown
         self._show_aside(report)
         self.observe_reactions(report.events_ns)

@@ -8,19 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, assert_never
 
+from dockwarden.model import BuildStep, Container, EngineInfo, Event, Image, Network, Ref, Service, Thing, Volume
 from dockwarden.model.needs import Needs
-from dockwarden.model.objects import (
-    BuildStep,
-    Container,
-    EngineInfo,
-    Event,
-    Image,
-    Network,
-    Ref,
-    Service,
-    Thing,
-    Volume,
-)
 from dockwarden.model.outcomes import Outcome, Recipe, Record, Report, Step
 from dockwarden.model.words import Kind
 

@@ -35,6 +35,7 @@ _BUILD = re.compile(
     r"(?!386$)(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
+_SAYS_NOTHING = ("", "version", "release")  # before a number
 _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
@@ -95,7 +96,7 @@ class Scheme(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether nothing stands before the number that could say what it is the number of."""
-        return self.prefix[:-1].lower() in ("", "version", "release")
+        return self.prefix[:-1].lower() in _SAYS_NOTHING
 
 
 class Version(NamedTuple):
@@ -138,9 +139,7 @@ def version(tag: str, early: re.Pattern[str] = _IS_EARLY) -> Version | None:
     words = PARTS.split(rest[1:]) if rest else []
     if "" in words:
         return None
-    before = [
-        word for word in re.split(r"[-_]|\.(?!\d)", prefix) if word and word.lower() not in ("version", "release")
-    ]
+    before = [word for word in re.split(r"[-_]|\.(?!\d)", prefix) if word.lower() not in _SAYS_NOTHING]
     is_early = bool(early.search(rest)) or says_early("-".join(before), early)
     variant, build, labels = _suffix(words, early)
     scheme = Scheme(prefix, "-".join(before + variant), kind, " ".join(labels))

@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo
 from pydantic.functional_validators import AfterValidator, BeforeValidator, field_validator, model_validator
+from pydantic.json_schema import WithJsonSchema
 
 from dockwarden.config import packs
 from dockwarden.config.places import CONFIG_VARIABLE, PREFIX, Places, misspelt

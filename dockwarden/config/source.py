@@ -213,18 +213,15 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
     key = next((match[1] for line in reversed(lines) if (match := _KEY_LINE.match(line))), "file")
     is_a_key = _KEY_LINE.fullmatch(lines[-1][: mark.column + 1])  # the line is taken for more of the one above
     text = ", ".join(part for part in (error.context, error.problem) if part)
+    begin = error.context_mark
     if odd := _INVISIBLE.search("".join(lines[-2:])):
         text += f"; the character U+{ord(odd[0]):04X} near it only looks like a blank"
     elif "\\t" in text:
         text += "; indent with blanks"
     elif is_no_key:
         text += "; a key is followed by a colon and a blank, as in `key: value`"
-    elif (
-        re.search("parsing a flow|scanning a quoted", text)
-        and error.context_mark
-        and error.context_mark.line < mark.line
-    ):
-        text += f"; what begins in line {error.context_mark.line + 1} is not closed"
+    elif begin and begin.line < mark.line and re.search("parsing a flow|scanning a quoted", text):
+        text += f"; what begins in line {begin.line + 1} is not closed"
     elif "scanning an a" in text and key not in _QUOTABLE:
         text += "; a text that begins with * or & stands in quotes"
     elif key in _QUOTABLE and not re.search("document|<block mapping start>", text) and not is_a_key:

@@ -297,11 +297,8 @@ class Collector:
         if owner:
             changes.append(Change("image.pull", Ref(Kind.TAG, name)))
         elif "@" in name:
-            changes += [
-                Change("image.pull", Ref(Kind.IMAGE, image.id))
-                for image in self._inventory.images.values()
-                if name in image.digests
-            ]
+            named = (image for image in self._inventory.images.values() if name in image.digests)
+            changes += [Change("image.pull", ref_of(image)) for image in named]
         return changes
 
     def _image(self, key: str) -> list[Change]:

@@ -87,15 +87,10 @@ def _published(container: Container) -> Iterator[dict[str, object]]:
     for text in container.ports:
         here, arrow, inside = text.partition("->")
         if arrow:
-            address, _, port = here.rpartition(":")
-            number, _, protocol = inside.partition("/")
-            yield record(
-                "published",
-                host_ip=address.strip("[]"),
-                host_port=int(port),
-                port=int(number),
-                protocol=protocol or "tcp",
-            )
+            address, _, picked = here.rpartition(":")
+            port, _, protocol = inside.partition("/")
+            known = {"host_ip": address.strip("[]"), "host_port": int(picked), "port": int(port)}
+            yield record("published", **known, protocol=protocol or "tcp")
 
 
 def _networks(container: Container, view: View) -> list[str]:
@@ -109,10 +104,8 @@ def _since(at: float | None, view: View) -> float:
 
 
 def _state_for(container: Container, view: View) -> float:
-    ended = ("exited", "dead", "restarting")
-    at = {"running": container.started_at, "created": container.created_at} | dict.fromkeys(
-        ended, container.finished_at
-    )
+    ended = dict.fromkeys(("exited", "dead", "restarting"), container.finished_at)
+    at = {"running": container.started_at, "created": container.created_at} | ended
     if (since := at.get(container.state)) is not None and since > FIRST_DATE:
         return _since(since, view)
     return view.inventory.lives.state_for(container.id)

@@ -32,21 +32,17 @@ def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
     return [row._replace(read=wrap(row.read)) for row in rows]
 
 
-_OF_ALL = {
-    "host.": _of(lambda _, view: view, HOST),
-    "": rows("now timestamp the time of the judgement", now=lambda _, view: view.now),
-}
+_NOW = rows("now timestamp the time of the judgement", now=lambda _, view: view.now)
+_OF_ALL = {"host.": _of(lambda _, view: view, HOST), "": _NOW}
 _OF_TAG = _of(lambda tag, view: view.inventory.images[view.inventory.tags[tag]], IMAGE)
 _OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.image_id), IMAGE)
 
 
 def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, _Fact]:
+    named = {prefix + row.name: row for prefix, rows in (*groups, *_OF_ALL.items()) for row in rows}
     return {
-        prefix + row.name: _Fact(
-            spec(prefix + row.name, row.type, row.form, row.cost, row.meaning), row.read, OF_TYPE.get(row.type)
-        )
-        for prefix, rows in (*groups, *_OF_ALL.items())
-        for row in rows
+        name: _Fact(spec(name, row.type, row.form, row.cost, row.meaning), row.read, OF_TYPE.get(row.type))
+        for name, row in named.items()
     }
 
 
@@ -71,9 +67,7 @@ def _facts(kind: Kind) -> dict[str, _Fact]:
 
 
 _FACTS = {kind: _facts(kind) for kind in Kind}
-VOCABULARY: dict[Kind, dict[str, FactSpec]] = {
-    kind: {name: fact.spec for name, fact in facts.items()} for kind, facts in _FACTS.items()
-}
+VOCABULARY = {kind: {name: fact.spec for name, fact in facts.items()} for kind, facts in _FACTS.items()}
 
 
 def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:

@@ -220,18 +220,16 @@ class Gatherer:
             while left:
                 later = []
                 for ref, names in left:
-                    sheet, why = found.setdefault(ref, (Facts(), {}))
                     try:
-                        self._learn_one(gathering, ref, names, sheet, why)
+                        self._learn_one(gathering, ref, names, found)
                     except LaterError:
                         later.append((ref, names))
                     yield False
                 yield from self.catch_up(gathering)
                 left = later
 
-    def _learn_one(
-        self, gathering: Gathering, ref: Ref, names: Sequence[str], sheet: Facts, why: dict[str, str]
-    ) -> None:
+    def _learn_one(self, gathering: Gathering, ref: Ref, names: Sequence[str], found: Learnt) -> None:
+        sheet, why = found.setdefault(ref, (Facts(), {}))
         vocabulary = facts.VOCABULARY[ref.kind]
         if self.inventory.has(ref):
             self.fill(gathering, ref, [name for name in names if vocabulary[name].cost == 0], sheet)

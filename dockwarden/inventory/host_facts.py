@@ -64,10 +64,11 @@ NETWORK = rows(
 )
 
 
+_Parts = dict[str, int | None]
 _LOOPBACK = ("127.0.0.0/8", "::1/128")  # every engine has them
 
 
-def _breakdown(view: View) -> dict[str, int | None] | None:
+def _breakdown(view: View) -> _Parts | None:
     """What fills the fuller of the engine's disks, in bytes by part; None of what cannot be seen."""
     usage, disk, inventory = view.usage, view.disk, view.inventory
     if usage is None or disk is None or view.unique is None:
@@ -75,12 +76,9 @@ def _breakdown(view: View) -> dict[str, int | None] | None:
     images = sorted(inventory.images.values(), key=lambda image: bool(inventory.users_of(ref_of(image))))
     gains = inventory.shares().freed(image.id for image in images)
     idle = sum(1 for image in images if not inventory.users_of(ref_of(image)))
-    of_images: dict[str, int | None] = {"images idle": sum(gains[:idle]), "images in use": sum(gains[idle:])}
-    written: dict[str, int | None] = {
-        "build cache": usage.build_cache_bytes,
-        "container layers": sum(usage.containers.values()),
-    }
-    of_data: dict[str, int | None] = {"volumes": sum(usage.volumes.values()), "container logs": usage.logs_bytes}
+    of_images: _Parts = {"images idle": sum(gains[:idle]), "images in use": sum(gains[idle:])}
+    written: _Parts = {"build cache": usage.build_cache_bytes, "container layers": sum(usage.containers.values())}
+    of_data: _Parts = {"volumes": sum(usage.volumes.values()), "container logs": usage.logs_bytes}
     other = view.volume_disk or disk
     if disk.device == other.device:
         parts = of_images | written | of_data

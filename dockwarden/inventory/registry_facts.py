@@ -248,9 +248,8 @@ def _look(tag: str, view: View, *, here: bool) -> Look:
         if here and f"{local.repository}:{name}" in local.image.tags:
             return True
         there = digest(name)
-        return there != "" and (
-            (here and there in local.digests) or there == _reply_if_there(view, "digest", tag).digest
-        )
+        is_here = here and there in local.digests
+        return there != "" and (is_here or there == _reply_if_there(view, "digest", tag).digest)
 
     names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
     hints, now = [*names, local.image.labels.get(VERSION_LABEL, "")], datetime.fromtimestamp(view.now, UTC)

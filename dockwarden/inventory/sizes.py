@@ -29,9 +29,8 @@ class Shares:
                 above = self._number(above, layer)
                 chain.append(above)
             self._measure_unpacked(chain, histories[image.id], image.size_bytes - details.content_bytes)
-            packed = (
-                [self._number(-2, layer) for layer in dict.fromkeys(details.layers)] if details.content_bytes else []
-            )
+            layers = dict.fromkeys(details.layers) if details.content_bytes else ()
+            packed = [self._number(-2, layer) for layer in layers]
             self._share_out(packed, details.content_bytes, [self._sizes[number] for number in chain])
             parts = self._parts[image.id] = {*chain, *packed}
             for number in parts:

@@ -13,19 +13,8 @@ from dockwarden.inventory.digests import Digests, of_repository
 from dockwarden.inventory.kinds import KINDS, aliases, uses
 from dockwarden.inventory.memory import Lives, Looks, Memory
 from dockwarden.inventory.sizes import Shares
+from dockwarden.model import BuildStep, Container, EngineInfo, Image, Network, Ref, Service, Thing, Volume, ref_of
 from dockwarden.model.needs import Needs, needed_by
-from dockwarden.model.objects import (
-    BuildStep,
-    Container,
-    EngineInfo,
-    Image,
-    Network,
-    Ref,
-    Service,
-    Thing,
-    Volume,
-    ref_of,
-)
 from dockwarden.model.words import ImageStore, Kind
 
 _NOBODY: frozenset[Ref] = frozenset()

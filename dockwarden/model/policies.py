@@ -8,19 +8,10 @@ from typing import Any, NamedTuple, Protocol
 from dockwarden.model.objects import Ref
 from dockwarden.model.words import Kind, Mode, Severity, Status
 
-FactValue = (
-    bool
-    | int
-    | float
-    | str
-    | datetime
-    | timedelta
-    | list[str]
-    | list[int]
-    | list[float]
-    | list[dict[str, object]]
-    | dict[str, str]
-)
+_Items = list[str] | list[int] | list[float] | list[dict[str, object]]
+FactValue = bool | int | float | str | datetime | timedelta | _Items | dict[str, str]
+Values = Mapping[str, FactValue]
+"""Facts, params or lists, by name."""
 
 
 class FactSpec(NamedTuple):
@@ -42,7 +33,8 @@ class FactSpec(NamedTuple):
 NEVER_SHOWN = frozenset({"image.history", "image.instructions", "container.processes"})
 """Facts that policies may judge by and that nothing repeats as evidence: they may hold secrets."""
 
-Vocabulary = Mapping[Kind, Mapping[str, FactSpec]]
+Specs = Mapping[str, FactSpec]
+Vocabulary = Mapping[Kind, Specs]
 
 
 class Answer(NamedTuple):
@@ -58,7 +50,7 @@ class Program(Protocol):
     def source(self) -> str: ...
 
     @property
-    def constants(self) -> Mapping[str, FactValue]:
+    def constants(self) -> Values:
         """The params and lists it needs, by their full names."""
 
     @property
@@ -195,8 +187,8 @@ class Trial(NamedTuple):
     policy: str
     name: str
     place: str
-    given: Mapping[str, FactValue]
-    params: Mapping[str, FactValue]
+    given: Values
+    params: Values
     expect: str
     message: str | None = None
 

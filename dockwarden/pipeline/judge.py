@@ -243,7 +243,8 @@ class Judge:
             sweep.resolved += [ended] if ended is not None else []
             status = Status.PENDING if held < policy.for_seconds else Status.EXCUSED if excused.told else Status.FAIL
         name, order = self.inventory.name_of(ref), _order(policy.order_by, sheet)
-        result = evaluate.finding(policy, ref, name, sheet, excuse=excused, held_seconds=held, order=order)
+        result = evaluate.finding(policy, ref, name, sheet)
+        result = result._replace(excuse=excused, reason=excused.expired, held_seconds=held, order=order)
         self.findings.use(policy.name, ref, excused.ids)
         sweep.judged[policy.name, status] += 1
         if status is Status.FAIL:

@@ -22,7 +22,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
 from dockwarden import model
-from dockwarden.model import Answer, Facts, FactSpec, FactValue, Kind, Vocabulary
+from dockwarden.model import Answer, Facts, FactValue, Kind, Values, Vocabulary
 from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import MAX_SOURCE, TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
@@ -66,13 +66,13 @@ def _version(text: str) -> bytes:
     return ".".join([*numbers, f"!{rest}" if _PRE_RELEASE.match(rest) else f"/{rest}"]).encode()
 
 
-# Bytes, because the library then refuses to compare one with a text.
-_VERSION = cel.FunctionDecl(
-    "version", [cel.Overload("version_string", _T.BYTES, [_T.STRING], is_member=False, impl=_version)]
-)
-_AS_SIZE = cel.FunctionDecl(
-    "as_size", [cel.Overload("as_size_int", _T.STRING, [_T.INT], is_member=False, impl=in_bytes)]
-)
+_FUNCTIONS = [
+    cel.FunctionDecl(name, [cel.Overload(f"{name}_of", gives, [takes], is_member=False, impl=function)])
+    for name, takes, gives, function in (
+        ("version", _T.STRING, _T.BYTES, _version),  # bytes, which the library refuses to compare with a text
+        ("as_size", _T.INT, _T.STRING, in_bytes),
+    )
+]
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _NEVER_NULL = frozenset({"_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in"})
 
@@ -84,36 +84,17 @@ class Program:
         source: the expression's text.
         references: the facts it needs; params and lists are not among them.
         constants: the params and lists it needs.
-        facts: the vocabulary that it was compiled for.
-        doubts: what of it is certainly wrong.
-        remarks: what of it may mean something else than it says.
-        risks: what of it may fail on some object.
-        literals: the constants written in it.
-        settled: what it looks at, so that later expressions need not.
+        doubts: what of it is certainly wrong, may mean something else, or may fail.
         params: the params in it, each with the place of its dot.
         searches: regular expressions in it that are no more than texts, from where to where, and without them.
     """
 
-    def __init__(
-        self,
-        source: str,
-        env: Any,
-        expression: Any,
-        tree: Node,
-        *,
-        facts: Mapping[str, FactSpec],
-        constants: Mapping[str, FactValue],
-        doubts: Doubts,
-    ) -> None:
-        self.source = source
-        self.facts = facts
+    def __init__(self, env: Any, expression: Any, tree: Node, doubts: Doubts) -> None:
+        self.source, self.doubts, facts = doubts.source, doubts, doubts.facts
+        source = self.source
         self.references = frozenset(doubts.names & facts.keys())
-        self.doubts, self.risks = tuple(doubts.problems), tuple(doubts.risks)
-        self.remarks = tuple(doubts.remarks)
-        self.literals = tuple(doubts.literals)
-        self.settled = frozenset(doubts.settled | doubts.names)
         self._by_cost = sorted(self.references, key=lambda name: (facts[name].cost, name))
-        self.constants = {name: value for name, value in constants.items() if name in doubts.names}
+        self.constants = {name: value for name, value in doubts.constants.items() if name in doubts.names}
         self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
         self.searches = set(_searches(source, tree))
         self._fact = "" if expression else source.strip(_BLANKS)
@@ -155,14 +136,10 @@ class Program:
         missing = [name for name in self._by_cost if name not in facts.known]
         return Answer(missing=min(missing, key=tried.__contains__)) if missing else Answer(error=tidy(plain))
 
-    def given(self, params: Mapping[str, FactValue]) -> "Program":
+    def given(self, params: Values) -> "Program":
         """The same with other values of some params."""
-        other = copy(self)
-        other.constants = self.constants | {
-            name: params[key]
-            for name in self.constants
-            if name.startswith("params.") and (key := name.removeprefix("params.")) in params
-        }
+        other, given = copy(self), {f"params.{key}": value for key, value in params.items()}
+        other.constants = {name: given.get(name, value) for name, value in self.constants.items()}
         return other
 
     def _run(self, facts: Facts) -> Any:
@@ -186,10 +163,9 @@ class Joint:
         Raises ExpressionError: they do not fit into one expression.
         """
         programs = [program for pair in conditions for program in pair if isinstance(program, Program)]
-        facts = programs[0].facts
-        self._lists = {
-            name: value for p in programs for name, value in p.constants.items() if name.startswith("lists.")
-        }
+        facts = programs[0].doubts.facts
+        constants = (pair for program in programs for pair in program.constants.items())
+        self._lists = {name: value for name, value in constants if name.startswith("lists.")}
         # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
         types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
         # The condition of `?:` must be a bool when it runs, as above.
@@ -260,10 +236,7 @@ class Compiler:
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        lists: Mapping[str, Sequence[str]],
-        params: Iterable[Mapping[str, FactValue]] = (),
+        self, vocabulary: Vocabulary, lists: Mapping[str, Sequence[str]], params: Iterable[Values] = ()
     ) -> None:
         """``params``: those of all policies."""
         self._vocabulary = vocabulary
@@ -274,12 +247,7 @@ class Compiler:
         self._envs: dict[tuple[Kind, frozenset[tuple[str, str]]], Any] = {}
 
     def compile(
-        self,
-        kind: Kind,
-        params: Mapping[str, FactValue],
-        source: str,
-        want: Collection[str] = ("bool",),
-        settled: frozenset[str] = frozenset(),
+        self, kind: Kind, params: Values, source: str, want: Collection[str] = ("bool",), settled: Collection[str] = ()
     ) -> Program:
         """Compile an expression about such subjects. Raises ExpressionError: with every fault that was found.
 
@@ -288,11 +256,11 @@ class Compiler:
         """
         facts = self._vocabulary[kind]
         constants = {f"params.{key}": value for key, value in params.items()} | self._lists
-        doubts = Doubts(source, facts, constants, settled)
+        doubts = Doubts(source, facts, constants, frozenset(settled))
         # Messages are full of parts that are no more than a fact's name.
         if (name := source.strip(_BLANKS)) in facts and facts[name].type in _AS_THEY_ARE.intersection(want):
             doubts.look(fact := Node("name", name, (), 0, b""), {})
-            return Program(source, None, None, fact, facts=facts, constants=constants, doubts=doubts)
+            return Program(None, None, fact, doubts)
         if len(source) > MAX_SOURCE:
             raise ExpressionError(Problem(1, 1, f"{len(source)} characters, at most {MAX_SOURCE} are allowed"))
         if problems := list(_traps(source, self._common, {*facts, *constants})):
@@ -312,16 +280,15 @@ class Compiler:
         doubts.look(tree, {})
         doubts.end()
         try:
-            program = Program(source, env, expression, tree, facts=facts, constants=constants, doubts=doubts)
+            return Program(env, expression, tree, doubts)
         except RuntimeError:  # one level deeper than as it was written
             raise ExpressionError(TOO_DEEP) from None
-        return program
 
     def knows(self, kind: Kind, name: str) -> bool:
         """Whether a name is a fact of such subjects, or a list."""
         return name in self._vocabulary[kind] or name in self._lists
 
-    def _compiled(self, kind: Kind, constants: Mapping[str, FactValue], source: str) -> tuple[Any, Any, Node]:
+    def _compiled(self, kind: Kind, constants: Values, source: str) -> tuple[Any, Any, Node]:
         """The environment, the expression, its tree. Raises RuntimeError, TypeError: it cannot be compiled."""
         facts, types = self._vocabulary[kind], _types(constants)
         if types.items() <= self._types.items():
@@ -343,14 +310,11 @@ def _new_env(types: Mapping[str, str], *, rare: bool = False) -> Any:
         from cel_expr_python.ext import ext_bindings, ext_optional  # noqa: PLC0415 - 5 MiB that few ever need
 
         extensions += [ext_bindings.ExtBindings(), ext_optional.ExtOptional()]
-    return cel.NewEnv(
-        variables={name: _TYPES[type_] for name, type_ in types.items()},
-        extensions=extensions,
-        functions=[_VERSION, _AS_SIZE],
-    )
+    variables = {name: _TYPES[type_] for name, type_ in types.items()}
+    return cel.NewEnv(variables=variables, extensions=extensions, functions=_FUNCTIONS)
 
 
-def _types(constants: Mapping[str, FactValue]) -> dict[str, str]:
+def _types(constants: Values) -> dict[str, str]:
     return {name: type_of(value) for name, value in constants.items()}
 
 

@@ -234,9 +234,7 @@ class Exemption(_Shape):
     id: Annotated[str, Field(min_length=1, max_length=100)]
     policies: Annotated[list[str], Field(min_length=1)]
     match: Annotated[str, _EXPRESSION]
-    reason: Annotated[
-        str, AfterValidator(str.strip), Field(min_length=1), WithJsonSchema({"type": "string", "pattern": r"\S"})
-    ]
+    reason: Annotated[str, AfterValidator(str.strip), Field(min_length=1), WithJsonSchema({**_TEXT, "pattern": r"\S"})]
     owner: str = ""
     until: Annotated[str | None, BeforeValidator(_said), _DATE] = None
     effect: Literal["report", "act", "both"] = "both"
@@ -384,10 +382,8 @@ def problems(error: ValidationError, root: type[BaseModel] = File) -> Iterator[t
 
 def _key_hint(key: str, shape: type[BaseModel]) -> str:
     known = [field.alias or name for name, field in shape.model_fields.items()]
-    home = next(
-        (name for name, other in list(_KEYS.items())[:3] if key in other.model_fields and other is not shape), ""
-    )
-    if home:
+    others = [(name, other) for name, other in list(_KEYS.items())[:3] if other is not shape]
+    if home := next((name for name, other in others if key in other.model_fields), ""):
         return f"; it belongs below {home}"
     if key in File.model_fields:
         return "; it stands beside policies, where the line begins"

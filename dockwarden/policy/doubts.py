@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dockwarden import reference
-from dockwarden.model import FactSpec, FactValue
+from dockwarden.model import FactSpec, Specs, Values
 from dockwarden.policy import values
 from dockwarden.policy.faults import CALENDAR, READ_AS, RISKS, Problem, place
 from dockwarden.policy.tree import Node, chain, names, say
@@ -58,8 +58,8 @@ class Doubts:
     """Doubts about one expression. ``settled``: facts of which it, or one ``before``, says what of their being none."""
 
     source: str
-    facts: Mapping[str, FactSpec]
-    constants: Mapping[str, FactValue]
+    facts: Specs
+    constants: Values
     before: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)
     risks: list[Risk] = field(default_factory=list)
@@ -281,10 +281,7 @@ class Doubts:
         if {"", 0} & {value for value in other.values if not isinstance(value, list)}:
             self.settled.add(one.spec.name)
         elif one.spec.name in values.MAY_BE_NONE and (one.spec.words or not other.values):
-            if node.value == "_!=_":
-                self._unlike[id(node)] = (node, one.spec)
-            else:
-                self._like[id(node)] = (node, one.spec)
+            (self._unlike if node.value == "_!=_" else self._like)[id(node)] = (node, one.spec)
 
     def _in_capitals(self, node: Node, spec: FactSpec, value: object) -> None:
         """Names of variables are in capitals, but for those of proxies and those with dots."""

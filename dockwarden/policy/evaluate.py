@@ -7,7 +7,7 @@ Out of bounds: gathering facts, deciding whether a finding is excused, acting, c
 from collections.abc import Collection
 from functools import cache
 
-from dockwarden.model import NEVER_SHOWN, NO_EXCUSE, Answer, Excuse, Facts, Policy, Ref, Result, Status, Verdict
+from dockwarden.model import NEVER_SHOWN, Answer, Facts, Policy, Ref, Result, Status, Verdict
 from dockwarden.text import MAX_TEXT, moment, printable, span, words
 
 COMES_WITH = {"container.freshness": "container.tag_image", "registry.state": "registry.digest"}
@@ -32,31 +32,11 @@ def judge(policy: Policy, facts: Facts, tried: Collection[str] = ()) -> Verdict:
     return FAIL if answer.value is True else _trouble(answer)
 
 
-def finding(
-    policy: Policy,
-    ref: Ref,
-    name: str,
-    facts: Facts,
-    *,
-    excuse: Excuse = NO_EXCUSE,
-    held_seconds: float = 0.0,
-    order: object = None,
-) -> Result:
+def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
-    return Result(
-        policy=policy.name,
-        ref=ref,
-        name=name,
-        status=Status.FAIL,
-        severity=policy.severity,
-        message=render(policy, facts),
-        evidence={fact: facts.known[fact] for fact in _used(policy) if fact in facts.known},
-        definition=policy.definition,
-        excuse=excuse,
-        reason=excuse.expired,
-        held_seconds=held_seconds,
-        order=order,
-    )
+    evidence = {fact: facts.known[fact] for fact in _used(policy) if fact in facts.known}
+    found = Result(policy.name, ref, name, Status.FAIL, policy.severity, render(policy, facts), evidence=evidence)
+    return found._replace(definition=policy.definition)
 
 
 def candidate(policy: Policy, facts: Facts) -> str:

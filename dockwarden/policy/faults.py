@@ -136,10 +136,9 @@ def explain(source: str, report: str, names: list[str], vocabulary: Vocabulary) 
             hint = "; write size(x)" if is_key else hints.mismatch(operator, overload[2], written, column)
             yield Problem(line, column, f"'{operator}' does not take {overload[2]}{hint}")
         elif selected := _SELECTED.search(text):
+            type_ = selected[1]
             if "*error*" not in text:
-                yield Problem(
-                    line, column, f"a {selected[1]} has no parts{hints.of_part(selected[1], written, column)}"
-                )
+                yield Problem(line, column, f"a {type_} has no parts{hints.of_part(type_, written, column)}")
         else:
             yield Problem(line, column, text + hints.of_syntax(source, written, column, text))
             return  # what follows a syntax error is noise

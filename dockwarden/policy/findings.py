@@ -199,9 +199,8 @@ class Findings:
 
     def unknown(self) -> dict[tuple[str, Ref], str]:
         """Which objects could not be judged, and why in one word; safe to call from any thread."""
-        return {
-            (policy, ref): word for ref, words in list(self._unknown.items()) for policy, word in list(words.items())
-        }
+        known = list(self._unknown.items())
+        return {(policy, ref): word for ref, words in known for policy, word in list(words.items())}
 
     def _know(self, policy: str, ref: Ref) -> None:
         words = self._unknown.get(ref)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from dockwarden.model import Facts, FactSpec, FactValue
+from dockwarden.model import Facts, FactSpec, FactValue, Specs, Values
 from dockwarden.policy.cel import Program
 from dockwarden.policy.values import OPEN
 
@@ -45,15 +45,13 @@ class Part(NamedTuple):
     program: Program
 
 
-def rehearse(
-    conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]
-) -> tuple[Part, str, Mapping[str, FactValue]] | None:
+def rehearse(conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -> tuple[Part, str, Values] | None:
     """The first expression that fails on a made-up subject, its error, and what is known of the subject.
 
     Each of the conditions is asked only where those before it are true, as when a policy judges; the others about a
     finding.
     """
-    mixes = any(part.program.risks for part in (*conditions, *others))
+    mixes = any(part.program.doubts.risks for part in (*conditions, *others))
     literals = sorted({value for part in (*conditions, *others) for value in _literals(part.program)}, key=repr)
     needs = sorted({name for _, program in (*conditions, *others) for name in program.references})
     choices = {name: _values(facts[name], literals) for name in needs}
@@ -86,7 +84,7 @@ def contradicts(conditions: Sequence[Part]) -> bool:
 
 
 def _literals(program: Program) -> Iterator[object]:
-    yield from program.literals
+    yield from program.doubts.literals
     for value in program.constants.values():
         yield from value if isinstance(value, list) else (value,)
 

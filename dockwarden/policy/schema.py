@@ -24,15 +24,11 @@ def schema(verbs: Verbs) -> dict[str, Any]:
     policy = shapes["WrittenPolicy"]
     action = policy["properties"]["action"]
     policy["properties"]["action"] = {key: action[key] for key in ("description", "markdownDescription")}  # by subject
+    enforces = {"properties": {"mode": {"const": Mode.ENFORCE.value}}, "required": ["mode"]}
+    repeats = {"properties": {"trigger": {"anyOf": [_with("schedule"), _with("every")]}}}
     policy["allOf"] = [
-        {
-            "if": {"properties": {"mode": {"const": Mode.ENFORCE.value}}, "required": ["mode"]},
-            "then": _with("action"),
-        },
-        {
-            "if": {"required": ["for"]},
-            "then": {"properties": {"trigger": {"anyOf": [_with("schedule"), _with("every")]}}},
-        },
+        {"if": enforces, "then": _with("action")},
+        {"if": {"required": ["for"]}, "then": repeats},
         *(_of(kind, verbs) for kind in Kind),
     ]
     return found

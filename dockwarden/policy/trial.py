@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from dockwarden.model import Facts, FactSpec, FactValue, Policy, PolicyException, PolicySet, Status, Trial
+from dockwarden.model import Facts, FactSpec, Policy, PolicyException, PolicySet, Status, Trial, Values
 from dockwarden.policy import evaluate
 from dockwarden.policy.cel import Program
 from dockwarden.policy.excuses import excuse
@@ -127,7 +127,7 @@ def _attempt(trial: Trial, policy: Policy, exceptions: Sequence[PolicyException]
     return Tried(trial.policy, trial.name, status.value, wrong, trial.place)
 
 
-def _with_params(policy: Policy, params: Mapping[str, FactValue]) -> Policy:
+def _with_params(policy: Policy, params: Values) -> Policy:
     def given(program: Any) -> Any:
         return program.given(params) if isinstance(program, Program) and program.constants else program
 

@@ -223,11 +223,8 @@ def _unlike(spec: FactSpec, part: str, value: str) -> str:
     fits = bool(re.fullmatch(_ALPHABETS.get(spec.form, ".*"), value, re.DOTALL))
     if part != "startsWith":
         return "" if fits else f"'{value}' is in no {spec.name}: {hint}"
-    return (
-        ""
-        if fits and (not value or re.fullmatch(start, value, re.DOTALL))
-        else f"{spec.name} never begins with '{value}': {hint}"
-    )
+    begins = fits and (not value or re.fullmatch(start, value, re.DOTALL))
+    return "" if begins else f"{spec.name} never begins with '{value}': {hint}"
 
 
 def _word(spec: FactSpec, value: str) -> str:

@@ -30,6 +30,7 @@ _NO_POST = (_UNAUTHORIZED, NOT_FOUND, 405)
 _UNWELCOME = ("unauthorized", "forbidden", "refused")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _SCOPE = re.compile(r"[^:]+:.+:[^:]+")
+Send = Callable[[Request], Answer]
 _OF_TAGS = "metadata_read"  # what lists of tags take at Azure's, whose tokens to pull do not open them
 # Nothing optional comes first, or a hostile header of nothing but spaces would be tried from each of them.
 _PART = re.compile(
@@ -120,12 +121,7 @@ class Guard:
         return ours[0] if ours else None
 
     def authorization(
-        self,
-        path: str,
-        send: Callable[[Request], Answer],
-        challenge: Challenge | None = None,
-        unlike: str = "",
-        attempt: int = 0,
+        self, path: str, send: Send, challenge: Challenge | None = None, unlike: str = "", attempt: int = 0
     ) -> str:
         """The header's value for a repository; empty where none is known to be wanted, or none helps.
 
@@ -172,13 +168,7 @@ class Guard:
         return "credentials" if is_ours else reason
 
     def _renew(
-        self,
-        slot: _Slot,
-        challenge: Challenge,
-        scopes: list[str],
-        send: Callable[[Request], Answer],
-        *,
-        is_guess: bool = False,
+        self, slot: _Slot, challenge: Challenge, scopes: list[str], send: Send, *, is_guess: bool = False
     ) -> None:
         """Have a token for the first scope that one is given for; instead of a guess the registry will name one."""
         asked_at = self.clock()
@@ -192,7 +182,7 @@ class Guard:
                 slot.take(token, asked_at + seconds * _USED_SHARE, is_shared=False)
                 break
 
-    def _share(self, path: str, slot: _Slot, challenge: Challenge, send: Callable[[Request], Answer]) -> bool:
+    def _share(self, path: str, slot: _Slot, challenge: Challenge, send: Send) -> bool:
         """One token for this repository and those asked about next, which wait for it; False if that cannot be."""
         asked_at, scope = self.clock(), _scopes(path)[0]
         if not path or _scopes(path, challenge.scope) != [scope] or not slot.may_join(scope, asked_at):
@@ -248,7 +238,7 @@ class Guard:
             return _basic_header(self.credentials.renewed(self.registry, login))
         return header
 
-    def _fetch(self, challenge: Challenge, scope: str, send: Callable[[Request], Answer]) -> tuple[str, float]:
+    def _fetch(self, challenge: Challenge, scope: str, send: Send) -> tuple[str, float]:
         login = self.credentials.login(self.registry)
         if login and login.token:
             return login.token, _DEFAULT_SECONDS
@@ -277,7 +267,7 @@ def _scopes(path: str, wanted: str = "") -> list[str]:
     return [" ".join([*others, mine[0]]), *mine, " ".join(others)]
 
 
-def _asked(challenge: Challenge, scope: str, login: Login | None, send: Callable[[Request], Answer]) -> Answer:
+def _asked(challenge: Challenge, scope: str, login: Login | None, send: Send) -> Answer:
     answer = send(_token_request(challenge, scope, login))
     if answer.status in _NO_POST and login is not None and login.identity:  # some know the older way only
         return send(_token_request(challenge, scope, Login(password=login.identity)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
 
-from dockwarden.registry.auth import Guard
+from dockwarden.registry.auth import Guard, Send
 from dockwarden.registry.credentials import Credentials
 from dockwarden.registry.lanes import Lane
 from dockwarden.registry.manifest import MEDIA_TYPES
@@ -174,7 +174,7 @@ class Endpoint:
                 return answer
             authorization = fresh
 
-    def _token_sender(self, query: Query) -> Callable[[Request], Answer]:
+    def _token_sender(self, query: Query) -> Send:
         def send(request: Request) -> Answer:
             for _ in range(_REDIRECTS + 1):
                 is_secret = request.body or "Authorization" in request.headers
@@ -233,9 +233,8 @@ class Endpoint:
         while True:
             number = self._place
             try:
-                answer = self._shared.wire.exchange(
-                    request, self._context(request.url), min(ends_at, time.monotonic() + ANSWER_SECONDS)
-                )
+                until = min(ends_at, time.monotonic() + ANSWER_SECONDS)
+                answer = self._shared.wire.exchange(request, self._context(request.url), until)
             except FailedError as error:
                 self._shared.observe(self._registry, label, error.reason)
                 if self._try_next_place(number, error.reason):

@@ -131,9 +131,8 @@ class Places:
             site = Site(url.netloc, (Place(url.server),), plain, f"{base}/", stands_for=registry.host)
             if url.netloc == registry.places[0].url.netloc:  # it, and so are its logins, also where its name is another
                 site = site._replace(host=registry.host, stands_for="")
-            if plain and (
-                host.authorities or host.ours or not host.is_verified
-            ):  # TLS comes first where anything is said of it
+            # TLS comes first where anything is said of it.
+            if plain and (host.authorities or host.ours or not host.is_verified):
                 site = site._replace(places=(Place(url.server._replace(scheme="https")), *site.places))
         if not host.is_verified:
             site = site._replace(places=tuple(place._replace(is_verified=False) for place in site.places))

@@ -77,11 +77,7 @@ class Schedule:
     """Keeps one job per name. ``submit`` is called in a thread of the scheduler and must return at once."""
 
     def __init__(
-        self,
-        submit: Callable[[str], None],
-        metrics: Metrics,
-        timezone: str | None = None,
-        jitter: float = 0.0,
+        self, submit: Callable[[str], None], metrics: Metrics, timezone: str | None = None, jitter: float = 0.0
     ) -> None:
         """``jitter``: share of an interval, 0 to 0.5. Raises ConfigError: no zone is set and the host's has no name."""
         self._submit = submit
@@ -94,9 +90,8 @@ class Schedule:
         try:
             self._scheduler = BackgroundScheduler(timezone=timezone, job_defaults=defaults, daemon=True)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # a rule, as in TZ=UTC0; something else's file; a folder
-            raise ConfigError(
-                "environment TZ: write a zone's name, as Europe/Berlin, or set schedule.timezone"
-            ) from None
+            way_out = "write a zone's name, as Europe/Berlin, or set schedule.timezone"
+            raise ConfigError(f"environment TZ: {way_out}") from None
         late = EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES
         self._scheduler.add_listener(lambda event: metrics.job_missed.labels(event.job_id).inc(), late)
 

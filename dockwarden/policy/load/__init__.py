@@ -102,9 +102,8 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
 
 def _files(path: Path) -> list[Path]:
     if path.name.endswith(GOLDEN) and path.is_file():
-        raise OSError(
-            None, "is a golden file, which `dockwarden test` reads; a policy file has another name", str(path)
-        )
+        why = "is a golden file, which `dockwarden test` reads; a policy file has another name"
+        raise OSError(None, why, str(path))
     if not path.is_dir():
         return [path]
     return [file for file in below(path, (".yaml", ".yml")) if not file.name.endswith(GOLDEN)]

@@ -5,13 +5,14 @@ the sources, what is wrong with the settings in ``Builder.problems``. Out of bou
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from dockwarden import text
 from dockwarden.config.settings import Settings
 from dockwarden.config.source import Path, Source
-from dockwarden.model.policies import FactValue, Limits, Policy, PolicyException, Trial, TriggerSpec, Vocabulary
+from dockwarden.model.policies import FactValue, Limits, Policy, PolicyException, Trial, TriggerSpec, Values, Vocabulary
 from dockwarden.model.words import Kind, Mode, Severity
 from dockwarden.policy import document, snapshots
 from dockwarden.policy.cel import Compiler, type_of
@@ -27,22 +28,20 @@ _SOFT_TO_HARD = (Mode.OFF, Mode.AUDIT, Mode.ENFORCE)
 _SETTINGS = {"mode": "modes", "trigger": "triggers", "limits": "limits"}
 
 
+@dataclass(eq=False)
 class Builder:
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        verbs: document.Verbs,
-        sources: Sequence[Source],
-        host: Settings,
-        loaded: Sequence[str],
-    ) -> None:
-        """``loaded``: the packs and paths that the sources come from."""
+    """``loaded``: the packs and paths that the sources come from."""
+
+    vocabulary: Vocabulary
+    verbs: document.Verbs
+    sources: Sequence[Source]
+    host: Settings
+    loaded: Sequence[str]
+
+    def __post_init__(self) -> None:
+        vocabulary, sources, host = self.vocabulary, self.sources, self.host
         self.problems: list[str] = []
         self._remarks: list[str] = []
-        self._vocabulary = vocabulary
-        self._verbs = verbs
-        self._host = host
-        self._sources = sources
         self._used_lists: set[str] = set()
         self._shapes: list[tuple[Source, document.File]] = []
         self.trials: list[Trial] = []
@@ -52,15 +51,14 @@ class Builder:
         names = _names(sources)
         for key in ("params", *_SETTINGS.values()):
             for name in sorted(getattr(host, key).keys() - names):
-                self._refuse((key, name), f"no such policy in {', '.join(loaded)}" + text.near(name, names))
-        self._params = {
-            (source.file, path): self._params_of(raw) for source in sources for path, raw in source.policies()
-        }
+                self._refuse((key, name), f"no such policy in {', '.join(self.loaded)}" + text.near(name, names))
+        written = [(source.file, *each) for source in sources for each in source.policies()]
+        self._params = {(file, path): self._params_of(raw) for file, path, raw in written}
         self._compiler = Compiler(vocabulary, _lists(sources), filter(None, self._params.values()))
 
     def build(self, source: Source, tests: str = "") -> Iterator[Policy]:
         """The policies of one source that can be used; ``tests``: ``read``, or ``cover`` to see what they leave out."""
-        shape, faults = document.read(source.data, self._verbs)
+        shape, faults = document.read(source.data, self.verbs)
         self._shapes += [(source, shape)] if shape else []
         for path, fault in faults:
             source.refuse(path, fault)
@@ -70,7 +68,7 @@ class Builder:
                 continue
             own = shape.policies[int(path[1])]
             policy = self._policy(source, path, own, expressions)
-            found = list(trials(source, path, own, policy, self._vocabulary, self._book)) if tests else []
+            found = list(trials(source, path, own, policy, self.vocabulary, self._book)) if tests else []
             self.trials += found
             if tests == "cover" and not source.problems:
                 self.uncovered += uncovered(policy, found, self._compiler)
@@ -82,14 +80,14 @@ class Builder:
         if params is None or kind not in list(Kind):
             return None
         expressions = Expressions(self._compiler, source, path, Kind(kind), params)
-        host, stop = self._vocabulary[Kind.HOST], expressions.conditions.get("stop_when")
+        host, stop = self.vocabulary[Kind.HOST], expressions.conditions.get("stop_when")
         for fact in sorted(stop.references if stop else ()):
             if host[fact].cost > _DEAREST_MEASURED_ANEW:
                 text = f"{fact} is too dear to be measured before each step; host.disk_free is not"
                 source.refuse((*path, "stop_when"), text, 0)
         if expressions.failed:
             return expressions
-        expressions.rehearse(self._vocabulary[Kind(kind)], host)
+        expressions.rehearse(self.vocabulary[Kind(kind)], host)
         used, place = expressions.constants(), f"{source.file}:{source.place(path).line}"
         idle = [] if raw.get("action") else sorted({"order_by", "stop_when", "limits"} & raw.keys())
         remarks = [*expressions.remarks(), *(f"without an action {key} has no effect" for key in idle)]
@@ -101,15 +99,15 @@ class Builder:
 
     def exceptions(self, now: float) -> tuple[list[PolicyException], list[str]]:
         """The exceptions of all sources, after their policies, and what people should know of them."""
-        written = {str(raw.get("name")): raw for source in self._sources for _, raw in source.policies()}
-        maker = Exceptions(self._compiler, self._vocabulary, written, self._host.schedule.zone, now)
+        written = {str(raw.get("name")): raw for source in self.sources for _, raw in source.policies()}
+        maker = Exceptions(self._compiler, self.vocabulary, written, self.host.schedule.zone, now)
         found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
         self._used_lists |= maker.lists
         return found, [*self._remarks, *maker.warnings]
 
     def end(self) -> None:
         """See, after all sources, that every list is used, if there are policies that could use it."""
-        for source in self._sources if any(any(each.policies()) for each in self._sources) else ():
+        for source in self.sources if any(any(each.policies()) for each in self.sources) else ():
             lists = source.data.get("lists")
             for name in lists if isinstance(lists, dict) else ():
                 if f"lists.{name}" not in self._used_lists:
@@ -123,14 +121,14 @@ class Builder:
         used = [*judging, *(part for part in message if not isinstance(part, str))]
         needs = frozenset(name for program in used for name in program.references)
         needs |= {COMES_WITH[name] for name in needs - {"registry.state"} if name in COMES_WITH}  # no registry is asked
-        facts = self._vocabulary[shape.subject]
+        facts = self.vocabulary[shape.subject]
         action, options = next(iter(shape.action.items()), ("", {}))
         options = dict(options)
         limits = shape.limits
         own: dict[str, Any] = {name: getattr(shape, name) for name in _AS_WRITTEN} | conditions
         return Policy(
             **own,
-            mode=min(shape.mode, self._host.allow, key=_SOFT_TO_HARD.index),
+            mode=min(shape.mode, self.host.allow, key=_SOFT_TO_HARD.index),
             trigger=TriggerSpec(frozenset(trigger.events), trigger.schedule, every),
             message=message,
             for_seconds=shape.for_.total_seconds(),
@@ -139,7 +137,7 @@ class Builder:
             unrecoverable=options.pop("unrecoverable", "") == "allow",
             options=options,
             limits=Limits(limits.max_objects, limits.max_percent, takes_first=limits.over == "take_first"),
-            protect=self._host.protect.by_kind(),
+            protect=self.host.protect.by_kind(),
             excusable=shape.excusable or ("file" if shape.severity in _GRAVE else "label"),
             refs=tuple(shape.refs),
             tags=tuple(shape.tags),
@@ -150,7 +148,7 @@ class Builder:
 
     def _on_this_host(self, raw: Mapping[str, Any], own: document.WrittenPolicy) -> document.WrittenPolicy:
         """The policy as if this host's values were written in its file, and refused where they would be there."""
-        name, host, values = own.name, self._host, dict[str, Any]()
+        name, host, values = own.name, self.host, dict[str, Any]()
         if name in host.modes:
             values["mode"] = host.modes[name]
         if name in host.triggers:  # as a whole
@@ -159,7 +157,7 @@ class Builder:
             values["limits"] = (raw.get("limits") or {}) | host.limits[name].model_dump(exclude_unset=True)
         if not values:
             return own
-        shape, faults = document.read({"version": 1, "policies": [{**raw, **values}]}, self._verbs)
+        shape, faults = document.read({"version": 1, "policies": [{**raw, **values}]}, self.verbs)
         for path, fault in faults:
             keys = path[2:3] if path[2:3] and path[2] in values else tuple(values)
             for key in keys:
@@ -177,7 +175,7 @@ class Builder:
         except (ValueError, AttributeError):
             return None
         name = str(raw.get("name"))
-        for key, value in self._host.params.get(name, {}).items():
+        for key, value in self.host.params.get(name, {}).items():
             try:
                 own[key] = _like(own, key, document.constant(value))
             except ValueError as error:
@@ -185,10 +183,10 @@ class Builder:
         return own
 
     def _refuse(self, path: Path, text: str) -> None:
-        self.problems.append(self._host.problem(path, text))
+        self.problems.append(self.host.problem(path, text))
 
 
-def _like(own: Mapping[str, FactValue], key: str, value: FactValue) -> FactValue:
+def _like(own: Values, key: str, value: FactValue) -> FactValue:
     """This host's value of a param, of the same type as the policy's own."""
     if key not in own:
         raise ValueError(f"no such param{text.near(key, own) or '; there are: ' + (', '.join(own) or 'none')}")

@@ -5,11 +5,11 @@ bounds: what the expressions are for.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from dockwarden.config.source import QUOTE, Path, Source
-from dockwarden.model import Facts, FactSpec, FactValue, Kind
+from dockwarden.model import Facts, FactValue, Kind, Specs, Values
 from dockwarden.policy.cel import Compiler, Program
 from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.rehearse import Part, contradicts, rehearse
@@ -46,9 +46,7 @@ _BARE_IS_MEANT = re.compile(
 class Expressions:
     """The compiled expressions of one policy or exception, even of one whose other keys are wrong."""
 
-    def __init__(
-        self, compiler: Compiler, source: Source, path: Path, kind: Kind, params: Mapping[str, FactValue]
-    ) -> None:
+    def __init__(self, compiler: Compiler, source: Source, path: Path, kind: Kind, params: Values) -> None:
         self.failed = False
         self.conditions: dict[str, Program] = {}
         self._starts: dict[Program, int] = {}
@@ -82,7 +80,7 @@ class Expressions:
 
     def remarks(self) -> list[str]:
         """What conditions may mean besides what they say."""
-        said = dict.fromkeys(text for program in self.conditions.values() for text in program.remarks)
+        said = dict.fromkeys(text for program in self.conditions.values() for text in program.doubts.remarks)
         sign, bare, who = _BARE.get(self._kind, ("", {}, ""))
         asked = [self.conditions[key] for key in ("gate", "select", "when") if key in self.conditions]
         is_about = any(bare and re.search(sign, program.source) for program in asked)
@@ -93,7 +91,7 @@ class Expressions:
             said[f"it finds {who}"] = None
         return list(said)
 
-    def rehearse(self, facts: Mapping[str, FactSpec], host: Mapping[str, FactSpec]) -> None:
+    def rehearse(self, facts: Specs, host: Specs) -> None:
         """Run everything on made-up subjects, each expression where those that come before it let it."""
         judging = [Part(key, self.conditions[key]) for key in ("match", "select", "when") if key in self.conditions]
         telling = [Part("message", part) for part in self.message if not isinstance(part, str)]
@@ -103,14 +101,14 @@ class Expressions:
             if key in self.conditions:
                 self._run([Part(key, self.conditions[key])], [], host)
 
-    def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Mapping[str, FactSpec]) -> None:
+    def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -> None:
         if contradicts(conditions):
             text = "no container is all of this: health is of the state running, exited_for of what does not run"
             self._refuse(conditions[-1].key, text, 0)
         if (failed := rehearse(conditions, others, facts)) is None:
             return
         part, error, known = failed
-        risks = [risk for risk in part.program.risks if re.search(risk.error, error)]
+        risks = [risk for risk in part.program.doubts.risks if re.search(risk.error, error)]
         risk = next((risk for risk in risks if _explains(known.get(risk.of), error)), risks[0] if risks else None)
         start = self._starts.get(part.program, 0)
         text = f"fails on some objects: {error}; {risk.guard if risk else ''}".removesuffix("; ")
@@ -142,12 +140,11 @@ class Expressions:
     def _program(self, kind: Kind, key: str, text: str, start: int = 0) -> Program | None:
         try:
             wanted = _SCALARS if key in ("message", "order_by") else ("bool",)
-            settled = (
-                self.conditions["select"].settled if key == "when" and "select" in self.conditions else frozenset()
-            )
+            before = self.conditions.get("select") if key == "when" else None
+            settled = before.doubts.settled | before.doubts.names if before else set[str]()
             program = self._compiler.compile(kind, self._params, text, wanted, settled)
-            if program.doubts:
-                raise ExpressionError(*program.doubts)
+            if program.doubts.problems:
+                raise ExpressionError(*program.doubts.problems)
             self._starts[program] = start
             return program
         except ExpressionError as error:

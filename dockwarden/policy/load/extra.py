@@ -21,6 +21,7 @@ from dockwarden.policy.load.expressions import Expressions
 from dockwarden.text import near
 
 _FROM = ("from", "object")
+_Reader = Callable[[FilePath], snapshots.Book]
 
 
 @dataclass(eq=False)
@@ -75,9 +76,8 @@ class Exceptions:
             names |= found
         kinds = {self.written[name].get("subject") for name in names}
         if len(kinds) > 1:
-            source.refuse(
-                (*path, "policies"), f"must be about one subject; these are about {', '.join(sorted(map(str, kinds)))}"
-            )
+            subjects = ", ".join(sorted(map(str, kinds)))
+            source.refuse((*path, "policies"), f"must be about one subject; these are about {subjects}")
         (kind,) = kinds if len(kinds) == 1 else (None,)
         return frozenset(names - barred), Kind(kind) if kind in list(Kind) else None
 
@@ -96,12 +96,7 @@ class Exceptions:
 
 
 def trials(
-    source: Source,
-    path: Path,
-    shape: document.WrittenPolicy,
-    policy: Policy,
-    vocabulary: Vocabulary,
-    book: Callable[[FilePath], snapshots.Book],
+    source: Source, path: Path, shape: document.WrittenPolicy, policy: Policy, vocabulary: Vocabulary, book: _Reader
 ) -> Iterator[Trial]:
     """A policy's tests; ``book``: reads a snapshot."""
     facts, own = vocabulary[policy.subject], shape.params
@@ -133,12 +128,7 @@ def trials(
 
 
 def _recorded(
-    source: Source,
-    where: Path,
-    given: Mapping[str, object],
-    kind: Kind,
-    facts: Iterable[str],
-    book: Callable[[FilePath], snapshots.Book],
+    source: Source, where: Path, given: Mapping[str, object], kind: Kind, facts: Iterable[str], book: _Reader
 ) -> dict[str, FactValue]:
     """The facts of a snapshot's object, where a test begins with one."""
     file, named = given.get("from"), given.get("object")
