@@ -5,7 +5,7 @@ Out of bounds: gathering anything. A fact that has not been gathered is left out
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from dockwarden.inventory.container_facts import CONTAINER
 from dockwarden.inventory.forms import spec
@@ -14,13 +14,7 @@ from dockwarden.inventory.image_facts import IMAGE, TAG
 from dockwarden.inventory.registry_facts import OF_PIN, OF_TAG
 from dockwarden.inventory.service_facts import SERVICE
 from dockwarden.inventory.view import OF_TYPE, Read, Row, View, rows
-from dockwarden.model import Facts, FactSpec, Kind, Ref
-
-
-class _Fact(NamedTuple):
-    spec: FactSpec
-    get: Read
-    convert: Callable[[Any], Any] | None
+from dockwarden.model import Facts, Kind, Ref
 
 
 def _of(part: Callable[[Any, View], Any], rows: Iterable[Row]) -> list[Row]:
@@ -38,15 +32,11 @@ _OF_TAG = _of(lambda tag, view: view.inventory.images[view.inventory.tags[tag]],
 _OF_CONTAINER = _of(lambda container, view: view.inventory.images.get(container.image_id), IMAGE)
 
 
-def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, _Fact]:
-    named = {prefix + row.name: row for prefix, rows in (*groups, *_OF_ALL.items()) for row in rows}
-    return {
-        name: _Fact(spec(name, row.type, row.form, row.cost, row.meaning), row.read, OF_TYPE.get(row.type))
-        for name, row in named.items()
-    }
+def _table(*groups: tuple[str, Iterable[Row]]) -> dict[str, Row]:
+    return {prefix + row.name: row for prefix, rows in (*groups, *_OF_ALL.items()) for row in rows}
 
 
-def _facts(kind: Kind) -> dict[str, _Fact]:
+def _facts(kind: Kind) -> dict[str, Row]:
     match kind:
         case Kind.IMAGE:
             return _table(("image.", IMAGE))
@@ -67,7 +57,10 @@ def _facts(kind: Kind) -> dict[str, _Fact]:
 
 
 _FACTS = {kind: _facts(kind) for kind in Kind}
-VOCABULARY = {kind: {name: fact.spec for name, fact in facts.items()} for kind, facts in _FACTS.items()}
+VOCABULARY = {
+    kind: {name: spec(name, row.type, row.form, row.cost, row.meaning) for name, row in facts.items()}
+    for kind, facts in _FACTS.items()
+}
 
 
 def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:
@@ -82,9 +75,8 @@ def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:
         raise KeyError(ref)
     for name in names:
         if name not in known:
-            _, get, convert = facts[name]
-            value = get(subject, view)
-            if value is not None and convert is not None:
+            value = (row := facts[name]).read(subject, view)
+            if value is not None and (convert := OF_TYPE.get(row.type)) is not None:
                 value = convert(value)
             if value is not None:
                 known[name] = value

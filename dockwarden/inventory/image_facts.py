@@ -110,7 +110,7 @@ IMAGE = (
         ref=lambda i, _: i.tags[0] if i.tags else reference.short_id(i.id),
         repositories=lambda i, _: sorted({tag.rpartition(":")[0] for tag in i.tags}),
         size="size_bytes",
-        created=lambda i, _: _built_at(i),
+        created="created_at",
         dangling=lambda i, v: is_dangling(i, v.inventory),
         in_use=lambda i, v: v.inventory.is_used(ref_of(i)),
         container_count=lambda i, v: len(v.inventory.users_of(ref_of(i))),
@@ -210,13 +210,10 @@ def _numbers(names: Iterable[str], repository: str, image: Image) -> tuple[tuple
     return highest, max(begun(highest))
 
 
-def _built_at(image: Image) -> float | None:
-    """The build date, if it is one: a build that can be repeated writes 1970 or 1980."""
-    return image.created_at if image.created_at and image.created_at > FIRST_DATE else None
-
-
 def _created(tag: str, view: View) -> float | None:
-    return _built_at(view.inventory.images[view.inventory.tags[tag]])
+    """The build date, if it is one: a build that can be repeated writes 1970 or 1980."""
+    at = view.inventory.images[view.inventory.tags[tag]].created_at
+    return at if at and at > FIRST_DATE else None
 
 
 def _used(tag: str, view: View) -> float:

@@ -99,19 +99,16 @@ def followed_tag(thing: Container | Service) -> str:
     return parsed.tagged if parsed and (parsed.digest or is_tag) else ""
 
 
-def _reply(view: View, what: str, key: str) -> Reply:
-    """An answer; a failed one is as good as none, but it is not asked for again."""
+def _reply(view: View, what: str, key: str, *, may_lack: object = False) -> Reply:
+    """An answer; a failed one is as good as none, but it is not asked for again.
+
+    ``may_lack``: it is empty where the registry does not have what it named, as it may list such tags.
+    """
     ask = Ask(what, key)
     reply = view.replies.get(ask)
-    if reply is None or reply.reason:
+    if reply is None or (reply.reason and not (may_lack and reply.reason == "not_found")):
         raise _NeededError(ask)
     return reply
-
-
-def _reply_if_there(view: View, what: str, key: str) -> Reply:
-    """The same, without anything in it where the registry does not have what it named; it may list such tags."""
-    reply = view.replies.get(Ask(what, key))
-    return Reply() if reply is not None and reply.reason == "not_found" else _reply(view, what, key)
 
 
 def _local(tag: str, view: View, user: Container | None = None) -> _Local:
@@ -174,8 +171,8 @@ def _is_spared(local: _Local, current: str, view: View) -> bool:
     """
     ours = _manifests(current, local, view)
     if local.store is ImageStore.GRAPH:
-        asks = ((_reply_if_there if number else _reply, digest) for number, digest in enumerate(ours))
-        replies = (ask(view, "manifest", f"{local.repository}@{digest}") for ask, digest in asks)
+        named = ((number, f"{local.repository}@{digest}") for number, digest in enumerate(ours))
+        replies = (_reply(view, "manifest", name, may_lack=number) for number, name in named)
         return any(reply.config == local.image.id for reply in replies)  # a copy may be without other variants
     here = local.digests[0]
     return here in ours or (bool(ours) and set(ours) == set(_manifests(here, local, view)))
@@ -186,7 +183,7 @@ def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[s
 
     These are several where an image does not say which variant of an architecture it is for.
     """
-    reply = (_reply_if_there if depth else _reply)(view, "manifest", f"{local.repository}@{digest}")
+    reply = _reply(view, "manifest", f"{local.repository}@{digest}", may_lack=depth)
     if not reply.entries:
         return [digest] if not depth or _fits_config(reply.config, local, view) else []
     found = []
@@ -225,7 +222,7 @@ def _fits_config(config: str, local: _Local, view: View) -> bool:
     """Whether an image of which no index tells the platform is for the same as ours."""
     if not config or config == local.image.id:
         return bool(config)
-    return bool(_fitting(_reply_if_there(view, "config", f"{local.repository}@{config}").entries, local))
+    return bool(_fitting(_reply(view, "config", f"{local.repository}@{config}", may_lack=True).entries, local))
 
 
 def _drift_seconds(tag: str, view: View) -> float:
@@ -242,14 +239,14 @@ def _look(tag: str, view: View, *, here: bool) -> Look:
     local = _local(tag, view)
 
     def digest(name: str) -> str:
-        return _reply_if_there(view, "digest", f"{local.repository}:{name}").digest
+        return _reply(view, "digest", f"{local.repository}:{name}", may_lack=True).digest
 
     def is_ours(name: str) -> bool:
         if here and f"{local.repository}:{name}" in local.image.tags:
             return True
         there = digest(name)
         is_here = here and there in local.digests
-        return there != "" and (is_here or there == _reply_if_there(view, "digest", tag).digest)
+        return there != "" and (is_here or there == digest(tag.rpartition(":")[2]))
 
     names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
     hints, now = [*names, local.image.labels.get(VERSION_LABEL, "")], datetime.fromtimestamp(view.now, UTC)
@@ -266,7 +263,7 @@ def _newest(tag: str, view: View) -> str:
 
 def _latest_is(tag: str, view: View) -> list[str]:
     repository, _, name = tag.rpartition(":")
-    if not _reply_if_there(view, "digest", tag).digest:
+    if not _reply(view, "digest", tag, may_lack=True).digest:
         return []
     return aliases(name, _reply(view, "tags", repository).tags, _look(tag, view, here=False))
 
@@ -329,7 +326,7 @@ def _entries(repository: str, index: str, view: View) -> Iterator[str]:
     for number, digest in enumerate(left):
         if number > _MOST_LOOKED_INTO:
             raise _UnknownError
-        for entry in (_reply_if_there if number else _reply)(view, "manifest", f"{repository}@{digest}").entries:
+        for entry in _reply(view, "manifest", f"{repository}@{digest}", may_lack=number).entries:
             yield entry.digest
             left += [entry.digest] if entry.is_index else []
 

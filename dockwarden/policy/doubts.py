@@ -89,10 +89,8 @@ class Doubts:
                 return _Meant(values=(node.value,))
             case "list":
                 return _Meant(many=True, values=tuple(value for arg in args for value in arg.values))
-            case "name" if node.value in scope:
-                return scope[str(node.value)]
             case "name":
-                return self._named(str(node.value))
+                return scope.get(str(node.value)) or self._named(str(node.value))
             case "has":
                 self._key(node, args[0], str(node.value))
                 return _Meant(FactSpec(say(node), "bool", 0, ""))

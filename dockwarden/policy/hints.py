@@ -14,6 +14,7 @@ _FUNCTIONS = (
     "getFullYear getHours getMinutes getMonth getSeconds has indexOf int join lastIndexOf lowerAscii map matches "
     "orValue replace size split startsWith string substring timestamp trim upperAscii version"
 )
+_A_DURATION = "a duration is written duration('24h')"
 _EMPTY = "facts always have a value; where there is none it is '', 0, false or []"
 _HERE = "facts are named by their subject, such as container.name or image.tags"
 WEAK = ("; a text stands in quotes", _HERE)
@@ -146,19 +147,14 @@ _FOREIGN = (
     (r"(?i)\blt\b", "did you mean <?"),
     (r"\.\.", "write a >= 1 && a <= 5"),
     (r"(?i)\bbetween\b", "write a >= 1 && a <= 5"),
-    (
-        r"\b(i?contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
-        "functions have brackets, as in a.contains('b')",
-    ),
+    (r"\b(i?contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
+     "functions have brackets, as in a.contains('b')"),
     (r"(?i)\b(a|de)sc(ending)?\b", "the lowest goes first; to turn it round write now - a of a time, -a of a number"),
     (r"\bif\b|\bthen\b|\belse\b|\bunless\b", "write condition ? this : that"),
     (r"\bfor\b|\bsome\b|\[\*?\]|\[_\]", "write list.exists(i, i.key == 'a')"),
     (r"\?\?|\?\.|->", "write labels[?'key'].orValue('')"),
     (r"\b\d[\d.]*\s?([kKMGT]i?B|[KMGT]i|[kKMGT])\b", "a size is a param, as in `most: 10GB`, used as params.most"),
-    (
-        r"\b\d+\s?(s|m|h|d|w|sec|min|minutes?|hours?|days?|weeks?|months?|years?)\b",
-        "a duration is written duration('24h')",
-    ),
+    (r"\b\d+\s?(s|m|h|d|w|sec|min|minutes?|hours?|days?|weeks?|months?|years?)\b", _A_DURATION),
     (r"\b\d+_\d", "numbers have no _; sizes can be params, as in `most: 10GB`"),
     (r"%", "percents are plain numbers, as in host.disk_used_percent > 85.0"),
     (r"`", "texts are written in ' or \""),
@@ -173,10 +169,8 @@ _FOREIGN = (
     (r"\[\s*-?\d*\s*:", "write a.substring(0, 3), or a.startsWith('b')"),
     (r"\b\d+,\d+\b", "numbers have a point, as in 1.5"),
     (r";|,", "join conditions with && or ||"),
-)
+)  # fmt: skip
 _STRINGS = re.compile(r"[rR]?(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")")
-
-_A_DURATION = "a duration is written duration('24h'), or is a param"
 # What is told of an operator or function and the types it was given.
 _MISMATCHES = (
     (r"null_type", _EMPTY),
@@ -191,7 +185,7 @@ _MISMATCHES = (
     (r"^!\(", "compare it, as in a == 0"),
     (r"^size\((int|double)", "it is a number itself"),
     (r"^(&&|\|\|)", "both sides are conditions, as in a == 'x' || a == 'y', or a in ['x', 'y']"),
-    (r"Duration", _A_DURATION),
+    (r"Duration", f"{_A_DURATION}, or is a param"),
     (r"Timestamp", "an age is now - image.created > duration('24h'), a time timestamp('2026-01-31T00:00:00Z')"),
     (r"bytes", "write version(…) on both sides"),
     (r"^\w+\(map", _LABELS),

@@ -129,8 +129,7 @@ class Credentials:
         host = self.hosts.get(registry)
         if host is not None and host.username:
             return self._configured(registry, host)
-        with self._lock:
-            slot = self._slots.setdefault(registry, _Slot())
+        slot = self._slot(registry)
         with slot.lock:
             stamp = self._stamp()
             if slot.stamp != stamp or self.clock() >= slot.fresh_until:
@@ -139,17 +138,16 @@ class Credentials:
 
     def is_troubled(self, registry: str) -> bool:
         """Whether there may be a login that we failed to find out."""
+        return self._slot(registry).failed
+
+    def _slot(self, registry: str) -> _Slot:
         with self._lock:
-            slot = self._slots.get(registry)
-        return slot is not None and slot.failed
+            return self._slots.setdefault(registry, _Slot())
 
     def renewed(self, registry: str, refused: Login) -> Login | None:
         """After a refusal: None unless another file, or a helper that was not asked just now, says something else."""
         if (found := self.login(registry)) == refused:
-            with self._lock:
-                slot = self._slots.get(registry)
-            if slot is None:
-                return None
+            slot = self._slot(registry)
             with slot.lock:
                 if self.clock() - slot.found_at < _YOUNG_SECONDS:
                     return None
@@ -163,9 +161,7 @@ class Credentials:
         try:
             return Login(host.username, secret(host.password_file, _SECRET_BYTES))
         except OSError:
-            with self._lock:
-                slot = self._slots.setdefault(registry, _Slot())
-            self._tell(slot, registry, "its password file cannot be read")
+            self._tell(self._slot(registry), registry, "its password file cannot be read")
             raise FailedError("credentials") from None
 
     def _find(self, registry: str, slot: _Slot, stamp: tuple[int, ...] | None) -> None:

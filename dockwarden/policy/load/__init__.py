@@ -76,10 +76,9 @@ def _sources(named: Sequence[str], digest: "hashlib._Hash", problems: list[str])
             problems.append(printable(f"{file}: settings, no policies; `dockwarden check --config {file}` checks them"))
             continue
         sources.append(source)
-    names = [{str(raw.get("name")) for _, raw in source.policies()} for source in sources]
-    own = {name for source, theirs in zip(sources, names, strict=True) if source.file not in packed for name in theirs}
-    both = zip(sources, names, strict=True)
-    return [source for source, theirs in both if source.file not in packed or own.isdisjoint(theirs)]
+    named_in = [(source, {str(raw.get("name")) for _, raw in source.policies()}) for source in sources]
+    own = {name for source, names in named_in if source.file not in packed for name in names}
+    return [source for source, names in named_in if source.file not in packed or own.isdisjoint(names)]
 
 
 def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path, bytes]]:
