@@ -10,6 +10,7 @@ import grp
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -235,12 +236,23 @@ def _explain(error: OSError, endpoint: Endpoint) -> str:
     if error.errno in (errno.EACCES, errno.EPERM) and endpoint.socket:
         return f"permission denied on {endpoint.socket}{_remedy(endpoint.socket)}"
     if error.errno == errno.ENOENT and endpoint.socket:
-        return f"{endpoint.socket} does not exist: is the engine running? If it is elsewhere, DOCKER_HOST says where"
+        elsewhere = "If it is elsewhere, DOCKER_HOST says where; into a container it has to be mounted"
+        return f"{endpoint.socket} does not exist: is the engine running? {elsewhere}"
     if error.errno == errno.ECONNREFUSED:
-        return f"nothing listens at {endpoint}: is the engine running?"
+        return f"nothing listens at {endpoint}: {_why_silent(endpoint.socket)}"
     about = f": {error.filename}" if error.filename else ""
     where = ": DOCKER_HOST or the docker context names it" if isinstance(error, socket.gaierror) else ""
     return f"{endpoint}: {error.strerror or type(error).__name__}{about}{where}"
+
+
+def _why_silent(path: str) -> str:
+    with suppress(OSError):
+        found = Path(path).stat() if path else None  # an engine elsewhere has none
+        if found and not stat.S_ISSOCK(found.st_mode):
+            return "it is no socket; where there is none to mount, Docker makes a folder, which has to go first"
+        if found and not found.st_nlink:  # only a mount still holds it
+            return "the engine has removed this socket since it was mounted; restart this container to have the new one"
+    return "is the engine running?"
 
 
 def _remedy(path: str) -> str:

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -1430,13 +1431,49 @@ def test_fault_in_the_hands_of_a_caller_who_handles_another(tmp_path: Path) -> N
 
 
 def test_no_socket(tmp_path: Path) -> None:
-    with pytest.raises(EngineUnavailableError, match=r"does not exist: is the engine running.*DOCKER_HOST"):
+    with pytest.raises(EngineUnavailableError, match=r"does not exist: is the engine running.*DOCKER_HOST.*mounted"):
         DockerEngine(f"unix://{tmp_path}/none").connect()
 
 
 def test_a_name_that_nobody_knows_says_where_it_is_from() -> None:
     with pytest.raises(EngineUnavailableError, match=r"nohost\.invalid.*: DOCKER_HOST or the docker context names it"):
         DockerEngine("tcp://nohost.invalid").connect()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_no_socket(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """As Docker makes a folder where a container is to have a socket that the host does not have."""
+    make(there := tmp_path / "docker.sock")
+    with pytest.raises(EngineUnavailableError, match=r"nothing listens at .*docker\.sock: it is no socket"):
+        DockerEngine(f"unix://{there}").connect()
+
+
+def test_a_mounted_socket_that_was_made_anew(tmp_path: Path) -> None:
+    """As after an engine with live restore was restarted: the container has the socket of before."""
+    asks = """if True:
+        import pathlib, socket
+        from dockwarden.engine import DockerEngine
+        pathlib.Path("there").unlink()
+        with socket.socket(socket.AF_UNIX) as anew:
+            anew.bind("there")
+            anew.listen()
+            try:
+                DockerEngine(f"unix://{pathlib.Path.cwd()}/here").connect()
+            except Exception as error:
+                print(error)"""
+    with socket.socket(socket.AF_UNIX) as before:
+        before.bind(str(tmp_path / "there"))
+    (tmp_path / "here").touch()
+    script = ("sh", "-c", 'mount --bind there here && exec "$@"', "-", sys.executable, "-c", asks)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", *script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "here: the engine has removed this socket since it was mounted; restart this container" in done.stdout
 
 
 def test_stale_socket(tmp_path: Path) -> None:
