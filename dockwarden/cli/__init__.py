@@ -84,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_unheard(BrokenPipeError)  # whose reader has had enough of the text waits for the code all the same
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        parser, commands = _parser(given[0] if given else "")
+        parser, commands = _parser(first := given[0] if given else "")
+        if first.startswith("-") and first not in ("-h", "--help", "--version"):
+            parser.error(f"{first} stands before the command; write it behind, as in `dockwarden scan --config FILE`")
         options, unknown = parser.parse_known_args(given)
         if unknown:
             of_it = next(commands[word] for word in given if word in commands)

@@ -39,7 +39,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_policy(plan)
     add_output(plan)
-    plan.add_argument("--save", type=a_path, metavar="FILE", help="write the plan to a file, for apply")
+    plan.add_argument("--save", type=a_path, metavar="FILE", help="write the plan to a file, for apply; - is stdout")
     plan.add_argument("--all", action="store_true", help="also name each object for which `when` is not true")
     plan.add_argument(
         "--watched",
@@ -92,8 +92,12 @@ def _plan(options: argparse.Namespace) -> int:
     if steps and planner.info.only_audited:
         print(planner.info.only_audited, file=sys.stderr)
     if options.save:
+        plan = plans.saved(planner.info, rows, steps, over_limits=options.over_limits)
+        if str(options.save) == "-":  # as where a file is read
+            print(plan, end="")
+            return OK
         try:
-            options.save.write_text(plans.saved(planner.info, rows, steps, over_limits=options.over_limits))
+            options.save.write_text(plan)
         except OSError as error:
             print(f"dockwarden plan: --save {options.save}: {because(error)}", file=sys.stderr)
             return FAILED

@@ -50,12 +50,18 @@ class Places:
         path = tuple(part for part in entry["loc"] if not str(part).startswith(("function-", "literal[")))
         is_unknown = entry["type"] == "extra_forbidden"
         if not is_unknown:
-            return self.problem(path, fault_in_words(entry))
+            return self.problem(path, fault_in_words(entry) + quoted(entry["input"]))
         name = str(path[-1]).rpartition(".")[2]
         above = next((top for top in keys_beside(shape, path) if name in keys_beside(shape, (top, name))), "")
         if above and len(path) == 1:
             return self.problem(path, f"no such setting here; {name} is written below {above}, indented")
         return self.problem(path, _unknown(str(path[-1]), keys_beside(shape, path)))
+
+
+def quoted(value: object) -> str:
+    """What to say of quotes that a shell takes away, and others do not: `docker run --env-file`, lists of Compose."""
+    is_quoted = isinstance(value, str) and value.strip()[:1] in ("'", '"')
+    return "; the quotes are part of the value here, leave them out" if is_quoted else ""
 
 
 def _holds(values: Any, path: Path) -> bool:

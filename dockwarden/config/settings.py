@@ -18,7 +18,7 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator, fiel
 from pydantic.json_schema import WithJsonSchema
 
 from dockwarden.config import packs
-from dockwarden.config.places import CONFIG_VARIABLE, PREFIX, Places, misspelt
+from dockwarden.config.places import CONFIG_VARIABLE, PREFIX, Places, misspelt, quoted
 from dockwarden.config.secret_files import merged, read_secrets
 from dockwarden.config.source import Path as KeyPath
 from dockwarden.config.source import load
@@ -63,7 +63,7 @@ Size = Annotated[int, BeforeValidator(bound, json_schema_input_type=_Bytes), Fie
 
 def _in_full(value: object) -> object:
     if isinstance(value, str) and value.strip()[:1] in ("", "~"):
-        raise ValueError("write the path in full, such as /etc/dockwarden/web.yml")
+        raise ValueError("write the path in full, beginning with /")
     return value
 
 
@@ -289,6 +289,8 @@ class Settings(_Section):
     def _split(cls, value: object) -> object:
         if isinstance(value, list) and any(isinstance(part, dict) for part in value):
             raise ValueError("names packs, files and folders; a policy is written in a file of its own")
+        if isinstance(value, str) and value[:1] == "[":
+            raise ValueError("has `:` between the paths, as in shipped:/etc/dockwarden/policies")
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
     @field_validator("registries")
@@ -372,5 +374,5 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
         text = getattr(error.__cause__, "doc", None)  # the library names the section alone
         start = PREFIX + "".join(re.findall(r'field "(\w+)"', str(error))).upper()
         name = next((n for n, value in environ.items() if value == text and n.upper().startswith(start)), None)
-        said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}' if name else str(error)
+        said = f'environment {name}: must be JSON, such as ["a"] or {{"a": "b"}}{quoted(text)}' if name else str(error)
         raise ConfigError(said) from None

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import bcrypt
@@ -56,6 +57,26 @@ def test_role_is_accepted_by_its_linter(tmp_path: Path) -> None:
     machine.ensure(machine.ANSIBLE, "the role")
     shutil.copytree(ANSIBLE, tmp_path / "ansible")
     run(["ansible-lint", "--offline", "-q", "."], tmp_path / "ansible")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dockwarden_state", "latest"),  # which removed the program
+        ("dockwarden_policies", "files/polices"),  # which removed all policies of the host
+        ("dockwarden_web_cert", "files/web.crt"),
+        ("dockwarden_web_key", "files/web.key"),
+    ],
+)
+def test_what_is_misspelt_is_refused_before_anything_is_changed(name: str, value: str, tmp_path: Path) -> None:
+    machine.ensure(machine.ANSIBLE, "the role")
+    here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    hosts = {"docker_hosts": {"hosts": {"localhost": {**here, name: value}}}}
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(hosts))
+    play = ["ansible-playbook", "--check", "-i", str(tmp_path / "inventory.yml"), str(ANSIBLE / "playbook.yml")]
+    with pytest.raises(LabError, match=rf'"assertion": ".*{name}') as failed:
+        run(play, tmp_path)
+    assert "ok=0 " in str(failed.value)
 
 
 @pytest.mark.parametrize("file", sorted(ANSIBLE.glob("roles/*/tasks/*.yml")), ids=lambda file: file.name)

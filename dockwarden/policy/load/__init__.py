@@ -95,7 +95,8 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
                     yield file, content(file)
         except OSError as error:
             way_out = "" if path[:1] == "/" else "; a path that holds everywhere is written in full, without ~ or *"
-            hint = near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
+            apart = "; between paths stands `:` in DOCKWARDEN_POLICIES, a blank after a command" if "," in path else ""
+            hint = apart or near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
             problems.append(printable(f"{error.filename or path}: {error.strerror}{hint}"))
 
 

@@ -124,6 +124,13 @@ def test_an_option_that_there_is_not_is_told_with_those_of_its_command(option: s
     assert said.endswith(f": unrecognized arguments: {option} web{meant and f', did you mean {meant}?'}\n")
 
 
+@pytest.mark.parametrize("option", ["--config", "-o", "--audit", "--xyz"])
+def test_an_option_before_the_command_is_told_where_it_belongs(option: str) -> None:
+    done = dockwarden(option, "s.yaml", "scan")
+    assert (done.code, done.out) == (USAGE, "")
+    assert f"error: {option} stands before the command; write it behind, as in `dockwarden scan" in done.err
+
+
 @pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
 def test_help_is_help(arguments: tuple[str, ...]) -> None:
     done = dockwarden(*arguments)

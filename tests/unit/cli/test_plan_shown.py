@@ -76,6 +76,13 @@ def test_a_plan_names_what_a_policy_means_and_counts_the_rest(desk: Desk) -> Non
     assert len(everything.splitlines()) == 1 + 65 + 1
 
 
+@pytest.mark.parametrize("more", [(), ("-o", "json")])
+def test_a_plan_is_saved_to_standard_output(desk: Desk, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]) -> None:
+    monkeypatch.chdir(desk.folder)
+    code, out, _ = desk.run("plan", "--save", "-", *more)
+    assert (code, json.loads(out)["steps"], (desk.folder / "-").exists()) == (0, [], False)
+
+
 def test_what_would_be_done_is_said_by_verb(desk: Desk) -> None:
     names = {**MARKED, "name": "names", "subject": "tag", "action": "untag", "when": "tag.name == '2'"}
     desk.host.engine.put(an_image("two", "two:2", "two:3"), an_image("three", "three:3", labels={"three": ""}))

@@ -78,6 +78,11 @@ def test_a_pack_that_is_misspelt_is_recognised() -> None:
         loaded("baselin")
 
 
+def test_paths_with_commas_between_them_say_what_stands_there_instead() -> None:
+    with pytest.raises(ConfigError, match=r"cis,shipped: No such file or directory; between paths stands `:` in"):
+        loaded("cis,shipped")
+
+
 @pytest.mark.parametrize("path", ["own.yaml", "~/own.yaml", "policies/*.yaml"])
 def test_a_path_that_is_not_there_and_not_whole_says_how_one_is_written(path: str) -> None:
     with pytest.raises(ConfigError, match=r"No such file or directory; a path .* is written in full, without ~ or \*"):
