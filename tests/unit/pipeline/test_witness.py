@@ -212,6 +212,24 @@ def test_whoever_waits_for_long_forgets_nothing(tmp_path: Path, wait: Callable[[
     assert news == [*(f"it was used or changed since it was judged ({kind})" for kind in ("image", "volume")), ""]
 
 
+def test_an_image_of_many_names_hides_nothing_from_the_steps_after_it(tmp_path: Path) -> None:
+    engine, intents = FakeEngine(), FakeIntents()
+    engine.put(many := an_image("many", *(f"many:{n}" for n in range(2 * REMEMBERED_EVENTS))), IMAGE)
+    steps = [step(Kind.IMAGE, each.id, engine.image(each.id)) for each in (many, IMAGE)]
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    tools = replace(Ground(tmp_path, engine).tools(intents), news_of=witness)
+    tools.archive.progress = witness.meanwhile
+
+    def take_long() -> None:
+        engine.clock.pass_(2)
+        witness._asked_at -= 2
+
+    engine.just_before("untag", *[take_long] * len(many.tags))
+    outcomes = list(Executor(tools, intents).run("run-1", steps))
+    assert [outcome.reason for outcome in outcomes] == ["removed", "removed"], outcomes
+
+
 @pytest.mark.parametrize("back_seconds", [1, 3600, 10**8])
 def test_a_clock_that_was_set_back_hides_nothing(back_seconds: float) -> None:
     engine = FakeEngine()
