@@ -15,7 +15,7 @@ from typing import Self
 from dockwarden import reference
 from dockwarden.actions.verb import News
 from dockwarden.errors import EngineError, NotFoundError
-from dockwarden.model import Container, Event, Image, Kind, Ref, Step
+from dockwarden.model import Container, Event, Image, Kind, Ref, Step, Volume, ref_of
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
 
 _OVERLAP_NS = 1_000_000
@@ -34,8 +34,8 @@ class Witness:
         self._since_ns = 0
         self._asked_at = float("-inf")
         self._touched: dict[Kind, set[Ref]] = defaultdict(set)
-        self._born = set[str]()  # containers of which nobody asked yet what they stand on
-        self._stood_on = set[str]()
+        self._born = set[str]()  # containers of which nobody asked yet what they need
+        self._needed = set[Ref]()
         self._lost = ""
 
     def begin(self, seen_ns: int) -> Self:
@@ -47,7 +47,7 @@ class Witness:
             self._began_ns = seen_ns
             self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
             self._asked_at = float("-inf")
-            self._touched, self._born, self._stood_on, self._lost = defaultdict(set), set(), set(), ""
+            self._touched, self._born, self._needed, self._lost = defaultdict(set), set(), set(), ""
         return self
 
     def __call__(self, step: Step) -> News | None:
@@ -55,17 +55,20 @@ class Witness:
         self.follow()
         if self._lost:
             return News(self._lost, is_known=False)
-        if step.action == "remove" and isinstance(step.object, Container) and self._is_stood_on(step.object):
-            return News("a container was made since it was judged which could not start without it")
+        if step.action == "remove" and isinstance(step.object, Container | Volume) and self._is_needed(step.object):
+            return News("a container was made since it was judged which needs it")
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
         return News(f"it was used or changed since it was judged ({', '.join(touched)})") if touched else None
 
-    def _is_stood_on(self, thing: Container) -> bool:
+    def _is_needed(self, thing: Container | Volume) -> bool:
+        """Also for a bind of a volume's folder, which no event of the volume tells."""
         for made in list(self._born):
             with suppress(NotFoundError):
-                self._stood_on.update(self._engine.container(made).stands_on)
+                found = self._engine.container(made)
+                self._needed.update(Ref(Kind.CONTAINER, each) for each in found.stands_on)
+                self._needed.update(Ref(Kind.VOLUME, each.name) for each in found.mounts)
             self._born.remove(made)  # not where it could not be asked
-        return not self._stood_on.isdisjoint((thing.id, thing.name))
+        return not self._needed.isdisjoint((ref_of(thing), ref_of(thing)._replace(key=thing.name)))
 
     def _is_touched(self, ref: Ref) -> bool:
         if ref in self._touched[ref.kind]:

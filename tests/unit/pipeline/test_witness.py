@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from dockwarden.errors import AnswerError
 from dockwarden.metrics import Metrics
 from dockwarden.model import Effect, Event, Kind, Ref, Step, Thing
 from dockwarden.pipeline.witness import Witness
-from tests.builders import a_container, a_network, a_volume, an_image
+from tests.builders import a_container, a_mount, a_network, a_volume, an_image
 from tests.fakes import REMEMBERED_EVENTS, FakeEngine, FakeIntents, Ground
 
 if TYPE_CHECKING:
@@ -112,6 +113,18 @@ def test_a_container_that_a_new_one_stands_on_is_not_to_go(action: str, called: 
     assert bool(witness(STEPS["container"]._replace(action=action))) is is_kept
 
 
+@pytest.mark.parametrize(("name", "is_kept"), [("data", True), ("data2", False)])
+def test_a_volume_whose_folder_a_new_container_mounts_is_not_to_go(name: str, is_kept: bool) -> None:  # noqa: FBT001
+    """By its place, of which no event of the volume tells."""
+    engine = FakeEngine()
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    engine.run(a_container("made", mounts=(a_mount(name, type_="bind"),)))
+    engine._past = deque(event for event in engine._past if event.type == "container")
+    engine.clock.pass_(0.001)
+    assert bool(witness(STEPS["volume"])) is is_kept
+
+
 def test_a_new_container_that_could_not_be_asked_is_asked_again() -> None:
     engine = FakeEngine()
     witness = Witness(engine).begin(engine.clock.now_ns)
@@ -125,7 +138,7 @@ def test_a_new_container_that_could_not_be_asked_is_asked_again() -> None:
     engine.just_before("container", fail)
     with pytest.raises(AnswerError):
         witness(STEPS["container"])
-    assert "could not start without it" in told(witness(STEPS["container"]))
+    assert "which needs it" in told(witness(STEPS["container"]))
 
 
 @pytest.mark.parametrize(("number", "times", "reason"), [(16, 1, "unverified"), (11, REMEMBERED_EVENTS, "removed")])
