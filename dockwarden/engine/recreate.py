@@ -81,6 +81,7 @@ def _forget_what_the_engine_chose(config: dict[str, Any], host: dict[str, Any], 
         config.pop("ExposedPorts", None)
     if not config.get("Entrypoint"):  # none, and not the image's
         config["Entrypoint"] = [""]
+    host["OomKillDisable"] = bool(host.get("OomKillDisable"))  # which a start forgets with control groups version 2
 
 
 def _settle_mounts(

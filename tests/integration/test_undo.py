@@ -748,6 +748,23 @@ def test_half_a_container_that_an_interrupted_undo_left_is_made_whole(host: Host
     assert described(host, "web") == before
 
 
+@pytest.mark.parametrize("unified", [False, True])
+def test_a_container_that_ran_and_an_interrupted_undo_made_is_filled(
+    registry: LabRegistry, tmp_path: Path, *, unified: bool
+) -> None:
+    """A start changes what engines say that was asked for: with control groups version 2 it forgets something."""
+    with LabEngine("graph", unified=unified) as lab, closing(Host(lab, registry, tmp_path)) as host:
+        host.built("w", "undo/w:1")
+        lab.docker("run", "--name=web", host.name("undo/w:1"), "sh", "-c", "echo it >/file")
+        assert host.remove(host.engine.container("web")) == [("applied", "removed")]
+        [done] = host.done()
+        host.engine.create(Kind.CONTAINER, done.recipe.parameters)
+        assert host.undo()[0][:2] == ("applied", "restored")
+        lab.docker("cp", "web:/file", str(tmp_path / "file"))
+        assert (tmp_path / "file").read_text() == "it\n"
+        assert host.info.cgroup_version == 2 or not unified
+
+
 def test_half_a_container_that_an_engine_left_which_was_killed_amid_its_removal_goes(host: Host) -> None:
     host.built("w", "undo/w:1")
     fills = "mkdir /big; for i in $(seq 4000); do echo $i >/big/$i; done"

@@ -62,6 +62,10 @@ mount -t tmpfs -o mode=755 tmpfs /run
 ip link set lo up
 mkdir {dir}/upper {dir}/work
 """
+_PREPARE_UNIFIED = """
+umount --recursive --lazy /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+"""
 _PREPARE_MACHINE = """
 mount -t overlay -o lowerdir=/etc,upperdir={dir}/upper,workdir={dir}/work overlay /etc
 mkdir -p /etc/docker
@@ -113,11 +117,13 @@ class LabEngine(machine.Started):
         disk_mib: int = 0,
         images_mib: int = 0,
         tree: trees.Tree | None = None,
+        unified: bool = False,
     ) -> None:
         """`more`: settings of dockerd besides ours; `disk_mib`: gives it a small disk of its own, in a file.
 
         `images_mib`: its images are on another such disk, kept by a containerd that is not its own, as on many hosts.
         `tree`: which engine it is, where that must not depend on who runs the tests.
+        `unified`: it sees control groups of version 2 only, with what version 1 left of them here: the freezer.
         """
         self.kind = kind
         origin = os.environ.get(f"DOCKWARDEN_LAB_{kind.upper()}", _USUAL[kind])
@@ -129,7 +135,7 @@ class LabEngine(machine.Started):
         self.socket = self.dir / "docker.sock"
         self.host = f"unix://{self.socket}"
         self.pid = 0
-        self._live_restore = live_restore
+        self._live_restore, self._unified = live_restore, unified
         self._disks = {"data": disk_mib, "images": images_mib}
         self._keeper: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
@@ -150,7 +156,8 @@ class LabEngine(machine.Started):
         for name, mib in self._disks.items():
             if mib:
                 self._make_disk(name, mib)
-        steps = _PREPARE + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE) + _PREPARE_ROOTLESS * self.is_rootless
+        steps = _PREPARE + _PREPARE_UNIFIED * self._unified + (_PREPARE_TREE if self._tree else _PREPARE_MACHINE)
+        steps += _PREPARE_ROOTLESS * self.is_rootless
         binaries = os.environ.get("DOCKWARDEN_LAB_BINARIES", "")
         prepare = steps.format(dir=self.dir, name=self.name, cache=cache, binaries=binaries)
         try:

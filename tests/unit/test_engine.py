@@ -322,6 +322,13 @@ def test_a_mac_address_of_the_engine_s_choice_is_nobody_s_wish(endpoint: str, as
     assert recreate.container(raw, {}, {})["endpoints"].get("bridge", {}).get("MacAddress") == asked
 
 
+@pytest.mark.parametrize(("told", "asked"), [(None, False), (False, False), (True, True)])
+def test_what_control_groups_version_2_forget_at_a_start_is_no_other_wish(told: object, asked: object) -> None:
+    raw: Any = copy.deepcopy(CONTAINER)
+    raw["HostConfig"]["OomKillDisable"] = told
+    assert recreate.container(raw, {}, {})["body"]["HostConfig"]["OomKillDisable"] is asked
+
+
 @each(
     ("state", "health", "retries", "expected"),
     [
