@@ -337,7 +337,7 @@ class Intents(Protocol):
         """Commit, durably, how far a step has come."""
 
     def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
-        """Whether this was done to an object of this name, with this image, and failed, was rolled back or undone.
+        """Whether this was done to an object of this name, with this image, and did not stay: it failed, or was undone.
 
         ``back_to``: the image that others took it back to since; ``service``: of Compose, whose containers are alike.
         """

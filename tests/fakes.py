@@ -798,7 +798,7 @@ class FakeIntents:
             self.written[number].action == action
             and (self.written[number].name == name or service in self._services(number))
             and (
-                outcome.reason in ("rolled_back", "paused")
+                outcome.reason in ("rolled_back", "paused", "other_platform")
                 or number in undone
                 or (stands(outcome) and self.recipes[number].parameters.get("image_ref") == back_to)
             )

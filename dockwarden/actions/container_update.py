@@ -201,10 +201,9 @@ class ContainerUpdate(ContainerVerb):
         steady, probe = step.options["steady"].total_seconds(), step.options.get("probe", "")
         began, silence, unwell = tools.now(), "", 0.0
         while True:
-            now = tools.engine.container(change.new)
-            passed = tools.now() - began
-            if not now.running and _was_stopped(tools.engine, change.new, began_ns, passed):
-                return "changed", "was stopped by somebody"
+            now, passed = change.find_new(), tools.now() - began
+            if now is None or (not now.running and _was_stopped(tools.engine, now.id, began_ns, passed)):
+                return "changed", f"was {'stopped' if now else 'removed'} by somebody"
             if now.config.restart_count or not now.running:
                 again = " and was restarted" if now.config.restart_count else ""
                 code = "" if now.state == "running" else f" with {now.exit_code}"  # which the next start forgets

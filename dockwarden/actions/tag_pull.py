@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dockwarden import reference
 from dockwarden.actions.images import ImageVerb
 from dockwarden.actions.pulling import bring, leave, move, served
-from dockwarden.actions.verb import Applied, Gain, NoOptions, Stays, Tools, Why, refuse_change
+from dockwarden.actions.verb import Applied, Gain, NoOptions, Stays, Tools, Why, refuse_barred, refuse_change
 from dockwarden.errors import MissingError
 from dockwarden.model import Candidate, Effect, Image, Kind, Policy, Recipe, Record, Step
 
@@ -27,7 +27,9 @@ class TagPull(ImageVerb):
 
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
         super().check(tools, step, judged, found)
-        refuse_change(unless=_source(tools, step) not in found.digests)
+        source = _source(tools, step)
+        refuse_change(unless=source not in found.digests)
+        refuse_barred(tools, step, source)
 
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         source = _source(tools, step)

@@ -302,7 +302,7 @@ def refuse_barred(tools: Tools, step: Step, image_id: str, *, back_to: str = "",
     """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
     if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, back_to, service):
         text = reference.short_id(image_id.rpartition("@")[2])
-        text = f"{text} was rolled back or undone before; tried again when its tag moves, or by"
+        text = f"{text} was rolled back, undone or for another platform before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")
 
 

@@ -135,7 +135,8 @@ class Actions(LedgerFile):
     def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
         query = (
             "SELECT 1 FROM actions a WHERE action = ? AND (name = ? "
-            "OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) AND (reason IN ('rolled_back', 'paused') "
+            "OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) "
+            "AND (reason IN ('rolled_back', 'paused', 'other_platform') "
             "OR ((outcome = 'applied' OR reason = 'updating') AND json_extract(recipe, '$.parameters.image_ref') = ?) "
             "OR EXISTS (SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "

@@ -12,7 +12,7 @@ from dockwarden.actions.service_update import ServiceUpdate
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, EngineUnavailableError, NotFoundError
 from dockwarden.model import Effect, ImageStore, Kind, Outcome, Record, Ref, Service, Step
-from tests.builders import a_service, an_image, image_id
+from tests.builders import a_service, an_image, details, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
@@ -121,6 +121,22 @@ def test_a_registry_that_does_not_tell_brings_nothing(bench: Bench, reason: str)
     assert outcome.effect is not Effect.APPLIED
     assert reason in outcome.detail
     assert bench.engine.image("app:1").id == image_id("old")
+
+
+def test_what_was_undone_is_not_pulled_again_until_the_tag_moves(bench: Bench) -> None:
+    bench.pull()
+    bench.undo()
+    assert bench.pull().reason == "barred"
+    bench.registry.digests[TAG] = NEWER
+    bench.engine.served[f"{REPOSITORY}@{NEWER}"] = an_image("newer")
+    assert bench.pull(NEWER).reason == "pulled"
+
+
+def test_what_is_for_another_platform_is_pulled_only_once(bench: Bench) -> None:
+    bench.engine.served[f"{REPOSITORY}@{NEW}"] = an_image("new", inspected=details(platform="linux/arm64"))
+    assert bench.pull().reason == "other_platform"
+    bench.engine.just_before("pull_image", lambda: pytest.fail("it was pulled again"))
+    assert bench.pull().reason == "barred"
 
 
 def test_a_tag_that_somebody_moves_here_meanwhile_stays_theirs(bench: Bench) -> None:

@@ -339,6 +339,22 @@ def test_what_somebody_does_to_the_new_one_bars_no_image(
     assert bench.run().reason == "updated"
 
 
+def test_one_that_somebody_removes_meanwhile_bars_no_image(bench: Bench) -> None:
+    before = bench.ground._sleep
+
+    def remove(seconds: float) -> None:
+        before(seconds)
+        bench.engine._containers.pop(bench.names()["web"].id)
+
+    bench.patched.setattr(bench.ground, "_sleep", remove)
+    outcome = bench.run()
+    assert (outcome.effect, outcome.reason) == (Effect.SKIPPED, "changed"), outcome
+    assert "the new container was removed by somebody; the old one is back" in outcome.detail
+    assert bench.assert_whole("old").id == bench.old
+    bench.patched.undo()
+    assert bench.run().reason == "updated"
+
+
 @pytest.mark.parametrize("fields", [{"running": False, "state": "exited"}, {"name": "renamed"}])
 def test_what_somebody_stops_or_renames_before_the_swap_stays_so(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]

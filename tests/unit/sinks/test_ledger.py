@@ -397,7 +397,10 @@ def test_what_the_swarm_paused_can_be_undone_and_is_not_done_again(ledger: Ledge
     assert not ledger.is_barred(STEP.action, "another", APP.key)
 
 
-@pytest.mark.parametrize(("reason", "effect"), [("paused", Effect.FAILED), ("updated", Effect.APPLIED)])
+@pytest.mark.parametrize(
+    ("reason", "effect"),
+    [("paused", Effect.FAILED), ("updated", Effect.APPLIED), ("other_platform", Effect.REFUSED)],
+)
 def test_an_image_is_barred_for_longer_than_its_update_can_be_undone(
     book: Book, ledger: Ledger, reason: str, effect: Effect
 ) -> None:
