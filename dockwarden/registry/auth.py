@@ -306,4 +306,4 @@ def _token(body: bytes) -> tuple[str, float]:
     seconds = document.get("expires_in")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         seconds = _DEFAULT_SECONDS
-    return token, min(float(seconds), _LONGEST_SECONDS)
+    return token, float(min(seconds, _LONGEST_SECONDS))  # in this order: a number may be too long for a float

@@ -70,7 +70,7 @@ def _tags(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
     ways = [query._replace(target=f"{query.target}?n={_PAGE_TAGS}"), query]
     found: dict[str, None] = {}  # each once, in order
     seen: set[str] = set()
-    room = _TAGS_BYTES
+    room, idle = _TAGS_BYTES, 0
     while True:
         try:
             page, tags = _page(endpoint, ways, is_first=not seen)
@@ -82,21 +82,26 @@ def _tags(reference: Reference, endpoint: Endpoint, ends_at: float) -> Reply:
             raise
         known = len(found)
         found.update(dict.fromkeys(tags))
+        idle = 0 if len(found) > known else idle + 1
         room -= sum(_TAG_BYTES + len(tag) for tag in tags)
         if room < 0:
             raise FailedError("too_many_tags")
-        link = manifest.next_page(page.all("Link"))
-        if link:
-            ways = _next(query, page, link)
-        elif len(tags) == _PAGE_TAGS and len(found) > known:  # some end a page there and do not say that there is more
-            ways = [*_next(query, page, f"?n={_PAGE_TAGS}&last={tags[-1]}"), query]
-        elif len(tags) == _PAGE_TAGS and query.target not in seen:  # nor do they go on there
-            ways = [query]
-        else:
-            return Reply(tags=tuple(found))
-        if ways[0].target in seen or len(seen) > len(found) + _IDLE_PAGES:
+        ways = _ways_on(query, page, tags, is_new=not idle)
+        if not ways or (ways[0].target in seen and not tags) or (ways == [query] and query.target in seen):
+            return Reply(tags=tuple(found))  # an end may say that it goes on there
+        if ways[0].target in seen or idle > _IDLE_PAGES:
             raise FailedError("bad_answer")  # it goes in circles
         seen.add(ways[0].target)
+
+
+def _ways_on(query: Query, page: Answer, tags: list[str], *, is_new: bool) -> list[Query]:
+    """How the list goes on; not at all after its end."""
+    if link := manifest.next_page(page.all("Link")):
+        return _next(query, page, link)
+    if len(tags) != _PAGE_TAGS:
+        return []
+    # Some end a page there and do not say that there is more; nor do some of them go on there.
+    return [*_next(query, page, f"?n={_PAGE_TAGS}&last={tags[-1]}"), query] if is_new else [query]
 
 
 def _page(endpoint: Endpoint, ways: list[Query], *, is_first: bool) -> tuple[Answer, list[str]]:

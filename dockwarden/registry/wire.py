@@ -194,7 +194,7 @@ def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
 
 def _unpacked(body: bytes, headers: HTTPHeaderDict, limit: int) -> bytes:
     """What is inside, of which digests are; nothing of what cannot be unpacked."""
-    codings = [coding.strip().lower() for coding in headers.getlist("Content-Encoding")]
+    codings = [coding.strip().lower() for coding in ",".join(headers.getlist("Content-Encoding")).split(",")]
     match [coding for coding in codings if coding not in ("", "identity")]:
         case []:
             return body

@@ -120,8 +120,9 @@ def test_body_must_be_what_was_asked_for() -> None:
     ("body", "expected"),
     [(gzip.compress(MANY, mtime=0), Reply(entries=ENTRIES)), (gzip.compress(MANY, mtime=0)[:-9], reason("bad_answer"))],
 )
-def test_body_that_was_packed_on_the_way(body: bytes, expected: Reply) -> None:
-    with asking(lambda _: [http(200, body, "Content-Encoding: gzip")]) as (registry, server):
+@pytest.mark.parametrize("coding", ["gzip", "gzip, identity", "X-GZip"])
+def test_body_that_was_packed_on_the_way(body: bytes, expected: Reply, coding: str) -> None:
+    with asking(lambda _: [http(200, body, f"Content-Encoding: {coding}")]) as (registry, server):
         assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == expected
 
 
@@ -318,6 +319,28 @@ def test_pages_without_tags_come_to_an_end() -> None:
     with asking(answer) as (registry, server):
         assert ask(registry, f"{server.host}/app", "tags") == reason("bad_answer")
         assert len(server.asked) < 200
+
+
+@each("link", ["<?last=2>; rel=next", "<?last=1>; rel=next"])
+def test_an_end_without_tags_that_says_that_it_goes_on_there(link: str) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        last = int(asked.partition("last=")[2] or 0)
+        return [page(str(last), link=f"<?last={last + 1}>; rel=next") if last < 2 else page(link=link)]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == Reply(tags=("0", "1"))
+        assert len(server.asked) == 3
+
+
+@each("pages", [1, 500])
+def test_pages_without_tags_come_to_an_end_however_many_tags_there_were(pages: int) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        number = int(asked.partition("last=")[2] or 0)
+        return [page(*([str(number)] if number < pages else []), link=f"<?last={number + 1}>; rel=next")]
+
+    with asking(answer) as (registry, server):
+        assert ask(registry, f"{server.host}/app", "tags") == reason("bad_answer")
+        assert len(server.asked) < pages + 200
 
 
 @pytest.mark.parametrize("status", [400, 405, 416, 422])

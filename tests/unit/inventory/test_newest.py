@@ -385,7 +385,7 @@ WORLDS = """
 > 9.6.23:18.0 latest:19.0 17.2:19.0 9.6.24-alpine:=
 # sonarqube, and what is called as a line of its own may be, which is not the latest
   latest 7.1 | 6.7.5 | 6.7.5-alpine | 7.1-alpine | 8.0 8.0.0-alpha1 | 9.0
-> 6.7.5:7.1 6.7.5-alpine:=
+> 6.7.5:7.1 6.7.5-alpine:7.1-alpine
 # the name of a line that our own image has, too
   latest | 27.3.3 27.3 | 28.0 | 27.3.2
 > 27.3.3:28.0 27.3.2:27.3.3
@@ -502,6 +502,39 @@ WORLDS = """
 # builds of branches
   latest 7.1.1-1a2b3c4 | 7.1.0-2b3c4d5 | 8.0-3c4d5e6
 > latest:= 7.1.0-2b3c4d5:7.1.1-1a2b3c4
+# n8n, where what is to come has architectures, too, of which no word tells that
+  latest 1.114.4 stable | latest-amd64 1.114.4-amd64 | next beta 1.115.0 | 1.115.0-amd64 | 1.114.3-amd64 | 1.113.3-amd64
+> 1.113.3-amd64:1.114.4-amd64 1.114.4-amd64:= latest-amd64:=
+# a variant of what is to come
+  latest 2.0.0 | 2.0.0-alpine | 2.1.0 2.1.0-rc1 | 2.1.0-alpine | 1.9.0-alpine
+> 1.9.0-alpine:2.0.0-alpine 2.0.0-alpine:=
+# ory/hydra, which went over to years
+  latest v25.4.0 v25.4 v25 | v2.3.0 v2.3 v2 | v2.2.0 | v1.11.10 | v25.4.0-distroless | v2.3.0-distroless
+> v2.3.0:v25.4.0 v2.2.0:v25.4.0 v1.11.10:v25.4.0 v2:v25.4.0 v2.3.0-distroless:v25.4.0-distroless latest:=
+# typesense, and which number is a count, as long as `latest` is below it
+  latest 29.0 | 28.0 | 26.0 | 0.25.2 | 0.24.1 | 29.0.rc30
+> 0.25.2:29.0 0.24.1:29.0 28.0:29.0
+# the same with a count
+  latest 1.2.3 | 1.2.2 | 100.0.0 | 100.1.0
+> 1.2.2:1.2.3 latest:=
+# eclipse-temurin, whose first release of a line has one number
+  latest 25 25_36-jdk 25-jdk | 25_36-jre 25-jre | 21 21.0.8_9-jdk | 21.0.8_9-jre 21-jre | 17.0.16_8-jre | 8u462-b08-jre
+> 21.0.8_9-jdk:25_36-jdk 17.0.16_8-jre:25_36-jre 8u462-b08-jre:25_36-jre latest:=
+# eclipse-temurin, whose first release of a line is not the line
+  latest 25 25-jdk 25.0.1_8-jdk | 25_36-jdk | 25.0.1_8-jre 25-jre | 25_36-jre | 21.0.9_10-jre 21-jre
+> 25_36-jre:25.0.1_8-jre 25_36-jdk:25.0.1_8-jdk 25-jre:= 21-jre:25-jre
+# searxng, of whose hashes one has no letter
+  latest 2025.10.3-abc1234f2 | 2025.10.2-123456789 | 2025.9.30-fedcba987 | 2025.9.1-20250901
+> 2025.10.2-123456789:2025.10.3-abc1234f2 2025.9.30-fedcba987:2025.10.3-abc1234f2 2025.9.1-20250901:=
+# the same, where the last has none
+  latest 1.4.1-1234567 | 1.4.0-abc1234 | 1.3.0-12abc34
+> 1.3.0-12abc34:1.4.1-1234567 latest:=
+# postgres, a variant, whose numbers became shorter
+  latest 18.0 18 | 18.0-alpine 18-alpine | 17.2-alpine | 9.6.24-alpine 9.6-alpine | 9.6.23-alpine | 19.0-alpine 19beta1
+> 9.6.23-alpine:18.0-alpine 17.2-alpine:18.0-alpine
+# tdarr, of which some are mended
+  latest 2.17.01 | 2.00.21 | 2.00.20.1 | 2.00.20 | 2.00.18.2
+> 2.00.20.1:2.17.01 2.00.18.2:2.17.01
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
