@@ -239,8 +239,7 @@ def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
     try:
         for file in (certificate, key):
             content(file)  # a FIFO would be waited for
-        # Without a password of its own the library would ask a terminal for it.
-        context.load_cert_chain(certificate, key, password="")
+        context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:  # the library's own errors are OSErrors
         source.refuse(("tls_server_config", "cert_file"), f"{certificate} with {key}: {_reason(error)}")
     context.verify_mode = tls.client_auth_type or ssl.CERT_NONE
@@ -255,6 +254,13 @@ def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
     return context
 
 
+def _no_password() -> str:
+    """Instead of the library, which would ask a terminal for it."""
+    raise ValueError("the key has a password, which nobody can type here; `openssl pkey` writes one without")
+
+
 def _reason(error: Exception) -> str:
-    is_ssl = isinstance(error, ssl.SSLError)
-    return "not a usable certificate, or not the key that belongs to it" if is_ssl else because(error)
+    if not isinstance(error, ssl.SSLError):
+        return because(error)
+    detail = (error.reason or "PEM files are expected").replace("_", " ")  # such as EE_KEY_TOO_SMALL
+    return f"not a usable certificate, or not the key that belongs to it: {detail}"

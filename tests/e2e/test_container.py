@@ -383,7 +383,7 @@ def happen(stack: Stack) -> None:
 def patterns(which: str) -> set[str]:
     """Those of a list that an engine outside of a swarm is asked."""
     lines = (COMPOSE / f"requests-{which}.txt").read_text().split("\n")
-    return {line for line in lines if line and not re.search("/(services|nodes|distribution)", line)}
+    return {line for line in lines if line and not re.search("/(services|tasks|nodes|distribution)", line)}
 
 
 def lists_used(stack: Stack, which: str) -> set[str]:

@@ -163,6 +163,25 @@ def test_a_mistake_has_its_place_and_reason(folder: Path, name: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        (
+            "server.crt locked.key",
+            "the key has a password, .*; `openssl pkey` writes one without",
+        ),
+        ("server.crt stranger/server.key", "or not the key that belongs to it: KEY VALUES MISMATCH"),
+        ("server.key server.crt", "or not the key that belongs to it: PEM files are expected"),
+        ("empty.crt server.key", "or not the key that belongs to it: PEM files are expected"),
+    ],
+)
+def test_why_a_certificate_cannot_be_used(folder: Path, pair: str, said: str) -> None:
+    certificate, key = pair.split()
+    (file := folder / "pair.yml").write_text(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n")
+    with pytest.raises(ConfigError, match=rf"{certificate} with .*{key}: .*{said}$"):
+        read_access(file)
+
+
 # -- at work -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -1330,6 +1331,9 @@ def test_what_tasks_tell_of_their_service(
     with fake(tmp_path, lambda request: [json_answer(tasks if "/tasks" in request else service)]) as it:
         found = it.engine.service("web")
     assert (found.unplaced, found.task_error, found.is_over) == told
+    listed = (Path(__file__).parents[2] / "deploy/compose/requests-audit.txt").read_text().splitlines()
+    for asked in it.server.asked:  # to judge is to ask so: a proxy that is made for it lets it through
+        assert any(re.search(line, asked.partition("?")[0]) for line in listed), asked
 
 
 PLACED = [{"Architecture": "amd64", "OS": "linux"}]

@@ -6,6 +6,7 @@ A record counts when whoever opens the file anew finds it, so each write looks w
 
 import errno
 import os
+import re
 import sqlite3
 import threading
 import uuid
@@ -211,8 +212,11 @@ class LedgerFile:
 
     def _fail(self, error: Exception) -> None:
         if not self._trouble:
-            own = f"; who runs dockwarden must own {self._path.parent}, with all in it"
-            said = str(error).removeprefix("[Errno None] ") + (own if isinstance(error, PermissionError) else "")
+            ways_out: dict[type[Exception], str] = {
+                PermissionError: f"; who runs dockwarden must own {self._path.parent}, with all in it",
+                FileExistsError: "; state_dir must be a folder",
+            }
+            said = re.sub(r"^\[Errno \w+\] ", "", str(error)) + ways_out.get(type(error), "")
             _log.error("ledger.not_writable", path=str(self._path), error=said, note="nothing will be removed")
         self._trouble = f"the ledger {self._path} cannot be written: {because(error)}"
         self._tell(False)

@@ -699,6 +699,13 @@ def test_a_folder_of_somebody_else_is_told_with_the_way_out() -> None:
     assert lines[0]["error"].endswith(f"; who runs dockwarden must own {folder}, with all in it")
 
 
+def test_a_state_folder_that_is_a_file_is_told_in_words(tmp_path: Path) -> None:
+    (file := tmp_path / "state").touch()
+    with capture_logs() as lines:
+        Book(file).open()
+    assert lines[0]["error"] == f"File exists: '{file}'; state_dir must be a folder"
+
+
 def test_a_ledger_that_somebody_replaced_is_told_in_words(book: Book, ledger: Ledger) -> None:
     ledger.claim(ENGINE)
     book.path.rename(book.path.with_name("away"))
