@@ -24,7 +24,8 @@ class Engine(Protocol):
     """One Docker Engine.
 
     Every method raises ``EngineUnavailableError`` when the engine cannot be reached or does not answer in time, and
-    ``AnswerError`` for an answer that cannot be used. Thread-safe.
+    ``AnswerError`` for an answer that cannot be used: ``NotFoundError`` where there is nothing of the name or ID that
+    it was given, ``ConflictError`` where the engine refuses, as that is in use or a name is taken. Thread-safe.
     """
 
     where: str
@@ -48,41 +49,35 @@ class Engine(Protocol):
     def images(self, repository: str = "") -> Iterable[Image]:
         """All images (one repository's, if named), without details. Dear on the containerd store."""
 
-    def image(self, reference: str) -> Image:
-        """One image with details, by ID or reference. Raises NotFoundError."""
+    # What the name says: all of a kind; one object, an image with its details, by its name or ID; an image's steps,
+    # lowest first; what is done to one object, which is never forced, and waits as long as a container asks for.
+
+    def container_ids(self) -> Sequence[str]: ...
+    def volumes(self) -> Iterable[Volume]: ...
+    def networks(self) -> Iterable[Network]: ...
+    def image(self, reference: str) -> Image: ...
+    def container(self, identifier: str) -> Container: ...
+    def volume(self, name: str) -> Volume: ...
+    def network(self, identifier: str) -> Network: ...
+    def service(self, identifier: str) -> Service: ...
+    def history(self, image_id: str) -> Sequence[BuildStep]: ...
+    def stop_container(self, identifier: str) -> None: ...
+    def start_container(self, identifier: str) -> None: ...
+    def rename_container(self, identifier: str, name: str) -> None: ...
+    def remove_volume(self, name: str) -> None: ...
+    def remove_network(self, identifier: str) -> None: ...
 
     def children(self) -> Mapping[str, Sequence[str]]:
         """By the ID of an image, those that were built from it here; of these also what no other list shows."""
 
-    def container_ids(self) -> Sequence[str]:
-        """The IDs of all containers, running or not."""
-
-    def container(self, identifier: str) -> Container:
-        """One container. Raises NotFoundError."""
-
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
         """The IDs of containers, running or not, that use an image (ID), or perhaps a volume or network (name)."""
-
-    def volumes(self) -> Iterable[Volume]:
-        """All volumes."""
-
-    def volume(self, name: str) -> Volume:
-        """One volume. Raises NotFoundError."""
-
-    def networks(self) -> Iterable[Network]:
-        """All networks of this host's engine."""
-
-    def network(self, identifier: str) -> Network:
-        """One network. Raises NotFoundError."""
 
     def in_swarm(self, info: EngineInfo) -> EngineInfo:
         """The same, with its part in a swarm as it is now."""
 
     def services(self) -> Sequence[Service] | None:
         """All services of the swarm, None unless this engine leads one."""
-
-    def service(self, identifier: str) -> Service:
-        """One service, on the leader of a swarm. Raises NotFoundError."""
 
     def needs(self) -> Needs:
         """What the services of its swarm need, whether or not they run here; None where only a manager elsewhere knows.
@@ -91,20 +86,17 @@ class Engine(Protocol):
         """
 
     def tag(self, image_id: str, reference: str) -> None:
-        """Give an image one more name. Raises NotFoundError."""
+        """Give an image one more name."""
 
     def untag(self, reference: str) -> Sequence[str]:
         """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went with it.
 
-        Raises NotFoundError, ConflictError (in use), and ValueError for a bare image ID, by which an unforced delete
-        would take a tag that somebody set a moment ago.
+        Raises ValueError for a bare image ID, by which an unforced delete would take a tag that somebody set a moment
+        ago.
         """
 
-    def history(self, image_id: str) -> Sequence[BuildStep]:
-        """The steps of an image's history, lowest first. NotFoundError."""
-
     def processes(self, identifier: str) -> Sequence[str]:
-        """The command lines of a running container's processes. Raises NotFoundError, ConflictError (it stopped)."""
+        """The command lines of a running container's processes. ConflictError: it stopped."""
 
     def log_bytes(self, identifier: str) -> int | None:
         """What a container's log takes up, None where the engine's disk cannot be seen from here."""
@@ -122,71 +114,56 @@ class Engine(Protocol):
         """Pull one tag or digest, for a platform such as ``linux/arm64`` if one is named.
 
         ``login`` has ``username`` and ``password``, ``identitytoken`` or ``registrytoken``. ``progress`` is told,
-        often, how many bytes are here and how many there are; what it raises ends the pull. Raises NotFoundError.
+        often, how many bytes are here and how many there are; what it raises ends the pull.
         """
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:
-        """Write an image, without names, as ``docker save``; what ``write`` raises passes through. NotFoundError."""
+        """Write an image, without names, as ``docker save``; what ``write`` raises passes through."""
 
     def load_image(self, chunks: Iterator[bytes]) -> None:
         """Take in what ``save_image`` wrote: the image of the same ID, without names."""
 
-    def stop_container(self, identifier: str) -> None:
-        """Stop a container within the time that it asks for. Raises NotFoundError."""
-
     def restart_container(self, identifier: str, stop_seconds: int | None) -> None:
-        """Restart a container; None: within the time that it asks for. Raises NotFoundError."""
-
-    def rename_container(self, identifier: str, name: str) -> None:
-        """Give a container another name. Raises NotFoundError, ConflictError (the name is taken)."""
+        """Restart a container; None: within the time that it asks for."""
 
     def set_restart_policy(self, identifier: str, policy: str, most: int) -> None:
-        """When the engine starts it again, in words of ``--restart``; ``most``: how often, 0: always. NotFoundError."""
+        """When the engine starts it again, in words of ``--restart``; ``most``: how often, 0: always."""
 
     def last_lines(self, identifier: str, most: int) -> Sequence[str]:
-        """The last lines of a container's log, none where its log driver cannot be read. Raises NotFoundError."""
+        """The last lines of a container's log, none where its log driver cannot be read."""
 
     def peers(self, identifier: str) -> Sequence[str]:
-        """The containers without which this one cannot be made, as it calls them. Raises NotFoundError."""
+        """The containers without which this one cannot be made, as it calls them."""
 
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
-        """What ``create`` needs for one like this from another image: what somebody set, no more. NotFoundError."""
-
-    def start_container(self, identifier: str) -> None:
-        """Start a container. Raises NotFoundError."""
+        """What ``create`` needs for one like this from another image: what somebody set, no more."""
 
     def address(self, identifier: str) -> str:
-        """An address at which this host reaches a running container, "" if it has none. Raises NotFoundError."""
+        """An address at which this host reaches a running container, "" if it has none."""
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
-        """Give a service of the swarm another image; the swarm does the rest. Raises NotFoundError."""
+        """Give a service of the swarm another image; the swarm does the rest."""
 
     def written(self, identifier: str) -> "Written":
-        """What a container changed in its own files, outside of all mounts. Raises NotFoundError."""
+        """What a container changed in its own files, outside of all mounts."""
 
     def save_files(self, identifier: str, paths: Sequence[str], write: Callable[[bytes], object]) -> None:
-        """Write a tar of these files of a container; what ``write`` raises passes through. Raises NotFoundError.
+        """Write a tar of these files of a container, but sockets. AnswerError if one of them cannot be kept alone.
 
-        AnswerError if one of them cannot be kept alone. Sockets are left out.
+        What ``write`` raises passes through.
         """
 
     def put_files(self, identifier: str, chunks: Iterator[bytes]) -> None:
-        """Put what ``save_files`` wrote into a container. Raises NotFoundError."""
+        """Put what ``save_files`` wrote into a container."""
 
     def carry(self, old: str, new: str = "") -> Sequence[str]:
         """Give a new container, if there is one, the files that somebody put into another before it was started.
 
-        Gives their paths. Raises NotFoundError. AnswerError if they are too big.
+        Gives their paths. AnswerError if they are too big.
         """
 
     def remove_container(self, identifier: str) -> None:
-        """Remove a container and none of its volumes. Raises NotFoundError, ConflictError (it runs)."""
-
-    def remove_volume(self, name: str) -> None:
-        """Remove a volume. Raises NotFoundError, ConflictError (a container mounts it)."""
-
-    def remove_network(self, identifier: str) -> None:
-        """Remove a network. Raises NotFoundError, ConflictError (a running container uses it)."""
+        """Remove a container and none of its volumes."""
 
     def trim_build_cache(self, max_used_bytes: int | None = None, unused_seconds: float = 0.0) -> int:
         """Remove build cache, least recently used first, until it fits; gives the bytes the engine says it freed.
@@ -197,14 +174,11 @@ class Engine(Protocol):
     def parameters(self, ref: Ref) -> dict[str, Any]:
         """What ``create`` needs to make a container, volume or network again, as JSON can hold it.
 
-        It holds the values of a container's environment: not to be shown. Raises NotFoundError.
+        It holds the values of a container's environment: not to be shown.
         """
 
     def create(self, kind: Kind, parameters: Mapping[str, Any]) -> str:
-        """Make a container (not started), volume or network; gives its ID, or the name of a volume.
-
-        Raises ConflictError (the name is taken), NotFoundError (its image or network is not there).
-        """
+        """Make a container (not started), volume or network; gives its ID, or the name of a volume."""
 
 
 def look(engine: Engine, ref: Ref) -> Thing | None:
@@ -358,16 +332,11 @@ class Intents(Protocol):
         """The steps on our engine whose end is not written down, or not the last one."""
 
     def begin_archive(self, name: str) -> None:
-        """Commit, durably, that a file of this name is about to be made."""
+        """Commit, durably, that a file of this name is about to be made; the next say that it is whole, or gone."""
 
-    def end_archive(self, name: str, size_bytes: int) -> None:
-        """The file is whole."""
-
-    def forget_archive(self, name: str) -> None:
-        """The file is gone."""
-
-    def known_archives(self) -> set[str]:
-        """The names of all files that it knows."""
+    def end_archive(self, name: str, size_bytes: int) -> None: ...
+    def forget_archive(self, name: str) -> None: ...
+    def known_archives(self) -> set[str]: ...
 
 
 class Sink(Protocol):

@@ -163,9 +163,7 @@ class Archive:
                 nonlocal size, proven, tail
                 size += len(chunk)
                 if size > room:
-                    raise ArchiveError(
-                        f"its archive is bigger than the {room} bytes that undo.max_bytes and the disk leave"
-                    )
+                    raise ArchiveError(f"its archive {_TOO_BIG.format(room)}")
                 if not proven:
                     proven, tail = proof in tail + chunk, chunk[-len(proof) :]
                 sum_.update(chunk)

@@ -39,11 +39,12 @@ class ContainerRemove(ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What makes it again, with what it wrote."""
-        if self._is_rest(tools, found):
+        # An engine may have taken files of it, but not ended its removal: the record of that has them.
+        known = tools.archive.intents.undoable() if found.state in _HALF_GONE else ()
+        if any((done.ref.key, done.action) == (found.id, self.name) for done in known):
             return Recipe("none", {"state": found.state})
-        known = (mount for mount in found.mounts if mount.image_id and not mount.may_be_another)
-        mounted = {mount.name: mount.image_id for mount in known}
-        about = {"state": found.state, "mounted": mounted}
+        sure = (mount for mount in found.mounts if mount.image_id and not mount.may_be_another)
+        about = {"state": found.state, "mounted": {mount.name: mount.image_id for mount in sure}}
         parameters = {**tools.engine.parameters(Ref(Kind.CONTAINER, found.id)), **about}
         with or_without(parameters):
             if tools.image(found.image_id) is None:
@@ -67,11 +68,6 @@ class ContainerRemove(ContainerVerb):
                 raise ArchiveError(f"it is read-only, so what it wrote could not be put back, such as {paths[0]}")
             kept = tools.archive.write(lambda write: tools.engine.save_files(found.id, paths, write), 0)
         return Recipe("fill", parameters, *kept)
-
-    def _is_rest(self, tools: Tools, found: Container) -> bool:
-        """Whether an engine took files of it, but could not end its removal: the record of that has them."""
-        known = tools.archive.intents.undoable() if found.state in _HALF_GONE else ()
-        return any((done.ref.key, done.action) == (found.id, self.name) for done in known)
 
     def act(self, tools: Tools, step: Step, found: Container) -> Applied:
         tools.engine.remove_container(found.id)

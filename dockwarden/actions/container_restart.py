@@ -19,7 +19,6 @@ from dockwarden.text import DURATION, counted, duration, span
 _LEFT = "left"
 """What it is about to stop and start, by ID with the start before."""
 
-
 _MOST = rf"^(?!0+ )\d{{1,4}} per (?=.*[1-9]){DURATION[1:]}"
 _Text = Annotated[str, Field(pattern=_MOST)]
 

@@ -29,7 +29,9 @@ class ContainerStop(containers.ContainerVerb):
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:
         """What would start it again; nothing, if an update put it aside, as another runs on its volumes."""
-        joined = _joined(tools, step, found)
+        # Those that run in its namespaces, or in those of one that does, each after whom it lives in.
+        others = containers.others(tools.engine, found) if step.options.get("after") else ()
+        joined = containers.following(found, [each for each in others if each.running], containers.is_joined)
         paused = [each for each in joined if each.state == "paused"]
         containers.refuse_dependents(tools, step, found, joined, () if tools.kills_frozen else paused)
         if containers.is_brief(found):
@@ -68,11 +70,3 @@ class ContainerStop(containers.ContainerVerb):
 
     def is_undone(self, recipe: Recipe, now: Container | None) -> bool:
         return now is not None and now.running
-
-
-def _joined(tools: Tools, step: Step, found: Container) -> list[Container]:
-    """The running containers that live in its namespaces, or in those of one that does, each after whom it lives in."""
-    if not step.options.get("after"):
-        return []
-    every = [each for each in containers.others(tools.engine, found) if each.running]
-    return containers.following(found, every, containers.is_joined)

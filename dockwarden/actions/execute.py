@@ -13,19 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from dockwarden import errors
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS, verb_of
 from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_needed
-from dockwarden.errors import (
-    AnswerError,
-    ConflictError,
-    DeniedError,
-    EngineError,
-    EngineUnavailableError,
-    LedgerError,
-    MissingError,
-    NotFoundError,
-)
 from dockwarden.model import Effect, Image, Outcome, Recipe, Record, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
@@ -80,7 +71,7 @@ class Executor:
                 self._recipe(step, verb_of(step).find(self._tools.engine, step.ref.key))
             except Stays as stays:
                 found += [stays.outcome(step)] if stays.effect is Effect.SKIPPED else []
-            except (EngineError, LedgerError):
+            except (errors.EngineError, errors.LedgerError):
                 continue  # which the step itself will tell
         return found
 
@@ -91,7 +82,7 @@ class Executor:
             if issubclass(verb.options, Losable) and verb.gain is not Gain.LAYERS:
                 self._recipe(step, verb.find(self._tools.engine, step.ref.key), is_rehearsed=True)
             return verb.foresee(self._tools, step)
-        except (Stays, EngineError) as error:
+        except (Stays, errors.EngineError) as error:
             return f"but not now: {error.detail if isinstance(error, Stays) else error}"
 
     def _must_stop(self) -> Stays | None:
@@ -157,18 +148,18 @@ class Executor:
             found = self._look(step, lambda: verb.find(self._tools.engine, step.ref.key))
             recipe = self._recipe(step, found)
             number = self._intents.intend(run, step, recipe)
-        except (Stays, LedgerError, EngineError) as error:
+        except (Stays, errors.LedgerError, errors.EngineError) as error:
             drop(self._tools.archive, recipe)
             why = as_stays(error)
-            is_away = isinstance(error, EngineUnavailableError) and not isinstance(error, DeniedError)
-            return why.outcome(step), why if is_away or isinstance(error, LedgerError) else None
+            is_away = isinstance(error, errors.EngineUnavailableError) and not isinstance(error, errors.DeniedError)
+            return why.outcome(step), why if is_away or isinstance(error, errors.LedgerError) else None
         self._tools.recipe, self._tools.note = recipe, partial(self._note, number)
         try:
             outcome = self._act(step, recipe, found)._replace(number=number)
-        except EngineUnavailableError as error:
+        except errors.EngineUnavailableError as error:
             # Whether it happened is not known: the record stays open and is closed when the engine is back.
             return step.ended(Effect.FAILED, "engine_unavailable", str(error)), as_stays(error)
-        except (Unfinished, AnswerError) as error:  # or nobody can tell now whether it happened
+        except (Unfinished, errors.AnswerError) as error:  # or nobody can tell now whether it happened
             return step.ended(Effect.FAILED, "engine_error", str(error)), None
         if outcome.effect is Effect.APPLIED:
             outcome = outcome._replace(freed_bytes=self._freed(step, free))
@@ -178,7 +169,7 @@ class Executor:
                 self._intents.conclude(self._intents.intend(run, step, Recipe("none", {})), outcome)
                 ours = step.ended(Effect.APPLIED, "found_gone", outcome.detail)
             self._intents.conclude(number, ours)
-        except LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
+        except errors.LedgerError as error:  # it did happen, and what the ledger has is enough to find that out
             return outcome, as_stays(error)
         if ours.effect is not Effect.APPLIED:
             drop(self._tools.archive, recipe)
@@ -186,7 +177,7 @@ class Executor:
         return outcome, Stays(Effect.SKIPPED, outcome.reason, outcome.detail) if is_away else None
 
     def _is_gone(self, thing: Thing | None) -> bool:
-        with suppress(EngineError):
+        with suppress(errors.EngineError):
             return isinstance(thing, Image) and self._tools.image(thing.id) is None
         return False
 
@@ -207,11 +198,11 @@ class Executor:
             refuse_needed(needs, step)
             is_begun = True
             return step.ended(Effect.APPLIED, *verb.act(self._tools, step, found))
-        except EngineUnavailableError as error:
+        except errors.EngineUnavailableError as error:
             if is_begun:
                 raise
             return step.ended(Effect.FAILED, "engine_unavailable", str(error))
-        except (Stays, EngineError) as error:
+        except (Stays, errors.EngineError) as error:
             why = as_stays(error)
             is_unclear = is_begun and why.effect is Effect.FAILED and why is not error
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
@@ -240,15 +231,15 @@ def as_stays(error: Exception) -> Stays:
     match error:
         case Stays():
             return error
-        case LedgerError():
+        case errors.LedgerError():
             return Stays(Effect.REFUSED, "ledger", str(error))
-        case MissingError():
+        case errors.MissingError():
             return Stays(Effect.SKIPPED, "gone", str(error))
-        case NotFoundError():
+        case errors.NotFoundError():
             return Stays(Effect.SKIPPED, "gone")
-        case ConflictError():  # it came into use
+        case errors.ConflictError():  # it came into use
             return Stays(Effect.REFUSED, "conflict", str(error))
-        case EngineUnavailableError():
+        case errors.EngineUnavailableError():
             return Stays(Effect.SKIPPED, "engine_unavailable", str(error))
         case _:
             return Stays(Effect.FAILED, "engine_error", str(error))
@@ -267,11 +258,11 @@ def end_intents(tools: Tools, intents: Intents, *, watches: bool = True) -> list
     ``watches``: also how that ended which failed for the time being; whoever tells nobody leaves it to the daemon.
     """
     ended: list[Outcome] = []
-    with suppress(LedgerError), intents.alone():
+    with suppress(errors.LedgerError), intents.alone():
         for intent in intents.open_intents():
             if intent.outcome and not watches:
                 continue
-            with suppress(EngineError, LedgerError, Unfinished):
+            with suppress(errors.EngineError, errors.LedgerError, Unfinished):
                 outcome = _end(tools, intents, intent)
                 intents.conclude(intent.number, outcome)
                 ended.append(outcome)
@@ -286,7 +277,7 @@ def _end(tools: Tools, intents: Intents, intent: Record) -> Outcome:
             try:
                 if (undone := verb_of(done)).goes_on(tools, done):
                     why = Stays(Effect.APPLIED, *undone.undo(tools, done))
-            except (Stays, AnswerError) as error:  # once: again and again would stop what somebody mends by hand
+            except (Stays, errors.AnswerError) as error:  # once: again and again would stop what somebody mends by hand
                 why = as_stays(error)
     elif _is_undone(tools.engine, verb, intent.ref, intent.recipe):
         why = verb.give_back(tools, intent) or why
@@ -296,8 +287,8 @@ def _end(tools: Tools, intents: Intents, intent: Record) -> Outcome:
 
 
 def _is_undone(engine: Engine, verb: Verb[Any], ref: Ref, recipe: Recipe) -> bool:
-    """Whether a deed that failed or was cut short did not happen, told by its object. Raises EngineError."""
+    """Whether a deed that failed or was cut short did not happen, told by its object. Raises errors.EngineError."""
     try:
         return verb.is_undone(recipe, verb.find(engine, ref.key))
-    except NotFoundError:
+    except errors.NotFoundError:
         return verb.is_undone(recipe, None)

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from dockwarden.actions.archive import ArchiveError
-from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb, Why
-from dockwarden.model import Candidate, Kind, Policy, Recipe, Step
+from dockwarden.actions.verb import Applied, DurationIfAny, Gain, Losable, Tools, Verb
+from dockwarden.model import Kind, Recipe, Step
 from dockwarden.text import BOUND, bound
 
 _EITHER: Any = {"anyOf": [{"required": ["max_used_space"]}, {"required": ["unused_for"]}]}
@@ -35,12 +35,6 @@ class TrimBuildCache(Verb[None]):
     options = Options
     removes = False
     gain = Gain.UNTOLD
-
-    def keeps(self, policy: Policy, candidate: Candidate, thing: None, gone_tags: int) -> Why | None:
-        """Nothing."""
-
-    def check(self, tools: Tools, step: Step, judged: None, found: None) -> None:
-        """There is nothing to compare."""
 
     def recipe(self, tools: Tools, step: Step, found: None) -> Recipe:
         raise ArchiveError("build cache cannot be brought back")

@@ -156,7 +156,8 @@ class ImageVerb(Verb[Image]):
         is_switched = about.get("store", tools.store) != tools.store
         image = _again(tools, done, is_switched=is_switched)
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
-        if is_pulled and _lacks_tags(tools, about):
+        repository = str(about.get("from")).partition("@")[0]
+        if is_pulled and any(tag.rpartition(":")[0] == repository and not tools.image(tag) for tag in about["tags"]):
             drop_digest(tools.engine, image, str(about["from"]))
         taken = give_names(tools.engine, image.id, about["tags"])
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
@@ -188,12 +189,6 @@ def _again(tools: Tools, done: Record, *, is_switched: bool) -> Image:
     if image is None:
         raise Stays(Effect.FAILED, "other_image", "what came back is not the image that was removed")
     return image
-
-
-def _lacks_tags(tools: Tools, about: Mapping[str, Any]) -> bool:
-    """Whether tags of the repository that it was pulled from are missing."""
-    repository = str(about["from"]).partition("@")[0]
-    return any(name.rpartition(":")[0] == repository and not tools.image(name) for name in about["tags"])
 
 
 def refuse_parent(tools: Tools, image: Image) -> None:

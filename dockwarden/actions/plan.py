@@ -232,6 +232,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
     result, gain = candidate.result, verb_of(policy).gain
     owners = {"owners": sorted(policy.owners)} if policy.owners else {}
     protect = policy.protect.get(Kind.CONTAINER, ()) if policy.subject is Kind.CONTAINER else ()
+    judged = "registry.digest" if policy.options.get("pull", True) else "container.tag_image"
     after = {"after": candidate.users} if isinstance(candidate.object, Container) and candidate.users else {}
     return Step(
         policy=policy.name,
@@ -244,9 +245,7 @@ def _step(policy: Policy, candidate: Candidate) -> Step:
         planned_bytes=candidate.size_bytes if gain is Gain.USAGE else 0,
         unrecoverable=policy.unrecoverable,
         frees=policy.stop_when is not None and not _BYTES.isdisjoint(policy.stop_when.references),
-        digest=str(
-            result.evidence.get("registry.digest" if policy.options.get("pull", True) else "container.tag_image", "")
-        ),
+        digest=str(result.evidence.get(judged, "")),
     )
 
 
@@ -269,12 +268,10 @@ def _within(policy: Policy, going: Sequence[Candidate], population: int) -> tupl
     allowed = min(limits.max_objects, share)
     if count <= allowed:
         return going, ""
-    if count > limits.max_objects:
-        why = f"{count} objects are more than limits.max_objects {limits.max_objects}"
-    else:
-        why = (
-            f"{count} of {population} objects are more than limits.max_percent {limits.max_percent:g} % ({share} here)"
-        )
+    why = f"{count} objects are more than limits.max_objects {limits.max_objects}"
+    if count <= limits.max_objects:
+        percent = f"{limits.max_percent:g} % ({share} here)"
+        why = f"{count} of {population} objects are more than limits.max_percent {percent}"
     if limits.takes_first:
         return going[:allowed], f"{why}; the first {allowed} go, the next run goes on"
     command = f"`dockwarden plan --policy {policy.name} --over-limits --save FILE`"

@@ -243,9 +243,9 @@ class Verb(ABC, Generic[T]):
         """The name by which it is looked for when nothing is asked after that but the deed itself, "" if by none."""
         return ""
 
-    @abstractmethod
     def check(self, tools: Tools, step: Step, judged: T, found: T) -> None:
         """Raises Stays if it is not what was judged."""
+        refuse_change(unless=found == judged)
 
     def check_users(self, tools: Tools, step: Step, judged: T) -> None:
         """Ask the engine who uses it. Raises Stays if anybody does."""

@@ -31,9 +31,6 @@ class VolumeRemove(verb.Verb[Volume]):
     def identity(self, thing: Volume) -> str:
         return f"{thing.name} {thing.created_at}"
 
-    def check(self, tools: verb.Tools, step: Step, judged: Volume, found: Volume) -> None:
-        verb.refuse_change(unless=found == judged)
-
     def check_users(self, tools: verb.Tools, step: Step, judged: Volume) -> None:
         verb.refuse_users(tools.engine.users_of(judged.name, Kind.VOLUME))
 

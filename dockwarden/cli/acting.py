@@ -252,12 +252,8 @@ def _print_list(actions: "list[Record]", output: str) -> None:
         )
         for d in actions
     ]
-    table(
-        ("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "BYTES", "FROM"),
-        rows,
-        output=output,
-        empty="nothing can be undone",
-    )
+    header = ("ID", "RUN", "AT", "UNTIL", "ACTION", "OBJECT", "BYTES", "FROM")
+    table(header, rows, output=output, empty="nothing can be undone")
     print(f"all archives together: {in_bytes(sum(done.recipe.archive_bytes for done in actions))}", file=sys.stderr)
 
 

@@ -92,7 +92,7 @@ def _of_object(found: "Explanation") -> Iterator[str]:
     yield from _section("tags of its image", tags)
     yield from _section("uses", [(link.how, f"{link.kind}/{link.name}") for link in found.uses])
     yield from _section("what depends on it", [(link.how, f"{link.kind}/{link.name}") for link in found.used_by])
-    yield from _findings("findings", found.found, "none", named=False)
+    yield from _findings("findings", found.found, named=False)
     yield "what would happen to it"
     fates = [
         (fate.policy, f"{fate.action} ({fate.mode})", fate.outcome, f"{fate.reason}: {fate.detail}".removesuffix(": "))
@@ -110,7 +110,8 @@ def _of_policy(found: "PolicyExplanation") -> Iterator[str]:
     action = f", {policy.action} ({policy.mode})" if policy.action else f", {policy.mode}"
     yield f"policy/{policy.name}  {policy.severity}, about each {policy.subject}{action}  {policy.place}"
     yield from (f"  {text}" for text in (policy.title, policy.description.strip()) if text)
-    when = [*sorted(trigger.events), trigger.schedule and f"schedule {trigger.schedule}", _every(trigger.every_seconds)]
+    when = [*sorted(trigger.events), trigger.schedule and f"schedule {trigger.schedule}"]
+    when += [f"every {span(trigger.every_seconds)}"] if trigger.every_seconds else []
     rows = [*found.expressions.items(), ("for", span(policy.for_seconds) if policy.for_seconds else "")]
     rows += [(name, words(value)) for name, value in policy.when.constants.items()]
     rows += [
@@ -120,7 +121,7 @@ def _of_policy(found: "PolicyExplanation") -> Iterator[str]:
     ]
     yield from _columns((name, text.strip()) for name, text in rows if text.strip())
     counts = ", ".join(f"{count} {result}" for result, count in sorted(found.counts.items()))
-    yield from _findings(f"findings ({counts or 'no objects'})", found.found, "none", named=True)
+    yield from _findings(f"findings ({counts or 'no objects'})", found.found, named=True)
     yield from _section("exceptions", [_exception(each) for each in found.exceptions])
 
 
@@ -138,7 +139,7 @@ def _exception(row: "ExceptionRow") -> Sequence[str]:
     return row.id, row.state, f"{row.used} excused", until, f"{row.match}: {row.reason}{owner}"
 
 
-def _findings(title: str, found: "Sequence[Found]", nobody: str, *, named: bool) -> Iterator[str]:
+def _findings(title: str, found: "Sequence[Found]", *, named: bool) -> Iterator[str]:
     yield title
     for each in found[:_MOST]:
         since = f", open since {moment(each.opened_at)}" if each.opened_at is not None else ""
@@ -152,7 +153,7 @@ def _findings(title: str, found: "Sequence[Found]", nobody: str, *, named: bool)
     if len(found) > _MOST:
         yield f"  and {len(found) - _MOST} more"
     if not found:
-        yield f"  {nobody}"
+        yield "  none"
 
 
 def _section(title: str, rows: Sequence[Sequence[object]]) -> Iterator[str]:
@@ -179,10 +180,6 @@ def _short(digest: str) -> str:
 
 def _when(at: object) -> str:
     return moment(at) if isinstance(at, float) else ""
-
-
-def _every(seconds: float) -> str:
-    return f"every {span(seconds)}" if seconds else ""
 
 
 def _images(options: argparse.Namespace) -> int:
@@ -248,12 +245,8 @@ def _history(options: argparse.Namespace) -> int:
     cells = [[_cell(c, row[c]) for c in columns] for row in rows]
     more = "; of what is no tag, --actions and --findings tell" if kept == "digests" else ""
     of = printable(f" of {options.ref}{hint}" if options.ref else "")
-    table(
-        [c.removesuffix("_at").upper() for c in columns],
-        cells,
-        output=options.output,
-        empty=f"nothing is known{of}{more}",
-    )
+    header = [c.removesuffix("_at").upper() for c in columns]
+    table(header, cells, output=options.output, empty=f"nothing is known{of}{more}")
     return OK
 
 

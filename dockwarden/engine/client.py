@@ -18,20 +18,13 @@ from urllib.parse import quote, urlsplit
 from docker.errors import NotFound
 from docker.utils import version_gte, version_lt
 
+from dockwarden import errors
 from dockwarden import reference as references
 from dockwarden.engine import containers, disk, swarm, translate
 from dockwarden.engine.changes import Changes, path
 from dockwarden.engine.endpoint import Endpoint, Tls, locate
 from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import LIBRARY_ERRORS, Client, Lines, translated
-from dockwarden.errors import (
-    AnswerError,
-    ConflictError,
-    DeniedError,
-    EngineError,
-    EngineUnavailableError,
-    NotFoundError,
-)
 from dockwarden.model.needs import Needs
 from dockwarden.model.objects import BuildStep, Container, EngineInfo, Event, Image, Network, Service, Volume
 from dockwarden.model.words import EVENTS, ImageStore, Kind
@@ -41,10 +34,10 @@ _T = TypeVar("_T")
 
 Observe = Callable[[str, str, float], None]
 """Told of every request: operation, result (ok, error, or as below), seconds."""
-_RESULTS: Mapping[type[EngineError], str] = {
-    NotFoundError: "not_found",
-    ConflictError: "conflict",
-    EngineUnavailableError: "unavailable",
+_RESULTS: Mapping[type[errors.EngineError], str] = {
+    errors.NotFoundError: "not_found",
+    errors.ConflictError: "conflict",
+    errors.EngineUnavailableError: "unavailable",
 }
 
 _NEWEST_TESTED = "1.55"
@@ -95,7 +88,7 @@ class DockerEngine(Changes):
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
         """One request: timed, counted, its errors translated."""
         if not self._connected:
-            raise EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
+            raise errors.EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
         return self._measured(operation, lambda: request(self._client))
 
     def _measured(self, operation: str, request: Callable[[], _T]) -> _T:
@@ -105,7 +98,7 @@ class DockerEngine(Changes):
             answer = request()
             result = "ok"
             return answer
-        except EngineError as error:
+        except errors.EngineError as error:
             result = _result(error)
             raise
         except LIBRARY_ERRORS as error:
@@ -120,9 +113,9 @@ class DockerEngine(Changes):
             try:
                 version = self._measured("version", lambda: first.version(api_version=False))
                 spoken = _negotiate(Fields(version, "version"))
-            except (AnswerError, DeniedError) as error:
+            except (errors.AnswerError, errors.DeniedError) as error:
                 text = f"{self._endpoint} answers, but not as a Docker Engine: {error}"
-                raise EngineUnavailableError(text) from error
+                raise errors.EngineUnavailableError(text) from error
         client = self._make_client(spoken)
         asked_at = self._local_ns() / _NANO
         info = self._measured("info", client.info)
@@ -144,7 +137,7 @@ class DockerEngine(Changes):
         if self._endpoint.socket or self._endpoint.is_ssh:
             return ""
         parts = urlsplit(self._endpoint.url)
-        with suppress(EngineError, *LIBRARY_ERRORS):
+        with suppress(errors.EngineError, *LIBRARY_ERRORS):
             found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
             rows = self._measured("container_list", client.containers)
             return containers.serving(rows, {str(each[4][0]) for each in found}, parts.port or 0)
@@ -170,11 +163,11 @@ class DockerEngine(Changes):
                     if line.strip():
                         yield translate.event(line)
         except ConnectionError as error:
-            raise EngineUnavailableError(_ENDED_EARLY) from error
+            raise errors.EngineUnavailableError(_ENDED_EARLY) from error
         except LIBRARY_ERRORS as error:
             raise translated(error, "events", self._endpoint) from error
         if self.now_ns() < until_ns - _NANO:
-            raise EngineUnavailableError(_ENDED_EARLY)
+            raise errors.EngineUnavailableError(_ENDED_EARLY)
 
     def replayed(self, since_ns: int, until_ns: int) -> int:
         return self._call(
@@ -214,7 +207,7 @@ class DockerEngine(Changes):
     def container(self, identifier: str) -> Container:
         found = self._call("container_inspect", lambda client: _container(client, _quoted(identifier)))
         if identifier not in (found.id, found.name):  # but the beginning of the ID, as ``db`` may be
-            raise NotFoundError(f"no container is called {identifier}")
+            raise errors.NotFoundError(f"no container is called {identifier}")
         return found
 
     def users_of(self, key: str, kind: Kind = Kind.IMAGE) -> Sequence[str]:
@@ -254,7 +247,7 @@ class DockerEngine(Changes):
         for each in self._listed_services({"id": identifier}):
             if each.id == identifier:  # the engine matches what begins so
                 return self._call("task_list", partial(swarm.with_tasks, each))
-        raise NotFoundError(f"no such service: {identifier}")
+        raise errors.NotFoundError(f"no such service: {identifier}")
 
     def _listed_services(self, filters: dict[str, str] | None = None) -> list[Service]:
         return self._call(
@@ -313,7 +306,7 @@ def _quoted(name: str) -> str:
     return quote(path(name), safe="/:")
 
 
-def _result(error: EngineError) -> str:
+def _result(error: errors.EngineError) -> str:
     return next((word for kind, word in _RESULTS.items() if isinstance(error, kind)), "error")
 
 
@@ -321,14 +314,14 @@ def _negotiate(version: Fields) -> str:
     """The newest API version that both sides know; ``/version`` itself has none and always answers."""
     newest, oldest = version.text("ApiVersion"), version.text("MinAPIVersion", _OLDEST_SPOKEN)
     if not (_API_VERSION.fullmatch(newest) and _API_VERSION.fullmatch(oldest)):
-        raise AnswerError("version: not an API version")
+        raise errors.AnswerError("version: not an API version")
     chosen = _NEWEST_TESTED if version_lt(_NEWEST_TESTED, newest) else newest
     name = f"engine {version.text('Version', '')}"
     if version_lt(newest, _OLDEST_SPOKEN):
-        raise EngineUnavailableError(f"{name} is too old: it speaks API {newest} at most")
+        raise errors.EngineUnavailableError(f"{name} is too old: it speaks API {newest} at most")
     if version_lt(chosen, oldest):
         text = f"{name} wants API {oldest} or newer; this dockwarden is tested up to {_NEWEST_TESTED}"
-        raise EngineUnavailableError(text)
+        raise errors.EngineUnavailableError(text)
     return chosen
 
 

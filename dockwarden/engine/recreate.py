@@ -88,7 +88,9 @@ def _settle_mounts(
     mounts: Iterable[Mapping[str, Any]], config: Mapping[str, Any], host: dict[str, Any], gone: set[str]
 ) -> None:
     """Let volumes that the engine made up be found again; those of others that live come with ``VolumesFrom``."""
-    is_left_alone = _leave_out_gone(host, gone)
+    every = host.get("VolumesFrom") or ()
+    host["VolumesFrom"] = [other for other in every if other.partition(":")[0].removeprefix("/") not in gone] or None
+    is_left_alone = len(host["VolumesFrom"] or ()) < len(every)  # of some that are gone nobody else brings the volumes
     binds = {_target(bind): bind for bind in host.get("Binds") or ()}
     asked = {cleaned(mount["Target"]): dict(mount) for mount in host.get("Mounts") or ()}
     made_up = {cleaned(place) for place in config.get("Volumes") or ()}
@@ -110,14 +112,6 @@ def _settle_mounts(
     host["Binds"] = list(binds.values()) or None
     if asked:
         host["Mounts"] = list(asked.values())
-
-
-def _leave_out_gone(host: dict[str, Any], gone: set[str]) -> bool:
-    """Take those that are gone from ``VolumesFrom``; whether there are any, whose volumes nobody else brings."""
-    every = host.get("VolumesFrom") or ()
-    living = [other for other in every if other.partition(":")[0].removeprefix("/") not in gone]
-    host["VolumesFrom"] = living or None
-    return len(living) < len(every)
 
 
 def _bind(mount: Mapping[str, Any], name: str, place: str) -> str:

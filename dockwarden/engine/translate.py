@@ -147,6 +147,7 @@ def children(raw: object) -> dict[str, list[str]]:
 def image(raw: object, store: ImageStore) -> Image:
     fields = Fields(raw, "image")
     config, identity = fields.nested("Config"), fields.nested("Identity")
+    manifests = [each for each in fields.objects("Manifests") if each.text("Kind") == "image"]
     details = ImageDetails(
         os=fields.text("Os", ""),
         architecture=fields.text("Architecture", ""),
@@ -159,8 +160,8 @@ def image(raw: object, store: ImageStore) -> Image:
         parent=fields.text("Parent", ""),
         # A containerd store inspects the size of what is packed, and lists it with what is unpacked.
         content_bytes=fields.integer("Size") if store is ImageStore.CONTAINERD else 0,
-        manifests=tuple(each.text("ID") for each in fields.objects("Manifests") if each.text("Kind") == "image"),
-        platforms=tuple(_platforms(fields)),
+        manifests=tuple(each.text("ID") for each in manifests),
+        platforms=tuple(_platform(each) for each in manifests if each.flag("Available")),
         # A pull and a push both leave the name of their repository.
         built_here=any(identity.objects("Build")) and not any(identity.objects("Pull")),
         volumes=config.names("Volumes"),
@@ -170,11 +171,9 @@ def image(raw: object, store: ImageStore) -> Image:
     return replace(found, is_step=not fields.nested("Metadata").moment("LastTagTime")) if is_built else found
 
 
-def _platforms(fields: Fields) -> Iterator[str]:
-    for each in fields.objects("Manifests"):
-        says = each.nested("ImageData").nested("Platform")
-        if each.text("Kind", "") == "image" and each.flag("Available"):
-            yield "/".join(filter(None, (says.text(key, "") for key in ("os", "architecture", "variant"))))
+def _platform(manifest: Fields) -> str:
+    says = manifest.nested("ImageData").nested("Platform")
+    return "/".join(filter(None, (says.text(key, "") for key in ("os", "architecture", "variant"))))
 
 
 def _image(fields: Fields, store: ImageStore, labelled: Fields, details: ImageDetails | None = None) -> Image:

@@ -167,9 +167,8 @@ class Planner:
     def carry_out(self, steps: Sequence[Step]) -> Iterator[Outcome]:
         run = uuid.uuid4().hex[:12]
         for policy in self.policies:
-            yield from self._parts.enforcer.carry_out(
-                policy, [step for step in steps if step.policy == policy.name], run
-            )
+            due = [step for step in steps if step.policy == policy.name]
+            yield from self._parts.enforcer.carry_out(policy, due, run)
 
     def _judge(self) -> _Judged:
         parts, now, sweep = self._parts, self._parts.now(), Sweep()
@@ -229,9 +228,8 @@ class Planner:
                 row = (policy.name, policy.action, result.ref.kind.value, result.ref.key, result.name)
                 yield PlanRow(*row, "kept", *why, None, result.status)
         if policy.name not in judged:
-            yield PlanRow(
-                policy.name, policy.action, policy.subject.value, "", "*", "kept", "gate", "its gate is closed", None
-            )
+            what = (policy.name, policy.action, policy.subject.value, "", "*")
+            yield PlanRow(*what, "kept", "gate", "its gate is closed", None)
 
 
 def identity_of(step: Step) -> str:
@@ -273,7 +271,6 @@ def _not_any_more(step: SavedStep, why: Mapping[_Key, PlanRow], now: Mapping[_Ke
     row = why.get(step.key) or why.get((*step.key[:3], ""))
     if row is not None:
         return row._replace(object_id=step.object_id, name=step.name)
-    reason, detail = "gone", "it, its policy or its action is gone"
-    if step.key in now:
-        reason, detail = "changed", "it is another one now"
-    return PlanRow(*step.key, step.name, "kept", reason, detail, None)
+    gone = ("gone", "it, its policy or its action is gone")
+    rule = ("changed", "it is another one now") if step.key in now else gone
+    return PlanRow(*step.key, step.name, "kept", *rule, None)

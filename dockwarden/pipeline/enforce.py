@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import chain
-from typing import assert_never
 
 import structlog
 
@@ -24,7 +23,7 @@ from dockwarden.inventory.container_facts import labels_that_count, orchestrator
 from dockwarden.inventory.live import Inventory
 from dockwarden.mishaps import Mishaps
 from dockwarden.model.needs import may_be_needed
-from dockwarden.model.objects import Container, EngineInfo, Image, Network, Ref, Service, Thing, Volume, ref_of
+from dockwarden.model.objects import Container, EngineInfo, Image, Network, Ref, Service, Thing, ref_of
 from dockwarden.model.outcomes import Candidate, Outcome, Plan, Step
 from dockwarden.model.policies import Answer, Policy, Program, Result
 from dockwarden.model.words import Effect, Kind, Mode, Status
@@ -76,12 +75,11 @@ class Enforcer:
         started beside its successor, as Compose does with all of a service, stops: both have the same volumes.
         """
         keep: timedelta | None = policy.options.get("keep_old")
-        for key, age in self.intents.aside(policy.name) if keep is not None else ():
-            ref = Ref(Kind.CONTAINER, key)
-            thing = self.inventory.get(ref) if self.inventory.has(ref) else None
-            if keep is None or not isinstance(thing, Container) or not is_aside(thing):
-                continue
-            if protecting(policy.protect, ref, thing.name, thing):
+        if keep is None:
+            return
+        for key, age in self.intents.aside(policy.name):
+            ref, thing = Ref(Kind.CONTAINER, key), self.inventory.containers.get(key)
+            if thing is None or not is_aside(thing) or protecting(policy.protect, ref, thing.name, thing):
                 continue
             if thing.running:
                 every = self.inventory.containers.values()
@@ -201,7 +199,7 @@ class Enforcer:
             owner=_owner(thing, own_labels),
             inherited=frozenset(thing.labels.keys() - own_labels.keys()),
             idle_seconds=inventory.idle_for(ref),
-            size_bytes=self._size(thing),
+            size_bytes=self._size(ref),
             ages=tuple(self.intents.ages(policy.action, ref)) if is_counted else (),
             given_up=is_counted and inventory.memory.is_given_up(ref),
             maybe_needed=may_be_needed(inventory.needs, thing),
@@ -216,18 +214,10 @@ class Enforcer:
         users = (user for name in self.inventory.near(ref) for user in self.inventory.users_of(name))
         return ref in own or not own.isdisjoint(users)
 
-    def _size(self, thing: Thing) -> int:
-        if (usage := self.collector.known_usage) is None:
-            return 0
-        match thing:
-            case Container():
-                return usage.containers.get(thing.id, 0)
-            case Volume():
-                return usage.volumes.get(thing.name, 0)
-            case Image() | Network() | Service():
-                return 0
-            case _:
-                assert_never(thing)
+    def _size(self, ref: Ref) -> int:
+        usage = self.collector.known_usage
+        told = {Kind.CONTAINER: usage.containers, Kind.VOLUME: usage.volumes} if usage else {}
+        return told.get(ref.kind, {}).get(ref.key, 0)
 
     def _users(self, refs: Sequence[Ref]) -> tuple[str, ...]:
         inventory = self.inventory

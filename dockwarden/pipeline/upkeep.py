@@ -5,7 +5,7 @@ Input: batches of the queue. Output: changes. Out of bounds: judging, acting on 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.memory import Kept
 from dockwarden.inventory.registry_facts import followed_tag
 from dockwarden.metrics import Metrics
-from dockwarden.model import Change, Container, Dirty, EngineInfo, Kind, Outcome, Service, Thing
+from dockwarden.model import Change, Container, EngineInfo, Kind, Outcome, Service, Thing
 from dockwarden.ports import Engine
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.events import LONG_STALL_NS
@@ -72,7 +72,9 @@ class Upkeep:
             if batch.resync:
                 seen_ns = self.engine.now_ns()
                 past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
-                changes = self._resync("retry" if self._failures else batch.resync, past)
+                began, changes = time.monotonic(), self.collector.reconcile(past)
+                self.metrics.health.inventory_complete = True
+                self._note_list("retry" if self._failures else batch.resync, time.monotonic() - began)
             elif batch.listed:
                 changes = self._compare()
             else:
@@ -167,13 +169,11 @@ class Upkeep:
         with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
             self.ledger.save(memory.clock.read(), rows)
             memory.unsaved.difference_update(unsaved)
-        if looked_at := list(inventory.looks.unsaved):
-            looks = [
-                (key, inventory.looks.row(inventory.images.get(key), inventory.histories.get(key))) for key in looked_at
-            ]
+        looks, images, histories = inventory.looks, inventory.images, inventory.histories
+        if looked_at := list(looks.unsaved):
             with suppress(LedgerError):
-                self.ledger.save_looks(looks)
-                inventory.looks.unsaved.difference_update(looked_at)
+                self.ledger.save_looks([(key, looks.row(images.get(key), histories.get(key))) for key in looked_at])
+                looks.unsaved.difference_update(looked_at)
 
     def _note_digests(self, tags: Iterable[str], now: float) -> None:
         """See what each tag is here now: its digest, or where it has none the ID of its image."""
@@ -238,13 +238,6 @@ class Upkeep:
             raise DockwardenError(f"the engine is another one now: {info.identity}")
         inventory.memory.clock.resume()
         inventory.info = info
-
-    def _resync(self, reason: str, past: Sequence[Dirty]) -> list[Change]:
-        began = time.monotonic()
-        changes = self.collector.reconcile(past)
-        self.metrics.health.inventory_complete = True
-        self._note_list(reason, time.monotonic() - began)
-        return changes
 
     def _note_list(self, reason: str, cost: float) -> None:
         self.metrics.inventory_resyncs.labels(reason).inc()

@@ -31,12 +31,13 @@ class Witness:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._began_ns = -1
-        self._since_ns = 0
-        self._asked_at = float("-inf")
+        self._follow_from(0)
+
+    def _follow_from(self, since_ns: int) -> None:
+        self._since_ns, self._asked_at, self._lost = since_ns, float("-inf"), ""
         self._touched: dict[Kind, set[Ref]] = defaultdict(set)
         self._born = set[str]()  # containers of which nobody asked yet what they need
         self._needed = set[Ref]()
-        self._lost = ""
 
     def begin(self, seen_ns: int) -> Self:
         """Follow what happened since the inventory was told all, by the engine's clock; 0: since now.
@@ -45,9 +46,7 @@ class Witness:
         """
         if seen_ns != self._began_ns or not seen_ns:
             self._began_ns = seen_ns
-            self._since_ns = seen_ns + 1 if seen_ns else self._engine.now_ns()
-            self._asked_at = float("-inf")
-            self._touched, self._born, self._needed, self._lost = defaultdict(set), set(), set(), ""
+            self._follow_from(seen_ns + 1 if seen_ns else self._engine.now_ns())
         return self
 
     def __call__(self, step: Step) -> News | None:
