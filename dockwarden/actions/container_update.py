@@ -16,32 +16,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from dockwarden import reference
-from dockwarden.actions import containers
+from dockwarden import errors, reference
+from dockwarden.actions import containers, verb
 from dockwarden.actions.containers import ContainerVerb
 from dockwarden.actions.images import platform_of
 from dockwarden.actions.pulling import bring, move, served
 from dockwarden.actions.replacement import Replacement, Update
-from dockwarden.actions.verb import (
-    Applied,
-    Duration,
-    Owned,
-    Stays,
-    Tools,
-    Unfinished,
-    Why,
-    refuse_barred,
-    refuse_change,
-)
-from dockwarden.errors import (
-    AnswerError,
-    ConflictError,
-    DeniedError,
-    EngineError,
-    EngineUnavailableError,
-    LedgerError,
-    NotFoundError,
-)
+from dockwarden.actions.verb import Applied, Duration, Owned, Stays, Tools, Unfinished, Why
 from dockwarden.model import Candidate, Container, Effect, Image, Policy, Recipe, Record, Step
 from dockwarden.ports import Engine
 from dockwarden.text import span
@@ -108,11 +89,11 @@ class ContainerUpdate(ContainerVerb):
                 Effect.REFUSED, "image_gone", "the image that it runs is gone: what it has from it is not known"
             )
         source, new = _target(tools, step, found)
-        refuse_change(unless=new.id != old.id if new else bool(source))
-        refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
+        verb.refuse_change(unless=new.id != old.id if new else bool(source))
+        verb.refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        refuse_barred(tools, step, new.id if new else source, service=containers.several(found))
+        verb.refuse_barred(tools, step, new.id if new else source, service=containers.several(found))
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
@@ -171,13 +152,15 @@ class ContainerUpdate(ContainerVerb):
             if not trouble:
                 change.follow()
                 tools.note({"phase": _KEPT})
-        except EngineUnavailableError as error:
-            if is_begun and isinstance(error, DeniedError):  # what goes on is allowed, perhaps; it is tried again later
-                with suppress(EngineError):
+        except errors.EngineUnavailableError as error:
+            if is_begun and isinstance(
+                error, errors.DeniedError
+            ):  # what goes on is allowed, perhaps; it is tried again later
+                with suppress(errors.EngineError):
                     change.back()
             raise
-        except (Stays, EngineError, LedgerError) as error:
-            if isinstance(error, ConflictError) and not (change.first.new or change.first.is_left_over()):
+        except (Stays, errors.EngineError, errors.LedgerError) as error:
+            if isinstance(error, errors.ConflictError) and not (change.first.new or change.first.is_left_over()):
                 change.give_up_image()
                 raise  # what has the new name is another daemon's, say
             reason = _suspected(change.first, error)
@@ -268,11 +251,11 @@ def _restart_who_asks(tools: Tools, step: Step, owner: Container, made: set[str]
 def _back(tools: Tools, change: Update, reason: str, why: str) -> Stays:
     """Go back, and say so; what fails on the way is tried again later, when the image is at fault all the same."""
     if reason == _FAULT:
-        with suppress(LedgerError):
+        with suppress(errors.LedgerError):
             tools.note({"fault": why})
     try:
         return _ended(change, reason, why, change.back())
-    except AnswerError as error:
+    except errors.AnswerError as error:
         raise Unfinished(f"{why}; it could not be taken back: {error}") from error
 
 
@@ -281,7 +264,7 @@ def _suspected(change: Replacement, error: Exception) -> str:
     if new := change.find_new():
         is_fault = new.exit_code in _NO_PROGRAM or _NO_USER in str(error)
     else:  # if it was made, somebody removed it; if not, somebody may have removed its image
-        is_fault = not change.new and not isinstance(error, NotFoundError) and change.is_made_as_before()
+        is_fault = not change.new and not isinstance(error, errors.NotFoundError) and change.is_made_as_before()
     return _FAULT if is_fault else "engine_error"
 
 

@@ -33,7 +33,6 @@ class Executor:
     def __init__(self, tools: Tools, intents: Intents) -> None:
         self._tools = tools
         self._intents = intents
-        tools.is_barred = intents.is_barred
         self._usual: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._stop: Stays | None = None

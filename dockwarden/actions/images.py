@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from dockwarden import reference
+from dockwarden.actions import verb
 from dockwarden.actions.archive import ArchiveError, Write
-from dockwarden.actions.verb import (
-    Applied,
-    Gain,
-    OwnedLosable,
-    Stays,
-    Tools,
-    Unfinished,
-    Verb,
-    refuse_change,
-    refuse_users,
-)
+from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
 from dockwarden.ports import Ask, Engine, Reply
@@ -69,7 +60,7 @@ class ImageVerb(Verb[Image]):
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
         """As it was judged, but for the names that this plan took."""
         taken, digests, before = tools.taken[found.id], set(found.digests), set(judged.digests)
-        refuse_change(
+        verb.refuse_change(
             unless=found.id == judged.id
             and set(found.tags) == set(judged.tags) - taken
             and (digests == before or (bool(taken) and digests < before))  # digests go with names
@@ -266,7 +257,7 @@ def _take_steps(tools: Tools, image: Image) -> None:
             image = tools.engine.image(below)
             if not image.is_step:
                 return
-            refuse_users(tools.engine.users_of(below))
+            verb.refuse_users(tools.engine.users_of(below))
             refuse_parent(tools, image)
             if not _take(tools, image, reference.marker(below)):
                 return

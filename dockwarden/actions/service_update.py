@@ -7,19 +7,9 @@ from contextlib import suppress
 from datetime import timedelta
 
 from dockwarden import reference
+from dockwarden.actions import verb
 from dockwarden.actions.pulling import served
-from dockwarden.actions.verb import (
-    Applied,
-    Duration,
-    Owned,
-    Stays,
-    Tools,
-    Unfinished,
-    Verb,
-    Why,
-    refuse_barred,
-    refuse_change,
-)
+from dockwarden.actions.verb import Applied, Duration, Owned, Stays, Tools, Unfinished, Verb, Why
 from dockwarden.errors import NotFoundError
 from dockwarden.model import Candidate, Effect, Kind, Policy, Recipe, Record, Service, Step
 from dockwarden.text import span
@@ -53,14 +43,16 @@ class ServiceUpdate(Verb[Service]):
         return None
 
     def check(self, tools: Tools, step: Step, judged: Service, found: Service) -> None:
-        refuse_change(unless=(found.image_ref, dict(found.labels)) == (judged.image_ref, dict(judged.labels)))
-        refuse_change(unless=found.update_state not in _UNDER_WAY)
+        verb.refuse_change(unless=(found.image_ref, dict(found.labels)) == (judged.image_ref, dict(judged.labels)))
+        verb.refuse_change(unless=found.update_state not in _UNDER_WAY)
         if found.is_over:
             raise Stays(Effect.REFUSED, *_JOB)
         new = _newer(tools, step, found)
-        refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
+        verb.refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
         # The swarm, or somebody, may have taken it back after its end was not waited for any more.
-        refuse_barred(tools, step, new, back_to=found.image_ref if found.update_state.startswith("rollback_") else "")
+        verb.refuse_barred(
+            tools, step, new, back_to=found.image_ref if found.update_state.startswith("rollback_") else ""
+        )
 
     def foresee(self, tools: Tools, step: Step) -> str:
         found = self.find(tools.engine, step.ref.key)

@@ -149,7 +149,6 @@ class Tools:
         recipe: that of the step under way.
         note: commits, durably, more of it.
         found_by: the name by which the last request before a deed found an image, "" if there was another since.
-        is_barred: see ``Intents.is_barred``.
         is_ending: whether the process is to end.
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
         probe: asks what serves at a URL whether it does; an address for one without a host. Gives why not, else "".
@@ -175,7 +174,6 @@ class Tools:
     recipe: Recipe = NO_RECIPE
     found_by: str = ""
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
-    is_barred: Callable[[str, str, str, str, str], bool] = lambda *_: False
     is_ending: Callable[[], bool] = lambda: False
     pulling: Callable[[str, int, int], object] = lambda *_: None
     probe: Callable[[str, str], str] = lambda *_: "nobody here can ask"
@@ -300,7 +298,8 @@ def refuse_change(*, unless: bool) -> None:
 
 def refuse_barred(tools: Tools, step: Step, image_id: str, *, back_to: str = "", service: str = "") -> None:
     """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
-    if not step.options.get("over_limits") and tools.is_barred(step.action, step.name, image_id, back_to, service):
+    is_barred = tools.archive.intents.is_barred
+    if not step.options.get("over_limits") and is_barred(step.action, step.name, image_id, back_to, service):
         text = reference.short_id(image_id.rpartition("@")[2])
         text = f"{text} was rolled back, undone or for another platform before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")

@@ -24,18 +24,9 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 from urllib3 import exceptions
 
+from dockwarden import errors
 from dockwarden.engine.endpoint import Endpoint, Tls
 from dockwarden.engine.pool import AGENT, CONNECT_SECONDS, QUESTIONS, Answer, Pool
-from dockwarden.errors import (
-    AnswerError,
-    ConfigError,
-    ConflictError,
-    DeniedError,
-    DockwardenError,
-    EngineError,
-    EngineUnavailableError,
-    NotFoundError,
-)
 from dockwarden.text import printable
 
 LIBRARY_ERRORS = (
@@ -107,7 +98,7 @@ class Client(docker.APIClient):
 
     def _ask(self, method: str, where: str, *how: Any) -> Answer:
         if self.refuses and method not in QUESTIONS:
-            raise AnswerError(self.refuses)
+            raise errors.AnswerError(self.refuses)
         answer = self._pool.ask(method, where, *how)
         if answer.status in _REDIRECTS:
             answer.close()
@@ -147,7 +138,7 @@ def _check_files(tls: Tls) -> None:
         TLSConfig(client_cert=pair, ca_cert=tls.ca_file or None, verify=tls.verify)
     except DockerException as error:
         missing = ", ".join(file for file in tls[:3] if file and not os.access(file, os.F_OK))
-        raise ConfigError(f"DOCKER_CERT_PATH: {'there is no ' if missing else error}{missing}") from error
+        raise errors.ConfigError(f"DOCKER_CERT_PATH: {'there is no ' if missing else error}{missing}") from error
 
 
 class Lines:
@@ -169,53 +160,53 @@ class Lines:
                 parts.append(rest)
                 size += len(rest)
                 if size > _LINE_BYTES:
-                    raise AnswerError(f"event: a line is longer than {_LINE_BYTES} bytes")
+                    raise errors.AnswerError(f"event: a line is longer than {_LINE_BYTES} bytes")
             if size:
                 yield b"".join(parts)
 
 
-def translated(error: Exception, operation: str, endpoint: Endpoint) -> EngineError:
+def translated(error: Exception, operation: str, endpoint: Endpoint) -> errors.EngineError:
     """Our error for one of ``LIBRARY_ERRORS``, judged by HTTP status, else by errno, else by kind."""
     chain = list(_chain(error))
     for each in chain:
         if isinstance(each, requests.HTTPError) and each.response is not None:
             return from_status(each.response.status_code, each.response.content, operation)
     if any(isinstance(each, _TIMEOUTS) and not isinstance(each, exceptions.NewConnectionError) for each in chain):
-        return EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
+        return errors.EngineUnavailableError(f"{operation}: the engine at {endpoint} did not answer in time")
     if endpoint.is_ssh and any(isinstance(each, ConnectionError) for each in chain):
-        return EngineUnavailableError(f"ssh to {endpoint} ended, and said why on standard error")
+        return errors.EngineUnavailableError(f"ssh to {endpoint} ended, and said why on standard error")
     for each in chain:
         if isinstance(each, OSError) and each.errno is not None:
-            return EngineUnavailableError(_explain(each, endpoint))
+            return errors.EngineUnavailableError(_explain(each, endpoint))
     if isinstance(error, requests.TooManyRedirects):
-        return AnswerError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
+        return errors.AnswerError(f"{operation}: {endpoint} redirects, so it is not a Docker Engine")
     text = in_a_line(str(error)) or type(error).__name__
     if isinstance(error, ValueError | LookupError | TypeError | AttributeError | RecursionError):
-        return AnswerError(f"{operation}: the answer cannot be used: {text}")
-    return EngineUnavailableError(f"{operation}: {text}")
+        return errors.AnswerError(f"{operation}: the answer cannot be used: {text}")
+    return errors.EngineUnavailableError(f"{operation}: {text}")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An error and what it was raised from, up to one of ours: that is the caller's story, not this call's."""
     following: BaseException | None = error
-    while following is not None and not isinstance(following, DockwardenError):
+    while following is not None and not isinstance(following, errors.DockwardenError):
         yield following
         following = following.__cause__ or following.__context__
 
 
-def from_status(status: int, body: bytes, operation: str) -> EngineError:
+def from_status(status: int, body: bytes, operation: str) -> errors.EngineError:
     """Our error for an answer that is not a success."""
     message, is_of_engine = _message(body)
     text = f"{operation}: HTTP {status}: {message}" if message else f"{operation}: HTTP {status}"
     is_denied = status in _DENIALS or (status == requests.codes.not_found and not is_of_engine)
     if (status == requests.codes.not_found and is_of_engine) or any(said in message.lower() for said in _AMBIGUOUS):
-        return NotFoundError(message or text)
+        return errors.NotFoundError(message or text)
     is_refused = is_denied and any(said in message for said in _OF_THE_ENGINE)
     if status == requests.codes.conflict or is_refused or _TAKEN in message:
-        return ConflictError(message or text)
+        return errors.ConflictError(message or text)
     if is_denied:
-        return DeniedError(f"a socket proxy or an authorization plugin denies this call: {text}")
-    return EngineUnavailableError(text) if status in _REFUSALS else AnswerError(text)
+        return errors.DeniedError(f"a socket proxy or an authorization plugin denies this call: {text}")
+    return errors.EngineUnavailableError(text) if status in _REFUSALS else errors.AnswerError(text)
 
 
 def _message(body: bytes) -> tuple[str, bool]:
