@@ -85,9 +85,8 @@ class ContainerUpdate(ContainerVerb):
         containers.refuse_stale(tools, found)
         old = tools.image(found.image_id)
         if old is None:
-            raise Stays(
-                Effect.REFUSED, "image_gone", "the image that it runs is gone: what it has from it is not known"
-            )
+            text = "the image that it runs is gone: what it has from it is not known"
+            raise Stays(Effect.REFUSED, "image_gone", text)
         source, new = _target(tools, step, found)
         verb.refuse_change(unless=new.id != old.id if new else bool(source))
         verb.refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
@@ -153,9 +152,7 @@ class ContainerUpdate(ContainerVerb):
                 change.follow()
                 tools.note({"phase": _KEPT})
         except errors.EngineUnavailableError as error:
-            if is_begun and isinstance(
-                error, errors.DeniedError
-            ):  # what goes on is allowed, perhaps; it is tried again later
+            if is_begun and isinstance(error, errors.DeniedError):  # what goes on is allowed, perhaps; later again
                 with suppress(errors.EngineError):
                     change.back()
             raise

@@ -50,9 +50,8 @@ class ServiceUpdate(Verb[Service]):
         new = _newer(tools, step, found)
         verb.refuse_change(unless=reference.parse(new).digest != reference.parse(found.image_ref).digest)
         # The swarm, or somebody, may have taken it back after its end was not waited for any more.
-        verb.refuse_barred(
-            tools, step, new, back_to=found.image_ref if found.update_state.startswith("rollback_") else ""
-        )
+        back_to = found.image_ref if found.update_state.startswith("rollback_") else ""
+        verb.refuse_barred(tools, step, new, back_to=back_to)
 
     def foresee(self, tools: Tools, step: Step) -> str:
         found = self.find(tools.engine, step.ref.key)

@@ -140,10 +140,8 @@ def _checked(options: argparse.Namespace) -> "tuple[PolicySet, list[str]]":
         paths = [path for path in options.paths if not (path.endswith(GOLDEN) and Path(path).is_file())]
         chosen = chosen.model_copy(update={"policies": paths, **_AS_WRITTEN})
     policies = loading.load_policies(chosen, "read")
-    if wrong := [
-        f"{tried.place} {tried.policy}: test {tried.name}: {tried.wrong}" for tried in attempts(policies) if tried.wrong
-    ]:
-        raise ConfigError(*wrong)
+    if failed := [tried for tried in attempts(policies) if tried.wrong]:
+        raise ConfigError(*(f"{each.place} {each.policy}: test {each.name}: {each.wrong}" for each in failed))
     warnings = [*policies.warnings, *(f"{file}: not looked at, it is there only while the unit runs" for file in later)]
     warnings += [] if options.paths else _of_registries(chosen)
     names = [policy.name for policy in policies.policies]

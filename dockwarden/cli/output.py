@@ -118,9 +118,8 @@ def tell(outcome: "Outcome") -> None:
 def is_confirmed(command: str, question: str) -> bool:
     """Ask a person on a terminal; where there is none, or the answer is not yes, say that nothing is done."""
     if not sys.stdin.isatty():
-        print(
-            f"dockwarden {command}: standard input is not a terminal, so nobody can confirm; use --yes", file=sys.stderr
-        )
+        told = "standard input is not a terminal, so nobody can confirm; use --yes"
+        print(f"dockwarden {command}: {told}", file=sys.stderr)
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):

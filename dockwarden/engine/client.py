@@ -239,7 +239,8 @@ class DockerEngine(Changes):
         if not node.flag("ControlAvailable"):
             return None
         name = path(node.text("NodeID"))
-        if not self._call("node_inspect", lambda client: swarm.leads(client.inspect_node(name))):
+        node = Fields(self._call("node_inspect", lambda client: client.inspect_node(name)), "node")
+        if not node.nested("ManagerStatus").flag("Leader"):
             return None
         return self._listed_services()
 

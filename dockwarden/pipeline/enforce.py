@@ -59,9 +59,8 @@ class Enforcer:
             for outcome in planned.kept:
                 if outcome.reason == GAVE_UP and isinstance(thing := self.inventory.get(outcome.ref), Container):
                     self.inventory.memory.give_up(thing)
-            acts = chain(
-                self.carry_out(policy, outlived, run), self.carry_out(policy, planned.steps, run, planned.spare)
-            )
+            before = self.carry_out(policy, outlived, run)
+            acts = chain(before, self.carry_out(policy, planned.steps, run, planned.spare))
             done = list(_telling(acts, policy.name, run, len(outlived) + len(planned.steps)))
         else:
             done = [step.ended(Effect.AUDITED, "audit", step.why) for step in planned.steps]

@@ -31,9 +31,8 @@ def claim(folder: Path) -> IO[bytes] | None:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return None
         named = f" (process {process})" if (process := holder(folder)) else ""
-        raise ConfigError(
-            f"state_dir {folder}: used by another dockwarden{named}; end that one, or set another"
-        ) from None
+        told = f"state_dir {folder}: used by another dockwarden{named}; end that one, or set another"
+        raise ConfigError(told) from None
     return lock
 
 

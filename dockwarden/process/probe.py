@@ -27,10 +27,8 @@ def probe(url: str, address: str) -> str:
             return ""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        secure = partial(HTTPSConnection, context=context)
-        with closing(
-            (secure if parts.scheme == "https" else HTTPConnection)(host, port, timeout=_PATIENCE_SECONDS)
-        ) as to:
+        connect = partial(HTTPSConnection, context=context) if parts.scheme == "https" else HTTPConnection
+        with closing(connect(host, port, timeout=_PATIENCE_SECONDS)) as to:
             to.request("GET", path)
             status = to.getresponse().status
     except (OSError, ValueError, HTTPException) as error:

@@ -118,13 +118,11 @@ class LiveAccess:
 
 
 def _state(files: tuple[Path, ...]) -> list[tuple[int, ...]]:
-    return [_stat(file) for file in files]
-
-
-def _stat(file: Path) -> tuple[int, ...]:
-    with suppress(OSError):
-        return state(file)
-    return ()
+    found: list[tuple[int, ...]] = []
+    for file in files:
+        with suppress(OSError):
+            found.append(state(file))
+    return found
 
 
 def read_access(file: Path) -> Access:

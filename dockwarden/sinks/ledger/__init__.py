@@ -123,9 +123,8 @@ class Ledger(Actions):
                     (since, self._reading(), tag, side),
                 )
                 if digest is not None:
-                    db.execute(
-                        "INSERT INTO digests (tag, side, digest, since) VALUES (?,?,?,?)", (tag, side, digest, since)
-                    )
+                    row = (tag, side, digest, since)
+                    db.execute("INSERT INTO digests (tag, side, digest, since) VALUES (?,?,?,?)", row)
 
     def record(self, report: Report) -> None:
         """Write down the openings and resolutions of a run. Raises LedgerError."""

@@ -303,9 +303,8 @@ class LedgerFile:
         db.execute("DELETE FROM memory")
         db.execute("DELETE FROM looks")
         db.execute("DELETE FROM meta")
-        db.execute(
-            "UPDATE digests SET until = ?, until_seconds = ? WHERE until IS NULL", (self._now(), self._watched())
-        )
+        ended = (self._now(), self._watched())
+        db.execute("UPDATE digests SET until = ?, until_seconds = ? WHERE until IS NULL", ended)
         db.execute("INSERT INTO meta VALUES ('engine', ?)", (self._identity,))
 
     def _reading(self) -> float:
