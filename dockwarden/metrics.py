@@ -292,7 +292,6 @@ class Metrics:
             self.excused.labels(policy.name, severity).set(report.excused.get((policy.name, severity), 0))
 
     def record(self, report: Report) -> None:
-        """Count a run, and show what is open after it."""
         if report.policies is not None:
             self._use(report.policies, report.ended_at)
         for (policy, status), count in report.judged.items():

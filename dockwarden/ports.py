@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 REPLAYED_AT_MOST = 256
 """How many events an engine remembers, of all types together."""
 
+Progress = Callable[[int, int], object] | None
+"""Is told, often, how many bytes of a pull are here and how many there are; what it raises ends the pull."""
+
 
 class Engine(Protocol):
     """One Docker Engine.
@@ -105,16 +108,11 @@ class Engine(Protocol):
         """What containers, volumes and the build cache take up. Very dear: the engine walks through all of it."""
 
     def pull_image(
-        self,
-        reference: str,
-        platform: str = "",
-        login: Mapping[str, str] | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        self, reference: str, platform: str = "", login: Mapping[str, str] | None = None, progress: Progress = None
     ) -> None:
         """Pull one tag or digest, for a platform such as ``linux/arm64`` if one is named.
 
-        ``login`` has ``username`` and ``password``, ``identitytoken`` or ``registrytoken``. ``progress`` is told,
-        often, how many bytes are here and how many there are; what it raises ends the pull.
+        ``login`` has ``username`` and ``password``, ``identitytoken`` or ``registrytoken``.
         """
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:

@@ -24,7 +24,6 @@ class ContainerStop(containers.ContainerVerb):
     removes = False
 
     def keeps(self, policy: Policy, candidate: Candidate, thing: Container, gone_tags: int) -> Why | None:
-        """What does not run cannot be stopped."""
         return None if thing.running else ("not_running", f"it is {thing.state}")
 
     def recipe(self, tools: Tools, step: Step, found: Container) -> Recipe:

@@ -30,8 +30,6 @@ _REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of 
 
 
 class ImageVerb(Verb[Image]):
-    """Takes names of an image; it goes with the last one."""
-
     options: ClassVar[type[BaseModel]] = OwnedLosable
     gain = Gain.LAYERS
 

@@ -111,8 +111,6 @@ class Update:
 
 
 class Replacement:
-    """One update under way; every step looks first at what is there."""
-
     def __init__(self, engine: Engine, about: Mapping[str, Any]) -> None:
         self._engine, self._about = engine, about
         self.old_id: str = about["id"]

@@ -187,7 +187,6 @@ class Tools:
     settle: Callable[[], object] = bool
 
     def image(self, name: str) -> Image | None:
-        """The image of this name or ID, None if there is none."""
         try:
             return self.engine.image(name)
         except NotFoundError:

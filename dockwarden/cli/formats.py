@@ -90,7 +90,6 @@ def write(form: str, verdicts: Sequence[Verdict], policies: "Iterable[Policy]") 
 
 
 def render(form: str, verdicts: Sequence[Verdict], policies: "Mapping[str, Policy]") -> str:
-    """The text; ``policies``: by name, what is known of the rules."""
     forms: dict[str, Callable[[], str]] = {
         "sarif": lambda: _sarif(verdicts, policies),
         "junit": lambda: _junit(verdicts),

@@ -24,7 +24,7 @@ from dockwarden.engine.fields import Fields
 from dockwarden.engine.transport import CHUNK_BYTES, Client, Lines, in_a_line
 from dockwarden.errors import AnswerError, EngineError, NotFoundError
 from dockwarden.model import JOINED, Kind, Ref
-from dockwarden.ports import Written
+from dockwarden.ports import Progress, Written
 
 _T = TypeVar("_T")
 
@@ -54,11 +54,7 @@ class Changes(ABC):
         return tuple(str(row["Deleted"]) for row in said or () if isinstance(row, dict) and "Deleted" in row)
 
     def pull_image(
-        self,
-        reference: str,
-        platform: str = "",
-        login: Mapping[str, str] | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        self, reference: str, platform: str = "", login: Mapping[str, str] | None = None, progress: Progress = None
     ) -> None:
         parsed = references.parse(reference)
         wanted = {"fromImage": parsed.repository, "tag": parsed.digest or parsed.tag}
@@ -271,7 +267,7 @@ def _auth(login: Mapping[str, str] | None) -> dict[str, str]:
     return {"X-Registry-Auth": encoded} if login else {}
 
 
-def _spoken(response: Any, progress: Callable[[int, int], object] | None = None) -> None:
+def _spoken(response: Any, progress: Progress = None) -> None:
     """Read a stream of progress to its end; an engine reports failures inside of it, after a 200."""
     layers: dict[str, tuple[int, int]] = {}
     with response:

@@ -86,7 +86,6 @@ class DockerEngine(Changes):
         return Client(self._endpoint, self._tls, version, self._timeout)
 
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
-        """One request: timed, counted, its errors translated."""
         if not self._connected:
             raise errors.EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
         return self._measured(operation, lambda: request(self._client))

@@ -144,7 +144,6 @@ def clean(text: str) -> str:
 
 
 def rows(raw: object, what: str) -> list[Any]:
-    """An answer that must be a list."""
     if not isinstance(raw, list):
         raise AnswerError(f"{what}: a list was expected, not {_kind(raw)}")
     return raw

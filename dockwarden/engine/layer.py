@@ -121,7 +121,6 @@ def pick(
 
 
 def look(client: Client, container: str, path: str) -> Fields:
-    """What a file of a container is."""
     where, wanted = f"/containers/{container}/archive", {"path": path}
     with client.open("HEAD", where, "archive", _PATIENCE_SECONDS, params=wanted) as told:
         return Fields(json.loads(base64.b64decode(told.headers[_STAT])), "file")

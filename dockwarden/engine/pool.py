@@ -118,7 +118,6 @@ class Answer:
         return piece
 
     def rest(self) -> bytes:
-        """What is left of the body."""
         return b"".join(iter(self.read, b""))
 
     def close(self) -> None:

@@ -192,7 +192,6 @@ def network(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
-    """Make it; gives its ID, or the name of a volume."""
     match kind:
         case Kind.CONTAINER:
             return _create_container(client, parameters)

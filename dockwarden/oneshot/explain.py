@@ -70,6 +70,6 @@ def _object(parts: Parts, settings: Settings, policies: PolicySet, ref: Ref, *, 
         return {name: learnt[about][0].known[name] for name in names if name in learnt[about][0].known}
 
     open_to_read(settings, parts.ledger)  # as for a plan
-    done, past = past_of(settings, {ref.key, parts.inventory.name_of(ref)})
+    past = past_of(settings, {ref.key, parts.inventory.name_of(ref)})
     explainer = Explainer(parts.inventory, parts.findings, parts.enforcer, now)
-    return explainer.object(ref, policies.policies, sweep.results, facts, done=done, past=past)
+    return explainer.object(ref, policies.policies, sweep.results, facts, past)

@@ -19,6 +19,7 @@ from dockwarden.model.policies import FactValue, Policy, PolicyException, Policy
 from dockwarden.model.words import Kind, Mode, Severity, Status
 from dockwarden.pipeline.enforce import Enforcer
 from dockwarden.policy.findings import Findings
+from dockwarden.sinks.board import PastOf
 from dockwarden.text import moment
 
 _IMAGE = "size created known_for idle_for origin base root os architecture"
@@ -185,14 +186,7 @@ class Explainer:
     asks: bool = True
 
     def object(
-        self,
-        ref: Ref,
-        policies: Iterable[Policy],
-        results: Sequence[Result],
-        facts: FactsOf,
-        *,
-        done: Iterable[Mapping[str, object]] = (),
-        past: Iterable[Mapping[str, object]] = (),
+        self, ref: Ref, policies: Iterable[Policy], results: Sequence[Result], facts: FactsOf, past: PastOf = ([], [])
     ) -> Explanation:
         """Explain an object. ``results``: what the policies say of it, and of what else those with an action find."""
         known, words = {policy.name: policy for policy in policies}, _words(ref.kind)
@@ -207,8 +201,8 @@ class Explainer:
             used_by=tuple(self._used_by(ref)),
             found=self._found(known, [result for result in results if result.ref in near]),
             fates=tuple(self._fates(ref, [p for p in known.values() if p.subject is ref.kind], results)),
-            done=tuple(done),
-            past=tuple(past),
+            done=tuple(past[0]),
+            past=tuple(past[1]),
         )
 
     def policy(self, name: str, policies: PolicySet, results: Sequence[Result]) -> PolicyExplanation:

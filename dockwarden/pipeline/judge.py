@@ -150,7 +150,7 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - of our own; each policy by itself shows which of them it concerns
             self.mishaps.note("judge", error, object=f"{ref.kind}/{ref.key}")
             for policy in policies:
-                later += self._judge_by(task, ref, policy) if policy.name not in done else []
+                later += self._judge_by(task, ref, policy, Facts(), None) if policy.name not in done else []
         if later:
             task.waiting.append((ref, later))
 
@@ -168,13 +168,10 @@ class Judge:
         for policy, verdict in together.judge(sheet, noted):
             yield policy, sheet, verdict
 
-    def _judge_by(
-        self, task: _Task, ref: Ref, policy: Policy, sheet: Facts | None = None, verdict: Verdict | None = None
-    ) -> list[Policy]:
+    def _judge_by(self, task: _Task, ref: Ref, policy: Policy, sheet: Facts, verdict: Verdict | None) -> list[Policy]:
         """Judge one object by one policy, which is given back if it must wait; our own faults are this result's."""
         try:
-            if sheet is None or verdict is None:
-                sheet = Facts()
+            if verdict is None:
                 cheap = [name for name in policy.needs if facts.VOCABULARY[ref.kind][name].cost == 0]
                 self.gatherer.fill(task.gathering, ref, cheap, sheet)
                 verdict = evaluate.judge(policy, sheet)

@@ -160,7 +160,6 @@ class Upkeep:
             self._save_digests()
 
     def save(self) -> None:
-        """Write down the observation clock and what changed in our memory."""
         self._saved_at = time.monotonic()
         memory, inventory = self.inventory.memory, self.inventory
         self._save_digests()

@@ -34,10 +34,13 @@ _IDLE_SECONDS = 10.0
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
 _log = structlog.get_logger("dockwarden.worker")
 
+_Acting = frozenset[tuple[str, Ref]] | None
+"""Who may act on what a run finds: policies, each on an object; None: every policy on every object."""
+
 
 @dataclass
 class _Run:
-    """One run under way: its sweep, and who may act on what it finds (None: every policy on every object).
+    """One run under way: its sweep, and who may act on what it finds.
 
     ``watched_seconds``: the observation clock's reading when it began; ``events_ns``: of those that it answers.
     """
@@ -45,7 +48,7 @@ class _Run:
     sweep: Sweep
     cause: Cause
     policies: Mapping[str, Policy]
-    acting: frozenset[tuple[str, Ref]] | None
+    acting: _Acting
     job: str = ""
     steps: Iterator[bool] = field(default_factory=lambda: iter(()))
     id: str = field(default_factory=lambda: f"{random.getrandbits(48):012x}")
@@ -184,7 +187,7 @@ class Worker:
         causes = self._touched(changes)
         sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
         work, listening = self._due(causes)
-        acting = listening if may_act else frozenset[tuple[str, Ref]]()
+        acting: _Acting = listening if may_act else frozenset()
         if not (work or sweep.resolved):
             self.metrics.observe_reactions(events_ns)
             return
@@ -266,14 +269,7 @@ class Worker:
             self._report(run, ())
 
     def _begin(
-        self,
-        work: Sequence[Work],
-        sweep: Sweep,
-        cause: Cause,
-        depth: int,
-        *,
-        acting: frozenset[tuple[str, Ref]] | None,
-        job: str = "",
+        self, work: Sequence[Work], sweep: Sweep, cause: Cause, depth: int, *, acting: _Acting, job: str = ""
     ) -> _Run:
         policy = self._policies.get(job)
         sized = [job] if policy and policy.action and policy.subject in _OF_IMAGES else ()
@@ -291,13 +287,7 @@ class Worker:
             run.errors.append(self.mishaps.note("judge", error, run=run.id))
             run.acting = frozenset()
 
-    def _new_run(
-        self,
-        cause: Cause,
-        sweep: Sweep | None = None,
-        acting: frozenset[tuple[str, Ref]] | None = frozenset(),
-        job: str = "",
-    ) -> _Run:
+    def _new_run(self, cause: Cause, sweep: Sweep | None = None, acting: _Acting = frozenset(), job: str = "") -> _Run:
         watched_seconds = self.inventory.memory.clock.read()
         return _Run(sweep or Sweep(), cause, self._policies, acting, job, watched_seconds=watched_seconds)
 

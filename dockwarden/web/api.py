@@ -132,7 +132,6 @@ def _number(name: str, value: str) -> int:
 
 
 def answer(path: str, text: str, of: List, now: float) -> dict[str, Any]:
-    """One page of a list, in the envelope."""
     query = read_query(text, of)
     items, total = query.part(of.rows())
     after = query.offset + query.limit

@@ -158,11 +158,7 @@ def _json(start: StartResponse, value: object, status: HTTPStatus = HTTPStatus.O
 
 
 def _answer(
-    start: StartResponse,
-    status: HTTPStatus,
-    body: str,
-    headers: Mapping[str, str] | None = None,
-    kind: str = _TEXT,
+    start: StartResponse, status: HTTPStatus, body: str, headers: Mapping[str, str] = {}, kind: str = _TEXT
 ) -> list[bytes]:
-    start(f"{status.value} {status.phrase}", [("Content-Type", kind), *(headers or {}).items()])
+    start(f"{status.value} {status.phrase}", [("Content-Type", kind), *headers.items()])
     return [body.encode("utf-8", "replace")]

@@ -73,13 +73,11 @@ class _Group:
         return not news.is_opening, order, news.severity.rank, news.policy
 
     def heading(self) -> str:
-        """What they are, and how many if not all are named."""
         news = self.first
         title = news.about.title if news.about else ""
         return plain(f"{news.what}, {news.severity.value}, {news.policy}") + (f": {one_line(title)}" if title else "")
 
     def advice(self) -> Iterator[str]:
-        """What the policy says of its findings."""
         if (policy := self.first.about) is None or not self.first.is_opening:
             return
         for word, text in (
