@@ -213,7 +213,7 @@ class Executor:
         find: Callable[[str], Thing | None] = partial(verb_of(step).find, self._tools.engine)
         self._tools.found_by = ""
         if name:
-            with suppress(NotFoundError):
+            with suppress(errors.NotFoundError):
                 found, self._tools.found_by = find(name), name
                 return found
         return find(step.ref.key)
