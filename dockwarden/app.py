@@ -266,8 +266,7 @@ def open_to_read(settings: Settings, ledger: Ledger) -> None:
 
 def own_container(mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The ID of the container we run in, "" if in none: an engine mounts files named after it into every container."""
-    try:
-        match = _CONTAINER_IN_MOUNTS.search(mounts.read_text())
-    except OSError:
-        return ""
-    return match[1] if match else ""
+    with suppress(OSError):
+        if match := _CONTAINER_IN_MOUNTS.search(mounts.read_text()):
+            return match[1]
+    return ""

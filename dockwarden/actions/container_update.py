@@ -62,8 +62,6 @@ class Options(Owned):
 
 
 class ContainerUpdate(ContainerVerb):
-    """Replace it by one like it from the image that its tag names, here or at its registry."""
-
     name = "update"
     options = Options
     removes = False

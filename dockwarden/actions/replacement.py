@@ -253,15 +253,13 @@ class Replacement:
         """Also one that somebody else removes just now, which has its name until that is done."""
         for left in reversed(range(_LOOKS)):
             try:
-                self._engine.remove_container(identifier)
-            except NotFoundError:
+                with suppress(NotFoundError):
+                    self._engine.remove_container(identifier)
                 return
             except ConflictError:
                 if not left:
                     raise
                 _wait(self._engine)
-            else:
-                return
 
     def _made_for(self, new: Container) -> list[str]:
         """The volumes that the engine made up with it: those of nobody from whom it has any."""

@@ -27,8 +27,6 @@ class Options(Owned):
 
 
 class ServiceUpdate(Verb[Service]):
-    """Hold the tasks of a service to the digest that its tag has now."""
-
     subject, name = Kind.SERVICE, "update"
     options = Options
     removes = False

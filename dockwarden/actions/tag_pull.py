@@ -11,8 +11,6 @@ from dockwarden.model import Candidate, Effect, Image, Kind, Policy, Recipe, Rec
 
 
 class TagPull(ImageVerb):
-    """Let a tag name here what it names at its registry."""
-
     subject, name = Kind.TAG, "pull"
     options = NoOptions
     removes = False

@@ -100,13 +100,10 @@ class _Stderr:
 
 def _to_journal() -> bool:
     """Whether stderr is the journal: systemd names its device and inode, and leaves the variable to child processes."""
-    if "JOURNAL_STREAM" not in os.environ:
-        return False
-    try:
+    with suppress(OSError, ValueError, AttributeError):
         stat = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError, AttributeError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+        return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+    return False
 
 
 def _only_news(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -210,9 +210,5 @@ def _was_upgraded(former: str, now: str) -> bool:
 
 def _record(row: Sequence[Any]) -> Record:
     number, run, policy, action, kind, key, name, at, recipe, *ended, until = row
-    return Record(number, run, policy, action, Ref(Kind(kind), key), name, at, until, _recipe(recipe), *ended)
-
-
-def _recipe(text: str) -> Recipe:
-    values: dict[str, Any] = json.loads(text)
-    return Recipe(**values) if values else Recipe("none", {})
+    kept = Recipe(**(json.loads(recipe) or {"method": "none", "parameters": {}}))
+    return Record(number, run, policy, action, Ref(Kind(kind), key), name, at, until, kept, *ended)

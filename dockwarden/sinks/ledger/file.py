@@ -71,13 +71,10 @@ class LedgerFile:
         """Open or create the file; a damaged one is set aside under a name that the log tells. Never raises."""
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError | sqlite3.NotSupportedError):
-                self._fail(error)
-            else:
-                self._set_aside(error)
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError, sqlite3.NotSupportedError) as error:
             self._fail(error)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
 
     def open_to_read(self) -> None:
         """Open the file, if there is one, without changing anything. Never raises; see ``unreadable``."""
@@ -99,14 +96,11 @@ class LedgerFile:
             try:
                 db.execute("SELECT count(*) FROM meta, memory").fetchone()
                 _check_version(db)
-            except sqlite3.NotSupportedError as error:
+                self._db, self._thread = db, threading.get_ident()
+            except sqlite3.Error as error:
                 db.close()
-                self.unreadable = f"{self._path} cannot be read: {error}"
-                return
-            except sqlite3.Error:
-                db.close()
-                raise
-            self._db, self._thread = db, threading.get_ident()
+                if isinstance(error, sqlite3.NotSupportedError):
+                    self.unreadable = f"{self._path} cannot be read: {error}"
 
     def shown(self) -> dict[str, object]:
         """What it holds, without what may be secret; from any thread. Raises sqlite3.Error."""
