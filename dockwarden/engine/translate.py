@@ -96,13 +96,9 @@ def in_swarm(found: EngineInfo, info: object) -> EngineInfo:
 
 
 def _swarm_role(swarm: Fields) -> str | None:
-    match swarm.text("LocalNodeState", ""):
-        case "" | "inactive":
-            return ""
-        case "active":
-            return "manager" if swarm.flag("ControlAvailable") else "worker"
-        case _:
-            return None  # it joins, is locked or failed
+    if (state := swarm.text("LocalNodeState", "")) == "active":
+        return "manager" if swarm.flag("ControlAvailable") else "worker"
+    return "" if state in ("", "inactive") else None  # it joins, is locked or failed
 
 
 def event(line: bytes) -> Event:
