@@ -6,11 +6,10 @@ says nothing more. Out of bounds: changing or counting anything.
 
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
-from dockwarden.model import Cause, Effect, Outcome, Report, Result, Severity
+from dockwarden.model import Cause, Effect, Report, Severity
 
 _log = structlog.get_logger("dockwarden")
 _LOUD = (Severity.CRITICAL, Severity.HIGH)
@@ -33,14 +32,33 @@ class Log:
     def record(self, report: Report) -> None:
         for result in sorted(report.opened, key=lambda result: result.severity.rank):
             event = "finding.expired" if result.reason.startswith("expired: ") else "finding.opened"
-            _line(_log.warning if result.severity in _LOUD else _log.info, event, result)
+            (_log.warning if result.severity in _LOUD else _log.info)(
+                event,
+                policy=result.policy,
+                severity=result.severity.value,
+                subject=result.ref.kind.value,
+                name=result.name,
+                id=result.ref.key,
+                message=result.message,
+                reason=result.reason or None,
+            )
         for event, ended in (("finding.excused", report.newly_excused), ("finding.resolved", report.resolved)):
             for result in ended:
                 _log.info(event, policy=result.policy, name=result.name, why=result.reason)
         for result in report.troubled:
             _log.warning(f"policy.{result.status.value}", policy=result.policy, name=result.name, reason=result.reason)
         for outcome in report.outcomes:
-            _outcome(outcome)
+            (_log.error if outcome.effect is Effect.FAILED else _log.info)(
+                f"action.{outcome.effect.value}",
+                policy=outcome.policy,
+                action=outcome.action,
+                name=outcome.name,
+                id=outcome.ref.key,
+                reason=outcome.reason,
+                detail=outcome.detail or None,
+                bytes=outcome.freed_bytes or None,
+                planned_bytes=outcome.planned_bytes or None,
+            )
         for error in report.errors:
             _log.error("run.error", run=report.run, error=error)
         found = report.opened or report.newly_excused or report.resolved
@@ -58,31 +76,3 @@ class Log:
             **(Counter(outcome.effect.value for outcome in report.outcomes) if report.outcomes else {}),
             seconds=round(report.duration_seconds, 4),
         )
-
-
-def _line(write: Callable[..., object], event: str, result: Result) -> None:
-    write(
-        event,
-        policy=result.policy,
-        severity=result.severity.value,
-        subject=result.ref.kind.value,
-        name=result.name,
-        id=result.ref.key,
-        message=result.message,
-        reason=result.reason or None,
-    )
-
-
-def _outcome(outcome: Outcome) -> None:
-    write = _log.error if outcome.effect is Effect.FAILED else _log.info
-    write(
-        f"action.{outcome.effect.value}",
-        policy=outcome.policy,
-        action=outcome.action,
-        name=outcome.name,
-        id=outcome.ref.key,
-        reason=outcome.reason,
-        detail=outcome.detail or None,
-        bytes=outcome.freed_bytes or None,
-        planned_bytes=outcome.planned_bytes or None,
-    )
