@@ -188,7 +188,10 @@ def network(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The body that makes a network of the same name, address range and options."""
     is_from_another = bool((raw.get("ConfigFrom") or {}).get("Network"))
     given = (_OF_CONFIGURATIONS if is_from_another else ()) + (_NOT_OF_CONFIGURATIONS if raw.get("ConfigOnly") else ())
-    return {key: raw[key] for key in _NETWORK_KEYS if key in raw and key not in given}
+    kept = {key: raw[key] for key in _NETWORK_KEYS if key in raw and key not in given}
+    if pools := (kept.get("IPAM") or {}).get("Config"):  # IPv4 first, as engines tell of one that was given both
+        kept["IPAM"] = {**kept["IPAM"], "Config": sorted(pools, key=lambda pool: ":" in pool.get("Subnet", ""))}
+    return kept
 
 
 def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:

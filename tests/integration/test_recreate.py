@@ -617,5 +617,6 @@ def test_networks_are_made_again_as_they_were(world: tuple[LabEngine, DockerEngi
         after = json.loads(lab.docker("network", "inspect", "it"))[0]
         for each in (before, after):
             del each["Id"], each["Created"]
+        assert recipe_of(engine, Kind.NETWORK, "it") == recipe, line
         assert list(differences(before, after)) == [], line
         lab.docker("network", "rm", "it")

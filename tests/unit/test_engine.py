@@ -323,6 +323,14 @@ def test_a_mac_address_of_the_engine_s_choice_is_nobody_s_wish(endpoint: str, as
     assert recreate.container(raw, {}, {})["endpoints"].get("bridge", {}).get("MacAddress") == asked
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+def test_networks_whose_engine_tells_its_pools_in_another_order_are_alike(order: tuple[int, ...]) -> None:
+    """The engine gave the first to one that was asked for with the last only; made with both, it tells them so."""
+    pools = [{"Subnet": "10.1.0.0/16"}, {"Subnet": "10.0.0.0/16"}, {"Subnet": "fd00::/64"}]
+    raw = {"Name": "net", "IPAM": {"Driver": "default", "Config": [pools[number] for number in order]}}
+    assert recreate.network(raw)["IPAM"] == {"Driver": "default", "Config": pools}
+
+
 @pytest.mark.parametrize(("told", "asked"), [(None, False), (False, False), (True, True)])
 def test_what_control_groups_version_2_forget_at_a_start_is_no_other_wish(told: object, asked: object) -> None:
     raw: Any = copy.deepcopy(CONTAINER)
