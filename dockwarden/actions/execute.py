@@ -191,8 +191,9 @@ class Executor:
             name = verb.last_name(self._tools, step, found)
             news = self._tools.news_of(step) if name else None  # else it is asked after the look, which tells more
             needs = self._tools.engine.needs() if verb.removes else ()
-            found = self._look(step, lambda: self._found_last(step, name), is_last=True)
-            if news := news or (None if self._tools.found_by else self._tools.news_of(step)):
+            found = self._look(step, lambda: verb.find(self._tools.engine, name or step.ref.key), is_last=True)
+            self._tools.found_by = name
+            if news := news if name else self._tools.news_of(step):
                 raise Stays(Effect.SKIPPED, "changed", news.text)
             refuse_needed(needs, step)
             is_begun = True
@@ -207,16 +208,6 @@ class Executor:
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
             return why.outcome(step)
-
-    def _found_last(self, step: Step, name: str) -> Thing | None:
-        """Its object, by that name if it still has it."""
-        find: Callable[[str], Thing | None] = partial(verb_of(step).find, self._tools.engine)
-        self._tools.found_by = ""
-        if name:
-            with suppress(errors.NotFoundError):
-                found, self._tools.found_by = find(name), name
-                return found
-        return find(step.ref.key)
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""
